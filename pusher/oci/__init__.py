@@ -1,0 +1,1 @@
+"""Digests, descriptors, manifests and media types: pure data, no input or output."""

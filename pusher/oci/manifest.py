@@ -1,0 +1,105 @@
+"""Descriptors and single-image manifests (image-spec ``manifest.md``, Docker schema 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pusher.oci import media_types
+from pusher.oci.digest import is_digest, of_bytes
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What a manifest says of a blob: its media type, digest and size in bytes."""
+
+    media_type: str
+    digest: str
+    size: int
+
+    def as_json(self) -> dict[str, object]:
+        """The descriptor in a manifest's field order."""
+        return {"mediaType": self.media_type, "size": self.size, "digest": self.digest}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest's exact bytes with what they say.
+
+    The bytes are what is pushed and hashed; they are never serialised again.
+    """
+
+    raw: bytes
+    media_type: str
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the exact bytes."""
+        return of_bytes(self.raw)
+
+
+def parse_manifest(raw: bytes) -> Manifest:
+    """Read a single-image manifest; ValueError with a plain reason if it is none."""
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        raise ValueError("the manifest is not JSON") from error
+    if not isinstance(data, dict) or data.get("schemaVersion") != 2:
+        raise ValueError("the manifest is not of schema version 2")
+    if "config" not in data or not isinstance(data.get("layers"), list):
+        raise ValueError("the manifest has no config and layers")
+    media_type = data.get("mediaType", media_types.OCI_MANIFEST)
+    if not isinstance(media_type, str):
+        raise ValueError("the manifest's mediaType is not a string")
+    return Manifest(
+        raw=raw,
+        media_type=media_type,
+        config=parse_descriptor(data["config"]),
+        layers=tuple(parse_descriptor(layer) for layer in data["layers"]),
+    )
+
+
+def parse_descriptor(data: Any) -> Descriptor:
+    """Read one descriptor; ValueError with a plain reason if a field is missing or wrong."""
+    if not isinstance(data, dict):
+        raise ValueError("a descriptor is not an object")
+    digest, size, media_type = data.get("digest"), data.get("size"), data.get("mediaType")
+    if not isinstance(digest, str) or not is_digest(digest):
+        raise ValueError(f"a descriptor has no sha256 digest: {digest!r}")
+    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        raise ValueError(f"the descriptor of {digest} has no size")
+    if not isinstance(media_type, str):
+        raise ValueError(f"the descriptor of {digest} has no mediaType")
+    return Descriptor(media_type, digest, size)
+
+
+def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
+    """The Docker schema 2 manifest of an image whose source has none.
+
+    ``mediaType`` is always there: serverless-registry refuses a manifest without it
+    (https://github.com/cloudflare/serverless-registry/pull/158).
+    """
+    body = {
+        "schemaVersion": 2,
+        "mediaType": media_types.DOCKER_MANIFEST,
+        "config": config.as_json(),
+        "layers": [layer.as_json() for layer in layers],
+    }
+    raw = json.dumps(body, separators=(",", ":")).encode()
+    return Manifest(raw, media_types.DOCKER_MANIFEST, config, tuple(layers))
+
+
+def diff_ids_of(config: bytes) -> tuple[str, ...]:
+    """The diff IDs that an image config lists; ValueError with a plain reason if it has none."""
+    try:
+        data = json.loads(config)
+        diff_ids = data["rootfs"]["diff_ids"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError("the image config has no rootfs.diff_ids") from error
+    if not isinstance(diff_ids, list) or not all(isinstance(d, str) and is_digest(d) for d in diff_ids):
+        raise ValueError("the image config's rootfs.diff_ids are not sha256 digests")
+    return tuple(diff_ids)

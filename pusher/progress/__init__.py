@@ -1,0 +1,1 @@
+"""Counters and events of a run, and their display: live terminal, plain lines, JSON lines."""

@@ -1,0 +1,1 @@
+"""The distribution API: transport, authentication, client, chunked upload, profiles."""

@@ -1,0 +1,1 @@
+"""Where an image comes from: archives, layouts, Docker and Podman."""

@@ -1,0 +1,216 @@
+"""What the store hands out: plain values, detached from any database session.
+
+Times are aware datetimes in UTC; sizes and offsets are bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+
+class JobState(StrEnum):
+    """The states of a job. ``waiting``: for the network or a back-off, until ``next_try_at``."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+
+
+class LayerState(StrEnum):
+    """How far a layer (or the config) of a job is. The last three need not be sent any more."""
+
+    PENDING = "pending"
+    """Its blob is not known or not in the spool yet."""
+    READY = "ready"
+    """Its blob's digest and size are known and its bytes are on disk."""
+    UPLOADING = "uploading"
+    UPLOADED = "uploaded"
+    MOUNTED = "mounted"
+    EXISTS = "exists"
+
+
+DONE_LAYER_STATES = frozenset({LayerState.UPLOADED, LayerState.MOUNTED, LayerState.EXISTS})
+
+
+class UploadState(StrEnum):
+    """``open``: a session takes chunks. ``closing``: the closing PUT may have been sent.
+    ``present``: the registry holds the blob. ``idle``: no session. ``abandoned``: to be deleted at the
+    registry."""
+
+    IDLE = "idle"
+    OPEN = "open"
+    CLOSING = "closing"
+    PRESENT = "present"
+    ABANDONED = "abandoned"
+
+
+@dataclass(frozen=True)
+class StoredError:
+    """The last error of a job, as shown to the user."""
+
+    code: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class NewLayer:
+    """A layer at enqueue time; digest and size are known where the source has the final blob."""
+
+    diff_id: str
+    media_type: str | None = None
+    digest: str | None = None
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class NewJob:
+    """What ``enqueue`` records."""
+
+    image: str
+    """As the user typed it."""
+    source: Mapping[str, str | int | None]
+    """What the source needs to be opened again: ``kind`` and its own keys."""
+    config_digest: str
+    registry: str
+    repository: str
+    tag: str | None
+    layers: tuple[NewLayer, ...]
+    config_size: int | None = None
+    priority: int = 0
+    options: Mapping[str, str | int | bool | None] = field(default_factory=dict)
+    """``compression_level``, ``plain_http``."""
+
+
+@dataclass(frozen=True)
+class LayerRecord:
+    """One layer of a job; ``position`` -1 is the config (``diff_id`` is then its digest)."""
+
+    job_id: int
+    position: int
+    diff_id: str
+    media_type: str | None
+    digest: str | None
+    size: int | None
+    state: LayerState
+    offset: int
+    """Bytes of the blob that the registry acknowledged (its size once it is done)."""
+    bytes_sent: int
+    """Body bytes really sent for it by this job, resends included."""
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """One job."""
+
+    id: int
+    image: str
+    source: Mapping[str, str | int | None]
+    config_digest: str
+    registry: str
+    repository: str
+    tag: str | None
+    state: JobState
+    priority: int
+    attempts: int
+    options: Mapping[str, str | int | bool | None]
+    digest: str | None
+    """Digest of the pushed manifest, once succeeded."""
+    bytes_sent: int
+    """Body bytes sent for things that are no layer (manifests)."""
+    error: StoredError | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None
+    next_try_at: datetime | None
+    lease_owner: str | None
+    lease_token: int
+    lease_expires_at: datetime | None
+
+    @property
+    def destination(self) -> str:
+        """The full reference, as shown to people."""
+        return f"{self.registry}/{self.repository}" + (f":{self.tag}" if self.tag else "")
+
+
+@dataclass(frozen=True)
+class JobTotals:
+    """Sums over a job's layers and config, for the status table."""
+
+    bytes_total: int
+    """Of the blobs whose size is known."""
+    bytes_done: int
+    """Acknowledged, mounted or already there."""
+    bytes_sent: int
+    sizes_known: bool
+    """False while some layer is not compressed yet, so that ``bytes_total`` will still grow."""
+
+
+@dataclass(frozen=True)
+class UploadRecord:
+    """The one upload of a blob to a repository, shared by every job that needs it."""
+
+    id: int
+    registry: str
+    repository: str
+    digest: str
+    state: UploadState
+    location: str | None
+    """Absolute URL of the session; its query may carry secrets, never show it."""
+    offset: int
+    in_flight: int
+    """Length of the chunk whose fate is unknown: written before it is sent, 0 once acknowledged."""
+    chunk_size: int | None
+    min_chunk: int | None
+    max_chunk: int | None
+    profile: str | None
+    opened_at: datetime | None
+    used_at: datetime | None
+    lease_owner: str | None
+    lease_token: int
+
+
+@dataclass(frozen=True)
+class BlobMemo:
+    """What compressing a layer gave: any memo of a diff ID is good enough."""
+
+    diff_id: str
+    compression: str
+    """Compressor and level, e.g. ``isal-1.8:2``; ``original`` for a blob that came compressed."""
+    digest: str
+    size: int
+    uncompressed_size: int | None
+    media_type: str
+
+
+@dataclass(frozen=True)
+class RegistryFacts:
+    """What was learned about a registry."""
+
+    registry: str
+    max_chunk: int | None = None
+    """Largest chunk known to pass, after a 413 or a link that breaks within bigger ones."""
+    uplink: float | None = None
+    """Bytes a second."""
+    profile: str | None = None
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """One line of a job's history."""
+
+    job_id: int
+    at: datetime
+    kind: str
+    """A job state, or ``session-lost``, ``chunk-halved``, ``note`` and the like."""
+    message: str
