@@ -1,0 +1,63 @@
+"""What a user may decide about a job, in which state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pusher.errors import JobStateConflict
+from pusher.store.records import JobState
+
+_Q, _R, _W = JobState.QUEUED, JobState.RUNNING, JobState.WAITING
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A command that moves a job ``to`` a state."""
+
+    verb: str
+    to: JobState
+    said: str
+    """The event's message."""
+    possible: frozenset[JobState]
+    """States from which it moves the job."""
+    moot: frozenset[JobState]
+    """States in which nothing is left to do, which is fine."""
+    clears_error: bool = False
+
+    def changes(self, job_id: int, state: JobState) -> bool:
+        """Whether there is something to do; JobStateConflict if it cannot be done in this state."""
+        if state in self.possible:
+            return True
+        if state in self.moot:
+            return False
+        raise JobStateConflict(
+            f"job {job_id} is {state} and cannot be {self.verb}", hint=_HINTS[state].format(job_id)
+        )
+
+
+_HINTS = {
+    JobState.PAUSED: "pusher resume {0}",
+    JobState.SUCCEEDED: "it is done; to push the image again: pusher enqueue",
+    JobState.FAILED: "it has ended; to try it again: pusher retry {0}",
+    JobState.CANCELLED: "it has ended; to try it again: pusher retry {0}",
+}
+
+PAUSE = Decision(
+    "paused", JobState.PAUSED, "paused by the user", frozenset({_Q, _R, _W}), frozenset({JobState.PAUSED})
+)
+RESUME = Decision("resumed", _Q, "resumed by the user", frozenset({JobState.PAUSED}), frozenset({_Q, _R, _W}))
+CANCEL = Decision(
+    "cancelled",
+    JobState.CANCELLED,
+    "cancelled by the user",
+    frozenset({_Q, _R, _W, JobState.PAUSED}),
+    frozenset({JobState.CANCELLED}),
+)
+RETRY = Decision(
+    "retried",
+    _Q,
+    "tried again at the user's wish",
+    frozenset({_W, JobState.FAILED, JobState.CANCELLED}),
+    frozenset({_Q, _R}),
+    clears_error=True,
+)

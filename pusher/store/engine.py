@@ -1,0 +1,192 @@
+"""Connections to the job store: a SQLite file or a PostgreSQL server."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, exc, func, make_url, select
+from sqlalchemy.engine import URL
+
+from pusher.errors import InvalidOption
+from pusher.store.faults import read_only, translated
+
+Clock = Callable[[], datetime]
+
+BUSY_TIMEOUT = 10.0
+"""Seconds to wait for another process's transaction."""
+
+_READS = "pusher_reads"
+
+
+def utc_now() -> datetime:
+    """This machine's time."""
+    return datetime.now(UTC)
+
+
+def parse_url(url: str) -> URL:
+    """Read a database URL; InvalidOption if it names no database that pusher can use."""
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+        raise _bad_url("is no database URL") from None
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername not in ("sqlite", "sqlite+pysqlite"):
+        raise _bad_url(f"names a database of the kind {parsed.drivername}, which pusher does not use")
+    if parsed.database in (None, "", ":memory:"):
+        raise _bad_url("names no file")
+    return parsed
+
+
+def sqlite_url(path: Path) -> str:
+    """The URL of a job store in a file."""
+    return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+
+
+def label_of(url: URL) -> str:
+    """How messages name the job store: no password, no query."""
+    if is_sqlite(url):
+        return str(url.database)
+    where = url.host or url.query.get("host") or "localhost"
+    port = f":{url.port}" if url.port else ""
+    return f"postgresql://{where}{port}/{url.database or ''}"
+
+
+def is_sqlite(url: URL) -> bool:
+    """Whether the job store is a file."""
+    return url.drivername.startswith("sqlite")
+
+
+def file_of(url: URL) -> Path:
+    """The file of a SQLite job store."""
+    return Path(str(url.database)).expanduser().absolute()
+
+
+class Database:
+    """An engine with its clock; hands out connections inside a transaction.
+
+    Safe to use from many threads. Every driver error leaves as a StoreError.
+    """
+
+    def __init__(
+        self, url: URL, *, clock: Clock | None = None, immutable: bool = False, foreign_keys: bool = True
+    ) -> None:
+        """``immutable`` reads a SQLite file that cannot have a writer, where not even a lock can be written.
+
+        ``foreign_keys`` off is for migrations, which rebuild tables.
+        """
+        self.label = label_of(url)
+        self.writable = not immutable
+        self._clock = clock
+        if is_sqlite(url):
+            self.engine = _sqlite(file_of(url), immutable=immutable, foreign_keys=foreign_keys)
+            # Threads queue here instead of sleeping in SQLite's busy handler, which is not fair.
+            self._turn: Any = threading.Lock()
+        else:
+            self.engine = _postgresql(url)
+            self._turn = nullcontext()
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether this is SQLite."""
+        return self.engine.dialect.name == "sqlite"
+
+    def now(self) -> datetime:
+        """The store's time: all hosts that share a server agree on it."""
+        if self._clock is None:
+            self._clock = utc_now if self.is_sqlite else self._server_clock()
+        return self._clock()
+
+    def _server_clock(self) -> Clock:
+        with self.read() as connection:
+            before = utc_now()
+            server: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+            offset = server - (before + (utc_now() - before) / 2)
+        return lambda: utc_now() + offset
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """A connection that sees one state of the store (SQLite) and changes nothing."""
+        with translated(self.label), self.engine.connect() as connection:
+            yield connection.execution_options(**{_READS: True})
+
+    @contextmanager
+    def write(self) -> Iterator[Connection]:
+        """A transaction: committed at the end of the block, rolled back if it raises."""
+        if not self.writable:
+            raise read_only(self.label)
+        with translated(self.label), self._turn, self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        self.engine.dispose()
+
+
+def _sqlite(path: Path, *, immutable: bool, foreign_keys: bool) -> Engine:
+    # mode=rw: a file that vanished is an error and not an empty job store.
+    uri = f"file:{quote(str(path))}?" + ("mode=ro&immutable=1" if immutable else "mode=rw")
+
+    def connect() -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            uri, uri=True, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
+            if not immutable:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.execute("PRAGMA synchronous = FULL")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    engine = create_engine(
+        "sqlite://", creator=connect, poolclass=QueuePool, max_overflow=-1, hide_parameters=True
+    )
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        reads = connection.get_execution_options().get(_READS)
+        # A transaction that writes takes its lock at once: one that upgrades later can fail without waiting.
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _postgresql(url: URL) -> Engine:
+    connect: dict[str, Any] = {"application_name": "pusher", "connect_timeout": 10}
+    try:
+        engine = create_engine(
+            url,
+            connect_args={key: value for key, value in connect.items() if key not in url.query},
+            max_overflow=-1,
+            pool_pre_ping=True,
+            hide_parameters=True,  # locations may carry secrets
+        )
+    except ImportError as error:
+        raise InvalidOption(
+            "PostgreSQL is asked for and its driver is not installed", hint="pip install 'pusher[postgres]'"
+        ) from error
+
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.execute(f"SET lock_timeout = {int(BUSY_TIMEOUT * 1000)}")
+        connection.commit()
+
+    return engine
+
+
+def _bad_url(what: str) -> InvalidOption:
+    # The value itself may hold a password.
+    return InvalidOption(
+        f"PUSHER_DATABASE_URL {what}",
+        hint="use sqlite:////path/to/jobs.db or postgresql://user@host/database, or unset it",
+    )

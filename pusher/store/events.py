@@ -1,0 +1,40 @@
+"""The history of jobs."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, insert, select
+
+from pusher.store.engine import Database
+from pusher.store.models import Event, Job
+from pusher.store.records import EventRecord
+
+
+def record(connection: Connection, job_id: int, at: datetime, kind: str, message: str) -> None:
+    """Write an event in the transaction of the change that it tells of."""
+    connection.execute(insert(Event).values(job_id=job_id, at=at, kind=kind, message=message))
+
+
+class Events:
+    """What happened to jobs, oldest first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def of(self, job_id: int) -> list[EventRecord]:
+        """All events of a job."""
+        query = select(Event).where(Event.job_id == job_id).order_by(Event.id)
+        with self._database.read() as connection:
+            return [
+                EventRecord(row.job_id, row.at, row.kind, row.message) for row in connection.execute(query)
+            ]
+
+    def add(self, job_id: int, kind: str, message: str) -> None:
+        """Note something; a job that was pruned meanwhile is no error."""
+        with self._database.write() as connection:
+            if (
+                connection.scalar(select(Job.id).where(Job.id == job_id).with_for_update(read=True))
+                is not None
+            ):
+                record(connection, job_id, self._database.now(), kind, message)

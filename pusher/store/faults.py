@@ -1,0 +1,105 @@
+"""Driver errors, said in the words of :mod:`pusher.errors`."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import exc
+
+from pusher.errors import (
+    DiskFull,
+    PusherError,
+    StoreCorrupt,
+    StoreLocked,
+    StoreReadOnly,
+    StoreUnreachable,
+)
+
+
+@contextmanager
+def translated(label: str) -> Iterator[None]:
+    """Turn what the drivers raise into StoreError; ``label`` names the job store without secrets."""
+    try:
+        yield
+    except exc.DBAPIError as error:
+        known = _of_driver(error.orig, label)
+        if known is None:
+            raise
+        raise known from error
+    except sqlite3.Error as error:
+        known = _of_driver(error, label)
+        if known is None:
+            raise
+        raise known from error
+    except exc.TimeoutError as error:
+        raise StoreLocked(f"no connection to the job store {label} came free", hint=_RETRY) from error
+
+
+_RETRY = "try again in a moment; `pusher status` shows what is running"
+
+
+def _of_driver(error: BaseException | None, label: str) -> PusherError | None:
+    if isinstance(error, sqlite3.Error):
+        return _of_sqlite(error, label)
+    return _of_postgresql(error, label)
+
+
+def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
+    # The low byte is the error, the rest its finer kind: https://sqlite.org/rescode.html
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+        return StoreLocked(f"the job store {label} is locked by another process", hint=_RETRY)
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        return read_only(label)
+    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return corrupt(label, "is damaged" if code == sqlite3.SQLITE_CORRUPT else "is no SQLite database")
+    if code == sqlite3.SQLITE_FULL:
+        return DiskFull(
+            f"no room on the disk of the job store {label}", hint="free some space, then: pusher run"
+        )
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_AUTH):
+        return StoreUnreachable(
+            f"the job store {label} cannot be opened: {error}",
+            hint="check that the path exists and that you may write to its folder",
+        )
+    if "no such table" in str(error) or "no such column" in str(error):
+        return corrupt(label, f"lacks a part of its schema ({error})")
+    return None
+
+
+def _of_postgresql(error: BaseException | None, label: str) -> PusherError | None:
+    state: str = getattr(error, "sqlstate", None) or ""
+    reason = (str(error).strip().splitlines() or [""])[0]
+    if state in ("55P03", "57014", "40P01", "40001"):  # lock time-out, cancelled, deadlock, serialisation
+        return StoreLocked(f"the job store {label} is locked by another session", hint=_RETRY)
+    if state in ("25006", "42501"):  # read-only transaction (a standby), no privilege
+        return read_only(label)
+    if state in ("42P01", "42703"):  # no such table, no such column
+        return corrupt(label, f"lacks a part of its schema ({reason})")
+    if state == "53100":
+        return DiskFull(f"no room on the disk of the job store {label}", hint="free some space there")
+    if state[:2] in ("08", "28", "3D", "53", "57") or (
+        not state and type(error).__name__ == "OperationalError"
+    ):
+        return StoreUnreachable(
+            f"the job store {label} does not answer: {reason}",
+            hint="check PUSHER_DATABASE_URL and that the PostgreSQL server runs",
+        )
+    return None
+
+
+def read_only(label: str) -> StoreReadOnly:
+    """The error of every write to a job store that can only be read."""
+    return StoreReadOnly(
+        f"the job store {label} cannot be written", hint="check the permissions of the file and of its folder"
+    )
+
+
+def corrupt(label: str, what: str) -> StoreCorrupt:
+    """``what`` continues the sentence after the store's name."""
+    return StoreCorrupt(
+        f"the job store {label} {what}",
+        hint="move it away and enqueue again (uploads start anew); an older copy may lie next to it",
+    )

@@ -1,0 +1,288 @@
+"""Jobs: what to push, and the leases under which workers push it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, delete, func, insert, or_, select, update
+
+from pusher.errors import JobUnknown, LeaseLost
+from pusher.store import decisions
+from pusher.store.engine import Database
+from pusher.store.events import record
+from pusher.store.job_rows import NO_ERROR, error_columns, job_of, layer_rows, totals_query
+from pusher.store.layers import batches
+from pusher.store.leases import NO_LEASE, grant, held, lapsed
+from pusher.store.models import Job, Layer, Upload
+from pusher.store.records import (
+    JobRecord,
+    JobState,
+    JobTotals,
+    NewJob,
+    StoredError,
+)
+
+_UNFINISHED = Job.finished_at.is_(None)
+"""Literally the condition of the claim index, so that SQLite uses it."""
+
+
+class Jobs:
+    """The queue.
+
+    Methods that take a JobRecord are a worker's: they raise LeaseLost once the job does not run under the
+    record's lease any more. Methods that take an id are the user's: JobUnknown, JobStateConflict.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    # --- the queue's contents ---------------------------------------------------------------------------
+
+    def add(self, new: NewJob) -> JobRecord:
+        """Queue a job."""
+        now = self._database.now()
+        values = {
+            "image": new.image,
+            "source": dict(new.source),
+            "config_digest": new.config_digest,
+            "registry": new.registry,
+            "repository": new.repository,
+            "tag": new.tag,
+            "state": JobState.QUEUED,
+            "priority": new.priority,
+            "options": dict(new.options),
+            "created_at": now,
+        }
+        with self._database.write() as connection:
+            row = connection.execute(insert(Job).values(values).returning(Job)).one()
+            connection.execute(insert(Layer), list(layer_rows(row.id, new)))
+            record(connection, row.id, now, JobState.QUEUED, f"push {new.image} to {job_of(row).destination}")
+        return job_of(row)
+
+    def get(self, job_id: int) -> JobRecord:
+        """One job."""
+        with self._database.read() as connection:
+            row = connection.execute(select(Job).where(Job.id == job_id)).one_or_none()
+        if row is None:
+            raise _unknown(job_id)
+        return job_of(row)
+
+    def list(
+        self, *, states: Collection[JobState] | None = None, limit: int | None = None
+    ) -> list[JobRecord]:
+        """Jobs in the order of their ids; with ``limit`` the newest ones."""
+        query = select(Job).order_by(Job.id.desc()).limit(limit)
+        if states is not None:
+            query = query.where(Job.state.in_(sorted(states)))
+        with self._database.read() as connection:
+            return [job_of(row) for row in connection.execute(query)][::-1]
+
+    def counts(self) -> dict[JobState, int]:
+        """How many jobs are in each state; states without jobs are left out."""
+        query = select(Job.state, func.count().label("jobs")).group_by(Job.state)
+        with self._database.read() as connection:
+            return {row.state: row.jobs for row in connection.execute(query)}
+
+    def totals(self, job_ids: Collection[int]) -> dict[int, JobTotals]:
+        """Sums over each job's blobs; a blob that is several layers counts once. Unknown ids are left out."""
+        found: dict[int, JobTotals] = {}
+        with self._database.read() as connection:
+            for batch in batches(sorted(job_ids)):
+                for job_id, total, done, sent, unknown in connection.execute(totals_query(batch)):
+                    found[job_id] = JobTotals(int(total), int(done), int(sent), sizes_known=not unknown)
+        return found
+
+    def add_bytes_sent(self, job_id: int, count: int) -> None:
+        """Count body bytes that belong to no layer (manifests)."""
+        with self._database.write() as connection:
+            connection.execute(update(Job).where(Job.id == job_id).values(bytes_sent=Job.bytes_sent + count))
+
+    def delete(self, ids: Collection[int]) -> int:
+        """Forget finished jobs with their layers and events; others are left alone. Returns how many."""
+        deleted = 0
+        with self._database.write() as connection:
+            for batch in batches(sorted(ids)):
+                gone = delete(Job).where(Job.id.in_(batch), Job.finished_at.is_not(None))
+                deleted += connection.execute(gone).rowcount
+        return deleted
+
+    # --- the worker's side ------------------------------------------------------------------------------
+
+    def claim(
+        self,
+        owner: str,
+        *,
+        lease: float,
+        dead_owners: Collection[str] = (),
+        only: Collection[int] | None = None,
+    ) -> JobRecord | None:
+        """Take the next runnable job for ``lease`` seconds: highest priority, then lowest id.
+
+        Runnable is what is queued, what waits and is due, and what runs under a lease that ended or whose
+        owner is among ``dead_owners``. ``only`` restricts the choice to these ids.
+        """
+        now = self._database.now()
+        runnable = and_(
+            _UNFINISHED,
+            or_(
+                Job.state == JobState.QUEUED,
+                and_(Job.state == JobState.WAITING, Job.next_try_at <= now),
+                and_(Job.state == JobState.RUNNING, lapsed(Job, now, dead_owners)),
+            ),
+        )
+        query = select(Job).where(runnable).order_by(Job.priority.desc(), Job.id).limit(1)
+        if only is not None:
+            query = query.where(Job.id.in_(set(only)))
+        with self._database.write() as connection:
+            before = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+            if before is None:
+                return None
+            values = {
+                **grant(owner, now, lease),
+                "state": JobState.RUNNING,
+                "lease_token": before.lease_token + 1,
+                "started_at": before.started_at or now,
+                "next_try_at": None,
+            }
+            guard = and_(Job.id == before.id, runnable, Job.lease_token == before.lease_token)
+            row = connection.execute(update(Job).where(guard).values(values).returning(Job)).one()
+            how = f"claimed by {owner}"
+            if before.state == JobState.RUNNING:
+                how = f"taken over by {owner} from {before.lease_owner}, which is gone"
+            record(connection, row.id, now, JobState.RUNNING, how)
+        return job_of(row)
+
+    def next_try_at(self, only: Collection[int] | None = None) -> datetime | None:
+        """When the first of the waiting jobs is due."""
+        query = select(func.min(Job.next_try_at)).where(_UNFINISHED, Job.state == JobState.WAITING)
+        if only is not None:
+            query = query.where(Job.id.in_(set(only)))
+        with self._database.read() as connection:
+            return connection.scalar(query)
+
+    def owners(self) -> set[str]:
+        """Owners whose leases, of jobs or uploads, have not ended yet."""
+        now = self._database.now()
+        jobs = select(Job.lease_owner).where(_UNFINISHED, Job.lease_expires_at > now)
+        uploads = select(Upload.lease_owner).where(Upload.lease_expires_at > now)
+        with self._database.read() as connection:
+            return {owner for owner in connection.scalars(jobs.union(uploads)) if owner is not None}
+
+    def renew(self, owner: str, lease: float) -> None:
+        """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
+        until = grant(owner, self._database.now(), lease)
+        with self._database.write() as connection:
+            connection.execute(update(Job).where(_UNFINISHED, Job.lease_owner == owner).values(until))
+        with self._database.write() as connection:
+            connection.execute(update(Upload).where(Upload.lease_owner == owner).values(until))
+
+    def check_lease(self, job: JobRecord) -> None:
+        """LeaseLost if the job was paused, cancelled or taken over."""
+        with self._database.read() as connection:
+            if connection.scalar(select(Job.id).where(held(job))) is None:
+                raise LeaseLost(f"job {job.id} is not ours any more")
+
+    def release(
+        self,
+        job: JobRecord,
+        *,
+        state: JobState,
+        next_try_at: datetime | None = None,
+        error: StoredError | None = None,
+        attempt: bool,
+    ) -> None:
+        """Give the job back: ``queued``, or ``waiting`` until ``next_try_at``.
+
+        ``attempt`` tells whether this counts as one.
+        """
+        if state not in (JobState.QUEUED, JobState.WAITING) or (state == JobState.WAITING) != (
+            next_try_at is not None
+        ):
+            raise ValueError(f"a job is released as queued, or as waiting until a time; not as {state}")
+        message = error.message if error else "given back"
+        self._leave(
+            job,
+            state,
+            message,
+            next_try_at=next_try_at,
+            attempts=Job.attempts + int(attempt),
+            **error_columns(error),
+        )
+
+    def succeed(self, job: JobRecord, digest: str) -> None:
+        """The manifest ``digest`` is pushed."""
+        self._leave(
+            job,
+            JobState.SUCCEEDED,
+            f"pushed {digest}",
+            digest=digest,
+            finished_at=self._database.now(),
+            attempts=Job.attempts + 1,
+            **NO_ERROR,
+        )
+
+    def fail(self, job: JobRecord, error: StoredError) -> None:
+        """Trying again does not help."""
+        self._leave(
+            job,
+            JobState.FAILED,
+            error.message,
+            finished_at=self._database.now(),
+            attempts=Job.attempts + 1,
+            **error_columns(error),
+        )
+
+    def _leave(self, job: JobRecord, state: JobState, message: str, **values: Any) -> None:
+        """End the lease with a change of state and its event."""
+        now = self._database.now()
+        with self._database.write() as connection:
+            change = update(Job).where(held(job)).values(state=state, **values, **NO_LEASE)
+            if connection.execute(change).rowcount == 0:
+                raise LeaseLost(f"job {job.id} is not ours any more")
+            record(connection, job.id, now, state, message)
+
+    # --- the user's side --------------------------------------------------------------------------------
+
+    def pause(self, job_id: int) -> JobRecord:
+        """Keep the job from being worked on; a worker that has it notices at its next step."""
+        return self._decide(job_id, decisions.PAUSE)
+
+    def resume(self, job_id: int) -> JobRecord:
+        """Queue a paused job again."""
+        return self._decide(job_id, decisions.RESUME)
+
+    def cancel(self, job_id: int) -> JobRecord:
+        """End the job for good; its upload sessions are deleted once no other job needs them."""
+        return self._decide(job_id, decisions.CANCEL)
+
+    def retry(self, job_id: int) -> JobRecord:
+        """Queue a failed or cancelled job again, or a waiting one at once."""
+        return self._decide(job_id, decisions.RETRY)
+
+    def _decide(self, job_id: int, decision: decisions.Decision) -> JobRecord:
+        now = self._database.now()
+        with self._database.write() as connection:
+            before = connection.execute(select(Job).where(Job.id == job_id).with_for_update()).one_or_none()
+            if before is None:
+                raise _unknown(job_id)
+            if not decision.changes(job_id, before.state):
+                return job_of(before)
+            values: dict[str, Any] = {
+                **NO_LEASE,
+                "state": decision.to,
+                "lease_token": before.lease_token + 1,
+                "next_try_at": None,
+                "finished_at": now if decision.to == JobState.CANCELLED else None,
+            }
+            if decision.clears_error:
+                values |= NO_ERROR
+            guard = and_(Job.id == job_id, Job.state == before.state, Job.lease_token == before.lease_token)
+            row = connection.execute(update(Job).where(guard).values(values).returning(Job)).one()
+            record(connection, job_id, now, decision.to, decision.said)
+        return job_of(row)
+
+
+def _unknown(job_id: int) -> JobUnknown:
+    return JobUnknown(f"there is no job {job_id}", hint="pusher status --all lists the jobs")

@@ -1,0 +1,147 @@
+"""Bringing a job store's schema up to date. Imports Alembic only where there is something to do."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, text
+from sqlalchemy.engine import URL
+
+import pusher
+from pusher.errors import StoreLocked, StoreUnreachable
+from pusher.store import schema
+from pusher.store.engine import Database, file_of, is_sqlite, label_of, parse_url
+from pusher.store.faults import translated
+
+LOCK_TIMEOUT = 60.0
+"""Seconds to wait for another process that upgrades the same store."""
+
+_ADVISORY_LOCK = 0x707573686572  # "pusher"
+
+
+@dataclass(frozen=True)
+class SchemaReport:
+    """What ``pusher db check`` tells."""
+
+    current: str | None
+    """Revision of the job store; None if it is empty."""
+    head: str
+    """Revision that this version of pusher works with."""
+    problems: tuple[str, ...]
+    """Damage found, in SQLite's words."""
+
+
+def upgrade(url: str) -> tuple[str | None, str]:
+    """Create or upgrade the schema; returns the revisions before and after. Safe to run twice at once."""
+    parsed = parse_url(url)
+    return _upgrade_file(parsed) if is_sqlite(parsed) else _upgrade_server(parsed)
+
+
+def check(url: str) -> SchemaReport:
+    """Read the revision and, on SQLite, every page. StoreUnreachable if there is no job store."""
+    database = Database(parse_url(url))
+    try:
+        with database.read() as connection:
+            current = schema.revision_of(connection, database.label)
+            problems = tuple(_problems(connection)) if database.is_sqlite else ()
+    finally:
+        database.close()
+    return SchemaReport(current, schema.head(), problems)
+
+
+def folder() -> Path:
+    """Where the migrations lie: in the installed wheel, else in the checkout."""
+    packaged = Path(str(files("pusher"))) / "_migrations"
+    if packaged.is_dir():
+        return packaged
+    return Path(str(pusher.__file__)).parent.parent / "migrations"
+
+
+def _upgrade_file(url: URL) -> tuple[str | None, str]:
+    with _locked_file(url) as path:
+        database = Database(url, foreign_keys=False)
+        try:
+            with database.read() as connection:
+                before = schema.revision_of(connection, database.label)
+            if before == schema.head():
+                return before, before
+            if before is not None:
+                with translated(database.label):
+                    _copy(path, path.with_name(f"{path.name}.before-{schema.head()}"))
+            with database.write() as connection:
+                _run(connection)
+        finally:
+            database.close()
+    return before, schema.head()
+
+
+@contextmanager
+def _locked_file(url: URL) -> Iterator[Path]:
+    """The file, which exists from here on; nobody else creates or upgrades it meanwhile."""
+    path, label = file_of(url), label_of(url)
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT, mode=0o600):
+            # Upload locations may carry secrets: the file is the user's alone from its first byte.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            yield path
+    except Timeout as error:
+        raise StoreLocked(
+            f"another process upgrades the job store {label} since {LOCK_TIMEOUT:.0f} seconds",
+            hint="try again later",
+        ) from error
+    except OSError as error:
+        raise StoreUnreachable(
+            f"the job store {label} cannot be created or upgraded: {error.strerror}",
+            hint="choose a folder that you may write to: export PUSHER_HOME=FOLDER",
+        ) from error
+
+
+def _copy(path: Path, to: Path) -> None:
+    """A copy that is either whole or not there."""
+    part = to.with_name(to.name + ".part")
+    part.unlink(missing_ok=True)
+    os.close(os.open(part, os.O_RDWR | os.O_CREAT, 0o600))
+    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as target:
+        source.backup(target)
+    part.replace(to)
+
+
+def _upgrade_server(url: URL) -> tuple[str | None, str]:
+    database = Database(url)
+    try:
+        with database.write() as connection:
+            connection.execute(text("SET LOCAL lock_timeout = 0"))
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            before = schema.revision_of(connection, database.label)
+            if before != schema.head():
+                _run(connection)
+    finally:
+        database.close()
+    return before, schema.head()
+
+
+def _run(connection: Connection) -> None:
+    """All missing revisions, inside the connection's transaction."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(folder()).replace("%", "%%"))
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def _problems(connection: Connection) -> Iterator[str]:
+    for (line,) in connection.execute(text("PRAGMA integrity_check")):
+        if line != "ok":
+            yield str(line)
+    for row in connection.execute(text("PRAGMA foreign_key_check")):
+        yield f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there"

@@ -1,0 +1,253 @@
+"""The tables. Queries run on Core connections, so that reading ten thousand rows builds no ORM objects."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from pusher.store.records import DONE_LAYER_STATES, FINAL_STATES, JobState, LayerState, UploadState
+
+_ID = BigInteger().with_variant(Integer, "sqlite")
+"""SQLite numbers rows by itself only where the type is exactly INTEGER."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC; SQLite keeps them as text that sorts like the times do."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone: {value!r}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Word(TypeDecorator[StrEnum]):
+    """A string enum, stored as its value: adding a state is no change of the column's type."""
+
+    impl = String(16)
+    cache_ok = True
+
+    def __init__(self, enum: type[StrEnum]) -> None:
+        super().__init__()
+        self.enum = enum
+
+    def process_bind_param(self, value: StrEnum | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return None if value is None else self.enum(value).value
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
+        return None if value is None else self.enum(value)
+
+
+def _words(words: Iterable[StrEnum]) -> str:
+    return ", ".join(f"'{word.value}'" for word in sorted(words))
+
+
+class Base(DeclarativeBase):
+    """Constraints have fixed names, so that later migrations can find them.
+
+    The column ``registry`` is the attribute ``host``: SQLAlchemy reserves the name for itself.
+    """
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class Job(Base):
+    """A push: what, where, how far, and who is at it."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
+    image: Mapped[str] = mapped_column(Text)
+    source: Mapped[dict[str, Any]] = mapped_column(JSON)
+    config_digest: Mapped[str] = mapped_column(Text)
+    host: Mapped[str] = mapped_column("registry", Text)
+    repository: Mapped[str] = mapped_column(Text)
+    tag: Mapped[str | None] = mapped_column(Text)
+    state: Mapped[JobState] = mapped_column(Word(JobState))
+    priority: Mapped[int] = mapped_column(Integer)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)
+    options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    digest: Mapped[str | None] = mapped_column(Text)
+    bytes_sent: Mapped[int] = mapped_column(BigInteger, default=0)
+    error_code: Mapped[str | None] = mapped_column(Text)
+    error_message: Mapped[str | None] = mapped_column(Text)
+    error_hint: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    started_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    finished_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    next_try_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lease_owner: Mapped[str | None] = mapped_column(Text)
+    lease_token: Mapped[int] = mapped_column(Integer, default=0)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        CheckConstraint(f"state IN ({_words(JobState)})", name="state"),
+        CheckConstraint(f"(state IN ({_words(FINAL_STATES)})) = (finished_at IS NOT NULL)", name="finished"),
+        CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="lease_owner"),
+        CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_expiry"),
+        CheckConstraint("(state = 'waiting') = (next_try_at IS NOT NULL)", name="next_try"),
+        CheckConstraint("(state = 'succeeded') = (digest IS NOT NULL)", name="digest"),
+        Index("ix_jobs_state_id", "state", "id"),
+        # Claims look only at unfinished jobs, however many finished ones there are.
+        Index(
+            "ix_jobs_claim",
+            "priority",
+            "id",
+            sqlite_where=text("finished_at IS NULL"),
+            postgresql_where=text("finished_at IS NULL"),
+        ),
+        # An id is never used twice, so that a job's number in a log stays true after `pusher prune`.
+        {"sqlite_autoincrement": True},
+    )
+
+
+class Layer(Base):
+    """A layer of a job; position -1 is its config."""
+
+    __tablename__ = "layers"
+
+    job_id: Mapped[int] = mapped_column(_ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(Integer, primary_key=True)
+    diff_id: Mapped[str] = mapped_column(Text)
+    media_type: Mapped[str | None] = mapped_column(Text)
+    digest: Mapped[str | None] = mapped_column(Text)
+    size: Mapped[int | None] = mapped_column(BigInteger)
+    state: Mapped[LayerState] = mapped_column(Word(LayerState))
+    bytes_sent: Mapped[int] = mapped_column(BigInteger, default=0)
+
+    __table_args__ = (
+        # `uploading` is never stored: it follows from the upload's row.
+        CheckConstraint(f"state IN ({_words(set(LayerState) - {LayerState.UPLOADING})})", name="state"),
+        CheckConstraint("state = 'pending' OR digest IS NOT NULL", name="digest"),
+        CheckConstraint("state <> 'ready' OR size IS NOT NULL", name="size"),
+        Index("ix_layers_digest", "digest"),
+    )
+
+
+class Upload(Base):
+    """The one upload of a blob to a repository."""
+
+    __tablename__ = "uploads"
+
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
+    host: Mapped[str] = mapped_column("registry", Text)
+    repository: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(Text)
+    state: Mapped[UploadState] = mapped_column(Word(UploadState), default=UploadState.IDLE)
+    location: Mapped[str | None] = mapped_column(Text)
+    offset: Mapped[int] = mapped_column(BigInteger, default=0)
+    in_flight: Mapped[int] = mapped_column(BigInteger, default=0)
+    chunk_size: Mapped[int | None] = mapped_column(BigInteger)
+    min_chunk: Mapped[int | None] = mapped_column(BigInteger)
+    max_chunk: Mapped[int | None] = mapped_column(BigInteger)
+    profile: Mapped[str | None] = mapped_column(Text)
+    opened_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    lease_owner: Mapped[str | None] = mapped_column(Text)
+    lease_token: Mapped[int] = mapped_column(Integer, default=0)
+    lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        UniqueConstraint("registry", "repository", "digest"),
+        CheckConstraint(f"state IN ({_words(UploadState)})", name="state"),
+        CheckConstraint("(state IN ('idle', 'present')) = (location IS NULL)", name="location"),
+        CheckConstraint('location IS NOT NULL OR ("offset" = 0 AND in_flight = 0)', name="no_session"),
+        CheckConstraint('"offset" >= 0 AND in_flight >= 0', name="counts"),
+        CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_expiry"),
+        Index("ix_uploads_registry_digest", "registry", "digest"),
+        Index("ix_uploads_lease_owner", "lease_owner"),
+    )
+
+
+class Memo(Base):
+    """What compressing a layer gave."""
+
+    __tablename__ = "blob_memos"
+
+    diff_id: Mapped[str] = mapped_column(Text, primary_key=True)
+    digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    compression: Mapped[str] = mapped_column(Text)
+    size: Mapped[int] = mapped_column(BigInteger)
+    uncompressed_size: Mapped[int | None] = mapped_column(BigInteger)
+    media_type: Mapped[str] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_blob_memos_digest", "digest"),)
+
+
+class Config(Base):
+    """Bytes of an image config: with them a known image is pushed again without an export."""
+
+    __tablename__ = "configs"
+
+    digest: Mapped[str] = mapped_column(Text, primary_key=True)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Registry(Base):
+    """What was learned about a registry."""
+
+    __tablename__ = "registries"
+
+    host: Mapped[str] = mapped_column("registry", Text, primary_key=True)
+    max_chunk: Mapped[int | None] = mapped_column(BigInteger)
+    uplink: Mapped[float | None] = mapped_column(Float)
+    profile: Mapped[str | None] = mapped_column(Text)
+
+
+class Event(Base):
+    """One line of a job's history."""
+
+    __tablename__ = "events"
+
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
+    job_id: Mapped[int] = mapped_column(_ID, ForeignKey("jobs.id", ondelete="CASCADE"))
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    kind: Mapped[str] = mapped_column(Text)
+    message: Mapped[str] = mapped_column(Text)
+
+    __table_args__ = (Index("ix_events_job_id", "job_id"),)
+
+
+STORED_DONE = sorted(DONE_LAYER_STATES)
+"""The states of a layer that need not be sent, for use in queries."""

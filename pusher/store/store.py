@@ -1,0 +1,131 @@
+"""The job store as the rest of pusher sees it."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.engine import URL
+
+from pusher.errors import StoreOutdated, StoreReadOnly, StoreUnreachable
+from pusher.store import migrate, schema
+from pusher.store.engine import Clock, Database, file_of, is_sqlite, label_of, parse_url
+from pusher.store.events import Events
+from pusher.store.facts import Facts
+from pusher.store.jobs import Jobs
+from pusher.store.layers import Layers
+from pusher.store.memos import Memos
+from pusher.store.uploads import Uploads
+
+
+class Store:
+    """An open job store; may be used from many threads at once.
+
+    Every method of its parts is one transaction and raises StoreError where the database fails.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.jobs = Jobs(database)
+        self.layers = Layers(database)
+        self.uploads = Uploads(database)
+        self.memos = Memos(database)
+        self.facts = Facts(database)
+        self.events = Events(database)
+
+    @classmethod
+    def open(cls, url: str, *, clock: Clock | None = None) -> Store:
+        """Open the job store at a database URL (``sqlite:///PATH`` or ``postgresql://...``).
+
+        A SQLite file is created and upgraded on the way (a copy is kept first); one that cannot be written is
+        opened for reading. ``clock`` gives aware times and replaces the database's (tests). Raises
+        StoreOutdated (PostgreSQL is upgraded with ``pusher db upgrade``), StoreTooNew, StoreCorrupt,
+        StoreUnreachable, StoreLocked, InvalidOption.
+        """
+        parsed = parse_url(url)
+        if is_sqlite(parsed):
+            return cls(_open_file(url, parsed, clock))
+        database = Database(parsed, clock=clock)
+        if _revision(database) != schema.head():
+            database.close()
+            raise StoreOutdated(
+                f"the job store {database.label} needs the schema {schema.head()}",
+                hint="run: pusher db upgrade",
+            )
+        return cls(database)
+
+    @property
+    def writable(self) -> bool:
+        """False where not even a lock can be written; every change is then StoreReadOnly."""
+        return self._database.writable
+
+    def now(self) -> datetime:
+        """The store's time, to which leases and next tries refer."""
+        return self._database.now()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _open_file(url: str, parsed: URL, clock: Clock | None) -> Database:
+    try:
+        exists = file_of(parsed).exists()
+    except OSError as error:
+        raise StoreUnreachable(
+            f"the job store {label_of(parsed)} cannot be opened: {error.strerror}",
+            hint="check the permissions of its folder",
+        ) from error
+    if not exists:
+        migrate.upgrade(url)
+    database = Database(parsed, clock=clock)
+    try:
+        revision = _revision(database)
+    except (StoreUnreachable, StoreReadOnly) as error:
+        database = _for_reading(parsed, clock, error)
+        revision = _revision(database)
+    if revision != schema.head():
+        database.close()
+        if not database.writable:
+            raise StoreReadOnly(
+                f"the job store {database.label} cannot be written and needs the schema {schema.head()}",
+                hint="make its folder writable, then: pusher db upgrade",
+            )
+        migrate.upgrade(url)
+        database = Database(parsed, clock=clock)
+    return database
+
+
+def _for_reading(url: URL, clock: Clock | None, error: Exception) -> Database:
+    """The file as it lies there, if no log next to it holds newer pages; else ``error``.
+
+    SQLite cannot read a database in WAL mode where it may not write its shared-memory file, unless it is told
+    that nobody writes: https://sqlite.org/wal.html#read_only_databases.
+    """
+    path = file_of(url)
+    log = path.with_name(path.name + "-wal")
+    try:
+        if log.exists() and log.stat().st_size > 0:
+            raise error
+        path.open("rb").close()
+    except OSError:
+        raise error from None
+    return Database(url, clock=clock, immutable=True)
+
+
+def _revision(database: Database) -> str | None:
+    try:
+        with database.read() as connection:
+            return schema.revision_of(connection, database.label)
+    except BaseException:
+        database.close()
+        raise

@@ -1,0 +1,250 @@
+"""Uploads of blobs: the state of their sessions at the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import fields
+from typing import Any
+
+from sqlalchemy import Row, and_, exists, func, insert, or_, select, text, update
+
+from pusher.errors import LeaseLost
+from pusher.store.engine import Database
+from pusher.store.layers import SESSION_STATES, count_sent
+from pusher.store.leases import NO_LEASE, grant, lapsed
+from pusher.store.models import STORED_DONE, Job, Layer, Memo, Upload
+from pusher.store.records import JobState, UploadRecord, UploadState
+from pusher.store.upsert import insert_if_missing
+
+_NO_SESSION: dict[str, Any] = {"location": None, "offset": 0, "in_flight": 0}
+_FIELDS = tuple(field.name for field in fields(UploadRecord))
+
+
+class Uploads:
+    """One upload for each registry, repository and digest, shared by every job that needs the blob.
+
+    Methods that take an UploadRecord demand that the caller still holds its lease, raise LeaseLost
+    otherwise, and return the record as it is now.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def acquire(
+        self,
+        registry: str,
+        repository: str,
+        digest: str,
+        *,
+        owner: str,
+        lease: float,
+        dead_owners: Collection[str] = (),
+    ) -> UploadRecord | None:
+        """Take the upload for ``lease`` seconds.
+
+        None while another living owner holds an upload of this blob to any repository of this registry: once
+        it is there it can be mounted. An owner gets what it already holds again, with a new token. A session
+        that was to be deleted is open again.
+        """
+        now = self._database.now()
+        same_blob = and_(Upload.host == registry, Upload.digest == digest)
+        elsewhere = and_(
+            same_blob, Upload.lease_owner != owner, ~func.coalesce(lapsed(Upload, now, dead_owners), True)
+        )
+        with self._database.write() as connection:
+            if not self._database.is_sqlite:
+                # Two workers that ask for the blob in two repositories lock different rows.
+                lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:blob, 0))")
+                connection.execute(lock, {"blob": f"{registry} {digest}"})
+            if connection.scalar(select(exists().where(elsewhere))):
+                return None
+            row = and_(same_blob, Upload.repository == repository)
+            found = connection.execute(select(Upload.id, Upload.state).where(row)).one_or_none()
+            if found is None:
+                new = insert(Upload).values(registry=registry, repository=repository, digest=digest)
+                connection.execute(new)
+            values = {**grant(owner, now, lease), "lease_token": Upload.lease_token + 1, "used_at": now}
+            if found is not None and found.state == UploadState.ABANDONED:
+                values["state"] = UploadState.OPEN
+            return _upload(
+                connection.execute(update(Upload).where(row).values(values).returning(Upload)).one()
+            )
+
+    def opened(
+        self,
+        u: UploadRecord,
+        *,
+        location: str,
+        chunk_size: int | None,
+        min_chunk: int | None,
+        max_chunk: int | None,
+        profile: str | None,
+    ) -> UploadRecord:
+        """A new session stands; whatever was before is forgotten. Sizes in bytes."""
+        return self._change(
+            u,
+            state=UploadState.OPEN,
+            location=location,
+            offset=0,
+            in_flight=0,
+            chunk_size=chunk_size,
+            min_chunk=min_chunk,
+            max_chunk=max_chunk,
+            profile=profile,
+            opened_at=self._database.now(),
+        )
+
+    def intend(self, u: UploadRecord, length: int) -> UploadRecord:
+        """A chunk of ``length`` bytes is about to be sent from the acknowledged offset on."""
+        return self._change(u, expected=SESSION_STATES, in_flight=length)
+
+    def acknowledged(
+        self,
+        u: UploadRecord,
+        *,
+        location: str,
+        offset: int,
+        job_id: int | None = None,
+        sent: int = 0,
+    ) -> UploadRecord:
+        """The registry has the first ``offset`` bytes and goes on at ``location``.
+
+        ``sent`` body bytes are counted for the blob in job ``job_id`` in the same transaction.
+        """
+        return self._change(
+            u,
+            expected=SESSION_STATES,
+            sent=(job_id, sent) if job_id is not None else None,
+            location=location,
+            offset=offset,
+            in_flight=0,
+        )
+
+    def closing(self, u: UploadRecord) -> UploadRecord:
+        """The closing PUT is about to be sent."""
+        return self._change(u, expected=SESSION_STATES, state=UploadState.CLOSING)
+
+    def present(self, u: UploadRecord) -> UploadRecord:
+        """The registry holds the blob."""
+        return self._change(u, state=UploadState.PRESENT, **_NO_SESSION)
+
+    def lost(self, u: UploadRecord) -> UploadRecord:
+        """The session is gone, or there is none; what it held is lost."""
+        return self._change(u, state=UploadState.IDLE, **_NO_SESSION)
+
+    def release(self, u: UploadRecord) -> UploadRecord:
+        """Give the lease back; the session stays as it is."""
+        return self._change(u, **NO_LEASE)
+
+    def found(self, registry: str, repository: str, digests: Collection[str]) -> None:
+        """A HEAD saw these blobs in the repository; uploads with a session or a lease are left alone."""
+        now = self._database.now()
+        place = {"registry": registry, "repository": repository}
+        rows = and_(Upload.host == registry, Upload.repository == repository)
+        values = {"state": UploadState.PRESENT, "used_at": now}
+        with self._database.write() as connection:
+            for digest in sorted(set(digests)):
+                insert_if_missing(connection, Upload, {**place, "digest": digest})
+            connection.execute(
+                update(Upload)
+                .where(rows, Upload.digest.in_(set(digests)), Upload.lease_owner.is_(None))
+                .where(Upload.state.in_([UploadState.IDLE, UploadState.PRESENT]))
+                .values(values)
+            )
+
+    def holders(self, registry: str, digest: str) -> list[str]:
+        """Repositories of the registry known to hold the blob (to mount it from), last used first."""
+        query = (
+            select(Upload.repository)
+            .where(Upload.host == registry, Upload.digest == digest, Upload.state == UploadState.PRESENT)
+            .order_by(Upload.used_at.desc(), Upload.id.desc())
+        )
+        with self._database.read() as connection:
+            return list(connection.scalars(query))
+
+    def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
+        """The registry says that it does not have these blobs after all."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(Upload)
+                .where(Upload.host == registry, Upload.repository == repository)
+                .where(Upload.digest.in_(set(digests)), Upload.state == UploadState.PRESENT)
+                .values(state=UploadState.IDLE)
+            )
+
+    def abandon_unneeded(self, dead_owners: Collection[str] = ()) -> int:
+        """Mark the sessions that no job can use any more for deletion; returns how many.
+
+        A failed job keeps its sessions for ``pusher retry``; a layer whose digest is not known again yet
+        keeps those of every blob it was compressed to. Sessions that somebody holds are left alone.
+        """
+        now = self._database.now()
+        blob = or_(
+            Layer.digest == Upload.digest,
+            and_(
+                Layer.digest.is_(None),
+                Layer.diff_id.in_(select(Memo.diff_id).where(Memo.digest == Upload.digest)),
+            ),
+        )
+        needed = (
+            select(Layer.job_id)
+            .join(Job, Job.id == Layer.job_id)
+            .where(Job.host == Upload.host, Job.repository == Upload.repository, blob)
+            .where(or_(Job.finished_at.is_(None), Job.state == JobState.FAILED))
+            .where(Layer.state.not_in(STORED_DONE))
+            .correlate(Upload)
+        )
+        with self._database.write() as connection:
+            done = connection.execute(
+                update(Upload)
+                .where(Upload.state.in_(SESSION_STATES), ~needed.exists())
+                .where(or_(Upload.lease_owner.is_(None), lapsed(Upload, now, dead_owners)))
+                .values(state=UploadState.ABANDONED, lease_token=Upload.lease_token + 1, **NO_LEASE)
+            )
+            return done.rowcount
+
+    def abandoned(self) -> list[UploadRecord]:
+        """Sessions to delete at their registries."""
+        query = select(Upload).where(Upload.state == UploadState.ABANDONED).order_by(Upload.id)
+        with self._database.read() as connection:
+            return [_upload(row) for row in connection.execute(query)]
+
+    def deleted(self, u: UploadRecord) -> None:
+        """An abandoned session was deleted, or is gone; no effect if a job took it up again meanwhile."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(Upload)
+                .where(Upload.id == u.id, Upload.lease_token == u.lease_token)
+                .where(Upload.state == UploadState.ABANDONED)
+                .values(state=UploadState.IDLE, **_NO_SESSION)
+            )
+
+    def _change(
+        self,
+        u: UploadRecord,
+        *,
+        expected: Collection[UploadState] | None = None,
+        sent: tuple[int, int] | None = None,
+        **values: Any,
+    ) -> UploadRecord:
+        change = update(Upload).where(
+            Upload.id == u.id,
+            Upload.lease_owner.is_not(None),  # a record that was released holds none
+            Upload.lease_owner == u.lease_owner,
+            Upload.lease_token == u.lease_token,
+        )
+        if expected is not None:
+            change = change.where(Upload.state.in_(expected))
+        with self._database.write() as connection:
+            row = connection.execute(
+                change.values(used_at=self._database.now(), **values).returning(Upload)
+            ).one_or_none()
+            if row is None:
+                raise LeaseLost(f"the upload of {u.digest} is not ours any more")
+            if sent is not None:
+                connection.execute(count_sent(sent[0], u.digest, sent[1]))
+        return _upload(row)
+
+
+def _upload(row: Row[Any]) -> UploadRecord:
+    return UploadRecord(**{name: getattr(row, name) for name in _FIELDS})

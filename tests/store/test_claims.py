@@ -1,0 +1,182 @@
+"""Who gets which job, for how long, and who may still change it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from pusher.errors import LeaseLost
+from pusher.store.records import JobRecord, JobState, LayerState, StoredError
+from pusher.store.store import Store
+from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
+
+ERROR = StoredError("registry-busy", "busy", "wait")
+
+
+def claim(store: Store, owner: str = "w", **options: object) -> JobRecord:
+    job = store.jobs.claim(owner, lease=30, **options)  # type: ignore[arg-type]
+    assert job is not None
+    return job
+
+
+def test_the_highest_priority_comes_first_then_the_lowest_id(store: Store, clock: FakeClock) -> None:
+    low, first, second = (store.jobs.add(new_job(priority=p)).id for p in (-1, 5, 5))
+    jobs = [claim(store) for _ in range(3)]
+    assert [job.id for job in jobs] == [first, second, low]
+    assert store.jobs.claim("w", lease=30) is None
+    assert jobs[0].state == JobState.RUNNING
+    assert jobs[0].started_at == clock.now
+    assert jobs[0].lease_expires_at == clock.now + timedelta(seconds=30)
+    assert store.events.of(first)[-1].kind == "running"
+
+
+def test_only_restricts_the_choice(store: Store) -> None:
+    ids = [store.jobs.add(new_job()).id for _ in range(3)]
+    assert store.jobs.claim("w", lease=30, only=[]) is None
+    assert claim(store, only=[ids[2]]).id == ids[2]
+    assert store.jobs.claim("w", lease=30, only=[ids[2]]) is None
+
+
+def test_a_waiting_job_is_claimed_when_it_is_due(store: Store, clock: FakeClock) -> None:
+    jobs = [store.jobs.add(new_job()).id for _ in range(2)]
+    for seconds in (60, 20):
+        store.jobs.release(
+            claim(store),
+            state=JobState.WAITING,
+            next_try_at=clock.now + timedelta(seconds=seconds),
+            error=ERROR,
+            attempt=True,
+        )
+    assert store.jobs.next_try_at() == clock.now + timedelta(seconds=20)
+    assert store.jobs.next_try_at(only=[jobs[0]]) == clock.now + timedelta(seconds=60)
+    clock.advance(19.9)
+    assert store.jobs.claim("w", lease=30) is None
+    started = store.jobs.get(jobs[1]).started_at
+    clock.advance(0.1)
+    again = claim(store)
+    assert (again.id, again.attempts, again.next_try_at, again.started_at) == (jobs[1], 1, None, started)
+    assert store.jobs.next_try_at(only=[jobs[1]]) is None
+
+
+def test_a_lease_that_ended_is_taken_over_and_the_sleeper_is_fenced_off(
+    store: Store, clock: FakeClock
+) -> None:
+    store.jobs.add(new_job())
+    sleeper = claim(store, "sleeper")
+    clock.advance(29.9)
+    assert store.jobs.claim("heir", lease=30) is None
+    clock.advance(0.1)
+    heir = claim(store, "heir")
+    assert heir.lease_token > sleeper.lease_token
+    assert "sleeper" in store.events.of(heir.id)[-1].message
+
+    waiting = {"state": JobState.QUEUED, "attempt": False}
+    late: list[Callable[[], object]] = [
+        lambda: store.jobs.check_lease(sleeper),
+        lambda: store.jobs.succeed(sleeper, digest("f")),
+        lambda: store.jobs.fail(sleeper, ERROR),
+        lambda: store.jobs.release(sleeper, **waiting),  # type: ignore[arg-type]
+        lambda: store.layers.set_done(sleeper, digest("a"), LayerState.EXISTS),
+        lambda: store.layers.clear_done(sleeper, [digest("a")]),
+        lambda: store.layers.set_blob(sleeper, digest("1"), digest=digest("b"), size=1, media_type="m"),
+    ]
+    before = (store.jobs.get(heir.id), store.layers.of(heir.id), store.events.of(heir.id))
+    for call in late:
+        with pytest.raises(LeaseLost):
+            call()
+    assert (store.jobs.get(heir.id), store.layers.of(heir.id), store.events.of(heir.id)) == before
+    store.jobs.succeed(heir, digest("f"))
+
+
+def test_a_dead_owner_s_job_is_taken_at_once(store: Store) -> None:
+    store.jobs.add(new_job())
+    claim(store, "dead")
+    assert store.jobs.claim("heir", lease=30, dead_owners=["other"]) is None
+    assert claim(store, "heir", dead_owners=["other", "dead"]).lease_owner == "heir"
+
+
+def test_owners_are_those_whose_leases_have_not_ended(store: Store, clock: FakeClock) -> None:
+    store.jobs.add(new_job())
+    claim(store, "a")
+    clock.advance(20)
+    store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="b", lease=30)
+    assert store.jobs.owners() == {"a", "b"}
+    clock.advance(10)
+    assert store.jobs.owners() == {"b"}
+
+
+def test_renewing_extends_every_lease_of_the_owner_and_no_other(store: Store, clock: FakeClock) -> None:
+    for _ in range(3):
+        store.jobs.add(new_job())
+    mine, mine_too, other = claim(store, "a"), claim(store, "a"), claim(store, "b")
+    upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="a", lease=30)
+    clock.advance(20)
+    store.jobs.renew("a", 30)
+    clock.advance(15)
+    assert store.jobs.owners() == {"a"}
+    assert claim(store, "c").id == other.id
+    for job in (mine, mine_too):
+        store.jobs.check_lease(job)
+    assert upload is not None
+    assert store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="c", lease=30) is None
+
+
+@pytest.mark.parametrize("attempt", [True, False])
+def test_a_job_given_back_can_be_claimed_again(store: Store, attempt: bool) -> None:
+    store.jobs.add(new_job())
+    job = claim(store)
+    store.jobs.release(job, state=JobState.QUEUED, attempt=attempt)
+    after = store.jobs.get(job.id)
+    assert (after.state, after.attempts, after.lease_owner) == (JobState.QUEUED, int(attempt), None)
+    with pytest.raises(LeaseLost):
+        store.jobs.release(job, state=JobState.QUEUED, attempt=attempt)
+    assert claim(store).lease_token == job.lease_token + 1
+
+
+@pytest.mark.parametrize("state", [JobState.PAUSED, JobState.SUCCEEDED, JobState.WAITING])
+def test_a_job_is_not_released_to_a_state_that_makes_no_sense(store: Store, state: JobState) -> None:
+    store.jobs.add(new_job())
+    with pytest.raises(ValueError, match="released as"):
+        store.jobs.release(claim(store), state=state, attempt=True)
+
+
+def test_many_threads_never_claim_the_same_job(store: Store) -> None:
+    ids = [store.jobs.add(new_job()).id for _ in range(40)]
+
+    def work(owner: int) -> list[int]:
+        mine = []
+        while (job := store.jobs.claim(f"t{owner}", lease=30)) is not None:
+            mine.append(job.id)
+        return mine
+
+    with ThreadPoolExecutor(8) as pool:
+        claimed = [job_id for mine in pool.map(work, range(8)) for job_id in mine]
+    assert sorted(claimed) == ids
+
+
+def test_several_processes_never_claim_the_same_job(store: Store, url: str) -> None:
+    ids = [store.jobs.add(new_job()).id for _ in range(40)]
+    command = [sys.executable, "-m", "tests.store.programs", "claim", url]
+    workers = [
+        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for name in ("a", "b", "c")
+    ]
+    for worker in workers:  # all have opened the store before the first claims
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "ready\n"
+    claimed = [int(line) for out in [w.communicate()[0] for w in _started(workers)] for line in out.split()]
+    assert sorted(claimed) == ids
+    assert {worker.returncode for worker in workers} == {0}
+
+
+def _started(workers: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]]:
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write("go\n")
+        worker.stdin.flush()
+    return workers

@@ -1,0 +1,326 @@
+"""Everything that can be wrong with a job store is a sentence and a hint."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pusher.errors import (
+    DiskFull,
+    ExitCode,
+    InvalidOption,
+    PusherError,
+    StoreCorrupt,
+    StoreError,
+    StoreLocked,
+    StoreOutdated,
+    StoreReadOnly,
+    StoreTooNew,
+    StoreUnreachable,
+)
+from pusher.store import engine, migrate
+from pusher.store.engine import Database, parse_url, sqlite_url
+from pusher.store.faults import translated
+from pusher.store.store import Store
+from tests.store.privileges import like_any_user
+from tests.support.databases import PostgresServer, new_job
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A job store with one job, closed."""
+    path = tmp_path / "home" / "jobs.db"
+    with Store.open(sqlite_url(path)) as store:
+        store.jobs.add(new_job())
+    return path
+
+
+def told(error: PusherError) -> str:
+    """What the user reads; every store error has both parts and the exit code of its kind."""
+    assert error.message
+    assert error.hint
+    if isinstance(error, StoreError):
+        assert error.exit_code == ExitCode.STORE
+    assert "secret" not in error.message + error.hint
+    return error.message
+
+
+@contextmanager
+def lock(url: str) -> Iterator[None]:
+    """Hold what writers of the store need."""
+    parsed = parse_url(url)
+    if engine.is_sqlite(parsed):
+        with closing(sqlite3.connect(engine.file_of(parsed), isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            yield
+    else:
+        with psycopg.connect(url) as other_session:
+            other_session.execute("LOCK TABLE jobs")
+            yield
+
+
+def test_a_locked_store_is_waited_for_and_then_said_to_be_locked(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT", 0.05)
+    with Store.open(url) as store:
+        with lock(url), pytest.raises(StoreLocked) as caught:
+            store.jobs.add(new_job())
+        assert "locked by another" in told(caught.value)
+        assert store.jobs.add(new_job()).id, "and it goes on once the lock is free"
+
+
+def test_reading_does_not_wait_for_a_writer(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "jobs.db")
+    with Store.open(url) as store, lock(url):
+        assert store.jobs.list() == []
+
+
+def test_a_writer_that_waits_gets_its_turn(url: str) -> None:
+    with Store.open(url) as store:
+        with lock(url):
+            thread = threading.Thread(target=store.jobs.add, args=(new_job(),))
+            thread.start()
+        thread.join(10)
+        assert len(store.jobs.list()) == 1
+
+
+def test_a_file_that_is_no_database(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    path.write_text("this is a letter to my aunt, and no database at all\n" * 100)
+    with pytest.raises(StoreCorrupt, match="is no SQLite database") as caught:
+        Store.open(sqlite_url(path))
+    assert str(path) in told(caught.value)
+    assert path.read_text().startswith("this is a letter")
+
+
+def test_a_database_of_something_else(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.db"
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("CREATE TABLE recipes (name TEXT)")
+    with pytest.raises(StoreCorrupt, match="not one of pusher's"):
+        Store.open(sqlite_url(path))
+    with pytest.raises(StoreCorrupt, match="not one of pusher's"):
+        migrate.upgrade(sqlite_url(path))
+
+
+def test_damaged_pages(path: Path) -> None:
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (size - 4096))
+    with pytest.raises(StoreCorrupt) as caught, Store.open(sqlite_url(path)) as store:
+        store.jobs.list()
+    assert "is damaged" in told(caught.value)
+
+
+def test_check_reports_damage_that_no_query_met(path: Path) -> None:
+    assert migrate.check(sqlite_url(path)).problems == ()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "INSERT INTO events (job_id, at, kind, message) VALUES (99, '2026-01-01', 'note', '')"
+        )
+        connection.commit()
+    (problem,) = migrate.check(sqlite_url(path)).problems
+    assert "events" in problem
+    assert "jobs" in problem
+
+
+def test_a_missing_table_is_damage(url: str, kind: str) -> None:
+    with Store.open(url) as store:
+        with store._database.write() as connection:
+            connection.exec_driver_sql("DROP TABLE registries")
+        with pytest.raises(StoreCorrupt, match="lacks a part of its schema"):
+            store.facts.get("registry.example.com")
+
+
+def test_a_store_of_a_newer_pusher(url: str) -> None:
+    with Store.open(url) as store, store._database.write() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    for use in (Store.open, migrate.upgrade, migrate.check):
+        with pytest.raises(StoreTooNew, match="newer pusher") as caught:
+            use(url)
+        assert "9999" in told(caught.value)
+
+
+def test_postgresql_is_not_upgraded_by_itself(postgres: PostgresServer) -> None:
+    url = postgres.create()
+    with pytest.raises(StoreOutdated) as caught:
+        Store.open(url)
+    told(caught.value)
+    assert "pusher db upgrade" in caught.value.hint
+    migrate.upgrade(url)
+    Store.open(url).close()
+    postgres.drop(url)
+
+
+def test_missing_folders_are_made_for_the_user_alone(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "er" / "jobs.db"
+    Store.open(sqlite_url(path)).close()
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    assert {file.stat().st_mode & 0o777 for file in path.parent.iterdir()} == {0o600}
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "ques?tion", "h#sh", "ü"])
+def test_any_path_will_do(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name / "jobs.db"
+    with Store.open(sqlite_url(path)) as store:
+        store.jobs.add(new_job())
+    assert path.is_file()
+
+
+def test_a_path_that_cannot_be_a_file(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnreachable, match="cannot be created") as caught:
+        Store.open(sqlite_url(tmp_path / "file" / "jobs.db"))
+    told(caught.value)
+    with pytest.raises(StoreUnreachable, match="cannot be opened") as caught:
+        Store.open(sqlite_url(tmp_path))
+    told(caught.value)
+    with pytest.raises(StoreUnreachable):
+        migrate.check(sqlite_url(tmp_path / "nothing.db"))
+
+
+def test_a_folder_in_which_nothing_can_be_made(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with like_any_user(), pytest.raises(StoreUnreachable, match="Permission denied") as caught:
+        Store.open(sqlite_url(tmp_path / "home" / "jobs.db"))
+    assert "PUSHER_HOME" in caught.value.hint
+
+
+@pytest.mark.parametrize(("folder_mode", "file_mode"), [(0o700, 0o400), (0o500, 0o400), (0o500, 0o600)])
+def test_a_store_that_cannot_be_written_is_read(path: Path, folder_mode: int, file_mode: int) -> None:
+    path.chmod(file_mode)
+    path.parent.chmod(folder_mode)
+    with like_any_user(), Store.open(sqlite_url(path)) as store:
+        (job,) = store.jobs.list()
+        assert store.layers.of(job.id)
+        with pytest.raises(StoreReadOnly) as caught:
+            store.jobs.cancel(job.id)
+        assert "cannot be written" in told(caught.value)
+    path.parent.chmod(0o700)
+
+
+def test_a_store_that_is_in_use_and_cannot_be_written_is_read(path: Path) -> None:
+    """The worker's newest pages lie in the log, and a reader without rights sees them too."""
+    with Store.open(sqlite_url(path)) as worker:
+        worker.jobs.add(new_job())
+        for file in path.parent.iterdir():
+            file.chmod(0o400)
+        path.parent.chmod(0o500)
+        with like_any_user(), Store.open(sqlite_url(path)) as store:
+            assert len(store.jobs.list()) == 2
+        path.parent.chmod(0o700)
+
+
+def test_a_store_that_may_not_be_read(path: Path) -> None:
+    path.chmod(0)
+    with like_any_user(), pytest.raises(StoreUnreachable) as caught:
+        Store.open(sqlite_url(path))
+    told(caught.value)
+    path.chmod(0o600)
+    path.parent.chmod(0)
+    with like_any_user(), pytest.raises(StoreUnreachable) as caught:
+        Store.open(sqlite_url(path))
+    told(caught.value)
+    path.parent.chmod(0o700)
+
+
+def test_a_read_only_server(postgres: PostgresServer) -> None:
+    url = postgres.create("head")
+    with Store.open(url + "&options=-cdefault_transaction_read_only%3Don") as store:
+        assert store.jobs.list() == []
+        with pytest.raises(StoreReadOnly):
+            store.jobs.add(new_job())
+    postgres.drop(url)
+
+
+def test_a_full_disk() -> None:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.execute("PRAGMA max_page_count = 2")
+        connection.execute("CREATE TABLE t (x)")
+        with pytest.raises(DiskFull) as caught, translated("/home/me/jobs.db"):
+            connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
+    assert "/home/me/jobs.db" in told(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("jobs.db", "is no database URL"),
+        ("mysql://me:secret@host/db", "of the kind mysql"),
+        ("postgresql+asyncpg://me:secret@host/db", "of the kind postgresql.asyncpg"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///:memory:", "names no file"),
+        ("postgresql://me:secret@host:port/db", "is no database URL"),
+    ],
+)
+def test_a_url_that_names_no_job_store(url: str, why: str) -> None:
+    with pytest.raises(InvalidOption, match=why) as caught:
+        Store.open(url)
+    told(caught.value)
+
+
+def test_a_server_that_does_not_answer(postgres: PostgresServer, tmp_path: Path) -> None:
+    for url in (
+        f"postgresql://me:secret@/db?host={tmp_path}",
+        f"postgres://me@/db?password=secret&host={tmp_path}",
+        postgres.url("nothing_of_this_name"),
+    ):
+        with pytest.raises(StoreUnreachable, match="does not answer") as caught:
+            Store.open(url)
+        told(caught.value)
+        assert "PUSHER_DATABASE_URL" in caught.value.hint
+
+
+def test_a_wrong_password_is_not_repeated(postgres: PostgresServer) -> None:
+    postgres.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
+    url = postgres.url("head", "guarded:secret")
+    with pytest.raises(StoreUnreachable) as caught:
+        Store.open(url)
+    told(caught.value)
+    postgres.execute("DROP ROLE guarded")
+
+
+def test_a_server_that_ended_the_connection_is_asked_again(postgres: PostgresServer) -> None:
+    url = postgres.create("head")
+    with Store.open(url) as store:
+        store.jobs.add(new_job())
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'pusher'"
+        )
+        assert len(store.jobs.list()) == 1
+    postgres.drop(url)
+
+
+def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(InvalidOption) as caught:
+        Store.open("postgresql://me@host/db")
+    assert "pip install 'pusher[postgres]'" in caught.value.hint
+
+
+def test_hosts_that_share_a_server_agree_on_the_time(
+    postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = engine.utc_now
+    monkeypatch.setattr(engine, "utc_now", lambda: right() + timedelta(hours=3))
+    with Store.open(postgres.url("head")) as store:
+        assert abs(store.now() - right()) < timedelta(seconds=5)
+
+
+def test_sqlite_survives_power_cuts(path: Path) -> None:
+    database = Database(parse_url(sqlite_url(path)))
+    pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+    with database.write() as connection:
+        found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
+    database.close()
+    assert found == pragmas

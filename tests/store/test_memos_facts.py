@@ -1,0 +1,47 @@
+"""What is remembered of blobs and registries."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pusher.store.records import BlobMemo, RegistryFacts
+from pusher.store.store import Store
+from tests.support.databases import REGISTRY, FakeClock, digest
+
+MEMO = BlobMemo(digest("1"), "isal-1.8:2", digest("a"), 500, 1500, "application/gzip")
+
+
+def test_memos_come_back_the_newest_first(store: Store, clock: FakeClock) -> None:
+    assert store.memos.get(digest("1")) is None
+    store.memos.put(MEMO)
+    clock.advance(1)
+    original = replace(MEMO, compression="original", digest=digest("b"), uncompressed_size=None)
+    store.memos.put(original)
+    assert store.memos.get(digest("1")) == original
+    assert store.memos.all_of([digest("1"), digest("2")]) == {digest("1"): [original, MEMO], digest("2"): []}
+
+
+def test_a_memo_of_the_same_blob_is_replaced(store: Store, clock: FakeClock) -> None:
+    store.memos.put(replace(MEMO, uncompressed_size=None))
+    clock.advance(1)
+    store.memos.put(MEMO)
+    assert store.memos.all_of([digest("1")]) == {digest("1"): [MEMO]}
+
+
+def test_configs_are_kept_byte_for_byte(store: Store) -> None:
+    content = bytes(range(256))
+    assert store.memos.get_config(digest("c")) is None
+    store.memos.put_config(digest("c"), content)
+    store.memos.put_config(digest("c"), content)
+    assert store.memos.get_config(digest("c")) == content
+
+
+def test_facts_are_updated_one_by_one(store: Store) -> None:
+    assert store.facts.get(REGISTRY) == RegistryFacts(REGISTRY)
+    assert store.facts.update(REGISTRY, max_chunk=1 << 40) == RegistryFacts(REGISTRY, max_chunk=1 << 40)
+    assert store.facts.update(REGISTRY, uplink=1.5, profile="distribution") == RegistryFacts(
+        REGISTRY, max_chunk=1 << 40, uplink=1.5, profile="distribution"
+    )
+    store.facts.update(REGISTRY, max_chunk=None)
+    assert store.facts.get(REGISTRY).max_chunk is None
+    assert store.facts.get("other.example.com") == RegistryFacts("other.example.com")

@@ -1,0 +1,255 @@
+"""The schema: where it comes from, how it is brought up to date, that nothing is lost on the way."""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from filelock import FileLock
+from sqlalchemy import Connection, inspect
+
+import pusher
+from pusher.errors import StoreLocked, StoreOutdated, StoreReadOnly
+from pusher.store import migrate, schema
+from pusher.store.engine import Database, parse_url, sqlite_url
+from pusher.store.models import Base
+from pusher.store.records import JobState
+from pusher.store.store import Store
+from tests.store.privileges import like_any_user
+from tests.support.databases import new_job
+
+CHECKOUT = Path(str(pusher.__file__)).parent.parent
+
+NEXT_REVISION = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "{previous}"
+
+
+def upgrade() -> None:
+    rebuild = "always" if op.get_bind().dialect.name == "sqlite" else "never"
+    with op.batch_alter_table("jobs", recreate=rebuild) as table:
+        table.add_column(sa.Column("colour", sa.Text(), nullable=False, server_default="red"))
+    {more}
+"""
+
+Release = Callable[..., Path]
+
+
+@pytest.fixture
+def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
+    """Make the next version of pusher: one revision more, which rebuilds the table `jobs`."""
+
+    def make(more: str = "pass") -> Path:
+        folder = tmp_path / "next" / "migrations"
+        shutil.copytree(migrate.folder(), folder, dirs_exist_ok=True)
+        text = NEXT_REVISION.format(previous=schema.head(), more=more)
+        (folder / "versions" / "0002_next.py").write_text(text)
+        monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
+        monkeypatch.setattr(migrate, "folder", lambda: folder)
+        return folder
+
+    return make
+
+
+def names(connection: Connection) -> dict[str, set[str | None]]:
+    """Names of the CHECK constraints of each table, which Alembic does not compare."""
+    inspector = inspect(connection)
+    return {
+        table: {str(check["name"]) for check in inspector.get_check_constraints(table)}
+        for table in Base.metadata.tables
+    }
+
+
+def test_migrations_give_what_the_models_say(url: str, empty_url: str, kind: str, tmp_path: Path) -> None:
+    if kind == "sqlite":
+        (tmp_path / "models.db").touch()
+        empty_url = sqlite_url(tmp_path / "models.db")
+    migrated, modelled = Database(parse_url(url)), Database(parse_url(empty_url))
+    with modelled.write() as connection:
+        Base.metadata.create_all(connection)
+        expected = names(connection)
+    with migrated.read() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+        assert names(connection) == expected
+    assert sum(len(checks) for checks in expected.values()) > 10
+    migrated.close()
+    modelled.close()
+
+
+def test_the_list_of_revisions_is_the_folder_s() -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrate.folder()))
+    walked = [script.revision for script in ScriptDirectory.from_config(config).walk_revisions()]
+    assert tuple(reversed(walked)) == schema.REVISIONS
+
+
+def test_upgrading_tells_from_where_to_where(empty_url: str) -> None:
+    assert migrate.upgrade(empty_url) == (None, schema.head())
+    assert migrate.upgrade(empty_url) == (schema.head(), schema.head())
+    report = migrate.check(empty_url)
+    assert (report.current, report.head, report.problems) == (schema.head(), schema.head(), ())
+
+
+def test_a_current_store_is_opened_without_alembic(url: str) -> None:
+    command = [sys.executable, "-m", "tests.store.programs", "open", url]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_many_may_create_the_store_at_once(empty_url: str, kind: str) -> None:
+    opened: list[int] = []
+
+    def create() -> None:
+        if kind == "postgresql":
+            migrate.upgrade(empty_url)
+        with Store.open(empty_url) as store:
+            opened.append(store.jobs.add(new_job()).id)
+
+    threads = [threading.Thread(target=create) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert sorted(opened) == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize("revision", schema.REVISIONS)
+def test_every_released_schema_is_upgraded_with_its_jobs(url: str, release: Release, revision: str) -> None:
+    with Store.open(url) as store:
+        job = store.jobs.add(new_job())
+        store.events.add(job.id, "note", "before")
+    release()
+    migrate.upgrade(url)
+    with Store.open(url) as store:
+        assert store.jobs.get(job.id) == job
+        assert len(store.layers.of(job.id)) == 2
+        assert [event.kind for event in store.events.of(job.id)] == ["queued", "note"]
+        with store._database.read() as connection:
+            assert connection.exec_driver_sql("SELECT colour FROM jobs").scalar() == "red"
+    assert migrate.check(url).problems == ()
+
+
+def test_sqlite_is_upgraded_by_itself_and_a_copy_is_kept(tmp_path: Path, release: Release) -> None:
+    path = tmp_path / "jobs.db"
+    url = sqlite_url(path)
+    with Store.open(url) as old:
+        job = old.jobs.add(new_job())
+        assert not list(tmp_path.glob("*.before-*")), "there was nothing to copy"
+        release()  # the old version still runs, its job lies in the log only
+        Store.open(url).close()
+    copy = tmp_path / "jobs.db.before-0002"
+    assert copy.stat().st_mode & 0o777 == 0o600
+    with closing(sqlite3.connect(copy)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT id, state FROM jobs").fetchall() == [(job.id, JobState.QUEUED)]
+    assert migrate.check(url).current == "0002"
+
+
+def test_an_upgrade_that_fails_changes_nothing(url: str, release: Release) -> None:
+    with Store.open(url) as store:
+        job = store.jobs.add(new_job())
+    folder = release("raise RuntimeError('the power went out')")
+    with pytest.raises(RuntimeError):
+        migrate.upgrade(url)
+    with closing_database(url) as database, database.read() as connection:
+        assert schema.revision_of(connection, "it") == "0001"
+        assert "colour" not in {column["name"] for column in inspect(connection).get_columns("jobs")}
+    (folder / "versions" / "0002_next.py").write_text(NEXT_REVISION.format(previous="0001", more="pass"))
+    migrate.upgrade(url)
+    with Store.open(url) as store:
+        assert store.jobs.get(job.id) == job
+
+
+def closing_database(url: str) -> closing[Database]:
+    return closing(Database(parse_url(url)))
+
+
+def test_an_old_store_on_postgresql_waits_for_the_command(url: str, kind: str, release: Release) -> None:
+    release()
+    if kind == "sqlite":
+        Store.open(url).close()
+        assert migrate.check(url).current == "0002"
+        return
+    with pytest.raises(StoreOutdated):
+        Store.open(url)
+    assert migrate.upgrade(url) == ("0001", "0002")
+
+
+def test_an_old_store_that_cannot_be_written_says_so(tmp_path: Path, release: Release) -> None:
+    home = tmp_path / "home"
+    url = sqlite_url(home / "jobs.db")
+    Store.open(url).close()
+    release()
+    home.chmod(0o500)
+    with like_any_user(), pytest.raises(StoreReadOnly, match="schema 0002"):
+        Store.open(url)
+    home.chmod(0o700)
+
+
+def test_an_upgrade_waits_for_another_only_so_long(
+    tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = sqlite_url(tmp_path / "jobs.db")
+    Store.open(url).close()
+    release()
+    monkeypatch.setattr(migrate, "LOCK_TIMEOUT", 0.05)
+    with FileLock(tmp_path / "jobs.db.lock"), pytest.raises(StoreLocked, match="upgrades the job store"):
+        Store.open(url)
+
+
+def test_an_interrupted_creation_is_finished(tmp_path: Path) -> None:
+    """A kill between making the file and committing the schema leaves an empty file."""
+    (tmp_path / "jobs.db").touch()
+    with Store.open(sqlite_url(tmp_path / "jobs.db")) as store:
+        assert store.jobs.list() == []
+
+
+def test_in_a_checkout_the_folder_is_the_checkout_s() -> None:
+    assert migrate.folder() == CHECKOUT / "migrations"
+
+
+def test_the_wheel_carries_the_migrations_and_finds_them(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path)
+    site = tmp_path / "site"
+    with ZipFile(wheel) as archive:
+        archive.extractall(site)
+    shipped = {file.name for file in (site / "pusher" / "_migrations" / "versions").glob("*.py")}
+    assert shipped == {file.name for file in (CHECKOUT / "migrations" / "versions").glob("*.py")}
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pusher.store import migrate\n"
+        "print(migrate.folder(), migrate.upgrade(sys.argv[2]))\n"
+    )
+    url = sqlite_url(tmp_path / "jobs.db")
+    command = [sys.executable, "-P", "-c", program, str(site), url]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=True, env={})
+    assert done.stdout.strip() == f"{site / 'pusher' / '_migrations'} {(None, schema.head())}"
+
+
+def build_wheel(tmp_path: Path) -> Path:
+    """Only what the store needs, so that the test does not depend on the rest of the checkout."""
+    for name in ("pusher", "migrations"):
+        shutil.copytree(
+            CHECKOUT / name, tmp_path / "src" / name, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        source = CHECKOUT / name
+        (tmp_path / "src" / name).write_text(source.read_text() if source.exists() else "")
+    program = "import sys, hatchling.build; print(hatchling.build.build_wheel(sys.argv[1]))"
+    command = [sys.executable, "-c", program, str(tmp_path)]
+    done = subprocess.run(command, cwd=tmp_path / "src", capture_output=True, text=True, check=True)
+    return tmp_path / done.stdout.split()[-1]

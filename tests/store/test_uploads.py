@@ -1,0 +1,229 @@
+"""The upload of a blob: its lease, its session, who else may have it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from pusher.errors import LeaseLost
+from pusher.store.records import BlobMemo, NewLayer, StoredError, UploadRecord, UploadState
+from pusher.store.store import Store
+from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
+
+A = digest("a")
+
+
+def acquire(store: Store, owner: str = "w", repository: str = REPOSITORY, **options: object) -> UploadRecord:
+    upload = store.uploads.acquire(REGISTRY, repository, A, owner=owner, lease=30, **options)  # type: ignore[arg-type]
+    assert upload is not None
+    return upload
+
+
+def opened(store: Store, upload: UploadRecord) -> UploadRecord:
+    return store.uploads.opened(
+        upload, location="http://r/0?_state=secret", chunk_size=100, min_chunk=10, max_chunk=200, profile="p"
+    )
+
+
+def test_the_life_of_a_session(store: Store, clock: FakeClock) -> None:
+    upload = acquire(store)
+    assert (upload.state, upload.location, upload.offset, upload.lease_owner) == (
+        UploadState.IDLE,
+        None,
+        0,
+        "w",
+    )
+    upload = opened(store, upload)
+    assert (upload.state, upload.opened_at) == (UploadState.OPEN, clock.now)
+    assert (upload.chunk_size, upload.min_chunk, upload.max_chunk, upload.profile) == (100, 10, 200, "p")
+    upload = store.uploads.intend(upload, 100)
+    assert (upload.offset, upload.in_flight) == (0, 100)
+    clock.advance(2)
+    upload = store.uploads.acknowledged(upload, location="http://r/1", offset=100)
+    assert (upload.location, upload.offset, upload.in_flight) == ("http://r/1", 100, 0)
+    assert upload.used_at == clock.now
+    upload = store.uploads.closing(store.uploads.closing(upload))
+    assert (upload.state, upload.offset) == (UploadState.CLOSING, 100)
+    upload = store.uploads.present(upload)
+    assert (upload.state, upload.location, upload.offset) == (UploadState.PRESENT, None, 0)
+    assert store.uploads.release(upload).lease_owner is None
+    assert store.uploads.holders(REGISTRY, A) == [REPOSITORY]
+
+
+def test_a_session_outlives_its_worker(store: Store, clock: FakeClock) -> None:
+    before = store.uploads.acknowledged(opened(store, acquire(store)), location="http://r/1", offset=60)
+    before = store.uploads.intend(before, 40)
+    clock.advance(30)
+    after = acquire(store, "heir")
+    assert (after.location, after.offset, after.in_flight) == ("http://r/1", 60, 40)
+    assert after.lease_token > before.lease_token
+
+
+def test_a_lost_session_leaves_nothing_behind(store: Store) -> None:
+    upload = store.uploads.intend(opened(store, acquire(store)), 50)
+    upload = store.uploads.lost(upload)
+    assert (upload.state, upload.location, upload.offset, upload.in_flight) == (UploadState.IDLE, None, 0, 0)
+
+
+def test_every_change_demands_the_lease(store: Store) -> None:
+    old = opened(store, acquire(store))
+    new = acquire(store)
+    uploads = store.uploads
+    for change in (
+        lambda: opened(store, old),
+        lambda: uploads.intend(old, 1),
+        lambda: uploads.acknowledged(old, location="http://r/1", offset=1),
+        lambda: uploads.closing(old),
+        lambda: uploads.present(old),
+        lambda: uploads.lost(old),
+        lambda: uploads.release(old),
+    ):
+        with pytest.raises(LeaseLost):
+            change()
+    assert acquire(store).offset == new.offset == 0
+
+
+def test_a_released_record_changes_nothing(store: Store) -> None:
+    released = store.uploads.release(opened(store, acquire(store)))
+    with pytest.raises(LeaseLost):
+        store.uploads.intend(released, 1)
+
+
+def test_chunks_need_a_session(store: Store) -> None:
+    upload = acquire(store)
+    with pytest.raises(LeaseLost):
+        store.uploads.intend(upload, 1)
+    with pytest.raises(LeaseLost):
+        store.uploads.acknowledged(upload, location="http://r/1", offset=1)
+    with pytest.raises(LeaseLost):
+        store.uploads.closing(upload)
+
+
+def test_nobody_else_gets_the_blob_to_any_repository_of_the_registry(store: Store, clock: FakeClock) -> None:
+    mine = acquire(store, "a")
+    for repository in (REPOSITORY, "team/other"):
+        assert store.uploads.acquire(REGISTRY, repository, A, owner="b", lease=30) is None
+    other = store.uploads.acquire("other.example.com", REPOSITORY, A, owner="b", lease=30)
+    assert other is not None
+    assert store.uploads.acquire(REGISTRY, REPOSITORY, digest("b"), owner="b", lease=30) is not None
+    assert acquire(store, "a", "team/other").repository == "team/other"
+    assert acquire(store, "b", dead_owners=["a"]).lease_token == mine.lease_token + 1
+
+
+def test_a_blob_is_free_once_it_is_released(store: Store) -> None:
+    store.uploads.release(acquire(store, "a"))
+    assert acquire(store, "b", "team/other").lease_owner == "b"
+
+
+def test_two_workers_that_ask_at_once_do_not_both_get_it(store: Store) -> None:
+    def ask(number: int) -> bool:
+        got = store.uploads.acquire(REGISTRY, f"repository{number}", A, owner=f"w{number}", lease=30)
+        return got is not None
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(ask, range(8))) == 1
+
+
+def test_sent_bytes_are_counted_with_the_acknowledgement(store: Store) -> None:
+    job = store.jobs.add(new_job())
+    upload = opened(store, acquire(store))
+    store.uploads.acknowledged(upload, location="http://r/1", offset=100, job_id=job.id, sent=130)
+    assert store.layers.of(job.id)[1].bytes_sent == 130
+    acquire(store)
+    with pytest.raises(LeaseLost):
+        store.uploads.acknowledged(upload, location="http://r/1", offset=200, job_id=job.id, sent=100)
+    assert store.layers.of(job.id)[1].bytes_sent == 130
+
+
+def test_holders_are_the_last_used_first(store: Store, clock: FakeClock) -> None:
+    store.uploads.found(REGISTRY, "old", [A, digest("b")])
+    clock.advance(1)
+    store.uploads.release(store.uploads.present(acquire(store, repository="new")))
+    clock.advance(1)
+    acquire(store, repository="under way")
+    assert store.uploads.holders(REGISTRY, A) == ["new", "old"]
+    clock.advance(1)
+    store.uploads.found(REGISTRY, "old", [A])
+    assert store.uploads.holders(REGISTRY, A) == ["old", "new"]
+    store.uploads.forget_present(REGISTRY, "old", [A])
+    assert store.uploads.holders(REGISTRY, A) == ["new"]
+    assert store.uploads.holders(REGISTRY, digest("b")) == ["old"]
+    assert store.uploads.holders("other.example.com", A) == []
+
+
+def test_what_a_head_found_does_not_touch_a_session(store: Store) -> None:
+    upload = opened(store, acquire(store))
+    store.uploads.release(upload)
+    store.uploads.found(REGISTRY, REPOSITORY, [A])
+    assert store.uploads.holders(REGISTRY, A) == []
+    assert acquire(store).location == upload.location
+
+
+def end(store: Store, job_id: int, how: str) -> None:
+    if how == "cancelled":
+        store.jobs.cancel(job_id)
+    elif how != "queued":
+        job = store.jobs.claim("w", lease=30, only=[job_id])
+        assert job is not None
+        if how == "failed":
+            store.jobs.fail(job, StoredError("c", "m", "h"))
+
+
+@pytest.mark.parametrize(
+    ("jobs", "abandoned"),
+    [
+        (["cancelled"], 1),
+        (["cancelled", "queued"], 0),
+        (["cancelled", "running"], 0),
+        (["failed"], 0),
+        (["cancelled", "failed"], 0),
+        ([], 1),
+    ],
+)
+def test_a_session_is_abandoned_when_no_job_can_use_it(store: Store, jobs: list[str], abandoned: int) -> None:
+    store.uploads.release(opened(store, acquire(store)))
+    for how in jobs:
+        end(store, store.jobs.add(new_job()).id, how)
+    end(store, store.jobs.add(new_job(repository="elsewhere")).id, "queued")
+    assert store.uploads.abandon_unneeded() == abandoned
+    assert len(store.uploads.abandoned()) == abandoned
+
+
+def test_a_layer_without_a_digest_keeps_the_sessions_of_its_memos(store: Store) -> None:
+    store.uploads.release(opened(store, acquire(store)))
+    store.memos.put(BlobMemo(digest("1"), "isal:2", A, 1000, 2000, "m"))
+    job = store.jobs.add(new_job(NewLayer(digest("1"))))
+    assert store.uploads.abandon_unneeded() == 0
+    store.jobs.cancel(job.id)
+    assert store.uploads.abandon_unneeded() == 1
+
+
+def test_a_session_that_somebody_holds_is_not_abandoned(store: Store, clock: FakeClock) -> None:
+    opened(store, acquire(store, "a"))
+    assert store.uploads.abandon_unneeded() == 0
+    assert store.uploads.abandon_unneeded(dead_owners=["a"]) == 1
+    opened(store, acquire(store, "a"))
+    clock.advance(30)
+    assert store.uploads.abandon_unneeded() == 1
+
+
+def test_an_abandoned_session_is_deleted(store: Store) -> None:
+    store.uploads.release(store.uploads.intend(opened(store, acquire(store)), 7))
+    store.uploads.abandon_unneeded()
+    (upload,) = store.uploads.abandoned()
+    assert upload.location == "http://r/0?_state=secret"
+    store.uploads.deleted(upload)
+    assert store.uploads.abandoned() == []
+    assert acquire(store).state == UploadState.IDLE
+
+
+def test_a_job_may_take_an_abandoned_session_up_again(store: Store) -> None:
+    upload = store.uploads.acknowledged(opened(store, acquire(store)), location="http://r/1", offset=60)
+    store.uploads.release(upload)
+    store.uploads.abandon_unneeded()
+    (abandoned,) = store.uploads.abandoned()
+    again = acquire(store)
+    assert (again.state, again.location, again.offset) == (UploadState.OPEN, "http://r/1", 60)
+    store.uploads.deleted(abandoned)
+    assert store.uploads.intend(again, 1).offset == 60
