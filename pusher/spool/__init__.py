@@ -1,1 +1,5 @@
-"""Blobs on disk: compressed layers by digest, and slices of files that hold them already."""
+"""Blobs on disk: compressed layers under their digests, shared by every worker of one PUSHER_HOME."""
+
+from pusher.spool.spool import Spool, SpooledBlob
+
+__all__ = ["Spool", "SpooledBlob"]

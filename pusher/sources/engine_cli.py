@@ -1,0 +1,238 @@
+"""Calling docker and podman, and understanding what they say when they fail."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Final, Self
+
+from pusher.errors import (
+    EngineFailed,
+    EngineMissing,
+    EngineNotPermitted,
+    EngineNotRunning,
+    ImageNotFound,
+    PusherError,
+    ReferenceMalformed,
+)
+
+_ANSWER_SECONDS: Final = 60
+_STOP_SECONDS: Final = 5
+_PIPE_BYTES: Final = 1 << 20
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A command line that speaks Docker's."""
+
+    kind: str
+    """The prefix that chooses it, stored with the job."""
+    command: str
+    title: str
+    save: tuple[str, ...]
+    host_variables: tuple[str, ...]
+    """Environment that says which daemon is meant; stored with the job: the worker asks the same one."""
+
+
+DOCKER: Final = Engine("docker-daemon", "docker", "Docker", ("save",), ("DOCKER_HOST", "DOCKER_CONTEXT"))
+PODMAN: Final = Engine(
+    "podman", "podman", "Podman", ("save", "--quiet", "--format", "docker-archive"), ("CONTAINER_HOST",)
+)
+ENGINES: Final = {engine.kind: engine for engine in (DOCKER, PODMAN)}
+
+_NOT_FOUND: Final = re.compile(
+    r"no such image|image not known|unable to find .* in local storage|reference does not exist"
+    r"|failed to find image|no such object",
+    re.IGNORECASE,
+)
+_MALFORMED: Final = re.compile(
+    r"invalid reference format|parsing reference|invalid repository name", re.IGNORECASE
+)
+_NOT_PERMITTED: Final = re.compile(r"permission denied .*(daemon|docker|podman).*(socket|api)", re.IGNORECASE)
+_NOT_RUNNING: Final = re.compile(
+    r"cannot connect to the docker daemon|is the docker daemon running|failed to connect to the docker api"
+    r"|error during connect|cannot connect to podman|unable to connect to podman|connection refused",
+    re.IGNORECASE,
+)
+
+
+def is_installed(engine: Engine) -> bool:
+    """Whether its command is in PATH."""
+    return shutil.which(engine.command) is not None
+
+
+def ask(engine: Engine, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """Run a command that answers at once; its standard output.
+
+    Raises Engine*, ImageNotFound, ReferenceMalformed.
+    """
+    try:
+        done = subprocess.run(
+            [engine.command, *arguments],
+            env=_environment(environment),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ANSWER_SECONDS,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise _missing(engine) from None
+    except OSError as error:
+        raise EngineFailed(f"cannot run {engine.command}: {error.strerror or error}") from error
+    except subprocess.TimeoutExpired:
+        raise EngineNotRunning(
+            f"{engine.title} did not answer within {_ANSWER_SECONDS} seconds",
+            hint=_start_hint(engine, environment),
+        ) from None
+    if done.returncode:
+        raise failure(engine, arguments, done.returncode, done.stderr, environment)
+    return done.stdout.decode("utf-8", "replace")
+
+
+class Output:
+    """The standard output of a running command; leaving the context ends the command and all it started."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        check_stop: Callable[[], None] | None = None,
+    ) -> None:
+        self.engine = engine
+        self._arguments = arguments
+        self._environment = environment
+        self._check_stop = check_stop
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
+        try:
+            self._process = subprocess.Popen(
+                [engine.command, *arguments],
+                env=_environment(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=self._errors,
+                # Its own group: Ctrl-C is for us to handle, and the group can be ended as a whole.
+                start_new_session=True,
+            )
+        except FileNotFoundError:
+            self._errors.close()
+            raise _missing(engine) from None
+        assert self._process.stdout is not None  # noqa: S101 - asked for above
+        self._pipe = self._process.stdout.fileno()
+        self._poll = select.poll()
+        self._poll.register(self._pipe, select.POLLIN)
+        if hasattr(fcntl, "F_SETPIPE_SZ"):
+            with suppress(OSError):  # over the user's quota: slower, nothing else
+                fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes, none at the end; calls ``check_stop`` each second while nothing comes."""
+        while not self._poll.poll(1000):
+            if self._check_stop:
+                self._check_stop()
+        return os.read(self._pipe, size)
+
+    def finish(self, *, complete: bool) -> None:
+        """Read what is left and wait for the end; raises what the command failed with.
+
+        ``complete``: the archive in its output had an end; if not, that is a failure of its own.
+        """
+        while self.read(_PIPE_BYTES):
+            pass
+        if self._process.wait() or not complete:
+            raise self.failure()
+
+    def failure(self) -> PusherError:
+        """Why the output is not what it should be, from the exit code and what the command said."""
+        try:
+            code = self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = 0
+        self._errors.seek(0)
+        said = self._errors.read(1 << 16)
+        if code or said:
+            return failure(self.engine, self._arguments, code, said, self._environment)
+        return EngineFailed(
+            f"`{self.engine.command} {self._arguments[0]}` gave an archive that is cut off or damaged",
+            hint="Try again; if it stays so, save the image to a file and push that file.",
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._errors.close()
+        if self._process.stdout:
+            self._process.stdout.close()
+        for ending in (signal.SIGTERM, signal.SIGKILL):
+            if self._process.poll() is not None:
+                break
+            try:
+                os.killpg(self._process.pid, ending)
+            except ProcessLookupError:
+                break
+            try:
+                self._process.wait(_STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                continue
+        self._process.wait()
+
+
+def failure(
+    engine: Engine,
+    arguments: tuple[str, ...],
+    code: int,
+    said: bytes,
+    environment: Mapping[str, str] | None = None,
+) -> PusherError:
+    """The error for a command that ended with ``code`` and ``said`` this on its standard error."""
+    text = said.decode("utf-8", "replace").strip()
+    if _NOT_PERMITTED.search(text):
+        return EngineNotPermitted(
+            f"{engine.title} refuses this user: no permission to use its socket",
+            hint="Type `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo.",
+        )
+    if _NOT_RUNNING.search(text):
+        return EngineNotRunning(f"{engine.title} does not answer", hint=_start_hint(engine, environment))
+    if _NOT_FOUND.search(text):
+        return ImageNotFound(f"{engine.title} has no image {arguments[-1]}")
+    if _MALFORMED.search(text):
+        return ReferenceMalformed(
+            f"{engine.title} says that {arguments[-1]!r} is no image name",
+            hint="A name looks like registry.example.com/team/app:1.2.",
+        )
+    last = text.splitlines()[-1].removeprefix("Error: ") if text else f"exit code {code}"
+    return EngineFailed(f"`{engine.command} {arguments[0]}` failed: {last[:500]}")
+
+
+def _environment(changes: Mapping[str, str] | None) -> dict[str, str]:
+    return {**os.environ, "LC_ALL": "C", **(changes or {})}
+
+
+def _missing(engine: Engine) -> EngineMissing:
+    return EngineMissing(
+        f"the `{engine.command}` command is not installed, or not in PATH",
+        hint="Install it, or push an archive file: docker-archive:PATH.",
+    )
+
+
+def _start_hint(engine: Engine, environment: Mapping[str, str] | None) -> str:
+    current = _environment(environment)
+    for variable in engine.host_variables:
+        if current.get(variable):
+            return f"{variable} is {current[variable]}: is that right, and is it running there?"
+    if engine is DOCKER:
+        return "Start it: sudo systemctl start docker"
+    return "Check it with: podman info"

@@ -1,0 +1,48 @@
+"""A part of a file as a stream."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import BinaryIO
+
+from pusher.errors import ArchiveTruncated, SourceError
+
+
+class FileRange(io.RawIOBase):
+    """``length`` bytes from ``offset``; ``len()`` gives ``length``. The file stays open as long as the caller
+    keeps it so; its own position is not touched, so that many ranges may be read at once."""
+
+    def __init__(self, file: BinaryIO, offset: int, length: int, name: str) -> None:
+        self._file = file
+        self._start = offset
+        self._position = 0
+        self._length = length
+        self._name = name
+
+    def __len__(self) -> int:
+        return self._length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        view = memoryview(buffer)[: self._length - self._position]
+        if not view:
+            return 0
+        try:
+            count = os.preadv(self._file.fileno(), [view], self._start + self._position)
+        except OSError as error:
+            raise SourceError(f"cannot read {self._name}: {error.strerror or error}") from error
+        if count == 0:
+            raise ArchiveTruncated(
+                f"{self._name} became shorter while it was read",
+                hint="Write the archive again, then `pusher retry` the job.",
+            )
+        self._position += count
+        return count
+
+
+def buffered(raw: io.RawIOBase) -> BinaryIO:
+    """``raw`` as a stream whose ``read(n)`` gives n bytes, fewer at the end only."""
+    return io.BufferedReader(raw, 1 << 16)

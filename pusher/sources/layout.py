@@ -1,0 +1,67 @@
+"""Finding a manifest through indexes (image-spec ``image-index.md``) whose children may be missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from pusher.errors import LayerMismatch
+from pusher.oci import media_types
+from pusher.oci.digest import is_digest, of_bytes
+from pusher.oci.manifest import Manifest, parse_manifest
+
+_MAX_DEPTH: Final = 8
+
+
+def child_digests(index: bytes) -> list[str]:
+    """The digests that an index lists, in its order; none if it is no index."""
+    try:
+        children = load_json(index)["manifests"]
+        found = [child["digest"] for child in children]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [digest for digest in found if isinstance(digest, str) and is_digest(digest)]
+
+
+def find_manifest(
+    roots: Iterable[str],
+    read: Callable[[str], bytes | None],
+    accept: Callable[[Manifest], bool],
+    *,
+    depth: int = 0,
+) -> Manifest | None:
+    """The first manifest below ``roots`` that ``accept`` takes; ``read`` gives a blob, None if it is missing.
+
+    Raises LayerMismatch if a blob does not have its digest.
+    """
+    if depth > _MAX_DEPTH:
+        return None
+    for digest in dict.fromkeys(roots):
+        raw = read(digest)
+        if raw is None:
+            continue
+        if of_bytes(raw) != digest:
+            raise LayerMismatch(f"the manifest {digest} is damaged: its bytes have {of_bytes(raw)}")
+        children = child_digests(raw)
+        deeper = depth + 1
+        found = find_manifest(children, read, accept, depth=deeper) if children else _accepted(raw, accept)
+        if found is not None:
+            return found
+    return None
+
+
+def _accepted(raw: bytes, accept: Callable[[Manifest], bool]) -> Manifest | None:
+    try:
+        manifest = parse_manifest(raw)
+    except (ValueError, RecursionError):
+        return None
+    return manifest if manifest.media_type in media_types.MANIFESTS and accept(manifest) else None
+
+
+def load_json(data: bytes) -> Any:
+    """JSON that someone else wrote; ValueError if it cannot be read, also when nested too deeply."""
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error

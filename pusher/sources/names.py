@@ -1,0 +1,58 @@
+"""Image names as engines write them: two spellings of one name, and the names nearest to a wrong one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+_HUB: Final = (
+    "docker.io/library/",
+    "index.docker.io/library/",
+    "docker.io/",
+    "index.docker.io/",
+    "localhost/",
+)
+_ID: Final = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
+
+
+def normalized(name: str) -> str:
+    """The short spelling with a tag: ``docker.io/library/app`` and ``localhost/app`` are ``app:latest``."""
+    for prefix in _HUB:
+        if name.startswith(prefix):
+            name = name.removeprefix(prefix)
+            break
+    if "@" in name or ":" in name.rpartition("/")[2]:
+        return name
+    return f"{name}:latest"
+
+
+def shown(name: str) -> str:
+    """A name from an archive, safe to print."""
+    return name if name.isprintable() else ascii(name)
+
+
+def is_image_id(name: str) -> bool:
+    """Whether ``name`` is an image ID, whole or cut to at least 12 digits, and so no name to push to."""
+    return _ID.fullmatch(name) is not None
+
+
+def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
+    """The names among ``known`` that are most like ``name``."""
+    spellings = {normalized(candidate): candidate for candidate in known}
+    wanted = normalized(name)
+    found = difflib.get_close_matches(wanted, spellings, n=limit, cutoff=0.6)
+    tail = wanted.rpartition("/")[2].partition(":")[0]
+    found += [spelling for spelling in spellings if tail == spelling.rpartition("/")[2].partition(":")[0]]
+    return [spellings[spelling] for spelling in dict.fromkeys(found)][:limit]
+
+
+def did_you_mean(name: str, known: Sequence[str]) -> str:
+    """A hint that names the nearest of ``known``, or some of them, or says that there are none."""
+    if not known:
+        return "It holds no named image."
+    if near := nearest(name, known):
+        return f"Did you mean {' or '.join(near)}?"
+    listed = ", ".join(sorted(known)[:5])
+    return f"It has {listed}{' and others' if len(known) > 5 else ''}."

@@ -1,0 +1,229 @@
+"""The spool: a content-addressed folder of blobs, shared by every worker of this PUSHER_HOME.
+
+``sha256/<hex>`` are whole, durable blobs; ``tmp/`` holds what is being written. A blob's modification time is
+when it was last used.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pusher.errors import DiskFull, HomeUnusable, LayerMismatch, PusherError
+from pusher.oci import media_types
+from pusher.oci.digest import hex_of, short
+from pusher.spool import pipeline, temporary
+from pusher.spool.compress import label
+
+ORIGINAL: Final = "original"
+"""The compression label of a blob that came compressed and is kept as it is."""
+
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True)
+class SpooledBlob:
+    """A blob in the spool; sizes in bytes. ``diff_id`` and ``uncompressed_size`` are None for one kept as it
+    came."""
+
+    digest: str
+    size: int
+    compression: str
+    media_type: str
+    diff_id: str | None = None
+    uncompressed_size: int | None = None
+
+
+class Spool:
+    """Blobs under ``root``, which is created. Every method may be called from any thread and process.
+
+    All of them raise DiskFull or HomeUnusable if the file system refuses.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._blobs = root / "sha256"
+        self._temporary = root / "tmp"
+        with self._errors("the spool"):
+            for folder in (self._blobs, self._temporary):
+                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+    def write_layer(
+        self,
+        stream: BinaryIO,
+        *,
+        level: int,
+        expected_diff_id: str | None = None,
+        on_bytes: Callable[[int], None] | None = None,
+        check_stop: Callable[[], None] | None = None,
+    ) -> SpooledBlob:
+        """Compress an uncompressed tar into the spool, in one pass.
+
+        ``on_bytes`` gets the uncompressed bytes of each block read; ``check_stop`` may raise to give up.
+        Raises LayerMismatch if the tar has another diff ID than expected. After any error nothing is left.
+        """
+        name = f"layer {short(expected_diff_id)}" if expected_diff_id else "a layer"
+        with self._writing(name) as (file, write):
+            found = pipeline.compress(stream, write, level=level, on_bytes=on_bytes, check_stop=check_stop)
+            if expected_diff_id not in (None, found.diff_id):
+                raise LayerMismatch(
+                    f"a layer should have diff ID {expected_diff_id}, its bytes have {found.diff_id}",
+                    hint="The source is damaged; save or pull the image again.",
+                )
+            with self._errors(name):
+                file.commit(self._path(found.digest))
+        return SpooledBlob(
+            digest=found.digest,
+            size=found.size,
+            compression=label(level),
+            media_type=media_types.DOCKER_LAYER_GZIP,
+            diff_id=found.diff_id,
+            uncompressed_size=found.uncompressed_size,
+        )
+
+    def write_blob(
+        self,
+        stream: BinaryIO,
+        *,
+        digest: str,
+        size: int,
+        media_type: str,
+        on_bytes: Callable[[int], None] | None = None,
+        check_stop: Callable[[], None] | None = None,
+    ) -> SpooledBlob:
+        """Keep final bytes as they are; LayerMismatch unless they are ``size`` bytes with ``digest``."""
+        found, count = hashlib.sha256(), 0
+        with self._writing(f"blob {short(digest)}") as (file, write):
+            while block := stream.read(pipeline.BLOCK):
+                found.update(block)
+                write(block)
+                count += len(block)
+                if on_bytes:
+                    on_bytes(len(block))
+                if check_stop:
+                    check_stop()
+            if (count, f"sha256:{found.hexdigest()}") != (size, digest):
+                raise LayerMismatch(
+                    f"the image promises a blob of {size} bytes with digest {digest}, "
+                    f"its source has {count} bytes with sha256:{found.hexdigest()}",
+                    hint="The source is damaged; save or pull the image again.",
+                )
+            with self._errors(f"blob {short(digest)}"):
+                file.commit(self._path(digest))
+        return SpooledBlob(digest, size, ORIGINAL, media_type)
+
+    def path(self, digest: str) -> Path:
+        """Where the blob lies, for reading it now: marks it as used. It need not exist."""
+        path = self._path(digest)
+        with suppress(OSError):
+            os.utime(path)
+        return path
+
+    def has(self, digest: str, size: int | None = None) -> bool:
+        """Whether the blob is there (and has this many bytes)."""
+        try:
+            found = self.size(digest)
+        except FileNotFoundError:
+            return False
+        return size is None or found == size
+
+    def size(self, digest: str) -> int:
+        """The blob's size in bytes; FileNotFoundError if it is not there."""
+        return self._path(digest).stat().st_size
+
+    def remove(self, digest: str) -> None:
+        """Forget the blob; no error if it is not there."""
+        with self._errors(f"blob {short(digest)}"):
+            self._path(digest).unlink(missing_ok=True)
+
+    def usage(self) -> int:
+        """Bytes in whole blobs."""
+        return sum(size for _, size, _ in self.blobs())
+
+    def blobs(self) -> Iterator[tuple[str, int, float]]:
+        """Digest, size in bytes and time of last use (seconds since the epoch) of every blob."""
+        with self._errors("the spool"), os.scandir(self._blobs) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):  # removed by another process just now
+                    found = entry.stat()
+                    yield f"sha256:{entry.name}", found.st_size, found.st_mtime
+
+    def evict(self, keep: Collection[str], limit: int, *, used_before: float | None = None) -> int:
+        """Remove blobs not in ``keep``, longest unused first, until such blobs take at most ``limit`` bytes.
+
+        ``used_before`` (seconds since the epoch) spares blobs used at or after that moment: another worker
+        may have written one and not recorded it yet when ``keep`` was read. Returns the bytes freed.
+        """
+        unneeded = sorted((used, size, digest) for digest, size, used in self.blobs() if digest not in keep)
+        total, freed = sum(size for _, size, _ in unneeded), 0
+        for used, size, digest in unneeded:
+            if total - freed <= limit or (used_before is not None and used >= used_before):
+                break
+            self.remove(digest)
+            freed += size
+        return freed
+
+    def sweep(self) -> int:
+        """Remove what dead writers left half-written; returns the bytes freed."""
+        with self._errors("the spool"):
+            return temporary.sweep(self._temporary)
+
+    def verify(self, digest: str) -> bool:
+        """Read the blob again: whether it still is what its name says."""
+        try:
+            with self._path(digest).open("rb") as file:
+                return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
+        except OSError:
+            return False
+
+    def _path(self, digest: str) -> Path:
+        return self._blobs / hex_of(digest)
+
+    @contextmanager
+    def _writing(self, name: str) -> Iterator[tuple[temporary.TemporaryFile, Callable[[bytes], None]]]:
+        """A temporary file and a ``write`` whose errors are ours; the source's own errors pass unchanged."""
+        with self._errors(name):
+            context = temporary.temporary_file(self._temporary)
+            file = context.__enter__()
+        try:
+
+            def write(data: bytes) -> None:
+                with self._errors(name, file):
+                    file.write(data)
+
+            yield file, write
+        finally:
+            context.__exit__(None, None, None)
+
+    @contextmanager
+    def _errors(self, name: str, file: temporary.TemporaryFile | None = None) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise self._translated(error, name, file.size if file else 0) from error
+
+    def _translated(self, error: OSError, name: str, written: int) -> PusherError:
+        if error.errno in _NO_ROOM:
+            return DiskFull(
+                f"no room for {name} in {self.root}: {self._free(written)}",
+                hint="Free some space there, or move PUSHER_HOME to a larger disk; then type `pusher run`.",
+            )
+        return HomeUnusable(
+            f"cannot use {self.root} for {name}: {error.strerror or error}",
+            hint=f"Check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder.",
+        )
+
+    def _free(self, written: int) -> str:
+        """What was free before ``written`` bytes of the file that did not fit; they are freed again."""
+        try:
+            free = shutil.disk_usage(self.root).free
+        except OSError:
+            return "the disk is full"
+        return f"{(free + written) / 1_000_000:.1f} MB were free, and it needs more"

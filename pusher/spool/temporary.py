@@ -1,0 +1,86 @@
+"""Files being written: locked while their writer lives, renamed when whole, swept when it died."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+
+class TemporaryFile:
+    """A file that becomes a blob by ``commit``, or never was."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._file = os.fdopen(descriptor, "wb", buffering=0)
+        self._committed = False
+        self.size = 0
+        """Bytes written so far."""
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data``; OSError if that fails."""
+        view = memoryview(data)
+        while view:
+            written = self._file.write(view)
+            view = view[written:]
+            self.size += written
+
+    def commit(self, target: Path) -> None:
+        """Make it durable under its final name."""
+        os.fsync(self._file.fileno())
+        self._path.replace(target)
+        self._committed = True
+        _sync_folder(target.parent)
+
+    def close(self) -> None:
+        """Release the lock; an uncommitted file goes away first, so that no sweeper ever sees it unlocked."""
+        if not self._committed:
+            with suppress(OSError):
+                self._path.unlink()
+        with suppress(OSError):
+            self._file.close()
+
+
+@contextmanager
+def temporary_file(folder: Path) -> Iterator[TemporaryFile]:
+    """A new file in ``folder``, locked until the context ends."""
+    while True:
+        path = folder / secrets.token_hex(8)
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        # A sweeper may have taken and removed it between these two calls.
+        if os.fstat(descriptor).st_nlink:
+            break
+        os.close(descriptor)
+    file = TemporaryFile(path, descriptor)
+    try:
+        yield file
+    finally:
+        file.close()
+
+
+def sweep(folder: Path) -> int:
+    """Remove the files whose writer is dead; returns the bytes freed."""
+    freed = 0
+    for path in folder.iterdir():
+        with suppress(OSError):
+            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                size = os.fstat(descriptor).st_size
+                path.unlink()
+                freed += size
+            finally:
+                os.close(descriptor)
+    return freed
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
