@@ -1,0 +1,283 @@
+"""Image references: ``[registry/]repository[:tag][@digest]``, read by Docker's rules.
+
+Grammar: https://github.com/distribution/reference (``reference.go``), names that Docker completes:
+``normalize.go`` there. Stricter in two points: only sha256 digests, and an upper-case first part without a
+dot is taken for a repository written wrongly, not for a host.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pusher.errors import ReferenceMalformed
+from pusher.oci.digest import is_digest
+
+DOCKER_HUB: Final = "docker.io"
+DOCKER_HUB_API: Final = "registry-1.docker.io"
+_DOCKER_HUB_ALIASES: Final = frozenset({"index.docker.io", DOCKER_HUB_API})
+_EXAMPLE: Final = "registry.example.com/team/app:1.2"
+_LONGEST_REPOSITORY: Final = 255
+_LONGEST_TAG: Final = 128
+
+_SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_HOST: Final = re.compile(
+    r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*"
+)
+_COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+_TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Where an image is: ``registry`` is ``host[:port]`` in lower case, ``docker.io`` for Docker Hub."""
+
+    registry: str
+    repository: str
+    tag: str | None = None
+    digest: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Reference:
+        """Read ``text``, completed as ``docker push`` does: Docker Hub, ``library/``, ``:latest``.
+
+        Raises ReferenceMalformed, which names the part that is wrong and what would be right.
+        """
+        return _Parser(text).parse()
+
+    @property
+    def name(self) -> str:
+        """``registry/repository``, without tag and digest."""
+        return f"{self.registry}/{self.repository}"
+
+    @property
+    def api_host(self) -> str:
+        """``host[:port]`` where the distribution API answers."""
+        return api_host(self.registry)
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.name}{tag}{digest}"
+
+
+def api_host(registry: str) -> str:
+    """``host[:port]`` of the registry's API; only Docker Hub's differs from its name."""
+    return DOCKER_HUB_API if registry == DOCKER_HUB else registry
+
+
+def canonical_registry(host: str) -> str:
+    """``host[:port]`` in lower case, with every name of Docker Hub as ``docker.io``."""
+    host = host.lower()
+    return DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host
+
+
+def is_loopback(registry: str) -> bool:
+    """Whether ``host[:port]`` is this machine: ``localhost`` and below it, 127.0.0.0/8, ::1."""
+    host = registry[1:].partition("]")[0] if registry.startswith("[") else registry.partition(":")[0]
+    host = host.lower().rstrip(".")
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Parser:
+    """One reference being read; exists so that every complaint can quote the whole text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def parse(self) -> Reference:
+        self._check_shape()
+        rest, at, digest = self.text.partition("@")
+        name, colon, tag = self._split_tag(rest)
+        registry, repository = self._split_registry(name)
+        self._check_repository(repository)
+        if colon:
+            self._check_tag(name, tag)
+        if at:
+            self._check_digest(rest, digest)
+        if registry == DOCKER_HUB and "/" not in repository:
+            repository = f"library/{repository}"
+        if len(repository) > _LONGEST_REPOSITORY:
+            raise self._wrong(
+                f"its repository has {len(repository)} characters",
+                f"a repository has at most {_LONGEST_REPOSITORY}, the registry's host not counted",
+            )
+        if not colon and not at:
+            tag = "latest"
+        return Reference(registry, repository, tag or None, digest or None)
+
+    def _wrong(self, why: str, hint: str) -> ReferenceMalformed:
+        shown = self.text if len(self.text) <= 100 else self.text[:97] + "..."
+        return ReferenceMalformed(f"{shown!r} is not an image reference: {why}", hint=hint)
+
+    def _check_shape(self) -> None:
+        text = self.text
+        if not text.strip():
+            raise ReferenceMalformed("the image reference is empty", hint=f"write it like {_EXAMPLE}")
+        if text != text.strip():
+            raise self._wrong("there is a space before or after it", f"write {text.strip()}")
+        if space := re.search(r"[\s\x00-\x1f\x7f]", text):
+            raise self._wrong(
+                f"there is {_name_of(space.group())} at position {space.start() + 1}",
+                f"a reference has none; write it like {_EXAMPLE}",
+            )
+        if scheme := _SCHEME.match(text):
+            also = (
+                ", and add --plain-http where the registry speaks http" if scheme.group(1) == "http" else ""
+            )
+            raise self._wrong(
+                f"it begins with {scheme.group()}",
+                f"write it without: {text[scheme.end() :].rstrip('/') or _EXAMPLE}{also}",
+            )
+        if text.startswith("/"):
+            raise self._wrong("it begins with a slash", f"write {text.lstrip('/') or _EXAMPLE}")
+        if text.startswith((":", "@")) and not (text.startswith("::") and "/" in text):
+            raise self._wrong(f"there is no name before {text[0]!r}", f"write it like {_EXAMPLE}")
+
+    def _split_tag(self, rest: str) -> tuple[str, str, str]:
+        """name, ``:`` or nothing, tag. A colon before the last slash belongs to the port."""
+        head, slash, last = rest.rpartition("/")
+        repository, colon, tag = last.partition(":")
+        name = f"{head}{slash}{repository}"
+        if not repository and slash:
+            right = f"write it like {head}/app:1.2" if _is_host(head) else f"write {head}"
+            raise self._wrong(f"there is no repository after {head + slash!r}", right)
+        if ":" in tag:
+            raise self._wrong(
+                f"there is more than one colon after {repository!r}",
+                f"one tag is allowed: {name}:{tag.rpartition(':')[2] or '1.2'}",
+            )
+        return name, colon, tag
+
+    def _split_registry(self, name: str) -> tuple[str, str]:
+        first, slash, rest = name.partition("/")
+        if not slash or not _is_host(first):
+            return DOCKER_HUB, name
+        self._check_host(first)
+        return canonical_registry(first), rest
+
+    def _check_host(self, registry: str) -> None:
+        if registry.startswith("["):
+            inner, closed, after = registry[1:].partition("]")
+            if not closed or not _is_ipv6(inner):
+                raise self._wrong(
+                    f"its registry {registry!r} is not an IPv6 address in brackets",
+                    "write it like [::1]:5000/app:1.2",
+                )
+            host, colon, port = f"[{inner}]", after[:1], after[1:]
+            if colon not in ("", ":"):
+                raise self._wrong(
+                    f"there is {after!r} after the address {host}",
+                    f"a port follows with a colon, {host}:5000",
+                )
+        elif registry.count(":") > 1:
+            raise self._wrong(
+                f"its registry {registry!r} has several colons",
+                "write host:port, and an IPv6 address in brackets: [::1]:5000/app:1.2",
+            )
+        else:
+            host, colon, port = registry.partition(":")
+            if not _HOST.fullmatch(host):
+                raise self._wrong(
+                    f"its registry {host!r} is not a host name",
+                    "a host name has letters, digits and dots, and hyphens between letters or digits",
+                )
+        if colon and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+            what = (
+                f"the port {port!r} of its registry is not a number from 1 to 65535"
+                if port
+                else (f"the port after '{host}:' is missing")
+            )
+            raise self._wrong(what, f"write it like {host}:5000/app:1.2")
+
+    def _check_repository(self, repository: str) -> None:
+        if _IMAGE_ID.fullmatch(repository):
+            raise self._wrong(
+                "it is an image ID, which says nothing of where to push",
+                f"name the destination: --to {_EXAMPLE}",
+            )
+        for component in repository.split("/"):
+            if _COMPONENT.fullmatch(component):
+                continue
+            if not component:
+                raise self._wrong(
+                    "there are two slashes in a row", f"write {re.sub('/{2,}', '/', self.text)}"
+                )
+            if component != component.lower():
+                fixed = self.text.replace(repository, repository.lower(), 1)
+                raise self._wrong(
+                    f"its repository has upper-case letters in {component!r}",
+                    f"write it in lower case: {fixed}",
+                )
+            if bad := re.search(r"[^a-z0-9._-]", component):
+                raise self._wrong(
+                    f"its repository has {_name_of(bad.group())} in {component!r}",
+                    "a repository has lower-case letters, digits, and between them '.', '_', '__' or hyphens",
+                )
+            if not (component[0].isalnum() and component[-1].isalnum()):
+                raise self._wrong(
+                    f"{component!r} in its repository begins or ends with a separator",
+                    f"a letter or digit stands at both ends: {component.strip('._-') or 'app'}",
+                )
+            raise self._wrong(
+                f"{component!r} in its repository has separators in a row",
+                "between letters or digits stands one '.', one '_', two '_' or any number of hyphens",
+            )
+
+    def _check_tag(self, name: str, tag: str) -> None:
+        if not tag:
+            raise self._wrong("the tag after ':' is empty", f"write {name}:latest, or {name} alone")
+        if tag[0] in ".-":
+            raise self._wrong(
+                f"its tag {tag!r} begins with {tag[0]!r}", f"write {name}:{tag.lstrip('.-') or 'latest'}"
+            )
+        if not _TAG.fullmatch(tag):
+            bad = re.search(r"[^A-Za-z0-9_.-]", tag)
+            raise self._wrong(
+                f"its tag {tag!r} has {_name_of(bad.group() if bad else tag)}",
+                "a tag has letters, digits, '_', '.' and '-'",
+            )
+        if len(tag) > _LONGEST_TAG:
+            raise self._wrong(f"its tag has {len(tag)} characters", f"a tag has at most {_LONGEST_TAG}")
+
+    def _check_digest(self, rest: str, digest: str) -> None:
+        if is_digest(digest):
+            return
+        algorithm, _, value = digest.partition(":")
+        if not digest:
+            why = "the digest after '@' is empty"
+        elif algorithm != "sha256":
+            why = f"its digest {_cut(digest)!r} is not a sha256 digest"
+        elif len(value) != 64:
+            why = f"its digest has {len(value)} digits"
+        else:
+            why = "its digest has characters other than 0-9 and a-f"
+        raise self._wrong(why, f"a digest is sha256: and 64 of 0-9 and a-f; write {rest}@sha256:...")
+
+
+def _is_host(part: str) -> bool:
+    """Docker's rule for whether the part before the first slash is a registry."""
+    return "/" not in part and (part.lower() == "localhost" or bool(set(".:[") & set(part)))
+
+
+def _is_ipv6(text: str) -> bool:
+    try:
+        return ipaddress.ip_address(text).version == 6
+    except ValueError:
+        return False
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def _name_of(character: str) -> str:
+    return {" ": "a space", "\t": "a tab", "\n": "a line break"}.get(character, repr(character))

@@ -1,0 +1,90 @@
+"""Request bodies read from a file: counted, bounded, and sent again from their start."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+BLOCK = 16 * 1024  # the socket's stall time-out runs per block, so small blocks keep slow links alive
+
+
+@dataclass(frozen=True)
+class Blob:
+    """A blob's final bytes: ``size`` bytes of ``path`` from byte ``start`` on."""
+
+    digest: str
+    size: int
+    path: Path
+    start: int = 0
+
+    def intact(self) -> bool:
+        """Whether the bytes on disk still have the blob's digest; reads them all."""
+        digest = hashlib.sha256()
+        body = Body(self, 0, self.size)
+        try:
+            while block := body.read(1024 * 1024):
+                digest.update(block)
+        except OSError:
+            return False
+        finally:
+            body.close()
+        return f"sha256:{digest.hexdigest()}" == self.digest
+
+
+class Body:
+    """``length`` bytes of a blob from ``offset`` on, as requests takes a body.
+
+    Not bytes (they would fill memory), no generator (it would switch to chunked transfer encoding, which
+    registries refuse for a chunk with Content-Range), and no plain file (sent twice, the second time empty).
+    """
+
+    def __init__(
+        self, blob: Blob, offset: int, length: int, on_sent: Callable[[int], None] | None = None
+    ) -> None:
+        self._blob = blob
+        self._offset = offset
+        self._length = length
+        self._on_sent = on_sent
+        self._file: BinaryIO | None = None
+        self._position = 0
+        self.sent = 0
+        """Bytes handed to the connection so far, resends included."""
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[bytes]:
+        while block := self.read(BLOCK):
+            yield block
+
+    def read(self, size: int = -1) -> bytes:
+        """The next at most ``size`` bytes; OSError if the file is shorter than the blob."""
+        left = self._length - self._position
+        wanted = left if size < 0 else min(size, left)
+        if wanted == 0:
+            return b""
+        if self._file is None:
+            self._file = self._blob.path.open("rb")
+            self._file.seek(self._blob.start + self._offset + self._position)
+        data = self._file.read(wanted)
+        if not data:
+            raise OSError(f"{self._blob.path} is shorter than the blob {self._blob.digest}")
+        self._position += len(data)
+        self.sent += len(data)
+        if self._on_sent is not None:
+            self._on_sent(self._position)
+        return data
+
+    def rewind(self) -> None:
+        """Start again from the first byte, for a request that is sent a second time."""
+        self.close()
+        self._position = 0
+
+    def close(self) -> None:
+        """Close the file; the body can still be rewound."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
