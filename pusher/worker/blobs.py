@@ -1,0 +1,160 @@
+"""Bringing one blob to a registry for a job: lease, journal, retries, and word of it to whoever looks on."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pusher.config import Settings
+from pusher.errors import LeaseLost, PusherError
+from pusher.oci.digest import short
+from pusher.progress.base import Progress
+from pusher.registry.body import Blob
+from pusher.registry.upload import BlobUpload
+from pusher.store.records import JobRecord, LayerState, UploadRecord
+from pusher.store.store import Store
+from pusher.worker.control import Activity, Control
+from pusher.worker.journal import StoreJournal
+from pusher.worker.presence import Presence
+from pusher.worker.registries import Registries
+from pusher.worker.retry import Backoff
+
+_TELL_EVERY: Final = 256 * 1024
+"""Bytes between two words on a chunk that is being sent."""
+_IN_USE_PAUSE: Final = 1.0
+"""Seconds between looks at a blob that another worker is sending."""
+
+
+@dataclass(frozen=True)
+class BlobSender:
+    """Sends blobs for any job of this worker. Thread-safe."""
+
+    store: Store
+    settings: Settings
+    registries: Registries
+    presence: Presence
+    progress: Progress
+    activity: Activity
+
+    def locate(self, job: JobRecord, control: Control, blob: Blob) -> str | None:
+        """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
+
+        Raises what BlobUpload raises once the retries here are used up, Stopped and LeaseLost.
+        """
+        return self._bring(job, control, blob, BlobUpload.locate, believe_head=True)
+
+    def send(self, job: JobRecord, control: Control, blob: Blob, *, believe_head: bool = True) -> str | None:
+        """Bring the blob there and return how. Raises like ``locate``, and BlobDamaged."""
+        return self._bring(job, control, blob, BlobUpload.run, believe_head=believe_head)
+
+    def _bring(
+        self,
+        job: JobRecord,
+        control: Control,
+        blob: Blob,
+        step: Callable[[BlobUpload], str | None],
+        *,
+        believe_head: bool,
+    ) -> str | None:
+        while True:
+            journal = StoreJournal(
+                self.store, self._acquire(job, control, blob.digest), job.id, self.progress.note
+            )
+            try:
+                found = self._retry(job, control, blob, journal, step, believe_head)
+                if found is not None:
+                    journal.upload = self.store.uploads.present(journal.upload)
+                    self.store.layers.set_done(job, blob.digest, LayerState(found))
+                    self.activity.touch()
+                    self.progress.blob_done(job.id, blob.digest, blob.size, found)
+                return found
+            except LeaseLost:
+                self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
+            finally:
+                with contextlib.suppress(LeaseLost):
+                    self.store.uploads.release(journal.upload)
+
+    def _acquire(self, job: JobRecord, control: Control, digest: str) -> UploadRecord:
+        """Wait until no other worker sends this blob to this registry, then hold its upload."""
+        while True:
+            control.check()
+            upload = self.store.uploads.acquire(
+                job.registry,
+                job.repository,
+                digest,
+                owner=self.presence.owner,
+                lease=self.presence.lease,
+                dead_owners=self.presence.dead_owners(self.store),
+            )
+            if upload is not None:
+                return upload
+            self.activity.touch()
+            self.progress.waiting(short(digest), _IN_USE_PAUSE, "another worker is sending it")
+            control.wait(_IN_USE_PAUSE)
+
+    def _retry(
+        self,
+        job: JobRecord,
+        control: Control,
+        blob: Blob,
+        journal: StoreJournal,
+        step: Callable[[BlobUpload], str | None],
+        believe_head: bool,
+    ) -> str | None:
+        connection = self.registries.get(job.registry)
+        holders = self.store.uploads.holders(job.registry, blob.digest)
+        watch = _BlobWatch(self, job, control, blob, journal.upload.offset)
+        upload = BlobUpload(
+            connection.client,
+            job.repository,
+            blob,
+            journal,
+            watch,
+            connection.link,
+            chunk_size=self.settings.chunk_size,
+            mount_from=next((repository for repository in holders if repository != job.repository), None),
+            believe_head=believe_head,
+        )
+        while True:
+            try:
+                return step(upload)
+            except PusherError as error:
+                pause = watch.backoff.pause(error)
+                if pause is None:
+                    raise
+                self.progress.waiting(short(blob.digest), pause, error.message)
+                control.wait(pause)
+
+
+class _BlobWatch:
+    """Passes on what an upload tells; acknowledged bytes make its retries patient again."""
+
+    def __init__(self, sender: BlobSender, job: JobRecord, control: Control, blob: Blob, offset: int) -> None:
+        self.backoff = Backoff()
+        self._sender = sender
+        self._job = job
+        self._control = control
+        self._blob = blob
+        self._offset = offset
+        self._started = False
+        self._told = 0
+
+    def check(self) -> None:
+        self._control.check()
+
+    def sending(self, in_flight: int) -> None:
+        if not self._started:
+            self._started = True
+            self._sender.progress.blob_started(self._job.id, self._blob.digest, self._blob.size, self._offset)
+        if in_flight == 0 or in_flight - self._told >= _TELL_EVERY:
+            self._told = in_flight
+            self._sender.progress.blob_sending(self._blob.digest, in_flight)
+
+    def acknowledged(self, offset: int) -> None:
+        if offset > self._offset:
+            self.backoff.reset()
+            self._sender.activity.touch()
+        self._offset = offset
+        self._sender.progress.blob_acknowledged(self._blob.digest, offset)

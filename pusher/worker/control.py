@@ -1,0 +1,64 @@
+"""Stopping: one flag for the whole worker, one for each job."""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+from pusher.errors import LeaseLost, Stopped
+
+_LOOK_EVERY: Final = 0.1
+"""Seconds of sleep between looks at whether to leave."""
+
+
+class Control:
+    """Asked between requests whether to go on. Thread-safe, and safe to stop from a signal handler."""
+
+    def __init__(self, parent: Control | None = None) -> None:
+        self._parent = parent
+        self._stopped = False
+        self._lease_lost = False
+
+    def stop(self) -> None:
+        """Leave at the next chunk's end."""
+        self._stopped = True
+
+    def lose_lease(self) -> None:
+        """The job is not ours any more."""
+        self._lease_lost = True
+
+    @property
+    def stopping(self) -> bool:
+        """Whether somebody asked this or the whole worker to stop."""
+        return self._stopped or (self._parent is not None and self._parent.stopping)
+
+    def check(self) -> None:
+        """Raises LeaseLost or Stopped if it is time to leave."""
+        if self._lease_lost:
+            raise LeaseLost
+        if self.stopping:
+            raise Stopped
+
+    def wait(self, seconds: float) -> None:
+        """Sleep, but leave as ``check`` does as soon as somebody asks."""
+        end = time.monotonic() + seconds
+        self.check()
+        while (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _LOOK_EVERY))
+            self.check()
+
+
+class Activity:
+    """When anything last moved forward, for a run that gives up after long silence. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def touch(self) -> None:
+        """Something was acknowledged, prepared or finished."""
+        self._last = time.monotonic()
+
+    @property
+    def idle(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self._last

@@ -1,0 +1,275 @@
+"""Pushing one job: what is there already, what must be made and sent, the manifest last."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Collection, Iterable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final
+
+from pusher.errors import DiskFull, ImageUnsupported, LeaseLost, PusherError, Retry, SourceError, Stopped
+from pusher.oci import media_types
+from pusher.oci.manifest import Descriptor, Manifest, build_manifest, parse_manifest
+from pusher.registry.body import Blob
+from pusher.registry.client import BlobsUnknown
+from pusher.registry.upload import BlobDamaged
+from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
+from pusher.worker.blobs import BlobSender
+from pusher.worker.control import Control
+from pusher.worker.pool import BlobPool
+from pusher.worker.prepare import Preparation
+from pusher.worker.retry import Backoff
+
+_GZIP: Final = frozenset({media_types.DOCKER_LAYER_GZIP, media_types.OCI_LAYER_GZIP})
+_MOST_DAMAGED: Final = 2
+_SETTLED: Final = 60.0
+"""Seconds after which a blob that no job needs is not one that another worker has just written."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What every job of a worker shares."""
+
+    sender: BlobSender
+    preparation: Preparation
+    pool: BlobPool
+    preparing: threading.Lock = field(default_factory=threading.Lock)
+    """Held while a job reads its source: compression uses all processors for one layer already."""
+
+
+class JobPush:
+    """One attempt at one job."""
+
+    def __init__(self, tools: Tools, job: JobRecord, control: Control) -> None:
+        self._tools = tools
+        self._store = tools.sender.store
+        self._spool = tools.preparation.spool
+        self._job = job
+        self._control = control
+        self._sending: list[Future[str | None]] = []
+        self._distrusted: frozenset[str] = frozenset()
+
+    def run(self) -> str:
+        """Push the image; returns its manifest's digest.
+
+        Raises Stopped, LeaseLost, and the PusherError that keeps the image from getting there; what was done
+        until then is stored. When it returns or raises, nothing of this job is being sent any more.
+        """
+        try:
+            self._bring_blobs()
+            try:
+                return self._put_manifest()
+            except BlobsUnknown as unknown:
+                self._distrust(unknown.digests)
+            self._bring_blobs()
+            try:
+                return self._put_manifest()
+            except BlobsUnknown as unknown:
+                raise unknown.refusal from unknown
+        except Exception as error:
+            self._control.stop()
+            raise _worst([error, *(future.exception() for future in self._sending)]) from error
+
+    # --- blobs --------------------------------------------------------------------------------------------
+
+    def _bring_blobs(self) -> None:
+        """Have every blob of the image at the registry, config included."""
+        for _ in range(_MOST_DAMAGED):
+            missing = self._send_what_is_known()
+            while missing:
+                try:
+                    self._prepare(missing)
+                    break
+                except DiskFull as full:
+                    missing = self._make_room(missing, full)
+            damaged = self._wait_for_uploads()
+            if not damaged:
+                return
+            for digest in damaged:
+                self._spool.remove(digest)
+        raise SourceError(
+            f"the bytes of {damaged[0]} change while they are sent",
+            hint=f"look whether the disk or the archive is in order, then: pusher retry {self._job.id}",
+        )
+
+    def _send_what_is_known(self) -> dict[str, LayerRecord]:
+        """Send what is on disk, look for the rest at the registry; returns what is in neither place."""
+        self._sending.clear()
+        layers = self._store.layers.of(self._job.id)
+        distinct = {layer.diff_id: layer for layer in layers}
+        unnamed = [layer.diff_id for layer in layers if layer.digest is None]
+        memos = self._store.memos.all_of(unnamed)
+        looking: list[tuple[LayerRecord, Future[str | None]]] = []
+        missing: dict[str, LayerRecord] = {}
+        for layer in sorted(distinct.values(), key=lambda layer: -(layer.size or 0)):
+            blobs = self._candidates(layer, memos.get(layer.diff_id, []))
+            on_disk = next((blob for blob in blobs if self._spool.has(blob.digest, blob.size)), None)
+            if layer.position < 0 and (config := self._tools.preparation.config(self._job)) is not None:
+                self._send(config)
+            elif on_disk is not None:
+                self._adopt(layer, on_disk, memos.get(layer.diff_id, []))
+                self._send(on_disk)
+            elif blobs and layer.digest not in self._distrusted:
+                look = partial(self._locate, layer, blobs, memos.get(layer.diff_id, []))
+                looking.append((layer, self._submit(blobs[0], look)))
+            else:
+                missing[layer.diff_id] = layer
+        for layer, future in looking:
+            if future.result() is None:
+                missing[layer.diff_id] = layer
+        return missing
+
+    def _candidates(self, layer: LayerRecord, memos: Iterable[BlobMemo]) -> list[Blob]:
+        """The blobs that may stand for a layer: its own, or any it was ever compressed to."""
+        if layer.digest is not None and layer.size is not None:
+            known = [(layer.digest, layer.size)]
+        else:
+            known = [(memo.digest, memo.size) for memo in memos if memo.media_type in _GZIP]
+        return [Blob(digest, size, self._spool.path(digest)) for digest, size in known]
+
+    def _locate(self, layer: LayerRecord, blobs: Iterable[Blob], memos: Iterable[BlobMemo]) -> str | None:
+        for blob in blobs:
+            self._adopt(layer, blob, memos)
+            if found := self._tools.sender.locate(self._job, self._control, blob):
+                return found
+            if layer.state in DONE_LAYER_STATES:
+                self._store.layers.clear_done(self._job, [blob.digest])
+        return None
+
+    def _adopt(self, layer: LayerRecord, blob: Blob, memos: Iterable[BlobMemo]) -> None:
+        """Let the layer be this blob, which a memo names."""
+        memo = next((memo for memo in memos if memo.digest == blob.digest), None)
+        if layer.digest is None and memo is not None:
+            self._store.layers.set_blob(
+                self._job, layer.diff_id, digest=memo.digest, size=memo.size, media_type=memo.media_type
+            )
+
+    def _prepare(self, missing: dict[str, LayerRecord]) -> None:
+        """Make and send the missing blobs; what is done leaves ``missing``."""
+        while not self._tools.preparing.acquire(timeout=0.2):
+            self._control.check()
+        try:
+            for diff_id, blob in self._tools.preparation.blobs(self._job, self._control, missing):
+                missing.pop(diff_id, None)
+                self._send(blob)
+        finally:
+            self._tools.preparing.release()
+
+    def _make_room(self, missing: dict[str, LayerRecord], full: DiskFull) -> dict[str, LayerRecord]:
+        """Let the uploads end and drop what they no longer need; raises ``full`` if that is nothing."""
+        self._tools.sender.progress.note(f"{full.message}; waiting for uploads to make room")
+        for future in self._sending:
+            future.exception()
+        done = {
+            layer.digest for layer in self._store.layers.of(self._job.id) if layer.state in DONE_LAYER_STATES
+        }
+        needed = self._store.layers.needed_digests()
+        before = self._spool.usage()
+        for digest in filter(None, done - needed):
+            self._spool.remove(digest)
+        self._spool.evict(needed, 0, used_before=time.time() - _SETTLED)
+        if self._spool.usage() == before:
+            raise full
+        return missing
+
+    def _send(self, blob: Blob) -> None:
+        believe_head = blob.digest not in self._distrusted
+        self._submit(
+            blob,
+            partial(self._tools.sender.send, self._job, self._control, blob, believe_head=believe_head),
+        )
+
+    def _submit(self, blob: Blob, work: partial[str | None]) -> Future[str | None]:
+        future = self._tools.pool.submit(
+            (self._job.registry, blob.digest), (-self._job.priority, self._job.id, -blob.size), work
+        )
+        future.add_done_callback(self._stop_if_hopeless)
+        self._sending.append(future)
+        return future
+
+    def _stop_if_hopeless(self, future: Future[str | None]) -> None:
+        error = future.exception()
+        if isinstance(error, PusherError) and error.retry is Retry.NEVER:
+            self._control.stop()
+
+    def _wait_for_uploads(self) -> list[str]:
+        """Wait until nothing is being sent; returns the digests of blobs that are damaged on disk."""
+        errors = [error for future in self._sending if (error := future.exception()) is not None]
+        damaged = [str(error) for error in errors if isinstance(error, BlobDamaged)]
+        if len(damaged) < len(errors):
+            raise _worst(error for error in errors if not isinstance(error, BlobDamaged))
+        return damaged
+
+    # --- the manifest -------------------------------------------------------------------------------------
+
+    def _put_manifest(self) -> str:
+        """Send the manifest under the tag, once every blob is there; returns its digest."""
+        manifest = self._manifest()
+        client = self._tools.sender.registries.get(self._job.registry).client
+        backoff = Backoff()
+        while True:
+            self._control.check()
+            self._store.jobs.check_lease(self._job)
+            try:
+                client.put_manifest(self._job.repository, self._job.tag or manifest.digest, manifest)
+                self._store.jobs.add_bytes_sent(self._job.id, len(manifest.raw))
+                return manifest.digest
+            except PusherError as error:
+                pause = backoff.pause(error)
+                if pause is None:
+                    raise
+                self._tools.sender.progress.waiting("manifest", pause, error.message)
+                self._control.wait(pause)
+
+    def _manifest(self) -> Manifest:
+        """The source's own manifest, bytes unchanged, or one made from the layers' blobs."""
+        stored = self._job.options.get("manifest")
+        if isinstance(stored, str) and (raw := self._store.memos.get_config(stored)) is not None:
+            return parse_manifest(raw)
+        config, *layers = self._store.layers.of(self._job.id)
+        for layer in layers:
+            if layer.media_type not in _GZIP:
+                raise ImageUnsupported(
+                    f"layer {layer.diff_id} is {layer.media_type}, and its image has no manifest of its own",
+                    hint="save the image again with docker save or podman save",
+                )
+        return build_manifest(
+            _descriptor(config, media_types.DOCKER_CONFIG),
+            [_descriptor(layer, media_types.DOCKER_LAYER_GZIP) for layer in layers],
+        )
+
+    def _distrust(self, digests: Collection[str]) -> None:
+        """The registry misses blobs that it said it has: send them whatever HEAD says."""
+        ours = {layer.digest for layer in self._store.layers.of(self._job.id) if layer.digest}
+        self._distrusted = frozenset(ours & set(digests) or ours)
+        self._store.layers.clear_done(self._job, self._distrusted)
+        self._store.uploads.forget_present(self._job.registry, self._job.repository, self._distrusted)
+        self._store.events.add(
+            self._job.id,
+            "blobs-unknown",
+            f"the registry misses {len(self._distrusted)} blobs that it said it had; they are sent again",
+        )
+
+
+def _descriptor(layer: LayerRecord, media_type: str) -> Descriptor:
+    if layer.digest is None or layer.size is None:
+        raise SourceError(f"the blob of layer {layer.diff_id} is not known")
+    return Descriptor(media_type, layer.digest, layer.size)
+
+
+def _worst(errors: Iterable[BaseException | None]) -> BaseException:
+    """The error that says most: what nothing can mend before what a pause can, before mere consequences."""
+
+    def rank(error: BaseException) -> int:
+        if isinstance(error, LeaseLost):
+            return 0
+        if isinstance(error, Stopped):
+            return 5
+        if not isinstance(error, PusherError):
+            return 1
+        return {Retry.NEVER: 2, Retry.LATER: 3}.get(error.retry, 4)
+
+    return min((error for error in errors if error is not None), key=rank)

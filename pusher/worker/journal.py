@@ -1,0 +1,72 @@
+"""The upload protocol's journal kept in the job store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pusher.registry import profiles
+from pusher.registry.chunks import Limits
+from pusher.registry.session import Session
+from pusher.store.records import UploadRecord, UploadState
+from pusher.store.store import Store
+
+
+class StoreJournal:
+    """Writes what happens to one upload, whose lease is held, in one transaction a step."""
+
+    def __init__(self, store: Store, upload: UploadRecord, job_id: int, note: Callable[[str], None]) -> None:
+        self._store = store
+        self.upload = upload
+        self._job_id = job_id
+        self._note = note
+
+    def load(self) -> Session | None:
+        u = self.upload
+        if u.state not in (UploadState.OPEN, UploadState.CLOSING) or u.location is None or not u.chunk_size:
+            return None
+        return Session(
+            location=u.location,
+            chunk_size=u.chunk_size,
+            limits=Limits(u.min_chunk or 1, u.max_chunk),
+            profile=profiles.PROFILES.get(u.profile or "", profiles.DEFAULT),
+            offset=u.offset,
+            in_flight=u.in_flight,
+            closing=u.state == UploadState.CLOSING,
+        )
+
+    def opened(self, session: Session) -> None:
+        self.upload = self._store.uploads.opened(
+            self.upload,
+            location=session.location,
+            chunk_size=session.chunk_size,
+            min_chunk=session.limits.smallest,
+            max_chunk=session.limits.largest,
+            profile=session.profile.name,
+        )
+
+    def sending(self, session: Session) -> None:
+        self.upload = self._store.uploads.intend(self.upload, session.in_flight)
+
+    def acknowledged(self, session: Session, sent: int) -> None:
+        self.upload = self._store.uploads.acknowledged(
+            self.upload, location=session.location, offset=session.offset, job_id=self._job_id, sent=sent
+        )
+
+    def spent(self, sent: int) -> None:
+        if sent:
+            self._store.layers.add_sent(self._job_id, self.upload.digest, sent)
+
+    def closing(self, session: Session) -> None:
+        if session.in_flight:
+            self.upload = self._store.uploads.intend(self.upload, session.in_flight)
+        self.upload = self._store.uploads.closing(self.upload)
+
+    def lost(self, reason: str) -> None:
+        self._store.events.add(self._job_id, "session-lost", f"{self.upload.digest}: {reason}")
+        self.upload = self._store.uploads.lost(self.upload)
+        self._note(f"upload session lost: {reason}")
+
+    def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
+        changes = {"profile": profile, "max_chunk": max_chunk}
+        known = {name: value for name, value in changes.items() if value is not None}
+        self._store.facts.update(self.upload.registry, **known)

@@ -1,0 +1,175 @@
+"""From the source to blobs on disk: one pass over an export, every layer compressed once in its life."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pusher.config import Settings
+from pusher.errors import ImageChanged
+from pusher.oci import media_types
+from pusher.oci.digest import short
+from pusher.progress.base import Progress
+from pusher.registry.body import Blob
+from pusher.sources import reopen
+from pusher.sources.base import Exported, SourceImage
+from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
+from pusher.store.records import BlobMemo, JobRecord, LayerRecord
+from pusher.store.store import Store
+from pusher.worker.control import Activity, Control
+
+_TELL_EVERY = 4 * 1024 * 1024
+"""Bytes between two words on a layer that is being compressed."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Makes the blobs that a job needs and that are not on disk yet."""
+
+    store: Store
+    spool: Spool
+    settings: Settings
+    progress: Progress
+    activity: Activity
+
+    def config(self, job: JobRecord) -> Blob | None:
+        """The image config's blob, if its bytes are known without an export."""
+        content = self.store.memos.get_config(job.config_digest)
+        return None if content is None else self._keep_config(job, content)
+
+    def blobs(
+        self, job: JobRecord, control: Control, missing: Mapping[str, LayerRecord]
+    ) -> Iterator[tuple[str, Blob]]:
+        """Diff ID and blob of each layer in ``missing`` (the config under its digest), as it gets ready.
+
+        Raises SourceError, DiskFull, Stopped, LeaseLost.
+        """
+        source = reopen(job.source)
+        image = source.resolve()
+        if image.config is not None and job.config_digest in missing:
+            yield job.config_digest, self._keep_config(job, image.config)
+        for layer in image.layers:
+            if layer.slice is not None and layer.diff_id in missing:
+                part = layer.slice
+                media_type = layer.media_type or media_types.DOCKER_LAYER_GZIP
+                self._record(job, layer.diff_id, SpooledBlob(part.digest, part.length, ORIGINAL, media_type))
+                yield layer.diff_id, Blob(part.digest, part.length, part.path, part.offset)
+        wanted = _wanted_names(job, image, missing)
+        known = [memo.uncompressed_size for memo in self._memos_of_others(job, missing)]
+        for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
+            if not wanted:
+                return
+            with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=control.check) as pieces:
+                for piece in pieces:
+                    control.check()
+                    made = self._make(job, control, piece, wanted)
+                    if made is not None:
+                        yield made
+                    if not wanted:
+                        return
+        raise ImageChanged(
+            f"the export of {job.image} lacks {len(wanted)} of its layers, among them {short(min(wanted))}",
+            hint=f"look whether the image is whole, then: pusher retry {job.id}",
+        )
+
+    def _make(
+        self, job: JobRecord, control: Control, piece: Exported, wanted: dict[str, str]
+    ) -> tuple[str, Blob] | None:
+        """The blob of one piece; its name leaves ``wanted``. None if it turns out not to be wanted."""
+        if piece.name == job.config_digest:
+            wanted.pop(piece.name, None)
+            return piece.name, self._keep_config(job, piece.stream.read())
+        if piece.name is not None and piece.name not in wanted:
+            return None
+        label = piece.name or "a layer"
+        told = done = 0
+
+        def on_bytes(count: int) -> None:
+            nonlocal told, done
+            done += count
+            if done - told >= _TELL_EVERY or done == piece.size:
+                told = done
+                self.activity.touch()
+                self.progress.preparing(job.id, label, done, piece.size)
+
+        if piece.kind == "blob" and piece.name is not None:
+            diff_id = wanted[piece.name]
+            spooled = self.spool.write_blob(
+                piece.stream,
+                digest=piece.name,
+                size=piece.size,
+                media_type=self._media_type(job, piece.name),
+                on_bytes=on_bytes,
+                check_stop=control.check,
+            )
+            wanted.pop(piece.name)
+        else:
+            level = job.options.get("compression_level") or self.settings.compression_level
+            spooled = self.spool.write_layer(
+                piece.stream,
+                level=int(level),
+                expected_diff_id=piece.name,
+                on_bytes=on_bytes,
+                check_stop=control.check,
+            )
+            diff_id = spooled.diff_id or ""
+            if wanted.pop(diff_id, None) is None:
+                self._remember(diff_id, spooled)
+                return None
+        self._record(job, diff_id, spooled)
+        self.progress.prepared(job.id, diff_id, spooled.digest, spooled.size)
+        return diff_id, Blob(spooled.digest, spooled.size, self.spool.path(spooled.digest))
+
+    def _record(self, job: JobRecord, diff_id: str, blob: SpooledBlob) -> None:
+        self._remember(diff_id, blob)
+        self.store.layers.set_blob(
+            job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
+        )
+
+    def _remember(self, diff_id: str, blob: SpooledBlob) -> None:
+        self.store.memos.put(
+            BlobMemo(
+                diff_id=diff_id,
+                compression=blob.compression,
+                digest=blob.digest,
+                size=blob.size,
+                uncompressed_size=blob.uncompressed_size,
+                media_type=blob.media_type,
+            )
+        )
+
+    def _keep_config(self, job: JobRecord, content: bytes) -> Blob:
+        """The config in the spool, and in the store: it saves the export when the image is pushed again."""
+        digest, size = job.config_digest, len(content)
+        if not self.spool.has(digest, size):
+            self.spool.write_blob(
+                io.BytesIO(content), digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
+            )
+        self.store.memos.put_config(digest, content)
+        self.store.layers.set_blob(
+            job, digest, digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
+        )
+        return Blob(digest, size, self.spool.path(digest))
+
+    def _memos_of_others(self, job: JobRecord, missing: Mapping[str, LayerRecord]) -> list[BlobMemo]:
+        """Memos of the job's layers that are not missing: those an export need not read."""
+        others = {layer.diff_id for layer in self.store.layers.of(job.id)} - set(missing)
+        return [memo for memos in self.store.memos.all_of(others).values() for memo in memos]
+
+    def _media_type(self, job: JobRecord, digest: str) -> str:
+        layers = self.store.layers.of(job.id)
+        found = next((layer.media_type for layer in layers if layer.digest == digest), None)
+        return found or media_types.DOCKER_LAYER_GZIP
+
+
+def _wanted_names(job: JobRecord, image: SourceImage, missing: Mapping[str, LayerRecord]) -> dict[str, str]:
+    """What to ask an export for: blob digest where the image has a manifest, else diff ID -> diff ID."""
+    wanted: dict[str, str] = {}
+    if image.config is None and job.config_digest in missing:
+        wanted[job.config_digest] = job.config_digest
+    for position, layer in enumerate(image.layers):
+        if layer.slice is None and layer.diff_id in missing:
+            name = image.manifest.layers[position].digest if image.manifest else layer.diff_id
+            wanted[name] = layer.diff_id
+    return wanted

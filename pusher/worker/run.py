@@ -1,0 +1,262 @@
+"""``pusher run``: claim jobs until none is runnable, push each, keep what happened."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Final
+
+from pusher.config import Settings
+from pusher.errors import ExitCode, LeaseLost, PusherError, Retry, Stopped, StoreError
+from pusher.progress.base import Progress
+from pusher.spool.spool import Spool
+from pusher.store.records import JobRecord, JobState, StoredError
+from pusher.store.store import Store
+from pusher.worker.blobs import BlobSender
+from pusher.worker.cleanup import delete_sessions, evict
+from pusher.worker.control import Activity, Control
+from pusher.worker.job import JobPush, Tools
+from pusher.worker.pool import BlobPool
+from pusher.worker.prepare import Preparation
+from pusher.worker.presence import Presence
+from pusher.worker.registries import Registries
+from pusher.worker.retry import job_pause
+from pusher.worker.signals import on_signals
+
+_LOG = logging.getLogger(__name__)
+_POLL: Final = 0.5
+"""Seconds between looks for a job that has become runnable."""
+
+
+@dataclass
+class RunResult:
+    """How the jobs that a run touched ended."""
+
+    exit_code: ExitCode = ExitCode.DONE
+    succeeded: list[JobRecord] = field(default_factory=list)
+    failed: list[JobRecord] = field(default_factory=list)
+    unfinished: list[JobRecord] = field(default_factory=list)
+
+
+def run(
+    store: Store,
+    settings: Settings,
+    progress: Progress,
+    *,
+    forever: bool = False,
+    only: Collection[int] | None = None,
+    leave: Callable[[], None] = lambda: None,
+) -> RunResult:
+    """Work the queue, or the jobs in ``only``, until nothing is runnable, or for ever.
+
+    The first Ctrl-C or SIGTERM finishes the chunks in flight, the second calls ``leave`` (to put the terminal
+    in order) and ends the process. Raises StoreError, HomeUnusable.
+    """
+    spool = Spool(settings.spool)
+    spool.sweep()
+    registries = Registries(store, settings)
+    with Presence(settings.workers, settings.lease) as presence:
+        worker = _Worker(store, settings, progress, spool, registries, presence)
+        try:
+            delete_sessions(store, registries, presence.dead_owners(store))
+            with on_signals(worker.stop, leave) as signals, presence.heartbeat(store, worker.check_leases):
+                worker.work(forever=forever, only=only)
+        finally:
+            worker.close()
+            registries.close()
+            presence.sweep(store)
+        result = worker.result(only)
+    if signals.number:
+        result.exit_code = ExitCode(128 + signals.number)
+    return result
+
+
+class _Worker:
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        progress: Progress,
+        spool: Spool,
+        registries: Registries,
+        presence: Presence,
+    ) -> None:
+        self._store = store
+        self._settings = settings
+        self._progress = progress
+        self._spool = spool
+        self._registries = registries
+        self._presence = presence
+        self._control = Control()
+        self._activity = Activity()
+        self._pool = BlobPool(settings.parallel)
+        self._tools = Tools(
+            BlobSender(store, settings, registries, presence, progress, self._activity),
+            Preparation(store, spool, settings, progress, self._activity),
+            self._pool,
+        )
+        self._changed = threading.Condition()
+        self._active: dict[int, tuple[JobRecord, Control]] = {}
+        self._threads: list[threading.Thread] = []
+        self._touched: set[int] = set()
+        self._put_off: set[int] = set()
+        self._failures: dict[int, int] = {}
+        self._exit_codes: set[ExitCode] = set()
+        self._store_error: StoreError | None = None
+
+    # --- the loop -----------------------------------------------------------------------------------------
+
+    def work(self, *, forever: bool, only: Collection[int] | None) -> None:
+        while not self._control.stopping:
+            job = self._claim(only) if len(self._active) < self._settings.parallel else None
+            if job is not None:
+                self._start(job)
+            elif self._active or forever or self._worth_waiting(only):
+                with self._changed:
+                    self._changed.wait(_POLL)
+            else:
+                return
+        self._progress.note("stopping once the chunks in flight are through; press Ctrl-C again to stop now")
+
+    def _claim(self, only: Collection[int] | None) -> JobRecord | None:
+        dead = self._presence.dead_owners(self._store)
+        return self._store.jobs.claim(
+            self._presence.owner, lease=self._presence.lease, dead_owners=dead, only=only
+        )
+
+    def _worth_waiting(self, only: Collection[int] | None) -> bool:
+        """Whether some job waits for something that mends itself, and has not for too long."""
+        waiting = [
+            job
+            for job in self._store.jobs.list(states=[JobState.WAITING])
+            if (only is None or job.id in only) and job.id not in self._put_off
+        ]
+        return bool(waiting) and self._activity.idle < self._settings.give_up_after
+
+    def _start(self, job: JobRecord) -> None:
+        control = Control(self._control)
+        with self._changed:
+            self._active[job.id] = (job, control)
+        self._touched.add(job.id)
+        self._progress.job_started(job.id, job.image, job.destination)
+        thread = threading.Thread(target=self._push, args=(job, control), name=f"job-{job.id}", daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _push(self, job: JobRecord, control: Control) -> None:
+        try:
+            try:
+                self._attempt(job, control)
+            except LeaseLost:
+                self._progress.job_ended(job.id, "taken", "paused, cancelled or taken over by another worker")
+                delete_sessions(self._store, self._registries, ())
+        except StoreError as error:  # nothing can be recorded any more; the lease runs out by itself
+            self._store_error = error
+            self._control.stop()
+        finally:
+            with self._changed:
+                del self._active[job.id]
+                self._changed.notify_all()
+
+    def _attempt(self, job: JobRecord, control: Control) -> None:
+        done_before = self._store.jobs.totals([job.id])[job.id].bytes_done
+        try:
+            digest = JobPush(self._tools, job, control).run()
+        except Stopped:
+            self._store.jobs.release(job, state=JobState.QUEUED, attempt=False)
+            self._progress.job_ended(job.id, "queued", f"stopped; go on with: pusher run (job {job.id})")
+        except StoreError:
+            raise
+        except PusherError as error:
+            if error.retry is Retry.NEVER:
+                self._fail(job, error)
+            else:
+                self._put_back(job, error, done_before)
+        except LeaseLost:
+            raise
+        except Exception as error:
+            _LOG.exception("job %s", job.id)
+            self._fail(job, PusherError(f"{type(error).__name__}: {error}", hint="this is a bug in pusher"))
+        else:
+            self._store.jobs.succeed(job, digest)
+            self._activity.touch()
+            self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
+            evict(self._store, self._spool, self._settings.spool_limit)
+
+    def _fail(self, job: JobRecord, error: PusherError) -> None:
+        self._store.jobs.fail(job, _stored(error))
+        self._activity.touch()
+        self._exit_codes.add(error.exit_code)
+        self._progress.job_ended(job.id, "failed", error.message)
+
+    def _put_back(self, job: JobRecord, error: PusherError, done_before: int) -> None:
+        """The job waits: for the network, the registry, or (LATER) for the user."""
+        if self._store.jobs.totals([job.id])[job.id].bytes_done > done_before:
+            self._failures[job.id] = 0
+        failures = self._failures.get(job.id, 0)
+        self._failures[job.id] = failures + 1
+        pause = job_pause(error, failures)
+        if error.retry is Retry.LATER:
+            self._put_off.add(job.id)
+        self._store.jobs.release(
+            job,
+            state=JobState.WAITING,
+            next_try_at=self._store.now() + pause,
+            error=_stored(error),
+            attempt=error.retry is not Retry.OFFLINE,
+        )
+        self._progress.job_ended(job.id, "waiting", f"{error.message}; next try in {_seconds(pause)}")
+
+    # --- from outside -------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Let the chunks in flight end, then leave. Safe in a signal handler."""
+        self._control.stop()
+
+    def check_leases(self) -> None:
+        """Tell jobs that were paused, cancelled or taken over to leave."""
+        with self._changed:
+            active = list(self._active.values())
+        for job, control in active:
+            try:
+                self._store.jobs.check_lease(job)
+            except LeaseLost:
+                control.lose_lease()
+
+    def close(self) -> None:
+        """Wait for everything to leave."""
+        self._control.stop()
+        for thread in self._threads:
+            thread.join()
+        self._pool.close()
+
+    def result(self, only: Collection[int] | None) -> RunResult:
+        """What became of the jobs. Raises the StoreError that ended the run, if one did."""
+        if self._store_error is not None:
+            raise self._store_error
+        result = RunResult()
+        for job_id in sorted(self._touched | set(only or ())):
+            job = self._store.jobs.get(job_id)
+            if job.state == JobState.SUCCEEDED:
+                result.succeeded.append(job)
+            elif job.state == JobState.FAILED:
+                result.failed.append(job)
+            elif job.state != JobState.CANCELLED:
+                result.unfinished.append(job)
+        if result.failed:
+            codes = self._exit_codes
+            result.exit_code = next(iter(codes)) if len(codes) == 1 else ExitCode.FAILED
+        elif result.unfinished:
+            result.exit_code = ExitCode.UNFINISHED
+        return result
+
+
+def _stored(error: PusherError) -> StoredError:
+    return StoredError(error.code, error.message, error.hint)
+
+
+def _seconds(pause: timedelta) -> str:
+    return f"{max(1, round(pause.total_seconds()))} s"
