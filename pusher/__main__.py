@@ -1,0 +1,6 @@
+"""``python -m pusher``."""
+
+from pusher.cli import main
+
+if __name__ == "__main__":
+    main()

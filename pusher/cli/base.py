@@ -1,0 +1,122 @@
+"""What every command needs: the options they share, settings, the job store, output."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from pusher import config
+from pusher.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from pusher.store.records import JobRecord
+    from pusher.store.store import Store
+
+
+def _debug_option() -> click.Option:
+    """``main`` looks for it; a command only has to allow it."""
+    return click.Option(["--debug"], is_flag=True, expose_value=False, help="Show a traceback with an error.")
+
+
+class Command(click.Command):
+    """A command with ``--debug``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_debug_option())
+
+
+class Group(click.Group):
+    """A group of such commands, listed in the order in which they were added."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params.append(_debug_option())
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+progress_option = click.option(
+    "--progress",
+    type=click.Choice(["auto", "tty", "lines", "json", "none"]),
+    default="auto",
+    show_default=True,
+    help="How to show the progress: on stderr, but JSON lines go to stdout.",
+)
+
+parallel_option = click.option(
+    "--parallel", metavar="N", help="Blobs sent at a time.  [PUSHER_PARALLEL; default: 4]"
+)
+
+chunk_size_option = click.option(
+    "--chunk-size",
+    metavar="SIZE",
+    help="Largest chunk, like 50MiB or 100MB.  [PUSHER_CHUNK_SIZE; default: what suits the registry]",
+)
+
+
+def read_settings(**flags: object) -> config.Settings:
+    """The settings of this command, from its flags and the environment."""
+    return config.load(flags)
+
+
+def store_exists(settings: config.Settings) -> bool:
+    """Whether there can be jobs: a command that only looks does not create the job store."""
+    kind, found, path = settings.database_url.partition(":///")
+    return not (found and kind.startswith("sqlite")) or Path(path).expanduser().exists()
+
+
+@contextmanager
+def opened(settings: config.Settings) -> Iterator[Store]:
+    """The job store, closed at the end."""
+    from pusher.store.store import Store
+
+    with Store.open(settings.database_url) as store:
+        yield store
+
+
+def job_id(text: str) -> int:
+    """The number that ``enqueue`` printed; InvalidOption for anything else."""
+    if text.isascii() and text.isdigit() and len(text) < 19:
+        return int(text)
+    raise InvalidOption(f"{text!r} is not a job's id, which is a number", hint="pusher status lists the jobs")
+
+
+def runnable(store: Store) -> list[JobRecord]:
+    """Jobs that a run will work on, now or when they are due."""
+    from pusher.store.records import JobState
+
+    return store.jobs.list(states=(JobState.QUEUED, JobState.RUNNING, JobState.WAITING))
+
+
+def print_json(value: Mapping[str, object] | Collection[object]) -> None:
+    """Data for a program, on stdout."""
+    click.echo(json.dumps(value, indent=2))
+
+
+def warn(line: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(line, err=True)
+
+
+def show_error(message: str, hint: str) -> None:
+    """What happened and what to do, on stderr."""
+    warn(f"error: {message}")
+    for number, line in enumerate(hint.splitlines()):
+        warn(f"        {line}" if number else f"  hint: {line}")
+
+
+def rfc3339(time: datetime | None) -> str | None:
+    """``2025-01-31T12:00:00Z``."""
+    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

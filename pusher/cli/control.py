@@ -1,0 +1,138 @@
+"""``pusher pause``, ``resume``, ``cancel`` and ``retry``: one grammar, one loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pusher.cli.base import Command, job_id, opened, read_settings, show_error, warn
+from pusher.cli.login import login_options, with_password
+from pusher.errors import ExitCode, InvalidOption, PusherError
+
+if TYPE_CHECKING:
+    from pusher.store.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_ALL: Final = {
+    "pause": ("queued", "running", "waiting"),
+    "resume": ("paused",),
+    "cancel": ("queued", "running", "waiting", "paused"),
+    "retry": ("failed", "waiting"),
+}
+"""States of the jobs that ``--all`` means."""
+
+
+def _jobs_or_all(function: F) -> F:
+    function = click.option("--all", "everything", is_flag=True, help="Every job that this applies to.")(
+        function
+    )
+    return click.argument("jobs", metavar="JOB...", nargs=-1)(function)
+
+
+@click.command(cls=Command)
+@_jobs_or_all
+def pause(jobs: tuple[str, ...], everything: bool) -> int:
+    """Hold jobs back; what was sent is kept.
+
+    \b
+    Example:
+      pusher pause 3 4
+    """
+    return _decide("pause", jobs, everything)
+
+
+@click.command(cls=Command)
+@_jobs_or_all
+def resume(jobs: tuple[str, ...], everything: bool) -> int:
+    """Put paused jobs back into the queue.
+
+    \b
+    Example:
+      pusher resume --all
+    """
+    return _decide("resume", jobs, everything)
+
+
+@click.command(cls=Command)
+@_jobs_or_all
+def retry(jobs: tuple[str, ...], everything: bool) -> int:
+    """Try failed jobs again, and waiting ones at once.
+
+    A cancelled job is tried again only where its id is given.
+
+    \b
+    Example:
+      pusher retry 3
+    """
+    return _decide("retry", jobs, everything)
+
+
+@click.command(cls=Command)
+@_jobs_or_all
+@login_options
+def cancel(
+    jobs: tuple[str, ...],
+    everything: bool,
+    username: str | None,
+    password_stdin: bool,
+    plain_http: bool,
+) -> int:
+    """Give jobs up, here and at the registry.
+
+    What the registry keeps of their unfinished uploads is deleted.
+
+    \b
+    Example:
+      pusher cancel 3
+    """
+    from pusher.worker.cleanup import cancel as cancel_jobs
+
+    settings = read_settings(username=username, plain_http=plain_http)
+    with opened(settings) as store:
+        ids = _chosen(store, "cancel", jobs, everything)
+        registries = {store.jobs.get(number).registry for number in ids}
+        settings = with_password(settings, registries, password_stdin=password_stdin)
+        cancel_jobs(store, settings, ids)
+        _report(store, ids)
+    return ExitCode.DONE
+
+
+def _decide(verb: str, jobs: tuple[str, ...], everything: bool) -> int:
+    """Do it to each job; one that refuses does not keep the others from it."""
+    code = ExitCode.DONE
+    with opened(read_settings()) as store:
+        decide = getattr(store.jobs, verb)
+        done = []
+        for number in _chosen(store, verb, jobs, everything):
+            try:
+                decide(number)
+                done.append(number)
+            except PusherError as error:
+                show_error(error.message, error.hint)
+                code = error.exit_code
+        _report(store, done)
+    return code
+
+
+def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) -> list[int]:
+    from pusher.store.records import JobState
+
+    if bool(jobs) == everything:
+        what = "jobs and --all exclude each other" if jobs else "no job is named"
+        raise InvalidOption(
+            what, hint=f"pusher {verb} JOB..., or pusher {verb} --all; pusher status lists the jobs"
+        )
+    if jobs:
+        return list(dict.fromkeys(job_id(job) for job in jobs))
+    found = [job.id for job in store.jobs.list(states=[JobState(state) for state in _ALL[verb]])]
+    if not found:
+        warn(f"There is no job to {verb}.")
+    return found
+
+
+def _report(store: Store, numbers: list[int]) -> None:
+    for number in numbers:
+        warn(f"Job {number} is {store.jobs.get(number).state}.")

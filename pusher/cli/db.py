@@ -1,0 +1,65 @@
+"""``pusher db``: the job store's schema."""
+
+from __future__ import annotations
+
+import click
+
+from pusher.cli.base import Group, read_settings, show_error, warn
+from pusher.errors import ExitCode, StoreCorrupt, StoreOutdated
+
+
+@click.group(cls=Group, no_args_is_help=False)
+def db() -> None:
+    """Look after the job store.
+
+    \b
+    Example:
+      PUSHER_DATABASE_URL=postgresql://user@host/pusher pusher db upgrade
+    """
+
+
+@db.command()
+def upgrade() -> int:
+    """Create the job store's schema, or bring it up to date.
+
+    With SQLite every command does so by itself.
+
+    \b
+    Example:
+      pusher db upgrade
+    """
+    from pusher.store.migrate import upgrade as upgrade_store
+
+    before, after = upgrade_store(read_settings().database_url)
+    if before == after:
+        warn(f"The job store is up to date: schema {after}.")
+    else:
+        warn(f"The job store is upgraded: schema {before or 'none'} -> {after}.")
+    return ExitCode.DONE
+
+
+@db.command()
+def check() -> int:
+    """Check the job store's schema and pages.
+
+    \b
+    Example:
+      pusher db check
+    """
+    from pusher.store.migrate import check as check_store
+
+    report = check_store(read_settings().database_url)
+    for problem in report.problems:
+        show_error(f"the job store is damaged: {problem}", "")
+    if report.problems:
+        raise StoreCorrupt(
+            f"the job store has {len(report.problems)} faults",
+            hint="move it away and enqueue the images again; what the registry has is found again",
+        )
+    if report.current != report.head:
+        raise StoreOutdated(
+            f"the job store has schema {report.current or 'none'}, and this pusher needs {report.head}",
+            hint="run: pusher db upgrade",
+        )
+    warn(f"The job store is whole and up to date: schema {report.head}.")
+    return ExitCode.DONE

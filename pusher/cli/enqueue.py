@@ -1,0 +1,74 @@
+"""``pusher enqueue``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pusher.cli.base import Command, json_option, opened, print_json, read_settings, warn
+from pusher.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pusher.config import Settings
+    from pusher.store.records import JobRecord
+    from pusher.store.store import Store
+
+to_option = click.option("--to", metavar="REFERENCE", help="Where to push it, if not where its name says.")
+
+level_option = click.option(
+    "--compression-level", metavar="N", help="gzip level, 1 to 9.  [PUSHER_COMPRESSION_LEVEL; default: 2]"
+)
+
+
+@click.command(cls=Command)
+@click.argument("image")
+@to_option
+@click.option(
+    "--priority",
+    type=click.IntRange(-1_000_000, 1_000_000),
+    metavar="N",
+    default=0,
+    show_default="0",
+    help="Higher goes first.",
+)
+@level_option
+@json_option
+def enqueue(image: str, to: str | None, priority: int, compression_level: str | None, as_json: bool) -> int:
+    """Put IMAGE into the queue and print the job's id.
+
+    IMAGE is a name in Docker or Podman, docker-archive:PATH[:NAME], or the path of such a file. What it is
+    now will be pushed, even if its tag moves later.
+
+    \b
+    Example:
+      pusher enqueue app:1.2 --to registry.example.com/team/app:1.2
+      pusher run
+    """
+    settings = read_settings(compression_level=compression_level)
+    with opened(settings) as store:
+        job = record(store, settings, image, to, priority=priority, with_level=compression_level is not None)
+        layers = sum(layer.position >= 0 for layer in store.layers.of(job.id))
+    if as_json:
+        print_json({"id": job.id, "image": job.image, "destination": job.destination, "state": job.state})
+    else:
+        click.echo(job.id)
+    count = f"{layers} layer" + ("s" if layers != 1 else "")
+    warn(f"Job {job.id}: {job.image} -> {job.destination}, {count}. Start it with: pusher run")
+    return ExitCode.DONE
+
+
+def record(
+    store: Store,
+    settings: Settings,
+    image: str,
+    to: str | None,
+    *,
+    priority: int = 0,
+    with_level: bool = False,
+) -> JobRecord:
+    """Resolve the image and record its job."""
+    from pusher.worker.enqueue import enqueue
+
+    level = settings.compression_level if with_level else None
+    return enqueue(store, image, to=to, priority=priority, compression_level=level)

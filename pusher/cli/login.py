@@ -1,0 +1,96 @@
+"""User name and password from the command line: prompt, stdin, environment."""
+
+from __future__ import annotations
+
+import getpass
+import select
+import sys
+from collections.abc import Callable, Collection
+from dataclasses import replace
+from typing import Any, Final, TypeVar
+
+import click
+
+from pusher.cli.base import warn
+from pusher.config import Settings
+from pusher.errors import InvalidOption, PasswordMissing
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PATIENCE: Final = 2.0
+"""Seconds of silence on stdin after which we say what we are waiting for."""
+
+
+def login_options(function: F) -> F:
+    """``--username``, ``--password-stdin``, ``--plain-http``."""
+    for option in (
+        click.option("--plain-http", is_flag=True, help="Allow http without TLS beyond this machine."),
+        click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
+        click.option("--username", metavar="USER", help="User at the registry.  [PUSHER_USERNAME]"),
+    ):
+        function = option(function)
+    return function
+
+
+def with_password(settings: Settings, registries: Collection[str], *, password_stdin: bool) -> Settings:
+    """Bind the user name to the one registry that this command works with, and fetch its password.
+
+    Raises InvalidOption where the user name cannot belong to all of several registries, PasswordMissing.
+    """
+    if settings.username is None:
+        if password_stdin or settings.password is not None:
+            given = "--password-stdin" if password_stdin else "PUSHER_PASSWORD"
+            raise InvalidOption(f"{given} is given without a user name", hint="add --username USER")
+        return settings
+    if len(registries) > 1:
+        raise InvalidOption(
+            f"{settings.login_source} is for one registry, and the queue has jobs for {_listed(registries)}",
+            hint="log in to each with docker login and leave it out, or push one image with pusher push",
+        )
+    registry = next(iter(registries), None)
+    password = _password(settings, registry, password_stdin)
+    return replace(settings, password=password, login_registry=registry)
+
+
+def _password(settings: Settings, registry: str | None, password_stdin: bool) -> str:
+    user = f"{settings.username!r}" + (f" at {registry}" if registry else "")
+    if settings.password is not None and not password_stdin:
+        return _nonempty(settings.password, "PUSHER_PASSWORD is empty")
+    if sys.stdin is not None and sys.stdin.isatty():
+        prompt = f"Password for {settings.username}" + (f" at {registry}: " if registry else ": ")
+        return _nonempty(
+            getpass.getpass(prompt, stream=sys.stderr), f"the password typed for {user} is empty"
+        )
+    # The push script of serverless-registry takes the password on stdin without an option.
+    if password_stdin or settings.login_source == "USERNAME_REGISTRY":
+        return _nonempty(_read_stdin(user), f"the password for {user} on standard input is empty")
+    raise PasswordMissing(
+        f"there is no password for {user}, and no terminal to ask on",
+        hint="pipe it in with --password-stdin, or set PUSHER_PASSWORD",
+    )
+
+
+def _read_stdin(user: str) -> str:
+    if sys.stdin is None:
+        return ""
+    if not select.select([sys.stdin], [], [], _PATIENCE)[0]:
+        warn(f"Waiting for the password of {user} on standard input.")
+    data = sys.stdin.buffer.read()
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise PasswordMissing(
+            f"the password for {user} on standard input is not UTF-8 text", hint="pipe in the password alone"
+        ) from None
+    return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
+
+
+def _nonempty(password: str, complaint: str) -> str:
+    if not password:
+        raise PasswordMissing(complaint, hint="check the command or variable that it comes from")
+    return password
+
+
+def _listed(names: Collection[str]) -> str:
+    ordered = sorted(names)
+    return ", ".join(ordered[:-1]) + f" and {ordered[-1]}"

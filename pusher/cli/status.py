@@ -1,0 +1,187 @@
+"""``pusher status``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pusher.cli.base import (
+    Command,
+    job_id,
+    json_option,
+    opened,
+    print_json,
+    read_settings,
+    rfc3339,
+    store_exists,
+    warn,
+)
+from pusher.errors import ExitCode
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from pusher.store.records import JobRecord, JobTotals, LayerRecord
+    from pusher.store.store import Store
+
+_FINISHED_SHOWN: Final = 5
+_WATCH_EVERY: Final = 1.0
+
+
+@click.command(cls=Command)
+@click.argument("job", required=False)
+@json_option
+@click.option("--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C.")
+@click.option("--all", "everything", is_flag=True, help="Show every finished job, too.")
+def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int:
+    """Show the jobs and how far they are, or one JOB with its layers.
+
+    Without --all the finished jobs are left out, but for the last few.
+
+    \b
+    Example:
+      pusher status --watch
+    """
+    settings = read_settings()
+    number = None if job is None else job_id(job)
+    if number is None and not store_exists(settings):
+        if as_json:
+            print_json({"jobs": []})
+        else:
+            warn("There are no jobs.")
+        return ExitCode.DONE
+    with opened(settings) as store:
+        if watch:
+            _watch(store, number, everything, as_json)
+        if as_json:
+            print_json(as_data(store, number, everything))
+            return ExitCode.DONE
+        return show_jobs(store, everything) if number is None else _show_job(store, number)
+
+
+def show_jobs(store: Store, everything: bool) -> int:
+    """Print the table."""
+    from pusher.cli.table import console
+
+    out = console()
+    out.print(_table(store, everything, out.width))
+    if hidden := _hidden(store, everything):
+        jobs = f"{hidden} finished job is" if hidden == 1 else f"{hidden} finished jobs are"
+        warn(f"{jobs} not shown; pusher status --all shows all.")
+    return ExitCode.DONE
+
+
+def as_data(store: Store, number: int | None, everything: bool) -> dict[str, list[dict[str, object]]]:
+    """What ``--json`` prints. Fields may be added, never renamed."""
+    jobs = _selected(store, everything) if number is None else [store.jobs.get(number)]
+    ids = [job.id for job in jobs]
+    totals, layers = store.jobs.totals(ids), store.layers.of_jobs(ids)
+    return {"jobs": [_job(job, totals[job.id], layers[job.id]) for job in jobs if job.id in totals]}
+
+
+def _selected(store: Store, everything: bool) -> list[JobRecord]:
+    """Unfinished jobs and the last finished ones, or every job; by id."""
+    from pusher.store.records import FINAL_STATES, JobState
+
+    if everything:
+        return store.jobs.list()
+    unfinished = store.jobs.list(states=set(JobState) - FINAL_STATES)
+    return sorted(
+        unfinished + store.jobs.list(states=FINAL_STATES, limit=_FINISHED_SHOWN), key=lambda job: job.id
+    )
+
+
+def _hidden(store: Store, everything: bool) -> int:
+    from pusher.store.records import FINAL_STATES
+
+    finished = sum(count for state, count in store.jobs.counts().items() if state in FINAL_STATES)
+    return 0 if everything else max(0, finished - _FINISHED_SHOWN)
+
+
+def _table(store: Store, everything: bool, width: int) -> RenderableType:
+    from pusher.cli.table import Row, jobs_table
+
+    jobs = _selected(store, everything)
+    totals = store.jobs.totals([job.id for job in jobs])
+    rows = [Row(job, totals[job.id]) for job in jobs if job.id in totals]
+    return jobs_table(rows, now=store.now(), width=width)
+
+
+def _show_job(store: Store, number: int) -> int:
+    from pusher.cli.table import console
+
+    console().print(_details(store, number))
+    return ExitCode.DONE
+
+
+def _details(store: Store, number: int) -> RenderableType:
+    from pusher.cli.table import Row, details
+
+    job = store.jobs.get(number)
+    return details(Row(job, store.jobs.totals([number])[number]), store.layers.of(number), now=store.now())
+
+
+def _watch(store: Store, number: int | None, everything: bool, as_json: bool) -> None:
+    """Until Ctrl-C: redraw on a terminal, else print each time it changed."""
+    from rich.live import Live
+
+    from pusher.cli.table import console
+
+    out = console()
+    if out.is_terminal and not as_json:
+        with Live(console=out, auto_refresh=False) as live:
+            out.show_cursor(True)
+            while True:
+                shown = _table(store, everything, out.width) if number is None else _details(store, number)
+                live.update(shown, refresh=True)
+                time.sleep(_WATCH_EVERY)
+    last: object = None
+    while True:
+        data = as_data(store, number, everything)
+        if data != last:
+            last = data
+            if as_json:
+                click.echo(json.dumps(data))
+            else:
+                out.print(_table(store, everything, out.width) if number is None else _details(store, number))
+            sys.stdout.flush()
+        time.sleep(_WATCH_EVERY)
+
+
+def _job(job: JobRecord, totals: JobTotals, layers: Sequence[LayerRecord]) -> dict[str, object]:
+    error = job.error
+    return {
+        "id": job.id,
+        "image": job.image,
+        "destination": job.destination,
+        "state": job.state,
+        "priority": job.priority,
+        "attempts": job.attempts,
+        "digest": job.digest,
+        "bytes_total": totals.bytes_total,
+        "bytes_done": totals.bytes_done,
+        "bytes_sent": totals.bytes_sent,
+        "created_at": rfc3339(job.created_at),
+        "started_at": rfc3339(job.started_at),
+        "finished_at": rfc3339(job.finished_at),
+        "next_try_at": rfc3339(job.next_try_at),
+        "error": None
+        if error is None
+        else {"code": error.code, "message": error.message, "hint": error.hint},
+        "layers": [
+            {
+                "diff_id": layer.diff_id,
+                "digest": layer.digest,
+                "size": layer.size,
+                "offset": layer.offset,
+                "state": layer.state,
+            }
+            for layer in layers
+            if layer.position >= 0
+        ],
+    }

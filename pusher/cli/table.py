@@ -1,0 +1,169 @@
+"""Jobs for people: the table of all, and one in detail."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from pusher.oci.digest import short
+from pusher.progress.format import human_bytes, human_seconds, human_share, percent
+from pusher.store.records import JobRecord, JobState, JobTotals, LayerRecord
+
+_PIPE: Final = 200
+_OTHERS: Final = 80
+"""Characters that the rest of a row needs: 48 for the figures, 32 for a note."""
+_STYLES: Final = {
+    JobState.RUNNING: "cyan",
+    JobState.WAITING: "yellow",
+    JobState.PAUSED: "yellow",
+    JobState.SUCCEEDED: "green",
+    JobState.FAILED: "red",
+    JobState.CANCELLED: "dim",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A job with the sums over its layers."""
+
+    job: JobRecord
+    totals: JobTotals
+
+
+def console() -> Console:
+    """stdout as rich sees it; lines for a pipe are not cut to the width of a terminal that is not there."""
+    wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE
+    return Console(width=wide, highlight=False, markup=False, emoji=False)
+
+
+def jobs_table(rows: Sequence[Row], *, now: datetime, width: int) -> RenderableType:
+    """One line a job where there is room, else its names and its note below it."""
+    notes = [note(row, now) for row in rows]
+    names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
+    longest = max((line.cell_len for name in names for line in name.split()), default=0)
+    if longest + _OTHERS > width:
+        return _narrow(rows, notes)
+    table = _table("ID", "IMAGE", "STATE", "PROGRESS", "DONE/TOTAL", *(["NOTE"] if any(notes) else []))
+    table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
+    for row, name, text in zip(rows, names, notes, strict=True):
+        table.add_row(str(row.job.id), name, *_figures(row), *([Text(text)] if any(notes) else []))
+    return table
+
+
+def _narrow(rows: Sequence[Row], notes: Sequence[str]) -> Group:
+    digits = max([2, *(len(str(row.job.id)) for row in rows)])
+    parts: list[RenderableType] = [Text(f"{'ID':>{digits}}  STATE      PROGRESS  DONE/TOTAL", style="bold")]
+    for row, text in zip(rows, notes, strict=True):
+        state, done, total = _figures(row)
+        parts.append(Text.assemble(f"{row.job.id:>{digits}}  ", state, f"{done:>{19 - len(state)}}  {total}"))
+        for below in (_names(row.job), Text(text, style="dim")):
+            if below:
+                parts.append(Padding(below, (0, 0, 0, digits + 2), expand=False))
+    return Group(*parts)
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for name in names:
+        table.add_column(
+            name, no_wrap=True, justify="right" if name in ("ID", "PROGRESS", "LAYER") else "left"
+        )
+    return table
+
+
+def _names(job: JobRecord, *, one_line: bool = False) -> Text:
+    separator = " " if one_line else "\n"
+    return Text(job.image if job.image == job.destination else f"{job.image}{separator}-> {job.destination}")
+
+
+def _figures(row: Row) -> tuple[Text, str, str]:
+    return Text(row.job.state, style=_STYLES.get(row.job.state, "")), share(row), amount(row.totals)
+
+
+def share(row: Row) -> str:
+    """How much of the known bytes is done; nothing while nothing is known."""
+    if row.job.state is JobState.SUCCEEDED:
+        return "100%"
+    if not row.totals.bytes_total:
+        return ""
+    done = percent(row.totals.bytes_done, row.totals.bytes_total)
+    return f"{done if row.totals.sizes_known else min(done, 99)}%"
+
+
+def amount(totals: JobTotals) -> str:
+    """``1.2 / 3.4 GiB``; ``+`` while layers that are not compressed yet will add to it."""
+    if not totals.bytes_total and not totals.sizes_known:
+        return ""
+    return human_share(totals.bytes_done, totals.bytes_total) + ("" if totals.sizes_known else "+")
+
+
+def note(row: Row, now: datetime) -> str:
+    """What is worth knowing of a job beyond its state."""
+    job = row.job
+    reason = job.error.message if job.error else ""
+    match job.state:
+        case JobState.WAITING:
+            after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
+            when = f"next try in {human_seconds(after)}" if after else "next try with: pusher run"
+            return f"{reason}; {when}" if reason else when
+        case JobState.PAUSED:
+            return f"continue with: pusher resume {job.id}"
+        case JobState.QUEUED if row.totals.bytes_done:
+            return f"goes on at {human_bytes(row.totals.bytes_done)} with: pusher run"
+        case JobState.SUCCEEDED:
+            return f"sha256:{short(job.digest)}" if job.digest else ""
+        case JobState.RUNNING:
+            return ""
+    return reason
+
+
+def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:
+    """Everything about one job."""
+    job, totals = row.job, row.totals
+    facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    facts.add_column(no_wrap=True, style="bold")
+    facts.add_column(overflow="fold")
+    done = " of ".join(part for part in (share(row), amount(totals)) if part)
+    lines: list[tuple[str, str]] = [
+        ("job", str(job.id)),
+        ("image", job.image),
+        ("destination", job.destination),
+        ("state", f"{job.state}: {text}" if (text := note(row, now)) else str(job.state)),
+        ("done", done.replace("% of ", "%, ")),
+        ("sent", human_bytes(totals.bytes_sent)),
+        ("priority", str(job.priority) if job.priority else ""),
+        ("attempts", str(job.attempts) if job.attempts else ""),
+        ("digest", job.digest or ""),
+        ("hint", job.error.hint if job.error else ""),
+        ("created", local(job.created_at)),
+        ("started", local(job.started_at)),
+        ("finished", local(job.finished_at)),
+    ]
+    for name, text in lines:
+        if text:
+            facts.add_row(name, Text(text))
+    return Group(facts, Text(), _layers_table(layers))
+
+
+def _layers_table(layers: Sequence[LayerRecord]) -> Table:
+    table = _table("LAYER", "DIFF ID", "BLOB", "STATE", "DONE/TOTAL")
+    for layer in layers:
+        size = "" if layer.size is None else human_share(layer.offset, layer.size)
+        blob = short(layer.digest) if layer.digest else ""
+        name = "config" if layer.position < 0 else str(layer.position + 1)
+        table.add_row(name, short(layer.diff_id), blob, layer.state, size)
+    return table
+
+
+def local(time: datetime | None) -> str:
+    """A time in the reader's own zone."""
+    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

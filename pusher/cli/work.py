@@ -1,0 +1,89 @@
+"""Run the worker under a display, and say how it ended."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Collection
+from typing import TYPE_CHECKING, cast
+
+import click
+
+from pusher.cli.base import show_error, warn
+
+if TYPE_CHECKING:
+    from pusher.config import Settings
+    from pusher.progress.display import Mode
+    from pusher.store.records import JobRecord
+    from pusher.store.store import Store
+    from pusher.worker.run import RunResult
+
+
+def work(
+    store: Store, settings: Settings, mode: str, *, forever: bool = False, only: Collection[int] | None = None
+) -> RunResult:
+    """Work the queue, or ``only`` these jobs, with the progress shown as ``mode`` says."""
+    from pusher.progress.display import make_progress
+    from pusher.worker.run import run
+
+    stream = sys.stdout if mode == "json" else sys.stderr
+    with make_progress(cast("Mode", mode), stream, single=only is not None) as progress:
+        return run(store, settings, progress, forever=forever, only=only)
+
+
+def conclude(result: RunResult, mode: str, *, single: bool) -> int:
+    """Print the errors, and the digest reference of a ``single`` job on stdout; the exit code."""
+    for job in (*result.failed, *result.unfinished):
+        show_error(*_complaint(job, single=single))
+    if mode == "json":
+        click.echo(json.dumps(_as_json(result)))
+    elif single:
+        for job in result.succeeded:
+            click.echo(digest_reference(job))
+    else:
+        warn(_summary(result))
+    return result.exit_code
+
+
+def digest_reference(job: JobRecord) -> str:
+    """``registry/repository@sha256:...``: exactly what was pushed."""
+    return f"{job.registry}/{job.repository}@{job.digest}"
+
+
+def _complaint(job: JobRecord, *, single: bool) -> tuple[str, str]:
+    """Sentence and hint about a job that did not succeed."""
+    error = job.error
+    if job.state == "failed":
+        message = error.message if error else f"job {job.id} failed"
+        hint = error.hint if error else f"pusher log {job.id}"
+        return message if single else f"job {job.id}, {job.image}: {message}", hint
+    why = f": {error.message}" if error else ""
+    return f"job {job.id}, {job.image}, is {job.state}{why}", _how_to_go_on(job)
+
+
+def _how_to_go_on(job: JobRecord) -> str:
+    if job.state == "paused":
+        return f"continue with: pusher resume {job.id}, then pusher run"
+    if job.state == "cancelled":
+        return f"put it back with: pusher retry {job.id}"
+    advice = f"{job.error.hint}\n" if job.error and job.error.hint else ""
+    return f"{advice}continue with: pusher run"
+
+
+def _summary(result: RunResult) -> str:
+    counts = {"pushed": result.succeeded, "failed": result.failed, "unfinished": result.unfinished}
+    parts = [f"{len(jobs)} {what}" for what, jobs in counts.items() if jobs]
+    return f"Jobs: {', '.join(parts)}." if parts else "There is nothing to push: no job is queued."
+
+
+def _as_json(result: RunResult) -> dict[str, object]:
+    """The last of the JSON lines."""
+    jobs = (*result.succeeded, *result.failed, *result.unfinished)
+    return {
+        "type": "result",
+        "exit_code": int(result.exit_code),
+        "jobs": [
+            {"id": job.id, "state": job.state, "reference": digest_reference(job) if job.digest else None}
+            for job in jobs
+        ],
+    }

@@ -1,0 +1,242 @@
+"""What a run is doing, counted by the workers and read by a display: no output happens here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from pusher.oci.digest import short
+from pusher.progress.estimate import Estimator
+
+_KEPT: Final = 1000
+"""Events kept for a display that never comes (none, or its output broke); a living one takes them at once."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened once. ``kind`` and the names in ``fields`` are those of the JSON lines."""
+
+    kind: str
+    fields: dict[str, object]
+
+
+@dataclass
+class Blob:
+    """A blob of a job at work; sizes and offsets in bytes, speed in bytes a second."""
+
+    job_id: int
+    digest: str
+    size: int
+    offset: int = 0
+    in_flight: int = 0
+    active: bool = False
+    done: bool = False
+    speed: float | None = None
+
+    @property
+    def remaining(self) -> int:
+        """Bytes that still have to leave."""
+        return max(0, self.size - self.offset - self.in_flight)
+
+
+@dataclass
+class Preparing:
+    """A layer being read and compressed: uncompressed bytes; ``total`` is None where it is not known."""
+
+    job_id: int
+    diff_id: str
+    done: int
+    total: int | None
+    speed: float | None = None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A pause that ends in ``seconds``."""
+
+    what: str
+    seconds: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One moment of a run: its unfinished jobs and their blobs."""
+
+    jobs: int
+    blobs: tuple[Blob, ...]
+    preparing: tuple[Preparing, ...]
+    waiting: tuple[Waiting, ...]
+    speed: float | None
+
+    @property
+    def active(self) -> tuple[Blob, ...]:
+        """Blobs being sent, in the order in which they began."""
+        return tuple(blob for blob in self.blobs if blob.active)
+
+    @property
+    def total(self) -> int:
+        """Bytes of every blob whose size is known."""
+        return sum(blob.size for blob in self.blobs)
+
+    @property
+    def done(self) -> int:
+        """Bytes that the registry acknowledged or had."""
+        return sum(blob.offset for blob in self.blobs)
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until the known blobs are sent at the present speed."""
+        return eta(sum(blob.remaining for blob in self.blobs), self.speed)
+
+
+def eta(remaining: int, speed: float | None) -> float | None:
+    """Seconds for ``remaining`` bytes; None while the speed is unknown or zero."""
+    return remaining / speed if speed else None
+
+
+@dataclass
+class _Wait:
+    until: float
+    reason: str
+
+
+@dataclass
+class _Speeds:
+    total: Estimator
+    blobs: dict[str, Estimator] = field(default_factory=dict)
+    preparing: dict[str, Estimator] = field(default_factory=dict)
+
+
+class Counters:
+    """The ``Progress`` that workers call. A display reads ``snapshot`` and ``drain`` from its own thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._events: deque[Event] = deque(maxlen=_KEPT)
+        self._jobs: set[int] = set()
+        self._blobs: dict[str, Blob] = {}
+        self._preparing: dict[str, Preparing] = {}
+        self._waiting: dict[str, _Wait] = {}
+        self._speeds = _Speeds(Estimator(clock()))
+
+    def drain(self) -> list[Event]:
+        """What happened since the last call."""
+        with self._lock:
+            events = list(self._events)
+            self._events.clear()
+            return events
+
+    def snapshot(self) -> Snapshot:
+        """Copies; the display may take its time with them."""
+        with self._lock:
+            now = self._clock()
+            self._waiting = {what: wait for what, wait in self._waiting.items() if wait.until > now}
+            speeds = self._speeds
+            return Snapshot(
+                jobs=len(self._jobs),
+                blobs=tuple(
+                    replace(b, speed=speeds.blobs[d].speed(now) if d in speeds.blobs else None)
+                    for d, b in self._blobs.items()
+                ),
+                preparing=tuple(
+                    replace(p, speed=speeds.preparing[d].speed(now)) for d, p in self._preparing.items()
+                ),
+                waiting=tuple(Waiting(what, w.until - now, w.reason) for what, w in self._waiting.items()),
+                speed=speeds.total.speed(now),
+            )
+
+    def job_started(self, job_id: int, image: str, destination: str) -> None:
+        with self._lock:
+            if not self._jobs:
+                self._speeds = _Speeds(Estimator(self._clock()))
+            self._jobs.add(job_id)
+            self._event("job-started", job=job_id, image=image, destination=destination)
+
+    def job_ended(self, job_id: int, state: str, message: str) -> None:
+        with self._lock:
+            self._jobs.discard(job_id)
+            for digest in [d for d, blob in self._blobs.items() if blob.job_id == job_id]:
+                del self._blobs[digest]
+                self._speeds.blobs.pop(digest, None)
+            for diff_id in [d for d, layer in self._preparing.items() if layer.job_id == job_id]:
+                self._stop_preparing(diff_id)
+            self._event("job-ended", job=job_id, state=state, message=message)
+
+    def preparing(self, job_id: int, diff_id: str, done: int, total: int | None) -> None:
+        with self._lock:
+            now = self._clock()
+            before = self._preparing.get(diff_id)
+            if before is None:
+                self._speeds.preparing[diff_id] = Estimator(now)
+                self._event("layer-preparing", job=job_id, diff_id=diff_id, size=total)
+            self._speeds.preparing[diff_id].add(max(0, done - (before.done if before else 0)), now)
+            self._preparing[diff_id] = Preparing(job_id, diff_id, done, total)
+
+    def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
+        with self._lock:
+            self._stop_preparing(diff_id)
+            self._blobs.setdefault(digest, Blob(job_id, digest, size))
+            self._event("layer-prepared", job=job_id, diff_id=diff_id, digest=digest, size=size)
+
+    def blob_started(self, job_id: int, digest: str, size: int, offset: int) -> None:
+        with self._lock:
+            self._blobs.pop(digest, None)
+            self._blobs[digest] = Blob(job_id, digest, size, offset, active=True)
+            self._speeds.blobs[digest] = Estimator(self._clock())
+            self._waiting.pop(short(digest), None)
+            self._event("blob-started", job=job_id, digest=digest, size=size, offset=offset)
+
+    def blob_sending(self, digest: str, in_flight: int) -> None:
+        with self._lock:
+            if blob := self._blobs.get(digest):
+                self._moved(blob, in_flight - blob.in_flight)
+                blob.in_flight = in_flight
+
+    def blob_acknowledged(self, digest: str, offset: int) -> None:
+        with self._lock:
+            if blob := self._blobs.get(digest):
+                self._moved(blob, offset - blob.offset - blob.in_flight)
+                blob.offset, blob.in_flight = offset, 0
+                self._waiting.pop(short(digest), None)
+                self._waiting.pop("network", None)
+                self._event("blob-acknowledged", job=blob.job_id, digest=digest, offset=offset)
+
+    def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
+        with self._lock:
+            before = self._blobs.pop(digest, None)
+            self._speeds.blobs.pop(digest, None)
+            self._waiting.pop(short(digest), None)
+            if before is not None and before.active and how == "uploaded":
+                self._speeds.total.add(before.remaining, self._clock())
+            self._blobs[digest] = Blob(job_id, digest, size, size, done=True)
+            self._event("blob-done", job=job_id, digest=digest, size=size, how=how)
+
+    def waiting(self, what: str, seconds: float, reason: str) -> None:
+        with self._lock:
+            self._waiting[what] = _Wait(self._clock() + seconds, reason)
+            self._event("waiting", what=what, seconds=round(seconds, 1), reason=reason)
+
+    def note(self, message: str) -> None:
+        with self._lock:
+            self._event("note", message=message)
+
+    def _event(self, kind: str, **fields: object) -> None:
+        self._events.append(Event(kind, fields))
+
+    def _moved(self, blob: Blob, count: int) -> None:
+        """Bytes that left, resends included; a chunk given up takes nothing back."""
+        if count > 0:
+            now = self._clock()
+            self._speeds.total.add(count, now)
+            if estimator := self._speeds.blobs.get(blob.digest):
+                estimator.add(count, now)
+
+    def _stop_preparing(self, diff_id: str) -> None:
+        self._preparing.pop(diff_id, None)
+        self._speeds.preparing.pop(diff_id, None)

@@ -1,0 +1,107 @@
+"""Plain lines, for logs and pipes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, TextIO
+
+from pusher.oci.digest import short
+from pusher.progress.counters import Counters, Event, Snapshot
+from pusher.progress.format import human_bytes, human_seconds, human_share, percent
+
+SUMMARY_EVERY: Final = 10.0
+"""Seconds between two summary lines, at least."""
+
+
+class Lines:
+    """Beginnings and ends at once; a summary line now and then while something moves."""
+
+    def __init__(
+        self,
+        counters: Counters,
+        stream: TextIO,
+        *,
+        single: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._counters = counters
+        self._stream = stream
+        self._single = single
+        self._clock = clock
+        self._summed_at = clock()
+
+    def render(self) -> None:
+        """Write what is new; called several times a second."""
+        for event in self._counters.drain():
+            if line := describe(event, single=self._single, each_blob=True):
+                self._stream.write(line + "\n")
+        now = self._clock()
+        if now - self._summed_at >= SUMMARY_EVERY:
+            self._summed_at = now
+            snapshot = self._counters.snapshot()
+            if snapshot.active or snapshot.preparing:
+                self._stream.write(summary(snapshot) + "\n")
+        self._stream.flush()
+
+    def close(self) -> None:
+        """The last words of the run."""
+        self.render()
+
+
+def describe(event: Event, *, single: bool, each_blob: bool) -> str | None:
+    """The line for an event, or None where it is not worth one.
+
+    ``single``: the run is about one job, and its caller says how it ended. ``each_blob``: blobs have lines.
+    """
+    f: dict[str, Any] = event.fields
+    match event.kind:
+        case "job-started":
+            return f"Job {f['job']}: {arrow(f['image'], f['destination'])}"
+        case "job-ended" if not single or f["state"] not in ("succeeded", "failed"):
+            return (
+                f"Job {f['job']} {f['state']}: {f['message']}"
+                if f["message"]
+                else f"Job {f['job']} {f['state']}"
+            )
+        case "note":
+            return f"{f['message']}"
+        case "waiting" if each_blob:
+            return f"{f['what']}: waiting {human_seconds(f['seconds'])}: {f['reason']}"
+        case "layer-preparing" if each_blob:
+            size = f" {human_bytes(f['size'])}" if f["size"] is not None else ""
+            return f"{short(f['diff_id'])}: compressing{size}"
+        case "layer-prepared" if each_blob:
+            return f"{short(f['diff_id'])}: compressed to {human_bytes(f['size'])}, blob {short(f['digest'])}"
+        case "blob-started" if each_blob:
+            if f["offset"]:
+                return f"{short(f['digest'])}: going on at {human_share(f['offset'], f['size'])}"
+            return f"{short(f['digest'])}: sending {human_bytes(f['size'])}"
+        case "blob-done" if each_blob:
+            how = {"exists": "already there", "mounted": "mounted from another repository"}.get(
+                f["how"], f["how"]
+            )
+            return f"{short(f['digest'])}: {how}, {human_bytes(f['size'])}"
+    return None
+
+
+def arrow(image: str, destination: str) -> str:
+    """``image -> destination``, or one of them where they are the same."""
+    return image if image == destination else f"{image} -> {destination}"
+
+
+def summary(snapshot: Snapshot) -> str:
+    """``1.2 / 3.4 GiB (35 %), 5.1 MiB/s, 7m12s left, 2 blobs on their way``."""
+    parts = []
+    if snapshot.total:
+        share = f"{percent(snapshot.done, snapshot.total)} %"
+        parts.append(f"{human_share(snapshot.done, snapshot.total)} ({share})")
+    if snapshot.speed is not None and snapshot.active:
+        parts.append(f"{human_bytes(snapshot.speed)}/s")
+    if snapshot.eta is not None and snapshot.active:
+        parts.append(f"{human_seconds(snapshot.eta)} left")
+    if count := len(snapshot.active):
+        parts.append(f"{count} {'blob' if count == 1 else 'blobs'} on the way")
+    if count := len(snapshot.preparing):
+        parts.append(f"compressing {count} {'layer' if count == 1 else 'layers'}")
+    return ", ".join(parts)

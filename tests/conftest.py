@@ -1,0 +1,26 @@
+"""Every test starts from an empty environment and a home of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+
+import pytest
+
+_OURS = re.compile(
+    r"PUSHER_(?!TEST_)|DOCKER_|USERNAME_REGISTRY$|INSECURE_HTTP_PUSH$|REGISTRY_AUTH_FILE$|.*_proxy$",
+    re.IGNORECASE,
+)
+
+
+@pytest.fixture(autouse=True)
+def _hygiene(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    for name in [name for name in os.environ if _OURS.match(name)]:
+        monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    monkeypatch.setenv("HOME", str(home))
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"):
+        monkeypatch.setenv(name, str(home / name.lower()))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("TZ", "UTC")

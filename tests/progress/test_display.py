@@ -1,0 +1,85 @@
+"""Choosing a display, and its thread: it never hurts the work."""
+
+from __future__ import annotations
+
+import io
+import threading
+import time
+
+import pytest
+
+from pusher.progress.display import Mode, make_progress
+from tests.progress.helpers import digest
+
+
+@pytest.mark.parametrize(
+    ("mode", "text"),
+    [("auto", "word\n"), ("lines", "word\n"), ("json", '"message": "word"}\n'), ("none", "")],
+)
+def test_modes_without_a_terminal(mode: Mode, text: str) -> None:
+    stream = io.StringIO()
+    with make_progress(mode, stream) as progress:
+        progress.note("word")
+    assert stream.getvalue().endswith(text)
+    assert bool(stream.getvalue()) == bool(text)
+
+
+def test_a_terminal_display_may_be_forced_on_a_stream_that_is_none() -> None:
+    stream = io.StringIO()
+    with make_progress("tty", stream) as progress:
+        progress.blob_started(1, digest("a"), 100, 0)
+        progress.note("word")
+    assert "word" in stream.getvalue()
+
+
+class _Broken(io.StringIO):
+    """A pipe whose reader has gone."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+        self.tried = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.tried.set()
+        raise self.error
+
+
+@pytest.mark.parametrize("mode", ["lines", "json"])
+@pytest.mark.parametrize(
+    "error", [BrokenPipeError(), ValueError("closed file"), OSError("input/output error")]
+)
+def test_an_output_that_breaks_ends_the_display_and_not_the_work(mode: Mode, error: Exception) -> None:
+    stream = _Broken(error)
+    with make_progress(mode, stream) as progress:
+        progress.note("word")
+        assert stream.tried.wait(10)
+        progress.note("and on")
+
+
+def test_the_thread_ends_with_the_context_and_the_error_of_the_work_comes_out() -> None:
+    stream = io.StringIO()
+    with pytest.raises(ZeroDivisionError), make_progress("lines", stream) as progress:
+        progress.note("before the error")
+        raise ZeroDivisionError
+    assert stream.getvalue() == "before the error\n"
+    assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+
+
+def test_a_blocked_output_does_not_block_the_workers() -> None:
+    gate = threading.Event()
+
+    class Blocked(io.StringIO):
+        def write(self, text: str) -> int:
+            gate.wait(20)
+            return super().write(text)
+
+    stream = Blocked()
+    with make_progress("lines", stream) as progress:
+        progress.note("word")
+        started = time.monotonic()
+        for offset in range(1000):
+            progress.blob_acknowledged(digest("a"), offset)
+        assert time.monotonic() - started < 5
+        gate.set()
+    assert stream.getvalue() == "word\n"

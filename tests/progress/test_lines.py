@@ -1,0 +1,114 @@
+"""Plain lines, word for word."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from pusher.progress.counters import Counters
+from pusher.progress.lines import Lines
+from tests.progress.helpers import MIB, Clock, digest
+
+A, B, C = digest("a"), digest("b"), digest("c")
+
+
+class Fixture:
+    def __init__(self, *, single: bool = False) -> None:
+        self.clock = Clock()
+        self.counters = Counters(self.clock)
+        self.stream = io.StringIO()
+        self.lines = Lines(self.counters, self.stream, single=single, clock=self.clock)
+
+    def written(self) -> list[str]:
+        self.lines.render()
+        text = self.stream.getvalue()
+        self.stream.seek(0)
+        self.stream.truncate()
+        return text.splitlines()
+
+
+@pytest.fixture
+def f() -> Fixture:
+    return Fixture()
+
+
+def test_a_job_from_beginning_to_end(f: Fixture) -> None:
+    f.counters.job_started(3, "app:1", "r.example/app:1")
+    f.counters.blob_done(1, A, 2048, "exists")
+    f.counters.preparing(3, C, 0, 10 * MIB)
+    f.counters.prepared(3, C, B, 4 * MIB)
+    f.counters.blob_started(3, B, 4 * MIB, 0)
+    f.counters.blob_done(3, B, 4 * MIB, "uploaded")
+    f.counters.job_ended(3, "succeeded", "r.example/app@sha256:abc")
+    assert f.written() == [
+        "Job 3: app:1 -> r.example/app:1",
+        "aaaaaaaaaaaa: already there, 2.0 KiB",
+        "cccccccccccc: compressing 10.0 MiB",
+        "cccccccccccc: compressed to 4.0 MiB, blob bbbbbbbbbbbb",
+        "bbbbbbbbbbbb: sending 4.0 MiB",
+        "bbbbbbbbbbbb: uploaded, 4.0 MiB",
+        "Job 3 succeeded: r.example/app@sha256:abc",
+    ]
+    assert f.written() == []
+
+
+def test_interruptions(f: Fixture) -> None:
+    f.counters.job_started(3, "r.example/app:1", "r.example/app:1")
+    f.counters.blob_started(3, A, 4 * MIB, MIB)
+    f.counters.waiting("aaaaaaaaaaaa", 42, "the connection was reset")
+    f.counters.note("the registry lost a session")
+    f.counters.preparing(3, C, 0, None)
+    f.counters.blob_done(3, A, 4 * MIB, "mounted")
+    f.counters.job_ended(3, "paused", "")
+    assert f.written() == [
+        "Job 3: r.example/app:1",
+        "aaaaaaaaaaaa: going on at 1.0 / 4.0 MiB",
+        "aaaaaaaaaaaa: waiting 42s: the connection was reset",
+        "the registry lost a session",
+        "cccccccccccc: compressing",
+        "aaaaaaaaaaaa: mounted from another repository, 4.0 MiB",
+        "Job 3 paused",
+    ]
+
+
+def test_the_end_of_a_single_job_is_left_to_the_caller() -> None:
+    f = Fixture(single=True)
+    f.counters.job_ended(3, "failed", "wrong password")
+    f.counters.job_ended(4, "succeeded", "r.example/app@sha256:abc")
+    f.counters.job_ended(5, "waiting", "offline")
+    assert f.written() == ["Job 5 waiting: offline"]
+
+
+def test_a_summary_every_ten_seconds_while_something_moves(f: Fixture) -> None:
+    f.counters.job_started(3, "app", "app")
+    f.counters.blob_started(3, A, 100 * MIB, 0)
+    f.counters.preparing(3, C, 0, None)
+    f.written()
+    f.clock.advance(9.9)
+    f.counters.blob_acknowledged(A, 50 * MIB)
+    assert f.written() == []
+    f.clock.advance(0.1)
+    expected = "50.0 / 100.0 MiB (50 %), 5.0 MiB/s, 10s left, 1 blob on the way, compressing 1 layer"
+    assert f.written() == [expected]
+    f.clock.advance(5)
+    assert f.written() == []
+    f.counters.blob_started(3, B, 100 * MIB, 0)
+    f.written()
+    f.clock.advance(5)
+    (line,) = f.written()
+    assert "2 blobs on the way" in line
+
+
+def test_no_summary_while_nothing_moves(f: Fixture) -> None:
+    f.counters.job_started(3, "app", "app")
+    f.counters.blob_done(3, A, 100, "exists")
+    f.written()
+    f.clock.advance(60)
+    assert f.written() == []
+
+
+def test_close_writes_what_is_left(f: Fixture) -> None:
+    f.counters.note("the last word")
+    f.lines.close()
+    assert f.stream.getvalue() == "the last word\n"

@@ -1,0 +1,171 @@
+"""Real image engines with folders of their own: a Docker daemon and Podman."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.support.processes import Daemon, unmount_below
+
+_NAMESPACE: Final = "pusher-tests"
+
+
+class Engine:
+    """What docker and podman have in common on the command line."""
+
+    command: str
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def env(self) -> dict[str, str]:
+        """Environment variables with which the engine's command finds this engine and nothing else."""
+        raise NotImplementedError
+
+    def run(self, *arguments: str) -> str:
+        """Run the engine's command; its stdout. AssertionError with stderr if it fails."""
+        done = subprocess.run(
+            [self.command, *arguments],
+            env={**os.environ, **self.env},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, f"{self.command} {' '.join(arguments)}:\n{done.stderr}"
+        return done.stdout
+
+    def build(self, tag: str, files: Mapping[str, bytes], dockerfile: str | None = None) -> str:
+        """Build an image from scratch, a layer a file unless ``dockerfile`` says otherwise; its image ID."""
+        if dockerfile is None:
+            copies = "".join(f"COPY {name} /{name}\n" for name in files)
+            dockerfile = f'FROM scratch\n{copies}CMD ["/none"]\n'
+        with tempfile.TemporaryDirectory(dir=self.folder) as context:
+            for name, data in files.items():
+                path = Path(context, name)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
+            Path(context, "Dockerfile").write_text(dockerfile)
+            self.run("build", "--quiet", "--network", "none", "--tag", tag, context)
+        return self.image_id(tag)
+
+    def build_random(self, tag: str, sizes: Sequence[int], *, seed: int = 0) -> str:
+        """An image with one layer of so many incompressible bytes each; its image ID."""
+        source = random.Random(seed)
+        return self.build(tag, {f"layer-{n}": source.randbytes(size) for n, size in enumerate(sizes)})
+
+    def image_id(self, image: str) -> str:
+        """The digest of the image's config, ``sha256:`` first."""
+        found = self.run("image", "inspect", "--format", "{{.Id}}", image).strip()
+        return "sha256:" + found.removeprefix("sha256:")
+
+    def diff_ids(self, image: str) -> list[str]:
+        """Digests of the uncompressed layers, lowest first."""
+        template = "{{range .RootFS.Layers}}{{.}} {{end}}"
+        return self.run("image", "inspect", "--format", template, image).split()
+
+    def save(self, path: Path, *images: str) -> Path:
+        """Write images to a docker-archive."""
+        self.run("save", "--output", str(path), *images)
+        return path
+
+    def remove(self, image: str) -> None:
+        self.run("rmi", "--force", image)
+
+
+class Docker(Engine):
+    """A Docker daemon of our own on a unix socket; a context manager. Needs root.
+
+    It never touches the machine's own daemon: data, state, socket and containerd namespaces are its own, and
+    it makes no bridge and no firewall rules.
+    """
+
+    command = "docker"
+
+    def __init__(self) -> None:
+        super().__init__(Path(tempfile.mkdtemp(prefix="pusher-docker-")))  # a socket's path must be short
+        self.host = f"unix://{self.folder}/docker.sock"
+        self._daemon = Daemon("dockerd", self.folder / "dockerd.log")
+
+    @property
+    def env(self) -> dict[str, str]:
+        config = self.folder / "config"
+        config.mkdir(exist_ok=True)
+        return {"DOCKER_HOST": self.host, "DOCKER_CONFIG": str(config), "DOCKER_BUILDKIT": "0"}
+
+    def start(self) -> None:
+        options = {
+            "data-root": self.folder / "data",
+            "exec-root": self.folder / "exec",
+            "pidfile": self.folder / "docker.pid",
+            "host": self.host,
+            "bridge": "none",
+            "iptables": "false",
+            "ip6tables": "false",
+            "ip-forward": "false",
+            "insecure-registry": "127.0.0.0/8",
+            "containerd-namespace": _NAMESPACE,
+            "containerd-plugins-namespace": f"{_NAMESPACE}-plugins",
+        }
+        self._daemon.start(
+            ["dockerd", *(f"--{name}={value}" for name, value in options.items())], self._answers
+        )
+
+    def stop(self, *, kill: bool = False) -> None:
+        """End the daemon; its images stay for the next start()."""
+        self._daemon.stop(kill=kill)
+        unmount_below(self.folder)
+        # a killed dockerd takes its containerd with it, and leaves a pid file that its successor would
+        # believe
+        shutil.rmtree(self.folder / "exec", ignore_errors=True)
+
+    def _answers(self) -> bool:
+        asked = subprocess.run(
+            ["docker", "version"], env={**os.environ, **self.env}, capture_output=True, check=False
+        )
+        return asked.returncode == 0
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Podman(Engine):
+    """Podman with storage and state of its own under a folder; no daemon."""
+
+    command = "podman"
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._storage = folder / "storage.conf"
+        # vfs works on every file system and leaves no mounts
+        self._storage.write_text(
+            f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
+        )
+        self._auth = folder / "auth.json"
+        self._auth.write_text("{}")
+        self._containers = folder / "containers.conf"
+        self._containers.write_text(
+            f'[engine]\ntmp_dir = "{folder}/tmp"\ncgroup_manager = "cgroupfs"\nevents_logger = "none"\n'
+        )
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {
+            "CONTAINERS_STORAGE_CONF": str(self._storage),
+            "CONTAINERS_CONF": str(self._containers),
+            "REGISTRY_AUTH_FILE": str(self._auth),
+        }

@@ -1,0 +1,62 @@
+"""A fake registry on real sockets: the rules of real registries, and a script of faults.
+
+with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000)) as registry:
+    registry.faults.add(Fault(On.CHUNK, ResetAfter(1500), nth=2))
+    ...push to registry.address...
+    registry.faults.assert_all_fired()
+"""
+
+from tests.support.fakeregistry.distribution import DISTRIBUTION_2, DISTRIBUTION_3
+from tests.support.fakeregistry.faults import (
+    Action,
+    Answer,
+    AnswerAfterEffect,
+    CloseAfter,
+    DropReply,
+    Fault,
+    ForgetSession,
+    LieRange,
+    RefuseRange,
+    ResetAfter,
+    Script,
+    Stall,
+    Trickle,
+    bad_gateway,
+    busy,
+    too_large,
+    unauthorized,
+)
+from tests.support.fakeregistry.routes import On
+from tests.support.fakeregistry.rules import Rules
+from tests.support.fakeregistry.server import FakeRegistry, Record
+from tests.support.fakeregistry.serverless import SERVERLESS
+from tests.support.fakeregistry.storage import Blob, UploadSession
+
+__all__ = [
+    "DISTRIBUTION_2",
+    "DISTRIBUTION_3",
+    "SERVERLESS",
+    "Action",
+    "Answer",
+    "AnswerAfterEffect",
+    "Blob",
+    "CloseAfter",
+    "DropReply",
+    "FakeRegistry",
+    "Fault",
+    "ForgetSession",
+    "LieRange",
+    "On",
+    "Record",
+    "RefuseRange",
+    "ResetAfter",
+    "Rules",
+    "Script",
+    "Stall",
+    "Trickle",
+    "UploadSession",
+    "bad_gateway",
+    "busy",
+    "too_large",
+    "unauthorized",
+]

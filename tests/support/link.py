@@ -1,0 +1,277 @@
+"""A bad link: a TCP forwarder on loopback that breaks, slows down, stalls or disappears on demand.
+
+Any registry, real or fake, can be put behind it. A registry that writes absolute Locations takes their host
+from the Host header, which passes unchanged: those Locations lead through the link again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import select
+import socket
+import struct
+import threading
+import time
+from types import TracebackType
+from typing import Final, Self
+
+_BLOCK: Final = 64 * 1024
+_RST: Final = struct.pack("ii", 1, 0)
+
+
+class ShakyLink:
+    """A context manager; ``address`` stands for ``target`` ("127.0.0.1:PORT").
+
+    The limits count the bytes from the client to the registry, heads included:
+    ``reset_every``: RST a connection once it has carried so many.
+    ``reset_every_total``: RST the connection that carries every so-many-th byte of all.
+    ``stall_after``: a connection that has carried so many stands still until somebody ends it.
+    ``rate``: bytes per second over all connections. ``latency``: seconds before a block is passed on, both
+    ways. All may be changed while the link is in use.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        reset_every: int | None = None,
+        reset_every_total: int | None = None,
+        rate: int | None = None,
+        latency: float = 0.0,
+        stall_after: int | None = None,
+    ) -> None:
+        host, _, port = target.rpartition(":")
+        self._target = (host, int(port))
+        self.reset_every = reset_every
+        self.reset_every_total = reset_every_total
+        self.rate = rate
+        self.latency = latency
+        self.stall_after = stall_after
+        self.bytes_sent = 0
+        """Bytes passed on to the registry."""
+        self.bytes_received = 0
+        """Bytes passed back."""
+        self.connections = 0
+        """Connections accepted."""
+        self.resets = 0
+        """Connections cut by the link, by itself or by cut()."""
+        self.lock = threading.Lock()
+        self._rate_lock = threading.Lock()
+        self._pairs: dict[_Pair, threading.Thread] = {}
+        self._socket = self._bind(0)
+        self._port: int = self._socket.getsockname()[1]
+        self._acceptor: threading.Thread | None = None
+
+    @property
+    def address(self) -> str:
+        """``127.0.0.1:PORT``, as it stands in an image reference."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def __enter__(self) -> Self:
+        self.unblock()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.block()
+        self._socket.close()
+
+    def unblock(self) -> None:
+        """Accept connections (again), on the same port."""
+        if self._acceptor is None:
+            self._socket.listen(128)
+            self._acceptor = threading.Thread(target=self._accept, args=(self._socket,), daemon=True)
+            self._acceptor.start()
+
+    def block(self) -> None:
+        """Cut everything and refuse new connections."""
+        if self._acceptor is not None:
+            acceptor, self._acceptor = self._acceptor, None
+            self._socket.shutdown(socket.SHUT_RDWR)
+            acceptor.join()
+            self._socket.close()
+            self._socket = self._bind(self._port)
+            self.cut()
+
+    def cut(self) -> None:
+        """RST on every open connection, on both sides; returns when it is done."""
+        with self.lock:
+            pairs = dict(self._pairs)
+        for pair in pairs:
+            pair.cut()
+        for thread in pairs.values():
+            thread.join(timeout=10)
+
+    # --- inside -------------------------------------------------------------------------------------------
+
+    @staticmethod
+    def _bind(port: int) -> socket.socket:
+        """Bound, not yet listening: connecting is refused and nobody else gets the port."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", port))
+        return sock
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            try:
+                target = socket.create_connection(self._target, timeout=10)
+            except OSError:  # nobody there: what a client behind a real link would see is a reset
+                _reset(client)
+                continue
+            pair = _Pair(self, client, target)
+            thread = threading.Thread(target=self._carry, args=(pair,), daemon=True)
+            with self.lock:
+                self.connections += 1
+                self._pairs[pair] = thread
+            thread.start()
+
+    def _carry(self, pair: _Pair) -> None:
+        was_reset = pair.run()
+        with self.lock:
+            self.resets += was_reset
+            del self._pairs[pair]
+
+    def allowance(self, carried: int) -> int:
+        """How many bytes a connection may read now without going past the next mark."""
+        with self.lock:
+            marks = [_BLOCK]
+            if self.reset_every is not None:
+                marks.append(self.reset_every - carried)
+            if self.reset_every_total is not None:
+                marks.append(self.reset_every_total - self.bytes_sent % self.reset_every_total)
+            if self.stall_after is not None:
+                marks.append(self.stall_after - carried)
+            if self.rate is not None:
+                marks.append(self.rate // 50)
+        return max(1, min(marks))
+
+    def passed_on(self, carried: int, count: int) -> bool:
+        """Count ``count`` bytes of a connection that has now carried ``carried``; whether it is to be cut."""
+        if self.rate is not None:
+            with self._rate_lock:  # one line for all connections
+                time.sleep(count / self.rate)
+        with self.lock:
+            before, self.bytes_sent = self.bytes_sent, self.bytes_sent + count
+            total = self.reset_every_total
+            return (self.reset_every is not None and carried >= self.reset_every) or (
+                total is not None and before // total != self.bytes_sent // total
+            )
+
+
+class _Pair:
+    """A client's connection and its continuation to the registry.
+
+    One thread carries both directions and never blocks in a send: so it can be cut at any time.
+    """
+
+    def __init__(self, link: ShakyLink, client: socket.socket, target: socket.socket) -> None:
+        self._link = link
+        self._client = client
+        self._target = target
+        self._wake, self._alarm = socket.socketpair()
+        self._up = b""
+        self._down = b""
+        self._carried = 0
+        self._client_open = True
+        self._target_open = True
+        for sock in (client, target):
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setblocking(False)
+
+    def cut(self) -> None:
+        """From another thread: end with an RST on both sides."""
+        with contextlib.suppress(OSError):
+            self._alarm.send(b"!")
+
+    def run(self) -> bool:
+        """Carry until both sides are closed; whether the link itself cut the connection."""
+        try:
+            while self._client_open or self._target_open or self._up or self._down:
+                if not self._step():
+                    self._end(reset=True)
+                    return True
+        except OSError:  # one side was reset: so is the other
+            self._end(reset=True)
+            return False
+        self._end(reset=False)
+        return False
+
+    def _step(self) -> bool:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        stalled = self._link.stall_after is not None and self._carried >= self._link.stall_after
+        up = select.POLLOUT if self._up else 0
+        down = select.POLLOUT if self._down else 0
+        if self._client_open:
+            want = select.POLLRDHUP if stalled else select.POLLIN
+            poll.register(self._client, down | (0 if self._up else want))
+        elif down:
+            poll.register(self._client, down)
+        if self._target_open:
+            poll.register(self._target, up | (0 if self._down else select.POLLIN))
+        elif up:
+            poll.register(self._target, up)
+        ready = dict(poll.poll())
+        if self._wake.fileno() in ready:
+            return False
+        client, target = ready.get(self._client.fileno(), 0), ready.get(self._target.fileno(), 0)
+        if (client | target) & select.POLLERR or client & select.POLLRDHUP:
+            raise ConnectionResetError
+        if client & (select.POLLIN | select.POLLHUP) and not self._up and self._client_open:
+            self._read_client()
+        if target & (select.POLLIN | select.POLLHUP) and not self._down and self._target_open:
+            self._read_target()
+        if client & select.POLLOUT and self._down:
+            self._write_client()
+        return not (target & select.POLLOUT and self._up and self._write_target())
+
+    def _read_client(self) -> None:
+        self._up = self._client.recv(self._link.allowance(self._carried))
+        time.sleep(self._link.latency)
+        if not self._up:
+            self._client_open = False
+            self._target.shutdown(socket.SHUT_WR)
+
+    def _read_target(self) -> None:
+        self._down = self._target.recv(_BLOCK)
+        time.sleep(self._link.latency)
+        if not self._down:
+            self._target_open = False
+            self._client.shutdown(socket.SHUT_WR)
+
+    def _write_client(self) -> None:
+        count = self._client.send(self._down)
+        self._down = self._down[count:]
+        with self._link.lock:
+            self._link.bytes_received += count
+
+    def _write_target(self) -> bool:
+        """Pass on; whether the link cuts now."""
+        count = self._target.send(self._up)
+        self._up = self._up[count:]
+        self._carried += count
+        return self._link.passed_on(self._carried, count)
+
+    def _end(self, *, reset: bool) -> None:
+        for sock in (self._client, self._target):
+            if reset:
+                _reset(sock)
+            sock.close()
+        self._wake.close()
+        self._alarm.close()
+
+
+def _reset(sock: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST)
+    sock.close()

@@ -1,0 +1,180 @@
+"""Settings: which source wins, and the exact words for nonsense."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pusher.config import Settings, Timeouts, load, parse_size
+from pusher.errors import ExitCode, InvalidOption
+
+
+def test_defaults() -> None:
+    settings = load({}, {})
+    home = Path.home()
+    assert settings.home == home / "xdg_state_home" / "pusher"
+    assert settings.database_url == f"sqlite:///{settings.home}/jobs.db"
+    assert settings.docker_config == home / ".docker" / "config.json"
+    assert settings.timeouts == Timeouts()
+    assert settings.chunk_size is None
+    assert (settings.parallel, settings.compression_level, settings.plain_http) == (4, 2, False)
+    assert settings.spool == settings.home / "spool"
+
+
+def test_the_environment_is_read() -> None:
+    settings = load(
+        {},
+        {
+            "PUSHER_HOME": "/var/lib/pusher",
+            "PUSHER_PARALLEL": "8",
+            "PUSHER_CHUNK_SIZE": "50MB",
+            "PUSHER_COMPRESSION_LEVEL": "6",
+            "PUSHER_SPOOL_LIMIT": "0",
+            "PUSHER_CONNECT_TIMEOUT": "5",
+            "PUSHER_STALL_TIMEOUT": "1.5m",
+            "PUSHER_ANSWER_TIMEOUT": "90s",
+            "PUSHER_COMMIT_TIMEOUT": "1h",
+            "PUSHER_GIVE_UP_AFTER": "2h",
+            "PUSHER_LEASE": "10",
+            "PUSHER_PLAIN_HTTP": "yes",
+            "PUSHER_USERNAME": "bob",
+            "PUSHER_PASSWORD": "secret",
+            "DOCKER_CONFIG": "/etc/docker-login",
+        },
+    )
+    assert settings == Settings(
+        home=Path("/var/lib/pusher"),
+        database_url="sqlite:////var/lib/pusher/jobs.db",
+        parallel=8,
+        chunk_size=50_000_000,
+        compression_level=6,
+        spool_limit=0,
+        plain_http=True,
+        username="bob",
+        password="secret",
+        login_source="PUSHER_USERNAME",
+        docker_config=Path("/etc/docker-login/config.json"),
+        timeouts=Timeouts(connect=5, stall=90, answer=90, commit=3600),
+        give_up_after=7200,
+        lease=10,
+    )
+
+
+def test_a_flag_wins_and_no_flag_does_not() -> None:
+    environ = {"PUSHER_PARALLEL": "8", "PUSHER_USERNAME": "bob", "PUSHER_PLAIN_HTTP": "true"}
+    settings = load({"parallel": "2", "username": "eve", "plain_http": False, "chunk_size": None}, environ)
+    assert (settings.parallel, settings.username, settings.login_source) == (2, "eve", "--username")
+    assert settings.plain_http is True
+    assert load({"plain_http": True}, {}).plain_http is True
+
+
+def test_the_variables_of_the_old_script() -> None:
+    settings = load({}, {"USERNAME_REGISTRY": "hello", "INSECURE_HTTP_PUSH": "true"})
+    assert (settings.username, settings.login_source) == ("hello", "USERNAME_REGISTRY")
+    assert settings.plain_http is True
+    assert load({}, {"INSECURE_HTTP_PUSH": "false"}).plain_http is False
+    assert load({}, {"USERNAME_REGISTRY": "a", "PUSHER_USERNAME": "b"}).username == "b"
+
+
+def test_an_empty_variable_is_an_unset_one_but_an_empty_password_is_kept() -> None:
+    settings = load(
+        {}, {"PUSHER_HOME": "", "PUSHER_PARALLEL": "", "PUSHER_USERNAME": "", "PUSHER_PASSWORD": ""}
+    )
+    assert settings.home.name == "pusher"
+    assert settings.parallel == 4
+    assert settings.username is None
+    assert settings.password == ""
+
+
+def test_home_may_be_relative_or_below_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load({}, {"PUSHER_HOME": "state"}).home == tmp_path / "state"
+    assert load({}, {"PUSHER_HOME": "~/state"}).home == Path.home() / "state"
+
+
+def test_another_job_store() -> None:
+    url = "postgresql://user@host/pusher"
+    assert load({}, {"PUSHER_DATABASE_URL": url}).database_url == url
+
+
+def test_no_secret_in_the_repr() -> None:
+    assert "hunter2" not in repr(load({}, {"PUSHER_PASSWORD": "hunter2", "PUSHER_USERNAME": "bob"}))
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("0", 0),
+        ("1048576", 1048576),
+        ("100b", 100),
+        ("1K", 1024),
+        ("1k", 1024),
+        ("1KiB", 1024),
+        ("1KB", 1000),
+        ("50MiB", 50 * 1024**2),
+        ("50 MiB", 50 * 1024**2),
+        ("100MB", 100_000_000),
+        ("100mb", 100_000_000),
+        ("1.5G", 3 * 1024**3 // 2),
+        (".5G", 1024**3 // 2),
+        ("0.1KB", 100),
+        ("2T", 2 * 1024**4),
+        ("2TB", 2 * 1000**4),
+        (" 5M ", 5 * 1024**2),
+    ],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text, "--chunk-size") == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", "many", "-1", "1.", "1,5G", "5X", "5iB", "MB", "1e9", "5 M B", "０", "inf"]
+)
+def test_nonsense_sizes(text: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_size(text, "--chunk-size")
+    assert caught.value.message == f"--chunk-size is {text!r}, which is not a size"
+    assert caught.value.hint == "write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)"
+    assert caught.value.exit_code is ExitCode.USAGE
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "message", "hint"),
+    [
+        ({"parallel": "0"}, {}, "--parallel is '0'", "write a whole number from 1 to 64"),
+        ({"parallel": "4.5"}, {}, "--parallel is '4.5'", "write a whole number from 1 to 64"),
+        ({}, {"PUSHER_PARALLEL": "x"}, "PUSHER_PARALLEL is 'x'", "write a whole number from 1 to 64"),
+        ({"compression_level": "10"}, {}, "--compression-level is '10'", "write a whole number from 1 to 9"),
+        (
+            {"chunk_size": "999"},
+            {},
+            "--chunk-size is '999', which is less than 1000 bytes",
+            "write 1000 or more",
+        ),
+        (
+            {},
+            {"PUSHER_SPOOL_LIMIT": "big"},
+            "PUSHER_SPOOL_LIMIT is 'big', which is not a size",
+            "write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)",
+        ),
+        (
+            {},
+            {"PUSHER_STALL_TIMEOUT": "0"},
+            "PUSHER_STALL_TIMEOUT is '0', which is not a time",
+            "write seconds like 30, or 90s, 15m, 2h",
+        ),
+        (
+            {},
+            {"INSECURE_HTTP_PUSH": "maybe"},
+            "INSECURE_HTTP_PUSH is 'maybe', which is neither yes nor no",
+            "write true or false",
+        ),
+    ],
+)
+def test_nonsense_names_its_flag_or_variable(
+    flags: dict[str, object], environ: dict[str, str], message: str, hint: str
+) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        load(flags, environ)
+    assert (caught.value.message, caught.value.hint) == (message, hint)

@@ -1,0 +1,83 @@
+"""The layer rule over the imports: who may know whom."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pusher
+
+ROOT = Path(str(pusher.__file__)).parent
+
+_BOTTOM = {"errors", "config", "reference", "oci"}
+_MIDDLE = {"sources", "spool", "registry", "store", "progress"}
+_MAY_IMPORT = {
+    "errors": set(),
+    "oci": {"errors"},
+    "config": {"errors"},
+    "reference": {"errors", "oci"},
+    **dict.fromkeys(_MIDDLE, _BOTTOM),
+    "worker": _BOTTOM | _MIDDLE,
+    "cli": _BOTTOM | _MIDDLE | {"worker"},
+    "__main__": {"cli"},
+    "__init__": set(),
+}
+_ROOT_ONLY = {"__version__", ""}
+"""``import pusher`` for its version or its folder is no edge."""
+
+
+def _files() -> list[Path]:
+    return sorted(ROOT.rglob("*.py"))
+
+
+def _part(path: Path) -> str:
+    return path.relative_to(ROOT).parts[0].removesuffix(".py")
+
+
+def _imported_parts(tree: ast.AST) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            if package == "pusher" and (part := rest.partition(".")[0]) not in _ROOT_ONLY:
+                yield part
+
+
+def test_every_part_has_a_rule() -> None:
+    assert {_part(path) for path in _files()} <= set(_MAY_IMPORT)
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_downwards(path: Path) -> None:
+    part = _part(path)
+    imported = set(_imported_parts(ast.parse(path.read_text())))
+    assert imported - {part} <= _MAY_IMPORT[part]
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_only_the_command_line_prints(path: Path) -> None:
+    if _part(path) == "cli":
+        return
+    calls = [n.func for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call)]
+    assert not [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
+
+
+@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_is_two_files(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 400
+
+
+def test_the_rule_sees_a_breach() -> None:
+    tree = ast.parse(
+        "def f():\n    from pusher.worker import run\n    import pusher.cli.app\n    from pusher import oci"
+    )
+    assert set(_imported_parts(tree)) == {"worker", "cli", "oci"}
