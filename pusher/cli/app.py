@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import traceback
@@ -77,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
+    if not _debugging(arguments):
+        # Libraries' warnings, and tracebacks that the worker logs, are for --debug.
+        logging.getLogger().addHandler(logging.NullHandler())
     try:
         code = cli.main(arguments, prog_name="pusher", standalone_mode=False)
         sys.stdout.flush()
@@ -91,11 +95,13 @@ def _run(arguments: list[str]) -> int:
         show_error(*_usage(error))
         return ExitCode.USAGE
     except PusherError as error:
-        _show_traceback(arguments)
+        if _debugging(arguments):
+            traceback.print_exc()
         show_error(error.message, error.hint)
         return error.exit_code
     except Exception as error:
-        _show_traceback(arguments)
+        if _debugging(arguments):
+            traceback.print_exc()
         show_error(
             f"this is a bug in pusher: {type(error).__name__} in {_place(error)}",
             "nothing is lost; run the command again with --debug to see more, and report what it prints",
@@ -110,9 +116,8 @@ def _usage(error: click.ClickException) -> tuple[str, str]:
     return message[:1].lower() + message[1:], f"{path} --help"
 
 
-def _show_traceback(arguments: list[str]) -> None:
-    if "--debug" in arguments or os.environ.get("PUSHER_DEBUG"):
-        traceback.print_exc()
+def _debugging(arguments: list[str]) -> bool:
+    return "--debug" in arguments or bool(os.environ.get("PUSHER_DEBUG"))
 
 
 def _place(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from pusher.cli.base import Command, opened, read_settings, warn
+from pusher.config import parse_size
 from pusher.errors import ExitCode
 
 
@@ -12,9 +13,11 @@ from pusher.errors import ExitCode
 @click.option(
     "--spool-limit",
     metavar="SIZE",
-    help="Blobs to keep that no job needs, like 5GiB or 0.  [PUSHER_SPOOL_LIMIT; default: 20GiB]",
+    default="0",
+    show_default=True,
+    help="How much of the blobs that no job needs to keep, like 5GiB.",
 )
-def prune(spool_limit: str | None) -> int:
+def prune(spool_limit: str) -> int:
     """Forget finished jobs and unneeded blobs.
 
     Compressed blobs that no job needs are deleted down to the limit, the longest unused first; those that are
@@ -27,9 +30,10 @@ def prune(spool_limit: str | None) -> int:
     from pusher.progress.format import human_bytes
     from pusher.worker.cleanup import prune as prune_store
 
-    settings = read_settings(spool_limit=spool_limit)
+    limit = parse_size(spool_limit, "--spool-limit")
+    settings = read_settings()
     with opened(settings) as store:
-        result = prune_store(store, settings, settings.spool_limit)
+        result = prune_store(store, settings, limit)
     jobs = f"{result.jobs} finished job" + ("" if result.jobs == 1 else "s")
     blobs = f"{result.blobs} blob" + ("" if result.blobs == 1 else "s")
     warn(f"Removed {jobs} and {blobs}, {human_bytes(result.bytes)}.")

@@ -13,7 +13,6 @@ from pusher.cli.base import (
     parallel_option,
     progress_option,
     read_settings,
-    warn,
 )
 from pusher.cli.enqueue import level_option, record, to_option
 from pusher.cli.login import login_options, with_password
@@ -59,7 +58,6 @@ def push(
     settings = with_password(settings, {registry} if registry else (), password_stdin=password_stdin)
     with opened(settings) as store:
         job = record(store, settings, image, to, with_level=compression_level is not None)
-        warn(f"Job {job.id}: {job.image} -> {job.destination}")
         result = work(store, settings, progress, only=[job.id])
     return conclude(result, progress, single=True)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Collection
 from typing import TYPE_CHECKING, cast
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from pusher.cli.base import show_error, warn
+from pusher.errors import ExitCode
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -28,13 +30,24 @@ def work(
 
     stream = sys.stdout if mode == "json" else sys.stderr
     with make_progress(cast("Mode", mode), stream, single=only is not None) as progress:
-        return run(store, settings, progress, forever=forever, only=only)
+        return run(store, settings, progress, forever=forever, only=only, leave=_leave)
+
+
+def _leave() -> None:
+    """The second Ctrl-C ends the process under the display: what comes next begins a line of its own."""
+    if sys.stderr.isatty():
+        os.write(sys.stderr.fileno(), b"\n")
 
 
 def conclude(result: RunResult, mode: str, *, single: bool) -> int:
     """Print the errors, and the digest reference of a ``single`` job on stdout; the exit code."""
+    stopped = [job for job in result.unfinished if job.state == "queued"]
     for job in (*result.failed, *result.unfinished):
-        show_error(*_complaint(job, single=single))
+        if job not in stopped:
+            show_error(*_complaint(job, single=single))
+    if stopped:
+        jobs = ", ".join(str(job.id) for job in stopped)
+        warn(f"Stopped, and nothing is lost (job {jobs}). Continue with: pusher run")
     if mode == "json":
         click.echo(json.dumps(_as_json(result)))
     elif single:
@@ -42,6 +55,11 @@ def conclude(result: RunResult, mode: str, *, single: bool) -> int:
             click.echo(digest_reference(job))
     else:
         warn(_summary(result))
+    if single and not (result.succeeded or result.failed or result.unfinished):
+        show_error(
+            "the job was cancelled", "push the image again, or put the job back with: pusher retry JOB"
+        )
+        return ExitCode.FAILED
     return result.exit_code
 
 
@@ -64,8 +82,6 @@ def _complaint(job: JobRecord, *, single: bool) -> tuple[str, str]:
 def _how_to_go_on(job: JobRecord) -> str:
     if job.state == "paused":
         return f"continue with: pusher resume {job.id}, then pusher run"
-    if job.state == "cancelled":
-        return f"put it back with: pusher retry {job.id}"
     advice = f"{job.error.hint}\n" if job.error and job.error.hint else ""
     return f"{advice}continue with: pusher run"
 

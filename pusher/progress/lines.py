@@ -58,7 +58,7 @@ def describe(event: Event, *, single: bool, each_blob: bool) -> str | None:
     match event.kind:
         case "job-started":
             return f"Job {f['job']}: {arrow(f['image'], f['destination'])}"
-        case "job-ended" if not single or f["state"] not in ("succeeded", "failed"):
+        case "job-ended" if not single or f["state"] not in ("succeeded", "failed", "queued"):
             return (
                 f"Job {f['job']} {f['state']}: {f['message']}"
                 if f["message"]

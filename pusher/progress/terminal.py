@@ -65,6 +65,7 @@ def block(snapshot: Snapshot, *, width: int, height: int, ascii_only: bool = Fal
         rows.append(_total(snapshot, width, ascii_only))
     for row in rows:
         row.no_wrap = True
+        row.rstrip()
         row.truncate(width - 1, overflow="crop" if ascii_only else "ellipsis")
     return rows
 

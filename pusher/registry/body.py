@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-BLOCK = 16 * 1024  # the socket's stall time-out runs per block, so small blocks keep slow links alive
+BLOCK = 128 * 1024
+"""Bytes read and handed to the connection at a time."""
 
 
 @dataclass(frozen=True)

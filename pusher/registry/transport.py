@@ -1,8 +1,8 @@
 """One HTTP request to a registry: connections, time-outs, and what went wrong in our words.
 
 Connect, stall and answer time-outs are three things, and requests knows two: while a body is sent it applies
-the connect time-out to the whole send (https://github.com/psf/requests/issues/3099). The connection classes
-here give every block that is sent the stall time-out instead.
+the connect time-out to each block as a whole (https://github.com/psf/requests/issues/3099). The connection
+classes here apply the stall time-out instead, anew whenever bytes move.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pusher.errors import (
     RegistryStalled,
     RegistryUnreachable,
 )
-from pusher.registry.body import Body
+from pusher.registry.body import BLOCK, Body
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer that are read at most: nothing that a push asks for is larger."""
@@ -54,17 +54,19 @@ class Answer:
 
 
 class _StallTimeout:
-    """Mixed into urllib3's connections: each block of a body may take the stall time-out."""
+    """Mixed into urllib3's connections: nothing may stand still for longer than the stall time-out."""
 
     stall_timeout = 60.0
     sock: Any
     connect: Any
 
-    def send(self, data: Any) -> Any:
+    def send(self, data: bytes) -> None:
         if self.sock is None:
             self.connect()
         self.sock.settimeout(self.stall_timeout)
-        return super().send(data)  # type: ignore[misc]
+        left = memoryview(data)
+        while left:  # not sendall(): its time-out is for everything, however well it moves
+            left = left[self.sock.send(left) :]
 
 
 class _Adapter(HTTPAdapter):
@@ -74,11 +76,11 @@ class _Adapter(HTTPAdapter):
         super().__init__(pool_connections=4, pool_maxsize=pool, max_retries=0)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, ssl_context=self._context, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._context, blocksize=BLOCK, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _pool_classes(self._stall)
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        manager = super().proxy_manager_for(proxy, ssl_context=self._context, **kwargs)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._context, blocksize=BLOCK, **kwargs)
         manager.pool_classes_by_scheme = _pool_classes(self._stall)
         return manager
 

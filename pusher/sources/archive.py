@@ -243,7 +243,7 @@ def _manifest(archive: ArchiveFile, config_digest: str, diff_ids: tuple[str, ...
     def accept(manifest: Manifest) -> bool:
         return manifest.config.digest == config_digest and len(manifest.layers) == len(diff_ids)
 
-    manifest = find_manifest(child_digests(archive.read("index.json")), read, accept)
+    manifest = find_manifest(child_digests(archive.read("index.json")), read, accept, where=str(archive.path))
     if manifest is None or tuple(layer.digest for layer in manifest.layers) == diff_ids:
         return None
     return manifest

@@ -29,11 +29,12 @@ def find_manifest(
     read: Callable[[str], bytes | None],
     accept: Callable[[Manifest], bool],
     *,
+    where: str,
     depth: int = 0,
 ) -> Manifest | None:
     """The first manifest below ``roots`` that ``accept`` takes; ``read`` gives a blob, None if it is missing.
 
-    Raises LayerMismatch if a blob does not have its digest.
+    Raises LayerMismatch if a blob does not have its digest; ``where`` is named in it.
     """
     if depth > _MAX_DEPTH:
         return None
@@ -42,10 +43,16 @@ def find_manifest(
         if raw is None:
             continue
         if of_bytes(raw) != digest:
-            raise LayerMismatch(f"the manifest {digest} is damaged: its bytes have {of_bytes(raw)}")
+            raise LayerMismatch(
+                f"the manifest {digest} in {where} is damaged: its bytes have {of_bytes(raw)}",
+                hint="Save the image again.",
+            )
         children = child_digests(raw)
-        deeper = depth + 1
-        found = find_manifest(children, read, accept, depth=deeper) if children else _accepted(raw, accept)
+        found = (
+            find_manifest(children, read, accept, where=where, depth=depth + 1)
+            if children
+            else _accepted(raw, accept)
+        )
         if found is not None:
             return found
     return None

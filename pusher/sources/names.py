@@ -7,22 +7,13 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-_HUB: Final = (
-    "docker.io/library/",
-    "index.docker.io/library/",
-    "docker.io/",
-    "index.docker.io/",
-    "localhost/",
-)
+_IMPLIED: Final = re.compile(r"^(localhost/|((index\.)?docker\.io/)?(library/)?)")
 _ID: Final = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 
 
 def normalized(name: str) -> str:
     """The short spelling with a tag: ``docker.io/library/app`` and ``localhost/app`` are ``app:latest``."""
-    for prefix in _HUB:
-        if name.startswith(prefix):
-            name = name.removeprefix(prefix)
-            break
+    name = _IMPLIED.sub("", name, count=1)
     if "@" in name or ":" in name.rpartition("/")[2]:
         return name
     return f"{name}:latest"

@@ -75,7 +75,7 @@ def manifest_in(source: tar.Input, root: str, diff_ids: tuple[str, ...]) -> tupl
             continue
         small[digest] = data
         total += entry.size
-        manifest = find_manifest([root], small.get, accept)
+        manifest = find_manifest([root], small.get, accept, where=source.name)
         if manifest is not None:
             return manifest, small[manifest.config.digest]
     return None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
-from pusher.errors import JobUnknown, LeaseLost
+from pusher.errors import JobUnknown, LeaseLost, StoreLocked
 from pusher.store import decisions
 from pusher.store.engine import Database
 from pusher.store.events import record
@@ -56,18 +56,16 @@ class Jobs:
             "created_at": now,
         }
         with self._database.write() as connection:
-            row = connection.execute(insert(Job).values(values).returning(Job)).one()
-            connection.execute(insert(Layer), list(layer_rows(row.id, new)))
-            record(connection, row.id, now, JobState.QUEUED, f"push {new.image} to {job_of(row).destination}")
-        return job_of(row)
+            (job_id,) = connection.execute(insert(Job).values(values)).inserted_primary_key or ()
+            job = _read(connection, job_id)
+            connection.execute(insert(Layer), list(layer_rows(job_id, new)))
+            record(connection, job_id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")
+        return job
 
     def get(self, job_id: int) -> JobRecord:
         """One job."""
         with self._database.read() as connection:
-            row = connection.execute(select(Job).where(Job.id == job_id)).one_or_none()
-        if row is None:
-            raise _unknown(job_id)
-        return job_of(row)
+            return _read(connection, job_id)
 
     def list(
         self, *, states: Collection[JobState] | None = None, limit: int | None = None
@@ -136,9 +134,10 @@ class Jobs:
         if only is not None:
             query = query.where(Job.id.in_(set(only)))
         with self._database.write() as connection:
-            before = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
-            if before is None:
+            row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+            if row is None:
                 return None
+            before = job_of(row)
             values = {
                 **grant(owner, now, lease),
                 "state": JobState.RUNNING,
@@ -146,13 +145,12 @@ class Jobs:
                 "started_at": before.started_at or now,
                 "next_try_at": None,
             }
-            guard = and_(Job.id == before.id, runnable, Job.lease_token == before.lease_token)
-            row = connection.execute(update(Job).where(guard).values(values).returning(Job)).one()
+            job = _move(connection, before, values)
             how = f"claimed by {owner}"
             if before.state == JobState.RUNNING:
                 how = f"taken over by {owner} from {before.lease_owner}, which is gone"
-            record(connection, row.id, now, JobState.RUNNING, how)
-        return job_of(row)
+            record(connection, job.id, now, JobState.RUNNING, how)
+        return job
 
     def next_try_at(self, only: Collection[int] | None = None) -> datetime | None:
         """When the first of the waiting jobs is due."""
@@ -264,11 +262,9 @@ class Jobs:
     def _decide(self, job_id: int, decision: decisions.Decision) -> JobRecord:
         now = self._database.now()
         with self._database.write() as connection:
-            before = connection.execute(select(Job).where(Job.id == job_id).with_for_update()).one_or_none()
-            if before is None:
-                raise _unknown(job_id)
+            before = _read(connection, job_id, lock=True)
             if not decision.changes(job_id, before.state):
-                return job_of(before)
+                return before
             values: dict[str, Any] = {
                 **NO_LEASE,
                 "state": decision.to,
@@ -278,11 +274,24 @@ class Jobs:
             }
             if decision.clears_error:
                 values |= NO_ERROR
-            guard = and_(Job.id == job_id, Job.state == before.state, Job.lease_token == before.lease_token)
-            row = connection.execute(update(Job).where(guard).values(values).returning(Job)).one()
+            job = _move(connection, before, values)
             record(connection, job_id, now, decision.to, decision.said)
-        return job_of(row)
+        return job
 
 
-def _unknown(job_id: int) -> JobUnknown:
-    return JobUnknown(f"there is no job {job_id}", hint="pusher status --all lists the jobs")
+def _read(connection: Connection, job_id: int, *, lock: bool = False) -> JobRecord:
+    query = select(Job).where(Job.id == job_id)
+    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    if row is None:
+        raise JobUnknown(f"there is no job {job_id}", hint="pusher status --all lists the jobs")
+    return job_of(row)
+
+
+def _move(connection: Connection, before: JobRecord, values: Mapping[str, Any]) -> JobRecord:
+    """Change a job that is still as it was read, and read it again (RETURNING needs SQLite 3.35)."""
+    unchanged = and_(Job.id == before.id, Job.state == before.state, Job.lease_token == before.lease_token)
+    if connection.execute(update(Job).where(unchanged).values(values)).rowcount != 1:
+        raise StoreLocked(
+            f"job {before.id} was changed by another process at the same moment", hint="try again"
+        )
+    return _read(connection, before.id)

@@ -1,4 +1,4 @@
-"""Bringing a job store's schema up to date. Imports Alembic only where there is something to do."""
+"""Bringing a job store's schema up to date. Alembic and filelock are imported only where there is something to do."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 
@@ -85,6 +84,8 @@ def _upgrade_file(url: URL) -> tuple[str | None, str]:
 @contextmanager
 def _locked_file(url: URL) -> Iterator[Path]:
     """The file, which exists from here on; nobody else creates or upgrades it meanwhile."""
+    from filelock import FileLock, Timeout
+
     path, label = file_of(url), label_of(url)
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -165,7 +165,7 @@ class UploadRecord:
     repository: str
     digest: str
     state: UploadState
-    location: str | None
+    location: str | None = field(repr=False)
     """Absolute URL of the session; its query may carry secrets, never show it."""
     offset: int
     in_flight: int

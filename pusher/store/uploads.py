@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, and_, exists, func, insert, or_, select, text, update
+from sqlalchemy import Row, and_, case, exists, func, or_, select, text, update
 
 from pusher.errors import LeaseLost
 from pusher.store.engine import Database
@@ -59,16 +59,16 @@ class Uploads:
             if connection.scalar(select(exists().where(elsewhere))):
                 return None
             row = and_(same_blob, Upload.repository == repository)
-            found = connection.execute(select(Upload.id, Upload.state).where(row)).one_or_none()
-            if found is None:
-                new = insert(Upload).values(registry=registry, repository=repository, digest=digest)
-                connection.execute(new)
-            values = {**grant(owner, now, lease), "lease_token": Upload.lease_token + 1, "used_at": now}
-            if found is not None and found.state == UploadState.ABANDONED:
-                values["state"] = UploadState.OPEN
-            return _upload(
-                connection.execute(update(Upload).where(row).values(values).returning(Upload)).one()
-            )
+            place = {"registry": registry, "repository": repository, "digest": digest}
+            insert_if_missing(connection, Upload, place)
+            values = {
+                **grant(owner, now, lease),
+                "state": case((Upload.state == UploadState.ABANDONED, UploadState.OPEN), else_=Upload.state),
+                "lease_token": Upload.lease_token + 1,
+                "used_at": now,
+            }
+            connection.execute(update(Upload).where(row).values(values))
+            return _upload(connection.execute(select(Upload).where(row)).one())
 
     def opened(
         self,
@@ -107,7 +107,7 @@ class Uploads:
         job_id: int | None = None,
         sent: int = 0,
     ) -> UploadRecord:
-        """The registry has the first ``offset`` bytes and goes on at ``location``.
+        """The registry has the first ``offset`` bytes and takes more at ``location``.
 
         ``sent`` body bytes are counted for the blob in job ``job_id`` in the same transaction.
         """
@@ -115,6 +115,7 @@ class Uploads:
             u,
             expected=SESSION_STATES,
             sent=(job_id, sent) if job_id is not None else None,
+            state=UploadState.OPEN,
             location=location,
             offset=offset,
             in_flight=0,
@@ -236,14 +237,11 @@ class Uploads:
         if expected is not None:
             change = change.where(Upload.state.in_(expected))
         with self._database.write() as connection:
-            row = connection.execute(
-                change.values(used_at=self._database.now(), **values).returning(Upload)
-            ).one_or_none()
-            if row is None:
+            if connection.execute(change.values(used_at=self._database.now(), **values)).rowcount == 0:
                 raise LeaseLost(f"the upload of {u.digest} is not ours any more")
             if sent is not None:
                 connection.execute(count_sent(sent[0], u.digest, sent[1]))
-        return _upload(row)
+            return _upload(connection.execute(select(Upload).where(Upload.id == u.id)).one())
 
 
 def _upload(row: Row[Any]) -> UploadRecord:

@@ -25,6 +25,8 @@ from pusher.worker.retry import Backoff
 
 _GZIP: Final = frozenset({media_types.DOCKER_LAYER_GZIP, media_types.OCI_LAYER_GZIP})
 _MOST_DAMAGED: Final = 2
+_OFFLINE_FOR: Final = 30.0
+"""Seconds for which a registry that cannot be reached is not tried for further blobs of the same job."""
 _SETTLED: Final = 60.0
 """Seconds after which a blob that no job needs is not one that another worker has just written."""
 
@@ -51,6 +53,7 @@ class JobPush:
         self._control = control
         self._sending: list[Future[str | None]] = []
         self._distrusted: frozenset[str] = frozenset()
+        self._offline: tuple[float, PusherError] | None = None
 
     def run(self) -> str:
         """Push the image; returns its manifest's digest.
@@ -183,17 +186,24 @@ class JobPush:
         )
 
     def _submit(self, blob: Blob, work: partial[str | None]) -> Future[str | None]:
-        future = self._tools.pool.submit(
-            (self._job.registry, blob.digest), (-self._job.priority, self._job.id, -blob.size), work
-        )
-        future.add_done_callback(self._stop_if_hopeless)
+        def unless_offline() -> str | None:
+            if self._offline is not None and time.monotonic() - self._offline[0] < _OFFLINE_FOR:
+                raise self._offline[1]
+            return work()
+
+        rank = (-self._job.priority, self._job.id, -blob.size)
+        future = self._tools.pool.submit((self._job.registry, blob.digest), rank, unless_offline)
+        future.add_done_callback(self._look_at_failure)
         self._sending.append(future)
         return future
 
-    def _stop_if_hopeless(self, future: Future[str | None]) -> None:
+    def _look_at_failure(self, future: Future[str | None]) -> None:
+        """What fails for good ends the job; offline, its other blobs need not all wait for time-outs."""
         error = future.exception()
         if isinstance(error, PusherError) and error.retry is Retry.NEVER:
             self._control.stop()
+        elif isinstance(error, PusherError) and error.retry is Retry.OFFLINE:
+            self._offline = (time.monotonic(), error)
 
     def _wait_for_uploads(self) -> list[str]:
         """Wait until nothing is being sent; returns the digests of blobs that are damaged on disk."""

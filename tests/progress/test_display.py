@@ -59,9 +59,14 @@ def test_an_output_that_breaks_ends_the_display_and_not_the_work(mode: Mode, err
 
 def test_the_thread_ends_with_the_context_and_the_error_of_the_work_comes_out() -> None:
     stream = io.StringIO()
-    with pytest.raises(ZeroDivisionError), make_progress("lines", stream) as progress:
-        progress.note("before the error")
-        raise ZeroDivisionError
+
+    def work() -> None:
+        with make_progress("lines", stream) as progress:
+            progress.note("before the error")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert stream.getvalue() == "before the error\n"
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
+import json
+import random
 from collections.abc import Callable
 
 import pytest
 import requests
 
+from pusher.oci import media_types
+from pusher.oci.digest import of_bytes
+from pusher.oci.manifest import Descriptor
 from tests.support.docker_registry import CREDENTIALS, DockerRegistry
 from tests.support.engines import Docker, Engine, Podman
+from tests.support.fakeregistry import FakeRegistry
 from tests.support.real import ReadBack, require
 from tests.support.skopeo import inspect_raw
 
@@ -76,3 +83,48 @@ def test_stopped_registry_refuses_connections(make_docker_registry: Callable[...
     registry.stop()
     with pytest.raises(requests.ConnectionError, match="refused"):
         requests.get(f"{registry.url}/v2/", timeout=10)
+
+
+@pytest.mark.parametrize("form", ["gzip", "gzip members", "tar"])
+def test_read_back_from_the_fake_registry(read_back: ReadBack, form: str) -> None:
+    half = random.Random(1).randbytes(50_000)
+    blob = {
+        "gzip": gzip.compress(half + half),
+        "gzip members": gzip.compress(half) + gzip.compress(half),
+        "tar": half + half,
+    }[form]
+    with FakeRegistry() as registry:
+        raw = _put_image(registry, blob, of_bytes(half + half))
+        image = read_back(f"{registry.address}/team/app:1")
+    assert image.manifest == raw
+    assert image.digest == of_bytes(raw)
+    assert [(layer.digest, layer.size) for layer in image.layers] == [(of_bytes(blob), len(blob))]
+    assert image.config_diff_ids == [of_bytes(half + half)]
+
+
+def test_read_back_finds_a_wrong_diff_id(read_back: ReadBack) -> None:
+    with FakeRegistry() as registry:
+        _put_image(registry, gzip.compress(b"layer"), of_bytes(b"another layer"))
+        with pytest.raises(AssertionError):
+            read_back(f"{registry.address}/team/app:1")
+
+
+def _put_image(registry: FakeRegistry, blob: bytes, diff_id: str) -> bytes:
+    """Put an image of one layer into team/app:1; the bytes of its manifest."""
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}}
+    ).encode()
+    layer_type = (
+        media_types.OCI_LAYER_GZIP if blob.startswith(media_types.GZIP_MAGIC) else media_types.OCI_LAYER
+    )
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": media_types.OCI_MANIFEST,
+        "config": Descriptor(media_types.OCI_CONFIG, of_bytes(config), len(config)).as_json(),
+        "layers": [Descriptor(layer_type, of_bytes(blob), len(blob)).as_json()],
+    }
+    raw = json.dumps(manifest).encode()
+    registry.add_blob("team/app", config)
+    registry.add_blob("team/app", blob)
+    registry.add_manifest("team/app", "1", media_types.OCI_MANIFEST, raw)
+    return raw

@@ -175,7 +175,7 @@ class TestSeveralImages:
             ("registry.example.com/team/app:1.2", 0, "registry.example.com/team/app:1.2"),
             ("registry.example.com/team/app", 0, "registry.example.com/team/app:latest"),
             ("web:3", 1, "docker.io/library/web:3"),
-            ("library/web:3", None, None),
+            ("library/web:3", 1, "docker.io/library/web:3"),
             ("docker.io/library/web:3", 1, "docker.io/library/web:3"),
             ("@0", 0, "registry.example.com/team/app:1.2"),
             ("@2", 2, None),

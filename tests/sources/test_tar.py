@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -128,9 +129,10 @@ def test_half_read_entries_are_skipped_from_there(tmp_path: Path) -> None:
 def test_a_cut_is_reported_with_where(tmp_path: Path, kind: str, cut: int, words: str) -> None:
     path = write_tar(tmp_path / "t.tar", [Entry("a", b"1" * 1000), Entry("b", b"2")])
     path.write_bytes(path.read_bytes()[:cut])
-    with path.open("rb") as file, pytest.raises(ArchiveTruncated) as caught:
+    with path.open("rb") as file:
         source = tar.FileInput(file, "the archive") if kind == "file" else pipe(path.read_bytes())
-        list(tar.walk(source))
+        with pytest.raises(ArchiveTruncated) as caught:
+            list(tar.walk(source))
     assert words in caught.value.message
 
 
@@ -193,11 +195,9 @@ def test_a_damaged_byte_never_gives_anything_but_our_errors(position: int, value
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as file:
         member = tarfile.TarInfo("é" * 60)
-        member.size, member.mtime = 600, 1.5  # type: ignore[assignment]
+        member.size, member.mtime = 600, 1.5
         file.addfile(member, io.BytesIO(b"d" * 600))
     data = bytearray(buffer.getvalue()[:4096])
     data[position] = value
-    try:
-        list(read_all(pipe(bytes(data))))
-    except (ArchiveInvalid, ArchiveTruncated) as error:
-        assert error.message
+    with suppress(ArchiveInvalid, ArchiveTruncated):
+        assert len(list(read_all(pipe(bytes(data))))) <= 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from pusher.store.records import LayerState, NewLayer
 from pusher.store.store import Store
@@ -47,11 +48,12 @@ def churn(url: str, owner: str) -> None:
 
 
 def open_only(url: str) -> None:
-    """Open the store, say whether Alembic was imported."""
+    """Open the store and say what was imported of that which a current store does not need."""
     with Store.open(url) as store:
         store.jobs.list(limit=1)
-    print("alembic" in sys.modules)
+    print({"alembic", "filelock", "psycopg"} & set(sys.modules))
 
 
 if __name__ == "__main__":
-    {"claim": claim, "churn": churn, "open": open_only}[sys.argv[1]](*sys.argv[2:])
+    programs: dict[str, Callable[..., None]] = {"claim": claim, "churn": churn, "open": open_only}
+    programs[sys.argv[1]](*sys.argv[2:])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -70,7 +71,7 @@ def test_every_change_demands_the_lease(store: Store) -> None:
     old = opened(store, acquire(store))
     new = acquire(store)
     uploads = store.uploads
-    for change in (
+    changes: list[Callable[[], UploadRecord]] = [
         lambda: opened(store, old),
         lambda: uploads.intend(old, 1),
         lambda: uploads.acknowledged(old, location="http://r/1", offset=1),
@@ -78,7 +79,8 @@ def test_every_change_demands_the_lease(store: Store) -> None:
         lambda: uploads.present(old),
         lambda: uploads.lost(old),
         lambda: uploads.release(old),
-    ):
+    ]
+    for change in changes:
         with pytest.raises(LeaseLost):
             change()
     assert acquire(store).offset == new.offset == 0

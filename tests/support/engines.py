@@ -15,6 +15,7 @@ from typing import Final, Self
 from tests.support.processes import Daemon, unmount_below
 
 _NAMESPACE: Final = "pusher-tests"
+_BLOCK: Final = 1024 * 1024
 
 
 class Engine:
@@ -53,13 +54,25 @@ class Engine:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
             Path(context, "Dockerfile").write_text(dockerfile)
-            self.run("build", "--quiet", "--network", "none", "--tag", tag, context)
-        return self.image_id(tag)
+            return self.build_folder(tag, Path(context))
 
     def build_random(self, tag: str, sizes: Sequence[int], *, seed: int = 0) -> str:
-        """An image with one layer of so many incompressible bytes each; its image ID."""
+        """An image with a layer of so many incompressible bytes each, written in blocks; its image ID."""
         source = random.Random(seed)
-        return self.build(tag, {f"layer-{n}": source.randbytes(size) for n, size in enumerate(sizes)})
+        with tempfile.TemporaryDirectory(dir=self.folder) as context:
+            dockerfile = "FROM scratch\n"
+            for number, size in enumerate(sizes):
+                dockerfile += f"COPY layer-{number} /layer-{number}\n"
+                with Path(context, f"layer-{number}").open("wb") as file:
+                    for at in range(0, size, _BLOCK):
+                        file.write(source.randbytes(min(_BLOCK, size - at)))
+            Path(context, "Dockerfile").write_text(dockerfile + 'CMD ["/none"]\n')
+            return self.build_folder(tag, Path(context))
+
+    def build_folder(self, tag: str, context: Path) -> str:
+        """Build a folder that holds a Dockerfile; the image ID."""
+        self.run("build", "--quiet", "--network", "none", "--tag", tag, str(context))
+        return self.image_id(tag)
 
     def image_id(self, image: str) -> str:
         """The digest of the image's config, ``sha256:`` first."""

@@ -25,7 +25,7 @@ class ShakyLink:
     The limits count the bytes from the client to the registry, heads included:
     ``reset_every``: RST a connection once it has carried so many.
     ``reset_every_total``: RST the connection that carries every so-many-th byte of all.
-    ``stall_after``: a connection that has carried so many stands still until somebody ends it.
+    ``stall_after``: a connection that has carried so many stands still until it is cut.
     ``rate``: bytes per second over all connections. ``latency``: seconds before a block is passed on, both
     ways. All may be changed while the link is in use.
     """
@@ -136,9 +136,8 @@ class ShakyLink:
             thread.start()
 
     def _carry(self, pair: _Pair) -> None:
-        was_reset = pair.run()
+        pair.run()
         with self.lock:
-            self.resets += was_reset
             del self._pairs[pair]
 
     def allowance(self, carried: int) -> int:
@@ -193,20 +192,20 @@ class _Pair:
         with contextlib.suppress(OSError):
             self._alarm.send(b"!")
 
-    def run(self) -> bool:
-        """Carry until both sides are closed; whether the link itself cut the connection."""
-        try:
-            while self._client_open or self._target_open or self._up or self._down:
+    def run(self) -> None:
+        """Carry until both sides are closed or one is reset, or until the link cuts."""
+        reset = True
+        with contextlib.suppress(OSError):  # one side was reset: so is the other
+            while going_on := bool(self._client_open or self._target_open or self._up or self._down):
                 if not self._step():
-                    self._end(reset=True)
-                    return True
-        except OSError:  # one side was reset: so is the other
-            self._end(reset=True)
-            return False
-        self._end(reset=False)
-        return False
+                    with self._link.lock:
+                        self._link.resets += 1
+                    break
+            reset = going_on
+        self._end(reset=reset)
 
     def _step(self) -> bool:
+        """Wait and move what can be moved; False if the link cuts now."""
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         stalled = self._link.stall_after is not None and self._carried >= self._link.stall_after
@@ -232,7 +231,7 @@ class _Pair:
         if target & (select.POLLIN | select.POLLHUP) and not self._down and self._target_open:
             self._read_target()
         if client & select.POLLOUT and self._down:
-            self._write_client()
+            self._down = self._down[self._client.send(self._down) :]
         return not (target & select.POLLOUT and self._up and self._write_target())
 
     def _read_client(self) -> None:
@@ -244,16 +243,12 @@ class _Pair:
 
     def _read_target(self) -> None:
         self._down = self._target.recv(_BLOCK)
+        with self._link.lock:
+            self._link.bytes_received += len(self._down)
         time.sleep(self._link.latency)
         if not self._down:
             self._target_open = False
             self._client.shutdown(socket.SHUT_WR)
-
-    def _write_client(self) -> None:
-        count = self._client.send(self._down)
-        self._down = self._down[count:]
-        with self._link.lock:
-            self._link.bytes_received += count
 
     def _write_target(self) -> bool:
         """Pass on; whether the link cuts now."""

@@ -59,9 +59,13 @@ class Client:
         """One request; an absolute target's host is not looked at. Raises what http.client raises."""
         parts = urlsplit(target)
         path = parts.path + (f"?{parts.query}" if parts.query else "")
-        self.connection.request(method, path, body, headers or {})
-        reply = self.connection.getresponse()
-        body = reply.read()
+        try:
+            self.connection.request(method, path, body, headers or {})
+            reply = self.connection.getresponse()
+            body = reply.read()
+        except (OSError, http.client.HTTPException):
+            self.connection.close()
+            raise
         return Answer(reply.status, {name.lower(): value for name, value in reply.getheaders()}, body)
 
     def path(self, rest: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import socket
+import ssl
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -36,6 +37,13 @@ def test_connection_close_is_honoured() -> None:
         while block := sock.recv(4096):
             received += block
         assert received.startswith(b"HTTP/1.1 200 OK")
+
+
+def test_client_that_speaks_tls_is_told_at_once() -> None:
+    with FakeRegistry(RULES) as registry, _connect(registry) as sock:
+        with pytest.raises(ssl.SSLError, match=r"(?i)wrong.version"):
+            ssl.create_default_context().wrap_socket(sock, server_hostname="127.0.0.1")
+        assert not registry.log
 
 
 def test_chunked_transfer_coding_and_expect_continue() -> None:
@@ -106,9 +114,12 @@ def test_stop_ends_a_stalled_request_with_a_reset() -> None:
     with FakeRegistry(RULES) as registry, Client(registry.address) as client:
         location = client.open().location
         registry.faults.add(Fault(On.CHUNK, Stall(after_bytes=100)))
-        stopper = threading.Thread(
-            target=lambda: (registry.wait_for(lambda r: bool(r.body_bytes_received())), registry.stop())
-        )
+
+        def stop_in_the_middle() -> None:
+            registry.wait_for(lambda r: bool(r.body_bytes_received()))
+            registry.stop()
+
+        stopper = threading.Thread(target=stop_in_the_middle)
         stopper.start()
         with pytest.raises(OSError):
             client.patch(location, DATA[:1000], 0)

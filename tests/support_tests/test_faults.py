@@ -33,6 +33,7 @@ from tests.support.fakeregistry import (
 from tests.support_tests.client import Client, digest_of, random_bytes
 
 MIN = 1000
+DATE = "Wed, 21 Oct 2026 07:28:00 GMT"
 DATA = random_bytes(3 * MIN)
 
 
@@ -160,11 +161,7 @@ def test_trickle(registry: FakeRegistry, client: Client) -> None:
     ("fault", "status", "header"),
     [
         (busy("7"), 503, ("retry-after", "7")),
-        (
-            busy("Wed, 21 Oct 2026 07:28:00 GMT", status=429),
-            429,
-            ("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT"),
-        ),
+        (busy(DATE, status=429), 429, ("retry-after", DATE)),
         (busy(), 503, ("content-type", "application/json")),
         (bad_gateway(), 502, ("content-type", "text/html")),
         (bad_gateway(504), 504, ("content-type", "text/html")),

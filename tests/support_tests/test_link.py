@@ -32,9 +32,12 @@ def test_good_link_changes_nothing(registry: FakeRegistry) -> None:
 
 
 def test_absolute_locations_lead_through_the_link() -> None:
-    with FakeRegistry(DISTRIBUTION_2) as registry, ShakyLink(registry.address) as link:
-        with Client(link.address) as client:
-            assert client.open().location.startswith(f"http://{link.address}/v2/")
+    with (
+        FakeRegistry(DISTRIBUTION_2) as registry,
+        ShakyLink(registry.address) as link,
+        Client(link.address) as client,
+    ):
+        assert client.open().location.startswith(f"http://{link.address}/v2/")
 
 
 def test_reset_every_so_many_bytes_of_a_connection(registry: FakeRegistry) -> None:
@@ -97,7 +100,8 @@ def test_stall_and_cut(registry: FakeRegistry) -> None:
         with pytest.raises(TimeoutError):
             client.push(DATA)
         assert link.bytes_sent == 100_000
-        client.connection.close()  # a client that gives up frees the connection, and the registry notices
+        assert not registry.requests(On.CLOSE)[0].finished
+        link.cut()
         registry.wait_for(lambda r: r.requests(On.CLOSE)[0].finished)
 
 
@@ -105,7 +109,12 @@ def test_cut_resets_while_the_registry_stalls(registry: FakeRegistry) -> None:
     registry.faults.add(Fault(On.CLOSE, Stall(after_bytes=0)))
     with ShakyLink(registry.address) as link, Client(link.address) as client:
         location = client.open().location
-        cutter = threading.Thread(target=lambda: (registry.wait_for(lambda r: len(r.log) == 2), link.cut()))
+
+        def cut_in_the_middle() -> None:
+            registry.wait_for(lambda r: len(r.log) == 2)
+            link.cut()
+
+        cutter = threading.Thread(target=cut_in_the_middle)
         cutter.start()
         with pytest.raises(ConnectionError):
             client.close(location, digest_of(b""), bytes(20_000_000))

@@ -134,9 +134,11 @@ def _close(exchange: Exchange, session: UploadSession) -> Reply:
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
         return problem(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
     _receive(exchange, session)
-    exchange.store.forget_session(session.uuid)
     if session.digest() != digest:
+        if exchange.rules.cancels_on_wrong_digest:
+            exchange.store.forget_session(session.uuid)
         return problem(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
+    exchange.store.forget_session(session.uuid)
     exchange.store.keep(session.repository, digest, session.path, session.size)
     location = exchange.rules.url(exchange, f"/v2/{session.repository}/blobs/{digest}")
     return blob_stored(location, digest)
@@ -166,5 +168,9 @@ DISTRIBUTION_2: Final = Rules(
     common_headers={"Docker-Distribution-Api-Version": "registry/2.0"},
 )
 DISTRIBUTION_3: Final = dataclasses.replace(
-    DISTRIBUTION_2, name="distribution 3.x", admit=_admit_3, check_chunk=_check_chunk_3
+    DISTRIBUTION_2,
+    name="distribution 3.x",
+    admit=_admit_3,
+    check_chunk=_check_chunk_3,
+    cancels_on_wrong_digest=True,
 )

@@ -6,8 +6,9 @@ import json
 from collections.abc import Callable
 from typing import Final
 
+from pusher.oci.digest import of_bytes
 from tests.support.fakeregistry.routes import On
-from tests.support.fakeregistry.rules import Exchange, blob_stored, of_bytes, problem
+from tests.support.fakeregistry.rules import Exchange, blob_stored, problem
 from tests.support.fakeregistry.wire import Reply
 
 _TOO_LARGE: Final = (

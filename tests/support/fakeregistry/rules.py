@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from pusher.oci.digest import of_bytes
 from tests.support.fakeregistry.routes import Route
 from tests.support.fakeregistry.storage import Blob, Store, UploadSession
 from tests.support.fakeregistry.wire import Body, Reply, Request
@@ -64,6 +64,8 @@ class Rules:
     max_blob: int | None = None
     max_parts: int | None = None
     accepts_empty_blob: bool = True
+    cancels_on_wrong_digest: bool = False
+    """Whether a close with a wrong digest ends the session (distribution)."""
     verifies_manifest_digest: bool = False
     """Whether a manifest put by digest must have that digest."""
     keeps_links: bool = False
@@ -137,7 +139,3 @@ def problem(status: int, code: str, message: str, detail: Any = None, **headers:
 def blob_stored(location: str, digest: str) -> Reply:
     """201: the blob is there."""
     return Reply(201, {"Location": location, "Docker-Content-Digest": digest})
-
-
-def of_bytes(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pusher.oci.digest import of_bytes
 from tests.support.fakeregistry.faults import Script
 from tests.support.fakeregistry.handlers import front_refusal, handle
 from tests.support.fakeregistry.routes import On, route
-from tests.support.fakeregistry.rules import Credentials, Exchange, Rules, of_bytes, problem
+from tests.support.fakeregistry.rules import Credentials, Exchange, Rules, problem
 from tests.support.fakeregistry.serverless import SERVERLESS
 from tests.support.fakeregistry.storage import Blob, Store, UploadSession
 from tests.support.fakeregistry.wire import Body, Connection, Cut, Disconnected, Reply, Request
@@ -112,6 +113,11 @@ class FakeRegistry:
         self._store.keep(repository, of_bytes(data), path, len(data))
         return of_bytes(data)
 
+    def add_manifest(self, repository: str, reference: str, media_type: str, raw: bytes) -> str:
+        """Put a manifest there, unchecked, by its digest and a tag; its digest."""
+        self._store.put_manifest(repository, {reference, of_bytes(raw)}, media_type, raw)
+        return of_bytes(raw)
+
     def remove_blob(self, repository: str, digest: str) -> None:
         """Lose a blob, as a garbage collection does."""
         with self._store.lock:
@@ -175,11 +181,11 @@ class FakeRegistry:
 
     def cut(self) -> None:
         """RST on every open connection; returns when their threads have ended."""
-        self.faults.release()
         with self._changed:
             open_now = dict(self._connections)
         for connection in open_now:
             connection.abort()
+        self.faults.release()
         for thread in open_now.values():
             thread.join(timeout=10)
 

@@ -72,15 +72,22 @@ class Connection:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._sock = sock
         self._buffer = b""
+        self._aborted = False
         self.number = number
 
     def read_head(self) -> Request | None:
-        """The next request's head; None when the client closed the connection between two requests."""
+        """The next request's head; None when the client closed the connection between two requests.
+
+        One that speaks TLS is told so at once, as it may then try plain http.
+        """
         while b"\r\n\r\n" not in self._buffer:
             block = self._receive(BLOCK)
             if not block:
                 return None
             self._buffer += block
+            if not self._buffer[:1].isalpha():
+                self._send(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+                return None
         head, self._buffer = self._buffer.split(b"\r\n\r\n", 1)
         first, *lines = head.decode("latin-1").split("\r\n")
         method, target, _ = first.split(" ", 2)
@@ -149,6 +156,7 @@ class Connection:
 
     def abort(self) -> None:
         """From another thread: have the next read end; the owner then closes with an RST."""
+        self._aborted = True
         with contextlib.suppress(OSError):
             _reset_on_close(self._sock)
             self._sock.shutdown(socket.SHUT_RD)
@@ -161,11 +169,18 @@ class Connection:
 
     def _receive(self, limit: int) -> bytes:
         try:
-            return self._sock.recv(limit)
+            block = self._sock.recv(limit)
         except OSError as error:
             raise Disconnected from error
+        self._go_on_unless_aborted()
+        return block
+
+    def _go_on_unless_aborted(self) -> None:
+        if self._aborted:
+            raise Disconnected
 
     def _send(self, data: bytes) -> None:
+        self._go_on_unless_aborted()
         try:
             self._sock.sendall(data)
         except OSError as error:
@@ -181,11 +196,9 @@ class Body:
         self._on_bytes = on_bytes
         self._strikes: list[tuple[int, Callable[[], None]]] = []
         self._blocks = self._decode()
-        self._asked_for = False
         self.pace: Callable[[], int] | None = None
         """Called before every read; gives how many bytes may be read now (a trickle sleeps in it)."""
         self.received = 0
-        self.complete = False
 
     def strike_at(self, offset: int, action: Callable[[], None]) -> None:
         """Call ``action`` once exactly ``offset`` bytes were received, before anything more is read."""
@@ -205,6 +218,7 @@ class Body:
             pass
 
     def _decode(self) -> Iterator[bytes]:
+        self._invite()
         if "chunked" in self._request.headers.get("transfer-encoding", "").lower():
             while size := int(self._connection.read_line().split(b";")[0], 16):
                 yield from self._take(size)
@@ -214,13 +228,11 @@ class Body:
         else:
             yield from self._take(self._request.content_length or 0)
         self._strike()
-        self.complete = True
 
     def _take(self, size: int) -> Iterator[bytes]:
         left = size
         while left:
             self._strike()
-            self._invite()
             limit = min(left, BLOCK)
             if self._strikes:
                 limit = min(limit, self._strikes[0][0] - self.received)
@@ -237,9 +249,8 @@ class Body:
             self._strikes.pop(0)[1]()
 
     def _invite(self) -> None:
-        if not self._asked_for and self._request.headers.get("expect", "").lower() == "100-continue":
+        if self._request.headers.get("expect", "").lower() == "100-continue":
             self._connection.go_on()
-        self._asked_for = True
 
 
 def _reset_on_close(sock: socket.socket) -> None:

@@ -1,0 +1,96 @@
+"""The command line in this process, with a job store of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from pusher.cli import main
+from pusher.store.records import JobRecord, NewJob, NewLayer
+from pusher.store.store import Store
+from tests.progress.helpers import digest
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a command printed and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+Pusher = Callable[..., Result]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PUSHER_HOME", str(tmp_path / "pusher"))
+    return tmp_path / "pusher"
+
+
+@pytest.fixture
+def pusher(home: Path, capsys: pytest.CaptureFixture[str]) -> Pusher:
+    """Run a command."""
+
+    def run(*arguments: str) -> Result:
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Result(int(ended.value.code), captured.out, captured.err)
+
+    return run
+
+
+class Clock:
+    """The store's time; starts at noon."""
+
+    def __init__(self) -> None:
+        self.now = datetime(2025, 1, 31, 12, tzinfo=UTC)
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(home: Path, clock: Clock) -> Iterator[Store]:
+    with Store.open(f"sqlite:///{home}/jobs.db", clock=clock) as store:
+        yield store
+
+
+LAYERS = (
+    NewLayer(digest("1"), "layer", digest("a"), 300 * 1024**2),
+    NewLayer(digest("2"), "layer", digest("b"), 700 * 1024**2),
+)
+
+
+def add_job(
+    store: Store, name: str = "app:1.2", *, registry: str = "registry.example.com", **more: int
+) -> JobRecord:
+    """Queue ``name`` for the same name at ``registry``."""
+    repository, _, tag = name.partition(":")
+    return store.jobs.add(
+        NewJob(
+            name, {"kind": "docker"}, digest("c"), registry, repository, tag, LAYERS, config_size=1024, **more
+        )
+    )
+
+
+def claim(store: Store, job: JobRecord) -> JobRecord:
+    """Take exactly this job, as a worker would."""
+    claimed = store.jobs.claim("worker", lease=60, only=[job.id])
+    assert claimed is not None
+    return claimed

@@ -1,0 +1,137 @@
+"""``pusher pause``, ``resume``, ``retry``, ``cancel`` and ``db``."""
+
+from __future__ import annotations
+
+import pytest
+
+from pusher.store.records import JobState, StoredError
+from pusher.store.store import Store
+from tests.cli.conftest import Pusher, add_job, claim
+
+ERROR = StoredError("registry-refused", "refused", "")
+
+
+def _state(store: Store, job_id: int) -> JobState:
+    return store.jobs.get(job_id).state
+
+
+def test_pause_and_resume(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    result = pusher("pause", "1")
+    assert (result.code, result.out, result.err) == (0, "", "Job 1 is paused.\n")
+    assert _state(store, 1) is JobState.PAUSED
+    assert pusher("resume", "1").err == "Job 1 is queued.\n"
+    assert _state(store, 1) is JobState.QUEUED
+
+
+def test_a_job_named_twice_is_told_once(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    assert pusher("pause", "1", "1").err == "Job 1 is paused.\n"
+
+
+def test_one_job_that_refuses_does_not_keep_the_others(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    store.jobs.fail(claim(store, add_job(store)), ERROR)
+    result = pusher("pause", "9", "2", "1")
+    assert result.code == 2
+    assert result.err == (
+        "error: there is no job 9\n"
+        "  hint: pusher status --all lists the jobs\n"
+        "error: job 2 is failed and cannot be paused\n"
+        "  hint: it has ended; to try it again: pusher retry 2\n"
+        "Job 1 is paused.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("verb", "changed"),
+    [("pause", {1: "paused", 5: "paused"}), ("resume", {2: "queued"}), ("retry", {3: "queued"})],
+)
+def test_all_means_those_it_applies_to(
+    pusher: Pusher, store: Store, verb: str, changed: dict[int, str]
+) -> None:
+    for _ in range(5):
+        add_job(store)
+    store.jobs.pause(2)
+    store.jobs.fail(claim(store, store.jobs.get(3)), ERROR)
+    store.jobs.cancel(4)
+    result = pusher(verb, "--all")
+    assert result.code == 0
+    assert result.err == "".join(f"Job {number} is {state}.\n" for number, state in changed.items())
+    assert _state(store, 4) is JobState.CANCELLED
+
+
+def test_all_of_none(pusher: Pusher) -> None:
+    result = pusher("retry", "--all")
+    assert (result.code, result.err) == (0, "There is no job to retry.\n")
+
+
+@pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry"])
+@pytest.mark.parametrize(
+    ("arguments", "what"), [([], "no job is named"), (["1", "--all"], "jobs and --all exclude each other")]
+)
+def test_jobs_or_all(pusher: Pusher, store: Store, verb: str, arguments: list[str], what: str) -> None:
+    add_job(store)
+    result = pusher(verb, *arguments)
+    hint = f"pusher {verb} JOB..., or pusher {verb} --all; pusher status lists the jobs"
+    assert (result.code, result.err) == (2, f"error: {what}\n  hint: {hint}\n")
+
+
+def test_cancel(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    add_job(store)
+    assert pusher("cancel", "1").err == "Job 1 is cancelled.\n"
+    assert pusher("cancel", "--all").err == "Job 2 is cancelled.\n"
+    assert pusher("retry", "1").err == "Job 1 is queued.\n"
+
+
+def test_cancel_an_unknown_job_changes_nothing(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    result = pusher("cancel", "1", "9")
+    assert (result.code, result.err) == (
+        2,
+        "error: there is no job 9\n  hint: pusher status --all lists the jobs\n",
+    )
+    assert _state(store, 1) is JobState.QUEUED
+
+
+def test_prune(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    store.jobs.cancel(add_job(store).id)
+    result = pusher("prune")
+    assert (result.code, result.out, result.err) == (0, "", "Removed 1 finished job and 0 blobs, 0 B.\n")
+    assert [job.id for job in store.jobs.list()] == [1]
+
+
+def test_db(pusher: Pusher) -> None:
+    missing = pusher("db", "check")
+    assert missing.code == 8
+    assert missing.err.startswith("error: ")
+    assert pusher("db", "upgrade").err.startswith("The job store is upgraded: schema none -> ")
+    assert pusher("db", "upgrade").err.startswith("The job store is up to date: schema ")
+    assert pusher("db", "check").err.startswith("The job store is whole and up to date: schema ")
+
+
+def test_db_check_finds_damage(pusher: Pusher, store: Store) -> None:
+    import sqlite3
+    from contextlib import closing
+
+    add_job(store)
+    path = store._database.label
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA foreign_keys = OFF")
+        connection.execute("DELETE FROM jobs")
+    result = pusher("db", "check")
+    assert result.code == 8
+    lines = result.err.splitlines()
+    assert lines[0].startswith("error: the job store is damaged: ")
+    assert lines[-2].startswith("error: the job store has ")
+    assert lines[-1].startswith("  hint: move it away")
+
+
+def test_a_database_url_that_is_none(pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHER_DATABASE_URL", "mysql://user:hunter2@host/db")
+    result = pusher("status")
+    assert result.code == 2
+    assert "hunter2" not in result.err
+    assert result.err.startswith("error: PUSHER_DATABASE_URL ")

@@ -1,0 +1,229 @@
+"""User names and passwords: real processes with pipes and terminals."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from pusher.cli.login import with_password
+from pusher.config import Settings, load
+from pusher.errors import ExitCode, InvalidOption, PasswordMissing
+from pusher.store.store import Store
+from tests.cli.conftest import Pusher, add_job
+
+_PROGRAM = """
+import sys
+from pusher.cli.login import with_password
+from pusher.config import load
+from pusher.errors import PusherError
+try:
+    settings = with_password(
+        load({"username": sys.argv[1] or None}), ["r.example"], password_stdin="--password-stdin" in sys.argv
+    )
+except PusherError as error:
+    print(error.message, error.hint, sep="|")
+else:
+    print(repr((settings.username, settings.password, settings.login_registry)))
+"""
+
+
+def _piped(data: bytes, *arguments: str, **environ: str) -> tuple[str, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        input=data,
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, **environ},
+    )
+    return done.stdout.decode().strip(), done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("data", "password"),
+    [
+        (b"secret", "secret"),
+        (b"secret\n", "secret"),
+        (b"secret\r\n", "secret"),
+        (b"secret\n\n", "secret\n"),
+        (b"secret\r", "secret\r"),
+        (b" two words \n", " two words "),
+        ("pässwörd\n".encode(), "pässwörd"),
+    ],
+)
+def test_a_piped_password_loses_one_line_break(data: bytes, password: str) -> None:
+    assert _piped(data, "bob", "--password-stdin") == (repr(("bob", password, "r.example")), "")
+
+
+def test_the_old_scripts_way() -> None:
+    out, _ = _piped(b"secret\n", "", USERNAME_REGISTRY="hello")
+    assert out == repr(("hello", "secret", "r.example"))
+
+
+def test_both_from_the_environment() -> None:
+    out, _ = _piped(b"not read", "", PUSHER_USERNAME="bob", PUSHER_PASSWORD="from-env")
+    assert out == repr(("bob", "from-env", "r.example"))
+
+
+@pytest.mark.parametrize("data", [b"", b"\n", b"\r\n"])
+def test_an_empty_password(data: bytes) -> None:
+    out, _ = _piped(data, "bob", "--password-stdin")
+    assert out == (
+        "the password for 'bob' at r.example on standard input is empty|"
+        "check the command or variable that it comes from"
+    )
+
+
+def test_an_empty_variable() -> None:
+    out, _ = _piped(b"", "bob", PUSHER_PASSWORD="")
+    assert out == "PUSHER_PASSWORD is empty|check the command or variable that it comes from"
+
+
+def test_a_password_that_is_no_text() -> None:
+    out, _ = _piped(b"\xff\xfe", "bob", "--password-stdin")
+    assert (
+        out
+        == "the password for 'bob' at r.example on standard input is not UTF-8 text|pipe in the password alone"
+    )
+
+
+def test_a_user_name_alone_does_not_read_a_pipe() -> None:
+    out, _ = _piped(b"data for someone else\n", "bob")
+    assert out == (
+        "there is no password for 'bob' at r.example, and no terminal to ask on|"
+        "pipe it in with --password-stdin, or set PUSHER_PASSWORD"
+    )
+
+
+def test_nothing_waits_in_silence() -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, "bob", "--password-stdin"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert process.stderr.readline() == "Waiting for the password of 'bob' at r.example on standard input.\n"
+    out, _ = process.communicate("secret\n", timeout=20)
+    assert out.strip() == repr(("bob", "secret", "r.example"))
+
+
+def _on_a_terminal(typed: bytes, *arguments: str) -> tuple[str, str]:
+    """What the process printed on stdout, and what the terminal showed."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        stdin=follower,
+        stdout=subprocess.PIPE,
+        stderr=follower,
+        start_new_session=True,
+        # A session of its own gets the terminal as /dev/tty when it opens it.
+        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+    )
+    os.close(follower)
+    shown = b""
+    deadline = time.monotonic() + 20
+    while b": " not in shown and time.monotonic() < deadline:
+        if select.select([leader], [], [], 0.1)[0]:
+            shown += os.read(leader, 1024)
+    os.write(leader, typed)
+    out, _ = process.communicate(timeout=20)
+    while select.select([leader], [], [], 0)[0]:
+        try:
+            data = os.read(leader, 1024)
+        except OSError:
+            break
+        if not data:
+            break
+        shown += data
+    os.close(leader)
+    return out.decode().strip(), shown.decode()
+
+
+@pytest.mark.parametrize("arguments", [["bob"], ["bob", "--password-stdin"]])
+def test_a_terminal_is_asked_without_echo(arguments: list[str]) -> None:
+    out, shown = _on_a_terminal(b"secret\n", *arguments)
+    assert out == repr(("bob", "secret", "r.example"))
+    assert shown.startswith("Password for bob at r.example: ")
+    assert "secret" not in shown
+
+
+def test_an_empty_line_on_a_terminal() -> None:
+    out, _ = _on_a_terminal(b"\n", "bob")
+    assert out.startswith("the password typed for 'bob' at r.example is empty|")
+
+
+# --- which registry ---------------------------------------------------------------------------------------
+
+
+def _settings(**environ: str) -> Settings:
+    return load({}, environ)
+
+
+def test_no_user_name_changes_nothing() -> None:
+    settings = _settings()
+    assert with_password(settings, ["a.example", "b.example"], password_stdin=False) is settings
+
+
+def test_a_user_name_is_for_one_registry() -> None:
+    settings = _settings(PUSHER_USERNAME="bob", PUSHER_PASSWORD="secret")
+    with pytest.raises(InvalidOption) as caught:
+        with_password(settings, {"c.example", "a.example", "b.example"}, password_stdin=False)
+    assert caught.value.message == (
+        "PUSHER_USERNAME is for one registry, and the queue has jobs for a.example, b.example and c.example"
+    )
+    assert caught.value.hint == (
+        "log in to each with docker login and leave it out, or push one image with pusher push"
+    )
+    assert with_password(settings, ["a.example"], password_stdin=False).login_registry == "a.example"
+    assert with_password(settings, [], password_stdin=False).login_registry is None
+
+
+@pytest.mark.parametrize(
+    ("environ", "password_stdin", "message"),
+    [
+        ({}, True, "--password-stdin is given without a user name"),
+        ({"PUSHER_PASSWORD": "secret"}, False, "PUSHER_PASSWORD is given without a user name"),
+    ],
+)
+def test_a_password_needs_a_user_name(environ: dict[str, str], password_stdin: bool, message: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        with_password(load({}, environ), ["r.example"], password_stdin=password_stdin)
+    assert (caught.value.message, caught.value.hint) == (message, "add --username USER")
+
+
+def test_a_process_without_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    with pytest.raises(PasswordMissing):
+        with_password(_settings(PUSHER_USERNAME="bob"), [], password_stdin=True)
+
+
+def test_run_asks_for_the_registry_of_its_jobs(
+    pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_job(store, registry="a.example")
+    store.jobs.pause(add_job(store, registry="b.example").id)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    result = pusher("run", "--username", "bob")
+    assert result.code == ExitCode.AUTH
+    assert result.err.startswith(
+        "error: there is no password for 'bob' at a.example, and no terminal to ask on\n"
+    )
+
+
+def test_push_asks_before_it_looks_for_the_image(
+    pusher: Pusher, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    result = pusher("push", "registry.example.com/app:1", "--username", "bob")
+    assert result.code == ExitCode.AUTH
+    assert "at registry.example.com" in result.err
+    assert not home.exists()

@@ -1,0 +1,277 @@
+"""What ``pusher status`` and ``pusher log`` print."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+
+import pytest
+
+from pusher.cli.table import Row, details, jobs_table
+from pusher.store.records import JobState, LayerState, StoredError
+from pusher.store.store import Store
+from tests.cli.conftest import Clock, Pusher, add_job, claim
+from tests.progress.helpers import digest
+
+DIGEST = digest("d")
+OFFLINE = StoredError("registry-unreachable", "registry.example.com cannot be reached", "check the network")
+
+
+@pytest.fixture
+def jobs(store: Store, clock: Clock) -> Store:
+    """One job in each state."""
+    succeeded, waiting, failed, paused, running, _queued = (
+        add_job(store, name) for name in ("done:1", "wait:1", "fail:1", "hold:1", "work:1", "next:1")
+    )
+    job = claim(store, succeeded)
+    for blob in "abc":
+        store.layers.set_done(job, digest(blob), LayerState.UPLOADED)
+    store.layers.add_sent(job.id, digest("a"), 400 * 1024**2)
+    store.jobs.succeed(job, DIGEST)
+    job = claim(store, waiting)
+    store.layers.set_done(job, digest("a"), LayerState.EXISTS)
+    due = clock.now + timedelta(seconds=42)
+    store.jobs.release(job, state=JobState.WAITING, next_try_at=due, error=OFFLINE, attempt=True)
+    refused = StoredError("registry-refused", "the registry refuses the manifest", "look at it")
+    store.jobs.fail(claim(store, failed), refused)
+    store.jobs.pause(paused.id)
+    claim(store, running)
+    return store
+
+
+def _table(store: Store, width: int) -> list[str]:
+    from rich.console import Console
+
+    rows = [Row(job, store.jobs.totals([job.id])[job.id]) for job in store.jobs.list()]
+    console = Console(width=width, highlight=False)
+    with console.capture() as capture:
+        console.print(jobs_table(rows, now=store.now(), width=width))
+    return [line.rstrip() for line in capture.get().splitlines()]
+
+
+def test_the_table_in_120_columns(jobs: Store) -> None:
+    assert _table(jobs, 120) == [
+        "ID  IMAGE                           STATE      PROGRESS  DONE/TOTAL           NOTE",
+        " 1  done:1                          succeeded      100%  1.0 / 1.0 GiB        sha256:dddddddddddd",
+        "    -> registry.example.com/done:1",
+        " 2  wait:1                          waiting         29%  300.0 MiB / 1.0 GiB  "
+        "registry.example.com cannot be reached;",
+        "    -> registry.example.com/wait:1                                            next try in 42s",
+        " 3  fail:1                          failed           0%  0 B / 1.0 GiB        "
+        "the registry refuses the manifest",
+        "    -> registry.example.com/fail:1",
+        " 4  hold:1                          paused           0%  0 B / 1.0 GiB        "
+        "continue with: pusher resume 4",
+        "    -> registry.example.com/hold:1",
+        " 5  work:1                          running          0%  0 B / 1.0 GiB",
+        "    -> registry.example.com/work:1",
+        " 6  next:1                          queued           0%  0 B / 1.0 GiB",
+        "    -> registry.example.com/next:1",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_the_table_in_a_narrow_terminal(jobs: Store, width: int) -> None:
+    assert _table(jobs, width) == [
+        "ID  STATE      PROGRESS  DONE/TOTAL",
+        " 1  succeeded      100%  1.0 / 1.0 GiB",
+        "    done:1",
+        "    -> registry.example.com/done:1",
+        "    sha256:dddddddddddd",
+        " 2  waiting         29%  300.0 MiB / 1.0 GiB",
+        "    wait:1",
+        "    -> registry.example.com/wait:1",
+        "    registry.example.com cannot be reached; next try in 42s",
+        " 3  failed           0%  0 B / 1.0 GiB",
+        "    fail:1",
+        "    -> registry.example.com/fail:1",
+        "    the registry refuses the manifest",
+        " 4  paused           0%  0 B / 1.0 GiB",
+        "    hold:1",
+        "    -> registry.example.com/hold:1",
+        "    continue with: pusher resume 4",
+        " 5  running          0%  0 B / 1.0 GiB",
+        "    work:1",
+        "    -> registry.example.com/work:1",
+        " 6  queued           0%  0 B / 1.0 GiB",
+        "    next:1",
+        "    -> registry.example.com/next:1",
+    ]
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 80, 110, 120, 200])
+def test_every_width_keeps_every_fact(jobs: Store, width: int) -> None:
+    lines = _table(jobs, width)
+    assert max(map(len, lines)) <= width
+    if width < 110:
+        text = "".join("".join(lines).split())
+        for fact in (
+            "done:1",
+            "registry.example.com/fail:1",
+            "theregistryrefusesthemanifest",
+            "nexttryin42s",
+        ):
+            assert fact in text
+
+
+def test_a_pipe_gets_one_line_a_job(pusher: Pusher, jobs: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    lines = pusher("status").out.splitlines()
+    assert len(lines) == 1 + 6
+    assert lines[2].split()[:5] == ["2", "wait:1", "->", "registry.example.com/wait:1", "waiting"]
+
+
+def test_a_partly_sent_job_says_where_it_goes_on(store: Store) -> None:
+    job = claim(store, add_job(store))
+    store.layers.set_done(job, digest("a"), LayerState.UPLOADED)
+    store.jobs.release(job, state=JobState.QUEUED, attempt=False)
+    assert "goes on at 300.0 MiB with: pusher run" in "\n".join(_table(store, 80))
+
+
+def test_sizes_that_are_not_known_yet(store: Store) -> None:
+    from pusher.store.records import NewJob, NewLayer
+
+    new = NewJob("app", {}, digest("c"), "r.example", "app", "1", (NewLayer(digest("1")),), config_size=1024)
+    store.jobs.add(new)
+    assert "0 B / 1.0 KiB+" in _table(store, 80)[1]
+
+
+def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
+    listed = json.loads(pusher("status", "--json").out)["jobs"]
+    assert [job["id"] for job in listed] == [1, 2, 3, 4, 5, 6]
+    assert listed[1] == {
+        "id": 2,
+        "image": "wait:1",
+        "destination": "registry.example.com/wait:1",
+        "state": "waiting",
+        "priority": 0,
+        "attempts": 1,
+        "digest": None,
+        "bytes_total": 1000 * 1024**2 + 1024,
+        "bytes_done": 300 * 1024**2,
+        "bytes_sent": 0,
+        "created_at": "2025-01-31T12:00:00.000Z",
+        "started_at": "2025-01-31T12:00:00.000Z",
+        "finished_at": None,
+        "next_try_at": "2025-01-31T12:00:42.000Z",
+        "error": {
+            "code": "registry-unreachable",
+            "message": "registry.example.com cannot be reached",
+            "hint": "check the network",
+        },
+        "layers": [
+            {
+                "diff_id": digest("1"),
+                "digest": digest("a"),
+                "size": 300 * 1024**2,
+                "offset": 300 * 1024**2,
+                "state": "exists",
+            },
+            {
+                "diff_id": digest("2"),
+                "digest": digest("b"),
+                "size": 700 * 1024**2,
+                "offset": 0,
+                "state": "ready",
+            },
+        ],
+    }
+    assert listed[0]["digest"] == DIGEST
+    assert listed[0]["bytes_sent"] == 400 * 1024**2
+    assert listed[0]["finished_at"] == "2025-01-31T12:00:00.000Z"
+
+
+def test_json_of_one_job(pusher: Pusher, jobs: Store) -> None:
+    result = pusher("status", "3", "--json")
+    assert [job["id"] for job in json.loads(result.out)["jobs"]] == [3]
+    assert result.err == ""
+
+
+def test_without_a_job_store(pusher: Pusher) -> None:
+    assert json.loads(pusher("status", "--json").out) == {"jobs": []}
+    result = pusher("status")
+    assert (result.code, result.out, result.err) == (0, "", "There are no jobs.\n")
+
+
+def test_only_the_last_finished_jobs_are_shown(pusher: Pusher, store: Store) -> None:
+    first = add_job(store, "first:1")
+    for number in range(8):
+        store.jobs.succeed(claim(store, add_job(store, f"done{number}:1")), DIGEST)
+    result = pusher("status")
+    assert "first:1" in result.out
+    assert "done2:1" not in result.out
+    assert "done3:1" in result.out
+    assert result.err == "3 finished jobs are not shown; pusher status --all shows all.\n"
+    everything = pusher("status", "--all")
+    assert "done0:1" in everything.out
+    assert everything.err == ""
+    assert len(json.loads(pusher("status", "--json").out)["jobs"]) == 6
+    assert len(json.loads(pusher("status", "--json", "--all").out)["jobs"]) == 9
+    assert first.id == 1
+
+
+def test_one_job_in_detail(jobs: Store) -> None:
+    from rich.console import Console
+
+    console = Console(width=100, highlight=False)
+    with console.capture() as capture:
+        row = Row(jobs.jobs.get(2), jobs.jobs.totals([2])[2])
+        console.print(details(row, jobs.layers.of(2), now=jobs.now()))
+    assert [line.rstrip() for line in capture.get().splitlines()] == [
+        "job          2",
+        "image        wait:1",
+        "destination  registry.example.com/wait:1",
+        "state        waiting: registry.example.com cannot be reached; next try in 42s",
+        "done         29%, 300.0 MiB / 1.0 GiB",
+        "sent         0 B",
+        "attempts     1",
+        "hint         check the network",
+        "created      2025-01-31 12:00:00 UTC",
+        "started      2025-01-31 12:00:00 UTC",
+        "",
+        " LAYER  DIFF ID       BLOB          STATE   DONE/TOTAL",
+        "config  cccccccccccc  cccccccccccc  ready   0 B / 1.0 KiB",
+        "     1  111111111111  aaaaaaaaaaaa  exists  300.0 / 300.0 MiB",
+        "     2  222222222222  bbbbbbbbbbbb  ready   0 B / 700.0 MiB",
+    ]
+
+
+def test_the_detail_is_what_the_command_prints(pusher: Pusher, jobs: Store) -> None:
+    assert "digest       " + DIGEST in pusher("status", "1").out
+
+
+def test_watch_prints_each_change_until_ctrl_c(store: Store) -> None:
+    job = add_job(store)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pusher", "status", "--watch", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    assert process.stdout is not None
+    first = json.loads(process.stdout.readline())
+    store.jobs.pause(job.id)
+    second = json.loads(process.stdout.readline())
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert [first["jobs"][0]["state"], second["jobs"][0]["state"]] == ["queued", "paused"]
+    assert (process.returncode, out, err) == (130, "", "")
+
+
+def test_the_log_of_a_job(pusher: Pusher, store: Store, clock: Clock) -> None:
+    job = add_job(store)
+    clock.advance(5)
+    store.jobs.pause(job.id)
+    store.events.add(job.id, "session-lost", "the registry lost the upload session")
+    assert pusher("log", "1").out.splitlines() == [
+        "2025-01-31 12:00:00  queued        push app:1.2 to registry.example.com/app:1.2",
+        "2025-01-31 12:00:05  paused        paused by the user",
+        "2025-01-31 12:00:05  session-lost  the registry lost the upload session",
+    ]
+    events = json.loads(pusher("log", "1", "--json").out)["events"]
+    assert events[1] == {"at": "2025-01-31T12:00:05.000Z", "kind": "paused", "message": "paused by the user"}

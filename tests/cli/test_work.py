@@ -1,0 +1,237 @@
+"""``pusher enqueue``, ``run`` and ``push`` over a worker whose outcome the test chooses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from pusher.config import Settings
+from pusher.errors import ExitCode, ImageNotFound
+from pusher.progress.base import Progress
+from pusher.store.records import JobRecord, JobState, LayerState, StoredError
+from pusher.store.store import Store
+from pusher.worker.run import RunResult
+from tests.cli.conftest import Pusher, add_job, claim
+from tests.progress.helpers import digest
+
+DIGEST = digest("d")
+REFERENCE = f"registry.example.com/app@{DIGEST}"
+
+
+@dataclass
+class Worker:
+    """Stands for ``pusher.worker``: records how it was called, ends the jobs as ``end`` says."""
+
+    store: Store
+    end: Callable[[JobRecord, Progress], None]
+    calls: list[dict[str, Any]] = field(default_factory=list)
+    exit_code: ExitCode = ExitCode.DONE
+
+    def enqueue(self, store: Store, image: str, **options: Any) -> JobRecord:
+        self.calls.append({"image": image, **options})
+        if image == "missing":
+            raise ImageNotFound("Docker has no image 'missing'", hint="did you mean missing:1?")
+        return add_job(store, image)
+
+    def run(self, store: Store, settings: Settings, progress: Progress, **options: Any) -> RunResult:
+        self.calls.append({"settings": settings, **options})
+        result = RunResult(self.exit_code)
+        for job in store.jobs.list(states=[JobState.QUEUED]):
+            progress.job_started(job.id, job.image, job.destination)
+            self.end(job, progress)
+            after = store.jobs.get(job.id)
+            lists = {JobState.SUCCEEDED: result.succeeded, JobState.FAILED: result.failed}
+            if after.state is not JobState.CANCELLED:
+                lists.get(after.state, result.unfinished).append(after)
+        return result
+
+
+@pytest.fixture
+def worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> Worker:
+    def succeed(job: JobRecord, progress: Progress) -> None:
+        store.jobs.succeed(claim(store, job), DIGEST)
+        progress.job_ended(job.id, "succeeded", REFERENCE)
+
+    worker = Worker(store, succeed)
+    monkeypatch.setattr("pusher.worker.enqueue.enqueue", worker.enqueue)
+    monkeypatch.setattr("pusher.worker.run.run", worker.run)
+    return worker
+
+
+# --- enqueue ----------------------------------------------------------------------------------------------
+
+
+def test_enqueue_prints_the_id(pusher: Pusher, worker: Worker) -> None:
+    result = pusher("enqueue", "app:1.2")
+    assert (result.code, result.out) == (0, "1\n")
+    assert (
+        result.err == "Job 1: app:1.2 -> registry.example.com/app:1.2, 2 layers. Start it with: pusher run\n"
+    )
+    assert worker.calls == [{"image": "app:1.2", "to": None, "priority": 0, "compression_level": None}]
+
+
+def test_enqueue_passes_everything_on(pusher: Pusher, worker: Worker) -> None:
+    pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5", "--compression-level", "9")
+    assert worker.calls == [
+        {"image": "app:1.2", "to": "r.example/b:1", "priority": -5, "compression_level": 9}
+    ]
+
+
+def test_enqueue_json(pusher: Pusher, worker: Worker) -> None:
+    assert json.loads(pusher("enqueue", "app:1.2", "--json").out) == {
+        "id": 1,
+        "image": "app:1.2",
+        "destination": "registry.example.com/app:1.2",
+        "state": "queued",
+    }
+
+
+@pytest.mark.parametrize("command", ["enqueue", "push"])
+def test_an_image_that_is_not_there(pusher: Pusher, worker: Worker, command: str) -> None:
+    result = pusher(command, "missing")
+    assert result.code == 7
+    assert result.err == "error: Docker has no image 'missing'\n  hint: did you mean missing:1?\n"
+
+
+@pytest.mark.parametrize("priority", ["high", "1.5", "99999999999999999999"])
+def test_nonsense_priorities(pusher: Pusher, worker: Worker, priority: str) -> None:
+    result = pusher("enqueue", "app:1.2", "--priority", priority)
+    assert result.code == 2
+    assert result.err.startswith("error: invalid value for '--priority': ")
+    assert worker.calls == []
+
+
+# --- push -------------------------------------------------------------------------------------------------
+
+
+def test_push_prints_the_digest_reference(pusher: Pusher, worker: Worker) -> None:
+    result = pusher("push", "app:1.2", "--chunk-size", "50MB", "--parallel", "2")
+    assert (result.code, result.out) == (0, f"{REFERENCE}\n")
+    assert result.err == "Job 1: app:1.2 -> registry.example.com/app:1.2\n"
+    call = worker.calls[1]
+    assert (call["only"], call["forever"]) == ([1], False)
+    assert (call["settings"].chunk_size, call["settings"].parallel) == (50_000_000, 2)
+
+
+def test_push_json_progress(pusher: Pusher, worker: Worker) -> None:
+    result = pusher("push", "app:1.2", "--progress", "json")
+    lines = [json.loads(line) for line in result.out.splitlines()]
+    assert [line["type"] for line in lines] == ["job-started", "job-ended", "result"]
+    assert lines[-1] == {
+        "type": "result",
+        "exit_code": 0,
+        "jobs": [{"id": 1, "state": "succeeded", "reference": REFERENCE}],
+    }
+    assert result.err == ""
+
+
+def test_push_without_progress(pusher: Pusher, worker: Worker) -> None:
+    result = pusher("push", "app:1.2", "--progress", "none")
+    assert (result.out, result.err) == (f"{REFERENCE}\n", "")
+
+
+def test_a_push_that_fails(pusher: Pusher, worker: Worker) -> None:
+    error = StoredError("credentials-rejected", "r.example rejects the password", "docker login r.example")
+
+    def fail(job: JobRecord, progress: Progress) -> None:
+        worker.store.jobs.fail(claim(worker.store, job), error)
+        progress.job_ended(job.id, "failed", error.message)
+
+    worker.end, worker.exit_code = fail, ExitCode.AUTH
+    result = pusher("push", "app:1.2")
+    assert (result.code, result.out) == (4, "")
+    assert result.err == (
+        "Job 1: app:1.2 -> registry.example.com/app:1.2\n"
+        "error: r.example rejects the password\n"
+        "  hint: docker login r.example\n"
+    )
+
+
+def test_a_push_that_gives_up(pusher: Pusher, worker: Worker) -> None:
+    store = worker.store
+    error = StoredError("registry-unreachable", "r.example cannot be reached", "check the network")
+
+    def wait(job: JobRecord, progress: Progress) -> None:
+        store.jobs.release(
+            claim(store, job), state=JobState.WAITING, next_try_at=store.now(), error=error, attempt=False
+        )
+
+    worker.end, worker.exit_code = wait, ExitCode.UNFINISHED
+    result = pusher("push", "app:1.2", "--progress", "none")
+    assert result.code == 5
+    assert result.err == (
+        "error: job 1, app:1.2, is waiting: r.example cannot be reached\n"
+        "  hint: check the network\n"
+        "        continue with: pusher run\n"
+    )
+
+
+def test_a_push_that_is_stopped(pusher: Pusher, worker: Worker) -> None:
+    worker.end, worker.exit_code = (lambda job, progress: None), ExitCode.INTERRUPTED
+    result = pusher("push", "app:1.2", "--progress", "none")
+    assert result.code == 130
+    assert result.err == "Stopped, and nothing is lost (job 1). Continue with: pusher run\n"
+
+
+def test_a_push_that_someone_pauses(pusher: Pusher, worker: Worker) -> None:
+    worker.end = lambda job, progress: worker.store.jobs.pause(job.id) and None
+    worker.exit_code = ExitCode.UNFINISHED
+    result = pusher("push", "app:1.2", "--progress", "none")
+    assert (
+        result.err
+        == "error: job 1, app:1.2, is paused\n  hint: continue with: pusher resume 1, then pusher run\n"
+    )
+
+
+def test_a_push_that_someone_cancels_is_not_done(pusher: Pusher, worker: Worker) -> None:
+    worker.end = lambda job, progress: worker.store.jobs.cancel(job.id) and None
+    result = pusher("push", "app:1.2", "--progress", "none")
+    assert (result.code, result.out) == (3, "")
+    assert result.err.startswith("error: the job was cancelled\n")
+
+
+# --- run --------------------------------------------------------------------------------------------------
+
+
+def test_run_with_nothing_to_do(pusher: Pusher, worker: Worker) -> None:
+    result = pusher("run")
+    assert (result.code, result.out, result.err) == (0, "", "There is nothing to push: no job is queued.\n")
+    assert worker.calls[0]["only"] is None
+
+
+def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
+    store = worker.store
+    for name in ("good:1", "bad:1", "later:1"):
+        add_job(store, name)
+
+    def end(job: JobRecord, progress: Progress) -> None:
+        if job.image == "later:1":
+            return
+        claimed = claim(store, job)
+        if job.image == "good:1":
+            store.layers.set_done(claimed, digest("a"), LayerState.UPLOADED)
+            store.jobs.succeed(claimed, DIGEST)
+        else:
+            store.jobs.fail(
+                claimed, StoredError("layer-too-large", "a layer is over 5 GiB", "split the layer")
+            )
+
+    worker.end, worker.exit_code = end, ExitCode.REFUSED
+    result = pusher("run", "--progress", "none")
+    assert (result.code, result.out) == (6, "")
+    assert result.err == (
+        "error: job 2, bad:1: a layer is over 5 GiB\n"
+        "  hint: split the layer\n"
+        "Stopped, and nothing is lost (job 3). Continue with: pusher run\n"
+        "Jobs: 1 pushed, 1 failed, 1 unfinished.\n"
+    )
+
+
+def test_run_forever(pusher: Pusher, worker: Worker) -> None:
+    pusher("run", "--forever", "--plain-http")
+    assert worker.calls[0]["forever"] is True
+    assert worker.calls[0]["settings"].plain_http is True

@@ -1,0 +1,165 @@
+"""IMAGE as typed: which source is meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pusher.errors import ArchiveInvalid, ImageNotFound, ImageUnsupported
+from pusher.sources import find, reopen
+from pusher.sources.archive import ArchiveSource
+from pusher.sources.engine import EngineSource
+from pusher.sources.names import did_you_mean, is_image_id, nearest, normalized
+from tests.support.fake_engine import FakeEngine
+from tests.support.images import make_image, write_archive
+
+IMAGE = make_image(1000)
+NAME = IMAGE.names[0]
+
+
+def engine_of(image: str) -> tuple[str, str]:
+    source, name = find(image)
+    assert isinstance(source, EngineSource)
+    assert name == source.name
+    return source.engine.command, source.name
+
+
+def archive_of(image: str) -> tuple[str, str | None]:
+    source, name = find(image)
+    assert isinstance(source, ArchiveSource)
+    assert name == NAME
+    return str(source.path), source.name
+
+
+@pytest.mark.parametrize("name", ["app", "app:1", NAME, "localhost:5000/a/b", "app@sha256:" + "0" * 64])
+def test_names_are_docker_images(docker: FakeEngine, podman: FakeEngine, name: str) -> None:
+    assert engine_of(name) == ("docker", name)
+    assert engine_of(f"docker-daemon:{name}") == ("docker", name)
+    assert engine_of(f"podman:{name}") == ("podman", name)
+
+
+def test_names_are_podman_images_where_only_podman_is(podman: FakeEngine) -> None:
+    assert engine_of("app:1") == ("podman", "app:1")
+
+
+def test_names_are_docker_images_where_nothing_is(path_folder: Path) -> None:
+    assert engine_of("app:1") == ("docker", "app:1")
+
+
+@pytest.mark.parametrize(
+    "file", ["a.tar", "folder/a.tar", "Image", "folder/saved", "with:colon.tar", "app.1.tar"]
+)
+def test_files_are_archives(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    path = write_archive(tmp_path / file, IMAGE)
+    assert archive_of(file) == (str(path), None)
+    assert archive_of(str(path)) == (str(path), None)
+    assert archive_of(f"./{file}") == (str(path), None)
+    assert archive_of(f"docker-archive:{file}") == (str(path), None)
+    assert archive_of(f"docker-archive:{path}:{NAME}") == (str(path), NAME)
+
+
+def test_a_file_called_like_an_image_is_an_image(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_archive(tmp_path / "app", IMAGE)
+    assert engine_of("app") == ("docker", "app")
+
+
+@pytest.mark.parametrize(
+    "image", ["missing.tar", "./missing", "/none/at/all", "docker-archive:missing.tar:app:1"]
+)
+def test_what_is_written_like_a_file_is_one(docker: FakeEngine, image: str) -> None:
+    with pytest.raises(ImageNotFound, match="there is no file"):
+        find(image)
+    assert docker.calls() == []
+
+
+def test_a_folder_is_not_read_as_an_archive(docker: FakeEngine, tmp_path: Path) -> None:
+    with pytest.raises(ArchiveInvalid, match="folder"):
+        find(f"docker-archive:{tmp_path}")
+
+
+def test_the_home_folder(docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    path = write_archive(tmp_path / "a.tar", IMAGE)
+    for image in ("~/a.tar", "docker-archive:~/a.tar"):
+        assert archive_of(image) == (str(path), None)
+
+
+@pytest.mark.parametrize(
+    "image", ["oci:/some/layout", "oci-archive:a.tar", "dir:/x", "docker://a/b", "containers-storage:a"]
+)
+def test_sources_of_other_tools_are_named(docker: FakeEngine, image: str) -> None:
+    with pytest.raises(ImageUnsupported) as caught:
+        find(image)
+    assert image.partition(":")[0] in caught.value.message
+    assert "docker-archive:" in caught.value.hint
+
+
+@pytest.mark.parametrize("image", ["docker:27", "oci:1.2", "dir:latest"])
+def test_images_called_like_other_tools_sources_are_images(docker: FakeEngine, image: str) -> None:
+    assert engine_of(image) == ("docker", image)
+
+
+def test_every_kind_can_be_opened_again(docker: FakeEngine, podman: FakeEngine, tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "a.tar", IMAGE)
+    docker.has(IMAGE, path)
+    podman.has(IMAGE, path)
+    for image in ("app", "podman:app", f"docker-archive:{path}"):
+        source = find(image)[0]
+        first = source.resolve()
+        again = reopen(first.pinned)
+        assert type(again) is type(source)
+        assert again.resolve() == first
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("app", "app:latest"),
+        ("docker.io/library/app:1", "app:1"),
+        ("index.docker.io/team/app", "team/app:latest"),
+        ("library/app", "app:latest"),
+        ("localhost/app:1", "app:1"),
+        ("localhost:5000/app", "localhost:5000/app:latest"),
+        ("registry.example.com/docker.io/app:1", "registry.example.com/docker.io/app:1"),
+        ("app@sha256:1", "app@sha256:1"),
+    ],
+)
+def test_normalized(name: str, short: str) -> None:
+    assert normalized(name) == short
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a" * 12, True),
+        ("a" * 64, True),
+        ("sha256:" + "0" * 64, True),
+        ("a" * 11, False),
+        ("a" * 65, False),
+        ("g" * 12, False),
+    ],
+)
+def test_image_ids(text: str, expected: bool) -> None:
+    assert is_image_id(text) is expected
+
+
+def test_nearest_names() -> None:
+    known = ["docker.io/library/web:1", "registry.example.com/team/app:1.2", "db:9"]
+    assert nearest("wbe:1", known) == ["docker.io/library/web:1"]
+    assert nearest("app", known) == ["registry.example.com/team/app:1.2"]
+    assert nearest("something-else", known) == []
+
+
+def test_hints_for_names() -> None:
+    assert did_you_mean("web:2", ["web:1"]) == "Did you mean web:1?"
+    assert "a:1, b:1" in did_you_mean("zzz", ["b:1", "a:1"])
+    assert "and others" in did_you_mean("zzz", [f"{letter}:1" for letter in "abcdef"])
+    assert did_you_mean("zzz", []) == "It holds no named image."

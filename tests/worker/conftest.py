@@ -1,0 +1,51 @@
+"""A registry like serverless-registry with small limits, a home, and retries that do not keep a test waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pusher.worker import blobs, job, run
+from pusher.worker.retry import Backoff
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry
+from tests.support.home import CHUNK, Home
+from tests.support.images import Image, make_image, write_archive
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(SERVERLESS.scaled(min=1_000, max=CHUNK)) as registry:
+        yield registry
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with Home(tmp_path / "home") as home:
+        yield home
+
+
+@pytest.fixture
+def image() -> Image:
+    """Four chunks, one chunk, and a layer that fits in one request."""
+    return make_image(70_000, 15_000, 300, compressible=0.0)
+
+
+@pytest.fixture
+def archive(tmp_path: Path, image: Image) -> Path:
+    return write_archive(tmp_path / "app.tar", image)
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every pause of the worker is a hundredth of what it is."""
+    quick = partial(Backoff, first=0.005, cap=0.15)
+    monkeypatch.setattr(blobs, "Backoff", quick)
+    monkeypatch.setattr(job, "Backoff", quick)
+    pause = run.job_pause
+    monkeypatch.setattr(run, "job_pause", lambda *args: timedelta(seconds=pause(*args).total_seconds() / 100))
+    monkeypatch.setattr(run, "_POLL", 0.02)
+    monkeypatch.setattr(blobs, "_IN_USE_PAUSE", 0.02)
