@@ -74,7 +74,7 @@ def read_settings(**flags: object) -> config.Settings:
 def store_exists(settings: config.Settings) -> bool:
     """Whether there can be jobs: a command that only looks does not create the job store."""
     kind, found, path = settings.database_url.partition(":///")
-    return not (found and kind.startswith("sqlite")) or Path(path).expanduser().exists()
+    return not (found and kind.startswith("sqlite")) or Path(path.partition("?")[0]).expanduser().exists()
 
 
 @contextmanager

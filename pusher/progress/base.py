@@ -36,7 +36,7 @@ class Progress(Protocol):
         """``how``: uploaded, mounted, exists."""
 
     def waiting(self, what: str, seconds: float, reason: str) -> None:
-        """Something (a blob's short digest, ``network``) pauses for ``seconds`` before the next try."""
+        """``what`` (a blob's short digest, ``job 3``, ``network``) tries again in ``seconds``."""
 
     def note(self, message: str) -> None:
         """A sentence worth reading: a session was lost, chunks were halved, a registry's warning."""

@@ -120,6 +120,7 @@ class Counters:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque(maxlen=_KEPT)
         self._jobs: set[int] = set()
+        self._seen: set[int] = set()
         self._blobs: dict[str, Blob] = {}
         self._preparing: dict[str, Preparing] = {}
         self._waiting: dict[str, _Wait] = {}
@@ -156,7 +157,10 @@ class Counters:
             if not self._jobs:
                 self._speeds = _Speeds(Estimator(self._clock()))
             self._jobs.add(job_id)
-            self._event("job-started", job=job_id, image=image, destination=destination)
+            self._waiting.pop(f"job {job_id}", None)
+            again = job_id in self._seen
+            self._seen.add(job_id)
+            self._event("job-started", job=job_id, image=image, destination=destination, again=again)
 
     def job_ended(self, job_id: int, state: str, message: str) -> None:
         with self._lock:

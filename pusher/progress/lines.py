@@ -33,13 +33,13 @@ class Lines:
 
     def render(self) -> None:
         """Write what is new; called several times a second."""
+        snapshot = self._counters.snapshot()
         for event in self._counters.drain():
-            if line := describe(event, single=self._single, each_blob=True):
+            if line := describe(event, snapshot, single=self._single, each_blob=True):
                 self._stream.write(line + "\n")
         now = self._clock()
         if now - self._summed_at >= SUMMARY_EVERY:
             self._summed_at = now
-            snapshot = self._counters.snapshot()
             if snapshot.active or snapshot.preparing:
                 self._stream.write(summary(snapshot) + "\n")
         self._stream.flush()
@@ -49,16 +49,20 @@ class Lines:
         self.render()
 
 
-def describe(event: Event, *, single: bool, each_blob: bool) -> str | None:
+def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool) -> str | None:
     """The line for an event, or None where it is not worth one.
 
     ``single``: the run is about one job, and its caller says how it ended. ``each_blob``: blobs have lines.
     """
     f: dict[str, Any] = event.fields
     match event.kind:
-        case "job-started":
+        case "job-started" if not f["again"]:
             return f"Job {f['job']}: {arrow(f['image'], f['destination'])}"
-        case "job-ended" if not single or f["state"] not in ("succeeded", "failed", "queued"):
+        case "job-ended" if single and f["state"] in ("succeeded", "failed", "queued"):
+            return None
+        case "job-ended" if any(wait.what == f"job {f['job']}" for wait in snapshot.waiting):
+            return None  # its waiting is shown instead
+        case "job-ended":
             return (
                 f"Job {f['job']} {f['state']}: {f['message']}"
                 if f["message"]

@@ -39,12 +39,13 @@ class Terminal:
 
     def render(self) -> None:
         """Print what happened and redraw the block."""
+        snapshot = self._counters.snapshot()
         for event in self._counters.drain():
-            if line := describe(event, single=self._single, each_blob=False):
+            if line := describe(event, snapshot, single=self._single, each_blob=False):
                 self._console.print(Text(line))
         width, height = self._console.size
         ascii_only = not self._console.encoding.startswith("utf")
-        rows = block(self._counters.snapshot(), width=width, height=height, ascii_only=ascii_only)
+        rows = block(snapshot, width=width, height=height, ascii_only=ascii_only)
         self._live.update(Group(*rows), refresh=True)
 
     def close(self) -> None:

@@ -168,14 +168,18 @@ class RegistryClient:
         host = api_host(self.registry)
         loopback = is_loopback(self.registry)
         schemes = ["http"] if self._plain_http else ["http", "https"] if loopback else ["https"]
+        broken: ConnectionBroken | None = None
         for scheme in schemes:
             base = f"{scheme}://{host}/v2/"
             try:
                 answer = self._request("GET", base, origin=base)
-            except ConnectionBroken:
+            except ConnectionBroken as error:
                 if scheme == schemes[-1]:
                     raise
+                broken = error  # by a link, or because TLS is spoken here
                 continue
+            except NotARegistry as error:
+                raise broken or error from None
             if answer.status == 400 and scheme != schemes[-1]:
                 continue  # "client sent an HTTP request to an HTTPS server"
             if answer.ok:

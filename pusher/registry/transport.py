@@ -59,6 +59,23 @@ class _StallTimeout:
     stall_timeout = 60.0
     sock: Any
     connect: Any
+    _last_request = False
+
+    def putrequest(self, *args: Any, **kwargs: Any) -> None:
+        self._last_request = False
+        super().putrequest(*args, **kwargs)  # type: ignore[misc]
+
+    def putheader(self, header: str, *values: str) -> None:
+        self._last_request |= header == "Connection" and "close" in values
+        super().putheader(header, *values)  # type: ignore[misc]
+
+    def getresponse(self) -> Any:
+        """After "Connection: close" nothing more may be sent (RFC 9112 9.6); urllib3 minds only the answer's."""
+        response = super().getresponse()  # type: ignore[misc]
+        if self._last_request and self.sock is not None:
+            self.sock.close()  # the answer keeps it open until it is read
+            self.sock = None
+        return response
 
     def send(self, data: bytes) -> None:
         if self.sock is None:

@@ -19,6 +19,7 @@ from pusher.errors import (
     LayerTooLarge,
     PermissionDenied,
     PusherError,
+    RegistryBusy,
     RegistryFault,
 )
 from pusher.registry import chunks, profiles
@@ -121,9 +122,9 @@ class BlobUpload:
             elif doubtful or session.in_flight:
                 session, doubtful = self._settle(session), False
             elif session.offset == self._blob.size or (session.offset == 0 and self._fits(session)):
-                session = self._close(session)
-                if session is None:
+                if self._close(session):
                     return "uploaded"
+                session = None
             else:
                 session = self._send_chunk(session)
 
@@ -255,8 +256,9 @@ class BlobUpload:
             session, f"the link breaks within chunks of {session.chunk_size} bytes; going on with {size}"
         )
 
-    def _close(self, session: Session) -> Session | None:
-        """The closing PUT: empty after chunks, else with the whole blob. None once the blob is there."""
+    def _close(self, session: Session) -> bool:
+        """The closing PUT: empty after chunks, else with the whole blob. Whether the blob is there now; if
+        not, the session is lost."""
         whole = session.offset < self._blob.size
         session = replace(session, in_flight=self._blob.size if whole else 0, closing=True)
         self._journal.closing(session)
@@ -271,13 +273,12 @@ class BlobUpload:
             self._watch.sending(0)
             if body is not None:
                 self._journal.spent(body.sent)
-        if answer.ok:
-            return None
         if answer.status == 413:
-            return self._shrink(session, self._blob.size if whole else session.chunk_size)
-        return self._close_failed(session, answer)
+            self._shrink(session, self._blob.size if whole else session.chunk_size)
+            return False
+        return answer.ok or self._close_failed(session, answer)
 
-    def _close_failed(self, session: Session, answer: Answer) -> Session | None:
+    def _close_failed(self, session: Session, answer: Answer) -> bool:
         """Anything may have happened: blob there, session dead, or a front in the way.
 
         Sending no byte again is tried first. A session whose second closing PUT fails as well is dead,
@@ -285,13 +286,13 @@ class BlobUpload:
         """
         error = refusal(answer, doing="closing an upload")
         wrong_digest = "DIGEST_INVALID" in read_message(answer).codes
-        if answer.status in (401, 403):
-            raise error
+        if answer.status in (401, 403) or isinstance(error, RegistryBusy):
+            raise error  # nothing was tried: the session is as good as before
         if not self._closed_again and answer.status in _PAUSE and not wrong_digest:
             self._closed_again = True
             raise error
         if self._client.blob_exists(self._repository, self._blob.digest):
-            return None
+            return True
         self._failed_closes += 1
         self._refused = error
         if not self._blob.intact():
@@ -304,7 +305,8 @@ class BlobUpload:
                 f"{self._failed_closes} uploads: {error.message}",
                 hint="the bytes sent were verified here; the registry or a proxy in front of it is at fault",
             )
-        return self._lost(session, error.message)
+        self._lost(session, error.message)
+        return False
 
     # --- setbacks -----------------------------------------------------------------------------------------
 

@@ -69,14 +69,13 @@ class ArchiveSource:
                     f"and the config {len(diff_ids)}"
                 )
             manifest = _manifest(archive, config_digest, diff_ids)
-            status = self.path.stat()
             pinned: dict[str, str | int | None] = {
                 "kind": KIND,
                 "path": str(self.path),
                 "name": self.name,
                 "config": config_digest,
-                "size": status.st_size,
-                "mtime_ns": status.st_mtime_ns,
+                "size": archive.status.st_size,
+                "mtime_ns": archive.status.st_mtime_ns,
             }
             if manifest is not None:
                 layers = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import stat
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ class ArchiveFile:
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
         self._file = file
+        self.status = os.fstat(file.fileno())
         self._entries: dict[str, tar.Entry] = {}
         source = tar.FileInput(file, str(path))
         for count, entry in enumerate(tar.walk(source)):

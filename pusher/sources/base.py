@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from pusher.oci.manifest import Manifest
 
@@ -66,7 +66,7 @@ class Exported:
     until the next piece is asked for.
     """
 
-    kind: str
+    kind: Literal["layer", "blob"]
     name: str | None
     size: int
     stream: BinaryIO

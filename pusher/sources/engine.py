@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from pusher.errors import (
@@ -20,10 +20,20 @@ from pusher.oci.digest import is_digest
 from pusher.oci.manifest import Manifest, parse_manifest
 from pusher.sources import tar
 from pusher.sources.base import Exported, Pinned, SourceImage, SourceLayer
-from pusher.sources.engine_cli import DOCKER, PODMAN, Engine, Output, ask, is_installed
+from pusher.sources.engine_cli import DOCKER, PODMAN, Daemon, Engine, Output, ask, is_installed
 from pusher.sources.layout import load_json
 from pusher.sources.names import did_you_mean, is_image_id
 from pusher.sources.pieces import manifest_in, pieces
+
+
+@dataclass(frozen=True)
+class _Inspected:
+    """What `image inspect` tells."""
+
+    id: str
+    """The config's digest; with Docker's containerd image store that of the manifest or index."""
+    diff_ids: tuple[str, ...]
+    is_manifest: bool
 
 
 class EngineSource:
@@ -35,11 +45,7 @@ class EngineSource:
         self.engine = engine
         self.name = name
         self._pinned = pinned
-        self._environment = {
-            variable: str(pinned[variable])
-            for variable in engine.host_variables
-            if pinned is not None and pinned.get(variable)
-        }
+        self._daemon = engine.daemon() if pinned is None else _pinned_daemon(engine, pinned)
 
     def own_name(self) -> str | None:
         """The name as typed; None for an image ID."""
@@ -54,21 +60,16 @@ class EngineSource:
         if self._pinned is not None:
             return _described(self._pinned)
         found = self._inspect()
-        diff_ids = tuple(found.get("RootFS", {}).get("Layers") or ())
-        image_id = str(found["Id"])
-        image_id = image_id if image_id.startswith("sha256:") else f"sha256:{image_id}"
-        if not is_digest(image_id) or not all(isinstance(d, str) and is_digest(d) for d in diff_ids):
-            raise EngineFailed(f"`{self.engine.command} image inspect {self.name}` gave something unexpected")
         pinned: Pinned = {
             "kind": self.engine.kind,
             "name": self.name,
-            "id": image_id,
-            "config": image_id,
-            "layers": " ".join(diff_ids),
-            **{variable: os.environ.get(variable) for variable in self.engine.host_variables},
+            "id": found.id,
+            "config": found.id,
+            "layers": " ".join(found.diff_ids),
+            **self._daemon,
         }
-        if "Descriptor" in found and self.engine is DOCKER:
-            manifest, config = self._read_manifest(image_id, diff_ids)
+        if found.is_manifest:
+            manifest, config = self._read_manifest(found)
             pinned["config"] = manifest.config.digest
             pinned["manifest"] = manifest.raw.decode()
             pinned["config_bytes"] = config.decode()
@@ -100,7 +101,7 @@ class EngineSource:
         self, image_id: str, check_stop: Callable[[], None] | None = None
     ) -> Iterator[tuple[Output, tar.PipeInput]]:
         arguments = (*self.engine.save, image_id)
-        with Output(self.engine, *arguments, environment=self._environment, check_stop=check_stop) as output:
+        with Output(self.engine, *arguments, daemon=self._daemon, check_stop=check_stop) as output:
             try:
                 yield output, tar.PipeInput(output.read, f"the output of `{self.engine.command} save`")
             except (ArchiveTruncated, ArchiveInvalid) as error:
@@ -112,7 +113,7 @@ class EngineSource:
         """ImageChanged if the image is gone: saving words that in many ways, so the engine is asked."""
         if isinstance(error, EngineFailed):
             try:
-                ask(self.engine, "image", "inspect", "--", image_id, environment=self._environment)
+                ask(self.engine, "image", "inspect", "--", image_id, daemon=self._daemon)
             except ImageNotFound as gone:
                 error = gone
             except PusherError:
@@ -124,20 +125,18 @@ class EngineSource:
             hint="Build or pull it again and enqueue it, or `pusher cancel` the job.",
         )
 
-    def _inspect(self) -> dict[str, Any]:
+    def _inspect(self) -> _Inspected:
         try:
-            answer = ask(self.engine, "image", "inspect", "--", self.name)
+            answer = ask(self.engine, "image", "inspect", "--", self.name, daemon=self._daemon)
         except ImageNotFound as error:
             raise ImageNotFound(error.message, hint=self._elsewhere()) from None
         try:
-            found = load_json(answer.encode())[0]
-            if not isinstance(found, dict) or "Id" not in found:
-                raise TypeError
-        except (ValueError, TypeError, KeyError, IndexError) as error:
+            return _understood(load_json(answer.encode())[0])
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise EngineFailed(
-                f"`{self.engine.command} image inspect` gave something that is no description of an image"
+                f"`{self.engine.command} image inspect` gave something that is no description of an image",
+                hint=f"Look at it: {self.engine.command} image inspect {self.name}",
             ) from error
-        return found
 
     def _elsewhere(self) -> str:
         """The hint for a name that the engine does not have: another engine's, or the nearest names."""
@@ -149,20 +148,35 @@ class EngineSource:
             else:
                 return f"Podman has it: podman:{self.name}"
         try:
-            listed = ask(self.engine, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}")
+            listed = ask(
+                self.engine, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", daemon=self._daemon
+            )
         except PusherError:
             return f"See what there is: {self.engine.command} image ls"
         return did_you_mean(self.name, [name for name in listed.split() if "<none>" not in name])
 
-    def _read_manifest(self, root: str, diff_ids: tuple[str, ...]) -> tuple[Manifest, bytes]:
-        with self._save(root) as (_, source):
-            found = manifest_in(source, root, diff_ids)
+    def _read_manifest(self, image: _Inspected) -> tuple[Manifest, bytes]:
+        with self._save(image.id) as (_, source):
+            found = manifest_in(source, image.id, image.diff_ids)
         if found is None:
             raise ImageUnsupported(
                 f"`docker save {self.name}` holds no manifest for this machine's platform",
                 hint=f"Pull the image again: docker pull {self.name}",
             )
         return found
+
+
+def _pinned_daemon(engine: Engine, pinned: Mapping[str, str | int | None]) -> Daemon:
+    values = {variable: pinned.get(variable) for variable in engine.host_variables}
+    return {variable: None if value is None else str(value) for variable, value in values.items()}
+
+
+def _understood(described: dict[str, Any]) -> _Inspected:
+    image_id = "sha256:" + described["Id"].removeprefix("sha256:")
+    diff_ids = tuple((described.get("RootFS") or {}).get("Layers") or ())
+    if not all(is_digest(digest) for digest in (image_id, *diff_ids)):
+        raise ValueError("not digests")
+    return _Inspected(image_id, diff_ids, is_manifest=bool(described.get("Descriptor")))
 
 
 def _described(pinned: Mapping[str, str | int | None]) -> SourceImage:

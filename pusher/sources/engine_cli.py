@@ -6,6 +6,7 @@ import fcntl
 import os
 import re
 import select
+import shlex
 import shutil
 import signal
 import subprocess
@@ -31,6 +32,10 @@ _STOP_SECONDS: Final = 5
 _PIPE_BYTES: Final = 1 << 20
 
 
+Daemon = Mapping[str, str | None]
+"""Which daemon is meant: environment variables, None for one that must not be set."""
+
+
 @dataclass(frozen=True)
 class Engine:
     """A command line that speaks Docker's."""
@@ -42,6 +47,10 @@ class Engine:
     save: tuple[str, ...]
     host_variables: tuple[str, ...]
     """Environment that says which daemon is meant; stored with the job: the worker asks the same one."""
+
+    def daemon(self) -> dict[str, str | None]:
+        """Those variables as they are now; None where one is not set."""
+        return {variable: os.environ.get(variable) for variable in self.host_variables}
 
 
 DOCKER: Final = Engine("docker-daemon", "docker", "Docker", ("save",), ("DOCKER_HOST", "DOCKER_CONTEXT"))
@@ -71,7 +80,7 @@ def is_installed(engine: Engine) -> bool:
     return shutil.which(engine.command) is not None
 
 
-def ask(engine: Engine, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+def ask(engine: Engine, *arguments: str, daemon: Daemon | None = None) -> str:
     """Run a command that answers at once; its standard output.
 
     Raises Engine*, ImageNotFound, ReferenceMalformed.
@@ -79,23 +88,21 @@ def ask(engine: Engine, *arguments: str, environment: Mapping[str, str] | None =
     try:
         done = subprocess.run(
             [engine.command, *arguments],
-            env=_environment(environment),
+            env=_environment(daemon),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=_ANSWER_SECONDS,
             check=False,
         )
-    except FileNotFoundError:
-        raise _missing(engine) from None
     except OSError as error:
-        raise EngineFailed(f"cannot run {engine.command}: {error.strerror or error}") from error
+        raise _cannot_run(engine, error) from None
     except subprocess.TimeoutExpired:
         raise EngineNotRunning(
             f"{engine.title} did not answer within {_ANSWER_SECONDS} seconds",
-            hint=_start_hint(engine, environment),
+            hint=_start_hint(engine, daemon),
         ) from None
     if done.returncode:
-        raise failure(engine, arguments, done.returncode, done.stderr, environment)
+        raise failure(engine, arguments, done.returncode, done.stderr, daemon)
     return done.stdout.decode("utf-8", "replace")
 
 
@@ -106,27 +113,27 @@ class Output:
         self,
         engine: Engine,
         *arguments: str,
-        environment: Mapping[str, str] | None = None,
+        daemon: Daemon | None = None,
         check_stop: Callable[[], None] | None = None,
     ) -> None:
         self.engine = engine
         self._arguments = arguments
-        self._environment = environment
+        self._daemon = daemon
         self._check_stop = check_stop
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
             self._process = subprocess.Popen(
                 [engine.command, *arguments],
-                env=_environment(environment),
+                env=_environment(daemon),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 # Its own group: Ctrl-C is for us to handle, and the group can be ended as a whole.
                 start_new_session=True,
             )
-        except FileNotFoundError:
+        except OSError as error:
             self._errors.close()
-            raise _missing(engine) from None
+            raise _cannot_run(engine, error) from None
         assert self._process.stdout is not None  # noqa: S101 - asked for above
         self._pipe = self._process.stdout.fileno()
         self._poll = select.poll()
@@ -161,7 +168,7 @@ class Output:
         self._errors.seek(0)
         said = self._errors.read(1 << 16)
         if code or said:
-            return failure(self.engine, self._arguments, code, said, self._environment)
+            return failure(self.engine, self._arguments, code, said, self._daemon)
         return EngineFailed(
             f"`{self.engine.command} {self._arguments[0]}` gave an archive that is cut off or damaged",
             hint="Try again; if it stays so, save the image to a file and push that file.",
@@ -195,7 +202,7 @@ def failure(
     arguments: tuple[str, ...],
     code: int,
     said: bytes,
-    environment: Mapping[str, str] | None = None,
+    daemon: Daemon | None = None,
 ) -> PusherError:
     """The error for a command that ended with ``code`` and ``said`` this on its standard error."""
     text = said.decode("utf-8", "replace").strip()
@@ -205,7 +212,7 @@ def failure(
             hint="Type `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo.",
         )
     if _NOT_RUNNING.search(text):
-        return EngineNotRunning(f"{engine.title} does not answer", hint=_start_hint(engine, environment))
+        return EngineNotRunning(f"{engine.title} does not answer", hint=_start_hint(engine, daemon))
     if _NOT_FOUND.search(text):
         return ImageNotFound(f"{engine.title} has no image {arguments[-1]}")
     if _MALFORMED.search(text):
@@ -214,22 +221,32 @@ def failure(
             hint="A name looks like registry.example.com/team/app:1.2.",
         )
     last = text.splitlines()[-1].removeprefix("Error: ") if text else f"exit code {code}"
-    return EngineFailed(f"`{engine.command} {arguments[0]}` failed: {last[:500]}")
+    by_hand = shlex.join([engine.command, *arguments])
+    return EngineFailed(
+        f"`{engine.command} {arguments[0]}` failed: {last[:500]}",
+        hint=f"Try it by hand: {by_hand}{' > /dev/null' if arguments[0] == 'save' else ''}",
+    )
 
 
-def _environment(changes: Mapping[str, str] | None) -> dict[str, str]:
-    return {**os.environ, "LC_ALL": "C", **(changes or {})}
+def _environment(daemon: Daemon | None) -> dict[str, str]:
+    changed: dict[str, str | None] = {**os.environ, "LC_ALL": "C", **(daemon or {})}
+    return {variable: value for variable, value in changed.items() if value is not None}
 
 
-def _missing(engine: Engine) -> EngineMissing:
+def _cannot_run(engine: Engine, error: OSError) -> PusherError:
+    if not isinstance(error, FileNotFoundError):
+        return EngineFailed(
+            f"cannot run `{engine.command}`: {error.strerror or error}",
+            hint=f"See which one it is: command -v {engine.command}",
+        )
     return EngineMissing(
         f"the `{engine.command}` command is not installed, or not in PATH",
         hint="Install it, or push an archive file: docker-archive:PATH.",
     )
 
 
-def _start_hint(engine: Engine, environment: Mapping[str, str] | None) -> str:
-    current = _environment(environment)
+def _start_hint(engine: Engine, daemon: Daemon | None) -> str:
+    current = _environment(daemon)
     for variable in engine.host_variables:
         if current.get(variable):
             return f"{variable} is {current[variable]}: is that right, and is it running there?"

@@ -10,8 +10,7 @@ from pusher.errors import ArchiveTruncated, SourceError
 
 
 class FileRange(io.RawIOBase):
-    """``length`` bytes from ``offset``; ``len()`` gives ``length``. The file stays open as long as the caller
-    keeps it so; its own position is not touched, so that many ranges may be read at once."""
+    """``length`` bytes of an open file from ``offset``; the file's own position is neither used nor moved."""
 
     def __init__(self, file: BinaryIO, offset: int, length: int, name: str) -> None:
         self._file = file
@@ -19,9 +18,6 @@ class FileRange(io.RawIOBase):
         self._position = 0
         self._length = length
         self._name = name
-
-    def __len__(self) -> int:
-        return self._length
 
     def readable(self) -> bool:
         return True

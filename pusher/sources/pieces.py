@@ -37,8 +37,12 @@ def pieces(
         digest = _digest_in(entry.name)
         if digest in missing:
             missing.discard(digest)
-            kind = "layer" if digest in diff_ids else "blob"
-            yield Exported(kind, digest, entry.size, buffered(tar.EntryStream(source, entry)))
+            yield Exported(
+                "layer" if digest in diff_ids else "blob",
+                digest,
+                entry.size,
+                buffered(tar.EntryStream(source, entry)),
+            )
         elif (
             _UNNAMED.fullmatch(entry.name)
             and entry.size not in skip_sizes

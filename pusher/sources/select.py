@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import ImageUnsupported
+from pusher.errors import ImageUnsupported, ReferenceMalformed
 from pusher.sources import archive
 from pusher.sources.archive import ArchiveSource
 from pusher.sources.base import Source
@@ -41,6 +41,11 @@ def reopen(pinned: Mapping[str, str | int | None]) -> Source:
 
 def _source(image: str) -> Source:
     prefix, colon, rest = image.partition(":")
+    if not image or (not rest and prefix in (archive.KIND, *ENGINES)):
+        raise ReferenceMalformed(
+            f"{image!r} names no image",
+            hint=f"Examples: app:1.2, {DOCKER.kind}:app:1.2, {PODMAN.kind}:app:1.2, {archive.KIND}:app.tar",
+        )
     if colon and prefix == archive.KIND:
         return ArchiveSource(*_split(rest))
     if colon and prefix in ENGINES:

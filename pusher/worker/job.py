@@ -18,6 +18,7 @@ from pusher.registry.client import BlobsUnknown
 from pusher.registry.upload import BlobDamaged
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
 from pusher.worker.blobs import BlobSender
+from pusher.worker.cleanup import evict
 from pusher.worker.control import Control
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
@@ -27,8 +28,6 @@ _GZIP: Final = frozenset({media_types.DOCKER_LAYER_GZIP, media_types.OCI_LAYER_G
 _MOST_DAMAGED: Final = 2
 _OFFLINE_FOR: Final = 30.0
 """Seconds for which a registry that cannot be reached is not tried for further blobs of the same job."""
-_SETTLED: Final = 60.0
-"""Seconds after which a blob that no job needs is not one that another worker has just written."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +172,7 @@ class JobPush:
         before = self._spool.usage()
         for digest in filter(None, done - needed):
             self._spool.remove(digest)
-        self._spool.evict(needed, 0, used_before=time.time() - _SETTLED)
+        evict(self._store, self._spool, 0)
         if self._spool.usage() == before:
             raise full
         return missing
@@ -187,7 +186,7 @@ class JobPush:
 
     def _submit(self, blob: Blob, work: partial[str | None]) -> Future[str | None]:
         def unless_offline() -> str | None:
-            if self._offline is not None and time.monotonic() - self._offline[0] < _OFFLINE_FOR:
+            if self._offline is not None and self._is_offline():
                 raise self._offline[1]
             return work()
 
@@ -197,12 +196,15 @@ class JobPush:
         self._sending.append(future)
         return future
 
+    def _is_offline(self) -> bool:
+        return self._offline is not None and time.monotonic() - self._offline[0] < _OFFLINE_FOR
+
     def _look_at_failure(self, future: Future[str | None]) -> None:
         """What fails for good ends the job; offline, its other blobs need not all wait for time-outs."""
         error = future.exception()
         if isinstance(error, PusherError) and error.retry is Retry.NEVER:
             self._control.stop()
-        elif isinstance(error, PusherError) and error.retry is Retry.OFFLINE:
+        elif isinstance(error, PusherError) and error.retry is Retry.OFFLINE and not self._is_offline():
             self._offline = (time.monotonic(), error)
 
     def _wait_for_uploads(self) -> list[str]:

@@ -49,12 +49,11 @@ class Preparation:
         image = source.resolve()
         if image.config is not None and job.config_digest in missing:
             yield job.config_digest, self._keep_config(job, image.config)
-        for layer in image.layers:
-            if layer.slice is not None and layer.diff_id in missing:
-                part = layer.slice
-                media_type = layer.media_type or media_types.DOCKER_LAYER_GZIP
-                self._record(job, layer.diff_id, SpooledBlob(part.digest, part.length, ORIGINAL, media_type))
-                yield layer.diff_id, Blob(part.digest, part.length, part.path, part.offset)
+        slices = [(layer, layer.slice) for layer in image.layers if layer.slice and layer.diff_id in missing]
+        for layer, part in sorted(slices, key=lambda pair: -pair[1].length):
+            media_type = layer.media_type or media_types.DOCKER_LAYER_GZIP
+            self._record(job, layer.diff_id, SpooledBlob(part.digest, part.length, ORIGINAL, media_type))
+            yield layer.diff_id, Blob(part.digest, part.length, part.path, part.offset)
         wanted = _wanted_names(job, image, missing)
         known = [memo.uncompressed_size for memo in self._memos_of_others(job, missing)]
         for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
@@ -118,7 +117,7 @@ class Preparation:
                 self._remember(diff_id, spooled)
                 return None
         self._record(job, diff_id, spooled)
-        self.progress.prepared(job.id, diff_id, spooled.digest, spooled.size)
+        self.progress.prepared(job.id, label, spooled.digest, spooled.size)
         return diff_id, Blob(spooled.digest, spooled.size, self.spool.path(spooled.digest))
 
     def _record(self, job: JobRecord, diff_id: str, blob: SpooledBlob) -> None:

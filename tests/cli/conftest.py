@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -65,8 +66,18 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A job store to copy: the migrations run once."""
+    path = tmp_path_factory.mktemp("store") / "jobs.db"
+    Store.open(f"sqlite:///{path}").close()
+    return path
+
+
 @pytest.fixture
-def store(home: Path, clock: Clock) -> Iterator[Store]:
+def store(home: Path, clock: Clock, empty_store: Path) -> Iterator[Store]:
+    home.mkdir()
+    shutil.copy(empty_store, home / "jobs.db")
     with Store.open(f"sqlite:///{home}/jobs.db", clock=clock) as store:
         yield store
 
@@ -77,15 +88,12 @@ LAYERS = (
 )
 
 
-def add_job(
-    store: Store, name: str = "app:1.2", *, registry: str = "registry.example.com", **more: int
-) -> JobRecord:
+def add_job(store: Store, name: str = "app:1.2", *, registry: str = "registry.example.com") -> JobRecord:
     """Queue ``name`` for the same name at ``registry``."""
     repository, _, tag = name.partition(":")
+    source = {"kind": "docker"}
     return store.jobs.add(
-        NewJob(
-            name, {"kind": "docker"}, digest("c"), registry, repository, tag, LAYERS, config_size=1024, **more
-        )
+        NewJob(name, source, digest("c"), registry, repository, tag, LAYERS, config_size=1024)
     )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pusher import __version__
 from pusher.cli import app
+from pusher.cli.base import Command
 from pusher.errors import CredentialsRejected, StoreLocked
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
@@ -81,36 +82,60 @@ def test_the_help_lists_every_command_and_exit_code(pusher: Pusher) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arguments", "sentence", "hint"),
+    [
+        (["bogus"], "no such command 'bogus'", "pusher --help"),
+        (["--bogus"], "no such option", "pusher --help"),
+        (["push"], "missing argument 'IMAGE'", "pusher push --help"),
+        (["status", "--bogus"], "no such option", "pusher status --help"),
+        (["db"], "missing command", "pusher db --help"),
+    ],
+)
+def test_what_click_refuses(pusher: Pusher, arguments: list[str], sentence: str, hint: str) -> None:
+    result = pusher(*arguments)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith(f"error: {sentence}")
+    assert result.err.endswith(f"\n  hint: {hint}\n")
+    assert len(result.err.splitlines()) == 2
+
+
+NINES = "9" * 30
+
+
+@pytest.mark.parametrize(
     ("arguments", "err"),
     [
-        (["bogus"], "error: no such command 'bogus'\n  hint: pusher --help\n"),
-        (["--bogus"], "error: no such option: --bogus\n  hint: pusher --help\n"),
-        (["push"], "error: missing argument 'IMAGE'\n  hint: pusher push --help\n"),
-        (["status", "--bogus"], "error: no such option: --bogus\n  hint: pusher status --help\n"),
-        (["db"], "error: missing command\n  hint: pusher db --help\n"),
         (
             ["run", "--parallel", "many"],
             "error: --parallel is 'many'\n  hint: write a whole number from 1 to 64\n",
         ),
         (
             ["run", "--chunk-size", "huge"],
-            "error: --chunk-size is 'huge', which is not a size\n"
-            "  hint: write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)\n",
+            (
+                "error: --chunk-size is 'huge', which is not a size\n"
+                "  hint: write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)\n"
+            ),
         ),
         (
             ["prune", "--spool-limit", "-1"],
-            "error: --spool-limit is '-1', which is not a size\n"
-            "  hint: write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)\n",
+            (
+                "error: --spool-limit is '-1', which is not a size\n"
+                "  hint: write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)\n"
+            ),
         ),
         (
-            ["push", "Team/App:1"],
-            "error: 'Team/App:1' is not an image reference: its repository has upper-case letters in 'Team'\n"
-            "  hint: write it in lower case: team/app:1\n",
+            ["push", "a/App"],
+            (
+                "error: 'a/App' is not an image reference: its repository has upper-case letters in 'App'\n"
+                "  hint: write it in lower case: a/app\n"
+            ),
         ),
         (
             ["enqueue", "app:1", "--to", "https://registry.example.com/app:1"],
-            "error: 'https://registry.example.com/app:1' is not an image reference: it begins with https://\n"
-            "  hint: write it without: registry.example.com/app:1\n",
+            (
+                "error: 'https://registry.example.com/app:1' is not an image reference: it begins with https://\n"
+                "  hint: write it without: registry.example.com/app:1\n"
+            ),
         ),
         (
             ["log", "x"],
@@ -119,8 +144,8 @@ def test_the_help_lists_every_command_and_exit_code(pusher: Pusher) -> None:
         (["log", "7"], "error: there is no job 7\n  hint: pusher status --all lists the jobs\n"),
         (["status", "7"], "error: there is no job 7\n  hint: pusher status --all lists the jobs\n"),
         (
-            ["pause", "9" * 30],
-            f"error: '{'9' * 30}' is not a job's id, which is a number\n  hint: pusher status lists the jobs\n",
+            ["pause", NINES],
+            f"error: '{NINES}' is not a job's id, which is a number\n  hint: pusher status lists the jobs\n",
         ),
     ],
 )
@@ -131,15 +156,13 @@ def test_bad_usage(pusher: Pusher, arguments: list[str], err: str) -> None:
 
 @pytest.fixture
 def failing(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException], None]:
-    """Let ``pusher version-of-trouble`` raise."""
+    """Add a command ``trouble`` that raises what it is given."""
 
     def install(error: BaseException) -> None:
-        @app.cli.command("trouble")
         def trouble() -> None:
             raise error
 
-        monkeypatch.delitem(app.cli.commands, "trouble")
-        monkeypatch.setitem(app.cli.commands, "trouble", trouble)
+        monkeypatch.setitem(app.cli.commands, "trouble", Command("trouble", callback=trouble))
 
     return install
 
@@ -169,10 +192,8 @@ def test_an_unexpected_exception_is_one_line_and_quotes_nothing(
     assert result.code == 1
     first, second = result.err.splitlines()
     assert first.startswith("error: this is a bug in pusher: KeyError in pusher/cli/app.py, line ")
-    assert (
-        second
-        == "  hint: nothing is lost; run the command again with --debug to see more, and report what it prints"
-    )
+    assert second.startswith("  hint: nothing is lost; run the command again with --debug to see more")
+    assert "hunter2" not in result.err
 
 
 def test_debug_shows_the_traceback(
@@ -192,7 +213,7 @@ def test_an_interrupt_is_quiet(
 ) -> None:
     failing(error)
     result = pusher("trouble")
-    assert (result.code, result.err) == (130, "")
+    assert (result.code, result.err.strip()) == (130, "")
 
 
 def test_a_reader_that_has_enough(store: Store, home: Path) -> None:

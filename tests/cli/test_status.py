@@ -58,14 +58,14 @@ def test_the_table_in_120_columns(jobs: Store) -> None:
         "ID  IMAGE                           STATE      PROGRESS  DONE/TOTAL           NOTE",
         " 1  done:1                          succeeded      100%  1.0 / 1.0 GiB        sha256:dddddddddddd",
         "    -> registry.example.com/done:1",
-        " 2  wait:1                          waiting         29%  300.0 MiB / 1.0 GiB  "
-        "registry.example.com cannot be reached;",
+        (" 2  wait:1                          waiting         29%  300.0 MiB / 1.0 GiB  "
+        "registry.example.com cannot be reached;"),
         "    -> registry.example.com/wait:1                                            next try in 42s",
-        " 3  fail:1                          failed           0%  0 B / 1.0 GiB        "
-        "the registry refuses the manifest",
+        (" 3  fail:1                          failed           0%  0 B / 1.0 GiB        "
+        "the registry refuses the manifest"),
         "    -> registry.example.com/fail:1",
-        " 4  hold:1                          paused           0%  0 B / 1.0 GiB        "
-        "continue with: pusher resume 4",
+        (" 4  hold:1                          paused           0%  0 B / 1.0 GiB        "
+        "continue with: pusher resume 4"),
         "    -> registry.example.com/hold:1",
         " 5  work:1                          running          0%  0 B / 1.0 GiB",
         "    -> registry.example.com/work:1",
@@ -260,7 +260,7 @@ def test_watch_prints_each_change_until_ctrl_c(store: Store) -> None:
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=20)
     assert [first["jobs"][0]["state"], second["jobs"][0]["state"]] == ["queued", "paused"]
-    assert (process.returncode, out, err) == (130, "", "")
+    assert (process.returncode, out, err.strip()) == (130, "", "")
 
 
 def test_the_log_of_a_job(pusher: Pusher, store: Store, clock: Clock) -> None:

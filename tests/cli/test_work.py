@@ -27,7 +27,7 @@ class Worker:
     """Stands for ``pusher.worker``: records how it was called, ends the jobs as ``end`` says."""
 
     store: Store
-    end: Callable[[JobRecord, Progress], None]
+    end: Callable[[JobRecord, Progress], object]
     calls: list[dict[str, Any]] = field(default_factory=list)
     exit_code: ExitCode = ExitCode.DONE
 
@@ -178,7 +178,7 @@ def test_a_push_that_is_stopped(pusher: Pusher, worker: Worker) -> None:
 
 
 def test_a_push_that_someone_pauses(pusher: Pusher, worker: Worker) -> None:
-    worker.end = lambda job, progress: worker.store.jobs.pause(job.id) and None
+    worker.end = lambda job, progress: worker.store.jobs.pause(job.id)
     worker.exit_code = ExitCode.UNFINISHED
     result = pusher("push", "app:1.2", "--progress", "none")
     assert (
@@ -188,7 +188,7 @@ def test_a_push_that_someone_pauses(pusher: Pusher, worker: Worker) -> None:
 
 
 def test_a_push_that_someone_cancels_is_not_done(pusher: Pusher, worker: Worker) -> None:
-    worker.end = lambda job, progress: worker.store.jobs.cancel(job.id) and None
+    worker.end = lambda job, progress: worker.store.jobs.cancel(job.id)
     result = pusher("push", "app:1.2", "--progress", "none")
     assert (result.code, result.out) == (3, "")
     assert result.err.startswith("error: the job was cancelled\n")

@@ -122,6 +122,16 @@ def test_waiting_ends_when_the_blob_moves(counters: Counters) -> None:
     assert counters.snapshot().waiting == ()
 
 
+def test_a_waiting_job_that_starts_again(counters: Counters) -> None:
+    counters.waiting("job 1", 60, "offline")
+    counters.job_ended(1, "waiting", "offline")
+    assert [wait.what for wait in counters.snapshot().waiting] == ["job 1"]
+    counters.job_started(1, "app:1", "r.example/app:1")
+    assert counters.snapshot().waiting == ()
+    starts = [event.fields["again"] for event in counters.drain() if event.kind == "job-started"]
+    assert starts == [False, True]
+
+
 def test_an_ended_job_takes_its_blobs_along(counters: Counters) -> None:
     counters.job_started(2, "b", "r.example/b")
     counters.blob_started(1, A, 100, 0)

@@ -41,7 +41,14 @@ def test_events() -> None:
     f.counters.note("word")
     f.counters.job_ended(3, "succeeded", "r.example/app@x")
     assert f.written() == [
-        {"type": "job-started", "at": AT, "job": 3, "image": "app", "destination": "r.example/app"},
+        {
+            "type": "job-started",
+            "at": AT,
+            "job": 3,
+            "image": "app",
+            "destination": "r.example/app",
+            "again": False,
+        },
         {"type": "blob-started", "at": AT, "job": 3, "digest": A, "size": 100, "offset": 20},
         {"type": "blob-acknowledged", "at": AT, "job": 3, "digest": A, "offset": 60},
         {"type": "blob-done", "at": AT, "job": 3, "digest": A, "size": 100, "how": "uploaded"},

@@ -72,6 +72,17 @@ def test_interruptions(f: Fixture) -> None:
     ]
 
 
+def test_a_job_that_waits_and_starts_again_is_not_announced_again(f: Fixture) -> None:
+    f.counters.job_started(3, "app", "app")
+    f.counters.waiting("job 3", 42, "the registry cannot be reached")
+    f.counters.job_ended(3, "waiting", "the registry cannot be reached")
+    assert f.written() == ["Job 3: app", "job 3: waiting 42s: the registry cannot be reached"]
+    f.counters.job_started(3, "app", "app")
+    assert f.written() == []
+    f.counters.job_ended(3, "waiting", "another reason")
+    assert f.written() == ["Job 3 waiting: another reason"]
+
+
 def test_the_end_of_a_single_job_is_left_to_the_caller() -> None:
     f = Fixture(single=True)
     f.counters.job_ended(3, "failed", "wrong password")

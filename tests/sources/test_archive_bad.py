@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import gzip
 import json
 import lzma
@@ -287,6 +288,43 @@ def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
         Entry("manifest.json", b'[{"Config":"c.json","Layers":["a/layer.tar"]}]'),
     ]
     refused(write_tar(tmp_path / "a.tar", content), ArchiveInvalid, "a/layer.tar")
+
+
+def test_a_link_to_a_folder_leads_nowhere(tmp_path: Path) -> None:
+    content = [
+        Entry("folder/"),
+        Entry("a/layer.tar", target="../folder"),
+        Entry("c.json", Image((IMAGE.layers[0],)).config),
+        Entry("manifest.json", b'[{"Config":"c.json","Layers":["a/layer.tar"]}]'),
+    ]
+    refused(write_tar(tmp_path / "a.tar", content), ArchiveInvalid, "a/layer.tar")
+
+
+def test_a_config_of_absurd_size_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as file:
+        member = tarfile.TarInfo("manifest.json")
+        member.size = 17 << 20
+        with (tmp_path / "sparse").open("wb+") as data:
+            data.truncate(member.size)
+            file.addfile(member, data)
+    refused(path, ArchiveInvalid, "manifest.json", str(17 << 20))
+
+
+def test_a_tar_of_very_many_files_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pusher.sources.archive_file._MAX_ENTRIES", 5)
+    path = write_tar(tmp_path / "a.tar", [Entry(f"file{n}", b"") for n in range(6)])
+    refused(path, ArchiveInvalid, "very many files")
+
+
+def test_a_disk_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_archive(tmp_path / "a.tar", IMAGE)
+
+    def preadv(descriptor: int, buffers: object, offset: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("pusher.sources.filerange.os.preadv", preadv)
+    refused(path, SourceError, "Input/output error")
 
 
 def test_names_that_cannot_be_printed_are_escaped(tmp_path: Path) -> None:

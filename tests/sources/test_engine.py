@@ -243,12 +243,39 @@ def test_an_engine_that_never_answers(docker: FakeEngine, monkeypatch: pytest.Mo
         find(NAME)[0].resolve()
 
 
+def test_another_daemon_is_not_asked_where_none_was_named(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docker.has(IMAGE, write_archive(tmp_path / "a.tar", IMAGE))
+    source = pinned()
+    monkeypatch.setenv("DOCKER_HOST", "unix:///another")
+    docker.on("save", 'echo "Error: asked ${DOCKER_HOST-the default}" >&2; exit 1')
+    with pytest.raises(EngineFailed, match="asked the default") as caught:
+        exported(source, IMAGE.diff_ids)
+    assert caught.value.hint == f"Try it by hand: docker save {IMAGE.config_digest} > /dev/null"
+
+
 @pytest.mark.parametrize("prefix", ["docker-daemon", "podman"])
 def test_an_engine_that_is_not_installed(path_folder: Path, prefix: str) -> None:
     with pytest.raises(EngineMissing) as caught:
         find(f"{prefix}:{NAME}")[0].resolve()
     assert prefix.removesuffix("-daemon") in caught.value.message
     assert "docker-archive:" in caught.value.hint
+
+
+def test_an_engine_uninstalled_since(docker: FakeEngine, tmp_path: Path) -> None:
+    docker.has(IMAGE, write_archive(tmp_path / "a.tar", IMAGE))
+    source = pinned()
+    (docker.folder / "docker").unlink()
+    with pytest.raises(EngineMissing):
+        exported(source, IMAGE.diff_ids)
+
+
+def test_podman_that_does_not_answer(podman: FakeEngine) -> None:
+    podman.fails("inspect", "Cannot connect to Podman. Please verify your connection", 125)
+    with pytest.raises(EngineNotRunning) as caught:
+        find(f"podman:{NAME}")[0].resolve()
+    assert "podman info" in caught.value.hint
 
 
 def test_an_engine_that_cannot_be_executed(docker: FakeEngine) -> None:
@@ -284,7 +311,22 @@ def test_an_unknown_name_where_nothing_can_be_listed(docker: FakeEngine, podman:
     assert "docker image ls" in caught.value.hint
 
 
-@pytest.mark.parametrize("answer", ["", "nonsense", "[]", "[1]", "{}", '[{"Id": 5}]', '[{"Id": "sha256:1"}]'])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "",
+        "nonsense",
+        "[]",
+        "[1]",
+        "{}",
+        "[{}]",
+        '[{"Id": 5}]',
+        '[{"Id": "sha256:1"}]',
+        f'[{{"Id": "{IMAGE.config_digest}", "RootFS": 5}}]',
+        f'[{{"Id": "{IMAGE.config_digest}", "RootFS": {{"Layers": [5]}}}}]',
+        f'[{{"Id": "{IMAGE.config_digest}", "RootFS": {{"Layers": ["x"]}}}}]',
+    ],
+)
 def test_an_answer_that_is_no_description(docker: FakeEngine, answer: str) -> None:
     docker.on("inspect", f"echo '{answer}'")
     with pytest.raises(EngineFailed):

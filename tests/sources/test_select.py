@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.errors import ArchiveInvalid, ImageNotFound, ImageUnsupported
+from pusher.errors import ArchiveInvalid, ImageNotFound, ImageUnsupported, ReferenceMalformed
 from pusher.sources import find, reopen
 from pusher.sources.archive import ArchiveSource
 from pusher.sources.engine import EngineSource
@@ -80,6 +80,10 @@ def test_what_is_written_like_a_file_is_one(docker: FakeEngine, image: str) -> N
     assert docker.calls() == []
 
 
+def test_a_name_too_long_for_a_file_is_an_image(docker: FakeEngine) -> None:
+    assert engine_of("a" * 5000)[0] == "docker"
+
+
 def test_a_folder_is_not_read_as_an_archive(docker: FakeEngine, tmp_path: Path) -> None:
     with pytest.raises(ArchiveInvalid, match="folder"):
         find(f"docker-archive:{tmp_path}")
@@ -105,6 +109,14 @@ def test_sources_of_other_tools_are_named(docker: FakeEngine, image: str) -> Non
 @pytest.mark.parametrize("image", ["docker:27", "oci:1.2", "dir:latest"])
 def test_images_called_like_other_tools_sources_are_images(docker: FakeEngine, image: str) -> None:
     assert engine_of(image) == ("docker", image)
+
+
+@pytest.mark.parametrize("image", ["", "docker-daemon:", "podman:", "docker-archive:"])
+def test_nothing_typed_is_no_image(docker: FakeEngine, image: str) -> None:
+    with pytest.raises(ReferenceMalformed) as caught:
+        find(image)
+    assert "podman:app:1.2" in caught.value.hint
+    assert docker.calls() == []
 
 
 def test_every_kind_can_be_opened_again(docker: FakeEngine, podman: FakeEngine, tmp_path: Path) -> None:

@@ -189,6 +189,22 @@ def test_a_name_of_absurd_length_is_refused_before_it_is_read() -> None:
         list(tar.walk(pipe(header.tobuf(tarfile.GNU_FORMAT))))
 
 
+def test_a_long_name_that_is_cut_off() -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 300
+    with pytest.raises(ArchiveTruncated, match="tar header"):
+        list(tar.walk(pipe(header.tobuf(tarfile.GNU_FORMAT) + b"n" * 100)))
+
+
+def test_a_negative_size_is_refused() -> None:
+    header = bytearray(tarfile.TarInfo("a").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = b"\xff" * 12
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    with pytest.raises(ArchiveInvalid, match="negative size"):
+        list(tar.walk(pipe(bytes(header))))
+
+
 @settings(max_examples=150, deadline=None)
 @given(position=st.integers(0, 4095), value=st.integers(0, 255))
 def test_a_damaged_byte_never_gives_anything_but_our_errors(position: int, value: int) -> None:

@@ -87,7 +87,11 @@ def test_a_layer_with_other_bytes_than_promised_leaves_nothing(spool: Spool) -> 
 
 def test_a_blob_is_kept_as_it_came(spool: Spool) -> None:
     data = random_bytes(2_500_000)
-    blob = spool.write_blob(io.BytesIO(data), digest=sha256(data), size=len(data), media_type="some/type")
+    seen: list[int] = []
+    blob = spool.write_blob(
+        io.BytesIO(data), digest=sha256(data), size=len(data), media_type="some/type", on_bytes=seen.append
+    )
+    assert sum(seen) == len(data)
     assert blob == SpooledBlob(sha256(data), len(data), "original", "some/type")
     assert spool.path(blob.digest).read_bytes() == data
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import hashlib
 import json
+import shutil
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Collection
@@ -19,7 +23,7 @@ from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker.enqueue import enqueue
 from pusher.worker.run import RunResult, run
-from tests.support.fakeregistry import FakeRegistry
+from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.images import Image, sha256
 
 CHUNK: Final = 20_000
@@ -66,6 +70,8 @@ class Home:
         )
         self.settings = replace(base, **settings)
         self.progress = Recorder()
+        folder.mkdir(exist_ok=True)
+        shutil.copy(_empty_store(), folder / "jobs.db")
         self.store = Store.open(self.settings.database_url)
 
     def __enter__(self) -> Self:
@@ -102,8 +108,8 @@ class Home:
 
     def figures(self, job_id: int) -> tuple[int, int, int]:
         """``bytes_total``, ``bytes_done`` and ``bytes_sent`` as ``pusher status --json`` shows them."""
-        totals, job = self.store.jobs.totals([job_id])[job_id], self.job(job_id)
-        return totals.bytes_total, totals.bytes_done, totals.bytes_sent + job.bytes_sent
+        totals = self.store.jobs.totals([job_id])[job_id]
+        return totals.bytes_total, totals.bytes_done, totals.bytes_sent
 
     def events(self, job_id: int) -> list[tuple[str, str]]:
         return [(event.kind, event.message) for event in self.store.events.of(job_id)]
@@ -119,6 +125,16 @@ class Home:
         assert self.store.jobs.owners() == set()
         for digest, _, _ in self.spool.blobs():
             assert self.spool.verify(digest)
+
+
+@functools.cache
+def _empty_store() -> Path:
+    """A job store's file, made once a test process: making one takes longer than most tests here."""
+    folder = tempfile.TemporaryDirectory(prefix="pusher-store-")
+    atexit.register(folder.cleanup)
+    path = Path(folder.name, "jobs.db")
+    migrate.upgrade(sqlite_url(path))
+    return path
 
 
 class Background:
@@ -173,3 +189,18 @@ def blob_bytes(registry: FakeRegistry, repository: str) -> int:
 
 def manifest_digest(registry: FakeRegistry, repository: str, tag: str) -> str:
     return "sha256:" + hashlib.sha256(registry.manifests[repository][tag][1]).hexdigest()
+
+
+def cut_off(home: Home, registry: FakeRegistry, chunk: int) -> RunResult:
+    """Work until the registry has half of the ``chunk``-th chunk, then take it away; the run gives up.
+
+    The registry is there again afterwards, with its sessions.
+    """
+    registry.faults.add(Fault(On.CHUNK, Stall(after_bytes=CHUNK // 2), nth=chunk))
+    worker = Background(home, give_up_after=0.1)
+    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    registry.stop()
+    registry.faults.clear()
+    result = worker.join()
+    registry.start()
+    return result

@@ -23,8 +23,9 @@ class ShakyLink:
     """A context manager; ``address`` stands for ``target`` ("127.0.0.1:PORT").
 
     The limits count the bytes from the client to the registry, heads included:
-    ``reset_every``: RST a connection once it has carried so many.
-    ``reset_every_total``: RST the connection that carries every so-many-th byte of all.
+    ``reset_every``: RST to the client once its connection has carried so many; the registry gets them all,
+    and then an end in the middle.
+    ``reset_every_total``: the same for the connection that carries every so-many-th byte of all.
     ``stall_after``: a connection that has carried so many stands still until it is cut.
     ``rate``: bytes per second over all connections. ``latency``: seconds before a block is passed on, both
     ways. All may be changed while the link is in use.
@@ -99,7 +100,7 @@ class ShakyLink:
             self.cut()
 
     def cut(self) -> None:
-        """RST on every open connection, on both sides; returns when it is done."""
+        """RST on every open connection, on both sides, what is under way is lost; returns when it is done."""
         with self.lock:
             pairs = dict(self._pairs)
         for pair in pairs:
@@ -194,18 +195,23 @@ class _Pair:
 
     def run(self) -> None:
         """Carry until both sides are closed or one is reset, or until the link cuts."""
-        reset = True
-        with contextlib.suppress(OSError):  # one side was reset: so is the other
-            while going_on := bool(self._client_open or self._target_open or self._up or self._down):
-                if not self._step():
+        reset_client = reset_target = True
+        try:
+            while self._client_open or self._target_open or self._up or self._down:
+                if self._step():
                     with self._link.lock:
                         self._link.resets += 1
+                    # a FIN, because an RST would destroy what the registry has not read yet
+                    reset_target = False
                     break
-            reset = going_on
-        self._end(reset=reset)
+            else:
+                reset_client = reset_target = False
+        except OSError:
+            pass  # one side was reset, or cut() was called: an RST for both
+        self._end(reset_client, reset_target)
 
     def _step(self) -> bool:
-        """Wait and move what can be moved; False if the link cuts now."""
+        """Wait and move what can be moved; whether the link cuts now. OSError: reset both sides."""
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         stalled = self._link.stall_after is not None and self._carried >= self._link.stall_after
@@ -222,7 +228,9 @@ class _Pair:
             poll.register(self._target, up)
         ready = dict(poll.poll())
         if self._wake.fileno() in ready:
-            return False
+            with self._link.lock:
+                self._link.resets += 1
+            raise ConnectionAbortedError
         client, target = ready.get(self._client.fileno(), 0), ready.get(self._target.fileno(), 0)
         if (client | target) & select.POLLERR or client & select.POLLRDHUP:
             raise ConnectionResetError
@@ -232,7 +240,7 @@ class _Pair:
             self._read_target()
         if client & select.POLLOUT and self._down:
             self._down = self._down[self._client.send(self._down) :]
-        return not (target & select.POLLOUT and self._up and self._write_target())
+        return bool(target & select.POLLOUT and self._up and self._write_target())
 
     def _read_client(self) -> None:
         self._up = self._client.recv(self._link.allowance(self._carried))
@@ -257,8 +265,8 @@ class _Pair:
         self._carried += count
         return self._link.passed_on(self._carried, count)
 
-    def _end(self, *, reset: bool) -> None:
-        for sock in (self._client, self._target):
+    def _end(self, reset_client: bool, reset_target: bool) -> None:
+        for sock, reset in ((self._client, reset_client), (self._target, reset_target)):
             if reset:
                 _reset(sock)
             sock.close()

@@ -155,13 +155,15 @@ def test_memory_does_not_grow_with_the_blob(tmp_path: Path) -> None:
 
 
 def test_it_leaves_no_folder_and_no_thread() -> None:
-    threads = threading.active_count()
+    before = set(threading.enumerate())
     with FakeRegistry(RULES) as registry, Client(registry.address) as client:
         client.push(DATA)
         folder = next(iter(registry.blobs["team/app"].values())).path.parent
         assert folder.is_dir()
     assert not folder.exists()
-    assert threading.active_count() == threads
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()
 
 
 def _connect(registry: FakeRegistry) -> socket.socket:

@@ -70,7 +70,7 @@ def test_upload_goes_through_a_link_that_always_breaks(registry: FakeRegistry) -
             except ConnectionError:
                 broken += 1
                 client.connection.close()
-                registry.wait_for(lambda r: r.requests(On.CHUNK)[-1].finished)
+                _wait_until_finished(registry, On.CHUNK, broken)
                 status = client.status(location)
                 location, at = status.location, int((status.range or "").split("-")[1]) + 1
                 client.connection.close()
@@ -100,9 +100,10 @@ def test_stall_and_cut(registry: FakeRegistry) -> None:
         with pytest.raises(TimeoutError):
             client.push(DATA)
         assert link.bytes_sent == 100_000
+        registry.wait_for(lambda r: bool(r.requests(On.CLOSE)))
         assert not registry.requests(On.CLOSE)[0].finished
         link.cut()
-        registry.wait_for(lambda r: r.requests(On.CLOSE)[0].finished)
+        _wait_until_finished(registry, On.CLOSE, 1)
 
 
 def test_cut_resets_while_the_registry_stalls(registry: FakeRegistry) -> None:
@@ -141,3 +142,7 @@ def test_registry_that_is_gone_looks_like_a_reset(registry: FakeRegistry) -> Non
             client.open()
         registry.start()
         assert client.open().status == 202
+
+
+def _wait_until_finished(registry: FakeRegistry, kind: On, count: int) -> None:
+    registry.wait_for(lambda r: [record.finished for record in r.requests(kind)] == [True] * count)

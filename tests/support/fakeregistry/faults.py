@@ -168,6 +168,8 @@ class Stall(Action):
     seconds: float = 60.0
     after_bytes: int | None = None
     released: threading.Event = field(default_factory=threading.Event, repr=False)
+    reached: threading.Event = field(default_factory=threading.Event, repr=False)
+    """Set when a request begins to stall."""
 
     def can_strike(self, request: Request) -> bool:
         length = request.content_length
@@ -188,6 +190,7 @@ class Stall(Action):
         self.released.set()
 
     def _wait(self) -> None:
+        self.reached.set()
         self.released.wait(self.seconds)
 
 

@@ -1,0 +1,64 @@
+"""The containerd image store's archives, as the real containerd writes them: Docker uses its exporter."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pusher.sources import find
+from tests.support.images import make_image, sha256, write_archive
+from tests.support.processes import Daemon, unmount_below
+from tests.support.real import require
+
+Ctr = Callable[..., None]
+
+
+@pytest.fixture
+def ctr() -> Iterator[Ctr]:
+    """`ctr` of a containerd of our own."""
+    require("containerd", "ctr", root=True)
+    with tempfile.TemporaryDirectory(prefix="pusher-ctr-") as name:  # a socket's path must be short
+        folder = Path(name)
+        address = folder / "ctr.sock"
+        (folder / "config.toml").write_text(
+            f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
+            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+            f'[grpc]\naddress = "{address}"\n[ttrpc]\naddress = "{address}.ttrpc"\n'
+        )
+
+        def run(*arguments: str) -> None:
+            subprocess.run(["ctr", "--address", str(address), *arguments], check=True, capture_output=True)
+
+        def ready() -> bool:
+            asked = ["ctr", "--address", str(address), "version"]
+            return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+
+        daemon = Daemon("containerd", folder / "log")
+        daemon.start(["containerd", "--config", str(folder / "config.toml")], ready)
+        try:
+            yield run
+        finally:
+            daemon.stop()
+            unmount_below(folder)
+
+
+def test_an_exported_image_keeps_its_manifest_and_blobs(ctr: Ctr, tmp_path: Path) -> None:
+    image = make_image(5000, 300_000, names=("registry.example.com/team/app:1.2",))
+    ctr("images", "import", "--no-unpack", str(write_archive(tmp_path / "in.tar", image, shape="containerd")))
+    ctr("images", "export", str(tmp_path / "out.tar"), image.names[0])
+
+    source, name = find(str(tmp_path / "out.tar"))
+    found = source.resolve()
+    assert name == image.names[0]
+    assert found.config == image.config
+    assert found.manifest is not None
+    assert found.manifest.raw == image.manifest
+    for known, layer in zip(image.layers, found.layers, strict=True):
+        assert layer.slice is not None
+        with layer.slice.path.open("rb") as file:
+            file.seek(layer.slice.offset)
+            assert sha256(file.read(layer.slice.length)) == layer.slice.digest == known.digest

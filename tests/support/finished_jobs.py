@@ -1,0 +1,35 @@
+"""A job store after years of use: many finished jobs, written in bulk."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from sqlalchemy import insert
+
+from pusher.store.models import Event, Job, Layer
+from pusher.store.records import JobState, LayerState
+from pusher.store.store import Store
+from tests.support.databases import digest
+
+
+def add_finished_jobs(store: Store, count: int) -> None:
+    """Add jobs 1 to ``count`` to an empty job store: pushed, each with a config, a layer and an event."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    job = {
+        "image": "app:1", "source": {}, "config_digest": digest("c"), "registry": "r", "repository": "p",
+        "state": JobState.SUCCEEDED, "priority": 0, "options": {}, "digest": digest("f"),
+        "created_at": at, "finished_at": at,
+    }  # fmt: skip
+    layer = {"diff_id": digest("1"), "digest": digest("a"), "size": 9, "state": LayerState.UPLOADED}
+    ids = range(1, count + 1)
+    with store._database.write() as connection:
+        connection.execute(insert(Job), [{"id": number, **job} for number in ids])
+        connection.execute(
+            insert(Layer), [{"job_id": number, "position": p, **layer} for number in ids for p in (-1, 0)]
+        )
+        connection.execute(
+            insert(Event), [{"job_id": number, "at": at, "kind": "queued", "message": ""} for number in ids]
+        )
+        if not store._database.is_sqlite:
+            connection.exec_driver_sql(f"SELECT setval('jobs_id_seq', {count})")
+            connection.exec_driver_sql("ANALYZE")
