@@ -56,7 +56,7 @@ class Jobs:
             "created_at": now,
         }
         with self._database.write() as connection:
-            (job_id,) = connection.execute(insert(Job).values(values)).inserted_primary_key or ()
+            job_id = connection.execute(insert(Job).values(values).returning(Job.id)).scalar_one()
             job = _read(connection, job_id)
             connection.execute(insert(Layer), list(layer_rows(job_id, new)))
             record(connection, job_id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")

@@ -278,7 +278,7 @@ def _worst(errors: Iterable[BaseException | None]) -> BaseException:
     def rank(error: BaseException) -> int:
         if isinstance(error, LeaseLost):
             return 0
-        if isinstance(error, Stopped):
+        if isinstance(error, Stopped | BlobDamaged):
             return 5
         if not isinstance(error, PusherError):
             return 1

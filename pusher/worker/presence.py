@@ -9,10 +9,11 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import TracebackType
 
 from filelock import FileLock, Timeout
 
-from pusher.errors import HomeUnusable, StoreError
+from pusher.errors import HomeUnusable, PusherError
 from pusher.store.store import Store
 
 
@@ -42,9 +43,14 @@ class Presence:
             ) from error
         return self
 
-    def __exit__(self, *exc: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._lock.release()
-        self._path(self._name).unlink(missing_ok=True)
+        if (
+            kind is None
+        ):  # else leases may be left, and a lock that is free is what tells that they bind nobody
+            self._path(self._name).unlink(missing_ok=True)
 
     def dead_owners(self, store: Store) -> set[str]:
         """Owners of leases in ``store`` that ran on this host, in this PUSHER_HOME, and are gone."""
@@ -70,7 +76,9 @@ class Presence:
             beats = 0
             while not done.wait(1.0):
                 beats += 1
-                with contextlib.suppress(StoreError):  # locked for a moment: the lease outlives several beats
+                with contextlib.suppress(
+                    PusherError
+                ):  # locked for a moment: the lease outlives several beats
                     if beats % max(1, int(self.lease / 3)) == 0:
                         store.jobs.renew(self.owner, self.lease)
                     check()

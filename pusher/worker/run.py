@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Final
 
 from pusher.config import Settings
-from pusher.errors import ExitCode, LeaseLost, PusherError, Retry, Stopped, StoreError
+from pusher.errors import (
+    DiskFull,
+    ExitCode,
+    JobStateConflict,
+    JobUnknown,
+    LeaseLost,
+    PusherError,
+    Retry,
+    Stopped,
+    StoreError,
+)
 from pusher.progress.base import Progress
 from pusher.spool.spool import Spool
 from pusher.store.records import JobRecord, JobState, StoredError
@@ -60,14 +70,14 @@ def run(
     registries = Registries(store, settings)
     with Presence(settings.workers, settings.lease) as presence:
         worker = _Worker(store, settings, progress, spool, registries, presence)
-        try:
-            delete_sessions(store, registries, presence.dead_owners(store))
-            with on_signals(worker.stop, leave) as signals, presence.heartbeat(store, worker.check_leases):
+        with on_signals(worker.stop, leave) as signals, presence.heartbeat(store, worker.check_leases):
+            try:
+                delete_sessions(store, registries, presence.dead_owners(store))
                 worker.work(forever=forever, only=only)
-        finally:
-            worker.close()
-            registries.close()
-            presence.sweep(store)
+            finally:
+                worker.close()  # chunks in flight may take minutes: leases are renewed until they are through
+                registries.close()
+        presence.sweep(store)
         result = worker.result(only)
     if signals.number:
         result.exit_code = ExitCode(128 + signals.number)
@@ -105,11 +115,12 @@ class _Worker:
         self._put_off: set[int] = set()
         self._failures: dict[int, int] = {}
         self._exit_codes: set[ExitCode] = set()
-        self._store_error: StoreError | None = None
+        self._store_error: PusherError | None = None
 
     # --- the loop -----------------------------------------------------------------------------------------
 
     def work(self, *, forever: bool, only: Collection[int] | None) -> None:
+        self._hurry(only)
         while not self._control.stopping:
             job = self._claim(only) if len(self._active) < self._settings.parallel else None
             if job is not None:
@@ -127,8 +138,21 @@ class _Worker:
             self._presence.owner, lease=self._presence.lease, dead_owners=dead, only=only
         )
 
+    def _hurry(self, only: Collection[int] | None) -> None:
+        """What waits for the user to make room is tried now: he is here."""
+        for job in self._store.jobs.list(states=[JobState.WAITING]):
+            if (only is None or job.id in only) and job.error and job.error.code == DiskFull.code:
+                with contextlib.suppress(JobUnknown, JobStateConflict):
+                    self._store.jobs.retry(job.id)
+
     def _worth_waiting(self, only: Collection[int] | None) -> bool:
-        """Whether some job waits for something that mends itself, and has not for too long."""
+        """Whether some job waits for something that mends itself, and has not for too long, or another worker
+        took one of the jobs that this run is for."""
+        if only is not None and any(
+            job.id in only for job in self._store.jobs.list(states=[JobState.RUNNING])
+        ):
+            self._activity.touch()
+            return True
         waiting = [
             job
             for job in self._store.jobs.list(states=[JobState.WAITING])
@@ -153,7 +177,10 @@ class _Worker:
             except LeaseLost:
                 self._progress.job_ended(job.id, "taken", "paused, cancelled or taken over by another worker")
                 delete_sessions(self._store, self._registries, ())
-        except StoreError as error:  # nothing can be recorded any more; the lease runs out by itself
+        except (
+            StoreError,
+            DiskFull,
+        ) as error:  # nothing can be recorded any more; the lease runs out by itself
             self._store_error = error
             self._control.stop()
         finally:
@@ -208,7 +235,8 @@ class _Worker:
             error=_stored(error),
             attempt=error.retry is not Retry.OFFLINE,
         )
-        self._progress.job_ended(job.id, "waiting", f"{error.message}; next try in {_seconds(pause)}")
+        self._progress.waiting(f"job {job.id}", pause.total_seconds(), error.message)
+        self._progress.job_ended(job.id, "waiting", error.message)
 
     # --- from outside -------------------------------------------------------------------------------------
 
@@ -234,12 +262,15 @@ class _Worker:
         self._pool.close()
 
     def result(self, only: Collection[int] | None) -> RunResult:
-        """What became of the jobs. Raises the StoreError that ended the run, if one did."""
+        """What became of the jobs. Raises the error of the job store that ended the run, if one did."""
         if self._store_error is not None:
             raise self._store_error
         result = RunResult()
         for job_id in sorted(self._touched | set(only or ())):
-            job = self._store.jobs.get(job_id)
+            try:
+                job = self._store.jobs.get(job_id)
+            except JobUnknown:  # finished, and pruned meanwhile
+                continue
             if job.state == JobState.SUCCEEDED:
                 result.succeeded.append(job)
             elif job.state == JobState.FAILED:
@@ -256,7 +287,3 @@ class _Worker:
 
 def _stored(error: PusherError) -> StoredError:
     return StoredError(error.code, error.message, error.hint)
-
-
-def _seconds(pause: timedelta) -> str:
-    return f"{max(1, round(pause.total_seconds()))} s"

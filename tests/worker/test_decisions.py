@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from pusher.errors import ExitCode, JobStateConflict, JobUnknown
-from pusher.store.records import JobState
+from pusher.errors import ExitCode, JobStateConflict, JobUnknown, LeaseLost
+from pusher.store.records import JobRecord, JobState
 from pusher.worker import cleanup
 from tests.support.fakeregistry import Answer, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, cut_off, pushed
@@ -26,11 +27,28 @@ def _started(home: Home, registry: FakeRegistry, archive: Path) -> tuple[int, St
     return job.id, stall, worker
 
 
+def _when_noticed(home: Home, monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """An event that is set once the worker has seen that a job is not its own any more."""
+    check, noticed = home.store.jobs.check_lease, threading.Event()
+
+    def look(job: JobRecord) -> None:
+        try:
+            check(job)
+        except LeaseLost:
+            threading.Timer(0.05, noticed.set).start()
+            raise
+
+    monkeypatch.setattr(home.store.jobs, "check_lease", look)
+    return noticed
+
+
 def test_pause_while_running_keeps_the_session(
-    home: Home, registry: FakeRegistry, image: Image, archive: Path
+    home: Home, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id, stall, worker = _started(home, registry, archive)
+    noticed = _when_noticed(home, monkeypatch)
     home.store.jobs.pause(job_id)
+    assert noticed.wait(10)
     stall.release()
     result = worker.join()
     assert (result.exit_code, [job.id for job in result.unfinished]) == (ExitCode.UNFINISHED, [job_id])
@@ -48,11 +66,13 @@ def test_pause_while_running_keeps_the_session(
 
 
 def test_cancel_while_running_deletes_the_session(
-    home: Home, registry: FakeRegistry, archive: Path
+    home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The worker holds the session; it deletes it when it notices."""
     job_id, stall, worker = _started(home, registry, archive)
+    noticed = _when_noticed(home, monkeypatch)
     cleanup.cancel(home.store, home.settings, [job_id])
+    assert noticed.wait(10)
     stall.release()
     worker.join()
     assert home.state(job_id) == JobState.CANCELLED
@@ -147,11 +167,13 @@ def test_a_cancelled_job_can_be_retried(
 
 def test_a_cancelled_job_alone_is_no_success(home: Home, registry: FakeRegistry, archive: Path) -> None:
     """Whoever waits for this one job must not take it for pushed."""
-    job_id, stall, _ = _started(home, registry, archive)
+    job_id, stall, worker = _started(home, registry, archive)
     other = Background(home, only=[job_id])
     cleanup.cancel(home.store, home.settings, [job_id])
     stall.release()
-    assert other.join().exit_code != ExitCode.DONE
+    worker.join()
+    result = other.join()
+    assert (result.succeeded, result.failed, result.unfinished) == ([], [], [])
 
 
 def test_unknown_and_finished_jobs(home: Home, registry: FakeRegistry, archive: Path) -> None:
@@ -246,16 +268,20 @@ def test_a_run_keeps_the_spool_below_its_limit(home: Home, registry: FakeRegistr
     assert home.spool.usage() < 10_000
 
 
-def test_prune_while_a_run_goes_on(home: Home, registry: FakeRegistry, archive: Path, tmp_path: Path) -> None:
+def test_prune_while_a_run_goes_on(
+    home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that lasts may finish jobs that are forgotten before it ends."""
     job_id, stall, worker = _started(home, registry, archive)
-    small = write_archive(tmp_path / "small.tar", make_image(100, seed=3))
-    other = Home.__new__(Home)
-    other.__dict__.update(vars(home))
-    done = home.enqueue(small, f"{registry.address}/small:1")
-    Background(other, only=[done.id]).join()
+    original, pruned = home.store.jobs.succeed, []
+
+    def succeed_and_prune(job: JobRecord, digest: str) -> None:
+        original(job, digest)
+        pruned.append(cleanup.prune(home.store, home.settings).jobs)
+
+    monkeypatch.setattr(home.store.jobs, "succeed", succeed_and_prune)
     stall.release()
-    home.progress.wait_for("job_ended", 2)
-    cleanup.prune(home.store, home.settings)
     assert worker.join().exit_code == ExitCode.DONE
-    assert job_id != done.id
+    assert pruned == [1]
+    with pytest.raises(JobUnknown):
+        home.job(job_id)

@@ -1,0 +1,81 @@
+"""Mounting a blob from another repository of the same registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pusher.errors import PusherError
+from tests.registry.helpers import REPOSITORY, RULES, pushing
+from tests.support.fakeregistry import Answer, Fault, On, bad_gateway
+
+OTHER = "team/base"
+
+
+def test_mounted(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
+        push.registry.add_blob(OTHER, push.data)
+        assert push.run() == "mounted"
+        assert push.registry.blob(REPOSITORY, push.digest) == push.data
+        assert (push.registry.sessions, push.journal.calls) == ({}, [])
+        [opening] = push.registry.requests(On.OPEN)
+        assert opening.query == {"mount": push.digest, "from": OTHER}
+
+
+def test_refused_mount_s_session_is_used(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
+        assert push.run() == "uploaded"
+        push.assert_there(faults=0)
+        assert len(push.registry.requests(On.OPEN)) == 1
+        assert push.registry.sessions == {}
+
+
+@pytest.mark.parametrize("status", [400, 404, 405])
+def test_registry_that_does_not_know_mounts(kind: str, status: int, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
+        push.registry.faults.add(Fault(On.OPEN, Answer(status)))
+        assert push.run() == "uploaded"
+        push.assert_there(faults=0)
+        assert [record.query for record in push.registry.requests(On.OPEN)][1:] == [{}]
+
+
+def test_mount_that_fails_is_not_tried_again(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
+        push.registry.faults.add(Fault(On.OPEN, bad_gateway(500)))
+        assert push.run() == "uploaded"
+        assert [record.query for record in push.registry.requests(On.OPEN)][1:] == [{}]
+
+
+def test_locate_reads_no_byte_and_keeps_the_session(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
+        assert push.upload.locate() is None
+        assert push.upload.locate() is None
+        assert push.journal.calls == ["opened"]
+        push.restart()
+        assert push.run() == "uploaded"
+        assert len(push.registry.requests(On.OPEN)) == 1
+
+
+def test_locate_finds(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
+        push.registry.add_blob(OTHER, push.data)
+        assert push.upload.locate() == "mounted"
+        assert push.upload.locate() == "exists"
+
+
+def test_mounted_blob_whose_head_lies_is_believed(tmp_path: Path) -> None:
+    """https://github.com/cloudflare/serverless-registry/issues/121."""
+    with pushing(RULES["serverless"], tmp_path, mount_from=OTHER) as push:
+        push.registry.add_blob(OTHER, push.data)
+        push.run()
+        push.restart()
+        assert push.run() == "exists"
+
+
+def test_head_that_is_refused_is_an_error(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path) as push:
+        push.registry.faults.add(Fault(On.HEAD_BLOB, Answer(403)))
+        with pytest.raises(PusherError) as error:
+            push.run()
+        assert "looking for the blob" in error.value.message
