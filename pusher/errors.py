@@ -380,20 +380,12 @@ class StoreCorrupt(StoreError):
     code = "store-corrupt"
 
 
-class Unfinished(PusherError):
-    """A run ended with jobs left that trying again can finish."""
-
-    code = "unfinished"
-    exit_code = ExitCode.UNFINISHED
-    retry = Retry.BACKOFF
-
-
 # --- control flow, never shown ----------------------------------------------------------------------------
 
 
-class Stopped(Exception):  # noqa: N818 - a request, not an error
+class Stopped(Exception):
     """The user asked us to stop; everything acknowledged is stored."""
 
 
-class LeaseLost(Exception):  # noqa: N818 - a fact, not an error
+class LeaseLost(Exception):
     """The job or upload now belongs to someone else, or was paused or cancelled; stop working on it."""

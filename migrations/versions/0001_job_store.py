@@ -39,7 +39,7 @@ def upgrade() -> None:
         sa.Column("image", sa.Text(), nullable=False),
         sa.Column("source", sa.JSON(), nullable=False),
         sa.Column("config_digest", sa.Text(), nullable=False),
-        sa.Column("registry", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
         sa.Column("repository", sa.Text(), nullable=False),
         sa.Column("tag", sa.Text()),
         sa.Column("state", sa.String(16), nullable=False),
@@ -87,16 +87,16 @@ def upgrade() -> None:
     op.create_index("ix_jobs_state_id", "jobs", ["state", "id"])
     op.create_table(
         "registries",
-        sa.Column("registry", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
         sa.Column("max_chunk", sa.BigInteger()),
         sa.Column("uplink", sa.Float()),
         sa.Column("profile", sa.Text()),
-        sa.PrimaryKeyConstraint("registry", name=op.f("pk_registries")),
+        sa.PrimaryKeyConstraint("host", name=op.f("pk_registries")),
     )
     op.create_table(
         "uploads",
         sa.Column("id", ID, autoincrement=True, nullable=False),
-        sa.Column("registry", sa.Text(), nullable=False),
+        sa.Column("host", sa.Text(), nullable=False),
         sa.Column("repository", sa.Text(), nullable=False),
         sa.Column("digest", sa.Text(), nullable=False),
         sa.Column("state", sa.String(16), nullable=False),
@@ -126,12 +126,10 @@ def upgrade() -> None:
             'location IS NOT NULL OR ("offset" = 0 AND in_flight = 0)', name=op.f("ck_uploads_no_session")
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_uploads")),
-        sa.UniqueConstraint(
-            "registry", "repository", "digest", name=op.f("uq_uploads_registry_repository_digest")
-        ),
+        sa.UniqueConstraint("host", "repository", "digest", name=op.f("uq_uploads_host_repository_digest")),
     )
     op.create_index("ix_uploads_lease_owner", "uploads", ["lease_owner"])
-    op.create_index("ix_uploads_registry_digest", "uploads", ["registry", "digest"])
+    op.create_index("ix_uploads_host_digest", "uploads", ["host", "digest"])
     op.create_table(
         "events",
         sa.Column("id", ID, autoincrement=True, nullable=False),

@@ -73,7 +73,8 @@ def _complaint(job: JobRecord, *, single: bool) -> tuple[str, str]:
     error = job.error
     if job.state == "failed":
         message = error.message if error else f"job {job.id} failed"
-        hint = error.hint if error else f"pusher log {job.id}"
+        hint = f"{error.hint}; " if error and error.hint else ""
+        hint += f"then: pusher retry {job.id} && pusher run"
         return message if single else f"job {job.id}, {job.image}: {message}", hint
     why = f": {error.message}" if error else ""
     return f"job {job.id}, {job.image}, is {job.state}{why}", _how_to_go_on(job)

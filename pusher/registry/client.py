@@ -21,7 +21,7 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
 
 
-class BlobsUnknown(Exception):  # noqa: N818 - a fact that the worker mends, never shown
+class BlobsUnknown(Exception):
     """The registry does not know blobs that a manifest names; ``digests`` are those it named, if any."""
 
     def __init__(self, answer: Answer) -> None:

@@ -39,7 +39,7 @@ _LEAST_CARRIED: Final = 256 * 1024
 """Bytes below which a break says nothing of what the link can carry."""
 
 
-class BlobDamaged(Exception):  # noqa: N818 - mended by making the blob anew, never shown
+class BlobDamaged(Exception):
     """The bytes on disk do not have the blob's digest any more."""
 
 

@@ -123,7 +123,7 @@ class ArchiveSource:
                 raise
             raise ImageChanged(
                 f"{self.path} is gone since the image was enqueued",
-                hint="Put the archive back and `pusher retry` the job, or `pusher cancel` it.",
+                hint="put the archive back and `pusher retry` the job, or `pusher cancel` it",
             ) from error
 
     def _choose(self, archive: ArchiveFile) -> ArchivedImage:
@@ -134,7 +134,7 @@ class ArchiveSource:
                     return image
             raise ImageChanged(
                 f"{self.path} no longer holds the image that was enqueued ({self._pinned['config']})",
-                hint="Put the old archive back and `pusher retry` the job, or enqueue the new image.",
+                hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
             )
         if not images:
             raise ImageNotFound(f"{self.path} holds no image")
@@ -154,7 +154,7 @@ class ArchiveSource:
         example = known[0] if known else "@0"
         raise ImageAmbiguous(
             f"{self.path} holds {len(images)} images: {listed}",
-            hint=f"Choose one: {KIND}:{self.path}:{example}",
+            hint=f"choose one: {KIND}:{self.path}:{example}",
         )
 
     def _slice(self, archive: ArchiveFile, digest: str, size: int) -> Slice:
@@ -173,7 +173,7 @@ class ArchiveSource:
         if not head.startswith(media_types.GZIP_MAGIC):
             raise ImageUnsupported(
                 f"layer {shown(name)} in {self.path} is zstd-compressed, and no manifest says so",
-                hint=f"Load it into an engine and push it from there: docker load -i {self.path}",
+                hint=f"load it into an engine and push it from there: docker load -i {self.path}",
             )
         if diff_id not in known:
             known[diff_id] = self._computed(archive, entry, name, diff_id)
@@ -191,7 +191,7 @@ class ArchiveSource:
         if found != diff_id:
             raise LayerMismatch(
                 f"layer {shown(name)} in {self.path} should have diff ID {diff_id}, its bytes have {found}",
-                hint="The archive is damaged; save the image again.",
+                hint="the archive is damaged; save the image again",
             )
         return digest
 
@@ -221,7 +221,7 @@ def _config(archive: ArchiveFile, image: ArchivedImage) -> bytes:
     if is_digest(named) and of_bytes(config) != named:
         raise LayerMismatch(
             f"the config in {archive.path} should have digest {named}, its bytes have {of_bytes(config)}",
-            hint="Save the image again.",
+            hint="save the image again",
         )
     return config
 

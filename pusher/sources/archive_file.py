@@ -65,7 +65,7 @@ class ArchiveFile:
             if not self._whole:
                 raise ArchiveTruncated(
                     f"{self.path} is cut off: {shown(name)} is not in it",
-                    hint="Save or copy the image again.",
+                    hint="save or copy the image again",
                 )
             raise ArchiveInvalid(f"{self.path} has no {shown(name)}", hint=_HOW)
         return entry
@@ -86,7 +86,7 @@ class ArchiveFile:
         if "manifest.json" not in self and "oci-layout" in self and "index.json" in self:
             raise ImageUnsupported(
                 f"{self.path} is an OCI archive, which cannot be pushed yet",
-                hint=f"Convert it: skopeo copy oci-archive:{self.path} docker-archive:NEW.tar:NAME:TAG",
+                hint=f"convert it: skopeo copy oci-archive:{self.path} docker-archive:NEW.tar:NAME:TAG",
             )
         try:
             listed = load_json(self.read("manifest.json"))
@@ -122,10 +122,10 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
             raise ArchiveInvalid(f"{path} is {what}, so it cannot be read as an image archive", hint=_HOW)
         file = path.open("rb")
     except FileNotFoundError:
-        raise ImageNotFound(f"there is no file {path}", hint="Check the path.") from None
+        raise ImageNotFound(f"there is no file {path}", hint="check the path") from None
     except PermissionError:
         raise SourceError(
-            f"no permission to read {path}", hint=f"Check it with `ls -l {path}`, or run as a user who may."
+            f"no permission to read {path}", hint=f"check it with `ls -l {path}`, or run as a user who may"
         ) from None
     except OSError as error:
         raise SourceError(f"cannot open {path}: {error.strerror or error}") from error
@@ -134,7 +134,7 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
         yield ArchiveFile(path, file)
 
 
-_HOW: Final = "An image archive is what `docker save -o FILE IMAGE` or `podman save -o FILE IMAGE` writes."
+_HOW: Final = "an image archive is what `docker save -o FILE IMAGE` or `podman save -o FILE IMAGE` writes"
 
 
 def _check_kind(path: Path, head: bytes) -> None:
@@ -143,7 +143,7 @@ def _check_kind(path: Path, head: bytes) -> None:
         if head.startswith(magic):
             raise ArchiveInvalid(
                 f"{path} is {what}; pusher reads archives that are not compressed as a whole",
-                hint=f"Unpack it first: {command} {path}",
+                hint=f"unpack it first: {command} {path}",
             )
     if not head:
         raise ArchiveInvalid(f"{path} is empty", hint=_HOW)

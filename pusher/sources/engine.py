@@ -122,7 +122,7 @@ class EngineSource:
             return error
         return ImageChanged(
             f"{self.name} was deleted from {self.engine.title} since it was enqueued",
-            hint="Build or pull it again and enqueue it, or `pusher cancel` the job.",
+            hint="build or pull it again and enqueue it, or `pusher cancel` the job",
         )
 
     def _inspect(self) -> _Inspected:
@@ -135,7 +135,7 @@ class EngineSource:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise EngineFailed(
                 f"`{self.engine.command} image inspect` gave something that is no description of an image",
-                hint=f"Look at it: {self.engine.command} image inspect {self.name}",
+                hint=f"look at it: {self.engine.command} image inspect {self.name}",
             ) from error
 
     def _elsewhere(self) -> str:
@@ -152,7 +152,7 @@ class EngineSource:
                 self.engine, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", daemon=self._daemon
             )
         except PusherError:
-            return f"See what there is: {self.engine.command} image ls"
+            return f"see what there is: {self.engine.command} image ls"
         return did_you_mean(self.name, [name for name in listed.split() if "<none>" not in name])
 
     def _read_manifest(self, image: _Inspected) -> tuple[Manifest, bytes]:
@@ -161,7 +161,7 @@ class EngineSource:
         if found is None:
             raise ImageUnsupported(
                 f"`docker save {self.name}` holds no manifest for this machine's platform",
-                hint=f"Pull the image again: docker pull {self.name}",
+                hint=f"pull the image again: docker pull {self.name}",
             )
         return found
 

@@ -171,7 +171,7 @@ class Output:
             return failure(self.engine, self._arguments, code, said, self._daemon)
         return EngineFailed(
             f"`{self.engine.command} {self._arguments[0]}` gave an archive that is cut off or damaged",
-            hint="Try again; if it stays so, save the image to a file and push that file.",
+            hint="try again; if it stays so, save the image to a file and push that file",
         )
 
     def __enter__(self) -> Self:
@@ -209,7 +209,7 @@ def failure(
     if _NOT_PERMITTED.search(text):
         return EngineNotPermitted(
             f"{engine.title} refuses this user: no permission to use its socket",
-            hint="Type `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo.",
+            hint="type `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo",
         )
     if _NOT_RUNNING.search(text):
         return EngineNotRunning(f"{engine.title} does not answer", hint=_start_hint(engine, daemon))
@@ -218,13 +218,13 @@ def failure(
     if _MALFORMED.search(text):
         return ReferenceMalformed(
             f"{engine.title} says that {arguments[-1]!r} is no image name",
-            hint="A name looks like registry.example.com/team/app:1.2.",
+            hint="a name looks like registry.example.com/team/app:1.2",
         )
     last = text.splitlines()[-1].removeprefix("Error: ") if text else f"exit code {code}"
     by_hand = shlex.join([engine.command, *arguments])
     return EngineFailed(
         f"`{engine.command} {arguments[0]}` failed: {last[:500]}",
-        hint=f"Try it by hand: {by_hand}{' > /dev/null' if arguments[0] == 'save' else ''}",
+        hint=f"try it by hand: {by_hand}{' > /dev/null' if arguments[0] == 'save' else ''}",
     )
 
 
@@ -237,11 +237,11 @@ def _cannot_run(engine: Engine, error: OSError) -> PusherError:
     if not isinstance(error, FileNotFoundError):
         return EngineFailed(
             f"cannot run `{engine.command}`: {error.strerror or error}",
-            hint=f"See which one it is: command -v {engine.command}",
+            hint=f"see which one it is: command -v {engine.command}",
         )
     return EngineMissing(
         f"the `{engine.command}` command is not installed, or not in PATH",
-        hint="Install it, or push an archive file: docker-archive:PATH.",
+        hint="install it, or push an archive file: docker-archive:PATH",
     )
 
 
@@ -251,5 +251,5 @@ def _start_hint(engine: Engine, daemon: Daemon | None) -> str:
         if current.get(variable):
             return f"{variable} is {current[variable]}: is that right, and is it running there?"
     if engine is DOCKER:
-        return "Start it: sudo systemctl start docker"
-    return "Check it with: podman info"
+        return "start it: sudo systemctl start docker"
+    return "check it with: podman info"

@@ -33,7 +33,7 @@ class FileRange(io.RawIOBase):
         if count == 0:
             raise ArchiveTruncated(
                 f"{self._name} became shorter while it was read",
-                hint="Write the archive again, then `pusher retry` the job.",
+                hint="write the archive again, then `pusher retry` the job",
             )
         self._position += count
         return count

@@ -45,7 +45,7 @@ def find_manifest(
         if of_bytes(raw) != digest:
             raise LayerMismatch(
                 f"the manifest {digest} in {where} is damaged: its bytes have {of_bytes(raw)}",
-                hint="Save the image again.",
+                hint="save the image again",
             )
         children = child_digests(raw)
         found = (

@@ -42,8 +42,8 @@ def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A hint that names the nearest of ``known``, or some of them, or says that there are none."""
     if not known:
-        return "It holds no named image."
+        return "it holds no named image"
     if near := nearest(name, known):
-        return f"Did you mean {' or '.join(near)}?"
+        return f"did you mean {' or '.join(near)}?"
     listed = ", ".join(sorted(known)[:5])
-    return f"It has {listed}{' and others' if len(known) > 5 else ''}."
+    return f"it has {listed}{' and others' if len(known) > 5 else ''}"

@@ -44,7 +44,7 @@ def _source(image: str) -> Source:
     if not image or (not rest and prefix in (archive.KIND, *ENGINES)):
         raise ReferenceMalformed(
             f"{image!r} names no image",
-            hint=f"Examples: app:1.2, {DOCKER.kind}:app:1.2, {PODMAN.kind}:app:1.2, {archive.KIND}:app.tar",
+            hint=f"examples: app:1.2, {DOCKER.kind}:app:1.2, {PODMAN.kind}:app:1.2, {archive.KIND}:app.tar",
         )
     if colon and prefix == archive.KIND:
         return ArchiveSource(*_split(rest))
@@ -53,7 +53,7 @@ def _source(image: str) -> Source:
     if colon and prefix in _NOT_YET and (rest.startswith("/") or prefix not in ("docker", "oci", "dir")):
         raise ImageUnsupported(
             f"pusher cannot read images from {prefix}: yet",
-            hint="It reads docker-archive:PATH, docker-daemon:NAME, podman:NAME, and names in Docker.",
+            hint="it reads docker-archive:PATH, docker-daemon:NAME, podman:NAME, and names in Docker",
         )
     if _is_path(image):
         return ArchiveSource(Path(image).expanduser())

@@ -140,7 +140,7 @@ def cut_off(archive: str, entry: str, existing: int, size: int) -> ArchiveTrunca
     """The error for an entry of which only ``existing`` of ``size`` bytes are there."""
     return ArchiveTruncated(
         f"{archive} is cut off inside {shown(entry)}: {existing} of its {size} bytes are there",
-        hint="Save or copy the image again, and check that the disk did not fill up.",
+        hint="save or copy the image again, and check that the disk did not fill up",
     )
 
 
@@ -172,7 +172,7 @@ def _parse(header: bytes, position: int, name: str) -> tarfile.TarInfo:
     except (tarfile.TarError, ValueError) as error:
         raise ArchiveInvalid(
             f"{name} is damaged, or no tar: at byte {position} there is no tar header",
-            hint="Save or copy the image again.",
+            hint="save or copy the image again",
         ) from error
     if info.size < 0:
         raise ArchiveInvalid(f"{name} is damaged: the header at byte {position} has a negative size")

@@ -52,5 +52,5 @@ def check_level(level: int) -> None:
     if not MIN_LEVEL <= level <= MAX_LEVEL:
         raise InvalidOption(
             f"{level} is no compression level",
-            hint=f"Use --compression-level {MIN_LEVEL} (fastest) to {MAX_LEVEL} (smallest).",
+            hint=f"use --compression-level {MIN_LEVEL} (fastest) to {MAX_LEVEL} (smallest)",
         )

@@ -75,7 +75,7 @@ class Spool:
             if expected_diff_id not in (None, found.diff_id):
                 raise LayerMismatch(
                     f"a layer should have diff ID {expected_diff_id}, its bytes have {found.diff_id}",
-                    hint="The source is damaged; save or pull the image again.",
+                    hint="the source is damaged; save or pull the image again",
                 )
             with self._errors(name):
                 file.commit(self._path(found.digest))
@@ -113,7 +113,7 @@ class Spool:
                 raise LayerMismatch(
                     f"the image promises a blob of {size} bytes with digest {digest}, "
                     f"its source has {count} bytes with sha256:{found.hexdigest()}",
-                    hint="The source is damaged; save or pull the image again.",
+                    hint="the source is damaged; save or pull the image again",
                 )
             with self._errors(f"blob {short(digest)}"):
                 file.commit(self._path(digest))
@@ -171,9 +171,24 @@ class Spool:
         return freed
 
     def sweep(self) -> int:
-        """Remove what dead writers left half-written; returns the bytes freed."""
+        """Remove what dead writers and power cuts left half-written; returns the bytes freed."""
         with self._errors("the spool"):
-            return temporary.sweep(self._temporary)
+            return temporary.sweep(self._temporary) + self._remove_torn()
+
+    def _remove_torn(self) -> int:
+        """Read again what was not yet on the disk when the machine went down."""
+        freed = 0
+        for digest, size, _ in list(self.blobs()):
+            path = self._path(digest)
+            with suppress(FileNotFoundError):
+                if temporary.is_durable(path.stat()):
+                    continue
+                if self.verify(digest):
+                    path.chmod(0o400)
+                else:
+                    self.remove(digest)
+                    freed += size
+        return freed
 
     def verify(self, digest: str) -> bool:
         """Read the blob again: whether it still is what its name says."""
@@ -213,11 +228,11 @@ class Spool:
         if error.errno in _NO_ROOM:
             return DiskFull(
                 f"no room for {name} in {self.root}: {self._free(written)}",
-                hint="Free some space there, or move PUSHER_HOME to a larger disk; then type `pusher run`.",
+                hint="free some space there, or move PUSHER_HOME to a larger disk; then type `pusher run`",
             )
         return HomeUnusable(
             f"cannot use {self.root} for {name}: {error.strerror or error}",
-            hint=f"Check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder.",
+            hint=f"check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder",
         )
 
     def _free(self, written: int) -> str:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import secrets
+import stat
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -29,11 +32,15 @@ class TemporaryFile:
             self.size += written
 
     def commit(self, target: Path) -> None:
-        """Make it durable under its final name."""
-        os.fsync(self._file.fileno())
+        """Give it its final name now; it becomes durable in the background, and read-only to show that.
+
+        Waiting for the disk would hold up the upload, which reads from memory. What a power cut leaves is
+        told apart by ``is_durable``.
+        """
         self._path.replace(target)
         self._committed = True
-        _sync_folder(target.parent)
+        descriptor = os.dup(self._file.fileno())
+        threading.Thread(target=_make_durable, args=(descriptor, target.parent), daemon=True).start()
 
     def close(self) -> None:
         """Release the lock; an uncommitted file goes away first, so that no sweeper ever sees it unlocked."""
@@ -76,6 +83,22 @@ def sweep(folder: Path) -> int:
             finally:
                 os.close(descriptor)
     return freed
+
+
+def is_durable(status: os.stat_result) -> bool:
+    """Whether the file was written to the disk, or at least written since this machine started."""
+    started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    return not status.st_mode & stat.S_IWUSR or status.st_mtime > started
+
+
+def _make_durable(descriptor: int, folder: Path) -> None:
+    try:
+        with suppress(OSError):
+            os.fsync(descriptor)
+            os.fchmod(descriptor, stat.S_IRUSR)
+            _sync_folder(folder)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -20,10 +20,14 @@ class Facts:
         """The facts; all None for a registry that was never met."""
         with self._database.read() as connection:
             row = connection.execute(select(Registry).where(Registry.host == registry)).one_or_none()
-        return RegistryFacts(registry) if row is None else RegistryFacts(**row._asdict())
+        return (
+            RegistryFacts(registry)
+            if row is None
+            else RegistryFacts(row.host, row.max_chunk, row.uplink, row.profile)
+        )
 
     def update(self, registry: str, **changes: int | float | str | None) -> RegistryFacts:
         """Set some facts (``max_chunk``, ``uplink``, ``profile``), keep the others; returns them all."""
         with self._database.write() as connection:
-            upsert(connection, Registry, {"registry": registry, **changes})
+            upsert(connection, Registry, {"host": registry, **changes})
         return self.get(registry)

@@ -85,7 +85,7 @@ def job_of(row: Row[Any]) -> JobRecord:
         image=row.image,
         source=row.source,
         config_digest=row.config_digest,
-        registry=row.registry,
+        registry=row.host,
         repository=row.repository,
         tag=row.tag,
         state=row.state,

@@ -47,7 +47,7 @@ class Jobs:
             "image": new.image,
             "source": dict(new.source),
             "config_digest": new.config_digest,
-            "registry": new.registry,
+            "host": new.registry,
             "repository": new.repository,
             "tag": new.tag,
             "state": JobState.QUEUED,
@@ -56,10 +56,10 @@ class Jobs:
             "created_at": now,
         }
         with self._database.write() as connection:
-            job_id = connection.execute(insert(Job).values(values).returning(Job.id)).scalar_one()
-            job = _read(connection, job_id)
-            connection.execute(insert(Layer), list(layer_rows(job_id, new)))
-            record(connection, job_id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")
+            key: Any = connection.execute(insert(Job).values(values)).inserted_primary_key
+            job = _read(connection, key[0])
+            connection.execute(insert(Layer), list(layer_rows(job.id, new)))
+            record(connection, job.id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")
         return job
 
     def get(self, job_id: int) -> JobRecord:

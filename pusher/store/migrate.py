@@ -1,4 +1,4 @@
-"""Bringing a job store's schema up to date. Alembic and filelock are imported only where there is something to do."""
+"""Bringing a job store's schema up to date; Alembic is imported only where there is something to do."""
 
 from __future__ import annotations
 

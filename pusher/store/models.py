@@ -77,7 +77,7 @@ def _words(words: Iterable[StrEnum]) -> str:
 class Base(DeclarativeBase):
     """Constraints have fixed names, so that later migrations can find them.
 
-    The column ``registry`` is the attribute ``host``: SQLAlchemy reserves the name for itself.
+    A registry's name is in the column ``host``: SQLAlchemy reserves the attribute ``registry`` for itself.
     """
 
     metadata = MetaData(
@@ -100,7 +100,7 @@ class Job(Base):
     image: Mapped[str] = mapped_column(Text)
     source: Mapped[dict[str, Any]] = mapped_column(JSON)
     config_digest: Mapped[str] = mapped_column(Text)
-    host: Mapped[str] = mapped_column("registry", Text)
+    host: Mapped[str] = mapped_column(Text)
     repository: Mapped[str] = mapped_column(Text)
     tag: Mapped[str | None] = mapped_column(Text)
     state: Mapped[JobState] = mapped_column(Word(JobState))
@@ -170,7 +170,7 @@ class Upload(Base):
     __tablename__ = "uploads"
 
     id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
-    host: Mapped[str] = mapped_column("registry", Text)
+    host: Mapped[str] = mapped_column(Text)
     repository: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(Text)
     state: Mapped[UploadState] = mapped_column(Word(UploadState), default=UploadState.IDLE)
@@ -188,13 +188,13 @@ class Upload(Base):
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
-        UniqueConstraint("registry", "repository", "digest"),
+        UniqueConstraint("host", "repository", "digest"),
         CheckConstraint(f"state IN ({_words(UploadState)})", name="state"),
         CheckConstraint("(state IN ('idle', 'present')) = (location IS NULL)", name="location"),
         CheckConstraint('location IS NOT NULL OR ("offset" = 0 AND in_flight = 0)', name="no_session"),
         CheckConstraint('"offset" >= 0 AND in_flight >= 0', name="counts"),
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_expiry"),
-        Index("ix_uploads_registry_digest", "registry", "digest"),
+        Index("ix_uploads_host_digest", "host", "digest"),
         Index("ix_uploads_lease_owner", "lease_owner"),
     )
 
@@ -229,7 +229,7 @@ class Registry(Base):
 
     __tablename__ = "registries"
 
-    host: Mapped[str] = mapped_column("registry", Text, primary_key=True)
+    host: Mapped[str] = mapped_column(Text, primary_key=True)
     max_chunk: Mapped[int | None] = mapped_column(BigInteger)
     uplink: Mapped[float | None] = mapped_column(Float)
     profile: Mapped[str | None] = mapped_column(Text)

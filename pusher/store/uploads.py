@@ -17,7 +17,7 @@ from pusher.store.records import JobState, UploadRecord, UploadState
 from pusher.store.upsert import insert_if_missing
 
 _NO_SESSION: dict[str, Any] = {"location": None, "offset": 0, "in_flight": 0}
-_FIELDS = tuple(field.name for field in fields(UploadRecord))
+_FIELDS = tuple(field.name for field in fields(UploadRecord) if field.name != "registry")
 
 
 class Uploads:
@@ -59,7 +59,7 @@ class Uploads:
             if connection.scalar(select(exists().where(elsewhere))):
                 return None
             row = and_(same_blob, Upload.repository == repository)
-            place = {"registry": registry, "repository": repository, "digest": digest}
+            place = {"host": registry, "repository": repository, "digest": digest}
             insert_if_missing(connection, Upload, place)
             values = {
                 **grant(owner, now, lease),
@@ -140,7 +140,7 @@ class Uploads:
     def found(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """A HEAD saw these blobs in the repository; uploads with a session or a lease are left alone."""
         now = self._database.now()
-        place = {"registry": registry, "repository": repository}
+        place = {"host": registry, "repository": repository}
         rows = and_(Upload.host == registry, Upload.repository == repository)
         values = {"state": UploadState.PRESENT, "used_at": now}
         with self._database.write() as connection:
@@ -245,4 +245,4 @@ class Uploads:
 
 
 def _upload(row: Row[Any]) -> UploadRecord:
-    return UploadRecord(**{name: getattr(row, name) for name in _FIELDS})
+    return UploadRecord(registry=row.host, **{name: getattr(row, name) for name in _FIELDS})

@@ -25,9 +25,8 @@ _GZIP_WINDOW: Final = 32 * 1024
 def write_archive(path: Path, size: int) -> None:
     """Write a docker-archive whose layers hold ``size`` bytes of files, as `docker save` before 25 does."""
     source = random.Random(size)
-    like_files = _pieces_of(_pool(source), source)
-    layers = [(size // share, source.randbytes) for share in _NOISE]
-    layers += [(size // share, like_files) for share in _FILES]
+    contents = ((source.randbytes, _NOISE), (_pieces_of(_pool(source), source), _FILES))
+    layers = [(size // share, content) for content, shares in contents for share in shares]
     diff_ids: list[str] = []
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for number, (length, content) in enumerate(layers):
@@ -47,8 +46,8 @@ def write_archive(path: Path, size: int) -> None:
         name = f"{hashlib.sha256(config).hexdigest()}.json"
         paths = [f"{number:064x}/layer.tar" for number in range(len(layers))]
         image = {"Config": name, "RepoTags": ["localhost/benchmark:1"], "Layers": paths}
-        for name, data in ((name, config), ("manifest.json", _json([image]))):
-            archive.addfile(_member(name, len(data)), io.BytesIO(data))
+        for entry, data in ((name, config), ("manifest.json", _json([image]))):
+            archive.addfile(_member(entry, len(data)), io.BytesIO(data))
 
 
 def _write_layer(path: Path, size: int, content: Callable[[int], bytes], source: random.Random) -> str:
@@ -77,7 +76,9 @@ def _pool(source: random.Random) -> bytes:
     value = 0
     while table.tell() < _POOL // 2:
         value += source.randrange(0, 4096, 8)
-        table.write(struct.pack("<IHH", value & 0xFFFFFFFF, source.choice((0, 0, 1, 7)), source.randrange(256)))
+        table.write(
+            struct.pack("<IHH", value & 0xFFFFFFFF, source.choice((0, 0, 1, 7)), source.randrange(256))
+        )
     return text.getvalue() + table.getvalue()
 
 

@@ -71,9 +71,7 @@ class DaemonMeter:
 
     def read(self) -> Cost:
         """Processor time and peak memory; the wall time is 0: whoever waits for the daemon has it."""
-        peak = next(
-            line for line in (self._process / "status").read_text().splitlines() if "VmHWM" in line
-        )
+        peak = next(line for line in (self._process / "status").read_text().splitlines() if "VmHWM" in line)
         return Cost(0.0, self._seconds() - self._cpu, int(peak.split()[1]) * 1024)
 
     def _seconds(self) -> float:

@@ -1,6 +1,6 @@
 """How long pusher takes to start, and to look at a job store with 10,000 finished jobs.
 
-    python -m tests.benchmarks.start
+python -m tests.benchmarks.start
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import click
 from pusher.store.engine import sqlite_url
 from pusher.store.migrate import upgrade
 from pusher.store.store import Store
-from tests.benchmarks.measure import MIB, Cost, middle, run
+from tests.benchmarks.measure import Cost, middle, run
 from tests.support.finished_jobs import add_finished_jobs
 
 _COMMANDS: Sequence[tuple[Sequence[str], float | None]] = (
@@ -43,19 +43,16 @@ def main(jobs: int, rounds: int) -> None:
         commands = {"python alone": [sys.executable, "-c", "pass"]}
         commands |= {f"pusher {' '.join(a)}": [sys.executable, "-m", "pusher", *a] for a, _ in _COMMANDS}
         costs = {
-            name: middle(found)
-            for name, found in _in_turn(commands, rounds, {"PUSHER_HOME": home}).items()
+            name: middle(found) for name, found in _in_turn(commands, rounds, {"PUSHER_HOME": home}).items()
         }
     targets = {f"pusher {' '.join(arguments)}": target for arguments, target in _COMMANDS}
-    print(f"{jobs:,} finished jobs\n{'':24}{'wall s':>9}{'cpu s':>9}{'peak MiB':>10}{'target s':>10}")
+    print(f"{jobs:,} finished jobs\n{'':24}{'wall s':>9}{'cpu s':>9}{'target s':>10}")
     for name, cost in costs.items():
         target = targets.get(name)
-        print(f"{name:24}{cost.wall:9.3f}{cost.cpu:9.3f}{cost.memory / MIB:10.0f}{target or '':>10}")
+        print(f"{name:24}{cost.wall:9.3f}{cost.cpu:9.3f}{target or '':>10}")
 
 
-def _in_turn(
-    commands: dict[str, list[str]], rounds: int, env: dict[str, str]
-) -> dict[str, list[Cost]]:
+def _in_turn(commands: dict[str, list[str]], rounds: int, env: dict[str, str]) -> dict[str, list[Cost]]:
     costs: dict[str, list[Cost]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():

@@ -252,7 +252,7 @@ def test_another_daemon_is_not_asked_where_none_was_named(
     docker.on("save", 'echo "Error: asked ${DOCKER_HOST-the default}" >&2; exit 1')
     with pytest.raises(EngineFailed, match="asked the default") as caught:
         exported(source, IMAGE.diff_ids)
-    assert caught.value.hint == f"Try it by hand: docker save {IMAGE.config_digest} > /dev/null"
+    assert caught.value.hint == f"try it by hand: docker save {IMAGE.config_digest} > /dev/null"
 
 
 @pytest.mark.parametrize("prefix", ["docker-daemon", "podman"])
@@ -291,7 +291,7 @@ def test_an_unknown_name_gives_the_nearest(docker: FakeEngine, said: str) -> Non
     with pytest.raises(ImageNotFound) as caught:
         find("registry.example.com/taem/app:1.2")[0].resolve()
     assert "registry.example.com/taem/app:1.2" in caught.value.message
-    assert caught.value.hint == f"Did you mean {NAME}?"
+    assert caught.value.hint == f"did you mean {NAME}?"
 
 
 def test_an_unknown_name_that_podman_knows(docker: FakeEngine, podman: FakeEngine) -> None:

@@ -171,7 +171,7 @@ def test_nearest_names() -> None:
 
 
 def test_hints_for_names() -> None:
-    assert did_you_mean("web:2", ["web:1"]) == "Did you mean web:1?"
+    assert did_you_mean("web:2", ["web:1"]) == "did you mean web:1?"
     assert "a:1, b:1" in did_you_mean("zzz", ["b:1", "a:1"])
     assert "and others" in did_you_mean("zzz", [f"{letter}:1" for letter in "abcdef"])
-    assert did_you_mean("zzz", []) == "It holds no named image."
+    assert did_you_mean("zzz", []) == "it holds no named image"

@@ -296,10 +296,10 @@ def test_a_disk_that_is_really_full_loses_nothing(small_disk: Path) -> None:
 
 
 def test_other_disk_errors_are_sentences_too(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fsync(descriptor: int) -> None:
+    def replace(path: Path, target: Path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("pusher.spool.temporary.os.fsync", fsync)
+    monkeypatch.setattr("pathlib.Path.replace", replace)
     with pytest.raises(HomeUnusable) as caught:
         put(spool, b"data")
     assert "Input/output error" in caught.value.message
@@ -327,3 +327,49 @@ def test_errors_of_the_source_pass_unchanged(spool: Spool) -> None:
 
 def test_blobs_are_private_to_the_user(spool: Spool) -> None:
     assert spool.path(put(spool, b"secret layer")).stat().st_mode & 0o077 == 0
+
+
+def _wait_until_read_only(path: Path) -> None:
+    deadline = time.monotonic() + 10
+    while path.stat().st_mode & 0o200:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _went_down_before_it_was_durable(path: Path) -> None:
+    path.chmod(0o600)
+    os.utime(path, (1, 1))
+
+
+def test_a_blob_becomes_durable_and_read_only_in_the_background(spool: Spool) -> None:
+    blob = spool.write_layer(io.BytesIO(b"layer" * 1000), level=2)
+    _wait_until_read_only(spool.path(blob.digest))
+    assert spool.verify(blob.digest)
+
+
+def test_after_a_power_cut_a_torn_blob_goes_and_a_whole_one_stays(spool: Spool) -> None:
+    whole = spool.write_layer(io.BytesIO(b"whole" * 1000), level=2)
+    torn = spool.write_layer(io.BytesIO(b"torn" * 1000), level=2)
+    for blob in (whole, torn):
+        path = spool.path(blob.digest)
+        _wait_until_read_only(path)
+        _went_down_before_it_was_durable(path)
+    path = spool.path(torn.digest)
+    path.write_bytes(bytes(torn.size))
+    _went_down_before_it_was_durable(path)
+    _went_down_before_it_was_durable(spool.path(whole.digest))
+
+    assert spool.sweep() == torn.size
+
+    assert spool.has(whole.digest, whole.size)
+    assert not spool.has(torn.digest)
+    assert not spool.path(whole.digest).stat().st_mode & 0o200
+
+
+def test_what_was_written_since_the_machine_started_is_not_read_again(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = spool.write_layer(io.BytesIO(b"fresh" * 1000), level=2)
+    spool.path(blob.digest).chmod(0o600)
+    monkeypatch.setattr(Spool, "verify", lambda *_: pytest.fail("it was read again"))
+    assert spool.sweep() == 0

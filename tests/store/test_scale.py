@@ -19,7 +19,7 @@ FINISHED = 10_000
 def full(store: Store) -> Store:
     at = datetime(2026, 1, 1, tzinfo=UTC)
     job = {
-        "image": "app:1", "source": {}, "config_digest": digest("c"), "registry": "r", "repository": "p",
+        "image": "app:1", "source": {}, "config_digest": digest("c"), "host": "r", "repository": "p",
         "state": JobState.SUCCEEDED, "priority": 0, "options": {}, "digest": digest("f"),
         "created_at": at, "finished_at": at,
     }  # fmt: skip

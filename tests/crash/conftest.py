@@ -1,0 +1,101 @@
+"""A home, a registry, and real ``pusher`` processes between them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry
+from tests.support.home import CHUNK, Home
+from tests.support.images import Image, make_image, write_archive
+
+ROOT: Final = Path(__file__).parents[2]
+PATIENCE: Final = 40.0
+"""Seconds that a process may take at most."""
+
+Point = tuple[str, str, int]
+"""What to be killed at, ``before`` or ``after``, and at which call of it."""
+
+
+class Pusher:
+    """Starts ``pusher`` processes on one home; none outlives the test."""
+
+    def __init__(self, home: Home) -> None:
+        self.home = home
+        self._started: list[subprocess.Popen[str]] = []
+
+    def start(self, *arguments: str, point: Point | None = None) -> subprocess.Popen[str]:
+        """Start ``pusher ARGUMENTS``, to be killed at ``point``; both outputs are pipes."""
+        program = ["pusher"] if point is None else ["tests.crash.launcher", *map(str, point)]
+        process = subprocess.Popen(
+            [sys.executable, "-m", *program, *arguments],
+            env={**os.environ, "PUSHER_HOME": str(self.home.settings.home), "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._started.append(process)
+        return process
+
+    def work(
+        self, *options: str, point: Point | None = None, parallel: int = 1
+    ) -> subprocess.CompletedProcess[str]:
+        """``pusher run`` to its end."""
+        sizes = ["--chunk-size", str(CHUNK), "--parallel", str(parallel)]
+        process = self.start("run", *sizes, *options, point=point)
+        return ended(process)
+
+    def close(self) -> None:
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()
+            process.communicate()
+
+
+def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
+    """Wait for the process; its exit code and outputs."""
+    stdout, stderr = process.communicate(timeout=PATIENCE)
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "/tests/crash/" in item.path.as_posix():
+            item.add_marker(pytest.mark.crash)
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(SERVERLESS.scaled(min=1_000, max=CHUNK)) as registry:
+        yield registry
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with Home(tmp_path / "home") as home:
+        yield home
+
+
+@pytest.fixture
+def pusher(home: Home) -> Iterator[Pusher]:
+    pusher = Pusher(home)
+    yield pusher
+    pusher.close()
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """Four chunks, one chunk, and a layer that fits in one request."""
+    return make_image(70_000, 15_000, 300, compressible=0.0)
+
+
+@pytest.fixture(scope="session")
+def archive(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_archive(tmp_path_factory.mktemp("image") / "app.tar", image)

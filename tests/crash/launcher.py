@@ -1,0 +1,72 @@
+"""Run ``pusher`` and kill it at a chosen point.
+
+``python -m tests.crash.launcher POINT WHEN NTH ARGUMENT...``: the process sends itself SIGKILL ``before`` or
+``after`` the NTH call of what POINT names. Nothing of this is in pusher itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from functools import wraps
+from importlib import import_module
+from typing import Any, Final
+
+POINTS: Final = {
+    "claim": "pusher.store.jobs:Jobs.claim",
+    "read a source": "pusher.spool.pipeline:read_block",
+    "write a blob": "pusher.spool.temporary:TemporaryFile.write",
+    "keep a blob": "pusher.spool.temporary:TemporaryFile.commit",
+    "remember a blob": "pusher.store.memos:Memos.put",
+    "give a layer its blob": "pusher.store.layers:Layers.set_blob",
+    "take an upload": "pusher.store.uploads:Uploads.acquire",
+    "open a session": "pusher.registry.client:RegistryClient.open_upload",
+    "record a session": "pusher.worker.journal:StoreJournal.opened",
+    "record an intent": "pusher.worker.journal:StoreJournal.sending",
+    "read a chunk": "pusher.registry.body:Body.read",
+    "send a chunk": "pusher.registry.client:RegistryClient.send_chunk",
+    "record a chunk": "pusher.worker.journal:StoreJournal.acknowledged",
+    "record a closing": "pusher.worker.journal:StoreJournal.closing",
+    "close an upload": "pusher.registry.client:RegistryClient.close_upload",
+    "record a blob as present": "pusher.store.uploads:Uploads.present",
+    "record a layer as done": "pusher.store.layers:Layers.set_done",
+    "give an upload back": "pusher.store.uploads:Uploads.release",
+    "put the manifest": "pusher.registry.client:RegistryClient.put_manifest",
+    "record the success": "pusher.store.jobs:Jobs.succeed",
+    "evict": "pusher.spool.spool:Spool.evict",
+    "leave": "pusher.worker.presence:Presence.__exit__",
+}
+
+
+def arm(point: str, when: str, nth: int) -> None:
+    """Have the ``nth`` call at ``point`` kill this process."""
+    module_name, _, path = POINTS[point].partition(":")
+    *owners, name = path.split(".")
+    holder: Any = import_module(module_name)
+    for owner in owners:
+        holder = getattr(holder, owner)
+    original, calls, lock = getattr(holder, name), 0, threading.Lock()
+
+    @wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        nonlocal calls
+        with lock:
+            calls += 1
+            ours = calls == nth
+        if ours and when == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = original(*args, **kwargs)
+        if ours and when == "after":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(holder, name, call)
+
+
+if __name__ == "__main__":
+    from pusher.cli import main
+
+    arm(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[4:])

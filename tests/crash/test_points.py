@@ -1,0 +1,92 @@
+"""``kill -9`` at every step: the next run ends with the registry right, and at most one chunk sent twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.crash.conftest import Point, Pusher
+from tests.crash.launcher import POINTS
+from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.home import CHUNK, Home, blob_bytes, pushed
+from tests.support.images import Image
+
+_ONLY_ONCE = {"claim", "put the manifest", "record the success", "evict", "leave"}
+_FIRST: list[Point] = [(point, when, 1) for point in POINTS for when in ("before", "after")]
+_LATER: list[Point] = [(point, "after", 3) for point in POINTS if point not in _ONLY_ONCE]
+
+
+def _id(point: Point) -> str:
+    what, when, nth = point
+    return f"{when} {what}, {nth}"
+
+
+@pytest.mark.parametrize("point", [*_FIRST, *_LATER], ids=_id)
+def test_killed_at(
+    point: Point, home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path
+) -> None:
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    killed = pusher.work(point=point)
+    assert killed.returncode == -9, killed.stderr
+
+    again = pusher.work()
+
+    assert again.returncode == 0, again.stderr
+    _all_is_well(home, registry, image, job.id)
+    assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
+    opened_in_vain = 1 if point[0] in ("open a session", "record a session") else 0
+    assert len(registry.sessions) <= opened_in_vain
+
+
+@pytest.mark.parametrize(
+    "point",
+    [("read a chunk", "after", 2), ("send a chunk", "after", 2), ("close an upload", "after", 2)],
+    ids=_id,
+)
+def test_killed_with_a_registry_that_keeps_parts_of_chunks(
+    point: Point, home: Home, pusher: Pusher, image: Image, archive: Path
+) -> None:
+    with FakeRegistry(DISTRIBUTION_3) as registry:
+        job = home.enqueue(archive, f"{registry.address}/app:1")
+        assert pusher.work(point=point).returncode == -9
+        again = pusher.work()
+        assert again.returncode == 0, again.stderr
+        _all_is_well(home, registry, image, job.id)
+        assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
+
+
+def test_killed_while_four_blobs_are_sent(
+    home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path
+) -> None:
+    """One chunk of each of them is in doubt, no more."""
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    assert pusher.work(point=("record a chunk", "before", 2), parallel=4).returncode == -9
+    again = pusher.work(parallel=4)
+    assert again.returncode == 0, again.stderr
+    _all_is_well(home, registry, image, job.id)
+    assert registry.body_bytes_received() <= blob_bytes(registry, "app") + 4 * CHUNK
+
+
+def test_killed_again_and_again_at_the_same_step(
+    home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path
+) -> None:
+    """Every run gets one chunk further: what was acknowledged stays acknowledged."""
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    kills = 0
+    while (run := pusher.work(point=("record a chunk", "after", 1))).returncode == -9:
+        kills += 1
+        assert kills < 10
+    assert kills == 4, "as many as the big layer has chunks"
+    assert run.returncode == 0, run.stderr
+    _all_is_well(home, registry, image, job.id)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app"), "nothing was in doubt"
+
+
+def _all_is_well(home: Home, registry: FakeRegistry, image: Image, job_id: int) -> None:
+    pushed(registry, "app", "1", image)
+    total, done, sent = home.figures(job_id)
+    assert done == total == blob_bytes(registry, "app")
+    assert sent <= registry.body_bytes_received() + 2 * len(registry.manifests["app"]["1"][1])
+    assert home.state(job_id) == "succeeded"
+    home.assert_clean()
