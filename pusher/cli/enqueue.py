@@ -26,10 +26,10 @@ level_option = click.option(
 @to_option
 @click.option(
     "--priority",
-    type=click.IntRange(-1_000_000, 1_000_000),
+    type=click.IntRange(-1000, 1000),
     metavar="N",
     default=0,
-    show_default="0",
+    show_default=True,
     help="Higher goes first.",
 )
 @level_option

@@ -12,6 +12,10 @@ BLOCK = 128 * 1024
 """Bytes read and handed to the connection at a time."""
 
 
+class BlobDamaged(Exception):
+    """The bytes on disk are not those of the blob any more; its argument is the digest."""
+
+
 @dataclass(frozen=True)
 class Blob:
     """A blob's final bytes: ``size`` bytes of ``path`` from byte ``start`` on."""
@@ -28,7 +32,7 @@ class Blob:
         try:
             while block := body.read(1024 * 1024):
                 digest.update(block)
-        except OSError:
+        except BlobDamaged:
             return False
         finally:
             body.close()
@@ -62,22 +66,28 @@ class Body:
             yield block
 
     def read(self, size: int = -1) -> bytes:
-        """The next at most ``size`` bytes; OSError if the file is shorter than the blob."""
+        """The next at most ``size`` bytes; BlobDamaged if the file is shorter than the blob or unreadable."""
         left = self._length - self._position
         wanted = left if size < 0 else min(size, left)
         if wanted == 0:
             return b""
-        if self._file is None:
-            self._file = self._blob.path.open("rb")
-            self._file.seek(self._blob.start + self._offset + self._position)
-        data = self._file.read(wanted)
+        try:
+            data = self._read(wanted)
+        except OSError as error:  # which the transport would take for the connection's
+            raise BlobDamaged(self._blob.digest) from error
         if not data:
-            raise OSError(f"{self._blob.path} is shorter than the blob {self._blob.digest}")
+            raise BlobDamaged(self._blob.digest)
         self._position += len(data)
         self.sent += len(data)
         if self._on_sent is not None:
             self._on_sent(self._position)
         return data
+
+    def _read(self, size: int) -> bytes:
+        if self._file is None:
+            self._file = self._blob.path.open("rb")
+            self._file.seek(self._blob.start + self._offset + self._position)
+        return self._file.read(size)
 
     def rewind(self) -> None:
         """Start again from the first byte, for a request that is sent a second time."""

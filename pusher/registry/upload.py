@@ -17,14 +17,13 @@ from pusher.errors import (
     CredentialsRejected,
     DigestRejected,
     LayerTooLarge,
-    PermissionDenied,
     PusherError,
     RegistryBusy,
     RegistryFault,
 )
 from pusher.registry import chunks, profiles
 from pusher.registry.answers import read_message, refusal
-from pusher.registry.body import Blob, Body
+from pusher.registry.body import Blob, BlobDamaged, Body
 from pusher.registry.client import RegistryClient
 from pusher.registry.session import Journal, Session, Watch, reported_offset
 from pusher.registry.transport import Answer
@@ -32,15 +31,11 @@ from pusher.registry.transport import Answer
 _PAUSE: Final = frozenset({408, 429, 500, 502, 503, 504})
 """Answers after which the same request may succeed later."""
 _MOST_FRUITLESS: Final = 4
-"""Sessions opened in one pass without a byte being acknowledged."""
+"""Sessions lost in one pass without getting further than before."""
 _MOST_FAILED_CLOSES: Final = 3
 """Whole uploads whose closing PUT fails before the registry is taken to refuse the blob."""
 _LEAST_CARRIED: Final = 256 * 1024
 """Bytes below which a break says nothing of what the link can carry."""
-
-
-class BlobDamaged(Exception):
-    """The bytes on disk do not have the blob's digest any more."""
 
 
 @dataclass
@@ -83,7 +78,8 @@ class BlobUpload:
         self._stuck = 0  # chunks sent in a row that gained nothing
         self._closed_again = False
         self._failed_closes = 0
-        self._fruitless = 0  # sessions lost in this pass since the last byte was acknowledged
+        self._fruitless = 0  # sessions lost in this pass since one got further than all before
+        self._furthest = 0
         self._refused: PusherError | None = None
 
     def locate(self) -> str | None:
@@ -93,7 +89,7 @@ class BlobUpload:
         """
         if self._journal.load() is not None:
             return None
-        if self._believe_head and self._client.blob_exists(self._repository, self._blob.digest):
+        if self._is_there():
             return "exists"
         if self._mount_from is not None and self._open() is None:
             return "mounted"
@@ -108,10 +104,12 @@ class BlobUpload:
             return found
         session = self._journal.load()
         doubtful = session is not None
-        self._fruitless = 0
+        self._fruitless = self._furthest = 0
         while True:
             self._watch.check()
             if session is None:
+                if self._fruitless and self._is_there():
+                    return "exists"
                 session, doubtful = self._open(), False
                 if session is None:
                     return "mounted"
@@ -127,6 +125,9 @@ class BlobUpload:
                 session = None
             else:
                 session = self._send_chunk(session)
+
+    def _is_there(self) -> bool:
+        return self._believe_head and self._client.blob_exists(self._repository, self._blob.digest)
 
     # --- the steps ----------------------------------------------------------------------------------------
 
@@ -182,6 +183,7 @@ class BlobUpload:
         if answer.status in _PAUSE or answer.status == 403:
             raise refusal(answer, doing="sending a chunk")
         self._refused = refusal(answer, doing="sending a chunk")
+        self._broken_at = None  # the link carried it
         offset, location = reported_offset(answer), self._client.location_of(answer)
         if answer.status == 416 and location and offset is not None and session.may_hold(offset):
             return self._at(replace(session, location=location), offset)
@@ -204,8 +206,8 @@ class BlobUpload:
         answer: Answer | None
         try:
             answer = self._client.upload_status(session.location)
-        except (CredentialsRejected, PermissionDenied):
-            answer = None  # some registries want another right for this request
+        except CredentialsRejected:
+            answer = None
         if answer is not None and answer.status in _PAUSE:
             raise refusal(answer, doing="asking for the state of an upload")
         if answer is not None and answer.ok:
@@ -223,8 +225,13 @@ class BlobUpload:
             return self._at(session, session.offset + session.in_flight)
         if session.in_flight == 0 and (answer is None or answer.status != 404):
             return self._at(session, session.offset)  # nothing was in doubt: our own count holds
+        if (answer is None or answer.status == 403) and self._stuck < 2:
+            # a login that may push and not pull, or a wrong one: sending the chunk again tells
+            return self._at(session, session.offset)
         reason = "does not say what it holds" if answer is None or answer.ok else f"answers {answer.status}"
-        return self._lost(session, f"the registry {reason}", found=answer is None or answer.status != 404)
+        # what 2.x says of a session that has grown; one that is gone is BLOB_UPLOAD_UNKNOWN
+        outgrown = answer is not None and "BLOB_UPLOAD_INVALID" in read_message(answer).codes
+        return self._lost(session, f"the registry {reason}", found=not outgrown)
 
     def _at(self, session: Session, offset: int, *, sent: int = 0) -> Session | None:
         """The registry holds ``offset`` bytes: remember it and go on from there."""
@@ -237,7 +244,8 @@ class BlobUpload:
         self._watch.acknowledged(offset)
         if not stuck:
             self._stuck, self._broken_at = 0, None
-            self._fruitless = 0 if gained else self._fruitless
+            if offset > self._furthest:
+                self._furthest, self._fruitless = offset, 0
             return session
         self._stuck += 1
         return self._unstick(session)

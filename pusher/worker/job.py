@@ -13,9 +13,8 @@ from typing import Final
 from pusher.errors import DiskFull, ImageUnsupported, LeaseLost, PusherError, Retry, SourceError, Stopped
 from pusher.oci import media_types
 from pusher.oci.manifest import Descriptor, Manifest, build_manifest, parse_manifest
-from pusher.registry.body import Blob
+from pusher.registry.body import Blob, BlobDamaged
 from pusher.registry.client import BlobsUnknown
-from pusher.registry.upload import BlobDamaged
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
 from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import evict

@@ -47,7 +47,7 @@ def test_killed_at_every_entry_of_the_journal(kind: str, before: bool, size: int
         if not struck:
             break
         steps += 1
-    assert steps >= (9 if size == SIZE else 3)
+    assert steps >= (8 if size == SIZE else 3)
 
 
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
