@@ -26,6 +26,7 @@ from pusher.errors import ExitCode
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pusher.cli.table import Row
     from pusher.store.records import JobRecord, JobTotals, LayerRecord
     from pusher.store.store import Store
 
@@ -104,12 +105,27 @@ def _hidden(store: Store, everything: bool) -> int:
 
 
 def _table(store: Store, everything: bool, width: int) -> RenderableType:
-    from pusher.cli.table import Row, jobs_table
+    from pusher.cli.table import jobs_table
 
-    jobs = _selected(store, everything)
+    return jobs_table(_rows(store, _selected(store, everything)), now=store.now(), width=width)
+
+
+def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[Row]:
+    from pusher.cli.table import Row
+
     totals = store.jobs.totals([job.id for job in jobs])
-    rows = [Row(job, totals[job.id]) for job in jobs if job.id in totals]
-    return jobs_table(rows, now=store.now(), width=width)
+    return [Row(job, totals[job.id], _orphaned(job)) for job in jobs if job.id in totals]
+
+
+def _orphaned(job: JobRecord) -> bool:
+    """Whether the job is running, as far as the store knows, in a process of this machine that is gone."""
+    from pusher.store.records import JobState
+
+    if job.state != JobState.RUNNING or job.lease_owner is None:
+        return False
+    from pusher.worker.presence import is_dead
+
+    return is_dead(read_settings().workers, job.lease_owner)
 
 
 def _show_job(store: Store, number: int) -> int:
@@ -120,10 +136,10 @@ def _show_job(store: Store, number: int) -> int:
 
 
 def _details(store: Store, number: int) -> RenderableType:
-    from pusher.cli.table import Row, details
+    from pusher.cli.table import details
 
-    job = store.jobs.get(number)
-    return details(Row(job, store.jobs.totals([number])[number]), store.layers.of(number), now=store.now())
+    (row,) = _rows(store, [store.jobs.get(number)])
+    return details(row, store.layers.of(number), now=store.now())
 
 
 def _watch(store: Store, number: int | None, everything: bool, as_json: bool) -> None:

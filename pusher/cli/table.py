@@ -37,6 +37,8 @@ class Row:
 
     job: JobRecord
     totals: JobTotals
+    orphaned: bool = False
+    """Its worker died; the next one takes it over."""
 
 
 def console() -> Console:
@@ -117,6 +119,8 @@ def note(row: Row, now: datetime) -> str:
             return f"{reason}; {when}" if reason else when
         case JobState.PAUSED:
             return f"continue with: pusher resume {job.id}"
+        case JobState.RUNNING if row.orphaned:
+            return f"cut off; goes on at {human_bytes(row.totals.bytes_done)} with: pusher run"
         case JobState.QUEUED if row.totals.bytes_done:
             return f"goes on at {human_bytes(row.totals.bytes_done)} with: pusher run"
         case JobState.SUCCEEDED:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pusher.errors import (
     PermissionDenied,
@@ -19,11 +19,13 @@ from pusher.errors import (
     RegistryRefused,
     RepositoryUnknown,
 )
-from pusher.registry.transport import Answer
+from pusher.registry.transport import Answer, host_of
 
 _BUSY: Final = frozenset({408, 429, 503})
 _WORDS: Final = 300
 """Characters of a registry's own message that are shown."""
+_LEAST_SECRET: Final = 8
+"""Characters; shorter values of a query are none."""
 
 
 @dataclass(frozen=True)
@@ -41,20 +43,20 @@ def read_message(answer: Answer) -> RegistryMessage:
     try:
         errors = json.loads(answer.body)["errors"]
         entries = [entry for entry in errors if isinstance(entry, dict)]
-    except (ValueError, KeyError, TypeError):
-        return RegistryMessage(frozenset(), _plain(answer.body))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return RegistryMessage(frozenset(), _for_people(_plain(answer.body), answer.url))
     texts = [str(entry.get("message") or entry.get("code") or "") for entry in entries]
     details = json.dumps([entry.get("detail") for entry in entries])
     return RegistryMessage(
         codes=frozenset(str(entry.get("code", "")) for entry in entries),
-        text=_shorten("; ".join(dict.fromkeys(text for text in texts if text))),
+        text=_for_people("; ".join(dict.fromkeys(text for text in texts if text)), answer.url),
         digests=tuple(dict.fromkeys(re.findall(r"sha256:[0-9a-f]{64}", details))),
     )
 
 
 def refusal(answer: Answer, *, doing: str) -> PusherError:
     """The error for an answer that was not expected; ``doing`` completes "while ..."."""
-    host = urlsplit(answer.url).netloc
+    host = host_of(answer.url)
     message = read_message(answer)
     words = f": {message.text}" if message.text else ""
     what = f"{host} answered {answer.status} while {doing}{words}"
@@ -78,7 +80,7 @@ def retry_after(answer: Answer) -> float | None:
         return float(value)
     try:
         when = email.utils.parsedate_to_datetime(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
@@ -91,9 +93,15 @@ def _plain(body: bytes) -> str:
     text = body[: 64 * 1024].decode("utf-8", errors="replace")
     if "<" in text:
         text = re.sub(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
-    return _shorten(text)
+    return text
 
 
-def _shorten(text: str) -> str:
+def _for_people(text: str, url: str) -> str:
+    """One short printable line, without what an echo of the address asked would give away."""
+    text = re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "?…", re.sub(r"//[^/\s]*@", "//", text))
+    for pair in urlsplit(url).query.split("&"):
+        name, _, value = pair.partition("=")
+        if name != "digest" and len(value) >= _LEAST_SECRET:
+            text = text.replace(value, "…").replace(unquote(value), "…")
     text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     return text if len(text) <= _WORDS else text[: _WORDS - 1] + "…"

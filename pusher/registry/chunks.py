@@ -42,10 +42,9 @@ def chunk_size(total: int, wanted: int | None, limits: Limits, profile: Profile)
     """
     smallest = max(limits.smallest, 2)
     largest = max(limits.largest or total, smallest)
-    size = wanted or DEFAULT_CHUNK
     if profile.max_parts:
-        size = max(size, -(-total // profile.max_parts))
-    size = min(max(size, smallest), largest)
+        smallest = max(smallest, -(-total // profile.max_parts))
+    size = min(max(wanted or DEFAULT_CHUNK, smallest), largest)
     nearby = [size + step for step in (0, -1, 1, -2, 2) if smallest <= size + step <= largest]
     return next((near for near in nearby if near >= total or total % near != 1), size)
 

@@ -70,7 +70,7 @@ class _StallTimeout:
         super().putheader(header, *values)  # type: ignore[misc]
 
     def getresponse(self) -> Any:
-        """After "Connection: close" nothing more may be sent (RFC 9112 9.6); urllib3 minds only the answer's."""
+        """After "Connection: close" nothing more may be sent (RFC 9112 9.6); urllib3 goes by the answer."""
         response = super().getresponse()  # type: ignore[misc]
         if self._last_request and self.sock is not None:
             self.sock.close()  # the answer keeps it open until it is read
@@ -171,9 +171,14 @@ class Transport:
         self._session.close()
 
 
+def host_of(url: str) -> str:
+    """``host[:port]`` as it may be shown: a Location may carry a login before it."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def explain(error: Exception, url: str) -> PusherError:
     """The error of requests or urllib3 as one of ours, judged by its causes rather than by its class."""
-    host = urlsplit(url).netloc
+    host = host_of(url)
     causes = list(_causes(error))
 
     def among(*kinds: type[BaseException]) -> BaseException | None:

@@ -54,7 +54,9 @@ class Presence:
 
     def dead_owners(self, store: Store) -> set[str]:
         """Owners of leases in ``store`` that ran on this host, in this PUSHER_HOME, and are gone."""
-        return {owner for owner in store.jobs.owners() if owner != self.owner and self._is_dead(owner)}
+        return {
+            owner for owner in store.jobs.owners() if owner != self.owner and is_dead(self._folder, owner)
+        }
 
     def sweep(self, store: Store) -> None:
         """Remove the lock files of dead workers that hold no lease any more."""
@@ -63,7 +65,7 @@ class Presence:
             if (
                 path.stem not in names
                 and path.stem != self._name
-                and self._is_dead(f"{self._host}/{path.stem}")
+                and is_dead(self._folder, f"{self._host}/{path.stem}")
             ):
                 path.unlink(missing_ok=True)
 
@@ -91,16 +93,18 @@ class Presence:
             done.set()
             thread.join()
 
-    def _is_dead(self, owner: str) -> bool:
-        host, _, name = owner.partition("/")
-        path = self._path(name)
-        if host != self._host or not path.exists():
-            return False
-        try:
-            with FileLock(path, timeout=0):
-                return True
-        except (Timeout, OSError):
-            return False
-
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
+
+
+def is_dead(folder: Path, owner: str) -> bool:
+    """Whether ``owner``, of a lease, ran on this host with its lock in ``folder``, and is gone."""
+    host, _, name = owner.partition("/")
+    path = folder / f"{name}.lock"
+    if host != socket.gethostname() or not path.exists():
+        return False
+    try:
+        with FileLock(path, timeout=0):
+            return True
+    except (Timeout, OSError):
+        return False

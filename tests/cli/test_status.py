@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
-from pusher.cli.table import Row, details, jobs_table
+from pusher.cli.table import Row, details, jobs_table, note
 from pusher.store.records import JobState, LayerState, StoredError
 from pusher.store.store import Store
+from pusher.worker.presence import is_dead
 from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
 
@@ -275,3 +280,22 @@ def test_the_log_of_a_job(pusher: Pusher, store: Store, clock: Clock) -> None:
     ]
     events = json.loads(pusher("log", "1", "--json").out)["events"]
     assert events[1] == {"at": "2025-01-31T12:00:05.000Z", "kind": "paused", "message": "paused by the user"}
+
+
+def test_a_running_job_whose_worker_was_killed_is_told_from_a_living_one(jobs: Store) -> None:
+    (job,) = jobs.jobs.list(states=[JobState.RUNNING])
+    running = Row(job, jobs.jobs.totals([job.id])[job.id])
+    now = jobs.now()
+    assert note(running, now) == ""
+    assert note(replace(running, orphaned=True), now).startswith("cut off; goes on at ")
+
+
+def test_a_free_lock_means_that_the_worker_is_dead(tmp_path: Path) -> None:
+    host = socket.gethostname()
+    lock = FileLock(tmp_path / "1-a.lock")
+    with lock:
+        assert not is_dead(tmp_path, f"{host}/1-a")
+    assert (tmp_path / "1-a.lock").exists()
+    assert is_dead(tmp_path, f"{host}/1-a")
+    assert not is_dead(tmp_path, f"{host}/2-b"), "nothing is known of it"
+    assert not is_dead(tmp_path, "elsewhere/1-a")

@@ -147,7 +147,7 @@ def test_a_push_that_fails(pusher: Pusher, worker: Worker) -> None:
     assert result.err == (
         "Job 1: app:1.2 -> registry.example.com/app:1.2\n"
         "error: r.example rejects the password\n"
-        "  hint: docker login r.example\n"
+        "  hint: docker login r.example; then: pusher retry 1 && pusher run\n"
     )
 
 
@@ -225,7 +225,7 @@ def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
     assert (result.code, result.out) == (6, "")
     assert result.err == (
         "error: job 2, bad:1: a layer is over 5 GiB\n"
-        "  hint: split the layer\n"
+        "  hint: split the layer; then: pusher retry 2 && pusher run\n"
         "Stopped, and nothing is lost (job 3). Continue with: pusher run\n"
         "Jobs: 1 pushed, 1 failed, 1 unfinished.\n"
     )

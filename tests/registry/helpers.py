@@ -203,12 +203,12 @@ class Push:
         self.intent = Intent(self.journal)
         if checked:
             registry.faults.add(Fault(On.ANY, self.intent, times=None))
-        self.transport = Transport(timeouts)
+        self.transport: Transport | None = None
         self.restart()
 
     def restart(self) -> None:
         """A new process: all that is left is the journal."""
-        self.transport.close()
+        self.close()
         self.transport = Transport(self.timeouts)
         credential = Credential(*LOGIN, "a test")
         self.client = RegistryClient(
@@ -235,7 +235,8 @@ class Push:
         )
 
     def close(self) -> None:
-        self.transport.close()
+        if self.transport is not None:
+            self.transport.close()
 
     def run(self, *, tries: int = 30, restart: bool = False) -> str:
         """Until it is there; ``restart``: with a new process after every setback."""

@@ -1,0 +1,127 @@
+"""SIGTERM and Ctrl-C: the first finishes the chunk in flight, the second leaves at once."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.conftest import Pusher, ended
+from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
+from tests.support.home import CHUNK, Home, blob_bytes, pushed
+from tests.support.images import Image
+
+
+@pytest.fixture
+def stall(registry: FakeRegistry) -> Iterator[Stall]:
+    """The second chunk stands still half-way."""
+    stall = Stall(after_bytes=CHUNK // 2)
+    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+    yield stall
+    stall.release()
+
+
+def _in_the_middle_of_a_chunk(pusher: Pusher, registry: FakeRegistry, *command: str) -> subprocess.Popen[str]:
+    process = pusher.start(*command, "--chunk-size", str(CHUNK), "--parallel", "1")
+    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=30)
+    return process
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_once_finishes_the_chunk(
+    number: signal.Signals,
+    code: int,
+    home: Home,
+    pusher: Pusher,
+    registry: FakeRegistry,
+    image: Image,
+    archive: Path,
+    stall: Stall,
+) -> None:
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    process = _in_the_middle_of_a_chunk(pusher, registry, "run")
+    process.send_signal(number)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)  # it waits for the chunk
+    stall.release()
+    done = ended(process)
+
+    assert done.returncode == code, done.stderr
+    assert "pusher run" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (home.state(job.id), home.job(job.id).attempts) == ("queued", 0)
+    assert registry.chunks == [CHUNK, CHUNK], "the chunk in flight went through, no other was begun"
+    assert registry.requests(On.CANCEL) == []
+    home.assert_clean()
+
+    assert home.run().exit_code == 0
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app"), "nothing is sent twice"
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "code"),
+    [(signal.SIGTERM, signal.SIGTERM, 143), (signal.SIGINT, signal.SIGINT, 130), (signal.SIGINT, signal.SIGTERM, 143)],
+)
+def test_twice_leaves_at_once(
+    first: signal.Signals,
+    second: signal.Signals,
+    code: int,
+    home: Home,
+    pusher: Pusher,
+    registry: FakeRegistry,
+    image: Image,
+    archive: Path,
+    stall: Stall,
+) -> None:
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    process = _in_the_middle_of_a_chunk(pusher, registry, "run")
+    process.send_signal(first)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(second)
+    started = time.monotonic()
+    done = ended(process)
+    assert time.monotonic() - started < 5
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+
+    stall.release()
+    assert home.run().exit_code == 0
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
+    assert home.state(job.id) == "succeeded"
+    home.assert_clean()
+
+
+def test_a_push_that_is_stopped_is_continued_by_run(
+    home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path, stall: Stall
+) -> None:
+    to = f"{registry.address}/app:1"
+    process = _in_the_middle_of_a_chunk(pusher, registry, "push", str(archive), "--to", to)
+    process.send_signal(signal.SIGTERM)
+    stall.release()
+    done = ended(process)
+    assert (done.returncode, done.stdout) == (143, ""), done.stderr
+    assert "pusher run" in done.stderr
+    again = pusher.work()
+    assert again.returncode == 0, again.stderr
+    pushed(registry, "app", "1", image)
+
+
+def test_a_run_that_waits_for_jobs_leaves_at_once(
+    home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path
+) -> None:
+    """Nothing is in flight: the first signal is enough, and the exit code still tells of it."""
+    process = pusher.start("run", "--forever", "--chunk-size", str(CHUNK))
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    registry.wait_for(lambda r: bool(r.manifests), timeout=30)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process).returncode == 143
+    assert home.state(job.id) == "succeeded"
+    pushed(registry, "app", "1", image)
+    home.assert_clean()

@@ -1,0 +1,242 @@
+"""Error answers of registries and of what stands in front of them, and challenges."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pusher.errors import (
+    AuthenticationUnsupported,
+    CredentialsMissing,
+    CredentialsRejected,
+    PermissionDenied,
+    PusherError,
+    RegistryBusy,
+    RegistryFault,
+    RegistryRefused,
+    RepositoryUnknown,
+    Retry,
+)
+from pusher.registry.answers import read_message, refusal, retry_after
+from pusher.registry.auth import Authenticator, schemes
+from pusher.registry.credentials import Credential
+from pusher.registry.transport import Answer
+
+URL = "https://r.example:5000/v2/team/app/blobs/uploads/1?_state=s3cr3t-state&digest=sha256:ab"
+DIGEST = "sha256:" + "a" * 64
+
+
+def answer(status: int = 400, body: bytes = b"", **headers: str) -> Answer:
+    return Answer("PATCH", URL, status, {name.replace("_", "-"): text for name, text in headers.items()}, body)
+
+
+def errors(*entries: object) -> bytes:
+    return json.dumps({"errors": entries}).encode()
+
+
+# --- what the body says -----------------------------------------------------------------------------------
+
+
+def test_specification_s_json() -> None:
+    body = errors(
+        {"code": "BLOB_UNKNOWN", "message": "blob unknown", "detail": {"digest": DIGEST}},
+        {"code": "BLOB_UNKNOWN", "message": "blob unknown", "detail": [DIGEST, "sha256:" + "b" * 64]},
+        {"code": "DENIED"},
+        "nonsense",
+    )
+    message = read_message(answer(body=body))
+    assert message.codes == {"BLOB_UNKNOWN", "DENIED"}
+    assert message.text == "blob unknown; DENIED"
+    assert message.digests == (DIGEST, "sha256:" + "b" * 64)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        (b"", ""),
+        (b"<html><head><style>p {}</style></head><body><h1>413  Too\nLarge</h1></body></html>", "413 Too Large"),
+        (b"<script>alert(1)</script>no", "no"),
+        (b"error code: 500\r\n", "error code: 500"),
+        (b'{"message": "other"}', '{"message": "other"}'),
+        (b'{"errors": null}', '{"errors": null}'),
+        (b'{"errors": [{"message": null, "code": null}]}', ""),
+        (b'{"errors": [{"message": {"a": 1}}]}', "{'a': 1}"),
+        (b'{"errors": [{"message": "\\ud800\\u001b[31mred"}]}', "[31mred"),
+        (b"\x00\x1b[2J\xff\xfe", "[2J\ufffd\ufffd"),
+        (b"[" * 100_000, None),
+        (b"x" * 5_000_000, None),
+    ],
+)
+def test_other_bodies(body: bytes, text: str | None) -> None:
+    message = read_message(answer(body=body))
+    if text is None:
+        assert len(message.text) == 300
+        assert message.text.endswith("…")
+    else:
+        assert message.text.split() == text.split()
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_make_a_printable_line(body: bytes) -> None:
+    text = read_message(answer(body=body)).text
+    assert text.isprintable()
+    text.encode()
+
+
+@given(st.recursive(st.none() | st.booleans() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3)))
+def test_any_json_in_errors(value: object) -> None:
+    for body in ({"errors": value}, {"errors": [value]}, {"errors": [{"code": value, "message": value}]}, value):
+        assert isinstance(refusal(answer(body=json.dumps(body).encode()), doing="x"), PusherError)
+
+
+def test_detail_is_never_shown() -> None:
+    """serverless-registry dumps its whole state there, upload id included."""
+    body = errors({"code": "RANGE_ERROR", "message": "no", "detail": {"state": "upload-id"}})
+    assert "upload-id" not in refusal(answer(416, body), doing="sending a chunk").message
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<p>The requested URL /v2/team/app/blobs/uploads/1?_state=s3cr3t-state&amp;x=1 was not found</p>",
+        b"no route for https://ann:s3cr3t@r.example/v2/?sig=s3cr3t-state",
+        errors({"code": "X", "message": "bad URL /v2/x?_state=s3cr3t-state"}),
+        b"the state s3cr3t-state is not valid",
+    ],
+)
+def test_a_location_s_secrets_that_are_echoed_are_not_shown(body: bytes) -> None:
+    error = refusal(answer(404, body), doing="sending a chunk")
+    assert "s3cr3t" not in error.message + error.hint
+
+
+# --- which error it is ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind"),
+    [
+        (400, b"", RegistryRefused),
+        (403, b"", PermissionDenied),
+        (401, errors({"code": "DENIED", "message": "no"}), PermissionDenied),
+        (404, errors({"code": "NAME_UNKNOWN"}), RepositoryUnknown),
+        (404, errors({"code": "name_unknown"}), RepositoryUnknown),
+        (404, b"", RegistryRefused),
+        (408, b"", RegistryBusy),
+        (429, b"", RegistryBusy),
+        (503, b"", RegistryBusy),
+        (500, b"", RegistryFault),
+        (502, b"<html>", RegistryFault),
+        (599, b"", RegistryFault),
+        (302, b"", RegistryRefused),
+    ],
+)
+def test_refusal(status: int, body: bytes, kind: type[PusherError]) -> None:
+    error = refusal(answer(status, body), doing="sending a chunk")
+    assert type(error) is kind
+    assert error.message.startswith(f"r.example:5000 answered {status} while sending a chunk")
+    assert error.hint
+    assert not error.message.endswith(".")
+    again = kind in (RegistryBusy, RegistryFault)
+    assert error.retry is (Retry.BACKOFF if again else Retry.NEVER)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("0", 0.0),
+        ("120", 120.0),
+        (" 7 ", 7.0),
+        ("", None),
+        ("soon", None),
+        ("-5", None),
+        ("1.5", None),
+        ("Mon, 01 Jan 1999 00:00:00 GMT", 0.0),
+        ("Mon, 01 Jan 1999 00:00:00 -0000", 0.0),
+        ("Mon, 99 Jan 1999 00:00:00 GMT", None),
+        ("Mon, 01 Jan 99999999999999999999 00:00:00 GMT", None),
+    ],
+)
+def test_retry_after(text: str, seconds: float | None) -> None:
+    assert retry_after(answer(503, Retry_After=text)) == seconds
+    assert refusal(answer(503, Retry_After=text), doing="x").retry_after == seconds
+
+
+def test_retry_after_a_date_to_come() -> None:
+    date = email.utils.formatdate(time.time() + 90, usegmt=True)
+    seconds = retry_after(answer(429, Retry_After=date))
+    assert seconds is not None
+    assert 80 < seconds <= 90
+
+
+@given(st.text(max_size=40))
+def test_any_retry_after(text: str) -> None:
+    seconds = retry_after(answer(503, Retry_After=text))
+    assert seconds is None or seconds >= 0
+
+
+# --- challenges -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "offered"),
+    [
+        ("", []),
+        ("Basic", ["basic"]),
+        ('Basic realm="https://r.example/v2/"', ["basic"]),
+        ('basic realm="a, Bearer b=c"', ["basic"]),
+        ("BASIC realm=registry", ["basic"]),
+        ('Bearer realm="https://a/token",service="r",scope="repository:a:pull,push"', ["bearer"]),
+        ('Bearer realm="https://a/t",service="s", Basic realm="x"', ["bearer", "basic"]),
+        ("Bearer realm=https://a/t,service=s,Basic realm=x", ["bearer", "basic"]),
+        ("Negotiate, NTLM, Basic realm=x", ["negotiate", "ntlm", "basic"]),
+        ("Negotiate YII=, Basic realm=x", ["negotiate", "basic"]),
+        ('Digest realm="a \\" Basic b", qop="auth"', ["digest"]),
+        ('Basic realm = "x" , charset="UTF-8"', ["basic"]),
+        ("???", []),
+    ],
+)
+def test_schemes(header: str, offered: list[str]) -> None:
+    assert schemes(header) == offered
+
+
+def authenticator(password: str | None = "s3cr3t") -> Authenticator:
+    credential = None if password is None else Credential("ann", password, "--username")
+    return Authenticator("r.example", credential)
+
+
+def test_nothing_is_said_before_it_is_asked() -> None:
+    ours = authenticator()
+    assert ours.headers() == {}
+    ours.answer_challenge(answer(401, WWW_Authenticate='Bearer realm="x", basic realm="y"'))
+    assert ours.headers() == {"Authorization": "Basic YW5uOnMzY3IzdA=="}
+
+
+def test_password_of_any_characters() -> None:
+    ours = authenticator("pä:ss wörd\n")
+    ours.answer_challenge(answer(401))
+    assert ours.headers() == {"Authorization": "Basic YW5uOnDDpDpzcyB3w7ZyZAo="}
+
+
+def test_no_credential() -> None:
+    with pytest.raises(CredentialsMissing) as error:
+        authenticator(None).answer_challenge(answer(401, WWW_Authenticate="Basic realm=x"))
+    assert "docker login r.example" in error.value.hint
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Negotiate"])
+def test_scheme_that_is_not_spoken(scheme: str) -> None:
+    with pytest.raises(AuthenticationUnsupported) as error:
+        authenticator().answer_challenge(answer(401, WWW_Authenticate=f'{scheme} realm="x"'))
+    assert scheme in error.value.message
+
+
+def test_rejected_names_user_and_source_and_no_password() -> None:
+    error = authenticator().rejected(answer(401, errors({"code": "UNAUTHORIZED", "message": "go away"})))
+    assert isinstance(error, CredentialsRejected)
+    assert error.message == "r.example rejects the credential for user ann (--username): go away"
+    assert "s3cr3t" not in error.message + error.hint

@@ -1,0 +1,69 @@
+"""Bodies: a window of a file, counted, read again from its start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pusher.registry.body import BLOCK, Blob, BlobDamaged, Body
+
+DATA = bytes(range(256)) * 2000
+
+
+@pytest.fixture
+def blob(tmp_path: Path) -> Blob:
+    path = tmp_path / "file"
+    path.write_bytes(b"head" + DATA + b"tail")
+    return Blob("sha256:" + "0" * 64, len(DATA), path, start=4)
+
+
+def test_window(blob: Blob) -> None:
+    body = Body(blob, 100, 300_000)
+    assert len(body) == 300_000
+    blocks = list(body)
+    assert b"".join(blocks) == DATA[100:300_100]
+    assert max(map(len, blocks)) == BLOCK
+    assert body.read() == b""
+    body.close()
+
+
+def test_read_sizes(blob: Blob) -> None:
+    body = Body(blob, 0, 1000)
+    assert [body.read(0), body.read(10), body.read(5000), body.read(1), body.read()] == [
+        b"",
+        DATA[:10],
+        DATA[10:1000],
+        b"",
+        b"",
+    ]
+    body.close()
+
+
+def test_rewound_body_is_sent_whole_again_and_counted(blob: Blob) -> None:
+    seen: list[int] = []
+    body = Body(blob, 5, 600, seen.append)
+    body.read(400)
+    body.rewind()
+    assert body.read() == DATA[5:605]
+    assert (body.sent, seen) == (1000, [400, 600])
+    body.close()
+
+
+def test_nothing_is_opened_before_it_is_read(tmp_path: Path) -> None:
+    body = Body(Blob("sha256:" + "0" * 64, 10, tmp_path / "missing"), 0, 10)
+    assert len(body) == 10
+    body.rewind()
+    body.close()
+    with pytest.raises(BlobDamaged):
+        body.read(1)
+
+
+def test_file_that_ends_early(blob: Blob) -> None:
+    longer = Blob(blob.digest, blob.size + 5, blob.path, blob.start)
+    body = Body(longer, blob.size, 5)
+    assert body.read(5) == b"tail"
+    with pytest.raises(BlobDamaged) as error:
+        body.read(1)
+    assert error.value.args == (blob.digest,)
+    body.close()
