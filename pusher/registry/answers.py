@@ -97,7 +97,8 @@ def _plain(body: bytes) -> str:
 
 
 def _for_people(text: str, url: str) -> str:
-    """One short printable line, without what an echo of the address asked would give away."""
+    """One short printable line, without what an echo of the request would give away."""
+    text = re.sub(r"\b((?i:basic|bearer)) (?=\S{8})\S[a-z]*[^a-z\s]\S*", r"\1 …", text)
     text = re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "?…", re.sub(r"//[^/\s]*@", "//", text))
     for pair in urlsplit(url).query.split("&"):
         name, _, value = pair.partition("=")

@@ -11,6 +11,10 @@ from pusher.registry.profiles import MIB, Profile
 DEFAULT_CHUNK: Final = 10 * MIB
 """Bytes: far below the 100 MB that Cloudflare lets through, a multiple of the part size of distribution's S3
 driver (https://github.com/goharbor/harbor/issues/22063), and little to lose on a link that breaks often."""
+_MOST_GROWN: Final = 8 * DEFAULT_CHUNK
+"""Bytes of a chunk that has grown: still below 100 MB."""
+_QUICK: Final = 2.0
+"""Seconds that a chunk may take for the next one to be bigger."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,32 @@ def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
     if left - size == 1 and not profile.whole_chunks:
         return size - 1
     return size
+
+
+class Stride:
+    """Chunks that grow by doubling while they take no time, where the registry lets them.
+
+    Distribution flushes its file to the disk after every chunk, so many small ones are slow on a fast link.
+    Its S3 driver wants parts of one size, which multiples of ``DEFAULT_CHUNK`` keep.
+    """
+
+    def __init__(self) -> None:
+        self._times = 1
+
+    def size(self, chunk: int, limits: Limits, profile: Profile) -> int:
+        """The size of the next chunk of a session whose chunks have ``chunk`` bytes."""
+        if not profile.may_grow:
+            return chunk
+        return chunk * max(1, min(self._times, (limits.largest or _MOST_GROWN) // chunk))
+
+    def passed(self, seconds: float) -> None:
+        """A chunk was acknowledged after so long."""
+        if seconds < _QUICK:
+            self._times = min(2 * self._times, _MOST_GROWN // DEFAULT_CHUNK)
+
+    def failed(self) -> None:
+        """A chunk did not get through: lose no more than a small one the next time."""
+        self._times = 1
 
 
 def smaller(size: int, limits: Limits, *, at_most: int) -> int | None:

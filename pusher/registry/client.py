@@ -154,15 +154,30 @@ class RegistryClient:
         location = answer.headers.get("Location")
         if not location:
             return None
-        url = urljoin(answer.url, location)
+        url = self._join(answer.url, location)
         base, target = urlsplit(self._base or answer.url), urlsplit(url)
-        if base.scheme == "https" and target.scheme == "http" and base.hostname == target.hostname:
+        if base.scheme == "https" and target.scheme == "http":
+            if base.hostname != target.hostname:
+                raise PlainHttpRefused(
+                    f"{self.registry} wants the upload to go to {target.hostname} over plain http",
+                    hint="check the registry's configuration",
+                )
             # a registry behind a TLS proxy that does not tell it so
-            target = target._replace(scheme="https", netloc=base.netloc)
-            url = target.geturl()
-        if target.scheme not in ("http", "https"):
-            raise RegistryRefused(f"{self.registry} gave an upload location that is no http address")
+            url = target._replace(scheme="https", netloc=base.netloc).geturl()
         return url
+
+    def _join(self, base: str, location: str) -> str:
+        """The absolute http address that ``location`` means in an answer from ``base``."""
+        try:
+            url = urljoin(base, location)
+            if _origin(url)[0] in ("http", "https"):
+                return url
+        except ValueError:  # brackets or a port that make no sense
+            pass
+        raise RegistryRefused(
+            f"{self.registry} gave a location that is no http address",
+            hint="check the configuration of the registry and of the proxy in front of it",
+        )
 
     def _find(self) -> str:
         host = api_host(self.registry)
@@ -182,9 +197,10 @@ class RegistryClient:
                 raise broken or error from None
             if answer.status == 400 and scheme != schemes[-1]:
                 continue  # "client sent an HTTP request to an HTTPS server"
-            if answer.ok:
+            page = answer.headers.get("Content-Type", "").startswith("text/html")
+            if answer.ok and not page:
                 return base
-            if answer.status in _REDIRECTS or answer.status in (400, 404, 405):
+            if answer.ok or answer.status in _REDIRECTS or answer.status in (400, 404, 405):
                 break
             raise refusal(answer, doing="greeting it (GET /v2/)")
         raise NotARegistry(
@@ -226,7 +242,7 @@ class RegistryClient:
             elif answer.status in _REDIRECTS and (target := answer.headers.get("Location")):
                 if method not in ("GET", "HEAD") and answer.status not in (307, 308):
                     return answer
-                url = urljoin(url, target)
+                url = self._join(url, target)
                 if urlsplit(origin).scheme == "https" and urlsplit(url).scheme != "https":
                     raise PlainHttpRefused(
                         f"{self.registry} redirects from https to plain http",

@@ -24,6 +24,8 @@ class Profile:
     max_blob: int | None = None
     max_parts: int | None = None
     """Chunks that one upload may have."""
+    may_grow: bool = False
+    """Chunks of one upload may have different sizes."""
     whole_chunks: bool = False
     """Every chunk but the last has the same size, so an upload goes on at a chunk's boundary only."""
     breaks_with_chunk: bool = False
@@ -45,6 +47,7 @@ DISTRIBUTION: Final = Profile(
     # 2.x and 3.x look alike until a chunk's fate is in doubt
     name="distribution",
     title="the Docker distribution registry",
+    may_grow=True,
 )
 DISTRIBUTION_2: Final = Profile(
     # registry/handlers/blobupload.go L78-84 at distribution/distribution@v2.8.3: after half a chunk the
@@ -57,6 +60,7 @@ DISTRIBUTION_3: Final = Profile(
     # GetUploadStatus in registry/handlers/blobupload.go L107-132 at distribution/distribution@v3.0.0
     name="distribution-3",
     title="the Docker distribution registry 3.x",
+    may_grow=True,
 )
 DEFAULT: Final = Profile(name="default", title="a registry of unknown make")
 

@@ -7,12 +7,12 @@ classes here apply the stall time-out instead, anew whenever bytes move.
 
 from __future__ import annotations
 
+import re
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import truststore
@@ -35,6 +35,11 @@ from pusher.registry.body import BLOCK, Body
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer that are read at most: nothing that a push asks for is larger."""
+_NO_ADDRESS = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationValueError,
+)
 
 
 @dataclass(frozen=True)
@@ -116,12 +121,18 @@ def _without_netrc(request: requests.PreparedRequest) -> requests.PreparedReques
     return request
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """None: requests would read a redirect's whole body and parse its Location, followed or not."""
+        return None
+
+
 class Transport:
     """Sends requests; knows nothing of authentication or of the distribution API. Thread-safe."""
 
     def __init__(self, timeouts: Timeouts, *, connections: int = 8) -> None:
         self._timeouts = timeouts
-        self._session = requests.Session()
+        self._session = _Session()
         self._session.auth = _without_netrc
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = _Adapter(timeouts, truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT), connections)
@@ -161,7 +172,7 @@ class Transport:
                 content = response.raw.read(ANSWER_LIMIT, decode_content=True)
                 return Answer(method, url, response.status_code, response.headers, content)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise explain(error, url) from error
+            raise explain(error, url) from _root(error)
         finally:
             if isinstance(body, Body):
                 body.close()
@@ -173,7 +184,7 @@ class Transport:
 
 def host_of(url: str) -> str:
     """``host[:port]`` as it may be shown: a Location may carry a login before it."""
-    return urlsplit(url).netloc.rpartition("@")[2]
+    return re.sub(r"^[^/]*//|[/?#].*$", "", url).rpartition("@")[2]
 
 
 def explain(error: Exception, url: str) -> PusherError:
@@ -205,19 +216,25 @@ def explain(error: Exception, url: str) -> PusherError:
             f"the proxy on the way to {host} does not let the connection through",
             hint="check HTTPS_PROXY, HTTP_PROXY and NO_PROXY",
         )
-    if among(requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
-        return RegistryUnreachable(f"{host} does not answer (connect time-out)", hint="check the network")
-    if found := among(urllib3.exceptions.NewConnectionError):
+    if among(urllib3.exceptions.NewConnectionError):  # for urllib3 it is a ConnectTimeoutError as well
         refused = among(ConnectionRefusedError)
         why = "refuses the connection" if refused else "cannot be reached"
         return RegistryUnreachable(
             f"{host} {why}", hint="check the network, the registry's name and its port"
         )
-    if among(requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema):
-        return NotARegistry(f"{host} gave an address that cannot be used: {urlsplit(url).scheme}://...")
+    if among(requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
+        return RegistryUnreachable(f"{host} does not answer (connect time-out)", hint="check the network")
+    if among(*_NO_ADDRESS):
+        return NotARegistry(f"{host} is no address that can be used", hint="check the registry's name")
     if among(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         return RegistryStalled(f"{host} stopped answering")
     return ConnectionBroken(f"the connection to {host} broke")
+
+
+def _root(error: Exception) -> BaseException | None:
+    """The operating system's own error; those made of it quote the address with its query."""
+    own = (cause for cause in _causes(error) if not isinstance(cause, requests.RequestException))
+    return next((cause for cause in own if isinstance(cause, OSError)), None)
 
 
 def _causes(error: BaseException) -> Any:

@@ -8,6 +8,7 @@ what was acknowledged and what was under way, the registry says what it has.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -76,6 +77,7 @@ class BlobUpload:
         self._believe_head = believe_head
         self._broken_at: int | None = None  # bytes that left before the connection last broke inside a chunk
         self._stuck = 0  # chunks sent in a row that gained nothing
+        self._stride = chunks.Stride()
         self._closed_again = False
         self._failed_closes = 0
         self._fruitless = 0  # sessions lost in this pass since one got further than all before
@@ -162,7 +164,10 @@ class BlobUpload:
         return session
 
     def _send_chunk(self, session: Session) -> Session | None:
-        length = chunks.next_length(session.offset, self._blob.size, session.chunk_size, session.profile)
+        length = chunks.next_length(
+            session.offset, self._blob.size, self._next_size(session), session.profile
+        )
+        started = time.monotonic()
         session = replace(session, in_flight=length)
         self._journal.sending(session)
         body = Body(self._blob, session.offset, length, self._watch.sending)
@@ -170,14 +175,20 @@ class BlobUpload:
             answer = self._client.send_chunk(session.location, body, session.offset)
         except PusherError as error:
             self._journal.spent(body.sent)
+            self._stride.failed()
             if isinstance(error, ConnectionBroken):
                 self._broke(body.sent)
             raise
         finally:
             self._watch.sending(0)
         if answer.ok:
+            self._stride.passed(time.monotonic() - started)
             return self._accepted(session, answer, body.sent)
         self._journal.spent(body.sent)
+        self._stride.failed()
+        if answer.status == 413 and length > session.chunk_size:
+            self._refuse_above(max(session.chunk_size, length // 2))
+            return self._settle(session)
         if answer.status == 413:
             return self._shrink(session, length)
         if answer.status in _PAUSE or answer.status == 403:
@@ -352,10 +363,21 @@ class BlobUpload:
                 "and the registry takes no smaller chunks",
                 hint="raise the body limit of the proxy in front of the registry",
             )
-        self._link.max_chunk = size
-        self._journal.learned(max_chunk=size)
+        self._refuse_above(size)
         self._fruitless -= 1
         return self._lost(session, f"bodies of {length} bytes are refused (413); going on with {size}")
+
+    def _refuse_above(self, size: int) -> None:
+        """Remember that a front refused more than ``size`` bytes."""
+        self._link.max_chunk = size
+        self._journal.learned(max_chunk=size)
+
+    def _next_size(self, session: Session) -> int:
+        """Bytes of a full chunk now; what the user asked for and what a bad link carries does not grow."""
+        if self._wanted_chunk is not None or self._client.one_request_a_connection:
+            return session.chunk_size
+        limits = replace(session.limits, largest=self._link.max_chunk or session.limits.largest)
+        return self._stride.size(session.chunk_size, limits, session.profile)
 
     def _learn(self, profile: profiles.Profile) -> None:
         if profile.name != self._link.profile and profile.name in ("distribution-2", "distribution-3"):

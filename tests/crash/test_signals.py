@@ -98,6 +98,33 @@ def test_twice_leaves_at_once(
     home.assert_clean()
 
 
+def test_leases_are_renewed_until_the_chunk_is_through(
+    home: Home,
+    pusher: Pusher,
+    registry: FakeRegistry,
+    archive: Path,
+    stall: Stall,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a slow link the last chunk takes longer than a lease; nobody may take the job over meanwhile."""
+    monkeypatch.setenv("PUSHER_LEASE", "3")
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    process = _in_the_middle_of_a_chunk(pusher, registry, "run")
+    process.send_signal(signal.SIGTERM)
+    at_first = home.job(job.id).lease_expires_at
+    assert at_first is not None
+    deadline = time.monotonic() + 15
+    while home.store.now() <= at_first and time.monotonic() < deadline:
+        time.sleep(0.05)
+    now = home.job(job.id)
+    assert now.lease_expires_at is not None
+    assert now.lease_expires_at > home.store.now() > at_first
+    assert home.store.jobs.claim("somebody else", lease=3) is None
+    stall.release()
+    assert ended(process).returncode == 143
+    assert home.state(job.id) == "queued"
+
+
 def test_a_push_that_is_stopped_is_continued_by_run(
     home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path, stall: Stall
 ) -> None:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
+from pusher.registry.body import Blob, Body
 from tests.registry.helpers import RULES
 from tests.support.fakeregistry import Rules
 
@@ -17,3 +21,11 @@ def kind(request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def rules(kind: str) -> Rules:
     return RULES[kind]
+
+
+@pytest.fixture
+def blob_body(tmp_path: Path) -> Callable[[], Body]:
+    """Makes bodies of ten bytes."""
+    path = tmp_path / "ten"
+    path.write_bytes(b"0123456789")
+    return lambda: Body(Blob("sha256:" + "0" * 64, 10, path), 0, 10)

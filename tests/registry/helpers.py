@@ -41,7 +41,7 @@ RULES: Final = {
 SIZE: Final = 17_500
 CHUNK: Final = 4_000
 """Four whole chunks and a shorter one."""
-DATA: Final = random.Random(7).randbytes(100_000)  # noqa: S311 - noise
+DATA: Final = random.Random(7).randbytes(100_000)
 
 
 class Killed(BaseException):

@@ -32,7 +32,9 @@ DIGEST = "sha256:" + "a" * 64
 
 
 def answer(status: int = 400, body: bytes = b"", **headers: str) -> Answer:
-    return Answer("PATCH", URL, status, {name.replace("_", "-"): text for name, text in headers.items()}, body)
+    return Answer(
+        "PATCH", URL, status, {name.replace("_", "-"): text for name, text in headers.items()}, body
+    )
 
 
 def errors(*entries: object) -> bytes:
@@ -59,7 +61,10 @@ def test_specification_s_json() -> None:
     ("body", "text"),
     [
         (b"", ""),
-        (b"<html><head><style>p {}</style></head><body><h1>413  Too\nLarge</h1></body></html>", "413 Too Large"),
+        (
+            b"<html><head><style>p {}</style></head><body><h1>413  Too\nLarge</h1></body></html>",
+            "413 Too Large",
+        ),
         (b"<script>alert(1)</script>no", "no"),
         (b"error code: 500\r\n", "error code: 500"),
         (b'{"message": "other"}', '{"message": "other"}'),
@@ -88,9 +93,16 @@ def test_any_bytes_make_a_printable_line(body: bytes) -> None:
     text.encode()
 
 
-@given(st.recursive(st.none() | st.booleans() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3)))
+@given(
+    st.recursive(st.none() | st.booleans() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3))
+)
 def test_any_json_in_errors(value: object) -> None:
-    for body in ({"errors": value}, {"errors": [value]}, {"errors": [{"code": value, "message": value}]}, value):
+    for body in (
+        {"errors": value},
+        {"errors": [value]},
+        {"errors": [{"code": value, "message": value}]},
+        value,
+    ):
         assert isinstance(refusal(answer(body=json.dumps(body).encode()), doing="x"), PusherError)
 
 
@@ -107,6 +119,7 @@ def test_detail_is_never_shown() -> None:
         b"no route for https://ann:s3cr3t@r.example/v2/?sig=s3cr3t-state",
         errors({"code": "X", "message": "bad URL /v2/x?_state=s3cr3t-state"}),
         b"the state s3cr3t-state is not valid",
+        b"(authorization: Basic YW5uOnMzs3cr3t=)",
     ],
 )
 def test_a_location_s_secrets_that_are_echoed_are_not_shown(body: bytes) -> None:

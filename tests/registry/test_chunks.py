@@ -33,7 +33,11 @@ def test_serverless_sizes(total: int, wanted: int | None, largest: int | None, s
     assert count + bool(rest) <= 10_000
 
 
-@given(total=st.integers(1, 60_000), wanted=st.integers(100, 9000), profile=st.sampled_from([SERVERLESS, DEFAULT]))
+@given(
+    total=st.integers(1, 60_000),
+    wanted=st.integers(100, 9000),
+    profile=st.sampled_from([SERVERLESS, DEFAULT]),
+)
 def test_chunks_of_a_blob(total: int, wanted: int, profile: Profile) -> None:
     size = chunk_size(total, wanted, Limits(), profile)
     assert abs(size - wanted) <= 2 or size >= total

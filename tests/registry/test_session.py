@@ -6,7 +6,14 @@ import pytest
 
 from pusher.registry import profiles
 from pusher.registry.chunks import Limits
-from pusher.registry.profiles import DEFAULT, DISTRIBUTION, DISTRIBUTION_2, DISTRIBUTION_3, SERVERLESS, Profile
+from pusher.registry.profiles import (
+    DEFAULT,
+    DISTRIBUTION,
+    DISTRIBUTION_2,
+    DISTRIBUTION_3,
+    SERVERLESS,
+    Profile,
+)
 from pusher.registry.session import Session, reported_offset
 from pusher.registry.transport import Answer
 

@@ -76,7 +76,9 @@ ROWS: Final = [
     one("reply to HEAD lost", On.HEAD_BLOB, DropReply(), excess=0),
     one("greeting cut", On.PING, ResetAfter(0), excess=0),
     Row("reply to the status lost", (LOST_REPLY, (On.STATUS, DropReply(), 1)), losses=TWO, excess=0),
-    Row("resets without end", tuple((On.CHUNK, ResetAfter(100), n) for n in (2, 3, 4)), {"distribution-2": 3}),
+    Row(
+        "resets without end", tuple((On.CHUNK, ResetAfter(100), n) for n in (2, 3, 4)), {"distribution-2": 3}
+    ),
     # answers
     *(
         one(f"{status} to {on.value}", on, refused(status), 3 if on is On.CHUNK else 1)

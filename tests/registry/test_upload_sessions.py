@@ -186,7 +186,7 @@ def test_wrong_password_on_a_retry_does_not_cost_the_session(kind: str, tmp_path
 
 
 def test_registry_that_lets_nobody_ask_for_the_state(kind: str, tmp_path: Path) -> None:
-    """A login that may push and not pull: the chunk is sent again, and refused with the position if need be."""
+    """A login that may push and not pull: the chunk is sent again; some refuse it and say the position."""
     with pushing(RULES[kind], tmp_path) as push:
         push.registry.faults.add(
             Fault(On.STATUS, unauthorized(), times=None),

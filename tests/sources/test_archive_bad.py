@@ -74,7 +74,7 @@ def refused(path: Path, kind: type[PusherError], *words: str) -> PusherError:
         (b"", ["is empty"]),
         (b"FROM scratch\nCOPY a b\n", ["text file", "docker save"]),
         (b"PK\x03\x04" + bytes(100), ["zip"]),
-        (gzip.compress(b"x"), ["gzip-compressed", "gunzip -k"]),
+        (gzip.compress(b"x", mtime=0), ["gzip-compressed", "gunzip -k"]),
         (bz2.compress(b"x"), ["bzip2-compressed", "bunzip2 -k"]),
         (lzma.compress(b"x"), ["xz-compressed", "unxz -k"]),
         (b"\x28\xb5\x2f\xfd" + bytes(100), ["zstd-compressed", "unzstd"]),

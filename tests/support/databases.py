@@ -81,9 +81,13 @@ class PostgresServer:
         try:
             self._run(programs, "postgres", "--version")
         except PermissionError:
-            copy = self._folder / "postgresql"
-            shutil.copytree(programs.parent, copy, symlinks=True)
-            return copy / programs.name
+            package = programs.parent.parent
+            copy = self._folder / "site" / package.name
+            shutil.copytree(programs.parent, copy / programs.parent.name, symlinks=True)
+            libraries = package.with_name(f"{package.name}.libs")  # where the programs look for them
+            if libraries.is_dir():
+                shutil.copytree(libraries, copy.with_name(libraries.name), symlinks=True)
+            return copy / programs.parent.name / programs.name
         return programs
 
     def _run(self, programs: Path, name: str, *arguments: str) -> None:

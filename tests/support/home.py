@@ -31,10 +31,14 @@ CHUNK: Final = 20_000
 
 
 class Recorder:
-    """A Progress that keeps what it is told: ``calls`` holds name and arguments, in their order."""
+    """A Progress that keeps what it is told: ``calls`` holds name and arguments, in their order.
+
+    ``hooks`` are called with the arguments as well, by name, in the thread that tells: between two requests.
+    """
 
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
+        self.hooks: dict[str, Callable[..., None]] = {}
         self._changed = threading.Condition()
 
     def __getattr__(self, name: str) -> Callable[..., None]:
@@ -42,6 +46,8 @@ class Recorder:
             with self._changed:
                 self.calls.append((name, *arguments))
                 self._changed.notify_all()
+            if hook := self.hooks.get(name):
+                hook(*arguments)
 
         return told
 

@@ -1,0 +1,122 @@
+"""Small servers for what no registry does: TLS, proxies, and any answer a test likes."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pusher.registry.transport import Transport
+from tests.support.fakeregistry.wire import Connection, Disconnected, Reply, Request
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One request as it arrived, its target byte by byte."""
+
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Site:
+    """Answers every request with ``answer``, over TLS if there is a context."""
+
+    def __init__(self, answer: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) -> None:
+        self._answer = answer
+        self._tls = tls
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._socket.getsockname()[1]
+        self.seen: list[Seen] = []
+        self._threads: list[threading.Thread] = []
+        self._open: list[socket.socket] = []
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self._tls else 'http'}://{self.address}"
+
+    def __enter__(self) -> Site:
+        self._start(self._accept)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        for sock in self._open:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._socket.accept()
+            except OSError:
+                return
+            self._open.append(sock)
+            self._start(self._serve, sock)
+
+    def _serve(self, sock: socket.socket) -> None:
+        try:
+            if self._tls is not None:
+                sock = self._tls.wrap_socket(sock, server_side=True)
+                self._open.append(sock)
+            connection = Connection(sock, 1)
+            with contextlib.suppress(Disconnected):
+                while request := connection.read_head():
+                    self._serve_one(sock, connection, request)
+        except OSError:
+            pass
+        finally:
+            sock.close()
+
+    def _serve_one(self, sock: socket.socket, connection: Connection, request: Request) -> None:
+        left, blocks = request.content_length or 0, []
+        while left:
+            blocks.append(connection.read(min(left, 65536)))
+            left -= len(blocks[-1])
+        seen = Seen(request.method, request.target, request.headers, b"".join(blocks))
+        self.seen.append(seen)
+        reply = self._answer(seen)
+        connection.write(request, reply)
+        if request.method == "CONNECT" and reply.status == 200:
+            self._tunnel(sock, request.target)
+            raise Disconnected
+
+    def _tunnel(self, client: socket.socket, target: str) -> None:
+        host, _, port = target.rpartition(":")
+        with socket.create_connection((host, int(port))) as server:
+            self._open.append(server)
+            self._start(_pump, server, client)
+            _pump(client, server)
+
+
+def _pump(source: socket.socket, sink: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while block := source.recv(65536):
+            sink.sendall(block)
+        sink.shutdown(socket.SHUT_WR)
+
+
+@contextmanager
+def transport_of(transport: Transport) -> Iterator[Transport]:
+    """Close it in the end."""
+    try:
+        yield transport
+    finally:
+        transport.close()

@@ -1,0 +1,451 @@
+"""The requests of a push: greeting, Locations, redirects, logins, manifests."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+
+import pytest
+
+from pusher.config import Timeouts
+from pusher.errors import (
+    ConnectionBroken,
+    CredentialsMissing,
+    CredentialsRejected,
+    NotARegistry,
+    PermissionDenied,
+    PlainHttpRefused,
+    PusherError,
+    RegistryBusy,
+    RegistryFault,
+    RegistryRefused,
+    RegistryUnreachable,
+)
+from pusher.oci.manifest import Descriptor, build_manifest
+from pusher.registry.auth import Authenticator
+from pusher.registry.body import Body
+from pusher.registry.client import BlobsUnknown, RegistryClient
+from pusher.registry.credentials import Credential
+from pusher.registry.transport import Answer, Transport
+from tests.registry.sites import Seen, Site, transport_of
+from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry, Fault, On
+from tests.support.fakeregistry import Answer as Scripted
+from tests.support.fakeregistry.wire import Reply
+
+REPOSITORY = "team/app"
+DIGEST = "sha256:" + "a" * 64
+OTHER_DIGEST = "sha256:" + "b" * 64
+LOGIN = ("ann", "s3cr3t")
+QUICK = Timeouts(5, 5, 5, 5)
+
+
+class Pretended(Transport):
+    """A transport to any host: ``answers`` maps "METHOD url" to status, headers and body."""
+
+    def __init__(self, answers: Mapping[str, tuple[int, dict[str, str]]]) -> None:
+        self.answers = answers
+        self.sent: list[tuple[str, str, dict[str, str]]] = []
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Body | bytes | None = None,
+        answer_timeout: float | None = None,
+    ) -> Answer:
+        self.sent.append((method, url, dict(headers or {})))
+        found = self.answers.get(f"{method} {url}")
+        if found is None and url.endswith("/v2/"):
+            found = (200, {}) if "Authorization" in (headers or {}) else (401, {})
+        assert found is not None, f"not expected: {method} {url}"
+        return Answer(method, url, *found)
+
+    @property
+    def logins(self) -> dict[str, bool]:
+        """Whether the last request to each "METHOD url" carried the login."""
+        return {f"{method} {url}": "Authorization" in headers for method, url, headers in self.sent}
+
+
+def client_over(
+    transport: Transport,
+    registry: str = "r.example",
+    *,
+    login: tuple[str, str] | None = LOGIN,
+    plain_http: bool = False,
+) -> RegistryClient:
+    credential = Credential(*login, "a test") if login else None
+    return RegistryClient(registry, transport, Authenticator(registry, credential), plain_http=plain_http)
+
+
+@pytest.fixture
+def transport() -> Iterator[Transport]:
+    with transport_of(Transport(QUICK)) as open_one:
+        yield open_one
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(SERVERLESS, credentials=LOGIN) as running:
+        yield running
+
+
+# --- greeting ---------------------------------------------------------------------------------------------
+
+
+def test_greeting_logs_in_once_and_is_remembered(registry: FakeRegistry, transport: Transport) -> None:
+    client = client_over(transport, registry.address)
+    assert client.ping() == f"http://{registry.address}/v2/"
+    client.ping()
+    assert not client.blob_exists(REPOSITORY, DIGEST)
+    assert [record.status for record in registry.requests()] == [401, 200, 404]
+    assert registry.requests()[1].headers["authorization"] == "Basic YW5uOnMzY3IzdA=="
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (
+            Scripted(404, {"Content-Type": "text/html"}, b"<html>no</html>"),
+            NotARegistry,
+            "no container registry",
+        ),
+        (
+            Scripted(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Hi</html>"),
+            NotARegistry,
+            "200",
+        ),
+        (Scripted(302, {"Location": "/v2/"}), NotARegistry, "302"),
+        (Scripted(405), NotARegistry, "405"),
+        (Scripted(403), PermissionDenied, "403"),
+        (Scripted(500), RegistryFault, "500"),
+        (Scripted(503, {"Retry-After": "3"}), RegistryBusy, "503"),
+        (Scripted(429), RegistryBusy, "429"),
+    ],
+    ids=lambda value: getattr(value, "status", None),
+)
+def test_greeting_refused(
+    registry: FakeRegistry, transport: Transport, answer: Scripted, error: type[PusherError], words: str
+) -> None:
+    registry.faults.add(Fault(On.PING, answer, times=None))
+    with pytest.raises(error) as raised:
+        client_over(transport, registry.address).ping()
+    assert type(raised.value) is error
+    assert registry.address in raised.value.message
+    assert words in raised.value.message
+    assert raised.value.hint
+
+
+def test_login_wanted_and_none_known(registry: FakeRegistry, transport: Transport) -> None:
+    with pytest.raises(CredentialsMissing):
+        client_over(transport, registry.address, login=None).ping()
+
+
+def test_wrong_password(registry: FakeRegistry, transport: Transport) -> None:
+    with pytest.raises(CredentialsRejected) as error:
+        client_over(transport, registry.address, login=("ann", "wr0ng")).ping()
+    assert "for user ann (a test)" in error.value.message
+    assert "wr0ng" not in error.value.message + error.value.hint
+    assert len(registry.requests()) == 2
+
+
+def test_a_failed_greeting_is_tried_again(registry: FakeRegistry, transport: Transport) -> None:
+    registry.faults.add(Fault(On.PING, Scripted(500)))
+    client = client_over(transport, registry.address)
+    with pytest.raises(RegistryFault):
+        client.ping()
+    assert client.ping()
+
+
+def test_https_only_beyond_this_machine() -> None:
+    pretended = Pretended({})
+    assert client_over(pretended).ping() == "https://r.example/v2/"
+    assert client_over(Pretended({}), "r.example:5000", plain_http=True).ping() == "http://r.example:5000/v2/"
+    assert {url.partition(":")[0] for _, url, _ in pretended.sent} == {"https"}
+
+
+@pytest.mark.parametrize("http", [ConnectionBroken, 400])
+def test_https_after_http_on_this_machine(http: type[PusherError] | int) -> None:
+    class TlsOnly(Pretended):
+        def send(self, method: str, url: str, **options: object) -> Answer:
+            if url.startswith("https"):
+                return Answer(method, url, 200)
+            if isinstance(http, int):
+                return Answer(method, url, http, {}, b"Client sent an HTTP request to an HTTPS server.")
+            raise http("broken")
+
+    for host in ("localhost:5000", "127.0.0.1:5000", "[::1]:5000"):
+        assert client_over(TlsOnly({}), host).ping() == f"https://{host}/v2/"
+
+
+def test_nobody_there_is_not_asked_twice(transport: Transport) -> None:
+    with FakeRegistry() as registry:
+        registry.stop()
+        with pytest.raises(RegistryUnreachable):
+            client_over(transport, registry.address).ping()
+
+
+# --- locations --------------------------------------------------------------------------------------------
+
+POST = f"https://r.example/v2/{REPOSITORY}/blobs/uploads/"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("/v2/a/blobs/uploads/1?_stateHash=ab", "https://r.example/v2/a/blobs/uploads/1?_stateHash=ab"),
+        ("1?x=1", POST + "1?x=1"),
+        ("?x=1", POST + "?x=1"),
+        ("https://r.example/up/1", "https://r.example/up/1"),
+        ("https://r.example:443/up/1?a=b&a=c", "https://r.example:443/up/1?a=b&a=c"),
+        ("//r.example/up", "https://r.example/up"),
+        ("http://r.example/up/1?a=%3D", "https://r.example/up/1?a=%3D"),
+        ("http://r.example:80/up", "https://r.example/up"),
+        ("http://r.example:5000/up", "https://r.example/up"),
+        (
+            "https://storage.example/b?X-Sig=a%2Fb%3d%3D&z=~+",
+            "https://storage.example/b?X-Sig=a%2Fb%3d%3D&z=~+",
+        ),
+    ],
+)
+def test_locations(given: str, meant: str) -> None:
+    client = client_over(Pretended({f"POST {POST}": (202, {"Location": given})}))
+    assert client.open_upload(REPOSITORY).location == meant
+
+
+@pytest.mark.parametrize(
+    "given", ["ftp://r.example/up", "file:///etc/passwd", "http://[::1/up", "https://r.example:99999/up"]
+)
+def test_locations_that_are_none(given: str) -> None:
+    client = client_over(Pretended({f"POST {POST}": (202, {"Location": given + "?k=s3cr3t"})}))
+    with pytest.raises(RegistryRefused) as error:
+        client.open_upload(REPOSITORY)
+    assert "s3cr3t" not in error.value.message
+
+
+def test_location_that_leaves_tls_for_another_host_is_refused() -> None:
+    client = client_over(Pretended({f"POST {POST}": (202, {"Location": "http://other.example/up"})}))
+    with pytest.raises(PlainHttpRefused):
+        client.open_upload(REPOSITORY)
+
+
+def test_answer_without_location_is_refused() -> None:
+    with pytest.raises(RegistryRefused):
+        client_over(Pretended({f"POST {POST}": (202, {})})).open_upload(REPOSITORY)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "_state=7sJ_-x%3D%3D",
+        "a=b&a=c&empty=",
+        "X-Amz-Credential=AK%2F2026%2Fs3&X-Amz-SignedHeaders=host%3Bx",
+        "sig=a+b/c==:@!$'(),;*~.-_",
+    ],
+)
+def test_query_arrives_byte_by_byte(query: str, transport: Transport) -> None:
+    def answer(seen: Seen) -> Reply:
+        return Reply(202, {"Location": f"/up/1?{query}"}) if seen.method == "POST" else Reply(200)
+
+    with Site(answer) as site:
+        client = client_over(transport, site.address)
+        location = client.open_upload(REPOSITORY).location
+        assert location is not None
+        client.upload_status(location)
+        client.close_upload(location, DIGEST)
+        assert [seen.target for seen in site.seen[2:]] == [f"/up/1?{query}", f"/up/1?{query}&digest={DIGEST}"]
+
+
+def test_needless_escapes_keep_their_meaning(transport: Transport) -> None:
+    """requests and urllib3 write escapes in their normal form (RFC 3986 6.2.2)."""
+    with Site(lambda _: Reply(200)) as site:
+        client_over(transport, site.address).upload_status(f"{site.url}/up?sig=%2b%3d&u=%7Eann")
+        assert site.seen[-1].target == "/up?sig=%2B%3D&u=~ann"
+
+
+def test_closing_a_location_without_a_query() -> None:
+    url = "https://r.example/up/1"
+    pretended = Pretended({f"PUT {url}?digest={DIGEST}": (201, {})})
+    assert client_over(pretended).close_upload(url, DIGEST).ok
+
+
+# --- the login stays with us ------------------------------------------------------------------------------
+
+BLOB = f"https://r.example/v2/{REPOSITORY}/blobs/{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("https://r.example/up", True),
+        ("https://r.example:443/up", True),
+        ("https://R.example/up", True),
+        ("https://r.example:5000/up", False),
+        ("https://other.example/up", False),
+        ("https://r.example.evil.example/up", False),
+        ("https://r.example@evil.example/up", False),
+        ("http://r.example/up", False),
+    ],
+)
+def test_login_goes_to_our_origin_only(url: str, ours: bool) -> None:
+    pretended = Pretended({f"DELETE {url}": (204, {})})
+    client = client_over(pretended)
+    client.ping()
+    client.delete_upload(url)
+    assert pretended.logins[f"DELETE {url}"] is ours
+
+
+def test_challenge_of_another_host_is_not_answered() -> None:
+    url = "https://other.example/up"
+    pretended = Pretended({f"GET {url}": (401, {"WWW-Authenticate": "Basic realm=x"})})
+    client = client_over(pretended)
+    client.ping()
+    assert client.upload_status(url).status == 401
+    assert not pretended.logins[f"GET {url}"]
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_head_is_redirected_without_the_login(status: int) -> None:
+    storage = "https://storage.example/b?X-Sig=1"
+    pretended = Pretended({f"HEAD {BLOB}": (status, {"Location": storage}), f"HEAD {storage}": (200, {})})
+    assert client_over(pretended).blob_exists(REPOSITORY, DIGEST)
+    assert pretended.logins[f"HEAD {BLOB}"]
+    assert not pretended.logins[f"HEAD {storage}"]
+
+
+@pytest.mark.parametrize(("status", "there"), [(200, True), (403, True), (404, False), (405, True)])
+def test_storage_that_refuses_head(status: int, there: bool) -> None:
+    """The address is signed for GET."""
+    storage = "https://storage.example/b?X-Sig=1"
+    pretended = Pretended({f"HEAD {BLOB}": (307, {"Location": storage}), f"HEAD {storage}": (status, {})})
+    assert client_over(pretended).blob_exists(REPOSITORY, DIGEST) is there
+
+
+def test_redirect_to_plain_http_is_refused() -> None:
+    pretended = Pretended({f"HEAD {BLOB}": (307, {"Location": "http://r.example/b"})})
+    with pytest.raises(PlainHttpRefused):
+        client_over(pretended).blob_exists(REPOSITORY, DIGEST)
+
+
+def test_redirects_in_a_circle_end() -> None:
+    with pytest.raises(RegistryRefused):
+        client_over(Pretended({f"HEAD {BLOB}": (307, {"Location": BLOB})})).blob_exists(REPOSITORY, DIGEST)
+
+
+def test_redirect_to_nowhere() -> None:
+    for target in ("http://[::1/", "https://r.example:99999/"):
+        with pytest.raises(PusherError):
+            client_over(Pretended({f"HEAD {BLOB}": (307, {"Location": target})})).blob_exists(
+                REPOSITORY, DIGEST
+            )
+
+
+@pytest.mark.parametrize(("status", "followed"), [(307, True), (308, True), (301, False), (302, False)])
+def test_upload_is_redirected_only_where_the_method_stays(status: int, followed: bool) -> None:
+    target = "https://r.example/other/"
+    pretended = Pretended(
+        {f"POST {POST}": (status, {"Location": target}), f"POST {target}": (202, {"Location": "/up"})}
+    )
+    if followed:
+        assert client_over(pretended).open_upload(REPOSITORY).location == "https://r.example/up"
+    else:
+        with pytest.raises(RegistryRefused):
+            client_over(pretended).open_upload(REPOSITORY)
+
+
+def test_login_on_real_sockets_stays_with_the_first_host(transport: Transport) -> None:
+    with Site(lambda _: Reply(200)) as storage:
+
+        def answer(seen: Seen) -> Reply:
+            if "authorization" not in seen.headers:
+                return Reply(401, {"WWW-Authenticate": "Basic realm=x"})
+            return Reply(307, {"Location": storage.url + "/b"}) if seen.method == "HEAD" else Reply(200)
+
+        with Site(answer) as site:
+            assert client_over(transport, site.address).blob_exists(REPOSITORY, DIGEST)
+            assert [seen.headers.get("authorization", "")[:6] for seen in site.seen] == [
+                "",
+                "Basic ",
+                "Basic ",
+            ]
+        [stored] = storage.seen
+        assert "authorization" not in stored.headers
+
+
+# --- blobs and manifests ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("status", "there"), [(200, True), (404, False), (405, False)])
+def test_head(status: int, there: bool) -> None:
+    assert client_over(Pretended({f"HEAD {BLOB}": (status, {})})).blob_exists(REPOSITORY, DIGEST) is there
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, RegistryRefused), (403, PermissionDenied), (500, RegistryFault), (503, RegistryBusy)],
+)
+def test_head_refused(status: int, error: type[PusherError]) -> None:
+    with pytest.raises(error):
+        client_over(Pretended({f"HEAD {BLOB}": (status, {})})).blob_exists(REPOSITORY, DIGEST)
+
+
+MANIFEST = build_manifest(
+    Descriptor("application/x", DIGEST, 3), [Descriptor("application/y", OTHER_DIGEST, 4)]
+)
+
+
+@pytest.fixture(params=[SERVERLESS, DISTRIBUTION_3], ids=lambda rules: rules.name)
+def any_registry(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
+    with FakeRegistry(request.param, credentials=LOGIN) as running:
+        yield running
+
+
+def test_manifest_is_stored_byte_by_byte(any_registry: FakeRegistry, transport: Transport) -> None:
+    blobs = [any_registry.add_blob(REPOSITORY, data) for data in (b"one", b"four")]
+    first, second = (Descriptor("application/x", digest, 3) for digest in blobs)
+    manifest = build_manifest(first, [second])
+    client = client_over(transport, any_registry.address)
+    client.put_manifest(REPOSITORY, "1.0", manifest)
+    client.put_manifest(REPOSITORY, manifest.digest, manifest)
+    for reference in ("1.0", manifest.digest):
+        assert any_registry.manifests[REPOSITORY][reference] == (manifest.media_type, manifest.raw)
+
+
+def test_missing_blobs_are_named(any_registry: FakeRegistry, transport: Transport) -> None:
+    with pytest.raises(BlobsUnknown) as error:
+        client_over(transport, any_registry.address).put_manifest(REPOSITORY, "1.0", MANIFEST)
+    assert error.value.digests == (DIGEST,)
+    assert isinstance(error.value.refusal, RegistryRefused)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(400, RegistryRefused), (413, RegistryRefused), (403, PermissionDenied), (500, RegistryFault)],
+)
+def test_manifest_refused(
+    any_registry: FakeRegistry, transport: Transport, status: int, error: type[PusherError]
+) -> None:
+    body = json.dumps({"errors": [{"code": "MANIFEST_INVALID", "message": "not this one"}]}).encode()
+    any_registry.faults.add(Fault(On.PUT_MANIFEST, Scripted(status, body=body)))
+    with pytest.raises(error) as raised:
+        client_over(transport, any_registry.address).put_manifest(REPOSITORY, "1.0", MANIFEST)
+    assert f"{status} while storing the manifest {REPOSITORY}:1.0: not this one" in raised.value.message
+
+
+def test_exact_headers_of_a_chunk(
+    registry: FakeRegistry, transport: Transport, blob_body: Callable[[], Body]
+) -> None:
+    client = client_over(transport, registry.address)
+    location = client.open_upload(REPOSITORY).location
+    assert location is not None
+    client.send_chunk(location, blob_body(), 0)
+    opening, chunk = registry.requests(On.OPEN, On.CHUNK)
+    assert opening.headers["content-length"] == "0"
+    assert (chunk.headers["content-range"], chunk.headers["content-length"]) == ("0-9", "10")
+    assert chunk.headers["content-type"] == "application/octet-stream"
+    assert chunk.headers["authorization"].startswith("Basic ")
+    assert "connection" not in chunk.headers
+    client.one_request_a_connection = True
+    client.send_chunk(location, blob_body(), 0)
+    assert registry.requests(On.CHUNK)[1].headers["connection"] == "close"

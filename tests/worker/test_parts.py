@@ -1,0 +1,279 @@
+"""The worker's small parts on their own: control, pool, presence, signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pusher.errors import ExitCode, HomeUnusable, LeaseLost, Stopped
+from pusher.worker.control import Activity, Control
+from pusher.worker.pool import BlobPool
+from pusher.worker.presence import Presence
+from pusher.worker.signals import on_signals
+from tests.support.databases import new_job
+from tests.support.home import Home
+
+# --- control ----------------------------------------------------------------------------------------------
+
+
+def test_the_workers_control_stops_every_job() -> None:
+    worker = Control()
+    one, two = Control(worker), Control(worker)
+    one.stop()
+    two.check()
+    with pytest.raises(Stopped):
+        one.check()
+    worker.stop()
+    with pytest.raises(Stopped):
+        two.check()
+
+
+def test_a_lost_lease_says_more_than_a_stop() -> None:
+    control = Control()
+    control.stop()
+    control.lose_lease()
+    with pytest.raises(LeaseLost):
+        control.check()
+
+
+def test_a_wait_ends_when_somebody_asks() -> None:
+    control = Control()
+    threading.Timer(0.05, control.stop).start()
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        control.wait(30)
+    assert time.monotonic() - started < 5
+    with pytest.raises(Stopped):
+        control.wait(0)
+
+
+def test_a_wait_lasts_as_long_as_asked() -> None:
+    started = time.monotonic()
+    Control().wait(0.12)
+    assert 0.12 <= time.monotonic() - started < 5
+
+
+def test_activity_counts_from_the_last_touch() -> None:
+    activity = Activity()
+    time.sleep(0.02)
+    assert activity.idle >= 0.02
+    before = activity.idle
+    activity.touch()
+    assert activity.idle < before
+
+
+# --- pool -------------------------------------------------------------------------------------------------
+
+
+def _held(pool: BlobPool) -> threading.Event:
+    """Keep the pool's only thread busy until the event is set."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def hold() -> str | None:
+        begun.set()
+        assert go_on.wait(10)
+        return None
+
+    pool.submit("held", (0,), hold)
+    assert begun.wait(10)
+    return go_on
+
+
+def _noting(order: list[str], name: str) -> Callable[[], str | None]:
+    return lambda: order.append(name)  # type: ignore[func-returns-value]
+
+
+def test_the_lowest_rank_goes_first() -> None:
+    pool, order = BlobPool(1), list[str]()
+    go_on = _held(pool)
+    for name, rank in (("later", (0, 2)), ("first", (-5, 9)), ("next", (0, 1))):
+        pool.submit(name, rank, _noting(order, name))
+    go_on.set()
+    pool.close()
+    assert order == ["first", "next", "later"]
+
+
+def test_one_key_is_never_worked_on_twice_at_once() -> None:
+    pool, running, most = BlobPool(4), list[str](), list[int]()
+
+    def work() -> str | None:
+        running.append("x")
+        most.append(len(running))
+        time.sleep(0.01)
+        running.pop()
+        return "done"
+
+    futures = [pool.submit("same", (n,), work) for n in range(6)]
+    assert [future.result(10) for future in futures] == ["done"] * 6
+    pool.close()
+    assert max(most) == 1
+
+
+def test_a_waiting_key_holds_no_thread() -> None:
+    """The blob that another job sends does not keep others from being sent."""
+    pool = BlobPool(2)
+    go_on = _held(pool)
+    waits = pool.submit("held", (0,), lambda: "second")
+    assert pool.submit("other", (9,), lambda: "other").result(10) == "other"
+    assert not waits.done()
+    go_on.set()
+    assert waits.result(10) == "second"
+    pool.close()
+
+
+def test_an_error_is_the_futures_and_not_the_threads() -> None:
+    pool = BlobPool(1)
+
+    def fail() -> str | None:
+        raise LeaseLost("gone")
+
+    assert isinstance(pool.submit("a", (0,), fail).exception(10), LeaseLost)
+    assert pool.submit("a", (0,), lambda: "still alive").result(10) == "still alive"
+    pool.close()
+
+
+def test_close_finishes_what_is_queued() -> None:
+    pool, order = BlobPool(1), list[str]()
+    go_on = _held(pool)
+    futures = [pool.submit(str(n), (n,), _noting(order, str(n))) for n in range(3)]
+    threading.Timer(0.02, go_on.set).start()
+    pool.close()
+    assert all(future.done() for future in futures)
+    assert order == ["0", "1", "2"]
+
+
+# --- presence ---------------------------------------------------------------------------------------------
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from pusher.store.store import Store
+from pusher.worker.presence import Presence
+with Store.open(sys.argv[1]) as store, Presence(Path(sys.argv[2]), 60) as presence:
+    store.jobs.claim(presence.owner, lease=60)
+    print(presence.owner, flush=True)
+    time.sleep(60)
+"""
+
+
+def _holder(home: Home) -> tuple[subprocess.Popen[str], str]:
+    """A process that holds a job; its owner's name."""
+    url, folder = home.settings.database_url, str(home.settings.workers)
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    process = subprocess.Popen(
+        [sys.executable, "-c", _HOLD, url, folder], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    return process, process.stdout.readline().strip()
+
+
+def test_a_worker_is_dead_once_its_process_is(home: Home) -> None:
+    home.store.jobs.add(new_job())
+    process, owner = _holder(home)
+    with process, Presence(home.settings.workers, 30) as presence:
+        assert home.store.jobs.owners() == {owner}
+        assert presence.dead_owners(home.store) == set()
+        process.kill()
+        process.wait()
+        assert presence.dead_owners(home.store) == {owner}
+        assert home.store.jobs.claim("me", lease=30, dead_owners={owner}) is not None
+
+
+def test_lock_files_are_swept_once_nothing_needs_them(home: Home) -> None:
+    home.store.jobs.add(new_job())
+    process, owner = _holder(home)
+    lock = home.settings.workers / f"{owner.partition('/')[2]}.lock"
+    with process, Presence(home.settings.workers, 30) as presence:
+        presence.sweep(home.store)
+        process.kill()
+        process.wait()
+        presence.sweep(home.store)
+        assert lock.exists(), "it is what tells that the lease binds nobody"
+        assert home.store.jobs.claim("me", lease=30, dead_owners={owner}) is not None
+        presence.sweep(home.store)
+        assert not lock.exists()
+        assert len(list(home.settings.workers.iterdir())) == 1, "our own"
+    assert list(home.settings.workers.iterdir()) == []
+
+
+def test_owners_elsewhere_are_never_called_dead(home: Home) -> None:
+    """Another host, or another home on this one: only the end of the lease tells."""
+    for owner in ("elsewhere/1-abc", f"{os.uname().nodename}/1-not-in-this-home"):
+        home.store.jobs.add(new_job())
+        assert home.store.jobs.claim(owner, lease=60) is not None
+    with Presence(home.settings.workers, 30) as presence:
+        assert presence.dead_owners(home.store) == set()
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(HomeUnusable) as caught, Presence(tmp_path / "file" / "workers", 30):
+        pass
+    assert caught.value.exit_code == ExitCode.STORE
+    assert "PUSHER_HOME" in caught.value.hint
+
+
+def test_a_heartbeat_looks_every_second_and_ends_with_its_context(home: Home) -> None:
+    looked = threading.Event()
+    with (
+        Presence(home.settings.workers, 30) as presence,
+        presence.heartbeat(home.store, looked.set),
+    ):
+        assert looked.wait(10)
+    assert all(thread.name != "heartbeat" for thread in threading.enumerate())
+
+
+# --- signals ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_asks_and_the_handlers_are_put_back(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    asked = threading.Event()
+    with on_signals(asked.set, lambda: None) as seen:
+        assert seen.number == 0
+        os.kill(os.getpid(), number)
+        assert asked.wait(5)
+        assert seen.number == number
+    assert signal.getsignal(number) is before
+
+
+def test_the_second_signal_ends_the_process_with_its_own_exit_code() -> None:
+    program = (
+        "import os, signal, time\n"
+        "from pusher.worker.signals import on_signals\n"
+        "with on_signals(lambda: print('first', flush=True), lambda: print('again', flush=True)):\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    time.sleep(30)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (143, "first\nagain\n"), done.stderr
+
+
+def test_outside_the_main_thread_nothing_is_installed() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    installed: list[object] = []
+
+    def enter() -> None:
+        with on_signals(lambda: None, lambda: None) as seen:
+            installed.append((signal.getsignal(signal.SIGTERM), seen.number))
+
+    thread = threading.Thread(target=enter)
+    thread.start()
+    thread.join()
+    assert installed == [(before, 0)]
