@@ -77,6 +77,7 @@ class BlobUpload:
         self._believe_head = believe_head
         self._broken_at: int | None = None  # bytes that left before the connection last broke inside a chunk
         self._stuck = 0  # chunks sent in a row that gained nothing
+        self._put_off = False  # the last chunk was answered with "later"
         self._stride = chunks.Stride()
         self._closed_again = False
         self._failed_closes = 0
@@ -191,6 +192,7 @@ class BlobUpload:
             return self._settle(session)
         if answer.status == 413:
             return self._shrink(session, length)
+        self._put_off = answer.status in _PAUSE - {500}
         if answer.status in _PAUSE or answer.status == 403:
             raise refusal(answer, doing="sending a chunk")
         self._refused = refusal(answer, doing="sending a chunk")
@@ -257,6 +259,9 @@ class BlobUpload:
             self._stuck, self._broken_at = 0, None
             if offset > self._furthest:
                 self._furthest, self._fruitless = offset, 0
+            return session
+        if self._put_off:  # by a front or a busy registry: that says nothing of the session
+            self._put_off = False
             return session
         self._stuck += 1
         return self._unstick(session)

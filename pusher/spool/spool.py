@@ -26,6 +26,8 @@ ORIGINAL: Final = "original"
 """The compression label of a blob that came compressed and is kept as it is."""
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_RESERVE: Final = 16 * 1024 * 1024
+"""Bytes of the disk that blobs leave free, or a twentieth of a small one."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,7 @@ class Spool:
 
             def write(data: bytes) -> None:
                 with self._errors(name, file):
+                    self._leave_room()
                     file.write(data)
 
             yield file, write
@@ -234,6 +237,12 @@ class Spool:
             f"cannot use {self.root} for {name}: {error.strerror or error}",
             hint=f"check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder",
         )
+
+    def _leave_room(self) -> None:
+        """Never take the last of the disk: the job store may lie there too, and must still record uploads."""
+        disk = shutil.disk_usage(self.root)
+        if disk.free < min(_RESERVE, disk.total // 20):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _free(self, written: int) -> str:
         """What was free before ``written`` bytes of the file that did not fit; they are freed again."""

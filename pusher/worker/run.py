@@ -139,7 +139,7 @@ class _Worker:
         )
 
     def _hurry(self, only: Collection[int] | None) -> None:
-        """What waits for the user to make room is tried now: he is here."""
+        """What waits for room on the disk is tried now: the user is here, or a job has made some."""
         for job in self._store.jobs.list(states=[JobState.WAITING]):
             if (only is None or job.id in only) and job.error and job.error.code == DiskFull.code:
                 with contextlib.suppress(JobUnknown, JobStateConflict):
@@ -167,7 +167,7 @@ class _Worker:
         self._touched.add(job.id)
         self._progress.job_started(job.id, job.image, job.destination)
         thread = threading.Thread(target=self._push, args=(job, control), name=f"job-{job.id}", daemon=True)
-        self._threads.append(thread)
+        self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
         thread.start()
 
     def _push(self, job: JobRecord, control: Control) -> None:
@@ -212,6 +212,9 @@ class _Worker:
             self._activity.touch()
             self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
             evict(self._store, self._spool, self._settings.spool_limit)
+            waiting = frozenset(self._put_off)
+            self._hurry(waiting)  # what was just pushed needs no room any more
+            self._put_off -= waiting
 
     def _fail(self, job: JobRecord, error: PusherError) -> None:
         self._store.jobs.fail(job, _stored(error))

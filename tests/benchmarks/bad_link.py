@@ -1,8 +1,8 @@
 """The main job on a bad link: ``python -m tests.benchmarks.bad_link`` (as root; needs dockerd and skopeo).
 
 A Docker image with a 300 MB incompressible layer is pushed to a registry with serverless-registry's rules
-(chunks of at most 100,000,000 bytes), through a link that resets every 20 MB, by a worker that is killed twice
-with ``kill -9``. Then skopeo pulls it back, and everything is compared. Prints the figures.
+(chunks of at most 100,000,000 bytes), through a link that resets every 20 MB, by a worker that is killed
+twice with ``kill -9``. Then skopeo pulls it back, and everything is compared. Prints the figures.
 """
 
 from __future__ import annotations
@@ -115,7 +115,9 @@ def _acknowledged(registry: FakeRegistry) -> int:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--layer", type=int, default=300 * MB, help="bytes of the big layer")
     parser.add_argument("--reset-every", type=int, default=20 * MB, help="bytes between resets of the link")
     parser.add_argument("--chunk-size", help="as for pusher run")

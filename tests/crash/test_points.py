@@ -27,7 +27,9 @@ _AROUND: list[Point] = [
     )
     for when in ("before", "after")
 ]
-_OTHERS: list[Point] = [(point, "after", 1) for point in POINTS if point not in {point for point, *_ in _AROUND}]
+_OTHERS: list[Point] = [
+    (point, "after", 1) for point in POINTS if point not in {point for point, *_ in _AROUND}
+]
 _LATER: list[Point] = [
     ("write a blob", "before", 2),
     ("keep a blob", "after", 3),

@@ -19,9 +19,7 @@ def test_two_processes_send_each_blob_once(
     """The same image to two repositories: one process sends a blob, the other waits and mounts it."""
     registry.faults.add(Fault(On.CHUNK, Trickle(block=CHUNK // 4, seconds=0.02), times=None))
     jobs = [home.enqueue(archive, f"{registry.address}/r{n}/app:1") for n in range(2)]
-    runs = [
-        pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1") for _ in range(2)
-    ]
+    runs = [pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1") for _ in range(2)]
     for run in runs:
         done = ended(run)
         assert done.returncode == 0, done.stderr

@@ -170,7 +170,7 @@ def test_docker_that_does_not_run(home: Home, tmp_path: Path, monkeypatch: pytes
 def test_docker_that_is_not_permitted(dockerd: Docker) -> None:
     """The socket is root's, and we are nobody, like any user who is not in the group docker."""
     source, _ = find("app:1")
-    os.chmod(dockerd.folder, 0o755)
+    dockerd.folder.chmod(0o755)
     os.seteuid(_NOBODY)
     try:
         with pytest.raises(EngineNotPermitted) as caught:

@@ -58,6 +58,7 @@ class MemoryJournal:
     lost_sessions: list[str] = field(default_factory=list)
     lost_bytes: int = 0
     """Acknowledged bytes of lost sessions, and those that were then in flight."""
+    lost_acknowledged: int = 0
     facts: dict[str, str | int] = field(default_factory=dict)
     chunk_sizes: list[int] = field(default_factory=list)
     """Of every session opened."""
@@ -116,6 +117,7 @@ class MemoryJournal:
             assert self.session is not None
             self.lost_sessions.append(reason)
             self.lost_bytes += self.session.offset + self.session.in_flight
+            self.lost_acknowledged += self.session.offset
             self.session = None
 
     def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:

@@ -59,6 +59,12 @@ FAULTS = st.one_of(
 )
 
 
+def _can_be_survived(faults: list[Fault]) -> bool:
+    """Two 401 in a row are a wrong password; a registry that loses four sessions in a row is given up."""
+    refusals = sum(getattr(fault.action, "status", 0) == 401 for fault in faults)
+    return refusals <= 1 and sum(isinstance(fault.action, COSTS_THE_SESSION) for fault in faults) <= 3
+
+
 def _push_through(push: Push, kills: list[int]) -> None:
     """Each number kills the process at that entry of the journal, counted from the last start."""
     for kill in kills:
@@ -82,7 +88,7 @@ def _push_through(push: Push, kills: list[int]) -> None:
     kind=st.sampled_from(sorted(RULES)),
     size=st.integers(0, 60_000),
     chunk=st.integers(2_000, 25_000),
-    faults=st.lists(FAULTS, max_size=5),
+    faults=st.lists(FAULTS, max_size=5).filter(_can_be_survived),
     kills=st.lists(st.integers(1, 8), max_size=3),
 )
 def test_whatever_happens(kind: str, size: int, chunk: int, faults: list[Fault], kills: list[int]) -> None:
@@ -103,7 +109,7 @@ def test_whatever_happens(kind: str, size: int, chunk: int, faults: list[Fault],
         assert len(push.registry.sessions) <= len(push.journal.lost_sessions) + struck + len(kills)
         harmless = not any(isinstance(fault.action, COSTS_THE_SESSION) or _is_413(fault) for fault in faults)
         if kind != "distribution-2" and harmless and not any(_spoils_the_close(fault) for fault in faults):
-            assert push.journal.lost_sessions == []
+            assert push.journal.lost_acknowledged == 0
 
 
 def _is_413(fault: Fault) -> bool:

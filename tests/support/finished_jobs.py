@@ -16,7 +16,7 @@ def add_finished_jobs(store: Store, count: int) -> None:
     """Add jobs 1 to ``count`` to an empty job store: pushed, each with a config, a layer and an event."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
     job = {
-        "image": "app:1", "source": {}, "config_digest": digest("c"), "registry": "r", "repository": "p",
+        "image": "app:1", "source": {}, "config_digest": digest("c"), "host": "r", "repository": "p",
         "state": JobState.SUCCEEDED, "priority": 0, "options": {}, "digest": digest("f"),
         "created_at": at, "finished_at": at,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A PUSHER_HOME of a test's own, the worker run on it in this process, and what a registry should then hold."""
+"""A PUSHER_HOME of a test's own, the worker run on it in this process, and what a registry then holds."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ class Home:
     def enqueue(self, image: Path | str, to: str | None = None, **options: Any) -> JobRecord:
         return enqueue(self.store, str(image), to=to, **options)
 
-    def run(self, only: Collection[int] | None = None, *, forever: bool = False, **settings: Any) -> RunResult:
+    def run(
+        self, only: Collection[int] | None = None, *, forever: bool = False, **settings: Any
+    ) -> RunResult:
         """Work the queue in this thread; ``settings`` differ from the home's own."""
-        return run(
-            self.store, replace(self.settings, **settings), self.progress, only=only, forever=forever
-        )
+        return run(self.store, replace(self.settings, **settings), self.progress, only=only, forever=forever)
 
     def push(self, image: Path | str, to: str, **options: Any) -> JobRecord:
         """Enqueue, run that job, and see that it succeeded."""
@@ -203,7 +203,7 @@ def cut_off(home: Home, registry: FakeRegistry, chunk: int) -> RunResult:
     The registry is there again afterwards, with its sessions.
     """
     registry.faults.add(Fault(On.CHUNK, Stall(after_bytes=CHUNK // 2), nth=chunk))
-    worker = Background(home, give_up_after=0.1)
+    worker = Background(home, give_up_after=0.1, parallel=1)
     registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
     registry.stop()
     registry.faults.clear()

@@ -1,4 +1,4 @@
-"""A registry like serverless-registry with small limits, a home, and retries that do not keep a test waiting."""
+"""A registry like serverless-registry with small limits, a home, and retries that keep no test waiting."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.worker import blobs, job, run
+from pusher.worker import blobs, job, retry, run
 from pusher.worker.retry import Backoff
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
@@ -45,7 +45,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = partial(Backoff, first=0.005, cap=0.15)
     monkeypatch.setattr(blobs, "Backoff", quick)
     monkeypatch.setattr(job, "Backoff", quick)
-    pause = run.job_pause
+    pause = retry.job_pause
     monkeypatch.setattr(run, "job_pause", lambda *args: timedelta(seconds=pause(*args).total_seconds() / 100))
     monkeypatch.setattr(run, "_POLL", 0.02)
     monkeypatch.setattr(blobs, "_IN_USE_PAUSE", 0.02)

@@ -230,7 +230,8 @@ def test_prune_forgets_finished_jobs_and_unneeded_blobs(
     done = home.push(archive, f"{registry.address}/app:1")
     registry.stop()
     waits = home.enqueue(
-        write_archive(tmp_path / "b.tar", make_image(20_000, seed=4, compressible=0.0)), f"{registry.address}/b:1"
+        write_archive(tmp_path / "b.tar", make_image(20_000, seed=4, compressible=0.0)),
+        f"{registry.address}/b:1",
     )
     home.run(give_up_after=0.05)
     needed = {layer.digest for layer in home.store.layers.of(waits.id)}
@@ -259,7 +260,9 @@ def test_prune_keeps_up_to_the_limit_and_what_was_just_written(
     assert cleanup.prune(home.store, home.settings, fresh - 1).bytes > 0
 
 
-def test_a_run_keeps_the_spool_below_its_limit(home: Home, registry: FakeRegistry, archive: Path, tmp_path: Path) -> None:
+def test_a_run_keeps_the_spool_below_its_limit(
+    home: Home, registry: FakeRegistry, archive: Path, tmp_path: Path
+) -> None:
     home.push(archive, f"{registry.address}/app:1")
     _aged(home)
     small = write_archive(tmp_path / "small.tar", make_image(100, seed=3))

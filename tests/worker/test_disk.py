@@ -1,4 +1,4 @@
-"""The disk is full: while compressing, and while the job store writes. Needs root, for a file system of its own."""
+"""The disk is full: while compressing, and while the job store writes. Needs root, to make a small disk."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from tests.support.images import Image, make_image, write_archive
 from tests.support.processes import unmount_below
 from tests.support.real import require
 
-SIZE = 3_000_000
+SIZE = 12_000_000
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 3 MB."""
+    """A file system of 12 MB."""
     require("mount", root=True)
     folder = tmp_path / "disk"
     folder.mkdir()
@@ -58,7 +58,7 @@ def _fill(disk: Path, leave: int) -> Path:
 
 @pytest.fixture
 def image() -> Image:
-    return make_image(1_000_000, 1_200_000, 900_000, 700_000, compressible=0.0)
+    return make_image(4_000_000, 4_800_000, 3_600_000, 2_800_000, compressible=0.0)
 
 
 def test_room_is_made_from_blobs_that_are_pushed(
@@ -76,7 +76,7 @@ def test_room_is_made_from_blobs_that_are_pushed(
 def test_a_job_waits_for_room_and_a_later_run_goes_on(
     home: Home, small_disk: Path, registry: FakeRegistry, image: Image, archive: Path
 ) -> None:
-    ballast = _fill(small_disk, 1_150_000)
+    ballast = _fill(small_disk, 5_000_000)
     job = home.enqueue(archive, f"{registry.address}/app:1")
     result = home.run()
     assert result.exit_code == ExitCode.UNFINISHED
@@ -90,6 +90,9 @@ def test_a_job_waits_for_room_and_a_later_run_goes_on(
 
     ballast.unlink()
     assert home.run().exit_code == ExitCode.DONE, "the run that the hint names tries at once"
+    assert home.kinds(job.id)[-4:] == ["waiting", "queued", "running", "succeeded"], (
+        "not when the pause ended"
+    )
     pushed(registry, "app", "1", image)
     assert registry.body_bytes_received() == blob_bytes(registry, "app"), "and sends nothing twice"
 
@@ -97,9 +100,11 @@ def test_a_job_waits_for_room_and_a_later_run_goes_on(
 def test_a_full_disk_stops_no_other_job(
     home: Home, small_disk: Path, registry: FakeRegistry, archive: Path, tmp_path: Path
 ) -> None:
-    _fill(small_disk, 200_000)
+    _fill(small_disk, 1_800_000)
     big = home.enqueue(archive, f"{registry.address}/app:1")
-    little = home.enqueue(write_archive(tmp_path / "l.tar", make_image(500, seed=6)), f"{registry.address}/little:1")
+    little = home.enqueue(
+        write_archive(tmp_path / "l.tar", make_image(500, seed=6)), f"{registry.address}/little:1"
+    )
     assert home.run(parallel=1).exit_code == ExitCode.UNFINISHED
     assert (home.state(big.id), home.state(little.id)) == (JobState.WAITING, JobState.SUCCEEDED)
 
@@ -107,7 +112,8 @@ def test_a_full_disk_stops_no_other_job(
 def test_the_job_store_on_the_full_disk(
     small_disk: Path, registry: FakeRegistry, tmp_path: Path, image: Image, archive: Path
 ) -> None:
-    """Nothing can be recorded: the run ends with the sentence, and the next one finds the job at once."""
+    """Blobs leave room for it; where somebody else takes that, the run ends with a sentence, and the next one
+    finds the job at once."""
     with Home(small_disk / "home", chunk_size=1_000_000) as home:
         job = home.enqueue(archive, f"{registry.address}/app:1")
         ballast = _fill(small_disk, 40_000)
@@ -118,6 +124,6 @@ def test_the_job_store_on_the_full_disk(
             assert error.hint  # noqa: PT017 - both ends are right, which comes depends on who needs a page first
         ballast.unlink()
         assert home.settings.database_url == sqlite_url(small_disk / "home" / "jobs.db")
-        assert home.run().exit_code == ExitCode.DONE
+        assert home.run().exit_code == ExitCode.DONE, home.events(job.id)
         pushed(registry, "app", "1", image)
         assert home.state(job.id) == JobState.SUCCEEDED

@@ -88,7 +88,7 @@ def _held(pool: BlobPool) -> threading.Event:
 
 
 def _noting(order: list[str], name: str) -> Callable[[], str | None]:
-    return lambda: order.append(name)  # type: ignore[func-returns-value]
+    return lambda: order.append(name)
 
 
 def test_the_lowest_rank_goes_first() -> None:

@@ -68,7 +68,9 @@ def test_archives_of_every_shape(
     if shape == "containerd":
         assert registry.manifests["app"]["1"][1] == image.manifest, "a manifest that exists is not made anew"
     if shape in ("containerd", "compressed"):
-        assert [size for _, size, _ in home.spool.blobs()] == [len(image.config)], "final bytes are not copied"
+        assert [digest for digest, _, _ in home.spool.blobs()] == [image.config_digest], (
+            "no final bytes are copied"
+        )
 
 
 @pytest.mark.parametrize("rules", [DISTRIBUTION_2, DISTRIBUTION_3], ids=lambda rules: rules.name)

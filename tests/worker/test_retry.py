@@ -64,7 +64,9 @@ def test_what_a_pause_cannot_mend_is_not_tried_again(error: PusherError) -> None
     assert Backoff().pause(error) is None
 
 
-@pytest.mark.parametrize(("asked", "expected"), [(0.0, 0.0), (7.0, 7.0), (15.0, 15.0), (15.1, None), (900.0, None)])
+@pytest.mark.parametrize(
+    ("asked", "expected"), [(0.0, 0.0), (7.0, 7.0), (15.0, 15.0), (15.1, None), (900.0, None)]
+)
 def test_retry_after_is_obeyed_exactly_or_left_to_the_job(asked: float, expected: float | None) -> None:
     assert Backoff(cap=15, draw=shortest).pause(RegistryBusy("x", retry_after=asked)) == expected
 

@@ -78,9 +78,12 @@ def test_a_store_that_cannot_be_written(home: Home, registry: FakeRegistry, arch
     (folder / "jobs.db").chmod(0o400)
     folder.chmod(0o500)
     try:
-        with like_any_user(), Store.open(home.settings.database_url) as store:
-            with pytest.raises(StoreReadOnly) as caught:
-                store.jobs.claim("somebody", lease=10)
+        with (
+            like_any_user(),
+            Store.open(home.settings.database_url) as store,
+            pytest.raises(StoreReadOnly) as caught,
+        ):
+            store.jobs.claim("somebody", lease=10)
         assert caught.value.exit_code == ExitCode.STORE
     finally:
         folder.chmod(0o700)
