@@ -9,7 +9,7 @@ what was acknowledged and what was under way, the registry says what it has.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from pusher.errors import (
@@ -21,33 +21,27 @@ from pusher.errors import (
     PusherError,
     RegistryBusy,
     RegistryFault,
+    RegistryStalled,
 )
 from pusher.registry import chunks, profiles
 from pusher.registry.answers import read_message, refusal
 from pusher.registry.body import Blob, BlobDamaged, Body
 from pusher.registry.client import RegistryClient
+from pusher.registry.link import LinkFacts
 from pusher.registry.session import Journal, Session, Watch, reported_offset
 from pusher.registry.transport import Answer
 
-_PAUSE: Final = frozenset({408, 429, 500, 502, 503, 504})
-"""Answers after which the same request may succeed later."""
+_TIRED: Final = frozenset({504, 524})
+"""A front that waited long enough; the registry may be at work all the same."""
+_PAUSE: Final = _TIRED | {408, 429, 500, 502, 503, 520, 521, 522, 523}
+"""Answers after which the same request may succeed later (52x are Cloudflare's)."""
+_MOST_LOOKS: Final = 3
+_LOOK_PAUSE: Final = 5.0
+"""Looks for a blob, and seconds between them, while the registry may still be putting it together."""
 _MOST_FRUITLESS: Final = 4
 """Sessions lost in one pass without getting further than before."""
 _MOST_FAILED_CLOSES: Final = 3
 """Whole uploads whose closing PUT fails before the registry is taken to refuse the blob."""
-_LEAST_CARRIED: Final = 256 * 1024
-"""Bytes below which a break says nothing of what the link can carry."""
-
-
-@dataclass
-class LinkFacts:
-    """What is known of the way to one registry; shared by all its uploads in a process."""
-
-    profile: str | None = None
-    max_chunk: int | None = None
-    """Largest chunk that no front refused with 413."""
-    carries: int | None = None
-    """Largest chunk worth trying on a link that cuts connections in the middle of bigger ones."""
 
 
 class BlobUpload:
@@ -65,6 +59,7 @@ class BlobUpload:
         chunk_size: int | None = None,
         mount_from: str | None = None,
         believe_head: bool = True,
+        looked: bool = False,
     ) -> None:
         self._client = client
         self._repository = repository
@@ -75,11 +70,13 @@ class BlobUpload:
         self._wanted_chunk = chunk_size
         self._mount_from = mount_from
         self._believe_head = believe_head
+        self._looked = looked  # the caller's HEAD has just said no
         self._broken_at: int | None = None  # bytes that left before the connection last broke inside a chunk
         self._stuck = 0  # chunks sent in a row that gained nothing
         self._put_off = False  # the last chunk was answered with "later"
         self._stride = chunks.Stride()
         self._closed_again = False
+        self._looks_left = 0  # for a blob that the registry may still be putting together
         self._failed_closes = 0
         self._fruitless = 0  # sessions lost in this pass since one got further than all before
         self._furthest = 0
@@ -92,7 +89,8 @@ class BlobUpload:
         """
         if self._journal.load() is not None:
             return None
-        if self._is_there():
+        looked, self._looked = self._looked, False
+        if not looked and self._is_there():
             return "exists"
         if self._mount_from is not None and self._open() is None:
             return "mounted"
@@ -119,6 +117,7 @@ class BlobUpload:
             elif session.closing:
                 if self._client.blob_exists(self._repository, self._blob.digest):
                     return "uploaded"
+                self._give_it_time()
                 session = self._settle(replace(session, closing=False))
             elif doubtful or session.in_flight:
                 session, doubtful = self._settle(session), False
@@ -156,7 +155,7 @@ class BlobUpload:
                 hint="build the image so that this layer's files are spread over several layers",
             )
         limits = chunks.announced(opened.headers, profile, self._link.max_chunk)
-        wanted = min(self._wanted_chunk or chunks.DEFAULT_CHUNK, self._link.carries or 2**63)
+        wanted = self._link.first_size(self._wanted_chunk)
         size = chunks.chunk_size(self._blob.size, wanted, limits, profile)
         session = Session(opened.location, size, limits, profile)
         self._journal.opened(session)
@@ -273,7 +272,7 @@ class BlobUpload:
             return session
         if self._broken_at is None:
             return self._lost(session, f"the registry took none of {self._stuck} chunks sent to it")
-        size = self._carried(session)
+        size = self._link.broke(session, self._broken_at)
         if size == session.chunk_size:
             return session
         return self._lost(
@@ -289,8 +288,10 @@ class BlobUpload:
         body = Body(self._blob, 0, self._blob.size, self._watch.sending) if whole else None
         try:
             answer = self._client.close_upload(session.location, self._blob.digest, body)
-        except ConnectionBroken:
-            if whole and body is not None:
+        except ConnectionBroken as error:
+            if isinstance(error, RegistryStalled):
+                self._looks_left = _MOST_LOOKS
+            elif body is not None:
                 self._broke(body.sent)
             raise
         finally:
@@ -300,7 +301,17 @@ class BlobUpload:
         if answer.status == 413:
             self._shrink(session, self._blob.size if whole else session.chunk_size)
             return False
+        if answer.ok:
+            self._link.got_through()
         return answer.ok or self._close_failed(session, answer)
+
+    def _give_it_time(self) -> None:
+        """Registries copy gigabytes after the closing PUT: do not send it all again while they are at it."""
+        if self._looks_left:
+            self._looks_left -= 1
+            raise RegistryBusy(
+                f"{self._client.registry} has not put the blob together yet", retry_after=_LOOK_PAUSE
+            )
 
     def _close_failed(self, session: Session, answer: Answer) -> bool:
         """Anything may have happened: blob there, session dead, or a front in the way.
@@ -314,6 +325,7 @@ class BlobUpload:
             raise error  # nothing was tried: the session is as good as before
         if not self._closed_again and answer.status in _PAUSE and not wrong_digest:
             self._closed_again = True
+            self._looks_left = _MOST_LOOKS if answer.status in _TIRED else 0
             raise error
         if self._client.blob_exists(self._repository, self._blob.digest):
             return True
@@ -341,17 +353,10 @@ class BlobUpload:
             profile = profiles.after_doubt(session.profile, found=False, grown=False)
             self._learn(profile)
             if profile.breaks_with_chunk and self._broken_at is not None:
-                self._carried(session)
+                self._link.broke(session, session.chunk_size)
         self._journal.lost(reason)
         self._watch.acknowledged(0)
         return None
-
-    def _carried(self, session: Session) -> int:
-        """The chunk size that a link which breaks inside chunks may carry, for the next session too."""
-        at_most = max((self._broken_at or 0) // 2, _LEAST_CARRIED)
-        size = chunks.smaller(session.chunk_size, session.limits, at_most=at_most) or session.chunk_size
-        self._link.carries = min(size, self._link.carries or size)
-        return size
 
     def _broke(self, sent: int) -> None:
         """The connection broke while a body was on its way, after ``sent`` bytes had left."""

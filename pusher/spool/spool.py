@@ -213,7 +213,7 @@ class Spool:
 
             def write(data: bytes) -> None:
                 with self._errors(name, file):
-                    self._leave_room()
+                    self._leave_room(len(data))
                     file.write(data)
 
             yield file, write
@@ -238,10 +238,10 @@ class Spool:
             hint=f"check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder",
         )
 
-    def _leave_room(self) -> None:
+    def _leave_room(self, size: int) -> None:
         """Never take the last of the disk: the job store may lie there too, and must still record uploads."""
         disk = shutil.disk_usage(self.root)
-        if disk.free < min(_RESERVE, disk.total // 20):
+        if disk.free - size < min(_RESERVE, disk.total // 20):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _free(self, written: int) -> str:

@@ -12,6 +12,7 @@ from pusher.store.engine import Database
 from pusher.store.leases import require_job
 from pusher.store.models import STORED_DONE, Job, Layer, Memo, Upload
 from pusher.store.records import DONE_LAYER_STATES, JobRecord, LayerRecord, LayerState, UploadState
+from pusher.store.upsert import insert_if_missing
 
 _T = TypeVar("_T")
 
@@ -62,9 +63,19 @@ class Layers:
             connection.execute(change.where(Layer.state == LayerState.PENDING).values(state=LayerState.READY))
 
     def set_done(self, job: JobRecord, digest: str, how: LayerState) -> None:
-        """The registry has the blob: uploaded, mounted or there before. LeaseLost."""
+        """The registry has the blob: uploaded, mounted or there before. LeaseLost.
+
+        Other repositories can mount it from there from now on; an upload of it that has a session or a lease
+        is left alone.
+        """
         if how not in DONE_LAYER_STATES:
             raise ValueError(f"not a way to be done: {how}")
+        place = {"host": job.registry, "repository": job.repository, "digest": digest}
+        idle = and_(
+            *(getattr(Upload, name) == value for name, value in place.items()),
+            Upload.lease_owner.is_(None),
+            Upload.state.in_([UploadState.IDLE, UploadState.PRESENT]),
+        )
         with self._database.write() as connection:
             require_job(connection, job)
             connection.execute(
@@ -72,6 +83,9 @@ class Layers:
                 .where(Layer.job_id == job.id, Layer.digest == digest, Layer.state.not_in(STORED_DONE))
                 .values(state=how)
             )
+            insert_if_missing(connection, Upload, place)
+            present = {"state": UploadState.PRESENT, "used_at": self._database.now()}
+            connection.execute(update(Upload).where(idle).values(present))
 
     def clear_done(self, job: JobRecord, digests: Collection[str]) -> None:
         """The registry says that it does not have these blobs after all. LeaseLost."""

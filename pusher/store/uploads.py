@@ -121,13 +121,13 @@ class Uploads:
             in_flight=0,
         )
 
-    def closing(self, u: UploadRecord) -> UploadRecord:
-        """The closing PUT is about to be sent."""
-        return self._change(u, expected=SESSION_STATES, state=UploadState.CLOSING)
+    def closing(self, u: UploadRecord, in_flight: int = 0) -> UploadRecord:
+        """The closing PUT is about to be sent, with the whole blob of ``in_flight`` bytes or empty."""
+        return self._change(u, expected=SESSION_STATES, state=UploadState.CLOSING, in_flight=in_flight)
 
     def present(self, u: UploadRecord) -> UploadRecord:
-        """The registry holds the blob."""
-        return self._change(u, state=UploadState.PRESENT, **_NO_SESSION)
+        """The registry holds the blob; the lease is given back."""
+        return self._change(u, state=UploadState.PRESENT, **_NO_SESSION, **NO_LEASE)
 
     def lost(self, u: UploadRecord) -> UploadRecord:
         """The session is gone, or there is none; what it held is lost."""
@@ -136,22 +136,6 @@ class Uploads:
     def release(self, u: UploadRecord) -> UploadRecord:
         """Give the lease back; the session stays as it is."""
         return self._change(u, **NO_LEASE)
-
-    def found(self, registry: str, repository: str, digests: Collection[str]) -> None:
-        """A HEAD saw these blobs in the repository; uploads with a session or a lease are left alone."""
-        now = self._database.now()
-        place = {"host": registry, "repository": repository}
-        rows = and_(Upload.host == registry, Upload.repository == repository)
-        values = {"state": UploadState.PRESENT, "used_at": now}
-        with self._database.write() as connection:
-            for digest in sorted(set(digests)):
-                insert_if_missing(connection, Upload, {**place, "digest": digest})
-            connection.execute(
-                update(Upload)
-                .where(rows, Upload.digest.in_(set(digests)), Upload.lease_owner.is_(None))
-                .where(Upload.state.in_([UploadState.IDLE, UploadState.PRESENT]))
-                .values(values)
-            )
 
     def holders(self, registry: str, digest: str) -> list[str]:
         """Repositories of the registry known to hold the blob (to mount it from), last used first."""

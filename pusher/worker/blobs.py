@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
+from typing import Final, TypeVar
 
 from pusher.config import Settings
 from pusher.errors import LeaseLost, PusherError
@@ -20,6 +21,8 @@ from pusher.worker.journal import StoreJournal
 from pusher.worker.presence import Presence
 from pusher.worker.registries import Registries
 from pusher.worker.retry import Backoff
+
+T = TypeVar("T")
 
 _TELL_EVERY: Final = 256 * 1024
 """Bytes between two words on a chunk that is being sent."""
@@ -58,26 +61,36 @@ class BlobSender:
         *,
         believe_head: bool,
     ) -> str | None:
+        client = self.registries.get(job.registry).client
+        look = partial(client.blob_exists, job.repository, blob.digest)
         while True:
-            journal = StoreJournal(
-                self.store, self._acquire(job, control, blob.digest), job.id, self.progress.note
-            )
+            if believe_head and self._retry(look, Backoff(), control, blob.digest):
+                return self._done(job, blob, LayerState.EXISTS)
+            upload, waited = self._acquire(job, control, blob.digest)
+            journal = StoreJournal(self.store, upload, job.id, self.progress.note)
+            watch = _BlobWatch(self, job, control, blob, upload.offset)
+            attempt = self._upload(job, blob, journal, watch, believe_head=believe_head, looked=not waited)
             try:
-                found = self._retry(job, control, blob, journal, step, believe_head)
-                if found is not None:
-                    journal.upload = self.store.uploads.present(journal.upload)
-                    self.store.layers.set_done(job, blob.digest, LayerState(found))
-                    self.activity.touch()
-                    self.progress.blob_done(job.id, blob.digest, blob.size, found)
-                return found
+                found = self._retry(partial(step, attempt), watch.backoff, control, blob.digest)
+                if found is None:
+                    return None
+                self.store.uploads.present(journal.upload)
+                return self._done(job, blob, LayerState(found))
             except LeaseLost:
                 self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
             finally:
                 with contextlib.suppress(LeaseLost):
                     self.store.uploads.release(journal.upload)
 
-    def _acquire(self, job: JobRecord, control: Control, digest: str) -> UploadRecord:
-        """Wait until no other worker sends this blob to this registry, then hold its upload."""
+    def _done(self, job: JobRecord, blob: Blob, how: LayerState) -> str:
+        self.store.layers.set_done(job, blob.digest, how)
+        self.activity.touch()
+        self.progress.blob_done(job.id, blob.digest, blob.size, how)
+        return str(how)
+
+    def _acquire(self, job: JobRecord, control: Control, digest: str) -> tuple[UploadRecord, bool]:
+        """Hold the upload of this blob, once no other worker sends it to this registry; whether we waited."""
+        waited = False
         while True:
             control.check()
             upload = self.store.uploads.acquire(
@@ -89,24 +102,25 @@ class BlobSender:
                 dead_owners=self.presence.dead_owners(self.store),
             )
             if upload is not None:
-                return upload
+                return upload, waited
+            waited = True
             self.activity.touch()
             self.progress.waiting(short(digest), _IN_USE_PAUSE, "another worker is sending it")
             control.wait(_IN_USE_PAUSE)
 
-    def _retry(
+    def _upload(
         self,
         job: JobRecord,
-        control: Control,
         blob: Blob,
         journal: StoreJournal,
-        step: Callable[[BlobUpload], str | None],
+        watch: _BlobWatch,
+        *,
         believe_head: bool,
-    ) -> str | None:
+        looked: bool,
+    ) -> BlobUpload:
         connection = self.registries.get(job.registry)
         holders = self.store.uploads.holders(job.registry, blob.digest)
-        watch = _BlobWatch(self, job, control, blob, journal.upload.offset)
-        upload = BlobUpload(
+        return BlobUpload(
             connection.client,
             job.repository,
             blob,
@@ -116,15 +130,18 @@ class BlobSender:
             chunk_size=self.settings.chunk_size,
             mount_from=next((repository for repository in holders if repository != job.repository), None),
             believe_head=believe_head,
+            looked=looked,
         )
+
+    def _retry(self, step: Callable[[], T], backoff: Backoff, control: Control, digest: str) -> T:
         while True:
             try:
-                return step(upload)
+                return step()
             except PusherError as error:
-                pause = watch.backoff.pause(error)
+                pause = backoff.pause(error)
                 if pause is None:
                     raise
-                self.progress.waiting(short(blob.digest), pause, error.message)
+                self.progress.waiting(short(digest), pause, error.message)
                 control.wait(pause)
 
 

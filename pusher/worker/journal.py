@@ -58,9 +58,7 @@ class StoreJournal:
             self._store.layers.add_sent(self._job_id, self.upload.digest, sent)
 
     def closing(self, session: Session) -> None:
-        if session.in_flight:
-            self.upload = self._store.uploads.intend(self.upload, session.in_flight)
-        self.upload = self._store.uploads.closing(self.upload)
+        self.upload = self._store.uploads.closing(self.upload, session.in_flight)
 
     def lost(self, reason: str) -> None:
         self._store.events.add(self._job_id, "session-lost", f"{self.upload.digest}: {reason}")

@@ -47,10 +47,9 @@ class Presence:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._lock.release()
-        if (
-            kind is None
-        ):  # else leases may be left, and a lock that is free is what tells that they bind nobody
+        if kind is None:
             self._path(self._name).unlink(missing_ok=True)
+        # else leases may be left, and a lock file that is free is what tells that they bind nobody
 
     def dead_owners(self, store: Store) -> set[str]:
         """Owners of leases in ``store`` that ran on this host, in this PUSHER_HOME, and are gone."""

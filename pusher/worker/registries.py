@@ -9,8 +9,8 @@ from pusher.config import Settings
 from pusher.registry.auth import Authenticator
 from pusher.registry.client import RegistryClient
 from pusher.registry.credentials import find_credential
+from pusher.registry.link import LinkFacts
 from pusher.registry.transport import Transport
-from pusher.registry.upload import LinkFacts
 from pusher.store.store import Store
 
 

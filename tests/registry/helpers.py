@@ -16,9 +16,10 @@ from pusher.registry.auth import Authenticator
 from pusher.registry.body import Blob
 from pusher.registry.client import RegistryClient
 from pusher.registry.credentials import Credential
+from pusher.registry.link import LinkFacts
 from pusher.registry.session import Session
 from pusher.registry.transport import Transport
-from pusher.registry.upload import BlobUpload, LinkFacts
+from pusher.registry.upload import BlobUpload
 from tests.support.fakeregistry import (
     DISTRIBUTION_2,
     DISTRIBUTION_3,

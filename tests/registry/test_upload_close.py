@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.errors import DigestRejected, PermissionDenied, PusherError
+from pusher.errors import DigestRejected, PermissionDenied, PusherError, RegistryBusy, RegistryFault
 from pusher.oci.digest import of_bytes
 from pusher.registry.body import Blob, BlobDamaged
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, SIZE, pushing
@@ -139,3 +139,30 @@ def test_errors_that_a_pause_mends_say_so(kind: str, tmp_path: Path) -> None:
         with pytest.raises(PusherError) as error:
             push.upload.run()
         assert error.value.message.startswith(f"{push.registry.address} answered 504 while closing an upload")
+
+
+@pytest.mark.parametrize("status", [504, 524])
+def test_a_front_that_tires_of_waiting_does_not_make_it_start_again(
+    status: int, kind: str, tmp_path: Path
+) -> None:
+    """The registry was still copying: the blob appears while pusher looks for it."""
+    with pushing(RULES[kind], tmp_path) as push:
+        push.registry.faults.add(Fault(On.CLOSE, bad_gateway(status)))
+        with pytest.raises(RegistryFault):
+            push.upload.run()
+        with pytest.raises(RegistryBusy) as error:
+            push.upload.run()
+        assert error.value.retry_after == 5
+        push.registry.add_blob(REPOSITORY, push.data)
+        assert push.run() == "uploaded"
+        assert len(push.registry.requests(On.CLOSE)) == 1
+        assert push.excess == 0
+
+
+def test_a_blob_that_never_appears_is_closed_again_after_three_looks(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path) as push:
+        push.registry.faults.add(Fault(On.CLOSE, bad_gateway(504)))
+        assert push.run() == "uploaded"
+        assert [type(error) for error in push.errors] == [RegistryFault, *[RegistryBusy] * 3]
+        assert len(push.registry.requests(On.CLOSE)) == 2
+        assert push.excess == 0

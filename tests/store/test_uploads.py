@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pusher.errors import LeaseLost
-from pusher.store.records import BlobMemo, NewLayer, StoredError, UploadRecord, UploadState
+from pusher.store.records import BlobMemo, LayerState, NewLayer, StoredError, UploadRecord, UploadState
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
 
@@ -44,11 +44,11 @@ def test_the_life_of_a_session(store: Store, clock: FakeClock) -> None:
     upload = store.uploads.acknowledged(upload, location="http://r/1", offset=100)
     assert (upload.location, upload.offset, upload.in_flight) == ("http://r/1", 100, 0)
     assert upload.used_at == clock.now
-    upload = store.uploads.closing(store.uploads.closing(upload))
-    assert (upload.state, upload.offset) == (UploadState.CLOSING, 100)
+    upload = store.uploads.closing(store.uploads.closing(upload, 40))
+    assert (upload.state, upload.offset, upload.in_flight) == (UploadState.CLOSING, 100, 0)
     upload = store.uploads.present(upload)
     assert (upload.state, upload.location, upload.offset) == (UploadState.PRESENT, None, 0)
-    assert store.uploads.release(upload).lease_owner is None
+    assert upload.lease_owner is None
     assert store.uploads.holders(REGISTRY, A) == [REPOSITORY]
 
 
@@ -139,14 +139,19 @@ def test_sent_bytes_are_counted_with_the_acknowledgement(store: Store) -> None:
 
 
 def test_holders_are_the_last_used_first(store: Store, clock: FakeClock) -> None:
-    store.uploads.found(REGISTRY, "old", [A, digest("b")])
+    layers = [NewLayer(digest(name), "application/gzip", digest(name), 10) for name in "ab"]
+    old = store.jobs.add(new_job(*layers, repository="old"))
+    job = store.jobs.claim("w", lease=30, only=[old.id])
+    assert job is not None
+    for blob in (A, digest("b")):
+        store.layers.set_done(job, blob, LayerState.EXISTS)
     clock.advance(1)
-    store.uploads.release(store.uploads.present(acquire(store, repository="new")))
+    store.uploads.present(acquire(store, repository="new"))
     clock.advance(1)
     acquire(store, repository="under way")
     assert store.uploads.holders(REGISTRY, A) == ["new", "old"]
     clock.advance(1)
-    store.uploads.found(REGISTRY, "old", [A])
+    store.layers.set_done(job, A, LayerState.EXISTS)
     assert store.uploads.holders(REGISTRY, A) == ["old", "new"]
     store.uploads.forget_present(REGISTRY, "old", [A])
     assert store.uploads.holders(REGISTRY, A) == ["new"]
@@ -157,7 +162,10 @@ def test_holders_are_the_last_used_first(store: Store, clock: FakeClock) -> None
 def test_what_a_head_found_does_not_touch_a_session(store: Store) -> None:
     upload = opened(store, acquire(store))
     store.uploads.release(upload)
-    store.uploads.found(REGISTRY, REPOSITORY, [A])
+    store.jobs.add(new_job())
+    job = store.jobs.claim("w", lease=30)
+    assert job is not None
+    store.layers.set_done(job, A, LayerState.EXISTS)
     assert store.uploads.holders(REGISTRY, A) == []
     assert acquire(store).location == upload.location
 

@@ -44,10 +44,12 @@ class Model:
                 self.in_flight = number
             case "acknowledged":
                 self.offset, self.in_flight = self.offset + number, 0
+                self.state = UploadState.OPEN
             case "closing":
-                self.state = UploadState.CLOSING
+                self.state, self.in_flight = UploadState.CLOSING, 0
             case "present":
                 self.reset(UploadState.PRESENT)
+                self.holder = None
             case "lost":
                 self.reset(UploadState.IDLE)
             case "release":
