@@ -77,13 +77,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
         sqlite_autoincrement=True,
     )
-    op.create_index(
-        "ix_jobs_claim",
-        "jobs",
-        ["priority", "id"],
-        sqlite_where=sa.text("finished_at IS NULL"),
-        postgresql_where=sa.text("finished_at IS NULL"),
-    )
+    op.create_index("ix_jobs_claim", "jobs", ["finished_at", "priority", "id"])
     op.create_index("ix_jobs_state_id", "jobs", ["state", "id"])
     op.create_table(
         "registries",

@@ -18,6 +18,7 @@ from pusher.errors import StoreLocked, StoreUnreachable
 from pusher.store import schema
 from pusher.store.engine import Database, file_of, is_sqlite, label_of, parse_url
 from pusher.store.faults import translated
+from pusher.store.models import Base
 
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that upgrades the same store."""
@@ -75,10 +76,20 @@ def _upgrade_file(url: URL) -> tuple[str | None, str]:
                 with translated(database.label):
                     _copy(path, path.with_name(f"{path.name}.before-{schema.head()}"))
             with database.write() as connection:
-                _run(connection)
+                if before is None:
+                    _create(connection)
+                else:
+                    _run(connection)
         finally:
             database.close()
     return before, schema.head()
+
+
+def _create(connection: Connection) -> None:
+    """A new store needs no history: what the migrations lead to, without importing Alembic for it."""
+    Base.metadata.create_all(connection)
+    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": schema.head()})
 
 
 @contextmanager

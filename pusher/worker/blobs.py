@@ -65,6 +65,7 @@ class BlobSender:
         look = partial(client.blob_exists, job.repository, blob.digest)
         while True:
             if believe_head and self._retry(look, Backoff(), control, blob.digest):
+                self._forget_session(job, control, blob.digest)
                 return self._done(job, blob, LayerState.EXISTS)
             upload, waited = self._acquire(job, control, blob.digest)
             journal = StoreJournal(self.store, upload, job.id, self.progress.note)
@@ -81,6 +82,14 @@ class BlobSender:
             finally:
                 with contextlib.suppress(LeaseLost):
                     self.store.uploads.release(journal.upload)
+
+    def _forget_session(self, job: JobRecord, control: Control, digest: str) -> None:
+        """A worker that died once the registry had closed the upload left its session and lease behind."""
+        layers = self.store.layers.of(job.id)
+        if any(layer.digest == digest and layer.state == LayerState.UPLOADING for layer in layers):
+            upload, _ = self._acquire(job, control, digest)
+            with contextlib.suppress(LeaseLost):
+                self.store.uploads.present(upload)
 
     def _done(self, job: JobRecord, blob: Blob, how: LayerState) -> str:
         self.store.layers.set_done(job, blob.digest, how)

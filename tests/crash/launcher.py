@@ -32,7 +32,6 @@ POINTS: Final = {
     "close an upload": "pusher.registry.client:RegistryClient.close_upload",
     "record a blob as present": "pusher.store.uploads:Uploads.present",
     "record a layer as done": "pusher.store.layers:Layers.set_done",
-    "give an upload back": "pusher.store.uploads:Uploads.release",
     "put the manifest": "pusher.registry.client:RegistryClient.put_manifest",
     "record the success": "pusher.store.jobs:Jobs.succeed",
     "evict": "pusher.spool.spool:Spool.evict",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -79,6 +80,12 @@ def test_migrations_give_what_the_models_say(url: str, empty_url: str, kind: str
     if kind == "sqlite":
         (tmp_path / "models.db").touch()
         empty_url = sqlite_url(tmp_path / "models.db")
+        url = sqlite_url(tmp_path / "migrated.db")
+        (tmp_path / "migrated.db").touch()
+        empty = Database(parse_url(url), foreign_keys=False)
+        with empty.write() as connection:
+            migrate._run(connection)
+        empty.close()
     migrated, modelled = Database(parse_url(url)), Database(parse_url(empty_url))
     with modelled.write() as connection:
         Base.metadata.create_all(connection)
@@ -89,6 +96,28 @@ def test_migrations_give_what_the_models_say(url: str, empty_url: str, kind: str
     assert sum(len(checks) for checks in expected.values()) > 10
     migrated.close()
     modelled.close()
+
+
+def _schema_of(path: Path) -> dict[str, set[str]]:
+    """The statements that made each table and index, as sets of their parts: the order may differ."""
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return {name: {part.strip().rstrip(",") for part in re.split(r",\n|[\n\t]", sql)} for name, sql in rows}
+
+
+def test_a_new_store_is_what_its_migrations_lead_to(tmp_path: Path) -> None:
+    """It is made from the models, without Alembic."""
+    migrate.upgrade(sqlite_url(tmp_path / "new.db"))
+    (tmp_path / "migrated.db").touch()
+    database = Database(parse_url(sqlite_url(tmp_path / "migrated.db")), foreign_keys=False)
+    with database.write() as connection:
+        migrate._run(connection)
+    database.close()
+    new, migrated = _schema_of(tmp_path / "new.db"), _schema_of(tmp_path / "migrated.db")
+    for each in (new, migrated):
+        each.pop("alembic_version")
+    assert new == migrated
+    assert migrate.check(sqlite_url(tmp_path / "new.db")).current == schema.head()
 
 
 def test_the_list_of_revisions_is_the_folder_s() -> None:
