@@ -10,6 +10,7 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,7 +81,7 @@ class Spool:
                     hint="the source is damaged; save or pull the image again",
                 )
             with self._errors(name):
-                file.commit(self._path(found.digest))
+                file.commit(self.path(found.digest))
         return SpooledBlob(
             digest=found.digest,
             size=found.size,
@@ -118,32 +119,41 @@ class Spool:
                     hint="the source is damaged; save or pull the image again",
                 )
             with self._errors(f"blob {short(digest)}"):
-                file.commit(self._path(digest))
+                file.commit(self.path(digest))
         return SpooledBlob(digest, size, ORIGINAL, media_type)
 
     def path(self, digest: str) -> Path:
-        """Where the blob lies, for reading it now: marks it as used. It need not exist."""
-        path = self._path(digest)
-        with suppress(OSError):
-            os.utime(path)
-        return path
+        """Where the blob lies if it is there."""
+        return self._blobs / hex_of(digest)
 
     def has(self, digest: str, size: int | None = None) -> bool:
-        """Whether the blob is there (and has this many bytes)."""
-        try:
-            found = self.size(digest)
-        except FileNotFoundError:
-            return False
-        return size is None or found == size
+        """Whether the blob is there (and has this many bytes); marks it as used.
+
+        A blob that may not have reached the disk before the machine went down is read again, and removed if
+        it is torn.
+        """
+        path = self.path(digest)
+        with self._errors(f"blob {short(digest)}"), suppress(FileNotFoundError):
+            status = path.stat()
+            if size is not None and status.st_size != size:
+                return False
+            if not temporary.is_durable(status):
+                if not self.verify(digest):
+                    self.remove(digest)
+                    return False
+                path.chmod(stat.S_IRUSR)
+            os.utime(path)
+            return True
+        return False
 
     def size(self, digest: str) -> int:
         """The blob's size in bytes; FileNotFoundError if it is not there."""
-        return self._path(digest).stat().st_size
+        return self.path(digest).stat().st_size
 
     def remove(self, digest: str) -> None:
         """Forget the blob; no error if it is not there."""
         with self._errors(f"blob {short(digest)}"):
-            self._path(digest).unlink(missing_ok=True)
+            self.path(digest).unlink(missing_ok=True)
 
     def usage(self) -> int:
         """Bytes in whole blobs."""
@@ -173,35 +183,17 @@ class Spool:
         return freed
 
     def sweep(self) -> int:
-        """Remove what dead writers and power cuts left half-written; returns the bytes freed."""
+        """Remove what dead writers left half-written; returns the bytes freed."""
         with self._errors("the spool"):
-            return temporary.sweep(self._temporary) + self._remove_torn()
-
-    def _remove_torn(self) -> int:
-        """Read again what was not yet on the disk when the machine went down."""
-        freed = 0
-        for digest, size, _ in list(self.blobs()):
-            path = self._path(digest)
-            with suppress(FileNotFoundError):
-                if temporary.is_durable(path.stat()):
-                    continue
-                if self.verify(digest):
-                    path.chmod(0o400)
-                else:
-                    self.remove(digest)
-                    freed += size
-        return freed
+            return temporary.sweep(self._temporary)
 
     def verify(self, digest: str) -> bool:
         """Read the blob again: whether it still is what its name says."""
         try:
-            with self._path(digest).open("rb") as file:
+            with self.path(digest).open("rb") as file:
                 return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
         except OSError:
             return False
-
-    def _path(self, digest: str) -> Path:
-        return self._blobs / hex_of(digest)
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[tuple[temporary.TemporaryFile, Callable[[bytes], None]]]:

@@ -6,7 +6,6 @@ import fcntl
 import os
 import secrets
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -32,15 +31,9 @@ class TemporaryFile:
             self.size += written
 
     def commit(self, target: Path) -> None:
-        """Give it its final name now; it becomes durable in the background, and read-only to show that.
-
-        Waiting for the disk would hold up the upload, which reads from memory. What a power cut leaves is
-        told apart by ``is_durable``.
-        """
+        """Give it its final name. The disk gets it when the system finds time: see ``is_durable``."""
         self._path.replace(target)
         self._committed = True
-        descriptor = os.dup(self._file.fileno())
-        threading.Thread(target=_make_durable, args=(descriptor, target.parent), daemon=True).start()
 
     def close(self) -> None:
         """Release the lock; an uncommitted file goes away first, so that no sweeper ever sees it unlocked."""
@@ -86,24 +79,10 @@ def sweep(folder: Path) -> int:
 
 
 def is_durable(status: os.stat_result) -> bool:
-    """Whether the file was written to the disk, or at least written since this machine started."""
+    """Whether a committed file must be whole: it was written since this machine started, or read again since.
+
+    Waiting for the disk at ``commit`` would hold up the upload, and on a shared disk the registry. So what a
+    power cut may have torn is read again before it is used, and then made read-only to show that.
+    """
     started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
     return not status.st_mode & stat.S_IWUSR or status.st_mtime > started
-
-
-def _make_durable(descriptor: int, folder: Path) -> None:
-    try:
-        with suppress(OSError):
-            os.fsync(descriptor)
-            os.fchmod(descriptor, stat.S_IRUSR)
-            _sync_folder(folder)
-    finally:
-        os.close(descriptor)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
