@@ -66,10 +66,9 @@ def test_killed_at_random(home: Home, pusher: Pusher, registry: FakeRegistry, tm
             while len(registry.requests()) == begun and process.poll() is None:
                 time.sleep(0.01)
             time.sleep(draw.uniform(0, 0.4))
-            if process.poll() is not None:
-                break
             process.kill()
-            assert ended(process).returncode == -9
+            if ended(process).returncode != -9:
+                break  # it was quicker
             kills += 1
         assert kills >= 2
         link.rate = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import random
 import threading
@@ -151,7 +150,7 @@ def test_memory_is_bounded_when_the_disk_is_slower_than_the_source() -> None:
             self.left -= 1
             with lock:
                 read += 1
-            return hashlib.sha256(bytes([self.left])).digest() * (pipeline.BLOCK // 32)
+            return random.Random(self.left).randbytes(pipeline.BLOCK)
 
     def write(data: bytes) -> None:
         nonlocal written, furthest
