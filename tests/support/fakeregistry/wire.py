@@ -17,11 +17,11 @@ BLOCK: Final = 64 * 1024
 _LINGER_SECONDS: Final = 2.0
 
 
-class Disconnected(Exception):  # noqa: N818 - ends the thread of a connection, no error
+class Disconnected(Exception):
     """The client is gone, or the registry stops."""
 
 
-class Cut(Exception):  # noqa: N818 - a fault's order, no error
+class Cut(Exception):
     """A fault ends this connection now; ``reset`` with an RST, else with a FIN."""
 
     def __init__(self, *, reset: bool) -> None:
