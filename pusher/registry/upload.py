@@ -267,7 +267,8 @@ class BlobUpload:
 
     def _unstick(self, session: Session) -> Session | None:
         """A chunk gained nothing. Again and again, it is too big for the link, or the session is ill."""
-        patience = 2 if session.offset == 0 else 4
+        # what is acknowledged is worth more tries, above all where the registry itself answers (500)
+        patience = 2 if session.offset == 0 else 4 if self._broken_at is not None else 8
         if self._stuck < patience:
             return session
         if self._broken_at is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
@@ -49,11 +48,16 @@ def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[J
 def delete_sessions(store: Store, registries: Registries, dead_owners: Collection[str]) -> None:
     """Delete the sessions of cancelled jobs at their registries; what cannot be reached stays for later."""
     store.uploads.abandon_unneeded(dead_owners)
+    unreachable: set[str] = set()
     for upload in store.uploads.abandoned():
-        with contextlib.suppress(PusherError):
+        if upload.registry in unreachable:
+            continue
+        try:
             if upload.location is not None:
                 registries.get(upload.registry).client.delete_upload(upload.location)
             store.uploads.deleted(upload)
+        except PusherError:
+            unreachable.add(upload.registry)
 
 
 def prune(store: Store, settings: Settings, spool_limit: int | None = None) -> PruneResult:
