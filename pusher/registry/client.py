@@ -9,6 +9,8 @@ from typing import Final
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
 from pusher.errors import ConnectionBroken, NotARegistry, PlainHttpRefused, RegistryRefused
+from pusher.oci import media_types
+from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Manifest
 from pusher.reference import api_host, is_loopback
 from pusher.registry.answers import read_message, refusal
@@ -118,6 +120,18 @@ class RegistryClient:
         return self._request("DELETE", location)
 
     # --- manifests ----------------------------------------------------------------------------------------
+
+    def manifest_at(self, repository: str, reference: str) -> bytes | None:
+        """GET (end-3) of a single image's manifest; None if there is none that we may see."""
+        accept = ", ".join(sorted(media_types.MANIFESTS))
+        url = self._url(f"{repository}/manifests/{reference}")
+        answer = self._request("GET", url, headers={"Accept": accept})
+        return answer.body if answer.ok else None
+
+    def small_blob(self, repository: str, digest: str) -> bytes | None:
+        """GET (end-2) of a blob of at most ``ANSWER_LIMIT`` bytes, verified; None if it cannot be had."""
+        answer = self._request("GET", self._url(f"{repository}/blobs/{digest}"))
+        return answer.body if answer.ok and of_bytes(answer.body) == digest else None
 
     def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
         """PUT (end-7) of the manifest's exact bytes under a tag or digest.

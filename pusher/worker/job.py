@@ -16,6 +16,7 @@ from pusher.oci.manifest import Descriptor, Manifest, build_manifest, parse_mani
 from pusher.registry.body import Blob, BlobDamaged
 from pusher.registry.client import BlobsUnknown
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
+from pusher.worker import pushed
 from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import evict
 from pusher.worker.control import Control
@@ -51,6 +52,7 @@ class JobPush:
         self._control = control
         self._sending: list[Future[str | None]] = []
         self._distrusted: frozenset[str] = frozenset()
+        self._pushed: pushed.PushedImage | None = None
         self._offline: tuple[float, PusherError] | None = None
 
     def run(self) -> str:
@@ -99,7 +101,7 @@ class JobPush:
     def _send_what_is_known(self) -> dict[str, LayerRecord]:
         """Send what is on disk, look for the rest at the registry; returns what is in neither place."""
         self._sending.clear()
-        layers = self._store.layers.of(self._job.id)
+        layers = self._named_layers()
         distinct = {layer.diff_id: layer for layer in layers}
         unnamed = [layer.diff_id for layer in layers if layer.digest is None]
         memos = self._store.memos.all_of(unnamed)
@@ -122,6 +124,31 @@ class JobPush:
             if future.result() is None:
                 missing[layer.diff_id] = layer
         return missing
+
+    def _named_layers(self) -> list[LayerRecord]:
+        """The job's layers; those never compressed here get the blobs that the image at our tag has for them.
+
+        Only for this job: another registry does not get its word for what a layer's blob is.
+        """
+        layers = self._store.layers.of(self._job.id)
+        unnamed = {layer.diff_id for layer in layers if layer.digest is None}
+        unknown = {diff_id for diff_id, memos in self._store.memos.all_of(unnamed).items() if not memos}
+        if not unknown or not self._job.tag or self._pushed is not None:
+            return layers
+        client = self._tools.sender.registries.get(self._job.registry).client
+        self._pushed = pushed.look_at(client, self._job.repository, self._job.tag)
+        if self._pushed is None:
+            return layers
+        blobs = {diff_id: blob for diff_id, blob in self._pushed.blobs.items() if blob.media_type in _GZIP}
+        if self._pushed.manifest.config.digest == self._job.config_digest:
+            blobs[self._job.config_digest] = self._pushed.manifest.config
+            unknown.add(self._job.config_digest)
+        for diff_id in unknown & set(blobs):
+            blob = blobs[diff_id]
+            self._store.layers.set_blob(
+                self._job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
+            )
+        return self._store.layers.of(self._job.id)
 
     def _candidates(self, layer: LayerRecord, memos: Iterable[BlobMemo]) -> list[Blob]:
         """The blobs that may stand for a layer: its own, or any it was ever compressed to."""
@@ -241,6 +268,11 @@ class JobPush:
         if isinstance(stored, str) and (raw := self._store.memos.get_config(stored)) is not None:
             return parse_manifest(raw)
         config, *layers = self._store.layers.of(self._job.id)
+        if self._pushed is not None:
+            there = self._pushed.manifest
+            ours = [config.digest, *(layer.digest for layer in layers)]
+            if ours == [there.config.digest, *(blob.digest for blob in there.layers)]:
+                return there
         for layer in layers:
             if layer.media_type not in _GZIP:
                 raise ImageUnsupported(

@@ -170,3 +170,21 @@ def test_an_image_deleted_after_it_was_compressed_is_pushed_all_the_same(
     dockerd.remove(local)
     assert home.run([job.id]).exit_code == ExitCode.DONE
     _is(read_back(f"{docker_registry.address}/gone/two:1"), home, job.id, image_id, diff_ids)
+
+
+def test_what_docker_pushed_is_not_pushed_again(
+    home: Home, dockerd: Docker, docker_registry: DockerRegistry, read_back: ReadBack
+) -> None:
+    to = f"{docker_registry.address}/by-docker:1"
+    dockerd.build_random(to, _SIZES, seed=41)
+    dockerd.run("push", to)
+    before = read_back(to)
+
+    job = home.push(to, to)
+
+    assert job.digest == before.digest
+    layers = home.store.layers.of(job.id)
+    assert {layer.state for layer in layers} == {LayerState.EXISTS}
+    assert [layer.digest for layer in layers[1:]] == [layer.digest for layer in before.layers]
+    assert list(home.spool.blobs()) == [], "nothing was exported"
+    home.assert_clean()

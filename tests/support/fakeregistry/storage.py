@@ -121,7 +121,7 @@ class Store:
 
     def manifest(self, repository: str, reference: str) -> tuple[str, bytes] | None:
         with self.lock:
-            return self.manifests[repository].get(reference)
+            return self.manifests.get(repository, {}).get(reference)
 
 
 def file_digest(path: Path, size: int) -> str:
