@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from pusher.registry.answers import read_message
 from pusher.registry.chunks import Limits
 from pusher.registry.profiles import Profile
 from pusher.registry.transport import Answer
@@ -46,6 +47,21 @@ def reported_offset(answer: Answer) -> int | None:
         return None
     last = int(found[1])
     return last + 1 if last > 0 else 0
+
+
+def outgrown(answer: Answer | None) -> bool:
+    """Whether a status answer is what distribution 2.x says of a session that holds more than it signed for:
+    part of a chunk. One that is gone is BLOB_UPLOAD_UNKNOWN."""
+    return answer is not None and "BLOB_UPLOAD_INVALID" in read_message(answer).codes
+
+
+def why_lost(answer: Answer | None) -> str:
+    """What a status answer from which nobody can go on means, for people."""
+    if outgrown(answer):
+        return "the registry cannot go on with an upload that was cut off inside a chunk"
+    if answer is not None and answer.status == 404:
+        return "the registry does not know the upload any more"
+    return "the registry does not say how much of the upload it holds"
 
 
 class Journal(Protocol):

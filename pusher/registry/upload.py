@@ -28,7 +28,7 @@ from pusher.registry.answers import read_message, refusal
 from pusher.registry.body import Blob, BlobDamaged, Body
 from pusher.registry.client import RegistryClient
 from pusher.registry.link import LinkFacts
-from pusher.registry.session import Journal, Session, Watch, reported_offset
+from pusher.registry.session import Journal, Session, Watch, outgrown, reported_offset, why_lost
 from pusher.registry.transport import Answer
 
 _TIRED: Final = frozenset({504, 524})
@@ -240,10 +240,7 @@ class BlobUpload:
         if (answer is None or answer.status == 403) and self._stuck < 2:
             # a login that may push and not pull, or a wrong one: sending the chunk again tells
             return self._at(session, session.offset)
-        reason = "does not say what it holds" if answer is None or answer.ok else f"answers {answer.status}"
-        # what 2.x says of a session that has grown; one that is gone is BLOB_UPLOAD_UNKNOWN
-        outgrown = answer is not None and "BLOB_UPLOAD_INVALID" in read_message(answer).codes
-        return self._lost(session, f"the registry {reason}", found=not outgrown)
+        return self._lost(session, why_lost(answer), found=not outgrown(answer))
 
     def _at(self, session: Session, offset: int, *, sent: int = 0) -> Session | None:
         """The registry holds ``offset`` bytes: remember it and go on from there."""

@@ -63,7 +63,7 @@ class StoreJournal:
     def lost(self, reason: str) -> None:
         self._store.events.add(self._job_id, "session-lost", f"{self.upload.digest}: {reason}")
         self.upload = self._store.uploads.lost(self.upload)
-        self._note(f"{short(self.upload.digest)}: upload session lost: {reason}")
+        self._note(f"{short(self.upload.digest)}: starts again: {reason}")
 
     def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
         changes = {"profile": profile, "max_chunk": max_chunk}
