@@ -12,6 +12,8 @@ from pusher.progress.format import human_bytes, human_seconds, human_share, perc
 
 SUMMARY_EVERY: Final = 10.0
 """Seconds between two summary lines, at least."""
+_WORTH_A_LINE: Final = 1.0
+"""Seconds of waiting that are told; shorter pauses are over before they are read."""
 
 
 class Lines:
@@ -70,7 +72,7 @@ def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool)
             )
         case "note":
             return f"{f['message']}"
-        case "waiting" if each_blob:
+        case "waiting" if each_blob and f["seconds"] >= _WORTH_A_LINE:
             return f"{f['what']}: waiting {human_seconds(f['seconds'])}: {f['reason']}"
         case "layer-preparing" if each_blob:
             size = f" {human_bytes(f['size'])}" if f["size"] is not None else ""

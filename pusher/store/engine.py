@@ -173,7 +173,7 @@ def _postgresql(url: URL) -> Engine:
         )
     except ImportError as error:
         raise InvalidOption(
-            "PostgreSQL is asked for and its driver is not installed", hint="pip install 'pusher[postgres]'"
+            "PostgreSQL is asked for and its driver is not installed", hint="pip install 'psycopg[binary]'"
         ) from error
 
     @event.listens_for(engine, "connect")

@@ -32,6 +32,6 @@ def revision_of(connection: Connection, label: str) -> str | None:
     if revision is not None and revision not in REVISIONS:
         raise StoreTooNew(
             f"the job store {label} was written by a newer pusher (schema {revision}, known: {head()})",
-            hint="upgrade pusher: pip install --upgrade pusher",
+            hint="use the version of pusher that wrote it, or a newer one",
         )
     return revision

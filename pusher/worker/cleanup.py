@@ -10,7 +10,7 @@ from typing import Final
 from pusher.config import Settings
 from pusher.errors import PusherError
 from pusher.spool.spool import Spool
-from pusher.store.records import FINAL_STATES, JobRecord
+from pusher.store.records import FINAL_STATES, JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker.presence import Presence
 from pusher.worker.registries import Registries
@@ -72,5 +72,10 @@ def prune(store: Store, settings: Settings, spool_limit: int | None = None) -> P
 
 
 def evict(store: Store, spool: Spool, limit: int) -> int:
-    """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
-    return spool.evict(store.layers.needed_digests(), limit, used_before=time.time() - _SETTLED)
+    """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed.
+
+    While jobs run, what was used just now stays: its worker may not have recorded yet what it is for.
+    """
+    running = store.jobs.counts().get(JobState.RUNNING, 0)
+    used_before = time.time() - _SETTLED if running else None
+    return spool.evict(store.layers.needed_digests(), limit, used_before=used_before)

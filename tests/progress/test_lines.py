@@ -57,6 +57,7 @@ def test_interruptions(f: Fixture) -> None:
     f.counters.job_started(3, "r.example/app:1", "r.example/app:1")
     f.counters.blob_started(3, A, 4 * MIB, MIB)
     f.counters.waiting("aaaaaaaaaaaa", 42, "the connection was reset")
+    f.counters.waiting("aaaaaaaaaaaa", 0.4, "the connection was reset")  # over before it is read
     f.counters.note("the registry lost a session")
     f.counters.preparing(3, C, 0, None)
     f.counters.blob_done(3, A, 4 * MIB, "mounted")

@@ -305,7 +305,7 @@ def test_postgresql_without_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(InvalidOption) as caught:
         Store.open("postgresql://me@host/db")
-    assert "pip install 'pusher[postgres]'" in caught.value.hint
+    assert "pip install 'psycopg[binary]'" in caught.value.hint
 
 
 def test_hosts_that_share_a_server_agree_on_the_time(
