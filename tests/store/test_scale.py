@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
-from sqlalchemy import event, insert
+from sqlalchemy import event
 
-from pusher.store.models import Event, Job, Layer
-from pusher.store.records import JobState, LayerState
+from pusher.store.records import JobState
 from pusher.store.store import Store
-from tests.support.databases import digest, new_job
+from tests.support.databases import new_job
+from tests.support.finished_jobs import add_finished_jobs
 
 FINISHED = 10_000
 
 
 @pytest.fixture
 def full(store: Store) -> Store:
-    at = datetime(2026, 1, 1, tzinfo=UTC)
-    job = {
-        "image": "app:1", "source": {}, "config_digest": digest("c"), "host": "r", "repository": "p",
-        "state": JobState.SUCCEEDED, "priority": 0, "options": {}, "digest": digest("f"),
-        "created_at": at, "finished_at": at,
-    }  # fmt: skip
-    layer = {"diff_id": digest("1"), "digest": digest("a"), "size": 9, "state": LayerState.UPLOADED}
-    ids = range(1, FINISHED + 1)
-    with store._database.write() as connection:
-        connection.execute(insert(Job), [{"id": i, **job} for i in ids])
-        connection.execute(
-            insert(Layer), [{"job_id": i, "position": p, **layer} for i in ids for p in (-1, 0)]
-        )
-        connection.execute(
-            insert(Event), [{"job_id": i, "at": at, "kind": "queued", "message": ""} for i in ids]
-        )
-        if not store._database.is_sqlite:
-            connection.exec_driver_sql("SELECT setval('jobs_id_seq', 10000)")
-            connection.exec_driver_sql("ANALYZE")
+    add_finished_jobs(store, FINISHED)
     return store
 
 
