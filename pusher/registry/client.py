@@ -8,7 +8,13 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
 
-from pusher.errors import ConnectionBroken, NotARegistry, PlainHttpRefused, RegistryRefused
+from pusher.errors import (
+    ConnectionBroken,
+    CredentialsRejected,
+    NotARegistry,
+    PlainHttpRefused,
+    RegistryRefused,
+)
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Manifest
@@ -86,7 +92,12 @@ class RegistryClient:
         """POST (end-4a), or with ``mount`` a digest that ``source``, another repository, has (end-11)."""
         url = self._url(f"{repository}/blobs/uploads/")
         query = "?" + urlencode({"mount": mount, "from": source}, safe=":/") if mount and source else ""
-        answer = self._request("POST", url + query)
+        try:
+            answer = self._request("POST", url + query)
+        except CredentialsRejected:
+            if query:  # a login that may push here and not read there
+                return self.open_upload(repository)
+            raise
         if answer.status == 201 and query:
             return Opened(None, answer.headers)
         if query and 400 <= answer.status < 500 and answer.status not in (408, 429):

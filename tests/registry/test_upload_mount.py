@@ -8,7 +8,7 @@ import pytest
 
 from pusher.errors import PusherError
 from tests.registry.helpers import REPOSITORY, RULES, pushing
-from tests.support.fakeregistry import Answer, Fault, On, bad_gateway
+from tests.support.fakeregistry import Answer, Fault, On, bad_gateway, unauthorized
 
 OTHER = "team/base"
 
@@ -31,7 +31,15 @@ def test_refused_mount_s_session_is_used(kind: str, tmp_path: Path) -> None:
         assert push.registry.sessions == {}
 
 
-@pytest.mark.parametrize("status", [400, 404, 405])
+def test_login_that_may_not_read_the_other_repository(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
+        push.registry.faults.add(Fault(On.OPEN, unauthorized(), times=2))
+        assert push.run() == "uploaded"
+        push.assert_there(faults=0)
+        assert [bool(record.query) for record in push.registry.requests(On.OPEN)] == [True, True, False]
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
 def test_registry_that_does_not_know_mounts(kind: str, status: int, tmp_path: Path) -> None:
     with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
         push.registry.faults.add(Fault(On.OPEN, Answer(status)))
