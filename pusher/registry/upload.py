@@ -286,16 +286,19 @@ class BlobUpload:
         body = Body(self._blob, 0, self._blob.size, self._watch.sending) if whole else None
         try:
             answer = self._client.close_upload(session.location, self._blob.digest, body)
-        except ConnectionBroken as error:
+        except PusherError as error:
+            self._journal.spent(body.sent if body else 0)
             if isinstance(error, RegistryStalled):
                 self._looks_left = _MOST_LOOKS
-            elif body is not None:
+            elif isinstance(error, ConnectionBroken) and body is not None:
                 self._broke(body.sent)
             raise
         finally:
             self._watch.sending(0)
-            if body is not None:
-                self._journal.spent(body.sent)
+        if body is not None and answer.ok:
+            self._journal.acknowledged(replace(session, offset=self._blob.size, in_flight=0), body.sent)
+        elif body is not None:
+            self._journal.spent(body.sent)
         if answer.status == 413:
             self._shrink(session, self._blob.size if whole else session.chunk_size)
             return False

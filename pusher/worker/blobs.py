@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Final, TypeVar
 
@@ -40,6 +40,7 @@ class BlobSender:
     presence: Presence
     progress: Progress
     activity: Activity
+    counted: dict[int, int] = field(default_factory=dict)
 
     def locate(self, job: JobRecord, control: Control, blob: Blob) -> str | None:
         """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
@@ -68,14 +69,14 @@ class BlobSender:
                 self._forget_session(job, control, blob.digest)
                 return self._done(job, blob, LayerState.EXISTS)
             upload, waited = self._acquire(job, control, blob.digest)
-            journal = StoreJournal(self.store, upload, job.id, self.progress.note)
+            journal = self._journal(job, upload)
             watch = _BlobWatch(self, job, control, blob, upload.offset)
             attempt = self._upload(job, blob, journal, watch, believe_head=believe_head, looked=not waited)
             try:
                 found = self._retry(partial(step, attempt), watch.backoff, control, blob.digest)
                 if found is None:
                     return None
-                self.store.uploads.present(journal.upload)
+                journal.arrived()
                 return self._done(job, blob, LayerState(found))
             except LeaseLost:
                 self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
@@ -89,7 +90,10 @@ class BlobSender:
         if any(layer.digest == digest and layer.state == LayerState.UPLOADING for layer in layers):
             upload, _ = self._acquire(job, control, digest)
             with contextlib.suppress(LeaseLost):
-                self.store.uploads.present(upload)
+                self._journal(job, upload).arrived()
+
+    def _journal(self, job: JobRecord, upload: UploadRecord) -> StoreJournal:
+        return StoreJournal(self.store, upload, job.id, self.progress.note, self.counted)
 
     def _done(self, job: JobRecord, blob: Blob, how: LayerState) -> str:
         self.store.layers.set_done(job, blob.digest, how)

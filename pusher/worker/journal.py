@@ -13,13 +13,25 @@ from pusher.store.store import Store
 
 
 class StoreJournal:
-    """Writes what happens to one upload, whose lease is held, in one transaction a step."""
+    """Writes what happens to one upload, whose lease is held, in one transaction a step.
 
-    def __init__(self, store: Store, upload: UploadRecord, job_id: int, note: Callable[[str], None]) -> None:
+    ``counted``: by upload id, the bytes in flight that this process has counted as sent. What arrived beyond
+    them was sent by a worker that died before it could count.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        upload: UploadRecord,
+        job_id: int,
+        note: Callable[[str], None],
+        counted: dict[int, int],
+    ) -> None:
         self._store = store
         self.upload = upload
         self._job_id = job_id
         self._note = note
+        self._counted = counted
 
     def load(self) -> Session | None:
         u = self.upload
@@ -47,8 +59,11 @@ class StoreJournal:
 
     def sending(self, session: Session) -> None:
         self.upload = self._store.uploads.intend(self.upload, session.in_flight)
+        self._counted[self.upload.id] = 0
 
     def acknowledged(self, session: Session, sent: int) -> None:
+        arrived = session.offset - self.upload.offset
+        sent += max(0, arrived - sent - self._counted.pop(self.upload.id, 0))
         self.upload = self._store.uploads.acknowledged(
             self.upload, location=session.location, offset=session.offset, job_id=self._job_id, sent=sent
         )
@@ -56,9 +71,17 @@ class StoreJournal:
     def spent(self, sent: int) -> None:
         if sent:
             self._store.layers.add_sent(self._job_id, self.upload.digest, sent)
+            self._counted[self.upload.id] = self._counted.get(self.upload.id, 0) + sent
+
+    def arrived(self) -> None:
+        """The whole blob is there: so is what was in flight."""
+        self.spent(max(0, self.upload.in_flight - self._counted.pop(self.upload.id, 0)))
+        self.upload = self._store.uploads.present(self.upload)
+        self._counted.pop(self.upload.id, None)
 
     def closing(self, session: Session) -> None:
         self.upload = self._store.uploads.closing(self.upload, session.in_flight)
+        self._counted[self.upload.id] = 0
 
     def lost(self, reason: str) -> None:
         self._store.events.add(self._job_id, "session-lost", f"{self.upload.digest}: {reason}")

@@ -107,6 +107,6 @@ def _all_is_well(home: Home, registry: FakeRegistry, image: Image, job_id: int) 
     pushed(registry, "app", "1", image)
     total, done, sent = home.figures(job_id)
     assert done == total == blob_bytes(registry, "app")
-    assert sent <= registry.body_bytes_received() + 2 * len(registry.manifests["app"]["1"][1])
+    assert total <= sent <= registry.body_bytes_received() + 2 * len(registry.manifests["app"]["1"][1])
     assert home.state(job_id) == "succeeded"
     home.assert_clean()
