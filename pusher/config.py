@@ -84,7 +84,7 @@ def load(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] |
     username, source = values.username()
     return Settings(
         home=home,
-        database_url=values.environ.get("PUSHER_DATABASE_URL") or f"sqlite:///{home / 'jobs.db'}",
+        database_url=values.environ.get("PUSHER_DATABASE_URL") or _sqlite_url(home / "jobs.db"),
         parallel=values.read("parallel", _integer(1, 64), standard.parallel),
         chunk_size=values.read("chunk_size", _size(1000), standard.chunk_size),
         compression_level=values.read("compression_level", _integer(1, 9), standard.compression_level),
@@ -104,6 +104,11 @@ def load(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] |
         give_up_after=values.read("give_up_after", _seconds, standard.give_up_after),
         lease=values.read("lease", _seconds, standard.lease),
     )
+
+
+def _sqlite_url(path: Path) -> str:
+    """Without SQLAlchemy, which costs a start 0.2 s; "?" would begin a URL's query."""
+    return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
 
 
 def _default_home() -> Path:

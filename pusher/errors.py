@@ -188,14 +188,6 @@ class RegistryFault(PusherError):
     retry = Retry.BACKOFF
 
 
-class BlobInUse(PusherError):
-    """Another worker is sending this blob; wait for it."""
-
-    code = "blob-in-use"
-    exit_code = ExitCode.UNFINISHED
-    retry = Retry.BACKOFF
-
-
 class CertificateUntrusted(PusherError):
     """TLS: the registry's certificate cannot be verified."""
 

@@ -14,7 +14,6 @@ from isal import isal_zlib
 
 from pusher.errors import InvalidOption
 
-DEFAULT_LEVEL: Final = 2
 MIN_LEVEL: Final = 1
 MAX_LEVEL: Final = 9
 _ISAL_MAX_LEVEL: Final = 3

@@ -7,6 +7,7 @@ import random
 import shutil
 import subprocess
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +19,7 @@ _NAMESPACE: Final = "pusher-tests"
 _BLOCK: Final = 1024 * 1024
 
 
-class Engine:
+class Engine(ABC):
     """What docker and podman have in common on the command line."""
 
     command: str
@@ -27,9 +28,9 @@ class Engine:
         self.folder = folder
 
     @property
+    @abstractmethod
     def env(self) -> dict[str, str]:
         """Environment variables with which the engine's command finds this engine and nothing else."""
-        raise NotImplementedError
 
     def run(self, *arguments: str) -> str:
         """Run the engine's command; its stdout. AssertionError with stderr if it fails."""

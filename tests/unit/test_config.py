@@ -178,3 +178,11 @@ def test_nonsense_names_its_flag_or_variable(
     with pytest.raises(InvalidOption) as caught:
         load(flags, environ)
     assert (caught.value.message, caught.value.hint) == (message, hint)
+
+
+def test_a_home_with_characters_that_mean_something_in_a_url(tmp_path: Path) -> None:
+    from pusher.store.engine import parse_url
+
+    home = tmp_path / "a?b#c %41 d"
+    settings = load(environ={"PUSHER_HOME": str(home)})
+    assert parse_url(settings.database_url).database == str(home / "jobs.db")
