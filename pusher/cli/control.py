@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import click
 
 from pusher.cli.base import Command, job_id, opened, read_settings, show_error, warn
-from pusher.cli.login import login_options, with_password
+from pusher.cli.password import login_options, with_password
 from pusher.errors import ExitCode, InvalidOption, PusherError
 
 if TYPE_CHECKING:

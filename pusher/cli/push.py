@@ -15,7 +15,7 @@ from pusher.cli.base import (
     read_settings,
 )
 from pusher.cli.enqueue import level_option, record, to_option
-from pusher.cli.login import login_options, with_password
+from pusher.cli.password import login_options, with_password
 from pusher.cli.work import conclude, work
 
 

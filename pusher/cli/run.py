@@ -13,7 +13,7 @@ from pusher.cli.base import (
     read_settings,
     runnable,
 )
-from pusher.cli.login import login_options, with_password
+from pusher.cli.password import login_options, with_password
 from pusher.cli.work import conclude, work
 
 

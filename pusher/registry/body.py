@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 BLOCK = 128 * 1024
 """Bytes read and handed to the connection at a time."""
@@ -39,6 +39,22 @@ class Blob:
         return f"sha256:{digest.hexdigest()}" == self.digest
 
 
+class Watch(Protocol):
+    """Whoever looks on."""
+
+    def check(self) -> None:
+        """Called between requests; raises Stopped or LeaseLost to leave."""
+
+    def allowance(self, wanted: int) -> int:
+        """How many of ``wanted`` bytes may be sent now, at least one; waits until then."""
+
+    def sending(self, in_flight: int) -> None:
+        """Bytes of the present chunk that left; 0 once its fate is decided."""
+
+    def acknowledged(self, offset: int) -> None:
+        """The registry holds ``offset`` bytes."""
+
+
 class Body:
     """``length`` bytes of a blob from ``offset`` on, as requests takes a body.
 
@@ -46,13 +62,11 @@ class Body:
     registries refuse for a chunk with Content-Range), and no plain file (sent twice, the second time empty).
     """
 
-    def __init__(
-        self, blob: Blob, offset: int, length: int, on_sent: Callable[[int], None] | None = None
-    ) -> None:
+    def __init__(self, blob: Blob, offset: int, length: int, watch: Watch | None = None) -> None:
         self._blob = blob
         self._offset = offset
         self._length = length
-        self._on_sent = on_sent
+        self._watch = watch
         self._file: BinaryIO | None = None
         self._position = 0
         self.sent = 0
@@ -71,6 +85,8 @@ class Body:
         wanted = left if size < 0 else min(size, left)
         if wanted == 0:
             return b""
+        if self._watch is not None:
+            wanted = self._watch.allowance(wanted)
         try:
             data = self._read(wanted)
         except OSError as error:  # which the transport would take for the connection's
@@ -79,8 +95,8 @@ class Body:
             raise BlobDamaged(self._blob.digest)
         self._position += len(data)
         self.sent += len(data)
-        if self._on_sent is not None:
-            self._on_sent(self._position)
+        if self._watch is not None:
+            self._watch.sending(self._position)
         return data
 
     def _read(self, size: int) -> bytes:

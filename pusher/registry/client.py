@@ -106,7 +106,7 @@ class RegistryClient:
             return Opened(location, answer.headers)
         raise refusal(answer, doing="opening an upload")
 
-    def send_chunk(self, location: str, body: Body, start: int) -> Answer:
+    def send_chunk(self, repository: str, location: str, body: Body, start: int) -> Answer:
         """PATCH (end-5) with the bytes from ``start`` on; any answer is returned."""
         # without "bytes ", unlike HTTP: https://github.com/cloudflare/serverless-registry/issues/119
         headers = {**_OCTETS, "Content-Range": f"{start}-{start + len(body) - 1}"}
@@ -114,11 +114,11 @@ class RegistryClient:
             headers["Connection"] = "close"
         return self._request("PATCH", location, body=body, headers=headers)
 
-    def upload_status(self, location: str) -> Answer:
+    def upload_status(self, repository: str, location: str) -> Answer:
         """GET (end-13); any answer is returned."""
         return self._request("GET", location)
 
-    def close_upload(self, location: str, digest: str, body: Body | None = None) -> Answer:
+    def close_upload(self, repository: str, location: str, digest: str, body: Body | None = None) -> Answer:
         """PUT (end-6), with the whole blob or, after chunks, empty; any answer is returned.
 
         It may take minutes: registries copy the blob before they answer.
@@ -126,7 +126,7 @@ class RegistryClient:
         url = f"{location}{'&' if urlsplit(location).query else '?'}digest={quote(digest, safe=':')}"
         return self._request("PUT", url, body=body, headers=_OCTETS, answer_timeout=self._commit_timeout)
 
-    def delete_upload(self, location: str) -> Answer:
+    def delete_upload(self, repository: str, location: str) -> Answer:
         """DELETE (end-14); any answer is returned, clients should ignore failures."""
         return self._request("DELETE", location)
 

@@ -23,7 +23,7 @@ class Credential:
     source: str
 
 
-def find_credential(registry: str, settings: Settings) -> Credential | None:
+def find_credential(registry: str, settings: Settings, repository: str = "") -> Credential | None:
     """The credential for ``registry`` (``host[:port]``), or None: then the registry is asked without one.
 
     Raises PasswordMissing for a user name without password, CredentialsUnreadable for a broken file.

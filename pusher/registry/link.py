@@ -33,6 +33,9 @@ class LinkFacts:
         self.carries = min(size, self.carries or size)
         return size
 
+    def passed(self, size: int, seconds: float) -> None:
+        """A chunk of ``size`` bytes was acknowledged after so long."""
+
     def got_through(self) -> None:
         """A whole blob did: dare more with the next one."""
         if self.carries is not None:

@@ -90,16 +90,3 @@ class Journal(Protocol):
 
     def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
         """Something true of the whole registry."""
-
-
-class Watch(Protocol):
-    """Whoever looks on."""
-
-    def check(self) -> None:
-        """Called between requests; raises Stopped or LeaseLost to leave."""
-
-    def sending(self, in_flight: int) -> None:
-        """Bytes of the present chunk that left; 0 once its fate is decided."""
-
-    def acknowledged(self, offset: int) -> None:
-        """The registry holds ``offset`` bytes."""

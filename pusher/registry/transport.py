@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
 import requests
-import truststore
 import urllib3
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
@@ -32,6 +31,7 @@ from pusher.errors import (
     RegistryUnreachable,
 )
 from pusher.registry.body import BLOCK, Body
+from pusher.registry.tls import Trust, context
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer that are read at most: nothing that a push asks for is larger."""
@@ -130,12 +130,18 @@ class _Session(requests.Session):
 class Transport:
     """Sends requests; knows nothing of authentication or of the distribution API. Thread-safe."""
 
-    def __init__(self, timeouts: Timeouts, *, connections: int = 8) -> None:
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        *,
+        trust: Callable[[str], Trust] = lambda host: Trust(),  # noqa: ARG005
+        connections: int = 8,
+    ) -> None:
         self._timeouts = timeouts
         self._session = _Session()
         self._session.auth = _without_netrc
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = _Adapter(timeouts, truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT), connections)
+        adapter = _Adapter(timeouts, context(trust(""), ""), connections)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         # identity: serverless-registry loses Content-Length when it compresses

@@ -25,10 +25,10 @@ from pusher.errors import (
 )
 from pusher.registry import chunks, profiles
 from pusher.registry.answers import read_message, refusal
-from pusher.registry.body import Blob, BlobDamaged, Body
+from pusher.registry.body import Blob, BlobDamaged, Body, Watch
 from pusher.registry.client import RegistryClient
 from pusher.registry.link import LinkFacts
-from pusher.registry.session import Journal, Session, Watch, outgrown, reported_offset, why_lost
+from pusher.registry.session import Journal, Session, outgrown, reported_offset, why_lost
 from pusher.registry.transport import Answer
 
 _TIRED: Final = frozenset({504, 524})
@@ -148,7 +148,7 @@ class BlobUpload:
             return None
         profile = profiles.detect(opened.location, opened.headers, self._link.profile)
         if profile.max_blob is not None and self._blob.size > profile.max_blob:
-            self._client.delete_upload(opened.location)
+            self._client.delete_upload(self._repository, opened.location)
             raise LayerTooLarge(
                 f"the blob {self._blob.digest} has {self._blob.size} bytes, and {profile.title} "
                 f"at {self._client.registry} stores at most {profile.max_blob} bytes a blob",
@@ -170,9 +170,9 @@ class BlobUpload:
         started = time.monotonic()
         session = replace(session, in_flight=length)
         self._journal.sending(session)
-        body = Body(self._blob, session.offset, length, self._watch.sending)
+        body = Body(self._blob, session.offset, length, self._watch)
         try:
-            answer = self._client.send_chunk(session.location, body, session.offset)
+            answer = self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
             self._journal.spent(body.sent)
             self._stride.failed()
@@ -183,6 +183,7 @@ class BlobUpload:
             self._watch.sending(0)
         if answer.ok:
             self._stride.passed(time.monotonic() - started)
+            self._link.passed(length, time.monotonic() - started)
             return self._accepted(session, answer, body.sent)
         self._journal.spent(body.sent)
         self._stride.failed()
@@ -217,7 +218,7 @@ class BlobUpload:
         """
         answer: Answer | None
         try:
-            answer = self._client.upload_status(session.location)
+            answer = self._client.upload_status(self._repository, session.location)
         except CredentialsRejected:
             answer = None
         if answer is not None and answer.status in _PAUSE:
@@ -283,9 +284,9 @@ class BlobUpload:
         whole = session.offset < self._blob.size
         session = replace(session, in_flight=self._blob.size if whole else 0, closing=True)
         self._journal.closing(session)
-        body = Body(self._blob, 0, self._blob.size, self._watch.sending) if whole else None
+        body = Body(self._blob, 0, self._blob.size, self._watch) if whole else None
         try:
-            answer = self._client.close_upload(session.location, self._blob.digest, body)
+            answer = self._client.close_upload(self._repository, session.location, self._blob.digest, body)
         except PusherError as error:
             self._journal.spent(body.sent if body else 0)
             if isinstance(error, RegistryStalled):

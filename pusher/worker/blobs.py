@@ -62,7 +62,7 @@ class BlobSender:
         *,
         believe_head: bool,
     ) -> str | None:
-        client = self.registries.get(job.registry).client
+        client = self.registries.get(job.registry, job.repository).client
         look = partial(client.blob_exists, job.repository, blob.digest)
         while True:
             if believe_head and self._retry(look, Backoff(), control, blob.digest):
@@ -131,7 +131,7 @@ class BlobSender:
         believe_head: bool,
         looked: bool,
     ) -> BlobUpload:
-        connection = self.registries.get(job.registry)
+        connection = self.registries.get(job.registry, job.repository)
         holders = self.store.uploads.holders(job.registry, blob.digest)
         return BlobUpload(
             connection.client,
@@ -140,7 +140,7 @@ class BlobSender:
             journal,
             watch,
             connection.link,
-            chunk_size=self.settings.chunk_size,
+            chunk_size=self.settings.at(job.registry).chunk_size,
             mount_from=next((repository for repository in holders if repository != job.repository), None),
             believe_head=believe_head,
             looked=looked,
@@ -173,6 +173,9 @@ class _BlobWatch:
 
     def check(self) -> None:
         self._control.check()
+
+    def allowance(self, wanted: int) -> int:
+        return wanted
 
     def sending(self, in_flight: int) -> None:
         if not self._started:

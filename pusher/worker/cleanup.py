@@ -54,7 +54,8 @@ def delete_sessions(store: Store, registries: Registries, dead_owners: Collectio
             continue
         try:
             if upload.location is not None:
-                registries.get(upload.registry).client.delete_upload(upload.location)
+                client = registries.get(upload.registry, upload.repository).client
+                client.delete_upload(upload.repository, upload.location)
             store.uploads.deleted(upload)
         except PusherError:
             unreachable.add(upload.registry)

@@ -135,7 +135,7 @@ class JobPush:
         unknown = {diff_id for diff_id, memos in self._store.memos.all_of(unnamed).items() if not memos}
         if not unknown or not self._job.tag or self._pushed is not None:
             return layers
-        client = self._tools.sender.registries.get(self._job.registry).client
+        client = self._tools.sender.registries.get(self._job.registry, self._job.repository).client
         self._pushed = pushed.look_at(client, self._job.repository, self._job.tag)
         if self._pushed is None:
             return layers
@@ -246,7 +246,7 @@ class JobPush:
     def _put_manifest(self) -> str:
         """Send the manifest under the tag, once every blob is there; returns its digest."""
         manifest = self._manifest()
-        client = self._tools.sender.registries.get(self._job.registry).client
+        client = self._tools.sender.registries.get(self._job.registry, self._job.repository).client
         backoff = Backoff()
         while True:
             self._control.check()

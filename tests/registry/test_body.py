@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pusher.registry.body import BLOCK, Blob, BlobDamaged, Body
+from tests.registry.helpers import Onlooker
 
 DATA = bytes(range(256)) * 2000
 
@@ -41,12 +42,12 @@ def test_read_sizes(blob: Blob) -> None:
 
 
 def test_rewound_body_is_sent_whole_again_and_counted(blob: Blob) -> None:
-    seen: list[int] = []
-    body = Body(blob, 5, 600, seen.append)
+    onlooker = Onlooker()
+    body = Body(blob, 5, 600, onlooker)
     body.read(400)
     body.rewind()
     assert body.read() == DATA[5:605]
-    assert (body.sent, seen) == (1000, [400, 600])
+    assert (body.sent, onlooker.in_flight) == (1000, [400, 600])
     body.close()
 
 

@@ -110,22 +110,22 @@ def test_query_arrives_byte_by_byte(query: str, transport: Transport) -> None:
         client = client_over(transport, site.address)
         location = client.open_upload(REPOSITORY).location
         assert location is not None
-        client.upload_status(location)
-        client.close_upload(location, DIGEST)
+        client.upload_status("app", location)
+        client.close_upload("app", location, DIGEST)
         assert [seen.target for seen in site.seen[2:]] == [f"/up/1?{query}", f"/up/1?{query}&digest={DIGEST}"]
 
 
 def test_needless_escapes_keep_their_meaning(transport: Transport) -> None:
     """requests and urllib3 write escapes in their normal form (RFC 3986 6.2.2)."""
     with Site(lambda _: Reply(200)) as site:
-        client_over(transport, site.address).upload_status(f"{site.url}/up?sig=%2b%3d&u=%7Eann")
+        client_over(transport, site.address).upload_status("app", f"{site.url}/up?sig=%2b%3d&u=%7Eann")
         assert site.seen[-1].target == "/up?sig=%2B%3D&u=~ann"
 
 
 def test_closing_a_location_without_a_query() -> None:
     url = "https://r.example/up/1"
     pretended = Pretended({f"PUT {url}?digest={DIGEST}": (201, {})})
-    assert client_over(pretended).close_upload(url, DIGEST).ok
+    assert client_over(pretended).close_upload("app", url, DIGEST).ok
 
 
 # --- the login stays with us ------------------------------------------------------------------------------
@@ -150,7 +150,7 @@ def test_login_goes_to_our_origin_only(url: str, ours: bool) -> None:
     pretended = Pretended({f"DELETE {url}": (204, {})})
     client = client_over(pretended)
     client.ping()
-    client.delete_upload(url)
+    client.delete_upload("app", url)
     assert pretended.logins[f"DELETE {url}"] is ours
 
 
@@ -159,7 +159,7 @@ def test_challenge_of_another_host_is_not_answered() -> None:
     pretended = Pretended({f"GET {url}": (401, {"WWW-Authenticate": "Basic realm=x"})})
     client = client_over(pretended)
     client.ping()
-    assert client.upload_status(url).status == 401
+    assert client.upload_status("app", url).status == 401
     assert not pretended.logins[f"GET {url}"]
 
 
@@ -297,7 +297,7 @@ def test_exact_headers_of_a_chunk(
     client = client_over(transport, registry.address)
     location = client.open_upload(REPOSITORY).location
     assert location is not None
-    client.send_chunk(location, blob_body(), 0)
+    client.send_chunk("app", location, blob_body(), 0)
     opening, chunk = registry.requests(On.OPEN, On.CHUNK)
     assert opening.headers["content-length"] == "0"
     assert (chunk.headers["content-range"], chunk.headers["content-length"]) == ("0-9", "10")
@@ -305,5 +305,5 @@ def test_exact_headers_of_a_chunk(
     assert chunk.headers["authorization"].startswith("Basic ")
     assert "connection" not in chunk.headers
     client.one_request_a_connection = True
-    client.send_chunk(location, blob_body(), 0)
+    client.send_chunk("app", location, blob_body(), 0)
     assert registry.requests(On.CHUNK)[1].headers["connection"] == "close"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.cli.login import with_password
+from pusher.cli.password import with_password
 from pusher.config import Settings, load
 from pusher.errors import ExitCode, InvalidOption, PasswordMissing
 from pusher.store.store import Store
@@ -21,7 +21,7 @@ from tests.cli.conftest import Pusher, add_job
 
 _PROGRAM = """
 import sys
-from pusher.cli.login import with_password
+from pusher.cli.password import with_password
 from pusher.config import load
 from pusher.errors import PusherError
 try:

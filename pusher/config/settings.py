@@ -1,0 +1,102 @@
+"""Everything a command needs to know, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pusher.config.timetable import Timetable
+from pusher.config.values import MIB
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """Seconds; three different things (a slow link that moves is never cut)."""
+
+    connect: float = 15.0
+    """Until a connection stands."""
+    stall: float = 60.0
+    """Without a single byte moving while a body is sent."""
+    answer: float = 120.0
+    """Between the last byte of a request and the answer."""
+    commit: float = 900.0
+    """The same for the request that closes an upload: registries copy gigabytes before they answer."""
+
+
+@dataclass(frozen=True)
+class RegistrySettings:
+    """What may differ from registry to registry; the fields mean what those of ``Settings`` do."""
+
+    chunk_size: int | None
+    profile: str | None
+    plain_http: bool
+    insecure: bool
+    ca_cert: Path | None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything a command needs to know, resolved once at its start."""
+
+    home: Path
+    database_url: str
+    parallel: int = 4
+    """Blob uploads at a time, over all jobs of one worker."""
+    chunk_size: int | None = None
+    """Bytes; None (``auto``) leaves it to the registry's limits and what was learned of the link."""
+    limit_rate: Timetable | None = None
+    """Bytes a second for all uploads of a worker together, by the time of day; None: no limit."""
+    profile: str | None = None
+    """Name of the registry profile to use whatever the registry looks like."""
+    default_registry: str | None = None
+    """``host[:port][/namespace]`` that names without a registry of their own are pushed to."""
+    compression_level: int = 2
+    """gzip, 1 to 9: 1 to 3 are ISA-L's, 4 to 9 zlib's."""
+    spool_limit: int = 20 * 1024 * MIB
+    """Bytes that blobs nobody needs any more may keep on disk."""
+    plain_http: bool = False
+    """Plain http allowed for registries beyond this machine."""
+    insecure: frozenset[str] = frozenset()
+    """Registries (``host[:port]``) whose certificate is not verified."""
+    ca_cert: Path | None = None
+    """PEM file with certificate authorities that are trusted besides the operating system's."""
+    certs_dirs: tuple[Path, ...] = ()
+    """``certs.d`` folders of Docker and Podman; the first that has a folder for a registry counts."""
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    login_registry: str | None = None
+    """The one registry (``host[:port]``) that ``username`` is for; None: every registry."""
+    login_source: str = "--username"
+    """Where ``username`` was given, for messages."""
+    docker_auth_config: str | None = field(default=None, repr=False)
+    """Text of DOCKER_AUTH_CONFIG: JSON with ``auths``, as in ``config.json``."""
+    docker_config: Path | None = None
+    """Docker's ``config.json``; None: credentials are not looked up there."""
+    auth_files: tuple[Path, ...] = ()
+    """Podman's ``auth.json`` files, first match wins; they are asked after ``docker_config``."""
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    give_up_after: float = 1800.0
+    """Seconds without any progress after which a run that is not ``--forever`` ends with exit code 5."""
+    lease: float = 30.0
+    """Seconds after which a worker that does not renew its lease is taken for dead."""
+
+    registries: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
+    """Settings of single registries: by ``host[:port]``, fields of ``RegistrySettings``."""
+
+    def at(self, registry: str) -> RegistrySettings:
+        """The settings that hold for one registry (``host[:port]``)."""
+        general = RegistrySettings(
+            self.chunk_size, self.profile, self.plain_http, registry in self.insecure, self.ca_cert
+        )
+        return replace(general, **self.registries.get(registry, {}))  # type: ignore[arg-type]
+
+    @property
+    def spool(self) -> Path:
+        """Folder of the compressed blobs."""
+        return self.home / "spool"
+
+    @property
+    def workers(self) -> Path:
+        """Folder of the lock files by which a dead worker of this host is told from a living one."""
+        return self.home / "workers"

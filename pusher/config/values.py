@@ -1,0 +1,70 @@
+"""What may stand in a setting: sizes, times, numbers, switches. Every complaint names where it came from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Final
+
+from pusher.errors import InvalidOption
+
+MIB: Final = 1024 * 1024
+
+_POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+
+
+def parse_size(text: str, option: str, *, least: int = 0) -> int:
+    """Bytes of ``50MiB``, ``100MB``, ``1.5G`` or ``1048576``.
+
+    K, M, G, T and KiB, MiB, GiB, TiB count by 1024; KB, MB, GB, TB by 1000, as registries announce their
+    limits. Upper and lower case are the same. Raises InvalidOption, which names ``option``, for nonsense and
+    for less than ``least`` bytes.
+    """
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([kmgt]?)(i?b)?", text.strip().lower())
+    if match is None or (match[3] == "ib" and not match[2]):
+        raise InvalidOption(
+            f"{option} is {text!r}, which is not a size",
+            hint="write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)",
+        )
+    base = 1000 if match[2] and match[3] == "b" else 1024
+    size = int(Decimal(match[1]) * base ** _POWERS[match[2]])
+    if size < least:
+        raise InvalidOption(
+            f"{option} is {text!r}, which is less than {least} bytes", hint=f"write {least} or more"
+        )
+    return size
+
+
+def size(least: int) -> Callable[[str, str], int]:
+    return lambda text, option: parse_size(text, option, least=least)
+
+
+def integer(least: int, most: int) -> Callable[[str, str], int]:
+    def convert(text: str, option: str) -> int:
+        if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) and least <= int(text) <= most:
+            return int(text)
+        raise InvalidOption(f"{option} is {text!r}", hint=f"write a whole number from {least} to {most}")
+
+    return convert
+
+
+_SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
+
+
+def seconds(text: str, option: str) -> float:
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smh]?)", text.strip().lower())
+    if match is None or float(match[1]) == 0:
+        raise InvalidOption(
+            f"{option} is {text!r}, which is not a time", hint="write seconds like 30, or 90s, 15m, 2h"
+        )
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def switch(text: str, option: str) -> bool:
+    value = text.strip().lower()
+    if value in ("1", "true", "yes", "on"):
+        return True
+    if value in ("0", "false", "no", "off"):
+        return False
+    raise InvalidOption(f"{option} is {text!r}, which is neither yes nor no", hint="write true or false")
