@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import email.utils
+import html
 import json
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
-from urllib.parse import unquote, urlsplit
 
 from pusher.errors import (
     PermissionDenied,
@@ -19,13 +19,29 @@ from pusher.errors import (
     RegistryRefused,
     RepositoryUnknown,
 )
-from pusher.registry.transport import Answer, host_of
+from pusher.registry.redact import for_people, host_of, redacted
+from pusher.registry.transport import Answer
 
 _BUSY: Final = frozenset({408, 429, 503})
-_WORDS: Final = 300
-"""Characters of a registry's own message that are shown."""
-_LEAST_SECRET: Final = 8
-"""Characters; shorter values of a query are none."""
+_LONGEST_PATH: Final = 100
+"""Characters of a request's path that are shown."""
+_CLOUDFLARE: Final = {
+    520: "got an answer from it that makes no sense (520)",
+    521: "is refused by it (521)",
+    522: "cannot connect to it (522)",
+    523: "finds no way to it (523)",
+    524: "waited 100 seconds for its answer (524)",
+    525: "cannot agree on TLS with it (525)",
+    526: "does not trust its certificate (526)",
+    1006: "blocks this address (error code 1006)",
+    1010: "blocks this client (error code 1010)",
+    1015: "lets no more requests through for now (error code 1015)",
+    1020: "blocks this request (error code 1020)",
+    1101: "runs it as a Worker that failed (error code 1101)",
+    1102: "runs it as a Worker that used up its time (error code 1102)",
+}
+"""https://developers.cloudflare.com/support/troubleshooting/http-status-codes/: statuses 52x, and the numbers
+of its error pages."""
 
 
 @dataclass(frozen=True)
@@ -44,26 +60,30 @@ def read_message(answer: Answer) -> RegistryMessage:
         errors = json.loads(answer.body)["errors"]
         entries = [entry for entry in errors if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return RegistryMessage(frozenset(), _for_people(_plain(answer.body), answer.url))
+        return RegistryMessage(frozenset(), for_people(_plain(answer.body), answer.url))
     texts = [str(entry.get("message") or entry.get("code") or "") for entry in entries]
     details = json.dumps([entry.get("detail") for entry in entries])
     return RegistryMessage(
         codes=frozenset(str(entry.get("code", "")) for entry in entries),
-        text=_for_people("; ".join(dict.fromkeys(text for text in texts if text)), answer.url),
+        text=for_people("; ".join(dict.fromkeys(text for text in texts if text)), answer.url),
         digests=tuple(dict.fromkeys(re.findall(r"sha256:[0-9a-f]{64}", details))),
     )
 
 
 def refusal(answer: Answer, *, doing: str) -> PusherError:
     """The error for an answer that was not expected; ``doing`` completes "while ..."."""
-    host = host_of(answer.url)
     message = read_message(answer)
-    words = f": {message.text}" if message.text else ""
-    what = f"{host} answered {answer.status} while {doing}{words}"
+    front = _front(answer, message)
+    words = ": " + (front or message.text) if front or message.text else ""
+    what = f"{host_of(answer.url)} answered {answer.status} while {doing}{words} ({_asked(answer)})"
     if answer.status in _BUSY:
         return RegistryBusy(what, hint="pusher waits and goes on", retry_after=retry_after(answer))
     if answer.status >= 500:
         return RegistryFault(what, hint="the fault is on the registry's side; pusher waits and goes on")
+    if front and answer.status == 403:
+        return PermissionDenied(
+            what, hint="ask the registry's owner to let this network through Cloudflare's firewall"
+        )
     if answer.status == 403 or _has(message.codes, {"DENIED"}):
         return PermissionDenied(
             what, hint="ask the registry's owner for the right to push to this repository"
@@ -71,6 +91,14 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
     if _has(message.codes, {"NAME_UNKNOWN", "REPOSITORY_NOT_FOUND"}):
         return RepositoryUnknown(what, hint="create the repository at the registry first, or check its name")
     return RegistryRefused(what, hint="the registry will say the same again; mend what it names first")
+
+
+def _asked(answer: Answer) -> str:
+    """The request: method and path, without the host, which the sentence begins with, and without query."""
+    path = redacted(answer.url.partition("?")[0]).partition("//")[2].partition("/")[2]
+    if len(path) > _LONGEST_PATH:
+        path = f"{path[: _LONGEST_PATH // 2]}…{path[-_LONGEST_PATH // 2 :]}"
+    return f"{answer.method} /{path}"
 
 
 def retry_after(answer: Answer) -> float | None:
@@ -89,20 +117,19 @@ def _has(codes: Collection[str], wanted: Collection[str]) -> bool:
     return any(code.upper() in wanted for code in codes)
 
 
+def _front(answer: Answer, message: RegistryMessage) -> str:
+    """What Cloudflare means by a bare number, "" where somebody else speaks."""
+    if message.codes:
+        return ""
+    said = re.search(r"(?i)\berror (?:code:? )?(1\d{3})\b", message.text)
+    meaning = _CLOUDFLARE.get(int(said[1]) if said else answer.status)
+    return f"Cloudflare, in front of the registry, {meaning}" if meaning else ""
+
+
 def _plain(body: bytes) -> str:
     text = body[: 64 * 1024].decode("utf-8", errors="replace")
     if "<" in text:
-        text = re.sub(r"(?s)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
+        title = re.search(r"(?is)<title[^>]*>([^<]*[^<\s][^<]*)</title", text)
+        text = title[1] if title else re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
+        text = html.unescape(text)
     return text
-
-
-def _for_people(text: str, url: str) -> str:
-    """One short printable line, without what an echo of the request would give away."""
-    text = re.sub(r"\b((?i:basic|bearer)) (?=\S{8})\S[a-z]*[^a-z\s]\S*", r"\1 …", text)
-    text = re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "?…", re.sub(r"//[^/\s]*@", "//", text))
-    for pair in urlsplit(url).query.split("&"):
-        name, _, value = pair.partition("=")
-        if name != "digest" and len(value) >= _LEAST_SECRET:
-            text = text.replace(value, "…").replace(unquote(value), "…")
-    text = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return text if len(text) <= _WORDS else text[: _WORDS - 1] + "…"

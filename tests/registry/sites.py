@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import ssl
 import threading
@@ -33,6 +34,10 @@ class Site:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.seen: list[Seen] = []
+        self.hang_up = False
+        """Close every connection as soon as something comes."""
+        self.silent = False
+        """Read requests, answer none."""
         self._threads: list[threading.Thread] = []
         self._open: list[socket.socket] = []
 
@@ -73,6 +78,9 @@ class Site:
 
     def _serve(self, sock: socket.socket) -> None:
         try:
+            if self.hang_up:
+                sock.recv(1)
+                return
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_side=True)
                 self._open.append(sock)
@@ -92,6 +100,8 @@ class Site:
             left -= len(blocks[-1])
         seen = Seen(request.method, request.target, request.headers, b"".join(blocks))
         self.seen.append(seen)
+        if self.silent:
+            return
         reply = self._answer(seen)
         connection.write(request, reply)
         if request.method == "CONNECT" and reply.status == 200:
@@ -99,18 +109,17 @@ class Site:
             raise Disconnected
 
     def _tunnel(self, client: socket.socket, target: str) -> None:
-        host, _, port = target.rpartition(":")
-        with socket.create_connection((host, int(port))) as server:
+        """Whatever the name: loopback is all there is."""
+        port = int(target.rpartition(":")[2])
+        with socket.create_connection(("127.0.0.1", port)) as server, contextlib.suppress(OSError):
             self._open.append(server)
-            self._start(_pump, server, client)
-            _pump(client, server)
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while block := source.recv(65536):
-            sink.sendall(block)
-        sink.shutdown(socket.SHUT_WR)
+            other = {client: server, server: client}
+            while True:
+                buffered = isinstance(client, ssl.SSLSocket) and client.pending()
+                for sock in [client] if buffered else select.select(list(other), [], [])[0]:
+                    if not (block := sock.recv(65536)):
+                        return
+                    other[sock].sendall(block)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Error answers of registries and of what stands in front of them, and challenges."""
+"""Error answers of registries and of what stands in front of them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pusher.errors import (
-    AuthenticationUnsupported,
-    CredentialsMissing,
-    CredentialsRejected,
     PermissionDenied,
     PusherError,
     RegistryBusy,
@@ -23,8 +20,6 @@ from pusher.errors import (
     Retry,
 )
 from pusher.registry.answers import read_message, refusal, retry_after
-from pusher.registry.auth import Authenticator, schemes
-from pusher.registry.credentials import Credential
 from pusher.registry.transport import Answer
 
 URL = "https://r.example:5000/v2/team/app/blobs/uploads/1?_state=s3cr3t-state&digest=sha256:ab"
@@ -65,6 +60,11 @@ def test_specification_s_json() -> None:
             b"<html><head><style>p {}</style></head><body><h1>413  Too\nLarge</h1></body></html>",
             "413 Too Large",
         ),
+        (
+            b"<html>\n<head><TITLE>r.example | 524: A timeout\noccurred</TITLE></head><body><p>Ray 1</body>",
+            "r.example | 524: A timeout occurred",
+        ),
+        (b"<title> </title><p>Tom &amp; Ann &lt;3</p>", "Tom & Ann <3"),
         (b"<script>alert(1)</script>no", "no"),
         (b"error code: 500\r\n", "error code: 500"),
         (b'{"message": "other"}', '{"message": "other"}'),
@@ -158,6 +158,55 @@ def test_refusal(status: int, body: bytes, kind: type[PusherError]) -> None:
     assert error.retry is (Retry.BACKOFF if again else Retry.NEVER)
 
 
+def test_the_request_is_shown() -> None:
+    error = refusal(answer(403, errors({"code": "DENIED", "message": "quota"})), doing="sending a chunk")
+    assert error.message == (
+        "r.example:5000 answered 403 while sending a chunk: quota (PATCH /v2/team/app/blobs/uploads/1)"
+    )
+
+
+def test_a_long_request_is_shortened() -> None:
+    url = "https://r.example/v2/" + "a" * 99 + "/blobs/uploads/" + "b" * 99
+    message = refusal(Answer("PUT", url, 400), doing="closing an upload").message
+    shown = message.partition("(PUT ")[2]
+    assert 100 < len(shown) < 110
+    assert shown.startswith("/v2/aaa")
+    assert shown.endswith("bbb)")
+    assert "…" in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "words"),
+    [
+        (429, b"error code: 1015", RegistryBusy, "lets no more requests through for now (error code 1015)"),
+        (403, b"error code: 1020\n", PermissionDenied, "blocks this request (error code 1020)"),
+        (
+            403,
+            b"<html><title>Access denied | r.example used Cloudflare to restrict access</title>",
+            PermissionDenied,
+            "Access denied | r.example used Cloudflare to restrict access",
+        ),
+        (
+            524,
+            b"<html><head><title>r.example | 524: A timeout occurred</title>",
+            RegistryFault,
+            "100 seconds",
+        ),
+        (524, b"error code: 524", RegistryFault, "waited 100 seconds for its answer (524)"),
+        (521, b"", RegistryFault, "is refused by it (521)"),
+        (500, b"error code: 1101", RegistryFault, "runs it as a Worker that failed (error code 1101)"),
+        (500, b"error code: 1999", RegistryFault, "error code: 1999"),
+        (524, errors({"code": "UNKNOWN", "message": "ours"}), RegistryFault, ": ours ("),
+    ],
+)
+def test_cloudflare_s_numbers(status: int, body: bytes, kind: type[PusherError], words: str) -> None:
+    error = refusal(answer(status, body), doing="closing an upload")
+    assert type(error) is kind
+    assert words in error.message
+    if "error code: 10" in body.decode() and status == 403:
+        assert "Cloudflare's firewall" in error.hint
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [
@@ -190,66 +239,3 @@ def test_retry_after_a_date_to_come() -> None:
 def test_any_retry_after(text: str) -> None:
     seconds = retry_after(answer(503, Retry_After=text))
     assert seconds is None or seconds >= 0
-
-
-# --- challenges -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("header", "offered"),
-    [
-        ("", []),
-        ("Basic", ["basic"]),
-        ('Basic realm="https://r.example/v2/"', ["basic"]),
-        ('basic realm="a, Bearer b=c"', ["basic"]),
-        ("BASIC realm=registry", ["basic"]),
-        ('Bearer realm="https://a/token",service="r",scope="repository:a:pull,push"', ["bearer"]),
-        ('Bearer realm="https://a/t",service="s", Basic realm="x"', ["bearer", "basic"]),
-        ("Bearer realm=https://a/t,service=s,Basic realm=x", ["bearer", "basic"]),
-        ("Negotiate, NTLM, Basic realm=x", ["negotiate", "ntlm", "basic"]),
-        ("Negotiate YII=, Basic realm=x", ["negotiate", "basic"]),
-        ('Digest realm="a \\" Basic b", qop="auth"', ["digest"]),
-        ('Basic realm = "x" , charset="UTF-8"', ["basic"]),
-        ("???", []),
-    ],
-)
-def test_schemes(header: str, offered: list[str]) -> None:
-    assert schemes(header) == offered
-
-
-def authenticator(password: str | None = "s3cr3t") -> Authenticator:
-    credential = None if password is None else Credential("ann", password, "--username")
-    return Authenticator("r.example", credential)
-
-
-def test_nothing_is_said_before_it_is_asked() -> None:
-    ours = authenticator()
-    assert ours.headers() == {}
-    ours.answer_challenge(answer(401, WWW_Authenticate='Bearer realm="x", basic realm="y"'))
-    assert ours.headers() == {"Authorization": "Basic YW5uOnMzY3IzdA=="}
-
-
-def test_password_of_any_characters() -> None:
-    ours = authenticator("pä:ss wörd\n")
-    ours.answer_challenge(answer(401))
-    assert ours.headers() == {"Authorization": "Basic YW5uOnDDpDpzcyB3w7ZyZAo="}
-
-
-def test_no_credential() -> None:
-    with pytest.raises(CredentialsMissing) as error:
-        authenticator(None).answer_challenge(answer(401, WWW_Authenticate="Basic realm=x"))
-    assert "docker login r.example" in error.value.hint
-
-
-@pytest.mark.parametrize("scheme", ["Bearer", "Negotiate"])
-def test_scheme_that_is_not_spoken(scheme: str) -> None:
-    with pytest.raises(AuthenticationUnsupported) as error:
-        authenticator().answer_challenge(answer(401, WWW_Authenticate=f'{scheme} realm="x"'))
-    assert scheme in error.value.message
-
-
-def test_rejected_names_user_and_source_and_no_password() -> None:
-    error = authenticator().rejected(answer(401, errors({"code": "UNAUTHORIZED", "message": "go away"})))
-    assert isinstance(error, CredentialsRejected)
-    assert error.message == "r.example rejects the credential for user ann (--username): go away"
-    assert "s3cr3t" not in error.message + error.hint

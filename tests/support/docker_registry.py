@@ -17,7 +17,8 @@ class DockerRegistry:
     """A context manager around ``docker-registry serve``; keeps its port and its data over restarts.
 
     ``secret``: the fixed ``http.secret`` with which upload sessions outlive a restart; None as distribution
-    has it by default. ``authenticated``: Basic authentication with CREDENTIALS.
+    has it by default. ``authenticated``: Basic authentication with CREDENTIALS. ``auth``: that section of its
+    configuration, for any other.
     """
 
     def __init__(
@@ -27,15 +28,18 @@ class DockerRegistry:
         relative_urls: bool = False,
         secret: str | None = None,
         authenticated: bool = False,
+        auth: dict[str, Any] | None = None,
+        tls: dict[str, Any] | None = None,
     ) -> None:
         self._port = free_port()
         self._config = folder / "config.json"
         self.data = folder / "data"
         """Its storage root; blobs lie under ``docker/registry/v2/blobs``."""
         self._daemon = Daemon("docker-registry", folder / "registry.log")
-        self._config.write_text(json.dumps(self._settings(relative_urls, secret)))
         if authenticated:
-            self._authenticate(folder / "htpasswd")
+            (folder / "htpasswd").write_text(_HTPASSWD)
+            auth = {"htpasswd": {"realm": "basic-realm", "path": str(folder / "htpasswd")}}
+        self._config.write_text(json.dumps(self._settings(relative_urls, secret, auth, tls)))
 
     @property
     def address(self) -> str:
@@ -71,15 +75,18 @@ class DockerRegistry:
         """The end of its log."""
         return self._daemon.tail()
 
-    def _settings(self, relative_urls: bool, secret: str | None) -> dict[str, Any]:
+    def _settings(
+        self,
+        relative_urls: bool,
+        secret: str | None,
+        auth: dict[str, Any] | None,
+        tls: dict[str, Any] | None,
+    ) -> dict[str, Any]:
         http: dict[str, Any] = {"addr": self.address, "relativeurls": relative_urls}
         if secret is not None:
             http["secret"] = secret
+        if tls is not None:
+            http["tls"] = tls
         storage = {"filesystem": {"rootdirectory": str(self.data)}, "delete": {"enabled": True}}
-        return {"version": 0.1, "log": {"level": "warn"}, "storage": storage, "http": http}
-
-    def _authenticate(self, htpasswd: Path) -> None:
-        htpasswd.write_text(_HTPASSWD)
-        settings = json.loads(self._config.read_text())
-        settings["auth"] = {"htpasswd": {"realm": "basic-realm", "path": str(htpasswd)}}
-        self._config.write_text(json.dumps(settings))
+        settings = {"version": 0.1, "log": {"level": "warn"}, "storage": storage, "http": http}
+        return settings if auth is None else {**settings, "auth": auth}

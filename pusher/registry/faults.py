@@ -1,0 +1,196 @@
+"""What went wrong on the way to a registry, in our words: judged by an error's causes, not by its class."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, TypeVar
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from pusher.config import Timeouts
+from pusher.errors import (
+    ClientCertificateRefused,
+    ConnectionBroken,
+    NotARegistry,
+    ProxyFailed,
+    ProxyUnusable,
+    PusherError,
+    RegistryStalled,
+    RegistryUnreachable,
+    TlsFailed,
+)
+from pusher.registry.peer import peer_of
+from pusher.registry.proxies import Proxy
+from pusher.registry.redact import host_of
+from pusher.registry.tls import Trust, inspect
+from pusher.registry.untrusted import untrusted
+
+_Kind = TypeVar("_Kind", bound=BaseException)
+_NO_ADDRESS: Final = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationValueError,
+)
+_NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
+_TOO_OLD: Final = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "VERSION_TOO_LOW", "WRONG_SSL_VERSION")
+_NO_AGREEMENT: Final = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY", "UNRECOGNIZED_NAME")
+_OUR_CERTIFICATE: Final = (
+    *("BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "CERTIFICATE_REVOKED", "CERTIFICATE_EXPIRED"),
+    *("CERTIFICATE_UNKNOWN", "UNKNOWN_CA", "ACCESS_DENIED"),
+)
+"""Parts of OpenSSL's names for the alerts (RFC 8446 6.2) by which a server judges a client's certificate;
+those before, by which it refuses to speak at all."""
+
+
+class _Causes(list[BaseException]):
+    def find(self, *kinds: type[_Kind]) -> _Kind | None:
+        return next((cause for cause in self if isinstance(cause, kinds)), None)
+
+
+def root(error: Exception) -> BaseException | None:
+    """The operating system's own error; those made of it quote the address with its query."""
+    own = (cause for cause in _causes(error) if not isinstance(cause, requests.RequestException))
+    return next((cause for cause in own if isinstance(cause, OSError)), None)
+
+
+def explain(
+    error: Exception,
+    url: str,
+    *,
+    trust: Callable[[str], Trust],
+    timeouts: Timeouts,
+    proxy: Proxy | None = None,
+) -> PusherError:
+    """The error of requests, urllib3 or ssl that a request to ``url`` ended with as one of ours.
+
+    A certificate that cannot be verified is looked at in another handshake.
+    """
+    host, causes = host_of(url), _Causes(_causes(error))
+    if proxy and causes.find(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
+        return _of_proxy(causes, proxy, host, trust, timeouts)
+    if unverified := causes.find(ssl.SSLCertVerificationError):
+        return _untrusted(unverified, url, trust, timeouts, proxy)
+    if (broken := causes.find(ssl.SSLError)) and (found := _of_tls(broken, host, trust(host))):
+        return found
+    if causes.find(urllib3.exceptions.NameResolutionError):
+        return RegistryUnreachable(
+            f"the name of {host} cannot be resolved",
+            hint="check the network and the spelling of the registry's name",
+        )
+    if causes.find(urllib3.exceptions.NewConnectionError):  # for urllib3 it is a ConnectTimeoutError as well
+        refused = causes.find(ConnectionRefusedError)
+        return RegistryUnreachable(
+            f"{host} {'refuses the connection' if refused else 'cannot be reached'}",
+            hint="check the network, the registry's name and its port",
+        )
+    if causes.find(requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
+        return RegistryUnreachable(f"{host} does not answer (connect time-out)", hint="check the network")
+    if causes.find(*_NO_ADDRESS):
+        return NotARegistry(f"{host} is no address that can be used", hint="check the registry's name")
+    if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+        return RegistryStalled(f"{host} stopped answering")
+    return ConnectionBroken(f"the connection to {host} broke")
+
+
+def login_wanted(proxy: Proxy, host: str) -> ProxyUnusable:
+    """The error for a proxy that answers 407."""
+    parts = urlsplit(proxy.url)
+    what = "does not accept the login that is set for it" if parts.username else "wants a login"
+    return ProxyUnusable(
+        f"the proxy {proxy} ({proxy.origin}) {what}, so there is no way to {host}",
+        hint=f"set {proxy.origin}={parts.scheme}://USER:PASSWORD@{proxy.host} (special characters as %XX)",
+    )
+
+
+def _untrusted(
+    error: ssl.SSLCertVerificationError,
+    url: str,
+    trust: Callable[[str], Trust],
+    timeouts: Timeouts,
+    proxy: Proxy | None,
+) -> PusherError:
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        peer = inspect(host, parts.port or 443, trust(host_of(url)), timeouts, proxy)
+    except (OSError, urllib3.exceptions.HTTPError):
+        peer = None
+    if peer is None or peer.flaw is None:  # the link, or another server: all that is left is what we had
+        peer = peer_of("", "", b"", host, verified=False, error=error)
+    return untrusted(host_of(url), peer)
+
+
+def _of_tls(error: ssl.SSLError, host: str, trust: Trust) -> PusherError | None:
+    """An error that the handshake ends with; None for one that any broken link can make."""
+    reason = error.reason or ""
+    folder = (trust.certs_dirs[0] if trust.certs_dirs else Path("/etc/docker/certs.d")) / host
+    place = f"put the certificate and its key there: {folder}/client.cert and client.key"
+    if any(name in reason for name in _NOT_TLS):
+        return NotARegistry(
+            f"{host} does not speak TLS", hint="if it is a registry without TLS, add --plain-http"
+        )
+    if any(name in reason for name in _TOO_OLD):
+        return TlsFailed(f"{host} speaks only versions of TLS that are too old to be safe")
+    if "CERTIFICATE_REQUIRED" in reason:
+        return ClientCertificateRefused(
+            f"{host} wants a client certificate, and none is set for it", hint=place
+        )
+    why = re.sub(r"^.*ALERT_", "", reason).replace("_", " ").lower()
+    if "ALERT" in reason and any(name in reason for name in _OUR_CERTIFICATE):
+        return ClientCertificateRefused(
+            f"{host} does not accept our client certificate, or wants one ({why})", hint=place
+        )
+    if "ALERT" in reason and any(name in reason for name in _NO_AGREEMENT):
+        return TlsFailed(
+            f"{host} refuses the TLS handshake ({why})", hint=f"if it wants a client certificate, {place}"
+        )
+    return None
+
+
+def _of_proxy(
+    causes: _Causes, proxy: Proxy, host: str, trust: Callable[[str], Trust], timeouts: Timeouts
+) -> PusherError:
+    who = f"the proxy {proxy} ({proxy.origin})"
+    past_it = f"if {host} can be reached without it, add {host.partition(':')[0]} to NO_PROXY"
+    tunnel = (re.search(r"Tunnel connection failed: (\d{3})", str(cause)) for cause in causes)
+    if status := next((int(found[1]) for found in tunnel if found), None):
+        if status == 407:
+            return login_wanted(proxy, host)
+        if status < 500:
+            return ProxyUnusable(
+                f"{who} refuses to connect to {host} ({status})",
+                hint=f"ask whoever runs it to allow {host}; {past_it}",
+            )
+        return ProxyFailed(
+            f"{who} cannot connect to {host} ({status})", hint=f"check the registry's name; {past_it}"
+        )
+    if unverified := causes.find(ssl.SSLCertVerificationError):
+        return _untrusted(unverified, proxy.url, trust, timeouts, None)
+    if (broken := causes.find(ssl.SSLError)) and any(name in (broken.reason or "") for name in _NOT_TLS):
+        return ProxyUnusable(
+            f"{who} does not speak TLS", hint=f"set {proxy.origin}=http://{proxy.host}, with http"
+        )
+    if causes.find(urllib3.exceptions.NameResolutionError):
+        return ProxyFailed(f"the name of {who} cannot be resolved", hint=past_it)
+    if causes.find(ConnectionRefusedError):
+        return ProxyFailed(f"{who} refuses the connection", hint=f"check its port; {past_it}")
+    if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+        return ProxyFailed(f"{who} does not answer", hint=past_it)
+    return ProxyFailed(f"{who} cannot be reached, or breaks the connection", hint=past_it)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    pending: list[object] = [error]
+    while pending:
+        current = pending.pop(0)
+        if not isinstance(current, BaseException) or id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        pending += [getattr(current, "reason", None), current.__cause__, current.__context__, *current.args]

@@ -1,0 +1,76 @@
+"""What may be shown of a request: never a password, a token, a cookie, or what a Location carries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import unquote, urlsplit
+
+_WORDS: Final = 300
+"""Characters of somebody else's text that are shown."""
+_LEAST_SECRET: Final = 8
+"""Characters; shorter values of a query are none."""
+_PUBLIC: Final = frozenset({"digest", "from", "mount", "scope", "service"})
+"""Names in a query whose values are known beforehand."""
+_SECRET_HEADER: Final = re.compile(r"(?i)authorization|cookie|token|secret|signature|api-?key|credential")
+
+
+def host_of(url: str) -> str:
+    """``host[:port]`` as it may be shown: a Location may carry a login before it."""
+    return re.sub(r"^[^/]*//|[/?#].*$", "", url).rpartition("@")[2]
+
+
+def redacted(url: str) -> str:
+    """The URL without its login, its fragment, and the long values of its query."""
+    text = re.sub(r"//[^/?#]*@", "//", url.partition("#")[0])
+    path, mark, query = text.partition("?")
+    shown = []
+    for pair in query.split("&"):
+        name, equals, value = pair.partition("=")
+        if name not in _PUBLIC and len(value if equals else name) >= _LEAST_SECRET:
+            pair = f"{name}=…" if equals else "…"
+        shown.append(pair)
+    return _printable(path + mark + "&".join(shown))
+
+
+def redacted_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Headers for a log."""
+    return {name: _header(name, str(value)) for name, value in headers.items()}
+
+
+def for_people(text: str, url: str = "") -> str:
+    """One short printable line of what somebody answered to ``url``, without what an echo of the request
+    would give away."""
+    text = re.sub(r"\b((?i:basic|bearer)) (?=\S{8})\S[a-z]*[^a-z\s]\S*", r"\1 …", text)
+    text = _without_queries(text)
+    for pair in urlsplit(url).query.split("&"):
+        name, _, value = pair.partition("=")
+        if name not in _PUBLIC and len(value) >= _LEAST_SECRET:
+            text = text.replace(value, "…").replace(unquote(value), "…")
+    return shortened(" ".join(_printable(text).split()), _WORDS)
+
+
+def shortened(text: str, limit: int) -> str:
+    """``text``, cut at ``limit`` characters."""
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _header(name: str, value: str) -> str:
+    if name.lower() in ("www-authenticate", "proxy-authenticate"):  # tells what is wanted, not what we have
+        return shortened(_printable(_without_queries(value)), _WORDS)
+    if _SECRET_HEADER.search(name):
+        scheme, space, _ = value.partition(" ")
+        return f"{scheme} …" if space and "authorization" in name.lower() else "…"
+    if "location" in name.lower():
+        return redacted(value)
+    return for_people(value)
+
+
+def _without_queries(text: str) -> str:
+    """Without the logins and queries of the URLs in it."""
+    return re.sub(r"\?[^\s\"'<>]*=[^\s\"'<>]*", "?…", re.sub(r"//[^/\s]*@", "//", text))
+
+
+def _printable(text: str) -> str:
+    return "".join(char if char.isprintable() else " " for char in text)
