@@ -1,72 +1,278 @@
-"""Proving who we are: the challenge of a registry answered with a credential.
+"""Proving who we are: the challenge of a registry answered with a credential, by Basic or by Bearer tokens.
 
-Basic for now; a token scheme slots in as another way to answer a challenge.
+A registry is asked without a login first; its 401 says what it wants, and is remembered. Each request goes
+its way as an ``Attempt``, which knows what was tried already and so what a further 401 means: a token that
+ran out, a scope that was lacking, a credential that its helper has replaced, or a refusal.
 """
 
 from __future__ import annotations
 
-import base64
-import re
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
-from pusher.errors import AuthenticationUnsupported, CredentialsMissing, CredentialsRejected
+from pusher.errors import (
+    AuthenticationUnsupported,
+    CredentialsMissing,
+    CredentialsRejected,
+    PermissionDenied,
+    PusherError,
+)
 from pusher.registry.answers import read_message
+from pusher.registry.challenge import Challenge, choose, parse_challenges, uncovered
 from pusher.registry.credentials import Credential
-from pusher.registry.transport import Answer
+from pusher.registry.locations import Origin
+from pusher.registry.tokens import Scopes, Token, TokenCache, TokenServer, basic, of_whom
+from pusher.registry.transport import Answer, Transport
 
-_SCHEME: Final = re.compile(r"(?:^|,)\s*([A-Za-z][A-Za-z0-9_-]*)(?=\s+[A-Za-z0-9_-]+\s*=|\s*,|\s*$)")
+_MOST_TRIES: Final = 5
+"""Times that one request is sent again because of a 401."""
+
+_Server = Callable[[Credential | None], TokenServer]
+Renew = Callable[[Credential], Credential | None]
+"""Looks a credential up again, given the one that was rejected."""
 
 
-def schemes(header: str) -> list[str]:
-    """The authentication schemes that a WWW-Authenticate header offers, in lower case (RFC 9110 11.6.1)."""
-    unquoted = re.sub(r'"(?:[^"\\]|\\.)*"', '""', header)
-    return [name.lower() for name in _SCHEME.findall(unquoted)]
+@dataclass(frozen=True)
+class _Proof:
+    """What a request carries to prove who we are."""
+
+    header: str
+    credential: Credential | None
+    tokens: TokenCache | None = None
+    token: Token | None = None
 
 
 class Authenticator:
     """Holds the credential of one registry and gives each request its Authorization. Thread-safe."""
 
-    def __init__(self, registry: str, credential: Credential | None) -> None:
+    def __init__(
+        self,
+        registry: str,
+        credential: Credential | None,
+        *,
+        renew: Renew | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._registry = registry
         self._credential = credential
+        self._look_up = renew
+        self._clock = clock
         self._lock = threading.Lock()
-        self._header: str | None = None
+        self._renewing = threading.Lock()
+        self._challenge: Challenge | None = None
+        self._server: _Server | None = None
+        self._tokens: TokenCache | None = None
+        self._more: dict[tuple[str, Scopes], Scopes] = {}
+
+    @property
+    def asked(self) -> bool:
+        """Whether the registry has asked for a login at all."""
+        with self._lock:
+            return self._challenge is not None
+
+    @property
+    def uses_tokens(self) -> bool:
+        """Whether the registry wants Bearer tokens; False until it was asked."""
+        with self._lock:
+            return self._challenge is not None and self._challenge.scheme == "bearer"
+
+    def attempt(self, transport: Transport, method: str, scopes: Scopes) -> Attempt:
+        """Begin a request to the registry's own host; ``scopes`` are what its token must be good for."""
+        return Attempt(self, transport, method, scopes)
+
+    # --- for attempts -------------------------------------------------------------------------------------
+
+    def learn(self, answer: Answer, transport: Transport) -> Challenge:
+        """The challenge of a 401, which counts from now on.
+
+        Raises AuthenticationUnsupported, CredentialsMissing, LocationRefused.
+        """
+        offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
+        chosen = choose(offered)
+        if chosen is None and offered:
+            names = ", ".join(challenge.scheme.capitalize() for challenge in offered)
+            raise AuthenticationUnsupported(
+                f"{self._registry} asks for {names} authentication, which pusher does not speak",
+                hint="Basic and Bearer (with the address of a token server) are supported",
+            )
+        with self._lock:
+            # gcr.io's 401 had no challenge except in answer to GET /v2/; a front's has none at all
+            challenge = chosen or self._challenge or Challenge("basic")
+            if challenge.scheme == "basic":
+                self._check_basic()
+            if self._challenge is None or not challenge.same_as(self._challenge):
+                server = None
+                if challenge.scheme == "bearer":
+                    server = partial(TokenServer, Origin(self._registry, answer.url), challenge, transport)
+                self._tokens = self._cache(server)
+                self._challenge, self._server = challenge, server
+            return challenge
+
+    def _cache(self, server: _Server | None) -> TokenCache | None:
+        return TokenCache(server(self._credential).fetch, self._clock) if server else None
+
+    def _check_basic(self) -> None:
+        if self._credential is None:
+            raise self._missing("")
+        if not self._credential.password:
+            raise AuthenticationUnsupported(
+                f"{self._registry} asks for a password, and {self._credential.source} has a token instead",
+                hint=f"pusher login {self._registry}",
+            )
+
+    def proof(self, scopes: Scopes) -> _Proof | None:
+        """What to send now; None before the first challenge. Raises what TokenServer.fetch does."""
+        with self._lock:
+            challenge, credential, tokens = self._challenge, self._credential, self._tokens
+        if challenge is None:
+            return None
+        if credential is not None and challenge.scheme == "basic":
+            return _Proof(basic(credential.username, credential.password), credential)
+        if credential is not None and credential.registry_token:
+            return _Proof(f"Bearer {credential.registry_token}", credential)
+        if tokens is None:
+            return None
+        token = tokens.get(scopes)
+        return _Proof(f"Bearer {token.value}", credential, tokens, token)
+
+    def credential(self) -> Credential | None:
+        """The one in use now."""
+        with self._lock:
+            return self._credential
+
+    def renew(self, used: Credential | None) -> bool:
+        """``used`` was rejected: look it up again; whether there is another one now."""
+        with self._renewing:
+            if self.credential() is not used:
+                return True  # another thread has
+            found = self._look_up(used) if self._look_up and used else None
+            if found is None or found == used:
+                return False
+            with self._lock:
+                self._credential = found
+                self._tokens = self._cache(self._server)
+            return True
+
+    def widened(self, method: str, scopes: Scopes) -> Scopes:
+        """The scopes that such a request was found to need."""
+        with self._lock:
+            return self._more.get((method, scopes), scopes)
+
+    def widen(self, method: str, scopes: Scopes, more: Scopes) -> Scopes:
+        """A request with ``scopes`` was refused for want of ``more``."""
+        with self._lock:
+            # in front: some token servers read the first scope only
+            self._more[method, scopes] = more + self._more.get((method, scopes), scopes)
+            return self._more[method, scopes]
+
+    def now(self) -> float:
+        """Seconds of the clock that tokens live by."""
+        return self._clock()
+
+    def refusal(
+        self, proof: _Proof | None, challenge: Challenge, answer: Answer, scopes: Scopes
+    ) -> PusherError:
+        """The error for a 401 that came although everything was tried."""
+        message = read_message(answer).text
+        words = f": {message}" if message else ""
+        login = f"pusher login {self._registry}"
+        if proof is None or proof.credential is None:
+            return self._missing(words)
+        whom = of_whom(proof.credential)
+        if proof.token is None:
+            return CredentialsRejected(
+                f"{self._registry} rejects the credential{whom}{words}",
+                hint=f"check user name and password; {login} stores new ones",
+            )
+        if challenge.error == "invalid_token":
+            return CredentialsRejected(
+                f"{self._registry} rejects the token that its own token server has just given{whom}{words}",
+                hint="the clock or the key of one of the two is wrong; tell the registry's owner",
+            )
+        return PermissionDenied(
+            f"{self._registry} does not allow {' '.join(scopes) or 'this'} to the login{whom}{words}",
+            hint="ask the registry's owner for the right to push to this repository, or take another login: "
+            + login,
+        )
+
+    def _missing(self, words: str) -> CredentialsMissing:
+        return CredentialsMissing(
+            f"{self._registry} wants a login and no credential is known for it{words}",
+            hint=f"pusher login {self._registry}, or give --username with --password-stdin, "
+            "or set PUSHER_USERNAME and PUSHER_PASSWORD",
+        )
+
+
+class Attempt:
+    """One request's way past the registry's challenges; of one thread."""
+
+    def __init__(self, auth: Authenticator, transport: Transport, method: str, scopes: Scopes) -> None:
+        self._auth = auth
+        self._transport = transport
+        self._method = method
+        self._wanted = scopes
+        self._began = auth.now()
+        self._proof: _Proof | None = None
+        self._tries = 0
+        self._renewed = False
 
     def headers(self) -> dict[str, str]:
-        """Headers for a request to the registry's own host, and to no other."""
-        with self._lock:
-            return {"Authorization": self._header} if self._header else {}
+        """Headers for the request, for the registry's own host only; may ask for a token first.
 
-    def answer_challenge(self, answer: Answer) -> None:
-        """Get ready to send the request that was answered with 401 once more.
-
-        Raises CredentialsMissing, AuthenticationUnsupported.
+        Raises what TokenServer.fetch does.
         """
-        offered = schemes(answer.headers.get("WWW-Authenticate", ""))
-        if self._credential is None:
-            raise CredentialsMissing(
-                f"{self._registry} wants a login and no credential is known for it",
-                hint=f"docker login {self._registry}, or give --username with --password-stdin, "
-                "or set PUSHER_USERNAME and PUSHER_PASSWORD",
-            )
-        if offered and "basic" not in offered:
-            raise AuthenticationUnsupported(
-                f"{self._registry} asks for {offered[0].capitalize()} authentication, "
-                "which this version of pusher does not speak",
-                hint="only Basic authentication is supported",
-            )
-        pair = f"{self._credential.username}:{self._credential.password}".encode()
-        with self._lock:
-            # serverless-registry compares the scheme's name with its case
-            self._header = "Basic " + base64.b64encode(pair).decode("ascii")
+        used = self._auth.credential()
+        try:
+            self._proof = self._prove()
+        except (CredentialsRejected, PermissionDenied):
+            if not self._renew(used):
+                raise
+            self._proof = self._prove()
+        return {"Authorization": self._proof.header} if self._proof else {}
 
-    def rejected(self, answer: Answer) -> CredentialsRejected:
-        """The error for a 401 that came although the challenge was answered."""
-        words = read_message(answer).text
-        source = self._credential.source if self._credential else "no credential"
-        user = f" for user {self._credential.username}" if self._credential else ""
-        return CredentialsRejected(
-            f"{self._registry} rejects the credential{user} ({source})" + (f": {words}" if words else ""),
-            hint=f"check user name and password; docker login {self._registry} stores new ones",
-        )
+    def challenged(self, answer: Answer) -> None:
+        """The request was answered with 401: get ready to send it once more.
+
+        Raises AuthenticationUnsupported, CredentialsMissing, CredentialsRejected, PermissionDenied if that
+        would be in vain.
+        """
+        self._tries += 1
+        challenge = self._auth.learn(answer, self._transport)
+        proof = self._proof
+        if self._tries >= _MOST_TRIES or not (
+            proof is None
+            or not proof.header.lower().startswith(challenge.scheme)
+            or self._mended(proof, challenge)
+            or self._renew(proof.credential)
+            # what needs no token was good before, or it would not have been sent at once
+            or (proof.token is None and self._tries == 1)
+        ):
+            raise self._auth.refusal(proof, challenge, answer, self._scopes)
+
+    @property
+    def _scopes(self) -> Scopes:
+        return self._auth.widened(self._method, self._wanted)
+
+    def _prove(self) -> _Proof | None:
+        return self._auth.proof(self._scopes)
+
+    def _mended(self, proof: _Proof, challenge: Challenge) -> bool:
+        """Whether another token may do."""
+        if proof.token is None or proof.tokens is None:
+            return False
+        scopes = self._scopes
+        if more := uncovered(challenge.scopes, scopes):
+            self._auth.widen(self._method, self._wanted, more)
+            return True
+        if self._began <= proof.token.asked_at and self._auth.now() < proof.token.expires_at:
+            return False
+        proof.tokens.discard(scopes, proof.token)
+        return True
+
+    def _renew(self, used: Credential | None) -> bool:
+        first, self._renewed = not self._renewed, True
+        return first and self._auth.renew(used)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, quote, urlencode, urljoin, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from pusher.errors import (
+    AuthenticationUnsupported,
     ConnectionBroken,
     CredentialsRejected,
     NotARegistry,
-    PlainHttpRefused,
-    RegistryRefused,
+    PermissionDenied,
 )
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
@@ -22,11 +22,16 @@ from pusher.reference import api_host, is_loopback
 from pusher.registry.answers import read_message, refusal
 from pusher.registry.auth import Authenticator
 from pusher.registry.body import Body
+from pusher.registry.locations import Origin
+from pusher.registry.redact import host_of
+from pusher.registry.tokens import Scopes
 from pusher.registry.transport import Answer, Transport
+from pusher.registry.warnings import Warnings
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
+_GREETING: Final = "greeting it"
 
 
 class BlobsUnknown(Exception):
@@ -49,8 +54,10 @@ class Opened:
 class RegistryClient:
     """Talks to one registry (``host[:port]``). Thread-safe.
 
-    Every method may raise the transport's errors, CredentialsMissing and CredentialsRejected; where it does
-    not return any answer, also the errors of ``answers.refusal``.
+    Every method may raise the transport's errors, those of ``Attempt`` (CredentialsMissing,
+    CredentialsRejected, PermissionDenied, AuthenticationUnsupported) and of ``Origin`` (LocationRefused,
+    PlainHttpRefused); where it does not return any answer, also the errors of ``answers.refusal``.
+    ``on_warning`` is told once of each different warning that the registry sends.
     """
 
     def __init__(
@@ -61,14 +68,17 @@ class RegistryClient:
         *,
         plain_http: bool = False,
         commit_timeout: float = 900.0,
+        on_warning: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     ) -> None:
         self.registry = registry
         self._transport = transport
         self._auth = authenticator
         self._plain_http = plain_http
         self._commit_timeout = commit_timeout
+        self._warnings = Warnings(registry, on_warning)
         self._lock = threading.Lock()
         self._base: str | None = None
+        self._greeted = False
         self.one_request_a_connection = False
         """Set when the link cuts connections in the middle of bodies: where a front or a link does so after a
         number of bytes, a fresh connection for each chunk gets through."""
@@ -79,7 +89,7 @@ class RegistryClient:
         """HEAD (end-2). A size or digest header is not compared: registries get them wrong for mounted blobs
         (https://github.com/cloudflare/serverless-registry/issues/121)."""
         url = self._url(f"{repository}/blobs/{digest}")
-        answer = self._request("HEAD", url)
+        answer = self._request("HEAD", url, _scopes(repository))
         if answer.ok:
             return True
         if answer.url != url and 400 <= answer.status < 500:
@@ -91,10 +101,13 @@ class RegistryClient:
     def open_upload(self, repository: str, *, mount: str | None = None, source: str | None = None) -> Opened:
         """POST (end-4a), or with ``mount`` a digest that ``source``, another repository, has (end-11)."""
         url = self._url(f"{repository}/blobs/uploads/")
-        query = "?" + urlencode({"mount": mount, "from": source}, safe=":/") if mount and source else ""
+        query, scopes = "", _scopes(repository)
+        if mount and source:
+            query = "?" + urlencode({"mount": mount, "from": source}, safe=":/")
+            scopes += (f"repository:{source}:pull",)
         try:
-            answer = self._request("POST", url + query)
-        except CredentialsRejected:
+            answer = self._request("POST", url + query, scopes)
+        except (CredentialsRejected, PermissionDenied):
             if query:  # a login that may push here and not read there
                 return self.open_upload(repository)
             raise
@@ -108,27 +121,41 @@ class RegistryClient:
 
     def send_chunk(self, repository: str, location: str, body: Body, start: int) -> Answer:
         """PATCH (end-5) with the bytes from ``start`` on; any answer is returned."""
-        # without "bytes ", unlike HTTP: https://github.com/cloudflare/serverless-registry/issues/119
-        headers = {**_OCTETS, "Content-Range": f"{start}-{start + len(body) - 1}"}
+        headers = {**_OCTETS, **_content_range(start, body)}
         if self.one_request_a_connection:
             headers["Connection"] = "close"
-        return self._request("PATCH", location, body=body, headers=headers)
+        return self._request("PATCH", location, _scopes(repository), body=body, headers=headers)
 
     def upload_status(self, repository: str, location: str) -> Answer:
         """GET (end-13); any answer is returned."""
-        return self._request("GET", location)
+        return self._request("GET", location, _scopes(repository))
 
-    def close_upload(self, repository: str, location: str, digest: str, body: Body | None = None) -> Answer:
-        """PUT (end-6), with the whole blob or, after chunks, empty; any answer is returned.
+    def close_upload(
+        self, repository: str, location: str, digest: str, body: Body | None = None, start: int = 0
+    ) -> Answer:
+        """PUT (end-6): with the whole blob or, after chunks, empty or with the last one, which begins at byte
+        ``start``; any answer is returned.
 
         It may take minutes: registries copy the blob before they answer.
         """
         url = f"{location}{'&' if urlsplit(location).query else '?'}digest={quote(digest, safe=':')}"
-        return self._request("PUT", url, body=body, headers=_OCTETS, answer_timeout=self._commit_timeout)
+        headers = {**_OCTETS, **_content_range(start, body)} if body and start else _OCTETS
+        return self._request(
+            "PUT",
+            url,
+            _scopes(repository),
+            body=body,
+            headers=headers,
+            answer_timeout=self._commit_timeout,
+        )
 
     def delete_upload(self, repository: str, location: str) -> Answer:
-        """DELETE (end-14); any answer is returned, clients should ignore failures."""
-        return self._request("DELETE", location)
+        """DELETE (end-14); any answer is returned, clients should ignore failures: 403 for a login that may
+        push and not delete, as distribution tells the two apart."""
+        try:
+            return self._request("DELETE", location, _scopes(repository))
+        except (CredentialsRejected, PermissionDenied):
+            return Answer("DELETE", location, 403)
 
     # --- manifests ----------------------------------------------------------------------------------------
 
@@ -136,12 +163,12 @@ class RegistryClient:
         """GET (end-3) of a single image's manifest; None if there is none that we may see."""
         accept = ", ".join(sorted(media_types.MANIFESTS))
         url = self._url(f"{repository}/manifests/{reference}")
-        answer = self._request("GET", url, headers={"Accept": accept})
+        answer = self._request("GET", url, _scopes(repository), headers={"Accept": accept})
         return answer.body if answer.ok else None
 
     def small_blob(self, repository: str, digest: str) -> bytes | None:
         """GET (end-2) of a blob of at most ``ANSWER_LIMIT`` bytes, verified; None if it cannot be had."""
-        answer = self._request("GET", self._url(f"{repository}/blobs/{digest}"))
+        answer = self._request("GET", self._url(f"{repository}/blobs/{digest}"), _scopes(repository))
         return answer.body if answer.ok and of_bytes(answer.body) == digest else None
 
     def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
@@ -152,6 +179,7 @@ class RegistryClient:
         answer = self._request(
             "PUT",
             self._url(f"{repository}/manifests/{reference}"),
+            _scopes(repository),
             body=manifest.raw,
             headers={"Content-Type": manifest.media_type},
             answer_timeout=self._commit_timeout,
@@ -169,40 +197,32 @@ class RegistryClient:
 
         Returns the base of its URLs. Raises NotARegistry, CredentialsRejected and the transport's errors.
         """
+        base = self._reach()
+        if not self._greeted and self._auth.uses_tokens and self._auth.credential() is not None:
+            answer = self._request("GET", base, ())
+            if not answer.ok:
+                raise refusal(answer, doing=_GREETING)
+        self._greeted = True
+        return base
+
+    @property
+    def asks_for_login(self) -> bool:
+        """Whether the registry has asked who we are; False before ``ping``."""
+        return self._auth.asked
+
+    def location_of(self, answer: Answer) -> str | None:
+        """The absolute URL that an answer's Location means, its query as given (RFC 3986 5)."""
+        return Origin(self.registry, self._base or answer.url).location(answer)
+
+    def _reach(self) -> str:
+        """The base of the registry's URLs, once it is known that there is one.
+
+        Where it wants tokens, none is asked for yet: its token server may give none but for a repository.
+        """
         with self._lock:
             if self._base is None:
                 self._base = self._find()
             return self._base
-
-    def location_of(self, answer: Answer) -> str | None:
-        """The absolute URL that an answer's Location means, its query as given (RFC 3986 5)."""
-        location = answer.headers.get("Location")
-        if not location:
-            return None
-        url = self._join(answer.url, location)
-        base, target = urlsplit(self._base or answer.url), urlsplit(url)
-        if base.scheme == "https" and target.scheme == "http":
-            if base.hostname != target.hostname:
-                raise PlainHttpRefused(
-                    f"{self.registry} wants the upload to go to {target.hostname} over plain http",
-                    hint="check the registry's configuration",
-                )
-            # a registry behind a TLS proxy that does not tell it so
-            url = target._replace(scheme="https", netloc=base.netloc).geturl()
-        return url
-
-    def _join(self, base: str, location: str) -> str:
-        """The absolute http address that ``location`` means in an answer from ``base``."""
-        try:
-            url = urljoin(base, location)
-            if _origin(url)[0] in ("http", "https"):
-                return url
-        except ValueError:  # brackets or a port that make no sense
-            pass
-        raise RegistryRefused(
-            f"{self.registry} gave a location that is no http address",
-            hint="check the configuration of the registry and of the proxy in front of it",
-        )
 
     def _find(self) -> str:
         host = api_host(self.registry)
@@ -212,7 +232,7 @@ class RegistryClient:
         for scheme in schemes:
             base = f"{scheme}://{host}/v2/"
             try:
-                answer = self._request("GET", base, origin=base)
+                answer = self._request("GET", base, (), base=base)
             except ConnectionBroken as error:
                 if scheme == schemes[-1]:
                     raise
@@ -222,64 +242,78 @@ class RegistryClient:
                 raise broken or error from None
             if answer.status == 400 and scheme != schemes[-1]:
                 continue  # "client sent an HTTP request to an HTTPS server"
+            if answer.status == 401:
+                return base
             page = answer.headers.get("Content-Type", "").startswith("text/html")
             if answer.ok and not page:
                 return base
             if answer.ok or answer.status in _REDIRECTS or answer.status in (400, 404, 405):
                 break
-            raise refusal(answer, doing="greeting it (GET /v2/)")
+            raise refusal(answer, doing=_GREETING)
         raise NotARegistry(
             f"{self.registry} is no container registry: GET /v2/ answers {answer.status}",
             hint="check the registry's name: the part of the image name before the first slash",
         )
 
     def _url(self, path: str) -> str:
-        return self.ping() + path
+        return self._reach() + path
 
     def _request(
         self,
         method: str,
         url: str,
+        scopes: Scopes,
         *,
         body: Body | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         answer_timeout: float | None = None,
-        origin: str | None = None,
+        base: str | None = None,
     ) -> Answer:
-        """Send, prove who we are when asked, follow redirects; the login goes to our origin only."""
-        if origin is None:
-            origin = self.ping()
-        challenged = False
-        for _ in range(_MOST_REDIRECTS):
-            ours = _origin(url) == _origin(origin)
+        """Send, prove who we are when asked, follow redirects; the login goes to our origin only.
+
+        With ``base``, the registry's URLs while it is being found, a demand for a token ends it.
+        """
+        origin = Origin(self.registry, base or self._reach())
+        attempt = self._auth.attempt(self._transport, method, scopes)
+        redirects = 0
+        while True:
+            ours = origin.holds(url)
             answer = self._transport.send(
                 method,
                 url,
-                headers={**(headers or {}), **(self._auth.headers() if ours else {})},
+                headers={**(headers or {}), **(attempt.headers() if ours else {})},
                 body=body,
                 answer_timeout=answer_timeout,
             )
+            if ours:
+                self._warnings.see(answer.headers)
             if answer.status == 401 and ours:
-                if challenged:
-                    raise self._auth.rejected(answer)
-                challenged = True
-                self._auth.answer_challenge(answer)
-            elif answer.status in _REDIRECTS and (target := answer.headers.get("Location")):
-                if method not in ("GET", "HEAD") and answer.status not in (307, 308):
+                attempt.challenged(answer)
+                if base is not None and self._auth.uses_tokens:
                     return answer
-                url = self._join(url, target)
-                if urlsplit(origin).scheme == "https" and urlsplit(url).scheme != "https":
-                    raise PlainHttpRefused(
-                        f"{self.registry} redirects from https to plain http",
-                        hint="check the registry's name and its front's configuration",
-                    )
+            elif answer.status == 401 and (redirects == 0 or method not in ("GET", "HEAD")):
+                raise AuthenticationUnsupported(
+                    f"{self.registry} sends the upload to {host_of(url)}, which wants a login of its own",
+                    hint=f"the login for {self.registry} goes to no other host; tell the registry's owner",
+                )
+            elif answer.status in _REDIRECTS and answer.headers.get("Location"):
+                redirects += 1
+                if redirects > _MOST_REDIRECTS or (
+                    method not in ("GET", "HEAD") and answer.status not in (307, 308)
+                ):
+                    return answer
+                url = origin.redirect(answer)
             else:
                 return answer
             if isinstance(body, Body):
                 body.rewind()
-        return answer
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts: SplitResult = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+def _content_range(start: int, body: Body) -> dict[str, str]:
+    """Without "bytes ", unlike HTTP: https://github.com/cloudflare/serverless-registry/issues/119."""
+    return {"Content-Range": f"{start}-{start + len(body) - 1}"}
+
+
+def _scopes(repository: str) -> Scopes:
+    """What a push may do to a repository (distribution, docs/content/spec/auth/scope.md)."""
+    return (f"repository:{repository}:pull,push",)

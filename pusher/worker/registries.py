@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from pusher.config import Settings
 from pusher.registry.auth import Authenticator
@@ -13,6 +15,7 @@ from pusher.registry.link import LinkFacts
 from pusher.registry.tls import Trust
 from pusher.registry.transport import Transport
 from pusher.store.store import Store
+from pusher.worker.links import Links
 
 
 @dataclass(frozen=True)
@@ -26,16 +29,20 @@ class Connection:
 class Registries:
     """Opens connections on first use: one a registry and credential. Thread-safe."""
 
-    def __init__(self, store: Store, settings: Settings) -> None:
-        self._store = store
+    def __init__(
+        self,
+        store: Store | None,
+        settings: Settings,
+        note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+    ) -> None:
+        """Without a store nothing is known of the links; ``note`` is told what registries want to be read."""
+        self.links = Links(store)
         self._settings = settings
+        self._note = note
         self._lock = threading.Lock()
-        self._transport = Transport(
-            settings.timeouts, trust=self._trust_in, connections=settings.parallel + 2
-        )
+        self._transport = Transport(settings.timeouts, trust=self.trust_in, connections=settings.parallel + 2)
         self._credentials: dict[tuple[str, str], Credential | None] = {}
         self._clients: dict[tuple[str, Credential | None], RegistryClient] = {}
-        self._links: dict[str, LinkFacts] = {}
 
     def get(self, registry: str, repository: str) -> Connection:
         """The connection to ``registry`` for work on ``repository``.
@@ -48,25 +55,40 @@ class Registries:
                 self._credentials[registry, repository] = found
             key = (registry, self._credentials[registry, repository])
             if key not in self._clients:
-                self._clients[key] = self._client(*key)
-            if registry not in self._links:
-                facts = self._store.facts.get(registry)
-                self._links[registry] = LinkFacts(profile=facts.profile, max_chunk=facts.max_chunk)
-            return Connection(self._clients[key], self._links[registry])
+                self._clients[key] = self._client(registry, repository, key[1])
+            return Connection(self._clients[key], self.links.get(registry))
 
-    def _client(self, registry: str, credential: Credential | None) -> RegistryClient:
+    def _client(self, registry: str, repository: str, credential: Credential | None) -> RegistryClient:
         return RegistryClient(
             registry,
             self._transport,
-            Authenticator(registry, credential),
+            Authenticator(registry, credential, renew=partial(self._renew, registry, repository)),
             plain_http=self._settings.at(registry).plain_http,
             commit_timeout=self._settings.timeouts.commit,
+            on_warning=self._note,
         )
 
-    def _trust_in(self, host: str) -> Trust:
+    def _renew(self, registry: str, repository: str, rejected: Credential) -> Credential | None:
+        """Look again for what was rejected: helpers hand out logins that end (ECR's after 12 hours), and the
+        user may have logged in anew. The client that asks goes on with what is found."""
+        found = find_credential(registry, self._settings, repository)
+        if found is None or found == rejected:
+            return None
+        with self._lock:
+            for place, known in self._credentials.items():
+                if place[0] == registry and known == rejected:
+                    self._credentials[place] = found
+            client = self._clients.pop((registry, rejected), None)
+            if client is not None:
+                self._clients.setdefault((registry, found), client)
+        return found
+
+    def trust_in(self, host: str) -> Trust:
+        """How the certificate of a host (``host[:port]``) is verified."""
         site = self._settings.at(host)
         return Trust(site.ca_cert, insecure=site.insecure, certs_dirs=self._settings.certs_dirs)
 
     def close(self) -> None:
-        """Close idle connections."""
+        """Close idle connections, write down what is left to be known of the links."""
         self._transport.close()
+        self.links.close()

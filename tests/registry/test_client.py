@@ -9,6 +9,8 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import (
+    AuthenticationUnsupported,
+    LocationRefused,
     PermissionDenied,
     PlainHttpRefused,
     PusherError,
@@ -47,6 +49,7 @@ def registry() -> Iterator[FakeRegistry]:
 # --- locations --------------------------------------------------------------------------------------------
 
 POST = f"https://r.example/v2/{REPOSITORY}/blobs/uploads/"
+BLOB = f"https://r.example/v2/{REPOSITORY}/blobs/{DIGEST}"
 
 
 @pytest.mark.parametrize(
@@ -73,7 +76,14 @@ def test_locations(given: str, meant: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "given", ["ftp://r.example/up", "file:///etc/passwd", "http://[::1/up", "https://r.example:99999/up"]
+    "given",
+    [
+        "ftp://r.example/up",
+        "file:///etc/passwd",
+        "http://[::1/up",
+        "https://r.example:99999/up",
+        "https://1\u00b27.0.0.1/up",  # which IDNA makes 127.0.0.1
+    ],
 )
 def test_locations_that_are_none(given: str) -> None:
     client = client_over(Pretended({f"POST {POST}": (202, {"Location": given + "?k=s3cr3t"})}))
@@ -86,6 +96,59 @@ def test_location_that_leaves_tls_for_another_host_is_refused() -> None:
     client = client_over(Pretended({f"POST {POST}": (202, {"Location": "http://other.example/up"})}))
     with pytest.raises(PlainHttpRefused):
         client.open_upload(REPOSITORY)
+
+
+PRIVATE = [
+    "127.0.0.1",
+    "127.1",
+    "2130706433",
+    "0x7f.1",
+    "10.0.0.7:5000",
+    "172.31.255.255",
+    "192.168.0.1",
+    "100.64.0.1",
+    "169.254.169.254",
+    "0.0.0.0",
+    "[::1]",
+    "[fe80::1]",
+    "[fd00:ec2::254]",
+    "[::ffff:10.0.0.1]",
+    "localhost",
+    "LOCALHOST.",
+    "a.localhost:5000",
+]
+
+
+@pytest.mark.parametrize("host", PRIVATE)
+def test_registry_of_the_internet_may_not_point_into_a_private_network(host: str) -> None:
+    target = f"https://{host}/up?sig=s3cr3t"
+    pretended = Pretended(
+        {f"POST {POST}": (202, {"Location": target}), f"HEAD {BLOB}": (307, {"Location": target})}
+    )
+    client = client_over(pretended)
+    for attempt in (lambda: client.open_upload(REPOSITORY), lambda: client.blob_exists(REPOSITORY, DIGEST)):
+        with pytest.raises(LocationRefused) as error:
+            attempt()
+        assert "an address of a private network" in error.value.message
+        assert "s3cr3t" not in error.value.message
+    assert {url.split("/")[2] for _, url, _ in pretended.sent} == {"r.example"}
+
+
+@pytest.mark.parametrize("registry", ["10.0.0.7:5000", "localhost:5000", "[::1]:5000"])
+def test_registry_of_a_private_network_may(registry: str) -> None:
+    post = f"http://{registry}/v2/{REPOSITORY}/blobs/uploads/"
+    pretended = Pretended({f"POST {post}": (202, {"Location": "http://192.168.0.9/up"})})
+    client = client_over(pretended, registry, plain_http=True)
+    assert client.open_upload(REPOSITORY).location == "http://192.168.0.9/up"
+
+
+@pytest.mark.parametrize(
+    "host", ["8.8.8.8", "[2606:4700::1111]", "storage.example", "deadbeef", "10.example"]
+)
+def test_other_hosts_of_the_internet_are_no_harm(host: str) -> None:
+    target = f"https://{host}/up"
+    client = client_over(Pretended({f"POST {POST}": (202, {"Location": target})}))
+    assert client.open_upload(REPOSITORY).location == target
 
 
 def test_answer_without_location_is_refused() -> None:
@@ -130,8 +193,6 @@ def test_closing_a_location_without_a_query() -> None:
 
 # --- the login stays with us ------------------------------------------------------------------------------
 
-BLOB = f"https://r.example/v2/{REPOSITORY}/blobs/{DIGEST}"
-
 
 @pytest.mark.parametrize(
     ("url", "ours"),
@@ -155,12 +216,27 @@ def test_login_goes_to_our_origin_only(url: str, ours: bool) -> None:
 
 
 def test_challenge_of_another_host_is_not_answered() -> None:
-    url = "https://other.example/up"
+    url = "https://other.example/up?sig=s3cr3t"
     pretended = Pretended({f"GET {url}": (401, {"WWW-Authenticate": "Basic realm=x"})})
     client = client_over(pretended)
     client.ping()
-    assert client.upload_status("app", url).status == 401
+    with pytest.raises(AuthenticationUnsupported) as error:
+        client.upload_status("app", url)
+    assert error.value.message == (
+        "r.example sends the upload to other.example, which wants a login of its own"
+    )
     assert not pretended.logins[f"GET {url}"]
+
+
+def test_address_about_which_parsers_disagree() -> None:
+    """urllib.parse finds r.example in it, and the connection would go to evil.example."""
+    url = "https://evil.example\\@r.example/up"
+    pretended = Pretended({f"POST {POST}": (202, {"Location": url}), f"DELETE {url}": (204, {})})
+    client = client_over(pretended)
+    with pytest.raises(RegistryRefused):
+        client.open_upload(REPOSITORY)
+    client.delete_upload("app", url)  # stored by an older pusher
+    assert not pretended.logins[f"DELETE {url}"]
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])

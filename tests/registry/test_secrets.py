@@ -30,6 +30,7 @@ from tests.support.fakeregistry import (
 )
 from tests.support.fakeregistry.rules import Exchange
 from tests.support.fakeregistry.wire import Reply
+from tests.support.tokens import TokenServer, demand
 
 
 class Echo(Action):
@@ -68,7 +69,7 @@ def secrets_of(push: Push) -> set[str]:
 def test_nothing_secret_is_told(
     kind: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.DEBUG)
     with pushing(RULES[kind], tmp_path, timeouts=Timeouts(5, 0.2, 0.2, 0.2), checked=False) as push:
         push.registry.faults.add(*FAULTS[name]())
         told: list[str] = []
@@ -83,6 +84,32 @@ def test_nothing_secret_is_told(
         assert len(secrets) > 2
         for text in told:
             assert not [secret for secret in secrets if secret in text]
+
+
+def test_tokens_are_not_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    with (
+        TokenServer(login=LOGIN) as tokens,
+        pushing(RULES["distribution-2"], tmp_path, checked=False) as push,
+    ):
+        push.registry.faults.add(Fault(On.CHUNK, Echo()), demand(tokens))
+        told: list[str] = []
+        with pytest.raises(PusherError) as error:
+            push.upload.run()
+        tokens.allowed = lambda *_: False
+        tokens.revoke()
+        with pytest.raises(PusherError) as refused:
+            push.upload.run()
+        for raised in (error, refused):
+            told += [
+                raised.value.message,
+                raised.value.hint,
+                "".join(traceback.format_exception(raised.value)),
+            ]
+        told.append(caplog.text)
+        assert tokens.given
+        for secret in (*tokens.given, LOGIN[1], base64.b64encode(":".join(LOGIN).encode()).decode()):
+            assert not [text for text in told if secret in text]
 
 
 def test_unreachable(tmp_path: Path) -> None:

@@ -1,0 +1,95 @@
+"""What a registry offers as a way to log in: its WWW-Authenticate headers (RFC 9110 11.6.1)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+_WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_ITEM: Final = re.compile(
+    rf"""[\s,]*(?:
+      (?P<name>{_WORD})\s*=(?!=)\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<plain>[^\s,]*))
+    | (?P<scheme>{_WORD})(?:\s+(?P<token68>[\w.~+/-]+=*)(?=\s*(?:,|$)))?
+    | (?P<nonsense>[^\s,]+)
+    )""",
+    re.VERBOSE | re.ASCII | re.DOTALL,
+)
+"""A parameter, or the beginning of a challenge. Values may lack their quotes
+(https://github.com/cloudflare/serverless-registry/issues/122)."""
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """One way to log in. ``scheme`` and the names of parameters are in lower case."""
+
+    scheme: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    token68: str | None = None
+
+    @property
+    def realm(self) -> str:
+        """For Bearer the address of the token server."""
+        return self.parameters.get("realm", "")
+
+    @property
+    def service(self) -> str:
+        return self.parameters.get("service", "")
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """What a token must be good for; several are separated by spaces (RFC 6750 3)."""
+        return tuple(self.parameters.get("scope", "").split())
+
+    @property
+    def error(self) -> str:
+        """``invalid_token``, ``insufficient_scope`` (RFC 6750 3.1), or nothing."""
+        return self.parameters.get("error", "").lower()
+
+    def same_as(self, other: Challenge) -> bool:
+        """Whether both are answered alike; Basic's realm says nothing."""
+        if self.scheme != other.scheme or self.scheme == "basic":
+            return self.scheme == other.scheme
+        return (self.realm, self.service) == (other.realm, other.service)
+
+
+def parse_challenges(header: str) -> list[Challenge]:
+    """All challenges of a WWW-Authenticate header, or of several that were joined with commas.
+
+    Never fails: what fits no grammar is left out, of a parameter given twice the first one counts.
+    """
+    challenges: list[Challenge] = []
+    parameters: dict[str, str] = {}
+    for item in _ITEM.finditer(header):
+        if item["scheme"]:
+            parameters = {}
+            challenges.append(Challenge(item["scheme"].lower(), parameters, item["token68"]))
+        elif item["name"] and item["quoted"] is not None:
+            parameters.setdefault(item["name"].lower(), re.sub(r"(?s)\\(.)", r"\1", item["quoted"]))
+        elif item["name"]:
+            parameters.setdefault(item["name"].lower(), item["plain"])
+    return challenges
+
+
+def choose(challenges: Collection[Challenge]) -> Challenge | None:
+    """The one to answer: a Bearer that names its token server, else Basic."""
+    for challenge in challenges:
+        if challenge.scheme == "bearer" and challenge.realm:
+            return challenge
+    return next((challenge for challenge in challenges if challenge.scheme == "basic"), None)
+
+
+def uncovered(wanted: Collection[str], asked: Collection[str]) -> tuple[str, ...]:
+    """The scopes of ``wanted`` that ``asked`` do not hold: ``repository:a:pull`` is part of
+    ``repository:a:pull,push`` (distribution, docs/content/spec/auth/scope.md)."""
+    held: dict[str, set[str]] = {}
+    for scope in asked:
+        resource, _, actions = scope.rpartition(":")
+        held.setdefault(resource, set()).update(actions.split(","))
+    missing = []
+    for scope in wanted:
+        resource, _, actions = scope.rpartition(":")
+        if resource and not set(actions.split(",")) <= held.get(resource, set()):
+            missing.append(scope)
+    return tuple(missing)

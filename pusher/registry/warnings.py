@@ -1,0 +1,44 @@
+"""What a registry wants its users to read: Warning headers (distribution-spec, "Warnings")."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+_WARNING: Final = re.compile(r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*)"')
+_LONGEST: Final = 4096
+"""Bytes of all warnings of one answer."""
+_MOST: Final = 20
+"""Different warnings of one registry that are passed on."""
+
+
+def read_warnings(headers: Mapping[str, str]) -> list[str]:
+    """The texts of an answer's warnings, printable and each on one line; those of another form are none."""
+    raw = headers.get("Warning", "")[:_LONGEST].encode("latin-1", errors="replace")
+    texts = []
+    for quoted in _WARNING.findall(raw.decode("utf-8", errors="replace")):
+        text = re.sub(r"\\(.)", r"\1", quoted)
+        texts.append(" ".join("".join(char if char.isprintable() else " " for char in text).split()))
+    return [text for text in texts if text]
+
+
+class Warnings:
+    """Passes each warning of one registry on once. Thread-safe."""
+
+    def __init__(self, registry: str, tell: Callable[[str], None]) -> None:
+        self._registry = registry
+        self._tell = tell
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+
+    def see(self, headers: Mapping[str, str]) -> None:
+        """Look at the headers of an answer."""
+        for text in read_warnings(headers):
+            with self._lock:
+                new = text not in self._told and len(self._told) < _MOST
+                if new:
+                    self._told.add(text)
+            if new:
+                self._tell(f"{self._registry} says: {text}")
