@@ -12,6 +12,7 @@ from pusher.registry.profiles import Profile
 from pusher.registry.transport import Answer
 
 _RANGE: Final = re.compile(r"(?:bytes=)?0-(-?\d{1,18})")
+_INSTEAD: Final = re.compile(r"\bfirst byte\b.* instead of (\d{1,18})\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,30 @@ class Session:
             return offset in (self.offset, self.offset + self.in_flight)
         return self.offset <= offset <= self.offset + self.in_flight
 
+    def told(self, answer: Answer) -> int | None:
+        """The bytes that the registry holds by a status or by the refusal of a chunk; None: it does not say.
 
-def reported_offset(answer: Answer) -> int | None:
+        The refusal names them in words where Range says nothing
+        (https://github.com/aws/containers-roadmap/issues/2831).
+        """
+        if self.profile.resends:
+            found = _INSTEAD.search(read_message(answer).text)
+            return int(found[1]) if found else None
+        if not self.profile.tells_offset:
+            return None
+        return reported_offset(answer, excess=self.profile.status_excess)
+
+    def goes_whole(self, total: int) -> bool:
+        """Whether a blob of ``total`` bytes goes in one PUT, as far as nothing of it was sent."""
+        if not self.profile.takes_chunks:
+            return True
+        most = total if self.profile.whole else self.chunk_size
+        for limit in (self.profile.max_whole, self.limits.largest):
+            most = most if limit is None else min(most, limit)
+        return total <= most
+
+
+def reported_offset(answer: Answer, *, excess: int = 0) -> int | None:
     """The bytes that a Range header says the registry holds, None if it says nothing that can be read.
 
     ``0-0`` is taken for nothing: it is what an empty session answers at most registries, and a first chunk of
@@ -46,7 +69,7 @@ def reported_offset(answer: Answer) -> int | None:
     if found is None:
         return None
     last = int(found[1])
-    return last + 1 if last > 0 else 0
+    return last + 1 - excess if last > 0 else 0
 
 
 def outgrown(answer: Answer | None) -> bool:
@@ -71,7 +94,7 @@ class Journal(Protocol):
         """The session to go on with, if there is one."""
 
     def opened(self, session: Session) -> None:
-        """A session was opened at the registry."""
+        """A session was opened at the registry, or one that holds nothing yet gets other chunks."""
 
     def sending(self, session: Session) -> None:
         """``session.in_flight`` bytes are about to be sent."""

@@ -13,35 +13,26 @@ from dataclasses import replace
 from typing import Final
 
 from pusher.errors import (
-    ChunkTooLarge,
     ConnectionBroken,
     CredentialsRejected,
-    DigestRejected,
-    LayerTooLarge,
+    PermissionDenied,
     PusherError,
-    RegistryBusy,
     RegistryFault,
-    RegistryStalled,
 )
 from pusher.registry import chunks, profiles
 from pusher.registry.answers import read_message, refusal
-from pusher.registry.body import Blob, BlobDamaged, Body, Watch
+from pusher.registry.body import Blob, Body, Watch
 from pusher.registry.client import RegistryClient
+from pusher.registry.closing import PAUSE, BodyRefused, CloseRefused, Closing
 from pusher.registry.link import LinkFacts
+from pusher.registry.opening import Opening
 from pusher.registry.session import Journal, Session, outgrown, reported_offset, why_lost
 from pusher.registry.transport import Answer
 
-_TIRED: Final = frozenset({504, 524})
-"""A front that waited long enough; the registry may be at work all the same."""
-_PAUSE: Final = _TIRED | {408, 429, 500, 502, 503, 520, 521, 522, 523}
-"""Answers after which the same request may succeed later (52x are Cloudflare's)."""
-_MOST_LOOKS: Final = 3
-_LOOK_PAUSE: Final = 5.0
-"""Looks for a blob, and seconds between them, while the registry may still be putting it together."""
 _MOST_FRUITLESS: Final = 4
 """Sessions lost in one pass without getting further than before."""
-_MOST_FAILED_CLOSES: Final = 3
-"""Whole uploads whose closing PUT fails before the registry is taken to refuse the blob."""
+_NO_CHUNKS: Final = frozenset({405, 501})
+"""Answers that say that there is no such request."""
 
 
 class BlobUpload:
@@ -58,9 +49,11 @@ class BlobUpload:
         *,
         chunk_size: int | None = None,
         mount_from: str | None = None,
+        forced: str | None = None,
         believe_head: bool = True,
         looked: bool = False,
     ) -> None:
+        """``chunk_size`` and ``forced``, a profile's name, are what the user asked for."""
         self._client = client
         self._repository = repository
         self._blob = blob
@@ -68,16 +61,23 @@ class BlobUpload:
         self._watch = watch
         self._link = link
         self._wanted_chunk = chunk_size
-        self._mount_from = mount_from
         self._believe_head = believe_head
         self._looked = looked  # the caller's HEAD has just said no
+        self._opening = Opening(
+            client,
+            repository,
+            blob,
+            journal,
+            link,
+            wanted_chunk=chunk_size,
+            mount_from=mount_from,
+            forced=forced,
+        )
+        self._closing = Closing(client, repository, blob, journal, watch)
         self._broken_at: int | None = None  # bytes that left before the connection last broke inside a chunk
         self._stuck = 0  # chunks sent in a row that gained nothing
         self._put_off = False  # the last chunk was answered with "later"
         self._stride = chunks.Stride()
-        self._closed_again = False
-        self._looks_left = 0  # for a blob that the registry may still be putting together
-        self._failed_closes = 0
         self._fruitless = 0  # sessions lost in this pass since one got further than all before
         self._furthest = 0
         self._refused: PusherError | None = None
@@ -92,14 +92,15 @@ class BlobUpload:
         looked, self._looked = self._looked, False
         if not looked and self._is_there():
             return "exists"
-        if self._mount_from is not None and self._open() is None:
+        if self._opening.mount_from is not None and self._open() is None:
             return "mounted"
         return None
 
     def run(self) -> str:
         """Bring the blob to the registry; returns ``exists``, ``mounted`` or ``uploaded``.
 
-        Raises what the client raises, LayerTooLarge, ChunkTooLarge, DigestRejected and BlobDamaged.
+        Raises what the client raises, LayerTooLarge, ChunkTooLarge, DigestRejected, BlobDamaged, and
+        InvalidOption for a profile that does not exist.
         """
         if (found := self.locate()) is not None:
             return found
@@ -117,14 +118,15 @@ class BlobUpload:
             elif session.closing:
                 if self._client.blob_exists(self._repository, self._blob.digest):
                     return "uploaded"
-                self._give_it_time()
-                session = self._settle(replace(session, closing=False))
+                self._closing.give_it_time()
+                session = self._settle(session)
             elif doubtful or session.in_flight:
                 session, doubtful = self._settle(session), False
-            elif session.offset == self._blob.size or (session.offset == 0 and self._fits(session)):
-                if self._close(session):
+            elif self._is_last(session):
+                closed = self._close(session)
+                if closed is session:
                     return "uploaded"
-                session = None
+                session = closed
             else:
                 session = self._send_chunk(session)
 
@@ -140,26 +142,7 @@ class BlobUpload:
                 f"{self._client.registry} keeps losing its upload sessions",
                 hint="the fault is on the registry's side; pusher waits and goes on",
             )
-        mount_from, self._mount_from = self._mount_from, None
-        opened = self._client.open_upload(
-            self._repository, mount=self._blob.digest if mount_from else None, source=mount_from
-        )
-        if opened.location is None:
-            return None
-        profile = profiles.detect(opened.location, opened.headers, self._link.profile)
-        if profile.max_blob is not None and self._blob.size > profile.max_blob:
-            self._client.delete_upload(self._repository, opened.location)
-            raise LayerTooLarge(
-                f"the blob {self._blob.digest} has {self._blob.size} bytes, and {profile.title} "
-                f"at {self._client.registry} stores at most {profile.max_blob} bytes a blob",
-                hint="build the image so that this layer's files are spread over several layers",
-            )
-        limits = chunks.announced(opened.headers, profile, self._link.max_chunk)
-        wanted = self._link.first_size(self._wanted_chunk)
-        size = chunks.chunk_size(self._blob.size, wanted, limits, profile)
-        session = Session(opened.location, size, limits, profile)
-        self._journal.opened(session)
-        self._closed_again = False
+        session = self._opening.open()
         self._stuck = 0
         return session
 
@@ -176,6 +159,8 @@ class BlobUpload:
         except PusherError as error:
             self._journal.spent(body.sent)
             self._stride.failed()
+            if body.sent == 0:  # offline, say: the registry has nothing of it
+                self._journal.acknowledged(replace(session, in_flight=0), 0)
             if isinstance(error, ConnectionBroken):
                 self._broke(body.sent)
             raise
@@ -188,44 +173,60 @@ class BlobUpload:
         self._journal.spent(body.sent)
         self._stride.failed()
         if answer.status == 413 and length > session.chunk_size:
-            self._refuse_above(max(session.chunk_size, length // 2))
+            self._opening.refuse_above(max(session.chunk_size, length // 2))
             return self._settle(session)
         if answer.status == 413:
             return self._shrink(session, length)
-        self._put_off = answer.status in _PAUSE - {500}
-        if answer.status in _PAUSE or answer.status == 403:
+        self._put_off = answer.status in PAUSE - {500}
+        if answer.status in PAUSE or answer.status == 403:
             raise refusal(answer, doing="sending a chunk")
-        self._refused = refusal(answer, doing="sending a chunk")
-        self._broken_at = None  # the link carried it
-        offset, location = reported_offset(answer), self._client.location_of(answer)
-        if answer.status == 416 and location and offset is not None and session.may_hold(offset):
-            return self._at(replace(session, location=location), offset)
-        return self._settle(session)
+        return self._chunk_refused(session, answer)
 
     def _accepted(self, session: Session, answer: Answer, sent: int) -> Session | None:
         """A chunk was answered with 2xx: 202 by the specification, 201 by ECR."""
+        self._opening.chunk_taken()
         session = replace(session, location=self._client.location_of(answer) or session.location)
         expected = session.offset + session.in_flight
-        if reported_offset(answer) in (None, expected):
+        if not session.profile.tells_offset or reported_offset(answer) in (None, expected):
             return self._at(session, expected, sent=sent)
         self._journal.spent(sent)
         return self._settle(session, accepted=True)
+
+    def _chunk_refused(self, session: Session, answer: Answer) -> Session | None:
+        """A chunk was answered with 4xx: go on where the answer says, ask, or do without chunks."""
+        self._refused = refusal(answer, doing="sending a chunk")
+        self._broken_at = None  # the link carried it
+        offset, location = session.told(answer), self._client.location_of(answer)
+        located = location is not None or session.profile.resends
+        if answer.status == 416 and located and offset and session.may_hold(offset):
+            return self._at(replace(session, location=location or session.location), offset)
+        if session.offset == 0:
+            certain = answer.status in _NO_CHUNKS or "UNSUPPORTED" in read_message(answer).codes
+            if self._opening.chunk_refused(session, certain=certain):
+                return self._lost(session, f"chunks are refused ({answer.status}); going on with one request")
+        if not session.profile.tells_offset:
+            return self._lost(session, self._refused.message)
+        return self._settle(session)
 
     def _settle(self, session: Session, *, accepted: bool = False) -> Session | None:
         """Ask where the session stands (GET, end-13); None if it is lost.
 
         ``accepted``: the chunk in flight was answered with 2xx; without a usable answer our own count holds.
         """
+        if not session.profile.tells_offset:
+            return self._settle_unasked(session)
         answer: Answer | None
         try:
             answer = self._client.upload_status(self._repository, session.location)
-        except CredentialsRejected:
+        except (CredentialsRejected, PermissionDenied):
             answer = None
-        if answer is not None and answer.status in _PAUSE:
+        if answer is not None and answer.status in PAUSE:
             raise refusal(answer, doing="asking for the state of an upload")
         if answer is not None and answer.ok:
-            offset = reported_offset(answer)
+            offset = session.told(answer)
             location = self._client.location_of(answer) or session.location
+            if accepted and offset is not None and offset <= max(session.offset, session.in_flight):
+                offset = session.offset + session.in_flight  # a Range that stands still or is the chunk's own
             if offset is not None and not session.may_hold(offset):
                 return self._lost(
                     session,
@@ -236,12 +237,24 @@ class BlobUpload:
                 return self._at(replace(session, location=location), offset)
         if accepted:
             return self._at(session, session.offset + session.in_flight)
-        if session.in_flight == 0 and (answer is None or answer.status != 404):
+        lives = answer is None or answer.status != 404 or "UNSUPPORTED" in read_message(answer).codes
+        if session.in_flight == 0 and lives:
             return self._at(session, session.offset)  # nothing was in doubt: our own count holds
-        if (answer is None or answer.status == 403) and self._stuck < 2:
+        may_send_again = session.offset > 0 or not session.profile.appends_at_start
+        if (answer is None or answer.status == 403) and self._stuck < 2 and may_send_again:
             # a login that may push and not pull, or a wrong one: sending the chunk again tells
             return self._at(session, session.offset)
+        if session.closing and self._client.blob_exists(self._repository, self._blob.digest):
+            return session  # it was closed between the two looks
         return self._lost(session, why_lost(answer), found=not outgrown(answer))
+
+    def _settle_unasked(self, session: Session) -> Session | None:
+        """The registry does not say what it holds: our own count holds where nothing is in doubt."""
+        if session.in_flight == 0 or session.profile.resends:
+            return self._at(session, session.offset)
+        if session.goes_whole(self._blob.size):
+            return self._lost(session, "a blob goes to this registry in one request and cannot be resumed")
+        return self._lost(session, why_lost(None))
 
     def _at(self, session: Session, offset: int, *, sent: int = 0) -> Session | None:
         """The registry holds ``offset`` bytes: remember it and go on from there."""
@@ -249,7 +262,7 @@ class BlobUpload:
         if gained and 0 < gained < session.in_flight:
             self._learn(profiles.after_doubt(session.profile, found=True, grown=True))
         stuck = session.in_flight > 0 and gained == 0
-        session = replace(session, offset=offset, in_flight=0)
+        session = replace(session, offset=offset, in_flight=0, closing=False)
         self._journal.acknowledged(session, sent)
         self._watch.acknowledged(offset)
         if not stuck:
@@ -271,130 +284,88 @@ class BlobUpload:
             return session
         if self._broken_at is None:
             return self._lost(session, f"the registry took none of {self._stuck} chunks sent to it")
-        size = self._link.broke(session, self._broken_at)
+        size = self._link.retreat(session, self._broken_at)
         if size == session.chunk_size:
             return session
         return self._lost(
             session, f"the link breaks within chunks of {session.chunk_size} bytes; going on with {size}"
         )
 
-    def _close(self, session: Session) -> bool:
-        """The closing PUT: empty after chunks, else with the whole blob. Whether the blob is there now; if
-        not, the session is lost."""
-        whole = session.offset < self._blob.size
-        session = replace(session, in_flight=self._blob.size if whole else 0, closing=True)
-        self._journal.closing(session)
-        body = Body(self._blob, 0, self._blob.size, self._watch) if whole else None
+    def _close(self, session: Session) -> Session | None:
+        """The closing PUT. The same session: the blob is there; else the one to go on with."""
+        started = time.monotonic()
         try:
-            answer = self._client.close_upload(self._repository, session.location, self._blob.digest, body)
-        except PusherError as error:
-            self._journal.spent(body.sent if body else 0)
-            if isinstance(error, RegistryStalled):
-                self._looks_left = _MOST_LOOKS
-            elif isinstance(error, ConnectionBroken) and body is not None:
-                self._broke(body.sent)
+            self._closing.put(session)
+        except ConnectionBroken:
+            self._broke(self._closing.broke_after)
             raise
-        finally:
-            self._watch.sending(0)
-        if body is not None and answer.ok:
-            self._journal.acknowledged(replace(session, offset=self._blob.size, in_flight=0), body.sent)
-        elif body is not None:
-            self._journal.spent(body.sent)
-        if answer.status == 413:
-            self._shrink(session, self._blob.size if whole else session.chunk_size)
-            return False
-        if answer.ok:
-            self._link.got_through()
-        return answer.ok or self._close_failed(session, answer)
-
-    def _give_it_time(self) -> None:
-        """Registries copy gigabytes after the closing PUT: do not send it all again while they are at it."""
-        if self._looks_left:
-            self._looks_left -= 1
-            raise RegistryBusy(
-                f"{self._client.registry} has not put the blob together yet", retry_after=_LOOK_PAUSE
-            )
-
-    def _close_failed(self, session: Session, answer: Answer) -> bool:
-        """Anything may have happened: blob there, session dead, or a front in the way.
-
-        Sending no byte again is tried first. A session whose second closing PUT fails as well is dead,
-        whatever its status says (serverless-registry, src/registry/r2.ts).
-        """
-        error = refusal(answer, doing="closing an upload")
-        wrong_digest = "DIGEST_INVALID" in read_message(answer).codes
-        if answer.status in (401, 403) or isinstance(error, RegistryBusy):
-            raise error  # nothing was tried: the session is as good as before
-        if not self._closed_again and answer.status in _PAUSE and not wrong_digest:
-            self._closed_again = True
-            self._looks_left = _MOST_LOOKS if answer.status in _TIRED else 0
-            raise error
-        if self._client.blob_exists(self._repository, self._blob.digest):
-            return True
-        self._failed_closes += 1
-        self._refused = error
-        if not self._blob.intact():
-            self._lost(session, "the blob on disk is damaged")
-            raise BlobDamaged(self._blob.digest)
-        if self._failed_closes >= _MOST_FAILED_CLOSES:
-            self._lost(session, error.message)
-            raise DigestRejected(
-                f"{self._client.registry} could not put the blob {self._blob.digest} together in "
-                f"{self._failed_closes} uploads: {error.message}",
-                hint="the bytes sent were verified here; the registry or a proxy in front of it is at fault",
-            )
-        self._lost(session, error.message)
-        return False
+        except BodyRefused:
+            return self._shrink(session, self._blob.size - session.offset or session.chunk_size)
+        except CloseRefused as refused:
+            self._refused = refused.error
+            return self._lost(session, refused.error.message)
+        self._opening.got_through(session)
+        if rest := self._blob.size - session.offset:
+            self._link.passed(rest, time.monotonic() - started)
+        self._link.got_through()
+        return session
 
     # --- setbacks -----------------------------------------------------------------------------------------
 
     def _lost(self, session: Session, reason: str, *, found: bool = True) -> Session | None:
-        """Give the session up, for the blob to start again in a new one; always None."""
+        """Give the session up, for the blob to start again in a new one; always None.
+
+        Raises BlobDamaged, and DigestRejected after several whole uploads in vain.
+        """
         self._fruitless += 1
         if session.in_flight and not found:
             profile = profiles.after_doubt(session.profile, found=False, grown=False)
             self._learn(profile)
-            if profile.breaks_with_chunk and self._broken_at is not None:
-                self._link.broke(session, session.chunk_size)
+            if self._wanted_chunk and profile.breaks_with_chunk and self._broken_at:  # else the link adapts
+                self._link.retreat(session, session.chunk_size)
         self._journal.lost(reason)
         self._watch.acknowledged(0)
+        if self._closing.failure is not None:
+            self._opening.close_failed(session, refused=self._closing.refused)
+        self._closing.session_lost()
         return None
 
     def _broke(self, sent: int) -> None:
         """The connection broke while a body was on its way, after ``sent`` bytes had left."""
         if sent:
             self._broken_at = min(sent, self._broken_at or sent)
+            self._link.broke(sent)
             self._client.one_request_a_connection = True
 
     def _shrink(self, session: Session, length: int) -> Session | None:
-        """413: a front refuses bodies of ``length`` bytes; remember it and start again with half."""
-        size = chunks.smaller(length, session.limits, at_most=self._link.max_chunk or length)
-        if size is None:
-            raise ChunkTooLarge(
-                f"something in front of {self._client.registry} refuses bodies of {length} bytes (413), "
-                "and the registry takes no smaller chunks",
-                hint="raise the body limit of the proxy in front of the registry",
-            )
-        self._refuse_above(size)
+        """413: a front refuses bodies of ``length`` bytes; go on with half. It answers before the registry
+        sees a byte, and chunks have no size before the first one: an empty session can be kept."""
+        smaller = self._opening.smaller(session, length)
+        if smaller is None:
+            return self._lost(session, f"bodies of {length} bytes are refused (413); going on with chunks")
+        if smaller.offset == 0:
+            self._journal.opened(smaller)
+            return smaller
         self._fruitless -= 1
-        return self._lost(session, f"bodies of {length} bytes are refused (413); going on with {size}")
-
-    def _refuse_above(self, size: int) -> None:
-        """Remember that a front refused more than ``size`` bytes."""
-        self._link.max_chunk = size
-        self._journal.learned(max_chunk=size)
+        return self._lost(
+            session, f"bodies of {length} bytes are refused (413); going on with {smaller.chunk_size}"
+        )
 
     def _next_size(self, session: Session) -> int:
         """Bytes of a full chunk now; what the user asked for and what a bad link carries does not grow."""
         if self._wanted_chunk is not None or self._client.one_request_a_connection:
             return session.chunk_size
         limits = replace(session.limits, largest=self._link.max_chunk or session.limits.largest)
-        return self._stride.size(session.chunk_size, limits, session.profile)
+        grown = self._stride.size(session.chunk_size, limits, session.profile)
+        return max(session.chunk_size, self._link.grown(grown) // session.chunk_size * session.chunk_size)
 
     def _learn(self, profile: profiles.Profile) -> None:
-        if profile.name != self._link.profile and profile.name in ("distribution-2", "distribution-3"):
-            self._link.profile = profile.name
-            self._journal.learned(profile=profile.name)
+        if profile in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
+            self._opening.learn(profile)
 
-    def _fits(self, session: Session) -> bool:
-        return self._blob.size <= session.chunk_size
+    def _is_last(self, session: Session) -> bool:
+        """Whether the closing PUT comes next."""
+        if session.offset == 0 and session.goes_whole(self._blob.size):
+            return True
+        left = self._blob.size - session.offset
+        return left == 0 or (session.profile.last_in_put and left <= self._next_size(session))

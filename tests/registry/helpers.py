@@ -62,7 +62,8 @@ class MemoryJournal:
     lost_acknowledged: int = 0
     facts: dict[str, str | int] = field(default_factory=dict)
     chunk_sizes: list[int] = field(default_factory=list)
-    """Of every session opened."""
+    """Of every session opened, and of empty ones that were given others."""
+    profiles: list[str] = field(default_factory=list)
     kill_at: int | None = None
     kill_before: bool = False
 
@@ -81,10 +82,12 @@ class MemoryJournal:
 
     def opened(self, session: Session) -> None:
         with self._call("opened"):
-            assert self.session is None, "a session was given up without a word"
+            kept = self.session is not None and (self.session.location, self.session.offset)
+            assert self.session is None or kept == (session.location, 0), "a session was given up silently"
             assert (session.offset, session.in_flight, session.closing) == (0, 0, False)
             self.session = session
             self.chunk_sizes.append(session.chunk_size)
+            self.profiles.append(session.profile.name)
 
     def sending(self, session: Session) -> None:
         with self._call("sending"):
@@ -190,6 +193,7 @@ class Push:
         mount_from: str | None = None,
         believe_head: bool = True,
         checked: bool = True,
+        forced: str | None = None,
     ) -> None:
         self.registry = registry
         self.data = DATA[:size]
@@ -206,6 +210,7 @@ class Push:
         self.timeouts = timeouts
         self.mount_from = mount_from
         self.believe_head = believe_head
+        self.forced = forced
         self.intent = Intent(self.journal)
         if checked:
             registry.faults.add(Fault(On.ANY, self.intent, times=None))
@@ -237,6 +242,7 @@ class Push:
             self.link,
             chunk_size=self.chunk_size,
             mount_from=self.mount_from,
+            forced=self.forced,
             believe_head=self.believe_head,
         )
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
+from pusher.config import Timeouts
+from pusher.errors import RegistryStalled
 from pusher.registry.body import BLOCK, Blob, BlobDamaged, Body
+from pusher.registry.transport import Transport
 from tests.registry.helpers import Onlooker
 
 DATA = bytes(range(256)) * 2000
@@ -68,3 +72,18 @@ def test_file_that_ends_early(blob: Blob) -> None:
         body.read(1)
     assert error.value.args == (blob.digest,)
     body.close()
+
+
+def test_what_counts_as_sent_has_left(tmp_path: Path) -> None:
+    """A registry that reads nothing more holds a little of the body, and our kernel hardly anything."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(16 * 1024 * 1024))
+    body = Body(Blob("sha256:" + "0" * 64, path.stat().st_size, path), 0, path.stat().st_size)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        host, port = server.getsockname()
+        transport = Transport(Timeouts(connect=5, stall=0.3, answer=5))
+        with pytest.raises(RegistryStalled):
+            transport.send("PATCH", f"http://{host}:{port}/", body=body)
+        transport.close()
+    assert 0 < body.sent < 1024 * 1024

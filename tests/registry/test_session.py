@@ -1,16 +1,20 @@
-"""What a registry says it holds, and how far that is believed; and which registry it is."""
+"""What a registry says it holds, and how far that is believed."""
 
 from __future__ import annotations
 
 import pytest
 
-from pusher.registry import profiles
 from pusher.registry.chunks import Limits
 from pusher.registry.profiles import (
+    ACR,
+    ALIYUN,
+    ARTIFACTORY,
     DEFAULT,
-    DISTRIBUTION,
-    DISTRIBUTION_2,
     DISTRIBUTION_3,
+    ECR,
+    GOOGLE,
+    NEXUS,
+    QUAY,
     SERVERLESS,
     Profile,
 )
@@ -61,25 +65,49 @@ def test_only_what_can_be_is_believed(profile: Profile, believed: set[int]) -> N
     assert {offset for offset in (0, 50, 99, 100, 101, 149, 150, 151) if session.may_hold(offset)} == believed
 
 
-def test_profile_is_read_from_the_answer() -> None:
-    announced = {"OCI-Chunk-Max-Length": "100"}
-    assert profiles.detect(LOCATION + "?_stateHash=ab", announced) is SERVERLESS
-    assert profiles.detect(LOCATION + "?_stateHash=ab", {}) is DEFAULT
-    assert profiles.detect(LOCATION + "?_state=ab", {}) is DISTRIBUTION
-    assert profiles.detect(LOCATION + "?_nouploadcache=false&_state=ab", {}) is DISTRIBUTION
-    assert profiles.detect(LOCATION, announced) is DEFAULT
+# --- what the profiles change -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("learned", [None, *profiles.PROFILES, "unknown"])
-def test_what_was_learned_refines_and_never_overrules(learned: str | None) -> None:
-    found = profiles.detect(LOCATION + "?_state=ab", {}, learned)
-    assert found.name == (learned if learned in ("distribution-2", "distribution-3") else "distribution")
-    assert profiles.detect(LOCATION, {}, learned) is DEFAULT
+@pytest.mark.parametrize(("text", "offset"), [("bytes=0-0", 0), ("bytes=0-1", 1), ("bytes=0-4000", 4000)])
+def test_a_status_that_is_one_too_high(text: str, offset: int) -> None:
+    session = Session(LOCATION, 50, Limits(), QUAY)
+    assert session.told(Answer("GET", LOCATION, 204, {"Range": text})) == offset
 
 
-def test_doubt_tells_2x_from_3x() -> None:
-    assert profiles.after_doubt(DISTRIBUTION, found=False, grown=False) is DISTRIBUTION_2
-    assert profiles.after_doubt(DISTRIBUTION, found=True, grown=True) is DISTRIBUTION_3
-    assert profiles.after_doubt(DISTRIBUTION, found=True, grown=False) is DISTRIBUTION
-    for other in (DEFAULT, SERVERLESS, DISTRIBUTION_2, DISTRIBUTION_3):
-        assert profiles.after_doubt(other, found=False, grown=False) is other
+@pytest.mark.parametrize("profile", [ALIYUN, GOOGLE, NEXUS])
+def test_a_range_that_says_nothing(profile: Profile) -> None:
+    session = Session(LOCATION, 50, Limits(), profile)
+    assert session.told(Answer("GET", LOCATION, 204, {"Range": "0-49"})) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "offset"),
+    [
+        ("First byte of the layer part is 0 instead of 10485760", 10_485_760),
+        ("first byte of the layer part is 5 instead of 9.", 9),
+        ("use 5 instead of 9", None),
+        ("First byte of the layer part is 0 instead of none", None),
+        ("", None),
+    ],
+)
+def test_an_offset_in_words(message: str, offset: int | None) -> None:
+    body = f'{{"errors": [{{"code": "BLOB_UPLOAD_INVALID", "message": "{message}"}}]}}'.encode()
+    answer = Answer("PATCH", LOCATION, 416, {"Range": "0-99"}, body)
+    assert Session(LOCATION, 50, Limits(), ECR).told(answer) == offset
+
+
+@pytest.mark.parametrize(
+    ("profile", "limits", "most"),
+    [
+        (DEFAULT, Limits(), 50_000_000),
+        (ACR, Limits(), 20_000_000),
+        (ARTIFACTORY, Limits(), 0),
+        (NEXUS, Limits(), None),
+        (NEXUS, Limits(1, 100), 100),
+        (GOOGLE, Limits(1, 100), None),
+    ],
+)
+def test_what_goes_in_one_put(profile: Profile, limits: Limits, most: int | None) -> None:
+    session = Session(LOCATION, 50_000_000, limits, profile)
+    assert session.goes_whole(most if most is not None else 2**50)
+    assert most is None or not session.goes_whole(most + 1)

@@ -166,3 +166,18 @@ def test_a_blob_that_never_appears_is_closed_again_after_three_looks(kind: str, 
         assert [type(error) for error in push.errors] == [RegistryFault, *[RegistryBusy] * 3]
         assert len(push.registry.requests(On.CLOSE)) == 2
         assert push.excess == 0
+
+
+def test_closed_after_all_between_two_looks(kind: str, tmp_path: Path) -> None:
+    """By the request of a process that was killed: nothing was lost, and nothing says so."""
+
+    class Appear(Action):
+        def before(self, exchange: Exchange) -> None:
+            push.registry.add_blob(REPOSITORY, push.data)
+            exchange.store.forget_session(exchange.route.reference)
+
+    with pushing(RULES[kind], tmp_path) as push:
+        push.registry.faults.add(Fault(On.CLOSE, ResetAfter(0)), Fault(On.STATUS, Appear()))
+        assert push.run(restart=True) == "uploaded"
+        push.registry.faults.assert_all_fired()
+        push.assert_there(faults=0)

@@ -156,7 +156,7 @@ def test_a_session_that_is_gone_says_nothing_of_the_version(tmp_path: Path) -> N
 def test_link_that_carries_less_than_a_chunk(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pusher.registry.link._LEAST_CARRIED", 1000)
+    monkeypatch.setattr("pusher.registry.link._LEAST", 1000)
     with pushing(RULES[kind], tmp_path, chunk_size=10_000, checked=False) as push:
         with ShakyLink(push.registry.address, reset_every=6_000) as link:
             push.address = link.address

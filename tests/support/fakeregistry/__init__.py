@@ -26,16 +26,40 @@ from tests.support.fakeregistry.faults import (
     too_large,
     unauthorized,
 )
+from tests.support.fakeregistry.hosted import ACR, ALIYUN, DOCKER_HUB, ECR, GHCR, GITLAB, GOOGLE
 from tests.support.fakeregistry.routes import On
 from tests.support.fakeregistry.rules import Rules
+from tests.support.fakeregistry.selfhosted import (
+    ARTIFACTORY,
+    GITEA,
+    HARBOR,
+    NEXUS,
+    QUAY,
+    ZOT,
+    ZOT_OLD,
+)
 from tests.support.fakeregistry.server import FakeRegistry, Record
 from tests.support.fakeregistry.serverless import SERVERLESS
 from tests.support.fakeregistry.storage import Blob, UploadSession
 
 __all__ = [
+    "ACR",
+    "ALIYUN",
+    "ARTIFACTORY",
     "DISTRIBUTION_2",
     "DISTRIBUTION_3",
+    "DOCKER_HUB",
+    "ECR",
+    "GHCR",
+    "GITEA",
+    "GITLAB",
+    "GOOGLE",
+    "HARBOR",
+    "NEXUS",
+    "QUAY",
     "SERVERLESS",
+    "ZOT",
+    "ZOT_OLD",
     "Action",
     "Answer",
     "AnswerAfterEffect",

@@ -133,7 +133,7 @@ def _close(exchange: Exchange, session: UploadSession) -> Reply:
     digest = exchange.request.query.get("digest", "")
     if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
         return problem(400, "DIGEST_INVALID", "provided digest did not match uploaded content")
-    _receive(exchange, session)
+    exchange.rules.receive(exchange, session)
     if session.digest() != digest:
         if exchange.rules.cancels_on_wrong_digest:
             exchange.store.forget_session(session.uuid)

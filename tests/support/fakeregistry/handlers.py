@@ -43,7 +43,7 @@ def _open(exchange: Exchange) -> Reply:
         and exchange.store.mount(query["from"], repository, query["mount"])
     ):
         return blob_stored(rules.url(exchange, f"/v2/{repository}/blobs/{query['mount']}"), query["mount"])
-    session = exchange.store.open_session(repository)
+    session = exchange.store.open_session(repository, rules.session_id())
     return Reply(202, rules.opened(exchange, session))
 
 
@@ -51,6 +51,8 @@ def _status(exchange: Exchange) -> Reply:
     session = exchange.rules.admit(exchange)
     if isinstance(session, Reply):
         return session
+    if exchange.rules.status is not None:
+        return exchange.rules.status(exchange, session)
     with session.lock:
         return Reply(204, {**exchange.rules.position(exchange, session), **exchange.rules.limit_headers()})
 
@@ -63,12 +65,16 @@ def _chunk(exchange: Exchange) -> Reply:
     if refusal is not None:
         return refusal
     with session.lock:
-        return Reply(202, rules.position(exchange, session))
+        return Reply(rules.chunk_status, rules.accepted(exchange, session))
 
 
 def _close(exchange: Exchange) -> Reply:
-    session = exchange.rules.admit(exchange)
-    return session if isinstance(session, Reply) else exchange.rules.close(exchange, session)
+    rules, session, length = exchange.rules, exchange.rules.admit(exchange), exchange.request.content_length
+    if isinstance(session, Reply):
+        return session
+    if rules.max_whole is not None and (length or 0) > rules.max_whole:
+        return problem(413, "SIZE_INVALID", "the request is too large")
+    return rules.close(exchange, session)
 
 
 def _cancel(exchange: Exchange) -> Reply:

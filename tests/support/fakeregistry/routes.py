@@ -42,8 +42,12 @@ class Route:
 _TABLE: Final = (
     (re.compile(r"/v2/?"), {"GET": On.PING}),
     (re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/?"), {"POST": On.OPEN}),
+    # GitHub's sessions lie at /blobs/upload/, Google's elsewhere altogether
     (
-        re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/(?P<reference>[^/]+)"),
+        re.compile(
+            r"/(v2/(?P<repository>.+)/blobs/uploads?|artifacts-uploads/namespaces/(?P<other>.+)/uploads)"
+            r"/(?P<reference>[^/]+)"
+        ),
         {"PATCH": On.CHUNK, "PUT": On.CLOSE, "GET": On.STATUS, "DELETE": On.CANCEL},
     ),
     (
@@ -63,5 +67,7 @@ def route(request: Request) -> Route:
     for pattern, methods in _TABLE:
         match = pattern.fullmatch(request.path)
         if match and request.method in methods:
-            return Route(methods[request.method], **match.groupdict())
+            named = match.groupdict()
+            repository = named.get("repository") or named.get("other") or ""
+            return Route(methods[request.method], repository, named.get("reference", ""))
     return Route(On.OTHER)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -57,10 +58,14 @@ class Rules:
     """The refusal of a manifest, given as parsed."""
     empty_range: str
     """The Range of a status answer when nothing was received."""
+    announces_limits: bool = False
+    """Whether the headers OCI-Chunk-Min-Length and OCI-Chunk-Max-Length are sent."""
     min_chunk: int | None = None
     max_chunk: int | None = None
     max_body: int | None = None
     """A front answers 413 to a longer body, before the registry sees the request."""
+    max_whole: int | None = None
+    """A longer body of a closing PUT is answered with 413."""
     max_blob: int | None = None
     max_parts: int | None = None
     accepts_empty_blob: bool = True
@@ -75,17 +80,33 @@ class Rules:
     realm: Callable[[Exchange], str] = lambda _: "registry"
     relative_locations: bool = False
     """Locations without scheme and host."""
+    session_id: Callable[[], str] = lambda: str(uuid.uuid4())
+    chunk_status: int = 202
+    chunk_range: Callable[[Exchange, UploadSession], str] | None = None
+    """The Range of the answer to a chunk, where it is not the blob's."""
+    status: Callable[[Exchange, UploadSession], Reply] | None = None
+    """The answer to a status request, where it is not the specification's."""
+    excess: int = 0
+    """Bytes by which the Range of a status and of a refusal is too high."""
     common_headers: dict[str, str] = field(default_factory=dict)
     opening_headers: dict[str, str] = field(default_factory=dict)
 
-    def scaled(self, *, min: int | None = None, max: int | None = None, blob: int | None = None) -> Rules:  # noqa: A002
-        """The same registry with other limits, so that tests need not send megabytes; ``max`` is also the
-        front's limit."""
+    def scaled(
+        self,
+        *,
+        min: int | None = None,  # noqa: A002
+        max: int | None = None,  # noqa: A002
+        whole: int | None = None,
+        blob: int | None = None,
+    ) -> Rules:
+        """The same registry with other limits, so that tests need not send megabytes; where a front limits
+        bodies, ``max`` is its limit, too."""
         return dataclasses.replace(
             self,
             min_chunk=self.min_chunk if min is None else min,
             max_chunk=self.max_chunk if max is None else max,
-            max_body=self.max_body if max is None else max,
+            max_body=self.max_body if self.max_body is None or max is None else max,
+            max_whole=self.max_whole if whole is None else whole,
             max_blob=self.max_blob if blob is None else blob,
         )
 
@@ -102,14 +123,22 @@ class Rules:
         """A path as this registry writes it in a Location."""
         return path if self.relative_locations else exchange.base + path
 
+    def accepted(self, exchange: Exchange, session: UploadSession) -> dict[str, str]:
+        """What the answer to a chunk says."""
+        held = f"0-{session.size - 1}" if self.chunk_range is None else self.chunk_range(exchange, session)
+        return {**self.position(exchange, session), "Range": held}
+
     def limit_headers(self) -> dict[str, str]:
         """The chunk limits as a registry announces them; nothing if it has none."""
+        if not self.announces_limits:
+            return {}
         limits = {"OCI-Chunk-Min-Length": self.min_chunk, "OCI-Chunk-Max-Length": self.max_chunk}
         return {name: str(value) for name, value in limits.items() if value is not None}
 
     def position(self, exchange: Exchange, session: UploadSession) -> dict[str, str]:
         """Where a session stands: Location, Range and id."""
-        received = f"0-{session.size - 1}" if session.size else self.empty_range
+        last = session.size - 1 + self.excess
+        received = f"0-{last}" if session.size else self.empty_range
         return {
             "Location": self.location(exchange, session),
             "Range": received,

@@ -141,8 +141,8 @@ class FakeRegistry:
 
     @property
     def chunks(self) -> list[int]:
-        """Sizes of the PATCHes that were answered 202, in their order."""
-        return [record.body_received for record in self.requests(On.CHUNK) if record.status == 202]
+        """Sizes of the PATCHes that were answered 202 (or 201), in their order."""
+        return [record.body_received for record in self.requests(On.CHUNK) if record.status in (201, 202)]
 
     def wait_for(self, predicate: Callable[[Self], bool], timeout: float = 10.0) -> None:
         """Wait until the predicate holds; looked at whenever a request begins, goes on or ends."""

@@ -169,6 +169,7 @@ SERVERLESS: Final = Rules(
     close=_close,
     check_manifest=_check_manifest,
     empty_range="0--1",
+    announces_limits=True,
     min_chunk=5 * _MIB,
     max_chunk=100_000_000,
     max_body=100_000_000,

@@ -79,8 +79,8 @@ class Store:
         path.touch()
         return path
 
-    def open_session(self, repository: str) -> UploadSession:
-        session = UploadSession(str(uuid.uuid4()), repository, self.scratch())
+    def open_session(self, repository: str, session_id: str) -> UploadSession:
+        session = UploadSession(session_id, repository, self.scratch())
         with self.lock:
             self.sessions[session.uuid] = session
         return session
