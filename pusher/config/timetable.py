@@ -1,17 +1,158 @@
-"""How much may be sent at which time of the day."""
+"""How much may be sent at which time of the day: ``2M``, ``08:00-18:00=2M,off``, ``Sat-Sun=10M,512K``."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
+
+from pusher.config.values import parse_size
+from pusher.errors import InvalidOption
+
+LEAST_RATE: Final = 1024
+"""Bytes a second below which a registry would give up before a small chunk is through."""
+
+_DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_DAY: Final = 24 * 60
+_ENTRY: Final = re.compile(
+    r"(?:(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))?)?"
+    r"\s*(?:(?P<start>[0-9]{1,2}:[0-9]{2})\s*-\s*(?P<end>[0-9]{1,2}:[0-9]{2}))?"
+    r"\s*=(?P<rate>[^=]*)",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Span:
+    """A stretch of time that comes back every week."""
+
+    rate: int | None
+    """Bytes a second; None: no limit."""
+    first: int = 0
+    last: int = 6
+    """Weekdays on which it begins, Monday is 0; ``last`` before ``first`` goes over Sunday."""
+    start: int = 0
+    end: int = _DAY
+    """Minutes of the day; ``end`` before ``start`` goes over midnight."""
+
+    def holds(self, day: int, minute: int) -> bool:
+        """Whether it holds at this minute of this weekday."""
+        if self.start < self.end:
+            return self._begins_on(day) and self.start <= minute < self.end
+        return (self._begins_on(day) and minute >= self.start) or (
+            self._begins_on((day - 1) % 7) and minute < self.end
+        )
+
+    def _begins_on(self, day: int) -> bool:
+        return (day - self.first) % 7 <= (self.last - self.first) % 7
+
+    def __str__(self) -> str:
+        days = _DAYS[self.first] + (f"-{_DAYS[self.last]}" if self.last != self.first else "")
+        times = f"{_clock(self.start)}-{_clock(self.end)}"
+        parts = [days] if (self.first, self.last) != (0, 6) else []
+        parts += [times] if (self.start, self.end) != (0, _DAY) or not parts else []
+        return f"{' '.join(parts)}={_rate(self.rate)}"
 
 
 @dataclass(frozen=True)
 class Timetable:
-    """Rates by the local time of the day."""
+    """Rates by the local time of the day and of the week. ``str`` of it can be parsed again."""
 
-    always: int | None
+    rest: int | None
+    """Bytes a second whenever no span holds; None: no limit."""
+    spans: tuple[Span, ...] = ()
+    """The first one that holds counts."""
 
-    def rate_at(self, now: datetime) -> int | None:  # noqa: ARG002
+    def rate_at(self, now: datetime) -> int | None:
         """Bytes a second at ``now``, a local time; None: no limit."""
-        return self.always
+        day, minute = now.weekday(), now.hour * 60 + now.minute
+        return next((span.rate for span in self.spans if span.holds(day, minute)), self.rest)
+
+    def next_change(self, now: datetime) -> datetime | None:
+        """When the rate will first differ from the one at ``now``, a local time; None: never."""
+        minutes = sorted({0} | {minute % _DAY for span in self.spans for minute in (span.start, span.end)})
+        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+        for day in range(8):
+            for minute in minutes:
+                at = midnight + timedelta(days=day, minutes=minute)
+                if at > now and self.rate_at(at) != self.rate_at(now):
+                    return at
+        return None
+
+    def __str__(self) -> str:
+        rest = [] if self.spans and self.rest is None else [_rate(self.rest)]
+        return ",".join([*map(str, self.spans), *rest])
+
+
+def parse_timetable(text: str, option: str) -> Timetable:
+    """Read ``[DAYS] [FROM-TO]=RATE`` entries with commas between them; one without a time is for the rest.
+
+    DAYS is ``Sat`` or ``Mon-Fri``, RATE is what ``parse_size`` reads, a second, or ``off`` for no limit. What
+    no entry names is not limited. Raises InvalidOption, which names ``option``.
+    """
+    spans: list[Span] = []
+    rest: list[int | None] = []
+    for entry in text.split(","):
+        if "=" in entry:
+            spans.append(_parse_span(entry.strip(), text, option))
+        else:
+            rest.append(_parse_rate(entry, option))
+    if len(rest) > 1:
+        raise _nonsense(text, option, "has two rates without a time")
+    return Timetable(rest[0] if rest else None, tuple(spans))
+
+
+def _parse_span(entry: str, text: str, option: str) -> Span:
+    match = _ENTRY.fullmatch(entry)
+    if match is None or not (match["first"] or match["start"]):
+        raise _nonsense(text, option, f"has the entry {entry!r}, which cannot be read")
+    days = [match["first"] or "Mon", match["last"] or match["first"] or "Sun"]
+    if unknown := [day for day in days if day.capitalize() not in _DAYS]:
+        raise _nonsense(text, option, f"names the day {unknown[0]!r}")
+    first, last = (_DAYS.index(day.capitalize()) for day in days)
+    start, end = (_minutes(match[name] or other) for name, other in (("start", "00:00"), ("end", "24:00")))
+    if start is None or end is None or start == _DAY:
+        raise _nonsense(text, option, f"has the entry {entry!r}, which names no time of the day")
+    if start == end:
+        raise _nonsense(text, option, f"has the entry {entry!r}, which ends when it begins")
+    return Span(_parse_rate(match["rate"], option), first, last, start, end)
+
+
+def _parse_rate(text: str, option: str) -> int | None:
+    if text.strip().lower() == "off":
+        return None
+    try:
+        return parse_size(text.strip().removesuffix("/s"), option, least=LEAST_RATE)
+    except InvalidOption as error:
+        raise InvalidOption(error.message, hint=_HINT) from None
+
+
+def _minutes(clock: str) -> int | None:
+    hours, minutes = map(int, clock.split(":"))
+    return hours * 60 + minutes if minutes < 60 and hours * 60 + minutes <= _DAY else None
+
+
+def _clock(minutes: int) -> str:
+    return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _rate(rate: int | None) -> str:
+    """As ``parse_size`` reads it."""
+    if rate is None:
+        return "off"
+    for base, tail in ((1024, ""), (1000, "B")):
+        for power, unit in ((3, "G"), (2, "M"), (1, "K")):
+            if rate % base**power == 0:
+                return f"{rate // base**power}{unit}{tail}"
+    return str(rate)
+
+
+_HINT: Final = (
+    'write a rate in bytes a second like 2M or 512K, "08:00-18:00=2M,off", or '
+    '"Mon-Fri 08:00-18:00=2M,Sat-Sun=10M,off"; off is no limit'
+)
+
+
+def _nonsense(text: str, option: str, why: str) -> InvalidOption:
+    return InvalidOption(f"{option} is {text!r}, which {why}", hint=_HINT)

@@ -1,47 +1,138 @@
-"""What is known of the way to one registry: fronts that limit bodies, links that break within big ones."""
+"""What is known of the way to one registry: its speed, how much it carries between two breaks, fronts that
+limit bodies.
+
+From it follows the size of chunks. A chunk should take about ten seconds: so the registry is seldom asked,
+and little is in flight. And it should be a fraction of what the link carries between two breaks: a break in a
+chunk of ``c`` bytes loses half of it, so with a break every ``D`` bytes and nothing kept of a broken chunk,
+``c / 2D`` of the traffic is waste; up to ``c / D`` where the breaks come regularly, because the last chunk
+before each never gets through. An eighth costs no more than asking more often would on a usual link.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import Final
 
 from pusher.registry import chunks
+from pusher.registry.profiles import DEFAULT, KIB, MIB, Profile
 from pusher.registry.session import Session
 
-_LEAST_CARRIED: Final = 256 * 1024
-"""Bytes below which a break says nothing of what the link can carry."""
+_SECONDS: Final = 10.0
+"""That a chunk should take."""
+_UNTRIED: Final = 4 * chunks.DEFAULT_CHUNK
+"""Bytes that a link is taken to carry between two breaks before anything is known of it."""
+_PLENTY: Final = 720 * MIB
+"""Carried bytes above which the biggest chunks are small: more of them need not be remembered."""
+_MOST: Final = 90 * MIB
+"""Bytes of a chunk: below the 100 MB that Cloudflare lets through."""
+_LEAST: Final = 256 * KIB
+"""Bytes of a chunk: a smaller one is sent in the time that its answer takes."""
+_TELLING: Final = 1 * MIB
+"""Bytes of a chunk that says something of the speed; smaller ones measure the registry's answer."""
+_FORGET: Final = 0.6
+"""Weight of all earlier breaks when one more happens."""
+_NEW: Final = 0.3
+"""Weight of the latest chunk's speed."""
 
 
 @dataclass
 class LinkFacts:
-    """Shared by all uploads to one registry in a process; sizes in bytes."""
+    """Shared by all uploads to one registry in a process; sizes in bytes. Thread-safe."""
 
     profile: str | None = None
     """Name of the profile that an earlier doubt showed the registry to have."""
     max_chunk: int | None = None
     """Largest chunk that no front refused with 413."""
-    carries: int | None = None
-    """Largest chunk worth trying on a link that cuts connections in the middle of bigger ones."""
+    uplink: float | None = None
+    """Bytes a second of one upload, registry's answers included; None before the first chunk."""
+    carries: float | None = None
+    """Bytes that get through between two breaks of the link; None before the first chunk."""
 
-    def broke(self, session: Session, sent: int) -> int:
-        """A chunk did not get through, the connection broke after ``sent`` bytes; the size to try next.
+    _carried: float = field(init=False, repr=False)
+    _breaks: float = field(default=1.0, init=False, repr=False)
+    _since: int = field(default=0, init=False, repr=False)
+    _ceiling: int | None = field(default=None, init=False, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
-        It is the session's own where the registry takes no smaller chunks.
-        """
-        at_most = max(sent // 2, _LEAST_CARRIED)
-        size = chunks.smaller(session.chunk_size, session.limits, at_most=at_most) or session.chunk_size
-        self.carries = min(size, self.carries or size)
-        return size
+    def __post_init__(self) -> None:
+        self._carried = self.carries or _UNTRIED
+
+    # --- what uploads tell --------------------------------------------------------------------------------
 
     def passed(self, size: int, seconds: float) -> None:
         """A chunk of ``size`` bytes was acknowledged after so long."""
+        with self._lock:
+            self._moved(size)
+            if size >= _TELLING or seconds >= 1:
+                pace = max(seconds, 0.001) / size
+                # by the time a byte takes: so that a link that becomes slow is noticed at once
+                self.uplink = 1 / (pace if self.uplink is None else pace * _NEW + (1 - _NEW) / self.uplink)
+
+    def broke(self, sent: int) -> None:
+        """The connection broke after ``sent`` bytes of a body."""
+        with self._lock:
+            self._moved(sent)
+            self._carried = _FORGET * self._carried + self._since
+            self._breaks = _FORGET * self._breaks + 1
+            self._since = 0
+            self.carries = self._carried / self._breaks
+
+    def _moved(self, size: int) -> None:
+        self._since += size
+        self.carries = (self._carried + self._since) / self._breaks
+        if self.carries >= _PLENTY:
+            self.carries, self._carried, self._breaks, self._since = _PLENTY, _PLENTY, 1.0, 0
+
+    def retreat(self, session: Session, sent: int) -> int:
+        """Chunks of this session break again and again, after ``sent`` bytes: the size to go on with.
+
+        It is the session's own where the registry takes no smaller chunks.
+        """
+        at_most = max(sent // 2, _LEAST)
+        size = chunks.smaller(session.chunk_size, session.limits, at_most=at_most) or session.chunk_size
+        with self._lock:
+            self._ceiling = min(size, self._ceiling or size)
+        return size
 
     def got_through(self) -> None:
         """A whole blob did: dare more with the next one."""
-        if self.carries is not None:
-            self.carries = 2 * self.carries if 2 * self.carries < chunks.DEFAULT_CHUNK else None
+        with self._lock:
+            if self._ceiling is not None:
+                self._ceiling = 2 * self._ceiling if 2 * self._ceiling < chunks.DEFAULT_CHUNK else None
 
-    def first_size(self, wanted: int | None) -> int:
+    # --- what follows -------------------------------------------------------------------------------------
+
+    def first_size(self, wanted: int | None, profile: Profile = DEFAULT) -> int:
         """The chunk size to ask for when a session is opened; ``wanted`` is the user's."""
-        size = wanted or chunks.DEFAULT_CHUNK
-        return size if self.carries is None else min(size, self.carries)
+        with self._lock:
+            size = wanted or self._best(profile)
+            return size if self._ceiling is None else min(size, self._ceiling)
+
+    def grown(self, size: int) -> int:
+        """``size``, to which the chunks of a session would grow, or the less that the link carries."""
+        with self._lock:
+            return min(size, round((self.carries or _UNTRIED) / 2))
+
+    def why(self, size: int) -> str:
+        """What the link is like that chunks should have ``size`` bytes, for people."""
+        with self._lock:
+            if self.max_chunk is not None and size + 2 >= self.max_chunk:
+                return "larger bodies are refused (413)"
+            if self.uplink is not None and self.uplink * _SECONDS < size + MIB:
+                return f"an upload gets {self.uplink / MIB:.1f} MiB/s"
+            return f"the link carries some {(self.carries or _UNTRIED) / MIB:.0f} MiB between two breaks"
+
+    def _best(self, profile: Profile) -> int:
+        # Where the registry keeps what it has of a broken chunk, a break costs next to nothing.
+        dear = profile.whole_chunks or profile.breaks_with_chunk or not profile.tells_offset
+        size = (self.carries or _UNTRIED) / (8 if dear else 4)
+        if self.uplink is not None:
+            size = min(size, self.uplink * _SECONDS)
+        return _even(min(max(size, _LEAST), _MOST))
+
+
+def _even(size: float) -> int:
+    """Less, so that big chunks are whole parts of distribution's S3 driver (``chunks.DEFAULT_CHUNK``)."""
+    step = next(step for step in (chunks.DEFAULT_CHUNK, MIB, 64 * KIB) if size >= step)
+    return int(size // step) * step

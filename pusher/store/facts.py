@@ -23,11 +23,11 @@ class Facts:
         return (
             RegistryFacts(registry)
             if row is None
-            else RegistryFacts(row.host, row.max_chunk, row.uplink, row.profile)
+            else RegistryFacts(row.host, row.max_chunk, row.uplink, row.profile, row.carries)
         )
 
     def update(self, registry: str, **changes: int | float | str | None) -> RegistryFacts:
-        """Set some facts (``max_chunk``, ``uplink``, ``profile``), keep the others; returns them all."""
+        """Set some facts (fields of RegistryFacts), keep the others; returns them all."""
         with self._database.write() as connection:
             upsert(connection, Registry, {"host": registry, **changes})
         return self.get(registry)

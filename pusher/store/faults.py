@@ -99,7 +99,8 @@ def read_only(label: str) -> StoreReadOnly:
 
 def corrupt(label: str, what: str) -> StoreCorrupt:
     """``what`` continues the sentence after the store's name."""
+    away = "" if "://" in label else f" with `mv {label} {label}.damaged`"
     return StoreCorrupt(
         f"the job store {label} {what}",
-        hint="move it away and enqueue again (uploads start anew); an older copy may lie next to it",
+        hint=f"move it away{away} and enqueue again (uploads start anew); an older copy may lie next to it",
     )

@@ -227,6 +227,7 @@ class Registry(Base):
     max_chunk: Mapped[int | None] = mapped_column(BigInteger)
     uplink: Mapped[float | None] = mapped_column(Float)
     profile: Mapped[str | None] = mapped_column(Text)
+    carries: Mapped[float | None] = mapped_column(Float)
 
 
 class Event(Base):

@@ -199,10 +199,12 @@ class RegistryFacts:
 
     registry: str
     max_chunk: int | None = None
-    """Largest chunk known to pass, after a 413 or a link that breaks within bigger ones."""
+    """Largest chunk known to pass, after a 413."""
     uplink: float | None = None
-    """Bytes a second."""
+    """Bytes a second of one upload."""
     profile: str | None = None
+    carries: float | None = None
+    """Bytes that the link carries between two breaks."""
 
 
 @dataclass(frozen=True)

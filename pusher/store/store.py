@@ -6,6 +6,7 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
+from sqlalchemy import false, update
 from sqlalchemy.engine import URL
 
 from pusher.errors import StoreOutdated, StoreReadOnly, StoreUnreachable
@@ -16,6 +17,7 @@ from pusher.store.facts import Facts
 from pusher.store.jobs import Jobs
 from pusher.store.layers import Layers
 from pusher.store.memos import Memos
+from pusher.store.models import Job
 from pusher.store.uploads import Uploads
 
 
@@ -59,6 +61,11 @@ class Store:
     def writable(self) -> bool:
         """False where not even a lock can be written; every change is then StoreReadOnly."""
         return self._database.writable
+
+    def check_writable(self) -> None:
+        """Raise what a change would raise now, by one that changes nothing."""
+        with self._database.write() as connection:
+            connection.execute(update(Job).where(false()).values(priority=Job.priority))
 
     def now(self) -> datetime:
         """The store's time, to which leases and next tries refer."""

@@ -147,6 +147,18 @@ class Uploads:
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
+    def profiles(self) -> dict[tuple[str, str], str]:
+        """By registry and repository, the profile of the session that was opened last."""
+        query = (
+            select(Upload.host, Upload.repository, Upload.profile, func.max(Upload.opened_at))
+            .where(Upload.profile.is_not(None))
+            .group_by(Upload.host, Upload.repository, Upload.profile)
+            .order_by(func.max(Upload.opened_at))
+        )
+        with self._database.read() as connection:
+            rows = connection.execute(query).all()
+        return {(row.host, row.repository): row.profile or "" for row in rows}
+
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """The registry says that it does not have these blobs after all."""
         with self._database.write() as connection:

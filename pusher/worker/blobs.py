@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -12,6 +13,8 @@ from pusher.config import Settings
 from pusher.errors import LeaseLost, PusherError
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
+from pusher.progress.format import human_bytes
+from pusher.registry import profiles
 from pusher.registry.body import Blob
 from pusher.registry.upload import BlobUpload
 from pusher.store.records import JobRecord, LayerState, UploadRecord
@@ -19,13 +22,15 @@ from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
 from pusher.worker.journal import StoreJournal
 from pusher.worker.presence import Presence
+from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
 from pusher.worker.retry import Backoff
 
 T = TypeVar("T")
 
 _TELL_EVERY: Final = 256 * 1024
-"""Bytes between two words on a chunk that is being sent."""
+_TELL_AFTER: Final = 1.0
+"""Bytes, and seconds, between two words on a chunk that is being sent."""
 _IN_USE_PAUSE: Final = 1.0
 """Seconds between looks at a blob that another worker is sending."""
 
@@ -40,7 +45,10 @@ class BlobSender:
     presence: Presence
     progress: Progress
     activity: Activity
+    limiter: RateLimiter | None = None
     counted: dict[int, int] = field(default_factory=dict)
+    chunk_sizes: dict[str, int] = field(default_factory=dict)
+    """By registry, those of the session that was opened last."""
 
     def locate(self, job: JobRecord, control: Control, blob: Blob) -> str | None:
         """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
@@ -65,15 +73,15 @@ class BlobSender:
         client = self.registries.get(job.registry, job.repository).client
         look = partial(client.blob_exists, job.repository, blob.digest)
         while True:
-            if believe_head and self._retry(look, Backoff(), control, blob.digest):
-                self._forget_session(job, control, blob.digest)
+            if believe_head and self._retry(look, Backoff(), job, control, blob.digest):
+                self._forget_session(job, control, blob)
                 return self._done(job, blob, LayerState.EXISTS)
             upload, waited = self._acquire(job, control, blob.digest)
-            journal = self._journal(job, upload)
-            watch = _BlobWatch(self, job, control, blob, upload.offset)
+            journal = self._journal(job, blob, upload)
+            watch = _BlobWatch(self, job, control, blob, journal)
             attempt = self._upload(job, blob, journal, watch, believe_head=believe_head, looked=not waited)
             try:
-                found = self._retry(partial(step, attempt), watch.backoff, control, blob.digest)
+                found = self._retry(partial(step, attempt), watch.backoff, job, control, blob.digest)
                 if found is None:
                     return None
                 journal.arrived()
@@ -84,16 +92,31 @@ class BlobSender:
                 with contextlib.suppress(LeaseLost):
                     self.store.uploads.release(journal.upload)
 
-    def _forget_session(self, job: JobRecord, control: Control, digest: str) -> None:
+    def _forget_session(self, job: JobRecord, control: Control, blob: Blob) -> None:
         """A worker that died once the registry had closed the upload left its session and lease behind."""
         layers = self.store.layers.of(job.id)
-        if any(layer.digest == digest and layer.state == LayerState.UPLOADING for layer in layers):
-            upload, _ = self._acquire(job, control, digest)
+        if any(layer.digest == blob.digest and layer.state == LayerState.UPLOADING for layer in layers):
+            upload, _ = self._acquire(job, control, blob.digest)
             with contextlib.suppress(LeaseLost):
-                self._journal(job, upload).arrived()
+                self._journal(job, blob, upload).arrived()
 
-    def _journal(self, job: JobRecord, upload: UploadRecord) -> StoreJournal:
-        return StoreJournal(self.store, upload, job.id, self.progress.note, self.counted)
+    def _journal(self, job: JobRecord, blob: Blob, upload: UploadRecord) -> StoreJournal:
+        return StoreJournal(
+            self.store, upload, job.id, self.progress.note, self.counted, partial(self._opened, job, blob)
+        )
+
+    def _opened(self, job: JobRecord, blob: Blob, digest: str, size: int) -> None:
+        """Say so where the link makes this session's chunks others than those of the session before."""
+        before = self.chunk_sizes.get(job.registry)
+        fixed = self.settings.at(job.registry).chunk_size is not None
+        if fixed or size == before or blob.size <= size:
+            return
+        self.chunk_sizes[job.registry] = size
+        link = self.registries.get(job.registry, job.repository).link
+        why = f"chunks of {human_bytes(size)}: {link.why(size)}"
+        self.store.events.add(job.id, "chunk-size", f"{digest}: {why}")
+        if before is not None:
+            self.progress.note(f"{short(digest)}: {why}")
 
     def _done(self, job: JobRecord, blob: Blob, how: LayerState) -> str:
         self.store.layers.set_done(job, blob.digest, how)
@@ -142,15 +165,19 @@ class BlobSender:
             connection.link,
             chunk_size=self.settings.at(job.registry).chunk_size,
             mount_from=next((repository for repository in holders if repository != job.repository), None),
+            forced=self.settings.at(job.registry).profile,
             believe_head=believe_head,
             looked=looked,
         )
 
-    def _retry(self, step: Callable[[], T], backoff: Backoff, control: Control, digest: str) -> T:
+    def _retry(
+        self, step: Callable[[], T], backoff: Backoff, job: JobRecord, control: Control, digest: str
+    ) -> T:
         while True:
             try:
                 return step()
             except PusherError as error:
+                self.registries.links.keep(job.registry)
                 pause = backoff.pause(error)
                 if pause is None:
                     raise
@@ -161,28 +188,43 @@ class BlobSender:
 class _BlobWatch:
     """Passes on what an upload tells; acknowledged bytes make its retries patient again."""
 
-    def __init__(self, sender: BlobSender, job: JobRecord, control: Control, blob: Blob, offset: int) -> None:
+    def __init__(
+        self, sender: BlobSender, job: JobRecord, control: Control, blob: Blob, journal: StoreJournal
+    ) -> None:
         self.backoff = Backoff()
         self._sender = sender
         self._job = job
         self._control = control
         self._blob = blob
-        self._offset = offset
+        self._journal = journal
+        self._offset = journal.upload.offset
         self._started = False
         self._told = 0
+        self._told_at = 0.0
 
     def check(self) -> None:
         self._control.check()
 
     def allowance(self, wanted: int) -> int:
-        return wanted
+        if self._sender.limiter is None:
+            return wanted
+        allowed = self._sender.limiter.take(wanted, self._look_up)
+        self._sender.activity.touch()
+        return allowed
+
+    def _look_up(self) -> None:
+        """Waiting for one's turn is left at once, but where half a chunk would cost the whole session."""
+        profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
+        if not profile.breaks_with_chunk and profile is not profiles.DISTRIBUTION:
+            self._control.check_lease()
 
     def sending(self, in_flight: int) -> None:
         if not self._started:
             self._started = True
             self._sender.progress.blob_started(self._job.id, self._blob.digest, self._blob.size, self._offset)
-        if in_flight == 0 or in_flight - self._told >= _TELL_EVERY:
-            self._told = in_flight
+        now = time.monotonic()
+        if in_flight == 0 or in_flight - self._told >= _TELL_EVERY or now - self._told_at >= _TELL_AFTER:
+            self._told, self._told_at = in_flight, now
             self._sender.progress.blob_sending(self._blob.digest, in_flight)
 
     def acknowledged(self, offset: int) -> None:
@@ -191,3 +233,4 @@ class _BlobWatch:
             self._sender.activity.touch()
         self._offset = offset
         self._sender.progress.blob_acknowledged(self._blob.digest, offset)
+        self._sender.registries.links.keep(self._job.registry)

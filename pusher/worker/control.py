@@ -34,10 +34,14 @@ class Control:
 
     def check(self) -> None:
         """Raises LeaseLost or Stopped if it is time to leave."""
-        if self._lease_lost:
-            raise LeaseLost
+        self.check_lease()
         if self.stopping:
             raise Stopped
+
+    def check_lease(self) -> None:
+        """Raises LeaseLost if the job is not ours any more; asked while a chunk is sent, too."""
+        if self._lease_lost:
+            raise LeaseLost
 
     def wait(self, seconds: float) -> None:
         """Sleep, but leave as ``check`` does as soon as somebody asks."""
@@ -57,6 +61,11 @@ class Activity:
     def touch(self) -> None:
         """Something was acknowledged, prepared or finished."""
         self._last = time.monotonic()
+
+    @property
+    def last(self) -> float:
+        """When that was, on the monotonic clock."""
+        return self._last
 
     @property
     def idle(self) -> float:

@@ -16,7 +16,8 @@ class StoreJournal:
     """Writes what happens to one upload, whose lease is held, in one transaction a step.
 
     ``counted``: by upload id, the bytes in flight that this process has counted as sent. What arrived beyond
-    them was sent by a worker that died before it could count.
+    them was sent by a worker that died before it could count. ``told``: the digest and the size of the chunks
+    of every session that is opened.
     """
 
     def __init__(
@@ -26,12 +27,14 @@ class StoreJournal:
         job_id: int,
         note: Callable[[str], None],
         counted: dict[int, int],
+        told: Callable[[str, int], None] = lambda digest, size: None,  # noqa: ARG005
     ) -> None:
         self._store = store
         self.upload = upload
         self._job_id = job_id
         self._note = note
         self._counted = counted
+        self._told = told
 
     def load(self) -> Session | None:
         u = self.upload
@@ -41,7 +44,7 @@ class StoreJournal:
             location=u.location,
             chunk_size=u.chunk_size,
             limits=Limits(u.min_chunk or 1, u.max_chunk),
-            profile=profiles.PROFILES.get(u.profile or "", profiles.DEFAULT),
+            profile=profiles.remembered(u.profile),
             offset=u.offset,
             in_flight=u.in_flight,
             closing=u.state == UploadState.CLOSING,
@@ -56,6 +59,8 @@ class StoreJournal:
             max_chunk=session.limits.largest,
             profile=session.profile.name,
         )
+        if not session.profile.whole:
+            self._told(self.upload.digest, session.chunk_size)
 
     def sending(self, session: Session) -> None:
         self.upload = self._store.uploads.intend(self.upload, session.in_flight)

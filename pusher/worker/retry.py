@@ -11,6 +11,8 @@ from pusher.errors import PusherError, Retry
 
 _LONGEST_RETRY_AFTER: Final = 3600.0
 _LATER: Final = timedelta(minutes=5)
+OFFLINE_PAUSE: Final = 30.0
+"""Seconds after which a registry that cannot be reached is looked for again, at most."""
 
 
 class Backoff:
@@ -58,11 +60,12 @@ def job_pause(error: PusherError, failures: int, draw: Callable[[], float] = ran
     """How long a job waits after ``error``, its ``failures``-th in a row without progress.
 
     Half of it is fixed so that a dead registry is not asked all the time, half is jitter so that jobs do not
-    come back together. The network is looked for at least every 30 s, a failing registry every 2 minutes.
+    come back together. The network is looked for at least every ``OFFLINE_PAUSE``, a failing registry every 2
+    minutes.
     """
     if error.retry is Retry.LATER:
         return _LATER
-    cap = 30.0 if error.retry is Retry.OFFLINE else 120.0
+    cap = OFFLINE_PAUSE if error.retry is Retry.OFFLINE else 120.0
     pause: float = min(cap, 2.0 * 2 ** min(failures, 10))
     wanted = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
     return timedelta(seconds=max(wanted, pause * (0.5 + 0.5 * draw())))

@@ -20,8 +20,10 @@ from pusher.errors import (
     Retry,
     Stopped,
     StoreError,
+    bug,
 )
 from pusher.progress.base import Progress
+from pusher.progress.format import human_seconds
 from pusher.spool.spool import Spool
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
@@ -32,8 +34,9 @@ from pusher.worker.job import JobPush, Tools
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.presence import Presence
+from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
-from pusher.worker.retry import job_pause
+from pusher.worker.retry import OFFLINE_PAUSE, job_pause
 from pusher.worker.signals import on_signals
 
 _LOG = logging.getLogger(__name__)
@@ -67,7 +70,7 @@ def run(
     """
     spool = Spool(settings.spool)
     spool.sweep()
-    registries = Registries(store, settings)
+    registries = Registries(store, settings, progress.note)
     with Presence(settings.workers, settings.lease) as presence:
         worker = _Worker(store, settings, progress, spool, registries, presence)
         with on_signals(worker.stop, leave) as signals, presence.heartbeat(store, worker.check_leases):
@@ -103,8 +106,10 @@ class _Worker:
         self._control = Control()
         self._activity = Activity()
         self._pool = BlobPool(settings.parallel)
+        rate = settings.limit_rate
+        limiter = RateLimiter(rate, progress.note) if rate is not None else None
         self._tools = Tools(
-            BlobSender(store, settings, registries, presence, progress, self._activity),
+            BlobSender(store, settings, registries, presence, progress, self._activity, limiter),
             Preparation(store, spool, settings, progress, self._activity),
             self._pool,
         )
@@ -116,10 +121,13 @@ class _Worker:
         self._failures: dict[int, int] = {}
         self._exit_codes: set[ExitCode] = set()
         self._store_error: PusherError | None = None
+        self._forever = False
+        self._offline_since: float | None = None
 
     # --- the loop -----------------------------------------------------------------------------------------
 
     def work(self, *, forever: bool, only: Collection[int] | None) -> None:
+        self._forever = forever
         self._hurry(only)
         while not self._control.stopping:
             job = self._claim(only) if len(self._active) < self._settings.parallel else None
@@ -158,7 +166,15 @@ class _Worker:
             for job in self._store.jobs.list(states=[JobState.WAITING])
             if (only is None or job.id in only) and job.id not in self._put_off
         ]
-        return bool(waiting) and self._activity.idle < self._settings.give_up_after
+        if not waiting:
+            return False
+        patient = self._activity.idle < self._settings.give_up_after
+        if not patient:
+            self._progress.note(
+                f"nothing has got through for {human_seconds(self._activity.idle)}: giving up, and nothing "
+                "is lost; go on with pusher run, or pusher run --forever, which waits as long as it takes"
+            )
+        return patient
 
     def _start(self, job: JobRecord) -> None:
         control = Control(self._control)
@@ -206,7 +222,7 @@ class _Worker:
             raise
         except Exception as error:
             _LOG.exception("job %s", job.id)
-            self._fail(job, PusherError(f"{type(error).__name__}: {error}", hint="this is a bug in pusher"))
+            self._fail(job, bug(error))
         else:
             self._store.jobs.succeed(job, digest)
             self._activity.touch()
@@ -238,8 +254,23 @@ class _Worker:
             error=_stored(error),
             attempt=error.retry is not Retry.OFFLINE,
         )
+        if error.retry is Retry.OFFLINE:
+            self._tell_offline(job)
         self._progress.waiting(f"job {job.id}", pause.total_seconds(), error.message)
         self._progress.job_ended(job.id, "waiting", error.message)
+
+    def _tell_offline(self, job: JobRecord) -> None:
+        """Once, until something moves again."""
+        if self._offline_since == self._activity.last:
+            return
+        self._offline_since = self._activity.last
+        patience = "as long as it takes"
+        if not self._forever:
+            patience = f"for {human_seconds(self._settings.give_up_after)}"
+        self._progress.note(
+            f"no connection to {job.registry}: looking for it every {OFFLINE_PAUSE:.0f} s, {patience}, "
+            "then going on where it was"
+        )
 
     # --- from outside -------------------------------------------------------------------------------------
 

@@ -42,6 +42,9 @@ def test_facts_are_updated_one_by_one(store: Store) -> None:
     assert store.facts.update(REGISTRY, uplink=1.5, profile="distribution") == RegistryFacts(
         REGISTRY, max_chunk=1 << 40, uplink=1.5, profile="distribution"
     )
+    assert store.facts.update(REGISTRY, uplink=2e9, carries=4.5e7) == RegistryFacts(
+        REGISTRY, max_chunk=1 << 40, uplink=2e9, profile="distribution", carries=4.5e7
+    )
     store.facts.update(REGISTRY, max_chunk=None)
     assert store.facts.get(REGISTRY).max_chunk is None
     assert store.facts.get("other.example.com") == RegistryFacts("other.example.com")

@@ -14,6 +14,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -24,20 +25,21 @@ from sqlalchemy import Connection, inspect
 import pusher
 from pusher.errors import StoreLocked, StoreOutdated, StoreReadOnly
 from pusher.store import migrate, schema
-from pusher.store.engine import Database, parse_url, sqlite_url
+from pusher.store.engine import Database, file_of, is_sqlite, parse_url, sqlite_url
 from pusher.store.models import Base
-from pusher.store.records import JobState
+from pusher.store.records import JobState, RegistryFacts
 from pusher.store.store import Store
 from tests.store.privileges import like_any_user
 from tests.support.databases import new_job
 
 CHECKOUT = Path(str(pusher.__file__)).parent.parent
+LATEST = schema.head()
 
 NEXT_REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
+revision = "next"
 down_revision = "{previous}"
 
 
@@ -59,8 +61,8 @@ def release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Release:
         folder = tmp_path / "next" / "migrations"
         shutil.copytree(migrate.folder(), folder, dirs_exist_ok=True)
         text = NEXT_REVISION.format(previous=schema.head(), more=more)
-        (folder / "versions" / "0002_next.py").write_text(text)
-        monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "0002"))
+        (folder / "versions" / "next.py").write_text(text)
+        monkeypatch.setattr(schema, "REVISIONS", (*schema.REVISIONS, "next"))
         monkeypatch.setattr(migrate, "folder", lambda: folder)
         return folder
 
@@ -99,10 +101,12 @@ def test_migrations_give_what_the_models_say(url: str, empty_url: str, kind: str
 
 
 def _schema_of(path: Path) -> dict[str, set[str]]:
-    """The statements that made each table and index, as sets of their parts: the order may differ."""
+    """The statements that made each table and index, as sets of their parts: the order may differ, and a
+    column added later stands in the line of the one before."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    return {name: {part.strip().rstrip(",") for part in re.split(r",\n|[\n\t]", sql)} for name, sql in rows}
+    parts = r",\n|[\n\t]|, (?=[a-z_]+ [A-Z])"
+    return {name: {part.strip().rstrip(",") for part in re.split(parts, sql)} for name, sql in rows}
 
 
 def test_a_new_store_is_what_its_migrations_lead_to(tmp_path: Path) -> None:
@@ -157,19 +161,40 @@ def test_many_may_create_the_store_at_once(empty_url: str, kind: str) -> None:
     assert sorted(opened) == [1, 2, 3, 4, 5, 6]
 
 
+def make_store(url: str, revision: str) -> None:
+    """A job store as a released version of pusher left it."""
+    if is_sqlite(parse_url(url)):
+        path = file_of(parse_url(url))
+        path.parent.mkdir(parents=True)
+        path.touch()
+    config = Config()
+    config.set_main_option("script_location", str(migrate.folder()))
+    with closing_database(url) as database, database.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+
+
 @pytest.mark.parametrize("revision", schema.REVISIONS)
-def test_every_released_schema_is_upgraded_with_its_jobs(url: str, release: Release, revision: str) -> None:
-    with Store.open(url) as store:
+def test_every_released_schema_is_upgraded_with_its_jobs(
+    empty_url: str, release: Release, revision: str
+) -> None:
+    url = empty_url
+    make_store(url, revision)
+    with closing(Store(Database(parse_url(url)))) as store:
         job = store.jobs.add(new_job())
         store.events.add(job.id, "note", "before")
+        with store._database.write() as connection:
+            connection.exec_driver_sql("INSERT INTO registries (host, max_chunk) VALUES ('r.example', 7)")
     release()
-    migrate.upgrade(url)
+    assert migrate.upgrade(url) == (revision, "next")
     with Store.open(url) as store:
         assert store.jobs.get(job.id) == job
         assert len(store.layers.of(job.id)) == 2
         assert [event.kind for event in store.events.of(job.id)] == ["queued", "note"]
         with store._database.read() as connection:
             assert connection.exec_driver_sql("SELECT colour FROM jobs").scalar() == "red"
+        assert store.facts.get("r.example") == RegistryFacts("r.example", max_chunk=7)
+        assert store.facts.update("r.example", carries=1.5).carries == 1.5
     assert migrate.check(url).problems == ()
 
 
@@ -181,12 +206,12 @@ def test_sqlite_is_upgraded_by_itself_and_a_copy_is_kept(tmp_path: Path, release
         assert not list(tmp_path.glob("*.before-*")), "there was nothing to copy"
         release()  # the old version still runs, its job lies in the log only
         Store.open(url).close()
-    copy = tmp_path / "jobs.db.before-0002"
+    copy = tmp_path / "jobs.db.before-next"
     assert copy.stat().st_mode & 0o777 == 0o600
     with closing(sqlite3.connect(copy)) as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [("0001",)]
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(LATEST,)]
         assert connection.execute("SELECT id, state FROM jobs").fetchall() == [(job.id, JobState.QUEUED)]
-    assert migrate.check(url).current == "0002"
+    assert migrate.check(url).current == "next"
 
 
 def test_an_upgrade_that_fails_changes_nothing(url: str, release: Release) -> None:
@@ -196,9 +221,9 @@ def test_an_upgrade_that_fails_changes_nothing(url: str, release: Release) -> No
     with pytest.raises(RuntimeError):
         migrate.upgrade(url)
     with closing_database(url) as database, database.read() as connection:
-        assert schema.revision_of(connection, "it") == "0001"
+        assert schema.revision_of(connection, "it") == LATEST
         assert "colour" not in {column["name"] for column in inspect(connection).get_columns("jobs")}
-    (folder / "versions" / "0002_next.py").write_text(NEXT_REVISION.format(previous="0001", more="pass"))
+    (folder / "versions" / "next.py").write_text(NEXT_REVISION.format(previous=LATEST, more="pass"))
     migrate.upgrade(url)
     with Store.open(url) as store:
         assert store.jobs.get(job.id) == job
@@ -212,11 +237,11 @@ def test_an_old_store_on_postgresql_waits_for_the_command(url: str, kind: str, r
     release()
     if kind == "sqlite":
         Store.open(url).close()
-        assert migrate.check(url).current == "0002"
+        assert migrate.check(url).current == "next"
         return
     with pytest.raises(StoreOutdated):
         Store.open(url)
-    assert migrate.upgrade(url) == ("0001", "0002")
+    assert migrate.upgrade(url) == (LATEST, "next")
 
 
 def test_an_old_store_that_cannot_be_written_says_so(tmp_path: Path, release: Release) -> None:
@@ -225,7 +250,7 @@ def test_an_old_store_that_cannot_be_written_says_so(tmp_path: Path, release: Re
     Store.open(url).close()
     release()
     home.chmod(0o500)
-    with like_any_user(), pytest.raises(StoreReadOnly, match="schema 0002"):
+    with like_any_user(), pytest.raises(StoreReadOnly, match="schema next"):
         Store.open(url)
     home.chmod(0o700)
 

@@ -237,3 +237,21 @@ def test_a_job_may_take_an_abandoned_session_up_again(store: Store) -> None:
     assert (again.state, again.location, again.offset) == (UploadState.OPEN, "http://r/1", 60)
     store.uploads.deleted(abandoned)
     assert store.uploads.intend(again, 1).offset == 60
+
+
+def test_the_profile_of_the_last_session(store: Store, clock: FakeClock) -> None:
+    def session(repository: str, profile: str | None) -> UploadRecord:
+        clock.advance(1)
+        upload = acquire(store, repository=repository)
+        return store.uploads.opened(
+            upload, location="http://r/0", chunk_size=1, min_chunk=None, max_chunk=None, profile=profile
+        )
+
+    session("a/other", "quay")
+    store.uploads.present(session(REPOSITORY, "distribution"))
+    assert store.uploads.profiles() == {
+        (REGISTRY, "a/other"): "quay",
+        (REGISTRY, REPOSITORY): "distribution",
+    }
+    session(REPOSITORY, "zot")
+    assert store.uploads.profiles()[REGISTRY, REPOSITORY] == "zot"

@@ -1,0 +1,56 @@
+"""What is learned of the links to registries, kept from one run to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from typing import Final
+
+from pusher.errors import StoreError
+from pusher.registry.link import LinkFacts
+from pusher.store.records import RegistryFacts
+from pusher.store.store import Store
+
+_KEEP_EVERY: Final = 3.0
+"""Seconds between two writes for one registry."""
+
+
+class Links:
+    """The facts of every registry in use, shared by all uploads to it; without a store nothing is kept.
+    Thread-safe."""
+
+    def __init__(self, store: Store | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._links: dict[str, LinkFacts] = {}
+        self._kept: dict[str, tuple[float, float | None, float | None]] = {}
+
+    def get(self, registry: str) -> LinkFacts:
+        """The facts of a registry, the stored ones at first. Raises StoreError."""
+        with self._lock:
+            if registry not in self._links:
+                facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
+                link = LinkFacts(facts.profile, facts.max_chunk, facts.uplink, facts.carries)
+                self._links[registry] = link
+                self._kept[registry] = (self._clock(), link.uplink, link.carries)
+            return self._links[registry]
+
+    def keep(self, registry: str, *, at_once: bool = False) -> None:
+        """Write down what is new, now and then. Raises StoreError."""
+        with self._lock:
+            link, (at, *before), now = self._links[registry], self._kept[registry], self._clock()
+            uplink, carries = link.uplink, link.carries
+            if [uplink, carries] == before or (now - at < _KEEP_EVERY and not at_once):
+                return
+            self._kept[registry] = (now, uplink, carries)
+        if self._store:
+            self._store.facts.update(registry, uplink=uplink, carries=carries)
+
+    def close(self) -> None:
+        """Write down what is left; a store that is gone keeps the rest of a run from nothing."""
+        with contextlib.suppress(StoreError):
+            for registry in list(self._links):
+                self.keep(registry, at_once=True)

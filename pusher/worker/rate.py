@@ -1,0 +1,97 @@
+"""One limit for the bytes a second of all uploads of a worker together."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import datetime
+from typing import Final
+
+from pusher.config import Timetable
+from pusher.progress.format import human_bytes
+
+_TURN: Final = 0.05
+"""Seconds that one upload's bytes take of the line before it is the next one's turn."""
+_QUEUE: Final = 0.5
+"""Seconds within which everybody who waits has had a turn: so late a new rate is felt at most."""
+_LEAST: Final = 64
+"""Bytes of a turn, however slow the line."""
+_CREDIT: Final = 0.25
+"""Seconds that the line may have been free and still be used afterwards."""
+_EARLY: Final = 0.005
+"""Seconds by which bytes may leave too soon, rather than waking up for each block."""
+_LOOK_EVERY: Final = 0.1
+"""Seconds of sleep between looks at whether to leave."""
+_CLOCK_EVERY: Final = 0.5
+"""Seconds between looks at the timetable."""
+
+
+class RateLimiter:
+    """Uploads ask before they send and wait for their turn, in the order in which they asked. Thread-safe.
+
+    Each turn is booked on the line for as long as its bytes take. So the sum is exact, however late a thread
+    wakes up, and nobody gets more than another who asks as often. ``now`` gives local times.
+    """
+
+    def __init__(
+        self,
+        timetable: Timetable,
+        note: Callable[[str], None],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = datetime.now,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._timetable = timetable
+        self._note = note
+        self._clock = clock
+        self._now = now
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._free_at = clock()
+        self._waiting = 0
+        self._rate: int | None = None
+        self._looked_at: float | None = None
+
+    def take(self, wanted: int, check: Callable[[], None] = lambda: None) -> int:
+        """How many of ``wanted`` bytes may be sent now, at least one; waits until then.
+
+        ``check`` is called while it waits; what it raises ends the waiting.
+        """
+        with self._lock:
+            now = self._clock()
+            rate = self._look(now)
+            if rate is None:
+                return wanted
+            turn = min(_TURN, _QUEUE / (self._waiting + 1))
+            size = min(wanted, max(_LEAST, int(rate * turn)))
+            start = max(self._free_at, now - _CREDIT)
+            self._free_at = start + size / rate
+            self._waiting += 1
+        try:
+            while (left := start - self._clock()) > _EARLY:
+                check()
+                self._sleep(min(left, _LOOK_EVERY))
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        return size
+
+    def _look(self, now: float) -> int | None:
+        """The present rate; told when it is another one."""
+        if self._looked_at is None or now - self._looked_at >= _CLOCK_EVERY:
+            time_of_day = self._now()
+            rate = self._timetable.rate_at(time_of_day)
+            if rate != self._rate or self._looked_at is None:
+                self._rate, self._free_at = rate, now
+                self._note(_sentence(rate, self._timetable.next_change(time_of_day), time_of_day))
+            self._looked_at = now
+        return self._rate
+
+
+def _sentence(rate: int | None, until: datetime | None, now: datetime) -> str:
+    limit = "no limit" if rate is None else f"at most {human_bytes(rate)}/s for all uploads together"
+    if until is None:
+        return f"rate: {limit}"
+    return f"rate: {limit}, until {until:%H:%M}" + ("" if until.date() == now.date() else f" on {until:%A}")
