@@ -28,6 +28,8 @@ _HOST: Final = re.compile(
 )
 _COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_PLACE: Final = re.compile(r"(?:\[[^\]/]*\]|localhost|[A-Za-z0-9.-]*\.[A-Za-z0-9.-]*)(?::[0-9]+)?")
+"""A host without a slash. ``app:1.2`` is a reference: a host has a dot, or is this machine."""
 _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -64,6 +66,53 @@ class Reference:
         return f"{self.name}{tag}{digest}"
 
 
+@dataclass(frozen=True)
+class Place:
+    """A registry, or a namespace in it: where images are pushed under their own names."""
+
+    registry: str
+    namespace: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Place:
+        """Read ``host[:port][/namespace]``, with or without a slash at the end.
+
+        Raises ReferenceMalformed.
+        """
+        return _Parser(text, "a registry").parse_place()
+
+    def take(self, name: str) -> Reference:
+        """Where the image that is called ``name`` is here: without the registry that the name begins with."""
+        return Reference.parse(f"{self}/{name.partition('/')[2] if names_registry(name) else name}")
+
+    def __str__(self) -> str:
+        return f"{self.registry}/{self.namespace}" if self.namespace else self.registry
+
+
+def destination(name: str | None, *, to: str | None = None, default: str | None = None) -> Reference | None:
+    """Where the image that is called ``name`` is pushed.
+
+    ``to`` is a reference, or a place (``host``, ``host:5000``, ``host/namespace/`` with its slash at the end)
+    in which the image keeps its name. ``default`` is the place for names without a registry of their own,
+    ``to`` included; Podman's ``localhost/`` is such a name. None: there is no name, and ``to`` holds none.
+    Raises ReferenceMalformed.
+    """
+    if to is not None and (to.endswith("/") or _PLACE.fullmatch(to)):
+        place = Place.parse(to)
+        return None if name is None else place.take(name)
+    if (full := to if to is not None else name) is None:
+        return None
+    if default is not None and (not names_registry(full) or full.startswith("localhost/")):
+        return Place.parse(default).take(full)
+    return Reference.parse(full)
+
+
+def names_registry(name: str) -> bool:
+    """Whether the name says its registry; Docker Hub is meant where it does not."""
+    first, slash, _ = name.partition("/")
+    return bool(slash) and _is_host(first)
+
+
 def api_host(registry: str) -> str:
     """``host[:port]`` of the registry's API; only Docker Hub's differs from its name."""
     return DOCKER_HUB_API if registry == DOCKER_HUB else registry
@@ -90,8 +139,22 @@ def is_loopback(registry: str) -> bool:
 class _Parser:
     """One reference being read; exists so that every complaint can quote the whole text."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, what: str = "an image reference") -> None:
         self.text = text
+        self.what = what
+
+    def parse_place(self) -> Place:
+        self._check_shape()
+        host, _, namespace = self.text.removesuffix("/").partition("/")
+        if not _is_host(host):
+            raise self._wrong(
+                f"its first part {_cut(host)!r} is no host: it has neither a dot nor a port",
+                "write it like registry.example.com, localhost:5000 or registry.example.com/team",
+            )
+        self._check_host(host)
+        if namespace:
+            self._check_repository(namespace)
+        return Place(canonical_registry(host), namespace)
 
     def parse(self) -> Reference:
         self._check_shape()
@@ -116,7 +179,7 @@ class _Parser:
 
     def _wrong(self, why: str, hint: str) -> ReferenceMalformed:
         shown = self.text if len(self.text) <= 100 else self.text[:97] + "..."
-        return ReferenceMalformed(f"{shown!r} is not an image reference: {why}", hint=hint)
+        return ReferenceMalformed(f"{shown!r} is not {self.what}: {why}", hint=hint)
 
     def _check_shape(self) -> None:
         text = self.text

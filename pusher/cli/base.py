@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -12,24 +14,25 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pusher import config
+from pusher.cli.options import write_options
+from pusher.cli.verbose import as_log_line, verbose_options
 from pusher.errors import InvalidOption
+from pusher.errors.catalogue import error_as_json
 
 if TYPE_CHECKING:
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
 
 
-def _debug_option() -> click.Option:
-    """``main`` looks for it; a command only has to allow it."""
-    return click.Option(["--debug"], is_flag=True, expose_value=False, help="Show a traceback with an error.")
-
-
 class Command(click.Command):
-    """A command with ``--debug``."""
+    """A command with ``-v``, ``--log-json`` and ``--debug``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.append(_debug_option())
+        self.params += verbose_options()
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_options(self, ctx, formatter)
 
 
 class Group(click.Group):
@@ -39,7 +42,7 @@ class Group(click.Group):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.params.append(_debug_option())
+        self.params += verbose_options()
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.commands)
@@ -55,20 +58,25 @@ progress_option = click.option(
     help="How to show the progress: on stderr, but JSON lines go to stdout.",
 )
 
-parallel_option = click.option(
-    "--parallel", metavar="N", help="Blobs sent at a time.  [PUSHER_PARALLEL; default: 4]"
-)
-
-chunk_size_option = click.option(
-    "--chunk-size",
-    metavar="SIZE",
-    help="Largest chunk, like 50MiB or 100MB.  [PUSHER_CHUNK_SIZE; default: what suits the registry]",
-)
-
 
 def read_settings(**flags: object) -> config.Settings:
-    """The settings of this command, from its flags and the environment."""
-    return config.load(flags)
+    """The settings of this command, from its flags, the environment and ``pusher.toml``.
+
+    Raises InvalidOption, ConfigInvalid.
+    """
+    settings = config.load(flags)
+    check_profiles(settings)
+    return settings
+
+
+def check_profiles(settings: config.Settings) -> None:
+    """Raises InvalidOption for a profile that there is not."""
+    named = {settings.at(registry).profile for registry in settings.registries} | {settings.profile}
+    if named != {None}:
+        from pusher.registry.profiles import by_name
+
+        for name in named - {None}:
+            by_name(str(name))
 
 
 def store_exists(settings: config.Settings) -> bool:
@@ -106,15 +114,28 @@ def print_json(value: Mapping[str, object] | Collection[object]) -> None:
 
 
 def warn(line: str) -> None:
-    """A line for people, on stderr."""
-    click.echo(line, err=True)
+    """A line for people, on stderr. Where nobody can read it, the command goes on without."""
+    if not as_log_line(logging.INFO, line):
+        _print(line)
 
 
-def show_error(message: str, hint: str) -> None:
+def show_error(message: str, hint: str, code: str = "") -> None:
     """What happened and what to do, on stderr."""
-    warn(f"error: {message}")
+    if as_log_line(logging.ERROR, message, hint=hint, **({"code": code} if code else {})):
+        return
+    _print(f"error: {message}")
     for number, line in enumerate(hint.splitlines()):
-        warn(f"        {line}" if number else f"  hint: {line}")
+        _print(f"        {line}" if number else f"  hint: {line}")
+
+
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(line, err=True)
+
+
+def error_json(job: JobRecord) -> dict[str, object] | None:
+    """The last error of a job, for a program."""
+    return error_as_json(job.error.code, job.error.message, job.error.hint) if job.error else None
 
 
 def rfc3339(time: datetime | None) -> str | None:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pusher.cli import completers
 from pusher.cli.base import Command, json_option, opened, print_json, read_settings, warn
+from pusher.cli.options import setting_options
 from pusher.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -14,15 +16,16 @@ if TYPE_CHECKING:
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
 
-to_option = click.option("--to", metavar="REFERENCE", help="Where to push it, if not where its name says.")
-
-level_option = click.option(
-    "--compression-level", metavar="N", help="gzip level, 1 to 9.  [PUSHER_COMPRESSION_LEVEL; default: 2]"
+to_option = click.option(
+    "--to",
+    metavar="WHERE",
+    help="A reference, or a registry (registry.example.com, or with a namespace and a slash at the end, "
+    "registry.example.com/team/) in which IMAGE keeps its name.",
 )
 
 
 @click.command(cls=Command)
-@click.argument("image")
+@click.argument("image", shell_complete=completers.images)
 @to_option
 @click.option(
     "--priority",
@@ -32,7 +35,7 @@ level_option = click.option(
     show_default=True,
     help="Higher goes first.",
 )
-@level_option
+@setting_options("compression_level")
 @json_option
 def enqueue(image: str, to: str | None, priority: int, compression_level: str | None, as_json: bool) -> int:
     """Put IMAGE into the queue and print the job's id.
@@ -40,9 +43,13 @@ def enqueue(image: str, to: str | None, priority: int, compression_level: str | 
     IMAGE is a name in Docker or Podman, docker-archive:PATH[:NAME], or the path of such a file. What it is
     now will be pushed, even if its tag moves later.
 
+    Without --to it is pushed where its name says. A name that says no registry goes to the one of the setting
+    "registry" (PUSHER_REGISTRY), or else to Docker Hub.
+
     \b
     Example:
       pusher enqueue app:1.2 --to registry.example.com/team/app:1.2
+      pusher enqueue app:1.2 --to registry.example.com
       pusher run
     """
     settings = read_settings(compression_level=compression_level)
@@ -68,7 +75,21 @@ def record(
     with_level: bool = False,
 ) -> JobRecord:
     """Resolve the image and record its job."""
+    from pusher.reference import DOCKER_HUB
     from pusher.worker.enqueue import enqueue
 
     level = settings.compression_level if with_level else None
-    return enqueue(store, image, to=to, priority=priority, compression_level=level)
+    job = enqueue(
+        store,
+        image,
+        to=to,
+        default_registry=settings.default_registry,
+        priority=priority,
+        compression_level=level,
+    )
+    if job.destination.startswith(f"{DOCKER_HUB}/library/") and "library/" not in (to or image):
+        warn(
+            f"{to or image} names no registry, so it goes to Docker Hub: {job.destination}. "
+            "To a registry of your own: --to registry.example.com, or set PUSHER_REGISTRY."
+        )
+    return job

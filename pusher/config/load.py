@@ -1,50 +1,140 @@
-"""Settings: flag > environment ``PUSHER_*`` > default."""
+"""Settings: flag > environment ``PUSHER_*`` > ``pusher.toml`` > default."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, Final
 
+from pusher.config.file import ConfigFile, Entry, read_file
+from pusher.config.options import OPTIONS, Option
+from pusher.config.places import auth_files, certs_dirs, docker_config
 from pusher.config.settings import Settings, Timeouts
-from pusher.config.values import integer, seconds, size, switch
 
-T = TypeVar("T")
-D = TypeVar("D")
+DEFAULT: Final = "default"
+"""Where a value comes from that nobody gave."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The value of a setting, and where it comes from."""
+
+    option: Option
+    value: Any = field(repr=False)
+    text: str | None = field(repr=False)
+    """As it was written; None: nothing is set."""
+    source: str
+    """``--parallel``, ``PUSHER_PARALLEL``, the path of ``pusher.toml``, or ``default``."""
+    place: str
+    """The same with key and line of the file, for messages."""
+
+    @property
+    def beats_tables(self) -> bool:
+        """A flag or a variable holds for every registry; a registry's table beats the rest of the file."""
+        return self.source == self.option.flag or self.source in self.option.variables
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """All settings with their sources, for ``pusher config``."""
+
+    file: ConfigFile
+    found: Mapping[str, Found]
+    registries: Mapping[str, Mapping[str, Found]]
+    settings: Settings
 
 
 def load(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """Resolve the settings. ``flags``: the options given, by parameter name; None or False means not given.
+    """The settings. ``flags``: the options given, by parameter name; None, False and () mean not given.
 
-    Raises InvalidOption, which names the flag or variable.
+    Raises InvalidOption, which names the flag or variable, and ConfigInvalid, which names the file.
     """
-    values = _Values(flags or {}, os.environ if environ is None else environ)
-    home = values.path("PUSHER_HOME") or _default_home()
-    standard = Settings(home, "")
-    username, source = values.username()
+    return resolve(flags, environ).settings
+
+
+def resolve(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Resolved:
+    """What ``load`` does, with the sources."""
+    environ = os.environ if environ is None else environ
+    file = read_file(environ)
+    found = {option.name: _find(option, flags or {}, environ, file) for option in OPTIONS}
+    registries = {
+        host: {name: _at(host, found[name], entry, file) for name, entry in table.items()}
+        for host, table in file.registries.items()
+    }
+    return Resolved(file, found, registries, _settings(found, registries, environ))
+
+
+def _find(option: Option, flags: Mapping[str, object], environ: Mapping[str, str], file: ConfigFile) -> Found:
+    flag = flags.get(option.name)
+    if flag is not None and flag is not False and flag != ():
+        text = ",".join(flag) if isinstance(flag, tuple) else "true" if flag is True else str(flag)
+        return _given(option, text, option.flag)
+    for variable in option.variables:
+        given = environ.get(variable)
+        if given or (given is not None and option.name == "password"):  # an empty password is a mistake
+            return _given(option, given, variable)
+    if entry := file.entries.get(option.name):
+        return Found(option, entry.value, entry.text, str(file.path), entry.place)
+    value = option.convert(option.default, option.name) if option.default is not None else None
+    return Found(option, frozenset() if option.is_list else value, option.default, DEFAULT, option.flag)
+
+
+def _given(option: Option, text: str, source: str) -> Found:
+    value = text if option.name == "password" else option.convert(text, source)
+    return Found(option, value.absolute() if isinstance(value, Path) else value, text, source, source)
+
+
+def _at(host: str, general: Found, entry: Entry, file: ConfigFile) -> Found:
+    """What holds for the registry in whose table the entry stands."""
+    if general.beats_tables and (not general.option.is_list or host in general.value):
+        return general
+    return Found(general.option, entry.value, entry.text, str(file.path), entry.place)
+
+
+def _settings(
+    found: Mapping[str, Found], registries: Mapping[str, Mapping[str, Found]], environ: Mapping[str, str]
+) -> Settings:
+    value = {name: item.value for name, item in found.items()}
+    home = value["home"] or _default_home()
     return Settings(
         home=home,
-        database_url=values.environ.get("PUSHER_DATABASE_URL") or _sqlite_url(home / "jobs.db"),
-        parallel=values.read("parallel", integer(1, 64), standard.parallel),
-        chunk_size=values.read("chunk_size", size(1000), standard.chunk_size),
-        compression_level=values.read("compression_level", integer(1, 9), standard.compression_level),
-        spool_limit=values.read("spool_limit", size(0), standard.spool_limit),
-        plain_http=values.read("plain_http", switch, default=False)
-        or values.read("insecure_http_push", switch, default=False, prefix=""),
-        username=username,
-        password=values.environ.get("PUSHER_PASSWORD"),
-        login_source=source,
-        docker_config=(values.path("DOCKER_CONFIG") or Path.home() / ".docker") / "config.json",
+        database_url=value["database_url"] or _sqlite_url(home / "jobs.db"),
+        parallel=value["parallel"],
+        chunk_size=value["chunk_size"],
+        limit_rate=value["limit_rate"],
+        profile=value["profile"],
+        default_registry=value["registry"],
+        compression_level=value["compression_level"],
+        spool_limit=value["spool_limit"],
+        plain_http=value["plain_http"],
+        insecure=value["insecure"],
+        ca_cert=value["ca_cert"],
+        certs_dirs=certs_dirs(environ),
+        username=value["username"],
+        password=value["password"],
+        login_source=found["username"].place,
+        docker_auth_config=environ.get("DOCKER_AUTH_CONFIG") or None,
+        docker_config=docker_config(environ),
+        auth_files=auth_files(environ),
         timeouts=Timeouts(
-            connect=values.read("connect_timeout", seconds, Timeouts.connect),
-            stall=values.read("stall_timeout", seconds, Timeouts.stall),
-            answer=values.read("answer_timeout", seconds, Timeouts.answer),
-            commit=values.read("commit_timeout", seconds, Timeouts.commit),
+            connect=value["connect_timeout"],
+            stall=value["stall_timeout"],
+            answer=value["answer_timeout"],
+            commit=value["commit_timeout"],
         ),
-        give_up_after=values.read("give_up_after", seconds, standard.give_up_after),
-        lease=values.read("lease", seconds, standard.lease),
+        give_up_after=value["give_up_after"],
+        lease=value["lease"],
+        registries={host: _fields(host, table) for host, table in registries.items()},
     )
+
+
+def _fields(host: str, table: Mapping[str, Found]) -> dict[str, object]:
+    return {
+        name: host in item.value if isinstance(item.value, frozenset) else item.value
+        for name, item in table.items()
+    }
 
 
 def _sqlite_url(path: Path) -> str:
@@ -56,32 +146,3 @@ def _default_home() -> Path:
     from platformdirs import user_state_path
 
     return user_state_path("pusher")
-
-
-class _Values:
-    """Flags over environment; every complaint names where the value came from."""
-
-    def __init__(self, flags: Mapping[str, object], environ: Mapping[str, str]) -> None:
-        self.flags = flags
-        self.environ = environ
-
-    def read(self, name: str, convert: Callable[[str, str], T], default: D, prefix: str = "PUSHER_") -> T | D:
-        flag, variable = self.flags.get(name), prefix + name.upper()
-        if flag is not None and flag is not False:
-            return convert(str(flag), "--" + name.replace("_", "-"))
-        if text := self.environ.get(variable):
-            return convert(text, variable)
-        return default
-
-    def path(self, variable: str) -> Path | None:
-        text = self.environ.get(variable)
-        return Path(text).expanduser().absolute() if text else None
-
-    def username(self) -> tuple[str | None, str]:
-        """User name and where it was given; ``USERNAME_REGISTRY``: serverless-registry's push script."""
-        if flag := self.flags.get("username"):
-            return str(flag), "--username"
-        for variable in ("PUSHER_USERNAME", "USERNAME_REGISTRY"):
-            if value := self.environ.get(variable):
-                return value, variable
-        return None, "--username"

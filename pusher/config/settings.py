@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pusher.config.timetable import Timetable
 from pusher.config.values import MIB
+from pusher.reference import canonical_registry
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class RegistrySettings:
     plain_http: bool
     insecure: bool
     ca_cert: Path | None
+    username: str | None
 
 
 @dataclass(frozen=True)
@@ -85,11 +87,24 @@ class Settings:
     """Settings of single registries: by ``host[:port]``, fields of ``RegistrySettings``."""
 
     def at(self, registry: str) -> RegistrySettings:
-        """The settings that hold for one registry (``host[:port]``)."""
+        """The settings that hold for one registry (``host[:port]``, or the host of its API)."""
+        registry = canonical_registry(registry)
         general = RegistrySettings(
-            self.chunk_size, self.profile, self.plain_http, registry in self.insecure, self.ca_cert
+            self.chunk_size,
+            self.profile,
+            self.plain_http,
+            registry in self.insecure,
+            self.ca_cert,
+            self.username,
         )
         return replace(general, **self.registries.get(registry, {}))  # type: ignore[arg-type]
+
+    def with_user_of(self, registry: str) -> Settings:
+        """These settings with the user name that the registry's own table gives, if it does."""
+        username = self.at(registry).username
+        if username == self.username:
+            return self
+        return replace(self, username=username, login_source=f"the username of {registry} in pusher.toml")
 
     @property
     def spool(self) -> Path:

@@ -1,13 +1,15 @@
-"""What may stand in a setting: sizes, times, numbers, switches. Every complaint names where it came from."""
+"""What may stand in a setting: sizes, times, numbers, switches, names. Complaints say where it stands."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Final
 
-from pusher.errors import InvalidOption
+from pusher.errors import InvalidOption, PusherError
+from pusher.reference import Place
 
 MIB: Final = 1024 * 1024
 
@@ -40,6 +42,11 @@ def size(least: int) -> Callable[[str, str], int]:
     return lambda text, option: parse_size(text, option, least=least)
 
 
+def chunk_size(text: str, option: str) -> int | None:
+    """Bytes; None for ``auto``."""
+    return None if text.strip().lower() == "auto" else parse_size(text, option, least=1000)
+
+
 def integer(least: int, most: int) -> Callable[[str, str], int]:
     def convert(text: str, option: str) -> int:
         if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) and least <= int(text) <= most:
@@ -68,3 +75,41 @@ def switch(text: str, option: str) -> bool:
     if value in ("0", "false", "no", "off"):
         return False
     raise InvalidOption(f"{option} is {text!r}, which is neither yes nor no", hint="write true or false")
+
+
+def plain(text: str, option: str) -> str:
+    if text.strip():
+        return text.strip()
+    raise InvalidOption(f"{option} is empty", hint="write a value, or leave it out")
+
+
+def path(text: str, option: str) -> Path:
+    try:
+        return Path(plain(text, option)).expanduser()
+    except RuntimeError:
+        raise InvalidOption(
+            f"{option} is {text!r}, and there is no such user", hint="write the whole path"
+        ) from None
+
+
+def place(text: str, option: str) -> str:
+    """``host[:port][/namespace]``."""
+    try:
+        return str(Place.parse(text))
+    except PusherError as error:
+        raise InvalidOption(f"{option}: {error.message}", hint=error.hint) from None
+
+
+def host(text: str, option: str) -> str:
+    """``host[:port]`` of a registry."""
+    name = place(text, option)
+    if "/" in name:
+        raise InvalidOption(
+            f"{option} is {text!r}, which is more than a registry", hint=f"write {name.partition('/')[0]}"
+        )
+    return name
+
+
+def hosts(text: str, option: str) -> frozenset[str]:
+    """Registries with commas between them."""
+    return frozenset(host(name.strip(), option) for name in text.split(",") if name.strip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pusher import reference
 from pusher.errors import InvalidOption, ReferenceMalformed
 from pusher.reference import Reference
 from pusher.sources import find
@@ -15,25 +16,27 @@ def enqueue(
     image: str,
     *,
     to: str | None = None,
+    default_registry: str | None = None,
     priority: int = 0,
     compression_level: int | None = None,
 ) -> JobRecord:
-    """Find ``image``, pin it, and record the job of pushing it to ``to`` (default: where its name says).
+    """Find ``image``, pin it, and record the job of pushing it to where ``reference.destination`` says.
 
     The config digest is recorded: a tag that is moved later does not change what is pushed. Raises
     SourceError, ReferenceMalformed, InvalidOption, StoreError.
     """
-    if to is not None:
-        destination = _destination(to)  # a typing error is told before the image is looked for
+    # a typing error is told before the image is looked for
+    destination = _with_tag(reference.destination(None, to=to, default=default_registry))
     source, name = find(image)
     found = source.resolve()
-    if to is None:
-        if name is None:
-            raise InvalidOption(
-                f"{image} has no name that says where to push it",
-                hint=f"pusher enqueue {image} --to registry.example.com/team/app:1.2",
-            )
-        destination = _destination(name)
+    if destination is None:
+        destination = _with_tag(reference.destination(name, to=to, default=default_registry))
+    if destination is None:
+        place = (to or default_registry or "registry.example.com/team").removesuffix("/")
+        raise InvalidOption(
+            f"{image} has no name of its own to push it under",
+            hint=f"pusher enqueue {image} --to {place}/app:1.2",
+        )
     if found.config is not None:
         store.memos.put_config(found.config_digest, found.config)
     if found.manifest is not None:
@@ -57,14 +60,13 @@ def enqueue(
     )
 
 
-def _destination(text: str) -> Reference:
-    reference = Reference.parse(text)
-    if reference.digest is not None:
+def _with_tag(destination: Reference | None) -> Reference | None:
+    if destination is not None and destination.digest is not None:
         raise ReferenceMalformed(
-            f"{text} ends in a digest, and an image is pushed to a tag",
-            hint=f"leave out @{reference.digest}",
+            f"{destination.name}@{destination.digest} ends in a digest, and an image is pushed to a tag",
+            hint=f"leave out @{destination.digest}",
         )
-    return reference
+    return destination
 
 
 def _layers(image: SourceImage) -> tuple[NewLayer, ...]:

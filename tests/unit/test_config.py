@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from pusher.config import Settings, Timeouts, load, parse_size
+from pusher.config import MIB, Settings, Timeouts, load, parse_size
 from pusher.errors import ExitCode, InvalidOption
 
 
@@ -20,6 +22,13 @@ def test_defaults() -> None:
     assert settings.chunk_size is None
     assert (settings.parallel, settings.compression_level, settings.plain_http) == (4, 2, False)
     assert settings.spool == settings.home / "spool"
+    assert settings == Settings(
+        home=settings.home,
+        database_url=settings.database_url,
+        docker_config=settings.docker_config,
+        auth_files=settings.auth_files,
+        certs_dirs=settings.certs_dirs,
+    ), "the table's defaults are those of Settings"
 
 
 def test_the_environment_is_read() -> None:
@@ -55,6 +64,8 @@ def test_the_environment_is_read() -> None:
         password="secret",
         login_source="PUSHER_USERNAME",
         docker_config=Path("/etc/docker-login/config.json"),
+        auth_files=settings.auth_files,
+        certs_dirs=settings.certs_dirs,
         timeouts=Timeouts(connect=5, stall=90, answer=90, commit=3600),
         give_up_after=7200,
         lease=10,
@@ -75,6 +86,7 @@ def test_the_variables_of_the_old_script() -> None:
     assert settings.plain_http is True
     assert load({}, {"INSECURE_HTTP_PUSH": "false"}).plain_http is False
     assert load({}, {"USERNAME_REGISTRY": "a", "PUSHER_USERNAME": "b"}).username == "b"
+    assert load({}, {"PUSHER_PLAIN_HTTP": "false", "INSECURE_HTTP_PUSH": "true"}).plain_http is False
 
 
 def test_an_empty_variable_is_an_unset_one_but_an_empty_password_is_kept() -> None:
@@ -164,6 +176,28 @@ def test_nonsense_sizes(text: str) -> None:
             "PUSHER_STALL_TIMEOUT is '0', which is not a time",
             "write seconds like 30, or 90s, 15m, 2h",
         ),
+        ({}, {"PUSHER_CA_CERT": " "}, "PUSHER_CA_CERT is empty", "write a value, or leave it out"),
+        (
+            {},
+            {"PUSHER_REGISTRY": "team"},
+            (
+                "PUSHER_REGISTRY: 'team' is not a registry: its first part 'team' is no host: "
+                "it has neither a dot nor a port"
+            ),
+            "write it like registry.example.com, localhost:5000 or registry.example.com/team",
+        ),
+        (
+            {"insecure": ("r.example:5000", "r.example/team")},
+            {},
+            "--insecure is 'r.example/team', which is more than a registry",
+            "write r.example",
+        ),
+        (
+            {},
+            {"PUSHER_HOME": "~nobody-of-this-name/x"},
+            "PUSHER_HOME is '~nobody-of-this-name/x', and there is no such user",
+            "write the whole path",
+        ),
         (
             {},
             {"INSECURE_HTTP_PUSH": "maybe"},
@@ -186,3 +220,50 @@ def test_a_home_with_characters_that_mean_something_in_a_url(tmp_path: Path) -> 
     home = tmp_path / "a?b#c %41 d"
     settings = load(environ={"PUSHER_HOME": str(home)})
     assert parse_url(settings.database_url).database == str(home / "jobs.db")
+
+
+def test_registries_are_named_by_their_hosts_in_one_way() -> None:
+    settings = load(
+        {}, {"PUSHER_INSECURE": "R.example:5000, index.docker.io ,", "PUSHER_REGISTRY": "R.example/"}
+    )
+    assert settings.insecure == {"r.example:5000", "docker.io"}
+    assert settings.default_registry == "r.example"
+    assert settings.at("r.example:5000").insecure
+    assert not settings.at("r.example").insecure
+    repeated = load({"insecure": ("a.example", "b.example")}, {"PUSHER_INSECURE": "c.example"})
+    assert repeated.insecure == {"a.example", "b.example"}
+
+
+def test_chunk_size_and_rate() -> None:
+    assert load({}, {"PUSHER_CHUNK_SIZE": " Auto"}).chunk_size is None
+    limit = load({"limit_rate": "2M"}, {}).limit_rate
+    assert limit is not None
+    assert limit.rate_at(datetime(2025, 1, 31, 12)) == 2 * MIB  # noqa: DTZ001
+
+
+def test_the_folders_of_docker_and_podman(tmp_path: Path) -> None:
+    settings = load({}, {"XDG_CONFIG_HOME": "/xdg", "XDG_RUNTIME_DIR": "/run/user/7"})
+    assert settings.auth_files == (
+        Path("/run/user/7/containers/auth.json"),
+        Path("/xdg/containers/auth.json"),
+    )
+    assert [str(folder) for folder in settings.certs_dirs] == [
+        "/xdg/containers/certs.d",
+        "/etc/containers/certs.d",
+        "/xdg/docker/certs.d",
+        "/etc/docker/certs.d",
+    ]
+    assert load({}, {"REGISTRY_AUTH_FILE": "/a/auth.json"}).auth_files == (Path("/a/auth.json"),)
+    bare = load({}, {})
+    assert bare.certs_dirs[0] == Path.home() / ".config" / "containers" / "certs.d"
+    assert bare.auth_files == (
+        Path(f"/run/containers/{os.getuid()}/auth.json"),
+        Path.home() / ".config" / "containers" / "auth.json",
+    )
+
+
+def test_the_text_of_docker_auth_config_is_taken_as_it_is_and_not_shown() -> None:
+    settings = load({}, {"DOCKER_AUTH_CONFIG": '{"auths": {}}'})
+    assert settings.docker_auth_config == '{"auths": {}}'
+    assert "auths" not in repr(settings)
+    assert load({}, {"DOCKER_AUTH_CONFIG": ""}).docker_auth_config is None

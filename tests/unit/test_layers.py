@@ -17,7 +17,7 @@ _MIDDLE = {"sources", "spool", "registry", "store", "progress"}
 _MAY_IMPORT = {
     "errors": set(),
     "oci": {"errors"},
-    "config": {"errors"},
+    "config": {"errors", "reference"},
     "reference": {"errors", "oci"},
     **dict.fromkeys(_MIDDLE, _BOTTOM),
     "worker": _BOTTOM | _MIDDLE,

@@ -1,0 +1,102 @@
+"""What the shell offers at TAB, beyond commands, flags and choices. None of it may fail, wait long or change
+anything."""
+
+from __future__ import annotations
+
+import functools
+import subprocess
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+import click
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
+
+_PATIENCE: Final = 1.0
+"""Seconds that Docker or Podman may take to list its images."""
+_MOST_JOBS: Final = 200
+
+
+def _harmless(completer: Completer) -> Completer:
+    """A traceback in the middle of somebody's command line helps nobody."""
+
+    @functools.wraps(completer)
+    def guarded(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        try:
+            return completer(context, parameter, incomplete)
+        except Exception:
+            return []
+
+    return guarded
+
+
+@_harmless
+def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Ids of the jobs that the command can do something with, the newest first."""
+    from click.shell_completion import CompletionItem
+
+    from pusher.cli.base import opened, read_settings, store_exists
+    from pusher.cli.control import STATES_OF
+
+    settings = read_settings()
+    # A database elsewhere may be out of reach, and that takes time to find out.
+    if not settings.database_url.startswith("sqlite") or not store_exists(settings):
+        return []
+    typed = set(context.params.get(parameter.name or "") or ())
+    with opened(settings) as store:
+        found = store.jobs.list()
+    wanted = STATES_OF.get(context.info_name or "")
+    return [
+        CompletionItem(str(job.id), help=f"{job.state}: {job.image}")
+        for job in sorted(found, key=lambda job: -job.id)
+        if (wanted is None or job.state in wanted)
+        and str(job.id).startswith(incomplete)
+        and str(job.id) not in typed
+    ][:_MOST_JOBS]
+
+
+@_harmless
+def images(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Files, and the names of the images that Docker or Podman has."""
+    from click.shell_completion import CompletionItem
+
+    from pusher.sources.engine_cli import DOCKER, PODMAN, is_installed
+
+    files = CompletionItem(incomplete, type="file")
+    engine = next((engine for engine in (DOCKER, PODMAN) if is_installed(engine)), None)
+    if engine is None or incomplete.startswith(("/", ".", "~")):
+        return [files]
+    command = [engine.command, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_PATIENCE, stdin=subprocess.DEVNULL
+        )
+    except subprocess.TimeoutExpired:
+        return [files]
+    names = sorted({name for name in done.stdout.split() if "<none>" not in name})
+    return [files, *(CompletionItem(name) for name in names if name.startswith(incomplete))]
+
+
+@_harmless
+def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Files, by the shell's own means."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
+@_harmless
+def profiles(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """Names of registry profiles."""
+    from click.shell_completion import CompletionItem
+
+    from pusher.registry.profiles import PROFILES
+
+    return [
+        CompletionItem(profile.name, help=profile.title)
+        for profile in PROFILES.values()
+        if profile.name.startswith(incomplete)
+    ]

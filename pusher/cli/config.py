@@ -1,0 +1,109 @@
+"""``pusher config``."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pusher.cli.base import Command, check_profiles, json_option, print_json, warn
+from pusher.cli.options import every_option
+from pusher.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pusher.config.load import Found, Resolved
+
+_SET: Final = "(set)"
+_URL_PASSWORD: Final = re.compile(r"(//[^:/@]*:).*(?=@)|(password=)[^&]*")
+"""Of ``postgresql://user:password@host/name?password=...``."""
+
+
+@click.command(cls=Command)
+@click.option("--path", "show_path", is_flag=True, help="Print the path of pusher.toml alone.")
+@click.option("--example", is_flag=True, help="Print a pusher.toml with every setting explained.")
+@json_option
+@every_option
+def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> int:
+    """Show every setting and where it comes from.
+
+    A flag wins over a variable, that over pusher.toml, and that over the default. In pusher.toml a registry's
+    own table wins over the general settings.
+
+    \b
+    Example:
+      pusher config
+      pusher config --example
+    """
+    from pusher.config.example import example_file
+    from pusher.config.file import find_file
+    from pusher.config.load import resolve
+    from pusher.config.options import mistyped
+
+    if show_path:
+        click.echo(find_file(os.environ))
+    elif example:
+        click.echo(example_file(), nl=False)
+    else:
+        resolved = resolve(flags)
+        check_profiles(resolved.settings)
+        if as_json:
+            print_json(_as_json(resolved))
+        else:
+            _show(resolved)
+        for name, meant in mistyped(os.environ).items():
+            warn(f"Nothing reads the variable {name}; {meant} is one.")
+    return ExitCode.DONE
+
+
+def _show(resolved: Resolved) -> None:
+    file = resolved.file
+    click.echo(f"{file.path}" + ("" if file.exists else "  (does not exist)"))
+    tables = {"": resolved.found, **resolved.registries}
+    rows = {title: [_row(item, resolved) for item in table.values()] for title, table in tables.items()}
+    widths = [max(len(row[column]) for table in rows.values() for row in table) for column in (0, 1)]
+    for title, table in rows.items():
+        click.echo(f'\n[registries."{title}"]' if title else "")
+        for name, value, source in table:
+            click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+
+
+def _row(item: Found, resolved: Resolved) -> tuple[str, str, str]:
+    return item.option.name, _shown(item, resolved) or item.option.without, item.source
+
+
+def _shown(item: Found, resolved: Resolved) -> str | None:
+    """The value as one would write it, without its secrets; None where nothing is set."""
+    name, settings = item.option.name, resolved.settings
+    if name == "home":
+        return str(settings.home)
+    if name == "database_url":
+        return _URL_PASSWORD.sub(r"\1\2***", settings.database_url)
+    if name == "password":
+        return None if item.value is None else _SET
+    return str(item.value) if isinstance(item.value, Path) else item.text
+
+
+def _as_json(resolved: Resolved) -> dict[str, object]:
+    def table(items: dict[str, Found]) -> dict[str, object]:
+        return {
+            name: {"value": _json_value(item, resolved), "source": item.source}
+            for name, item in items.items()
+        }
+
+    return {
+        "file": {"path": str(resolved.file.path), "exists": resolved.file.exists},
+        "settings": table(dict(resolved.found)),
+        "registries": {host: table(dict(items)) for host, items in resolved.registries.items()},
+    }
+
+
+def _json_value(item: Found, resolved: Resolved) -> object:
+    """Bytes and seconds as numbers; what has no JSON of its own as text."""
+    if isinstance(item.value, frozenset):
+        return sorted(item.value)
+    if isinstance(item.value, bool | int | float):
+        return item.value
+    return _shown(item, resolved)

@@ -1,0 +1,89 @@
+"""The settings as options of commands, and the headings under which ``--help`` shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import click
+
+from pusher.cli import completers
+from pusher.config.options import BY_NAME, EVERYDAY, LINK, OPTIONS, REGISTRY, STORAGE, Option
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_COMPLETERS: Final = {"profile": completers.profiles, "ca_cert": completers.files}
+_GROUPS: Final = (EVERYDAY, LINK, REGISTRY, STORAGE)
+
+
+class SettingOption(click.Option):
+    """An option that is shown below its group's heading."""
+
+    group = EVERYDAY
+
+
+def setting_options(*names: str) -> Callable[[F], F]:
+    """A decorator that adds the flags of these settings; their values are for ``read_settings``."""
+
+    def decorate(function: F) -> F:
+        for name in reversed(names):
+            function = _option(BY_NAME[name])(function)
+        return function
+
+    return decorate
+
+
+def _option(option: Option) -> Callable[[F], F]:
+    default = f"; default: {option.default}" if option.default and not option.is_switch else ""
+    cls = type("SettingOption", (SettingOption,), {"group": option.group})
+    text = f"{option.help}  [{option.variables[0]}{default}]"
+    if option.is_switch:
+        return click.option(option.flag, option.name, is_flag=True, cls=cls, help=text)
+    return click.option(
+        option.flag,
+        option.name,
+        metavar=option.metavar,
+        multiple=option.is_list,
+        cls=cls,
+        help=text,
+        shell_complete=_COMPLETERS.get(option.name),
+    )
+
+
+def _of(group: str) -> tuple[str, ...]:
+    return tuple(option.name for option in OPTIONS if option.group == group and option.has_flag)
+
+
+link_options = setting_options(*_of(LINK))
+"""``--chunk-size``, the time-outs, ``--give-up-after``."""
+registry_options = setting_options(*(name for name in _of(REGISTRY) if name != "plain_http"))
+"""``--profile``, ``--insecure``, ``--ca-cert``; ``login_options`` has ``--plain-http``."""
+every_option = setting_options(*(option.name for option in OPTIONS if option.has_flag))
+
+
+def worker_options(function: F) -> F:
+    """What a command that sends blobs can be told, beside ``login_options``."""
+    for decorate in (
+        setting_options("spool_limit", "lease"),
+        setting_options("compression_level"),
+        registry_options,
+        link_options,
+        setting_options("parallel", "limit_rate"),
+    ):
+        function = decorate(function)
+    return function
+
+
+def write_options(command: click.Command, context: click.Context, formatter: click.HelpFormatter) -> None:
+    """The options below their headings, in the order of their groups."""
+    for group in _GROUPS:
+        records = [
+            record
+            for parameter in command.get_params(context)
+            if isinstance(parameter, click.Option)
+            and getattr(parameter, "group", EVERYDAY) == group
+            and (record := parameter.get_help_record(context)) is not None
+        ]
+        if records:
+            with formatter.section(group or "Options"):
+                formatter.write_dl(records)

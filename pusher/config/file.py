@@ -1,0 +1,194 @@
+"""``pusher.toml``: found, read, and every key looked at."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from pusher.config import values
+from pusher.config.options import BY_NAME, Option
+from pusher.errors import ConfigInvalid, InvalidOption
+
+TABLES: Final = "registries"
+"""Key of the tables of single registries, ``[registries."ghcr.io"]``."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A value of the file: converted, and as it is written."""
+
+    value: Any
+    text: str
+    place: str
+    """Key and line, for messages."""
+
+
+@dataclass(frozen=True)
+class ConfigFile:
+    """What ``pusher.toml`` says, by the names of the settings."""
+
+    path: Path
+    exists: bool = False
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    registries: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
+
+
+def find_file(environ: Mapping[str, str]) -> Path:
+    """The file that PUSHER_CONFIG names, or ``pusher.toml`` in the user's configuration folder."""
+    from platformdirs import user_config_path
+
+    if named := environ.get("PUSHER_CONFIG"):
+        return Path(named).expanduser().absolute()
+    return user_config_path("pusher") / "pusher.toml"
+
+
+def read_file(environ: Mapping[str, str]) -> ConfigFile:
+    """Read it; only a file that PUSHER_CONFIG names has to exist. Raises ConfigInvalid."""
+    path = find_file(environ)
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        if not environ.get("PUSHER_CONFIG"):
+            return ConfigFile(path)
+        raise ConfigInvalid(
+            f"PUSHER_CONFIG names {path}, which does not exist",
+            hint=f"unset PUSHER_CONFIG, or write the file: pusher config --example > {path}",
+        ) from None
+    except OSError as error:
+        raise ConfigInvalid(
+            f"{path} cannot be read: {error.strerror}",
+            hint="mend it, or name another file with PUSHER_CONFIG",
+        ) from error
+    return _Reader(path, raw).read()
+
+
+class _Reader:
+    """One file being read; knows its text, for the lines in complaints."""
+
+    def __init__(self, path: Path, raw: bytes) -> None:
+        self.path = path
+        self.raw = raw
+
+    def read(self) -> ConfigFile:
+        import tomllib
+
+        try:
+            self.text = self.raw.decode("utf-8-sig")
+            tables = tomllib.loads(self.text)
+        except UnicodeDecodeError as error:
+            line = self.raw[: error.start].count(b"\n") + 1
+            raise ConfigInvalid(f"{self.path}, line {line}, is not UTF-8", hint="save it as UTF-8") from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigInvalid(
+                f"{self.path} is not TOML: {error}",
+                hint='texts stand in quotes, chunk_size = "50MiB"; pusher config --example shows a file',
+            ) from None
+        registries = tables.pop(TABLES, {})
+        if not isinstance(registries, dict) or not all(isinstance(t, dict) for t in registries.values()):
+            raise self._wrong(TABLES, "", "is no table", f'write [{TABLES}."ghcr.io"] above the settings')
+        found: dict[str, Mapping[str, Entry]] = {}
+        for name, table in registries.items():
+            self._check_quotes(name, table)
+            found[self._host(name)] = self._entries(table, name)
+        return ConfigFile(self.path, exists=True, entries=self._entries(tables), registries=found)
+
+    def _check_quotes(self, name: str, table: Mapping[str, Any]) -> None:
+        """Without quotes ``[registries.ghcr.io]`` is a table ``io`` in a table ``ghcr``."""
+        whole, inner = name, next(iter(table.items()), ("", None))
+        while isinstance(inner[1], dict):
+            whole, inner = f"{whole}.{inner[0]}", next(iter(inner[1].items()), ("", None))
+        if whole != name:
+            raise self._wrong(f"{TABLES}.{whole}", whole, "lacks quotes", f'write [{TABLES}."{whole}"]')
+
+    def _host(self, name: str) -> str:
+        try:
+            return values.host(name, self._place(f"{TABLES}.{name}", name))
+        except InvalidOption as error:
+            raise ConfigInvalid(error.message, hint=error.hint) from None
+
+    def _entries(self, table: Mapping[str, Any], registry: str = "") -> dict[str, Entry]:
+        entries: dict[str, Entry] = {}
+        for key, value in table.items():
+            option = self._option(key, value, registry)
+            if option.name in entries:
+                raise self._wrong(key, registry, "is there twice, with - and with _", "take one of them out")
+            entries[option.name] = self._entry(option, key, value, registry)
+        return entries
+
+    def _option(self, key: str, value: object, registry: str) -> Option:
+        name = key.replace("-", "_")
+        option = BY_NAME.get(name)
+        if name.lower() == "password":
+            raise self._wrong(
+                key,
+                registry,
+                "is refused: this file is no place for secrets",
+                f"take it out; keep it where Docker does, pusher login {registry or 'REGISTRY'}, "
+                "or set PUSHER_PASSWORD",
+            )
+        if isinstance(value, dict) and not registry:
+            host = next(iter(value), "ghcr.io")
+            table = f'[{TABLES}."{host if name == "registry" else key}"]'
+            raise self._wrong(key, "", "is a table", f"a registry's settings stand below {table}")
+        if option is not None and option.in_file and (option.per_registry or not registry):
+            return option
+        if option is not None:
+            raise self._wrong(key, registry, "holds for all registries", "move it above the first table")
+        known = [o.name for o in BY_NAME.values() if o.in_file and (o.per_registry or not registry)]
+        near = difflib.get_close_matches(name, known, n=1)
+        advice = f"write {near[0]}; " if near else ""
+        raise self._wrong(
+            key, registry, "is no setting", f"{advice}pusher config --example shows all settings"
+        )
+
+    def _entry(self, option: Option, key: str, value: Any, registry: str) -> Entry:
+        convert = option.table_convert if registry and option.table_convert else option.convert
+        text = self._as_text(value, convert is values.switch, convert is values.hosts)
+        if text is None:
+            right = "a text in quotes or a number"
+            if convert is values.switch:
+                right = "true or false"
+            elif convert is values.hosts:
+                right = 'a list, like ["registry.example.com:5000"]'
+            raise self._wrong(key, registry, "has the wrong type", f"write {right}")
+        place = self._place(key, registry)
+        try:
+            converted = convert(text, place)
+        except InvalidOption as error:
+            raise ConfigInvalid(error.message, hint=error.hint) from None
+        if isinstance(converted, Path):
+            converted = self.path.parent / converted
+        return Entry(converted, text, place)
+
+    def _as_text(self, value: object, is_switch: bool, is_list: bool) -> str | None:
+        """The value as a variable would hold it; None for another type."""
+        if isinstance(value, bool):
+            return str(value).lower() if is_switch else None
+        if isinstance(value, list):
+            return ",".join(value) if is_list and all(isinstance(item, str) for item in value) else None
+        return str(value) if isinstance(value, (str, int, float)) else None
+
+    def _wrong(self, key: str, registry: str, why: str, hint: str) -> ConfigInvalid:
+        return ConfigInvalid(f"{self._place(key, registry)} {why}", hint=hint)
+
+    def _place(self, key: str, registry: str = "") -> str:
+        of = f" of {registry}" if registry and key != f"{TABLES}.{registry}" else ""
+        line = self._line(key, registry)
+        return f"{key}{of} ({f'line {line} of ' if line else ''}{self.path})"
+
+    def _line(self, key: str, registry: str) -> int | None:
+        """Where the key stands, as far as one line tells it; TOML has many ways to write it."""
+        inside = not registry
+        for number, line in enumerate(self.text.splitlines(), 1):
+            if header := re.match(r"\s*\[+([^\]]*)\]", line):
+                name = header[1].replace('"', "").replace("'", "").replace(" ", "")
+                inside = name == f"{TABLES}.{registry}"
+                if (inside and key == name) or (not registry and f"{name}.".startswith(f"{key}.")):
+                    return number
+            elif inside and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*[=.]""", line):
+                return number
+        return None

@@ -1,0 +1,51 @@
+"""Where Docker and Podman keep credentials and certificates."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+
+def docker_config(environ: Mapping[str, str]) -> Path:
+    """Docker's ``config.json`` (docker/cli ``cli/config/config.go``)."""
+    return (_path(environ, "DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+
+
+def auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Podman's ``auth.json``, in its order (containers/image ``docs/containers-auth.json.5.md``).
+
+    As with Podman, the file that REGISTRY_AUTH_FILE names is the only one.
+    """
+    if named := _path(environ, "REGISTRY_AUTH_FILE"):
+        return (named,)
+    files = [_user_configuration(environ) / "containers" / "auth.json"]
+    runtime = _path(environ, "XDG_RUNTIME_DIR")
+    if runtime is not None:
+        files.insert(0, runtime / "containers" / "auth.json")
+    elif sys.platform == "linux":
+        files.insert(0, Path(f"/run/containers/{os.getuid()}/auth.json"))
+    return tuple(files)
+
+
+def certs_dirs(environ: Mapping[str, str]) -> tuple[Path, ...]:
+    """Folders with one folder a registry (containers/image ``docs/containers-certs.d.5.md``; the third is
+    rootless Docker's, https://docs.docker.com/engine/security/rootless/)."""
+    user = _user_configuration(environ)
+    return (
+        user / "containers" / "certs.d",
+        Path("/etc/containers/certs.d"),
+        user / "docker" / "certs.d",
+        Path("/etc/docker/certs.d"),
+    )
+
+
+def _user_configuration(environ: Mapping[str, str]) -> Path:
+    """Docker and Podman follow the XDG rules on macOS too."""
+    return _path(environ, "XDG_CONFIG_HOME") or Path.home() / ".config"
+
+
+def _path(environ: Mapping[str, str], variable: str) -> Path | None:
+    text = environ.get(variable)
+    return Path(text).expanduser().absolute() if text else None
