@@ -1,0 +1,179 @@
+"""``pusher doctor``."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import click
+
+from pusher import config
+from pusher.cli import completers
+from pusher.cli.base import Command, json_option, print_json, read_settings, warn
+from pusher.cli.enqueue import to_option
+from pusher.cli.options import registry_options, setting_options
+from pusher.cli.password import login_options, with_password
+from pusher.errors import ConfigInvalid, ExitCode, InvalidOption, PasswordMissing, PusherError
+
+if TYPE_CHECKING:
+    from pusher.config import Settings
+    from pusher.worker.doctor import Check, Step, Target
+
+_STYLES: Final = {"PASSED": "green", "FAILED": "bold red", "SKIPPED": "yellow"}
+_INDENT: Final = len("SKIPPED ") + len("credential  ")
+_NARROWEST: Final = 20
+"""Columns of a message on a terminal that is hardly one."""
+
+
+@click.command(cls=Command)
+@click.argument("target", metavar="[IMAGE | REGISTRY]", required=False, shell_complete=completers.images)
+@to_option
+@login_options
+@registry_options
+@setting_options("chunk_size")
+@json_option
+def doctor(target: str | None, to: str | None, password_stdin: bool, as_json: bool, **flags: object) -> int:
+    """Find what stands in the way of a push, and how to mend it.
+
+    One line a check. registry.example.com and localhost:5000 are a registry, registry.example.com/team/app is
+    a repository in it; a file, a name with a tag, and everything else is an image. Without an argument: this
+    machine, the default registry, and the registries that unfinished jobs go to.
+
+    An upload is opened at the registry and deleted at once; nothing is stored there.
+
+    \b
+    Example:
+      pusher doctor registry.example.com/team/app:1.2
+      pusher doctor registry.example.com/team/app --username bob
+    """
+    from pusher.worker.doctor import Broken, examine, read_target
+
+    settings, broken_config = _settings(flags)
+    chosen = read_target(target, to=to, default=settings.default_registry)
+    settings, broken_login = _with_login(settings, chosen, password_stdin=password_stdin)
+    report = _Report(quiet=as_json, with_registries=target is None)
+    broken = Broken(broken_config, broken_login)
+    checks = []
+    try:
+        for check in examine(chosen, settings, broken=broken, begin=report.begin):
+            report.show(check)
+            checks.append(check)
+    finally:
+        report.clear()
+    failed = [check for check in checks if check.result == "FAILED"]
+    if as_json:
+        print_json({"target": target, "checks": [_as_json(check) for check in checks], "passed": not failed})
+    else:
+        warn(_summary(checks, failed))
+    return failed[0].exit_code if failed else ExitCode.DONE
+
+
+def _settings(flags: Mapping[str, object]) -> tuple[Settings, PusherError | None]:
+    """The settings; where they are broken, what is left without the file, or else without the variables."""
+    try:
+        return read_settings(**flags), None
+    except (ConfigInvalid, InvalidOption) as error:
+        broken = error
+    without_file = {**os.environ, "PUSHER_CONFIG": os.devnull}
+    kept = ("PUSHER_CONFIG", "PUSHER_HOME", "PUSHER_DATABASE_URL")
+    bare = {
+        name: value for name, value in without_file.items() if name in kept or not name.startswith("PUSHER_")
+    }
+    try:
+        return config.load(flags, without_file), broken
+    except InvalidOption:
+        return config.load(flags, bare), broken
+
+
+def _with_login(
+    settings: Settings, target: Target, *, password_stdin: bool
+) -> tuple[Settings, PusherError | None]:
+    """The user name bound to the target's registry, as far as that can be read before the checks."""
+    try:
+        registries = {target.destination(None).registry} if target.text else set()
+    except PusherError:
+        registries = set()
+    try:
+        return with_password(settings, registries, password_stdin=password_stdin), None
+    except PasswordMissing as error:
+        return replace(settings, login_registry=next(iter(registries), None)), error
+
+
+class _Report:
+    """Lines on stdout; on a terminal the last of them tells what is being done."""
+
+    def __init__(self, *, quiet: bool, with_registries: bool) -> None:
+        from pusher.cli.table import console
+
+        self._console = console()
+        self._quiet = quiet
+        self._live = self._console.is_terminal and not self._console.is_dumb_terminal and not quiet
+        self._registry = None if with_registries else ""
+
+    def begin(self, step: Step) -> None:
+        """A check begins."""
+        if self._live:
+            self._print(f"{'...':8}{step.name:12}{step.doing}"[: self._console.width - 1], "dim", end="")
+
+    def show(self, check: Check) -> None:
+        """A check ended."""
+        self.clear()
+        if self._quiet:
+            return
+        if self._registry != "" and check.registry not in (None, self._registry):
+            self._registry = check.registry
+            self._print(f"{check.registry}:", "bold")
+        text = check.message
+        hint = f"next: {check.hint}" if check.hint else ""
+        if not self._console.is_terminal:
+            text = "; ".join(filter(None, [text, *hint.splitlines()])).replace(":; ", ": ")
+            hint = ""
+        lines = [*self._wrapped(text), *(line for part in hint.splitlines() for line in self._wrapped(part))]
+        self._print(f"{check.result:8}", _STYLES[check.result], end="")
+        self._print(f"{check.name:12}{lines[0]}")
+        for line in lines[1:]:
+            self._print(" " * _INDENT + line)
+
+    def clear(self) -> None:
+        """Take away what is being done."""
+        from rich.control import Control
+        from rich.segment import ControlType
+
+        if self._live:
+            self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+
+    def _wrapped(self, text: str) -> Sequence[str]:
+        """A command or an address is never broken: it is there to be copied."""
+        if not self._console.is_terminal:
+            return [text]
+        width = max(_NARROWEST, self._console.width - _INDENT)
+        return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+
+    def _print(self, text: str, style: str = "", *, end: str = "\n") -> None:
+        from rich.text import Text
+
+        encoding = self._console.encoding
+        safe = text.encode(encoding, "backslashreplace").decode(encoding)
+        self._console.print(Text(safe, style=style), end=end, soft_wrap=True)
+
+
+def _as_json(check: Check) -> dict[str, object]:
+    return {
+        "name": check.name,
+        "result": check.result.value,
+        "message": check.message,
+        "hint": check.hint,
+        "code": check.code,
+        "registry": check.registry,
+    }
+
+
+def _summary(checks: Sequence[Check], failed: Sequence[Check]) -> str:
+    if failed:
+        return f"{len(failed)} of {len(checks)} checks failed: {', '.join(check.name for check in failed)}."
+    skipped = sum(check.result == "SKIPPED" for check in checks)
+    was = "1 check was" if skipped == 1 else f"{skipped} checks were"
+    return "Nothing stands in the way" + (f"; {was} skipped." if skipped else ".")

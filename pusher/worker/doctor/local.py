@@ -1,0 +1,209 @@
+"""The checks of this machine: configuration, the image, the job store, the disk."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from pusher.config import Settings
+from pusher.errors import DiskFull, HomeUnusable, PusherError
+from pusher.oci.digest import short
+from pusher.progress.format import human_bytes
+from pusher.sources import find
+from pusher.sources.archive import ArchiveSource
+from pusher.sources.base import Source, SourceImage
+from pusher.sources.engine import EngineSource
+from pusher.sources.engine_cli import ask
+from pusher.spool.spool import Spool, room_at
+from pusher.store import schema
+from pusher.store.engine import file_of, is_sqlite, label_of, parse_url
+from pusher.store.store import Store
+from pusher.worker.doctor.check import Skipped, Step
+from pusher.worker.doctor.target import Destination, Kind, Target, base_url
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class LocalChecks:
+    """What the checks find is kept for those that come after: ``destination``, ``store``."""
+
+    def __init__(self, target: Target, settings: Settings, broken_config: PusherError | None) -> None:
+        self.destination: Destination | None = None
+        self.store: Store | None = None
+        self._target = target
+        self._settings = settings
+        self._broken_config = broken_config
+        self._named: str | None = None
+        """The name that an archive gives its image."""
+        self._source: Source | None = None
+        self._image: SourceImage | None = None
+        self._stack = ExitStack()
+
+    def steps(self) -> list[Step]:
+        """An archive that names the destination is opened before the reference is read."""
+        target = self._target
+        needs = ("reference",) if target.kind is Kind.IMAGE and target.to is None else ()
+        reference = Step("reference", "reading it", self._read, ("image",) if target.named_by_archive else ())
+        image = Step("image", f"looking for {target.text}", self._find, needs)
+        return [
+            Step("config", "reading the settings", self._configured),
+            *((image, reference) if target.named_by_archive else (reference, image)),
+            Step("job store", "opening it", self._open),
+            Step("disk", f"writing to {self._settings.home}", self._room),
+        ]
+
+    def close(self) -> None:
+        """Close the job store."""
+        self._stack.close()
+
+    def _configured(self) -> str:
+        if self._broken_config is not None:
+            raise self._broken_config
+        return f"the settings are sound; PUSHER_HOME is {self._settings.home}"
+
+    def _read(self) -> str:
+        target = self._target
+        if target.kind is Kind.MACHINE:
+            raise Skipped(
+                "because neither an image nor a registry is named",
+                hint="pusher doctor registry.example.com/team/app:1.2",
+            )
+        self.destination = found = target.destination(self._named)
+        base = base_url(found.registry, plain_http=self._settings.at(found.registry).plain_http)
+        if target.kind is Kind.REGISTRY:
+            return f"{target.text} is read as a registry: {found.registry}, asked at {base}"
+        blobs = f"blobs go to {base}{found.repository}/blobs/uploads/"
+        if target.kind is Kind.REPOSITORY:
+            return (
+                f"{target.text} has no tag and is read as a repository: registry {found.registry}, "
+                f"repository {found.repository}; {blobs}"
+            )
+        return (
+            f"{target.text} is read as {target.kind.value} to be pushed to registry {found.registry}, "
+            f"repository {found.repository}, tag {found.tag}; {blobs}, "
+            f"its manifest to {base}{found.repository}/manifests/{found.tag}"
+        )
+
+    def _find(self) -> str:
+        target = self._target
+        if not target.has_image:
+            hint = f"pusher doctor {target.text}:latest" if target.kind is Kind.REPOSITORY else ""
+            raise Skipped("because no image is named", hint=hint)
+        self._source, self._named = find(target.text)
+        self._image = image = self._source.resolve()
+        where = "Docker or Podman"
+        if isinstance(self._source, EngineSource):
+            where = self._source.engine.title
+        elif isinstance(self._source, ArchiveSource):
+            where = str(self._source.path)
+        count = len(image.layers)
+        layers = f"{count} layer" + ("" if count == 1 else "s")
+        size, exact = self._bytes()
+        amount = "" if not size else f", {human_bytes(size)}" + ("" if exact else " before compression")
+        return f"found in {where}: {short(image.config_digest)}, {layers}{amount}"
+
+    def _open(self) -> str:
+        url = parse_url(self._settings.database_url)
+        label = label_of(url)
+        if is_sqlite(url) and not _exists(file_of(url)):
+            _try_to_write(file_of(url).parent)
+            return f"there is none yet; the first push makes it at {label}"
+        self.store = self._stack.enter_context(Store.open(self._settings.database_url))
+        self.store.check_writable()
+        counts = self.store.jobs.counts()
+        states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        jobs = f"jobs: {states}" if states else "no jobs"
+        return f"{label} can be written and has schema {schema.head()}; {jobs}"
+
+    def _room(self) -> str:
+        spool = self._settings.spool
+        free = max(0, room_at(_try_to_write(spool)))
+        size, exact = self._bytes()
+        needed = max(0, (size or 0) - self._spooled(exact=exact))
+        room = f"room for {human_bytes(free)}"
+        if not needed:
+            return f"{spool} can be written and has {room}"
+        if needed > free:
+            raise DiskFull(
+                f"{spool} has {room}, and the layers that have to be put there have "
+                f"{human_bytes(needed)}{'' if exact else ' before compression'}",
+                hint="free some space there, or move PUSHER_HOME to a larger disk: export PUSHER_HOME=FOLDER",
+            )
+        return (
+            f"{spool} can be written and has {room}; the layers need "
+            f"{'' if exact else 'at most '}{human_bytes(needed)}"
+        )
+
+    def _bytes(self) -> tuple[int | None, bool]:
+        """Bytes that the image's layers may take in the spool, and whether that is exact; None: unknown.
+
+        Layers that are uploaded from where they lie take none. Uncompressed sizes are an upper bound.
+        """
+        image, source = self._image, self._source
+        if image is None:
+            return None, False
+        if image.manifest is not None:
+            blobs = zip(image.layers, image.manifest.layers, strict=True)
+            return sum(blob.size for layer, blob in blobs if layer.slice is None), True
+        if all(layer.slice is not None for layer in image.layers):
+            return 0, True
+        if isinstance(source, ArchiveSource):
+            return source.path.stat().st_size, False
+        if isinstance(source, EngineSource):
+            return _size_in(source), False
+        return None, False
+
+    def _spooled(self, *, exact: bool) -> int:
+        """Bytes of those layers that lie in the spool already, compressed or not as ``_bytes`` counts."""
+        spool, total = self._settings.spool, 0
+        if self.store is None or self._image is None or not spool.is_dir():
+            return 0
+        blobs = Spool(spool)
+        for memos in self.store.memos.all_of({layer.diff_id for layer in self._image.layers}).values():
+            kept = next((memo for memo in memos if blobs.path(memo.digest).exists()), None)
+            if kept is not None:
+                total += kept.size if exact else kept.uncompressed_size or 0
+        return total
+
+
+def _size_in(source: EngineSource) -> int | None:
+    """What Docker or Podman says of the image's size, uncompressed."""
+    try:
+        answer = ask(source.engine, "image", "inspect", "--format", "{{.Size}}", "--", source.name)
+        return int(answer)
+    except (PusherError, ValueError):
+        return None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _try_to_write(folder: Path) -> Path:
+    """Write a byte in ``folder``, or in the nearest folder above it that exists; that one.
+
+    Raises HomeUnusable, DiskFull.
+    """
+    place = folder
+    while not _exists(place) and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+            file.write(b"\0")
+    except OSError as error:
+        raise _unusable(place, error) from error
+    return place
+
+
+def _unusable(path: Path, error: OSError) -> PusherError:
+    if error.errno in _NO_ROOM:
+        return DiskFull(f"there is no room left in {path}", hint="free some space there, then try again")
+    return HomeUnusable(
+        f"{path} cannot be written: {error.strerror or error}",
+        hint="check its owner and permissions, or choose another folder: export PUSHER_HOME=FOLDER",
+    )
