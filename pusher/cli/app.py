@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import errno
 import gc
-import logging
+import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import click
 
 from pusher import __version__
-from pusher.cli.base import Group, opened, read_settings, show_error, store_exists
+from pusher.cli.base import Group, opened, print_json, read_settings, show_error, store_exists
+from pusher.cli.completion import completion
+from pusher.cli.config import config
 from pusher.cli.control import cancel, pause, resume, retry
 from pusher.cli.db import db
+from pusher.cli.doctor import doctor
 from pusher.cli.enqueue import enqueue
+from pusher.cli.errors import errors
 from pusher.cli.log import log
+from pusher.cli.login import login
+from pusher.cli.logout import logout
 from pusher.cli.prune import prune
 from pusher.cli.push import push
 from pusher.cli.run import run
 from pusher.cli.status import show_jobs, status
-from pusher.errors import ExitCode, PusherError
+from pusher.cli.verbose import Verbosity
+from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug
+from pusher.errors.catalogue import error_as_json
 
 _START = """\
 pusher push registry.example.com/team/app:1.2    push an image from Docker, now
@@ -39,6 +49,10 @@ Exit codes:
   3 failed for good          8 job store
   4 authentication           130, 143 by signal
 """
+
+
+_OUTPUT_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
+"""Those of files that are opened by name are told where they happen."""
 
 
 @click.group(
@@ -69,7 +83,10 @@ def cli(context: click.Context) -> int | None:
     return ExitCode.DONE
 
 
-for _command in (push, enqueue, run, status, pause, resume, cancel, retry, log, prune, db):
+for _command in (
+    *(push, enqueue, run, status, pause, resume, cancel, retry, log),
+    *(login, logout, doctor, config, prune, db, errors, completion),
+):
     cli.add_command(_command)
 
 
@@ -78,58 +95,76 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Half of a short command's time are imports, which make many objects and no garbage; and at the end the
     # interpreter would look through them all.
     gc.set_threshold(100_000)
+    _mend_streams()
     code = _run(list(sys.argv[1:] if arguments is None else arguments))
     gc.freeze()
     sys.exit(code)
 
 
+def _mend_streams() -> None:
+    """A shell's ``>&-`` closes a stream; nothing else here wants to know."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+
+
 def _run(arguments: list[str]) -> int:
-    if not _debugging(arguments):
-        # Libraries' warnings, and tracebacks that the worker logs, are for --debug.
-        logging.getLogger().addHandler(logging.NullHandler())
+    verbosity = Verbosity.from_environment()
+    verbosity.start()
     try:
-        code = cli.main(arguments, prog_name="pusher", standalone_mode=False)
+        code = cli.main(arguments, prog_name="pusher", standalone_mode=False, obj=verbosity)
         sys.stdout.flush()
         return code or ExitCode.DONE
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has enough; the interpreter must not complain when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()  # whoever read it has enough
         return ExitCode.UNEXPECTED
-    except click.ClickException as error:
-        show_error(*_usage(error))
-        return ExitCode.USAGE
-    except PusherError as error:
-        if _debugging(arguments):
-            traceback.print_exc()
-        show_error(error.message, error.hint)
-        return error.exit_code
     except Exception as error:
-        if _debugging(arguments):
+        if verbosity.debug and not isinstance(error, click.ClickException):
             traceback.print_exc()
-        show_error(
-            f"this is a bug in pusher: {type(error).__name__} in {_place(error)}",
-            "nothing is lost; run the command again with --debug to see more, and report what it prints",
-        )
-        return ExitCode.UNEXPECTED
+        return _conclude(_ours(error), arguments)
 
 
-def _usage(error: click.ClickException) -> tuple[str, str]:
-    message = error.format_message().rstrip(".")
-    context = getattr(error, "ctx", None)
-    path = context.command_path if context is not None else "pusher"
-    return message[:1].lower() + message[1:], f"{path} --help"
+def _conclude(error: PusherError, arguments: list[str]) -> int:
+    """Tell people on stderr, and the program that asked for JSON on stdout."""
+    show_error(error.message, error.hint, error.code)
+    described = error_as_json(error.code, error.message, error.hint)
+    try:
+        if "--json" in arguments:
+            print_json({"error": described})
+        elif "--progress=json" in arguments or ("--progress", "json") in pairwise(arguments):
+            result = {"type": "result", "exit_code": error.exit_code, "jobs": [], "error": described}
+            click.echo(json.dumps(result))
+    except OSError:
+        _give_up_output()
+    return error.exit_code
 
 
-def _debugging(arguments: list[str]) -> bool:
-    return "--debug" in arguments or bool(os.environ.get("PUSHER_DEBUG"))
+def _ours(error: Exception) -> PusherError:
+    if isinstance(error, PusherError):
+        return error
+    if isinstance(error, click.ClickException):
+        return _mistyped(error)
+    if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
+        _give_up_output()
+        return OutputUnwritable(f"standard output cannot be written: {error.strerror}")
+    return bug(error)
 
 
-def _place(error: BaseException) -> str:
-    """File and line inside pusher where it happened; the text of a foreign error may hold a secret."""
-    ours = str(Path(__file__).parent.parent)
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.startswith(ours)]
-    if not frames:
-        return "an unknown place"
-    return f"{Path(frames[-1].filename).relative_to(Path(ours).parent)}, line {frames[-1].lineno}"
+def _mistyped(error: click.ClickException) -> PusherError:
+    message, _, guess = error.format_message().rstrip("?)").partition("Did you mean ")
+    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "pusher"
+    hint = f"{path} --help"
+    if guess:
+        hint = f"did you mean {guess.removeprefix('one of: ').replace(', ', ' or ')}? otherwise: {hint}"
+    elif isinstance(error, click.MissingParameter) and error.ctx:
+        usage = " ".join(error.ctx.command.collect_usage_pieces(error.ctx))
+        hint = f"write: {path} {usage}; more: {hint}"
+    return CommandLineInvalid(message[:1].lower() + message[1:].rstrip(" (."), hint=hint)
+
+
+def _give_up_output() -> None:
+    """The interpreter must not complain when it flushes at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from pusher.cli import completers
 from pusher.cli.base import Command, job_id, opened, read_settings, show_error, warn
+from pusher.cli.options import setting_options
 from pusher.cli.password import login_options, with_password
 from pusher.errors import ExitCode, InvalidOption, PusherError
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_ALL: Final = {
+STATES_OF: Final = {
     "pause": ("queued", "running", "waiting"),
     "resume": ("paused",),
     "cancel": ("queued", "running", "waiting", "paused"),
@@ -29,7 +31,7 @@ def _jobs_or_all(function: F) -> F:
     function = click.option("--all", "everything", is_flag=True, help="Every job that this applies to.")(
         function
     )
-    return click.argument("jobs", metavar="JOB...", nargs=-1)(function)
+    return click.argument("jobs", metavar="JOB...", nargs=-1, shell_complete=completers.jobs)(function)
 
 
 @click.command(cls=Command)
@@ -73,13 +75,8 @@ def retry(jobs: tuple[str, ...], everything: bool) -> int:
 @click.command(cls=Command)
 @_jobs_or_all
 @login_options
-def cancel(
-    jobs: tuple[str, ...],
-    everything: bool,
-    username: str | None,
-    password_stdin: bool,
-    plain_http: bool,
-) -> int:
+@setting_options("insecure", "ca_cert")
+def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flags: object) -> int:
     """Give jobs up, here and at the registry.
 
     What the registry keeps of their unfinished uploads is deleted.
@@ -90,7 +87,7 @@ def cancel(
     """
     from pusher.worker.cleanup import cancel as cancel_jobs
 
-    settings = read_settings(username=username, plain_http=plain_http)
+    settings = read_settings(**flags)
     with opened(settings) as store:
         ids = _chosen(store, "cancel", jobs, everything)
         registries = {store.jobs.get(number).registry for number in ids}
@@ -127,7 +124,7 @@ def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) ->
         )
     if jobs:
         return list(dict.fromkeys(job_id(job) for job in jobs))
-    found = [job.id for job in store.jobs.list(states=[JobState(state) for state in _ALL[verb]])]
+    found = [job.id for job in store.jobs.list(states=[JobState(state) for state in STATES_OF[verb]])]
     if not found:
         warn(f"There is no job to {verb}.")
     return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from pusher.cli import completers
 from pusher.cli.base import Command, job_id, json_option, opened, print_json, read_settings, rfc3339
 from pusher.errors import ExitCode
 
 
 @click.command(cls=Command)
-@click.argument("job")
+@click.argument("job", shell_complete=completers.jobs)
 @json_option
 def log(job: str, as_json: bool) -> int:
     """Print what happened to a job, oldest first.

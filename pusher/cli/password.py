@@ -12,8 +12,9 @@ from typing import Any, Final, TypeVar
 import click
 
 from pusher.cli.base import warn
+from pusher.cli.options import setting_options
 from pusher.config import Settings
-from pusher.errors import InvalidOption, PasswordMissing
+from pusher.errors import InvalidOption, PasswordMissing, PusherError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,9 +25,9 @@ _PATIENCE: Final = 2.0
 def login_options(function: F) -> F:
     """``--username``, ``--password-stdin``, ``--plain-http``."""
     for option in (
-        click.option("--plain-http", is_flag=True, help="Allow http without TLS beyond this machine."),
+        setting_options("plain_http"),
         click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
-        click.option("--username", metavar="USER", help="User at the registry.  [PUSHER_USERNAME]"),
+        setting_options("username"),
     ):
         function = option(function)
     return function
@@ -35,8 +36,12 @@ def login_options(function: F) -> F:
 def with_password(settings: Settings, registries: Collection[str], *, password_stdin: bool) -> Settings:
     """Bind the user name to the one registry that this command works with, and fetch its password.
 
+    A user name whose login is stored needs no password.
+
     Raises InvalidOption where the user name cannot belong to all of several registries, PasswordMissing.
     """
+    if len(registries) == 1:
+        settings = settings.with_user_of(*registries)
     if settings.username is None:
         if password_stdin or settings.password is not None:
             given = "--password-stdin" if password_stdin else "PUSHER_PASSWORD"
@@ -45,18 +50,74 @@ def with_password(settings: Settings, registries: Collection[str], *, password_s
     if len(registries) > 1:
         raise InvalidOption(
             f"{settings.login_source} is for one registry, and the queue has jobs for {_listed(registries)}",
-            hint="log in to each with docker login and leave it out, or push one image with pusher push",
+            hint="log in to each with pusher login REGISTRY and leave it out, "
+            "or push one image with pusher push",
         )
     registry = next(iter(registries), None)
+    if not password_stdin and _is_stored(settings, registry):
+        return replace(settings, username=None)
+    return _bound(settings, registry, password_stdin)
+
+
+def with_login(settings: Settings, registry: str, *, password_stdin: bool) -> Settings:
+    """User name and password for ``registry``; on a terminal both are asked for.
+
+    Raises InvalidOption where there is no user name, or one that no registry can be told, PasswordMissing.
+    """
+    settings = settings.with_user_of(registry)
+    username = settings.username
+    if not username:
+        if not _on_terminal():
+            raise InvalidOption(
+                f"no user name is given for {registry}, and there is no terminal to ask on",
+                hint=f"pusher login {registry} --username USER --password-stdin",
+            )
+        username = _ask_username(registry)
+        settings = replace(settings, username=username, login_source="typed in")
+    if ":" in username:
+        raise InvalidOption(
+            f"the user name {username!r} has a colon, which registries take for its end",
+            hint="give the user name alone; the password is asked for, or read with --password-stdin",
+        )
+    return _bound(settings, registry, password_stdin)
+
+
+def _bound(settings: Settings, registry: str | None, password_stdin: bool) -> Settings:
     password = _password(settings, registry, password_stdin)
     return replace(settings, password=password, login_registry=registry)
+
+
+def _is_stored(settings: Settings, registry: str | None) -> bool:
+    """Whether a user name without password is that of a login which is stored, and found without it."""
+    from pusher.registry.credentials import find_credential
+
+    if registry is None or settings.password is not None or settings.login_source == "USERNAME_REGISTRY":
+        return False
+    try:
+        found = find_credential(registry, replace(settings, username=None))
+    except PusherError:
+        return False  # what is typed or piped in does without it
+    return found is not None and found.username == settings.username
+
+
+def _on_terminal() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def _ask_username(registry: str) -> str:
+    click.echo(f"Username for {registry}: ", nl=False, err=True)
+    if username := sys.stdin.readline().strip():
+        return username
+    raise InvalidOption(
+        f"no user name was typed for {registry}", hint=f"pusher login {registry} --username USER"
+    )
 
 
 def _password(settings: Settings, registry: str | None, password_stdin: bool) -> str:
     user = f"{settings.username!r}" + (f" at {registry}" if registry else "")
     if settings.password is not None and not password_stdin:
         return _nonempty(settings.password, "PUSHER_PASSWORD is empty")
-    if sys.stdin is not None and sys.stdin.isatty():
+    if _on_terminal():
         prompt = f"Password for {settings.username}" + (f" at {registry}: " if registry else ": ")
         return _nonempty(
             getpass.getpass(prompt, stream=sys.stderr), f"the password typed for {user} is empty"

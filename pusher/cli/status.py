@@ -6,12 +6,15 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from pusher.cli import completers
 from pusher.cli.base import (
     Command,
+    error_json,
     job_id,
     json_option,
     opened,
@@ -35,12 +38,12 @@ _WATCH_EVERY: Final = 1.0
 
 
 @click.command(cls=Command)
-@click.argument("job", required=False)
+@click.argument("job", required=False, shell_complete=completers.jobs)
 @json_option
 @click.option("--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C.")
 @click.option("--all", "everything", is_flag=True, help="Show every finished job, too.")
 def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int:
-    """Show the jobs and how far they are, or one JOB with its layers.
+    """Show the jobs and how far they are, or JOB with its layers.
 
     Without --all the finished jobs are left out, but for the last few.
 
@@ -82,7 +85,9 @@ def as_data(store: Store, number: int | None, everything: bool) -> dict[str, lis
     jobs = _selected(store, everything) if number is None else [store.jobs.get(number)]
     ids = [job.id for job in jobs]
     totals, layers = store.jobs.totals(ids), store.layers.of_jobs(ids)
-    return {"jobs": [_job(job, totals[job.id], layers[job.id]) for job in jobs if job.id in totals]}
+    profiles = store.uploads.profiles()
+    known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
+    return {"jobs": [_job(job, totals[job.id], layers[job.id], profile) for job, profile in known]}
 
 
 def _selected(store: Store, everything: bool) -> list[JobRecord]:
@@ -139,6 +144,7 @@ def _details(store: Store, number: int) -> RenderableType:
     from pusher.cli.table import details
 
     (row,) = _rows(store, [store.jobs.get(number)])
+    row = replace(row, profile=store.uploads.profiles().get((row.job.registry, row.job.repository), ""))
     return details(row, store.layers.of(number), now=store.now())
 
 
@@ -169,12 +175,14 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
         time.sleep(_WATCH_EVERY)
 
 
-def _job(job: JobRecord, totals: JobTotals, layers: Sequence[LayerRecord]) -> dict[str, object]:
-    error = job.error
+def _job(
+    job: JobRecord, totals: JobTotals, layers: Sequence[LayerRecord], profile: str | None
+) -> dict[str, object]:
     return {
         "id": job.id,
         "image": job.image,
         "destination": job.destination,
+        "profile": profile,
         "state": job.state,
         "priority": job.priority,
         "attempts": job.attempts,
@@ -186,9 +194,7 @@ def _job(job: JobRecord, totals: JobTotals, layers: Sequence[LayerRecord]) -> di
         "started_at": rfc3339(job.started_at),
         "finished_at": rfc3339(job.finished_at),
         "next_try_at": rfc3339(job.next_try_at),
-        "error": None
-        if error is None
-        else {"code": error.code, "message": error.message, "hint": error.hint},
+        "error": error_json(job),
         "layers": [
             {
                 "diff_id": layer.diff_id,

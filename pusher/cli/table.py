@@ -39,6 +39,8 @@ class Row:
     totals: JobTotals
     orphaned: bool = False
     """Its worker died; the next one takes it over."""
+    profile: str = ""
+    """Name of the registry's profile, as far as an upload was opened."""
 
 
 def console() -> Console:
@@ -141,7 +143,9 @@ def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:
         ("job", str(job.id)),
         ("image", job.image),
         ("destination", job.destination),
+        ("profile", row.profile),
         ("state", f"{job.state}: {text}" if (text := note(row, now)) else str(job.state)),
+        ("next try", local(job.next_try_at)),
         ("done", done.replace("% of ", "%, ")),
         ("sent", human_bytes(totals.bytes_sent)),
         ("priority", str(job.priority) if job.priority else ""),

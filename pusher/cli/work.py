@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from pusher.cli.base import show_error, warn
-from pusher.errors import ExitCode
+from pusher.cli.base import error_json, show_error, warn
+from pusher.cli.verbose import log_is_json, logged_above
+from pusher.errors import JobCancelled
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -25,11 +26,17 @@ def work(
     store: Store, settings: Settings, mode: str, *, forever: bool = False, only: Collection[int] | None = None
 ) -> RunResult:
     """Work the queue, or ``only`` these jobs, with the progress shown as ``mode`` says."""
-    from pusher.progress.display import make_progress
+    from pusher.progress.display import chosen, make_progress
     from pusher.worker.run import run
 
     stream = sys.stdout if mode == "json" else sys.stderr
-    with make_progress(cast("Mode", mode), stream, single=only is not None) as progress:
+    if mode == "auto" and log_is_json():
+        mode = "none"
+    drawn = chosen(cast("Mode", mode), stream)
+    with (
+        make_progress(drawn, stream, single=only is not None) as progress,
+        logged_above(progress.log if drawn == "tty" else None),
+    ):
         return run(store, settings, progress, forever=forever, only=only, leave=_leave)
 
 
@@ -40,11 +47,16 @@ def _leave() -> None:
 
 
 def conclude(result: RunResult, mode: str, *, single: bool) -> int:
-    """Print the errors, and the digest reference of a ``single`` job on stdout; the exit code."""
+    """Print the errors, and the digest reference of a ``single`` job on stdout; the exit code.
+
+    Raises JobCancelled if someone cancelled the ``single`` job.
+    """
+    if single and not (result.succeeded or result.failed or result.unfinished):
+        raise JobCancelled("the job was cancelled")
     stopped = [job for job in result.unfinished if job.state == "queued"]
     for job in (*result.failed, *result.unfinished):
         if job not in stopped:
-            show_error(*_complaint(job, single=single))
+            show_error(*_complaint(job, single=single), code=job.error.code if job.error else "")
     if stopped:
         jobs = ", ".join(str(job.id) for job in stopped)
         warn(f"Stopped, and nothing is lost (job {jobs}). Continue with: pusher run")
@@ -55,11 +67,6 @@ def conclude(result: RunResult, mode: str, *, single: bool) -> int:
             click.echo(digest_reference(job))
     else:
         warn(_summary(result))
-    if single and not (result.succeeded or result.failed or result.unfinished):
-        show_error(
-            "the job was cancelled", "push the image again, or put the job back with: pusher retry JOB"
-        )
-        return ExitCode.FAILED
     return result.exit_code
 
 
@@ -73,7 +80,7 @@ def _complaint(job: JobRecord, *, single: bool) -> tuple[str, str]:
     error = job.error
     if job.state == "failed":
         message = error.message if error else f"job {job.id} failed"
-        hint = f"{error.hint}; " if error and error.hint else ""
+        hint = f"{error.hint}\n" if error and error.hint else ""
         hint += f"then: pusher retry {job.id} && pusher run"
         return message if single else f"job {job.id}, {job.image}: {message}", hint
     why = f": {error.message}" if error else ""
@@ -100,7 +107,12 @@ def _as_json(result: RunResult) -> dict[str, object]:
         "type": "result",
         "exit_code": int(result.exit_code),
         "jobs": [
-            {"id": job.id, "state": job.state, "reference": digest_reference(job) if job.digest else None}
+            {
+                "id": job.id,
+                "state": job.state,
+                "reference": digest_reference(job) if job.digest else None,
+                "error": error_json(job),
+            }
             for job in jobs
         ],
     }

@@ -17,10 +17,12 @@ from pusher.errors.auth import (
     PasswordMissing,
     PermissionDenied,
 )
-from pusher.errors.base import ExitCode, LeaseLost, PusherError, Retry, Stopped
+from pusher.errors.base import ExitCode, LeaseLost, PusherError, Retry, Stopped, bug
 from pusher.errors.machine import (
+    ClockWrong,
     DiskFull,
     HomeUnusable,
+    OutputUnwritable,
     StoreCorrupt,
     StoreError,
     StoreLocked,
@@ -32,18 +34,21 @@ from pusher.errors.machine import (
 from pusher.errors.network import (
     CertificateUntrusted,
     ChunkTooLarge,
+    ClientCertificateRefused,
     ConnectionBroken,
     DigestRejected,
     LayerTooLarge,
     LocationRefused,
     NotARegistry,
     ProxyFailed,
+    ProxyUnusable,
     RegistryBusy,
     RegistryFault,
     RegistryRefused,
     RegistryStalled,
     RegistryUnreachable,
     RepositoryUnknown,
+    TlsFailed,
 )
 from pusher.errors.source import (
     ArchiveInvalid,
@@ -61,8 +66,10 @@ from pusher.errors.source import (
 )
 from pusher.errors.usage import (
     CertificateFileUnusable,
+    CommandLineInvalid,
     ConfigInvalid,
     InvalidOption,
+    JobCancelled,
     JobStateConflict,
     JobUnknown,
     PlainHttpRefused,
@@ -76,6 +83,9 @@ __all__ = [
     "CertificateFileUnusable",
     "CertificateUntrusted",
     "ChunkTooLarge",
+    "ClientCertificateRefused",
+    "ClockWrong",
+    "CommandLineInvalid",
     "ConfigInvalid",
     "ConnectionBroken",
     "CredentialHelperFailed",
@@ -96,6 +106,7 @@ __all__ = [
     "ImageNotFound",
     "ImageUnsupported",
     "InvalidOption",
+    "JobCancelled",
     "JobStateConflict",
     "JobUnknown",
     "LayerMismatch",
@@ -103,10 +114,12 @@ __all__ = [
     "LeaseLost",
     "LocationRefused",
     "NotARegistry",
+    "OutputUnwritable",
     "PasswordMissing",
     "PermissionDenied",
     "PlainHttpRefused",
     "ProxyFailed",
+    "ProxyUnusable",
     "PusherError",
     "ReferenceMalformed",
     "RegistryBusy",
@@ -125,4 +138,6 @@ __all__ = [
     "StoreReadOnly",
     "StoreTooNew",
     "StoreUnreachable",
+    "TlsFailed",
+    "bug",
 ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import traceback
 from enum import Enum, IntEnum
+from pathlib import Path
 
 
 class ExitCode(IntEnum):
@@ -34,25 +36,41 @@ class Retry(Enum):
 
 
 class PusherError(Exception):
-    """Base of everything a user can cause or meet.
+    """Something happened that should not: a bug in pusher. A subclass says what else it can be.
 
     ``message`` is one sentence without a final full stop: what happened and where. ``hint`` says what to do,
-    with the exact command where there is one. Neither ever holds a secret.
+    with the exact command where there is one; it is the class's ``advice`` where the instance knows nothing
+    better. Neither ever holds a secret. A class with a ``code`` of its own is an entry of the catalogue, and
+    the first sentence of its docstring is for users.
     """
 
     code = "unexpected"
     exit_code = ExitCode.UNEXPECTED
     retry = Retry.NEVER
+    advice = "nothing is lost; try again with --debug added, and report what it prints"
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.advice
         self.retry_after = retry_after
         """Seconds the registry asked us to wait, if it did."""
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), self.message, self.hint, self.retry_after))
+
+
+def bug(error: BaseException) -> PusherError:
+    """What nobody expected, as an error that quotes nothing: a foreign error's text may hold a secret."""
+    ours = Path(__file__).parents[1]
+    frames = traceback.extract_tb(error.__traceback__)
+    inside = [frame for frame in frames if Path(frame.filename).is_relative_to(ours)]
+    place = (
+        f" in {Path(inside[-1].filename).relative_to(ours.parent)}, line {inside[-1].lineno}"
+        if inside
+        else ""
+    )
+    return PusherError(f"this is a bug in pusher: {type(error).__name__}{place}")
 
 
 def _rebuild(cls: type[PusherError], message: str, hint: str, retry_after: float | None) -> PusherError:

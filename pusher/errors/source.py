@@ -6,73 +6,85 @@ from pusher.errors.base import ExitCode, PusherError
 
 
 class SourceError(PusherError):
-    """Base of what can be wrong with the place an image is read from."""
+    """The file or folder that an image is read from cannot be read."""
 
     code = "source-error"
     exit_code = ExitCode.SOURCE
+    advice = "check that it exists and that you may read it"
 
 
 class ImageNotFound(SourceError):
-    """The engine or archive has no image of this name."""
+    """There is no image of this name."""
 
     code = "image-not-found"
+    advice = "list what is there with: docker image ls"
 
 
 class ImageAmbiguous(SourceError):
-    """An archive holds several images and none was chosen."""
+    """An archive holds several images, and none was chosen."""
 
     code = "image-ambiguous"
+    advice = "choose one: docker-archive:FILE:NAME"
 
 
 class ImageChanged(SourceError):
-    """What was enqueued is no longer there: image deleted or archive replaced."""
+    """What was enqueued is no longer there: the image was deleted, or the archive replaced."""
 
     code = "image-changed"
+    advice = "enqueue the image again with: pusher enqueue IMAGE"
 
 
 class ImageUnsupported(SourceError):
     """The image is of a kind that pusher does not push."""
 
     code = "image-unsupported"
+    advice = "build or save it in another form, with docker build or docker save"
 
 
 class ArchiveInvalid(SourceError):
     """The file is no image archive, or its parts contradict each other."""
 
     code = "archive-invalid"
+    advice = "write it again with: docker save -o FILE IMAGE"
 
 
 class ArchiveTruncated(SourceError):
-    """The archive ends in the middle of a part."""
+    """The archive ends in the middle."""
 
     code = "archive-truncated"
+    advice = "write or copy it again; it was perhaps not finished"
 
 
 class LayerMismatch(SourceError):
     """A layer's bytes do not have the digest that the image promises."""
 
     code = "layer-mismatch"
+    advice = "write the archive, or pull or build the image, again"
 
 
 class EngineMissing(SourceError):
     """The docker or podman command is not installed."""
 
     code = "engine-missing"
+    advice = "install Docker or Podman, or push an archive: pusher push FILE --to REFERENCE"
 
 
 class EngineNotRunning(SourceError):
     """The Docker daemon does not answer."""
 
     code = "engine-not-running"
+    advice = "start it, with: sudo systemctl start docker"
 
 
 class EngineNotPermitted(SourceError):
-    """The Docker socket refuses this user."""
+    """The Docker daemon's socket refuses this user."""
 
     code = "engine-not-permitted"
+    advice = "join the group docker, or use sudo"
 
 
 class EngineFailed(SourceError):
-    """docker or podman ended with an error that fits nothing above."""
+    """The docker or podman command ended with an error."""
 
     code = "engine-failed"
+    advice = "mend what it says, then try again"

@@ -5,25 +5,36 @@ from __future__ import annotations
 from pusher.errors.base import ExitCode, PusherError
 
 
+class CommandLineInvalid(PusherError):
+    """A command, an option or an argument is not known, or missing."""
+
+    code = "command-line-invalid"
+    exit_code = ExitCode.USAGE
+    advice = "pusher --help lists the commands, and each has a --help of its own"
+
+
 class InvalidOption(PusherError):
-    """An option's or setting's value makes no sense."""
+    """The value of an option or a setting makes no sense."""
 
     code = "option-invalid"
     exit_code = ExitCode.USAGE
+    advice = "see the command's --help"
 
 
 class ReferenceMalformed(PusherError):
-    """An image reference does not follow the grammar."""
+    """An image reference is not written as one."""
 
     code = "reference-malformed"
     exit_code = ExitCode.USAGE
+    advice = "write it like registry.example.com/team/app:1.2"
 
 
 class JobUnknown(PusherError):
-    """No job has this id."""
+    """There is no job of this number."""
 
     code = "job-unknown"
     exit_code = ExitCode.USAGE
+    advice = "pusher status --all lists the jobs"
 
 
 class JobStateConflict(PusherError):
@@ -31,6 +42,15 @@ class JobStateConflict(PusherError):
 
     code = "job-state-conflict"
     exit_code = ExitCode.USAGE
+    advice = "pusher status JOB shows its state"
+
+
+class JobCancelled(PusherError):
+    """Someone cancelled the job while it was being pushed."""
+
+    code = "job-cancelled"
+    exit_code = ExitCode.FAILED
+    advice = "push the image again, or put the job back with: pusher retry JOB"
 
 
 class PlainHttpRefused(PusherError):
@@ -38,17 +58,20 @@ class PlainHttpRefused(PusherError):
 
     code = "plain-http-refused"
     exit_code = ExitCode.USAGE
+    advice = "use https, or add --plain-http if you trust the network"
 
 
 class ConfigInvalid(PusherError):
-    """``pusher.toml`` cannot be read, or holds what makes no sense."""
+    """The settings file cannot be read, or holds what makes no sense."""
 
     code = "config-invalid"
     exit_code = ExitCode.USAGE
+    advice = "mend the line that is named; pusher config shows every setting"
 
 
 class CertificateFileUnusable(PusherError):
-    """A CA or client certificate file that was named, or lies in a certs.d folder, cannot be used."""
+    """A certificate file that was named, or lies in a certs.d folder, cannot be used."""
 
     code = "certificate-file-unusable"
     exit_code = ExitCode.USAGE
+    advice = "check the path, and that the file holds PEM certificates"

@@ -7,10 +7,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from pusher.oci.digest import short
 from pusher.progress.estimate import Estimator
+from pusher.progress.format import rfc3339
 
 _KEPT: Final = 1000
 """Events kept for a display that never comes (none, or its output broke); a living one takes them at once."""
@@ -56,10 +58,11 @@ class Preparing:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A pause that ends in ``seconds``."""
+    """A pause that ends in ``seconds``, which is at ``until``."""
 
     what: str
     seconds: float
+    until: datetime
     reason: str
 
 
@@ -95,13 +98,15 @@ class Snapshot:
 
 
 def eta(remaining: int, speed: float | None) -> float | None:
-    """Seconds for ``remaining`` bytes; None while the speed is unknown or zero."""
-    return remaining / speed if speed else None
+    """Seconds for ``remaining`` bytes; None while the speed is unknown or zero, and when all have left: how
+    long a registry takes to put a blob together is not known."""
+    return remaining / speed if speed and remaining else None
 
 
 @dataclass
 class _Wait:
-    until: float
+    ends: float
+    until: datetime
     reason: str
 
 
@@ -115,8 +120,13 @@ class _Speeds:
 class Counters:
     """The ``Progress`` that workers call. A display reads ``snapshot`` and ``drain`` from its own thread."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._clock = clock
+        self._wall = wall
         self._lock = threading.Lock()
         self._events: deque[Event] = deque(maxlen=_KEPT)
         self._jobs: set[int] = set()
@@ -137,7 +147,7 @@ class Counters:
         """Copies; the display may take its time with them."""
         with self._lock:
             now = self._clock()
-            self._waiting = {what: wait for what, wait in self._waiting.items() if wait.until > now}
+            self._waiting = {what: wait for what, wait in self._waiting.items() if wait.ends > now}
             speeds = self._speeds
             return Snapshot(
                 jobs=len(self._jobs),
@@ -148,7 +158,9 @@ class Counters:
                 preparing=tuple(
                     replace(p, speed=speeds.preparing[d].speed(now)) for d, p in self._preparing.items()
                 ),
-                waiting=tuple(Waiting(what, w.until - now, w.reason) for what, w in self._waiting.items()),
+                waiting=tuple(
+                    Waiting(what, w.ends - now, w.until, w.reason) for what, w in self._waiting.items()
+                ),
                 speed=speeds.total.speed(now),
             )
 
@@ -223,12 +235,18 @@ class Counters:
 
     def waiting(self, what: str, seconds: float, reason: str) -> None:
         with self._lock:
-            self._waiting[what] = _Wait(self._clock() + seconds, reason)
-            self._event("waiting", what=what, seconds=round(seconds, 1), reason=reason)
+            until = self._wall() + timedelta(seconds=seconds)
+            self._waiting[what] = _Wait(self._clock() + seconds, until, reason)
+            self._event("waiting", what=what, seconds=round(seconds, 1), until=rfc3339(until), reason=reason)
 
     def note(self, message: str) -> None:
         with self._lock:
             self._event("note", message=message)
+
+    def log(self, line: str) -> None:
+        """A line of the log, for a display that must not be written over."""
+        with self._lock:
+            self._event("log", line=line)
 
     def _event(self, kind: str, **fields: object) -> None:
         self._events.append(Event(kind, fields))

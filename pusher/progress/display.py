@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final, Literal, Protocol, TextIO
 
-from pusher.progress.base import Progress
 from pusher.progress.counters import Counters
 
 Mode = Literal["auto", "tty", "lines", "json", "none"]
@@ -23,15 +22,22 @@ class _Renderer(Protocol):
     def close(self) -> None: ...
 
 
+def chosen(mode: Mode, stream: TextIO) -> Mode:
+    """What ``auto`` comes to: ``tty`` on a terminal that can move its cursor, else ``lines``."""
+    if mode != "auto":
+        return mode
+    return "tty" if stream.isatty() and os.environ.get("TERM") != "dumb" else "lines"
+
+
 @contextmanager
-def make_progress(mode: Mode, stream: TextIO, *, single: bool = False) -> Iterator[Progress]:
+def make_progress(mode: Mode, stream: TextIO, *, single: bool = False) -> Iterator[Counters]:
     """The progress to hand to a worker; drawn on ``stream`` until the context is left.
 
-    ``auto`` is ``tty`` on a terminal that can move its cursor, else ``lines``. ``single``: the run is about
-    one job, and the caller says how it ended. An output that breaks ends the display, never the work.
+    ``single``: the run is about one job, and the caller says how it ended. An output that breaks ends the
+    display, never the work.
     """
     counters = Counters()
-    renderer = _renderer(mode, counters, stream, single)
+    renderer = _renderer(chosen(mode, stream), counters, stream, single)
     if renderer is None:
         yield counters
         return
@@ -48,8 +54,6 @@ def make_progress(mode: Mode, stream: TextIO, *, single: bool = False) -> Iterat
 
 
 def _renderer(mode: Mode, counters: Counters, stream: TextIO, single: bool) -> _Renderer | None:
-    if mode == "auto":
-        mode = "tty" if stream.isatty() and os.environ.get("TERM") != "dumb" else "lines"
     if mode == "tty":
         from pusher.progress.terminal import Terminal
 

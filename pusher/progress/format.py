@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -32,6 +33,23 @@ def human_seconds(seconds: float) -> str:
     if whole < 86400:
         return f"{whole // 3600}h{whole % 3600 // 60:02}m"
     return f"{whole // 86400}d{whole % 86400 // 3600:02}h"
+
+
+def human_left(seconds: float) -> str:
+    """A guess at the time left: never ``0s`` while something is left, and no figure that nobody believes."""
+    return human_seconds(max(1.0, seconds)) if seconds < 100 * 86400 else ">99d"
+
+
+def human_wait(seconds: float, until: datetime) -> str:
+    """``42s``, from a minute on ``2m10s (next try at 14:32:05)``: the clock of the reader's own zone."""
+    if seconds < 60:
+        return human_seconds(seconds)
+    return f"{human_seconds(seconds)} (next try at {until.astimezone():%H:%M:%S})"
+
+
+def rfc3339(time: datetime) -> str:
+    """``2025-01-31T12:00:00.000Z``, for programs."""
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def percent(done: int, total: int) -> int:

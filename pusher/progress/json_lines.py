@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Final, TextIO
 
 from pusher.progress.counters import Counters, Snapshot
+from pusher.progress.format import rfc3339
 
 _EVERY: Final = 1.0
 
@@ -50,8 +51,7 @@ class JsonLines:
         self.render()
 
     def _write(self, kind: str, fields: dict[str, object]) -> None:
-        at = self._wall().isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        self._stream.write(json.dumps({"type": kind, "at": at, **fields}) + "\n")
+        self._stream.write(json.dumps({"type": kind, "at": rfc3339(self._wall()), **fields}) + "\n")
 
 
 def _fields(snapshot: Snapshot) -> dict[str, object]:
@@ -75,6 +75,12 @@ def _fields(snapshot: Snapshot) -> dict[str, object]:
             for p in snapshot.preparing
         ],
         "waiting": [
-            {"what": w.what, "seconds": round(w.seconds, 1), "reason": w.reason} for w in snapshot.waiting
+            {
+                "what": w.what,
+                "seconds": round(w.seconds, 1),
+                "until": rfc3339(w.until),
+                "reason": w.reason,
+            }
+            for w in snapshot.waiting
         ],
     }

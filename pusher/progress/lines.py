@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Final, TextIO
 
 from pusher.oci.digest import short
 from pusher.progress.counters import Counters, Event, Snapshot
-from pusher.progress.format import human_bytes, human_seconds, human_share, percent
+from pusher.progress.format import human_bytes, human_left, human_share, human_wait, percent
 
 SUMMARY_EVERY: Final = 10.0
 """Seconds between two summary lines, at least."""
@@ -72,8 +73,11 @@ def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool)
             )
         case "note":
             return f"{f['message']}"
+        case "log":
+            return str(f["line"])
         case "waiting" if each_blob and f["seconds"] >= _WORTH_A_LINE:
-            return f"{f['what']}: waiting {human_seconds(f['seconds'])}: {f['reason']}"
+            pause = human_wait(f["seconds"], datetime.fromisoformat(f["until"]))
+            return f"{f['what']}: waiting {pause}: {f['reason']}"
         case "layer-preparing" if each_blob:
             size = f" {human_bytes(f['size'])}" if f["size"] is not None else ""
             return f"{short(f['diff_id'])}: compressing{size}"
@@ -105,7 +109,7 @@ def summary(snapshot: Snapshot) -> str:
     if snapshot.speed is not None and snapshot.active:
         parts.append(f"{human_bytes(snapshot.speed)}/s")
     if snapshot.eta is not None and snapshot.active:
-        parts.append(f"{human_seconds(snapshot.eta)} left")
+        parts.append(f"{human_left(snapshot.eta)} left")
     if count := len(snapshot.active):
         parts.append(f"{count} {'blob' if count == 1 else 'blobs'} on the way")
     if count := len(snapshot.preparing):

@@ -5,18 +5,21 @@ from __future__ import annotations
 from typing import Final, TextIO
 
 from rich.console import Console, Group
+from rich.control import Control
 from rich.live import Live
+from rich.segment import ControlType
 from rich.text import Text
 
 from pusher.oci.digest import short
 from pusher.progress.counters import Blob, Counters, Preparing, Snapshot, Waiting, eta
-from pusher.progress.format import human_bytes, human_seconds, human_share, percent
+from pusher.progress.format import human_bytes, human_left, human_share, human_wait, percent
 from pusher.progress.lines import describe
 
-_LABEL: Final = 14
+_LABEL: Final = 12
+_BAR_GAP: Final = 2
 _BAR: Final = 30
 _NARROWEST_BAR: Final = 8
-_COUNT: Final = len("  99 of 99 blobs")
+_COUNT: Final = len("  999 of 999+ blobs")
 
 
 class Terminal:
@@ -33,20 +36,26 @@ class Terminal:
             redirect_stdout=False,
             redirect_stderr=False,
         )
+        self._drawn: tuple[list[Text], int] = ([], 0)
         self._live.start()
         # Live hides the cursor, and a killed process could not show it again.
         self._console.show_cursor(True)
 
     def render(self) -> None:
-        """Print what happened and redraw the block."""
+        """Print what happened and redraw the block, if anything changed."""
         snapshot = self._counters.snapshot()
-        for event in self._counters.drain():
+        events = self._counters.drain()
+        for event in events:
             if line := describe(event, snapshot, single=self._single, each_blob=False):
                 self._console.print(Text(line))
         width, height = self._console.size
         ascii_only = not self._console.encoding.startswith("utf")
         rows = block(snapshot, width=width, height=height, ascii_only=ascii_only)
-        self._live.update(Group(*rows), refresh=True)
+        if (rows, width) != self._drawn:
+            self._drawn = (rows, width)
+            self._live.update(Group(*rows), refresh=True)
+            # A Ctrl-C is echoed where the cursor stands; at the end of a full row it would begin a new one.
+            self._console.control(Control(ControlType.CARRIAGE_RETURN))
 
     def close(self) -> None:
         """Print what happened last and remove the block."""
@@ -87,8 +96,11 @@ def _total(snapshot: Snapshot, width: int, ascii_only: bool) -> Text:
     speed = snapshot.speed if snapshot.active else None
     left = snapshot.eta if snapshot.active else None
     done = sum(blob.done for blob in snapshot.blobs)
-    row = _row("total", (snapshot.done, in_flight, snapshot.total), speed, left, width, ascii_only)
-    count = f"  {done} of {len(snapshot.blobs)} blobs"
+    amounts = snapshot.done, in_flight, snapshot.total
+    more = bool(snapshot.preparing)  # their blobs will add to it
+    row = _row("total", amounts, speed, left, width, ascii_only, more=more)
+    blobs = f"{len(snapshot.blobs)}{'+' if more else ''}"
+    count = f"  {done} of {blobs} {'blob' if blobs == '1' else 'blobs'}"
     return row.append(count, style="dim") if row.cell_len + len(count) < width else row
 
 
@@ -99,23 +111,32 @@ def _row(
     left: float | None,
     width: int,
     ascii_only: bool,
+    *,
+    more: bool = False,
 ) -> Text:
+    """The columns of a blob or of the total; a narrow terminal does without the bar, then without the speed
+    or the amounts, at last without the time left."""
     done, in_flight, total = amounts
-    figures = f"{percent(done, total):>4}%  {human_share(done, total):<19}"
-    figures += f"  {human_bytes(speed) + '/s' if speed is not None else '':>11}"
-    figures += f"  {human_seconds(left) if left is not None else '':>6}"
-    room = width - 1 - _LABEL - len(figures)
-    bar = min(_BAR, room - _COUNT if room >= _COUNT + 20 else room)
-    row = Text(f"{label:<{_LABEL}}")
-    if bar >= _NARROWEST_BAR:
-        row.append_text(_bar(done, in_flight, total, bar, ascii_only))
-    return row.append(figures)
+    share = f"{min(percent(done, total), 99 if more else 100):>4}%"
+    amount = f"  {human_share(done, total) + ('+' if more else ''):<22}"
+    pace = f"  {human_bytes(speed) + '/s' if speed is not None else '':>11}"
+    rest = f"  {human_left(left) if left is not None else '':>6}"
+    room = width - 1 - _LABEL - len(share)
+    everything = amount + pace + rest
+    bar = room - _BAR_GAP - len(everything)
+    if bar < _NARROWEST_BAR:
+        columns = next((c for c in (everything, amount + rest, pace + rest, rest) if len(c) <= room), "")
+        name = max(1, min(_LABEL, width - 1 - len(share)))
+        return Text(f"{label[:name]:<{name}}{share}{columns}")
+    bar = min(_BAR, bar - _COUNT if bar >= _COUNT + 20 else bar)
+    row = Text(f"{label:<{_LABEL + _BAR_GAP}}")
+    return row.append_text(_bar(done, in_flight, total, bar, ascii_only)).append(share + everything)
 
 
 def _bar(done: int, in_flight: int, total: int, width: int, ascii_only: bool) -> Text:
     """Acknowledged bytes solid, bytes under way lighter, the rest faint."""
     full, moving, rest = ("#", "+", "-") if ascii_only else ("━", "╍", "─")
-    solid = width * done // total if total else width
+    solid = width * min(total, done) // total if total else width
     light = (width * min(total, done + in_flight) // total if total else width) - solid
     return Text.assemble(
         (full * solid, "green"), (moving * light, "cyan"), (rest * (width - solid - light), "dim")
@@ -125,9 +146,11 @@ def _bar(done: int, in_flight: int, total: int, width: int, ascii_only: bool) ->
 def _preparing(layer: Preparing) -> Text:
     share = human_bytes(layer.done) if layer.total is None else human_share(layer.done, layer.total)
     speed = f"  {human_bytes(layer.speed)}/s" if layer.speed is not None else ""
-    return Text(f"{short(layer.diff_id):<{_LABEL}}").append(f"compressing  {share}{speed}", style="dim")
+    return Text(f"{short(layer.diff_id):<{_LABEL + _BAR_GAP}}").append(
+        f"compressing  {share}{speed}", style="dim"
+    )
 
 
 def _waiting(wait: Waiting) -> Text:
-    text = f"waiting {human_seconds(wait.seconds)}: {wait.reason}"
-    return Text(f"{wait.what:<{_LABEL}}").append(text, style="yellow")
+    text = f"waiting {human_wait(wait.seconds, wait.until)}: {wait.reason}"
+    return Text(f"{wait.what:<{_LABEL + _BAR_GAP}}").append(text, style="yellow")

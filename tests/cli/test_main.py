@@ -18,7 +18,10 @@ from pusher.errors import CredentialsRejected, StoreLocked
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
 
-COMMANDS = ["push", "enqueue", "run", "status", "pause", "resume", "cancel", "retry", "log", "prune", "db"]
+COMMANDS = [
+    *("push", "enqueue", "run", "status", "pause", "resume", "cancel", "retry", "log"),
+    *("login", "logout", "doctor", "config", "prune", "db", "errors", "completion"),
+]
 HEAVY = ["requests", "sqlalchemy", "alembic", "rich", "filelock", "isal", "urllib3", "platformdirs"]
 
 
@@ -85,9 +88,14 @@ def test_the_help_lists_every_command_and_exit_code(pusher: Pusher) -> None:
     ("arguments", "sentence", "hint"),
     [
         (["bogus"], "no such command 'bogus'", "pusher --help"),
-        (["--bogus"], "no such option", "pusher --help"),
-        (["push"], "missing argument 'IMAGE'", "pusher push --help"),
-        (["status", "--bogus"], "no such option", "pusher status --help"),
+        (["--xyz"], "no such option '--xyz'", "pusher --help"),
+        (["--debugg"], "no such option '--debugg'", "did you mean '--debug'? otherwise: pusher --help"),
+        (
+            ["push"],
+            "missing argument 'IMAGE'",
+            "write: pusher push [OPTIONS] IMAGE; more: pusher push --help",
+        ),
+        (["status", "--xyz"], "no such option '--xyz'", "pusher status --help"),
         (["db"], "missing command", "pusher db --help"),
     ],
 )
@@ -179,9 +187,9 @@ def test_an_error_is_a_sentence_a_hint_and_an_exit_code(
     )
 
 
-def test_an_error_without_hint(pusher: Pusher, failing: Callable[[BaseException], None]) -> None:
+def test_an_error_without_a_hint_of_its_own(pusher: Pusher, failing: Callable[[BaseException], None]) -> None:
     failing(StoreLocked("the job store is locked"))
-    assert pusher("trouble").err == "error: the job store is locked\n"
+    assert pusher("trouble").err == "error: the job store is locked\n  hint: run the command again\n"
 
 
 def test_an_unexpected_exception_is_one_line_and_quotes_nothing(
@@ -192,7 +200,7 @@ def test_an_unexpected_exception_is_one_line_and_quotes_nothing(
     assert result.code == 1
     first, second = result.err.splitlines()
     assert first.startswith("error: this is a bug in pusher: KeyError in pusher/cli/app.py, line ")
-    assert second.startswith("  hint: nothing is lost; run the command again with --debug to see more")
+    assert second.startswith("  hint: nothing is lost; try again with --debug added")
     assert "hunter2" not in result.err
 
 

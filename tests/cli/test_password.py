@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 import os
-import pty
-import select
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from pusher.config import Settings, load
 from pusher.errors import ExitCode, InvalidOption, PasswordMissing
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
+from tests.support.dialogue import dialogue
 
 _PROGRAM = """
 import sys
@@ -116,34 +116,8 @@ def test_nothing_waits_in_silence() -> None:
 
 def _on_a_terminal(typed: bytes, *arguments: str) -> tuple[str, str]:
     """What the process printed on stdout, and what the terminal showed."""
-    leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        [sys.executable, "-c", _PROGRAM, *arguments],
-        stdin=follower,
-        stdout=subprocess.PIPE,
-        stderr=follower,
-        start_new_session=True,
-        # A session of its own gets the terminal as /dev/tty when it opens it.
-        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
-    )
-    os.close(follower)
-    shown = b""
-    deadline = time.monotonic() + 20
-    while b": " not in shown and time.monotonic() < deadline:
-        if select.select([leader], [], [], 0.1)[0]:
-            shown += os.read(leader, 1024)
-    os.write(leader, typed)
-    out, _ = process.communicate(timeout=20)
-    while select.select([leader], [], [], 0)[0]:
-        try:
-            data = os.read(leader, 1024)
-        except OSError:
-            break
-        if not data:
-            break
-        shown += data
-    os.close(leader)
-    return out.decode().strip(), shown.decode()
+    done = dialogue([sys.executable, "-c", _PROGRAM, *arguments], (": ", typed))
+    return done.out.strip(), done.shown
 
 
 @pytest.mark.parametrize("arguments", [["bob"], ["bob", "--password-stdin"]])
@@ -157,6 +131,35 @@ def test_a_terminal_is_asked_without_echo(arguments: list[str]) -> None:
 def test_an_empty_line_on_a_terminal() -> None:
     out, _ = _on_a_terminal(b"\n", "bob")
     assert out.startswith("the password typed for 'bob' at r.example is empty|")
+
+
+def _store(home: Path, username: str) -> None:
+    auth = base64.b64encode(f"{username}:stored".encode()).decode()
+    (home / ".docker").mkdir()
+    (home / ".docker" / "config.json").write_text(json.dumps({"auths": {"r.example": {"auth": auth}}}))
+
+
+def test_a_user_name_whose_login_is_stored_needs_no_password() -> None:
+    _store(Path.home(), "bob")
+    out, err = _piped(b"data for someone else\n", "bob")
+    assert (out, err) == (repr((None, None, None)), "")
+    out, _ = _piped(b"piped", "bob", "--password-stdin")
+    assert out == repr(("bob", "piped", "r.example"))
+    out, _ = _piped(b"piped", "", USERNAME_REGISTRY="bob")
+    assert out == repr(("bob", "piped", "r.example"))
+
+
+def test_the_stored_login_of_somebody_else_is_not_taken() -> None:
+    _store(Path.home(), "alice")
+    out, _ = _piped(b"", "bob")
+    assert out.startswith("there is no password for 'bob' at r.example, ")
+
+
+def test_a_broken_store_does_not_matter_to_who_types_the_password() -> None:
+    _store(Path.home(), "bob")
+    (Path.home() / ".docker" / "config.json").write_text("{")
+    out, _ = _on_a_terminal(b"secret\n", "bob")
+    assert out == repr(("bob", "secret", "r.example"))
 
 
 # --- which registry ---------------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ def test_a_user_name_is_for_one_registry() -> None:
         "PUSHER_USERNAME is for one registry, and the queue has jobs for a.example, b.example and c.example"
     )
     assert caught.value.hint == (
-        "log in to each with docker login and leave it out, or push one image with pusher push"
+        "log in to each with pusher login REGISTRY and leave it out, or push one image with pusher push"
     )
     assert with_password(settings, ["a.example"], password_stdin=False).login_registry == "a.example"
     assert with_password(settings, [], password_stdin=False).login_registry is None

@@ -152,6 +152,7 @@ def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
         "id": 2,
         "image": "wait:1",
         "destination": "registry.example.com/wait:1",
+        "profile": None,
         "state": "waiting",
         "priority": 0,
         "attempts": 1,
@@ -167,6 +168,8 @@ def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
             "code": "registry-unreachable",
             "message": "registry.example.com cannot be reached",
             "hint": "check the network",
+            "exit_code": 5,
+            "retry": "offline",
         },
         "layers": [
             {
@@ -231,6 +234,7 @@ def test_one_job_in_detail(jobs: Store) -> None:
         "image        wait:1",
         "destination  registry.example.com/wait:1",
         "state        waiting: registry.example.com cannot be reached; next try in 42s",
+        "next try     2025-01-31 12:00:42 UTC",
         "done         29%, 300.0 MiB / 1.0 GiB",
         "sent         0 B",
         "attempts     1",
@@ -243,6 +247,17 @@ def test_one_job_in_detail(jobs: Store) -> None:
         "     1  111111111111  aaaaaaaaaaaa  exists  300.0 / 300.0 MiB",
         "     2  222222222222  bbbbbbbbbbbb  ready   0 B / 700.0 MiB",
     ]
+
+
+def test_the_profile_in_use(pusher: Pusher, store: Store) -> None:
+    job = add_job(store)
+    upload = store.uploads.acquire(job.registry, job.repository, digest("a"), owner="w", lease=30)
+    assert upload is not None
+    store.uploads.opened(
+        upload, location="http://r/1", chunk_size=1, min_chunk=None, max_chunk=None, profile="quay"
+    )
+    assert "profile      quay" in pusher("status", str(job.id)).out
+    assert json.loads(pusher("status", "--json").out)["jobs"][0]["profile"] == "quay"
 
 
 def test_the_detail_is_what_the_command_prints(pusher: Pusher, jobs: Store) -> None:

@@ -71,14 +71,17 @@ def test_enqueue_prints_the_id(pusher: Pusher, worker: Worker) -> None:
     assert (
         result.err == "Job 1: app:1.2 -> registry.example.com/app:1.2, 2 layers. Start it with: pusher run\n"
     )
-    assert worker.calls == [{"image": "app:1.2", "to": None, "priority": 0, "compression_level": None}]
+    options = {"to": None, "default_registry": None, "priority": 0, "compression_level": None}
+    assert worker.calls == [{"image": "app:1.2", **options}]
 
 
-def test_enqueue_passes_everything_on(pusher: Pusher, worker: Worker) -> None:
+def test_enqueue_passes_everything_on(
+    pusher: Pusher, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUSHER_REGISTRY", "r.example/team")
     pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5", "--compression-level", "9")
-    assert worker.calls == [
-        {"image": "app:1.2", "to": "r.example/b:1", "priority": -5, "compression_level": 9}
-    ]
+    options = {"default_registry": "r.example/team", "priority": -5, "compression_level": 9}
+    assert worker.calls == [{"image": "app:1.2", "to": "r.example/b:1", **options}]
 
 
 def test_enqueue_json(pusher: Pusher, worker: Worker) -> None:
@@ -124,7 +127,7 @@ def test_push_json_progress(pusher: Pusher, worker: Worker) -> None:
     assert lines[-1] == {
         "type": "result",
         "exit_code": 0,
-        "jobs": [{"id": 1, "state": "succeeded", "reference": REFERENCE}],
+        "jobs": [{"id": 1, "state": "succeeded", "reference": REFERENCE, "error": None}],
     }
     assert result.err == ""
 
@@ -147,7 +150,8 @@ def test_a_push_that_fails(pusher: Pusher, worker: Worker) -> None:
     assert result.err == (
         "Job 1: app:1.2 -> registry.example.com/app:1.2\n"
         "error: r.example rejects the password\n"
-        "  hint: docker login r.example; then: pusher retry 1 && pusher run\n"
+        "  hint: docker login r.example\n"
+        "        then: pusher retry 1 && pusher run\n"
     )
 
 
@@ -225,7 +229,8 @@ def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
     assert (result.code, result.out) == (6, "")
     assert result.err == (
         "error: job 2, bad:1: a layer is over 5 GiB\n"
-        "  hint: split the layer; then: pusher retry 2 && pusher run\n"
+        "  hint: split the layer\n"
+        "        then: pusher retry 2 && pusher run\n"
         "Stopped, and nothing is lost (job 3). Continue with: pusher run\n"
         "Jobs: 1 pushed, 1 failed, 1 unfinished.\n"
     )

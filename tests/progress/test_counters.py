@@ -93,6 +93,15 @@ def test_eta_needs_a_speed(counters: Counters, clock: Clock) -> None:
     assert counters.snapshot().eta == pytest.approx(5)
 
 
+def test_there_is_no_eta_once_everything_has_left(counters: Counters, clock: Clock) -> None:
+    """What the registry still does with it takes as long as it takes."""
+    counters.blob_started(1, digest("a"), 100, 0)
+    clock.advance(1)
+    counters.blob_sending(digest("a"), 100)
+    assert counters.snapshot().speed == pytest.approx(100)
+    assert counters.snapshot().eta is None
+
+
 def test_a_prepared_layer_becomes_a_blob_to_send(counters: Counters, clock: Clock) -> None:
     counters.preparing(1, C, 0, 300)
     clock.advance(1)

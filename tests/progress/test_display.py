@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pusher.progress.display import Mode, make_progress
+from pusher.progress.display import Mode, chosen, make_progress
 from tests.progress.helpers import digest
 
 
@@ -30,6 +30,28 @@ def test_a_terminal_display_may_be_forced_on_a_stream_that_is_none() -> None:
         progress.blob_started(1, digest("a"), 100, 0)
         progress.note("word")
     assert "word" in stream.getvalue()
+
+
+class _Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("mode", "stream", "term", "found"),
+    [
+        ("auto", _Tty(), "xterm-256color", "tty"),
+        ("auto", _Tty(), "dumb", "lines"),
+        ("auto", io.StringIO(), "xterm-256color", "lines"),
+        ("tty", io.StringIO(), "dumb", "tty"),
+        ("none", _Tty(), "xterm", "none"),
+    ],
+)
+def test_auto_goes_by_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, mode: Mode, stream: io.StringIO, term: str, found: Mode
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    assert chosen(mode, stream) == found
 
 
 class _Broken(io.StringIO):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pusher.progress.format import human_bytes, human_seconds, human_share, percent
+from pusher.progress.format import human_bytes, human_left, human_seconds, human_share, percent
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,10 @@ def test_seconds(seconds: float, text: str) -> None:
 )
 def test_percent_is_100_only_at_the_end(done: int, total: int, whole: int) -> None:
     assert percent(done, total) == whole
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.001, "1s"), (1.4, "1s"), (252, "4m12s"), (99 * 86400, "99d00h"), (1e12, ">99d")]
+)
+def test_time_left_is_never_nothing_and_never_absurd(seconds: float, text: str) -> None:
+    assert human_left(seconds) == text

@@ -18,9 +18,9 @@ AT = "2025-01-31T12:00:00.000Z"
 class Fixture:
     def __init__(self) -> None:
         self.clock = Clock()
-        self.counters = Counters(self.clock)
-        self.stream = io.StringIO()
         wall = datetime(2025, 1, 31, 12, tzinfo=UTC)
+        self.counters = Counters(self.clock, lambda: wall)
+        self.stream = io.StringIO()
         self.json = JsonLines(self.counters, self.stream, clock=self.clock, wall=lambda: wall)
 
     def written(self) -> list[dict[str, Any]]:
@@ -52,7 +52,14 @@ def test_events() -> None:
         {"type": "blob-started", "at": AT, "job": 3, "digest": A, "size": 100, "offset": 20},
         {"type": "blob-acknowledged", "at": AT, "job": 3, "digest": A, "offset": 60},
         {"type": "blob-done", "at": AT, "job": 3, "digest": A, "size": 100, "how": "uploaded"},
-        {"type": "waiting", "at": AT, "what": "network", "seconds": 2.2, "reason": "offline"},
+        {
+            "type": "waiting",
+            "at": AT,
+            "what": "network",
+            "seconds": 2.2,
+            "until": "2025-01-31T12:00:02.250Z",
+            "reason": "offline",
+        },
         {"type": "note", "at": AT, "message": "word"},
         {"type": "job-ended", "at": AT, "job": 3, "state": "succeeded", "message": "r.example/app@x"},
     ]
@@ -79,7 +86,14 @@ def test_progress_once_a_second_while_something_moves() -> None:
             "seconds_left": 1,
             "blobs": [{"job": 3, "digest": A, "size": 100, "offset": 0, "in_flight": 50}],
             "preparing": [{"job": 3, "diff_id": C, "done": 5, "total": None}],
-            "waiting": [{"what": "network", "seconds": 8.0, "reason": "offline"}],
+            "waiting": [
+                {
+                    "what": "network",
+                    "seconds": 8.0,
+                    "until": "2025-01-31T12:00:09.000Z",
+                    "reason": "offline",
+                }
+            ],
         }
     ]
     f.clock.advance(0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import datetime
 
 import pytest
 
@@ -16,7 +17,7 @@ A, B, C = digest("a"), digest("b"), digest("c")
 class Fixture:
     def __init__(self, *, single: bool = False) -> None:
         self.clock = Clock()
-        self.counters = Counters(self.clock)
+        self.counters = Counters(self.clock, lambda: datetime(2025, 1, 31, 14, 32, 5).astimezone())
         self.stream = io.StringIO()
         self.lines = Lines(self.counters, self.stream, single=single, clock=self.clock)
 
@@ -58,6 +59,7 @@ def test_interruptions(f: Fixture) -> None:
     f.counters.blob_started(3, A, 4 * MIB, MIB)
     f.counters.waiting("aaaaaaaaaaaa", 42, "the connection was reset")
     f.counters.waiting("aaaaaaaaaaaa", 0.4, "the connection was reset")  # over before it is read
+    f.counters.waiting("manifest", 130, "the network is away")
     f.counters.note("the registry lost a session")
     f.counters.preparing(3, C, 0, None)
     f.counters.blob_done(3, A, 4 * MIB, "mounted")
@@ -66,6 +68,7 @@ def test_interruptions(f: Fixture) -> None:
         "Job 3: r.example/app:1",
         "aaaaaaaaaaaa: going on at 1.0 / 4.0 MiB",
         "aaaaaaaaaaaa: waiting 42s: the connection was reset",
+        "manifest: waiting 2m10s (next try at 14:34:15): the network is away",
         "the registry lost a session",
         "cccccccccccc: compressing",
         "aaaaaaaaaaaa: mounted from another repository, 4.0 MiB",
@@ -124,3 +127,10 @@ def test_close_writes_what_is_left(f: Fixture) -> None:
     f.counters.note("the last word")
     f.lines.close()
     assert f.stream.getvalue() == "the last word\n"
+
+
+def test_lines_of_the_log_stand_in_their_order(f: Fixture) -> None:
+    f.counters.note("before")
+    f.counters.log("12:00:00.000  GET /v2/ 200")
+    f.counters.note("after")
+    assert f.written() == ["before", "12:00:00.000  GET /v2/ 200", "after"]

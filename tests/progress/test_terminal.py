@@ -1,7 +1,8 @@
-"""The live block at several widths, and what a real terminal receives."""
+"""The live block where it has little or nothing to show, and what a real terminal receives."""
 
 from __future__ import annotations
 
+import io
 import os
 import pty
 import re
@@ -12,69 +13,14 @@ import sys
 import pytest
 
 from pusher.progress.counters import Counters, Snapshot
-from pusher.progress.terminal import block
-from tests.progress.helpers import MIB, Clock, digest
+from pusher.progress.terminal import Terminal, block
+from tests.progress.helpers import Clock, digest
 
-A, B, C = digest("a"), digest("b"), digest("c")
-
-
-@pytest.fixture
-def snapshot() -> Snapshot:
-    clock = Clock()
-    counters = Counters(clock)
-    counters.job_started(3, "app", "r.example/app")
-    counters.blob_done(3, digest("d"), 100 * MIB, "exists")
-    counters.blob_started(3, A, 400 * MIB, 100 * MIB)
-    counters.blob_started(3, B, 2048 * MIB, 0)
-    counters.preparing(3, C, 0, 900 * MIB)
-    clock.advance(10)
-    counters.blob_sending(A, 100 * MIB)
-    counters.preparing(3, C, 90 * MIB, 900 * MIB)
-    counters.waiting("bbbbbbbbbbbb", 42, "the connection was reset")
-    return counters.snapshot()
+A = digest("a")
 
 
-def _plain(snapshot: Snapshot, width: int, height: int = 24, *, ascii_only: bool = False) -> list[str]:
-    return [row.plain for row in block(snapshot, width=width, height=height, ascii_only=ascii_only)]
-
-
-def test_120_columns(snapshot: Snapshot) -> None:
-    count = "  1 of 3 blobs"
-    assert _plain(snapshot, 120) == [
-        "aaaaaaaaaaaa  ━━━━━━━╍╍╍╍╍╍╍╍───────────────  25%  100.0 / 400.0 MiB     10.0 MiB/s     20s",
-        "bbbbbbbbbbbb  ──────────────────────────────   0%  0 B / 2.0 GiB              0 B/s",
-        "cccccccccccc  compressing  90.0 / 900.0 MiB  9.0 MiB/s",
-        "bbbbbbbbbbbb  waiting 42s: the connection was reset",
-        f"total         ━━╍───────────────────────────   7%  200.0 MiB / 2.5 GiB   10.0 MiB/s   3m45s{count}",
-    ]
-
-
-def test_80_columns(snapshot: Snapshot) -> None:
-    assert _plain(snapshot, 80) == [
-        "aaaaaaaaaaaa  ━━━━╍╍╍╍╍─────────  25%  100.0 / 400.0 MiB     10.0 MiB/s     20s",
-        "bbbbbbbbbbbb  ──────────────────   0%  0 B / 2.0 GiB              0 B/s",
-        "cccccccccccc  compressing  90.0 / 900.0 MiB  9.0 MiB/s",
-        "bbbbbbbbbbbb  waiting 42s: the connection was reset",
-        "total         ━╍────────────────   7%  200.0 MiB / 2.5 GiB   10.0 MiB/s   3m45s",
-    ]
-
-
-def test_60_columns_have_no_bar(snapshot: Snapshot) -> None:
-    assert _plain(snapshot, 60)[0] == "aaaaaaaaaaaa    25%  100.0 / 400.0 MiB     10.0 MiB/s     …"
-
-
-@pytest.mark.parametrize("width", [10, 20, 33, 59, 79, 81, 100, 119, 200])
-@pytest.mark.parametrize("ascii_only", [False, True])
-def test_no_row_wraps(snapshot: Snapshot, width: int, ascii_only: bool) -> None:
-    rows = _plain(snapshot, width, ascii_only=ascii_only)
-    assert len(rows) == 5
-    assert all(len(row) < width for row in rows)
-
-
-def test_ascii_only(snapshot: Snapshot) -> None:
-    rows = _plain(snapshot, 80, ascii_only=True)
-    assert rows[0] == "aaaaaaaaaaaa  ####+++++---------  25%  100.0 / 400.0 MiB     10.0 MiB/s     20s"
-    assert all(row.isascii() for row in rows)
+def _plain(snapshot: Snapshot, width: int, height: int = 24) -> list[str]:
+    return [row.plain for row in block(snapshot, width=width, height=height)]
 
 
 def test_more_rows_than_the_terminal_has() -> None:
@@ -92,6 +38,28 @@ def test_nothing_to_show() -> None:
     assert _plain(counters.snapshot(), 80) == []
     counters.blob_done(3, A, 100, "exists")
     assert _plain(counters.snapshot(), 80) == []
+
+
+class _Tty(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_it_draws_again_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle display sends nothing down a slow line."""
+    monkeypatch.setenv("TERM", "xterm")
+    counters = Counters(Clock())
+    stream = _Tty()
+    terminal = Terminal(counters, stream)
+    counters.blob_started(3, A, 100, 0)
+    terminal.render()
+    drawn = len(stream.getvalue())
+    terminal.render()
+    assert len(stream.getvalue()) == drawn
+    counters.blob_acknowledged(A, 50)
+    terminal.render()
+    assert len(stream.getvalue()) > drawn
+    terminal.close()
 
 
 _PROGRAM = """
@@ -156,6 +124,44 @@ def test_the_cursor_is_shown_while_it_draws_and_after(kill: bool) -> None:
     assert output.rfind("\x1b[?25h") > output.rfind("\x1b[?25l")
     if kill:
         assert "KeyboardInterrupt" in output
+
+
+def test_the_cursor_rests_where_an_echoed_ctrl_c_begins_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    counters = Counters(Clock())
+    stream = _Tty()
+    terminal = Terminal(counters, stream)
+    counters.blob_started(3, A, 100, 0)
+    terminal.render()
+    assert stream.getvalue().endswith("\r")
+    terminal.close()
+
+
+def test_lines_of_the_log_go_above_the_block() -> None:
+    output = _run_on_a_terminal("time.sleep(0.5); progress.log('GET /v2/ ' + 'x' * 100); time.sleep(0.5)")
+    line = "GET /v2/ " + "x" * 100 + "\r\n"
+    assert line in output, "whole, and not cut to the width"
+    before, _, after = output.partition(line)
+    assert "aaaaaaaaaaaa" in before
+    assert "aaaaaaaaaaaa" in after
+    assert before.endswith("\x1b[2K"), "the block was erased first"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bar"), [("utf-8", "──────"), ("ascii", "------"), ("latin-1", "------")]
+)
+def test_the_bar_is_made_of_what_the_terminal_can_show(encoding: str, bar: str) -> None:
+    assert bar in _run_on_a_terminal("time.sleep(0.5)", PYTHONIOENCODING=encoding)
+
+
+def test_no_color_and_color() -> None:
+    assert "\x1b[36m" not in _run_on_a_terminal(
+        "progress.blob_sending('sha256:' + 'a' * 64, 500); time.sleep(0.5)"
+    )
+    colored = _run_on_a_terminal(
+        "progress.blob_sending('sha256:' + 'a' * 64, 500); time.sleep(0.5)", NO_COLOR=""
+    )
+    assert "\x1b[36m" in colored
 
 
 def test_a_dumb_terminal_gets_lines() -> None:

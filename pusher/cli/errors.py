@@ -1,0 +1,49 @@
+"""``pusher errors``."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import click
+
+from pusher.cli.base import Command, json_option, print_json
+from pusher.errors import ExitCode, InvalidOption
+from pusher.errors.catalogue import AGAIN, Entry, catalogue
+
+
+@click.command(cls=Command)
+@click.argument("code", required=False)
+@json_option
+def errors(code: str | None, as_json: bool) -> int:
+    """Explain the errors that pusher can end with.
+
+    Every error has a CODE, which status --json and --log-json show.
+
+    \b
+    Example:
+      pusher errors certificate-untrusted
+    """
+    entries = catalogue()
+    if code is not None and code not in entries:
+        close = get_close_matches(code, entries, n=1)
+        hint = f"did you mean {close[0]}?" if close else "pusher errors lists them"
+        raise InvalidOption(f"there is no error {code!r}", hint=hint)
+    chosen = [entries[code]] if code else list(entries.values())
+    if as_json:
+        print_json({"errors": [entry.as_json() for entry in chosen]})
+    elif code:
+        click.echo(_whole(chosen[0]), nl=False)
+    else:
+        width = max(map(len, entries))
+        for entry in chosen:
+            click.echo(f"{entry.code:<{width}}  {entry.meaning}")
+    return ExitCode.DONE
+
+
+def _whole(entry: Entry) -> str:
+    return (
+        f"{entry.code}: {entry.meaning}\n"
+        f"  what to do:          {entry.advice}\n"
+        f"  exit code:           {entry.exit_code:d}\n"
+        f"  trying again helps:  {AGAIN[entry.retry]}\n"
+    )

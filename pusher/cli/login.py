@@ -1,0 +1,111 @@
+"""``pusher login``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+from urllib.parse import urlsplit
+
+import click
+
+from pusher.cli.base import Command, read_settings, warn
+from pusher.cli.options import setting_options
+from pusher.cli.password import login_options, with_login
+from pusher.config import Settings
+from pusher.errors import CredentialsRejected, ExitCode, InvalidOption, PusherError
+from pusher.reference import Place, is_loopback
+
+_REJECTED: Final = (
+    "check user name and password; many registries want an access token made on their website "
+    "in place of the password"
+)
+
+
+@click.command(cls=Command)
+@click.argument("registry", required=False)
+@login_options
+@setting_options("insecure", "ca_cert")
+def login(
+    registry: str | None, username: str | None, password_stdin: bool, plain_http: bool, **flags: object
+) -> int:
+    """Check a login with REGISTRY, and store it where Docker would.
+
+    That is the credential helper which Docker's config.json names, else that file itself. Without REGISTRY:
+    the default registry.
+
+    \b
+    Example:
+      pusher login registry.example.com
+      pusher login registry.example.com --username bob --password-stdin < pw.txt
+    """
+    from pusher.registry.credentials import find_credential
+    from pusher.registry.credentials.keep import Keeper
+
+    settings = read_settings(username=username, plain_http=plain_http, **flags)
+    registry = registry_named(registry, settings, "login")
+    # What cannot be used is told before anything is asked.
+    keeper = Keeper(registry, settings)
+    elsewhere = replace(settings, username=None, docker_config=None, auth_files=())
+    sooner = find_credential(registry, elsewhere)
+    settings = with_login(settings, registry, password_stdin=password_stdin)
+    user, password = settings.username or "", settings.password or ""
+    if not _check(registry, settings):
+        warn(f"{registry} asks nobody for a login; this one could not be checked and is stored all the same.")
+    place = keeper.store(user, password)
+    note = ", not encrypted" if keeper.in_the_open else ""
+    click.echo(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
+    if sooner is not None:
+        warn(f"{sooner.source} has a login for {registry} too, which is used before this one.")
+    return ExitCode.DONE
+
+
+def _check(registry: str, settings: Settings) -> bool:
+    """Whether the registry, which takes the login, asks for one at all."""
+    from pusher.worker.registries import Registries
+
+    registries = Registries(None, settings, note=warn)
+    try:
+        client = registries.get(registry, "").client
+        client.ping()
+        return client.asks_for_login
+    except PusherError as error:
+        hint = _REJECTED if isinstance(error, CredentialsRejected) else error.hint
+        raise type(error)(f"{error.message}; nothing is stored", hint=hint) from error
+    finally:
+        registries.close()
+
+
+def registry_named(text: str | None, settings: Settings, command: str) -> str:
+    """``host[:port]`` that was typed, also as a URL; without it the default registry's.
+
+    Raises InvalidOption, ReferenceMalformed.
+    """
+    if text is None:
+        if settings.default_registry is None:
+            raise InvalidOption(
+                "no registry is named",
+                hint=f"pusher {command} registry.example.com, or pusher {command} docker.io for Docker Hub",
+            )
+        return Place.parse(settings.default_registry).registry
+    scheme, is_url, rest = text.partition("://")
+    rest = rest if is_url else text
+    if "@" in rest:  # not quoted: it may be a password that stands before it
+        raise InvalidOption(
+            "a registry is named by its host, without user name and password",
+            hint=f"pusher {command} {rest.rpartition('@')[2]}" + " --username USER" * (command == "login"),
+        )
+    if is_url and urlsplit(text).path in ("/v1/", "/v2/"):
+        rest = rest.partition("/")[0]
+    place = Place.parse(rest)
+    if place.namespace:
+        raise InvalidOption(
+            f"{text!r} is more than a registry, and a login is for a whole registry",
+            hint=f"pusher {command} {place.registry}",
+        )
+    in_the_open = is_url and scheme.lower() == "http" and not is_loopback(place.registry)
+    if command == "login" and in_the_open and not settings.at(place.registry).plain_http:
+        raise InvalidOption(
+            f"{text!r} would send the password over plain http, for everyone on the way to read",
+            hint=f"pusher login {place.registry}; if it must be: pusher login {place.registry} --plain-http",
+        )
+    return place.registry

@@ -1,0 +1,45 @@
+"""``pusher logout``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import click
+
+from pusher.cli.base import Command, read_settings, warn
+from pusher.cli.login import registry_named
+from pusher.config import Settings
+from pusher.errors import ExitCode
+
+
+@click.command(cls=Command)
+@click.argument("registry", required=False)
+def logout(registry: str | None) -> int:
+    """Forget the login for REGISTRY, where pusher login stores it.
+
+    \b
+    Example:
+      pusher logout registry.example.com
+    """
+    from pusher.registry.credentials.keep import Keeper
+
+    settings = read_settings()
+    registry = registry_named(registry, settings, "logout")
+    places = Keeper(registry, settings).forget()
+    for place in places:
+        click.echo(f"The login for {registry} is removed from {place}.")
+    if not places:
+        click.echo(f"No login for {registry} was stored.")
+    if source := _left(registry, settings):
+        warn(f"{source} still has a login for {registry}, which is used from now on.")
+    return ExitCode.DONE
+
+
+def _left(registry: str, settings: Settings) -> str | None:
+    """Where a credential for the registry still comes from."""
+    from pusher.registry.credentials import find_credential
+
+    if settings.username is not None and settings.password:
+        return settings.login_source
+    found = find_credential(registry, replace(settings, username=None))
+    return found.source if found else None

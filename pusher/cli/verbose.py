@@ -1,0 +1,164 @@
+"""``-v``, ``--log-json`` and ``--debug``: options of every command, and where log lines go."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+
+_LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+@dataclass
+class Verbosity:
+    """What one command was asked to tell; it is made before the command line is read."""
+
+    level: int = 0
+    """How often ``-v`` was given."""
+    log_json: bool = False
+    debug: bool = False
+
+    @classmethod
+    def from_environment(cls) -> Verbosity:
+        """``PUSHER_VERBOSE`` (1 or 2), ``PUSHER_LOG_JSON`` and ``PUSHER_DEBUG``, for services and scripts."""
+        told = os.environ.get("PUSHER_VERBOSE", "")
+        return cls(
+            level=int(told) if told.isascii() and told.isdecimal() else 0,
+            log_json=bool(os.environ.get("PUSHER_LOG_JSON")),
+            debug=bool(os.environ.get("PUSHER_DEBUG")),
+        )
+
+    def start(self) -> None:
+        """Send pusher's log lines to stderr from now on; called again when more is asked for."""
+        # Other libraries' lines quote addresses as they are, secrets included: they go nowhere.
+        _install(logging.getLogger(), _Quiet())
+        asked = max(self.level, 1 if self.log_json else 0)
+        pusher = logging.getLogger("pusher")
+        pusher.setLevel(_LEVELS[min(asked, 2)])
+        _install(pusher, _Handler(self) if asked or self.debug else _Quiet())
+
+
+def _install(logger: logging.Logger, handler: logging.Handler) -> None:
+    """In the place of the one of an earlier call."""
+    logger.handlers[:] = [kept for kept in logger.handlers if not isinstance(kept, _Handler | _Quiet)]
+    logger.addHandler(handler)
+
+
+def verbose_options() -> list[click.Parameter]:
+    """The options, for every command and group: they may stand before and after a command's name."""
+    return [
+        click.Option(
+            ["-v", "--verbose"],
+            count=True,
+            expose_value=False,
+            callback=_told("level"),
+            help="Log every request to stderr; -vv: with its headers.",
+        ),
+        click.Option(
+            ["--log-json"],
+            is_flag=True,
+            expose_value=False,
+            callback=_told("log_json"),
+            help="Log, one JSON object a line.",
+        ),
+        click.Option(
+            ["--debug"],
+            is_flag=True,
+            expose_value=False,
+            callback=_told("debug"),
+            help="Show a traceback with an error.",
+        ),
+    ]
+
+
+def _told(name: str) -> Callable[[click.Context, click.Parameter, int], None]:
+    def tell(context: click.Context, parameter: click.Parameter, value: int) -> None:  # noqa: ARG001
+        verbosity = context.ensure_object(Verbosity)
+        if value:
+            setattr(verbosity, name, getattr(verbosity, name) + value)
+            verbosity.start()
+
+    return tell
+
+
+class _Quiet(logging.NullHandler):
+    """Without any handler the logging module would print warnings itself."""
+
+
+class _Handler(logging.Handler):
+    """Writes to stderr, or to the display that is drawn there."""
+
+    display: Callable[[str], None] | None = None
+
+    def __init__(self, verbosity: Verbosity) -> None:
+        super().__init__()
+        self.json = verbosity.log_json
+        self._form = _as_json if self.json else _as_text
+        self._debug = verbosity.debug
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self._form(record, _traceback(record) if self._debug else "")
+        if _Handler.display is not None:
+            _Handler.display(line)
+            return
+        with suppress(OSError, ValueError, AttributeError):  # nobody reads stderr: the work goes on
+            sys.stderr.write(line + "\n")
+            sys.stderr.flush()
+
+
+@contextmanager
+def logged_above(display: Callable[[str], None] | None) -> Iterator[None]:
+    """Hand the log lines to a live display meanwhile, which must not be written over; None: as always."""
+    before, _Handler.display = _Handler.display, display
+    try:
+        yield
+    finally:
+        _Handler.display = before
+
+
+def log_is_json() -> bool:
+    """Whether stderr is for a program, which wants nothing there but JSON lines."""
+    handlers = logging.getLogger("pusher").handlers
+    return any(isinstance(handler, _Handler) and handler.json for handler in handlers)
+
+
+def as_log_line(level: int, message: str, **fields: object) -> bool:
+    """Say it as a line of the log if those are JSON; whether that was done."""
+    if not log_is_json():
+        return False
+    logging.getLogger("pusher.cli").log(level, message, extra=fields)
+    return True
+
+
+def _as_text(record: logging.LogRecord, traceback: str) -> str:
+    at = datetime.fromtimestamp(record.created).astimezone()
+    line = f"{at:%H:%M:%S}.{int(record.msecs):03}  {record.getMessage()}"
+    return f"{line}\n{traceback}" if traceback else line
+
+
+def _as_json(record: logging.LogRecord, traceback: str) -> str:
+    at = datetime.fromtimestamp(record.created, UTC)
+    fields: dict[str, object] = {
+        "type": "log",
+        "at": at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "level": record.levelname.lower(),
+        "logger": record.name,
+        "message": record.getMessage(),
+    }
+    fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    if traceback:
+        fields["traceback"] = traceback
+    return json.dumps(fields, default=str)
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    return logging.Formatter().formatException(record.exc_info) if record.exc_info else ""

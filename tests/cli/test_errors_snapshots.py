@@ -1,0 +1,58 @@
+"""Every error that a user can meet, met through the real command, and its exact text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from pusher.errors.catalogue import catalogue
+from pusher.worker import blobs, job, retry, run
+from pusher.worker.retry import Backoff
+from tests.cli import situations_local, situations_registry, situations_source  # noqa: F401 - fill SITUATIONS
+from tests.cli.conftest import Pusher
+from tests.cli.world import SITUATIONS, World
+from tests.support import snapshots
+
+FOLDER = Path(__file__).parent / "snapshots"
+NOT_BY_A_COMMAND = {
+    "clock-wrong": "one of many lines of pusher doctor: tests/worker/test_doctor_network.py",
+}
+"""Errors that no command ends with, each with its reason."""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pusher: Pusher, home: Path) -> Iterator[World]:
+    """Every pause of the worker is a hundredth of what it is."""
+    quick = partial(Backoff, first=0.005, cap=0.05)
+    monkeypatch.setattr(blobs, "Backoff", quick)
+    monkeypatch.setattr(job, "Backoff", quick)
+    pause = retry.job_pause
+    monkeypatch.setattr(run, "job_pause", lambda *args: timedelta(seconds=pause(*args).total_seconds() / 100))
+    monkeypatch.setattr(run, "_POLL", 0.02)
+    with ExitStack() as stack:
+        yield World(tmp_path, stack, monkeypatch, pusher, home)
+
+
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_what_is_shown(name: str, world: World) -> None:
+    code, act = SITUATIONS[name]
+    act(world)
+    snapshots.check(FOLDER / f"{name}.txt", world.shown())
+    assert "Traceback" not in world.last.err
+    if entry := catalogue().get(code):
+        assert world.last.code == entry.exit_code
+        assert not world.errors or code in world.codes()
+
+
+def test_every_snapshot_belongs_to_a_situation() -> None:
+    snapshots.assert_all_used(FOLDER, SITUATIONS)
+
+
+def test_every_error_of_the_catalogue_was_met() -> None:
+    met = {code for code, _ in SITUATIONS.values()}
+    assert set(catalogue()) - met == set(NOT_BY_A_COMMAND)
