@@ -55,12 +55,12 @@ def _source(image: str) -> Source:
             f"pusher cannot read images from {prefix}: yet",
             hint="it reads docker-archive:PATH, docker-daemon:NAME, podman:NAME, and names in Docker",
         )
-    if _is_path(image):
+    if is_path(image):
         return ArchiveSource(Path(image).expanduser())
     return EngineSource(PODMAN if is_installed(PODMAN) and not is_installed(DOCKER) else DOCKER, image)
 
 
-def _is_path(image: str) -> bool:
+def is_path(image: str) -> bool:
     """Whether a file is meant: it is written like one, or exists and is no name that an engine could have."""
     if image.startswith(_PATH_STARTS) or image.endswith(_ARCHIVE_ENDINGS):
         return True

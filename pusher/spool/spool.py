@@ -44,6 +44,12 @@ class SpooledBlob:
     uncompressed_size: int | None = None
 
 
+def room_at(folder: Path) -> int:
+    """Bytes that blobs may still take on the disk of an existing folder; OSError if it cannot be asked."""
+    disk = shutil.disk_usage(folder)
+    return disk.free - min(_RESERVE, disk.total // 20)
+
+
 class Spool:
     """Blobs under ``root``, which is created. Every method may be called from any thread and process.
 
@@ -223,7 +229,7 @@ class Spool:
         if error.errno in _NO_ROOM:
             return DiskFull(
                 f"no room for {name} in {self.root}: {self._free(written)}",
-                hint="free some space there, or move PUSHER_HOME to a larger disk; then type `pusher run`",
+                hint="free some space there, or move PUSHER_HOME to a larger disk",
             )
         return HomeUnusable(
             f"cannot use {self.root} for {name}: {error.strerror or error}",
@@ -232,8 +238,7 @@ class Spool:
 
     def _leave_room(self, size: int) -> None:
         """Never take the last of the disk: the job store may lie there too, and must still record uploads."""
-        disk = shutil.disk_usage(self.root)
-        if disk.free - size < min(_RESERVE, disk.total // 20):
+        if size > room_at(self.root):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _free(self, written: int) -> str:

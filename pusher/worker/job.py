@@ -14,7 +14,7 @@ from pusher.errors import DiskFull, ImageUnsupported, LeaseLost, PusherError, Re
 from pusher.oci import media_types
 from pusher.oci.manifest import Descriptor, Manifest, build_manifest, parse_manifest
 from pusher.registry.body import Blob, BlobDamaged
-from pusher.registry.client import BlobsUnknown
+from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
 from pusher.worker import pushed
 from pusher.worker.blobs import BlobSender
@@ -62,6 +62,7 @@ class JobPush:
         until then is stored. When it returns or raises, nothing of this job is being sent any more.
         """
         try:
+            self._greet()
             self._bring_blobs()
             try:
                 return self._put_manifest()
@@ -75,6 +76,19 @@ class JobPush:
         except Exception as error:
             self._control.stop()
             raise _worst([error, *(future.exception() for future in self._sending)]) from error
+
+    def _greet(self) -> None:
+        """What only the user can mend, a wrong password or certificate, is told before minutes are spent on
+        compressing."""
+        try:
+            self._client.ping()
+        except PusherError as error:
+            if error.retry is Retry.NEVER:
+                raise
+
+    @property
+    def _client(self) -> RegistryClient:
+        return self._tools.sender.registries.get(self._job.registry, self._job.repository).client
 
     # --- blobs --------------------------------------------------------------------------------------------
 
@@ -135,8 +149,7 @@ class JobPush:
         unknown = {diff_id for diff_id, memos in self._store.memos.all_of(unnamed).items() if not memos}
         if not unknown or not self._job.tag or self._pushed is not None:
             return layers
-        client = self._tools.sender.registries.get(self._job.registry, self._job.repository).client
-        self._pushed = pushed.look_at(client, self._job.repository, self._job.tag)
+        self._pushed = pushed.look_at(self._client, self._job.repository, self._job.tag)
         if self._pushed is None:
             return layers
         blobs = {diff_id: blob for diff_id, blob in self._pushed.blobs.items() if blob.media_type in _GZIP}
@@ -246,13 +259,12 @@ class JobPush:
     def _put_manifest(self) -> str:
         """Send the manifest under the tag, once every blob is there; returns its digest."""
         manifest = self._manifest()
-        client = self._tools.sender.registries.get(self._job.registry, self._job.repository).client
         backoff = Backoff()
         while True:
             self._control.check()
             self._store.jobs.check_lease(self._job)
             try:
-                client.put_manifest(self._job.repository, self._job.tag or manifest.digest, manifest)
+                self._client.put_manifest(self._job.repository, self._job.tag or manifest.digest, manifest)
                 self._store.jobs.add_bytes_sent(self._job.id, len(manifest.raw))
                 return manifest.digest
             except PusherError as error:

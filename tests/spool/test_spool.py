@@ -263,7 +263,6 @@ def test_disk_full_says_how_much_was_free_and_what_to_do(
     assert "MB were free" in caught.value.message
     assert str(spool.root) in caught.value.message
     assert "PUSHER_HOME" in caught.value.hint
-    assert "pusher run" in caught.value.hint
     assert leftovers(spool) == []
 
 

@@ -83,7 +83,7 @@ def test_a_job_waits_for_room_and_a_later_run_goes_on(
     waiting = home.job(job.id)
     assert waiting.error is not None
     assert (waiting.state, waiting.error.code) == (JobState.WAITING, "disk-full")
-    assert "pusher run" in waiting.error.hint
+    assert "PUSHER_HOME" in waiting.error.hint
     assert list((home.settings.spool / "tmp").iterdir()) == []
     total = registry.body_bytes_received()
     assert total > 0, "what fitted was compressed and pushed"

@@ -222,7 +222,7 @@ def test_a_layer_that_the_registry_cannot_store_is_refused_before_a_byte(
 ) -> None:
     with FakeRegistry(SERVERLESS.scaled(min=1_000, max=CHUNK, blob=50_000)) as registry:
         small = replace(profiles.SERVERLESS, min_chunk=1_000, max_chunk=CHUNK, max_blob=50_000)
-        monkeypatch.setattr(profiles, "SERVERLESS", small)
+        monkeypatch.setitem(profiles.PROFILES, small.name, small)
         archive = write_archive(tmp_path / "big.tar", make_image(200, 60_000, compressible=0.0))
         job = home.enqueue(archive, f"{registry.address}/app:1")
         assert home.run().exit_code == ExitCode.REFUSED

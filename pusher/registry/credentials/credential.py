@@ -1,0 +1,19 @@
+"""A credential, as a value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A user name and password, or one of the tokens that take the password's place."""
+
+    username: str
+    password: str = field(repr=False)
+    source: str
+    """Where it was found (an option, a variable, a file, a program), for messages."""
+    identity_token: str | None = field(default=None, repr=False)
+    """OAuth2 refresh token: a token server gives access tokens for it."""
+    registry_token: str | None = field(default=None, repr=False)
+    """Bearer token that goes to the registry as it is."""
