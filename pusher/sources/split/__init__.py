@@ -1,0 +1,1 @@
+"""Layers that are too large for a registry, cut at file borders into several (``--split-layers``)."""

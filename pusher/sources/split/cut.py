@@ -1,0 +1,241 @@
+"""Where a layer's tar is cut, and what must move so that its parts unpack to the same files.
+
+Unpackers take one layer after the other, some (Docker's overlay2) each into a folder of its own. So
+
+- a part begins with the entries of the folders that it adds to: the uppermost layer that has a folder decides
+  its owner, mode and time;
+- a hard link is in the part of the file that it links to, at the end if that part is already full;
+- deletions (image-spec ``layer.md``, "Whiteouts") are in the first part: they are meant for the layers
+  below, and would hide what earlier parts brought.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from pusher.errors import ImageUnsupported
+from pusher.sources import tar
+from pusher.sources.names import shown
+from pusher.sources.split.headers import BLOCK, Tape
+
+END: Final = bytes(2 * BLOCK)
+"""What ends a tar."""
+_READ: Final = 1 << 20
+_MOST_PATHS: Final = 10_000_000
+"""In one layer: they take less than 1 GiB of memory, and more are a bomb."""
+_WHITEOUT: Final = ".wh."
+_META: Final = ".wh..wh."
+_OPAQUE: Final = ".wh..wh..opq"
+
+
+class Chunk(NamedTuple):
+    """Bytes of a part. What is ``late`` belongs behind all that is not."""
+
+    part: int
+    data: bytes
+    late: bool = False
+
+
+class _Folder:
+    """``header``: its entry, compressed; empty if it has none. ``parts``: those that have it, as bits.
+
+    None may have it twice: Docker takes no layer with two entries of one name (tar-split).
+    """
+
+    __slots__ = ("header", "parts")
+
+    def __init__(self) -> None:
+        self.header = b""
+        self.parts = 0
+
+
+class Cutter:
+    """Cuts one layer. The same tar, ``limit`` and ``reserve`` always give the same parts.
+
+    ``limit``: bytes that a part may have. ``reserve``: how many of them are left free for what comes late; a
+    part may get more of that than there is room for, which is the caller's to notice. ``name`` is for
+    messages. Memory: some 80 bytes a file and 500 a folder.
+    """
+
+    def __init__(self, limit: int, reserve: int, name: str) -> None:
+        self._limit = limit
+        self._soft = limit - reserve
+        self._name = name
+        self._part = 0
+        self._used = 0
+        self._full = False
+        self._common = b""
+        self._folders: dict[str, _Folder] = {"": _Folder()}
+        # path -> part; its hash in 64 bits, as a million paths would take several times the memory
+        self._files: dict[int, int] = {}
+        self._parent: str | None = None
+
+    def chunks(self, source: Tape) -> Iterator[Chunk]:
+        """The parts' bytes but for ``END``; parts in order, except for what is late.
+
+        Raises ImageUnsupported, ArchiveInvalid, ArchiveTruncated.
+        """
+        yield Chunk(0, b"")
+        for entry in tar.walk(source):
+            common, header = source.headers()
+            self._add_common(common)
+            path = self._normal(entry.name)
+            parent, _, name = path.rpartition("/")
+            if path and parent != self._parent:
+                self._check_parents(path)
+                self._parent = parent
+            self._check_kind(entry, path)
+            home = self._home(entry, path, name)
+            head = self._head(path, header)
+            size = len(head) + entry.end - entry.offset
+            if home is not None and (home < self._part or not self._fits(size)):
+                yield from self._late(entry, path, home, header)
+                continue
+            if not self._fits(size):
+                self._next_part()
+                head = self._head(path, header)
+                size = len(head) + entry.end - entry.offset
+                if not self._fits(size):
+                    raise self._too_large(entry)
+            if not self._used:
+                head = self._common + head
+                size += len(self._common)
+            self._used += size
+            self._record(entry, path, self._part, header)
+            yield Chunk(self._part, head)
+            yield from self._content(source, entry)
+
+    # --- where an entry goes ------------------------------------------------------------------------------
+
+    def _home(self, entry: tar.Entry, path: str, name: str) -> int | None:
+        """The part that an entry must be in; None: any."""
+        if name.startswith(_WHITEOUT):
+            self._check_whiteout(path, name)
+            if entry.size:
+                raise self._refused(f"{shown(path)} is a deletion that has content")
+            return 0
+        if not entry.is_hardlink:
+            return None
+        target = self._normal(entry.target or "")
+        if any(hash(above) in self._files for above in _above(target)):
+            raise self._refused(
+                f"{shown(path)} is a hard link to {shown(target)}, which lies below no folder"
+            )
+        home = self._files.get(hash(target))
+        if home is not None and self._files.get(hash(path), -1) > home:
+            raise self._refused(f"it holds {shown(path)} twice, once as a hard link")
+        return home
+
+    def _fits(self, size: int) -> bool:
+        """Whether the part that is being filled takes so many bytes; an empty one up to ``limit``."""
+        if self._full:
+            return False
+        if not self._used:
+            return len(self._common) + size + len(END) <= self._limit
+        return self._used + size + len(END) <= self._soft
+
+    def _next_part(self) -> None:
+        if self._used:
+            self._part += 1
+            self._used = 0
+            self._full = False
+
+    def _needed(self, path: str, part: int) -> list[_Folder]:
+        """The folders above ``path`` that have an entry which the part lacks."""
+        above = map(self._folders.__getitem__, _above(path))
+        return [folder for folder in above if folder.header and not folder.parts >> part & 1]
+
+    def _head(self, path: str, header: bytes) -> bytes:
+        """What an entry begins with in the part that is being filled."""
+        needed = self._needed(path, self._part)
+        return b"".join((*(zlib.decompress(folder.header) for folder in needed), header))
+
+    def _record(self, entry: tar.Entry, path: str, part: int, header: bytes) -> None:
+        """Remember where an entry and the folders above it went."""
+        if len(self._files) + len(self._folders) > _MOST_PATHS:
+            raise self._refused(f"it holds more than {_MOST_PATHS} paths")
+        for folder in self._needed(path, part):
+            folder.parts |= 1 << part
+        if not entry.is_folder:
+            self._files[hash(path)] = part
+            return
+        folder = self._folders.setdefault(path, _Folder())
+        folder.header = zlib.compress(header, 1)
+        folder.parts |= 1 << part
+
+    def _late(self, entry: tar.Entry, path: str, part: int, header: bytes) -> Iterator[Chunk]:
+        """An entry at the end of a part, behind the folders that it lies in."""
+        if part == self._part:
+            self._full = True  # what follows in the tar must not come before it
+        for folder in self._needed(path, part):
+            yield Chunk(part, zlib.decompress(folder.header), True)
+        self._record(entry, path, part, header)
+        yield Chunk(part, header, True)
+
+    def _content(self, source: Tape, entry: tar.Entry) -> Iterator[Chunk]:
+        left = entry.size
+        while left:
+            data = source.data(min(left, _READ))
+            left -= len(data)
+            if not data:
+                raise tar.cut_off(source.name, entry.name, entry.size - left, entry.size)
+            yield Chunk(self._part, data if left else data + bytes(-entry.size % BLOCK))
+
+    # --- what cannot be cut -------------------------------------------------------------------------------
+
+    def _add_common(self, header: bytes) -> None:
+        """Keep a global pax header, which every part begins with."""
+        if header and (self._used or self._part):
+            raise self._refused("it has a global pax header between its entries")
+        self._common += header
+
+    def _normal(self, name: str) -> str:
+        """A path without what has no meaning; the root is empty."""
+        steps = [step for step in name.split("/") if step not in ("", ".")]
+        if ".." in steps:
+            raise self._refused(f"the path {shown(name)} leads upwards")
+        return "/".join(steps)
+
+    def _check_parents(self, path: str) -> None:
+        for above in _above(path):
+            if hash(above) in self._files:
+                raise self._refused(f"{shown(path)} lies below {shown(above)}, which is no folder in it")
+            if above not in self._folders:
+                self._folders[above] = _Folder()
+
+    def _check_kind(self, entry: tar.Entry, path: str) -> None:
+        if hash(path) in self._files if entry.is_folder else path in self._folders:
+            raise self._refused(f"it holds {shown(path)} twice, once as a folder")
+
+    def _check_whiteout(self, path: str, name: str) -> None:
+        if name == _OPAQUE:
+            return
+        if name.startswith(_META):
+            raise self._refused(f"{shown(path)} is AUFS's own")
+        hidden = path[: -len(name)] + name[len(_WHITEOUT) :]
+        if hash(hidden) in self._files or hidden in self._folders:
+            raise self._refused(f"it holds {shown(hidden)} and then its deletion")
+
+    def _too_large(self, entry: tar.Entry) -> ImageUnsupported:
+        return ImageUnsupported(
+            f"{shown(entry.name)} in {self._name} has {entry.size} bytes, too many for a layer of "
+            f"{self._limit} bytes with what belongs to it",
+            hint="a file cannot be spread over layers: build the image with the file in pieces, or push it "
+            "with a larger --split-layers to a registry that takes larger blobs",
+        )
+
+    def _refused(self, why: str) -> ImageUnsupported:
+        return ImageUnsupported(
+            f"{self._name} cannot be split: {why}",
+            hint="build the image so that the files of this layer are spread over several layers",
+        )
+
+
+def _above(path: str) -> list[str]:
+    """The folders that a path lies in, from the root downwards."""
+    if not path:
+        return []
+    steps = path.split("/")
+    return ["/".join(steps[:count]) for count in range(len(steps))]

@@ -1,0 +1,57 @@
+"""A tar whose headers are kept as they are, so that entries can be written again byte for byte."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Callable
+from typing import Final
+
+from pusher.errors import ArchiveInvalid
+from pusher.sources import tar
+
+BLOCK: Final = 512
+_MOST: Final = 4 << 20
+"""Bytes of the headers of one entry: a long name, a long target, and the extended attributes."""
+
+
+class Tape(tar.PipeInput):
+    """What ``tar.walk`` reads: ``read`` keeps the bytes, for ``headers`` to take; ``data`` does not."""
+
+    def __init__(self, read_some: Callable[[int], bytes], name: str) -> None:
+        super().__init__(read_some, name)
+        self._kept: list[bytes] = []
+        self._kept_size = 0
+
+    def read(self, size: int) -> bytes:
+        data = super().read(size)
+        self._kept.append(data)
+        self._kept_size += len(data)
+        if self._kept_size > _MOST:
+            raise ArchiveInvalid(
+                f"{self.name} is damaged: the headers of one entry have more than {_MOST} bytes"
+            )
+        return data
+
+    def headers(self) -> tuple[bytes, bytes]:
+        """The global pax headers before the current entry, and what is its own: pax, long names, header."""
+        kept = b"".join(self._kept)
+        self._kept.clear()
+        self._kept_size = 0
+        common: list[bytes] = []
+        own: list[bytes] = []
+        position = 0
+        while (kind := kept[position + 156 : position + 157]) in (b"g", b"x", b"L", b"K"):
+            size = tarfile.TarInfo.frombuf(kept[position : position + BLOCK], "utf-8", "surrogateescape").size
+            end = position + BLOCK + size + -size % BLOCK
+            (common if kind == b"g" else own).append(kept[position:end])
+            position = end
+        return b"".join(common), b"".join((*own, kept[position:]))
+
+    def data(self, size: int) -> bytes:
+        """Exactly ``size`` bytes of an entry's data, fewer only at the end."""
+        return super().read(size)
+
+    def finish(self) -> None:
+        """Read what follows the last entry, to the end."""
+        while self.skip(1 << 20):
+            pass

@@ -1,0 +1,97 @@
+"""The layers of an image in their order, and the tar of each, whatever it is kept as."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import chain
+from typing import BinaryIO, Final
+
+from pusher.errors import ImageUnsupported, SourceError
+from pusher.oci.index import Index
+from pusher.oci.manifest import Manifest, diff_ids_of
+from pusher.sources.base import Slice, SourceImage, SourceLayer
+from pusher.sources.compressed import Decompressed, decompression
+from pusher.sources.filerange import FileRange, Joined, buffered
+
+_READ: Final = 1 << 20
+
+Read = Callable[[int], bytes]
+"""Gives at most so many bytes of a layer's tar, none at its end."""
+
+
+def name_of(layer: SourceLayer) -> str:
+    """What an export calls a layer: the digest of its blob if there is one, else its diff ID."""
+    return layer.blob.digest if layer.blob else layer.diff_id
+
+
+def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
+    """The layers of the one image that there is, the lowest first.
+
+    Raises ImageUnsupported if there are several, or it lacks a layer.
+    """
+    if not image.documents:
+        return image.layers
+    known = {name_of(layer): layer for layer in image.layers}
+    manifest = _only_manifest(image)
+    if not all(layer.digest in known for layer in manifest.layers):
+        raise ImageUnsupported(
+            "an image with foreign layers cannot be split",
+            hint="add --allow-nondistributable to push them too, or leave out --split-layers",
+        )
+    return tuple(known[layer.digest] for layer in manifest.layers)
+
+
+def attestations_in(image: SourceImage) -> set[str]:
+    """Digests of the manifests that attest something of another one."""
+    indexes = [document for document in image.documents if isinstance(document, Index)]
+    return {child.digest for index in indexes for child in index.children if child.is_attestation}
+
+
+def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
+    """A diff ID for each layer of ``stack_of``. Raises ImageUnsupported if it is no image of layers."""
+    try:
+        diff_ids = diff_ids_of(config or b"")
+        if len(diff_ids) != len(stack_of(image)):
+            raise ValueError("its config lists another number of layers")
+    except (ValueError, RecursionError) as error:
+        raise ImageUnsupported(
+            f"only the layers of an image can be split: {error}", hint="leave out --split-layers"
+        ) from error
+    return diff_ids
+
+
+@contextmanager
+def opened(part: Slice) -> Iterator[Read]:
+    """The tar of a layer whose blob lies on disk."""
+    try:
+        file = part.path.open("rb")
+    except OSError as error:
+        raise SourceError(f"cannot read {part.path}: {error.strerror or error}") from error
+    with file:
+        stream = buffered(FileRange(file, part.offset, part.length, str(part.path)))
+        yield uncompressed(stream, f"layer {part.digest}")
+
+
+def uncompressed(blob: BinaryIO, name: str) -> Read:
+    """The tar that a blob holds."""
+    head = blob.read(6)
+    how = decompression(head)
+    whole = buffered(Joined(chain([head], iter(partial(blob.read, _READ), b""))))
+    return whole.read if how is None else Decompressed(whole, name, how).read
+
+
+def _only_manifest(image: SourceImage) -> Manifest:
+    attestations = attestations_in(image)
+    manifests = [
+        document
+        for document in image.documents
+        if isinstance(document, Manifest) and document.digest not in attestations
+    ]
+    if len(manifests) != 1 or manifests[0].config.digest != image.config_digest:
+        raise ImageUnsupported(
+            f"only one image can be split at a time, and this one has {len(manifests)} platforms",
+            hint="choose one, for example with --platform linux/amd64",
+        )
+    return manifests[0]

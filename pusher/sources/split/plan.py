@@ -1,0 +1,229 @@
+"""The parts of a layer: found in one pass over it, and made again in another."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import zlib
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from typing import Any, Final, Protocol
+
+from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageUnsupported, LayerMismatch
+from pusher.sources.base import Exported
+from pusher.sources.filerange import Joined, buffered
+from pusher.sources.split.cut import END, Cutter
+from pusher.sources.split.headers import Tape
+from pusher.sources.split.opened import Read
+
+MOST_LAYERS: Final = 127
+"""What engines can mount on each other."""
+_MOST_LATE: Final = 64 << 10
+"""Bytes of what is late in one layer, compressed, that are stored with a job; more is read again."""
+
+
+_READ: Final = 1 << 20
+
+
+class NoRoom(Exception):
+    """More comes late to a part than was reserved."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A layer that a larger one became: digest and size of its tar."""
+
+    diff_id: str
+    size: int
+
+
+@dataclass(frozen=True)
+class LayerPlan:
+    """How one layer is cut. ``name``: the digest of its blob if the source has one, else its diff ID.
+
+    ``size``: bytes of its tar. ``late``: what is appended to each part, compressed; None where it is a lot.
+    """
+
+    name: str
+    diff_id: str
+    size: int
+    reserve: int
+    parts: tuple[Part, ...]
+    late: tuple[bytes, ...] | None
+
+    def as_json(self) -> list[Any]:
+        """As a job stores it."""
+        late = None if self.late is None else [base64.b64encode(data).decode() for data in self.late]
+        parts = [[part.diff_id, part.size] for part in self.parts]
+        return [self.name, self.diff_id, self.size, self.reserve, parts, late]
+
+    @classmethod
+    def of_json(cls, data: list[Any]) -> LayerPlan:
+        """The reverse of ``as_json``."""
+        name, diff_id, size, reserve, parts, late = data
+        known = None if late is None else tuple(map(binascii.a2b_base64, late))
+        return cls(name, diff_id, size, reserve, tuple(Part(*part) for part in parts), known)
+
+
+def plans_as_text(plans: Sequence[LayerPlan]) -> str:
+    """Plans as one value of ``Pinned``."""
+    return json.dumps([plan.as_json() for plan in plans], separators=(",", ":"))
+
+
+def plans_of_text(text: str) -> tuple[LayerPlan, ...]:
+    """The reverse of ``plans_as_text``."""
+    return tuple(LayerPlan.of_json(data) for data in json.loads(text))
+
+
+class _Hash(Protocol):
+    def update(self, data: bytes, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
+
+
+class _Packed:
+    """Headers, which hardly differ, in a tenth of their bytes or less."""
+
+    def __init__(self) -> None:
+        self._packer = zlib.compressobj(9)
+        self._packed: list[bytes] = []
+
+    def add(self, data: bytes) -> None:
+        self._packed.append(self._packer.compress(data))
+
+    def finished(self) -> bytes:
+        return b"".join((*self._packed, self._packer.flush()))
+
+
+@dataclass
+class _Growing:
+    """A part while its layer is read."""
+
+    hash: _Hash = field(default_factory=hashlib.sha256)
+    size: int = 0
+    late: _Packed | None = None
+
+    def add(self, data: bytes) -> None:
+        self.hash.update(data)
+        self.size += len(data)
+
+    def add_late(self, data: bytes) -> None:
+        self.add(data)
+        self.late = self.late or _Packed()
+        self.late.add(data)
+
+    def finished(self) -> tuple[Part, bytes]:
+        """The part, and what is late in it."""
+        self.add(END)
+        late = self.late.finished() if self.late else b""
+        return Part(f"sha256:{self.hash.hexdigest()}", self.size), late
+
+
+def plan_layer(
+    read: Read,
+    *,
+    limit: int,
+    reserve: int,
+    name: str | None = None,
+    diff_id: str | None = None,
+    keep: bool = False,
+) -> LayerPlan:
+    """Read a layer once and find its parts, of at most ``limit`` bytes each.
+
+    ``diff_id``: what it should have, None if nobody knows; ``name``: if it has another. ``keep``: keep what
+    is late however much it is. Raises NoRoom if ``reserve`` bytes are too few for what comes late to a part,
+    LayerMismatch, and what ``Cutter.chunks`` raises.
+    """
+    whole, size = hashlib.sha256(), 0
+
+    def hashed(count: int) -> bytes:
+        nonlocal size
+        data = read(count)
+        whole.update(data)
+        size += len(data)
+        return data
+
+    label = f"layer {diff_id}" if diff_id else "a layer"
+    tape = Tape(hashed, label)
+    parts = [_Growing()]
+    for chunk in Cutter(limit, reserve, label).chunks(tape):
+        if chunk.part == len(parts):
+            if chunk.part == MOST_LAYERS:
+                raise too_many(f"{label} would become more than {MOST_LAYERS} layers")
+            parts.append(_Growing())
+        if chunk.late:
+            parts[chunk.part].add_late(chunk.data)
+        else:
+            parts[chunk.part].add(chunk.data)
+    tape.finish()
+    found = f"sha256:{whole.hexdigest()}"
+    if diff_id not in (None, found):
+        raise LayerMismatch(
+            f"a layer should have diff ID {diff_id}, its bytes have {found}",
+            hint="the source is damaged; save or pull the image again",
+        )
+    finished = [part.finished() for part in parts]
+    if any(part.size > limit for part, _ in finished):
+        raise NoRoom
+    late = tuple(data for _, data in finished)
+    return LayerPlan(
+        name=name or found,
+        diff_id=found,
+        size=size,
+        reserve=reserve,
+        parts=tuple(part for part, _ in finished),
+        late=late if keep or sum(map(len, late)) <= _MOST_LATE else None,
+    )
+
+
+def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]) -> Iterator[Exported]:
+    """The wanted parts of a layer in one pass; ``plan.late`` is known.
+
+    What differs from the plan is LayerMismatch, here or once a part's digest is compared.
+    """
+    last = max(number for number, part in enumerate(plan.parts) if part.diff_id in wanted)
+    for number, chunks in groupby(_ordinary(plan, read, limit), lambda chunk: chunk[0]):
+        if number >= len(plan.parts):
+            break
+        part = plan.parts[number]
+        if part.diff_id in wanted:
+            late = (plan.late or ())[number]
+            pieces = chain((data for _, data in chunks), _unpacked(late), (END,))
+            yield Exported("layer", part.diff_id, part.size, buffered(Joined(pieces)))
+        if number == last:
+            return
+    raise changed(plan)
+
+
+def too_many(what: str) -> ImageUnsupported:
+    """The error for parts that are too small."""
+    return ImageUnsupported(
+        f"{what}, and engines take no image of more than {MOST_LAYERS}", hint="use a larger --split-layers"
+    )
+
+
+def changed(plan: LayerPlan) -> LayerMismatch:
+    """The error for a layer that is not the one that was planned."""
+    return LayerMismatch(
+        f"layer {plan.diff_id} is not what it was when its parts were planned",
+        hint="enqueue the image again",
+    )
+
+
+def _ordinary(plan: LayerPlan, read: Read, limit: int) -> Iterator[tuple[int, bytes]]:
+    try:
+        for chunk in Cutter(limit, plan.reserve, plan.name).chunks(Tape(read, plan.name)):
+            if not chunk.late:
+                yield chunk.part, chunk.data
+    except (ArchiveInvalid, ArchiveTruncated, ImageUnsupported) as error:
+        raise changed(plan) from error
+
+
+def _unpacked(packed: bytes) -> Iterator[bytes]:
+    unpacker = zlib.decompressobj()
+    while piece := unpacker.decompress(packed, _READ):
+        yield piece
+        packed = unpacker.unconsumed_tail

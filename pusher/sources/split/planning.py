@@ -1,0 +1,97 @@
+"""Which layers of an image are too large, and how each is cut."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pusher.errors import ArchiveInvalid, ImageUnsupported, LayerMismatch
+from pusher.oci.digest import of_bytes
+from pusher.sources.base import Source, SourceImage, SourceLayer
+from pusher.sources.split.opened import Read, diff_ids_in, name_of, opened, stack_of, uncompressed
+from pusher.sources.split.plan import LayerPlan, NoRoom, plan_layer
+
+_SHARES: Final = (64, 8, 2)
+"""Which part of each part is left for what comes late; the first is nearly always enough."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The layers that are to be split, in the order in which the source gave them, and the image's config."""
+
+    layers: tuple[LayerPlan, ...]
+    config: bytes
+
+
+def largest_part(size: int) -> int:
+    """Bytes of a tar whose blob has at most ``size`` bytes, even if it cannot be compressed: zstd may add a
+    256th (``ZSTD_COMPRESSBOUND``), gzip less."""
+    return size - size // 256 - 4096
+
+
+def plan_image(source: Source, image: SourceImage, size: int) -> Planned:
+    """Read each layer once whose blob has more than ``size`` bytes, or might have.
+
+    Raises ImageUnsupported where that cannot be done, and what the source raises.
+    """
+    limit = largest_part(size)
+    large = _large_blobs(image, size)
+    for share in _SHARES:
+        try:
+            return _planned(source, image, large, limit, limit // share)
+        except NoRoom:
+            continue
+    raise ImageUnsupported(
+        f"the hard links to files of one part take more than half of {limit} bytes",
+        hint="use a larger --split-layers",
+    )
+
+
+def _planned(
+    source: Source, image: SourceImage, large: dict[str, tuple[SourceLayer, str]], limit: int, reserve: int
+) -> Planned:
+    plans: list[LayerPlan] = []
+
+    def plan(read: Read, name: str | None, diff_id: str | None) -> None:
+        plans.append(plan_layer(read, limit=limit, reserve=reserve, name=name, diff_id=diff_id))
+
+    wanted = {layer.diff_id for layer in image.layers if layer.blob is None}
+    for name, (layer, diff_id) in large.items():
+        if layer.slice is None:
+            wanted.add(name)
+            continue
+        with opened(layer.slice) as read:
+            plan(read, name, diff_id)
+    config = image.config
+    if config is None:
+        wanted.add(image.config_digest)
+    if wanted:
+        with source.export(wanted) as pieces:
+            for piece in pieces:
+                if piece.name == image.config_digest:
+                    config = piece.stream.read()
+                elif piece.name in large:
+                    read = uncompressed(piece.stream, f"layer {piece.name}")
+                    plan(read, piece.name, large[piece.name][1])
+                elif piece.kind == "layer" and piece.size > limit:
+                    plan(piece.stream.read, piece.name, piece.name)
+    if config is None:
+        raise ArchiveInvalid("the export of the image lacks its config", hint="build or pull it again")
+    if of_bytes(config) != image.config_digest:
+        raise LayerMismatch(
+            f"the image's config should have digest {image.config_digest}, its bytes have {of_bytes(config)}",
+            hint="the source is damaged; save or pull the image again",
+        )
+    return Planned(tuple(plans), config)
+
+
+def _large_blobs(image: SourceImage, size: int) -> dict[str, tuple[SourceLayer, str]]:
+    """The layers whose blobs exist and are too large, by their digests, with their diff IDs."""
+    large = {layer.blob.digest for layer in image.layers if layer.blob and layer.blob.size > size}
+    if not large:
+        return {}
+    return {
+        name_of(layer): (layer, diff_id)
+        for layer, diff_id in zip(stack_of(image), diff_ids_in(image, image.config), strict=True)
+        if name_of(layer) in large
+    }

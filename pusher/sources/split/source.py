@@ -1,0 +1,240 @@
+"""An image with its too large layers split: ``--split-layers SIZE`` around any other source."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Final
+
+from pusher.errors import InvalidOption, LayerMismatch, StorageDoubtful
+from pusher.oci.digest import of_bytes, short
+from pusher.sources.base import Exported, Pinned, Source, SourceImage, SourceLayer
+from pusher.sources.split.config import rewritten
+from pusher.sources.split.opened import (
+    Read,
+    attestations_in,
+    diff_ids_in,
+    name_of,
+    opened,
+    stack_of,
+    uncompressed,
+)
+from pusher.sources.split.plan import (
+    MOST_LAYERS,
+    LayerPlan,
+    parts_of,
+    plan_layer,
+    plans_as_text,
+    plans_of_text,
+    too_many,
+)
+from pusher.sources.split.planning import Planned, largest_part, plan_image
+
+KIND: Final = "split"
+_SMALLEST: Final = 1 << 20
+
+Reopen = Callable[[Mapping[str, str | int | None]], Source]
+
+
+class SplitSource:
+    """The image of ``inner`` with no layer's blob larger than ``size`` bytes.
+
+    ``reopen`` gives the inner source back from what it pinned. Raises InvalidOption if ``size`` is too small.
+    """
+
+    def __init__(
+        self,
+        inner: Source,
+        size: int,
+        reopen: Reopen,
+        *,
+        pinned: Mapping[str, str | int | None] | None = None,
+    ) -> None:
+        if size < _SMALLEST:
+            raise InvalidOption(
+                f"layers cannot be split into parts of {size} bytes",
+                hint=f"--split-layers takes {_SMALLEST} bytes (1 MiB) or more",
+            )
+        self._inner = inner
+        self._size = size
+        self._limit = largest_part(size)
+        self._reopen = reopen
+        self._pinned = pinned
+        self._plans = () if pinned is None else plans_of_text(str(pinned["plan"]))
+
+    @classmethod
+    def reopened(cls, pinned: Mapping[str, str | int | None], reopen: Reopen) -> SplitSource:
+        """The source of a job."""
+        inner = reopen(json.loads(str(pinned["inner"])))
+        return cls(inner, int(pinned["size"] or 0), reopen, pinned=pinned)
+
+    def own_name(self) -> str | None:
+        """The inner image's."""
+        return self._inner.own_name()
+
+    def resolve(self) -> SourceImage:
+        """Read the layers that are too large once, to see where they can be cut.
+
+        An image without any is given as it is. Raises ImageUnsupported, and what the inner source raises.
+        """
+        image = self._inner.resolve()
+        if self._pinned is not None:
+            return self._image(image, str(self._pinned["config"]).encode(), dict(self._pinned))
+        image, planned = self._planned(image)
+        if not planned.layers:
+            return image
+        self._plans, config = planned.layers, planned.config
+        parts = {plan.name: [part.diff_id for part in plan.parts] for plan in self._plans}
+        new = rewritten(
+            config,
+            [
+                parts.get(name_of(layer), [diff_id])
+                for layer, diff_id in zip(stack_of(image), diff_ids_in(image, config), strict=True)
+            ],
+        )
+        pinned: Pinned = {
+            "kind": KIND,
+            "inner": json.dumps(image.pinned),
+            "size": self._size,
+            "config": new.decode(),
+            "plan": plans_as_text(self._plans),
+        }
+        split = self._image(image, new, pinned)
+        if len(split.layers) > MOST_LAYERS:
+            raise too_many(f"the image would have {len(split.layers)} layers")
+        return split
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],
+        *,
+        skip_sizes: Collection[int] = (),
+        check_stop: Callable[[], None] | None = None,
+    ) -> Iterator[Iterator[Exported]]:
+        """The wanted parts, those of a layer in one pass over it, and what is wanted of the inner source."""
+        ours = {part.diff_id for plan in self._plans for part in plan.parts}
+        needed = [plan for plan in self._plans if any(part.diff_id in wanted for part in plan.parts)]
+
+        def contents(plans: Sequence[LayerPlan], others: set[str]) -> Iterator[Exported | _Content]:
+            return self._contents(plans, others, skip_sizes, check_stop)
+
+        def pieces() -> Iterator[Exported]:
+            whole = {plan.name: plan for plan in needed}
+            for found in contents([plan for plan in needed if plan.late is None], set()):
+                if not isinstance(found, Exported):
+                    plan, read = found
+                    whole[plan.name] = plan_layer(
+                        read,
+                        limit=self._limit,
+                        reserve=plan.reserve,
+                        name=plan.name,
+                        diff_id=plan.diff_id,
+                        keep=True,
+                    )
+            for found in contents(needed, set(wanted) - ours):
+                if isinstance(found, Exported):
+                    yield found
+                else:
+                    plan, read = found
+                    yield from parts_of(whole[plan.name], read, limit=self._limit, wanted=wanted)
+
+        yield pieces()
+
+    def fall_back(self) -> Source | None:
+        """The same parts from the inner source's other way to the image."""
+        inner = self._inner.fall_back()
+        return inner and SplitSource(inner, self._size, self._reopen, pinned=self._pinned)
+
+    def _planned(self, image: SourceImage) -> tuple[SourceImage, Planned]:
+        """How the image's layers are cut; and the image as the source that could be read gives it."""
+        source = self._reopen(image.pinned)
+        while True:
+            try:
+                return image, plan_image(source, image, self._size)
+            except (StorageDoubtful, LayerMismatch):
+                other = source.fall_back()
+                if other is None:
+                    raise
+                source, image = other, other.resolve()
+
+    def _image(self, image: SourceImage, config: bytes, pinned: Pinned) -> SourceImage:
+        plans = {plan.name: plan for plan in self._plans}
+        layers: list[SourceLayer] = []
+        for layer in stack_of(image):
+            plan = plans.get(name_of(layer))
+            layers += [layer] if plan is None else [SourceLayer(part.diff_id) for part in plan.parts]
+        notes = [
+            f"layer {short(plan.diff_id)} ({plan.size / 2**20:,.0f} MiB) becomes {len(plan.parts)} layers"
+            for plan in self._plans
+        ]
+        if attestations_in(image):
+            notes.append("attestations are left out: they are about the image as it was")
+        digest = of_bytes(config)
+        notes.append(
+            f"an image with split layers has another digest and ID: {digest} instead of {image.config_digest}"
+        )
+        return SourceImage(digest, tuple(layers), config, (), pinned, (*image.notes, *notes))
+
+    def _contents(
+        self,
+        plans: Sequence[LayerPlan],
+        others: set[str],
+        skip_sizes: Collection[int],
+        check_stop: Callable[[], None] | None,
+    ) -> Iterator[Exported | _Content]:
+        """The layers that have these plans, with a way to read each, and the ``others`` as they are."""
+        known = {plan.name: plan for plan in plans}
+        names = set(known)
+        slices = {name_of(layer): layer.slice for layer in self._inner.resolve().layers if layer.slice}
+        for plan in plans:
+            if part := slices.get(plan.name):
+                names.discard(plan.name)
+                with opened(part) as read:
+                    yield plan, _stoppable(read, check_stop)
+        if not names | others:
+            return
+        sizes = _Sizes(self._plans)
+        skip = set(skip_sizes) - {plan.size for plan in self._plans}
+        with self._inner.export(names | others, skip_sizes=skip, check_stop=check_stop) as pieces:
+            for piece in pieces:
+                found = sizes.plan_of(piece) if piece.name is None else known.get(piece.name)
+                if found is None:
+                    yield piece
+                elif found.name in names:
+                    read = (
+                        piece.stream.read
+                        if piece.kind == "layer"
+                        else uncompressed(piece.stream, f"layer {piece.name}")
+                    )
+                    yield found, _stoppable(read, check_stop)
+
+
+_Content = tuple[LayerPlan, Read]
+
+
+class _Sizes:
+    """Which plan is meant by a layer without a name (`docker save` before 25): that for its size, and of
+    several the first that was not met yet, as an engine always writes layers in one order."""
+
+    def __init__(self, plans: Sequence[LayerPlan]) -> None:
+        self._left = list(plans)
+
+    def plan_of(self, piece: Exported) -> LayerPlan | None:
+        found = next((plan for plan in self._left if plan.size == piece.size), None)
+        if found is not None:
+            self._left.remove(found)
+        return found
+
+
+def _stoppable(read: Read, check_stop: Callable[[], None] | None) -> Read:
+    """``read`` with a look, before every part that is read, whether to stop."""
+    if check_stop is None:
+        return read
+
+    def checked(size: int) -> bytes:
+        check_stop()
+        return read(size)
+
+    return checked
