@@ -1,0 +1,54 @@
+"""Where engines keep their images, as far as that can be known without asking them."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import StorageDoubtful
+
+_CONFIGS: Final = (Path("/etc/containers/storage.conf"), Path("/usr/share/containers/storage.conf"))
+"""The first that exists counts (containers-storage.conf(5))."""
+
+
+def docker_root() -> Path:
+    """Docker's data root: ``PUSHER_DOCKER_ROOT``, else the usual one."""
+    return Path(os.environ.get("PUSHER_DOCKER_ROOT") or "/var/lib/docker")
+
+
+def podman_root() -> tuple[Path, str | None]:
+    """Podman's graph root for this user, and its driver where that is configured.
+
+    From CONTAINERS_STORAGE_CONF or storage.conf, else the usual one. Raises StorageDoubtful.
+    """
+    is_root = os.geteuid() == 0
+    own = os.environ.get("CONTAINERS_STORAGE_CONF")
+    user = _folder("XDG_CONFIG_HOME", ".config") / "containers/storage.conf"
+    candidates = [Path(own)] if own else [*([] if is_root else [user]), *_CONFIGS]
+    config = next((path for path in candidates if path.is_file()), None)
+    storage = _read(config) if config is not None else {}
+    # the system's graphroot is root's; other users' images are where rootless_storage_path says
+    theirs = is_root or config in (user, Path(own or ""))
+    root = storage.get("graphroot" if theirs else "rootless_storage_path")
+    driver = storage.get("driver")
+    if root:
+        expanded = os.path.expandvars(str(root).replace("$UID", str(os.geteuid())))
+        return Path(expanded), str(driver) if driver else None
+    if is_root:
+        return Path("/var/lib/containers/storage"), None
+    return _folder("XDG_DATA_HOME", ".local/share") / "containers/storage", None
+
+
+def _read(path: Path) -> dict[str, object]:
+    try:
+        storage = tomllib.loads(path.read_text()).get("storage", {})
+    except (OSError, ValueError) as error:
+        raise StorageDoubtful(f"cannot read {path}: {error}", hint="mend or remove it") from error
+    return storage if isinstance(storage, dict) else {}
+
+
+def _folder(variable: str, usual: str) -> Path:
+    found = os.environ.get(variable)
+    return Path(found) if found else Path.home() / usual
