@@ -59,10 +59,12 @@ from pusher.errors.source import (
     EngineNotRunning,
     ImageAmbiguous,
     ImageChanged,
+    ImageIncomplete,
     ImageNotFound,
     ImageUnsupported,
     LayerMismatch,
     SourceError,
+    StorageDoubtful,
 )
 from pusher.errors.usage import (
     CertificateFileUnusable,
@@ -103,6 +105,7 @@ __all__ = [
     "HomeUnusable",
     "ImageAmbiguous",
     "ImageChanged",
+    "ImageIncomplete",
     "ImageNotFound",
     "ImageUnsupported",
     "InvalidOption",
@@ -131,6 +134,7 @@ __all__ = [
     "Retry",
     "SourceError",
     "Stopped",
+    "StorageDoubtful",
     "StoreCorrupt",
     "StoreError",
     "StoreLocked",

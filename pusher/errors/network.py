@@ -99,7 +99,7 @@ class LayerTooLarge(RegistryRefused):
     """A layer is larger than the registry can ever store."""
 
     code = "layer-too-large"
-    advice = "split the layer in the image's build, or use another registry"
+    advice = "split it with --split-layers SIZE, or in the image's build, or use another registry"
 
 
 class ChunkTooLarge(RegistryRefused):

@@ -34,6 +34,13 @@ class ImageChanged(SourceError):
     advice = "enqueue the image again with: pusher enqueue IMAGE"
 
 
+class ImageIncomplete(SourceError):
+    """The source lacks parts of the image: platforms that were never pulled, blobs that were thrown away."""
+
+    code = "image-incomplete"
+    advice = "pull or save the whole image, or push one platform of it with --platform"
+
+
 class ImageUnsupported(SourceError):
     """The image is of a kind that pusher does not push."""
 
@@ -88,3 +95,10 @@ class EngineFailed(SourceError):
 
     code = "engine-failed"
     advice = "mend what it says, then try again"
+
+
+class StorageDoubtful(SourceError):
+    """What lies on an engine's disk is not what the image should be, or cannot be read."""
+
+    code = "storage-doubtful"
+    advice = "read it through the engine instead: docker-daemon:NAME or podman:NAME"

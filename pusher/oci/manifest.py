@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pusher.oci import media_types
-from pusher.oci.digest import is_digest, of_bytes
+from pusher.oci.digest import checked, is_digest, of_bytes
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,8 @@ class Descriptor:
     media_type: str
     digest: str
     size: int
+    urls: tuple[str, ...] = ()
+    """Where a foreign layer is fetched from."""
 
     def as_json(self) -> dict[str, object]:
         """The descriptor in a manifest's field order."""
@@ -41,13 +43,20 @@ class Manifest:
         """Digest of the exact bytes."""
         return of_bytes(self.raw)
 
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """Config and layers."""
+        return (self.config, *self.layers)
+
 
 def parse_manifest(raw: bytes) -> Manifest:
     """Read a single-image manifest; ValueError with a plain reason if it is none."""
     try:
         data = json.loads(raw)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError("the manifest is not JSON") from error
+    if isinstance(data, dict) and data.get("schemaVersion") == 1:
+        raise ValueError("the manifest is of schema version 1, which registries no longer take")
     if not isinstance(data, dict) or data.get("schemaVersion") != 2:
         raise ValueError("the manifest is not of schema version 2")
     if "config" not in data or not isinstance(data.get("layers"), list):
@@ -67,30 +76,43 @@ def parse_descriptor(data: Any) -> Descriptor:
     """Read one descriptor; ValueError with a plain reason if a field is missing or wrong."""
     if not isinstance(data, dict):
         raise ValueError("a descriptor is not an object")
-    digest, size, media_type = data.get("digest"), data.get("size"), data.get("mediaType")
-    if not isinstance(digest, str) or not is_digest(digest):
-        raise ValueError(f"a descriptor has no sha256 digest: {digest!r}")
+    size, media_type = data.get("size"), data.get("mediaType")
+    digest = checked(data.get("digest"), "a descriptor")
     if not isinstance(size, int) or isinstance(size, bool) or size < 0:
         raise ValueError(f"the descriptor of {digest} has no size")
     if not isinstance(media_type, str):
         raise ValueError(f"the descriptor of {digest} has no mediaType")
-    return Descriptor(media_type, digest, size)
+    urls = data.get("urls") or ()
+    if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
+        raise ValueError(f"the urls of {digest} are not a list of strings")
+    return Descriptor(media_type, digest, size, tuple(urls))
 
 
 def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
-    """The Docker schema 2 manifest of an image whose source has none.
+    """The manifest of an image whose source has none: Docker schema 2, or OCI where a layer is not gzip.
+
+    Docker's schema has no zstd, and what is in it uncompressed hardly anybody reads. The config's bytes are
+    the same in both.
 
     ``mediaType`` is always there: serverless-registry refuses a manifest without it
     (https://github.com/cloudflare/serverless-registry/pull/158).
     """
+    types = [media_types.TO_OCI.get(layer.media_type, layer.media_type) for layer in layers]
+    if set(types) <= {media_types.OCI_LAYER_GZIP}:
+        media_type, config_type = media_types.DOCKER_MANIFEST, media_types.DOCKER_CONFIG
+        types = [media_types.DOCKER_LAYER_GZIP for _ in layers]
+    else:
+        media_type, config_type = media_types.OCI_MANIFEST, media_types.OCI_CONFIG
+    config = replace(config, media_type=config_type)
+    layers = [replace(layer, media_type=named) for layer, named in zip(layers, types, strict=True)]
     body = {
         "schemaVersion": 2,
-        "mediaType": media_types.DOCKER_MANIFEST,
+        "mediaType": media_type,
         "config": config.as_json(),
         "layers": [layer.as_json() for layer in layers],
     }
     raw = json.dumps(body, separators=(",", ":")).encode()
-    return Manifest(raw, media_types.DOCKER_MANIFEST, config, tuple(layers))
+    return Manifest(raw, media_type, config, tuple(layers))
 
 
 def diff_ids_of(config: bytes) -> tuple[str, ...]:

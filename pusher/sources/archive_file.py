@@ -1,73 +1,81 @@
-"""A docker-archive file opened for random access: its index, and the images that its manifest.json lists."""
+"""An image archive opened for reading by name: a tar, plain or compressed as a whole, never extracted."""
 
 from __future__ import annotations
 
 import os
 import posixpath
 import stat
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, ImageUnsupported, SourceError
+from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, SourceError
 from pusher.sources import tar
+from pusher.sources.base import Slice
+from pusher.sources.compressed import Decompressed, decompression
 from pusher.sources.filerange import FileRange, buffered
-from pusher.sources.layout import load_json
 from pusher.sources.names import shown
+
+HOW: Final = "an image archive is what `docker save -o FILE IMAGE` or `podman save -o FILE IMAGE` writes"
+"""The hint for a file that is none."""
 
 _SMALL: Final = 16 << 20
 _MAX_ENTRIES: Final = 200_000
 _MAX_LINKS: Final = 8
-
-_MAGIC: Final = (
-    (b"\x1f\x8b", "gzip-compressed", "gunzip -k"),
-    (b"\xfd7zXZ\0", "xz-compressed", "unxz -k"),
-    (b"BZh", "bzip2-compressed", "bunzip2 -k"),
-    (b"\x28\xb5\x2f\xfd", "zstd-compressed", "unzstd"),
-)
+_KEPT: Final = 64 << 20
+"""Bytes of documents that are kept from the first pass over a compressed archive."""
+_HEAD: Final = 4
 
 
-@dataclass(frozen=True)
-class ArchivedImage:
-    """One image of ``manifest.json``: where its config and layers lie in the archive, and its names."""
+@dataclass
+class _Contents:
+    """What one pass over an archive tells: its entries by their normal path below its root.
 
-    config: str
-    layers: tuple[str, ...]
-    names: tuple[str, ...]
+    ``heads`` and ``documents`` are kept by offset, where the archive is compressed: to read them later takes
+    another pass.
+    """
+
+    entries: dict[str, tar.Entry] = field(default_factory=dict)
+    whole: bool = False
+    heads: dict[int, bytes] = field(default_factory=dict)
+    documents: dict[int, bytes] = field(default_factory=dict)
 
 
 class ArchiveFile:
-    """An open archive. Entries are known by their normal path below its root; others cannot be asked for."""
+    """An open archive. Entries that lie outside its root cannot be asked for."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
-        self._file = file
         self.status = os.fstat(file.fileno())
-        self._entries: dict[str, tar.Entry] = {}
-        source = tar.FileInput(file, str(path))
-        for count, entry in enumerate(tar.walk(source)):
-            if count >= _MAX_ENTRIES:
-                raise ArchiveInvalid(f"{path} is a tar of very many files, not an image archive", hint=_HOW)
-            name = _normal(entry.name)
-            if name is not None:
-                self._entries[name] = entry
-        self._whole = source.at_end_marker
+        self._file = file
+        self._decompressed = decompression(os.pread(file.fileno(), 8, 0))
+        self._contents = self._of_last_time() or self._look()
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether it is as a whole: its parts then have no place in the file."""
+        return self._decompressed is not None
 
     def __contains__(self, name: str) -> bool:
         return self._lookup(name) is not None
 
     def entry(self, name: str) -> tar.Entry:
         """The regular file that ``name`` is or links to; ArchiveInvalid, ArchiveTruncated."""
-        entry = self._lookup(name)
+        entry = self.find(name)
         if entry is None:
-            if not self._whole:
-                raise ArchiveTruncated(
-                    f"{self.path} is cut off: {shown(name)} is not in it",
-                    hint="save or copy the image again",
-                )
-            raise ArchiveInvalid(f"{self.path} has no {shown(name)}", hint=_HOW)
+            raise ArchiveInvalid(f"{self.path} has no {shown(name)}", hint=HOW)
+        return entry
+
+    def find(self, name: str) -> tar.Entry | None:
+        """The same, None if it is not there; ArchiveTruncated if it may have been."""
+        entry = self._lookup(name)
+        if entry is None and not self._contents.whole:
+            raise ArchiveTruncated(
+                f"{self.path} is cut off: {shown(name)} is not in it",
+                hint="save or copy the image again",
+            )
         return entry
 
     def read(self, name: str) -> bytes:
@@ -75,33 +83,76 @@ class ArchiveFile:
         entry = self.entry(name)
         if entry.size > _SMALL:
             raise ArchiveInvalid(f"{self.path} is no image archive: its {name} has {entry.size} bytes")
-        return self.stream(entry).read()
+        kept = self._contents.documents.get(entry.offset)
+        return kept if kept is not None else next(self.streams([entry]))[1].read()
 
-    def stream(self, entry: tar.Entry) -> BinaryIO:
-        """An entry's data; usable while the archive is open."""
+    def head(self, entry: tar.Entry) -> bytes:
+        """The first 4 bytes of an entry, which tell whether it is compressed."""
+        if self.is_compressed:
+            return self._contents.heads[entry.offset]
+        return self._stream(entry).read(_HEAD)
+
+    def slice_of(self, entry: tar.Entry, digest: str) -> Slice | None:
+        """Where an entry lies in the file; None where the archive is compressed."""
+        return None if self.is_compressed else Slice(self.path, entry.offset, entry.size, digest)
+
+    def streams(self, wanted: Collection[tar.Entry]) -> Iterator[tuple[tar.Entry, BinaryIO]]:
+        """The data of some entries in the archive's order; each is usable until the next is asked for."""
+        if not self.is_compressed:
+            for entry in sorted(wanted, key=lambda entry: entry.offset):
+                yield entry, self._stream(entry)
+            return
+        left = {entry.offset for entry in wanted}
+        source = self._input()
+        entries = tar.walk(source)
+        while left and (passing := next(entries, None)) is not None:
+            if passing.offset in left:
+                left.discard(passing.offset)
+                yield passing, buffered(tar.EntryStream(source, passing))
+
+    def _stream(self, entry: tar.Entry) -> BinaryIO:
         return buffered(FileRange(self._file, entry.offset, entry.size, str(self.path)))
 
-    def images(self) -> tuple[ArchivedImage, ...]:
-        """What ``manifest.json`` lists."""
-        if "manifest.json" not in self and "oci-layout" in self and "index.json" in self:
-            raise ImageUnsupported(
-                f"{self.path} is an OCI archive, which cannot be pushed yet",
-                hint=f"convert it: skopeo copy oci-archive:{self.path} docker-archive:NEW.tar:NAME:TAG",
-            )
-        try:
-            listed = load_json(self.read("manifest.json"))
-            if not isinstance(listed, list):
-                raise TypeError
-            return tuple(_image(item) for item in listed)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArchiveInvalid(
-                f"the manifest.json in {self.path} cannot be understood", hint=_HOW
-            ) from error
+    def _input(self) -> tar.FileInput | tar.PipeInput:
+        if self._decompressed is None:
+            return tar.FileInput(self._file, str(self.path))
+        file = buffered(FileRange(self._file, 0, self.status.st_size, str(self.path)))
+        return tar.PipeInput(Decompressed(file, str(self.path), self._decompressed).read, str(self.path))
+
+    # --- the first pass -----------------------------------------------------------------------------------
+
+    def _of_last_time(self) -> _Contents | None:
+        last = _LAST[:] if self.is_compressed else []  # another thread may put its own there meanwhile
+        return next((found for identity, found in last if identity == self._identity()), None)
+
+    def _look(self) -> _Contents:
+        found = _Contents()
+        source = self._input()
+        kept = 0
+        for entry in tar.walk(source, most=_MAX_ENTRIES):
+            name = _normal(entry.name)
+            if name is None:
+                continue
+            found.entries[name] = entry
+            if self.is_compressed and entry.is_file:
+                head = source.read(min(_HEAD, entry.size))
+                found.heads[entry.offset] = head
+                if head[:1] in (b"{", b"[") and kept + entry.size <= _KEPT and entry.size <= _SMALL:
+                    found.documents[entry.offset] = head + source.read(entry.size - len(head))
+                    kept += entry.size
+        found.whole = source.at_end_marker
+        if self.is_compressed:
+            _LAST[:] = [(self._identity(), found)]
+        return found
+
+    def _identity(self) -> tuple[object, ...]:
+        status = self.status
+        return self.path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
     def _lookup(self, name: str) -> tar.Entry | None:
         current: str | None = _normal(name)
         for _ in range(_MAX_LINKS):
-            entry = self._entries.get(current) if current is not None else None
+            entry = self._contents.entries.get(current) if current is not None else None
             if current is None or entry is None or entry.is_file:
                 return entry
             if entry.target is None:
@@ -112,6 +163,11 @@ class ArchiveFile:
         return None
 
 
+_LAST: Final[list[tuple[tuple[object, ...], _Contents]]] = []
+"""What the last compressed archive holds, as long as the file stays as it was: it is opened several times
+for one push, and each pass takes as long as decompressing all of it."""
+
+
 @contextmanager
 def open_archive(path: Path) -> Iterator[ArchiveFile]:
     """Open and index; ImageNotFound, ArchiveInvalid, ArchiveTruncated, SourceError if it cannot be read."""
@@ -119,7 +175,7 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-            raise ArchiveInvalid(f"{path} is {what}, so it cannot be read as an image archive", hint=_HOW)
+            raise ArchiveInvalid(f"{path} is {what}, so it cannot be read as an image archive", hint=HOW)
         file = path.open("rb")
     except FileNotFoundError:
         raise ImageNotFound(f"there is no file {path}", hint="check the path") from None
@@ -134,36 +190,17 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
         yield ArchiveFile(path, file)
 
 
-_HOW: Final = "an image archive is what `docker save -o FILE IMAGE` or `podman save -o FILE IMAGE` writes"
-
-
 def _check_kind(path: Path, head: bytes) -> None:
     """ArchiveInvalid with what the file looks like, if that is plainly no tar."""
-    for magic, what, command in _MAGIC:
-        if head.startswith(magic):
-            raise ArchiveInvalid(
-                f"{path} is {what}; pusher reads archives that are not compressed as a whole",
-                hint=f"unpack it first: {command} {path}",
-            )
     if not head:
-        raise ArchiveInvalid(f"{path} is empty", hint=_HOW)
+        raise ArchiveInvalid(f"{path} is empty", hint=HOW)
     if head.startswith(b"PK\x03\x04"):
-        raise ArchiveInvalid(f"{path} is a zip file, not an image archive", hint=_HOW)
+        raise ArchiveInvalid(f"{path} is a zip file, not an image archive", hint=HOW)
     if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        raise ArchiveInvalid(f"{path} is a text file, not an image archive", hint=_HOW)
+        raise ArchiveInvalid(f"{path} is a text file, not an image archive", hint=HOW)
 
 
 def _normal(name: str) -> str | None:
     """The entry's path below the archive's root, None if it leaves it."""
     path = posixpath.normpath(name)
     return None if path.startswith(("/", "..")) or path == "." else path
-
-
-def _image(item: dict[str, object]) -> ArchivedImage:
-    config, layers, names = item["Config"], item["Layers"], item.get("RepoTags")
-    names, layers = names or [], layers or []
-    if not isinstance(config, str) or not isinstance(layers, list) or not isinstance(names, list):
-        raise TypeError
-    if not all(isinstance(text, str) for text in (*layers, *names)):
-        raise TypeError
-    return ArchivedImage(config, tuple(layers), tuple(names))

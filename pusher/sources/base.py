@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal, Protocol
+from typing import BinaryIO, Final, Literal, Protocol
 
-from pusher.oci.manifest import Manifest
+from pusher.oci.document import Document
+from pusher.oci.manifest import Descriptor
+from pusher.oci.platform import Platform
 
 Pinned = dict[str, str | int | None]
 """What a job stores so that its source can be opened again: JSON values, ``kind`` among them, no secret."""
@@ -31,13 +34,43 @@ class Slice:
 class SourceLayer:
     """One layer as the source knows it before anything is read.
 
-    ``diff_id`` is the digest of the uncompressed tar. ``slice`` is set where the final bytes lie on disk.
-    ``media_type`` is set where a layer's blob exists already (slice, or a manifest that names it).
+    ``diff_id`` is the digest of the uncompressed tar; where nobody knows it, or a blob is no layer, it is the
+    blob's own. ``blob`` is set where the final bytes exist, ``slice`` where they lie on disk.
     """
 
     diff_id: str
-    media_type: str | None = None
+    blob: Descriptor | None = None
     slice: Slice | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What of an image that is more than one manifest is wanted."""
+
+    platforms: tuple[Platform, ...] = ()
+    """None: all that there are."""
+    every: bool = False
+    """Nothing less than all of them, where an engine would give one (``--all``)."""
+    skip_missing: bool = False
+    """Leave out what an index lists and the source lacks; the index's digest changes."""
+    drop_attestations: bool = False
+    """The same for what BuildKit attests."""
+    foreign: bool = False
+    """Send layers that are not to be distributed, too (``--allow-nondistributable``)."""
+
+    def pinned(self) -> str:
+        """The choice as one value of ``Pinned``."""
+        return json.dumps({**vars(self), "platforms": [str(platform) for platform in self.platforms]})
+
+    @classmethod
+    def of_pinned(cls, pinned: Mapping[str, str | int | None]) -> Choice:
+        """The choice that a job pinned under ``choice``; everything where it pinned none."""
+        values = json.loads(str(pinned.get("choice") or "{}"))
+        platforms = tuple(Platform.parse(text) for text in values.pop("platforms", ()))
+        return cls(platforms, **values)
+
+
+EVERYTHING: Final = Choice()
 
 
 @dataclass(frozen=True)
@@ -45,15 +78,25 @@ class SourceImage:
     """An image as resolved: small, read without exporting anything.
 
     ``config`` is None where the engine does not give the exact bytes without an export; it then arrives among
-    the ``Exported`` pieces under ``config_digest``. ``manifest`` is set where the source has one: its bytes
-    are pushed as they are, and ``manifest.layers`` names the blob of each of ``layers``.
+    the ``Exported`` pieces under ``config_digest``.
+
+    ``documents`` is set where the source has manifests: their bytes are pushed as they are, those that others
+    list before them, so that the root is the last. ``layers`` are then all their blobs, each once and with
+    its ``blob``, but for ``config_digest``, the config of the first manifest. ``notes`` are for the user:
+    what was left out and why.
     """
 
     config_digest: str
     layers: tuple[SourceLayer, ...]
     config: bytes | None = None
-    manifest: Manifest | None = None
+    documents: tuple[Document, ...] = ()
     pinned: Pinned = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def root(self) -> Document | None:
+        """What the tag will stand for; None where it is made once the layers are compressed."""
+        return self.documents[-1] if self.documents else None
 
 
 @dataclass(frozen=True)
@@ -82,9 +125,9 @@ class Source(Protocol):
         """
 
     def resolve(self) -> SourceImage:
-        """Find the image, read what is small.
+        """Find the image, read what is small. A pinned image is the same every time.
 
-        Raises ImageNotFound, ImageAmbiguous, ImageChanged, Archive*, Engine*.
+        Raises ImageNotFound, ImageIncomplete, ImageAmbiguous, ImageChanged, Archive*, Engine*.
         """
 
     def export(
@@ -108,3 +151,6 @@ class Source(Protocol):
 
         Leaving the context early ends the export (the engine's process is stopped).
         """
+
+    def fall_back(self) -> Source | None:
+        """Another way to the same image, once this one raised StorageDoubtful; None if there is none."""

@@ -1,29 +1,35 @@
-"""Images in Docker and Podman, read from the pipe of `docker save` and `podman save`."""
+"""Images in Docker, Podman and containerd, read from the pipe of `docker save` and the like."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from pusher.errors import (
     ArchiveInvalid,
     ArchiveTruncated,
     EngineFailed,
     ImageChanged,
+    ImageIncomplete,
     ImageNotFound,
     ImageUnsupported,
     PusherError,
 )
 from pusher.oci.digest import is_digest
-from pusher.oci.manifest import Manifest, parse_manifest
+from pusher.oci.manifest import Manifest, diff_ids_of, parse_manifest
+from pusher.oci.platform import Platform
 from pusher.sources import tar
-from pusher.sources.base import Exported, Pinned, SourceImage, SourceLayer
-from pusher.sources.engine_cli import DOCKER, PODMAN, Daemon, Engine, Output, ask, is_installed
+from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, SourceImage, SourceLayer
+from pusher.sources.engine_cli import DOCKER, NERDCTL, PODMAN, Daemon, Engine, Output, ask, is_installed
 from pusher.sources.layout import load_json
 from pusher.sources.names import did_you_mean, is_image_id
 from pusher.sources.pieces import manifest_in, pieces
+from pusher.sources.tree import check_platform, final_layers, platform_of
+
+_SNAPSHOTTER: Final = "io.containerd.snapshotter"
+"""In the driver status of `docker info` where images are in containerd's store."""
 
 
 @dataclass(frozen=True)
@@ -31,18 +37,26 @@ class _Inspected:
     """What `image inspect` tells."""
 
     id: str
-    """The config's digest; with Docker's containerd image store that of the manifest or index."""
+    """The config's digest, or ``target``: what the engine is asked for."""
     diff_ids: tuple[str, ...]
-    is_manifest: bool
+    platform: Platform | None
+    target: str | None = None
+    """The digest of the manifest or index, where the engine keeps those: containerd's image store."""
 
 
 class EngineSource:
     """One image in an engine. Once pinned it is asked for by its ID, so a tag moved later changes nothing."""
 
     def __init__(
-        self, engine: Engine, name: str, *, pinned: Mapping[str, str | int | None] | None = None
+        self,
+        engine: Engine,
+        name: str,
+        choice: Choice = EVERYTHING,
+        *,
+        pinned: Mapping[str, str | int | None] | None = None,
     ) -> None:
         self.engine = engine
+        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
         self.name = name
         self._pinned = pinned
         self._daemon = engine.daemon() if pinned is None else _pinned_daemon(engine, pinned)
@@ -54,8 +68,8 @@ class EngineSource:
     def resolve(self) -> SourceImage:
         """Ask the engine for ID and diff IDs; a pinned image is known without asking.
 
-        With Docker's containerd image store the manifest exists and inspect does not tell it: it is read from
-        one `docker save`, which is stopped once the manifest and the config have passed.
+        In containerd's image store the manifest exists and inspect does not tell it: it is read from one
+        `save`, which is stopped once the manifest and the config have passed.
         """
         if self._pinned is not None:
             return _described(self._pinned)
@@ -66,14 +80,36 @@ class EngineSource:
             "id": found.id,
             "config": found.id,
             "layers": " ".join(found.diff_ids),
+            "choice": self._choice.pinned(),
             **self._daemon,
         }
-        if found.is_manifest:
-            manifest, config = self._read_manifest(found)
-            pinned["config"] = manifest.config.digest
-            pinned["manifest"] = manifest.raw.decode()
-            pinned["config_bytes"] = config.decode()
-        return _described(pinned)
+        if found.target is None:
+            check_platform(found.platform, self._choice, f"{self.engine.title}'s {self.name}")
+            return _described(pinned)
+        stored = self._from_content_store(found.target, found.platform)
+        if stored is not None:
+            return stored
+        manifest, config = self._read_manifest(found)
+        pinned["config"] = manifest.config.digest
+        pinned["layers"] = " ".join(diff_ids_of(config))
+        pinned["manifest"] = manifest.raw.decode()
+        pinned["config_bytes"] = config.decode()
+        if manifest.digest == found.target:
+            return _described(pinned)
+        if self._choice.every:
+            raise ImageIncomplete(
+                f"{self.engine.title} gives no more of {self.name} at a time than one platform",
+                hint=f"push the file that has them all: {self.engine.command} save -o FILE {self.name}",
+            )
+        note = (
+            f"only {platform_of(config)} is pushed, and has the digest {manifest.digest} where the whole "
+            f"index has {found.target}; a file has all of it: {self.engine.command} save -o FILE {self.name}"
+        )
+        return replace(_described(pinned), notes=(note,))
+
+    def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:  # noqa: ARG002
+        """The image with all its platforms, where somebody can read it from disk; ``own``: this machine's."""
+        return None
 
     @contextmanager
     def export(
@@ -85,7 +121,7 @@ class EngineSource:
     ) -> Iterator[Iterator[Exported]]:
         """See ``Source.export``. ImageChanged if the image was deleted since it was enqueued."""
         image = self.resolve()
-        uncompressed = set() if image.manifest else {layer.diff_id for layer in image.layers}
+        uncompressed = set() if image.root else {layer.diff_id for layer in image.layers}
         missing = set(wanted)
         with self._save(str(image.pinned["id"]), check_stop) as (output, source):
 
@@ -96,11 +132,15 @@ class EngineSource:
 
             yield whole()
 
+    def fall_back(self) -> Source | None:
+        """None: there is no other way."""
+        return None
+
     @contextmanager
     def _save(
         self, image_id: str, check_stop: Callable[[], None] | None = None
     ) -> Iterator[tuple[Output, tar.PipeInput]]:
-        arguments = (*self.engine.save, image_id)
+        arguments = (*self.engine.save, *self._platform_option(), image_id)
         with Output(self.engine, *arguments, daemon=self._daemon, check_stop=check_stop) as output:
             try:
                 yield output, tar.PipeInput(output.read, f"the output of `{self.engine.command} save`")
@@ -108,6 +148,11 @@ class EngineSource:
                 raise self._explained(output.failure(), image_id) from error
             except (EngineFailed, ImageNotFound) as error:
                 raise self._explained(error, image_id) from error
+
+    def _platform_option(self) -> tuple[str, ...]:
+        """nerdctl saves this machine's platform only if it is not told another; Docker all that it has."""
+        wanted = self._choice.platforms if self.engine is NERDCTL else ()
+        return tuple(f"--platform={platform}" for platform in wanted)
 
     def _explained(self, error: PusherError, image_id: str) -> PusherError:
         """ImageChanged if the image is gone: saving words that in many ways, so the engine is asked."""
@@ -131,12 +176,29 @@ class EngineSource:
         except ImageNotFound as error:
             raise ImageNotFound(error.message, hint=self._elsewhere()) from None
         try:
-            return _understood(load_json(answer.encode())[0])
+            described = load_json(answer.encode())[0]
+            return _understood(self.engine, described, in_containerd=self._is_in_containerd(described))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise EngineFailed(
                 f"`{self.engine.command} image inspect` gave something that is no description of an image",
                 hint=f"look at it: {self.engine.command} image inspect {self.name}",
             ) from error
+
+    def _is_in_containerd(self, described: dict[str, Any]) -> bool:
+        """Whether Docker keeps its images in containerd: ``Id`` is then a manifest's or index's digest.
+
+        ``Descriptor`` says so since API 1.48 (Docker 28); daemons and command lines before it do not give
+        it, and there `info` knows. A graph driver that describes the image's layers needs no such question.
+        """
+        if self.engine is not DOCKER or described.get("Descriptor"):
+            return self.engine is DOCKER
+        if (described.get("GraphDriver") or {}).get("Data"):
+            return False
+        try:
+            status = ask(self.engine, "info", "--format", "{{json .DriverStatus}}", daemon=self._daemon)
+        except EngineFailed:  # a proxy before the socket may refuse it
+            return False
+        return _SNAPSHOTTER in status
 
     def _elsewhere(self) -> str:
         """The hint for a name that the engine does not have: another engine's, or the nearest names."""
@@ -156,12 +218,29 @@ class EngineSource:
         return did_you_mean(self.name, [name for name in listed.split() if "<none>" not in name])
 
     def _read_manifest(self, image: _Inspected) -> tuple[Manifest, bytes]:
-        with self._save(image.id) as (_, source):
-            found = manifest_in(source, image.id, image.diff_ids)
-        if found is None:
+        command, wanted = self.engine.command, self._choice.platforms
+        if len(wanted) > 1:
             raise ImageUnsupported(
-                f"`docker save {self.name}` holds no manifest for this machine's platform",
-                hint=f"pull the image again: docker pull {self.name}",
+                f"{self.engine.title}'s store cannot be read here, and `{command} save` is read for one "
+                "platform only",
+                hint=f"run pusher as root, or push a file: {command} save -o FILE {self.name}",
+            )
+
+        def accept(config: bytes) -> bool:
+            own = platform_of(config)
+            if wanted:
+                return own is not None and wanted[0].takes(own)
+            # two platforms may have the same layers
+            return diff_ids_of(config) == image.diff_ids and image.platform in (None, own)
+
+        with self._save(image.id) as (_, source):
+            found = manifest_in(source, image.id, accept)
+        if found is None:
+            platform = wanted[0] if wanted else "this machine's platform"
+            raise ImageUnsupported(
+                f"`{command} save {self.name}` holds no manifest for {platform}",
+                hint=f"pull the image again: {command} pull "
+                f"{f'--platform {platform} ' if wanted else ''}{self.name}",
             )
         return found
 
@@ -171,12 +250,19 @@ def _pinned_daemon(engine: Engine, pinned: Mapping[str, str | int | None]) -> Da
     return {variable: None if value is None else str(value) for variable, value in values.items()}
 
 
-def _understood(described: dict[str, Any]) -> _Inspected:
+def _understood(engine: Engine, described: dict[str, Any], *, in_containerd: bool) -> _Inspected:
     image_id = "sha256:" + described["Id"].removeprefix("sha256:")
     diff_ids = tuple((described.get("RootFS") or {}).get("Layers") or ())
-    if not all(is_digest(digest) for digest in (image_id, *diff_ids)):
+    parts = {key.lower(): described.get(key) for key in ("Os", "Architecture", "Variant")}
+    target = _target(described) if engine is NERDCTL else image_id if in_containerd else None
+    if not all(is_digest(digest) for digest in (image_id, *diff_ids, *([target] if target else ()))):
         raise ValueError("not digests")
-    return _Inspected(image_id, diff_ids, is_manifest=bool(described.get("Descriptor")))
+    return _Inspected(target or image_id, diff_ids, Platform.of_json(parts), target)
+
+
+def _target(described: dict[str, Any]) -> str:
+    """nerdctl's ``Id`` is the config's digest; that of the manifest or index is part of the name."""
+    return str(described["RepoDigests"][0]).rpartition("@")[2]
 
 
 def _described(pinned: Mapping[str, str | int | None]) -> SourceImage:
@@ -187,7 +273,5 @@ def _described(pinned: Mapping[str, str | int | None]) -> SourceImage:
         layers = tuple(SourceLayer(diff_id) for diff_id in diff_ids)
         return SourceImage(str(pinned["config"]), layers, pinned=dict(pinned))
     parsed = parse_manifest(manifest.encode())
-    layers = tuple(
-        SourceLayer(diff_id, layer.media_type) for diff_id, layer in zip(diff_ids, parsed.layers, strict=True)
-    )
-    return SourceImage(str(pinned["config"]), layers, config.encode(), parsed, dict(pinned))
+    layers = final_layers(list(zip(parsed.layers, diff_ids, strict=True)), lambda _: None)
+    return SourceImage(str(pinned["config"]), layers, config.encode(), (parsed,), dict(pinned))

@@ -1,4 +1,4 @@
-"""Calling docker and podman, and understanding what they say when they fail."""
+"""Calling docker, podman and nerdctl, and understanding what they say when they fail."""
 
 from __future__ import annotations
 
@@ -57,7 +57,10 @@ DOCKER: Final = Engine("docker-daemon", "docker", "Docker", ("save",), ("DOCKER_
 PODMAN: Final = Engine(
     "podman", "podman", "Podman", ("save", "--quiet", "--format", "docker-archive"), ("CONTAINER_HOST",)
 )
-ENGINES: Final = {engine.kind: engine for engine in (DOCKER, PODMAN)}
+NERDCTL: Final = Engine(
+    "nerdctl", "nerdctl", "nerdctl", ("save",), ("CONTAINERD_ADDRESS", "CONTAINERD_NAMESPACE", "NERDCTL_TOML")
+)
+ENGINES: Final = {engine.kind: engine for engine in (DOCKER, PODMAN, NERDCTL)}
 
 _NOT_FOUND: Final = re.compile(
     r"no such image|image not known|unable to find .* in local storage|reference does not exist"
@@ -67,10 +70,14 @@ _NOT_FOUND: Final = re.compile(
 _MALFORMED: Final = re.compile(
     r"invalid reference format|parsing reference|invalid repository name", re.IGNORECASE
 )
-_NOT_PERMITTED: Final = re.compile(r"permission denied .*(daemon|docker|podman).*(socket|api)", re.IGNORECASE)
+_NOT_PERMITTED: Final = re.compile(
+    r"permission denied .*(daemon|docker|podman).*(socket|api)|containerd socket.*permission denied",
+    re.IGNORECASE,
+)
 _NOT_RUNNING: Final = re.compile(
     r"cannot connect to the docker daemon|is the docker daemon running|failed to connect to the docker api"
-    r"|error during connect|cannot connect to podman|unable to connect to podman|connection refused",
+    r"|error during connect|cannot connect to podman|unable to connect to podman|connection refused"
+    r"|cannot access containerd socket|rootless containerd not running",
     re.IGNORECASE,
 )
 
@@ -209,7 +216,9 @@ def failure(
     if _NOT_PERMITTED.search(text):
         return EngineNotPermitted(
             f"{engine.title} refuses this user: no permission to use its socket",
-            hint="type `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo",
+            hint="run pusher with sudo"
+            if engine is NERDCTL
+            else "type `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo",
         )
     if _NOT_RUNNING.search(text):
         return EngineNotRunning(f"{engine.title} does not answer", hint=_start_hint(engine, daemon))
@@ -252,4 +261,4 @@ def _start_hint(engine: Engine, daemon: Daemon | None) -> str:
             return f"{variable} is {current[variable]}: is that right, and is it running there?"
     if engine is DOCKER:
         return "start it: sudo systemctl start docker"
-    return "check it with: podman info"
+    return f"check it with: {engine.command} info"

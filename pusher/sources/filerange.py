@@ -1,9 +1,10 @@
-"""A part of a file as a stream."""
+"""A part of a file as a stream, and pieces of bytes as one."""
 
 from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable
 from typing import BinaryIO
 
 from pusher.errors import ArchiveTruncated, SourceError
@@ -36,6 +37,28 @@ class FileRange(io.RawIOBase):
                 hint="write the archive again, then `pusher retry` the job",
             )
         self._position += count
+        return count
+
+
+class Joined(io.RawIOBase):
+    """Pieces of bytes one after the other."""
+
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+        self._left = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._left:
+            piece = next(self._pieces, None)
+            if piece is None:
+                return 0
+            self._left = memoryview(piece)
+        count = min(len(self._left), len(buffer))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
         return count
 
 

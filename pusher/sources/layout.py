@@ -31,14 +31,19 @@ def find_manifest(
     *,
     where: str,
     depth: int = 0,
+    seen: set[str] | None = None,
 ) -> Manifest | None:
     """The first manifest below ``roots`` that ``accept`` takes; ``read`` gives a blob, None if it is missing.
 
     Raises LayerMismatch if a blob does not have its digest; ``where`` is named in it.
     """
+    seen = set() if seen is None else seen  # indexes that list each other's children must not multiply
     if depth > _MAX_DEPTH:
         return None
-    for digest in dict.fromkeys(roots):
+    for digest in roots:
+        if digest in seen:
+            continue
+        seen.add(digest)
         raw = read(digest)
         if raw is None:
             continue
@@ -49,7 +54,7 @@ def find_manifest(
             )
         children = child_digests(raw)
         found = (
-            find_manifest(children, read, accept, where=where, depth=depth + 1)
+            find_manifest(children, read, accept, where=where, depth=depth + 1, seen=seen)
             if children
             else _accepted(raw, accept)
         )

@@ -29,6 +29,12 @@ def is_image_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
+def numbered(name: str) -> int | None:
+    """N where ``name`` is ``@N``: the N-th image from 0."""
+    digits = name.removeprefix("@")
+    return int(digits) if digits != name and digits.isdecimal() and len(digits) < 10 else None
+
+
 def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     """The names among ``known`` that are most like ``name``."""
     spellings = {normalized(candidate): candidate for candidate in known}

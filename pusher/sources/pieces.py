@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Final
 
 from pusher.oci.manifest import Manifest, diff_ids_of
@@ -51,22 +51,20 @@ def pieces(
             yield Exported("layer", None, entry.size, buffered(tar.EntryStream(source, entry)))
 
 
-def manifest_in(source: tar.Input, root: str, diff_ids: tuple[str, ...]) -> tuple[Manifest, bytes] | None:
-    """The manifest below ``root`` (an index, or itself) whose config lists ``diff_ids``, with that config.
+def manifest_in(
+    source: tar.Input, root: str, accept: Callable[[bytes], bool]
+) -> tuple[Manifest, bytes] | None:
+    """The manifest below ``root`` (an index, or itself) whose config ``accept`` takes, with that config.
 
     Reads the stream up to the last of them, and keeps small JSON blobs in memory, at most 64 MiB.
     """
     small: dict[str, bytes] = {}
     total = 0
 
-    def accept(manifest: Manifest) -> bool:
+    def takes(manifest: Manifest) -> bool:
         config = small.get(manifest.config.digest)
         try:
-            return (
-                config is not None
-                and diff_ids_of(config) == diff_ids
-                and len(manifest.layers) == len(diff_ids)
-            )
+            return config is not None and accept(config) and len(manifest.layers) == len(diff_ids_of(config))
         except ValueError:
             return False
 
@@ -79,7 +77,7 @@ def manifest_in(source: tar.Input, root: str, diff_ids: tuple[str, ...]) -> tupl
             continue
         small[digest] = data
         total += entry.size
-        manifest = find_manifest([root], small.get, accept, where=source.name)
+        manifest = find_manifest([root], small.get, takes, where=source.name)
         if manifest is not None:
             return manifest, small[manifest.config.digest]
     return None

@@ -7,65 +7,133 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import ImageUnsupported, ReferenceMalformed
-from pusher.sources import archive
+from pusher.errors import ArchiveInvalid, ImageUnsupported, InvalidOption, ReferenceMalformed
+from pusher.sources import archive, content_store, dirs, oci
 from pusher.sources.archive import ArchiveSource
-from pusher.sources.base import Source
-from pusher.sources.engine import EngineSource
+from pusher.sources.archive_file import open_archive
+from pusher.sources.base import EVERYTHING, Choice, Source
+from pusher.sources.content_store import ContentStoreSource
+from pusher.sources.dirs import DirSource
 from pusher.sources.engine_cli import DOCKER, ENGINES, PODMAN, is_installed
+from pusher.sources.oci import LayoutSource
+from pusher.sources.split import source as split
+from pusher.sources.storage.nearby import NearbyEngineSource
+from pusher.sources.storage.source import STORAGES, StorageSource
 
-_ARCHIVE_ENDINGS: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst")
+_ARCHIVE_ENDINGS: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
 _PATH_STARTS: Final = ("/", "./", "../", "~/")
 _ENGINE_NAME: Final = re.compile(r"[a-z0-9]+([._:/@-]+[A-Za-z0-9_]+)*")
-_NOT_YET: Final = ("oci", "oci-archive", "dir", "docker", "containers-storage", "ostree", "sif", "containerd")
+_FILES: Final = (archive.KIND, oci.FOLDER_KIND, oci.ARCHIVE_KIND, dirs.KIND)
+_PREFIXES: Final = (*ENGINES, *STORAGES, *_FILES)
+_ALSO_NAMES: Final = (oci.FOLDER_KIND, dirs.KIND)
+"""Prefixes that an image in an engine may be called: ``oci:1.2`` is one, unless there is such a folder."""
+_NOT_OURS: Final = ("ostree", "sif", "containerd", "tarball", "atomic")
 
 
-def find(image: str) -> tuple[Source, str | None]:
+def find(image: str, choice: Choice = EVERYTHING) -> tuple[Source, str | None]:
     """The source that IMAGE names, and the image's own name, for use as the destination.
 
-    ``docker-archive:PATH[:NAME]``, ``docker-daemon:NAME``, ``podman:NAME``, the path of an archive, or else a
-    name in Docker (in Podman where only that is installed). Raises what ``Source.own_name`` raises.
+    A prefix of containers-transports(5) says where it is; a path is recognised by looking into it; all else
+    is a name in Docker, or in Podman or nerdctl where that is not installed. Raises what ``Source.own_name``
+    raises.
     """
-    source = _source(image)
+    source = _source(image, choice)
     return source, source.own_name()
 
 
 def reopen(pinned: Mapping[str, str | int | None]) -> Source:
     """The source of a job, from what ``SourceImage.pinned`` held when it was enqueued."""
     kind = str(pinned["kind"])
-    name = pinned.get("name")
+    name = None if pinned.get("name") is None else str(pinned["name"])
     if kind == archive.KIND:
-        return ArchiveSource(Path(str(pinned["path"])), None if name is None else str(name), pinned=pinned)
-    return EngineSource(ENGINES[kind], str(name), pinned=pinned)
+        return ArchiveSource(Path(str(pinned["path"])), name, pinned=pinned)
+    if kind in (oci.FOLDER_KIND, oci.ARCHIVE_KIND):
+        return LayoutSource(kind, Path(str(pinned["path"])), name, pinned=pinned)
+    if kind == dirs.KIND:
+        return DirSource(Path(str(pinned["path"])), pinned=pinned)
+    if kind == split.KIND:
+        return split.SplitSource.reopened(pinned, reopen)
+    if kind in STORAGES:
+        return StorageSource(kind, str(name), pinned=pinned)
+    if kind == content_store.KIND:
+        return ContentStoreSource.reopened(pinned)
+    return NearbyEngineSource(ENGINES[kind], str(name), pinned=pinned)
 
 
-def _source(image: str) -> Source:
+def _source(image: str, choice: Choice) -> Source:
     prefix, colon, rest = image.partition(":")
-    if not image or (not rest and prefix in (archive.KIND, *ENGINES)):
+    if not image or (not rest and prefix in _PREFIXES):
         raise ReferenceMalformed(
             f"{image!r} names no image",
-            hint=f"examples: app:1.2, {DOCKER.kind}:app:1.2, {PODMAN.kind}:app:1.2, {archive.KIND}:app.tar",
+            hint=f"examples: app:1.2, {PODMAN.kind}:app:1.2, {archive.KIND}:app.tar, oci:./folder",
         )
-    if colon and prefix == archive.KIND:
-        return ArchiveSource(*_split(rest))
+    if colon and _is_file_prefix(prefix, rest):
+        return _file(prefix, *_split(rest), choice)
+    if colon and prefix in STORAGES:
+        return StorageSource(prefix, rest, choice)
     if colon and prefix in ENGINES:
-        return EngineSource(ENGINES[prefix], rest)
-    if colon and prefix in _NOT_YET and (rest.startswith("/") or prefix not in ("docker", "oci", "dir")):
+        return NearbyEngineSource(ENGINES[prefix], rest, choice)
+    if colon and prefix in _NOT_OURS:
         raise ImageUnsupported(
-            f"pusher cannot read images from {prefix}: yet",
-            hint="it reads docker-archive:PATH, docker-daemon:NAME, podman:NAME, and names in Docker",
+            f"pusher cannot read images from {prefix}:",
+            hint=f"it reads {': '.join(_PREFIXES)}: and docker://",
         )
     if is_path(image):
-        return ArchiveSource(Path(image).expanduser())
-    return EngineSource(PODMAN if is_installed(PODMAN) and not is_installed(DOCKER) else DOCKER, image)
+        path = Path(image).expanduser()
+        return _file(_kind_of(path), path, None, choice)
+    installed = [engine for engine in ENGINES.values() if is_installed(engine)]
+    return NearbyEngineSource(installed[0] if installed else DOCKER, image, choice)
+
+
+def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:
+    if kind == archive.KIND:
+        return ArchiveSource(path, name, choice)
+    if kind == dirs.KIND:
+        if name is not None:
+            raise InvalidOption(
+                f"{kind}:{path} holds one image, which has no name", hint=f"leave out :{name}"
+            )
+        return DirSource(path, choice)
+    return LayoutSource(kind, path, name, choice)
+
+
+def _kind_of(path: Path) -> str:
+    """What lies at a path, by what is in it."""
+    if path.is_dir():
+        is_layout = any((path / name).exists() for name in ("oci-layout", "index.json"))
+        if not is_layout and not (path / "manifest.json").exists():
+            raise ArchiveInvalid(
+                f"{path} is a folder without an image: it holds neither index.json nor manifest.json",
+                hint="push an OCI layout, a dir: folder of skopeo, or an archive file",
+            )
+        return oci.FOLDER_KIND if is_layout else dirs.KIND
+    with open_archive(path) as file:
+        is_layout = "index.json" in file and "manifest.json" not in file
+        return oci.ARCHIVE_KIND if is_layout else archive.KIND
+
+
+def is_file(image: str) -> bool:
+    """Whether IMAGE lies in a file or folder, so that only a look into it tells its own name."""
+    prefix, colon, rest = image.partition(":")
+    if colon and rest and prefix in _PREFIXES:
+        return _is_file_prefix(prefix, rest)
+    return is_path(image)
+
+
+def _is_file_prefix(prefix: str, rest: str) -> bool:
+    return prefix in _FILES and (prefix not in _ALSO_NAMES or _is_meant_as_path(rest))
+
+
+def _is_meant_as_path(rest: str) -> bool:
+    return "/" in rest or rest in (".", "..") or _split(rest)[0].exists()
 
 
 def is_path(image: str) -> bool:
-    """Whether a file is meant: it is written like one, or exists and is no name that an engine could have."""
+    """Whether a path is meant: it is written like one, or exists and is no name that an engine could have."""
     if image.startswith(_PATH_STARTS) or image.endswith(_ARCHIVE_ENDINGS):
         return True
     try:
-        exists = Path(image).is_file()
+        exists = Path(image).exists()
     except (OSError, ValueError):
         return False
     return exists and ("/" in image or _ENGINE_NAME.fullmatch(image) is None)
@@ -76,7 +144,7 @@ def _split(text: str) -> tuple[Path, str | None]:
     cuts = [position for position, character in enumerate(text) if character == ":"]
     for cut in cuts:
         path = Path(text[:cut]).expanduser()
-        if path.is_file():
+        if path.exists():
             return path, text[cut + 1 :] or None
     if not cuts or Path(text).expanduser().exists():
         return Path(text).expanduser(), None

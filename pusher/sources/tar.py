@@ -18,6 +18,12 @@ from pusher.sources.names import shown
 _BLOCK: Final = 512
 _META_LIMIT: Final = 1 << 20
 _READ: Final = 1 << 20
+_LONGEST_SIZE: Final = 20
+"""Decimal digits of 2**63, and one more."""
+_NEEDED: Final = frozenset({"path", "linkpath", "size", "GNU.sparse.name"})
+"""Keywords of pax headers that are looked at: the others would only fill memory."""
+_SPARSE_GOES_ON: Final = 482
+_SPARSE_MAP_GOES_ON: Final = 504
 _WITHOUT_DATA: Final = frozenset(
     {tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE}
 )
@@ -33,6 +39,12 @@ class Entry:
     is_file: bool
     target: str | None = None
     is_hardlink: bool = False
+    is_folder: bool = False
+
+    @property
+    def end(self) -> int:
+        """Where the next entry begins."""
+        return self.offset + self.size + -self.size % _BLOCK
 
 
 class Input(Protocol):
@@ -96,14 +108,19 @@ class PipeInput:
         return size - missing
 
 
-def walk(source: Input) -> Iterator[Entry]:
+def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
     """The entries in their order, up to the end marker (or the end of the input between two entries).
 
-    While an entry is current its data may be read from ``source``. Raises ArchiveInvalid, ArchiveTruncated.
+    While an entry is current its data may be read from ``source``. Raises ArchiveInvalid, ArchiveTruncated;
+    ``most``: the headers after which it is ArchiveInvalid, those of long names included.
     """
     common: dict[str, str] = {}
     own: dict[str, str] = {}
+    count = 0
     while header := source.read(_BLOCK):
+        count += 1
+        if most is not None and count > most:
+            raise ArchiveInvalid(f"{source.name} is a tar of very many files, not an image archive")
         start = source.position - len(header)
         if len(header) < _BLOCK:
             raise ArchiveTruncated(
@@ -127,13 +144,15 @@ def walk(source: Input) -> Iterator[Entry]:
             else:
                 (own if info.type == tarfile.XHDTYPE else common).update(_pax_records(data, source.name))
             continue
+        if info.type == tarfile.GNUTYPE_SPARSE:
+            _read_sparse_map(source, header)
         entry = _entry(info, {**common, **own}, source)
         own = {}
         yield entry
         missing = entry.offset + entry.size - source.position
         if missing > 0 and (existing := source.skip(missing)) < missing:
             raise cut_off(source.name, entry.name, entry.size - missing + existing, entry.size)
-        source.skip(-entry.size % _BLOCK)
+        source.skip(entry.end - source.position)
 
 
 def cut_off(archive: str, entry: str, existing: int, size: int) -> ArchiveTruncated:
@@ -189,28 +208,40 @@ def _read_meta(source: Input, info: tarfile.TarInfo) -> bytes:
     return data[: info.size]
 
 
+def _read_sparse_map(source: Input, header: bytes) -> None:
+    """Go past what an old GNU sparse header has no room for (GNU tar manual, "Sparse Formats")."""
+    more = header[_SPARSE_GOES_ON]
+    while more:
+        block = source.read(_BLOCK)
+        if len(block) < _BLOCK:
+            raise ArchiveTruncated(
+                f"{source.name} is cut off after {source.position} bytes, inside a tar header"
+            )
+        more = block[_SPARSE_MAP_GOES_ON]
+
+
 def _pax_records(data: bytes, name: str) -> dict[str, str]:
-    """``<length> <key>=<value>\\n`` records (POSIX pax, "pax Extended Header")."""
+    """What is needed of ``<length> <key>=<value>\\n`` records (POSIX pax, "pax Extended Header")."""
     records: dict[str, str] = {}
-    while data:
-        length, _, _ = data.partition(b" ")
-        try:
-            size = int(length)
-            key, separator, value = data[len(length) + 1 : size - 1].partition(b"=")
-        except ValueError:
-            size, separator = 0, b""
-        if not separator or size <= len(length) or size > len(data):
+    start = 0
+    while start < len(data):
+        space = data.find(b" ", start, start + _LONGEST_SIZE)
+        length = data[start:space] if space > start else b""
+        end = start + int(length) if length.isdigit() else 0
+        key, separator, value = data[space + 1 : end - 1].partition(b"=")
+        if not separator or not space < end <= len(data):
             raise ArchiveInvalid(f"{name} is damaged: a pax header cannot be read")
-        records[_text(key)] = _text(value)
-        data = data[size:]
+        if (keyword := _text(key)) in _NEEDED:
+            records[keyword] = _text(value)
+        start = end
     return records
 
 
 def _entry(info: tarfile.TarInfo, extra: dict[str, str], source: Input) -> Entry:
-    name = extra.get("path", info.name)
+    name = extra.get("GNU.sparse.name") or extra.get("path", info.name)
     size = 0 if info.type in _WITHOUT_DATA else info.size
     if "size" in extra and info.type not in _WITHOUT_DATA:
-        if not extra["size"].isdecimal():
+        if not extra["size"].isdecimal() or len(extra["size"]) > _LONGEST_SIZE:
             raise ArchiveInvalid(
                 f"{source.name} is damaged: {shown(name)} has the size {extra['size'][:40]!r}"
             )
@@ -223,6 +254,7 @@ def _entry(info: tarfile.TarInfo, extra: dict[str, str], source: Input) -> Entry
         is_file=info.type in tarfile.REGULAR_TYPES and not info.isdir(),
         target=extra.get("linkpath", info.linkname) if is_link else None,
         is_hardlink=info.type == tarfile.LNKTYPE,
+        is_folder=info.isdir(),
     )
 
 

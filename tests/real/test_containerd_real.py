@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pusher.sources import find
+from pusher.sources.content_store import ContentStoreSource, store_with
 from tests.support.images import make_image, sha256, write_archive
+from tests.support.layouts import two_platforms
 from tests.support.processes import Daemon, unmount_below
 from tests.support.real import require
 
@@ -18,32 +20,37 @@ Ctr = Callable[..., None]
 
 
 @pytest.fixture
-def ctr() -> Iterator[Ctr]:
+def folder() -> Iterator[Path]:
+    """Where containerd keeps everything, its content below ``root``; a socket's path must be short."""
+    with tempfile.TemporaryDirectory(prefix="pusher-ctr-") as name:
+        yield Path(name)
+
+
+@pytest.fixture
+def ctr(folder: Path) -> Iterator[Ctr]:
     """`ctr` of a containerd of our own."""
     require("containerd", "ctr", root=True)
-    with tempfile.TemporaryDirectory(prefix="pusher-ctr-") as name:  # a socket's path must be short
-        folder = Path(name)
-        address = folder / "ctr.sock"
-        (folder / "config.toml").write_text(
-            f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
-            'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
-            f'[grpc]\naddress = "{address}"\n[ttrpc]\naddress = "{address}.ttrpc"\n'
-        )
+    address = folder / "ctr.sock"
+    (folder / "config.toml").write_text(
+        f'version = 2\nroot = "{folder}/root"\nstate = "{folder}/state"\n'
+        'disabled_plugins = ["io.containerd.grpc.v1.cri"]\n'
+        f'[grpc]\naddress = "{address}"\n[ttrpc]\naddress = "{address}.ttrpc"\n'
+    )
 
-        def run(*arguments: str) -> None:
-            subprocess.run(["ctr", "--address", str(address), *arguments], check=True, capture_output=True)
+    def run(*arguments: str) -> None:
+        subprocess.run(["ctr", "--address", str(address), *arguments], check=True, capture_output=True)
 
-        def ready() -> bool:
-            asked = ["ctr", "--address", str(address), "version"]
-            return subprocess.run(asked, capture_output=True, check=False).returncode == 0
+    def ready() -> bool:
+        asked = ["ctr", "--address", str(address), "version"]
+        return subprocess.run(asked, capture_output=True, check=False).returncode == 0
 
-        daemon = Daemon("containerd", folder / "log")
-        daemon.start(["containerd", "--config", str(folder / "config.toml")], ready)
-        try:
-            yield run
-        finally:
-            daemon.stop()
-            unmount_below(folder)
+    daemon = Daemon("containerd", folder / "log")
+    daemon.start(["containerd", "--config", str(folder / "config.toml")], ready)
+    try:
+        yield run
+    finally:
+        daemon.stop()
+        unmount_below(folder)
 
 
 def test_an_exported_image_keeps_its_manifest_and_blobs(ctr: Ctr, tmp_path: Path) -> None:
@@ -55,10 +62,26 @@ def test_an_exported_image_keeps_its_manifest_and_blobs(ctr: Ctr, tmp_path: Path
     found = source.resolve()
     assert name == image.names[0]
     assert found.config == image.config
-    assert found.manifest is not None
-    assert found.manifest.raw == image.manifest
+    assert found.root is not None
+    assert found.root.raw == image.manifest
     for known, layer in zip(image.layers, found.layers, strict=True):
         assert layer.slice is not None
         with layer.slice.path.open("rb") as file:
             file.seek(layer.slice.offset)
             assert sha256(file.read(layer.slice.length)) == layer.slice.digest == known.digest
+
+
+def test_all_platforms_lie_in_its_content_store(ctr: Ctr, folder: Path, tmp_path: Path) -> None:
+    layout, root = two_platforms()
+    saved = layout.write_archive(tmp_path / "in.tar")
+    ctr("images", "import", "--no-unpack", "--all-platforms", str(saved))
+    store = store_with(root["digest"], [folder / "none", folder / "root"])
+    assert store == folder / "root"
+    image = ContentStoreSource(store, root["digest"], "app:1").resolve()
+    assert image.root is not None
+    assert image.root.digest == root["digest"]
+    documents = {document.digest: document.raw for document in image.documents}
+    blobs = {
+        layer.slice.digest: layer.slice.path.read_bytes() for layer in image.layers if layer.slice is not None
+    }
+    assert {**documents, **blobs, image.config_digest: image.config} == layout.blobs

@@ -6,11 +6,19 @@ import json
 import os
 import shutil
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from pusher.errors import ImageAmbiguous, ImageChanged, ImageNotFound
+from pusher.errors import (
+    ArchiveInvalid,
+    ArchiveTruncated,
+    ImageAmbiguous,
+    ImageChanged,
+    ImageNotFound,
+    ImageUnsupported,
+)
 from pusher.oci import media_types
 from pusher.sources.archive import ArchiveSource
 from pusher.sources.base import SourceImage
@@ -71,7 +79,7 @@ def test_every_shape_gives_the_same_image(tmp_path: Path, shape: Shape, tar_form
     data = contents(source, found)
     if shape in UNCOMPRESSED:
         assert data == [layer.tar for layer in image.layers]
-        assert all(layer.media_type is None for layer in found.layers)
+        assert all(layer.blob is None for layer in found.layers)
     else:
         assert data == [layer.gzip for layer in image.layers]
     assert source.own_name() == image.names[0]
@@ -80,9 +88,11 @@ def test_every_shape_gives_the_same_image(tmp_path: Path, shape: Shape, tar_form
 def test_the_containerd_stores_manifest_is_given_unchanged(tmp_path: Path) -> None:
     image = make_image(5000, 6000)
     found = ArchiveSource(write_archive(tmp_path / "a.tar", image, shape="containerd")).resolve()
-    assert found.manifest is not None
-    assert found.manifest.raw == image.manifest
-    assert [layer.media_type for layer in found.layers] == [media_types.OCI_LAYER_GZIP] * 2
+    assert found.root is not None
+    assert found.root.raw == image.manifest
+    assert [layer.blob and layer.blob.media_type for layer in found.layers] == [
+        media_types.OCI_LAYER_GZIP
+    ] * 2
     assert [layer.slice and layer.slice.digest for layer in found.layers] == [
         layer.digest for layer in image.layers
     ]
@@ -92,7 +102,7 @@ def test_the_containerd_stores_manifest_is_given_unchanged(tmp_path: Path) -> No
 def test_uncompressed_layers_are_not_final(tmp_path: Path, shape: Shape) -> None:
     """Docker 25's made-up manifest of uncompressed layers is not what one wants in a registry."""
     found = ArchiveSource(write_archive(tmp_path / "a.tar", make_image(5000), shape=shape)).resolve()
-    assert found.manifest is None
+    assert found.root is None
     assert [layer.slice for layer in found.layers] == [None]
 
 
@@ -102,8 +112,9 @@ def test_a_layer_that_occurs_twice_is_exported_once(tmp_path: Path, shape: Shape
     image = Image((*once.layers, once.layers[0]), once.names)
     source = ArchiveSource(write_archive(tmp_path / "a.tar", image, shape=shape))
     found = source.resolve()
-    assert tuple(layer.diff_id for layer in found.layers) == image.diff_ids
-    assert len(contents(source, found)) == 3
+    once_each = shape == "containerd"  # its manifest says where the layer occurs
+    assert tuple(layer.diff_id for layer in found.layers) == image.diff_ids[: 2 if once_each else 3]
+    assert len(contents(source, found)) == (2 if once_each else 3)
     if shape in UNCOMPRESSED:
         assert len(exported(source, set(image.diff_ids))) == 2
 
@@ -135,7 +146,7 @@ def test_digests_of_compressed_layers_are_computed_once(
     image = make_image(5000, 6000)
     path = write_archive(tmp_path / "a.tar", image, shape="compressed")
     first = ArchiveSource(path).resolve()
-    assert {layer.media_type for layer in first.layers} == {media_types.DOCKER_LAYER_GZIP}
+    assert {layer.blob and layer.blob.media_type for layer in first.layers} == {media_types.DOCKER_LAYER_GZIP}
 
     def never(stream: object) -> tuple[str, str]:
         raise AssertionError("computed again")
@@ -146,6 +157,17 @@ def test_digests_of_compressed_layers_are_computed_once(
     os.utime(path, (1, 1))
     with pytest.raises(AssertionError, match="computed again"):
         ArchiveSource(path, pinned=pinned).resolve()
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_archive_cut_at_every_block(tmp_path: Path, shape: Shape) -> None:
+    path = write_archive(tmp_path / "a.tar", make_image(3000, 4000), shape=shape)
+    whole = contents(source := ArchiveSource(path), source.resolve())
+    data = path.read_bytes()
+    for length in range(0, len(data), 512):
+        path.write_bytes(data[:length])
+        with suppress(ArchiveTruncated, ArchiveInvalid, ImageUnsupported):
+            assert contents(source, source.resolve()) == whole
 
 
 def test_paths_with_a_leading_dot_are_the_same(tmp_path: Path) -> None:

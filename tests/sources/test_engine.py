@@ -6,6 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_an_image_arrives_whole(docker: FakeEngine, tmp_path: Path, shape: Shape
     found = source.resolve()
     assert found.config_digest == IMAGE.config_digest
     assert found.config is None
-    assert found.manifest is None
+    assert found.root is None
     assert tuple(layer.diff_id for layer in found.layers) == IMAGE.diff_ids
 
     pieces = exported(pinned(), {*IMAGE.diff_ids, IMAGE.config_digest})
@@ -77,7 +78,8 @@ def test_what_is_saved_is_the_id_not_the_name(docker: FakeEngine, tmp_path: Path
     docker.has(IMAGE, write_archive(tmp_path / "a.tar", IMAGE))
     source = pinned()
     exported(source, IMAGE.diff_ids)
-    assert docker.calls() == [f"image inspect -- {NAME}", f"save {IMAGE.config_digest}"]
+    asked = [call for call in docker.calls() if call.startswith(("image ", "save "))]
+    assert asked == [f"image inspect -- {NAME}", f"save {IMAGE.config_digest}"]
 
 
 def test_a_pinned_image_is_known_without_the_engine(docker: FakeEngine, tmp_path: Path) -> None:
@@ -122,20 +124,23 @@ def test_pieces_may_be_left_alone(docker: FakeEngine, tmp_path: Path) -> None:
         assert {piece.name for piece in pieces} == set(IMAGE.diff_ids)
 
 
+@pytest.mark.parametrize("descriptor", [True, False], ids=["Docker 28", "Docker 26"])
 def test_the_containerd_image_store_gives_manifest_and_final_blobs(
-    docker: FakeEngine, tmp_path: Path
+    docker: FakeEngine, tmp_path: Path, descriptor: bool
 ) -> None:
-    docker.has(IMAGE, write_archive(tmp_path / "a.tar", IMAGE, shape="containerd"), containerd=True)
+    archive = write_archive(tmp_path / "a.tar", IMAGE, shape="containerd")
+    docker.has(IMAGE, archive, containerd=True, descriptor=descriptor)
     found = find(NAME)[0].resolve()
     assert found.config_digest == IMAGE.config_digest
     assert found.config == IMAGE.config
-    assert found.manifest is not None
-    assert found.manifest.raw == IMAGE.manifest
-    assert [layer.digest for layer in found.manifest.layers] == [layer.digest for layer in IMAGE.layers]
-    assert all(layer.slice is None and layer.media_type for layer in found.layers)
+    assert found.root is not None
+    assert found.root.raw == IMAGE.manifest
+    blobs = [layer.blob for layer in found.layers]
+    assert [blob and blob.digest for blob in blobs] == [layer.digest for layer in IMAGE.layers]
+    assert all(layer.slice is None for layer in found.layers)
 
     source = reopen(json.loads(json.dumps(found.pinned)))
-    assert source.resolve() == found
+    assert source.resolve() == replace(found, notes=())
     wanted = {layer.digest for layer in IMAGE.layers[:2]}
     arrived = exported(source, wanted)
     assert {(kind, name) for kind, name, _ in arrived} == {("blob", digest) for digest in wanted}
@@ -146,6 +151,28 @@ def test_the_containerd_image_store_without_a_matching_manifest(docker: FakeEngi
     docker.has(IMAGE, write_archive(tmp_path / "a.tar", make_image(9), shape="containerd"), containerd=True)
     with pytest.raises(ImageUnsupported, match="platform"):
         find(NAME)[0].resolve()
+
+
+@pytest.mark.parametrize("info", ["exit 1", 'echo \'[["Backing Filesystem","extfs"]]\''])
+def test_a_driver_that_tells_nothing_of_its_layers_is_not_containerd(
+    docker: FakeEngine, tmp_path: Path, info: str
+) -> None:
+    docker.has(IMAGE, write_archive(tmp_path / "a.tar", IMAGE))
+    docker.on("info", info)
+    described = {
+        "Id": IMAGE.config_digest,
+        "GraphDriver": {"Name": "vfs", "Data": None},
+        "RootFS": {"Layers": list(IMAGE.diff_ids)},
+    }
+    docker.on("inspect", f"echo '{json.dumps([described])}'")
+    assert find(NAME)[0].resolve().root is None
+    assert any(call.startswith("info") for call in docker.calls())
+
+
+def test_a_driver_that_tells_of_its_layers_is_not_asked_about(docker: FakeEngine, tmp_path: Path) -> None:
+    docker.has(IMAGE, write_archive(tmp_path / "a.tar", IMAGE))
+    find(f"docker-daemon:{NAME}")[0].resolve()
+    assert not any("DriverStatus" in call for call in docker.calls())
 
 
 def test_podman_has_its_own_prefix(podman: FakeEngine, tmp_path: Path) -> None:

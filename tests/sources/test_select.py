@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pusher.sources.engine import EngineSource
 from pusher.sources.names import did_you_mean, is_image_id, nearest, normalized
 from tests.support.fake_engine import FakeEngine
 from tests.support.images import make_image, write_archive
+from tests.support.layouts import Layout, manifest_json
 
 IMAGE = make_image(1000)
 NAME = IMAGE.names[0]
@@ -41,6 +43,11 @@ def test_names_are_docker_images(docker: FakeEngine, podman: FakeEngine, name: s
 
 def test_names_are_podman_images_where_only_podman_is(podman: FakeEngine) -> None:
     assert engine_of("app:1") == ("podman", "app:1")
+
+
+def test_every_engine_has_its_prefix(docker: FakeEngine) -> None:
+    for prefix, command in (("docker-daemon", "docker"), ("podman", "podman"), ("nerdctl", "nerdctl")):
+        assert engine_of(f"{prefix}:app:1") == (command, "app:1")
 
 
 def test_names_are_docker_images_where_nothing_is(path_folder: Path) -> None:
@@ -96,14 +103,65 @@ def test_the_home_folder(docker: FakeEngine, tmp_path: Path, monkeypatch: pytest
         assert archive_of(image) == (str(path), None)
 
 
-@pytest.mark.parametrize(
-    "image", ["oci:/some/layout", "oci-archive:a.tar", "dir:/x", "docker://a/b", "containers-storage:a"]
-)
+@pytest.mark.parametrize("image", ["ostree:a/b", "sif:a.sif", "tarball:a.tar", "containerd:a"])
 def test_sources_of_other_tools_are_named(docker: FakeEngine, image: str) -> None:
     with pytest.raises(ImageUnsupported) as caught:
         find(image)
     assert image.partition(":")[0] in caught.value.message
-    assert "docker-archive:" in caught.value.hint
+    for prefix in ("docker-archive:", "nerdctl:", "oci:", "dir:", "containers-storage:"):
+        assert prefix in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "ending"),
+    [("oci", ""), ("oci-archive", ".tar"), ("oci-archive", ".tgz"), ("dir", ""), ("docker-archive", ".img")],
+)
+def test_what_lies_at_a_path_is_recognised(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, ending: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    path = tmp_path / f"sub/Image{ending}"
+    layout = Layout()
+    root = layout.add(layout.image(IMAGE), NAME)
+    if kind == "oci":
+        layout.write_folder(path)
+    elif kind == "dir":
+        layout.write_dir(path, root)
+    else:
+        layout.write_archive(path, *([manifest_json(IMAGE)] if kind == "docker-archive" else []))
+    if ending == ".tgz":
+        path.write_bytes(gzip.compress(path.read_bytes()))
+    for image in (f"sub/Image{ending}", str(path), f"{kind}:sub/Image{ending}", f"{kind}:{path}"):
+        source, name = find(image)
+        found = source.resolve()
+        assert (found.pinned["kind"], found.pinned["path"]) == (kind, str(path))
+        assert name == (None if kind == "dir" else NAME)
+        assert [document.digest for document in found.documents] == [root["digest"]]
+
+
+def test_a_folder_with_both_is_a_layout(docker: FakeEngine, tmp_path: Path) -> None:
+    """Docker 25 and later save such, and somebody unpacked it."""
+    layout = Layout()
+    root = layout.add(layout.image(IMAGE), NAME)
+    path = layout.write_folder(tmp_path / "unpacked")
+    (path / "manifest.json").write_bytes(manifest_json(IMAGE).data or b"")
+    assert find(str(path))[0].resolve().documents[0].digest == root["digest"]
+
+
+@pytest.mark.parametrize("kind", ["oci", "dir"])
+def test_a_folder_here_goes_before_an_image_of_that_name(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout = Layout()
+    root = layout.add(layout.image(IMAGE), NAME)
+    if kind == "oci":
+        layout.write_folder(tmp_path / "app")
+    else:
+        layout.write_dir(tmp_path / "app", root)
+    assert find(f"{kind}:app")[0].resolve().pinned["kind"] == kind
+    assert engine_of(f"{kind}:other") == ("docker", f"{kind}:other")
 
 
 @pytest.mark.parametrize("image", ["docker:27", "oci:1.2", "dir:latest"])

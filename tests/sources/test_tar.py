@@ -175,11 +175,48 @@ def _with_pax(records: bytes) -> bytes:
         b"0 path=x\n",
         b"11 nosign\n\n",
         b"10 size=x\n",
+        b"40 size=" + b"9" * 31 + b"\n",
+        b"1" * 5000,
     ],
 )
 def test_nonsense_in_a_pax_header_is_refused(records: bytes) -> None:
     with pytest.raises(ArchiveInvalid):
         list(tar.walk(pipe(_with_pax(records))))
+
+
+def test_a_pax_header_of_100_mb_is_refused_before_it_is_read() -> None:
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XHDTYPE, 100 << 20
+    with pytest.raises(ArchiveInvalid, match="104857600"):
+        list(tar.walk(pipe(header.tobuf(tarfile.GNU_FORMAT))))
+
+
+def test_pax_headers_of_many_records_are_read_in_no_time() -> None:
+    """200,000 records, none of which is needed: none is kept, and each is looked at once."""
+    records = b"5 a=\n" * 200_000
+    header = tarfile.TarInfo("pax")
+    header.type, header.size = tarfile.XGLTYPE, len(records)
+    data = header.tobuf() + records + bytes(-len(records) % 512) + tarfile.TarInfo("a").tobuf()
+    assert [entry.name for entry in tar.walk(pipe(data + bytes(1024)))] == ["a"]
+
+
+@pytest.mark.parametrize("form", ["base-256", "pax"])
+def test_an_entry_of_8_eib_is_cut_off(tmp_path: Path, form: str) -> None:
+    member = tarfile.TarInfo("big")
+    member.size = 1 << 63
+    data = member.tobuf(tarfile.GNU_FORMAT if form == "base-256" else tarfile.PAX_FORMAT) + b"data"
+    (tmp_path / "a.tar").write_bytes(data)
+    with pytest.raises(ArchiveTruncated, match=f"4 of its {1 << 63} bytes"):
+        list(tar.walk(pipe(data)))
+    with (tmp_path / "a.tar").open("rb") as file, pytest.raises(ArchiveTruncated, match="4 of its"):
+        list(tar.walk(tar.FileInput(file, "a.tar")))
+
+
+def test_the_number_of_headers_can_be_bounded() -> None:
+    data = b"".join(tarfile.TarInfo(name).tobuf() for name in "abc")
+    assert len(list(tar.walk(pipe(data), most=3))) == 3
+    with pytest.raises(ArchiveInvalid, match="very many files"):
+        list(tar.walk(pipe(data), most=2))
 
 
 def test_a_name_of_absurd_length_is_refused_before_it_is_read() -> None:

@@ -18,7 +18,7 @@ class DockerRegistry:
 
     ``secret``: the fixed ``http.secret`` with which upload sessions outlive a restart; None as distribution
     has it by default. ``authenticated``: Basic authentication with CREDENTIALS. ``auth``: that section of its
-    configuration, for any other.
+    configuration, for any other. ``foreign``: it takes layers that lie at addresses of their own.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class DockerRegistry:
         authenticated: bool = False,
         auth: dict[str, Any] | None = None,
         tls: dict[str, Any] | None = None,
+        foreign: bool = False,
     ) -> None:
         self._port = free_port()
         self._config = folder / "config.json"
@@ -39,7 +40,10 @@ class DockerRegistry:
         if authenticated:
             (folder / "htpasswd").write_text(_HTPASSWD)
             auth = {"htpasswd": {"realm": "basic-realm", "path": str(folder / "htpasswd")}}
-        self._config.write_text(json.dumps(self._settings(relative_urls, secret, auth, tls)))
+        settings = self._settings(relative_urls, secret, auth, tls)
+        if foreign:
+            settings["validation"] = {"manifests": {"urls": {"allow": ["^https://"]}}}
+        self._config.write_text(json.dumps(settings))
 
     @property
     def address(self) -> str:

@@ -80,6 +80,10 @@ class Engine(ABC):
         found = self.run("image", "inspect", "--format", "{{.Id}}", image).strip()
         return "sha256:" + found.removeprefix("sha256:")
 
+    def load(self, path: Path) -> None:
+        """Read a docker-archive."""
+        self.run("load", "--quiet", "--input", str(path))
+
     def diff_ids(self, image: str) -> list[str]:
         """Digests of the uncompressed layers, lowest first."""
         template = "{{range .RootFS.Layers}}{{.}} {{end}}"
@@ -98,12 +102,13 @@ class Docker(Engine):
     """A Docker daemon of our own on a unix socket; a context manager. Needs root.
 
     It never touches the machine's own daemon: data, state, socket and containerd namespaces are its own, and
-    it makes no bridge and no firewall rules.
+    it makes no bridge and no firewall rules. ``driver``: its storage driver, by default what it chooses.
     """
 
     command = "docker"
 
-    def __init__(self) -> None:
+    def __init__(self, driver: str | None = None) -> None:
+        self._driver = driver
         super().__init__(Path(tempfile.mkdtemp(prefix="pusher-docker-")))  # a socket's path must be short
         self.host = f"unix://{self.folder}/docker.sock"
         self._daemon = Daemon("dockerd", self.folder / "dockerd.log")
@@ -127,6 +132,7 @@ class Docker(Engine):
             "insecure-registry": "127.0.0.0/8",
             "containerd-namespace": _NAMESPACE,
             "containerd-plugins-namespace": f"{_NAMESPACE}-plugins",
+            **({"storage-driver": self._driver} if self._driver else {}),
         }
         self._daemon.start(
             ["dockerd", *(f"--{name}={value}" for name, value in options.items())], self._answers
@@ -162,12 +168,12 @@ class Podman(Engine):
 
     command = "podman"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, driver: str = "vfs") -> None:
+        """vfs works on every file system and leaves no mounts."""
         super().__init__(folder)
         self._storage = folder / "storage.conf"
-        # vfs works on every file system and leaves no mounts
         self._storage.write_text(
-            f'[storage]\ndriver = "vfs"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
+            f'[storage]\ndriver = "{driver}"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
         )
         self._auth = folder / "auth.json"
         self._auth.write_text("{}")

@@ -18,7 +18,7 @@ class FakeEngine:
     def __init__(self, folder: Path, command: str = "docker") -> None:
         self.folder = folder
         self.command = command
-        self._scripts = {"inspect": "exit 1", "ls": "exit 0", "save": "exit 1"}
+        self._scripts = {"inspect": "exit 1", "ls": "exit 0", "save": "exit 1", "info": "exit 1"}
         folder.mkdir(exist_ok=True)
         self._write()
 
@@ -29,15 +29,21 @@ class FakeEngine:
     def fails(self, command: str, stderr: str, code: int = 1) -> None:
         self.on(command, f"echo {shlex.quote(stderr)} >&2; exit {code}")
 
-    def has(self, image: Image, archive: Path, *, containerd: bool = False) -> None:
+    def has(self, image: Image, archive: Path, *, containerd: bool = False, descriptor: bool = True) -> None:
         """`image inspect` describes ``image`` and `save` writes ``archive``.
 
-        With the containerd image store the ID is the digest of the index, as in ``index.json``.
+        With the containerd image store the ID is the digest of the index, as in ``index.json``; before
+        Docker 28 there is no ``descriptor`` to tell, only what `info` says of the storage.
         """
         described: dict[str, object] = {"Id": image.config_digest, "RootFS": {"Layers": list(image.diff_ids)}}
         if containerd:
             root = root_of(image)
-            described |= {"Id": root, "Descriptor": {"digest": root}}
+            described |= {"Id": root, "GraphDriver": {"Data": None, "Name": "overlayfs"}}
+            if descriptor:
+                described["Descriptor"] = {"digest": root}
+            self.on("info", """echo '[["driver-type","io.containerd.snapshotter.v1"]]'""")
+        else:
+            described["GraphDriver"] = {"Data": {"UpperDir": "/nowhere/diff"}, "Name": "overlay2"}
         answer = self.folder / f"{self.command}-inspect.json"
         answer.write_text(json.dumps([described]))
         self.on("inspect", f"/bin/cat {answer}")
@@ -57,6 +63,7 @@ class FakeEngine:
             f'"image inspect") {self._scripts["inspect"]};;\n'
             f'"image ls") {self._scripts["ls"]};;\n'
             f'"save "*) {self._scripts["save"]};;\n'
+            f'"info "*) {self._scripts["info"]};;\n'
             '*) echo "unexpected: $*" >&2; exit 64;;\n'
             "esac\n"
         )

@@ -9,7 +9,6 @@ import json
 import shutil
 import tempfile
 import threading
-import zlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from pusher.store.store import Store
 from pusher.worker.enqueue import enqueue
 from pusher.worker.run import RunResult, run
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
-from tests.support.images import Image, sha256
+from tests.support.images import Image, sha256, unpacked
 
 CHUNK: Final = 20_000
 """Bytes of a chunk in these tests; the registry must take so much."""
@@ -91,7 +90,7 @@ class Home:
         return Spool(self.settings.spool)
 
     def enqueue(self, image: Path | str, to: str | None = None, **options: Any) -> JobRecord:
-        return enqueue(self.store, str(image), to=to, **options)
+        return enqueue(self.store, str(image), to=to, **{"settings": self.settings, **options})
 
     def run(
         self, only: Collection[int] | None = None, *, forever: bool = False, **settings: Any
@@ -184,7 +183,7 @@ def pushed(registry: FakeRegistry, repository: str, tag: str, image: Image) -> l
     for descriptor, layer in zip(layers, image.layers, strict=True):
         blob = registry.blob(repository, descriptor["digest"])
         assert (sha256(blob), len(blob)) == (descriptor["digest"], descriptor["size"])
-        assert sha256(zlib.decompress(blob, wbits=31)) == layer.diff_id
+        assert sha256(unpacked(blob)) == layer.diff_id
     return [config["digest"], *(layer["digest"] for layer in layers)]
 
 

@@ -19,6 +19,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
+import zstandard
+
 Shape = Literal["classic", "docker25", "containerd", "podman", "compressed"]
 """``classic``: docker save before 25. ``docker25``: from 25 on, graph driver. ``containerd``: the containerd
 image store (compressed blobs, nested index). ``podman``: podman save. ``compressed``: podman's names, but the
@@ -36,6 +38,16 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 def sha256(data: bytes) -> str:
     """The digest of ``data``, computed here so that a test does not believe the code it tests."""
     return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def unpacked(blob: bytes) -> bytes:
+    """A layer's tar from its blob: gzip (members and all), zstd (every frame), or as it is."""
+    if blob.startswith(b"\x1f\x8b"):
+        return gzip.decompress(blob)
+    if blob.startswith(b"\x28\xb5\x2f\xfd"):
+        reader = zstandard.ZstdDecompressor().stream_reader(blob, read_across_frames=True)
+        return reader.read()
+    return blob
 
 
 def random_bytes(size: int, seed: int = 0, *, compressible: float = 0.5) -> bytes:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-import zlib
 from dataclasses import dataclass
+from gzip import GzipFile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final
+from typing import IO, Final
+
+import zstandard
 
 _BLOCK: Final = 1024 * 1024
 _GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
 
 
 @dataclass(frozen=True)
@@ -70,25 +73,26 @@ def read_back(reference: str, *, credentials: tuple[str, str] | None = None) -> 
 
 
 def _read_layer(path: Path, digest: str, size: int) -> LayerRead:
-    blob, content, length = hashlib.sha256(), hashlib.sha256(), 0
     with path.open("rb") as file:
-        gzipped = file.read(2) == _GZIP
+        found = "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    assert (path.stat().st_size, found) == (size, digest)
+    return LayerRead(digest, size, _diff_id(path))
+
+
+def _diff_id(path: Path) -> str:
+    """Digest of what a blob decompresses to, all its gzip members or zstd frames."""
+    content = hashlib.sha256()
+    with path.open("rb") as file:
+        head = file.read(4)
         file.seek(0)
-        inflate = zlib.decompressobj(wbits=31) if gzipped else None
-        while block := file.read(_BLOCK):
-            blob.update(block)
-            length += len(block)
-            if inflate is None:
-                content.update(block)
-                continue
-            while block:  # a gzip file may have several members
-                content.update(inflate.decompress(block))
-                block = inflate.unused_data
-                if block:
-                    inflate = zlib.decompressobj(wbits=31)
-    assert inflate is None or inflate.eof, f"{digest} ends in the middle of its gzip stream"
-    assert (length, "sha256:" + blob.hexdigest()) == (size, digest)
-    return LayerRead(digest, size, "sha256:" + content.hexdigest())
+        stream: IO[bytes] | GzipFile | zstandard.ZstdDecompressionReader = file
+        if head.startswith(_GZIP):
+            stream = GzipFile(fileobj=file)
+        elif head == _ZSTD:
+            stream = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+        while block := stream.read(_BLOCK):
+            content.update(block)
+    return "sha256:" + content.hexdigest()
 
 
 def inspect_raw(reference: str) -> bytes:

@@ -48,6 +48,32 @@ def test_a_built_manifest_reads_back() -> None:
     assert build_manifest(config, layers).raw == built.raw
 
 
+@pytest.mark.parametrize(
+    ("given", "built"),
+    [
+        ([], []),
+        ([media_types.OCI_LAYER_GZIP], [media_types.DOCKER_LAYER_GZIP]),
+        ([media_types.OCI_LAYER_GZIP, media_types.DOCKER_LAYER_GZIP], [media_types.DOCKER_LAYER_GZIP] * 2),
+        ([media_types.OCI_LAYER_ZSTD], [media_types.OCI_LAYER_ZSTD]),
+        ([media_types.DOCKER_LAYER], [media_types.OCI_LAYER]),
+        (
+            [media_types.DOCKER_LAYER_GZIP, media_types.OCI_LAYER_ZSTD, media_types.OCI_LAYER],
+            [media_types.OCI_LAYER_GZIP, media_types.OCI_LAYER_ZSTD, media_types.OCI_LAYER],
+        ),
+    ],
+)
+def test_a_built_manifest_is_dockers_if_every_layer_is_gzip(given: list[str], built: list[str]) -> None:
+    layers = [Descriptor(media_type, B, 5) for media_type in given]
+    manifest = build_manifest(Descriptor(media_types.DOCKER_CONFIG, A, 7), layers)
+    docker = set(built) <= {media_types.DOCKER_LAYER_GZIP}
+    assert [layer.media_type for layer in manifest.layers] == built
+    assert manifest.media_type == (media_types.DOCKER_MANIFEST if docker else media_types.OCI_MANIFEST)
+    assert manifest.config == Descriptor(
+        media_types.DOCKER_CONFIG if docker else media_types.OCI_CONFIG, A, 7
+    )
+    assert parse_manifest(manifest.raw) == manifest
+
+
 def test_a_manifests_bytes_are_kept_as_they_are() -> None:
     raw = (
         b'{ "schemaVersion": 2,\n "layers": [], "config": {"digest": "%s", "size": 1, "mediaType": "x"} }'
@@ -64,7 +90,11 @@ def test_a_manifests_bytes_are_kept_as_they_are() -> None:
         (b"{", "the manifest is not JSON"),
         (b"\xff\xfe\xff", "the manifest is not JSON"),
         (b"[]", "the manifest is not of schema version 2"),
-        (b'{"schemaVersion": 1}', "the manifest is not of schema version 2"),
+        (b'{"schemaVersion": 3}', "the manifest is not of schema version 2"),
+        (
+            b'{"schemaVersion": 1}',
+            "the manifest is of schema version 1, which registries no longer take",
+        ),
         (b'{"schemaVersion": 2}', "the manifest has no config and layers"),
         (b'{"schemaVersion": 2, "config": {}, "layers": {}}', "the manifest has no config and layers"),
         (

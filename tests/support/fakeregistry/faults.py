@@ -209,6 +209,33 @@ class Trickle(Action):
         return self.block
 
 
+@dataclass
+class BreakBody(Action):
+    """Send ``body_bytes`` of the answer's body, then cut the connection: with a FIN, or an RST."""
+
+    body_bytes: int
+    reset: bool = False
+
+    def rewrite(self, exchange: Exchange, reply: Reply) -> Reply:
+        reply.strike = (self.body_bytes, self._cut)
+        return reply
+
+    def _cut(self) -> None:
+        raise Cut(reset=self.reset)
+
+
+@dataclass
+class StallBody(Stall):
+    """Send ``after_bytes`` of the answer's body, then nothing for ``seconds`` or until ``released``."""
+
+    def before(self, exchange: Exchange) -> None:
+        pass
+
+    def rewrite(self, exchange: Exchange, reply: Reply) -> Reply:
+        reply.strike = (self.after_bytes or 0, self._wait)
+        return reply
+
+
 # --- answers ----------------------------------------------------------------------------------------------
 
 

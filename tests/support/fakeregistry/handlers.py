@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -92,7 +93,16 @@ def _blob(exchange: Exchange) -> Reply:
         return problem(404, "BLOB_UNKNOWN", "blob unknown to registry", exchange.route.reference)
     headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": blob.digest}
     if exchange.route.kind is On.GET_BLOB:
-        return Reply(200, headers, blob.path)
+        asked = re.fullmatch(r"bytes=(\d+)-", exchange.request.headers.get("range", ""))
+        if asked is None or not exchange.rules.gives_ranges:
+            return Reply(200, headers, blob.path)
+        start = int(asked[1])
+        if start >= blob.size:
+            return problem(
+                416, "RANGE_INVALID", "invalid range", None, **{"Content-Range": f"bytes */{blob.size}"}
+            )
+        headers["Content-Range"] = f"bytes {start}-{blob.size - 1}/{blob.size}"
+        return Reply(206, headers, blob.path, start=start)
     digest, size = exchange.rules.describe_blob(blob)
     return Reply(200, {**headers, "Docker-Content-Digest": digest, "Content-Length": str(size)})
 
@@ -122,7 +132,10 @@ def _put_manifest(exchange: Exchange) -> Reply:
     if refusal is not None:
         return refusal
     exchange.store.put_manifest(route.repository, {digest, route.reference}, media_type, raw)
-    return blob_stored(exchange.rules.url(exchange, f"/v2/{route.repository}/manifests/{digest}"), digest)
+    reply = blob_stored(exchange.rules.url(exchange, f"/v2/{route.repository}/manifests/{digest}"), digest)
+    if exchange.rules.notes_subjects and "subject" in manifest:
+        reply.headers["OCI-Subject"] = manifest["subject"]["digest"]
+    return reply
 
 
 def _tags(exchange: Exchange) -> Reply:

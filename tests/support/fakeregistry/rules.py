@@ -73,8 +73,12 @@ class Rules:
     """Whether a close with a wrong digest ends the session (distribution)."""
     verifies_manifest_digest: bool = False
     """Whether a manifest put by digest must have that digest."""
+    notes_subjects: bool = False
+    """Whether it has the referrers API, and says so with OCI-Subject."""
     keeps_links: bool = False
     """HEAD of a mounted blob describes the link and not the blob."""
+    gives_ranges: bool = True
+    """Whether a part of a blob can be had; else the whole comes, whatever was asked for."""
     scheme_ignores_case: bool = True
     """Whether ``Authorization: basic`` will do."""
     realm: Callable[[Exchange], str] = lambda _: "registry"

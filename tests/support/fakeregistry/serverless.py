@@ -162,6 +162,7 @@ def _check_manifest(exchange: Exchange, manifest: dict[str, Any]) -> Reply | Non
 
 SERVERLESS: Final = Rules(
     name="serverless-registry",
+    gives_ranges=False,
     location=_location,
     admit=_admit,
     check_chunk=_check_chunk,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import struct
 import time
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 from urllib.parse import parse_qsl, urlsplit
 
 BLOCK: Final = 64 * 1024
@@ -63,6 +64,10 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | Path = b""
     early: bool = False
+    start: int = 0
+    """Where in a file the body begins."""
+    strike: tuple[int, Callable[[], None]] | None = None
+    """Called once so many bytes of the body were sent."""
 
 
 class Connection:
@@ -120,7 +125,7 @@ class Connection:
         """Send an answer; a HEAD request's, and one with status 204, goes without a body."""
         headers = {"Date": time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime()), **reply.headers}
         if reply.status != HTTPStatus.NO_CONTENT:
-            headers.setdefault("Content-Length", str(_size(reply.body)))
+            headers.setdefault("Content-Length", str(_size(reply.body) - reply.start))
         if reply.early:
             headers["Connection"] = "close"
         lines = [f"HTTP/1.1 {reply.status} {_reason(reply.status)}"]
@@ -128,13 +133,22 @@ class Connection:
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         if request.method == "HEAD" or reply.status == HTTPStatus.NO_CONTENT:
             self._send(head)
-        elif isinstance(reply.body, bytes):
+        elif isinstance(reply.body, bytes) and reply.strike is None:
             self._send(head + reply.body)
         else:
             self._send(head)
-            with reply.body.open("rb") as file:
-                while block := file.read(BLOCK):
-                    self._send(block)
+            data = reply.body
+            with io.BytesIO(data) if isinstance(data, bytes) else data.open("rb") as file:
+                self._send_file(file, reply)
+
+    def _send_file(self, file: BinaryIO, reply: Reply) -> None:
+        file.seek(reply.start)
+        if reply.strike is not None:
+            offset, action = reply.strike
+            self._send(file.read(offset))
+            action()
+        while block := file.read(BLOCK):
+            self._send(block)
 
     def linger(self) -> int:
         """Read away what a client still sends after an early answer; the number of bytes.

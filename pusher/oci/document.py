@@ -1,0 +1,20 @@
+"""What is stored under a tag or digest: a manifest, or an index of manifests."""
+
+from __future__ import annotations
+
+import json
+
+from pusher.oci.index import Index, parse_index
+from pusher.oci.manifest import Manifest, parse_manifest
+
+Document = Manifest | Index
+
+
+def parse_document(raw: bytes) -> Document:
+    """Read a manifest or an index; ValueError with a plain reason if it is neither."""
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("it is not JSON") from error
+    is_index = isinstance(data, dict) and "manifests" in data and "config" not in data
+    return parse_index(raw) if is_index else parse_manifest(raw)

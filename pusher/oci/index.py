@@ -1,0 +1,88 @@
+"""Indexes (image-spec ``image-index.md``, Docker's manifest list): the manifests of an image, by platform."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pusher.oci.digest import of_bytes
+from pusher.oci.manifest import Descriptor, parse_descriptor
+from pusher.oci.media_types import OCI_INDEX
+from pusher.oci.platform import Platform
+
+_ATTESTATION: Final = ("vnd.docker.reference.type", "attestation-manifest")
+
+
+@dataclass(frozen=True)
+class Child:
+    """A manifest or index that an index lists."""
+
+    descriptor: Descriptor
+    platform: Platform | None = None
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Digest of the child's bytes."""
+        return self.descriptor.digest
+
+    @property
+    def is_attestation(self) -> bool:
+        """Whether it is what BuildKit attests of another child (provenance, SBOM) rather than an image."""
+        return self.annotations.get(_ATTESTATION[0]) == _ATTESTATION[1]
+
+    @property
+    def attested(self) -> str | None:
+        """Digest of the child that this one attests something of."""
+        return self.annotations.get("vnd.docker.reference.digest") if self.is_attestation else None
+
+    def __str__(self) -> str:
+        if self.is_attestation:
+            return "an attestation"
+        return str(self.platform or self.digest)
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index's exact bytes with what they say; they are what is pushed and hashed."""
+
+    raw: bytes
+    media_type: str
+    children: tuple[Child, ...]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the exact bytes."""
+        return of_bytes(self.raw)
+
+    def without(self, digests: Collection[str]) -> Index:
+        """The same index without some of its children: other bytes, and so another digest."""
+        data = json.loads(self.raw)
+        data["manifests"] = [child for child in data["manifests"] if child["digest"] not in digests]
+        return parse_index(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def parse_index(raw: bytes) -> Index:
+    """Read an index; ValueError with a plain reason if it is none."""
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise ValueError("the index is not JSON") from error
+    if not isinstance(data, dict) or not isinstance(data.get("manifests"), list):
+        raise ValueError("the index lists no manifests")
+    media_type = data.get("mediaType", OCI_INDEX)
+    if not isinstance(media_type, str):
+        raise ValueError("the index's mediaType is not a string")
+    return Index(raw, media_type, tuple(_child(child) for child in data["manifests"]))
+
+
+def _child(data: Any) -> Child:
+    descriptor = parse_descriptor(data)
+    annotations = data.get("annotations") or {}
+    return Child(
+        descriptor,
+        Platform.of_json(data.get("platform")),
+        {str(key): str(value) for key, value in annotations.items()} if isinstance(annotations, dict) else {},
+    )

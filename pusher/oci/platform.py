@@ -1,0 +1,50 @@
+"""Platforms as an index names them: operating system, architecture, variant."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any, Final
+
+_PART: Final = re.compile(r"[a-z0-9._-]+")
+_ALIASES: Final = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
+_IMPLIED: Final = {"arm64": "v8", "arm": "v7"}
+"""The variant that is meant where none is written (containerd/platforms ``database.go``)."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """``os/architecture[/variant]``, in lower case."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> Platform:
+        """Read ``linux/arm64`` or ``linux/arm/v7``; ValueError if it is neither."""
+        parts = text.strip().lower().split("/")
+        if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
+            raise ValueError(f"{text!r} is no platform")
+        return cls(parts[0], _ALIASES.get(parts[1], parts[1]), parts[2] if len(parts) == 3 else "")
+
+    @classmethod
+    def of_json(cls, data: Any) -> Platform | None:
+        """The ``platform`` object of an index's entry or of a config; None where it says nothing."""
+        if not isinstance(data, dict):
+            return None
+        os, architecture, variant = (data.get(key) or "" for key in ("os", "architecture", "variant"))
+        if not (isinstance(os, str) and isinstance(architecture, str) and isinstance(variant, str)):
+            return None
+        return cls(os, architecture, variant) if os or architecture else None
+
+    def takes(self, other: Platform) -> bool:
+        """Whether ``other`` is what somebody means who writes this platform."""
+        if (self.os, self.architecture) != (other.os, other.architecture):
+            return False
+        if not self.variant:
+            return other.variant in ("", _IMPLIED.get(self.architecture, ""))
+        return self.variant == (other.variant or _IMPLIED.get(self.architecture, ""))
+
+    def __str__(self) -> str:
+        return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

@@ -1,0 +1,81 @@
+"""Manifests that refer to another one, their subject: signatures, attestations, SBOMs (image-spec
+``manifest.md``, distribution-spec "Pushing Manifests with Subject")."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from pusher.oci.digest import of_bytes
+from pusher.oci.document import Document
+from pusher.oci.index import Index, parse_index
+from pusher.oci.manifest import parse_descriptor
+from pusher.oci.media_types import OCI_INDEX
+
+
+def subject_of(document: Document) -> str | None:
+    """The digest of what a manifest or index refers to; None if it refers to nothing."""
+    subject = json.loads(document.raw).get("subject")
+    try:
+        return None if subject is None else parse_descriptor(subject).digest
+    except ValueError:
+        return None  # the registry says what it thinks of that
+
+
+def push_order(documents: Sequence[Document]) -> list[Document]:
+    """Each after what it lists and after its subject, the root (the last one) last."""
+    known = {document.digest: document for document in documents}
+    ordered: dict[str, Document] = {}
+
+    def visit(document: Document) -> None:
+        if document.digest in ordered:
+            return
+        below = [child.digest for child in document.children] if isinstance(document, Index) else []
+        for digest in (*below, subject_of(document)):
+            if digest in known:
+                visit(known[digest])
+        ordered[document.digest] = document
+
+    *others, root = documents
+    for document in others:
+        visit(document)
+    ordered.pop(root.digest, None)
+    return [*ordered.values(), root]
+
+
+def fallback_tag(subject: str) -> str:
+    """Where registries without the referrers API keep the list of what refers to ``subject``
+    (distribution-spec, "Referrers Tag Schema")."""
+    return subject.replace(":", "-")
+
+
+def with_referrer(listed: bytes | None, document: Document, gone: Collection[str] = ()) -> Index | None:
+    """The list at the fallback tag with ``document`` and without ``gone``; None if it is in there already.
+
+    ``listed`` is None where there is no list yet. ValueError if it is something else than an index.
+    """
+    data: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
+    if listed is not None:
+        children = parse_index(listed).children
+        if any(child.digest == document.digest for child in children) and not gone:
+            return None
+        data = json.loads(listed)
+    kept = [child for child in data["manifests"] if child["digest"] not in {*gone, document.digest}]
+    data["manifests"] = [*kept, _described(document)]
+    return parse_index(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())
+
+
+def _described(document: Document) -> dict[str, object]:
+    data = json.loads(document.raw)
+    described: dict[str, object] = {
+        "mediaType": document.media_type,
+        "digest": of_bytes(document.raw),
+        "size": len(document.raw),
+    }
+    artifact_type = data.get("artifactType") or (data.get("config") or {}).get("mediaType")
+    if artifact_type:
+        described["artifactType"] = artifact_type
+    if data.get("annotations"):
+        described["annotations"] = data["annotations"]
+    return described

@@ -1,0 +1,97 @@
+"""``dir:`` folders, as skopeo and `podman save --format docker-dir` write them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import ArchiveInvalid, ImageChanged, ImageNotFound
+from pusher.oci.digest import of_bytes
+from pusher.oci.manifest import Descriptor
+from pusher.oci.media_types import OCI_INDEX
+from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage
+from pusher.sources.places import BlobFolder, read_small
+from pusher.sources.tree import Tree
+
+KIND: Final = "dir"
+
+
+class DirSource:
+    """The image of a folder: ``manifest.json``, ``<hex>.manifest.json`` for what an index lists, blobs."""
+
+    def __init__(
+        self,
+        path: Path,
+        choice: Choice = EVERYTHING,
+        *,
+        pinned: Mapping[str, str | int | None] | None = None,
+    ) -> None:
+        self.path = path.absolute()
+        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
+        self._pinned = pinned
+
+    def own_name(self) -> None:
+        """Such a folder has no name."""
+
+    def resolve(self) -> SourceImage:
+        """Read the manifests and configs; blobs stay where they lie."""
+        raw = self._manifest()
+        root = Descriptor(OCI_INDEX, of_bytes(raw), len(raw))
+        if self._pinned is not None and self._pinned["root"] != root.digest:
+            raise ImageChanged(
+                f"{self.path} no longer holds the image that was enqueued ({self._pinned['root']})",
+                hint="put the old one back and `pusher retry` the job, or enqueue the new image",
+            )
+        blobs = BlobFolder(self.path, str(self.path))
+        listed = BlobFolder(self.path, str(self.path), suffix=".manifest.json")
+
+        def read(blob: Descriptor) -> bytes | None:
+            if blob.digest == root.digest:
+                return raw
+            return listed.read(blob) or blobs.read(blob)
+
+        pinned: Pinned = {
+            "kind": KIND,
+            "path": str(self.path),
+            "root": root.digest,
+            "choice": self._choice.pinned(),
+        }
+        tree = Tree(root, read, blobs.has, self._choice, where=str(self.path))
+        return tree.image(blobs.slice_of, pinned)
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],  # noqa: ARG002 - every blob is uploaded from where it lies
+        *,
+        skip_sizes: Collection[int] = (),  # noqa: ARG002
+        check_stop: Callable[[], None] | None = None,  # noqa: ARG002
+    ) -> Iterator[Iterator[Exported]]:
+        """Nothing: all blobs are slices."""
+        yield iter(())
+
+    def fall_back(self) -> None:
+        """The folder is all there is."""
+
+    def _manifest(self) -> bytes:
+        try:
+            raw = read_small(self.path / "manifest.json")
+        except ImageNotFound as error:
+            if self._pinned is not None:
+                raise ImageChanged(
+                    f"{self.path} is gone since the image was enqueued",
+                    hint="put it back and `pusher retry` the job, or `pusher cancel` it",
+                ) from error
+            if self.path.is_dir():
+                raise ArchiveInvalid(
+                    f"{self.path} holds no manifest.json", hint="skopeo copy SOURCE dir:PATH writes one"
+                ) from error
+            raise
+        if raw.lstrip().startswith(b"["):
+            raise ArchiveInvalid(
+                f"{self.path} is an unpacked docker-archive, which cannot be pushed",
+                hint=f"pack it again: tar -C {self.path} -cf app.tar .",
+            )
+        return raw

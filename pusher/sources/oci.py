@@ -1,0 +1,220 @@
+"""OCI image layouts (image-spec ``image-layout.md``), ``oci:`` as a folder, ``oci-archive:`` as a tar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import ArchiveInvalid, ImageAmbiguous, ImageChanged, ImageNotFound, ImageUnsupported
+from pusher.oci.digest import UnsupportedDigest, is_digest
+from pusher.oci.index import Child, Index, parse_index
+from pusher.oci.manifest import Descriptor
+from pusher.oci.media_types import OCI_INDEX
+from pusher.sources.archive_file import open_archive
+from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage
+from pusher.sources.names import did_you_mean, normalized, numbered, shown
+from pusher.sources.places import BlobFolder, BlobsInArchive, read_small
+from pusher.sources.tree import Tree
+
+FOLDER_KIND: Final = "oci"
+ARCHIVE_KIND: Final = "oci-archive"
+_NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+"""Annotations of an entry of index.json that name it; the first is a whole reference, the second a tag."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    index: bytes
+    place: BlobFolder | BlobsInArchive
+
+
+@dataclass(frozen=True)
+class _Root:
+    """What is pushed: ``raw`` is set where it is no blob but index.json itself, or a part of it."""
+
+    descriptor: Descriptor
+    names: Sequence[str] = ()
+    raw: bytes | None = None
+
+
+class LayoutSource:
+    """One image of a layout. ``name`` chooses among several: a name, ``@sha256:...`` or ``@N`` from 0."""
+
+    def __init__(
+        self,
+        kind: str,
+        path: Path,
+        name: str | None = None,
+        choice: Choice = EVERYTHING,
+        *,
+        pinned: Mapping[str, str | int | None] | None = None,
+    ) -> None:
+        self.kind = kind
+        self.path = path.absolute()
+        self.name = name
+        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
+        self._pinned = pinned
+
+    def own_name(self) -> str | None:
+        """The whole reference that the layout gives the image, if it gives one."""
+        with self._open() as layout:
+            names = self._root(layout).names
+        return next((name for name in names if "/" in name or ":" in name), None)
+
+    def resolve(self) -> SourceImage:
+        """Read index.json, the manifests and configs; blobs stay where they lie."""
+        with self._open() as layout:
+            return self._image(layout)
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],
+        *,
+        skip_sizes: Collection[int] = (),  # noqa: ARG002 - every blob is known by its digest
+        check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a file never keeps its reader waiting
+    ) -> Iterator[Iterator[Exported]]:
+        """The wanted blobs of a compressed archive; elsewhere they are slices."""
+        if self.kind == FOLDER_KIND:
+            yield iter(())
+            return
+        with self._open() as layout:
+            there = {layer.blob.digest for layer in self._image(layout).layers if layer.blob is not None}
+            assert isinstance(layout.place, BlobsInArchive)  # noqa: S101 - so `_open` makes them
+            yield layout.place.export(there.intersection(wanted))
+
+    def fall_back(self) -> None:
+        """A layout is all there is."""
+
+    def _image(self, layout: _Layout) -> SourceImage:
+        root, place = self._root(layout), layout.place
+        pinned: Pinned = {
+            "kind": self.kind,
+            "path": str(self.path),
+            "name": self.name,
+            "root": root.descriptor.digest,
+            "choice": self._choice.pinned(),
+        }
+
+        def read(blob: Descriptor) -> bytes | None:
+            return root.raw if root.raw and blob.digest == root.descriptor.digest else place.read(blob)
+
+        tree = Tree(root.descriptor, read, place.has, self._choice, where=str(self.path))
+        return tree.image(place.slice_of, pinned)
+
+    @contextmanager
+    def _open(self) -> Iterator[_Layout]:
+        if self.kind == FOLDER_KIND:
+            yield _Layout(self._index(), BlobFolder(self.path / "blobs/sha256", str(self.path)))
+            return
+        if self._pinned is not None and not self.path.exists():
+            raise self._gone()
+        with open_archive(self.path) as archive:
+            yield _Layout(archive.read("index.json"), BlobsInArchive(archive))
+
+    def _index(self) -> bytes:
+        try:
+            return read_small(self.path / "index.json")
+        except ImageNotFound as error:
+            if self._pinned is not None:
+                raise self._gone() from error
+            if not self.path.is_dir():
+                raise ImageNotFound(f"there is no folder {self.path}", hint="check the path") from error
+            raise ArchiveInvalid(
+                f"{self.path} holds no index.json, so it is no OCI layout",
+                hint="skopeo copy SOURCE oci:PATH:TAG writes one",
+            ) from error
+
+    # --- the choice ---------------------------------------------------------------------------------------
+
+    def _root(self, layout: _Layout) -> _Root:
+        try:
+            index = parse_index(layout.index)
+        except UnsupportedDigest as error:
+            raise ImageUnsupported(
+                f"the index.json in {self.path} cannot be used: {error}",
+                hint="copy the image with a tool that writes sha256 digests, which is what registries take",
+            ) from error
+        except ValueError as error:
+            raise ArchiveInvalid(
+                f"the index.json in {self.path} cannot be used: {error}",
+                hint="make the copy again, with the tool that made it",
+            ) from error
+        if self._pinned is not None:
+            return self._of_last_time(layout, index, str(self._pinned["root"]))
+        if not index.children:
+            raise ImageNotFound(f"{self.path} holds no image")
+        found = _matching(index.children, self.name)
+        if len(found) == 1:
+            return _Root(found[0].descriptor, _names(found[0]))
+        if (joined := _joined(index, found)) is not None:
+            return joined
+        known = [shown(name) for child in index.children for name in _names(child)[:1]]
+        numbers = f"@0 to @{len(index.children) - 1}"
+        if found:
+            listed = ", ".join(known[:20]) if len(set(known)) == len(index.children) else numbers
+            raise ImageAmbiguous(
+                f"{self.path} holds {len(found)} images{f' {self.name}' if self.name else ''}: {listed}",
+                hint=f"choose one: {self.kind}:{self.path}:{known[0] if listed != numbers else '@0'}",
+            )
+        unlisted = self._blob(layout, (self.name or "").removeprefix("@"))
+        if unlisted is not None:
+            return unlisted
+        hint = did_you_mean(self.name or "", known) if known else f"it has {numbers}"
+        raise ImageNotFound(f"{self.path} holds no image {self.name}", hint=hint)
+
+    def _of_last_time(self, layout: _Layout, index: Index, digest: str) -> _Root:
+        found = self._blob(layout, digest) or _joined(index, _matching(index.children, self.name))
+        if found is None or found.descriptor.digest != digest:
+            raise ImageChanged(
+                f"{self.path} no longer holds the image that was enqueued ({digest})",
+                hint="put the old one back and `pusher retry` the job, or enqueue the new image",
+            )
+        return found
+
+    def _blob(self, layout: _Layout, digest: str) -> _Root | None:
+        """A manifest that index.json need not list: one platform's, for example."""
+        size = layout.place.size_of(digest) if is_digest(digest) else None
+        return None if size is None else _Root(Descriptor(OCI_INDEX, digest, size))
+
+    def _gone(self) -> ImageChanged:
+        return ImageChanged(
+            f"{self.path} is gone since the image was enqueued",
+            hint="put it back and `pusher retry` the job, or `pusher cancel` it",
+        )
+
+
+def _joined(index: Index, found: Sequence[Child]) -> _Root | None:
+    """Several entries of one name, each for another platform, as the one index that they are; else None."""
+    platforms = [child.platform for child in found if not child.is_attestation]
+    names = {tuple(_names(child)) for child in found}
+    if len(found) < 2 or len(names) > 1 or None in platforms or len(set(platforms)) < len(platforms):
+        return None
+    others = {child.digest for child in index.children} - {child.digest for child in found}
+    joined = index.without(others) if others else index
+    (name,) = names
+    return _Root(Descriptor(OCI_INDEX, joined.digest, len(joined.raw)), name, joined.raw)
+
+
+def _matching(children: Sequence[Child], name: str | None) -> list[Child]:
+    """The entries that a name means, of equal ones the first."""
+    return list({child.digest: child for child in reversed(_named(children, name))}.values())[::-1]
+
+
+def _named(children: Sequence[Child], name: str | None) -> list[Child]:
+    if name is None:
+        return list(children)
+    if (number := numbered(name)) is not None:
+        return list(children[number:][:1])
+    if name.startswith("@sha256:"):
+        return [child for child in children if child.digest == name[1:]]
+    exact = [child for child in children if name in _names(child)]
+    wanted = normalized(name)
+    return exact or [child for child in children if wanted in {normalized(own) for own in _names(child)}]
+
+
+def _names(child: Child) -> list[str]:
+    return [child.annotations[key] for key in _NAMES if child.annotations.get(key)]

@@ -1,0 +1,371 @@
+"""Everything that a manifest or index leads to: the documents to push, in order, and their blobs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from pusher.errors import ImageIncomplete, ImageNotFound, ImageUnsupported, LayerMismatch
+from pusher.oci import media_types
+from pusher.oci.digest import of_bytes
+from pusher.oci.document import Document, parse_document
+from pusher.oci.index import Child, Index
+from pusher.oci.manifest import Descriptor, Manifest, diff_ids_of
+from pusher.oci.platform import Platform
+from pusher.sources.base import Choice, Pinned, Slice, SourceImage, SourceLayer
+from pusher.sources.layout import load_json
+
+MAX_DOCUMENT: Final = 16 << 20
+"""Bytes of a manifest or index: registries take 4 MiB (distribution-spec, "Pushing Manifests")."""
+_MAX_DEPTH: Final = 8
+_MAX_DOCUMENTS: Final = 2000
+_MAX_BYTES: Final = 64 << 20
+_DOCUMENTS: Final = (
+    media_types.MANIFESTS
+    | media_types.INDEXES
+    | {media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED}
+)
+
+
+class Tree:
+    """An image whose blobs are final, below the manifest or index ``root``.
+
+    ``read`` gives the bytes of a document or config by its descriptor, None where the source lacks it;
+    ``has`` tells whether the source has a blob. ``where`` names the source in messages. Raises
+    ImageIncomplete, ImageNotFound, ImageUnsupported, LayerMismatch.
+    """
+
+    def __init__(
+        self,
+        root: Descriptor,
+        read: Callable[[Descriptor], bytes | None],
+        has: Callable[[Descriptor], bool],
+        choice: Choice,
+        *,
+        where: str,
+    ) -> None:
+        self._read = read
+        self._has = has
+        self._where = where
+        self._known: dict[str, Document | None] = {}
+        self._whole: dict[str, bool] = {}
+        self._bytes = 0
+        self._documents: dict[str, Document] = {}
+        self.choice = choice
+        self.notes: list[str] = []
+        top = self._chosen(self._document(root))
+        if not self._is_whole(top):
+            raise self._incomplete(top)
+        self._add(top)
+
+    @property
+    def documents(self) -> tuple[Document, ...]:
+        """Each once; what others list before them, the root last."""
+        return tuple(self._documents.values())
+
+    def blobs(self) -> list[Descriptor]:
+        """The blobs that are to be pushed, configs included, each once."""
+        found: dict[str, Descriptor] = {}
+        for document in self.documents:
+            for blob in self._blobs_of(document):
+                found.setdefault(blob.digest, blob)
+        return list(found.values())
+
+    def image(self, slice_of: Callable[[Descriptor], Slice | None], pinned: Pinned) -> SourceImage:
+        """The image as a source gives it; ``slice_of``: where a blob lies, if it does on this disk."""
+        manifests = [document for document in self.documents if isinstance(document, Manifest)]
+        if not manifests:
+            raise ImageUnsupported(f"the index in {self._where} lists no image")
+        first, diff_ids = manifests[0].config, self._diff_ids(manifests)
+        if first.size > MAX_DOCUMENT:
+            raise self._unsupported(f"its config has {first.size} bytes")
+        blobs = [blob for blob in self.blobs() if blob.digest != first.digest]
+        layers = final_layers([(blob, diff_ids.get(blob.digest)) for blob in blobs], slice_of)
+        config = self._verified(first, "config")
+        return SourceImage(first.digest, layers, config, self.documents, pinned, tuple(self.notes))
+
+    # --- which documents ----------------------------------------------------------------------------------
+
+    def _chosen(self, document: Document) -> Document:
+        """What of the root was asked for."""
+        wanted = self.choice.platforms
+        if isinstance(document, Manifest):
+            check_platform(self._platform_of(document), self.choice, self._where)
+            return document
+        if not wanted:
+            return self._reduced(document, [])
+        images = [child for child in document.children if not child.is_attestation]
+        kept: dict[str, Child] = {}
+        for platform in wanted:
+            fitting = {child.digest: child for child in images if self._is_for(child, platform)}
+            if not fitting:
+                hint = f"it has images for {_counted([str(child) for child in images])}"
+                raise ImageNotFound(f"{self._where} has no image for {platform}", hint=hint)
+            kept |= fitting
+        if len(kept) > 1:
+            return self._reduced(document, [child for child in images if child.digest not in kept])
+        (only,) = kept.values()
+        found = self._child(only)
+        if found is None:
+            raise ImageIncomplete(
+                f"{self._where} lists an image for {only} and does not have it",
+                hint=f"pull it, and where it was saved save it again: docker pull --platform {only} IMAGE",
+            )
+        if len(document.children) > 1:
+            self.notes.append(
+                f"only {only} is pushed, and has the digest {found.digest} where the whole index has "
+                f"{document.digest}"
+            )
+        # What the index says holds, as for those who pull: configs tend to leave out the variant.
+        return found if isinstance(found, Manifest) else self._chosen(found)
+
+    def _reduced(self, index: Index, dropped: Sequence[Child]) -> Index:
+        """The index without what is not wanted or, with consent, not there."""
+        if self.choice.drop_attestations:
+            dropped = [*dropped, *(child for child in index.children if child.is_attestation)]
+        gone = {child.digest for child in dropped}
+        gone |= {child.digest for child in index.children if child.attested in gone}
+        missing = [
+            child for child in index.children if child.digest not in gone and not self._is_there(child)
+        ]
+        if missing and not self.choice.skip_missing:
+            raise self._lacking(index, missing)
+        gone |= {child.digest for child in missing}
+        gone |= {child.digest for child in index.children if child.attested in gone}
+        if not gone:
+            return index
+        if all(child.digest in gone for child in index.children):
+            raise ImageIncomplete(
+                f"nothing of the index {index.digest} in {self._where} is left to push",
+                hint="pull or save the image again, with all of its platforms",
+            )
+        left_out = [str(child) for child in index.children if child.digest in gone]
+        reduced = index.without(gone)
+        self.notes.append(
+            f"left out of the index: {_counted(left_out)}; its digest changes from {index.digest} "
+            f"to {reduced.digest}"
+        )
+        return reduced
+
+    def _is_for(self, child: Child, platform: Platform, depth: int = 0) -> bool:
+        if child.platform is not None:
+            return platform.takes(child.platform)
+        self._check_depth(depth)
+        found = None if self._is_blob(child) else self._child(child)
+        if isinstance(found, Index):
+            images = [inner for inner in found.children if not inner.is_attestation]
+            return any(self._is_for(inner, platform, depth + 1) for inner in images)
+        own = None if found is None else self._platform_of(found)
+        return own is not None and platform.takes(own)
+
+    def _add(self, document: Document) -> None:
+        if isinstance(document, Index):
+            for child in document.children:
+                found = None if self._is_blob(child) else self._child(child)
+                if found is not None and found.digest not in self._documents:
+                    self._add(found)
+        self._documents[document.digest] = document
+
+    # --- what is there ------------------------------------------------------------------------------------
+
+    def _is_there(self, child: Child, depth: int = 0) -> bool:
+        if self._is_blob(child):
+            return self._has(child.descriptor)
+        found = self._child(child)
+        return found is not None and self._is_whole(found, depth)
+
+    def _is_whole(self, document: Document, depth: int = 0) -> bool:
+        self._check_depth(depth)
+        if isinstance(document, Manifest):
+            return all(self._has(blob) for blob in self._blobs_of(document))
+        if document.digest not in self._whole:
+            self._whole[document.digest] = all(
+                self._is_there(child, depth + 1) for child in document.children
+            )
+        return self._whole[document.digest]
+
+    def _is_blob(self, child: Child) -> bool:
+        """Whether an index lists a blob, as those of build caches do, rather than a manifest."""
+        if child.descriptor.media_type in _DOCUMENTS:
+            return False
+        if child.descriptor.size > MAX_DOCUMENT:
+            return True
+        try:
+            return self._child(child) is None
+        except ImageUnsupported:
+            return True
+
+    def _blobs_of(self, document: Document) -> list[Descriptor]:
+        """The blobs that are pushed for a document; foreign layers are fetched from their own address."""
+        if isinstance(document, Index):
+            return [child.descriptor for child in document.children if self._is_blob(child)]
+        return [
+            blob
+            for blob in document.blobs
+            if self.choice.foreign or not (blob.urls and media_types.is_nondistributable(blob.media_type))
+        ]
+
+    # --- reading ------------------------------------------------------------------------------------------
+
+    def _document(self, descriptor: Descriptor) -> Document:
+        found = self._try_document(descriptor)
+        if found is None:
+            raise ImageIncomplete(
+                f"{self._where} lacks the manifest {descriptor.digest}", hint="save or pull the image again"
+            )
+        return found
+
+    def _child(self, child: Child) -> Document | None:
+        return self._try_document(child.descriptor)
+
+    def _try_document(self, descriptor: Descriptor) -> Document | None:
+        """The document, None where the source lacks it; each is read once."""
+        if descriptor.digest not in self._known:
+            self._known[descriptor.digest] = self._read_document(descriptor)
+        return self._known[descriptor.digest]
+
+    def _read_document(self, descriptor: Descriptor) -> Document | None:
+        if descriptor.size > MAX_DOCUMENT:
+            raise ImageUnsupported(
+                f"the manifest {descriptor.digest} in {self._where} has {descriptor.size} bytes; "
+                f"no registry takes more than {MAX_DOCUMENT}"
+            )
+        if descriptor.media_type in (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED):
+            raise self._unsupported("it is of schema version 1, which registries no longer take")
+        raw = self._verified(descriptor, "manifest")
+        if raw is None:
+            return None
+        self._bytes += len(raw)
+        if self._bytes > _MAX_BYTES or len(self._known) > _MAX_DOCUMENTS:
+            raise self._unsupported("its indexes list too much")
+        try:
+            return parse_document(raw)
+        except ValueError as error:
+            raise self._unsupported(str(error)) from error
+
+    def _verified(self, descriptor: Descriptor, what: str) -> bytes | None:
+        raw = self._read(descriptor)
+        if raw is not None and of_bytes(raw) != descriptor.digest:
+            raise LayerMismatch(
+                f"the {what} {descriptor.digest} in {self._where} is damaged: its bytes have {of_bytes(raw)}",
+                hint="save or copy the image again",
+            )
+        return raw
+
+    def _platform_of(self, manifest: Manifest) -> Platform | None:
+        """What the config says; None where it says nothing or is not there."""
+        small = manifest.config.size <= MAX_DOCUMENT
+        raw = self._verified(manifest.config, "config") if small and self._has(manifest.config) else None
+        return platform_of(raw or b"")
+
+    def _diff_ids(self, manifests: Sequence[Manifest]) -> dict[str, str]:
+        """Diff IDs by blob digest, as far as configs tell them."""
+        known: dict[str, str] = {}
+        for manifest in manifests:
+            small = manifest.config.size <= MAX_DOCUMENT
+            try:
+                diff_ids = diff_ids_of((self._verified(manifest.config, "config") if small else None) or b"")
+            except (ValueError, RecursionError):
+                continue
+            if len(diff_ids) == len(manifest.layers):
+                known |= {
+                    blob.digest: diff_id for blob, diff_id in zip(manifest.layers, diff_ids, strict=True)
+                }
+        return known
+
+    # --- what is wrong ------------------------------------------------------------------------------------
+
+    def _check_depth(self, depth: int) -> None:
+        if depth > _MAX_DEPTH:
+            raise self._unsupported(f"indexes are nested more than {_MAX_DEPTH} deep")
+
+    def _lacking(self, index: Index, missing: Sequence[Child]) -> ImageIncomplete:
+        absent = {child.digest for child in missing}
+        there = [child for child in index.children if child.digest not in absent and not child.is_attestation]
+        hint = "pull what is missing first"
+        if there:
+            hint = (
+                f"push one platform alone with --platform {there[0]}, or leave out what is missing with "
+                "--skip-missing (the index then has another digest)"
+            )
+        listed = _counted([str(child) for child in missing])
+        return ImageIncomplete(
+            f"{self._where} lacks {len(missing)} of the {len(index.children)} manifests that its index "
+            f"lists: {listed}",
+            hint=hint,
+        )
+
+    def _incomplete(self, document: Document) -> ImageIncomplete:
+        absent = [blob.digest for blob in self._blobs_of(document) if not self._has(blob)]
+        count = "a blob" if len(absent) == 1 else f"{len(absent)} blobs"
+        return ImageIncomplete(
+            f"{self._where} lacks {count} of the image: {_counted(absent)}",
+            hint="pull or save the image again",
+        )
+
+    def _unsupported(self, why: str) -> ImageUnsupported:
+        return ImageUnsupported(
+            f"the manifest in {self._where} cannot be pushed: {why}",
+            hint="build or pull the image again with a current tool",
+        )
+
+
+def tree_or_own(
+    root: Descriptor,
+    read: Callable[[Descriptor], bytes | None],
+    has: Callable[[Descriptor], bool],
+    choice: Choice,
+    *,
+    own: Platform | None,
+    where: str,
+) -> Tree:
+    """The tree, or the image for the platform ``own`` alone where only some platforms were pulled and nobody
+    said which are wanted, as `docker push` does. Raises what ``Tree`` raises."""
+    try:
+        return Tree(root, read, has, choice, where=where)
+    except ImageIncomplete as incomplete:
+        if own is None or choice.platforms or choice.every or choice.skip_missing:
+            raise
+        try:
+            tree = Tree(root, read, has, replace(choice, platforms=(own,)), where=where)
+        except ImageNotFound:
+            raise incomplete from None
+        tree.notes.append(f"{incomplete.message}; --skip-missing pushes an index of those that are there")
+        return tree
+
+
+def platform_of(config: bytes) -> Platform | None:
+    """The platform that an image config names."""
+    try:
+        return Platform.of_json(load_json(config))
+    except ValueError:
+        return None
+
+
+def check_platform(own: Platform | None, choice: Choice, where: str) -> None:
+    """ImageNotFound if an image is for another platform than those wanted; one that says nothing is taken."""
+    if choice.platforms and own is not None and not any(wanted.takes(own) for wanted in choice.platforms):
+        raise ImageNotFound(f"{where} has no image for {choice.platforms[0]}", hint=f"its image is for {own}")
+
+
+def final_layers(
+    blobs: Sequence[tuple[Descriptor, str | None]], slice_of: Callable[[Descriptor], Slice | None]
+) -> tuple[SourceLayer, ...]:
+    """Blobs as layers. One whose diff ID is unknown, or is that of another blob as well (the same files
+    compressed in two ways), goes by its own digest."""
+    holders: dict[str, set[str]] = {}
+    for blob, diff_id in blobs:
+        holders.setdefault(diff_id or blob.digest, set()).add(blob.digest)
+    return tuple(
+        SourceLayer(diff_id if diff_id and len(holders[diff_id]) == 1 else blob.digest, blob, slice_of(blob))
+        for blob, diff_id in blobs
+    )
+
+
+def _counted(names: Sequence[str]) -> str:
+    """Some of the names, equal ones once with their number."""
+    counts = Counter(names)
+    shown = [name if count == 1 else f"{name} ({count} times)" for name, count in list(counts.items())[:5]]
+    return ", ".join(shown) + (f" and {len(counts) - 5} more" if len(counts) > 5 else "")

@@ -1,0 +1,102 @@
+"""Manifests and indexes that are refused: damaged, too large, nested without end, of other kinds."""
+
+from __future__ import annotations
+
+import pytest
+
+from pusher.errors import ImageUnsupported, LayerMismatch
+from pusher.oci.manifest import parse_descriptor
+from pusher.sources.base import EVERYTHING
+from pusher.sources.tree import Tree
+from tests.sources.test_tree import image_of, platforms, tree_of
+from tests.support.images import OCI_LAYER, make_image
+from tests.support.layouts import Descriptor, Layout
+
+
+def refused(layout: Layout, root: Descriptor, *words: str) -> None:
+    with pytest.raises(ImageUnsupported) as caught:
+        image_of(layout, root)
+    for word in words:
+        assert word in caught.value.message
+
+
+def test_schema_1() -> None:
+    layout = Layout()
+    old = layout.blob(b'{"schemaVersion": 1}', "application/vnd.docker.distribution.manifest.v1+prettyjws")
+    refused(layout, old, "schema version 1")
+    refused(layout, {**old, "mediaType": "application/json"}, "schema version 1")
+    refused(layout, layout.index(layout.image(make_image(1)), old), "schema version 1")
+
+
+@pytest.mark.parametrize("data", [b"", b"nonsense", b"[]", b"{}", b'{"schemaVersion": 2}', b"[" * 100_000])
+def test_documents_that_are_none(data: bytes) -> None:
+    layout = Layout()
+    refused(layout, layout.blob(data, "application/vnd.oci.image.manifest.v1+json"), "cannot be pushed")
+
+
+def test_a_sha512_digest() -> None:
+    layout = Layout()
+    layer = {"mediaType": OCI_LAYER, "digest": "sha512:" + "0" * 128, "size": 1}
+    refused(layout, layout.manifest(layout.blob(b"{}", "x"), layer), "sha512")
+
+
+def test_an_index_of_nothing() -> None:
+    layout = Layout()
+    refused(layout, layout.index(), "lists no image")
+    refused(layout, layout.index(layout.blob(b"cached", OCI_LAYER)), "lists no image")
+
+
+def test_a_manifest_of_100_mb_is_not_read() -> None:
+    root = {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": "sha256:" + "0" * 64}
+
+    def never(blob: object) -> bytes:
+        raise AssertionError("read")
+
+    with pytest.raises(ImageUnsupported, match="104857600"):
+        Tree(parse_descriptor({**root, "size": 100 << 20}), never, lambda blob: True, EVERYTHING, where="x")
+
+
+def test_a_config_of_100_mb_is_not_read() -> None:
+    layout = Layout()
+    refused(layout, layout.manifest({**layout.blob(b"{}", "x"), "size": 100 << 20}), "config", "104857600")
+
+
+@pytest.mark.parametrize("which", ["manifest", "config"])
+def test_a_damaged_document(which: str) -> None:
+    layout = Layout()
+    image = make_image(10)
+    root = layout.image(image)
+    digest = root["digest"] if which == "manifest" else image.config_digest
+    layout.blobs[digest] += b" "
+    with pytest.raises(LayerMismatch, match=f"the {which} {digest} .* is damaged"):
+        image_of(layout, root)
+
+
+def test_indexes_nested_without_end() -> None:
+    """A chain stands for a circle, which digests make impossible."""
+    layout = Layout()
+    root = layout.image(make_image(10))
+    for _ in range(1200):
+        root = layout.index(root)
+    refused(layout, root, "nested")
+    with pytest.raises(ImageUnsupported, match="nested"):
+        tree_of(layout, root, platforms("linux/amd64"))
+
+
+def test_indexes_that_list_each_others_children_do_not_multiply() -> None:
+    layout = Layout()
+    level = [layout.image(make_image(10, seed=seed)) for seed in range(12)]
+    for depth in range(7):
+        level = [layout.index(*level, annotations={"n": f"{depth}.{n}"}) for n in range(12)]
+    image = image_of(layout, layout.index(*level))
+    assert len(image.documents) == 12 * 8 + 1
+
+
+def test_an_index_of_too_many_documents() -> None:
+    layout = Layout()
+    config = layout.blob(b"{}", "x")
+    refused(
+        layout,
+        layout.index(*(layout.manifest(config, annotations={"n": str(n)}) for n in range(2100))),
+        "too much",
+    )
