@@ -1,55 +1,108 @@
-"""Deterministic gzip: the same tar and the same compressor always give the same bytes, hence the same digest.
-
-Levels 1 to 3 are Intel's ISA-L, 4 to 9 are zlib. Neither writes a time or a name into the header. ISA-L's
-output depends on how its input is cut, so it must be fed blocks of one size (``pipeline`` does).
-"""
+"""How a layer is compressed. The same tar, kind, level and library always give the same bytes."""
 
 from __future__ import annotations
 
+import os
 import zlib
-from typing import Final, Protocol
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
 
 import isal
-from isal import isal_zlib
+import zstandard
 
 from pusher.errors import InvalidOption
+from pusher.oci import media_types
+from pusher.spool.coders import ISAL_MAX_LEVEL, Coder, Gzip, Plain, Zstd
 
-MIN_LEVEL: Final = 1
-MAX_LEVEL: Final = 9
-_ISAL_MAX_LEVEL: Final = 3
-_GZIP_CONTAINER: Final = 31
-
-
-class Compressor(Protocol):
-    """What zlib and ISA-L have in common. Both let other threads run while they work."""
-
-    def compress(self, data: bytes, /) -> bytes:
-        """Take ``data``; give what is ready."""
-
-    def flush(self) -> bytes:
-        """Give the rest; nothing may follow."""
+_MAX_THREADS: Final = 16
+"""More are never faster than the layer's bytes are hashed, and each takes memory."""
 
 
-def compressor(level: int) -> Compressor:
-    """A gzip stream of this level; InvalidOption outside 1 to 9."""
-    check_level(level)
-    if level <= _ISAL_MAX_LEVEL:
-        return isal_zlib.compressobj(level, wbits=_GZIP_CONTAINER)
-    return zlib.compressobj(level, wbits=_GZIP_CONTAINER)
+class Kind(StrEnum):
+    """The compressions that registries and pullers know."""
+
+    GZIP = "gzip"
+    ZSTD = "zstd"
+    NONE = "none"
 
 
-def label(level: int) -> str:
-    """What is recorded with a blob: library, its version and the level, e.g. ``isal-1.9.1:2``."""
-    check_level(level)
-    if level <= _ISAL_MAX_LEVEL:
-        return f"isal-{isal.__version__}:{level}"
-    return f"zlib-{zlib.ZLIB_RUNTIME_VERSION}:{level}"
+_LEVELS: Final[Mapping[Kind, tuple[int, int, int]]] = {
+    Kind.GZIP: (1, 9, 2),
+    Kind.ZSTD: (1, 19, 3),
+    Kind.NONE: (0, 0, 0),
+}
+"""Lowest, highest and usual level."""
 
 
-def check_level(level: int) -> None:
-    """InvalidOption if ``level`` is no compression level."""
-    if not MIN_LEVEL <= level <= MAX_LEVEL:
+@dataclass(frozen=True)
+class Compression:
+    """A kind with its level (0 for ``none``). ``threads``: None for as many as there are processors; the
+    bytes do not depend on it. InvalidOption if there is no such level."""
+
+    kind: Kind
+    level: int
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        lowest, highest, _ = _LEVELS[self.kind]
+        if lowest <= self.level <= highest:
+            return
+        if self.kind is Kind.NONE:
+            raise InvalidOption(
+                f"compression none has no level {self.level}", hint="leave out --compression-level"
+            )
         raise InvalidOption(
-            f"{level} is no compression level",
-            hint=f"use --compression-level {MIN_LEVEL} (fastest) to {MAX_LEVEL} (smallest)",
+            f"{self.level} is no compression level of {self.kind}",
+            hint=f"use --compression-level {lowest} (fastest) to {highest} (smallest)",
         )
+
+    @classmethod
+    def of(cls, kind: Kind, level: int | None = None, threads: int | None = None) -> Compression:
+        """The kind's usual level if none is named. Raises InvalidOption."""
+        return cls(kind, _LEVELS[kind][2] if level is None else level, threads)
+
+    @property
+    def label(self) -> str:
+        """What is recorded with a blob: libraries, their versions and the level, e.g. ``isal-1.9.1:2``."""
+        if self.kind is Kind.NONE:
+            return str(self.kind)
+        if self.kind is Kind.ZSTD:
+            return f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}:{self.level}"
+        zlib_version = f"zlib-{zlib.ZLIB_RUNTIME_VERSION}+" if self.level > ISAL_MAX_LEVEL else ""
+        return f"{zlib_version}isal-{isal.__version__}:{self.level}"
+
+    @property
+    def media_type(self) -> str:
+        """Of the layers it makes."""
+        return {
+            Kind.GZIP: media_types.DOCKER_LAYER_GZIP,
+            Kind.ZSTD: media_types.OCI_LAYER_ZSTD,
+            Kind.NONE: media_types.OCI_LAYER,
+        }[self.kind]
+
+    @property
+    def workers(self) -> int:
+        """Threads that work on one layer."""
+        if self.kind is Kind.NONE:
+            return 1
+        return self.threads or min(_processors(), _MAX_THREADS)
+
+    def coder(self) -> Coder:
+        """A new stream of this kind."""
+        if self.kind is Kind.NONE:
+            return Plain()
+        return Zstd(self.level) if self.kind is Kind.ZSTD else Gzip(self.level)
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.level}" if self.level else str(self.kind)
+
+
+GZIP: Final = Compression.of(Kind.GZIP)
+"""What is done unless somebody asks for something else: every registry and puller takes it."""
+
+
+def _processors() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

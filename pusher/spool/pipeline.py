@@ -1,7 +1,7 @@
-"""One pass over a layer: hash the tar, compress it, hash and write the gzip, on three threads.
+"""One pass over a layer: hash the tar, compress it, hash and write the blob, each on threads of its own.
 
-hashlib, zlib and ISA-L release the interpreter lock for a block at a time, so the threads really overlap.
-Memory: at most ``_QUEUED + 2`` blocks of ``BLOCK`` bytes, and what as many blocks compress to.
+hashlib and the compressors release the interpreter lock for a block at a time, so the threads really overlap.
+Memory: at most ``_QUEUED + 2`` parts beyond those being compressed; a part is a block, or a zstd frame.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ import hashlib
 import queue
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import BinaryIO, Final
+from typing import Final, Protocol
 
-from pusher.spool.compress import compressor
+from pusher.spool.coders import BLOCK, Work
+from pusher.spool.compress import Compression, Kind
 
-BLOCK: Final = 1 << 20
-_QUEUED: Final = 2
+_QUEUED: Final = 1
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,14 @@ class Compressed:
     size: int
 
 
-def read_block(stream: BinaryIO, size: int = BLOCK) -> bytes:
+class Readable(Protocol):
+    """What bytes are read from: a file, a pipe."""
+
+    def read(self, size: int, /) -> bytes:
+        """At most ``size`` bytes; none at the end."""
+
+
+def read_block(stream: Readable, size: int = BLOCK) -> bytes:
     """Exactly ``size`` bytes, or fewer at the end only: pipes give what they have."""
     data = stream.read(size)
     if len(data) in (0, size):
@@ -42,79 +50,90 @@ def read_block(stream: BinaryIO, size: int = BLOCK) -> bytes:
 
 
 def compress(
-    stream: BinaryIO,
+    stream: Readable,
     write: Callable[[bytes], object],
     *,
-    level: int,
+    how: Compression,
     on_bytes: Callable[[int], None] | None = None,
     check_stop: Callable[[], None] | None = None,
 ) -> Compressed:
-    """Read ``stream`` to its end and ``write`` its gzip.
+    """Read ``stream`` to its end and ``write`` its blob.
 
     ``on_bytes`` gets the number of uncompressed bytes of each block; it and ``check_stop`` (which may raise
     to give up) are called on the caller's thread, ``write`` on another. Whatever any of them raises comes out
     here.
     """
-    output = _Output(write)
-    sink = _Stage("write", output.take)
-    packer = compressor(level)
-    head = _Stage(
-        "compress", lambda block: sink.put(packer.flush() if block is None else packer.compress(block))
-    )
+    coder = how.coder()
+    # What is not compressed has its diff ID for a digest, and need not be hashed twice.
+    output = _Output(write, hashed=how.kind is not Kind.NONE)
+    writer = _Writer(output.take, how.workers + _QUEUED)
+    workers = ThreadPoolExecutor(how.workers, thread_name_prefix="compress")
+
+    def hand_over(work: Work | None) -> None:
+        if work is not None:
+            writer.put(workers.submit(work))
+
     diff_id, total = hashlib.sha256(), 0
     try:
         while block := read_block(stream):
-            head.put(block)
+            hand_over(coder.take(block))
             diff_id.update(block)
             total += len(block)
             if on_bytes:
                 on_bytes(len(block))
             if check_stop:
                 check_stop()
-        head.finish()
-        sink.finish()
+        hand_over(coder.finish())
+        writer.finish()
     finally:
-        head.abandon()
-        sink.abandon()
-    return Compressed(
-        f"sha256:{diff_id.hexdigest()}", total, f"sha256:{output.digest.hexdigest()}", output.size
-    )
+        workers.shutdown(wait=False, cancel_futures=True)
+        writer.abandon()
+        workers.shutdown()
+    found = f"sha256:{diff_id.hexdigest()}"
+    return Compressed(found, total, output.digest or found, output.size)
 
 
 class _Output:
     """Hashes and writes what was compressed."""
 
-    def __init__(self, write: Callable[[bytes], object]) -> None:
-        self.digest = hashlib.sha256()
+    def __init__(self, write: Callable[[bytes], object], *, hashed: bool) -> None:
+        self._hash = hashlib.sha256() if hashed else None
         self.size = 0
         self._write = write
 
-    def take(self, data: bytes | None) -> None:
-        if data:
-            self.digest.update(data)
-            self._write(data)
-            self.size += len(data)
+    @property
+    def digest(self) -> str | None:
+        return f"sha256:{self._hash.hexdigest()}" if self._hash else None
+
+    def take(self, data: bytes) -> None:
+        if self._hash:
+            self._hash.update(data)
+        self._write(data)
+        self.size += len(data)
 
 
-class _Stage:
-    """A thread that does ``work`` on each block it is given, in order, and on None at the end."""
+class _Writer:
+    """A thread that has ``take`` called with each part, in the order in which they were put.
 
-    def __init__(self, name: str, work: Callable[[bytes | None], object]) -> None:
-        self._work = work
-        self._blocks: queue.Queue[bytes | None] = queue.Queue(_QUEUED)
+    ``room``: how many parts may wait, being compressed or done, before ``put`` waits.
+    """
+
+    def __init__(self, take: Callable[[bytes], None], room: int) -> None:
+        self._take = take
+        self._parts: queue.Queue[Future[bytes] | None] = queue.Queue(room)
         self._error: BaseException | None = None
         self._abandoned = False
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread = threading.Thread(target=self._run, name="write", daemon=True)
         self._thread.start()
 
-    def put(self, block: bytes) -> None:
-        """Hand over a block; raises what went wrong with an earlier one."""
-        self._blocks.put(block)
+    def put(self, part: Future[bytes]) -> None:
+        """Hand over a part; raises what went wrong with an earlier one."""
+        self._parts.put(part)
         self._check()
 
     def finish(self) -> None:
-        """Wait until everything is done."""
-        self._blocks.put(None)
+        """Wait until everything is written."""
+        self._parts.put(None)
         self._thread.join()
         self._check()
 
@@ -122,7 +141,7 @@ class _Stage:
         """End the thread without doing what is queued; no harm after ``finish``."""
         self._abandoned = True
         if self._thread.is_alive():
-            self._blocks.put(None)
+            self._parts.put(None)
             self._thread.join()
 
     def _check(self) -> None:
@@ -130,14 +149,10 @@ class _Stage:
             raise self._error
 
     def _run(self) -> None:
-        while (block := self._blocks.get()) is not None:
-            self._do(block)
-        self._do(None)
-
-    def _do(self, block: bytes | None) -> None:
-        # After an error the queue is still emptied, so that nobody waits for room in it.
-        if self._error is None and not self._abandoned:
-            try:
-                self._work(block)
-            except BaseException as error:
-                self._error = error
+        while (part := self._parts.get()) is not None:
+            # After an error the queue is still emptied, so that nobody waits for room in it.
+            if self._error is None and not self._abandoned:
+                try:
+                    self._take(part.result())
+                except BaseException as error:
+                    self._error = error

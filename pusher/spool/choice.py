@@ -1,0 +1,59 @@
+"""Which compression has a layer at the registry first, on a link of known speed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from pusher.spool.coders import BLOCK
+from pusher.spool.compress import GZIP, Compression, Kind
+
+SAMPLE: Final = 4 * BLOCK
+"""Bytes of a layer that are tried."""
+_SLOW: Final = 4_000_000
+"""Bytes a second up to which the levels that take their time can be worth it."""
+_MARGIN: Final = 1.05
+"""What is at most this much slower than the best, and more pullers take, is preferred."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a compression made of a layer's beginning."""
+
+    compression: Compression
+    ratio: float
+    """Compressed bytes for a byte."""
+    speed: float
+    """Uncompressed bytes a second, with every processor that it uses."""
+
+    def time(self, uplink: float) -> float:
+        """Seconds for a byte: compressing and sending go on at the same time, the slower one counts."""
+        return max(1 / self.speed, self.ratio / uplink)
+
+
+def candidates(uplink: float) -> tuple[Compression, ...]:
+    """What to try for a link of ``uplink`` bytes a second, what most pullers take first."""
+    usual = (GZIP, Compression.of(Kind.ZSTD), Compression.of(Kind.NONE))
+    return (*usual, Compression.of(Kind.ZSTD, 9)) if uplink <= _SLOW else usual
+
+
+def choose(samples: Collection[Sample], uplink: float) -> Sample:
+    """The sample that promises the earliest end; among those nearly as early the first."""
+    best = min(sample.time(uplink) for sample in samples)
+    return next(sample for sample in samples if sample.time(uplink) <= best * _MARGIN)
+
+
+def measure(data: bytes, compressions: Iterable[Compression]) -> list[Sample]:
+    """Try them on ``data``, which is not empty; their speed is this thread's, times the threads they use."""
+    return [_measured(data, compression) for compression in compressions]
+
+
+def _measured(data: bytes, compression: Compression) -> Sample:
+    coder = compression.coder()
+    started = time.thread_time()  # what else runs here does not make a compression slower than another
+    works = [coder.take(data[start : start + BLOCK]) for start in range(0, len(data), BLOCK)]
+    size = sum(len(work()) for work in (*works, coder.finish()) if work is not None)
+    spent = max(time.thread_time() - started, 1e-9)
+    return Sample(compression, size / len(data), len(data) / spent * compression.workers)

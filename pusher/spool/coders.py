@@ -1,0 +1,164 @@
+"""The streams that layers become, cut into parts that are made independently of each other.
+
+As many processors as there are work on one layer, and their number shows nowhere in the result; libzstd's own
+threads do not keep that promise.
+
+gzip is one member without time and name, as ``pigz`` makes it: parts end at a byte's border (a sync flush)
+and look back into the 32 KiB before them. Levels 1 to 3 are Intel's ISA-L, 4 to 9 zlib. What would not get
+smaller is stored, at the speed of a copy.
+
+zstd is a frame for every ``FRAME`` bytes (RFC 8878, 3: frames may follow each other), each with a checksum
+and, as in a stream, without its content's size: readers take the first one's for the whole.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from functools import partial
+from typing import Final, Protocol
+
+import zstandard
+from isal import isal_zlib
+
+BLOCK: Final = 1 << 20
+"""Bytes of each block that a coder takes; only the last one is shorter."""
+FRAME: Final = 8 * BLOCK
+"""Bytes in a zstd frame: larger ones hardly save a percent at the usual levels, and cost memory."""
+
+ISAL_MAX_LEVEL: Final = 3
+
+_RAW: Final = -15
+_WINDOW: Final = 32 * 1024
+_HEADER: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
+_LAST: Final = b"\x03\0"
+"""An empty final deflate block."""
+
+_PIECE: Final = 256 * 1024
+"""Bytes that are stored or compressed together."""
+_STORED: Final = 65535
+"""The most that one stored deflate block holds (RFC 1951, 3.2.4)."""
+_SAMPLES: Final = 16
+_SAMPLE: Final = 512
+_WORTH: Final = 0.98
+"""What stays larger than this share of itself is stored."""
+
+Work = Callable[[], bytes]
+"""Gives a part of the stream. Parts may be worked on at the same time, on any thread."""
+
+
+class Coder(Protocol):
+    """Cuts one layer into parts. The stream is what their ``Work`` gives, in order."""
+
+    def take(self, block: bytes) -> Work | None:
+        """The next block, of ``BLOCK`` bytes unless it is the last; None: more must come first."""
+
+    def finish(self) -> Work | None:
+        """What is still missing; nothing may follow."""
+
+
+class Plain:
+    """The blocks as they are."""
+
+    def take(self, block: bytes) -> Work | None:
+        return partial(bytes, block)
+
+    def finish(self) -> Work | None:
+        return None
+
+
+class Zstd:
+    """A frame for every ``FRAME`` bytes."""
+
+    def __init__(self, level: int) -> None:
+        self._level = level
+        self._blocks: list[bytes] = []
+        self._begun = False
+
+    def take(self, block: bytes) -> Work | None:
+        self._blocks.append(block)
+        return self._frame() if len(self._blocks) * BLOCK == FRAME else None
+
+    def finish(self) -> Work | None:
+        return self._frame() if self._blocks or not self._begun else None  # of nothing: an empty frame
+
+    def _frame(self) -> Work:
+        blocks, self._blocks = self._blocks, []
+        self._begun = True
+        return partial(_zstd_frame, self._level, blocks)
+
+
+def _zstd_frame(level: int, blocks: list[bytes]) -> bytes:
+    packer = zstandard.ZstdCompressor(level=level, write_checksum=True, write_content_size=False)
+    return packer.compress(b"".join(blocks))
+
+
+class Gzip:
+    """One member; each block is a part."""
+
+    def __init__(self, level: int) -> None:
+        self._deflate = partial(_fast if level <= ISAL_MAX_LEVEL else _small, level)
+        self._head = _HEADER
+        self._before = b""
+        self._crc = 0
+        self._size = 0
+
+    def take(self, block: bytes) -> Work | None:
+        before, self._before = self._before, block[-_WINDOW:]
+        self._crc = isal_zlib.crc32(block, self._crc)
+        self._size += len(block)
+        return partial(_gzip_part, self._deflate, self._rest_of_head(), before, block)
+
+    def finish(self) -> Work | None:
+        trailer = struct.pack("<II", self._crc, self._size & 0xFFFFFFFF)
+        return partial(bytes, self._rest_of_head() + _LAST + trailer)
+
+    def _rest_of_head(self) -> bytes:
+        head, self._head = self._head, b""
+        return head
+
+
+def _gzip_part(deflate: Callable[[bytes, bytes], bytes], head: bytes, before: bytes, block: bytes) -> bytes:
+    parts = [head]
+    for start in range(0, len(block), _PIECE):
+        piece = block[start : start + _PIECE]
+        parts.append(deflate(before, piece))
+        before = piece[-_WINDOW:]
+    return b"".join(parts)
+
+
+def _fast(level: int, before: bytes, piece: bytes) -> bytes:
+    if _looks_like_noise(piece):
+        return _stored(piece)
+    packer = isal_zlib.compressobj(level, wbits=_RAW, zdict=before)
+    return packer.compress(piece) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
+
+
+def _small(level: int, before: bytes, piece: bytes) -> bytes:
+    # zlib takes so long that it pays to be sure: noise may still repeat itself.
+    if _looks_like_noise(piece) and not _is_worth_it(piece):
+        return _stored(piece)
+    packer = zlib.compressobj(level, wbits=_RAW, zdict=before)
+    return packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
+
+
+def _looks_like_noise(piece: bytes) -> bool:
+    """Whether samples from all over a piece do not get smaller: encrypted, compressed, random."""
+    step = len(piece) // _SAMPLES
+    if step < _SAMPLE:
+        return False
+    return not _is_worth_it(b"".join(piece[at : at + _SAMPLE] for at in range(0, len(piece), step)))
+
+
+def _is_worth_it(data: bytes) -> bool:
+    return len(isal_zlib.compress(data, 1, _RAW)) < len(data) * _WORTH
+
+
+def _stored(piece: bytes) -> bytes:
+    """Deflate blocks that hold the bytes as they are; what is before them ends at a byte's border."""
+    parts: list[bytes] = []
+    for start in range(0, len(piece), _STORED):
+        data = piece[start : start + _STORED]
+        parts += (struct.pack("<BHH", 0, len(data), len(data) ^ 0xFFFF), data)
+    return b"".join(parts)

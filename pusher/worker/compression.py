@@ -1,0 +1,152 @@
+"""What a job wants of compression: which known blobs will do, and how new ones are made."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pusher.config import Settings
+from pusher.errors import InvalidOption
+from pusher.oci import media_types
+from pusher.spool.choice import SAMPLE, candidates, choose, measure
+from pusher.spool.coders import BLOCK
+from pusher.spool.compress import GZIP, Compression, Kind
+from pusher.spool.pipeline import Readable, read_block
+from pusher.store.records import BlobMemo
+
+KEEP: Final = "keep"
+AUTO: Final = "auto"
+WISHES: Final = (*Kind, KEEP, AUTO)
+
+ZSTD_NOTE: Final = (
+    "layers are zstd: containerd 1.5, Docker 23, current Podman, CRI-O and newer pull them; "
+    "some scanners and older tools do not"
+)
+
+_KINDS: Final[Mapping[str, Kind]] = {
+    media_types.OCI_LAYER_GZIP: Kind.GZIP,
+    media_types.OCI_LAYER_ZSTD: Kind.ZSTD,
+    media_types.OCI_LAYER: Kind.NONE,
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What was asked for, about layers that have no final blob of their own."""
+
+    name: str
+    """One of ``WISHES``."""
+    compression: Compression | None
+    """For new blobs; None: to be chosen for each (``auto``)."""
+
+    @classmethod
+    def of(cls, options: Mapping[str, object], settings: Settings) -> Wish:
+        """The job's own options go before the settings. Raises InvalidOption."""
+        name = str(options.get("compression") or settings.compression)
+        level = options.get("compression_level")
+        # The settings' level is meant for the settings' kind.
+        if level is None and _kind_of(name) is _kind_of(settings.compression):
+            level = settings.compression_level
+        return cls.parse(name, None if level is None else int(str(level)))
+
+    @classmethod
+    def parse(cls, name: str, level: int | None) -> Wish:
+        """Raises InvalidOption if there is no such compression, or it has no such level."""
+        if name not in WISHES:
+            raise InvalidOption(
+                f"{name!r} is no compression", hint=f"use --compression {', '.join(WISHES[:-1])} or {AUTO}"
+            )
+        if name == AUTO:
+            if level is not None:
+                raise InvalidOption(
+                    "compression auto chooses its level itself",
+                    hint="leave out --compression-level, or use --compression gzip or zstd",
+                )
+            return cls(name, None)
+        return cls(name, Compression.of(_kind_of(name) or Kind.GZIP, level))
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether a kind was named, and no other will do."""
+        return self.name in tuple(Kind)
+
+    def takes(self, media_type: str) -> bool:
+        """Whether a layer's blob that is at the tag already will do."""
+        kind = kind_of_blob(media_type)
+        return kind is not None and (not self.is_explicit or kind == self.name)
+
+    def memos(self, diff_id: str, memos: Iterable[BlobMemo]) -> list[BlobMemo]:
+        """The blobs that will do for a layer, among those it was ever compressed to.
+
+        Any level of a kind is good enough. What is not compressed has its diff ID for a digest.
+        """
+        if self.compression is None:
+            return [memo for memo in memos if kind_of_blob(memo.media_type)]
+        kind = self.compression.kind
+        if kind is not Kind.NONE:
+            return [memo for memo in memos if kind_of_blob(memo.media_type) is kind]
+        sizes = [memo.uncompressed_size for memo in memos if memo.uncompressed_size is not None]
+        made = self.compression
+        return [BlobMemo(diff_id, made.label, diff_id, size, size, made.media_type) for size in sizes[:1]]
+
+
+def kind_of_blob(media_type: str) -> Kind | None:
+    """How a layer's blob is compressed; None for what is no ordinary layer."""
+    return _KINDS.get(media_types.TO_OCI.get(media_type, ""))
+
+
+def _kind_of(name: str) -> Kind | None:
+    """The kind that it is for new blobs; None for ``auto``."""
+    return Kind.GZIP if name == KEEP else next((kind for kind in Kind if kind == name), None)
+
+
+class Chooser:
+    """How each new blob of one job is made; ``auto`` looks at the beginning of each layer."""
+
+    def __init__(self, wish: Wish, uplink: Callable[[], float | None]) -> None:
+        self._wish = wish
+        self._uplink = uplink() if wish.compression is None else None
+        self._chosen: list[Compression] = []
+
+    def settle(self, stream: Readable) -> tuple[Compression, Readable]:
+        """The compression for a layer, and the stream from which it is to be read."""
+        if self._wish.compression is not None:
+            return self._wish.compression, stream
+        chosen, stream = (GZIP, stream) if self._uplink is None else self._try(stream, self._uplink)
+        self._chosen.append(chosen)
+        return chosen, stream
+
+    def _try(self, stream: Readable, uplink: float) -> tuple[Compression, Readable]:
+        head = read_block(stream, SAMPLE)
+        chosen = GZIP
+        if len(head) >= BLOCK:  # else it makes no difference
+            chosen = choose(measure(head, candidates(uplink)), uplink).compression
+        return chosen, _Rejoined(head, stream)
+
+    def summary(self) -> str | None:
+        """What ``auto`` chose, and why; None if it had nothing to choose."""
+        if not self._chosen:
+            return None
+        if self._uplink is None:
+            return f"compression: {GZIP}, as the speed of the link is not known yet"
+        counts = Counter(str(compression) for compression in self._chosen)
+        said = ", ".join(f"{name} for {_layers(count)}" for name, count in counts.most_common())
+        return f"compression: {said}, which is sent first at {self._uplink / 1_000_000:.1f} MB/s"
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer" + ("s" if count != 1 else "")
+
+
+class _Rejoined:
+    """A stream whose beginning was read already, and is read again."""
+
+    def __init__(self, head: bytes, rest: Readable) -> None:
+        self._head = io.BytesIO(head)
+        self._rest = rest
+
+    def read(self, size: int, /) -> bytes:
+        return self._head.read(size) or self._rest.read(size)

@@ -1,0 +1,231 @@
+"""What a job wants of compression: options, the blobs that will do, and what ``auto`` chooses."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pusher.config import Settings
+from pusher.errors import InvalidOption
+from pusher.oci import media_types
+from pusher.spool.choice import SAMPLE, Sample, candidates, choose, measure
+from pusher.spool.coders import BLOCK
+from pusher.spool.compress import GZIP, Compression, Kind
+from pusher.store.records import BlobMemo
+from pusher.worker.compression import WISHES, Chooser, Wish
+from tests.support.images import random_bytes, sha256
+
+ZSTD, NONE, ZSTD_9 = Compression.of(Kind.ZSTD), Compression.of(Kind.NONE), Compression.of(Kind.ZSTD, 9)
+DIFF_ID = sha256(b"tar")
+MB = 1e6
+
+
+def settings(**changes: Any) -> Settings:
+    return Settings(Path("/nowhere"), "", **changes)
+
+
+# --- options and settings -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "own", "expected"),
+    [
+        ({}, {}, "gzip 2"),
+        ({"compression": None, "compression_level": None}, {}, "gzip 2"),
+        ({"compression": "keep"}, {}, "gzip 2"),
+        ({"compression": "gzip"}, {}, "gzip 2"),
+        ({"compression": "zstd"}, {}, "zstd 3"),
+        ({"compression": "none"}, {}, "none"),
+        ({"compression": "zstd", "compression_level": 19}, {}, "zstd 19"),
+        ({"compression_level": 9}, {}, "gzip 9"),
+        ({}, {"compression": "zstd"}, "zstd 3"),
+        ({}, {"compression": "zstd", "compression_level": 12}, "zstd 12"),
+        ({"compression": "gzip"}, {"compression": "zstd"}, "gzip 2"),
+        # a level is meant for the kind that it was set with
+        ({"compression": "zstd"}, {"compression_level": 9}, "zstd 3"),
+        ({"compression": "none"}, {"compression_level": 9}, "none"),
+        ({"compression": "gzip"}, {"compression_level": 9}, "gzip 9"),
+        ({"compression_level": 5}, {"compression": "zstd", "compression_level": 12}, "zstd 5"),
+    ],
+)
+def test_the_jobs_options_go_before_the_settings(
+    options: dict[str, object], own: dict[str, object], expected: str
+) -> None:
+    assert str(Wish.of(options, settings(**own)).compression) == expected
+
+
+def test_auto_has_no_compression_of_its_own() -> None:
+    assert Wish.of({"compression": "auto"}, settings()).compression is None
+    assert Wish.of({}, settings(compression="auto")).compression is None
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "named"),
+    [("bzip2", None, "bzip2"), ("", None, "''"), ("zstd", 20, "20"), ("none", 1, "1"), ("auto", 3, "auto")],
+)
+def test_what_does_not_exist_is_refused_with_what_does(name: str, level: int | None, named: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        Wish.parse(name, level)
+    assert named in caught.value.message
+    assert "--compression" in caught.value.hint
+
+
+def test_a_wrong_setting_is_refused_as_well() -> None:
+    with pytest.raises(InvalidOption):
+        Wish.of({}, settings(compression="lzma"))
+
+
+# --- blobs that will do ---------------------------------------------------------------------------------
+
+
+def memo(kind: Kind, level: int | None = None, size: int | None = 3) -> BlobMemo:
+    made = Compression.of(kind, level)
+    return BlobMemo(DIFF_ID, made.label, sha256(made.label.encode()), 2, size, made.media_type)
+
+
+GZIP_2, GZIP_9, ZSTD_3 = memo(Kind.GZIP), memo(Kind.GZIP, 9), memo(Kind.ZSTD)
+FOREIGN = BlobMemo(DIFF_ID, "original", sha256(b"f"), 2, None, media_types.DOCKER_FOREIGN_LAYER)
+KNOWN = [ZSTD_3, GZIP_9, GZIP_2, FOREIGN]
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("keep", [GZIP_9, GZIP_2]),
+        ("gzip", [GZIP_9, GZIP_2]),
+        ("zstd", [ZSTD_3]),
+        ("auto", [ZSTD_3, GZIP_9, GZIP_2]),
+    ],
+)
+def test_any_level_of_a_kind_is_good_enough(name: str, expected: list[BlobMemo]) -> None:
+    assert Wish.parse(name, None).memos(DIFF_ID, KNOWN) == expected
+
+
+def test_a_layer_that_was_ever_read_is_known_uncompressed() -> None:
+    """Its digest is its diff ID, and its size stands in any memo of what it was compressed to."""
+    wish = Wish.parse("none", None)
+    assert wish.memos(DIFF_ID, KNOWN) == [BlobMemo(DIFF_ID, "none", DIFF_ID, 3, 3, media_types.OCI_LAYER)]
+    assert wish.memos(DIFF_ID, [FOREIGN, memo(Kind.GZIP, size=None)]) == []
+    assert wish.memos(DIFF_ID, [memo(Kind.GZIP, size=0)])[0].size == 0
+
+
+@pytest.mark.parametrize("name", WISHES)
+def test_what_is_at_the_tag_will_do_unless_a_kind_was_named(name: str) -> None:
+    types = {
+        media_types.DOCKER_LAYER_GZIP: "gzip",
+        media_types.OCI_LAYER_GZIP: "gzip",
+        media_types.OCI_LAYER_ZSTD: "zstd",
+        media_types.OCI_LAYER: "none",
+        media_types.DOCKER_LAYER: "none",
+    }
+    wish = Wish.parse(name, None)
+    taken = {media_type for media_type in types if wish.takes(media_type)}
+    assert taken == {media_type for media_type, kind in types.items() if name in ("keep", "auto", kind)}
+    assert not wish.takes(media_types.DOCKER_FOREIGN_LAYER)
+    assert not wish.takes("application/x-unknown")
+
+
+# --- auto -----------------------------------------------------------------------------------------------
+
+
+def samples(ratios: tuple[float, float, float]) -> list[Sample]:
+    """gzip 2, zstd 3, none and zstd 9 as this kind of processor does them, for data of these ratios."""
+    gzip, zstd, slow = ratios
+    return [
+        Sample(GZIP, gzip, 1000 * MB),
+        Sample(ZSTD, zstd, 500 * MB),
+        Sample(NONE, 1.0, 1e12),
+        Sample(ZSTD_9, slow, 100 * MB),
+    ]
+
+
+TEXT, WEIGHTS, NOISE = (0.32, 0.25, 0.22), (0.80, 0.79, 0.78), (1.0, 1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("ratios", "uplink", "expected"),
+    [
+        (TEXT, 1 * MB, ZSTD_9),  # the smallest wins
+        (TEXT, 15 * MB, ZSTD_9),  # 15 MB/s / 0.22 are 68 MB/s of layer, less than it makes
+        (TEXT, 60 * MB, ZSTD),  # now it would be waited for
+        (TEXT, 400 * MB, GZIP),  # and now for zstd 3
+        (TEXT, 5000 * MB, NONE),
+        (WEIGHTS, 10 * MB, GZIP),  # a percent is not worth a manifest that fewer pullers take
+        (WEIGHTS, 2000 * MB, NONE),
+        (NOISE, 1 * MB, GZIP),
+        (NOISE, 900 * MB, GZIP),
+    ],
+)
+def test_what_is_sent_first_is_chosen(
+    ratios: tuple[float, float, float], uplink: float, expected: Compression
+) -> None:
+    assert choose(samples(ratios), uplink).compression == expected
+
+
+@given(
+    st.lists(
+        st.tuples(st.floats(0.01, 1.1), st.floats(1e6, 1e10)).map(lambda pair: Sample(GZIP, *pair)),
+        min_size=1,
+    ),
+    st.floats(1e3, 1e10),
+)
+def test_no_choice_is_much_slower_than_the_best(found: list[Sample], uplink: float) -> None:
+    best = min(max(1 / sample.speed, sample.ratio / uplink) for sample in found)
+    assert choose(found, uplink).time(uplink) <= 1.05 * best
+
+
+def test_slow_levels_are_tried_for_slow_links_only() -> None:
+    assert candidates(1 * MB) == (GZIP, ZSTD, NONE, ZSTD_9)
+    assert candidates(100 * MB) == (GZIP, ZSTD, NONE)
+
+
+def test_samples_tell_ratio_and_speed() -> None:
+    text = random_bytes(2 * BLOCK, compressible=1)
+    gzip, zstd, none = measure(text, (GZIP, ZSTD, NONE))
+    assert (gzip.ratio < 0.1, zstd.ratio < 0.1, none.ratio) == (True, True, 1.0)
+    assert none.speed > gzip.speed > 0
+
+
+def settle(uplink: float | None, data: bytes, count: int = 1) -> tuple[list[Compression], str | None]:
+    chooser = Chooser(Wish.parse("auto", None), lambda: uplink)
+    chosen = []
+    for _ in range(count):
+        compression, stream = chooser.settle(io.BytesIO(data))
+        chosen.append(compression)
+        read = b"".join(iter(lambda stream=stream: stream.read(100_000), b""))  # type: ignore[misc]
+        assert read == data, "what was tried is read again"
+    return chosen, chooser.summary()
+
+
+def test_a_link_of_unknown_speed_gets_gzip() -> None:
+    assert settle(None, bytes(2 * BLOCK)) == (
+        [GZIP],
+        "compression: gzip 2, as the speed of the link is not known yet",
+    )
+
+
+@pytest.mark.parametrize("size", [0, 1, BLOCK - 1])
+def test_little_layers_are_not_tried(size: int) -> None:
+    assert settle(1000.0, bytes(size))[0] == [GZIP]
+
+
+@pytest.mark.parametrize("size", [BLOCK, SAMPLE, SAMPLE + 12345])
+def test_a_slow_link_gets_the_smallest(size: int) -> None:
+    """Text repeats itself over more than gzip looks back."""
+    data = (random_bytes(100_000, compressible=0) * (size // 100_000 + 1))[:size]
+    chosen, summary = settle(100_000.0, data, count=2)
+    assert chosen in ([ZSTD, ZSTD], [ZSTD_9, ZSTD_9])
+    assert summary == f"compression: {chosen[0]} for 2 layers, which is sent first at 0.1 MB/s"
+
+
+def test_the_summary_counts_layers_and_says_nothing_without_a_choice() -> None:
+    assert settle(None, b"", count=0)[1] is None
+    chooser = Chooser(Wish.parse("zstd", None), lambda: pytest.fail("the link does not matter"))
+    stream = io.BytesIO(b"x")
+    assert chooser.settle(stream) == (ZSTD, stream)
+    assert chooser.summary() is None
