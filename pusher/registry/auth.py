@@ -195,8 +195,8 @@ class Authenticator:
             )
         return PermissionDenied(
             f"{self._registry} does not allow {' '.join(scopes) or 'this'} to the login{whom}{words}",
-            hint="ask the registry's owner for the right to push to this repository, or take another login: "
-            + login,
+            hint=f"ask the registry's owner for the right to {_right(scopes)} this repository, or take "
+            f"another login: {login}",
         )
 
     def _missing(self, words: str) -> CredentialsMissing:
@@ -205,6 +205,10 @@ class Authenticator:
             hint=f"pusher login {self._registry}, or give --username with --password-stdin, "
             "or set PUSHER_USERNAME and PUSHER_PASSWORD",
         )
+
+
+def _right(scopes: Scopes) -> str:
+    return "pull from" if scopes and all(scope.endswith(":pull") for scope in scopes) else "push to"
 
 
 class Attempt:

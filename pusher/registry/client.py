@@ -17,7 +17,7 @@ from pusher.errors import (
 )
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
-from pusher.oci.manifest import Manifest
+from pusher.oci.document import Document
 from pusher.reference import api_host, is_loopback
 from pusher.registry.answers import read_message, refusal
 from pusher.registry.auth import Authenticator
@@ -25,7 +25,7 @@ from pusher.registry.body import Body
 from pusher.registry.locations import Origin
 from pusher.registry.redact import host_of
 from pusher.registry.tokens import Scopes
-from pusher.registry.transport import Answer, Transport
+from pusher.registry.transport import ANSWER_LIMIT, Answer, Receiver, Transport
 from pusher.registry.warnings import Warnings
 
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}
@@ -157,6 +157,23 @@ class RegistryClient:
         except (CredentialsRejected, PermissionDenied):
             return Answer("DELETE", location, 403)
 
+    def get_blob(self, repository: str, digest: str, receiver: Receiver, start: int = 0) -> Answer:
+        """GET (end-2) from byte ``start`` on into ``receiver``; any answer is returned, the body of one that
+        it did not take is in it. Registries that know no ranges give the whole blob."""
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        url = self._url(f"{repository}/blobs/{digest}")
+        return self._request("GET", url, _pull(repository), headers=headers, receiver=receiver)
+
+    def get_small(self, path: str, repository: str, *, accept: str = "*/*", limit: int) -> Answer:
+        """GET of ``manifests/...`` or ``blobs/...`` of a repository, with the right to pull alone; any answer
+        is returned, with at most ``limit`` bytes of its body."""
+        url = self._url(f"{repository}/{path}")
+        return self._request("GET", url, _pull(repository), headers={"Accept": accept}, limit=limit)
+
+    def is_ours(self, answer: Answer) -> bool:
+        """Whether the registry itself gave an answer, and no storage that it sent us to."""
+        return Origin(self.registry, self._reach()).holds(answer.url)
+
     # --- manifests ----------------------------------------------------------------------------------------
 
     def manifest_at(self, repository: str, reference: str) -> bytes | None:
@@ -166,15 +183,27 @@ class RegistryClient:
         answer = self._request("GET", url, _scopes(repository), headers={"Accept": accept})
         return answer.body if answer.ok else None
 
+    def index_at(self, repository: str, tag: str) -> bytes | None:
+        """GET (end-3) of an index; None if there is nothing at the tag."""
+        accept = ", ".join(sorted(media_types.INDEXES))
+        url = self._url(f"{repository}/manifests/{tag}")
+        answer = self._request("GET", url, _scopes(repository), headers={"Accept": accept})
+        if answer.status == 404:
+            return None
+        if answer.ok:
+            return answer.body
+        raise refusal(answer, doing=f"reading {repository}:{tag}")
+
     def small_blob(self, repository: str, digest: str) -> bytes | None:
         """GET (end-2) of a blob of at most ``ANSWER_LIMIT`` bytes, verified; None if it cannot be had."""
         answer = self._request("GET", self._url(f"{repository}/blobs/{digest}"), _scopes(repository))
         return answer.body if answer.ok and of_bytes(answer.body) == digest else None
 
-    def put_manifest(self, repository: str, reference: str, manifest: Manifest) -> None:
+    def put_manifest(self, repository: str, reference: str, manifest: Document) -> str | None:
         """PUT (end-7) of the manifest's exact bytes under a tag or digest.
 
-        Raises BlobsUnknown if the registry misses blobs that the manifest names.
+        Returns the digest of its subject if the registry keeps track of what refers to that (OCI-Subject).
+        Raises BlobsUnknown if the registry misses blobs or manifests that it names.
         """
         answer = self._request(
             "PUT",
@@ -185,8 +214,8 @@ class RegistryClient:
             answer_timeout=self._commit_timeout,
         )
         if answer.ok:
-            return
-        if read_message(answer).codes & {"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN"}:
+            return answer.headers.get("OCI-Subject")
+        if read_message(answer).codes & {"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}:
             raise BlobsUnknown(answer)
         raise refusal(answer, doing=f"storing the manifest {repository}:{reference}")
 
@@ -268,6 +297,8 @@ class RegistryClient:
         headers: Mapping[str, str] | None = None,
         answer_timeout: float | None = None,
         base: str | None = None,
+        receiver: Receiver | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Answer:
         """Send, prove who we are when asked, follow redirects; the login goes to our origin only.
 
@@ -284,6 +315,8 @@ class RegistryClient:
                 headers={**(headers or {}), **(attempt.headers() if ours else {})},
                 body=body,
                 answer_timeout=answer_timeout,
+                receiver=receiver,
+                limit=limit,
             )
             if ours:
                 self._warnings.see(answer.headers)
@@ -317,3 +350,7 @@ def _content_range(start: int, body: Body) -> dict[str, str]:
 def _scopes(repository: str) -> Scopes:
     """What a push may do to a repository (distribution, docs/content/spec/auth/scope.md)."""
     return (f"repository:{repository}:pull,push",)
+
+
+def _pull(repository: str) -> Scopes:
+    return (f"repository:{repository}:pull",)

@@ -69,7 +69,10 @@ class _StallTimeout:
 
     def getresponse(self) -> Any:
         """After "Connection: close" nothing more may be sent (RFC 9112 9.6); urllib3 goes by the answer."""
+        sock = self.sock  # which http.client forgets where the answer is the connection's last
         response = super().getresponse()  # type: ignore[misc]
+        if sock is not None:
+            sock.settimeout(self.stall_timeout)  # the answer has begun; its body may take as long as it moves
         if self._last_request and self.sock is not None:
             self.sock.close()  # the answer keeps it open until it is read
             self.sock = None

@@ -9,7 +9,7 @@ from pusher.registry import chunks, profiles
 from pusher.registry.body import Blob
 from pusher.registry.client import RegistryClient
 from pusher.registry.link import LinkFacts
-from pusher.registry.profiles import CHUNKED, DEFAULT, MONOLITHIC, Profile
+from pusher.registry.profiles import CHUNKED, DEFAULT, GIB, MONOLITHIC, Profile
 from pusher.registry.session import Journal, Session
 
 
@@ -62,10 +62,12 @@ class Opening:
             self._instead, self._once = None, False
         if profile.max_blob is not None and self._blob.size > profile.max_blob:
             self._client.delete_upload(self._repository, opened.location)
+            most = f"{profile.max_blob // GIB}GiB" if profile.max_blob >= GIB else f"{profile.max_blob}"
             raise LayerTooLarge(
                 f"the blob {self._blob.digest} has {self._blob.size} bytes, and {profile.title} "
                 f"at {self._client.registry} stores at most {profile.max_blob} bytes a blob",
-                hint="build the image so that this layer's files are spread over several layers",
+                hint=f"split it: pusher push IMAGE --split-layers {most} (the image gets "
+                "another digest), or build the image so that its files are spread over several layers",
             )
         limits = chunks.announced(opened.headers, profile, self._link.max_chunk)
         wanted = self._link.first_size(self._wanted_chunk, profile)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
 
 import requests
 import urllib3
@@ -25,6 +25,8 @@ from pusher.registry.tls import Trust
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer that are read at most: nothing that a push asks for is larger."""
+_RECEIVED: Final = 256 * 1024
+"""Bytes that a receiver gets at once, at most."""
 _LOG: Final = logging.getLogger("pusher.http")
 """INFO: a line a request, with the fields method, url, status, seconds, bytes (of the request's body) as
 ``extra``. DEBUG: the headers too. Nothing secret in either."""
@@ -44,6 +46,16 @@ class Answer:
     def ok(self) -> bool:
         """A status of 2xx."""
         return 200 <= self.status < 300
+
+
+class Receiver(Protocol):
+    """Takes the body of an answer block by block; what it raises ends the request."""
+
+    def begin(self, answer: Answer) -> bool:
+        """The head of an answer arrived; whether its body is for this receiver."""
+
+    def write(self, data: bytes) -> None:
+        """The next bytes of the body, as they were sent: no Content-Encoding is undone."""
 
 
 class Transport:
@@ -77,8 +89,11 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         body: Body | bytes | None = None,
         answer_timeout: float | None = None,
+        receiver: Receiver | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Answer:
-        """Send one request, follow no redirect, read the answer.
+        """Send one request, follow no redirect, read the answer: at most ``limit`` bytes of its body, or all
+        of it into ``receiver``.
 
         Raises RegistryUnreachable, ConnectionBroken, RegistryStalled, CertificateUntrusted, TlsFailed,
         ClientCertificateRefused, CertificateFileUnusable, ProxyFailed, ProxyUnusable or NotARegistry; any
@@ -89,7 +104,7 @@ class Transport:
             ours = {name: str(value) for name, value in self._session.headers.items()}
             _log_headers(">", f"{method} {redacted(url)}", {**ours, **(headers or {})})
         try:
-            answer = self._send(method, url, headers, body, answer_timeout)
+            answer = self._send(method, url, headers, body, answer_timeout, receiver, limit)
         except PusherError as error:
             _log(method, url, None, began, body, f"failed: {error.message}")
             raise
@@ -112,6 +127,8 @@ class Transport:
         headers: Mapping[str, str] | None,
         body: Body | bytes | None,
         answer_timeout: float | None,
+        receiver: Receiver | None,
+        limit: int,
     ) -> Answer:
         proxy: Proxy | None = None
         try:
@@ -128,8 +145,13 @@ class Transport:
             ) as response:
                 if proxy and response.status_code == 407:
                     raise login_wanted(proxy, host_of(url))
-                content = response.raw.read(ANSWER_LIMIT, decode_content=True)
-                return Answer(method, url, response.status_code, response.headers, content)
+                answer = Answer(method, url, response.status_code, response.headers)
+                if receiver is not None and receiver.begin(answer):
+                    # read1: what came before a break is not lost with the rest of its block
+                    while block := response.raw.read1(_RECEIVED, decode_content=False):
+                        receiver.write(block)
+                    return answer
+                return replace(answer, body=response.raw.read(limit, decode_content=True))
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             raise explain(error, url, trust=self._trust, timeouts=self._timeouts, proxy=proxy) from root(
                 error

@@ -1,7 +1,7 @@
 """The spool: a content-addressed folder of blobs, shared by every worker of this PUSHER_HOME.
 
-``sha256/<hex>`` are whole, durable blobs; ``tmp/`` holds what is being written. A blob's modification time is
-when it was last used.
+``sha256/<hex>`` are whole, durable blobs; ``tmp/`` holds what is being written, ``partial/<hex>`` what is
+being fetched and can go on where it was. A blob's modification time is when it was last used.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 from pusher.errors import DiskFull, HomeUnusable, LayerMismatch, PusherError
-from pusher.oci import media_types
 from pusher.oci.digest import hex_of, short
-from pusher.spool import pipeline, temporary
-from pusher.spool.compress import label
+from pusher.spool import partial, pipeline, temporary
+from pusher.spool.coders import BLOCK
+from pusher.spool.compress import Compression
+from pusher.spool.pipeline import Readable
 
 ORIGINAL: Final = "original"
 """The compression label of a blob that came compressed and is kept as it is."""
@@ -60,27 +61,28 @@ class Spool:
         self.root = root
         self._blobs = root / "sha256"
         self._temporary = root / "tmp"
+        self._partial = root / "partial"
         with self._errors("the spool"):
-            for folder in (self._blobs, self._temporary):
+            for folder in (self._blobs, self._temporary, self._partial):
                 folder.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def write_layer(
         self,
-        stream: BinaryIO,
+        stream: Readable,
         *,
-        level: int,
+        how: Compression,
         expected_diff_id: str | None = None,
         on_bytes: Callable[[int], None] | None = None,
         check_stop: Callable[[], None] | None = None,
     ) -> SpooledBlob:
-        """Compress an uncompressed tar into the spool, in one pass.
+        """Compress a tar into the spool, in one pass; with Kind.NONE it is kept as it is.
 
         ``on_bytes`` gets the uncompressed bytes of each block read; ``check_stop`` may raise to give up.
         Raises LayerMismatch if the tar has another diff ID than expected. After any error nothing is left.
         """
         name = f"layer {short(expected_diff_id)}" if expected_diff_id else "a layer"
         with self._writing(name) as (file, write):
-            found = pipeline.compress(stream, write, level=level, on_bytes=on_bytes, check_stop=check_stop)
+            found = pipeline.compress(stream, write, how=how, on_bytes=on_bytes, check_stop=check_stop)
             if expected_diff_id not in (None, found.diff_id):
                 raise LayerMismatch(
                     f"a layer should have diff ID {expected_diff_id}, its bytes have {found.diff_id}",
@@ -91,15 +93,15 @@ class Spool:
         return SpooledBlob(
             digest=found.digest,
             size=found.size,
-            compression=label(level),
-            media_type=media_types.DOCKER_LAYER_GZIP,
+            compression=how.label,
+            media_type=how.media_type,
             diff_id=found.diff_id,
             uncompressed_size=found.uncompressed_size,
         )
 
     def write_blob(
         self,
-        stream: BinaryIO,
+        stream: Readable,
         *,
         digest: str,
         size: int,
@@ -110,7 +112,7 @@ class Spool:
         """Keep final bytes as they are; LayerMismatch unless they are ``size`` bytes with ``digest``."""
         found, count = hashlib.sha256(), 0
         with self._writing(f"blob {short(digest)}") as (file, write):
-            while block := stream.read(pipeline.BLOCK):
+            while block := stream.read(BLOCK):
                 found.update(block)
                 write(block)
                 count += len(block)
@@ -127,6 +129,48 @@ class Spool:
             with self._errors(f"blob {short(digest)}"):
                 file.commit(self.path(digest))
         return SpooledBlob(digest, size, ORIGINAL, media_type)
+
+    @contextmanager
+    def fetching(
+        self, digest: str, size: int, *, check_stop: Callable[[], None] = lambda: None
+    ) -> Iterator[partial.PartialBlob | None]:
+        """What is there of a blob of ``size`` bytes that is fetched; None while somebody else is at it.
+
+        DiskFull at once if the rest of it has no room. What was written stays, whatever ends the context.
+        """
+        name = f"blob {short(digest)}"
+
+        @contextmanager
+        def guard(count: int) -> Iterator[None]:
+            with self._errors(name):
+                self._leave_room(count)
+                yield
+
+        path = self._partial / hex_of(digest)
+        with self._errors(name):
+            descriptor = partial.open_locked(path, create=True)
+        if descriptor is None:
+            yield None
+            return
+        file = partial.PartialBlob(path, descriptor, guard)
+        try:
+            with self._errors(name):
+                file.read(check_stop)
+                self._leave_room(size - file.size)
+            yield file
+        finally:
+            file.close()
+
+    def fetched(self, digest: str) -> int:
+        """Bytes that are there of a blob that is being fetched."""
+        with suppress(FileNotFoundError):
+            return (self._partial / hex_of(digest)).stat().st_size
+        return 0
+
+    def room(self) -> int:
+        """Bytes that blobs may still take."""
+        with self._errors("the spool"):
+            return room_at(self.root)
 
     def path(self, digest: str) -> Path:
         """Where the blob lies if it is there."""
@@ -157,9 +201,10 @@ class Spool:
         return self.path(digest).stat().st_size
 
     def remove(self, digest: str) -> None:
-        """Forget the blob; no error if it is not there."""
+        """Forget the blob, and what was fetched of it; no error if it is not there."""
         with self._errors(f"blob {short(digest)}"):
             self.path(digest).unlink(missing_ok=True)
+            partial.discard(self._partial / hex_of(digest))
 
     def usage(self) -> int:
         """Bytes in whole blobs."""
@@ -167,19 +212,24 @@ class Spool:
 
     def blobs(self) -> Iterator[tuple[str, int, float]]:
         """Digest, size in bytes and time of last use (seconds since the epoch) of every blob."""
-        with self._errors("the spool"), os.scandir(self._blobs) as entries:
+        yield from self._files(self._blobs)
+
+    def _files(self, folder: Path) -> Iterator[tuple[str, int, float]]:
+        with self._errors("the spool"), os.scandir(folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # removed by another process just now
                     found = entry.stat()
                     yield f"sha256:{entry.name}", found.st_size, found.st_mtime
 
     def evict(self, keep: Collection[str], limit: int, *, used_before: float | None = None) -> int:
-        """Remove blobs not in ``keep``, longest unused first, until such blobs take at most ``limit`` bytes.
+        """Remove blobs not in ``keep``, longest unused first, until such blobs take at most ``limit`` bytes,
+        those included that are not fetched to their end.
 
         ``used_before`` (seconds since the epoch) spares blobs used at or after that moment: another worker
         may have written one and not recorded it yet when ``keep`` was read. Returns the bytes freed.
         """
-        unneeded = sorted((used, size, digest) for digest, size, used in self.blobs() if digest not in keep)
+        files = (*self.blobs(), *self._files(self._partial))
+        unneeded = sorted((used, size, digest) for digest, size, used in files if digest not in keep)
         total, freed = sum(size for _, size, _ in unneeded), 0
         for used, size, digest in unneeded:
             if total - freed <= limit or (used_before is not None and used >= used_before):

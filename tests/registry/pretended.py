@@ -9,7 +9,7 @@ from pusher.registry.auth import Authenticator
 from pusher.registry.body import Body
 from pusher.registry.client import RegistryClient
 from pusher.registry.credentials import Credential
-from pusher.registry.transport import Answer, Transport
+from pusher.registry.transport import ANSWER_LIMIT, Answer, Receiver, Transport
 
 LOGIN: Final = ("ann", "s3cr3t")
 
@@ -29,6 +29,8 @@ class Pretended(Transport):
         headers: Mapping[str, str] | None = None,
         body: Body | bytes | None = None,
         answer_timeout: float | None = None,
+        receiver: Receiver | None = None,
+        limit: int = ANSWER_LIMIT,
     ) -> Answer:
         self.sent.append((method, url, dict(headers or {})))
         found = self.answers.get(f"{method} {url}")

@@ -20,6 +20,7 @@ import pytest
 from pusher.errors import DiskFull, HomeUnusable, LayerMismatch
 from pusher.oci import media_types
 from pusher.spool import Spool, SpooledBlob, temporary
+from pusher.spool.compress import GZIP
 from tests.support.images import make_layer, random_bytes, sha256
 from tests.support.real import _lacking, require
 
@@ -47,7 +48,7 @@ def test_a_layer_is_compressed_under_its_digest(spool: Spool) -> None:
     layer = make_layer(3_000_000)
     seen: list[int] = []
     blob = spool.write_layer(
-        io.BytesIO(layer.tar), level=2, expected_diff_id=layer.diff_id, on_bytes=seen.append
+        io.BytesIO(layer.tar), how=GZIP, expected_diff_id=layer.diff_id, on_bytes=seen.append
     )
     data = spool.path(blob.digest).read_bytes()
     assert gzip.decompress(data) == layer.tar
@@ -66,20 +67,20 @@ def test_a_layer_is_compressed_under_its_digest(spool: Spool) -> None:
 
 def test_a_layer_whose_diff_id_is_not_known_is_taken_as_it_is(spool: Spool) -> None:
     layer = make_layer(1000)
-    assert spool.write_layer(io.BytesIO(layer.tar), level=6).diff_id == layer.diff_id
+    assert spool.write_layer(io.BytesIO(layer.tar), how=GZIP).diff_id == layer.diff_id
 
 
 def test_the_same_layer_twice_is_one_blob(spool: Spool) -> None:
     layer = make_layer(1000)
-    first = spool.write_layer(io.BytesIO(layer.tar), level=2)
-    assert spool.write_layer(io.BytesIO(layer.tar), level=2) == first
+    first = spool.write_layer(io.BytesIO(layer.tar), how=GZIP)
+    assert spool.write_layer(io.BytesIO(layer.tar), how=GZIP) == first
     assert len(leftovers(spool)) == 1
 
 
 def test_a_layer_with_other_bytes_than_promised_leaves_nothing(spool: Spool) -> None:
     layer, other = make_layer(1000), make_layer(1000, seed=1)
     with pytest.raises(LayerMismatch) as caught:
-        spool.write_layer(io.BytesIO(layer.tar), level=2, expected_diff_id=other.diff_id)
+        spool.write_layer(io.BytesIO(layer.tar), how=GZIP, expected_diff_id=other.diff_id)
     assert layer.diff_id in caught.value.message
     assert other.diff_id in caught.value.message
     assert leftovers(spool) == []
@@ -115,7 +116,7 @@ def test_a_stop_leaves_nothing(spool: Spool) -> None:
 
     data = random_bytes(5_000_000)
     with pytest.raises(_StopError):
-        spool.write_layer(io.BytesIO(data), level=2, check_stop=stop)
+        spool.write_layer(io.BytesIO(data), how=GZIP, check_stop=stop)
     with pytest.raises(_StopError):
         spool.write_blob(io.BytesIO(data), digest=sha256(data), size=1, media_type="x", check_stop=stop)
     assert leftovers(spool) == []
@@ -194,7 +195,7 @@ def test_sweep_removes_what_a_dead_writer_left_and_spares_a_living_one(spool: Sp
     layer = make_layer(100_000)
     results: list[SpooledBlob] = []
     writer = threading.Thread(
-        target=lambda: results.append(spool.write_layer(Slow(layer.tar), level=2)), daemon=True
+        target=lambda: results.append(spool.write_layer(Slow(layer.tar), how=GZIP)), daemon=True
     )
     writer.start()
     assert reading.wait(30)
@@ -208,14 +209,15 @@ def test_sweep_removes_what_a_dead_writer_left_and_spares_a_living_one(spool: Sp
 
 def test_a_writer_killed_in_the_middle_is_swept(spool: Spool) -> None:
     script = (
-        "import sys; from pathlib import Path; from pusher.spool import Spool\n"
+        "import sys; from pathlib import Path\n"
+        "from pusher.spool import Spool; from pusher.spool.compress import GZIP\n"
         "class Endless:\n"
         "    def __init__(self): self.count = 0\n"
         "    def read(self, size):\n"
         "        self.count += 1\n"
         "        if self.count == 20: print('half', flush=True); sys.stdin.read()\n"
         "        return bytes(size)\n"
-        "Spool(Path(sys.argv[1])).write_layer(Endless(), level=1)\n"
+        "Spool(Path(sys.argv[1])).write_layer(Endless(), how=GZIP)\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", script, str(spool.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -259,7 +261,7 @@ def test_disk_full_says_how_much_was_free_and_what_to_do(
     monkeypatch.setattr(temporary.TemporaryFile, "write", write)
     layer = make_layer(1000)
     with pytest.raises(DiskFull) as caught:
-        spool.write_layer(io.BytesIO(layer.tar), level=2, expected_diff_id=layer.diff_id)
+        spool.write_layer(io.BytesIO(layer.tar), how=GZIP, expected_diff_id=layer.diff_id)
     assert "MB were free" in caught.value.message
     assert str(spool.root) in caught.value.message
     assert "PUSHER_HOME" in caught.value.hint
@@ -284,14 +286,14 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_really_full_loses_nothing(small_disk: Path) -> None:
     spool = Spool(small_disk)
     small, big = make_layer(1_000_000, compressible=0.0), make_layer(8_000_000, compressible=0.0)
-    kept = spool.write_layer(io.BytesIO(small.tar), level=2)
+    kept = spool.write_layer(io.BytesIO(small.tar), how=GZIP)
     with pytest.raises(DiskFull) as caught:
-        spool.write_layer(io.BytesIO(big.tar), level=2)
+        spool.write_layer(io.BytesIO(big.tar), how=GZIP)
     # 4.2 MB less the first blob: what was free, not the nothing that was left when it failed
     assert ": 3." in caught.value.message
     assert [digest for digest, _, _ in spool.blobs()] == [kept.digest]
     assert len(leftovers(spool)) == 1
-    assert spool.write_layer(io.BytesIO(small.tar), level=2) == kept
+    assert spool.write_layer(io.BytesIO(small.tar), how=GZIP) == kept
 
 
 def test_other_disk_errors_are_sentences_too(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,7 +320,7 @@ def test_errors_of_the_source_pass_unchanged(spool: Spool) -> None:
             raise ConnectionResetError("the source's own")
 
     with pytest.raises(ConnectionResetError, match="the source's own"):
-        spool.write_layer(Broken(), level=2)
+        spool.write_layer(Broken(), how=GZIP)
     with pytest.raises(ConnectionResetError, match="the source's own"):
         spool.write_blob(Broken(), digest=MISSING, size=1, media_type="x")
     assert leftovers(spool) == []
@@ -334,8 +336,8 @@ def _went_down_since(path: Path) -> None:
 
 
 def test_after_a_power_cut_a_torn_blob_goes_and_a_whole_one_stays(spool: Spool) -> None:
-    whole = spool.write_layer(io.BytesIO(b"whole" * 1000), level=2)
-    torn = spool.write_layer(io.BytesIO(b"torn" * 1000), level=2)
+    whole = spool.write_layer(io.BytesIO(b"whole" * 1000), how=GZIP)
+    torn = spool.write_layer(io.BytesIO(b"torn" * 1000), how=GZIP)
     spool.path(torn.digest).write_bytes(bytes(torn.size))
     for blob in (whole, torn):
         _went_down_since(spool.path(blob.digest))
@@ -348,7 +350,7 @@ def test_after_a_power_cut_a_torn_blob_goes_and_a_whole_one_stays(spool: Spool) 
 def test_a_blob_is_read_again_only_once_after_a_power_cut(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blob = spool.write_layer(io.BytesIO(b"layer" * 1000), level=2)
+    blob = spool.write_layer(io.BytesIO(b"layer" * 1000), how=GZIP)
     _went_down_since(spool.path(blob.digest))
     assert spool.has(blob.digest)
     _went_down_since(spool.path(blob.digest))
@@ -359,7 +361,7 @@ def test_a_blob_is_read_again_only_once_after_a_power_cut(
 def test_what_was_written_since_the_machine_started_is_not_read_again(
     spool: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blob = spool.write_layer(io.BytesIO(b"fresh" * 1000), level=2)
+    blob = spool.write_layer(io.BytesIO(b"fresh" * 1000), how=GZIP)
     monkeypatch.setattr(Spool, "verify", lambda *_: pytest.fail("it was read again"))
     assert spool.has(blob.digest, blob.size)
     assert not spool.has(blob.digest, blob.size + 1)

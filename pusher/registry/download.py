@@ -1,0 +1,183 @@
+"""Fetching one blob, in as many requests as the link makes of it: each goes on where the last one broke off.
+
+By ranges (RFC 9110 14; distribution-spec, "Pulling blobs"), which registries need not know: what
+serverless-registry gives is the whole blob again. Bytes count only once all together have the blob's digest.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from pusher.errors import (
+    ConnectionBroken,
+    ImageChanged,
+    LayerMismatch,
+    PermissionDenied,
+    PusherError,
+    RegistryFault,
+)
+from pusher.oci.digest import short
+from pusher.registry.answers import refusal
+from pusher.registry.client import RegistryClient
+from pusher.registry.redact import host_of
+from pusher.registry.transport import Answer
+
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_GIVEN: Final = (200, 206)
+_RANGE_UNFIT: Final = 416
+
+
+class Sink(Protocol):
+    """What a blob is written to; keeps its bytes when a request breaks."""
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+
+    def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+
+    def reset(self) -> None:
+        """Forget all bytes."""
+
+    def digest(self) -> str:
+        """The digest of the bytes held."""
+
+
+class BlobDownload:
+    """Brings a blob of ``size`` bytes into ``sink``, behind what is there already.
+
+    ``on_bytes`` is called after every block that was written and may raise to leave. ``note`` is told where
+    bytes have to be fetched a second time.
+    """
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        repository: str,
+        digest: str,
+        size: int,
+        sink: Sink,
+        *,
+        on_bytes: Callable[[], None] = lambda: None,
+        note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+    ) -> None:
+        self._client = client
+        self._repository = repository
+        self._digest = digest
+        self._size = size
+        self._sink = sink
+        self._on_bytes = on_bytes
+        self._note = note
+        self._began_anew = False
+
+    def run(self) -> None:
+        """Fetch what is missing. Wrong bytes are thrown away and fetched once more.
+
+        After an error that a pause can mend it is called again. Raises ImageChanged if the blob is gone,
+        LayerMismatch if the registry keeps giving other bytes, what the client and the sink raise.
+        """
+        while True:
+            if self._sink.size > self._size:  # of another blob, or of a file that something wrote to
+                self._sink.reset()
+            if self._sink.size < self._size:
+                self._fetch()
+            if self._sink.digest() == self._digest:
+                return
+            self._sink.reset()
+            if self._began_anew:
+                raise LayerMismatch(
+                    f"{self._where} gives other bytes for the blob {self._digest} than it says",
+                    hint="something on the way changes them, or the registry's storage is damaged; try "
+                    "another network, or push the image to that registry again",
+                )
+            self._began_anew = True
+            self._note(f"{short(self._digest)}: what came from {self._where} is not that blob; fetched again")
+
+    def _fetch(self) -> None:
+        start = self._sink.size
+        answer = self._client.get_blob(self._repository, self._digest, self, start)
+        if answer.status == _RANGE_UNFIT and start:
+            self._sink.reset()
+            answer = self._client.get_blob(self._repository, self._digest, self)
+        if answer.status not in _GIVEN:
+            raise self._refused(answer)
+        if self._sink.size < self._size:
+            raise ConnectionBroken(
+                f"{host_of(answer.url)} ended the blob {short(self._digest)} after {self._sink.size} of its "
+                f"{self._size} bytes"
+            )
+
+    # --- the transport's receiver -------------------------------------------------------------------------
+
+    def begin(self, answer: Answer) -> bool:
+        """Whether this answer's body is the blob, or a part of it that fits to what is held."""
+        if answer.status not in _GIVEN:
+            return False
+        held = self._sink.size
+        if answer.status == 200:
+            self._check_total(answer, answer.headers.get("Content-Length"))
+            if held:
+                self._note(
+                    f"{short(self._digest)}: {self._where} does not go on at byte {held}; it starts again"
+                )
+                self._sink.reset()
+            return True
+        found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+        if found is None or int(found[1]) != held:
+            self._sink.reset()
+            raise RegistryFault(
+                f"{host_of(answer.url)} sends another part of the blob {short(self._digest)} than it was "
+                "asked for",
+                hint="pusher fetches it from its beginning",
+            )
+        self._check_total(answer, None if found[2] == "*" else found[2])
+        return True
+
+    def write(self, data: bytes) -> None:
+        """The next bytes of the body."""
+        if self._sink.size + len(data) > self._size:
+            raise self._wrong_size(f"more than {self._size}")
+        self._sink.write(data)
+        self._on_bytes()
+
+    # --- what is wrong ------------------------------------------------------------------------------------
+
+    @property
+    def _where(self) -> str:
+        return f"{self._client.registry}/{self._repository}"
+
+    def _check_total(self, answer: Answer, total: str | None) -> None:
+        encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
+        if total is not None and total.isdecimal() and not encoded and int(total) != self._size:
+            raise self._wrong_size(total)
+
+    def _wrong_size(self, found: str) -> LayerMismatch:
+        self._sink.reset()
+        return LayerMismatch(
+            f"{self._where} has {found} bytes for the blob {self._digest}, its manifest says {self._size}",
+            hint="the image in that registry is damaged; push it there again",
+        )
+
+    def _refused(self, answer: Answer) -> PusherError:
+        if answer.status in (404, 410):
+            return ImageChanged(
+                f"{self._where} no longer has the blob {self._digest}; the image was deleted there",
+                hint="see whether it is there under another tag, and enqueue that: "
+                f"pusher enqueue docker://{self._where}:TAG --to REFERENCE",
+            )
+        return pull_refusal(answer, self._client, doing=f"giving the blob {self._digest}")
+
+
+def pull_refusal(answer: Answer, client: RegistryClient, *, doing: str) -> PusherError:
+    """The error for a GET that was not answered with what it asked for."""
+    error = refusal(answer, doing=doing)
+    if not isinstance(error, PermissionDenied):
+        return error
+    if not client.is_ours(answer):  # a signed address that ran out: the registry gives a new one
+        return RegistryFault(error.message, hint="pusher asks the registry for a new address and goes on")
+    return PermissionDenied(
+        error.message, hint="ask the registry's owner for the right to pull from this repository"
+    )

@@ -1,0 +1,95 @@
+"""Blobs that arrive over a link: kept with what they have when it breaks, the process dies or the machine."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager, suppress
+from pathlib import Path
+from typing import Final
+
+_BLOCK: Final = 1024 * 1024
+
+
+class PartialBlob:
+    """The first ``size`` bytes of a blob, in a file that is ours alone until it is closed.
+
+    ``guard`` is entered for each write with its number of bytes, and says what an OSError there means.
+    """
+
+    def __init__(
+        self, path: Path, descriptor: int, guard: Callable[[int], AbstractContextManager[None]]
+    ) -> None:
+        self._path = path
+        self._file = os.fdopen(descriptor, "r+b", buffering=0)
+        self._guard = guard
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def read(self, check_stop: Callable[[], None]) -> None:
+        """Hash what an earlier run left: only its bytes say how far it came."""
+        while block := self._file.read(_BLOCK):
+            self._hash.update(block)
+            self.size += len(block)
+            check_stop()
+
+    def write(self, data: bytes) -> None:
+        """Append all of ``data``."""
+        with self._guard(len(data)):
+            view = memoryview(data)
+            while view:
+                view = view[self._file.write(view) :]
+        self._hash.update(data)
+        self.size += len(data)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        with self._guard(0):
+            self._file.seek(0)
+            self._file.truncate()
+        self._hash, self.size = hashlib.sha256(), 0
+
+    def digest(self) -> str:
+        """The digest of the bytes held."""
+        return f"sha256:{self._hash.hexdigest()}"
+
+    def commit(self, target: Path) -> None:
+        """Give the file its final name, once it is whole."""
+        with self._guard(0):
+            self._path.replace(target)
+
+    def close(self) -> None:
+        """Release it; what it holds stays for whoever goes on. A write that failed in the middle leaves no
+        bytes that were not counted."""
+        with suppress(OSError):
+            if self._file.tell() > self.size:
+                self._file.truncate(self.size)
+        self._file.close()
+
+
+def open_locked(path: Path, *, create: bool = False) -> int | None:
+    """A descriptor of the file at ``path``, locked; None if another process or thread holds it."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+    while True:
+        descriptor = os.open(path, flags, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # whoever held it before may have committed or removed it between these two calls
+            with suppress(FileNotFoundError):
+                if os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor)):
+                    return descriptor
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        os.close(descriptor)
+
+
+def discard(path: Path) -> None:
+    """Remove a partial blob, unless somebody is at work on it or it is not there."""
+    with suppress(FileNotFoundError):
+        descriptor = open_locked(path)
+        if descriptor is not None:
+            path.unlink()
+            os.close(descriptor)

@@ -1,0 +1,187 @@
+"""``docker://REFERENCE``: an image that lies in a registry.
+
+Only what is small is read here. Its blobs are final: what the destination lacks is mounted where both are on
+one registry, or fetched by ``downloads``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, TypeVar
+
+from pusher.errors import CredentialsMissing, ImageNotFound, ImageUnsupported, LayerMismatch, PusherError
+from pusher.oci import media_types
+from pusher.oci.digest import is_digest, of_bytes
+from pusher.oci.manifest import Descriptor
+from pusher.reference import Reference
+from pusher.registry.client import RegistryClient
+from pusher.registry.download import pull_refusal
+from pusher.registry.transport import Answer
+from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage
+from pusher.sources.tree import MAX_DOCUMENT, Tree
+from pusher.worker.control import Control
+from pusher.worker.retry import Backoff
+
+T = TypeVar("T")
+
+KIND: Final = "docker"
+PREFIX: Final = "docker://"
+_SCHEMA_1: Final = (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED)
+_ACCEPT: Final = ", ".join(
+    (
+        *(media_types.OCI_INDEX, media_types.DOCKER_LIST),
+        *(media_types.OCI_MANIFEST, media_types.DOCKER_MANIFEST),
+        *_SCHEMA_1,  # last: an image that is nothing else is refused with the reason
+    )
+)
+_MOST_SMALL: Final = 4 * MAX_DOCUMENT
+"""Bytes of all manifests and configs of one image."""
+
+
+class RemoteSource:
+    """One image in a registry. ``connect`` gives the client for a registry and repository."""
+
+    def __init__(
+        self,
+        reference: Reference,
+        connect: Callable[[str, str], RegistryClient],
+        choice: Choice = EVERYTHING,
+    ) -> None:
+        self.reference = reference
+        self._connect = connect
+        self._choice = choice
+        self._small: dict[str, bytes | None] = {}
+
+    def own_name(self) -> str | None:
+        """The reference without digest; None where there is nothing else to tell the image by."""
+        return f"{self.reference.name}:{self.reference.tag}" if self.reference.tag else None
+
+    def resolve(self) -> SourceImage:
+        """Read manifests and configs. Raises besides what every source does what the client raises."""
+        client = self._connect(self.reference.registry, self.reference.repository)
+        root = self._root(client)
+        tree = Tree(
+            root,
+            lambda descriptor: self._read(client, descriptor),
+            lambda blob: True,  # noqa: ARG005 - a registry takes no manifest without its blobs
+            self._choice,
+            where=str(self.reference),
+        )
+        pinned: Pinned = {
+            "kind": KIND,
+            "registry": self.reference.registry,
+            "repository": self.reference.repository,
+            "root": root.digest,
+            "choice": self._choice.pinned(),
+        }
+        return tree.image(lambda blob: None, pinned)  # noqa: ARG005 - nothing lies on this disk
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],  # noqa: ARG002 - blobs are fetched by their digests, several at once
+        *,
+        skip_sizes: Collection[int] = (),  # noqa: ARG002
+        check_stop: Callable[[], None] | None = None,  # noqa: ARG002
+    ) -> Iterator[Iterator[Exported]]:
+        """Nothing: ``downloads`` fetches the blobs."""
+        yield iter(())
+
+    def fall_back(self) -> None:
+        """A registry is all there is."""
+
+    def _root(self, client: RegistryClient) -> Descriptor:
+        """What the reference stands for, its bytes kept. A digest goes before a tag, as everywhere."""
+        wanted = self.reference.digest
+        answer = self._get(client, f"manifests/{wanted or self.reference.tag}")
+        if answer.status in (404, 410):
+            raise ImageNotFound(
+                f"there is no image {self.reference} in {client.registry}",
+                hint="check its name and tag; a private one is only seen after: "
+                f"pusher login {client.registry}",
+            )
+        if not answer.ok:
+            raise pull_refusal(answer, client, doing=f"giving the manifest of {self.reference}")
+        media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
+        if len(answer.body) > MAX_DOCUMENT:
+            raise _too_large(f"the manifest of {self.reference}")
+        found = of_bytes(answer.body)
+        told = wanted or answer.headers.get("Docker-Content-Digest", found)
+        if is_digest(told) and told != found and media_type not in _SCHEMA_1:
+            raise LayerMismatch(
+                f"{client.registry} gives other bytes for {self.reference} than its digest {told} says",
+                hint="something on the way changes them; try another network, or tell the registry's owner",
+            )
+        self._small[found] = answer.body
+        return Descriptor(media_type, found, len(answer.body))
+
+    def _read(self, client: RegistryClient, descriptor: Descriptor) -> bytes | None:
+        """A manifest or config; the Tree asks for some of them several times."""
+        digest = descriptor.digest
+        if digest not in self._small:
+            kept = sum(len(raw) for raw in self._small.values() if raw is not None)
+            if descriptor.size > min(MAX_DOCUMENT, _MOST_SMALL - kept):
+                raise _too_large(f"what describes {self.reference}")
+            self._small[digest] = self._fetch(client, descriptor)
+        return self._small[digest]
+
+    def _fetch(self, client: RegistryClient, descriptor: Descriptor) -> bytes | None:
+        is_document = descriptor.media_type in media_types.MANIFESTS | media_types.INDEXES
+        answer = self._get(client, f"{'manifests' if is_document else 'blobs'}/{descriptor.digest}")
+        if answer.status in (404, 410):
+            return None
+        if not answer.ok:
+            raise pull_refusal(answer, client, doing=f"giving {descriptor.digest}")
+        if of_bytes(answer.body) != descriptor.digest:
+            raise LayerMismatch(
+                f"{self.reference.name} gives other bytes for {descriptor.digest} than its digest says",
+                hint="something on the way changes them; try another network, or tell the registry's owner",
+            )
+        return answer.body
+
+    def _get(self, client: RegistryClient, path: str) -> Answer:
+        def ask() -> Answer:
+            answer = client.get_small(
+                path,
+                self.reference.repository,
+                accept=_ACCEPT if path.startswith("manifests/") else "*/*",
+                limit=MAX_DOCUMENT + 1,
+            )
+            if answer.status in (408, 429) or answer.status >= 500:
+                raise pull_refusal(answer, client, doing=f"giving {path} of {self.reference.name}")
+            return answer
+
+        return _patiently(ask)
+
+
+def mountable(pinned: Mapping[str, str | int | None], registry: str) -> list[str]:
+    """The repositories of ``registry`` that hold the blobs of a job because its image lies there."""
+    is_there = pinned.get("kind") == KIND and pinned.get("registry") == registry
+    return [str(pinned["repository"])] if is_there else []
+
+
+def without_login(error: CredentialsMissing, registry: str, destination: str | None) -> CredentialsMissing:
+    """The error with the advice that helps at the source's registry: --username is for the destination's."""
+    if registry == destination:
+        return error
+    return CredentialsMissing(error.message, hint=f"pusher login {registry}")
+
+
+def _patiently(ask: Callable[[], T]) -> T:
+    backoff = Backoff(tries=3, offline_tries=1)  # somebody waits for the answer
+    while True:
+        try:
+            return ask()
+        except PusherError as error:
+            pause = backoff.pause(error)
+            if pause is None:
+                raise
+            Control().wait(pause)
+
+
+def _too_large(what: str) -> ImageUnsupported:
+    return ImageUnsupported(
+        f"{what} is larger than any registry should take: more than {MAX_DOCUMENT} bytes",
+        hint="build the image again with smaller manifests and configs",
+    )
