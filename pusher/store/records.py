@@ -89,7 +89,7 @@ class NewJob:
     config_size: int | None = None
     priority: int = 0
     options: Mapping[str, str | int | bool | None] = field(default_factory=dict)
-    """``compression_level``, ``plain_http``."""
+    """``compression``, ``compression_level``, ``documents``."""
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from pusher.worker.journal import StoreJournal
 from pusher.worker.presence import Presence
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
+from pusher.worker.remote import mountable
 from pusher.worker.retry import Backoff
 
 T = TypeVar("T")
@@ -155,7 +156,10 @@ class BlobSender:
         looked: bool,
     ) -> BlobUpload:
         connection = self.registries.get(job.registry, job.repository)
-        holders = self.store.uploads.holders(job.registry, blob.digest)
+        holders = [
+            *mountable(job.source, job.registry),
+            *self.store.uploads.holders(job.registry, blob.digest),
+        ]
         return BlobUpload(
             connection.client,
             job.repository,

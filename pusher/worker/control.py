@@ -42,6 +42,8 @@ class Control:
         """Raises LeaseLost if the job is not ours any more; asked while a chunk is sent, too."""
         if self._lease_lost:
             raise LeaseLost
+        if self._parent is not None:
+            self._parent.check_lease()
 
     def wait(self, seconds: float) -> None:
         """Sleep, but leave as ``check`` does as soon as somebody asks."""

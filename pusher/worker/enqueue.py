@@ -2,45 +2,74 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from pusher import reference
-from pusher.errors import InvalidOption, ReferenceMalformed
+from pusher.config import Settings
+from pusher.errors import ImageUnsupported, InvalidOption, ReferenceMalformed
 from pusher.reference import Reference
-from pusher.sources import find
-from pusher.sources.base import SourceImage
+from pusher.sources import reopen
+from pusher.sources.base import EVERYTHING, Choice, SourceImage
+from pusher.sources.split.source import SplitSource
 from pusher.store.records import JobRecord, NewJob, NewLayer
 from pusher.store.store import Store
+from pusher.worker import sources
+from pusher.worker.compression import Wish
 
 
 def enqueue(
     store: Store,
     image: str,
     *,
+    settings: Settings,
     to: str | None = None,
     default_registry: str | None = None,
     priority: int = 0,
+    compression: str | None = None,
     compression_level: int | None = None,
+    choice: Choice = EVERYTHING,
+    split_layers: int | None = None,
+    note: Callable[[str], object] = str,
 ) -> JobRecord:
     """Find ``image``, pin it, and record the job of pushing it to where ``reference.destination`` says.
 
-    The config digest is recorded: a tag that is moved later does not change what is pushed. Raises
-    SourceError, ReferenceMalformed, InvalidOption, StoreError.
+    The config digest is recorded: a tag that is moved later does not change what is pushed. ``note`` is told
+    what is left out of the image or changes in it. ``split_layers``: bytes of a blob over which a layer
+    becomes several; the image is then read once now.
+
+    Raises SourceError, ReferenceMalformed, InvalidOption, StoreError, and for an image in a registry what a
+    client raises.
     """
+    if compression is not None:
+        Wish.parse(compression, compression_level)
     # a typing error is told before the image is looked for
     destination = _with_tag(reference.destination(None, to=to, default=default_registry))
-    source, name = find(image)
-    found = source.resolve()
-    if destination is None:
-        destination = _with_tag(reference.destination(name, to=to, default=default_registry))
-    if destination is None:
-        place = (to or default_registry or "registry.example.com/team").removesuffix("/")
-        raise InvalidOption(
-            f"{image} has no name of its own to push it under",
-            hint=f"pusher enqueue {image} --to {place}/app:1.2",
-        )
+    where = {"to": to, "default": default_registry}
+    with sources.found(image, choice, store=store, settings=settings, **where) as (source, name):
+        if destination is None:
+            destination = _with_tag(reference.destination(name, to=to, default=default_registry))
+        if destination is None:
+            place = (to or default_registry or "registry.example.com/team").removesuffix("/")
+            raise InvalidOption(
+                f"{image} has no name of its own to push it under",
+                hint=f"pusher enqueue {image} --to {place}/app:1.2",
+            )
+        if split_layers is not None:
+            if image.startswith(sources.PREFIX):
+                name = image.removeprefix(sources.PREFIX)
+                raise ImageUnsupported(
+                    f"the layers of {image} cannot be split on their way from registry to registry",
+                    hint=f"pull it first, and push it from there: docker pull {name}",
+                )
+            source = SplitSource(source, split_layers, reopen)
+            note("reading the image once to see where its large layers can be split")
+        found = source.resolve()
+    for text in found.notes:
+        note(text)
     if found.config is not None:
         store.memos.put_config(found.config_digest, found.config)
-    if found.manifest is not None:
-        store.memos.put_config(found.manifest.digest, found.manifest.raw)
+    for document in found.documents:
+        store.memos.put_config(document.digest, document.raw)
     return store.jobs.add(
         NewJob(
             image=image,
@@ -53,8 +82,9 @@ def enqueue(
             layers=_layers(found),
             priority=priority,
             options={
+                "compression": compression,
                 "compression_level": compression_level,
-                "manifest": None if found.manifest is None else found.manifest.digest,
+                "documents": " ".join(document.digest for document in found.documents) or None,
             },
         )
     )
@@ -71,14 +101,9 @@ def _with_tag(destination: Reference | None) -> Reference | None:
 
 def _layers(image: SourceImage) -> tuple[NewLayer, ...]:
     """Digest and size are known where the source has the final blob."""
-    layers = []
-    for position, layer in enumerate(image.layers):
-        if image.manifest is not None:
-            blob = image.manifest.layers[position]
-            layers.append(NewLayer(layer.diff_id, blob.media_type, blob.digest, blob.size))
-        elif layer.slice is not None:
-            part = layer.slice
-            layers.append(NewLayer(layer.diff_id, layer.media_type, part.digest, part.length))
-        else:
-            layers.append(NewLayer(layer.diff_id))
-    return tuple(layers)
+    return tuple(
+        NewLayer(layer.diff_id)
+        if layer.blob is None
+        else NewLayer(layer.diff_id, layer.blob.media_type, layer.blob.digest, layer.blob.size)
+        for layer in image.layers
+    )

@@ -12,20 +12,23 @@ from typing import Final
 
 from pusher.errors import DiskFull, ImageUnsupported, LeaseLost, PusherError, Retry, SourceError, Stopped
 from pusher.oci import media_types
-from pusher.oci.manifest import Descriptor, Manifest, build_manifest, parse_manifest
+from pusher.oci.document import Document
+from pusher.oci.manifest import Descriptor, Manifest, build_manifest
 from pusher.registry.body import Blob, BlobDamaged
 from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
 from pusher.worker import pushed
 from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import evict
+from pusher.worker.compression import ZSTD_NOTE, Wish
 from pusher.worker.control import Control
+from pusher.worker.documents import explained, hopeless, put_document, stored_documents
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.retry import Backoff
 
-_GZIP: Final = frozenset({media_types.DOCKER_LAYER_GZIP, media_types.OCI_LAYER_GZIP})
 _MOST_DAMAGED: Final = 2
+_MOST_MISSES: Final = 2
 _OFFLINE_FOR: Final = 30.0
 """Seconds for which a registry that cannot be reached is not tried for further blobs of the same job."""
 
@@ -49,11 +52,14 @@ class JobPush:
         self._store = tools.sender.store
         self._spool = tools.preparation.spool
         self._job = job
+        self._wish = Wish.of(job.options, tools.sender.settings)
         self._control = control
         self._sending: list[Future[str | None]] = []
         self._distrusted: frozenset[str] = frozenset()
         self._pushed: pushed.PushedImage | None = None
         self._offline: tuple[float, PusherError] | None = None
+        self._misses = 0
+        self._documents = frozenset(str(job.options.get("documents") or "").split())
 
     def run(self) -> str:
         """Push the image; returns its manifest's digest.
@@ -61,18 +67,20 @@ class JobPush:
         Raises Stopped, LeaseLost, and the PusherError that keeps the image from getting there; what was done
         until then is stored. When it returns or raises, nothing of this job is being sent any more.
         """
+        if self._wish.is_explicit and self._documents:
+            self._tools.sender.progress.note(
+                f"{self._job.image} has a manifest of its own and is sent as it is, not as {self._wish.name}"
+            )
         try:
             self._greet()
             self._bring_blobs()
-            try:
-                return self._put_manifest()
-            except BlobsUnknown as unknown:
-                self._distrust(unknown.digests)
-            self._bring_blobs()
-            try:
-                return self._put_manifest()
-            except BlobsUnknown as unknown:
-                raise unknown.refusal from unknown
+            while True:
+                try:
+                    return self._put_manifest()
+                except BlobsUnknown as unknown:
+                    if not self._distrust(unknown.digests):
+                        raise hopeless(unknown, self._job) from unknown
+                self._bring_blobs()
         except Exception as error:
             self._control.stop()
             raise _worst([error, *(future.exception() for future in self._sending)]) from error
@@ -118,7 +126,7 @@ class JobPush:
         layers = self._named_layers()
         distinct = {layer.diff_id: layer for layer in layers}
         unnamed = [layer.diff_id for layer in layers if layer.digest is None]
-        memos = self._store.memos.all_of(unnamed)
+        memos = self._memos_of(unnamed)
         looking: list[tuple[LayerRecord, Future[str | None]]] = []
         missing: dict[str, LayerRecord] = {}
         for layer in sorted(distinct.values(), key=lambda layer: -(layer.size or 0)):
@@ -146,13 +154,14 @@ class JobPush:
         """
         layers = self._store.layers.of(self._job.id)
         unnamed = {layer.diff_id for layer in layers if layer.digest is None}
-        unknown = {diff_id for diff_id, memos in self._store.memos.all_of(unnamed).items() if not memos}
+        unknown = {diff_id for diff_id, memos in self._memos_of(unnamed).items() if not memos}
         if not unknown or not self._job.tag or self._pushed is not None:
             return layers
         self._pushed = pushed.look_at(self._client, self._job.repository, self._job.tag)
         if self._pushed is None:
             return layers
-        blobs = {diff_id: blob for diff_id, blob in self._pushed.blobs.items() if blob.media_type in _GZIP}
+        found = self._pushed.blobs.items()
+        blobs = {diff_id: blob for diff_id, blob in found if self._wish.takes(blob.media_type)}
         if self._pushed.manifest.config.digest == self._job.config_digest:
             blobs[self._job.config_digest] = self._pushed.manifest.config
             unknown.add(self._job.config_digest)
@@ -163,12 +172,17 @@ class JobPush:
             )
         return self._store.layers.of(self._job.id)
 
+    def _memos_of(self, diff_ids: Collection[str]) -> dict[str, list[BlobMemo]]:
+        """The memos that will do for these layers, the newest first."""
+        known = self._store.memos.all_of(diff_ids)
+        return {diff_id: self._wish.memos(diff_id, memos) for diff_id, memos in known.items()}
+
     def _candidates(self, layer: LayerRecord, memos: Iterable[BlobMemo]) -> list[Blob]:
-        """The blobs that may stand for a layer: its own, or any it was ever compressed to."""
+        """The blobs that may stand for a layer: its own, or any that a memo names."""
         if layer.digest is not None and layer.size is not None:
             known = [(layer.digest, layer.size)]
         else:
-            known = [(memo.digest, memo.size) for memo in memos if memo.media_type in _GZIP]
+            known = [(memo.digest, memo.size) for memo in memos]
         return [Blob(digest, size, self._spool.path(digest)) for digest, size in known]
 
     def _locate(self, layer: LayerRecord, blobs: Iterable[Blob], memos: Iterable[BlobMemo]) -> str | None:
@@ -257,16 +271,36 @@ class JobPush:
     # --- the manifest -------------------------------------------------------------------------------------
 
     def _put_manifest(self) -> str:
-        """Send the manifest under the tag, once every blob is there; returns its digest."""
-        manifest = self._manifest()
+        """Send the manifests once every blob is there: what an index lists before it, the tag last.
+
+        Returns the digest of what the tag stands for.
+        """
+        stored = stored_documents(self._store, self._job)
+        made = [] if stored else [self._manifest()]
+        *children, root = stored or made
+        for child in children:
+            self._put(child, child.digest)
+        digest = self._put(root, self._job.tag or root.digest)
+        if any(
+            blob.media_type == media_types.OCI_LAYER_ZSTD for manifest in made for blob in manifest.layers
+        ):
+            self._tools.sender.progress.note(ZSTD_NOTE)
+        return digest
+
+    def _put(self, document: Document, reference: str) -> str:
         backoff = Backoff()
         while True:
             self._control.check()
             self._store.jobs.check_lease(self._job)
             try:
-                self._client.put_manifest(self._job.repository, self._job.tag or manifest.digest, manifest)
-                self._store.jobs.add_bytes_sent(self._job.id, len(manifest.raw))
-                return manifest.digest
+                sent = put_document(self._client, self._job, document, reference)
+                self._store.jobs.add_bytes_sent(self._job.id, sent)
+                return document.digest
+            except BlobsUnknown as unknown:
+                refused = explained(unknown, document, self._job, self._digests())
+                if refused is not None:
+                    raise refused from unknown
+                raise
             except PusherError as error:
                 pause = backoff.pause(error)
                 if pause is None:
@@ -275,10 +309,7 @@ class JobPush:
                 self._control.wait(pause)
 
     def _manifest(self) -> Manifest:
-        """The source's own manifest, bytes unchanged, or one made from the layers' blobs."""
-        stored = self._job.options.get("manifest")
-        if isinstance(stored, str) and (raw := self._store.memos.get_config(stored)) is not None:
-            return parse_manifest(raw)
+        """What the image at the tag has already, if it is the same, or a manifest made from the blobs."""
         config, *layers = self._store.layers.of(self._job.id)
         if self._pushed is not None:
             there = self._pushed.manifest
@@ -286,20 +317,29 @@ class JobPush:
             if ours == [there.config.digest, *(blob.digest for blob in there.layers)]:
                 return there
         for layer in layers:
-            if layer.media_type not in _GZIP:
+            if layer.media_type not in media_types.TO_OCI:
                 raise ImageUnsupported(
                     f"layer {layer.diff_id} is {layer.media_type}, and its image has no manifest of its own",
                     hint="save the image again with docker save or podman save",
                 )
-        return build_manifest(
-            _descriptor(config, media_types.DOCKER_CONFIG),
-            [_descriptor(layer, media_types.DOCKER_LAYER_GZIP) for layer in layers],
-        )
+        return build_manifest(_descriptor(config), [_descriptor(layer) for layer in layers])
 
-    def _distrust(self, digests: Collection[str]) -> None:
-        """The registry misses blobs that it said it has: send them whatever HEAD says."""
-        ours = {layer.digest for layer in self._store.layers.of(self._job.id) if layer.digest}
-        self._distrusted = frozenset(ours & set(digests) or ours)
+    def _digests(self) -> set[str]:
+        """Digests of all that this job brings to the registry."""
+        blobs = {layer.digest for layer in self._store.layers.of(self._job.id) if layer.digest}
+        return blobs | self._documents
+
+    def _distrust(self, digests: Collection[str]) -> bool:
+        """The registry misses blobs that it said it has: send them whatever HEAD says, the second time all of
+        them (some registries name only the first that they miss). False if that was done already."""
+        ours = self._digests() - self._documents
+        self._misses += 1
+        if self._misses > _MOST_MISSES or self._distrusted >= ours:
+            return False
+        if digests and self._documents.issuperset(digests):
+            return True  # every manifest is put again
+        named = ours & set(digests) if self._misses == 1 else ours
+        self._distrusted = frozenset(named or ours)
         self._store.layers.clear_done(self._job, self._distrusted)
         self._store.uploads.forget_present(self._job.registry, self._job.repository, self._distrusted)
         self._store.events.add(
@@ -307,12 +347,13 @@ class JobPush:
             "blobs-unknown",
             f"the registry misses {len(self._distrusted)} blobs that it said it had; they are sent again",
         )
+        return True
 
 
-def _descriptor(layer: LayerRecord, media_type: str) -> Descriptor:
+def _descriptor(layer: LayerRecord) -> Descriptor:
     if layer.digest is None or layer.size is None:
         raise SourceError(f"the blob of layer {layer.diff_id} is not known")
-    return Descriptor(media_type, layer.digest, layer.size)
+    return Descriptor(layer.media_type or "", layer.digest, layer.size)
 
 
 def _worst(errors: Iterable[BaseException | None]) -> BaseException:

@@ -7,17 +7,20 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pusher.config import Settings
-from pusher.errors import ImageChanged
+from pusher.errors import ImageChanged, LayerMismatch, StorageDoubtful
 from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
 from pusher.registry.body import Blob
 from pusher.sources import reopen
-from pusher.sources.base import Exported, SourceImage
+from pusher.sources.base import Exported, Source, SourceImage
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
 from pusher.store.records import BlobMemo, JobRecord, LayerRecord
 from pusher.store.store import Store
+from pusher.worker import remote
+from pusher.worker.compression import Chooser, Wish
 from pusher.worker.control import Activity, Control
+from pusher.worker.downloads import Downloads
 
 _TELL_EVERY = 4 * 1024 * 1024
 """Bytes between two words on a layer that is being compressed."""
@@ -32,6 +35,7 @@ class Preparation:
     settings: Settings
     progress: Progress
     activity: Activity
+    downloads: Downloads
 
     def config(self, job: JobRecord) -> Blob | None:
         """The image config's blob, if its bytes are known without an export."""
@@ -43,15 +47,43 @@ class Preparation:
     ) -> Iterator[tuple[str, Blob]]:
         """Diff ID and blob of each layer in ``missing`` (the config under its digest), as it gets ready.
 
-        Raises SourceError, DiskFull, Stopped, LeaseLost.
+        Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry what ``Downloads`` does.
         """
-        source = reopen(job.source)
+        if job.source["kind"] == remote.KIND:
+            for diff_id, blob in self.downloads.blobs(job, control, missing):
+                self._record(job, diff_id, blob)
+                yield diff_id, Blob(blob.digest, blob.size, self.spool.path(blob.digest))
+            return
+        source: Source | None = reopen(job.source)
+        chooser = Chooser(
+            Wish.of(job.options, self.settings), lambda: self.store.facts.get(job.registry).uplink
+        )
+        while source is not None:
+            try:
+                yield from self._blobs_of(source, job, control, missing, chooser)
+                if chosen := chooser.summary():
+                    self.progress.note(chosen)
+                return
+            except (StorageDoubtful, LayerMismatch) as doubt:
+                source = source.fall_back()
+                if source is None:
+                    raise
+                self.progress.note(f"{doubt.message}; asking the engine for the image instead")
+
+    def _blobs_of(
+        self,
+        source: Source,
+        job: JobRecord,
+        control: Control,
+        missing: Mapping[str, LayerRecord],
+        chooser: Chooser,
+    ) -> Iterator[tuple[str, Blob]]:
         image = source.resolve()
         if image.config is not None and job.config_digest in missing:
             yield job.config_digest, self._keep_config(job, image.config)
         slices = [(layer, layer.slice) for layer in image.layers if layer.slice and layer.diff_id in missing]
         for layer, part in sorted(slices, key=lambda pair: -pair[1].length):
-            media_type = layer.media_type or media_types.DOCKER_LAYER_GZIP
+            media_type = layer.blob.media_type if layer.blob else media_types.DOCKER_LAYER_GZIP
             self._record(job, layer.diff_id, SpooledBlob(part.digest, part.length, ORIGINAL, media_type))
             yield layer.diff_id, Blob(part.digest, part.length, part.path, part.offset)
         wanted = _wanted_names(job, image, missing)
@@ -62,7 +94,7 @@ class Preparation:
             with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=control.check) as pieces:
                 for piece in pieces:
                     control.check()
-                    made = self._make(job, control, piece, wanted)
+                    made = self._make(job, control, piece, wanted, chooser)
                     if made is not None:
                         yield made
                     if not wanted:
@@ -73,7 +105,7 @@ class Preparation:
         )
 
     def _make(
-        self, job: JobRecord, control: Control, piece: Exported, wanted: dict[str, str]
+        self, job: JobRecord, control: Control, piece: Exported, wanted: dict[str, str], chooser: Chooser
     ) -> tuple[str, Blob] | None:
         """The blob of one piece; its name leaves ``wanted``. None if it turns out not to be wanted."""
         if piece.name == job.config_digest:
@@ -104,10 +136,10 @@ class Preparation:
             )
             wanted.pop(piece.name)
         else:
-            level = job.options.get("compression_level") or self.settings.compression_level
+            how, stream = chooser.settle(piece.stream)
             spooled = self.spool.write_layer(
-                piece.stream,
-                level=int(level),
+                stream,
+                how=how,
                 expected_diff_id=piece.name,
                 on_bytes=on_bytes,
                 check_stop=control.check,
@@ -163,12 +195,11 @@ class Preparation:
 
 
 def _wanted_names(job: JobRecord, image: SourceImage, missing: Mapping[str, LayerRecord]) -> dict[str, str]:
-    """What to ask an export for: blob digest where the image has a manifest, else diff ID -> diff ID."""
+    """What to ask an export for: blob digest where the blob exists, else diff ID -> diff ID."""
     wanted: dict[str, str] = {}
     if image.config is None and job.config_digest in missing:
         wanted[job.config_digest] = job.config_digest
-    for position, layer in enumerate(image.layers):
+    for layer in image.layers:
         if layer.slice is None and layer.diff_id in missing:
-            name = image.manifest.layers[position].digest if image.manifest else layer.diff_id
-            wanted[name] = layer.diff_id
+            wanted[layer.blob.digest if layer.blob else layer.diff_id] = layer.diff_id
     return wanted

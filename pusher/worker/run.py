@@ -30,6 +30,7 @@ from pusher.store.store import Store
 from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import delete_sessions, evict
 from pusher.worker.control import Activity, Control
+from pusher.worker.downloads import Downloads
 from pusher.worker.job import JobPush, Tools
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
@@ -110,7 +111,14 @@ class _Worker:
         limiter = RateLimiter(rate, progress.note) if rate is not None else None
         self._tools = Tools(
             BlobSender(store, settings, registries, presence, progress, self._activity, limiter),
-            Preparation(store, spool, settings, progress, self._activity),
+            Preparation(
+                store,
+                spool,
+                settings,
+                progress,
+                self._activity,
+                Downloads(spool, registries, progress, self._activity),
+            ),
             self._pool,
         )
         self._changed = threading.Condition()

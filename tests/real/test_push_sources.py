@@ -186,5 +186,6 @@ def test_what_docker_pushed_is_not_pushed_again(
     layers = home.store.layers.of(job.id)
     assert {layer.state for layer in layers} == {LayerState.EXISTS}
     assert [layer.digest for layer in layers[1:]] == [layer.digest for layer in before.layers]
-    assert list(home.spool.blobs()) == [], "nothing was exported"
+    spooled = {digest for digest, *_ in home.spool.blobs()}
+    assert spooled <= {dockerd.image_id(to)}, "at most the config was read, for the manifest"
     home.assert_clean()

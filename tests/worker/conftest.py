@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pusher.worker import blobs, job, retry, run
+from pusher.worker import blobs, downloads, job, remote, retry, run
 from pusher.worker.retry import Backoff
-from tests.support.fakeregistry import SERVERLESS, FakeRegistry
+from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
 from tests.support.images import Image, make_image, write_archive
 
@@ -19,6 +19,13 @@ from tests.support.images import Image, make_image, write_archive
 @pytest.fixture
 def registry() -> Iterator[FakeRegistry]:
     with FakeRegistry(SERVERLESS.scaled(min=1_000, max=CHUNK)) as registry:
+        yield registry
+
+
+@pytest.fixture
+def origin() -> Iterator[FakeRegistry]:
+    """Where an image comes from."""
+    with FakeRegistry(DISTRIBUTION_3) as registry:
         yield registry
 
 
@@ -44,7 +51,9 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pause of the worker is a hundredth of what it is."""
     quick = partial(Backoff, first=0.005, cap=0.15)
     monkeypatch.setattr(blobs, "Backoff", quick)
-    monkeypatch.setattr(job, "Backoff", quick)
+    for module in (job, downloads, remote):
+        monkeypatch.setattr(module, "Backoff", quick)
+    monkeypatch.setattr(downloads, "_IN_USE_PAUSE", 0.02)
     pause = retry.job_pause
     monkeypatch.setattr(run, "job_pause", lambda *args: timedelta(seconds=pause(*args).total_seconds() / 100))
     monkeypatch.setattr(run, "_POLL", 0.02)

@@ -34,6 +34,15 @@ HUB = "docker.io"
         ("app:5000", Kind.IMAGE, Destination(HUB, "library/app", "5000")),
         ("app.v2:1.2", Kind.IMAGE, Destination(HUB, "library/app.v2", "1.2")),
         ("team/app", Kind.IMAGE, Destination(HUB, "team/app", "latest")),
+        ("nerdctl:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
+        ("docker-storage:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
+        (
+            "containers-storage:[/mnt]r.example/app:1",
+            Kind.IMAGE,
+            Destination("r.example", "app", "1"),
+        ),
+        ("docker-storage:[vfs@/mnt:2]app:1", Kind.IMAGE, Destination(HUB, "library/app", "1")),
+        ("oci:1.2", Kind.IMAGE, Destination(HUB, "library/oci", "1.2")),
     ],
 )
 def test_names(text: str, kind: Kind, destination: Destination) -> None:
@@ -59,17 +68,37 @@ def test_what_completes_a_name(
     assert (target.kind, target.destination(None)) == (Kind.IMAGE, destination)
 
 
-def test_archives(tmp_path: Path) -> None:
-    existing = tmp_path / "image"
-    existing.write_bytes(b"")
-    for text in (str(existing), "missing.tar", "./missing", "docker-archive:anything:app:1"):
-        target = read_target(text)
-        assert target.kind is Kind.ARCHIVE
-        assert target.named_by_archive
-        assert target.destination("r.example/app:1") == Destination("r.example", "app", "1")
-    assert read_target("a.tar", to="r.example/").named_by_archive
-    assert not read_target("a.tar", to="r.example/app:1").named_by_archive
-    assert not read_target("a.tar", to="r.example/APP").named_by_archive
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{here}/image", "{here}", "missing.tar", "./missing", "oci:./missing", "oci:{here}/image:1.2"),
+        *("docker-archive:anything:app:1", "oci-archive:app", "oci-archive:a.tar.gz:1", "dir:{here}"),
+    ],
+)
+def test_files_and_folders(tmp_path: Path, text: str) -> None:
+    (tmp_path / "image").write_bytes(b"")
+    target = read_target(text.format(here=tmp_path))
+    assert target.kind is Kind.FILE
+    assert target.has_image
+    assert target.named_by_file
+    assert target.destination("r.example/app:1") == Destination("r.example", "app", "1")
+
+
+def test_what_names_a_file() -> None:
+    assert read_target("a.tar", to="r.example/").named_by_file
+    assert not read_target("a.tar", to="r.example/app:1").named_by_file
+    assert not read_target("a.tar", to="r.example/APP").named_by_file
+
+
+def test_an_image_in_a_registry_goes_elsewhere() -> None:
+    image = "docker://ghcr.io/team/app:1.2"
+    target = read_target(image, to="r.example/copies/")
+    assert (target.kind, target.has_image, target.named_by_file) == (Kind.REMOTE, True, False)
+    assert target.destination(None) == Destination("r.example", "copies/team/app", "1.2")
+    assert read_target(image, to="r.example/b:2").destination(None) == Destination("r.example", "b", "2")
+    with pytest.raises(InvalidOption) as nowhere:
+        read_target(image, default="r.example").destination(None)
+    assert nowhere.value.hint == f"pusher push {image} --to r.example/app:1.2"
 
 
 def test_nothing() -> None:

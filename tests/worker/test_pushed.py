@@ -67,7 +67,7 @@ def test_a_blob_that_is_gone_is_made_anew(
     pushed(registry, "app", "1", image)
 
 
-@pytest.mark.parametrize("media_type", [media_types.OCI_LAYER_ZSTD, "application/x-unknown"])
+@pytest.mark.parametrize("media_type", [media_types.DOCKER_FOREIGN_LAYER, "application/x-unknown"])
 def test_layers_of_a_kind_that_does_not_fit_are_left_alone(
     home: Home, registry: FakeRegistry, image: Image, archive: Path, media_type: str
 ) -> None:

@@ -10,20 +10,27 @@ from pathlib import Path
 from pusher.config import Settings
 from pusher.errors import DiskFull, HomeUnusable, PusherError
 from pusher.oci.digest import short
+from pusher.oci.index import Index
+from pusher.oci.media_types import CONFIGS
 from pusher.progress.format import human_bytes
-from pusher.sources import find
 from pusher.sources.archive import ArchiveSource
 from pusher.sources.base import Source, SourceImage
+from pusher.sources.dirs import DirSource
 from pusher.sources.engine import EngineSource
 from pusher.sources.engine_cli import ask
+from pusher.sources.oci import LayoutSource
+from pusher.sources.storage.source import StorageSource
 from pusher.spool.spool import Spool, room_at
 from pusher.store import schema
 from pusher.store.engine import file_of, is_sqlite, label_of, parse_url
 from pusher.store.store import Store
 from pusher.worker.doctor.check import Skipped, Step
 from pusher.worker.doctor.target import Destination, Kind, Target, base_url
+from pusher.worker.remote import RemoteSource
+from pusher.worker.sources import found
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MOST_PLATFORMS = 5
 
 
 class LocalChecks:
@@ -36,20 +43,20 @@ class LocalChecks:
         self._settings = settings
         self._broken_config = broken_config
         self._named: str | None = None
-        """The name that an archive gives its image."""
+        """The name that a file or folder gives its image."""
         self._source: Source | None = None
         self._image: SourceImage | None = None
         self._stack = ExitStack()
 
     def steps(self) -> list[Step]:
-        """An archive that names the destination is opened before the reference is read."""
+        """A file that names the destination is opened before the reference is read."""
         target = self._target
-        needs = ("reference",) if target.kind is Kind.IMAGE and target.to is None else ()
-        reference = Step("reference", "reading it", self._read, ("image",) if target.named_by_archive else ())
+        needs = ("reference",) if target.kind is not Kind.FILE and target.to is None else ()
+        reference = Step("reference", "reading it", self._read, ("image",) if target.named_by_file else ())
         image = Step("image", f"looking for {target.text}", self._find, needs)
         return [
             Step("config", "reading the settings", self._configured),
-            *((image, reference) if target.named_by_archive else (reference, image)),
+            *((image, reference) if target.named_by_file else (reference, image)),
             Step("job store", "opening it", self._open),
             Step("disk", f"writing to {self._settings.home}", self._room),
         ]
@@ -91,18 +98,15 @@ class LocalChecks:
         if not target.has_image:
             hint = f"pusher doctor {target.text}:latest" if target.kind is Kind.REPOSITORY else ""
             raise Skipped("because no image is named", hint=hint)
-        self._source, self._named = find(target.text)
-        self._image = image = self._source.resolve()
-        where = "Docker or Podman"
-        if isinstance(self._source, EngineSource):
-            where = self._source.engine.title
-        elif isinstance(self._source, ArchiveSource):
-            where = str(self._source.path)
-        count = len(image.layers)
-        layers = f"{count} layer" + ("" if count == 1 else "s")
-        size, exact = self._bytes()
+        place = found(target.text, store=None, settings=self._settings, to=target.to, default=target.default)
+        with place as (source, self._named):
+            self._source = source
+            self._image = image = source.resolve()
+        size, exact = _size(image), True
+        if size is None:
+            size, exact = self._needed()
         amount = "" if not size else f", {human_bytes(size)}" + ("" if exact else " before compression")
-        return f"found in {where}: {short(image.config_digest)}, {layers}{amount}"
+        return f"found in {_place(source)}: {_contents(image)}{amount}"
 
     def _open(self) -> str:
         url = parse_url(self._settings.database_url)
@@ -120,7 +124,7 @@ class LocalChecks:
     def _room(self) -> str:
         spool = self._settings.spool
         free = max(0, room_at(_try_to_write(spool)))
-        size, exact = self._bytes()
+        size, exact = self._needed()
         needed = max(0, (size or 0) - self._spooled(exact=exact))
         room = f"room for {human_bytes(free)}"
         if not needed:
@@ -136,19 +140,20 @@ class LocalChecks:
             f"{'' if exact else 'at most '}{human_bytes(needed)}"
         )
 
-    def _bytes(self) -> tuple[int | None, bool]:
+    def _needed(self) -> tuple[int | None, bool]:
         """Bytes that the image's layers may take in the spool, and whether that is exact; None: unknown.
 
-        Layers that are uploaded from where they lie take none. Uncompressed sizes are an upper bound.
+        Layers that are uploaded from where they lie, or mounted, take none. Uncompressed sizes are an upper
+        bound.
         """
         image, source = self._image, self._source
         if image is None:
             return None, False
-        if image.manifest is not None:
-            blobs = zip(image.layers, image.manifest.layers, strict=True)
-            return sum(blob.size for layer, blob in blobs if layer.slice is None), True
-        if all(layer.slice is not None for layer in image.layers):
-            return 0, True
+        if _size(image) is not None:
+            to = self.destination
+            if isinstance(source, RemoteSource) and to and to.registry == source.reference.registry:
+                return 0, True
+            return sum(layer.blob.size for layer in image.layers if layer.blob and not layer.slice), True
         if isinstance(source, ArchiveSource):
             return source.path.stat().st_size, False
         if isinstance(source, EngineSource):
@@ -156,16 +161,54 @@ class LocalChecks:
         return None, False
 
     def _spooled(self, *, exact: bool) -> int:
-        """Bytes of those layers that lie in the spool already, compressed or not as ``_bytes`` counts."""
-        spool, total = self._settings.spool, 0
-        if self.store is None or self._image is None or not spool.is_dir():
+        """Bytes of those layers that lie in the spool already, compressed or not as ``_needed`` counts."""
+        spool, image = self._settings.spool, self._image
+        if self.store is None or image is None or not spool.is_dir():
             return 0
         blobs = Spool(spool)
-        for memos in self.store.memos.all_of({layer.diff_id for layer in self._image.layers}).values():
+        final = [layer.blob for layer in image.layers if layer.blob and not layer.slice]
+        total = sum(blob.size for blob in final if blobs.path(blob.digest).exists())
+        streams = {layer.diff_id for layer in image.layers if layer.blob is None}
+        for memos in self.store.memos.all_of(streams).values():
             kept = next((memo for memo in memos if blobs.path(memo.digest).exists()), None)
             if kept is not None:
                 total += kept.size if exact else kept.uncompressed_size or 0
         return total
+
+
+def _size(image: SourceImage) -> int | None:
+    """Bytes of the image's layers as they will be sent; None where they are not compressed yet."""
+    sizes = [layer.blob.size for layer in image.layers if layer.blob is not None]
+    return sum(sizes) if len(sizes) == len(image.layers) else None
+
+
+def _place(source: Source) -> str:
+    """Where an image is, for people."""
+    if isinstance(source, EngineSource):
+        return source.engine.title
+    if isinstance(source, ArchiveSource | LayoutSource | DirSource):
+        return str(source.path)
+    if isinstance(source, StorageSource):
+        return str(source.root)
+    assert isinstance(source, RemoteSource)  # noqa: S101 - `found` gives no other
+    return source.reference.registry
+
+
+def _contents(image: SourceImage) -> str:
+    """What an image is made of; of an index, its platforms."""
+    layers = [layer for layer in image.layers if layer.blob is None or layer.blob.media_type not in CONFIGS]
+    counted = f"{len(layers)} layer" + ("" if len(layers) == 1 else "s")
+    if not isinstance(image.root, Index):
+        return f"{short(image.config_digest)}, {counted}"
+    indexes = [document for document in image.documents if isinstance(document, Index)]
+    nested = {index.digest for index in indexes}
+    listed = {child.digest: child for index in indexes for child in index.children}
+    names = [
+        str(child) for digest, child in listed.items() if not child.is_attestation and digest not in nested
+    ]
+    shown = ", ".join(names[:_MOST_PLATFORMS]) + (", ..." if len(names) > _MOST_PLATFORMS else "")
+    counted_platforms = f"{len(names)} platform" + ("" if len(names) == 1 else "s")
+    return f"index {short(image.root.digest)}, {counted_platforms} ({shown}), {counted}"
 
 
 def _size_in(source: EngineSource) -> int | None:

@@ -10,10 +10,11 @@ from typing import Final
 from pusher import reference
 from pusher.errors import InvalidOption, ReferenceMalformed
 from pusher.reference import Place, api_host, is_loopback
-from pusher.sources.archive import KIND as ARCHIVE
 from pusher.sources.engine_cli import ENGINES
 from pusher.sources.names import is_image_id
-from pusher.sources.select import is_path
+from pusher.sources.select import is_file
+from pusher.sources.storage.source import STORAGES
+from pusher.worker.sources import PREFIX, check_elsewhere
 
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
@@ -25,7 +26,8 @@ class Kind(Enum):
     REGISTRY = "a registry"
     REPOSITORY = "a repository"
     IMAGE = "an image"
-    ARCHIVE = "an image archive"
+    FILE = "an image in a file or folder"
+    REMOTE = "an image in a registry"
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,12 @@ class Target:
     @property
     def has_image(self) -> bool:
         """Whether there is an image to look for."""
-        return self.kind in (Kind.IMAGE, Kind.ARCHIVE)
+        return self.kind in (Kind.IMAGE, Kind.FILE, Kind.REMOTE)
 
     @property
-    def named_by_archive(self) -> bool:
-        """Whether the archive's own name makes the destination, or a part of it."""
-        if self.kind is not Kind.ARCHIVE:
+    def named_by_file(self) -> bool:
+        """Whether the name that a file or folder gives its image makes the destination, or a part of it."""
+        if self.kind is not Kind.FILE:
             return False
         try:
             return reference.destination(None, to=self.to, default=self.default) is None
@@ -66,14 +68,16 @@ class Target:
             return False
 
     def destination(self, own_name: str | None) -> Destination:
-        """``own_name`` is the one that an archive gives its image.
+        """``own_name`` is the one that a file or folder gives its image.
 
         Raises ReferenceMalformed, InvalidOption.
         """
         if not self.has_image:
             place = Place.parse(self.text)
             return Destination(place.registry, place.namespace)
-        name = own_name if self.kind is Kind.ARCHIVE else _name_in(self.text)
+        if self.kind is Kind.REMOTE:
+            check_elsewhere(self.text, self.to, self.default)
+        name = own_name if self.kind is Kind.FILE else _name_in(self.text)
         found = reference.destination(name, to=self.to, default=self.default)
         if found is None:
             where = (self.to or self.default or "registry.example.com/team").removesuffix("/")
@@ -92,14 +96,16 @@ class Target:
 def read_target(text: str | None, *, to: str | None = None, default: str | None = None) -> Target:
     """Tell an image from a registry.
 
-    With ``to``, and for an archive, it is an image. ``host``, ``host:port`` and either with a slash at the
-    end are a registry, where ``host`` has a dot, is ``localhost`` or an IPv6 address in brackets; with a path
-    and neither tag nor digest it is a repository there. Everything else is an image, by its name.
+    With ``to``, and for a file or folder, it is an image. ``host``, ``host:port`` and either with a slash at
+    the end are a registry, where ``host`` has a dot, is ``localhost`` or an IPv6 address in brackets; with a
+    path and neither tag nor digest it is a repository there. Everything else is an image, by its name.
     """
     if text is None:
         return Target(Kind.MACHINE, default=default)
-    if text.startswith(f"{ARCHIVE}:") or is_path(text):
-        return Target(Kind.ARCHIVE, text, to, default)
+    if text.startswith(PREFIX):
+        return Target(Kind.REMOTE, text, to, default)
+    if is_file(text):
+        return Target(Kind.FILE, text, to, default)
     first, slash, path = text.partition("/")
     if to is None and _is_registry(first, sure=bool(slash)):
         if not path:
@@ -116,9 +122,11 @@ def base_url(registry: str, *, plain_http: bool) -> str:
 
 
 def _name_in(image: str) -> str | None:
-    """The name that an image in Docker or Podman is asked for by; None for an image ID."""
-    prefix, _, rest = image.partition(":")
-    name = rest if prefix in ENGINES else image
+    """The name that an image in an engine or its storage is asked for by; None for an image ID."""
+    prefix, _, rest = image.removeprefix(PREFIX).partition(":")
+    name = rest if prefix in ENGINES or prefix in STORAGES else image.removeprefix(PREFIX)
+    if prefix in STORAGES:
+        name = name.rpartition("]")[2]  # [driver@root]NAME
     return None if is_image_id(name) else name
 
 

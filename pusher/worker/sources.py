@@ -1,0 +1,63 @@
+"""Where an image may be found: on this machine, or in a registry, for which the worker joins the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+
+from pusher import reference, sources
+from pusher.config import Settings
+from pusher.errors import CredentialsMissing, InvalidOption
+from pusher.reference import Reference
+from pusher.sources.base import EVERYTHING, Choice, Source
+from pusher.store.store import Store
+from pusher.worker.registries import Registries
+from pusher.worker.remote import PREFIX, RemoteSource, without_login
+
+__all__ = ["PREFIX", "check_elsewhere", "found"]
+
+
+@contextmanager
+def found(
+    image: str,
+    choice: Choice = EVERYTHING,
+    *,
+    store: Store | None,
+    settings: Settings,
+    to: str | None,
+    default: str | None,
+) -> Iterator[tuple[Source, str | None]]:
+    """The source that IMAGE names, and the image's own name; good until the context ends.
+
+    ``to`` and ``default`` are where it is to go, as ``reference.destination`` takes them. Raises what
+    ``sources.find`` raises, InvalidOption for an image in a registry that is to go nowhere else.
+    """
+    if not image.startswith(PREFIX):
+        yield sources.find(image, choice)
+        return
+    place = check_elsewhere(image, to, default)
+    destination = reference.destination("app", to=to, default=default)
+    if settings.login_registry is None and destination is not None:
+        # a user name that was given for nobody in particular is for where the image goes
+        settings = replace(settings, login_registry=destination.registry)
+    with closing(Registries(store, settings)) as registries:
+        source = RemoteSource(place, lambda *name: registries.get(*name).client, choice)
+        try:
+            yield source, source.own_name()
+        except CredentialsMissing as error:
+            other = None if destination is None else destination.registry
+            raise without_login(error, place.registry, other) from error
+
+
+def check_elsewhere(image: str, to: str | None, default: str | None) -> Reference:
+    """The reference of an image in a registry. Raises ReferenceMalformed; InvalidOption without ``to``."""
+    place = Reference.parse(image.removeprefix(PREFIX))
+    if to is None:
+        where = (default or "registry.example.com/team").removesuffix("/")
+        name = f"{place.repository.rpartition('/')[2]}:{place.tag or '1.2'}"
+        raise InvalidOption(
+            f"{image} is in its registry already, and nothing says where else it is to go",
+            hint=f"pusher push {image} --to {where}/{name}",
+        )
+    return place
