@@ -65,12 +65,16 @@ def read_settings(**flags: object) -> config.Settings:
     Raises InvalidOption, ConfigInvalid.
     """
     settings = config.load(flags)
-    check_profiles(settings)
+    check_settings(settings)
     return settings
 
 
-def check_profiles(settings: config.Settings) -> None:
-    """Raises InvalidOption for a profile that there is not."""
+def check_settings(settings: config.Settings) -> None:
+    """Raises InvalidOption for a profile that there is not, or a level that the compression does not have."""
+    if settings.compression_level is not None:
+        from pusher.worker.compression import Wish
+
+        Wish.parse(settings.compression, settings.compression_level)
     named = {settings.at(registry).profile for registry in settings.registries} | {settings.profile}
     if named != {None}:
         from pusher.registry.profiles import by_name

@@ -18,6 +18,10 @@ Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem
 _PATIENCE: Final = 1.0
 """Seconds that Docker or Podman may take to list its images."""
 _MOST_JOBS: Final = 200
+_PLATFORMS: Final = (
+    *("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386"),
+    *("linux/ppc64le", "linux/s390x", "linux/riscv64", "windows/amd64"),
+)
 
 
 def _harmless(completer: Completer) -> Completer:
@@ -86,6 +90,33 @@ def files(context: click.Context, parameter: click.Parameter, incomplete: str) -
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
+
+
+@_harmless
+def compressions(
+    context: click.Context,  # noqa: ARG001
+    parameter: click.Parameter,  # noqa: ARG001
+    incomplete: str,
+) -> list[CompletionItem]:
+    """Kinds of compression."""
+    from click.shell_completion import CompletionItem
+
+    from pusher.config.options import COMPRESSIONS
+
+    return [CompletionItem(n, help=text) for n, text in COMPRESSIONS.items() if n.startswith(incomplete)]
+
+
+@_harmless
+def platforms(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """The platforms that most images are built for."""
+    from click.shell_completion import CompletionItem
+
+    typed = set(context.params.get(parameter.name or "") or ())
+    return [
+        CompletionItem(platform)
+        for platform in _PLATFORMS
+        if platform.startswith(incomplete) and platform not in typed
+    ]
 
 
 @_harmless

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pusher.cli.base import Command, check_profiles, json_option, print_json, warn
+from pusher.cli.base import Command, check_settings, json_option, print_json, warn
 from pusher.cli.options import every_option
 from pusher.errors import ExitCode
 
@@ -48,7 +48,7 @@ def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> in
         click.echo(example_file(), nl=False)
     else:
         resolved = resolve(flags)
-        check_profiles(resolved.settings)
+        check_settings(resolved.settings)
         if as_json:
             print_json(_as_json(resolved))
         else:

@@ -48,6 +48,7 @@ def doctor(target: str | None, to: str | None, password_stdin: bool, as_json: bo
     Example:
       pusher doctor registry.example.com/team/app:1.2
       pusher doctor registry.example.com/team/app --username bob
+      pusher doctor docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
     from pusher.worker.doctor import Broken, examine, read_target
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pusher.cli import completers
 from pusher.cli.base import Command, json_option, opened, print_json, read_settings, warn
-from pusher.cli.options import setting_options
+from pusher.cli.image import image_options, image_wishes
+from pusher.cli.options import compression_options, setting_options
 from pusher.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -35,13 +36,27 @@ to_option = click.option(
     show_default=True,
     help="Higher goes first.",
 )
-@setting_options("compression_level")
+@image_options
+@setting_options("plain_http", "insecure", "ca_cert")  # for docker://, which alone is looked at here
+@compression_options
 @json_option
-def enqueue(image: str, to: str | None, priority: int, compression_level: str | None, as_json: bool) -> int:
+def enqueue(image: str, to: str | None, priority: int, as_json: bool, **flags: object) -> int:
     """Put IMAGE into the queue and print the job's id.
 
-    IMAGE is a name in Docker or Podman, docker-archive:PATH[:NAME], or the path of such a file. What it is
-    now will be pushed, even if its tag moves later.
+    IMAGE is a name in Docker or Podman, the path of an archive or a folder, or
+
+    \b
+      docker-daemon:NAME, podman:NAME, nerdctl:NAME
+                                  what that engine has
+      docker-storage:NAME, containers-storage:NAME
+                                  what lies on its disk, read without it
+      docker-archive:FILE[:NAME]  what docker save and podman save write
+      oci:FOLDER[:NAME], oci-archive:FILE[:NAME], dir:FOLDER
+                                  what buildx, skopeo, kaniko or ko write
+      docker://REFERENCE          what another registry has, read with the
+                                  login of pusher login or docker login
+
+    What it is now will be pushed, even if its tag moves later.
 
     Without --to it is pushed where its name says. A name that says no registry goes to the one of the setting
     "registry" (PUSHER_REGISTRY), or else to Docker Hub.
@@ -52,10 +67,15 @@ def enqueue(image: str, to: str | None, priority: int, compression_level: str | 
       pusher enqueue app:1.2 --to registry.example.com
       pusher run
     """
-    settings = read_settings(compression_level=compression_level)
+    from pusher.oci.media_types import CONFIGS
+
+    settings = read_settings(**flags)
+    wishes = image_wishes(flags, settings)
     with opened(settings) as store:
-        job = record(store, settings, image, to, priority=priority, with_level=compression_level is not None)
-        layers = sum(layer.position >= 0 for layer in store.layers.of(job.id))
+        job = record(store, settings, image, to, wishes, priority=priority)
+        layers = sum(
+            layer.position >= 0 and layer.media_type not in CONFIGS for layer in store.layers.of(job.id)
+        )
     if as_json:
         print_json({"id": job.id, "image": job.image, "destination": job.destination, "state": job.state})
     else:
@@ -70,22 +90,23 @@ def record(
     settings: Settings,
     image: str,
     to: str | None,
+    wishes: dict[str, Any],
     *,
     priority: int = 0,
-    with_level: bool = False,
 ) -> JobRecord:
-    """Resolve the image and record its job."""
+    """Resolve the image and record its job; ``wishes`` are those of ``image_wishes``."""
     from pusher.reference import DOCKER_HUB
     from pusher.worker.enqueue import enqueue
 
-    level = settings.compression_level if with_level else None
     job = enqueue(
         store,
         image,
+        settings=settings,
         to=to,
         default_registry=settings.default_registry,
         priority=priority,
-        compression_level=level,
+        note=_note,
+        **wishes,
     )
     if job.destination.startswith(f"{DOCKER_HUB}/library/") and "library/" not in (to or image):
         warn(
@@ -93,3 +114,7 @@ def record(
             "To a registry of your own: --to registry.example.com, or set PUSHER_REGISTRY."
         )
     return job
+
+
+def _note(text: str) -> None:
+    warn(f"note: {text}")

@@ -12,8 +12,12 @@ from pusher.config.options import BY_NAME, EVERYDAY, LINK, OPTIONS, REGISTRY, ST
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_COMPLETERS: Final = {"profile": completers.profiles, "ca_cert": completers.files}
-_GROUPS: Final = (EVERYDAY, LINK, REGISTRY, STORAGE)
+_COMPLETERS: Final = {
+    "profile": completers.profiles,
+    "ca_cert": completers.files,
+    "compression": completers.compressions,
+}
+_GROUPS: Final = (EVERYDAY, "Image", LINK, REGISTRY, STORAGE)
 
 
 class SettingOption(click.Option):
@@ -58,6 +62,7 @@ link_options = setting_options(*_of(LINK))
 """``--chunk-size``, the time-outs, ``--give-up-after``."""
 registry_options = setting_options(*(name for name in _of(REGISTRY) if name != "plain_http"))
 """``--profile``, ``--insecure``, ``--ca-cert``; ``login_options`` has ``--plain-http``."""
+compression_options = setting_options("compression", "compression_level")
 every_option = setting_options(*(option.name for option in OPTIONS if option.has_flag))
 
 
@@ -65,7 +70,7 @@ def worker_options(function: F) -> F:
     """What a command that sends blobs can be told, beside ``login_options``."""
     for decorate in (
         setting_options("spool_limit", "lease"),
-        setting_options("compression_level"),
+        compression_options,
         registry_options,
         link_options,
         setting_options("parallel", "limit_rate"),

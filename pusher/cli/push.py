@@ -2,52 +2,74 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from pusher.cli import completers
 from pusher.cli.base import Command, opened, progress_option, read_settings
 from pusher.cli.enqueue import record, to_option
+from pusher.cli.image import image_options, image_wishes
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
 from pusher.cli.work import conclude, work
+
+if TYPE_CHECKING:
+    from pusher.config import Settings
 
 
 @click.command(cls=Command)
 @click.argument("image", shell_complete=completers.images)
 @to_option
+@image_options
 @login_options
 @worker_options
 @progress_option
 def push(image: str, to: str | None, password_stdin: bool, progress: str, **flags: object) -> int:
     """Push IMAGE now, and print the reference with its digest.
 
-    The same as enqueue and run for this one image. Where it is cut off, pusher run goes on with it.
+    The same as enqueue and run for this one image; pusher enqueue --help says what IMAGE may be. Where it is
+    cut off, pusher run goes on with it.
+
+    --username is for the registry that is pushed to. What docker:// names is read with the login that pusher
+    login or docker login keeps for it.
 
     \b
     Example:
       pusher push registry.example.com/team/app:1.2
       pusher push app:1.2 --to registry.example.com
       pusher push build/app.tar --to registry.example.com/team/app:1.2
+      pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
     settings = read_settings(**flags)
-    registry = _registry(image, to, settings.default_registry)
-    settings = with_password(settings, {registry} if registry else (), password_stdin=password_stdin)
+    wishes = image_wishes(flags, settings)
+    if password_stdin or _has_login(settings):
+        registry = _registry(image, to, settings.default_registry)
+        if registry is not None:
+            settings = with_password(settings, {registry}, password_stdin=password_stdin)
     with opened(settings) as store:
-        job = record(store, settings, image, to, with_level=flags["compression_level"] is not None)
+        job = record(store, settings, image, to, wishes)
         result = work(store, settings, progress, only=[job.id])
     return conclude(result, progress, single=True)
 
 
+def _has_login(settings: Settings) -> bool:
+    """Whether a user name or a password was given, perhaps for another registry."""
+    named = any("username" in table for table in settings.registries.values())
+    return named or settings.username is not None or settings.password is not None
+
+
 def _registry(image: str, to: str | None, default: str | None) -> str | None:
-    """The registry that the password is asked for, before anything else; None if the archive names it."""
+    """The registry that the password is asked for, before anything else; None where enqueue will refuse.
+
+    Without --to the image's own name says it: a file is opened for it, no engine is asked.
+    """
     from pusher.reference import destination
     from pusher.sources import find
 
     if to is not None:
         name: str | None = "app"
-    elif image.startswith("docker-archive:") or Path(image).exists():
+    elif image.startswith("docker://"):
         return None
     else:
         _, name = find(image)

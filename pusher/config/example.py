@@ -16,6 +16,7 @@ _EXAMPLES = {
     "profile": '"distribution"',
     "insecure": '["registry.example.com:5000"]',
     "ca_cert": '"company-ca.pem"',
+    "compression_level": "6",
     "home": '"/var/lib/pusher"',
     "database_url": '"postgresql://pusher@db.example.com/pusher"',
 }

@@ -59,6 +59,7 @@ def resolve(flags: Mapping[str, object] | None = None, environ: Mapping[str, str
     environ = os.environ if environ is None else environ
     file = read_file(environ)
     found = {option.name: _find(option, flags or {}, environ, file) for option in OPTIONS}
+    _fit_level(found, environ, file)
     registries = {
         host: {name: _at(host, found[name], entry, file) for name, entry in table.items()}
         for host, table in file.registries.items()
@@ -79,6 +80,17 @@ def _find(option: Option, flags: Mapping[str, object], environ: Mapping[str, str
         return Found(option, entry.value, entry.text, str(file.path), entry.place)
     value = option.convert(option.default, option.name) if option.default is not None else None
     return Found(option, frozenset() if option.is_list else value, option.default, DEFAULT, option.flag)
+
+
+def _fit_level(found: dict[str, Found], environ: Mapping[str, str], file: ConfigFile) -> None:
+    """A level is for the kind that holds where the level is written: ``--compression none`` makes nonsense of
+    none that stands in a variable or the file."""
+    kind, level = found["compression"], found["compression_level"]
+    if level.source == level.option.flag:
+        return
+    meant = _find(kind.option, {}, environ if level.source in level.option.variables else {}, file)
+    if meant.value != kind.value and {meant.value, kind.value} != {"keep", "gzip"}:  # "keep" makes gzip
+        found["compression_level"] = _find(level.option, {}, {}, ConfigFile(file.path))
 
 
 def _given(option: Option, text: str, source: str) -> Found:
@@ -106,6 +118,7 @@ def _settings(
         limit_rate=value["limit_rate"],
         profile=value["profile"],
         default_registry=value["registry"],
+        compression=value["compression"],
         compression_level=value["compression_level"],
         spool_limit=value["spool_limit"],
         plain_http=value["plain_http"],

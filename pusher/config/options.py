@@ -16,6 +16,15 @@ STORAGE: Final = "Storage"
 EVERYDAY: Final = ""
 """Groups of options in ``--help``; the last has no heading."""
 
+COMPRESSIONS: Final[Mapping[str, str]] = {
+    "keep": "gzip, unless the registry has the layer in another form",
+    "gzip": "what everything can pull",
+    "zstd": "smaller and faster; old tools cannot pull it",
+    "none": "layers as they are",
+    "auto": "what arrives first over this link",
+}
+"""What ``compression`` may be, with what it means, for people."""
+
 
 @dataclass(frozen=True)
 class Option:
@@ -150,7 +159,23 @@ OPTIONS: Final = (
         group=REGISTRY,
         per_registry=True,
     ),
-    Option("compression_level", values.integer(1, 9), "N", "gzip level, 1 to 9.", "2", group=STORAGE),
+    Option(
+        "compression",
+        values.one_of(*COMPRESSIONS),
+        "KIND",
+        "For layers that are not compressed yet: gzip, zstd, none, auto (what arrives first), or keep (gzip, "
+        "unless the registry has the layer in another form).",
+        "keep",
+        group=STORAGE,
+    ),
+    Option(
+        "compression_level",
+        values.integer(1, 19),
+        "N",
+        "1 to 9 for gzip (usually 2), 1 to 19 for zstd (usually 3).",
+        group=STORAGE,
+        without="the usual one",
+    ),
     Option(
         "spool_limit",
         values.size(0),

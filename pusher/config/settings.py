@@ -53,8 +53,11 @@ class Settings:
     """Name of the registry profile to use whatever the registry looks like."""
     default_registry: str | None = None
     """``host[:port][/namespace]`` that names without a registry of their own are pushed to."""
-    compression_level: int = 2
-    """gzip, 1 to 9: 1 to 3 are ISA-L's, 4 to 9 zlib's."""
+    compression: str = "keep"
+    """How layers are compressed that are not yet: ``gzip``, ``zstd``, ``none``, ``auto`` (what is sent
+    first), or ``keep``: as ``gzip``, and whatever is at the tag already will do."""
+    compression_level: int | None = None
+    """gzip 1 to 9 (1 to 3 are ISA-L's, 4 to 9 zlib's), zstd 1 to 19; None: the usual one, 2 and 3."""
     spool_limit: int = 20 * 1024 * MIB
     """Bytes that blobs nobody needs any more may keep on disk."""
     plain_http: bool = False

@@ -32,8 +32,9 @@ def parse_size(text: str, option: str, *, least: int = 0) -> int:
     base = 1000 if match[2] and match[3] == "b" else 1024
     size = int(Decimal(match[1]) * base ** _POWERS[match[2]])
     if size < least:
+        shown, unit = (f"{least // MIB}MiB", "") if least % MIB == 0 else (f"{least}", " bytes")
         raise InvalidOption(
-            f"{option} is {text!r}, which is less than {least} bytes", hint=f"write {least} or more"
+            f"{option} is {text!r}, which is less than {shown}{unit}", hint=f"write {shown} or more"
         )
     return size
 
@@ -52,6 +53,17 @@ def integer(least: int, most: int) -> Callable[[str, str], int]:
         if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) and least <= int(text) <= most:
             return int(text)
         raise InvalidOption(f"{option} is {text!r}", hint=f"write a whole number from {least} to {most}")
+
+    return convert
+
+
+def one_of(*words: str) -> Callable[[str, str], str]:
+    """One of some words."""
+
+    def convert(text: str, option: str) -> str:
+        if text.strip().lower() in words:
+            return text.strip().lower()
+        raise InvalidOption(f"{option} is {text!r}", hint=f"write {', '.join(words[:-1])} or {words[-1]}")
 
     return convert
 

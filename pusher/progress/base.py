@@ -17,8 +17,11 @@ class Progress(Protocol):
         ``message`` is a sentence for people: the digest reference, the error, when it is tried again.
         """
 
-    def preparing(self, job_id: int, diff_id: str, done: int, total: int | None) -> None:
-        """``done`` of ``total`` uncompressed bytes of a layer are read and compressed."""
+    def preparing(
+        self, job_id: int, diff_id: str, done: int, total: int | None, doing: str = "compressing"
+    ) -> None:
+        """``done`` of ``total`` uncompressed bytes of a layer are read and compressed, or (``doing`` is
+        ``fetching``) so many bytes of its blob have come from another registry."""
 
     def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
         """A layer's blob is on disk: ``size`` compressed bytes."""

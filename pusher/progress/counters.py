@@ -47,13 +47,14 @@ class Blob:
 
 @dataclass
 class Preparing:
-    """A layer being read and compressed: uncompressed bytes; ``total`` is None where it is not known."""
+    """A layer being compressed (uncompressed bytes; ``total`` is None where it is not known) or fetched."""
 
     job_id: int
     diff_id: str
     done: int
     total: int | None
     speed: float | None = None
+    doing: str = "compressing"
 
 
 @dataclass(frozen=True)
@@ -184,21 +185,25 @@ class Counters:
                 self._stop_preparing(diff_id)
             self._event("job-ended", job=job_id, state=state, message=message)
 
-    def preparing(self, job_id: int, diff_id: str, done: int, total: int | None) -> None:
+    def preparing(
+        self, job_id: int, diff_id: str, done: int, total: int | None, doing: str = "compressing"
+    ) -> None:
         with self._lock:
             now = self._clock()
             before = self._preparing.get(diff_id)
             if before is None:
                 self._speeds.preparing[diff_id] = Estimator(now)
-                self._event("layer-preparing", job=job_id, diff_id=diff_id, size=total)
+                self._event("layer-preparing", job=job_id, diff_id=diff_id, size=total, doing=doing)
             self._speeds.preparing[diff_id].add(max(0, done - (before.done if before else 0)), now)
-            self._preparing[diff_id] = Preparing(job_id, diff_id, done, total)
+            self._preparing[diff_id] = Preparing(job_id, diff_id, done, total, doing=doing)
 
     def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
         with self._lock:
+            before = self._preparing.get(diff_id)
+            how = "fetched" if before is not None and before.doing == "fetching" else "compressed"
             self._stop_preparing(diff_id)
             self._blobs.setdefault(digest, Blob(job_id, digest, size))
-            self._event("layer-prepared", job=job_id, diff_id=diff_id, digest=digest, size=size)
+            self._event("layer-prepared", job=job_id, diff_id=diff_id, digest=digest, size=size, how=how)
 
     def blob_started(self, job_id: int, digest: str, size: int, offset: int) -> None:
         with self._lock:

@@ -80,7 +80,9 @@ def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool)
             return f"{f['what']}: waiting {pause}: {f['reason']}"
         case "layer-preparing" if each_blob:
             size = f" {human_bytes(f['size'])}" if f["size"] is not None else ""
-            return f"{short(f['diff_id'])}: compressing{size}"
+            return f"{short(f['diff_id'])}: {f['doing']}{size}"
+        case "layer-prepared" if each_blob and f["how"] == "fetched":
+            return f"{short(f['diff_id'])}: fetched {human_bytes(f['size'])}, blob {short(f['digest'])}"
         case "layer-prepared" if each_blob:
             return f"{short(f['diff_id'])}: compressed to {human_bytes(f['size'])}, blob {short(f['digest'])}"
         case "blob-started" if each_blob:
@@ -112,6 +114,7 @@ def summary(snapshot: Snapshot) -> str:
         parts.append(f"{human_left(snapshot.eta)} left")
     if count := len(snapshot.active):
         parts.append(f"{count} {'blob' if count == 1 else 'blobs'} on the way")
-    if count := len(snapshot.preparing):
-        parts.append(f"compressing {count} {'layer' if count == 1 else 'layers'}")
+    for doing in dict.fromkeys(layer.doing for layer in snapshot.preparing):
+        count = sum(layer.doing == doing for layer in snapshot.preparing)
+        parts.append(f"{doing} {count} {'layer' if count == 1 else 'layers'}")
     return ", ".join(parts)

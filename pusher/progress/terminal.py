@@ -147,7 +147,7 @@ def _preparing(layer: Preparing) -> Text:
     share = human_bytes(layer.done) if layer.total is None else human_share(layer.done, layer.total)
     speed = f"  {human_bytes(layer.speed)}/s" if layer.speed is not None else ""
     return Text(f"{short(layer.diff_id):<{_LABEL + _BAR_GAP}}").append(
-        f"compressing  {share}{speed}", style="dim"
+        f"{layer.doing:<11}  {share}{speed}", style="dim"
     )
 
 

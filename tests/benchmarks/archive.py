@@ -63,6 +63,11 @@ def _write_layer(path: Path, size: int, content: Callable[[int], bytes], source:
         return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
+def files_like_real_ones(size: int, source: random.Random) -> bytes:
+    """``size`` bytes, half of them words and half tables."""
+    return _pieces_of(_pool(source), source)(size)
+
+
 def _pool(source: random.Random) -> bytes:
     """Half lines of words as often as words are, half tables of small numbers as in programs."""
     letters = "etaoinshrdlucmfwypvbgkqjxz_."

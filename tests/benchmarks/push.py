@@ -126,13 +126,13 @@ def main(size: str, rounds: int, names: tuple[str, ...], folder: Path | None) ->
         costs: dict[str, list[Cost]] = {name: [] for name in tools}
         for number in range(rounds):
             for name, push in tools.items():
-                _wipe(registry)
+                wipe(registry)
                 reference = f"{registry.address}/benchmark/{name}-{number}:1"
                 costs[name].append(push(reference))
                 if name == "pusher":
                     costs.setdefault(_AGAIN, []).append(pusher.second(reference))
                 print(f"  round {number + 1}, {name}: {costs[name][-1].wall:.2f} s", file=sys.stderr)
-    _print({name: middle(found) for name, found in costs.items()})
+    print_costs({name: middle(found) for name, found in costs.items()})
 
 
 def _tools(
@@ -150,7 +150,7 @@ def _tools(
     return tools
 
 
-def _wipe(registry: DockerRegistry) -> None:
+def wipe(registry: DockerRegistry) -> None:
     """An empty registry, and nothing of the last push left to be written to disk."""
     registry.stop()
     shutil.rmtree(registry.data, ignore_errors=True)
@@ -158,7 +158,7 @@ def _wipe(registry: DockerRegistry) -> None:
     registry.start()
 
 
-def _print(costs: Mapping[str, Cost]) -> None:
+def print_costs(costs: Mapping[str, Cost]) -> None:
     base = costs.get("skopeo")
     print(f"{'':24}{'wall s':>9}{'cpu s':>9}{'peak MiB':>10}   of skopeo: wall, cpu, memory")
     for name, cost in costs.items():

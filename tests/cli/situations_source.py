@@ -61,11 +61,6 @@ def the_archive_is_replaced(world: World) -> None:
     world.run("run", "--progress", "none")
 
 
-@situation("image-unsupported")
-def a_windows_image(world: World) -> None:
-    world.run("push", "oci-archive:app.tar", "--to", NAME)
-
-
 @situation("layer-mismatch")
 def a_damaged_layer(world: World) -> None:
     content = entries("classic", IMAGE)

@@ -43,6 +43,15 @@ def test_commands_options_and_choices(pusher: Pusher) -> None:
     assert _complete(pusher, "push", "--limit") == ["--limit-rate"]
     assert _complete(pusher, "push", "--progress", "") == ["auto", "tty", "lines", "json", "none"]
     assert _complete(pusher, "completion", "") == SHELLS
+    for command in ("push", "enqueue", "run"):
+        assert _complete(pusher, command, "--compression", "") == ["keep", "gzip", "zstd", "none", "auto"]
+    assert _complete(pusher, "push", "--compression", "g") == ["gzip"]
+    assert _complete(pusher, "push", "--platform", "linux/arm") == [
+        "linux/arm64",
+        "linux/arm/v7",
+        "linux/arm/v6",
+    ]
+    assert "linux/amd64" not in _complete(pusher, "push", "--platform", "linux/amd64", "--platform", "")
     assert _complete(pusher, "push", "--profile", "distribution-") == ["distribution-2", "distribution-3"]
 
 

@@ -30,6 +30,7 @@ TEXTS = {
     "plain_http": "true",
     "insecure": "r.example:5000",
     "ca_cert": "/etc/company.pem",
+    "compression": "zstd",
     "compression_level": "9",
     "spool_limit": "5GiB",
     "lease": "8s",
@@ -149,8 +150,9 @@ def test_the_same_option_has_the_same_words_everywhere(pusher: Pusher) -> None:
 def test_the_everyday_options_come_first(pusher: Pusher) -> None:
     out = pusher("push", "--help").out
     headings = [line.rstrip(":") for line in out.splitlines() if re.fullmatch(r"[A-Z][A-Za-z ]+:", line)]
-    assert headings == ["Options", "Link", "Registry and TLS", "Storage"]
-    assert out.index("--to") < out.index("--help") < out.index("--chunk-size") < out.index("--ca-cert")
+    assert headings == ["Options", "Image", "Link", "Registry and TLS", "Storage"]
+    places = [out.index(option) for option in ("  --to ", "  -h, --help", "--chunk-size", "--ca-cert")]
+    assert places == sorted(places)
 
 
 def test_where_nothing_is_set(pusher: Pusher, home: Path) -> None:
@@ -158,12 +160,31 @@ def test_where_nothing_is_set(pusher: Pusher, home: Path) -> None:
     result = pusher("config")
     assert result.out.startswith(f"{path}  (does not exist)\n\nparallel           4  ")
     rows = _rows(pusher)
+    assert rows["compression"] == ["compression", "keep", "default"]
+    assert rows["compression_level"] == ["compression_level", "the usual one", "default"]
     assert rows["limit_rate"] == ["limit_rate", "no limit", "default"]
     assert rows["registry"] == ["registry", "docker.io", "default"]
     assert rows["insecure"] == ["insecure", "none", "default"]
     assert rows["database_url"] == ["database_url", f"sqlite:///{home}/jobs.db", "default"]
     assert pusher("config", "--path").out == f"{path}\n"
     assert not home.exists()
+
+
+def test_a_level_that_the_compression_does_not_have(
+    pusher: Pusher, monkeypatch: pytest.MonkeyPatch, file: Path
+) -> None:
+    file.write_text("compression_level = 12")
+    for command in (["config"], ["status"], ["run"], ["push", "app:1.2"]):
+        result = pusher(*command)
+        assert result.code == 2
+        assert result.err == (
+            "error: 12 is no compression level of gzip\n"
+            "  hint: use --compression-level 1 (fastest) to 9 (smallest)\n"
+        )
+    monkeypatch.setenv("PUSHER_COMPRESSION", "zstd")
+    assert _rows(pusher)["compression_level"] == ["compression_level", "the usual one", "default"]
+    file.write_text('compression = "zstd"\ncompression_level = 12')
+    assert _rows(pusher)["compression_level"] == ["compression_level", "12", str(file)]
 
 
 def test_json_has_bytes_seconds_and_lists(pusher: Pusher, file: Path) -> None:

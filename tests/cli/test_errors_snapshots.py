@@ -13,7 +13,12 @@ import pytest
 from pusher.errors.catalogue import catalogue
 from pusher.worker import blobs, job, retry, run
 from pusher.worker.retry import Backoff
-from tests.cli import situations_local, situations_registry, situations_source  # noqa: F401 - fill SITUATIONS
+from tests.cli import (  # noqa: F401 - fill SITUATIONS
+    situations_image,
+    situations_local,
+    situations_registry,
+    situations_source,
+)
 from tests.cli.conftest import Pusher
 from tests.cli.world import SITUATIONS, World
 from tests.support import snapshots

@@ -12,6 +12,7 @@ import pytest
 from pusher.config import Settings
 from pusher.errors import ExitCode, ImageNotFound
 from pusher.progress.base import Progress
+from pusher.sources.base import EVERYTHING
 from pusher.store.records import JobRecord, JobState, LayerState, StoredError
 from pusher.store.store import Store
 from pusher.worker.run import RunResult
@@ -19,6 +20,12 @@ from tests.cli.conftest import Pusher, add_job, claim
 from tests.progress.helpers import digest
 
 DIGEST = digest("d")
+AS_IT_IS = {
+    "choice": EVERYTHING,
+    "split_layers": None,
+    "compression": None,
+    "compression_level": None,
+}
 REFERENCE = f"registry.example.com/app@{DIGEST}"
 
 
@@ -32,7 +39,11 @@ class Worker:
     exit_code: ExitCode = ExitCode.DONE
 
     def enqueue(self, store: Store, image: str, **options: Any) -> JobRecord:
+        assert isinstance(options.pop("settings"), Settings)
+        note = options.pop("note")
         self.calls.append({"image": image, **options})
+        if image == "reduced":
+            note("only linux/arm64 is pushed")
         if image == "missing":
             raise ImageNotFound("Docker has no image 'missing'", hint="did you mean missing:1?")
         return add_job(store, image)
@@ -71,17 +82,22 @@ def test_enqueue_prints_the_id(pusher: Pusher, worker: Worker) -> None:
     assert (
         result.err == "Job 1: app:1.2 -> registry.example.com/app:1.2, 2 layers. Start it with: pusher run\n"
     )
-    options = {"to": None, "default_registry": None, "priority": 0, "compression_level": None}
-    assert worker.calls == [{"image": "app:1.2", **options}]
+    options = {"to": None, "default_registry": None, "priority": 0}
+    assert worker.calls == [{"image": "app:1.2", **options, **AS_IT_IS}]
 
 
 def test_enqueue_passes_everything_on(
     pusher: Pusher, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUSHER_REGISTRY", "r.example/team")
-    pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5", "--compression-level", "9")
-    options = {"default_registry": "r.example/team", "priority": -5, "compression_level": 9}
-    assert worker.calls == [{"image": "app:1.2", "to": "r.example/b:1", **options}]
+    pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5")
+    options = {"to": "r.example/b:1", "default_registry": "r.example/team", "priority": -5}
+    assert worker.calls == [{"image": "app:1.2", **options, **AS_IT_IS}]
+
+
+@pytest.mark.parametrize("command", ["enqueue", "push"])
+def test_what_is_left_out_of_an_image_is_said_first(pusher: Pusher, worker: Worker, command: str) -> None:
+    assert pusher(command, "reduced").err.startswith("note: only linux/arm64 is pushed\nJob 1: reduced -> ")
 
 
 def test_enqueue_json(pusher: Pusher, worker: Worker) -> None:
@@ -234,6 +250,12 @@ def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
         "Stopped, and nothing is lost (job 3). Continue with: pusher run\n"
         "Jobs: 1 pushed, 1 failed, 1 unfinished.\n"
     )
+
+
+def test_run_compresses_as_it_is_told(pusher: Pusher, worker: Worker) -> None:
+    pusher("run", "--compression", "zstd", "--compression-level", "19")
+    settings = worker.calls[0]["settings"]
+    assert (settings.compression, settings.compression_level) == ("zstd", 19)
 
 
 def test_run_forever(pusher: Pusher, worker: Worker) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pusher.config import MIB, Settings, Timeouts, load, parse_size
+from pusher.config.options import COMPRESSIONS
 from pusher.errors import ExitCode, InvalidOption
 
 
@@ -20,7 +21,7 @@ def test_defaults() -> None:
     assert settings.docker_config == home / ".docker" / "config.json"
     assert settings.timeouts == Timeouts()
     assert settings.chunk_size is None
-    assert (settings.parallel, settings.compression_level, settings.plain_http) == (4, 2, False)
+    assert (settings.parallel, settings.compression_level, settings.plain_http) == (4, None, False)
     assert settings.spool == settings.home / "spool"
     assert settings == Settings(
         home=settings.home,
@@ -157,7 +158,14 @@ def test_nonsense_sizes(text: str) -> None:
         ({"parallel": "0"}, {}, "--parallel is '0'", "write a whole number from 1 to 64"),
         ({"parallel": "4.5"}, {}, "--parallel is '4.5'", "write a whole number from 1 to 64"),
         ({}, {"PUSHER_PARALLEL": "x"}, "PUSHER_PARALLEL is 'x'", "write a whole number from 1 to 64"),
-        ({"compression_level": "10"}, {}, "--compression-level is '10'", "write a whole number from 1 to 9"),
+        ({"compression_level": "20"}, {}, "--compression-level is '20'", "write a whole number from 1 to 19"),
+        ({"compression_level": "0"}, {}, "--compression-level is '0'", "write a whole number from 1 to 19"),
+        (
+            {"compression": "lzma"},
+            {},
+            "--compression is 'lzma'",
+            "write keep, gzip, zstd, none or auto",
+        ),
         (
             {"chunk_size": "999"},
             {},
@@ -239,6 +247,39 @@ def test_chunk_size_and_rate() -> None:
     limit = load({"limit_rate": "2M"}, {}).limit_rate
     assert limit is not None
     assert limit.rate_at(datetime(2025, 1, 31, 12)) == 2 * MIB  # noqa: DTZ001
+
+
+@pytest.mark.parametrize(
+    ("flags", "environ", "text", "expected"),
+    [
+        ({}, {}, "compression_level = 9", ("keep", 9)),
+        ({"compression": "gzip"}, {}, "compression_level = 9", ("gzip", 9)),
+        ({"compression": "zstd"}, {}, "compression_level = 9", ("zstd", None)),
+        ({"compression": "none"}, {}, "compression_level = 9", ("none", None)),
+        ({"compression": "auto"}, {"PUSHER_COMPRESSION_LEVEL": "9"}, "", ("auto", None)),
+        ({}, {"PUSHER_COMPRESSION": "gzip"}, 'compression = "zstd"\ncompression_level = 12', ("gzip", None)),
+        ({}, {"PUSHER_COMPRESSION": "zstd"}, 'compression = "zstd"\ncompression_level = 12', ("zstd", 12)),
+        ({}, {"PUSHER_COMPRESSION_LEVEL": "12"}, 'compression = "zstd"', ("zstd", 12)),
+        ({"compression": "zstd", "compression_level": "5"}, {}, "compression_level = 9", ("zstd", 5)),
+        ({"compression_level": "5"}, {"PUSHER_COMPRESSION": "zstd"}, "", ("zstd", 5)),
+    ],
+)
+def test_a_level_is_for_the_compression_it_stands_with(
+    tmp_path: Path,
+    flags: dict[str, object],
+    environ: dict[str, str],
+    text: str,
+    expected: tuple[str, int | None],
+) -> None:
+    (tmp_path / "pusher.toml").write_text(text)
+    settings = load(flags, {**environ, "PUSHER_CONFIG": str(tmp_path / "pusher.toml")})
+    assert (settings.compression, settings.compression_level) == expected
+
+
+def test_every_compression_is_one_that_the_worker_knows() -> None:
+    from pusher.worker.compression import WISHES
+
+    assert set(COMPRESSIONS) == set(WISHES)
 
 
 def test_the_folders_of_docker_and_podman(tmp_path: Path) -> None:

@@ -1,0 +1,118 @@
+"""Which part of IMAGE is pushed, and whether its layers are split: options of enqueue and push."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pusher.cli import completers
+from pusher.cli.options import SettingOption
+from pusher.config import parse_size
+from pusher.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from pusher.config import Settings
+    from pusher.sources.base import Choice
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_LEAST_PART: Final = 1024 * 1024
+"""Bytes of a layer's part: below that images would get very many layers."""
+
+
+class ImageOption(SettingOption):
+    """Shown below a heading of its own."""
+
+    group = "Image"
+
+
+_OPTIONS: Final = (
+    click.option(
+        "--platform",
+        "platforms",
+        multiple=True,
+        metavar="OS/ARCH",
+        cls=ImageOption,
+        shell_complete=completers.platforms,
+        help="Only this platform, like linux/arm64; may be repeated.",
+    ),
+    click.option(
+        "--all",
+        "every",
+        is_flag=True,
+        cls=ImageOption,
+        help="Every platform that the image lists: the default, but where Docker has pulled only one.",
+    ),
+    click.option(
+        "--skip-missing",
+        is_flag=True,
+        cls=ImageOption,
+        help="Leave out what the image lists and its source lacks; its digest changes.",
+    ),
+    click.option(
+        "--drop-attestations",
+        is_flag=True,
+        cls=ImageOption,
+        help="Leave out provenance and SBOM of BuildKit; the digest changes.",
+    ),
+    click.option(
+        "--allow-nondistributable",
+        is_flag=True,
+        cls=ImageOption,
+        help="Send foreign layers, as of Windows images, too.",
+    ),
+    click.option(
+        "--split-layers",
+        metavar="SIZE",
+        cls=ImageOption,
+        help="Split layers larger than this, like 4GiB, into several; the digest changes.",
+    ),
+)
+
+
+def image_options(function: F) -> F:
+    """The options, for commands that take ``**flags``; ``image_wishes`` reads them."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def image_wishes(flags: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """What ``worker.enqueue`` is told of the image, by its parameters. Raises InvalidOption."""
+    # A kind or level that no flag says is left to the settings of the run that sends the image.
+    is_said = flags["compression"] is not None or flags["compression_level"] is not None
+    return {
+        "choice": _choice(flags),
+        "split_layers": _split_size(flags),
+        "compression": settings.compression if is_said else None,
+        "compression_level": settings.compression_level if is_said else None,
+    }
+
+
+def _choice(flags: Mapping[str, Any]) -> Choice:
+    from pusher.oci.platform import Platform
+    from pusher.sources.base import Choice
+
+    texts: Sequence[str] = flags["platforms"]
+    if flags["every"] and texts:
+        raise InvalidOption("--all and --platform contradict each other", hint="leave out one of them")
+    try:
+        platforms = tuple(Platform.parse(text) for text in texts)
+    except ValueError as error:
+        raise InvalidOption(
+            f"--platform: {error}", hint="write it like linux/arm64 or linux/arm/v7"
+        ) from None
+    return Choice(
+        platforms,
+        every=flags["every"],
+        skip_missing=flags["skip_missing"],
+        drop_attestations=flags["drop_attestations"],
+        foreign=flags["allow_nondistributable"],
+    )
+
+
+def _split_size(flags: Mapping[str, Any]) -> int | None:
+    text = flags["split_layers"]
+    return None if text is None else parse_size(text, "--split-layers", least=_LEAST_PART)
