@@ -70,6 +70,7 @@ def worker_options(function: F) -> F:
     """What a command that sends blobs can be told, beside ``login_options``."""
     for decorate in (
         setting_options("spool_limit", "lease"),
+        setting_options("compression_threads"),
         compression_options,
         registry_options,
         link_options,

@@ -17,6 +17,7 @@ _EXAMPLES = {
     "insecure": '["registry.example.com:5000"]',
     "ca_cert": '"company-ca.pem"',
     "compression_level": "6",
+    "compression_threads": "2",
     "home": '"/var/lib/pusher"',
     "database_url": '"postgresql://pusher@db.example.com/pusher"',
 }

@@ -120,6 +120,7 @@ def _settings(
         default_registry=value["registry"],
         compression=value["compression"],
         compression_level=value["compression_level"],
+        compression_threads=value["compression_threads"],
         spool_limit=value["spool_limit"],
         plain_http=value["plain_http"],
         insecure=value["insecure"],

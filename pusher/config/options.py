@@ -177,6 +177,14 @@ OPTIONS: Final = (
         without="the usual one",
     ),
     Option(
+        "compression_threads",
+        values.integer(1, 64),
+        "N",
+        "Processors that compress one layer; the bytes do not depend on it.",
+        group=STORAGE,
+        without="all",
+    ),
+    Option(
         "spool_limit",
         values.size(0),
         "SIZE",

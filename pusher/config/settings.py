@@ -58,6 +58,8 @@ class Settings:
     first), or ``keep``: as ``gzip``, and whatever is at the tag already will do."""
     compression_level: int | None = None
     """gzip 1 to 9 (1 to 3 are ISA-L's, 4 to 9 zlib's), zstd 1 to 19; None: the usual one, 2 and 3."""
+    compression_threads: int | None = None
+    """Threads that compress one layer; None: one for each processor."""
     spool_limit: int = 20 * 1024 * MIB
     """Bytes that blobs nobody needs any more may keep on disk."""
     plain_http: bool = False

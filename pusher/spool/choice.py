@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pusher.spool.coders import BLOCK
-from pusher.spool.compress import GZIP, Compression, Kind
+from pusher.spool.compress import Compression, Kind
 
 SAMPLE: Final = 4 * BLOCK
 """Bytes of a layer that are tried."""
@@ -33,10 +33,11 @@ class Sample:
         return max(1 / self.speed, self.ratio / uplink)
 
 
-def candidates(uplink: float) -> tuple[Compression, ...]:
+def candidates(uplink: float, threads: int | None = None) -> tuple[Compression, ...]:
     """What to try for a link of ``uplink`` bytes a second, what most pullers take first."""
-    usual = (GZIP, Compression.of(Kind.ZSTD), Compression.of(Kind.NONE))
-    return (*usual, Compression.of(Kind.ZSTD, 9)) if uplink <= _SLOW else usual
+    kinds = [(Kind.GZIP, None), (Kind.ZSTD, None), (Kind.NONE, None), (Kind.ZSTD, 9)]
+    wanted = kinds if uplink <= _SLOW else kinds[:-1]
+    return tuple(Compression.of(kind, level, threads) for kind, level in wanted)
 
 
 def choose(samples: Collection[Sample], uplink: float) -> Sample:

@@ -41,6 +41,8 @@ class Wish:
     """One of ``WISHES``."""
     compression: Compression | None
     """For new blobs; None: to be chosen for each (``auto``)."""
+    threads: int | None = None
+    """That work on one layer; None: as many as there are processors."""
 
     @classmethod
     def of(cls, options: Mapping[str, object], settings: Settings) -> Wish:
@@ -50,10 +52,10 @@ class Wish:
         # The settings' level is meant for the settings' kind.
         if level is None and _kind_of(name) is _kind_of(settings.compression):
             level = settings.compression_level
-        return cls.parse(name, None if level is None else int(str(level)))
+        return cls.parse(name, None if level is None else int(str(level)), settings.compression_threads)
 
     @classmethod
-    def parse(cls, name: str, level: int | None) -> Wish:
+    def parse(cls, name: str, level: int | None, threads: int | None = None) -> Wish:
         """Raises InvalidOption if there is no such compression, or it has no such level."""
         if name not in WISHES:
             raise InvalidOption(
@@ -65,8 +67,8 @@ class Wish:
                     "compression auto chooses its level itself",
                     hint="leave out --compression-level, or use --compression gzip or zstd",
                 )
-            return cls(name, None)
-        return cls(name, Compression.of(_kind_of(name) or Kind.GZIP, level))
+            return cls(name, None, threads)
+        return cls(name, Compression.of(_kind_of(name) or Kind.GZIP, level, threads), threads)
 
     @property
     def is_explicit(self) -> bool:
@@ -115,15 +117,17 @@ class Chooser:
         """The compression for a layer, and the stream from which it is to be read."""
         if self._wish.compression is not None:
             return self._wish.compression, stream
-        chosen, stream = (GZIP, stream) if self._uplink is None else self._try(stream, self._uplink)
+        usual = Compression.of(Kind.GZIP, threads=self._wish.threads)
+        chosen, stream = (usual, stream) if self._uplink is None else self._try(stream, self._uplink)
         self._chosen.append(chosen)
         return chosen, stream
 
     def _try(self, stream: Readable, uplink: float) -> tuple[Compression, Readable]:
         head = read_block(stream, SAMPLE)
-        chosen = GZIP
+        tried = candidates(uplink, self._wish.threads)
+        chosen = tried[0]
         if len(head) >= BLOCK:  # else it makes no difference
-            chosen = choose(measure(head, candidates(uplink)), uplink).compression
+            chosen = choose(measure(head, tried), uplink).compression
         return chosen, _Rejoined(head, stream)
 
     def summary(self) -> str | None:

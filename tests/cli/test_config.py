@@ -32,6 +32,7 @@ TEXTS = {
     "ca_cert": "/etc/company.pem",
     "compression": "zstd",
     "compression_level": "9",
+    "compression_threads": "3",
     "spool_limit": "5GiB",
     "lease": "8s",
     "home": "/var/lib/pusher",
@@ -158,7 +159,7 @@ def test_the_everyday_options_come_first(pusher: Pusher) -> None:
 def test_where_nothing_is_set(pusher: Pusher, home: Path) -> None:
     path = Path.home() / "xdg_config_home" / "pusher" / "pusher.toml"
     result = pusher("config")
-    assert result.out.startswith(f"{path}  (does not exist)\n\nparallel           4  ")
+    assert result.out.startswith(f"{path}  (does not exist)\n\nparallel             4  ")
     rows = _rows(pusher)
     assert rows["compression"] == ["compression", "keep", "default"]
     assert rows["compression_level"] == ["compression_level", "the usual one", "default"]

@@ -59,6 +59,15 @@ def test_the_jobs_options_go_before_the_settings(
     assert str(Wish.of(options, settings(**own)).compression) == expected
 
 
+@pytest.mark.parametrize("threads", [None, 1, 3])
+@pytest.mark.parametrize("kind", ["keep", "gzip", "zstd", "auto"])
+@pytest.mark.parametrize("uplink", [None, 1e6])
+def test_the_threads_are_those_of_the_settings(kind: str, threads: int | None, uplink: float | None) -> None:
+    wish = Wish.of({"compression": kind}, settings(compression_threads=threads))
+    chosen, _ = Chooser(wish, lambda: uplink).settle(io.BytesIO(bytes(5 << 20)))
+    assert chosen.threads == threads
+
+
 def test_auto_has_no_compression_of_its_own() -> None:
     assert Wish.of({"compression": "auto"}, settings()).compression is None
     assert Wish.of({}, settings(compression="auto")).compression is None
