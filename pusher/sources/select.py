@@ -62,7 +62,7 @@ def reopen(pinned: Mapping[str, str | int | None]) -> Source:
 
 def _source(image: str, choice: Choice) -> Source:
     prefix, colon, rest = image.partition(":")
-    if not image or (not rest and prefix in _PREFIXES):
+    if not image or (not rest and prefix in _PREFIXES and not is_path(image)):
         raise ReferenceMalformed(
             f"{image!r} names no image",
             hint=f"examples: app:1.2, {PODMAN.kind}:app:1.2, {archive.KIND}:app.tar, oci:./folder",
@@ -129,14 +129,22 @@ def _is_meant_as_path(rest: str) -> bool:
 
 
 def is_path(image: str) -> bool:
-    """Whether a path is meant: it is written like one, or exists and is no name that an engine could have."""
+    """Whether a path is meant: it is written like one, or exists and is a folder with an image in it or no
+    name that an engine could have."""
     if image.startswith(_PATH_STARTS) or image.endswith(_ARCHIVE_ENDINGS):
         return True
     try:
         exists = Path(image).exists()
     except (OSError, ValueError):
         return False
-    return exists and ("/" in image or _ENGINE_NAME.fullmatch(image) is None)
+    return exists and ("/" in image or _ENGINE_NAME.fullmatch(image) is None or _holds_image(Path(image)))
+
+
+def _holds_image(folder: Path) -> bool:
+    """Whether a folder is surely an image; ``manifest.json`` alone is in many a web project."""
+    return (folder / "oci-layout").is_file() or all(
+        (folder / name).is_file() for name in ("version", "manifest.json")
+    )
 
 
 def _split(text: str) -> tuple[Path, str | None]:

@@ -78,6 +78,33 @@ def test_a_file_called_like_an_image_is_an_image(
     assert engine_of("app") == ("docker", "app")
 
 
+@pytest.mark.parametrize("kind", ["oci", "dir"])
+@pytest.mark.parametrize("name", ["app", "oci", "podman"])
+def test_a_folder_with_an_image_is_a_path_whatever_it_is_called(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout = Layout()
+    root = layout.add(layout.image(IMAGE), NAME)
+    if kind == "oci":
+        layout.write_folder(tmp_path / name)
+    else:
+        layout.write_dir(tmp_path / name, root)
+    assert find(name)[0].resolve().pinned["kind"] == kind
+    assert docker.calls() == []
+
+
+@pytest.mark.parametrize("file", ["manifest.json", "index.json", "version"])
+def test_a_folder_of_another_kind_is_none(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str
+) -> None:
+    """As many a web application has, beside an image of its name."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / file).write_text("{}")
+    assert engine_of("app") == ("docker", "app")
+
+
 @pytest.mark.parametrize(
     "image", ["missing.tar", "./missing", "/none/at/all", "docker-archive:missing.tar:app:1"]
 )
