@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -16,14 +16,34 @@ class BlobDamaged(Exception):
     """The bytes on disk are not those of the blob any more; its argument is the digest."""
 
 
+class Arrival(Protocol):
+    """Bytes that are still on their way to the disk."""
+
+    def wait(self, end: int, check_stop: Callable[[], None], /) -> None:
+        """Return once the first ``end`` bytes can be read, all of them only after they are verified."""
+
+    def open(self) -> BinaryIO:
+        """A file with what is there."""
+
+
 @dataclass(frozen=True)
 class Blob:
-    """A blob's final bytes: ``size`` bytes of ``path`` from byte ``start`` on."""
+    """A blob's final bytes: ``size`` bytes from byte ``start`` of ``path``, or of what ``arrival`` opens."""
 
     digest: str
     size: int
     path: Path
     start: int = 0
+    arrival: Arrival | None = field(default=None, compare=False)
+
+    def wait(self, end: int, check_stop: Callable[[], None]) -> None:
+        """See ``Arrival.wait``; what is on disk already has arrived."""
+        if self.arrival is not None:
+            self.arrival.wait(end, check_stop)
+
+    def open(self) -> BinaryIO:
+        """The file, at its beginning."""
+        return self.path.open("rb") if self.arrival is None else self.arrival.open()
 
     def intact(self) -> bool:
         """Whether the bytes on disk still have the blob's digest; reads them all."""
@@ -101,7 +121,7 @@ class Body:
 
     def _read(self, size: int) -> bytes:
         if self._file is None:
-            self._file = self._blob.path.open("rb")
+            self._file = self._blob.open()
             self._file.seek(self._blob.start + self._offset + self._position)
         return self._file.read(size)
 

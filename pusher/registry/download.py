@@ -39,6 +39,9 @@ class Sink(Protocol):
     def write(self, data: bytes) -> None:
         """Take the next bytes."""
 
+    def rewind(self) -> None:
+        """Take the same bytes again, from the first one on."""
+
     def reset(self) -> None:
         """Forget all bytes."""
 
@@ -123,7 +126,7 @@ class BlobDownload:
                 self._note(
                     f"{short(self._digest)}: {self._where} does not go on at byte {held}; it starts again"
                 )
-                self._sink.reset()
+                self._sink.rewind()
             return True
         found = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != held:

@@ -150,6 +150,7 @@ class BlobUpload:
         length = chunks.next_length(
             session.offset, self._blob.size, self._next_size(session), session.profile
         )
+        self._blob.wait(session.offset + length, self._watch.check)
         started = time.monotonic()
         session = replace(session, in_flight=length)
         self._journal.sending(session)
@@ -293,6 +294,7 @@ class BlobUpload:
 
     def _close(self, session: Session) -> Session | None:
         """The closing PUT. The same session: the blob is there; else the one to go on with."""
+        self._blob.wait(self._blob.size, self._watch.check)
         started = time.monotonic()
         try:
             self._closing.put(session)

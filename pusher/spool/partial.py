@@ -27,12 +27,13 @@ class PartialBlob:
         self._guard = guard
         self._hash = hashlib.sha256()
         self.size = 0
+        self.held = 0
+        """Bytes that can be read by whoever opens the file: after ``rewind`` more than ``size``."""
 
     def read(self, check_stop: Callable[[], None]) -> None:
         """Hash what an earlier run left: only its bytes say how far it came."""
         while block := self._file.read(_BLOCK):
-            self._hash.update(block)
-            self.size += len(block)
+            self._count(block)
             check_stop()
 
     def write(self, data: bytes) -> None:
@@ -41,15 +42,25 @@ class PartialBlob:
             view = memoryview(data)
             while view:
                 view = view[self._file.write(view) :]
-        self._hash.update(data)
-        self.size += len(data)
+        self._count(data)
+
+    def rewind(self) -> None:
+        """Write from the first byte on, once more what is there: who reads it meanwhile sees no gap."""
+        with self._guard(0):
+            self._file.seek(0)
+        self._hash, self.size = hashlib.sha256(), 0
 
     def reset(self) -> None:
         """Forget everything."""
+        self.rewind()
         with self._guard(0):
-            self._file.seek(0)
             self._file.truncate()
-        self._hash, self.size = hashlib.sha256(), 0
+        self.held = 0
+
+    def _count(self, data: bytes) -> None:
+        self._hash.update(data)
+        self.size += len(data)
+        self.held = max(self.held, self.size)
 
     def digest(self) -> str:
         """The digest of the bytes held."""

@@ -20,6 +20,7 @@ from typing import Final
 from pusher.errors import DiskFull, HomeUnusable, LayerMismatch, PusherError
 from pusher.oci.digest import hex_of, short
 from pusher.spool import partial, pipeline, temporary
+from pusher.spool.arrival import Arrival
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import Compression
 from pusher.spool.pipeline import Readable
@@ -160,6 +161,10 @@ class Spool:
             yield file
         finally:
             file.close()
+
+    def arrival(self, digest: str, size: int) -> Arrival:
+        """For a blob that is about to be fetched."""
+        return Arrival(size, self._partial / hex_of(digest), self.path(digest))
 
     def fetched(self, digest: str) -> int:
         """Bytes that are there of a blob that is being fetched."""

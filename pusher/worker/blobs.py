@@ -121,7 +121,8 @@ class BlobSender:
 
     def _done(self, job: JobRecord, blob: Blob, how: LayerState) -> str:
         self.store.layers.set_done(job, blob.digest, how)
-        self.activity.touch()
+        if how is not LayerState.EXISTS:  # every attempt finds that again
+            self.activity.touch()
         self.progress.blob_done(job.id, blob.digest, blob.size, how)
         return str(how)
 

@@ -1,4 +1,7 @@
-"""Fetching the blobs of an image that lies in another registry: several at once, the biggest first."""
+"""Fetching the blobs of an image that lies in another registry: several at once, the biggest first.
+
+A big one is sent on while it comes in, where that leaves a thread for what is whole already.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
 from pusher.registry.download import BlobDownload
+from pusher.spool.arrival import Arrival
 from pusher.spool.partial import PartialBlob
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
 from pusher.store.records import JobRecord, LayerRecord
@@ -21,9 +25,20 @@ from pusher.worker.remote import without_login
 from pusher.worker.retry import Backoff
 
 _AT_ONCE: Final = 3
+_BIG: Final = 16 * 1024 * 1024
+"""Bytes from which on a blob is sent before it is whole."""
 _TELL_EVERY: Final = 1024 * 1024
 _IN_USE_PAUSE: Final = 1.0
 """Seconds between looks at a blob that another worker fetches."""
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """The blob of a layer, whole in the spool or, with an ``arrival``, on its way there."""
+
+    diff_id: str
+    blob: SpooledBlob
+    arrival: Arrival | None = None
 
 
 @dataclass(frozen=True)
@@ -34,30 +49,40 @@ class Downloads:
     registries: Registries
     progress: Progress
     activity: Activity
+    followers: int
+    """Blobs that may be sent before they are whole, at a time: each holds one of the threads that send."""
 
     def blobs(
         self, job: JobRecord, control: Control, missing: Mapping[str, LayerRecord]
-    ) -> Iterator[tuple[str, SpooledBlob]]:
-        """Diff ID and blob of each layer in ``missing`` as it is whole in the spool.
+    ) -> Iterator[Fetched]:
+        """Each layer in ``missing`` as it is whole in the spool; a big one also when it begins to come.
 
         What fails does not end the others, unless nothing can mend it. Raises what ``BlobDownload`` does once
         the retries here are used up, DiskFull, Stopped, LeaseLost. What was fetched until then stays.
         """
         waiting = sorted(missing.values(), key=lambda layer: -(layer.size or 0))
-        running: dict[Future[SpooledBlob], LayerRecord] = {}
+        running: dict[Future[SpooledBlob], tuple[LayerRecord, Arrival | None]] = {}
         failed: BaseException | None = None
         leave = Control(control)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
             try:
                 while running or (waiting and failed is None):
-                    while waiting and failed is None and self._may_start(waiting[0], running.values()):
+                    while (
+                        waiting
+                        and failed is None
+                        and self._may_start(waiting[0], [layer for layer, _ in running.values()])
+                    ):
                         layer = waiting.pop(0)
-                        running[pool.submit(self._fetch, job, leave, layer)] = layer
+                        followed = sum(arrival is not None for _, arrival in running.values())
+                        arrival = self._arrival(layer) if followed < self.followers else None
+                        running[pool.submit(self._fetch, job, leave, layer, arrival)] = layer, arrival
+                        if arrival is not None:
+                            yield Fetched(layer.diff_id, _spooled(layer), arrival)
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        layer = running.pop(future)
+                        layer, _ = running.pop(future)
                         error = future.exception()
                         if error is None:
-                            yield layer.diff_id, future.result()
+                            yield Fetched(layer.diff_id, future.result())
                         elif failed is None:
                             failed = error
                             if not isinstance(error, PusherError) or error.retry is Retry.NEVER:
@@ -74,22 +99,40 @@ class Downloads:
         left = sum((each.size or 0) - self.spool.fetched(each.digest or "") for each in (layer, *running))
         return len(running) < _AT_ONCE and left <= self.spool.room()
 
-    def _fetch(self, job: JobRecord, control: Control, layer: LayerRecord) -> SpooledBlob:
-        if layer.digest is None or layer.size is None:
-            raise SourceError(f"the blob of layer {layer.diff_id} is not known")
-        media_type = layer.media_type or media_types.DOCKER_LAYER_GZIP
-        while not self.spool.has(layer.digest, layer.size):
-            control.check()
-            with self.spool.fetching(layer.digest, layer.size, check_stop=control.check) as partial:
-                if partial is not None:
-                    _Fetch(self, job, control, layer.diff_id, layer.digest, layer.size, partial).run()
-                    partial.commit(self.spool.path(layer.digest))
-                    break
-            self.activity.touch()
-            self.progress.waiting(short(layer.digest), _IN_USE_PAUSE, "another worker is fetching it")
-            control.wait(_IN_USE_PAUSE)
-        self.progress.prepared(job.id, layer.diff_id, layer.digest, layer.size)
-        return SpooledBlob(layer.digest, layer.size, ORIGINAL, media_type)
+    def _arrival(self, layer: LayerRecord) -> Arrival | None:
+        blob = _spooled(layer)
+        return self.spool.arrival(blob.digest, blob.size) if blob.size >= _BIG else None
+
+    def _fetch(
+        self, job: JobRecord, control: Control, layer: LayerRecord, arrival: Arrival | None
+    ) -> SpooledBlob:
+        blob = _spooled(layer)
+        try:
+            while not self.spool.has(blob.digest, blob.size):
+                control.check()
+                with self.spool.fetching(blob.digest, blob.size, check_stop=control.check) as partial:
+                    if partial is not None:
+                        _Fetch(self, job, control, layer.diff_id, blob, partial, arrival).run()
+                        partial.commit(self.spool.path(blob.digest))
+                        break
+                self.activity.touch()
+                self.progress.waiting(short(blob.digest), _IN_USE_PAUSE, "another worker is fetching it")
+                control.wait(_IN_USE_PAUSE)
+            self.progress.prepared(job.id, layer.diff_id, blob.digest, blob.size)
+            if arrival is not None:
+                arrival.end(whole=True)
+            return blob
+        finally:
+            if arrival is not None:
+                arrival.end(whole=False)
+
+
+def _spooled(layer: LayerRecord) -> SpooledBlob:
+    """What a layer's blob will be in the spool."""
+    if layer.digest is None or layer.size is None:
+        raise SourceError(f"the blob of layer {layer.diff_id} is not known")
+    media_type = layer.media_type or media_types.DOCKER_LAYER_GZIP
+    return SpooledBlob(layer.digest, layer.size, ORIGINAL, media_type)
 
 
 class _Fetch:
@@ -101,17 +144,18 @@ class _Fetch:
         job: JobRecord,
         control: Control,
         diff_id: str,
-        digest: str,
-        size: int,
+        blob: SpooledBlob,
         partial: PartialBlob,
+        arrival: Arrival | None,
     ) -> None:
         self._downloads = downloads
         self._job = job
         self._control = control
         self._diff_id = diff_id
-        self._digest = digest
-        self._size = size
+        self._digest = blob.digest
+        self._size = blob.size
         self._partial = partial
+        self._arrival = arrival
         self._backoff = Backoff()
         self._furthest = self._told = partial.size
 
@@ -145,6 +189,7 @@ class _Fetch:
 
     def _moved(self) -> None:
         self._control.check()
+        self._tell_followers()
         if self._partial.size > self._furthest:  # what is fetched a second time is no progress
             self._furthest = self._partial.size
             self._backoff.reset()
@@ -153,5 +198,10 @@ class _Fetch:
             self._tell()
 
     def _tell(self) -> None:
+        self._tell_followers()
         self._told = self._partial.size
         self._downloads.progress.preparing(self._job.id, self._diff_id, self._told, self._size, "fetching")
+
+    def _tell_followers(self) -> None:
+        if self._arrival is not None:
+            self._arrival.holds(self._partial.held)

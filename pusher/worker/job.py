@@ -16,6 +16,7 @@ from pusher.oci.document import Document
 from pusher.oci.manifest import Descriptor, Manifest, build_manifest
 from pusher.registry.body import Blob, BlobDamaged
 from pusher.registry.client import BlobsUnknown, RegistryClient
+from pusher.spool.arrival import NotArriving
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
 from pusher.worker import pushed
 from pusher.worker.blobs import BlobSender
@@ -206,18 +207,21 @@ class JobPush:
         """Make and send the missing blobs; what is done leaves ``missing``."""
         while not self._tools.preparing.acquire(timeout=0.2):
             self._control.check()
+        begun: set[str] = set()
         try:
             for diff_id, blob in self._tools.preparation.blobs(self._job, self._control, missing):
-                missing.pop(diff_id, None)
-                self._send(blob)
+                if blob.arrival is None:
+                    missing.pop(diff_id, None)
+                if diff_id not in begun:
+                    self._send(blob)
+                begun.add(diff_id)
         finally:
             self._tools.preparing.release()
 
     def _make_room(self, missing: dict[str, LayerRecord], full: DiskFull) -> dict[str, LayerRecord]:
         """Let the uploads end and drop what they no longer need; raises ``full`` if that is nothing."""
         self._tools.sender.progress.note(f"{full.message}; waiting for uploads to make room")
-        for future in self._sending:
-            future.exception()
+        self._sending = [one for one in self._sending if not isinstance(one.exception(), NotArriving)]
         done = {
             layer.digest for layer in self._store.layers.of(self._job.id) if layer.state in DONE_LAYER_STATES
         }

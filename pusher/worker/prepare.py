@@ -47,12 +47,15 @@ class Preparation:
     ) -> Iterator[tuple[str, Blob]]:
         """Diff ID and blob of each layer in ``missing`` (the config under its digest), as it gets ready.
 
+        A blob that can be sent before it is whole comes twice, first with its ``arrival``.
         Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry what ``Downloads`` does.
         """
         if job.source["kind"] == remote.KIND:
-            for diff_id, blob in self.downloads.blobs(job, control, missing):
-                self._record(job, diff_id, blob)
-                yield diff_id, Blob(blob.digest, blob.size, self.spool.path(blob.digest))
+            for found in self.downloads.blobs(job, control, missing):
+                blob = found.blob
+                self._record(job, found.diff_id, blob)
+                path = self.spool.path(blob.digest)
+                yield found.diff_id, Blob(blob.digest, blob.size, path, arrival=found.arrival)
             return
         source: Source | None = reopen(job.source)
         chooser = Chooser(

@@ -117,7 +117,7 @@ class _Worker:
                 settings,
                 progress,
                 self._activity,
-                Downloads(spool, registries, progress, self._activity),
+                Downloads(spool, registries, progress, self._activity, followers=settings.parallel - 1),
             ),
             self._pool,
         )

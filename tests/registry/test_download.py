@@ -63,6 +63,9 @@ class Held:
     def write(self, data: bytes) -> None:
         self.data += data
 
+    def rewind(self) -> None:
+        self.data.clear()
+
     def reset(self) -> None:
         self.data.clear()
 

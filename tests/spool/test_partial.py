@@ -58,6 +58,25 @@ def test_reset_forgets_everything(spool: Spool) -> None:
     assert spool.fetched(DIGEST) == 5
 
 
+def test_written_once_more_there_is_no_gap_for_who_reads_it(spool: Spool) -> None:
+    with spool.fetching(DIGEST, len(DATA)) as partial:
+        assert partial is not None
+        partial.write(DATA[:50])
+        partial.rewind()
+        assert (partial.size, partial.held, partial.digest()) == (0, 50, sha256(b""))
+        partial.write(DATA[:20])
+        assert (partial.size, partial.held, partial.digest()) == (20, 50, sha256(DATA[:20]))
+    assert spool.fetched(DIGEST) == 50, "they are read again the next time"
+    with spool.fetching(DIGEST, len(DATA)) as partial:
+        assert partial is not None
+        assert (partial.size, partial.digest()) == (50, sha256(DATA[:50]))
+        partial.rewind()
+        partial.reset()
+        assert partial.held == 0
+        partial.write(DATA)
+        assert (partial.held, partial.digest()) == (len(DATA), DIGEST)
+
+
 def test_only_one_is_at_it(spool: Spool) -> None:
     with spool.fetching(DIGEST, len(DATA)) as partial:
         assert partial is not None

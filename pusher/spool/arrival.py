@@ -1,0 +1,64 @@
+"""A blob that is sent on while it still comes in."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pusher.errors import Stopped
+
+_LOOK_EVERY: Final = 0.1
+"""Seconds between looks at whether to leave."""
+
+
+class NotArriving(Stopped):
+    """The rest of the blob does not come; why says who fetches it."""
+
+
+class Arrival:
+    """How much of a blob of ``size`` bytes is there: told by who fetches it, waited for by who sends it.
+
+    Bytes are sent before they are verified; nobody is told that the blob is whole before it is.
+    """
+
+    def __init__(self, size: int, partial: Path, whole: Path) -> None:
+        self._size = size
+        self._places = (partial, whole)
+        self._changed = threading.Condition()
+        self._held = 0
+        self._whole: bool | None = None
+
+    def holds(self, count: int) -> None:
+        """So many bytes can be read."""
+        with self._changed:
+            self._held = count
+            self._changed.notify_all()
+
+    def end(self, *, whole: bool) -> None:
+        """The blob is there and verified, or does not come; only the first word counts."""
+        with self._changed:
+            if self._whole is None:
+                self._whole = whole
+            self._changed.notify_all()
+
+    def wait(self, end: int, check_stop: Callable[[], None]) -> None:
+        """Return once the first ``end`` bytes can be read; all of them only after they are verified.
+
+        ``check_stop`` may raise to leave. Raises NotArriving.
+        """
+        with self._changed:
+            while not self._whole and (end >= self._size or end > self._held):
+                if self._whole is False:
+                    raise NotArriving
+                self._changed.wait(_LOOK_EVERY)
+                check_stop()
+
+    def open(self) -> BinaryIO:
+        """The bytes that are there, wherever they are now."""
+        for place in (*self._places, *self._places):  # moved between two looks, it is found in the second
+            with suppress(FileNotFoundError):
+                return place.open("rb")
+        return self._places[1].open("rb")

@@ -1,0 +1,95 @@
+"""Blobs that are sent on while they still come in."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pusher.errors import Stopped
+from pusher.spool.arrival import Arrival, NotArriving
+from pusher.spool.spool import Spool
+from tests.support.images import random_bytes, sha256
+
+DATA = random_bytes(100_000, compressible=0.0)
+DIGEST = sha256(DATA)
+
+
+def nothing() -> None:
+    pass
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+@pytest.fixture
+def arrival(spool: Spool) -> Arrival:
+    return spool.arrival(DIGEST, len(DATA))
+
+
+def test_what_is_there_need_not_be_waited_for(arrival: Arrival) -> None:
+    arrival.wait(0, nothing)
+    arrival.holds(500)
+    arrival.wait(1, nothing)
+    arrival.wait(500, nothing)
+
+
+@pytest.mark.parametrize("end", [501, len(DATA)])
+def test_the_rest_is_waited_for(arrival: Arrival, end: int) -> None:
+    arrival.holds(500)
+    looked = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(arrival.wait, end, looked.set)
+        assert looked.wait(10)
+        assert not waiting.done()
+        arrival.holds(501)
+        arrival.holds(len(DATA))
+        if end == len(DATA):
+            looked.clear()
+            assert looked.wait(10)
+            assert not waiting.done(), "all bytes are there, and nobody has verified them"
+            arrival.end(whole=True)
+        waiting.result(10)
+
+
+@pytest.mark.parametrize("held", [0, 500, len(DATA)])
+def test_what_does_not_come_is_not_waited_for(arrival: Arrival, held: int) -> None:
+    arrival.holds(held)
+    arrival.end(whole=False)
+    arrival.end(whole=True)
+    with pytest.raises(NotArriving):
+        arrival.wait(len(DATA), nothing)
+
+
+def test_what_was_whole_stays_whole(arrival: Arrival) -> None:
+    arrival.end(whole=True)
+    arrival.end(whole=False)
+    arrival.wait(len(DATA), nothing)
+
+
+def test_a_stop_ends_the_wait(arrival: Arrival) -> None:
+    def stop() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        arrival.wait(1, stop)
+
+
+def test_the_bytes_are_found_before_and_after_they_are_whole(spool: Spool, arrival: Arrival) -> None:
+    with spool.fetching(DIGEST, len(DATA)) as partial:
+        assert partial is not None
+        partial.write(DATA[:500])
+        with arrival.open() as early:
+            assert (partial.held, early.read()) == (500, DATA[:500])
+            partial.write(DATA[500:])
+            partial.commit(spool.path(DIGEST))
+            assert early.read() == DATA[500:]
+    with arrival.open() as late:
+        assert late.read() == DATA
+    spool.remove(DIGEST)
+    with pytest.raises(FileNotFoundError):
+        arrival.open()
