@@ -6,6 +6,11 @@ import os
 import re
 
 import pytest
+from hypothesis import settings
+
+# The same examples every time; others come with --hypothesis-profile=default.
+settings.register_profile("same", derandomize=True)
+settings.load_profile("same")
 
 _OURS = re.compile(
     r"PUSHER_(?!TEST_)|DOCKER_|USERNAME_REGISTRY$|INSECURE_HTTP_PUSH$|REGISTRY_AUTH_FILE$|.*_proxy$"

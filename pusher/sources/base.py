@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, Protocol
 
 from pusher.oci.document import Document
-from pusher.oci.manifest import Descriptor
+from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.platform import Platform
 
 Pinned = dict[str, str | int | None]
@@ -92,6 +92,11 @@ class SourceImage:
     documents: tuple[Document, ...] = ()
     pinned: Pinned = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    @property
+    def manifests(self) -> list[Manifest]:
+        """The manifests among the documents."""
+        return [document for document in self.documents if isinstance(document, Manifest)]
 
     @property
     def root(self) -> Document | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from pusher.errors import (
@@ -12,21 +12,19 @@ from pusher.errors import (
     ArchiveTruncated,
     EngineFailed,
     ImageChanged,
-    ImageIncomplete,
     ImageNotFound,
-    ImageUnsupported,
     PusherError,
 )
 from pusher.oci.digest import is_digest
-from pusher.oci.manifest import Manifest, diff_ids_of, parse_manifest
 from pusher.oci.platform import Platform
 from pusher.sources import tar
 from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, SourceImage, SourceLayer
 from pusher.sources.engine_cli import DOCKER, NERDCTL, PODMAN, Daemon, Engine, Output, ask, is_installed
 from pusher.sources.layout import load_json
 from pusher.sources.names import did_you_mean, is_image_id
-from pusher.sources.pieces import manifest_in, pieces
-from pusher.sources.tree import check_platform, final_layers, platform_of
+from pusher.sources.pieces import pieces
+from pusher.sources.saved import image_of, look_through, pinned_image
+from pusher.sources.tree import check_platform
 
 _SNAPSHOTTER: Final = "io.containerd.snapshotter"
 """In the driver status of `docker info` where images are in containerd's store."""
@@ -68,8 +66,8 @@ class EngineSource:
     def resolve(self) -> SourceImage:
         """Ask the engine for ID and diff IDs; a pinned image is known without asking.
 
-        In containerd's image store the manifest exists and inspect does not tell it: it is read from one
-        `save`, which is stopped once the manifest and the config have passed.
+        In containerd's image store the manifests exist and inspect does not tell them: they are read from one
+        `save`, which is stopped once all have passed.
         """
         if self._pinned is not None:
             return _described(self._pinned)
@@ -89,23 +87,18 @@ class EngineSource:
         stored = self._from_content_store(found.target, found.platform)
         if stored is not None:
             return stored
-        manifest, config = self._read_manifest(found)
-        pinned["config"] = manifest.config.digest
-        pinned["layers"] = " ".join(diff_ids_of(config))
-        pinned["manifest"] = manifest.raw.decode()
-        pinned["config_bytes"] = config.decode()
-        if manifest.digest == found.target:
-            return _described(pinned)
-        if self._choice.every:
-            raise ImageIncomplete(
-                f"{self.engine.title} gives no more of {self.name} at a time than one platform",
-                hint=f"push the file that has them all: {self.engine.command} save -o FILE {self.name}",
-            )
-        note = (
-            f"only {platform_of(config)} is pushed, and has the digest {manifest.digest} where the whole "
-            f"index has {found.target}; a file has all of it: {self.engine.command} save -o FILE {self.name}"
+        with self._save(found.id) as (_, stream):
+            saved = look_through(stream, found.target)
+        where = f"`{self.engine.command} save {self.name}`"
+        return image_of(
+            saved,
+            found.target,
+            self._choice,
+            own=found.platform,
+            diff_ids=found.diff_ids,
+            where=where,
+            pinned=pinned,
         )
-        return replace(_described(pinned), notes=(note,))
 
     def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:  # noqa: ARG002
         """The image with all its platforms, where somebody can read it from disk; ``own``: this machine's."""
@@ -151,8 +144,11 @@ class EngineSource:
 
     def _platform_option(self) -> tuple[str, ...]:
         """nerdctl saves this machine's platform only if it is not told another; Docker all that it has."""
-        wanted = self._choice.platforms if self.engine is NERDCTL else ()
-        return tuple(f"--platform={platform}" for platform in wanted)
+        if self.engine is not NERDCTL:
+            return ()
+        if self._choice.every:
+            return ("--all-platforms",)
+        return tuple(f"--platform={platform}" for platform in self._choice.platforms)
 
     def _explained(self, error: PusherError, image_id: str) -> PusherError:
         """ImageChanged if the image is gone: saving words that in many ways, so the engine is asked."""
@@ -217,33 +213,6 @@ class EngineSource:
             return f"see what there is: {self.engine.command} image ls"
         return did_you_mean(self.name, [name for name in listed.split() if "<none>" not in name])
 
-    def _read_manifest(self, image: _Inspected) -> tuple[Manifest, bytes]:
-        command, wanted = self.engine.command, self._choice.platforms
-        if len(wanted) > 1:
-            raise ImageUnsupported(
-                f"{self.engine.title}'s store cannot be read here, and `{command} save` is read for one "
-                "platform only",
-                hint=f"run pusher as root, or push a file: {command} save -o FILE {self.name}",
-            )
-
-        def accept(config: bytes) -> bool:
-            own = platform_of(config)
-            if wanted:
-                return own is not None and wanted[0].takes(own)
-            # two platforms may have the same layers
-            return diff_ids_of(config) == image.diff_ids and image.platform in (None, own)
-
-        with self._save(image.id) as (_, source):
-            found = manifest_in(source, image.id, accept)
-        if found is None:
-            platform = wanted[0] if wanted else "this machine's platform"
-            raise ImageUnsupported(
-                f"`{command} save {self.name}` holds no manifest for {platform}",
-                hint=f"pull the image again: {command} pull "
-                f"{f'--platform {platform} ' if wanted else ''}{self.name}",
-            )
-        return found
-
 
 def _pinned_daemon(engine: Engine, pinned: Mapping[str, str | int | None]) -> Daemon:
     values = {variable: pinned.get(variable) for variable in engine.host_variables}
@@ -267,11 +236,5 @@ def _target(described: dict[str, Any]) -> str:
 
 def _described(pinned: Mapping[str, str | int | None]) -> SourceImage:
     """The image as pinned: nothing is asked, so that a job whose layers are spooled needs no engine."""
-    diff_ids = str(pinned["layers"]).split()
-    manifest, config = pinned.get("manifest"), pinned.get("config_bytes")
-    if not isinstance(manifest, str) or not isinstance(config, str):
-        layers = tuple(SourceLayer(diff_id) for diff_id in diff_ids)
-        return SourceImage(str(pinned["config"]), layers, pinned=dict(pinned))
-    parsed = parse_manifest(manifest.encode())
-    layers = final_layers(list(zip(parsed.layers, diff_ids, strict=True)), lambda _: None)
-    return SourceImage(str(pinned["config"]), layers, config.encode(), (parsed,), dict(pinned))
+    layers = tuple(SourceLayer(diff_id) for diff_id in str(pinned["layers"]).split())
+    return pinned_image(pinned) or SourceImage(str(pinned["config"]), layers, pinned=dict(pinned))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from pusher.errors import (
     EngineNotRunning,
     ImageIncomplete,
     ImageNotFound,
-    ImageUnsupported,
     PusherError,
 )
 from pusher.oci.platform import Platform
@@ -116,21 +116,63 @@ def test_what_was_not_pulled_is_not_missed(engine: FakeEngine, tmp_path: Path, r
     assert image.notes
 
 
+def blobs_of(layout: Layout) -> dict[str | None, bytes]:
+    """What of a layout is no manifest."""
+    return {digest: data for digest, data in layout.blobs.items() if b'"schemaVersion"' not in data}
+
+
 def test_saved_where_the_store_cannot_be_read(engine: FakeEngine) -> None:
+    """The index with its attestations, as `docker push` would send it."""
     layout, root = two_platforms()
     has(engine, OWN, root, layout)
     image = find(prefixed(engine))[0].resolve()
+    assert image.notes == ()
     assert image.config == OWN.config
-    assert tuple(layer.diff_id for layer in image.layers) == OWN.diff_ids
-    assert exported(again(image), image) == {layer.digest: layer.gzip for layer in OWN.layers}
+    assert {document.digest: document.raw for document in image.documents} == {
+        digest: data for digest, data in layout.blobs.items() if b'"schemaVersion"' in data
+    }
+    assert image.documents[-1].digest == root["digest"]
+    assert again(image).resolve() == image
+    blobs = {**exported(again(image), image), image.config_digest: image.config}
+    assert blobs == blobs_of(layout)
     assert engine.calls()[-1] == f"save {root['digest']}"
-    (note,) = image.notes
-    assert "only linux/amd64 is pushed" in note
-    assert root["digest"] in note
-    assert f"{engine.command} save -o FILE {NAME}" in note
-    with pytest.raises(ImageIncomplete, match="at a time than one platform") as error:
+
+
+def test_only_what_is_there_is_saved(engine: FakeEngine) -> None:
+    """After an ordinary pull: an index that lists more."""
+    layout, root = two_platforms()
+    first, *others = json.loads(layout.blobs[root["digest"]])["manifests"]
+    has(engine, OWN, root, layout.without(*others))
+    image = find(prefixed(engine))[0].resolve()
+    assert [document.digest for document in image.documents] == [first["digest"]]
+    assert exported(again(image), image) == {layer.digest: layer.gzip for layer in OWN.layers}
+    assert again(image).resolve() == replace(image, notes=())
+    only, lacking = image.notes
+    assert f"only linux/amd64 is pushed, and has the digest {first['digest']}" in only
+    assert "lacks 3 of the 4 manifests" in lacking
+    assert "--skip-missing" in lacking
+    smaller = find(prefixed(engine), Choice(skip_missing=True))[0].resolve()
+    assert len(json.loads(smaller.documents[-1].raw)["manifests"]) == 1
+    assert again(smaller).resolve() == replace(smaller, notes=())
+    with pytest.raises(ImageIncomplete, match="lacks 3 of the 4"):
         find(prefixed(engine), Choice(every=True))[0].resolve()
-    assert f"{engine.command} save -o FILE {NAME}" in error.value.hint
+    option = "--all-platforms " if engine.command == "nerdctl" else ""
+    assert engine.calls()[-1] == f"save {option}{root['digest']}"
+
+
+def test_an_index_of_what_is_there_is_saved_instead(engine: FakeEngine) -> None:
+    """As Docker does from 27 on: what `inspect` names is not in the archive."""
+    layout, root = two_platforms()
+    first, *_ = json.loads(layout.blobs[root["digest"]])["manifests"]
+    part = Layout()
+    part.blobs = {digest: data for digest, data in layout.blobs.items() if digest != root["digest"]}
+    smaller = part.add(part.index(first), NAME)
+    has(engine, OWN, root, part)
+    image = find(prefixed(engine))[0].resolve()
+    assert [document.digest for document in image.documents] == [first["digest"], smaller["digest"]]
+    assert exported(again(image), image) == {layer.digest: layer.gzip for layer in OWN.layers}
+    (note,) = image.notes
+    assert f"gives only a part of {root['digest']}, which has the digest {smaller['digest']}" in note
 
 
 def test_an_image_of_one_manifest_needs_no_note(engine: FakeEngine) -> None:
@@ -152,21 +194,31 @@ def test_another_platform_is_saved(engine: FakeEngine) -> None:
     assert engine.calls()[-1] == f"save {option}{root['digest']}"
 
 
-def test_a_platform_that_is_not_saved(engine: FakeEngine) -> None:
+def test_a_platform_that_there_is_not(engine: FakeEngine) -> None:
     layout, root = two_platforms()
     has(engine, OWN, root, layout)
-    with pytest.raises(ImageUnsupported, match="no manifest for linux/s390x") as caught:
+    with pytest.raises(ImageNotFound, match="has no image for linux/s390x") as caught:
         find(prefixed(engine), Choice((Platform("linux", "s390x"),)))[0].resolve()
-    assert f"{engine.command} pull --platform linux/s390x {NAME}" in caught.value.hint
+    assert caught.value.hint == "it has images for linux/amd64, linux/arm64/v8"
 
 
-def test_several_platforms_do_not_come_through_save(engine: FakeEngine) -> None:
+def test_a_platform_that_was_never_pulled(engine: FakeEngine) -> None:
+    layout, root = two_platforms()
+    second = json.loads(layout.blobs[root["digest"]])["manifests"][1]
+    has(engine, OWN, root, layout.without(second))
+    with pytest.raises(ImageIncomplete, match="lists an image for linux/arm64/v8 and does not") as caught:
+        find(prefixed(engine), Choice((Platform("linux", "arm64"),)))[0].resolve()
+    assert "docker pull --platform linux/arm64/v8" in caught.value.hint
+
+
+def test_several_platforms_come_through_save(engine: FakeEngine) -> None:
     layout, root = two_platforms()
     has(engine, OWN, root, layout)
     both = Choice((Platform("linux", "amd64"), Platform("linux", "arm64")))
-    with pytest.raises(ImageUnsupported, match="one platform only") as caught:
-        find(prefixed(engine), both)[0].resolve()
-    assert f"{engine.command} save -o FILE {NAME}" in caught.value.hint
+    image = find(prefixed(engine), both)[0].resolve()
+    assert image.documents[-1].digest == root["digest"]
+    options = "--platform=linux/amd64 --platform=linux/arm64 " if engine.command == "nerdctl" else ""
+    assert engine.calls()[-1] == f"save {options}{root['digest']}"
 
 
 @pytest.mark.parametrize("command", ["docker", "podman"])

@@ -264,6 +264,19 @@ def test_what_was_there_and_is_then_deleted_in_the_same_layer_is_refused(late: i
         planned(layer(file("etc/x", 1), *filler(late), entry("etc/.wh.x")))
 
 
+def test_an_opaque_folder_told_late() -> None:
+    """Behind what lies in it; one of its folders is there below, too."""
+    below = layer(folder("a"), folder("a/b", mode=0o700, uid=7), file("a/b/old", 10))
+    own = [folder("a"), folder("a/b", mode=0o750), file("a/b/new", 10), entry("a/.wh..wh..opq")]
+    tar = layer(*filler(20), *own)
+    assert_same(tar, parts(tar), below)
+    bare = layer(*filler(20), file("a/b/new", 10), entry("a/.wh..wh..opq"))
+    with pytest.raises(ImageUnsupported, match="opq comes after what lies in its folder"):
+        parts(bare)
+    first = layer(file("a/b/new", 10), entry("a/.wh..wh..opq"), *filler(20))
+    assert_same(first, parts(first), below)
+
+
 # --- sizes ------------------------------------------------------------------------------------------------
 
 
@@ -453,7 +466,7 @@ def trees(draw: st.DrawFn) -> list[Member]:
         if kind == "folder" and path not in files:
             content.append(folder(path, **values))
             folders |= above | {path}
-        elif kind == "opaque":
+        elif kind == "opaque" and path not in folders:  # image-spec: before what lies beside it
             content.append(entry(f"{path}/.wh..wh..opq"))
             folders |= above | {path}
             if path in files:

@@ -35,7 +35,12 @@ class FakeEngine:
         With the containerd image store the ID is the digest of the index, as in ``index.json``; before
         Docker 28 there is no ``descriptor`` to tell, only what `info` says of the storage.
         """
-        described: dict[str, object] = {"Id": image.config_digest, "RootFS": {"Layers": list(image.diff_ids)}}
+        described: dict[str, object] = {
+            "Id": image.config_digest,
+            "Os": "linux",
+            "Architecture": image.architecture,
+            "RootFS": {"Layers": list(image.diff_ids)},
+        }
         if containerd:
             root = root_of(image)
             described |= {"Id": root, "GraphDriver": {"Data": None, "Name": "overlayfs"}}

@@ -61,7 +61,7 @@ def one_after_the_other(layers: Sequence[bytes]) -> dict[str, object]:
     """All layers into one folder, as containerd, umoci and podman's vfs driver do it."""
     tree = _Tree()
     for layer in layers:
-        fresh: set[int] = set()
+        fresh: set[Node] = set()
         _unpack(tree, layer, fresh, alone=False)
     return _described(tree.root)
 
@@ -76,8 +76,8 @@ def each_alone(layers: Sequence[bytes]) -> dict[str, object]:
     return _described(result)
 
 
-def _unpack(tree: _Tree, layer: bytes, fresh: set[int], *, alone: bool) -> None:
-    """``fresh``: ids of what this layer brought, which opaque folders do not hide."""
+def _unpack(tree: _Tree, layer: bytes, fresh: set[Node], *, alone: bool) -> None:
+    """``fresh``: what this layer brought, which opaque folders do not hide."""
     folders: list[tuple[Node, float]] = []
     with tarfile.open(fileobj=io.BytesIO(layer)) as tar:
         for member in tar:
@@ -96,14 +96,14 @@ def _unpack(tree: _Tree, layer: bytes, fresh: set[int], *, alone: bool) -> None:
                 continue
             if name.startswith(_WHITEOUT):
                 hidden = name.removeprefix(_WHITEOUT)
-                assert id(siblings.get(hidden)) not in fresh
+                assert siblings.get(hidden) not in fresh
                 siblings.pop(hidden, None)
                 if alone:
                     siblings[hidden] = Node(("whiteout",))
                 continue
             node = _made(tree, tar, member, siblings.get(name))
             siblings[name] = node
-            fresh.add(id(node))
+            fresh.add(node)
             if member.isdir():
                 folders.append((node, member.mtime))
     for node, mtime in folders:
@@ -140,13 +140,13 @@ def _set(node: Node, member: tarfile.TarInfo, content: object = None) -> None:
     node.mtime = member.mtime
 
 
-def _hide(siblings: dict[str, Node], fresh: set[int]) -> None:
+def _hide(siblings: dict[str, Node], fresh: set[Node]) -> None:
     for name, node in list(siblings.items()):
         if node.children is not None:
             _hide(node.children, fresh)
-            if not node.children and id(node) not in fresh:
+            if not node.children and node not in fresh:
                 del siblings[name]
-        elif id(node) not in fresh:
+        elif node not in fresh:
             del siblings[name]
 
 

@@ -71,6 +71,7 @@ class Cutter:
         # path -> part; its hash in 64 bits, as a million paths would take several times the memory
         self._files: dict[int, int] = {}
         self._parent: str | None = None
+        self._bare: set[str] = set()  # what lies above folders that have no entry
 
     def chunks(self, source: Tape) -> Iterator[Chunk]:
         """The parts' bytes but for ``END``; parts in order, except for what is late.
@@ -91,6 +92,9 @@ class Cutter:
             head = self._head(path, header)
             size = len(head) + entry.end - entry.offset
             if home is not None and (home < self._part or not self._fits(size)):
+                if name == _OPAQUE and home < self._part and parent in self._bare:
+                    # folders of the layers below would lose their owner and mode, which nothing here says
+                    raise self._refused(f"{shown(path)} comes after what lies in its folder")
                 yield from self._late(entry, path, home, header)
                 continue
             if not self._fits(size):
@@ -204,6 +208,7 @@ class Cutter:
                 raise self._refused(f"{shown(path)} lies below {shown(above)}, which is no folder in it")
             if above not in self._folders:
                 self._folders[above] = _Folder()
+                self._bare.update(_above(above))
 
     def _check_kind(self, entry: tar.Entry, path: str) -> None:
         if hash(path) in self._files if entry.is_folder else path in self._folders:
