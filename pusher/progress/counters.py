@@ -16,6 +16,7 @@ from pusher.progress.format import rfc3339
 
 _KEPT: Final = 1000
 """Events kept for a display that never comes (none, or its output broke); a living one takes them at once."""
+_DONE: Final = {"compressing": "compressed", "reading": "read", "fetching": "fetched"}
 
 
 @dataclass(frozen=True)
@@ -200,7 +201,7 @@ class Counters:
     def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
         with self._lock:
             before = self._preparing.get(diff_id)
-            how = "fetched" if before is not None and before.doing == "fetching" else "compressed"
+            how = _DONE[before.doing] if before is not None else _DONE["compressing"]
             self._stop_preparing(diff_id)
             self._blobs.setdefault(digest, Blob(job_id, digest, size))
             self._event("layer-prepared", job=job_id, diff_id=diff_id, digest=digest, size=size, how=how)

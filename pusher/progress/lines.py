@@ -81,10 +81,9 @@ def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool)
         case "layer-preparing" if each_blob:
             size = f" {human_bytes(f['size'])}" if f["size"] is not None else ""
             return f"{short(f['diff_id'])}: {f['doing']}{size}"
-        case "layer-prepared" if each_blob and f["how"] == "fetched":
-            return f"{short(f['diff_id'])}: fetched {human_bytes(f['size'])}, blob {short(f['digest'])}"
         case "layer-prepared" if each_blob:
-            return f"{short(f['diff_id'])}: compressed to {human_bytes(f['size'])}, blob {short(f['digest'])}"
+            how = "compressed to" if f["how"] == "compressed" else f["how"]
+            return f"{short(f['diff_id'])}: {how} {human_bytes(f['size'])}, blob {short(f['digest'])}"
         case "blob-started" if each_blob:
             if f["offset"]:
                 return f"{short(f['digest'])}: going on at {human_share(f['offset'], f['size'])}"

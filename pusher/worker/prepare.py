@@ -118,6 +118,7 @@ class Preparation:
             return None
         label = piece.name or "a layer"
         told = done = 0
+        doing = "reading" if piece.kind == "blob" else "compressing"
 
         def on_bytes(count: int) -> None:
             nonlocal told, done
@@ -125,7 +126,7 @@ class Preparation:
             if done - told >= _TELL_EVERY or done == piece.size:
                 told = done
                 self.activity.touch()
-                self.progress.preparing(job.id, label, done, piece.size)
+                self.progress.preparing(job.id, label, done, piece.size, doing)
 
         if piece.kind == "blob" and piece.name is not None:
             diff_id = wanted[piece.name]

@@ -54,6 +54,16 @@ def test_a_job_from_beginning_to_end(f: Fixture) -> None:
     assert f.written() == []
 
 
+@pytest.mark.parametrize(("doing", "done"), [("reading", "read"), ("fetching", "fetched")])
+def test_a_blob_that_is_taken_as_it_is(f: Fixture, doing: str, done: str) -> None:
+    f.counters.preparing(3, C, 0, 4 * MIB, doing)
+    f.counters.prepared(3, C, B, 4 * MIB)
+    assert f.written() == [
+        f"cccccccccccc: {doing} 4.0 MiB",
+        f"cccccccccccc: {done} 4.0 MiB, blob bbbbbbbbbbbb",
+    ]
+
+
 def test_interruptions(f: Fixture) -> None:
     f.counters.job_started(3, "r.example/app:1", "r.example/app:1")
     f.counters.blob_started(3, A, 4 * MIB, MIB)
