@@ -20,8 +20,8 @@ class Progress(Protocol):
     def preparing(
         self, job_id: int, diff_id: str, done: int, total: int | None, doing: str = "compressing"
     ) -> None:
-        """``done`` of ``total`` uncompressed bytes of a layer are read and compressed; or so many bytes of its
-        blob are copied as they are (``doing`` is ``reading``), or have come from another registry
+        """``done`` of ``total`` uncompressed bytes of a layer are read and compressed; or so many bytes of
+        its blob are copied as they are (``doing`` is ``reading``), or have come from another registry
         (``fetching``)."""
 
     def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
