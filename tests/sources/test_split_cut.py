@@ -286,8 +286,7 @@ def test_a_file_exactly_as_large_as_a_part_fits_and_a_larger_one_does_not() -> N
     assert len(cut[1]) == LIMIT
     with pytest.raises(ImageUnsupported) as caught:
         planned(layer(file("a", 100), file("sub/big", room + 1), form=tarfile.GNU_FORMAT))
-    assert f"sub/big in a layer has {room + 1} bytes" in caught.value.message
-    assert f"a layer of {LIMIT} bytes" in caught.value.message
+    assert "sub/big in a layer has 0.0 MiB, too much" in caught.value.message
     assert "in pieces" in caught.value.hint
 
 

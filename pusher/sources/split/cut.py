@@ -225,8 +225,8 @@ class Cutter:
 
     def _too_large(self, entry: tar.Entry) -> ImageUnsupported:
         return ImageUnsupported(
-            f"{shown(entry.name)} in {self._name} has {entry.size} bytes, too many for a layer of "
-            f"{self._limit} bytes with what belongs to it",
+            f"{shown(entry.name)} in {self._name} has {entry.size / 2**20:,.1f} MiB, too much for a layer of "
+            f"{self._limit / 2**20:,.1f} MiB of files (a little less than --split-layers)",
             hint="a file cannot be spread over layers: build the image with the file in pieces, or push it "
             "with a larger --split-layers to a registry that takes larger blobs",
         )

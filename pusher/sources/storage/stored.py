@@ -96,6 +96,11 @@ def driver_at(root: Path, pattern: str, known: Collection[str], wanted: str | No
             f"{root} holds images of several storage drivers: {', '.join(found)}",
             hint=f"say which is in use: [{found[0]}@{root}]NAME",
         )
+    if not root.is_dir():
+        raise StorageDoubtful(
+            f"there is no folder {root}",
+            hint="name the root of the storage, which the engine's `info` tells: [/var/lib/docker]NAME",
+        )
     raise StorageDoubtful(
         f"{root} holds no images of {wanted or 'a storage driver'} that can be read directly",
         hint=f"the drivers {', '.join(known)} can; docker-daemon:NAME and podman:NAME go through the engine",
