@@ -13,6 +13,8 @@ from pusher.progress.format import human_bytes, human_left, human_share, human_w
 
 SUMMARY_EVERY: Final = 10.0
 """Seconds between two summary lines, at least."""
+_SAME_AGAIN: Final = 60.0
+"""Seconds after which a reason to wait is told again: out of reach, every blob and job has the same."""
 _WORTH_A_LINE: Final = 1.0
 """Seconds of waiting that are told; shorter pauses are over before they are read."""
 
@@ -33,12 +35,14 @@ class Lines:
         self._single = single
         self._clock = clock
         self._summed_at = clock()
+        self._reasons: dict[object, float] = {}  # when each was told
 
     def render(self) -> None:
         """Write what is new; called several times a second."""
         snapshot = self._counters.snapshot()
         for event in self._counters.drain():
-            if line := describe(event, snapshot, single=self._single, each_blob=True):
+            line = describe(event, snapshot, single=self._single, each_blob=True)
+            if line is not None and not self._was_told(event):
                 self._stream.write(line + "\n")
         now = self._clock()
         if now - self._summed_at >= SUMMARY_EVERY:
@@ -46,6 +50,17 @@ class Lines:
             if snapshot.active or snapshot.preparing:
                 self._stream.write(summary(snapshot) + "\n")
         self._stream.flush()
+
+    def _was_told(self, event: Event) -> bool:
+        """Whether it is a wait for a reason that was told just now."""
+        if event.kind != "waiting":
+            return False
+        now, reason = self._clock(), event.fields["reason"]
+        before = self._reasons.get(reason)
+        if before is not None and now - before < _SAME_AGAIN:
+            return True
+        self._reasons[reason] = now
+        return False
 
     def close(self) -> None:
         """The last words of the run."""

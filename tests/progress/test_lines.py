@@ -86,6 +86,23 @@ def test_interruptions(f: Fixture) -> None:
     ]
 
 
+def test_a_reason_is_told_once_a_minute(f: Fixture) -> None:
+    away = "r.example refuses the connection"
+    for what in ("aaaaaaaaaaaa", "bbbbbbbbbbbb", "job 3"):
+        f.counters.waiting(what, 20, away)
+    f.counters.waiting("bbbbbbbbbbbb", 5, "the connection was reset")
+    assert f.written() == [
+        f"aaaaaaaaaaaa: waiting 20s: {away}",
+        "bbbbbbbbbbbb: waiting 5s: the connection was reset",
+    ]
+    f.clock.advance(59)
+    f.counters.waiting("job 3", 20, away)
+    assert f.written() == []
+    f.clock.advance(1)
+    f.counters.waiting("job 3", 20, away)
+    assert f.written() == [f"job 3: waiting 20s: {away}"]
+
+
 def test_a_job_that_waits_and_starts_again_is_not_announced_again(f: Fixture) -> None:
     f.counters.job_started(3, "app", "app")
     f.counters.waiting("job 3", 42, "the registry cannot be reached")
