@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Final, Literal, Protocol
@@ -118,6 +118,25 @@ class Exported:
     name: str | None
     size: int
     stream: BinaryIO
+
+
+class InPlace:
+    """What sources share that export nothing: their blobs are slices, or are fetched by their digests."""
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],  # noqa: ARG002
+        *,
+        skip_sizes: Collection[int] = (),  # noqa: ARG002
+        check_stop: Callable[[], None] | None = None,  # noqa: ARG002
+    ) -> Iterator[Iterator[Exported]]:
+        """Nothing."""
+        yield iter(())
+
+    def fall_back(self) -> Source | None:
+        """None: what is there is all there is."""
+        return None
 
 
 class Source(Protocol):

@@ -6,8 +6,7 @@ Which image has which digest is in a database that only containerd opens; the en
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -15,7 +14,7 @@ from pusher.errors import ImageChanged, ImageIncomplete
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.oci.platform import Platform
-from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
 from pusher.sources.names import is_image_id
 from pusher.sources.places import BlobFolder
 from pusher.sources.tree import tree_or_own
@@ -47,7 +46,7 @@ def store_with(digest: str, roots: Collection[Path]) -> Path | None:
     return None
 
 
-class ContentStoreSource:
+class ContentStoreSource(InPlace):
     """The image below one manifest or index of a content store.
 
     ``platform`` is this machine's: what is meant where only some platforms were pulled.
@@ -109,18 +108,3 @@ class ContentStoreSource:
             f"{self.name} was deleted from {self.root} since it was enqueued",
             hint="build or pull it again and enqueue it, or `pusher cancel` the job",
         )
-
-    @contextmanager
-    def export(
-        self,
-        wanted: Collection[str],  # noqa: ARG002 - every blob is uploaded from where it lies
-        *,
-        skip_sizes: Collection[int] = (),  # noqa: ARG002
-        check_stop: Callable[[], None] | None = None,  # noqa: ARG002
-    ) -> Iterator[Iterator[Exported]]:
-        """Nothing: all blobs are slices."""
-        yield iter(())
-
-    def fall_back(self) -> Source | None:
-        """None: what was found complete is read from where it lies."""
-        return None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,14 +10,14 @@ from pusher.errors import ArchiveInvalid, ImageChanged, ImageNotFound
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
-from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
 from pusher.sources.places import BlobFolder, read_small
 from pusher.sources.tree import Tree
 
 KIND: Final = "dir"
 
 
-class DirSource:
+class DirSource(InPlace):
     """The image of a folder: ``manifest.json``, ``<hex>.manifest.json`` for what an index lists, blobs."""
 
     def __init__(
@@ -60,20 +59,6 @@ class DirSource:
         }
         tree = Tree(root, read, blobs.has, self._choice, where=str(self.path))
         return tree.image(blobs.slice_of, pinned)
-
-    @contextmanager
-    def export(
-        self,
-        wanted: Collection[str],  # noqa: ARG002 - every blob is uploaded from where it lies
-        *,
-        skip_sizes: Collection[int] = (),  # noqa: ARG002
-        check_stop: Callable[[], None] | None = None,  # noqa: ARG002
-    ) -> Iterator[Iterator[Exported]]:
-        """Nothing: all blobs are slices."""
-        yield iter(())
-
-    def fall_back(self) -> None:
-        """The folder is all there is."""
 
     def _manifest(self) -> bytes:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from collections.abc import Collection, Iterator
@@ -12,6 +13,7 @@ from pusher.oci.digest import hex_of
 from pusher.oci.manifest import Descriptor
 from pusher.sources.archive_file import ArchiveFile
 from pusher.sources.base import Exported, Slice
+from pusher.sources.regular import open_regular
 
 
 class BlobFolder:
@@ -94,17 +96,12 @@ class BlobsInArchive:
 def read_small(path: Path, limit: int = 16 << 20) -> bytes:
     """A file of at most ``limit`` bytes, no link. Raises ImageNotFound, ArchiveInvalid, SourceError."""
     try:
-        # a FIFO in the place of a file must not hang us, a link must not lead elsewhere
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise _no_file(path)
-        with os.fdopen(descriptor, "rb") as file:
+        with os.fdopen(open_regular(path)[0], "rb") as file:
             raw = file.read(limit + 1)
     except (FileNotFoundError, NotADirectoryError):
         raise ImageNotFound(f"there is no file {path}", hint="check the path") from None
     except OSError as error:
-        if path.is_symlink():
+        if error.errno in (errno.EINVAL, errno.ELOOP, errno.EISDIR):
             raise _no_file(path) from error
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
     if len(raw) > limit:

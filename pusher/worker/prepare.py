@@ -52,9 +52,9 @@ class Preparation:
         """
         if job.source["kind"] == remote.KIND:
             for found in self.downloads.blobs(job, control, missing):
-                blob = found.blob
-                self._record(job, found.diff_id, blob)
-                path = self.spool.path(blob.digest)
+                blob, path = found.blob, self.spool.path(found.blob.digest)
+                if found.arrival is None:
+                    self._record(job, found.diff_id, blob)
                 yield found.diff_id, Blob(blob.digest, blob.size, path, arrival=found.arrival)
             return
         source: Source | None = reopen(job.source)

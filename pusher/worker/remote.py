@@ -6,8 +6,7 @@ one registry, or fetched by ``downloads``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from pusher.errors import CredentialsMissing, ImageNotFound, ImageUnsupported, LayerMismatch, PusherError
@@ -18,7 +17,7 @@ from pusher.reference import Reference
 from pusher.registry.client import RegistryClient
 from pusher.registry.download import pull_refusal
 from pusher.registry.transport import Answer
-from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
 from pusher.sources.tree import MAX_DOCUMENT, Tree
 from pusher.worker.control import Control
 from pusher.worker.retry import Backoff
@@ -39,7 +38,7 @@ _MOST_SMALL: Final = 4 * MAX_DOCUMENT
 """Bytes of all manifests and configs of one image."""
 
 
-class RemoteSource:
+class RemoteSource(InPlace):
     """One image in a registry. ``connect`` gives the client for a registry and repository."""
 
     def __init__(
@@ -76,20 +75,6 @@ class RemoteSource:
             "choice": self._choice.pinned(),
         }
         return tree.image(lambda blob: None, pinned)  # noqa: ARG005 - nothing lies on this disk
-
-    @contextmanager
-    def export(
-        self,
-        wanted: Collection[str],  # noqa: ARG002 - blobs are fetched by their digests, several at once
-        *,
-        skip_sizes: Collection[int] = (),  # noqa: ARG002
-        check_stop: Callable[[], None] | None = None,  # noqa: ARG002
-    ) -> Iterator[Iterator[Exported]]:
-        """Nothing: ``downloads`` fetches the blobs."""
-        yield iter(())
-
-    def fall_back(self) -> None:
-        """A registry is all there is."""
 
     def _root(self, client: RegistryClient) -> Descriptor:
         """What the reference stands for, its bytes kept. A digest goes before a tag, as everywhere."""

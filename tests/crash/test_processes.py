@@ -63,9 +63,10 @@ def test_killed_at_random(home: Home, pusher: Pusher, registry: FakeRegistry, tm
         while time.monotonic() < deadline:
             process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
             begun = len(registry.requests())
+            # Killed after its last request, the one before has left this one nothing to ask for.
             while len(registry.requests()) == begun and process.poll() is None:
                 time.sleep(0.01)
-            time.sleep(draw.uniform(0, 0.4))
+            time.sleep(draw.uniform(0, 0.4))  # the moment is what is drawn
             process.kill()
             if ended(process).returncode != -9:
                 break  # it was quicker

@@ -74,12 +74,19 @@ with make_progress("auto", sys.stderr) as progress:
 """
 
 
-def _run_on_a_terminal(middle: str, *, kill: bool = False, **environ: str) -> str:
+_DRAWN = "sys.stdin.readline()"
+"""In a program: go on once what the test awaits is on the terminal."""
+_BLOCK = rb"aaaaaaaaaaaa"
+
+
+def _run_on_a_terminal(middle: str, *awaited: bytes, kill: bool = False, **environ: str) -> str:
+    """What a terminal receives. Each pattern of ``awaited``, once it came behind the one before, lets the
+    program go on, or kills it."""
     leader, follower = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM.format(middle=middle)],
         stderr=follower,
-        stdin=follower,
+        stdin=subprocess.PIPE,
         env={
             **os.environ,
             "TERM": "xterm",
@@ -90,25 +97,33 @@ def _run_on_a_terminal(middle: str, *, kill: bool = False, **environ: str) -> st
         },
     )
     os.close(follower)
-    received = b""
+    assert process.stdin is not None
+    received, seen, patterns = b"", 0, list(awaited)
     while True:
         try:
             data = os.read(leader, 65536)
         except OSError:
             break
         received += data
-        if kill and b"aaaaaaaaaaaa" in received:
-            process.send_signal(signal.SIGINT)
-            kill = False
+        while patterns and (found := re.search(patterns[0], received[seen:])):
+            seen += found.end()
+            del patterns[0]
+            if kill:
+                process.send_signal(signal.SIGINT)
+            else:
+                process.stdin.write(b"\n")
+                process.stdin.flush()
         if not data:
             break
+    process.stdin.close()
     process.wait(20)
     os.close(leader)
+    assert not patterns
     return received.decode()
 
 
 def test_on_a_terminal_events_scroll_and_the_block_goes() -> None:
-    output = _run_on_a_terminal("time.sleep(0.5)")
+    output = _run_on_a_terminal(_DRAWN, _BLOCK)
     assert "Job 3: app -> r.example/app\r\n" in output
     assert "──────" in output
     # The last event is printed, and after the last erased line nothing more.
@@ -119,7 +134,7 @@ def test_on_a_terminal_events_scroll_and_the_block_goes() -> None:
 
 @pytest.mark.parametrize("kill", [False, True])
 def test_the_cursor_is_shown_while_it_draws_and_after(kill: bool) -> None:
-    output = _run_on_a_terminal("time.sleep(20)" if kill else "time.sleep(0.5)", kill=kill)
+    output = _run_on_a_terminal(_DRAWN, _BLOCK, kill=kill)
     assert output.count("\x1b[?25h") >= output.count("\x1b[?25l")
     assert output.rfind("\x1b[?25h") > output.rfind("\x1b[?25l")
     if kill:
@@ -138,7 +153,8 @@ def test_the_cursor_rests_where_an_echoed_ctrl_c_begins_no_row(monkeypatch: pyte
 
 
 def test_lines_of_the_log_go_above_the_block() -> None:
-    output = _run_on_a_terminal("time.sleep(0.5); progress.log('GET /v2/ ' + 'x' * 100); time.sleep(0.5)")
+    middle = f"{_DRAWN}; progress.log('GET /v2/ ' + 'x' * 100); {_DRAWN}"
+    output = _run_on_a_terminal(middle, _BLOCK, rb"x{100}[^a]*" + _BLOCK)
     line = "GET /v2/ " + "x" * 100 + "\r\n"
     assert line in output, "whole, and not cut to the width"
     before, _, after = output.partition(line)
@@ -151,16 +167,13 @@ def test_lines_of_the_log_go_above_the_block() -> None:
     ("encoding", "bar"), [("utf-8", "──────"), ("ascii", "------"), ("latin-1", "------")]
 )
 def test_the_bar_is_made_of_what_the_terminal_can_show(encoding: str, bar: str) -> None:
-    assert bar in _run_on_a_terminal("time.sleep(0.5)", PYTHONIOENCODING=encoding)
+    assert bar in _run_on_a_terminal(_DRAWN, _BLOCK, PYTHONIOENCODING=encoding)
 
 
 def test_no_color_and_color() -> None:
-    assert "\x1b[36m" not in _run_on_a_terminal(
-        "progress.blob_sending('sha256:' + 'a' * 64, 500); time.sleep(0.5)"
-    )
-    colored = _run_on_a_terminal(
-        "progress.blob_sending('sha256:' + 'a' * 64, 500); time.sleep(0.5)", NO_COLOR=""
-    )
+    middle = f"progress.blob_sending('sha256:' + 'a' * 64, 500); {_DRAWN}"
+    assert "\x1b[36m" not in _run_on_a_terminal(middle, _BLOCK)
+    colored = _run_on_a_terminal(middle, _BLOCK, NO_COLOR="")
     assert "\x1b[36m" in colored
 
 

@@ -18,6 +18,7 @@ from pusher.sources.storage.docker import DockerStorage
 from pusher.sources.storage.roots import podman_root
 from pusher.sources.storage.source import StorageSource
 from tests.support.images import Image, Layer, make_image, make_layer, tar_of
+from tests.support.real import require
 from tests.support.storage import DockerRoot, PodmanRoot, StorageRoot
 
 MAKERS: dict[str, Callable[[Path], StorageRoot]] = {
@@ -101,8 +102,7 @@ def test_everything_that_a_tar_can_hold(storage: StorageRoot) -> None:
 
 
 def test_whiteouts_are_devices_on_disk(tmp_path: Path) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root makes devices")
+    require("mknod", root=True)
     storage = DockerRoot(tmp_path)
     image = storage.add(Image((odd_layer(),), ("app:1",)))
     assert stat.S_ISCHR((storage.files(image, 0) / "gone").stat().st_mode)

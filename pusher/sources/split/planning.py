@@ -42,7 +42,7 @@ def plan_image(source: Source, image: SourceImage, size: int) -> Planned:
         except NoRoom:
             continue
     raise ImageUnsupported(
-        f"the hard links to files of one part take more than half of {limit} bytes",
+        f"the hard links to files of one part take more than half of its {limit / 2**20:,.1f} MiB",
         hint="use a larger --split-layers",
     )
 

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections import OrderedDict
 from pathlib import Path
 from typing import Final
 
+from pusher.sources.regular import open_regular
+
 _KEPT_OPEN: Final = 64
 """Folders: a layer's files come folder by folder, so the next one is nearly always in the last."""
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""O_NONBLOCK: a FIFO in the place of a file must not hang us."""
 
 
 class Folder:
@@ -63,19 +62,6 @@ class Folder:
         if len(self._open) > _KEPT_OPEN:
             os.close(self._open.popitem(last=False)[1])
         return descriptor
-
-
-def open_regular(path: Path | bytes, folder: int | None = None) -> tuple[int, int]:
-    """Descriptor and size in bytes of a regular file; OSError for a link, a device, a FIFO."""
-    descriptor = os.open(path, _FILE, dir_fd=folder)
-    try:
-        status = os.fstat(descriptor)
-        if stat.S_ISREG(status.st_mode):
-            return descriptor, status.st_size
-        raise OSError(errno.EINVAL, "it is not a regular file")
-    except BaseException:
-        os.close(descriptor)
-        raise
 
 
 def _parts(name: bytes) -> list[bytes]:

@@ -12,7 +12,7 @@ from pusher.errors import ImageAmbiguous, ImageNotFound, StorageDoubtful
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import diff_ids_of
 from pusher.sources.names import did_you_mean, normalized
-from pusher.sources.storage.folder import open_regular
+from pusher.sources.regular import open_regular
 from pusher.sources.storage.tarsplit import layer_tar
 
 _LARGEST: Final = 64 << 20

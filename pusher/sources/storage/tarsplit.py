@@ -19,7 +19,8 @@ from isal import igzip, isal_zlib
 
 from pusher.errors import StorageDoubtful
 from pusher.sources.layout import load_json
-from pusher.sources.storage.folder import Folder, open_regular
+from pusher.sources.regular import open_regular
+from pusher.sources.storage.folder import Folder
 
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub declares an instance
 _FILE: Final = 1
