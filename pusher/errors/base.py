@@ -6,6 +6,8 @@ import traceback
 from enum import Enum, IntEnum
 from pathlib import Path
 
+from pusher.text import printable, printable_lines
+
 
 class ExitCode(IntEnum):
     """Exit codes of every command; unknown ones mean failure."""
@@ -40,8 +42,8 @@ class PusherError(Exception):
 
     ``message`` is one sentence without a final full stop: what happened and where. ``hint`` says what to do,
     with the exact command where there is one; it is the class's ``advice`` where the instance knows nothing
-    better. Neither ever holds a secret. A class with a ``code`` of its own is an entry of the catalogue, and
-    the first sentence of its docstring is for users.
+    better. Neither ever holds a secret, and both are fit for a terminal, whatever they quote. A class with a
+    ``code`` of its own is an entry of the catalogue, and the first sentence of its docstring is for users.
     """
 
     code = "unexpected"
@@ -50,9 +52,9 @@ class PusherError(Exception):
     advice = "nothing is lost; try again with --debug added, and report what it prints"
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.hint = hint or self.advice
+        self.message = printable(message)
+        self.hint = printable_lines(hint) or self.advice
+        super().__init__(self.message)
         self.retry_after = retry_after
         """Seconds the registry asked us to wait, if it did."""
 

@@ -12,13 +12,14 @@ import pusher
 
 ROOT = Path(str(pusher.__file__)).parent
 
-_BOTTOM = {"errors", "config", "reference", "oci"}
+_BOTTOM = {"text", "errors", "config", "reference", "oci"}
 _MIDDLE = {"sources", "spool", "registry", "store", "progress"}
 _MAY_IMPORT = {
-    "errors": set(),
-    "oci": {"errors"},
-    "config": {"errors", "reference"},
-    "reference": {"errors", "oci"},
+    "text": set(),
+    "errors": {"text"},
+    "oci": {"text", "errors"},
+    "config": {"text", "errors", "reference"},
+    "reference": {"text", "errors", "oci"},
     **dict.fromkeys(_MIDDLE, _BOTTOM),
     "worker": _BOTTOM | _MIDDLE,
     "cli": _BOTTOM | _MIDDLE | {"worker"},
