@@ -67,6 +67,7 @@ def images(context: click.Context, parameter: click.Parameter, incomplete: str) 
     """Files, and the names of the images that Docker or Podman has."""
     from click.shell_completion import CompletionItem
 
+    from pusher.config.children import for_engines
     from pusher.sources.engine_cli import DOCKER, PODMAN, is_installed
 
     files = CompletionItem(incomplete, type="file")
@@ -76,7 +77,12 @@ def images(context: click.Context, parameter: click.Parameter, incomplete: str) 
     command = [engine.command, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}"]
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_PATIENCE, stdin=subprocess.DEVNULL
+            command,
+            env=for_engines(),
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
+            stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
         return [files]

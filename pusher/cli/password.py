@@ -33,12 +33,15 @@ def login_options(function: F) -> F:
     return function
 
 
-def with_password(settings: Settings, registries: Collection[str], *, password_stdin: bool) -> Settings:
-    """Bind the user name to the one registry that this command works with, and fetch its password.
+def with_password(
+    settings: Settings, registries: Collection[str], *, password_stdin: bool, more_to_come: bool = False
+) -> Settings:
+    """Bind the user name to the one registry that it is for, and fetch its password.
 
-    A user name whose login is stored needs no password.
+    A user name whose login is stored needs no password. Without any destination the login is for nobody,
+    which is refused where others may come while the command runs.
 
-    Raises InvalidOption where the user name cannot belong to all of several registries, PasswordMissing.
+    Raises InvalidOption where nothing says to which registry the user name belongs, PasswordMissing.
     """
     if len(registries) == 1:
         settings = settings.with_user_of(*registries)
@@ -47,13 +50,13 @@ def with_password(settings: Settings, registries: Collection[str], *, password_s
             given = "--password-stdin" if password_stdin else "PUSHER_PASSWORD"
             raise InvalidOption(f"{given} is given without a user name", hint="add --username USER")
         return settings
-    if len(registries) > 1:
+    registry = settings.holder_of_login(registries, password_typed=password_stdin)
+    if registry is None and (len(registries) > 1 or more_to_come):
+        what = f"has jobs for {_listed(registries)}" if registries else "is empty, so nothing says which"
         raise InvalidOption(
-            f"{settings.login_source} is for one registry, and the queue has jobs for {_listed(registries)}",
-            hint="log in to each with pusher login REGISTRY and leave it out, "
-            "or push one image with pusher push",
+            f"{settings.login_source} is for one registry, and the queue {what}",
+            hint="name it in PUSHER_REGISTRY; or log in to each with pusher login REGISTRY and leave it out",
         )
-    registry = next(iter(registries), None)
     if not password_stdin and _is_stored(settings, registry):
         return replace(settings, username=None)
     return _bound(settings, registry, password_stdin)

@@ -28,6 +28,6 @@ def run(forever: bool, password_stdin: bool, progress: str, **flags: object) -> 
     settings = read_settings(**flags)
     with opened(settings) as store:
         registries = {job.registry for job in runnable(store)}
-        settings = with_password(settings, registries, password_stdin=password_stdin)
+        settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
         result = work(store, settings, progress, forever=forever)
     return conclude(result, progress, single=False)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pusher.config.timetable import Timetable
 from pusher.config.values import MIB
-from pusher.reference import canonical_registry
+from pusher.reference import Place, canonical_registry
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Settings:
     username: str | None = None
     password: str | None = field(default=None, repr=False)
     login_registry: str | None = None
-    """The one registry (``host[:port]``) that ``username`` is for; None: every registry."""
+    """The one registry (``host[:port]``) that ``username`` is for; None: none, until it is said which."""
     login_source: str = "--username"
     """Where ``username`` was given, for messages."""
     docker_auth_config: str | None = field(default=None, repr=False)
@@ -110,6 +110,19 @@ class Settings:
         if username == self.username:
             return self
         return replace(self, username=username, login_source=f"the username of {registry} in pusher.toml")
+
+    def holder_of_login(self, destinations: Collection[str], *, password_typed: bool = False) -> str | None:
+        """The one registry that user name and password are for; None where nothing says which.
+
+        ``password_typed``: the password was typed or piped in for this very command. Such a login, and one of
+        ``--username``, is for the only destination; one that stands in the environment is for the registry
+        that is named there (``PUSHER_REGISTRY``), if one is, wherever else images go.
+        """
+        named = Place.parse(self.default_registry).registry if self.default_registry else None
+        typed = password_typed or self.password is None or self.login_source == "--username"
+        if len(destinations) == 1 and (typed or named is None):
+            return next(iter(destinations))
+        return named
 
     @property
     def spool(self) -> Path:

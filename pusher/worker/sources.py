@@ -38,9 +38,8 @@ def found(
         return
     place = check_elsewhere(image, to, default)
     destination = reference.destination("app", to=to, default=default)
-    if settings.login_registry is None and destination is not None:
-        # a user name that was given for nobody in particular is for where the image goes
-        settings = replace(settings, login_registry=destination.registry)
+    if settings.login_registry is None and settings.password is not None and destination is not None:
+        settings = replace(settings, login_registry=settings.holder_of_login({destination.registry}))
     with closing(Registries(store, settings)) as registries:
         source = RemoteSource(place, lambda *name: registries.get(*name).client, choice)
         try:

@@ -182,10 +182,32 @@ def test_a_user_name_is_for_one_registry() -> None:
         "PUSHER_USERNAME is for one registry, and the queue has jobs for a.example, b.example and c.example"
     )
     assert caught.value.hint == (
-        "log in to each with pusher login REGISTRY and leave it out, or push one image with pusher push"
+        "name it in PUSHER_REGISTRY; or log in to each with pusher login REGISTRY and leave it out"
     )
     assert with_password(settings, ["a.example"], password_stdin=False).login_registry == "a.example"
     assert with_password(settings, [], password_stdin=False).login_registry is None
+
+
+def test_a_user_name_for_whatever_comes_is_refused() -> None:
+    settings = _settings(PUSHER_USERNAME="bob", PUSHER_PASSWORD="secret")
+    with pytest.raises(InvalidOption) as caught:
+        with_password(settings, [], password_stdin=False, more_to_come=True)
+    assert caught.value.message == (
+        "PUSHER_USERNAME is for one registry, and the queue is empty, so nothing says which"
+    )
+
+
+@pytest.mark.parametrize("destinations", [[], ["b.example"], ["a.example", "b.example"]])
+def test_a_login_of_the_environment_is_for_the_registry_named_there(destinations: list[str]) -> None:
+    settings = _settings(PUSHER_USERNAME="bob", PUSHER_PASSWORD="secret", PUSHER_REGISTRY="a.example/team")
+    bound = with_password(settings, destinations, password_stdin=False, more_to_come=True)
+    assert (bound.login_registry, bound.password) == ("a.example", "secret")
+
+
+def test_a_login_of_the_command_line_is_for_its_destination() -> None:
+    environ = {"PUSHER_REGISTRY": "a.example", "PUSHER_PASSWORD": "secret"}
+    settings = load({"username": "bob"}, environ)
+    assert with_password(settings, ["b.example"], password_stdin=False).login_registry == "b.example"
 
 
 @pytest.mark.parametrize(

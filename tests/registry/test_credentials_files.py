@@ -27,7 +27,7 @@ def _settings(tmp_path: Path, config: Any = None, **given: Any) -> Settings:
 
 def test_what_was_given_wins(tmp_path: Path) -> None:
     config = {"auths": {"r.example": _auth("file:file")}}
-    settings = _settings(tmp_path, config, username="bob", password="secret")
+    settings = _settings(tmp_path, config, username="bob", password="secret", login_registry="r.example")
     assert find_credential("r.example", settings) == Credential("bob", "secret", "--username")
 
 
@@ -43,10 +43,17 @@ def test_what_was_given_for_one_registry_goes_to_no_other(tmp_path: Path) -> Non
     assert find_credential("third.example", settings) is None
 
 
+def test_what_was_given_for_nobody_in_particular_goes_nowhere(tmp_path: Path) -> None:
+    assert find_credential("r.example", _settings(tmp_path, username="bob", password="secret")) is None
+
+
 @pytest.mark.parametrize("password", [None, ""])
 def test_a_user_name_without_password(tmp_path: Path, password: str | None) -> None:
     with pytest.raises(PasswordMissing) as caught:
-        find_credential("r.example", _settings(tmp_path, username="bob", password=password))
+        find_credential(
+            "r.example",
+            _settings(tmp_path, username="bob", password=password, login_registry="r.example"),
+        )
     assert caught.value.message == "there is no password for user 'bob' at r.example"
     assert caught.value.hint == "give it with --password-stdin or in PUSHER_PASSWORD"
     assert caught.value.exit_code is ExitCode.AUTH

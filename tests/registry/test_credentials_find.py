@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,8 @@ def test_each_place_counts_where_those_before_it_have_nothing(
     }
 
     def found(flags: dict[str, object] | None = None) -> tuple[str, str] | None:
-        credential = find_credential(HOST, load(flags or {}, environ), "team/app")
+        settings = replace(load(flags or {}, environ), login_registry=HOST)
+        credential = find_credential(HOST, settings, "team/app")
         return (credential.username, credential.source) if credential else None
 
     assert found({"username": "flag"}) == ("flag", "--username")

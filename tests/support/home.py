@@ -96,7 +96,11 @@ class Home:
         self, only: Collection[int] | None = None, *, forever: bool = False, **settings: Any
     ) -> RunResult:
         """Work the queue in this thread; ``settings`` differ from the home's own."""
-        return run(self.store, replace(self.settings, **settings), self.progress, only=only, forever=forever)
+        ours = replace(self.settings, **settings)
+        if ours.login_registry is None:  # as the commands do
+            jobs = [job for job in self.store.jobs.list() if only is None or job.id in only]
+            ours = replace(ours, login_registry=ours.holder_of_login({job.registry for job in jobs}))
+        return run(self.store, ours, self.progress, only=only, forever=forever)
 
     def push(self, image: Path | str, to: str, **options: Any) -> JobRecord:
         """Enqueue, run that job, and see that it succeeded."""

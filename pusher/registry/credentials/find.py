@@ -20,7 +20,7 @@ def find_credential(registry: str, settings: Settings, repository: str = "") -> 
     CredentialHelperFailed.
     """
     registry = canonical_registry(registry)
-    if settings.username is not None and settings.login_registry in (None, registry):
+    if settings.username is not None and settings.login_registry == registry:
         if not settings.password:
             raise PasswordMissing(
                 f"there is no password for user {settings.username!r} at {registry}",

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from typing import Any, Final
 
+from pusher.config.children import for_helpers
 from pusher.errors import CredentialHelperFailed
 from pusher.registry.credentials.credential import Credential
 
@@ -86,7 +87,9 @@ class Helper:
         """Exit code and output; stays in our process group, for a helper may ask on the terminal."""
         pipe = subprocess.PIPE
         try:
-            process = subprocess.Popen([self.find(), action], stdin=pipe, stdout=pipe, stderr=pipe)
+            process = subprocess.Popen(
+                [self.find(), action], stdin=pipe, stdout=pipe, stderr=pipe, env=for_helpers()
+            )
         except OSError as error:
             raise self._failed(f"cannot be started: {error.strerror}") from error
         try:

@@ -42,8 +42,11 @@ def examine(target: Target, settings: Settings, *, broken: Broken, begin: Begin)
         course = Course(begin)
         yield from course.run(local.steps())
         destinations = _destinations(target, settings, local)
-        if settings.username is not None and len(destinations) > 1:
-            broken = replace(broken, login=_for_one(settings))
+        if settings.username is not None and settings.login_registry is None:
+            if len(destinations) > 1:
+                broken = replace(broken, login=_for_one(settings))
+            elif destinations:
+                settings = replace(settings, login_registry=destinations[0].registry)
         for destination in destinations:
             yield from _at_registry(destination, settings, local, broken, begin, course)
 
