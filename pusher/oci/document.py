@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from pusher.oci.foreign import load_json
 from pusher.oci.index import Index, parse_index
 from pusher.oci.manifest import Manifest, parse_manifest
 
@@ -12,9 +11,6 @@ Document = Manifest | Index
 
 def parse_document(raw: bytes) -> Document:
     """Read a manifest or an index; ValueError with a plain reason if it is neither."""
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("it is not JSON") from error
+    data = load_json(raw)
     is_index = isinstance(data, dict) and "manifests" in data and "config" not in data
     return parse_index(raw) if is_index else parse_manifest(raw)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pusher.oci.digest import of_bytes
+from pusher.oci.foreign import load_json
 from pusher.oci.manifest import Descriptor, parse_descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.oci.platform import Platform
@@ -59,17 +60,14 @@ class Index:
 
     def without(self, digests: Collection[str]) -> Index:
         """The same index without some of its children: other bytes, and so another digest."""
-        data = json.loads(self.raw)
+        data = load_json(self.raw)
         data["manifests"] = [child for child in data["manifests"] if child["digest"] not in digests]
         return parse_index(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def parse_index(raw: bytes) -> Index:
     """Read an index; ValueError with a plain reason if it is none."""
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("the index is not JSON") from error
+    data = load_json(raw)
     if not isinstance(data, dict) or not isinstance(data.get("manifests"), list):
         raise ValueError("the index lists no manifests")
     media_type = data.get("mediaType", OCI_INDEX)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from pusher.oci import media_types
 from pusher.oci.digest import checked, is_digest, of_bytes
+from pusher.oci.foreign import load_json
+
+LARGEST_SIZE: Final = 2**63 - 1
+"""Bytes of a blob: what registries, and the job store, can count."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,7 @@ class Manifest:
 
 def parse_manifest(raw: bytes) -> Manifest:
     """Read a single-image manifest; ValueError with a plain reason if it is none."""
-    try:
-        data = json.loads(raw)
-    except (ValueError, RecursionError) as error:
-        raise ValueError("the manifest is not JSON") from error
+    data = load_json(raw)
     if isinstance(data, dict) and data.get("schemaVersion") == 1:
         raise ValueError("the manifest is of schema version 1, which registries no longer take")
     if not isinstance(data, dict) or data.get("schemaVersion") != 2:
@@ -78,7 +79,7 @@ def parse_descriptor(data: Any) -> Descriptor:
         raise ValueError("a descriptor is not an object")
     size, media_type = data.get("size"), data.get("mediaType")
     digest = checked(data.get("digest"), "a descriptor")
-    if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+    if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= LARGEST_SIZE:
         raise ValueError(f"the descriptor of {digest} has no size")
     if not isinstance(media_type, str):
         raise ValueError(f"the descriptor of {digest} has no mediaType")
@@ -118,7 +119,7 @@ def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest
 def diff_ids_of(config: bytes) -> tuple[str, ...]:
     """The diff IDs that an image config lists; ValueError with a plain reason if it has none."""
     try:
-        data = json.loads(config)
+        data = load_json(config)
         diff_ids = data["rootfs"]["diff_ids"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError("the image config has no rootfs.diff_ids") from error

@@ -9,6 +9,7 @@ from typing import Any
 
 from pusher.oci.digest import of_bytes
 from pusher.oci.document import Document
+from pusher.oci.foreign import load_json
 from pusher.oci.index import Index, parse_index
 from pusher.oci.manifest import parse_descriptor
 from pusher.oci.media_types import OCI_INDEX
@@ -16,7 +17,7 @@ from pusher.oci.media_types import OCI_INDEX
 
 def subject_of(document: Document) -> str | None:
     """The digest of what a manifest or index refers to; None if it refers to nothing."""
-    subject = json.loads(document.raw).get("subject")
+    subject = load_json(document.raw).get("subject")
     try:
         return None if subject is None else parse_descriptor(subject).digest
     except ValueError:
@@ -60,14 +61,14 @@ def with_referrer(listed: bytes | None, document: Document, gone: Collection[str
         children = parse_index(listed).children
         if any(child.digest == document.digest for child in children) and not gone:
             return None
-        data = json.loads(listed)
+        data = load_json(listed)
     kept = [child for child in data["manifests"] if child["digest"] not in {*gone, document.digest}]
     data["manifests"] = [*kept, _described(document)]
     return parse_index(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())
 
 
 def _described(document: Document) -> dict[str, object]:
-    data = json.loads(document.raw)
+    data = load_json(document.raw)
     described: dict[str, object] = {
         "mediaType": document.media_type,
         "digest": of_bytes(document.raw),

@@ -110,7 +110,7 @@ class ArchiveSource:
         config = image.read_config(archive)
         try:
             diff_ids = diff_ids_of(config)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             raise ArchiveInvalid(f"{self.path}: {error}") from error
         if len(diff_ids) != len(image.layers):
             raise ArchiveInvalid(

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from pusher.errors import ArchiveInvalid, ImageAmbiguous, ImageNotFound, ImageUnsupported, LayerMismatch
 from pusher.oci.digest import is_digest, of_bytes
+from pusher.oci.foreign import load_json
 from pusher.sources.archive_file import HOW, ArchiveFile
-from pusher.sources.layout import load_json
 from pusher.sources.names import did_you_mean, is_image_id, normalized, numbered, shown
 
 

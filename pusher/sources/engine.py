@@ -16,11 +16,11 @@ from pusher.errors import (
     PusherError,
 )
 from pusher.oci.digest import is_digest
+from pusher.oci.foreign import load_json
 from pusher.oci.platform import Platform
 from pusher.sources import tar
 from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, SourceImage, SourceLayer
 from pusher.sources.engine_cli import DOCKER, NERDCTL, PODMAN, Daemon, Engine, Output, ask, is_installed
-from pusher.sources.layout import load_json
 from pusher.sources.names import did_you_mean, is_image_id
 from pusher.sources.pieces import pieces
 from pusher.sources.saved import image_of, look_through, pinned_image

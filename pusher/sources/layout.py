@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Final
 
 from pusher.errors import LayerMismatch
 from pusher.oci import media_types
 from pusher.oci.digest import is_digest, of_bytes
+from pusher.oci.foreign import load_json
 from pusher.oci.manifest import Manifest, parse_manifest
 
 _MAX_DEPTH: Final = 8
@@ -66,14 +66,6 @@ def find_manifest(
 def _accepted(raw: bytes, accept: Callable[[Manifest], bool]) -> Manifest | None:
     try:
         manifest = parse_manifest(raw)
-    except (ValueError, RecursionError):
+    except ValueError:
         return None
     return manifest if manifest.media_type in media_types.MANIFESTS and accept(manifest) else None
-
-
-def load_json(data: bytes) -> Any:
-    """JSON that someone else wrote; ValueError if it cannot be read, also when nested too deeply."""
-    try:
-        return json.loads(data)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error

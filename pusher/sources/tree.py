@@ -11,11 +11,11 @@ from pusher.errors import ImageIncomplete, ImageNotFound, ImageUnsupported, Laye
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
 from pusher.oci.document import Document, parse_document
+from pusher.oci.foreign import load_json
 from pusher.oci.index import Child, Index
 from pusher.oci.manifest import Descriptor, Manifest, diff_ids_of
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice, Pinned, Slice, SourceImage, SourceLayer
-from pusher.sources.layout import load_json
 
 MAX_DOCUMENT: Final = 16 << 20
 """Bytes of a manifest or index: registries take 4 MiB (distribution-spec, "Pushing Manifests")."""
@@ -267,7 +267,7 @@ class Tree:
             small = manifest.config.size <= MAX_DOCUMENT
             try:
                 diff_ids = diff_ids_of((self._verified(manifest.config, "config") if small else None) or b"")
-            except (ValueError, RecursionError):
+            except ValueError:
                 continue
             if len(diff_ids) == len(manifest.layers):
                 known |= {

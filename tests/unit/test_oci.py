@@ -87,8 +87,8 @@ def test_a_manifests_bytes_are_kept_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("raw", "reason"),
     [
-        (b"{", "the manifest is not JSON"),
-        (b"\xff\xfe\xff", "the manifest is not JSON"),
+        (b"{", "it is not JSON"),
+        (b"\xff\xfe\xff", "it is not JSON"),
         (b"[]", "the manifest is not of schema version 2"),
         (b'{"schemaVersion": 3}', "the manifest is not of schema version 2"),
         (

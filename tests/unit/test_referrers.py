@@ -77,5 +77,5 @@ def test_the_list_keeps_what_others_wrote() -> None:
 def test_a_list_that_is_none(listed: bytes) -> None:
     layout = Layout()
     (report,) = _documents(layout, layout.artifact(b"report", layout.image(make_image(10))))
-    with pytest.raises(ValueError, match=r"index|descriptor"):
+    with pytest.raises(ValueError, match=r"not JSON|index|descriptor"):
         with_referrer(listed, report)

@@ -6,13 +6,15 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from pusher.oci.foreign import load_json
+
 
 def rewritten(config: bytes, diff_ids: Sequence[Sequence[str]]) -> bytes:
     """The config with other diff IDs, given for each of its layers; all else stays what it is.
 
     Every further part of a layer gets an entry in the history, unless the history does not fit the layers.
     """
-    document = json.loads(config)
+    document = load_json(config)
     document["rootfs"]["diff_ids"] = [diff_id for parts in diff_ids for diff_id in parts]
     history = document.get("history")
     if isinstance(history, list) and all(isinstance(entry, dict) for entry in history):

@@ -55,7 +55,7 @@ def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
         diff_ids = diff_ids_of(config or b"")
         if len(diff_ids) != len(stack_of(image)):
             raise ValueError("its config lists another number of layers")
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ImageUnsupported(
             f"only the layers of an image can be split: {error}", hint="leave out --split-layers"
         ) from error

@@ -12,7 +12,7 @@ from typing import Final
 
 from pusher.errors import StorageDoubtful
 from pusher.oci.digest import hex_of, is_digest
-from pusher.sources.layout import load_json
+from pusher.oci.foreign import load_json
 from pusher.sources.names import is_image_id
 from pusher.sources.storage.stored import (
     StoredLayer,

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pusher.errors import StorageDoubtful
 from pusher.oci.digest import hex_of, is_digest
-from pusher.sources.layout import load_json
+from pusher.oci.foreign import load_json
 from pusher.sources.names import is_image_id
 from pusher.sources.storage.stored import (
     StoredLayer,
@@ -24,6 +24,8 @@ _DRIVERS: Final = {"overlay": "overlay/{}/diff", "vfs": "vfs/dir/{}"}
 """Where each driver has the files of the layer with an ID; vfs adds those of the layers below."""
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _PLAIN: Final = re.compile(r"[0-9a-z.]+")
+_MOST_VALUES: Final = 1_000_000
+"""In a list of all layers or images: some 20 a layer."""
 
 
 class PodmanStorage:
@@ -87,7 +89,7 @@ class PodmanStorage:
 
     def _listed(self, path: Path) -> list[dict[str, Any]]:
         try:
-            listed = load_json(read_small(path))
+            listed = load_json(read_small(path), most_values=_MOST_VALUES)
             if isinstance(listed, list) and all(isinstance(entry, dict) for entry in listed):
                 return listed
         except ValueError:

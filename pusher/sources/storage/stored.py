@@ -74,7 +74,7 @@ def diff_ids_in(config: bytes, image_id: str) -> tuple[str, ...]:
     """The diff IDs that a config lists. StorageDoubtful."""
     try:
         return diff_ids_of(config)
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise StorageDoubtful(f"{image_id} is no image whose layers are known: {error}") from error
 
 

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, cast
 from isal import igzip, isal_zlib
 
 from pusher.errors import StorageDoubtful
-from pusher.sources.layout import load_json
+from pusher.oci.foreign import load_json
 from pusher.sources.regular import open_regular
 from pusher.sources.storage.folder import Folder
 

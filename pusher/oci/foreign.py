@@ -1,0 +1,89 @@
+"""JSON that somebody else wrote, read within bounds: manifests, indexes, configs, an archive's lists."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import Any, Final
+
+MOST_BYTES: Final = 16 << 20
+MOST_VALUES: Final = 250_000
+"""Objects, lists, strings and numbers, keys included: they take some 60 MB of memory at most."""
+MOST_DEPTH: Final = 100
+_MOST_DIGITS: Final = 1000
+"""Of an integer; whoever stores or sends one looks at its size."""
+_TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|[^\s"\[\]{},:]++', re.DOTALL)
+_OPENING: Final = frozenset((ord("["), ord("{")))
+_CLOSING: Final = frozenset((ord("]"), ord("}")))
+_SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def load_json(
+    raw: bytes,
+    *,
+    most_bytes: int = MOST_BYTES,
+    most_values: int = MOST_VALUES,
+    most_depth: int = MOST_DEPTH,
+) -> Any:
+    """What ``raw`` says; ValueError with a plain reason if it is no JSON, or exceeds the bounds.
+
+    As in Go's encoding/json, which Docker and registries read with, what is no UTF-8 or half of a surrogate
+    pair becomes U+FFFD, so that every string can be encoded; NaN and numbers without bounds are refused.
+    """
+    if len(raw) > most_bytes:
+        raise ValueError(f"it has {len(raw)} bytes, which is more than {most_bytes}")
+    _check_shape(raw, most_values, most_depth)
+    text = raw.decode("utf-8", "replace")
+    try:
+        value = json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError("it is not JSON") from error
+    except RecursionError as error:  # the caller was deep in calls already
+        raise ValueError("it is nested too deeply") from error
+    return _without_surrogates(value) if _SURROGATE.search(text) else value
+
+
+def _check_shape(raw: bytes, most_values: int, most_depth: int) -> None:
+    """Count values and depth without making any; each value takes two bytes at least, with its comma."""
+    if len(raw) <= 2 * most_values and raw.count(b"[") + raw.count(b"{") <= most_depth:
+        return
+    values = depth = 0
+    for token in _TOKENS.finditer(raw):
+        first = raw[token.start()]
+        if first in _CLOSING:
+            depth -= 1
+            continue
+        values += 1
+        depth += first in _OPENING
+        if depth > most_depth:
+            raise ValueError(f"it is nested more than {most_depth} deep")
+        if values > most_values:
+            raise ValueError(f"it holds more than {most_values} values")
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"it holds an integer of {len(digits)} digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError("it holds a number that is too large")
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it is not JSON: it holds {name}")
+
+
+def _without_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    if isinstance(value, list):
+        return [_without_surrogates(item) for item in value]
+    if isinstance(value, dict):
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+    return value
