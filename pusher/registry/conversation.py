@@ -1,0 +1,172 @@
+"""The way to one registry: found, greeted, asked with our login, followed where it redirects."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pusher.errors import AuthenticationUnsupported, ConnectionBroken, NotARegistry
+from pusher.reference import api_host, is_loopback
+from pusher.registry.answers import refusal
+from pusher.registry.auth import Authenticator
+from pusher.registry.body import Body
+from pusher.registry.locations import Origin
+from pusher.registry.redact import host_of
+from pusher.registry.tokens import Scopes
+from pusher.registry.transport import ANSWER_LIMIT, Answer, Receiver, Transport
+from pusher.registry.warnings import Warnings
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_MOST_REDIRECTS: Final = 5
+_GREETING: Final = "greeting it"
+
+
+class Conversation:
+    """Requests to one registry (``host[:port]``). Thread-safe.
+
+    ``on_warning`` is told once of each different warning that the registry sends.
+    """
+
+    def __init__(
+        self,
+        registry: str,
+        transport: Transport,
+        authenticator: Authenticator,
+        *,
+        plain_http: bool = False,
+        commit_timeout: float = 900.0,
+        on_warning: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+    ) -> None:
+        self.registry = registry
+        self._transport = transport
+        self._auth = authenticator
+        self._plain_http = plain_http
+        self._commit_timeout = commit_timeout
+        self._warnings = Warnings(registry, on_warning)
+        self._lock = threading.Lock()
+        self._base: str | None = None
+        self._greeted = False
+        self.one_request_a_connection = False
+        """Set when the link cuts connections in the middle of bodies: where a front or a link does so after a
+        number of bytes, a fresh connection for each chunk gets through."""
+
+    def ping(self) -> str:
+        """Make sure that a registry answers and takes our credential (GET /v2/, end-1); asked once.
+
+        Returns the base of its URLs. Raises NotARegistry, CredentialsRejected and the transport's errors.
+        """
+        base = self._reach()
+        if not self._greeted and self._auth.uses_tokens and self._auth.credential() is not None:
+            answer = self._request("GET", base, ())
+            if not answer.ok:
+                raise refusal(answer, doing=_GREETING)
+        self._greeted = True
+        return base
+
+    @property
+    def asks_for_login(self) -> bool:
+        """Whether the registry has asked who we are; False before ``ping``."""
+        return self._auth.asked
+
+    def location_of(self, answer: Answer) -> str | None:
+        """The absolute URL that an answer's Location means, its query as given (RFC 3986 5)."""
+        return Origin(self.registry, self._base or answer.url).location(answer)
+
+    def _reach(self) -> str:
+        """The base of the registry's URLs, once it is known that there is one.
+
+        Where it wants tokens, none is asked for yet: its token server may give none but for a repository.
+        """
+        with self._lock:
+            if self._base is None:
+                self._base = self._find()
+            return self._base
+
+    def _find(self) -> str:
+        host = api_host(self.registry)
+        loopback = is_loopback(self.registry)
+        schemes = ["http"] if self._plain_http else ["http", "https"] if loopback else ["https"]
+        broken: ConnectionBroken | None = None
+        for scheme in schemes:
+            base = f"{scheme}://{host}/v2/"
+            try:
+                answer = self._request("GET", base, (), base=base)
+            except ConnectionBroken as error:
+                if scheme == schemes[-1]:
+                    raise
+                broken = error  # by a link, or because TLS is spoken here
+                continue
+            except NotARegistry as error:
+                raise broken or error from None
+            if answer.status == 400 and scheme != schemes[-1]:
+                continue  # "client sent an HTTP request to an HTTPS server"
+            if answer.status == 401:
+                return base
+            page = answer.headers.get("Content-Type", "").startswith("text/html")
+            if answer.ok and not page:
+                return base
+            if answer.ok or answer.status in _REDIRECTS or answer.status in (400, 404, 405):
+                break
+            raise refusal(answer, doing=_GREETING)
+        raise NotARegistry(
+            f"{self.registry} is no container registry: GET /v2/ answers {answer.status}",
+            hint="check the registry's name: the part of the image name before the first slash",
+        )
+
+    def _url(self, path: str) -> str:
+        return self._reach() + path
+
+    def _request(
+        self,
+        method: str,
+        url: str,
+        scopes: Scopes,
+        *,
+        body: Body | bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        answer_timeout: float | None = None,
+        base: str | None = None,
+        receiver: Receiver | None = None,
+        limit: int = ANSWER_LIMIT,
+    ) -> Answer:
+        """Send, prove who we are when asked, follow redirects; the login goes to our origin only.
+
+        With ``base``, the registry's URLs while it is being found, a demand for a token ends it.
+        """
+        origin = Origin(self.registry, base or self._reach())
+        attempt = self._auth.attempt(self._transport, method, scopes)
+        redirects = 0
+        while True:
+            ours = origin.holds(url)
+            answer = self._transport.send(
+                method,
+                url,
+                headers={**(headers or {}), **(attempt.headers() if ours else {})},
+                body=body,
+                answer_timeout=answer_timeout,
+                receiver=receiver,
+                limit=limit,
+            )
+            if ours:
+                self._warnings.see(answer.headers)
+            if answer.status == 401 and ours:
+                attempt.challenged(answer)
+                if base is not None and self._auth.uses_tokens:
+                    return answer
+            elif answer.status == 401 and (redirects == 0 or method not in ("GET", "HEAD")):
+                raise AuthenticationUnsupported(
+                    f"{self.registry} sends the upload to {host_of(url)}, which wants a login of its own",
+                    hint=f"the login for {self.registry} goes to no other host; tell the registry's owner",
+                )
+            elif answer.status in _REDIRECTS and answer.headers.get("Location"):
+                redirects += 1
+                if redirects > _MOST_REDIRECTS or (
+                    method not in ("GET", "HEAD") and answer.status not in (307, 308)
+                ):
+                    return answer
+                url = origin.redirect(answer)
+            else:
+                return answer
+            if isinstance(body, Body):
+                body.rewind()
