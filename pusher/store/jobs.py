@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, and_, delete, false, func, insert, or_, select, update
 
 from pusher.errors import JobUnknown, LeaseLost, StoreLocked
 from pusher.store import decisions
@@ -14,7 +14,7 @@ from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_rows import NO_ERROR, error_columns, job_of, layer_rows, totals_query
 from pusher.store.layers import batches
-from pusher.store.leases import NO_LEASE, grant, held, lapsed
+from pusher.store.leases import NO_LEASE, due, grant, held, lapsed
 from pusher.store.models import Job, Layer, Upload
 from pusher.store.records import (
     JobRecord,
@@ -114,21 +114,36 @@ class Jobs:
         *,
         lease: float,
         dead_owners: Collection[str] = (),
+        spared: Collection[str] = (),
         only: Collection[int] | None = None,
+        at_work: Collection[int] | None = None,
+        waited: Collection[int] = (),
     ) -> JobRecord | None:
         """Take the next runnable job for ``lease`` seconds: highest priority, then lowest id.
 
-        Runnable is what is queued, what waits and is due, and what runs under a lease that ended or whose
-        owner is among ``dead_owners``. ``only`` restricts the choice to these ids.
+        Runnable is what is queued, what waits and is due, and what runs under another owner's lease that
+        ended, unless that owner is ``spared``, or whose owner is among ``dead_owners``. ``only`` restricts
+        the choice to these ids.
+
+        ``at_work``: ids that the owner still works on, whatever became of them; they are left alone. Any
+        other that runs under its own lease is one whose claim it was never told of, and is given again.
+        ``waited``: ids whose pause is over, as the owner knows by a clock of its own.
         """
         now = self._database.now()
+        untold = false() if at_work is None else and_(Job.state == JobState.RUNNING, Job.lease_owner == owner)
         runnable = and_(
             _UNFINISHED,
             or_(
                 Job.state == JobState.QUEUED,
-                and_(Job.state == JobState.WAITING, Job.next_try_at <= now),
-                and_(Job.state == JobState.RUNNING, lapsed(Job, now, dead_owners)),
+                due(now, waited),
+                and_(
+                    Job.state == JobState.RUNNING,
+                    Job.lease_owner != owner,
+                    lapsed(Job, now, dead_owners, spared),
+                ),
+                untold,
             ),
+            Job.id.not_in(set(at_work or ())),
         )
         query = select(Job).where(runnable).order_by(Job.priority.desc(), Job.id).limit(1)
         if only is not None:
@@ -147,7 +162,7 @@ class Jobs:
             }
             job = _move(connection, before, values)
             how = f"claimed by {owner}"
-            if before.state == JobState.RUNNING:
+            if before.state == JobState.RUNNING and before.lease_owner != owner:
                 how = f"taken over by {owner} from {before.lease_owner}, which is gone"
             record(connection, job.id, now, JobState.RUNNING, how)
         return job
@@ -165,6 +180,14 @@ class Jobs:
         now = self._database.now()
         jobs = select(Job.lease_owner).where(_UNFINISHED, Job.lease_expires_at > now)
         uploads = select(Upload.lease_owner).where(Upload.lease_expires_at > now)
+        with self._database.read() as connection:
+            return {owner for owner in connection.scalars(jobs.union(uploads)) if owner is not None}
+
+    def lapsed_owners(self) -> set[str]:
+        """Owners of leases, of jobs or uploads, that ended and that nobody took over."""
+        now = self._database.now()
+        jobs = select(Job.lease_owner).where(_UNFINISHED, Job.lease_expires_at <= now)
+        uploads = select(Upload.lease_owner).where(Upload.lease_expires_at <= now)
         with self._database.read() as connection:
             return {owner for owner in connection.scalars(jobs.union(uploads)) if owner is not None}
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, or_, select
 
@@ -24,12 +24,26 @@ def grant(owner: str, now: datetime, lease: float) -> dict[str, Any]:
 
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 
+LONGEST_WAIT: Final = timedelta(hours=1)
+"""For which a job waits at most: one that seems to wait longer was put back under another clock."""
+
 
 def lapsed(
-    table: type[Job] | type[Upload], now: datetime, dead_owners: Collection[str]
+    table: type[Job] | type[Upload], now: datetime, dead_owners: Collection[str], spared: Collection[str] = ()
 ) -> ColumnElement[bool]:
-    """Whether a lease that somebody took binds nobody any more."""
-    return or_(table.lease_expires_at <= now, table.lease_owner.in_(set(dead_owners)))
+    """Whether a lease that somebody took binds nobody any more: it ended, and its owner is not among those
+    ``spared`` for the moment, or its owner is dead."""
+    ended = and_(table.lease_expires_at <= now, table.lease_owner.not_in(set(spared)))
+    return or_(ended, table.lease_owner.in_(set(dead_owners)))
+
+
+def due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
+    """Whether a job has waited long enough, by the store's clock or because the caller knows it (``ids``)."""
+    next_try = Job.next_try_at
+    return and_(
+        Job.state == JobState.WAITING,
+        or_(next_try <= now, next_try > now + LONGEST_WAIT, Job.id.in_(set(ids))),
+    )
 
 
 def held(job: JobRecord) -> ColumnElement[bool]:

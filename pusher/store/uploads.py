@@ -39,17 +39,20 @@ class Uploads:
         owner: str,
         lease: float,
         dead_owners: Collection[str] = (),
+        spared: Collection[str] = (),
     ) -> UploadRecord | None:
         """Take the upload for ``lease`` seconds.
 
         None while another living owner holds an upload of this blob to any repository of this registry: once
         it is there it can be mounted. An owner gets what it already holds again, with a new token. A session
-        that was to be deleted is open again.
+        that was to be deleted is open again. The lease of somebody ``spared`` binds though it ended.
         """
         now = self._database.now()
         same_blob = and_(Upload.host == registry, Upload.digest == digest)
         elsewhere = and_(
-            same_blob, Upload.lease_owner != owner, ~func.coalesce(lapsed(Upload, now, dead_owners), True)
+            same_blob,
+            Upload.lease_owner != owner,
+            ~func.coalesce(lapsed(Upload, now, dead_owners, spared), True),
         )
         with self._database.write() as connection:
             if not self._database.is_sqlite:

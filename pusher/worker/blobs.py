@@ -138,6 +138,7 @@ class BlobSender:
                 owner=self.presence.owner,
                 lease=self.presence.lease,
                 dead_owners=self.presence.dead_owners(self.store),
+                spared=self.presence.doubtful_owners(self.store),
             )
             if upload is not None:
                 return upload, waited

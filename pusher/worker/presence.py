@@ -6,15 +6,26 @@ import contextlib
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Final
 
 from filelock import FileLock, Timeout
 
 from pusher.errors import HomeUnusable, PusherError
 from pusher.store.store import Store
+from pusher.worker.clock import elapsed
+
+_BEAT: Final = 1.0
+"""Seconds between two looks at the leases."""
+_GRACE: Final = 4 * _BEAT
+"""Seconds for which a lease that ended still binds: its owner may have slept as this machine did, or have a
+clock that jumped, and renews it within a beat."""
+_STEP: Final = 1.0
+"""Seconds by which a clock that is set differs from one that runs on."""
 
 
 class Presence:
@@ -31,6 +42,12 @@ class Presence:
         self.owner = f"{self._host}/{self._name}"
         self.lease = lease
         self._lock = FileLock(self._path(self._name), timeout=0)
+        self._renewed_at = elapsed()
+        self.stood_still = 0.0
+        """Seconds for which this worker once renewed nothing, if that was longer than its leases last."""
+        self._doubts = threading.Lock()
+        self._doubted: dict[str, float] = {}  # owners of leases that ended, and since when they are seen so
+        self._looked_at = 0.0
 
     def __enter__(self) -> Presence:
         try:
@@ -57,6 +74,25 @@ class Presence:
             owner for owner in store.jobs.owners() if owner != self.owner and is_dead(self._folder, owner)
         }
 
+    def doubtful_owners(self, store: Store) -> set[str]:
+        """Owners of leases that ended a moment ago, and that may yet be renewed; this one is among them.
+
+        The moment is measured here: a clock that was set makes every lease look old, and so does sleep.
+        """
+        ended, now = store.jobs.lapsed_owners(), elapsed()
+        with self._doubts:
+            if now - self._looked_at > _GRACE:  # we slept as well, or did not look
+                self._doubted.clear()
+            self._looked_at = now
+            self._doubted = {owner: self._doubted.get(owner, now) for owner in ended}
+            doubtful = {owner for owner, since in self._doubted.items() if now - since < _GRACE}
+        return doubtful | {self.owner}
+
+    @property
+    def unrenewed(self) -> float:
+        """Seconds since this worker's leases were last renewed."""
+        return elapsed() - self._renewed_at
+
     def sweep(self, store: Store) -> None:
         """Remove the lock files of dead workers that hold no lease any more."""
         names = {owner.partition("/")[2] for owner in store.jobs.owners()}
@@ -70,18 +106,25 @@ class Presence:
 
     @contextlib.contextmanager
     def heartbeat(self, store: Store, check: Callable[[], None]) -> Iterator[None]:
-        """Renew this worker's leases in the background, and call ``check`` every second."""
+        """Renew this worker's leases in the background, and call ``check`` every second.
+
+        They are renewed before anything else after a sleep and when the clock was set: nobody shall take
+        them for those of a dead worker, and ``check`` sees whether somebody did.
+        """
         done = threading.Event()
+        self._renewed_at = elapsed()
 
         def beat() -> None:
-            beats = 0
-            while not done.wait(1.0):
-                beats += 1
-                with contextlib.suppress(
-                    PusherError
-                ):  # locked for a moment: the lease outlives several beats
-                    if beats % max(1, int(self.lease / 3)) == 0:
+            clock = time.time() - elapsed()
+            while not done.wait(_BEAT):
+                was_set = abs(time.time() - elapsed() - clock) > _STEP
+                with contextlib.suppress(PusherError):  # the next beat tries again
+                    if was_set or self.unrenewed >= self.lease / 3:
+                        now = elapsed()
+                        if self.unrenewed > self.lease:
+                            self.stood_still = self.unrenewed
                         store.jobs.renew(self.owner, self.lease)
+                        self._renewed_at, clock = now, time.time() - elapsed()
                     check()
 
         thread = threading.Thread(target=beat, name="heartbeat", daemon=True)

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Final
 
 from pusher.errors import PusherError, Retry
+from pusher.store.leases import LONGEST_WAIT
 
-_LONGEST_RETRY_AFTER: Final = 3600.0
 _LATER: Final = timedelta(minutes=5)
 OFFLINE_PAUSE: Final = 30.0
 """Seconds after which a registry that cannot be reached is looked for again, at most."""
@@ -67,5 +67,5 @@ def job_pause(error: PusherError, failures: int, draw: Callable[[], float] = ran
         return _LATER
     cap = OFFLINE_PAUSE if error.retry is Retry.OFFLINE else 120.0
     pause: float = min(cap, 2.0 * 2 ** min(failures, 10))
-    wanted = min(error.retry_after or 0.0, _LONGEST_RETRY_AFTER)
+    wanted = min(error.retry_after or 0.0, LONGEST_WAIT.total_seconds())
     return timedelta(seconds=max(wanted, pause * (0.5 + 0.5 * draw())))

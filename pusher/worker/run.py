@@ -29,6 +29,7 @@ from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import delete_sessions, evict
+from pusher.worker.clock import elapsed
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
 from pusher.worker.job import JobPush, Tools
@@ -127,6 +128,7 @@ class _Worker:
         self._touched: set[int] = set()
         self._put_off: set[int] = set()
         self._failures: dict[int, int] = {}
+        self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that nobody sets
         self._exit_codes: set[ExitCode] = set()
         self._store_error: PusherError | None = None
         self._forever = False
@@ -149,9 +151,17 @@ class _Worker:
         self._progress.note("stopping once the chunks in flight are through; press Ctrl-C again to stop now")
 
     def _claim(self, only: Collection[int] | None) -> JobRecord | None:
-        dead = self._presence.dead_owners(self._store)
+        now = elapsed()
+        with self._changed:
+            at_work = set(self._active)
         return self._store.jobs.claim(
-            self._presence.owner, lease=self._presence.lease, dead_owners=dead, only=only
+            self._presence.owner,
+            lease=self._presence.lease,
+            dead_owners=self._presence.dead_owners(self._store),
+            spared=self._presence.doubtful_owners(self._store),
+            only=only,
+            at_work=at_work,
+            waited={job_id for job_id, until in self._pauses.items() if until <= now},
         )
 
     def _hurry(self, only: Collection[int] | None) -> None:
@@ -169,6 +179,8 @@ class _Worker:
         ):
             self._activity.touch()
             return True
+        if self._is_doubtful(only):
+            return True
         waiting = [
             job
             for job in self._store.jobs.list(states=[JobState.WAITING])
@@ -184,7 +196,16 @@ class _Worker:
             )
         return patient
 
+    def _is_doubtful(self, only: Collection[int] | None) -> bool:
+        """Whether a job runs under a lease that has just ended: soon it is renewed, or there to be taken."""
+        others = self._presence.doubtful_owners(self._store) - {self._presence.owner}
+        return bool(others) and any(
+            job.lease_owner in others and (only is None or job.id in only)
+            for job in self._store.jobs.list(states=[JobState.RUNNING])
+        )
+
     def _start(self, job: JobRecord) -> None:
+        self._pauses.pop(job.id, None)
         control = Control(self._control)
         with self._changed:
             self._active[job.id] = (job, control)
@@ -199,7 +220,7 @@ class _Worker:
             try:
                 self._attempt(job, control)
             except LeaseLost:
-                self._progress.job_ended(job.id, "taken", "paused, cancelled or taken over by another worker")
+                self._progress.job_ended(job.id, "taken", self._why_lost(job))
                 delete_sessions(self._store, self._registries, ())
         except (
             StoreError,
@@ -211,6 +232,17 @@ class _Worker:
             with self._changed:
                 del self._active[job.id]
                 self._changed.notify_all()
+
+    def _why_lost(self, job: JobRecord) -> str:
+        try:
+            now = self._store.jobs.get(job.id)
+        except JobUnknown:
+            return "it was cancelled and forgotten"
+        if now.state != JobState.RUNNING:
+            return f"it is {now.state} now"
+        stood_still = self._presence.stood_still
+        why = f", because this one stood still for {human_seconds(stood_still)}" if stood_still else ""
+        return f"another worker took it over{why}"
 
     def _attempt(self, job: JobRecord, control: Control) -> None:
         done_before = self._store.jobs.totals([job.id])[job.id].bytes_done
@@ -255,6 +287,7 @@ class _Worker:
         pause = job_pause(error, failures)
         if error.retry is Retry.LATER:
             self._put_off.add(job.id)
+        self._pauses[job.id] = elapsed() + pause.total_seconds()
         self._store.jobs.release(
             job,
             state=JobState.WAITING,

@@ -180,3 +180,65 @@ def _started(workers: list[subprocess.Popen[str]]) -> list[subprocess.Popen[str]
         worker.stdin.write("go\n")
         worker.stdin.flush()
     return workers
+
+
+def test_nobody_takes_his_own_job_over(store: Store, clock: FakeClock) -> None:
+    """A worker that slept through its lease still works on what it has."""
+    store.jobs.add(new_job())
+    job = claim(store, "sleeper")
+    clock.advance(3600)
+    assert store.jobs.claim("sleeper", lease=30) is None
+    assert store.jobs.claim("sleeper", lease=30, at_work=[job.id]) is None
+    store.jobs.renew("sleeper", 30)
+    assert store.jobs.claim("other", lease=30) is None
+    store.jobs.succeed(job, digest("f"))
+
+
+def test_a_claim_whose_answer_was_lost_is_given_again(store: Store) -> None:
+    store.jobs.add(new_job())
+    lost = claim(store, "w")
+    again = claim(store, "w", at_work=[])
+    assert (again.id, again.lease_token) == (lost.id, lost.lease_token + 1)
+    assert "taken over" not in store.events.of(lost.id)[-1].message
+
+
+def test_what_its_owner_still_works_on_is_left_alone(store: Store) -> None:
+    """Paused and resumed before its thread has noticed."""
+    job = store.jobs.get(store.jobs.add(new_job()).id)
+    claim(store, "w")
+    store.jobs.pause(job.id)
+    store.jobs.resume(job.id)
+    assert store.jobs.claim("w", lease=30, at_work=[job.id]) is None
+    assert claim(store, "w", at_work=[]).id == job.id
+
+
+def test_who_is_spared_keeps_a_lease_that_ended(store: Store, clock: FakeClock) -> None:
+    store.jobs.add(new_job())
+    claim(store, "a")
+    store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="b", lease=30)
+    assert store.jobs.lapsed_owners() == set()
+    clock.advance(30)
+    assert store.jobs.lapsed_owners() == {"a", "b"}
+    assert store.jobs.claim("c", lease=30, spared=["a"]) is None
+    where = (REGISTRY, REPOSITORY, digest("a"))
+    assert store.uploads.acquire(*where, owner="c", lease=30, spared=["b"]) is None
+    assert claim(store, "c", spared=["b"], dead_owners=["a"]).lease_owner == "c"
+    assert store.uploads.acquire(*where, owner="c", lease=30) is not None
+
+
+@pytest.mark.parametrize("days", [-2, -0.2])
+def test_a_clock_that_was_set_back_makes_no_job_wait(store: Store, clock: FakeClock, days: float) -> None:
+    job_id = store.jobs.add(new_job()).id
+    pause = clock.now + timedelta(seconds=60)
+    store.jobs.release(claim(store), state=JobState.WAITING, next_try_at=pause, error=ERROR, attempt=True)
+    assert store.jobs.claim("w", lease=30) is None
+    clock.advance(days * 86400)
+    assert claim(store).id == job_id
+
+
+def test_a_pause_is_over_when_the_worker_knows_it(store: Store, clock: FakeClock) -> None:
+    job_id = store.jobs.add(new_job()).id
+    pause = clock.now + timedelta(seconds=60)
+    store.jobs.release(claim(store), state=JobState.WAITING, next_try_at=pause, error=ERROR, attempt=True)
+    assert store.jobs.claim("w", lease=30, waited=[job_id + 1]) is None
+    assert claim(store, waited=[job_id]).id == job_id

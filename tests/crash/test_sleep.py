@@ -1,0 +1,83 @@
+"""A worker that stands still for longer than its lease: a laptop whose lid is closed, SIGSTOP, a busy machine."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash.conftest import Pusher, ended
+from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
+from tests.support.home import CHUNK, Home, blob_bytes, pushed
+from tests.support.images import Image
+
+LEASE = 3.0
+
+
+@pytest.fixture(autouse=True)
+def _short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PUSHER_LEASE", f"{LEASE:.0f}")
+
+
+@pytest.fixture
+def stall(registry: FakeRegistry) -> Iterator[Stall]:
+    """The second chunk stands still half-way."""
+    stall = Stall(after_bytes=CHUNK // 2)
+    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+    yield stall
+    stall.release()
+
+
+def _frozen(pusher: Pusher, home: Home, registry: FakeRegistry, job_id: int) -> subprocess.Popen[str]:
+    """A worker that was stopped in the middle of a chunk, once its lease has ended."""
+    process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
+    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=30)
+    process.send_signal(signal.SIGSTOP)
+    ends = home.job(job_id).lease_expires_at
+    assert ends is not None
+    deadline = time.monotonic() + 30
+    while home.store.now() <= ends:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return process
+
+
+def test_it_goes_on_where_nobody_took_over(
+    home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path, stall: Stall
+) -> None:
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    process = _frozen(pusher, home, registry, job.id)
+    process.send_signal(signal.SIGCONT)
+    stall.release()
+    done = ended(process)
+
+    assert done.returncode == 0, done.stderr
+    assert home.kinds(job.id) == ["queued", "running", "succeeded"], "it is not taken over from itself"
+    assert "taken" not in done.stderr
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app")
+    home.assert_clean()
+
+
+def test_it_gives_up_what_another_took_over_and_says_so(
+    home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path, stall: Stall
+) -> None:
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    frozen = _frozen(pusher, home, registry, job.id)
+    heir = pusher.work()
+    assert heir.returncode == 0, heir.stderr
+    assert [kind for kind, _ in home.events(job.id)].count("running") == 2
+    frozen.send_signal(signal.SIGCONT)
+    stall.release()
+    sleeper = ended(frozen)
+
+    assert sleeper.returncode == 0, sleeper.stderr
+    assert f"Job {job.id} taken" in sleeper.stderr
+    assert "Traceback" not in sleeper.stderr
+    assert home.kinds(job.id).count("succeeded") == 1
+    pushed(registry, "app", "1", image)
+    home.assert_clean()
