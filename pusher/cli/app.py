@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
-import json
+import io
 import os
 import sys
 import traceback
@@ -33,6 +33,7 @@ from pusher.cli.status import show_jobs, status
 from pusher.cli.verbose import Verbosity
 from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug
 from pusher.errors.catalogue import error_as_json
+from pusher.text import as_json
 
 _START = """\
 pusher push registry.example.com/team/app:1.2    push an image from Docker, now
@@ -102,11 +103,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _mend_streams() -> None:
-    """A shell's ``>&-`` closes a stream; nothing else here wants to know."""
+    """A shell's ``>&-`` closes a stream; nothing else here wants to know. And what an old locale cannot write
+    is spelled out."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _run(arguments: list[str]) -> int:
@@ -136,7 +141,7 @@ def _conclude(error: PusherError, arguments: list[str]) -> int:
             print_json({"error": described})
         elif "--progress=json" in arguments or ("--progress", "json") in pairwise(arguments):
             result = {"type": "result", "exit_code": error.exit_code, "jobs": [], "error": described}
-            click.echo(json.dumps(result))
+            click.echo(as_json(result))
     except OSError:
         _give_up_output()
     return error.exit_code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from pusher.cli.options import write_options
 from pusher.cli.verbose import as_log_line, verbose_options
 from pusher.errors import InvalidOption
 from pusher.errors.catalogue import error_as_json
+from pusher.text import as_json, printable
 
 if TYPE_CHECKING:
     from pusher.store.records import JobRecord
@@ -114,7 +114,12 @@ def runnable(store: Store) -> list[JobRecord]:
 
 def print_json(value: Mapping[str, object] | Collection[object]) -> None:
     """Data for a program, on stdout."""
-    click.echo(json.dumps(value, indent=2))
+    click.echo(as_json(value, indent=2))
+
+
+def say(line: str = "") -> None:
+    """A line on stdout, fit for a terminal."""
+    click.echo(printable(line))
 
 
 def warn(line: str) -> None:
@@ -128,13 +133,13 @@ def show_error(message: str, hint: str, code: str = "") -> None:
     if as_log_line(logging.ERROR, message, hint=hint, **({"code": code} if code else {})):
         return
     _print(f"error: {message}")
-    for number, line in enumerate(hint.splitlines()):
+    for number, line in enumerate(hint.split("\n") if hint else ()):
         _print(f"        {line}" if number else f"  hint: {line}")
 
 
 def _print(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):
-        click.echo(line, err=True)
+        click.echo(printable(line), err=True)
 
 
 def error_json(job: JobRecord) -> dict[str, object] | None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from pusher.text import printable
+
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -54,7 +56,7 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
         found = store.jobs.list()
     wanted = STATES_OF.get(context.info_name or "")
     return [
-        CompletionItem(str(job.id), help=f"{job.state}: {job.image}")
+        CompletionItem(str(job.id), help=printable(f"{job.state}: {job.image}"))
         for job in sorted(found, key=lambda job: -job.id)
         if (wanted is None or job.state in wanted)
         and str(job.id).startswith(incomplete)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pusher.cli.base import Command, check_settings, json_option, print_json, warn
+from pusher.cli.base import Command, check_settings, json_option, print_json, say, warn
 from pusher.cli.options import every_option
 from pusher.errors import ExitCode
 
@@ -43,7 +43,7 @@ def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> in
     from pusher.config.options import mistyped
 
     if show_path:
-        click.echo(find_file(os.environ))
+        say(str(find_file(os.environ)))
     elif example:
         click.echo(example_file(), nl=False)
     else:
@@ -60,14 +60,16 @@ def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> in
 
 def _show(resolved: Resolved) -> None:
     file = resolved.file
-    click.echo(f"{file.path}" + ("" if file.exists else "  (does not exist)"))
+    say(f"{file.path}" + ("" if file.exists else "  (does not exist)"))
     tables = {"": resolved.found, **resolved.registries}
     rows = {title: [_row(item, resolved) for item in table.values()] for title, table in tables.items()}
     widths = [max(len(row[column]) for table in rows.values() for row in table) for column in (0, 1)]
     for title, table in rows.items():
-        click.echo(f'\n[registries."{title}"]' if title else "")
+        say()
+        if title:
+            say(f'[registries."{title}"]')
         for name, value, source in table:
-            click.echo(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+            say(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
 
 
 def _row(item: Found, resolved: Resolved) -> tuple[str, str, str]:

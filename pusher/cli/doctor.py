@@ -17,6 +17,7 @@ from pusher.cli.enqueue import to_option
 from pusher.cli.options import registry_options, setting_options
 from pusher.cli.password import login_options, with_password
 from pusher.errors import ConfigInvalid, ExitCode, InvalidOption, PasswordMissing, PusherError
+from pusher.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -117,7 +118,8 @@ class _Report:
     def begin(self, step: Step) -> None:
         """A check begins."""
         if self._live:
-            self._print(f"{'...':8}{step.name:12}{step.doing}"[: self._console.width - 1], "dim", end="")
+            line = f"{'...':8}{step.name:12}{printable(step.doing)}"
+            self._print(line[: self._console.width - 1], "dim", end="")
 
     def show(self, check: Check) -> None:
         """A check ended."""
@@ -127,12 +129,12 @@ class _Report:
         if self._registry != "" and check.registry not in (None, self._registry):
             self._registry = check.registry
             self._print(f"{check.registry}:", "bold")
-        text = check.message
-        hint = f"next: {check.hint}" if check.hint else ""
+        text = printable(check.message)
+        hint = printable_lines(f"next: {check.hint}").split("\n") if check.hint else []
         if not self._console.is_terminal:
-            text = "; ".join(filter(None, [text, *hint.splitlines()])).replace(":; ", ": ")
-            hint = ""
-        lines = [*self._wrapped(text), *(line for part in hint.splitlines() for line in self._wrapped(part))]
+            text = "; ".join(filter(None, [text, *hint])).replace(":; ", ": ")
+            hint = []
+        lines = [line for part in (text, *hint) for line in self._wrapped(part)]
         self._print(f"{check.result:8}", _STYLES[check.result], end="")
         self._print(f"{check.name:12}{lines[0]}")
         for line in lines[1:]:

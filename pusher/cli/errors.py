@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 import click
 
-from pusher.cli.base import Command, json_option, print_json
+from pusher.cli.base import Command, json_option, print_json, say
 from pusher.errors import ExitCode, InvalidOption
 from pusher.errors.catalogue import AGAIN, Entry, catalogue
 
@@ -36,7 +36,7 @@ def errors(code: str | None, as_json: bool) -> int:
     else:
         width = max(map(len, entries))
         for entry in chosen:
-            click.echo(f"{entry.code:<{width}}  {entry.meaning}")
+            say(f"{entry.code:<{width}}  {entry.meaning}")
     return ExitCode.DONE
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pusher.cli import completers
-from pusher.cli.base import Command, job_id, json_option, opened, print_json, read_settings, rfc3339
+from pusher.cli.base import Command, job_id, json_option, opened, print_json, read_settings, rfc3339, say
 from pusher.errors import ExitCode
 
 
@@ -27,6 +27,6 @@ def log(job: str, as_json: bool) -> int:
         return ExitCode.DONE
     width = max((len(event.kind) for event in events), default=0)
     for event in events:
-        at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-        click.echo(f"{at}  {event.kind:<{width}}  {event.message}")
+        at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+        say(f"{at}  {event.kind:<{width}}  {event.message}")
     return ExitCode.DONE

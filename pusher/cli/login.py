@@ -8,12 +8,13 @@ from urllib.parse import urlsplit
 
 import click
 
-from pusher.cli.base import Command, read_settings, warn
+from pusher.cli.base import Command, read_settings, say, warn
 from pusher.cli.options import setting_options
 from pusher.cli.password import login_options, with_login
 from pusher.config import Settings
 from pusher.errors import CredentialsRejected, ExitCode, InvalidOption, PusherError
 from pusher.reference import Place, is_loopback
+from pusher.text import suggest
 
 _REJECTED: Final = (
     "check user name and password; many registries want an access token made on their website "
@@ -53,7 +54,7 @@ def login(
         warn(f"{registry} asks nobody for a login; this one could not be checked and is stored all the same.")
     place = keeper.store(user, password)
     note = ", not encrypted" if keeper.in_the_open else ""
-    click.echo(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
+    say(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
     if sooner is not None:
         warn(f"{sooner.source} has a login for {registry} too, which is used before this one.")
     return ExitCode.DONE
@@ -92,7 +93,9 @@ def registry_named(text: str | None, settings: Settings, command: str) -> str:
     if "@" in rest:  # not quoted: it may be a password that stands before it
         raise InvalidOption(
             "a registry is named by its host, without user name and password",
-            hint=f"pusher {command} {rest.rpartition('@')[2]}" + " --username USER" * (command == "login"),
+            hint=suggest(
+                f"pusher {command} {{}}" + " --username USER" * (command == "login"), rest.rpartition("@")[2]
+            ),
         )
     if is_url and urlsplit(text).path in ("/v1/", "/v2/"):
         rest = rest.partition("/")[0]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from pusher.cli.base import Command, read_settings, warn
+from pusher.cli.base import Command, read_settings, say, warn
 from pusher.cli.login import registry_named
 from pusher.config import Settings
 from pusher.errors import ExitCode
@@ -27,9 +27,9 @@ def logout(registry: str | None) -> int:
     registry = registry_named(registry, settings, "logout")
     places = Keeper(registry, settings).forget()
     for place in places:
-        click.echo(f"The login for {registry} is removed from {place}.")
+        say(f"The login for {registry} is removed from {place}.")
     if not places:
-        click.echo(f"No login for {registry} was stored.")
+        say(f"No login for {registry} was stored.")
     if source := _left(registry, settings):
         warn(f"{source} still has a login for {registry}, which is used from now on.")
     return ExitCode.DONE

@@ -15,6 +15,7 @@ from pusher.cli.base import warn
 from pusher.cli.options import setting_options
 from pusher.config import Settings
 from pusher.errors import InvalidOption, PasswordMissing, PusherError
+from pusher.text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -108,7 +109,7 @@ def _on_terminal() -> bool:
 
 
 def _ask_username(registry: str) -> str:
-    click.echo(f"Username for {registry}: ", nl=False, err=True)
+    click.echo(printable(f"Username for {registry}: "), nl=False, err=True)
     if username := sys.stdin.readline().strip():
         return username
     raise InvalidOption(
@@ -123,7 +124,7 @@ def _password(settings: Settings, registry: str | None, password_stdin: bool) ->
     if _on_terminal():
         prompt = f"Password for {settings.username}" + (f" at {registry}: " if registry else ": ")
         return _nonempty(
-            getpass.getpass(prompt, stream=sys.stderr), f"the password typed for {user} is empty"
+            getpass.getpass(printable(prompt), stream=sys.stderr), f"the password typed for {user} is empty"
         )
     # The push script of serverless-registry takes the password on stdin without an option.
     if password_stdin or settings.login_source == "USERNAME_REGISTRY":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +24,7 @@ from pusher.cli.base import (
     warn,
 )
 from pusher.errors import ExitCode
+from pusher.text import as_json as json_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -168,7 +168,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
         if data != last:
             last = data
             if as_json:
-                click.echo(json.dumps(data))
+                click.echo(json_text(data))
             else:
                 out.print(_table(store, everything, out.width) if number is None else _details(store, number))
             sys.stdout.flush()

@@ -17,6 +17,7 @@ from rich.text import Text
 from pusher.oci.digest import short
 from pusher.progress.format import human_bytes, human_seconds, human_share, percent
 from pusher.store.records import JobRecord, JobState, JobTotals, LayerRecord
+from pusher.text import printable, printable_lines
 
 _PIPE: Final = 200
 _OTHERS: Final = 80
@@ -51,7 +52,7 @@ def console() -> Console:
 
 def jobs_table(rows: Sequence[Row], *, now: datetime, width: int) -> RenderableType:
     """One line a job where there is room, else its names and its note below it."""
-    notes = [note(row, now) for row in rows]
+    notes = [printable(note(row, now)) for row in rows]
     names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
     longest = max((line.cell_len for name in names for line in name.split()), default=0)
     if longest + _OTHERS > width:
@@ -86,7 +87,8 @@ def _table(*names: str) -> Table:
 
 def _names(job: JobRecord, *, one_line: bool = False) -> Text:
     separator = " " if one_line else "\n"
-    return Text(job.image if job.image == job.destination else f"{job.image}{separator}-> {job.destination}")
+    image, destination = printable(job.image), printable(job.destination)
+    return Text(image if image == destination else f"{image}{separator}-> {destination}")
 
 
 def _figures(row: Row) -> tuple[Text, str, str]:
@@ -158,7 +160,7 @@ def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:
     ]
     for name, text in lines:
         if text:
-            facts.add_row(name, Text(text))
+            facts.add_row(name, Text(printable_lines(text)))
     return Group(facts, Text(), _layers_table(layers))
 
 

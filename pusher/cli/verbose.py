@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import sys
@@ -13,6 +12,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 import click
+
+from pusher.text import as_json, printable, printable_lines
 
 _LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -141,7 +142,7 @@ def as_log_line(level: int, message: str, **fields: object) -> bool:
 
 def _as_text(record: logging.LogRecord, traceback: str) -> str:
     at = datetime.fromtimestamp(record.created).astimezone()
-    line = f"{at:%H:%M:%S}.{int(record.msecs):03}  {record.getMessage()}"
+    line = f"{at:%H:%M:%S}.{int(record.msecs):03}  {printable(record.getMessage())}"
     return f"{line}\n{traceback}" if traceback else line
 
 
@@ -157,8 +158,8 @@ def _as_json(record: logging.LogRecord, traceback: str) -> str:
     fields |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
     if traceback:
         fields["traceback"] = traceback
-    return json.dumps(fields, default=str)
+    return as_json(fields)
 
 
 def _traceback(record: logging.LogRecord) -> str:
-    return logging.Formatter().formatException(record.exc_info) if record.exc_info else ""
+    return printable_lines(logging.Formatter().formatException(record.exc_info)) if record.exc_info else ""

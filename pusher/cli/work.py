@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Collection
@@ -10,9 +9,10 @@ from typing import TYPE_CHECKING, cast
 
 import click
 
-from pusher.cli.base import error_json, show_error, warn
+from pusher.cli.base import error_json, say, show_error, warn
 from pusher.cli.verbose import log_is_json, logged_above
 from pusher.errors import JobCancelled
+from pusher.text import as_json
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -61,10 +61,10 @@ def conclude(result: RunResult, mode: str, *, single: bool) -> int:
         jobs = ", ".join(str(job.id) for job in stopped)
         warn(f"Stopped, and nothing is lost (job {jobs}). Continue with: pusher run")
     if mode == "json":
-        click.echo(json.dumps(_as_json(result)))
+        click.echo(as_json(_as_json(result)))
     elif single:
         for job in result.succeeded:
-            click.echo(digest_reference(job))
+            say(digest_reference(job))
     else:
         warn(_summary(result))
     return result.exit_code

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pusher.config import values
 from pusher.config.options import BY_NAME, Option
 from pusher.errors import ConfigInvalid, InvalidOption
+from pusher.text import suggest
 
 TABLES: Final = "registries"
 """Key of the tables of single registries, ``[registries."ghcr.io"]``."""
@@ -56,7 +57,7 @@ def read_file(environ: Mapping[str, str]) -> ConfigFile:
             return ConfigFile(path)
         raise ConfigInvalid(
             f"PUSHER_CONFIG names {path}, which does not exist",
-            hint=f"unset PUSHER_CONFIG, or write the file: pusher config --example > {path}",
+            hint=suggest("unset PUSHER_CONFIG, or write the file: pusher config --example > {}", path),
         ) from None
     except OSError as error:
         raise ConfigInvalid(

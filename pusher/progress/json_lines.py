@@ -5,7 +5,6 @@ Fields may be added, never renamed. Bytes are integers, times RFC 3339 in UTC.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ from typing import Final, TextIO
 
 from pusher.progress.counters import Counters, Snapshot
 from pusher.progress.format import rfc3339
+from pusher.text import as_json
 
 _EVERY: Final = 1.0
 
@@ -51,7 +51,7 @@ class JsonLines:
         self.render()
 
     def _write(self, kind: str, fields: dict[str, object]) -> None:
-        self._stream.write(json.dumps({"type": kind, "at": rfc3339(self._wall()), **fields}) + "\n")
+        self._stream.write(as_json({"type": kind, "at": rfc3339(self._wall()), **fields}) + "\n")
 
 
 def _fields(snapshot: Snapshot) -> dict[str, object]:

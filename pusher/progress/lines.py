@@ -10,6 +10,7 @@ from typing import Any, Final, TextIO
 from pusher.oci.digest import short
 from pusher.progress.counters import Counters, Event, Snapshot
 from pusher.progress.format import human_bytes, human_left, human_share, human_wait, percent
+from pusher.text import printable
 
 SUMMARY_EVERY: Final = 10.0
 """Seconds between two summary lines, at least."""
@@ -68,10 +69,17 @@ class Lines:
 
 
 def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool) -> str | None:
-    """The line for an event, or None where it is not worth one.
+    """The line for an event, fit for a terminal, or None where it is not worth one.
 
     ``single``: the run is about one job, and its caller says how it ended. ``each_blob``: blobs have lines.
     """
+    if event.kind == "log":
+        return str(event.fields["line"])  # made fit where it was written; it may be a traceback
+    line = _described(event, snapshot, single=single, each_blob=each_blob)
+    return None if line is None else printable(line)
+
+
+def _described(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool) -> str | None:
     f: dict[str, Any] = event.fields
     match event.kind:
         case "job-started" if not f["again"]:
@@ -88,8 +96,6 @@ def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool)
             )
         case "note":
             return f"{f['message']}"
-        case "log":
-            return str(f["line"])
         case "waiting" if each_blob and f["seconds"] >= _WORTH_A_LINE:
             pause = human_wait(f["seconds"], datetime.fromisoformat(f["until"]))
             return f"{f['what']}: waiting {pause}: {f['reason']}"

@@ -14,6 +14,7 @@ from pusher.oci.digest import short
 from pusher.progress.counters import Blob, Counters, Preparing, Snapshot, Waiting, eta
 from pusher.progress.format import human_bytes, human_left, human_share, human_wait, percent
 from pusher.progress.lines import describe
+from pusher.text import printable
 
 _LABEL: Final = 12
 _BAR_GAP: Final = 2
@@ -152,5 +153,5 @@ def _preparing(layer: Preparing) -> Text:
 
 
 def _waiting(wait: Waiting) -> Text:
-    text = f"waiting {human_wait(wait.seconds, wait.until)}: {wait.reason}"
-    return Text(f"{wait.what:<{_LABEL + _BAR_GAP}}").append(text, style="yellow")
+    text = f"waiting {human_wait(wait.seconds, wait.until)}: {printable(wait.reason)}"
+    return Text(f"{printable(wait.what):<{_LABEL + _BAR_GAP}}").append(text, style="yellow")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pusher.errors import CertificateFileUnusable
 from pusher.reference import canonical_registry
+from pusher.text import suggest
 
 _PEM_HINT = "give a file of PEM certificates (they begin with -----BEGIN CERTIFICATE-----)"
 
@@ -82,7 +83,9 @@ def _add_authority(context: ssl.SSLContext, path: Path, shown: str) -> None:
         if data.startswith(b"\x30\x82"):
             raise CertificateFileUnusable(
                 f"{shown} is a certificate in DER form, and PEM is needed",
-                hint=f"convert it: openssl x509 -inform der -in {path} -out {path.with_suffix('.pem')}",
+                hint=suggest(
+                    "convert it: openssl x509 -inform der -in {} -out {}", path, path.with_suffix(".pem")
+                ),
             ) from None
         if b"-----BEGIN CERTIFICATE-----" in data:
             raise CertificateFileUnusable(
@@ -108,7 +111,9 @@ def _add_client_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> N
         if locked:
             raise CertificateFileUnusable(
                 f"the key {key} is locked with a pass phrase",
-                hint=f"store it without one, readable by you alone: openssl pkey -in {key} -out {key.name}",
+                hint=suggest(
+                    "store it without one, readable by you alone: openssl pkey -in {} -out {}", key, key.name
+                ),
             ) from None
         mismatch = getattr(error, "reason", "") == "KEY_VALUES_MISMATCH"
         why = "do not belong together" if mismatch else f"are unusable ({_reason(error)})"
@@ -131,7 +136,7 @@ def _unreadable(path: Path, shown: str, error: OSError) -> CertificateFileUnusab
         PermissionError: "may not be read by this user",
         IsADirectoryError: "is a folder, not a file",
     }.get(type(error), f"cannot be read ({error.strerror})")
-    return CertificateFileUnusable(f"{shown} {why}", hint=f"check it: ls -l {path}")
+    return CertificateFileUnusable(f"{shown} {why}", hint=suggest("check it: ls -l {}", path))
 
 
 def _reason(error: Exception) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
+from pusher.text import printable
+
 _WORDS: Final = 300
 """Characters of somebody else's text that are shown."""
 _LEAST_SECRET: Final = 8
@@ -73,4 +75,4 @@ def _without_queries(text: str) -> str:
 
 
 def _printable(text: str) -> str:
-    return "".join(char if char.isprintable() else " " for char in text)
+    return printable(" ".join(text.split()), 2000)

@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from pusher.text import printable
+
 _WARNING: Final = re.compile(r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*)"')
 _LONGEST: Final = 4096
 """Bytes of all warnings of one answer."""
@@ -20,7 +22,7 @@ def read_warnings(headers: Mapping[str, str]) -> list[str]:
     texts = []
     for quoted in _WARNING.findall(raw.decode("utf-8", errors="replace")):
         text = re.sub(r"\\(.)", r"\1", quoted)
-        texts.append(" ".join("".join(char if char.isprintable() else " " for char in text).split()))
+        texts.append(printable(" ".join(text.split())))
     return [text for text in texts if text]
 
 

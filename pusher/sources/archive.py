@@ -22,6 +22,7 @@ from pusher.sources.layout import child_digests, find_manifest
 from pusher.sources.names import normalized, shown
 from pusher.sources.places import BlobsInArchive
 from pusher.sources.tree import check_platform, platform_of, tree_or_own
+from pusher.text import suggest
 
 KIND: Final = "docker-archive"
 
@@ -180,7 +181,9 @@ class ArchiveSource:
             if head.startswith(media_types.ZSTD_MAGIC):
                 raise ImageUnsupported(
                     f"layer {shown(names[diff_id])} in {self.path} is zstd-compressed without a manifest",
-                    hint=f"load it into an engine and push it from there: docker load -i {self.path}",
+                    hint=suggest(
+                        "load it into an engine and push it from there: docker load -i {}", self.path
+                    ),
                 )
         unknown = {
             entries[diff_id]: diff_id

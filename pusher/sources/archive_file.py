@@ -17,6 +17,7 @@ from pusher.sources.base import Slice
 from pusher.sources.compressed import Decompressed, decompression
 from pusher.sources.filerange import FileRange, buffered
 from pusher.sources.names import shown
+from pusher.text import suggest
 
 HOW: Final = "an image archive is what `docker save -o FILE IMAGE` or `podman save -o FILE IMAGE` writes"
 """The hint for a file that is none."""
@@ -181,7 +182,8 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
         raise ImageNotFound(f"there is no file {path}", hint="check the path") from None
     except PermissionError:
         raise SourceError(
-            f"no permission to read {path}", hint=f"check it with `ls -l {path}`, or run as a user who may"
+            f"no permission to read {path}",
+            hint=suggest("check it with `ls -l {}`, or run as a user who may", path),
         ) from None
     except OSError as error:
         raise SourceError(f"cannot open {path}: {error.strerror or error}") from error

@@ -8,7 +8,8 @@ from pusher.errors import ArchiveInvalid, ImageAmbiguous, ImageNotFound, ImageUn
 from pusher.oci.digest import is_digest, of_bytes
 from pusher.oci.foreign import load_json
 from pusher.sources.archive_file import HOW, ArchiveFile
-from pusher.sources.names import did_you_mean, is_image_id, normalized, numbered, shown
+from pusher.sources.names import choose_one, did_you_mean, is_image_id, normalized, numbered, shown
+from pusher.text import suggest
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def images_in(archive: ArchiveFile) -> tuple[ArchivedImage, ...]:
     if "manifest.json" not in archive and "index.json" in archive:
         raise ImageUnsupported(
             f"{archive.path} is an OCI archive and no docker-archive",
-            hint=f"say so: oci-archive:{archive.path}",
+            hint=suggest("say so: {}", f"oci-archive:{archive.path}"),
         )
     try:
         listed = load_json(archive.read("manifest.json"))
@@ -72,13 +73,14 @@ def choose(archive: ArchiveFile, name: str | None) -> ArchivedImage:
         found = [image for image in images if image.is_called(name)]
     if len(found) == 1:
         return found[0]
-    known = [shown(own) for image in images for own in image.names]
+    names = [own for image in images for own in image.names]
+    known = [shown(own) for own in names]
     if not found:
         raise ImageNotFound(f"{path} holds no image {name}", hint=did_you_mean(name or "", known))
     listed = ", ".join(known[:20]) if known else f"@0 to @{len(images) - 1}"
     raise ImageAmbiguous(
         f"{path} holds {len(images)} images: {listed}",
-        hint=f"choose one: docker-archive:{path}:{known[0] if known else '@0'}",
+        hint=choose_one(f"docker-archive:{path}", names),
     )
 
 

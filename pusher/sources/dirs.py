@@ -13,6 +13,7 @@ from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
 from pusher.sources.places import BlobFolder, read_small
 from pusher.sources.tree import Tree
+from pusher.text import suggest
 
 KIND: Final = "dir"
 
@@ -77,6 +78,6 @@ class DirSource(InPlace):
         if raw.lstrip().startswith(b"["):
             raise ArchiveInvalid(
                 f"{self.path} is an unpacked docker-archive, which cannot be pushed",
-                hint=f"pack it again: tar -C {self.path} -cf app.tar .",
+                hint=suggest("pack it again: tar -C {} -cf app.tar .", self.path),
             )
         return raw

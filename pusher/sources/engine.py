@@ -25,6 +25,7 @@ from pusher.sources.names import did_you_mean, is_image_id
 from pusher.sources.pieces import pieces
 from pusher.sources.saved import image_of, look_through, pinned_image
 from pusher.sources.tree import check_platform
+from pusher.text import suggest
 
 _SNAPSHOTTER: Final = "io.containerd.snapshotter"
 """In the driver status of `docker info` where images are in containerd's store."""
@@ -177,7 +178,7 @@ class EngineSource:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise EngineFailed(
                 f"`{self.engine.command} image inspect` gave something that is no description of an image",
-                hint=f"look at it: {self.engine.command} image inspect {self.name}",
+                hint=suggest("look at it: {} image inspect {}", self.engine.command, self.name),
             ) from error
 
     def _is_in_containerd(self, described: dict[str, Any]) -> bool:

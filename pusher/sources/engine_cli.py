@@ -27,6 +27,7 @@ from pusher.errors import (
     PusherError,
     ReferenceMalformed,
 )
+from pusher.text import printable
 
 _ANSWER_SECONDS: Final = 60
 _STOP_SECONDS: Final = 5
@@ -230,11 +231,12 @@ def failure(
             f"{engine.title} says that {arguments[-1]!r} is no image name",
             hint="a name looks like registry.example.com/team/app:1.2",
         )
-    last = text.splitlines()[-1].removeprefix("Error: ") if text else f"exit code {code}"
+    last = text.rsplit("\n", 1)[-1].removeprefix("Error: ") if text else f"exit code {code}"
+    away = " > /dev/null" if arguments[0] == "save" else ""
     by_hand = shlex.join([engine.command, *arguments])
     return EngineFailed(
         f"`{engine.command} {arguments[0]}` failed: {last[:500]}",
-        hint=f"try it by hand: {by_hand}{' > /dev/null' if arguments[0] == 'save' else ''}",
+        hint=f"try it by hand: {by_hand}{away}" if printable(by_hand) == by_hand else "",
     )
 
 

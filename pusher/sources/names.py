@@ -7,6 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from pusher.text import printable, suggest
+
 _IMPLIED: Final = re.compile(r"^(localhost/|((index\.)?docker\.io/)?(library/)?)")
 _ID: Final = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 
@@ -21,7 +23,13 @@ def normalized(name: str) -> str:
 
 def shown(name: str) -> str:
     """A name from an archive, safe to print."""
-    return name if name.isprintable() else ascii(name)
+    return printable(name, 200)
+
+
+def choose_one(place: str, names: Iterable[str]) -> str:
+    """A hint with the first image in ``place`` (``oci:FOLDER``) whose name can be typed."""
+    commands = (suggest("choose one: {}", f"{place}:{name}") for name in (*names, "@0"))
+    return next(filter(None, commands), "")
 
 
 def is_image_id(name: str) -> bool:

@@ -15,7 +15,7 @@ from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.archive_file import open_archive
 from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage
-from pusher.sources.names import did_you_mean, normalized, numbered, shown
+from pusher.sources.names import choose_one, did_you_mean, normalized, numbered, shown
 from pusher.sources.places import BlobFolder, BlobsInArchive, read_small
 from pusher.sources.tree import Tree
 
@@ -152,13 +152,14 @@ class LayoutSource:
             return _Root(found[0].descriptor, _names(found[0]))
         if (joined := _joined(index, found)) is not None:
             return joined
-        known = [shown(name) for child in index.children for name in _names(child)[:1]]
+        names = [name for child in index.children for name in _names(child)[:1]]
+        known = [shown(name) for name in names]
         numbers = f"@0 to @{len(index.children) - 1}"
         if found:
             listed = ", ".join(known[:20]) if len(set(known)) == len(index.children) else numbers
             raise ImageAmbiguous(
                 f"{self.path} holds {len(found)} images{f' {self.name}' if self.name else ''}: {listed}",
-                hint=f"choose one: {self.kind}:{self.path}:{known[0] if listed != numbers else '@0'}",
+                hint=choose_one(f"{self.kind}:{self.path}", names if listed != numbers else ()),
             )
         unlisted = self._blob(layout, (self.name or "").removeprefix("@"))
         if unlisted is not None:

@@ -16,6 +16,7 @@ from pusher.oci.index import Child, Index
 from pusher.oci.manifest import Descriptor, Manifest, diff_ids_of
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice, Pinned, Slice, SourceImage, SourceLayer
+from pusher.text import suggest
 
 MAX_DOCUMENT: Final = 16 << 20
 """Bytes of a manifest or index: registries take 4 MiB (distribution-spec, "Pushing Manifests")."""
@@ -111,7 +112,9 @@ class Tree:
         if found is None:
             raise ImageIncomplete(
                 f"{self._where} lists an image for {only} and does not have it",
-                hint=f"pull it, and where it was saved save it again: docker pull --platform {only} IMAGE",
+                hint=suggest(
+                    "pull it, and where it was saved save it again: docker pull --platform {} IMAGE", only
+                ),
             )
         if len(document.children) > 1:
             self.notes.append(
@@ -286,10 +289,8 @@ class Tree:
         there = [child for child in index.children if child.digest not in absent and not child.is_attestation]
         hint = "pull what is missing first"
         if there:
-            hint = (
-                f"push one platform alone with --platform {there[0]}, or leave out what is missing with "
-                "--skip-missing (the index then has another digest)"
-            )
+            one = suggest("push one platform alone with --platform {}, or ", there[0])
+            hint = f"{one}leave out what is missing with --skip-missing (the index then has another digest)"
         listed = _counted([str(child) for child in missing])
         return ImageIncomplete(
             f"{self._where} lacks {len(missing)} of the {len(index.children)} manifests that its index "

@@ -16,6 +16,7 @@ from pusher.errors import (
     StoreReadOnly,
     StoreUnreachable,
 )
+from pusher.text import suggest
 
 
 @contextmanager
@@ -99,7 +100,7 @@ def read_only(label: str) -> StoreReadOnly:
 
 def corrupt(label: str, what: str) -> StoreCorrupt:
     """``what`` continues the sentence after the store's name."""
-    away = "" if "://" in label else f" with `mv {label} {label}.damaged`"
+    away = "" if "://" in label else suggest(" with `mv {} {}`", label, f"{label}.damaged")
     return StoreCorrupt(
         f"the job store {label} {what}",
         hint=f"move it away{away} and enqueue again (uploads start anew); an older copy may lie next to it",

@@ -13,6 +13,7 @@ from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from pusher.sources.split.source import SplitSource
 from pusher.store.records import JobRecord, NewJob, NewLayer
 from pusher.store.store import Store
+from pusher.text import suggest
 from pusher.worker import sources
 from pusher.worker.compression import Wish
 
@@ -52,14 +53,14 @@ def enqueue(
             place = (to or default_registry or "registry.example.com/team").removesuffix("/")
             raise InvalidOption(
                 f"{image} has no name of its own to push it under",
-                hint=f"pusher enqueue {image} --to {place}/app:1.2",
+                hint=suggest("pusher enqueue {} --to {}", image, f"{place}/app:1.2"),
             )
         if split_layers is not None:
             if image.startswith(sources.PREFIX):
                 name = image.removeprefix(sources.PREFIX)
                 raise ImageUnsupported(
                     f"the layers of {image} cannot be split on their way from registry to registry",
-                    hint=f"pull it first, and push it from there: docker pull {name}",
+                    hint=suggest("pull it first, and push it from there: docker pull {}", name),
                 )
             source = SplitSource(source, split_layers, reopen)
             note("reading the image once to see where its large layers can be split")

@@ -12,6 +12,7 @@ from pusher.errors import CredentialsMissing, InvalidOption
 from pusher.reference import Reference
 from pusher.sources.base import EVERYTHING, Choice, Source
 from pusher.store.store import Store
+from pusher.text import suggest
 from pusher.worker.registries import Registries
 from pusher.worker.remote import PREFIX, RemoteSource, without_login
 
@@ -57,6 +58,6 @@ def check_elsewhere(image: str, to: str | None, default: str | None) -> Referenc
         name = f"{place.repository.rpartition('/')[2]}:{place.tag or '1.2'}"
         raise InvalidOption(
             f"{image} is in its registry already, and nothing says where else it is to go",
-            hint=f"pusher push {image} --to {where}/{name}",
+            hint=suggest("pusher push {} --to {}", image, f"{where}/{name}"),
         )
     return place

@@ -289,9 +289,9 @@ def test_the_log_of_a_job(pusher: Pusher, store: Store, clock: Clock) -> None:
     store.jobs.pause(job.id)
     store.events.add(job.id, "session-lost", "the registry lost the upload session")
     assert pusher("log", "1").out.splitlines() == [
-        "2025-01-31 12:00:00  queued        push app:1.2 to registry.example.com/app:1.2",
-        "2025-01-31 12:00:05  paused        paused by the user",
-        "2025-01-31 12:00:05  session-lost  the registry lost the upload session",
+        "2025-01-31 12:00:00 UTC  queued        push app:1.2 to registry.example.com/app:1.2",
+        "2025-01-31 12:00:05 UTC  paused        paused by the user",
+        "2025-01-31 12:00:05 UTC  session-lost  the registry lost the upload session",
     ]
     events = json.loads(pusher("log", "1", "--json").out)["events"]
     assert events[1] == {"at": "2025-01-31T12:00:05.000Z", "kind": "paused", "message": "paused by the user"}

@@ -259,7 +259,7 @@ def test_another_process_that_does_not_end(existing: Path, monkeypatch: pytest.M
     with FileLock(f"{existing}.lock"), pytest.raises(CredentialsUnwritable) as caught:
         _keeper(existing).store("bob", "pw")
     assert caught.value.message == f"another process keeps {existing} locked"
-    assert caught.value.hint == f"see who uses it with: lsof {existing}.lock; then try again"
+    assert caught.value.hint == f"try again, after looking who uses it: lsof {existing}.lock"
 
 
 _STORE_MANY = """

@@ -18,7 +18,7 @@ from tests.registry.pretended import Pretended
         ('299 - "quota nearly used up"', ["quota nearly used up"]),
         ('299 - "one", 299 - "two, still two"', ["one", "two, still two"]),
         ('299  -  "say \\"hi\\" \\\\o/"', ['say "hi" \\o/']),
-        ('299 - "up\x1b[2J\x07date\u00e2\u0080\u00ae\n  now"', ["up [2J date now"]),
+        ('299 - "up\x1b[2J\x07date\u00e2\u0080\u00ae\n  now"', [r"up\x1b[2J\x07date\u202e now"]),
         ('299 - "gr\u00c3\u00bcn"', ["grün"]),
         ('299 - "half \u00c3"', ["half \ufffd"]),
         ('199 - "not for people"', []),

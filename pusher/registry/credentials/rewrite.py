@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from pusher.errors import CredentialsUnwritable
 from pusher.registry.credentials.authfile import AuthFile
+from pusher.text import suggest
 
 _PATIENCE: Final = 10.0
 """Seconds to wait for another process that changes the same file."""
@@ -41,7 +42,7 @@ def rewriting(path: Path) -> Iterator[dict[str, Any]]:
     except Timeout:
         raise CredentialsUnwritable(
             f"another process keeps {path} locked",
-            hint=f"see who uses it with: lsof {target}.lock; then try again",
+            hint=suggest("try again, after looking who uses it: lsof {}", f"{target}.lock"),
         ) from None
     except OSError as error:
         raise CredentialsUnwritable(

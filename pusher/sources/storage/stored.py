@@ -14,6 +14,7 @@ from pusher.oci.manifest import diff_ids_of
 from pusher.sources.names import did_you_mean, normalized
 from pusher.sources.regular import open_regular
 from pusher.sources.storage.tarsplit import layer_tar
+from pusher.text import suggest
 
 _LARGEST: Final = 64 << 20
 """Bytes of a config, or of the file that lists all layers."""
@@ -94,7 +95,7 @@ def driver_at(root: Path, pattern: str, known: Collection[str], wanted: str | No
     if wanted is None and found:
         raise StorageDoubtful(
             f"{root} holds images of several storage drivers: {', '.join(found)}",
-            hint=f"say which is in use: [{found[0]}@{root}]NAME",
+            hint=suggest("say which is in use: {}", f"[{found[0]}@{root}]NAME"),
         )
     if not root.is_dir():
         raise StorageDoubtful(

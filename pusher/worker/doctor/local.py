@@ -24,6 +24,7 @@ from pusher.spool.spool import Spool, room_at
 from pusher.store import schema
 from pusher.store.engine import file_of, is_sqlite, label_of, parse_url
 from pusher.store.store import Store
+from pusher.text import suggest
 from pusher.worker.doctor.check import Skipped, Step
 from pusher.worker.doctor.target import Destination, Kind, Target, base_url
 from pusher.worker.remote import RemoteSource
@@ -96,7 +97,9 @@ class LocalChecks:
     def _find(self) -> str:
         target = self._target
         if not target.has_image:
-            hint = f"pusher doctor {target.text}:latest" if target.kind is Kind.REPOSITORY else ""
+            hint = (
+                suggest("pusher doctor {}", f"{target.text}:latest") if target.kind is Kind.REPOSITORY else ""
+            )
             raise Skipped("because no image is named", hint=hint)
         place = found(target.text, store=None, settings=self._settings, to=target.to, default=target.default)
         with place as (source, self._named):

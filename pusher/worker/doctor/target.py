@@ -14,6 +14,7 @@ from pusher.sources.engine_cli import ENGINES
 from pusher.sources.names import is_image_id
 from pusher.sources.select import is_file
 from pusher.sources.storage.source import STORAGES
+from pusher.text import suggest
 from pusher.worker.sources import PREFIX, check_elsewhere
 
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
@@ -83,7 +84,7 @@ class Target:
             where = (self.to or self.default or "registry.example.com/team").removesuffix("/")
             raise InvalidOption(
                 f"{self.text} has no name of its own to push it under",
-                hint=f"pusher doctor {self.text} --to {where}/app:1.2",
+                hint=suggest("pusher doctor {} --to {}", self.text, f"{where}/app:1.2"),
             )
         if found.tag is None or found.digest is not None:
             raise ReferenceMalformed(
