@@ -258,8 +258,9 @@ class Counters:
         self._events.append(Event(kind, fields))
 
     def _moved(self, blob: Blob, count: int) -> None:
-        """Bytes that left, resends included; a chunk given up takes nothing back."""
-        if count > 0:
+        """What has left for good changed: a chunk that is given up and a session that is lost take back what
+        they had brought, so that the speed is the one at which the push comes to its end."""
+        if count:
             now = self._clock()
             self._speeds.total.add(count, now)
             if estimator := self._speeds.blobs.get(blob.digest):

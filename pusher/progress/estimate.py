@@ -21,17 +21,17 @@ class Estimator:
         self._samples: deque[tuple[float, int]] = deque([(now, 0)])
 
     def add(self, moved: int, now: float) -> None:
-        """``moved`` more bytes have left."""
+        """``moved`` more bytes have left; less than none where some are lost again."""
         self._moved += moved
         if now - self._samples[-1][0] >= _SPACING:
             self._samples.append((now, self._moved))
         self._forget(now)
 
     def speed(self, now: float) -> float | None:
-        """None in the first half second, 0.0 when nothing moved for a whole window."""
+        """None in the first half second; 0.0 when no more was sent in a whole window than was lost."""
         self._forget(now)
         at, moved = self._samples[0]
-        return (self._moved - moved) / (now - at) if now - at >= 2 * _SPACING else None
+        return max(0, self._moved - moved) / (now - at) if now - at >= 2 * _SPACING else None
 
     def _forget(self, now: float) -> None:
         while len(self._samples) > 1 and self._samples[1][0] <= now - self._window:

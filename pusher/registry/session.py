@@ -49,6 +49,19 @@ class Session:
             return None
         return reported_offset(answer, excess=self.profile.status_excess)
 
+    def costs(self, sent: int, total: int) -> int:
+        """Bytes that go to this registry again if the connection is closed now, ``sent`` bytes into a body of
+        a blob of ``total`` bytes; where it is not known what the registry keeps, the most it can be."""
+        profile = self.profile
+        if sent == 0:
+            return 0
+        if self.offset == 0 and self.goes_whole(total):
+            return sent
+        if profile.may_restart:
+            return self.offset + sent
+        keeps_part = profile.tells_offset and not profile.whole_chunks and not self.closing
+        return 0 if keeps_part and profile.proven else sent
+
     def goes_whole(self, total: int) -> bool:
         """Whether a blob of ``total`` bytes goes in one PUT, as far as nothing of it was sent."""
         if not self.profile.takes_chunks:

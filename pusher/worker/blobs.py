@@ -50,6 +50,16 @@ class BlobSender:
     counted: dict[int, int] = field(default_factory=dict)
     chunk_sizes: dict[str, int] = field(default_factory=dict)
     """By registry, those of the session that was opened last."""
+    watches: dict[str, _BlobWatch] = field(default_factory=dict)
+    """By digest, of the blobs that are being brought."""
+
+    def bytes_at_stake(self) -> int:
+        """Bytes that will be sent again if every connection is closed now: what a registry loses of a chunk
+        that breaks off, or of the whole layer where it starts again then. 0: leaving costs nothing.
+
+        Takes no lock and asks no store, so that a signal handler may call it.
+        """
+        return sum(watch.at_stake() for watch in list(self.watches.values()))
 
     def locate(self, job: JobRecord, control: Control, blob: Blob) -> str | None:
         """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
@@ -81,6 +91,7 @@ class BlobSender:
             journal = self._journal(job, blob, upload)
             watch = _BlobWatch(self, job, control, blob, journal)
             attempt = self._upload(job, blob, journal, watch, believe_head=believe_head, looked=not waited)
+            self.watches[blob.digest] = watch
             try:
                 found = self._retry(partial(step, attempt), watch.backoff, job, control, blob.digest)
                 if found is None:
@@ -90,6 +101,7 @@ class BlobSender:
             except LeaseLost:
                 self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
             finally:
+                self.watches.pop(blob.digest, None)
                 with contextlib.suppress(LeaseLost):
                     self.store.uploads.release(journal.upload)
 
@@ -205,6 +217,7 @@ class _BlobWatch:
         self._journal = journal
         self._offset = journal.upload.offset
         self._started = False
+        self._in_flight = 0
         self._told = 0
         self._told_at = 0.0
 
@@ -221,10 +234,16 @@ class _BlobWatch:
     def _look_up(self) -> None:
         """Waiting for one's turn is left at once, but where half a chunk would cost the whole session."""
         profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
-        if not profile.breaks_with_chunk and profile is not profiles.DISTRIBUTION:
+        if not profile.may_restart:
             self._control.check_lease()
 
+    def at_stake(self) -> int:
+        """Bytes of this blob that are sent again if the connection is closed now."""
+        session = self._journal.load()
+        return 0 if session is None else session.costs(self._in_flight, self._blob.size)
+
     def sending(self, in_flight: int) -> None:
+        self._in_flight = in_flight
         if not self._started:
             self._started = True
             self._sender.progress.blob_started(self._job.id, self._blob.digest, self._blob.size, self._offset)

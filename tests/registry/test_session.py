@@ -10,6 +10,8 @@ from pusher.registry.profiles import (
     ALIYUN,
     ARTIFACTORY,
     DEFAULT,
+    DISTRIBUTION,
+    DISTRIBUTION_2,
     DISTRIBUTION_3,
     ECR,
     GOOGLE,
@@ -111,3 +113,30 @@ def test_what_goes_in_one_put(profile: Profile, limits: Limits, most: int | None
     session = Session(LOCATION, 50_000_000, limits, profile)
     assert session.goes_whole(most if most is not None else 2**50)
     assert most is None or not session.goes_whole(most + 1)
+
+
+# --- what a break would cost ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("profile", "cost"),
+    [
+        (DISTRIBUTION_2, 90),
+        (DISTRIBUTION, 90),
+        (ALIYUN, 90),
+        (DISTRIBUTION_3, 0),
+        (SERVERLESS, 40),
+        (ECR, 40),
+        (DEFAULT, 40),
+    ],
+    ids=lambda value: value.name if isinstance(value, Profile) else str(value),
+)
+def test_what_is_sent_again_if_the_connection_is_closed_in_a_chunk(profile: Profile, cost: int) -> None:
+    session = Session(LOCATION, 50, Limits(), profile, offset=50, in_flight=50)
+    assert session.costs(40, 1000) == cost
+    assert session.costs(0, 1000) == 0, "at a chunk's boundary every registry goes on"
+
+
+def test_a_blob_in_one_request_is_sent_again_from_its_start() -> None:
+    assert Session(LOCATION, 5000, Limits(), NEXUS, in_flight=1000).costs(400, 1000) == 400
+    assert Session(LOCATION, 5000, Limits(), DISTRIBUTION_3, in_flight=1000).costs(400, 1000) == 400

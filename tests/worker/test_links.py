@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,10 @@ from pusher.config import Timeouts, Timetable
 from pusher.errors import ExitCode
 from pusher.store.records import JobState
 from pusher.worker import run
+from pusher.worker.blobs import BlobSender
 from pusher.worker.links import Links
 from pusher.worker.signals import Signals
-from tests.support.fakeregistry import SERVERLESS, FakeRegistry, On
+from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, On
 from tests.support.home import Background, Home, blob_bytes, pushed
 from tests.support.images import make_image, write_archive
 from tests.support.link import ShakyLink
@@ -44,6 +46,31 @@ class Changing(Timetable):
 def chunk_sizes(registry: FakeRegistry) -> list[int]:
     """The bytes of every chunk that arrived whole."""
     return [record.body_received for record in registry.requests(On.CHUNK) if record.status == 202]
+
+
+# --- what leaving at once would cost ----------------------------------------------------------------------
+
+
+def test_a_second_ctrl_c_can_be_told_what_it_costs(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a registry that starts a layer again after a break inside a chunk: all that it holds of it."""
+    senders: list[BlobSender] = []
+    send = BlobSender.send
+
+    def noted(self: BlobSender, *arguments: Any, **options: Any) -> str | None:
+        senders.append(self)
+        return send(self, *arguments, **options)
+
+    monkeypatch.setattr(BlobSender, "send", noted)
+    stakes: list[int] = []
+    with FakeRegistry(DISTRIBUTION_2) as registry:
+        archive = write_archive(tmp_path / "app.tar", make_image(2 * MB, compressible=0.0))
+        home.enqueue(archive, f"{registry.address}/app:1")
+        home.progress.hooks["blob_sending"] = lambda *_: stakes.append(senders[0].bytes_at_stake())
+        assert home.run(parallel=1, chunk_size=MB).exit_code == ExitCode.DONE
+    assert max(stakes) > MB, "the chunk before, too"
+    assert senders[0].bytes_at_stake() == 0
 
 
 # --- a limited rate ---------------------------------------------------------------------------------------

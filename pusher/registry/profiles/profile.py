@@ -44,6 +44,8 @@ class Profile:
     # --- what can be believed after a doubt
     breaks_with_chunk: bool = False
     """A connection that breaks inside a chunk makes the session unusable: chunks should be small."""
+    break_unclear: bool = False
+    """What such a break does is not known before the first chunk was looked at."""
     tells_offset: bool = True
     """Range and status say how much it holds; else only an answer of 2xx counts, and nobody asks."""
     resends: bool = False
@@ -52,3 +54,8 @@ class Profile:
     """Bytes by which the Range of a status or a refusal is too high."""
     appends_at_start: bool = False
     """A chunk from byte 0 on is appended to what is there: it must not be sent again unasked."""
+
+    @property
+    def may_restart(self) -> bool:
+        """Whether a connection that breaks inside a chunk costs, or may cost, all that the session holds."""
+        return self.breaks_with_chunk or self.break_unclear or not (self.tells_offset or self.resends)

@@ -24,6 +24,7 @@ DISTRIBUTION: Final = Profile(
     title="the Docker distribution registry",
     proven=True,
     may_grow=True,
+    break_unclear=True,
 )
 DISTRIBUTION_2: Final = Profile(
     # registry/handlers/blobupload.go L78-84 at distribution/distribution@v2.8.3: after half a chunk the
