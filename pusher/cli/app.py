@@ -31,7 +31,7 @@ from pusher.cli.push import push
 from pusher.cli.run import run
 from pusher.cli.status import show_jobs, status
 from pusher.cli.verbose import Verbosity
-from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug
+from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, of_machine
 from pusher.errors.catalogue import error_as_json
 from pusher.text import as_json
 
@@ -155,7 +155,7 @@ def _ours(error: Exception) -> PusherError:
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
         _give_up_output()
         return OutputUnwritable(f"standard output cannot be written: {error.strerror}")
-    return bug(error)
+    return of_machine(error) or bug(error)
 
 
 def _mistyped(error: click.ClickException) -> PusherError:

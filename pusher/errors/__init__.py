@@ -22,6 +22,7 @@ from pusher.errors.machine import (
     ClockWrong,
     DiskFull,
     HomeUnusable,
+    MachineExhausted,
     OutputUnwritable,
     StoreCorrupt,
     StoreError,
@@ -30,6 +31,7 @@ from pusher.errors.machine import (
     StoreReadOnly,
     StoreTooNew,
     StoreUnreachable,
+    of_machine,
 )
 from pusher.errors.network import (
     CertificateUntrusted,
@@ -116,6 +118,7 @@ __all__ = [
     "LayerTooLarge",
     "LeaseLost",
     "LocationRefused",
+    "MachineExhausted",
     "NotARegistry",
     "OutputUnwritable",
     "PasswordMissing",
@@ -144,4 +147,5 @@ __all__ = [
     "StoreUnreachable",
     "TlsFailed",
     "bug",
+    "of_machine",
 ]

@@ -1,6 +1,11 @@
-"""This machine: its disk and the job store."""
+"""This machine: its disk, its memory and the job store."""
 
 from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import Final
 
 from pusher.errors.base import ExitCode, PusherError, Retry
 
@@ -19,7 +24,17 @@ class HomeUnusable(PusherError):
 
     code = "home-unusable"
     exit_code = ExitCode.STORE
+    retry = Retry.LATER
     advice = "set PUSHER_HOME to a folder that you may write"
+
+
+class MachineExhausted(PusherError):
+    """This machine has no more memory, threads or open files to give, or its disk fails."""
+
+    code = "machine-exhausted"
+    exit_code = ExitCode.UNFINISHED
+    retry = Retry.LATER
+    advice = "end what uses it up, or raise the limit (ulimit -a shows all), then: pusher run"
 
 
 class OutputUnwritable(PusherError):
@@ -86,3 +101,49 @@ class ClockWrong(PusherError):
     exit_code = ExitCode.UNFINISHED
     retry = Retry.LATER
     advice = "set the clock: sudo timedatectl set-ntp true"
+
+
+_LIMITS: Final = {
+    errno.EMFILE: "this process may not open any more files",
+    errno.ENFILE: "this machine cannot open any more files",
+    errno.ENOMEM: "this machine has no memory left",
+    errno.EAGAIN: "this machine starts no more processes",
+}
+_BROKEN_DISK: Final = frozenset({errno.EIO, errno.ESTALE, errno.ENODEV})
+
+
+def of_machine(error: BaseException) -> PusherError | None:
+    """What this machine could not give, if that is what ``error`` comes of; None if it is something else.
+
+    Judged by its causes: whoever met it took it for a fault of what he was doing.
+    """
+    for cause in _causes(error):
+        if isinstance(cause, MemoryError):
+            return MachineExhausted(_LIMITS[errno.ENOMEM])
+        if isinstance(cause, RuntimeError) and "can't start new thread" in str(cause):
+            return MachineExhausted("this machine starts no more threads")
+        if isinstance(cause, OSError) and cause.errno in _LIMITS:
+            return MachineExhausted(_LIMITS[cause.errno])
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return DiskFull(f"no room on the disk{_where(cause)}")
+        if isinstance(cause, OSError) and cause.errno in _BROKEN_DISK:
+            return MachineExhausted(
+                f"the disk fails{_where(cause)}: {os.strerror(cause.errno)}",
+                hint="look after the disk or its connection (dmesg names it), then: pusher run",
+            )
+    return None
+
+
+def _where(error: OSError) -> str:
+    return f" of {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    pending: list[object] = [error]
+    while pending:
+        current = pending.pop(0)
+        if isinstance(current, BaseException) and id(current) not in seen:
+            seen.add(id(current))
+            yield current
+            pending += [current.__cause__, current.__context__, *current.args]

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from pusher.errors import of_machine
+
 BLOCK = 128 * 1024
 """Bytes read and handed to the connection at a time."""
 
@@ -110,7 +112,7 @@ class Body:
         try:
             data = self._read(wanted)
         except OSError as error:  # which the transport would take for the connection's
-            raise BlobDamaged(self._blob.digest) from error
+            raise of_machine(error) or BlobDamaged(self._blob.digest) from error
         if not data:
             raise BlobDamaged(self._blob.digest)
         self._position += len(data)

@@ -32,8 +32,14 @@ class BlobPool:
             threading.Thread(target=self._work, name=f"blob-{number}", daemon=True)
             for number in range(threads)
         ]
-        for thread in self._threads:
-            thread.start()
+        for number, thread in enumerate(self._threads):
+            try:
+                thread.start()
+            except RuntimeError:  # no more of them to be had: fewer will do
+                if number == 0:
+                    raise
+                del self._threads[number:]
+                break
 
     def submit(
         self, key: Hashable, rank: tuple[int, ...], work: Callable[[], str | None]

@@ -13,14 +13,17 @@ from pusher.config import Settings
 from pusher.errors import (
     DiskFull,
     ExitCode,
+    HomeUnusable,
     JobStateConflict,
     JobUnknown,
     LeaseLost,
+    MachineExhausted,
     PusherError,
     Retry,
     Stopped,
     StoreError,
     bug,
+    of_machine,
 )
 from pusher.progress.base import Progress
 from pusher.progress.format import human_seconds
@@ -44,6 +47,8 @@ from pusher.worker.signals import on_signals
 _LOG = logging.getLogger(__name__)
 _POLL: Final = 0.5
 """Seconds between looks for a job that has become runnable."""
+_LATER: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
+"""Errors of a job that the user may have mended when he starts a run."""
 
 
 @dataclass
@@ -130,7 +135,7 @@ class _Worker:
         self._failures: dict[int, int] = {}
         self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that nobody sets
         self._exit_codes: set[ExitCode] = set()
-        self._store_error: PusherError | None = None
+        self._fatal: PusherError | None = None
         self._forever = False
         self._offline_since: float | None = None
 
@@ -165,9 +170,10 @@ class _Worker:
         )
 
     def _hurry(self, only: Collection[int] | None) -> None:
-        """What waits for room on the disk is tried now: the user is here, or a job has made some."""
+        """What waits for something that the user does, as to make room on the disk, is tried now: he is here,
+        or a job has made some."""
         for job in self._store.jobs.list(states=[JobState.WAITING]):
-            if (only is None or job.id in only) and job.error and job.error.code == DiskFull.code:
+            if (only is None or job.id in only) and job.error and job.error.code in _LATER:
                 with contextlib.suppress(JobUnknown, JobStateConflict):
                     self._store.jobs.retry(job.id)
 
@@ -212,8 +218,14 @@ class _Worker:
         self._touched.add(job.id)
         self._progress.job_started(job.id, job.image, job.destination)
         thread = threading.Thread(target=self._push, args=(job, control), name=f"job-{job.id}", daemon=True)
-        self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads to be had
+            with self._changed:
+                del self._active[job.id]
+            self._put_back(job, of_machine(error) or bug(error), done_before=0)
+        else:
+            self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
     def _push(self, job: JobRecord, control: Control) -> None:
         try:
@@ -222,11 +234,11 @@ class _Worker:
             except LeaseLost:
                 self._progress.job_ended(job.id, "taken", self._why_lost(job))
                 delete_sessions(self._store, self._registries, ())
-        except (
-            StoreError,
-            DiskFull,
-        ) as error:  # nothing can be recorded any more; the lease runs out by itself
-            self._store_error = error
+        except Exception as error:  # nothing can be recorded any more; the lease runs out by itself
+            known = error if isinstance(error, PusherError) else of_machine(error)
+            if known is None:
+                _LOG.exception("job %s", job.id)
+            self._fatal = known or bug(error)
             self._control.stop()
         finally:
             with self._changed:
@@ -251,23 +263,25 @@ class _Worker:
         except Stopped:
             self._store.jobs.release(job, state=JobState.QUEUED, attempt=False)
             self._progress.job_ended(job.id, "queued", f"stopped; go on with: pusher run (job {job.id})")
-        except StoreError:
-            raise
-        except PusherError as error:
-            if error.retry is Retry.NEVER:
-                self._fail(job, error)
-            else:
-                self._put_back(job, error, done_before)
-        except LeaseLost:
+        except (StoreError, LeaseLost):
             raise
         except Exception as error:
-            _LOG.exception("job %s", job.id)
-            self._fail(job, bug(error))
+            known = error if isinstance(error, PusherError) else None
+            if known is None or known.retry is not Retry.LATER:
+                known = of_machine(error) or known
+            if known is None:
+                _LOG.exception("job %s", job.id)
+                known = bug(error)
+            if known.retry is Retry.NEVER:
+                self._fail(job, known)
+            else:
+                self._put_back(job, known, done_before)
         else:
             self._store.jobs.succeed(job, digest)
             self._activity.touch()
             self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
-            evict(self._store, self._spool, self._settings.spool_limit)
+            with contextlib.suppress(HomeUnusable, DiskFull):  # this job needs the spool no more
+                evict(self._store, self._spool, self._settings.spool_limit)
             waiting = frozenset(self._put_off)
             self._hurry(waiting)  # what was just pushed needs no room any more
             self._put_off -= waiting
@@ -337,9 +351,9 @@ class _Worker:
         self._pool.close()
 
     def result(self, only: Collection[int] | None) -> RunResult:
-        """What became of the jobs. Raises the error of the job store that ended the run, if one did."""
-        if self._store_error is not None:
-            raise self._store_error
+        """What became of the jobs. Raises the error that ended the run, if one did."""
+        if self._fatal is not None:
+            raise self._fatal
         result = RunResult()
         for job_id in sorted(self._touched | set(only or ())):
             try:

@@ -1,4 +1,4 @@
-"""A worker that stands still for longer than its lease: a laptop whose lid is closed, SIGSTOP, a busy machine."""
+"""A worker that stands still for longer than its lease: a laptop that sleeps, SIGSTOP, a busy machine."""
 
 from __future__ import annotations
 
