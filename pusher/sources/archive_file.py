@@ -94,8 +94,9 @@ class ArchiveFile:
         return self._stream(entry).read(_HEAD)
 
     def slice_of(self, entry: tar.Entry, digest: str) -> Slice | None:
-        """Where an entry lies in the file; None where the archive is compressed."""
-        return None if self.is_compressed else Slice(self.path, entry.offset, entry.size, digest)
+        """Where an entry lies in the file; None where it is compressed, or has holes."""
+        is_there = not self.is_compressed and entry.pieces is None
+        return Slice(self.path, entry.offset, entry.size, digest) if is_there else None
 
     def streams(self, wanted: Collection[tar.Entry]) -> Iterator[tuple[tar.Entry, BinaryIO]]:
         """The data of some entries in the archive's order; each is usable until the next is asked for."""
@@ -109,10 +110,11 @@ class ArchiveFile:
         while left and (passing := next(entries, None)) is not None:
             if passing.offset in left:
                 left.discard(passing.offset)
-                yield passing, buffered(tar.EntryStream(source, passing))
+                yield passing, tar.passing(source, passing)
 
     def _stream(self, entry: tar.Entry) -> BinaryIO:
-        return buffered(FileRange(self._file, entry.offset, entry.size, str(self.path)))
+        name = str(self.path)
+        return tar.content(name, entry, FileRange(self._file, entry.offset, entry.stored, name))
 
     def _input(self) -> tar.FileInput | tar.PipeInput:
         if self._decompressed is None:

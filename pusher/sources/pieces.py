@@ -8,7 +8,6 @@ from typing import Final
 
 from pusher.sources import tar
 from pusher.sources.base import Exported
-from pusher.sources.filerange import buffered
 
 _NAMED: Final = re.compile(r"(?:\./)?(?:blobs/sha256/([0-9a-f]{64})|([0-9a-f]{64})\.(?:json|tar))")
 """A blob of a layout; a config, or a layer as Podman names it."""
@@ -36,14 +35,14 @@ def pieces(
                 "layer" if digest in diff_ids else "blob",
                 digest,
                 entry.size,
-                buffered(tar.EntryStream(source, entry)),
+                tar.passing(source, entry),
             )
         elif (
             _UNNAMED.fullmatch(entry.name)
             and entry.size not in skip_sizes
             and not missing.isdisjoint(diff_ids)
         ):
-            yield Exported("layer", None, entry.size, buffered(tar.EntryStream(source, entry)))
+            yield Exported("layer", None, entry.size, tar.passing(source, entry))
 
 
 def digest_in(name: str) -> str | None:

@@ -59,7 +59,7 @@ class BlobFolder:
 
 
 class BlobsInArchive:
-    """The same for blobs below ``blobs/sha256`` of a tar, which have no slices where it is compressed."""
+    """The same for blobs below ``blobs/sha256`` of a tar, slices only where it lies there as it is."""
 
     def __init__(self, archive: ArchiveFile) -> None:
         self.name = str(archive.path)
@@ -85,12 +85,11 @@ class BlobsInArchive:
         return self._archive.slice_of(self._archive.entry(_in_layout(blob.digest)), blob.digest)
 
     def export(self, wanted: Collection[str]) -> Iterator[Exported]:
-        """The blobs with these digests, in the archive's order; none where they are slices."""
-        if not self._archive.is_compressed:
-            return
-        digests = {self._archive.entry(_in_layout(digest)): digest for digest in wanted}
-        for entry, stream in self._archive.streams(digests):
-            yield Exported("blob", digests[entry], entry.size, stream)
+        """The blobs with these digests that are no slices, in the archive's order."""
+        entries = {self._archive.entry(_in_layout(digest)): digest for digest in wanted}
+        stored = {entry for entry, digest in entries.items() if not self._archive.slice_of(entry, digest)}
+        for entry, stream in self._archive.streams(stored):
+            yield Exported("blob", entries[entry], entry.size, stream)
 
 
 def read_small(path: Path, limit: int = 16 << 20) -> bytes:

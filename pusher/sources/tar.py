@@ -1,50 +1,53 @@
 """Reading a tar by its headers, from a file or a pipe; nothing is ever extracted.
 
-tarfile is not used for walking: it takes a damaged or cut-off header for the end of the archive.
+tarfile is not used: it takes a damaged or cut-off header for the end of the archive, and GNU headers wrongly.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Protocol
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated
+from pusher.sources import tarformat
+from pusher.sources.filerange import buffered
 from pusher.sources.names import shown
+from pusher.sources.tarformat import BLOCK, Damaged, Header, Pieces
 
-_BLOCK: Final = 512
 _META_LIMIT: Final = 1 << 20
+"""Bytes of one pax header: what Go's archive/tar takes (``maxSpecialFileSize``)."""
+_NAME_LIMIT: Final = 64 << 10
+_META_TOTAL: Final = 256 << 20
+"""Bytes of all pax headers and long names where the number of entries is bounded, too."""
+_SPARSE_LIMIT: Final = 1 << 40
+"""Bytes of a sparse file whose holes are filled: they cost nothing in the archive, and a day to read."""
 _READ: Final = 1 << 20
-_LONGEST_SIZE: Final = 20
-"""Decimal digits of 2**63, and one more."""
-_NEEDED: Final = frozenset({"path", "linkpath", "size", "GNU.sparse.name"})
-"""Keywords of pax headers that are looked at: the others would only fill memory."""
-_SPARSE_GOES_ON: Final = 482
-_SPARSE_MAP_GOES_ON: Final = 504
-_WITHOUT_DATA: Final = frozenset(
-    {tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE}
-)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry: ``offset`` and ``size`` of its data in bytes; ``target`` is set for links."""
+    """One entry: ``offset`` and ``stored`` say where its data lie, in bytes; ``target`` is set for links.
+
+    ``size`` differs from ``stored`` where ``pieces`` is set: a sparse file, whose holes are not stored.
+    """
 
     name: str
     offset: int
     size: int
+    stored: int
     is_file: bool
     target: str | None = None
     is_hardlink: bool = False
     is_folder: bool = False
+    pieces: Pieces | None = field(default=None, compare=False)
 
     @property
     def end(self) -> int:
         """Where the next entry begins."""
-        return self.offset + self.size + -self.size % _BLOCK
+        return self.offset + self.stored + -self.stored % BLOCK
 
 
 class Input(Protocol):
@@ -114,44 +117,35 @@ def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
     While an entry is current its data may be read from ``source``. Raises ArchiveInvalid, ArchiveTruncated;
     ``most``: the headers after which it is ArchiveInvalid, those of long names included.
     """
-    common: dict[str, str] = {}
-    own: dict[str, str] = {}
-    count = 0
-    while header := source.read(_BLOCK):
+    own: dict[str, bytes] = {}
+    count = described = 0
+    while block := source.read(BLOCK):
         count += 1
-        if most is not None and count > most:
+        if most is not None and (count > most or described > _META_TOTAL):
             raise ArchiveInvalid(f"{source.name} is a tar of very many files, not an image archive")
-        start = source.position - len(header)
-        if len(header) < _BLOCK:
-            raise ArchiveTruncated(
-                f"{source.name} is cut off after {source.position} bytes, inside a tar header"
-            )
-        if not any(header):
+        start = source.position - len(block)
+        if len(block) < BLOCK:
+            raise _cut_off_in_header(source)
+        if not any(block):
             source.at_end_marker = True
             return
-        info = _parse(header, start, source.name)
-        if info.type in (
-            tarfile.GNUTYPE_LONGNAME,
-            tarfile.GNUTYPE_LONGLINK,
-            tarfile.XHDTYPE,
-            tarfile.XGLTYPE,
-        ):
-            data = _read_meta(source, info)
-            if info.type == tarfile.GNUTYPE_LONGNAME:
-                own["path"] = _text(data.rstrip(b"\0"))
-            elif info.type == tarfile.GNUTYPE_LONGLINK:
-                own["linkpath"] = _text(data.rstrip(b"\0"))
-            else:
-                (own if info.type == tarfile.XHDTYPE else common).update(_pax_records(data, source.name))
-            continue
-        if info.type == tarfile.GNUTYPE_SPARSE:
-            _read_sparse_map(source, header)
-        entry = _entry(info, {**common, **own}, source)
+        try:
+            header = tarformat.parse_header(block)
+            if header.kind in tarformat.DESCRIBING:
+                described += header.size
+                own |= _described(source, header)
+                continue
+            entry = _entry(source, header, block, own)
+        except Damaged as error:
+            raise ArchiveInvalid(
+                f"{source.name} is damaged, or no tar: at byte {start} {error}",
+                hint="save or copy the image again",
+            ) from error
         own = {}
         yield entry
-        missing = entry.offset + entry.size - source.position
+        missing = entry.offset + entry.stored - source.position
         if missing > 0 and (existing := source.skip(missing)) < missing:
-            raise cut_off(source.name, entry.name, entry.size - missing + existing, entry.size)
+            raise cut_off(source.name, entry.name, entry.stored - missing + existing, entry.stored)
         source.skip(entry.end - source.position)
 
 
@@ -164,7 +158,7 @@ def cut_off(archive: str, entry: str, existing: int, size: int) -> ArchiveTrunca
 
 
 class EntryStream(io.RawIOBase):
-    """The data of the current entry of ``source``; ArchiveTruncated if it ends early."""
+    """The data of the current entry of ``source`` as they are stored; ArchiveTruncated if they end early."""
 
     def __init__(self, source: Input, entry: Entry) -> None:
         self._source = source
@@ -174,88 +168,126 @@ class EntryStream(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        left = self._entry.offset + self._entry.size - self._source.position
+        left = self._entry.offset + self._entry.stored - self._source.position
         size = min(len(buffer), left)
         data = self._source.read(size)
         if len(data) < size:
-            raise cut_off(
-                self._source.name, self._entry.name, self._entry.size - left + len(data), self._entry.size
-            )
+            stored = self._entry.stored
+            raise cut_off(self._source.name, self._entry.name, stored - left + len(data), stored)
         buffer[:size] = data
         return size
 
 
-def _parse(header: bytes, position: int, name: str) -> tarfile.TarInfo:
-    try:
-        info = tarfile.TarInfo.frombuf(header, "utf-8", "surrogateescape")
-    except (tarfile.TarError, ValueError) as error:
-        raise ArchiveInvalid(
-            f"{name} is damaged, or no tar: at byte {position} there is no tar header",
-            hint="save or copy the image again",
-        ) from error
-    if info.size < 0:
-        raise ArchiveInvalid(f"{name} is damaged: the header at byte {position} has a negative size")
-    return info
+class _Filled(io.RawIOBase):
+    """A sparse file with its holes as zeros; ``stored`` gives the data between them."""
+
+    def __init__(self, stored: BinaryIO, size: int, pieces: Pieces) -> None:
+        self._stored = stored
+        self._size = size
+        self._pieces = pieces
+        self._next = 0
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while self._next < len(self._pieces) and self._position >= self._end(self._next):
+            self._next += 2
+        is_hole = self._next == len(self._pieces) or self._position < self._pieces[self._next]
+        if not is_hole:
+            data = self._stored.read(min(len(buffer), self._end(self._next) - self._position))
+        elif self._next == len(self._pieces):
+            data = bytes(min(len(buffer), self._size - self._position))
+        else:
+            data = bytes(min(len(buffer), self._pieces[self._next] - self._position))
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def _end(self, number: int) -> int:
+        return int(self._pieces[number] + self._pieces[number + 1])
 
 
-def _read_meta(source: Input, info: tarfile.TarInfo) -> bytes:
-    if info.size > _META_LIMIT:
-        raise ArchiveInvalid(f"{source.name} is damaged: a tar name of {info.size} bytes")
-    padded = info.size + -info.size % _BLOCK
-    data = source.read(padded)
-    if len(data) < info.size:
-        raise ArchiveTruncated(f"{source.name} is cut off after {source.position} bytes, inside a tar header")
-    return data[: info.size]
+def content(archive: str, entry: Entry, stored: io.RawIOBase) -> BinaryIO:
+    """What is in an entry, from what is ``stored`` of it: sparse files with their holes as zeros."""
+    if entry.pieces is None:
+        return buffered(stored)
+    if entry.size > _SPARSE_LIMIT:
+        raise ArchiveInvalid(f"{archive} holds {shown(entry.name)} as a sparse file of {entry.size} bytes")
+    return buffered(_Filled(buffered(stored), entry.size, entry.pieces))
 
 
-def _read_sparse_map(source: Input, header: bytes) -> None:
-    """Go past what an old GNU sparse header has no room for (GNU tar manual, "Sparse Formats")."""
-    more = header[_SPARSE_GOES_ON]
-    while more:
-        block = source.read(_BLOCK)
-        if len(block) < _BLOCK:
-            raise ArchiveTruncated(
-                f"{source.name} is cut off after {source.position} bytes, inside a tar header"
-            )
-        more = block[_SPARSE_MAP_GOES_ON]
+def passing(source: Input, entry: Entry) -> BinaryIO:
+    """What is in the current entry of ``source``; ArchiveTruncated, ArchiveInvalid."""
+    return content(source.name, entry, EntryStream(source, entry))
 
 
-def _pax_records(data: bytes, name: str) -> dict[str, str]:
-    """What is needed of ``<length> <key>=<value>\\n`` records (POSIX pax, "pax Extended Header")."""
-    records: dict[str, str] = {}
-    start = 0
-    while start < len(data):
-        space = data.find(b" ", start, start + _LONGEST_SIZE)
-        length = data[start:space] if space > start else b""
-        end = start + int(length) if length.isdigit() else 0
-        key, separator, value = data[space + 1 : end - 1].partition(b"=")
-        if not separator or not space < end <= len(data):
-            raise ArchiveInvalid(f"{name} is damaged: a pax header cannot be read")
-        if (keyword := _text(key)) in _NEEDED:
-            records[keyword] = _text(value)
-        start = end
-    return records
+def _described(source: Input, header: Header) -> dict[str, bytes]:
+    """What a pax header or a long name says of the next entry.
+
+    A pax header for all entries says nothing of names and sizes to anybody who reads with Go.
+    """
+    is_name = header.kind in tarformat.LONG_NAME + tarformat.LONG_TARGET
+    if header.size > (_NAME_LIMIT if is_name else _META_LIMIT):
+        what = "a name" if is_name else "a pax header"
+        raise Damaged(f"{what} has {header.size} bytes")
+    data = source.read(header.size + -header.size % BLOCK)
+    if len(data) < header.size:
+        raise _cut_off_in_header(source)
+    if header.kind == tarformat.LONG_NAME:
+        return {"path": data[: header.size].partition(b"\0")[0]}
+    if header.kind == tarformat.LONG_TARGET:
+        return {"linkpath": data[: header.size].partition(b"\0")[0]}
+    records = tarformat.pax_records(data[: header.size])
+    return {} if header.kind == tarformat.PAX_FOR_ALL else records
 
 
-def _entry(info: tarfile.TarInfo, extra: dict[str, str], source: Input) -> Entry:
-    name = extra.get("GNU.sparse.name") or extra.get("path", info.name)
-    size = 0 if info.type in _WITHOUT_DATA else info.size
-    if "size" in extra and info.type not in _WITHOUT_DATA:
-        if not extra["size"].isdecimal() or len(extra["size"]) > _LONGEST_SIZE:
-            raise ArchiveInvalid(
-                f"{source.name} is damaged: {shown(name)} has the size {extra['size'][:40]!r}"
-            )
-        size = int(extra["size"])
-    is_link = info.type in (tarfile.SYMTYPE, tarfile.LNKTYPE)
+def _entry(source: Input, header: Header, block: bytes, own: dict[str, bytes]) -> Entry:
+    name = own.get("GNU.sparse.name") or own.get("path") or header.name
+    target = own.get("linkpath") or header.target
+    if max(len(name), len(target)) > _NAME_LIMIT:
+        raise Damaged(f"a name has {max(len(name), len(target))} bytes")
+    is_file = header.kind in tarformat.FILES
+    is_folder = header.kind in tarformat.FOLDERS or (header.kind == b"\0" and name.endswith(b"/"))
+    stored = size = header.size
+    if own.get("size") and header.kind not in tarformat.WITHOUT_DATA:
+        stored = size = tarformat.decimal(own["size"], "the size of an entry")
+    pieces: Pieces | None = None
+    if header.kind == tarformat.SPARSE:
+        size, pieces = tarformat.pieces_of_header(block, lambda: _block(source))
+    elif is_file and tarformat.is_sparse(own):
+        before = source.position
+        if "GNU.sparse.map" in own:
+            pieces = tarformat.pieces_of_record(own["GNU.sparse.map"])
+        else:
+            pieces = tarformat.pieces_of_data(lambda: _block(source))
+        stored -= source.position - before
+        size = tarformat.sparse_size(own, size)
+    if pieces is not None:
+        tarformat.check_pieces(pieces, size, stored)
     return Entry(
-        name=name,
+        name=_text(name),
         offset=source.position,
         size=size,
-        is_file=info.type in tarfile.REGULAR_TYPES and not info.isdir(),
-        target=extra.get("linkpath", info.linkname) if is_link else None,
-        is_hardlink=info.type == tarfile.LNKTYPE,
-        is_folder=info.isdir(),
+        stored=stored,
+        is_file=is_file and not is_folder,
+        target=_text(target) if header.kind in tarformat.SYMLINK + tarformat.HARD_LINK else None,
+        is_hardlink=header.kind == tarformat.HARD_LINK,
+        is_folder=is_folder,
+        pieces=pieces,
     )
+
+
+def _block(source: Input) -> bytes:
+    block = source.read(BLOCK)
+    if len(block) < BLOCK:
+        raise _cut_off_in_header(source)
+    return block
+
+
+def _cut_off_in_header(source: Input) -> ArchiveTruncated:
+    return ArchiveTruncated(f"{source.name} is cut off after {source.position} bytes, inside a tar header")
 
 
 def _text(data: bytes) -> str:

@@ -18,7 +18,8 @@ from typing import Final, NamedTuple
 from pusher.errors import ImageUnsupported
 from pusher.sources import tar
 from pusher.sources.names import shown
-from pusher.sources.split.headers import BLOCK, Tape
+from pusher.sources.split.headers import Tape
+from pusher.sources.tarformat import BLOCK
 
 END: Final = bytes(2 * BLOCK)
 """What ends a tar."""
@@ -179,13 +180,13 @@ class Cutter:
         yield Chunk(part, header, True)
 
     def _content(self, source: Tape, entry: tar.Entry) -> Iterator[Chunk]:
-        left = entry.size
+        left = entry.stored
         while left:
             data = source.data(min(left, _READ))
             left -= len(data)
             if not data:
-                raise tar.cut_off(source.name, entry.name, entry.size - left, entry.size)
-            yield Chunk(self._part, data if left else data + bytes(-entry.size % BLOCK))
+                raise tar.cut_off(source.name, entry.name, entry.stored - left, entry.stored)
+            yield Chunk(self._part, data if left else data + bytes(-entry.stored % BLOCK))
 
     # --- what cannot be cut -------------------------------------------------------------------------------
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tarfile
 from collections.abc import Callable
 from typing import Final
 
 from pusher.errors import ArchiveInvalid
 from pusher.sources import tar
+from pusher.sources.tarformat import BLOCK, DESCRIBING, PAX_FOR_ALL, parse_header
 
-BLOCK: Final = 512
 _MOST: Final = 4 << 20
 """Bytes of the headers of one entry: a long name, a long target, and the extended attributes."""
 
@@ -40,10 +39,9 @@ class Tape(tar.PipeInput):
         common: list[bytes] = []
         own: list[bytes] = []
         position = 0
-        while (kind := kept[position + 156 : position + 157]) in (b"g", b"x", b"L", b"K"):
-            size = tarfile.TarInfo.frombuf(kept[position : position + BLOCK], "utf-8", "surrogateescape").size
-            end = position + BLOCK + size + -size % BLOCK
-            (common if kind == b"g" else own).append(kept[position:end])
+        while (header := parse_header(kept[position : position + BLOCK])).kind in DESCRIBING:
+            end = position + BLOCK + header.size + -header.size % BLOCK
+            (common if header.kind == PAX_FOR_ALL else own).append(kept[position:end])
             position = end
         return b"".join(common), b"".join((*own, kept[position:]))
 
