@@ -209,6 +209,7 @@ class ArchiveSource:
                 diff_id,
                 Descriptor(media_types.DOCKER_LAYER_GZIP, known[diff_id], entries[diff_id].size),
                 archive.slice_of(entries[diff_id], known[diff_id]),
+                compared=True,
             )
             if media_types.is_compressed(heads[diff_id])
             else SourceLayer(diff_id)

@@ -35,12 +35,14 @@ class SourceLayer:
     """One layer as the source knows it before anything is read.
 
     ``diff_id`` is the digest of the uncompressed tar; where nobody knows it, or a blob is no layer, it is the
-    blob's own. ``blob`` is set where the final bytes exist, ``slice`` where they lie on disk.
+    blob's own. ``blob`` is set where the final bytes exist, ``slice`` where they lie on disk. Unless these
+    were unpacked and ``compared``, the diff ID is only the image's word for what they are.
     """
 
     diff_id: str
     blob: Descriptor | None = None
     slice: Slice | None = None
+    compared: bool = False
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ class Tree:
         if first.size > MAX_DOCUMENT:
             raise self._unsupported(f"its config has {first.size} bytes")
         blobs = [blob for blob in self.blobs() if blob.digest != first.digest]
+        diff_ids = {digest: diff_id for digest, diff_id in diff_ids.items() if diff_id != first.digest}
         layers = final_layers([(blob, diff_ids.get(blob.digest)) for blob in blobs], slice_of)
         config = self._verified(first, "config")
         return SourceImage(first.digest, layers, config, self.documents, pinned, tuple(self.notes))
@@ -355,8 +356,8 @@ def final_layers(
     blobs: Sequence[tuple[Descriptor, str | None]], slice_of: Callable[[Descriptor], Slice | None]
 ) -> tuple[SourceLayer, ...]:
     """Blobs as layers. One whose diff ID is unknown, or is that of another blob as well (the same files
-    compressed in two ways), goes by its own digest."""
-    holders: dict[str, set[str]] = {}
+    compressed in two ways) or another blob's digest, goes by its own digest."""
+    holders: dict[str, set[str]] = {blob.digest: {blob.digest} for blob, _ in blobs}
     for blob, diff_id in blobs:
         holders.setdefault(diff_id or blob.digest, set()).add(blob.digest)
     return tuple(

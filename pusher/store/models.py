@@ -194,7 +194,7 @@ class Upload(Base):
 
 
 class Memo(Base):
-    """What compressing a layer gave."""
+    """A blob that certainly is a layer: what compressing it gave, or what was unpacked and compared."""
 
     __tablename__ = "blob_memos"
 

@@ -180,13 +180,18 @@ class UploadRecord:
     lease_token: int
 
 
+COMPARED = "compared"
+"""The origin of a memo whose blob came compressed, and was unpacked and compared with the diff ID."""
+
+
 @dataclass(frozen=True)
 class BlobMemo:
-    """What compressing a layer gave: any memo of a diff ID is good enough."""
+    """A blob that certainly is a layer, because it was made or compared here: any memo of a diff ID is good
+    enough."""
 
     diff_id: str
     compression: str
-    """Compressor and level, e.g. ``isal-1.8:2``; ``original`` for a blob that came compressed."""
+    """Where that is known from: compressor and level, e.g. ``isal-1.8:2``, or ``COMPARED``."""
     digest: str
     size: int
     uncompressed_size: int | None

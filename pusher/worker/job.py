@@ -149,28 +149,21 @@ class JobPush:
         return missing
 
     def _named_layers(self) -> list[LayerRecord]:
-        """The job's layers; those never compressed here get the blobs that the image at our tag has for them.
-
-        Only for this job: another registry does not get its word for what a layer's blob is.
-        """
+        """The job's layers; those never compressed here get the blobs that Docker made of them, if the image
+        at our tag has these."""
         layers = self._store.layers.of(self._job.id)
-        unnamed = {layer.diff_id for layer in layers if layer.digest is None}
+        unnamed = {layer.diff_id for layer in layers if layer.digest is None and layer.position >= 0}
         unknown = {diff_id for diff_id, memos in self._memos_of(unnamed).items() if not memos}
-        if not unknown or not self._job.tag or self._pushed is not None:
+        if not unknown or self._pushed is not None:
             return layers
-        self._pushed = pushed.look_at(self._client, self._job.repository, self._job.tag)
+        self._pushed = pushed.look_at(self._client, self._job, unknown)
         if self._pushed is None:
             return layers
-        found = self._pushed.blobs.items()
-        blobs = {diff_id: blob for diff_id, blob in found if self._wish.takes(blob.media_type)}
-        if self._pushed.manifest.config.digest == self._job.config_digest:
-            blobs[self._job.config_digest] = self._pushed.manifest.config
-            unknown.add(self._job.config_digest)
-        for diff_id in unknown & set(blobs):
-            blob = blobs[diff_id]
-            self._store.layers.set_blob(
-                self._job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
-            )
+        for diff_id, blob in self._pushed.blobs.items():
+            if self._wish.takes(blob.media_type):
+                self._store.layers.set_blob(
+                    self._job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
+                )
         return self._store.layers.of(self._job.id)
 
     def _memos_of(self, diff_ids: Collection[str]) -> dict[str, list[BlobMemo]]:
@@ -313,20 +306,19 @@ class JobPush:
                 self._control.wait(pause)
 
     def _manifest(self) -> Manifest:
-        """What the image at the tag has already, if it is the same, or a manifest made from the blobs."""
+        """The manifest made from the blobs; the one at the tag, if it says the same in other bytes."""
         config, *layers = self._store.layers.of(self._job.id)
-        if self._pushed is not None:
-            there = self._pushed.manifest
-            ours = [config.digest, *(layer.digest for layer in layers)]
-            if ours == [there.config.digest, *(blob.digest for blob in there.layers)]:
-                return there
         for layer in layers:
             if layer.media_type not in media_types.TO_OCI:
                 raise ImageUnsupported(
                     f"layer {layer.diff_id} is {layer.media_type}, and its image has no manifest of its own",
                     hint="save the image again with docker save or podman save",
                 )
-        return build_manifest(_descriptor(config), [_descriptor(layer) for layer in layers])
+        described = [_descriptor(layer) for layer in layers]
+        there = None if self._pushed is None else self._pushed.manifest
+        if there is not None and pushed.says_the_same(there, _descriptor(config), described):
+            return there
+        return build_manifest(_descriptor(config), described)
 
     def _digests(self) -> set[str]:
         """Digests of all that this job brings to the registry."""

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 from pusher.config import Settings
 from pusher.errors import ImageChanged, LayerMismatch, StorageDoubtful
 from pusher.oci import media_types
-from pusher.oci.digest import short
+from pusher.oci.digest import of_bytes, short
 from pusher.progress.base import Progress
 from pusher.registry.body import Blob
 from pusher.sources import reopen
 from pusher.sources.base import Exported, Source, SourceImage
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
-from pusher.store.records import BlobMemo, JobRecord, LayerRecord
+from pusher.store.records import COMPARED, BlobMemo, JobRecord, LayerRecord
 from pusher.store.store import Store
 from pusher.worker import remote
 from pusher.worker.compression import Chooser, Wish
@@ -54,7 +54,7 @@ class Preparation:
             for found in self.downloads.blobs(job, control, missing):
                 blob, path = found.blob, self.spool.path(found.blob.digest)
                 if found.arrival is None:
-                    self._record(job, found.diff_id, blob)
+                    self._set_blob(job, found.diff_id, blob)
                 yield found.diff_id, Blob(blob.digest, blob.size, path, arrival=found.arrival)
             return
         source: Source | None = reopen(job.source)
@@ -87,9 +87,11 @@ class Preparation:
         slices = [(layer, layer.slice) for layer in image.layers if layer.slice and layer.diff_id in missing]
         for layer, part in sorted(slices, key=lambda pair: -pair[1].length):
             media_type = layer.blob.media_type if layer.blob else media_types.DOCKER_LAYER_GZIP
-            self._record(job, layer.diff_id, SpooledBlob(part.digest, part.length, ORIGINAL, media_type))
+            blob = SpooledBlob(part.digest, part.length, ORIGINAL, media_type)
+            self._record(job, layer.diff_id, blob, compared=layer.compared)
             yield layer.diff_id, Blob(part.digest, part.length, part.path, part.offset)
         wanted = _wanted_names(job, image, missing)
+        compared = {layer.diff_id for layer in image.layers if layer.compared}
         known = [memo.uncompressed_size for memo in self._memos_of_others(job, missing)]
         for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
             if not wanted:
@@ -97,7 +99,7 @@ class Preparation:
             with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=control.check) as pieces:
                 for piece in pieces:
                     control.check()
-                    made = self._make(job, control, piece, wanted, chooser)
+                    made = self._make(job, control, piece, wanted, chooser, compared)
                     if made is not None:
                         yield made
                     if not wanted:
@@ -108,7 +110,13 @@ class Preparation:
         )
 
     def _make(
-        self, job: JobRecord, control: Control, piece: Exported, wanted: dict[str, str], chooser: Chooser
+        self,
+        job: JobRecord,
+        control: Control,
+        piece: Exported,
+        wanted: dict[str, str],
+        chooser: Chooser,
+        compared: Collection[str],
     ) -> tuple[str, Blob] | None:
         """The blob of one piece; its name leaves ``wanted``. None if it turns out not to be wanted."""
         if piece.name == job.config_digest:
@@ -152,17 +160,26 @@ class Preparation:
             if wanted.pop(diff_id, None) is None:
                 self._remember(diff_id, spooled)
                 return None
-        self._record(job, diff_id, spooled)
+        self._record(job, diff_id, spooled, compared=diff_id in compared)
         self.progress.prepared(job.id, label, spooled.digest, spooled.size)
         return diff_id, Blob(spooled.digest, spooled.size, self.spool.path(spooled.digest))
 
-    def _record(self, job: JobRecord, diff_id: str, blob: SpooledBlob) -> None:
-        self._remember(diff_id, blob)
+    def _record(self, job: JobRecord, diff_id: str, blob: SpooledBlob, *, compared: bool) -> None:
+        """``compared``: the blob, which came compressed, was unpacked and has this diff ID."""
+        if blob.compression != ORIGINAL:
+            self._remember(diff_id, blob)
+        elif compared:
+            self._remember(diff_id, replace(blob, compression=COMPARED))
+        self._set_blob(job, diff_id, blob)
+
+    def _set_blob(self, job: JobRecord, diff_id: str, blob: SpooledBlob) -> None:
         self.store.layers.set_blob(
             job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
         )
 
     def _remember(self, diff_id: str, blob: SpooledBlob) -> None:
+        """For every later image: only what was seen here. What an image says of its own blobs is for that
+        image alone, or a stranger's would choose what stands for a layer of ours."""
         self.store.memos.put(
             BlobMemo(
                 diff_id=diff_id,
@@ -175,8 +192,16 @@ class Preparation:
         )
 
     def _keep_config(self, job: JobRecord, content: bytes) -> Blob:
-        """The config in the spool, and in the store: it saves the export when the image is pushed again."""
+        """The config in the spool, and in the store: it saves the export when the image is pushed again.
+
+        Raises LayerMismatch if it is another than was promised.
+        """
         digest, size = job.config_digest, len(content)
+        if of_bytes(content) != digest:
+            raise LayerMismatch(
+                f"the image promises a config with digest {digest}, its source has {of_bytes(content)}",
+                hint="the source is damaged; save or pull the image again",
+            )
         if not self.spool.has(digest, size):
             self.spool.write_blob(
                 io.BytesIO(content), digest=digest, size=size, media_type=media_types.DOCKER_CONFIG

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -27,10 +28,10 @@ from pusher.errors import StoreLocked, StoreOutdated, StoreReadOnly
 from pusher.store import migrate, schema
 from pusher.store.engine import Database, file_of, is_sqlite, parse_url, sqlite_url
 from pusher.store.models import Base
-from pusher.store.records import JobState, RegistryFacts
+from pusher.store.records import BlobMemo, JobState, NewLayer, RegistryFacts
 from pusher.store.store import Store
 from tests.store.privileges import like_any_user
-from tests.support.databases import new_job
+from tests.support.databases import digest, new_job
 
 CHECKOUT = Path(str(pusher.__file__)).parent.parent
 LATEST = schema.head()
@@ -196,6 +197,27 @@ def test_every_released_schema_is_upgraded_with_its_jobs(
         assert store.facts.get("r.example") == RegistryFacts("r.example", max_chunk=7)
         assert store.facts.update("r.example", carries=1.5).carries == 1.5
     assert migrate.check(url).problems == ()
+
+
+def test_what_images_and_registries_said_of_layers_is_forgotten(empty_url: str) -> None:
+    """Only pairs of diff ID and blob that pusher made stay; an unfinished job looks for the others again."""
+    make_store(empty_url, "0002")
+    made, claimed = (digest("1"), digest("a")), (digest("2"), digest("b"))
+    layers = tuple(NewLayer(diff_id, "m", blob, 5) for diff_id, blob in (made, claimed))
+    with closing(Store(Database(parse_url(empty_url)))) as store:
+        jobs = [
+            store.jobs.add(replace(new_job(), layers=layers, options=options))
+            for options in ({}, {"documents": digest("c")})
+        ]
+        for (diff_id, blob), label in ((made, "isal-1.8:2"), (claimed, "original")):
+            store.memos.put(BlobMemo(diff_id, label, blob, 5, None, "m"))
+    migrate.upgrade(empty_url)
+    with Store.open(empty_url) as store:
+        found = store.memos.all_of([made[0], claimed[0]])
+        assert [memo.digest for memo in found[made[0]]] == [made[1]]
+        assert found[claimed[0]] == []
+        blobs = [[layer.digest for layer in store.layers.of(job.id)[1:]] for job in jobs]
+        assert blobs == [[made[1], None], [made[1], claimed[1]]], "a manifest names its own blobs"
 
 
 def test_sqlite_is_upgraded_by_itself_and_a_copy_is_kept(tmp_path: Path, release: Release) -> None:

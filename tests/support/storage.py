@@ -106,6 +106,15 @@ class DockerRoot(StorageRoot):
             self._names.setdefault(name.rpartition(":")[0], {})[name] = image_id
         (self.images / "repositories.json").write_text(json.dumps({"Repositories": self._names}))
 
+    def record(self, diff_id: str, digest: str) -> Path:
+        """Note that Docker pushed or pulled a layer as this blob; the file that says so."""
+        path = self.images / "distribution/v2metadata-by-diffid/sha256" / _hex(diff_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            json.dumps([{"Digest": digest, "SourceRepository": "docker.io/library/x", "HMAC": ""}])
+        )
+        return path
+
     def layer(self, image: Image, position: int) -> Path:
         """The folder of a layer in layerdb."""
         chain, *above = image.diff_ids[: position + 1]

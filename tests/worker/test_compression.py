@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import zstandard
 
 from pusher.errors import ExitCode, InvalidOption
 from pusher.oci import media_types
@@ -16,7 +15,7 @@ from pusher.store.records import JobState
 from pusher.worker.compression import ZSTD_NOTE
 from tests.support.fakeregistry import FakeRegistry, On
 from tests.support.home import Home, manifest_digest, pushed
-from tests.support.images import Image, Layer, make_image, make_layer, sha256, unpacked, write_archive
+from tests.support.images import Image, Layer, make_image, make_layer, unpacked, write_archive
 
 DOCKER = (media_types.DOCKER_MANIFEST, media_types.DOCKER_CONFIG, media_types.DOCKER_LAYER_GZIP)
 OCI = (media_types.OCI_MANIFEST, media_types.OCI_CONFIG)
@@ -183,63 +182,6 @@ def test_layers_of_several_kinds_are_one_image(
     pushed(registry, "app", "2", newer)
     zstd = [media_types.OCI_LAYER_ZSTD] * len(image.layers)
     assert types(manifest(registry, "2")) == [*OCI, *zstd, media_types.OCI_LAYER_GZIP]
-
-
-# --- what is at the tag already ---------------------------------------------------------------------------
-
-
-def push_as_buildkit_does(registry: FakeRegistry, image: Image) -> str:
-    """The image with zstd layers that pusher would never make; its manifest's digest."""
-    packer = zstandard.ZstdCompressor(level=7)
-    blobs = [packer.compress(layer.tar) for layer in image.layers]
-    registry.add_blob("app", image.config)
-    document = {
-        "schemaVersion": 2,
-        "mediaType": OCI[0],
-        "config": {"mediaType": OCI[1], "size": len(image.config), "digest": image.config_digest},
-        "layers": [
-            {
-                "mediaType": media_types.OCI_LAYER_ZSTD,
-                "size": len(blob),
-                "digest": registry.add_blob("app", blob),
-            }
-            for blob in blobs
-        ],
-    }
-    raw = json.dumps(document, indent=3).encode()
-    registry.add_manifest("app", "1", OCI[0], raw)
-    return sha256(raw)
-
-
-@pytest.mark.parametrize("kind", [None, "keep", "auto", "zstd"])
-def test_zstd_at_the_tag_will_do(
-    home: Home, registry: FakeRegistry, image: Image, archive: Path, kind: str
-) -> None:
-    digest = push_as_buildkit_does(registry, image)
-    assert home.push(archive, f"{registry.address}/app:1", compression=kind).digest == digest
-    assert sent(registry) == 0
-    assert home.progress.of("prepared") == []
-
-
-@pytest.mark.parametrize("kind", ["gzip", "none"])
-def test_zstd_at_the_tag_will_not_do_for_who_named_another_kind(
-    home: Home, registry: FakeRegistry, image: Image, archive: Path, kind: str
-) -> None:
-    push_as_buildkit_does(registry, image)
-    home.push(archive, f"{registry.address}/app:1", compression=kind)
-    pushed(registry, "app", "1", image)
-    assert types(manifest(registry, "1"))[2] == TYPES[kind][2]
-
-
-def test_a_new_layer_on_zstd_ones_at_the_tag(
-    home: Home, registry: FakeRegistry, image: Image, tmp_path: Path
-) -> None:
-    push_as_buildkit_does(registry, image)
-    newer = Image((*image.layers, make_layer(3000, seed=9)), names=image.names)
-    home.push(write_archive(tmp_path / "newer.tar", newer), f"{registry.address}/app:1")
-    pushed(registry, "app", "1", newer)
-    assert len(home.progress.of("prepared")) == 1
-    assert types(manifest(registry, "1"))[-2:] == [media_types.OCI_LAYER_ZSTD, media_types.OCI_LAYER_GZIP]
 
 
 # --- images that are final ----------------------------------------------------------------------------------

@@ -76,12 +76,15 @@ def test_only_the_new_layer_of_a_new_version_is_read(
 
 
 def test_the_base_that_docker_pushed_is_not_read(
-    home: Home, registry: FakeRegistry, storage: StorageRoot, image: Image
+    home: Home, registry: FakeRegistry, image: Image, tmp_path: Path
 ) -> None:
-    """Without any memo: the image at the tag tells which blobs its layers are."""
-    with Home(home.settings.home.parent / "another") as another:
-        storage.add(image)
-        another.push(storage.source("app:1"), f"{registry.address}/app:1")
+    """Without any memo: Docker's records tell which blobs of the image at the tag its layers are."""
+    storage = DockerRoot(tmp_path / "storage")
+    storage.add(image)
+    with Home(tmp_path / "another") as another:
+        job = another.push(storage.source("app:1"), f"{registry.address}/app:1")
+        for layer in another.store.layers.of(job.id):
+            storage.record(layer.diff_id, str(layer.digest))
     newer = storage.add(Image((*image.layers, make_layer(3000, seed=99)), ("app:2",)))
     for position in range(len(image.layers)):
         shutil.rmtree(storage.files(image, position))
