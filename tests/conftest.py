@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import re
+from collections import OrderedDict
 
 import pytest
 from hypothesis import settings
+
+from pusher import secret
 
 # The same examples every time; others come with --hypothesis-profile=default.
 settings.register_profile("same", derandomize=True)
@@ -32,3 +35,5 @@ def _hygiene(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathF
     monkeypatch.setenv("COLUMNS", "120")
     monkeypatch.setenv("TZ", "UTC")
     logging.getLogger("pusher").setLevel(logging.NOTSET)  # a command run in this process may have set it
+    monkeypatch.setattr(secret, "_kept", {})  # those of the test before
+    monkeypatch.setattr(secret, "_passing", OrderedDict())

@@ -6,6 +6,7 @@ import traceback
 from enum import Enum, IntEnum
 from pathlib import Path
 
+from pusher.secret import without_secrets
 from pusher.text import printable, printable_lines
 
 
@@ -52,8 +53,8 @@ class PusherError(Exception):
     advice = "nothing is lost; try again with --debug added, and report what it prints"
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
-        self.message = printable(message)
-        self.hint = printable_lines(hint) or self.advice
+        self.message = printable(without_secrets(message, distinct=True))
+        self.hint = printable_lines(without_secrets(hint, distinct=True)) or self.advice
         super().__init__(self.message)
         self.retry_after = retry_after
         """Seconds the registry asked us to wait, if it did."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import email.utils
-import html
 import json
 import re
 from collections.abc import Collection
@@ -19,10 +18,16 @@ from pusher.errors import (
     RegistryRefused,
     RepositoryUnknown,
 )
+from pusher.oci.foreign import load_json
+from pusher.registry.pages import page_text
 from pusher.registry.redact import for_people, host_of, redacted
 from pusher.registry.transport import Answer
 
 _BUSY: Final = frozenset({408, 429, 503})
+_MOST_ERRORS: Final = 100
+"""Errors of one answer that are read."""
+_LONGEST_CODE: Final = 100
+_LONGEST_PAUSE: Final = 24 * 3600.0
 _LONGEST_PATH: Final = 100
 """Characters of a request's path that are shown."""
 _CLOUDFLARE: Final = {
@@ -57,14 +62,14 @@ class RegistryMessage:
 def read_message(answer: Answer) -> RegistryMessage:
     """Read an error body: the specification's JSON, or the HTML or plain text of a front."""
     try:
-        errors = json.loads(answer.body)["errors"]
-        entries = [entry for entry in errors if isinstance(entry, dict)]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return RegistryMessage(frozenset(), for_people(_plain(answer.body), answer.url))
+        errors = load_json(answer.body)["errors"]
+        entries = [entry for entry in errors[:_MOST_ERRORS] if isinstance(entry, dict)]
+    except (ValueError, KeyError, TypeError):
+        return RegistryMessage(frozenset(), for_people(page_text(answer.body), answer.url))
     texts = [str(entry.get("message") or entry.get("code") or "") for entry in entries]
     details = json.dumps([entry.get("detail") for entry in entries])
     return RegistryMessage(
-        codes=frozenset(str(entry.get("code", "")) for entry in entries),
+        codes=frozenset(str(entry.get("code", ""))[:_LONGEST_CODE] for entry in entries),
         text=for_people("; ".join(dict.fromkeys(text for text in texts if text)), answer.url),
         digests=tuple(dict.fromkeys(re.findall(r"sha256:[0-9a-f]{64}", details))),
     )
@@ -102,15 +107,17 @@ def _asked(answer: Answer) -> str:
 
 
 def retry_after(answer: Answer) -> float | None:
-    """Seconds of a Retry-After header (a number or a date, RFC 9110 10.2.3), if there is a usable one."""
-    value = answer.headers.get("Retry-After", "").strip()
+    """Seconds of a Retry-After header (a number or a date, RFC 9110 10.2.3), if there is a usable one; a
+    day at most."""
+    value = answer.headers.get("Retry-After", "")[:100].strip()
     if value.isdecimal():
-        return float(value)
+        return min(float(value), _LONGEST_PAUSE)
     try:
         when = email.utils.parsedate_to_datetime(value)
     except (ValueError, OverflowError):
         return None
-    return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
+    seconds = (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds()
+    return min(max(0.0, seconds), _LONGEST_PAUSE)
 
 
 def _has(codes: Collection[str], wanted: Collection[str]) -> bool:
@@ -124,12 +131,3 @@ def _front(answer: Answer, message: RegistryMessage) -> str:
     said = re.search(r"(?i)\berror (?:code:? )?(1\d{3})\b", message.text)
     meaning = _CLOUDFLARE.get(int(said[1]) if said else answer.status)
     return f"Cloudflare, in front of the registry, {meaning}" if meaning else ""
-
-
-def _plain(body: bytes) -> str:
-    text = body[: 64 * 1024].decode("utf-8", errors="replace")
-    if "<" in text:
-        title = re.search(r"(?is)<title[^>]*>([^<]*[^<\s][^<]*)</title", text)
-        text = title[1] if title else re.sub(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>", " ", text)
-        text = html.unescape(text)
-    return text

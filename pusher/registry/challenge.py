@@ -9,7 +9,7 @@ from typing import Final
 
 _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _ITEM: Final = re.compile(
-    rf"""[\s,]*(?:
+    rf"""[\s,]*+(?:
       (?P<name>{_WORD})\s*=(?!=)\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<plain>[^\s,]*))
     | (?P<scheme>{_WORD})(?:\s+(?P<token68>[\w.~+/-]+=*)(?=\s*(?:,|$)))?
     | (?P<nonsense>[^\s,]+)
@@ -18,6 +18,12 @@ _ITEM: Final = re.compile(
 )
 """A parameter, or the beginning of a challenge. Values may lack their quotes
 (https://github.com/cloudflare/serverless-registry/issues/122)."""
+
+
+_LONGEST: Final = 8 * 1024
+"""Characters of the header that are read."""
+_MOST: Final = 16
+"""Challenges, and parameters of one, that are read."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,9 @@ def parse_challenges(header: str) -> list[Challenge]:
     """
     challenges: list[Challenge] = []
     parameters: dict[str, str] = {}
-    for item in _ITEM.finditer(header):
+    header, at = header[:_LONGEST].rstrip(", \t\r\n"), 0
+    while (item := _ITEM.match(header, at)) and len(challenges) <= _MOST and len(parameters) < _MOST:
+        at = item.end()
         if item["scheme"]:
             parameters = {}
             challenges.append(Challenge(item["scheme"].lower(), parameters, item["token68"]))
@@ -69,7 +77,7 @@ def parse_challenges(header: str) -> list[Challenge]:
             parameters.setdefault(item["name"].lower(), re.sub(r"(?s)\\(.)", r"\1", item["quoted"]))
         elif item["name"]:
             parameters.setdefault(item["name"].lower(), item["plain"])
-    return challenges
+    return challenges[:_MOST]
 
 
 def choose(challenges: Collection[Challenge]) -> Challenge | None:

@@ -25,6 +25,9 @@ from pusher.registry.transport import Answer
 _AUTHORITY: Final = re.compile(r"[a-z]+://[!-.0->@-\[\]-~]+(?:[/?#]|$)", re.IGNORECASE)
 """Scheme and host in printable ASCII without a backslash, about which parsers of addresses disagree."""
 
+_LONGEST: Final = 16 * 1024
+"""Characters of an address: storages sign some of 2,000."""
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -78,6 +81,11 @@ class Origin:
 
     def _resolve(self, base: str, value: str) -> str:
         """RFC 3986 5."""
+        if len(value) > _LONGEST:
+            raise RegistryRefused(
+                f"{self.registry} gave a location of {len(value)} characters",
+                hint="check the configuration of the registry and of the proxy in front of it",
+            )
         try:
             url = urljoin(base, value)
             if _AUTHORITY.match(url) and _parts(url)[0] in ("http", "https"):

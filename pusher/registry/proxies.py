@@ -8,13 +8,14 @@ import urllib.request
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from urllib3.exceptions import HTTPError, ProxyError
 
 from pusher.errors import ProxyUnusable
 from pusher.reference import is_loopback
 from pusher.registry.redact import host_of
+from pusher.secret import note_secret
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,11 @@ class Proxy:
     """May carry a login."""
     origin: str
     """The variable that names it, or "the system's settings"."""
+
+    def __post_init__(self) -> None:
+        parts = urlsplit(self.url)
+        note_secret(parts.password)
+        note_secret(unquote(parts.password or ""), username=unquote(parts.username or ""))
 
     def __str__(self) -> str:
         return f"{urlsplit(self.url).scheme}://{host_of(self.url)}"

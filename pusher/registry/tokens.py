@@ -13,9 +13,9 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from pusher.errors import (
     ConnectionBroken,
@@ -33,6 +33,7 @@ from pusher.registry.credentials import Credential
 from pusher.registry.locations import Origin
 from pusher.registry.redact import for_people, host_of
 from pusher.registry.transport import Answer, Transport
+from pusher.secret import note_secret
 
 Scopes = tuple[str, ...]
 
@@ -55,6 +56,9 @@ class Token:
     value: str = field(repr=False)
     asked_at: float
     expires_at: float
+
+    def __post_init__(self) -> None:
+        note_secret(self.value, passing=True)
 
     @property
     def renew_at(self) -> float:
@@ -154,10 +158,10 @@ class TokenServer:
         renewed = reply.get("refresh_token")
         if self._identity is not None and isinstance(renewed, str) and renewed:
             self._identity = renewed
+            note_secret(renewed, username=_IDENTITY_USER)
         return token, _life(reply.get("expires_in"))
 
     def _refusal(self, answer: Answer, scopes: Scopes) -> PusherError:
-        answer = replace(answer, body=self._without_secrets(answer.body))
         what = f" for {' '.join(scopes)}" if scopes else ""
         error = str(_json(answer).get("error") or "")  # OAuth2's form of an error (RFC 6749 5.2)
         words = for_people(error) or read_message(answer).text
@@ -180,14 +184,6 @@ class TokenServer:
                 f"login: pusher login {self._registry}",
             )
         return refusal(answer, doing=f"asking for a token of {self._registry}{what}")
-
-    def _without_secrets(self, body: bytes) -> bytes:
-        """A refusal as it may be shown: some quote the form that they were sent."""
-        password = self._credential.password if self._credential else ""
-        for secret in filter(None, (self._identity, password)):
-            for form in (secret, quote_plus(secret)):
-                body = body.replace(form.encode(), "…".encode())
-        return body
 
 
 def of_whom(credential: Credential | None) -> str:

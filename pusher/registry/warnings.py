@@ -7,23 +7,23 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pusher.text import printable
+from pusher.registry.redact import one_line
 
-_WARNING: Final = re.compile(r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*)"')
+_WARNING: Final = re.compile(r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*+)("|\Z)')
 _LONGEST: Final = 4096
 """Bytes of all warnings of one answer."""
 _MOST: Final = 20
-"""Different warnings of one registry that are passed on."""
+"""Different warnings of one registry that are passed on, and of one answer."""
 
 
 def read_warnings(headers: Mapping[str, str]) -> list[str]:
     """The texts of an answer's warnings, printable and each on one line; those of another form are none."""
     raw = headers.get("Warning", "")[:_LONGEST].encode("latin-1", errors="replace")
     texts = []
-    for quoted in _WARNING.findall(raw.decode("utf-8", errors="replace")):
-        text = re.sub(r"\\(.)", r"\1", quoted)
-        texts.append(printable(" ".join(text.split())))
-    return [text for text in texts if text]
+    for found in _WARNING.finditer(raw.decode("utf-8", errors="replace")):
+        if found[2]:  # it was closed
+            texts.append(one_line(re.sub(r"\\(.)", r"\1", found[1])))
+    return [text for text in dict.fromkeys(texts) if text][:_MOST]
 
 
 class Warnings:

@@ -64,8 +64,10 @@ NERDCTL: Final = Engine(
 )
 ENGINES: Final = {engine.kind: engine for engine in (DOCKER, PODMAN, NERDCTL)}
 
+_LOOKED_AT: Final = 4096
+"""Bytes at the end of what a command said that are looked at."""
 _NOT_FOUND: Final = re.compile(
-    r"no such image|image not known|unable to find .* in local storage|reference does not exist"
+    r"no such image|image not known|unable to find .{1,300} in local storage|reference does not exist"
     r"|failed to find image|no such object",
     re.IGNORECASE,
 )
@@ -73,7 +75,8 @@ _MALFORMED: Final = re.compile(
     r"invalid reference format|parsing reference|invalid repository name", re.IGNORECASE
 )
 _NOT_PERMITTED: Final = re.compile(
-    r"permission denied .*(daemon|docker|podman).*(socket|api)|containerd socket.*permission denied",
+    r"permission denied .{0,80}(daemon|docker|podman).{0,80}(socket|api)"
+    r"|containerd socket.{0,80}permission denied",
     re.IGNORECASE,
 )
 _NOT_RUNNING: Final = re.compile(
@@ -214,7 +217,7 @@ def failure(
     daemon: Daemon | None = None,
 ) -> PusherError:
     """The error for a command that ended with ``code`` and ``said`` this on its standard error."""
-    text = said.decode("utf-8", "replace").strip()
+    text = said[-_LOOKED_AT:].decode("utf-8", "replace").strip()
     if _NOT_PERMITTED.search(text):
         return EngineNotPermitted(
             f"{engine.title} refuses this user: no permission to use its socket",

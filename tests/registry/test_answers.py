@@ -71,7 +71,7 @@ def test_specification_s_json() -> None:
         (b'{"errors": null}', '{"errors": null}'),
         (b'{"errors": [{"message": null, "code": null}]}', ""),
         (b'{"errors": [{"message": {"a": 1}}]}', "{'a': 1}"),
-        (b'{"errors": [{"message": "\\ud800\\u001b[31mred"}]}', r"\ud800\x1b[31mred"),
+        (b'{"errors": [{"message": "\\ud800\\u001b[31mred"}]}', "\ufffd\\x1b[31mred"),
         (b"\x00\x1b[2J\xff\xfe", "\\x00\\x1b[2J\ufffd\ufffd"),
         (b"[" * 100_000, None),
         (b"x" * 5_000_000, None),

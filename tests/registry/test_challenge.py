@@ -88,7 +88,7 @@ def test_nothing_breaks_the_parser(header: str) -> None:
 
 def test_a_long_header_takes_no_time() -> None:
     assert parse_challenges('Bearer realm="' + "\\" * 60_000)[0].scheme == "bearer"
-    assert len(parse_challenges("a " * 30_000)) > 10_000
+    assert len(parse_challenges("a " * 30_000)) == 16
 
 
 def test_several_headers_are_read_as_one(transport: Transport) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from pusher.secret import note_secret
+
 
 @dataclass(frozen=True)
 class Credential:
@@ -17,3 +19,8 @@ class Credential:
     """OAuth2 refresh token: a token server gives access tokens for it."""
     registry_token: str | None = field(default=None, repr=False)
     """Bearer token that goes to the registry as it is."""
+
+    def __post_init__(self) -> None:
+        note_secret(self.password, username=self.username)
+        note_secret(self.identity_token, username="<token>")
+        note_secret(self.registry_token)

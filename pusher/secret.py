@@ -1,0 +1,117 @@
+"""The secrets in use, and texts without them.
+
+Passwords and tokens are noted here as they are found. Whatever others answer is shown, logged and stored only
+without them, for some servers quote what they were sent, and not always as it was sent.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import threading
+from collections import OrderedDict
+from typing import Final
+from urllib.parse import quote, quote_plus
+
+_MARK: Final = "…"
+_WORD: Final = 4
+"""Characters; a shorter secret is only seen where it stands alone."""
+_DISTINCT: Final = 12
+"""Characters from which on a secret cannot be a word of our own sentences."""
+_RECOGNIZED: Final = 16
+"""Characters at the beginning of a long secret by which also a part of it is seen: some quote 100 of 1000."""
+SHORT: Final = 2 * _RECOGNIZED
+"""Characters; shorter secrets are not seen by a part of them."""
+_MOST_PASSING: Final = 64
+
+_lock: Final = threading.Lock()
+_kept: Final[dict[str, tuple[str, ...]]] = {}
+_passing: Final[OrderedDict[str, tuple[str, ...]]] = OrderedDict()
+
+
+def note_secret(secret: str | None, *, username: str = "", passing: bool = False) -> None:
+    """Take this out of every text from now on, and ``username:secret`` in base64.
+
+    ``passing``: a token that ends soon; only the newest of those are remembered.
+    """
+    if not secret or not secret.strip():
+        return
+    with _lock:
+        known = _passing if passing else _kept
+        key = f"{username}:{secret}"
+        if key not in known:
+            forms = _forms(secret) | _forms(secret.strip())
+            if username:
+                forms |= _base64(f"{username}:{secret}".encode("utf-8", "surrogatepass"))
+            known[key] = tuple(sorted(forms, key=len, reverse=True))
+        if passing:
+            _passing.move_to_end(key)
+            if len(_passing) > _MOST_PASSING:
+                _passing.popitem(last=False)
+
+
+def without_secrets(text: str, *, distinct: bool = False) -> str:
+    """``text`` without any secret in use, in whatever encoding; linear in its length.
+
+    ``distinct``: only what cannot be a word by chance, for sentences of our own.
+    """
+    with _lock:
+        known = [*_kept.values(), *_passing.values()]
+    for forms in known:
+        long = [form for form in forms if len(form) >= SHORT]
+        for head in dict.fromkeys(form[:_RECOGNIZED] for form in long):
+            text = _without_parts(text, head, [form for form in long if form.startswith(head)])
+        for form in forms[len(long) :]:
+            if len(form) < _WORD:
+                text = text if distinct else re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", _MARK, text)
+            elif not distinct or len(form) >= _DISTINCT:
+                text = text.replace(form, _MARK)
+    return text
+
+
+def _without_parts(text: str, head: str, forms: list[str]) -> str:
+    """Without what begins as the ``forms`` do, with ``head``, as far as it goes on like one of them."""
+    parts, at = [], 0
+    while (found := text.find(head, at)) >= 0:
+        parts += [text[at:found], _MARK]
+        at = found + max(_alike(text[found : found + len(form)], form) for form in forms)
+    return "".join([*parts, text[at:]])
+
+
+def _alike(one: str, other: str) -> int:
+    """Characters that both begin with."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _forms(secret: str) -> frozenset[str]:
+    """The secret as URLs, forms, JSON (Python's, Go's, PHP's), HTML, headers, base64 and hex write it."""
+    raw = secret.encode("utf-8", "surrogatepass")
+    in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
+    in_json |= {text.replace("/", "\\/") for text in in_json}
+    in_json |= {
+        text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e") for text in in_json
+    }
+    in_url = {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    in_url |= {re.sub("%..", lambda found: found[0].lower(), text) for text in in_url}
+    in_url |= {quote(text, safe="") for text in in_url}
+    in_html = {
+        html.escape(secret),
+        html.escape(secret, quote=False),
+        html.escape(secret).replace("&#x27;", "&#39;"),
+    }
+    forms = {secret, raw.decode("latin-1"), repr(secret)[1:-1], raw.hex(), *in_json, *in_url, *in_html}
+    return frozenset(forms) | _base64(raw)
+
+
+def _base64(raw: bytes) -> frozenset[str]:
+    """``raw`` in base64 wherever it begins in what was encoded; what is too short to be told by it, whole."""
+    found = {base64.b64encode(raw), base64.urlsafe_b64encode(raw)}
+    if len(raw) >= 2 * _WORD:
+        for before in range(3):
+            whole = base64.b64encode(b"\0" * before + raw)
+            inner = whole[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+            found |= {inner, inner.translate(bytes.maketrans(b"+/", b"-_"))}
+    return frozenset(text.decode("ascii").rstrip("=") for text in found)
