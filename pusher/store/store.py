@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from types import TracebackType
-from typing import Self
+from typing import Self, cast
 
 from sqlalchemy import false, update
 from sqlalchemy.engine import URL
@@ -18,6 +18,7 @@ from pusher.store.jobs import Jobs
 from pusher.store.layers import Layers
 from pusher.store.memos import Memos
 from pusher.store.models import Job
+from pusher.store.patience import Patience, Patient
 from pusher.store.uploads import Uploads
 
 
@@ -56,6 +57,17 @@ class Store:
                 hint="run: pusher db upgrade",
             )
         return cls(database)
+
+    def patient(self, patience: Patience) -> Store:
+        """The same store, each of whose methods waits while it is away, as long as ``patience`` allows."""
+        store = Store(self._database)
+        store.jobs = cast("Jobs", Patient(self.jobs, patience))
+        store.layers = cast("Layers", Patient(self.layers, patience))
+        store.uploads = cast("Uploads", Patient(self.uploads, patience))
+        store.memos = cast("Memos", Patient(self.memos, patience))
+        store.facts = cast("Facts", Patient(self.facts, patience))
+        store.events = cast("Events", Patient(self.events, patience))
+        return store
 
     @property
     def writable(self) -> bool:

@@ -28,6 +28,7 @@ from pusher.errors import (
 from pusher.progress.base import Progress
 from pusher.progress.format import human_seconds
 from pusher.spool.spool import Spool
+from pusher.store.patience import Patience
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from pusher.worker.blobs import BlobSender
@@ -47,6 +48,8 @@ from pusher.worker.signals import on_signals
 _LOG = logging.getLogger(__name__)
 _POLL: Final = 0.5
 """Seconds between looks for a job that has become runnable."""
+_STORE_PATIENCE: Final = 600.0
+"""Seconds that the job store may be away before a run gives up."""
 _LATER: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
 """Errors of a job that the user may have mended when he starts a run."""
 
@@ -73,14 +76,26 @@ def run(
     """Work the queue, or the jobs in ``only``, until nothing is runnable, or for ever.
 
     The first Ctrl-C or SIGTERM finishes the chunks in flight, the second calls ``leave`` (to put the terminal
-    in order) and ends the process. Raises StoreError, HomeUnusable.
+    in order) and ends the process. A job store that is away is waited for, for ever with ``forever``.
+    Raises StoreError, HomeUnusable.
     """
+    control, activity = Control(), Activity()
+    patience = Patience(
+        progress.note,
+        limit=None if forever else _STORE_PATIENCE,
+        stopping=lambda: control.stopping,
+        back=activity.touch,
+    )
+    heart, store = store, store.patient(patience)
     spool = Spool(settings.spool)
     spool.sweep()
     registries = Registries(store, settings, progress.note)
     with Presence(settings.workers, settings.lease) as presence:
-        worker = _Worker(store, settings, progress, spool, registries, presence)
-        with on_signals(worker.stop, leave) as signals, presence.heartbeat(store, worker.check_leases):
+        worker = _Worker(store, settings, progress, spool, registries, presence, control, activity)
+        with (
+            on_signals(worker.stop, leave) as signals,
+            presence.heartbeat(heart, lambda: worker.check_leases(heart)),
+        ):
             try:
                 delete_sessions(store, registries, presence.dead_owners(store))
                 worker.work(forever=forever, only=only)
@@ -103,6 +118,8 @@ class _Worker:
         spool: Spool,
         registries: Registries,
         presence: Presence,
+        control: Control,
+        activity: Activity,
     ) -> None:
         self._store = store
         self._settings = settings
@@ -110,8 +127,8 @@ class _Worker:
         self._spool = spool
         self._registries = registries
         self._presence = presence
-        self._control = Control()
-        self._activity = Activity()
+        self._control = control
+        self._activity = activity
         self._pool = BlobPool(settings.parallel)
         rate = settings.limit_rate
         limiter = RateLimiter(rate, progress.note) if rate is not None else None
@@ -333,13 +350,13 @@ class _Worker:
         """Let the chunks in flight end, then leave. Safe in a signal handler."""
         self._control.stop()
 
-    def check_leases(self) -> None:
+    def check_leases(self, store: Store) -> None:
         """Tell jobs that were paused, cancelled or taken over to leave."""
         with self._changed:
             active = list(self._active.values())
         for job, control in active:
             try:
-                self._store.jobs.check_lease(job)
+                store.jobs.check_lease(job)
             except LeaseLost:
                 control.lose_lease()
 

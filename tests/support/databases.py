@@ -10,6 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -109,6 +110,10 @@ class PostgresServer:
         )
         access = data / "pg_hba.conf"
         access.write_text("local all guarded scram-sha-256\n" + access.read_text())
+        return self._serve()
+
+    def _serve(self) -> subprocess.Popen[bytes]:
+        data = self._folder / "data"
         command = [str(self._programs / "postgres"), "-D", str(data), "-k", str(self._folder)]
         for setting in ("listen_addresses=", "fsync=off", "max_connections=200"):
             command += ["-c", setting]
@@ -120,6 +125,16 @@ class PostgresServer:
                 raise RuntimeError("PostgreSQL did not start:\n" + _text(self._folder / "log"))
             time.sleep(0.01)
         return process  # type: ignore[no-any-return]
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Shut down, as for an upgrade, until the context ends."""
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(30)
+        try:
+            yield
+        finally:
+            self._process = self._serve()
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGQUIT)

@@ -61,6 +61,14 @@ class Recorder:
             found = self._changed.wait_for(lambda: [c[0] for c in self.calls].count(name) >= count, timeout)
             assert found, f"{name} was not called {count} times: {self.calls}"
 
+    def wait_for_note(self, part: str, timeout: float = 20.0) -> None:
+        """Wait until a note that holds this text was told."""
+        with self._changed:
+            found = self._changed.wait_for(
+                lambda: any(call[0] == "note" and part in call[1] for call in self.calls), timeout
+            )
+            assert found, f"no note says {part!r}: {self.calls}"
+
 
 class Home:
     """A folder with a job store and a spool; a context manager that holds the store open."""

@@ -11,13 +11,18 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly
-from pusher.store import engine
+from pusher.store import engine, patience
 from pusher.store.records import JobState
 from pusher.store.store import Store
+from pusher.worker import run
+from pusher.worker.control import Control
 from tests.store.privileges import like_any_user
+from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, pushed
 from tests.support.images import Image
+
+__all__ = ["postgres"]
 
 
 @contextmanager
@@ -36,10 +41,11 @@ def impatient_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         yield home
 
 
-def test_a_locked_store_ends_the_run_with_a_sentence(
-    impatient_home: Home, registry: FakeRegistry, image: Image, archive: Path
+def test_a_store_that_stays_locked_ends_the_run_with_a_sentence(
+    impatient_home: Home, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = impatient_home
+    monkeypatch.setattr(run, "_STORE_PATIENCE", 0.5)
     job = home.enqueue(archive, f"{registry.address}/app:1")
     with _locked(home), pytest.raises(StoreLocked) as caught:
         home.run()
@@ -51,24 +57,71 @@ def test_a_locked_store_ends_the_run_with_a_sentence(
     assert home.state(job.id) == JobState.SUCCEEDED
 
 
-def test_a_store_locked_in_the_middle_loses_nothing(
+def test_a_store_locked_in_the_middle_is_waited_for(
     impatient_home: Home, registry: FakeRegistry, image: Image, archive: Path
 ) -> None:
-    """The chunk that was acknowledged could not be recorded; the next run asks the registry."""
+    """The chunk that was acknowledged is recorded once that can be; nothing is asked or sent again."""
     home = impatient_home
     stall = Stall(after_bytes=CHUNK // 2)
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
-    home.enqueue(archive, f"{registry.address}/app:1")
+    job = home.enqueue(archive, f"{registry.address}/app:1")
     worker = Background(home, parallel=1)
     registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
     with _locked(home):
         stall.release()
-        with pytest.raises(StoreLocked):
-            worker.join()
-    assert home.run().exit_code == ExitCode.DONE, "its dead worker's leases bind nobody"
+        home.progress.wait_for_note("waiting for it")
+    assert worker.join().exit_code == ExitCode.DONE
+    assert len([text for (text,) in home.progress.of("note") if "waiting for it" in text]) == 1, "told once"
+    home.progress.wait_for_note("is back after")
     pushed(registry, "app", "1", image)
-    assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
+    assert registry.body_bytes_received() == blob_bytes(registry, "app")
+    assert registry.requests(On.STATUS) == []
+    assert home.kinds(job.id) == ["queued", "running", "succeeded"]
     home.assert_clean()
+
+
+def test_stopping_waits_for_the_store_a_moment_only(
+    impatient_home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = impatient_home
+    monkeypatch.setattr(patience, "_STOPPING", 0.3)
+    home.enqueue(archive, f"{registry.address}/app:1")
+    controls: list[Control] = []
+    make = Control.__init__
+
+    def keep(control: Control, parent: Control | None = None) -> None:
+        make(control, parent)
+        controls.append(control)
+
+    monkeypatch.setattr(Control, "__init__", keep)
+    with _locked(home):
+        worker = Background(home, parallel=1)
+        home.progress.wait_for_note("waiting for it")
+        controls[0].stop()
+        with pytest.raises(StoreLocked):
+            worker.join(5)
+    assert home.run().exit_code == ExitCode.DONE
+
+
+def test_a_server_that_restarts_ends_no_run(
+    postgres: PostgresServer, tmp_path: Path, registry: FakeRegistry, image: Image, archive: Path
+) -> None:
+    url = postgres.create("head")
+    stall = Stall(after_bytes=CHUNK // 2)
+    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+    with Home(tmp_path / "home", database_url=url) as home:
+        job = home.enqueue(archive, f"{registry.address}/app:1")
+        worker = Background(home, parallel=1)
+        registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+        with postgres.away():
+            stall.release()
+            home.progress.wait_for_note("waiting for it")
+        assert worker.join().exit_code == ExitCode.DONE
+        assert home.kinds(job.id) == ["queued", "running", "succeeded"]
+        pushed(registry, "app", "1", image)
+        assert registry.body_bytes_received() == blob_bytes(registry, "app")
+        assert home.store.jobs.owners() == set()
+    postgres.drop(url)
 
 
 def test_a_store_that_cannot_be_written(home: Home, registry: FakeRegistry, archive: Path) -> None:
