@@ -20,7 +20,7 @@ from pusher.errors import (
 )
 from pusher.oci.foreign import load_json
 from pusher.registry.pages import page_text
-from pusher.registry.redact import for_people, host_of, redacted
+from pusher.registry.redact import for_people, host_of, redacted, shortened
 from pusher.registry.transport import Answer
 
 _BUSY: Final = frozenset({408, 429, 503})
@@ -30,6 +30,16 @@ _LONGEST_CODE: Final = 100
 _LONGEST_PAUSE: Final = 24 * 3600.0
 _LONGEST_PATH: Final = 100
 """Characters of a request's path that are shown."""
+_LONGEST_NAME: Final = 60
+"""Characters of a server's name that are shown."""
+_PAGES: Final = ("text/html", "application/xhtml+xml")
+_QUOTA: Final = re.compile(
+    r"(?i)\bquota|storage (?:limit|space|resource|capacity|is full)|insufficient storage|"
+    r"exceed\w* .{0,80}\b(?:storage|upper limit|plan)|(?:out of|not enough|no) (?:disk |storage )?space"
+)
+"""How registries say that there is no room for more."""
+_FINAL_CODES: Final = frozenset({"DENIED", "NAME_UNKNOWN", "NAME_INVALID", "UNAUTHORIZED"})
+"""Codes that speak of the request, and of no upload's state: it will be refused again."""
 _CLOUDFLARE: Final = {
     520: "got an answer from it that makes no sense (520)",
     521: "is refused by it (521)",
@@ -68,11 +78,42 @@ def read_message(answer: Answer) -> RegistryMessage:
         return RegistryMessage(frozenset(), for_people(page_text(answer.body), answer.url))
     texts = [str(entry.get("message") or entry.get("code") or "") for entry in entries]
     details = json.dumps([entry.get("detail") for entry in entries])
+    codes = (entry.get("code") for entry in entries)
     return RegistryMessage(
-        codes=frozenset(str(entry.get("code", ""))[:_LONGEST_CODE] for entry in entries),
+        codes=frozenset(code[:_LONGEST_CODE] for code in codes if isinstance(code, str) and code),
         text=for_people("; ".join(dict.fromkeys(text for text in texts if text)), answer.url),
         digests=tuple(dict.fromkeys(re.findall(r"sha256:[0-9a-f]{64}", details))),
     )
+
+
+def is_page(answer: Answer) -> bool:
+    """Whether an answer is a page for people, which no registry gives: HTML, or XML of a storage."""
+    media_type = str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+    if media_type in _PAGES:
+        return True
+    content = answer.ok and answer.method in ("GET", "HEAD")  # what was asked for may begin with anything
+    return not content and answer.body.lstrip()[:1] == b"<"
+
+
+def tells_quota(answer: Answer) -> bool:
+    """Whether a registry says that it has no room for more, with whatever status: a pause mends nothing."""
+    message = read_message(answer)
+    if answer.ok or answer.status in _BUSY or not message.codes:
+        return False
+    if answer.status == 507 or (answer.status == 413 and _has(message.codes, {"DENIED"})):
+        return True
+    return answer.status < 500 and bool(_QUOTA.search(message.text))
+
+
+def refuses_size(answer: Answer) -> bool:
+    """Whether an answer is a 413 about the body's size, and not a quota that is told with this status."""
+    return answer.status == 413 and not tells_quota(answer)
+
+
+def is_final(answer: Answer) -> bool:
+    """Whether a registry's own words say no to more than this one upload."""
+    own_no = 400 <= answer.status < 500 and _has(read_message(answer).codes, _FINAL_CODES)
+    return tells_quota(answer) or (own_no and answer.status not in _BUSY)
 
 
 def refusal(answer: Answer, *, doing: str) -> PusherError:
@@ -80,14 +121,28 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
     message = read_message(answer)
     front = _front(answer, message)
     words = ": " + (front or message.text) if front or message.text else ""
-    what = f"{host_of(answer.url)} answered {answer.status} while {doing}{words} ({_asked(answer)})"
+    request = _asked(answer) + _who(answer)
+    what = f"{host_of(answer.url)} answered {answer.status} while {doing}{words} ({request})"
     if answer.status in _BUSY:
         return RegistryBusy(what, hint="pusher waits and goes on", retry_after=retry_after(answer))
+    if tells_quota(answer):
+        return RegistryRefused(
+            what,
+            hint="make room at the registry (delete old images, collect its garbage) or have its quota "
+            "raised; then: pusher retry JOB, which goes on where it was",
+        )
     if answer.status >= 500:
         return RegistryFault(what, hint="the fault is on the registry's side; pusher waits and goes on")
     if front and answer.status == 403:
         return PermissionDenied(
             what, hint="ask the registry's owner to let this network through Cloudflare's firewall"
+        )
+    if is_page(answer):
+        kind = PermissionDenied if answer.status == 403 else RegistryRefused
+        return kind(
+            what,
+            hint="this is a page, and no answer of a registry: ask who runs what stands in front of it (a "
+            f"proxy, a firewall, this network's login page) to let pusher through to {host_of(answer.url)}",
         )
     if answer.status == 403 or _has(message.codes, {"DENIED"}):
         return PermissionDenied(
@@ -96,6 +151,24 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
     if _has(message.codes, {"NAME_UNKNOWN", "REPOSITORY_NOT_FOUND"}):
         return RepositoryUnknown(what, hint="create the repository at the registry first, or check its name")
     return RegistryRefused(what, hint="the registry will say the same again; mend what it names first")
+
+
+def said(answer: Answer) -> str:
+    """What an answer says and who gave it, to be put behind its status; "" if it says nothing."""
+    text, who = read_message(answer).text, _who(answer).removeprefix(", ")
+    return (f": {text}" if text else "") + (f" ({who})" if who else "")
+
+
+def _who(answer: Answer) -> str:
+    """Who says that it answered, where it does not speak as a registry."""
+    if read_message(answer).codes:
+        return ""
+    names = [
+        f"{title} {shortened(for_people(str(answer.headers[header])), _LONGEST_NAME)}"
+        for title, header in (("answered by", "Server"), ("through", "Via"))
+        if answer.headers.get(header)
+    ]
+    return "".join(f", {name}" for name in names)
 
 
 def _asked(answer: Answer) -> str:

@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Final
 
 from pusher.errors import ConnectionBroken, DigestRejected, PusherError, RegistryBusy, RegistryStalled
-from pusher.registry.answers import read_message, refusal
+from pusher.registry.answers import is_final, read_message, refusal, refuses_size
 from pusher.registry.body import Blob, BlobDamaged, Body, Watch
 from pusher.registry.client import RegistryClient
+from pusher.registry.fronts import stores
 from pusher.registry.session import Journal, Session
 from pusher.registry.transport import Answer
 
@@ -78,12 +79,15 @@ class Closing:
             raise
         finally:
             self._watch.sending(0)
-        if body is not None and answer.ok:
+        closed = stores(answer, self._blob.digest)
+        if body is not None and closed:
             self._journal.acknowledged(replace(session, offset=self._blob.size, in_flight=0), body.sent)
         elif body is not None:
             self._journal.spent(body.sent)
-        if answer.status == 413:
+        if refuses_size(answer):
             raise BodyRefused
+        if answer.ok and not closed and not self._is_there():
+            raise self._client.doubt(answer, "closing an upload")
         if not answer.ok:
             self._refused(answer)
 
@@ -103,7 +107,7 @@ class Closing:
         """
         error = refusal(answer, doing="closing an upload")
         wrong_digest = "DIGEST_INVALID" in read_message(answer).codes
-        if answer.status in (401, 403) or isinstance(error, RegistryBusy):
+        if answer.status in (401, 403) or is_final(answer) or isinstance(error, RegistryBusy):
             raise error  # nothing was tried: the session is as good as before
         first, self.failure = self.failure is None, error
         if first and answer.status in PAUSE and not wrong_digest:
@@ -111,9 +115,12 @@ class Closing:
             raise error
         # the second one may be refused because the first one worked
         # (https://github.com/GoogleContainerTools/jib/issues/4301)
-        if not self._client.blob_exists(self._repository, self._blob.digest):
+        if not self._is_there():
             self.refused = answer.status < 500
             raise CloseRefused(error)
+
+    def _is_there(self) -> bool:
+        return self._client.blob_exists(self._repository, self._blob.digest, self._blob.size)
 
     def session_lost(self) -> None:
         """The session is gone; if its closing PUT had failed, a whole upload was in vain.

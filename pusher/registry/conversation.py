@@ -6,11 +6,20 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from pusher.errors import AuthenticationUnsupported, ConnectionBroken, NotARegistry
+from pusher.errors import (
+    AuthenticationUnsupported,
+    ConnectionBroken,
+    CredentialsMissing,
+    CredentialsRejected,
+    NotARegistry,
+    PermissionDenied,
+    PusherError,
+)
 from pusher.reference import api_host, is_loopback
-from pusher.registry.answers import refusal
+from pusher.registry.answers import is_page, refusal, said
 from pusher.registry.auth import Authenticator
 from pusher.registry.body import Body
+from pusher.registry.fronts import LEFT_ALONE, Recognition, Voice, outage
 from pusher.registry.locations import Origin
 from pusher.registry.redact import host_of
 from pusher.registry.tokens import Scopes
@@ -19,13 +28,14 @@ from pusher.registry.warnings import Warnings
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
-_GREETING: Final = "greeting it"
+GREETING: Final = "greeting it"
 
 
 class Conversation:
     """Requests to one registry (``host[:port]``). Thread-safe.
 
-    ``on_warning`` is told once of each different warning that the registry sends.
+    ``on_warning`` is told once of each different warning that the registry sends. ``known``: it has taken
+    uploads before, so that a page at its address is an outage.
     """
 
     def __init__(
@@ -37,6 +47,7 @@ class Conversation:
         plain_http: bool = False,
         commit_timeout: float = 900.0,
         on_warning: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+        known: bool = False,
     ) -> None:
         self.registry = registry
         self._transport = transport
@@ -44,6 +55,7 @@ class Conversation:
         self._plain_http = plain_http
         self._commit_timeout = commit_timeout
         self._warnings = Warnings(registry, on_warning)
+        self._recognition = Recognition(known=known)
         self._lock = threading.Lock()
         self._base: str | None = None
         self._greeted = False
@@ -58,9 +70,9 @@ class Conversation:
         """
         base = self._reach()
         if not self._greeted and self._auth.uses_tokens and self._auth.credential() is not None:
-            answer = self._request("GET", base, ())
+            answer = self._request("GET", base, (), doing=GREETING)
             if not answer.ok:
-                raise refusal(answer, doing=_GREETING)
+                raise refusal(answer, doing=GREETING)
         self._greeted = True
         return base
 
@@ -91,7 +103,7 @@ class Conversation:
         for scheme in schemes:
             base = f"{scheme}://{host}/v2/"
             try:
-                answer = self._request("GET", base, (), base=base)
+                answer = self._request("GET", base, (), doing=GREETING, base=base)
             except ConnectionBroken as error:
                 if scheme == schemes[-1]:
                     raise
@@ -101,16 +113,17 @@ class Conversation:
                 raise broken or error from None
             if answer.status == 400 and scheme != schemes[-1]:
                 continue  # "client sent an HTTP request to an HTTPS server"
-            if answer.status == 401:
+            if self._recognition.judge(answer, GREETING) is Voice.REGISTRY and (
+                answer.ok or answer.status == 401
+            ):
+                self._recognition.heard(answer, GREETING)
                 return base
-            page = answer.headers.get("Content-Type", "").startswith("text/html")
-            if answer.ok and not page:
-                return base
+            self._recognition.wait_for_registry(answer, GREETING)
             if answer.ok or answer.status in _REDIRECTS or answer.status in (400, 404, 405):
                 break
-            raise refusal(answer, doing=_GREETING)
+            raise refusal(answer, doing=GREETING)
         raise NotARegistry(
-            f"{self.registry} is no container registry: GET /v2/ answers {answer.status}",
+            f"{self.registry} is no container registry: GET /v2/ answers {answer.status}{said(answer)}",
             hint="check the registry's name: the part of the image name before the first slash",
         )
 
@@ -123,6 +136,7 @@ class Conversation:
         url: str,
         scopes: Scopes,
         *,
+        doing: str,
         body: Body | bytes | None = None,
         headers: Mapping[str, str] | None = None,
         answer_timeout: float | None = None,
@@ -132,7 +146,8 @@ class Conversation:
     ) -> Answer:
         """Send, prove who we are when asked, follow redirects; the login goes to our origin only.
 
-        With ``base``, the registry's URLs while it is being found, a demand for a token ends it.
+        With ``base``, the registry's URLs while it is being found, a demand for a token ends it, and whoever
+        answers is heard. Else an answer that is not the registry's raises what ``Recognition`` says.
         """
         origin = Origin(self.registry, base or self._reach())
         attempt = self._auth.attempt(self._transport, method, scopes)
@@ -151,7 +166,12 @@ class Conversation:
             if ours:
                 self._warnings.see(answer.headers)
             if answer.status == 401 and ours:
-                attempt.challenged(answer)
+                try:
+                    attempt.challenged(answer)
+                except (CredentialsMissing, CredentialsRejected, PermissionDenied):
+                    if not answer.headers.get("WWW-Authenticate"):
+                        self._recognition.wait_for_registry(answer, doing)
+                    raise
                 if base is not None and self._auth.uses_tokens:
                     return answer
             elif answer.status == 401 and (redirects == 0 or method not in ("GET", "HEAD")):
@@ -161,12 +181,46 @@ class Conversation:
                 )
             elif answer.status in _REDIRECTS and answer.headers.get("Location"):
                 redirects += 1
-                if redirects > _MOST_REDIRECTS or (
-                    method not in ("GET", "HEAD") and answer.status not in (307, 308)
-                ):
+                if redirects > _MOST_REDIRECTS:
                     return answer
+                if method not in ("GET", "HEAD") and answer.status not in (307, 308):
+                    return self._judged(answer, doing, ours=ours)
                 url = origin.redirect(answer)
             else:
-                return answer
+                return answer if base is not None else self._judged(answer, doing, ours=ours)
             if isinstance(body, Body):
                 body.rewind()
+
+    def _judged(self, answer: Answer, doing: str, *, ours: bool) -> Answer:
+        """The answer if it is the registry's, or if nothing better is to be had."""
+        if answer.method == "DELETE" or answer.status in LEFT_ALONE:
+            return answer
+        if not ours:  # a storage speaks as it likes, but not in pages where a blob is asked for
+            if answer.ok and is_page(answer):
+                self._recognition.wait_for_registry(answer, doing)
+            return answer
+        voice = self._recognition.judge(answer, doing)
+        if voice is Voice.UNCLEAR and self._recognition.trusted:
+            voice = Voice.REGISTRY if self._still_answers() else Voice.FRONT
+        if voice is Voice.REGISTRY:
+            self._recognition.heard(answer, doing)
+        elif voice is Voice.FRONT:
+            self._recognition.wait_for_registry(answer, doing)
+        return answer
+
+    def doubt(self, answer: Answer, doing: str) -> PusherError:
+        """The error for a success after which nothing is there; raises what it is once that lasts."""
+        self._recognition.wait_for_registry(answer, doing)
+        return outage(answer, doing)
+
+    def _still_answers(self) -> bool:
+        """Whether the registry is there at this moment, by its greeting."""
+        base = self._reach()
+        try:
+            answer = self._request("GET", base, (), doing=GREETING, base=base)
+        except (CredentialsRejected, PermissionDenied):
+            return True
+        except PusherError:
+            return False
+        greets = answer.ok or answer.status == 401
+        return greets and self._recognition.judge(answer, GREETING) is Voice.REGISTRY

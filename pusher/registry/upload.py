@@ -20,10 +20,11 @@ from pusher.errors import (
     RegistryFault,
 )
 from pusher.registry import chunks, profiles
-from pusher.registry.answers import read_message, refusal
+from pusher.registry.answers import is_final, read_message, refusal
 from pusher.registry.body import Blob, Body, Watch
 from pusher.registry.client import RegistryClient
 from pusher.registry.closing import PAUSE, BodyRefused, CloseRefused, Closing
+from pusher.registry.fronts import takes_bytes
 from pusher.registry.link import LinkFacts
 from pusher.registry.opening import Opening
 from pusher.registry.session import Journal, Session, outgrown, reported_offset, why_lost
@@ -116,7 +117,7 @@ class BlobUpload:
                 if session is None:
                     return "mounted"
             elif session.closing:
-                if self._client.blob_exists(self._repository, self._blob.digest):
+                if self._stands():
                     return "uploaded"
                 self._closing.give_it_time()
                 session = self._settle(session)
@@ -131,7 +132,10 @@ class BlobUpload:
                 session = self._send_chunk(session)
 
     def _is_there(self) -> bool:
-        return self._believe_head and self._client.blob_exists(self._repository, self._blob.digest)
+        return self._believe_head and self._stands()
+
+    def _stands(self) -> bool:
+        return self._client.blob_exists(self._repository, self._blob.digest, self._blob.size)
 
     # --- the steps ----------------------------------------------------------------------------------------
 
@@ -167,12 +171,16 @@ class BlobUpload:
             raise
         finally:
             self._watch.sending(0)
-        if answer.ok:
+        if takes_bytes(answer):
             self._stride.passed(time.monotonic() - started)
             self._link.passed(length, time.monotonic() - started)
             return self._accepted(session, answer, body.sent)
         self._journal.spent(body.sent)
         self._stride.failed()
+        if answer.ok:  # it acknowledges nothing: the registry's word on the session counts
+            return self._settle(session)
+        if is_final(answer):
+            raise refusal(answer, doing="sending a chunk")
         if answer.status == 413 and length > session.chunk_size:
             self._opening.refuse_above(max(session.chunk_size, length // 2))
             return self._settle(session)
@@ -245,7 +253,7 @@ class BlobUpload:
         if (answer is None or answer.status == 403) and self._stuck < 2 and may_send_again:
             # a login that may push and not pull, or a wrong one: sending the chunk again tells
             return self._at(session, session.offset)
-        if session.closing and self._client.blob_exists(self._repository, self._blob.digest):
+        if session.closing and self._stands():
             return session  # it was closed between the two looks
         return self._lost(session, why_lost(answer), found=not outgrown(answer))
 

@@ -82,7 +82,7 @@ class BlobSender:
         believe_head: bool,
     ) -> str | None:
         client = self.registries.get(job.registry, job.repository).client
-        look = partial(client.blob_exists, job.repository, blob.digest)
+        look = partial(client.blob_exists, job.repository, blob.digest, blob.size)
         while True:
             if believe_head and self._retry(look, Backoff(), job, control, blob.digest):
                 self._forget_session(job, control, blob)
@@ -182,7 +182,11 @@ class BlobSender:
             watch,
             connection.link,
             chunk_size=self.settings.at(job.registry).chunk_size,
-            mount_from=next((repository for repository in holders if repository != job.repository), None),
+            mount_from=next(
+                # a registry that misses what it said it had may have lied about a mount, too
+                (name for name in holders if name != job.repository and believe_head),
+                None,
+            ),
             forced=self.settings.at(job.registry).profile,
             believe_head=believe_head,
             looked=looked,

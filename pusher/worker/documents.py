@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from typing import Final
 
-from pusher.errors import PusherError, RegistryRefused, SourceError
+from pusher.errors import PusherError, RegistryBusy, RegistryFault, RegistryRefused, SourceError
 from pusher.oci.document import Document, parse_document
 from pusher.oci.manifest import Manifest
 from pusher.oci.referrers import push_order, subject_of
@@ -12,6 +13,9 @@ from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.store.records import JobRecord
 from pusher.store.store import Store
 from pusher.worker.referrers import list_referrer
+
+_LOOKS: Final = (1.0, 2.0, 4.0)
+"""Seconds between looks for what a registry took and does not show."""
 
 
 def stored_documents(store: Store, job: JobRecord) -> list[Document]:
@@ -36,6 +40,57 @@ def put_document(client: RegistryClient, job: JobRecord, document: Document, ref
     if subject is None or noted == subject:
         return len(document.raw)
     return len(document.raw) + list_referrer(client, job.repository, document, subject)
+
+
+class Delivery:
+    """One document on its way to a registry: put, then asked for until the registry gives it back."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        job: JobRecord,
+        document: Document,
+        reference: str,
+        count_sent: Callable[[int, int], None],
+    ) -> None:
+        """``count_sent`` is told the job and the bytes of every PUT that was taken."""
+        self._client = client
+        self._job = job
+        self._document = document
+        self._reference = reference
+        self._count_sent = count_sent
+        self._put = False
+        self._looks = iter(_LOOKS)
+        self._blob_looks = iter(_LOOKS)
+
+    def step(self) -> None:
+        """Put it, unless that is done, and look: the registry has it when this returns.
+
+        Raises like ``put_manifest``; RegistryBusy while it is not to be seen, RegistryFault if it never was.
+        """
+        if not self._put:
+            self._count_sent(
+                self._job.id, put_document(self._client, self._job, self._document, self._reference)
+            )
+            self._put = True
+        if self._client.manifest_is_there(self._job.repository, self._document):
+            return
+        where = f"{self._job.registry} took the manifest {self._document.digest} of {self._job.repository}"
+        if (pause := next(self._looks, None)) is not None:
+            raise RegistryBusy(f"{where}, which is not to be seen there yet", retry_after=pause)
+        self._put, self._looks = False, iter(_LOOKS)
+        raise RegistryFault(
+            f"{where} and does not give it back", hint="the fault is on the registry's side; see its log"
+        )
+
+    def blobs_may_be_late(self, unknown: BlobsUnknown, documents: Collection[str]) -> float | None:
+        """Seconds after which blobs that the registry took may be visible; None: it is time to send them.
+
+        Storages show what they hold seconds late. The job's ``documents`` are small: they are put again.
+        """
+        if unknown.digests and set(documents).issuperset(unknown.digests):
+            return None
+        return next(self._blob_looks, None)
 
 
 def explained(

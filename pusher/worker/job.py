@@ -23,7 +23,7 @@ from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import evict
 from pusher.worker.compression import ZSTD_NOTE, Wish
 from pusher.worker.control import Control
-from pusher.worker.documents import explained, hopeless, put_document, stored_documents
+from pusher.worker.documents import Delivery, explained, hopeless, stored_documents
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.retry import Backoff
@@ -286,18 +286,21 @@ class JobPush:
 
     def _put(self, document: Document, reference: str) -> str:
         backoff = Backoff()
+        delivery = Delivery(self._client, self._job, document, reference, self._store.jobs.add_bytes_sent)
         while True:
             self._control.check()
             self._store.jobs.check_lease(self._job)
             try:
-                sent = put_document(self._client, self._job, document, reference)
-                self._store.jobs.add_bytes_sent(self._job.id, sent)
+                delivery.step()
                 return document.digest
             except BlobsUnknown as unknown:
                 refused = explained(unknown, document, self._job, self._digests())
                 if refused is not None:
                     raise refused from unknown
-                raise
+                late = delivery.blobs_may_be_late(unknown, self._documents)
+                if late is None:
+                    raise
+                self._control.wait(late)
             except PusherError as error:
                 pause = backoff.pause(error)
                 if pause is None:

@@ -75,7 +75,7 @@ def it_dislikes_the_manifest(world: World) -> None:
     world.push_archive(world.broken(On.PUT_MANIFEST, answer))
 
 
-@situation("registry-refused-in-html", "registry-refused")
+@situation("registry-error-in-html", "registry-error")
 def a_front_dislikes_the_request(world: World) -> None:
     page = b"<html><head><title>Request blocked</title></head><body><p>Your IP: 203.0.113.7</p></body>"
     world.push_archive(world.broken(On.OPEN, Answer(400, {"Content-Type": "text/html"}, page)))

@@ -30,20 +30,24 @@ def test_dead_session_whose_status_says_that_it_lives(tmp_path: Path) -> None:
         assert [record.status for record in push.registry.requests(On.CLOSE)] == [500, 500, 201]
 
 
+FAILS = Answer(500, body=b'{"errors": [{"code": "UNKNOWN", "message": "out of order"}]}')
+"""The registry's own word."""
+
+
 def test_closing_refused_twice_and_then_granted(kind: str, tmp_path: Path) -> None:
     with pushing(RULES[kind], tmp_path) as push:
-        push.registry.faults.add(Fault(On.CLOSE, bad_gateway(500), times=2))
+        push.registry.faults.add(Fault(On.CLOSE, FAILS, times=2))
         assert push.run() == "uploaded"
         push.assert_there(losses=1)
 
 
 def test_closing_that_never_succeeds_is_given_up(kind: str, tmp_path: Path) -> None:
     with pushing(RULES[kind], tmp_path) as push:
-        push.registry.faults.add(Fault(On.CLOSE, bad_gateway(500), times=None))
+        push.registry.faults.add(Fault(On.CLOSE, FAILS, times=None))
         with pytest.raises(DigestRejected) as error:
             push.run()
         assert push.digest in error.value.message
-        assert "Bad gateway" in error.value.message
+        assert "out of order" in error.value.message
         assert len(push.journal.chunk_sizes) == 3
         assert push.journal.session is None
 

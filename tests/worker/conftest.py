@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.worker import blobs, downloads, job, remote, retry, run
+from pusher.worker import blobs, documents, downloads, job, remote, retry, run
 from pusher.worker.retry import Backoff
 from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
@@ -53,6 +53,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs, "Backoff", quick)
     for module in (job, downloads, remote):
         monkeypatch.setattr(module, "Backoff", quick)
+    monkeypatch.setattr(documents, "_LOOKS", (0.01, 0.02))
     monkeypatch.setattr(downloads, "_IN_USE_PAUSE", 0.02)
     pause = retry.job_pause
     monkeypatch.setattr(run, "job_pause", lambda *args: timedelta(seconds=pause(*args).total_seconds() / 100))

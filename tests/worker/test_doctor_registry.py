@@ -235,7 +235,7 @@ def test_a_registry_alone_has_nowhere_to_push_to(tmp_path: Path) -> None:
     [
         (error_reply(404, "BLOB_UPLOAD_UNKNOWN", "upload unknown"), "answers 404"),
         (Reply(204), "204 without a usable Range"),
-        (Reply(500, {}, b"oops"), "answers 500"),
+        (error_reply(500, "UNKNOWN", "oops"), "answers 500"),
     ],
 )
 def test_a_registry_that_loses_the_status(tmp_path: Path, reply: Reply, word: str) -> None:

@@ -1,0 +1,148 @@
+"""Who answered: the registry, or something in front of it.
+
+Portals, balancers, firewalls and login pages answer in a registry's place, with any status, 200 among them.
+No list of them is ever complete. What can be known is what a registry's own answers look like (errors in the
+specification's JSON, challenges, headers of the API) and what this one has sent before. An answer that looks
+otherwise is an outage: what the registry holds stays there, and the same request is worth another try.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from enum import Enum
+from typing import Final
+
+from pusher.errors import PusherError, RegistryFault
+from pusher.registry.answers import is_page, read_message, refusal
+from pusher.registry.challenge import parse_challenges
+from pusher.registry.transport import Answer
+
+_SIGN: Final = "Docker-Distribution-Api-Version"
+_OWN_HEADERS: Final = ("Docker-Upload-UUID", "Docker-Content-Digest", "OCI-Subject", "OCI-Chunk-Min-Length")
+LEFT_ALONE: Final = frozenset({408, 413, 429, 503, 504, 524})
+"""Statuses whose meaning is the same whoever says them: wait, be smaller, it may still be at work."""
+_LONG: Final = 300.0
+_SHORT: Final = 30.0
+"""Seconds of an outage after which it is told for what it is: where such requests have been answered before,
+and where they never were."""
+
+
+class Voice(Enum):
+    """Whose an answer is."""
+
+    REGISTRY = "registry"
+    FRONT = "front"
+    UNCLEAR = "unclear"
+    DOUBTFUL = "doubtful"
+    """A success without what should be in it: a look for what should be there now tells."""
+
+
+def stores(answer: Answer, digest: str) -> bool:
+    """Whether an answer to a PUT says that the blob or manifest is there (distribution-spec, end-6 and end-7:
+    201 with its Location; all registries seen give its digest as well)."""
+    if answer.status != 201 or is_page(answer):
+        return False
+    told = answer.headers.get("Docker-Content-Digest")
+    return told == digest if told else bool(answer.headers.get("Location"))
+
+
+def takes_bytes(answer: Answer) -> bool:
+    """Whether an answer to a chunk acknowledges it: 202 by the specification, 201 by ECR, with its Location
+    or Range. Range may lack (https://github.com/opencontainers/distribution-spec/issues/578)."""
+    named = any(answer.headers.get(name) for name in ("Location", "Range", "Docker-Upload-UUID"))
+    return answer.status in (201, 202) and named and not is_page(answer)
+
+
+class Recognition:
+    """What the answers of one registry look like, and for how long something else has answered. Thread-safe.
+
+    ``known``: it has taken uploads before this process began. Requests are told apart by what they are for,
+    the ``doing`` of ``answers.refusal``.
+    """
+
+    def __init__(self, *, known: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+        self._known = known
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._heard: set[str] = set()
+        self._signed: set[str] = set()
+        self._since: dict[str, float] = {}
+
+    def judge(self, answer: Answer, doing: str) -> Voice:
+        """Whose an answer to a request is."""
+        codes = read_message(answer).codes if not answer.ok else frozenset()
+        if codes and not is_page(answer):
+            return Voice.REGISTRY
+        if answer.status == 401:
+            challenged = bool(parse_challenges(answer.headers.get("WWW-Authenticate", "")))
+            return Voice.REGISTRY if challenged else Voice.FRONT
+        if any(answer.headers.get(name) for name in _OWN_HEADERS):
+            return Voice.REGISTRY
+        if is_page(answer) or self._lacks_sign(answer, doing):
+            return Voice.FRONT
+        if answer.headers.get(_SIGN):
+            return Voice.REGISTRY
+        if answer.ok:
+            return self._judge_success(answer)
+        if answer.method == "HEAD" and answer.status in (404, 405):
+            return Voice.REGISTRY  # there is no body to tell more by
+        return Voice.FRONT if answer.body.strip() or 300 <= answer.status < 400 else Voice.UNCLEAR
+
+    @staticmethod
+    def _judge_success(answer: Answer) -> Voice:
+        if answer.headers.get("Location") or answer.headers.get("Range"):
+            return Voice.REGISTRY
+        if answer.method in ("GET", "HEAD"):  # what was asked for is compared with its digest
+            return Voice.DOUBTFUL if answer.status == 204 else Voice.REGISTRY
+        return Voice.DOUBTFUL if answer.method == "PUT" else Voice.FRONT
+
+    def _lacks_sign(self, answer: Answer, doing: str) -> bool:
+        with self._lock:
+            always = self._heard == self._signed and (len(self._signed) > 1 or doing in self._signed)
+        return always and not answer.headers.get(_SIGN)
+
+    # --- outages ------------------------------------------------------------------------------------------
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the registry itself has ever answered."""
+        with self._lock:
+            return self._known or bool(self._heard)
+
+    def heard(self, answer: Answer, doing: str) -> None:
+        """The registry itself answered: an outage of such requests is over."""
+        with self._lock:
+            self._since.pop(doing, None)
+            self._heard.add(doing)
+            if answer.headers.get(_SIGN):
+                self._signed.add(doing)
+            else:
+                self._signed.discard(doing)
+
+    def wait_for_registry(self, answer: Answer, doing: str) -> None:
+        """Something else answered: raise RegistryFault while that may pass, and what it is once it lasts.
+
+        Returns where there is no telling: the registry has never answered, or never to such a request.
+        """
+        if not self.trusted:
+            return
+        with self._lock:
+            proven = self._known or doing in self._heard
+            lasts = self._clock() - self._since.setdefault(doing, self._clock())
+        if lasts < (_LONG if proven else _SHORT):
+            raise outage(answer, doing)
+        if proven:
+            raise refusal(answer, doing=doing)
+
+
+def outage(answer: Answer, doing: str) -> PusherError:
+    """The error for an answer that is not the registry's and may soon give way to one that is."""
+    said = refusal(answer, doing=doing)
+    return RegistryFault(
+        said.message,
+        hint="this is not the registry's own answer: what it holds is kept, and pusher waits and goes on; if "
+        "it lasts, ask who runs what stands in front of it (a proxy, a firewall, a login page)",
+        retry_after=said.retry_after,
+    )
