@@ -19,7 +19,6 @@ from pusher.sources.tarformat import BLOCK, Damaged, Header, Pieces
 
 _META_LIMIT: Final = 1 << 20
 """Bytes of one pax header: what Go's archive/tar takes (``maxSpecialFileSize``)."""
-_NAME_LIMIT: Final = 64 << 10
 _META_TOTAL: Final = 256 << 20
 """Bytes of all pax headers and long names where the number of entries is bounded, too."""
 _SPARSE_LIMIT: Final = 1 << 40
@@ -224,39 +223,24 @@ def passing(source: Input, entry: Entry) -> BinaryIO:
 
 
 def _described(source: Input, header: Header) -> dict[str, bytes]:
-    """What a pax header or a long name says of the next entry.
-
-    A pax header for all entries says nothing of names and sizes to anybody who reads with Go.
-    """
+    """What a pax header or a long name says of the next entry."""
     is_name = header.kind in tarformat.LONG_NAME + tarformat.LONG_TARGET
-    if header.size > (_NAME_LIMIT if is_name else _META_LIMIT):
+    if header.size > (tarformat.NAME_LIMIT if is_name else _META_LIMIT):
         what = "a name" if is_name else "a pax header"
         raise Damaged(f"{what} has {header.size} bytes")
     data = source.read(header.size + -header.size % BLOCK)
     if len(data) < header.size:
         raise _cut_off_in_header(source)
-    if header.kind == tarformat.LONG_NAME:
-        return {"path": data[: header.size].partition(b"\0")[0]}
-    if header.kind == tarformat.LONG_TARGET:
-        return {"linkpath": data[: header.size].partition(b"\0")[0]}
-    records = tarformat.pax_records(data[: header.size])
-    return {} if header.kind == tarformat.PAX_FOR_ALL else records
+    return tarformat.said(header, data[: header.size])
 
 
 def _entry(source: Input, header: Header, block: bytes, own: dict[str, bytes]) -> Entry:
-    name = own.get("GNU.sparse.name") or own.get("path") or header.name
-    target = own.get("linkpath") or header.target
-    if max(len(name), len(target)) > _NAME_LIMIT:
-        raise Damaged(f"a name has {max(len(name), len(target))} bytes")
-    is_file = header.kind in tarformat.FILES
-    is_folder = header.kind in tarformat.FOLDERS or (header.kind == b"\0" and name.endswith(b"/"))
-    stored = size = header.size
-    if own.get("size") and header.kind not in tarformat.WITHOUT_DATA:
-        stored = size = tarformat.decimal(own["size"], "the size of an entry")
+    known = tarformat.named(header, own)
+    stored = size = known.stored
     pieces: Pieces | None = None
     if header.kind == tarformat.SPARSE:
         size, pieces = tarformat.pieces_of_header(block, lambda: _block(source))
-    elif is_file and tarformat.is_sparse(own):
+    elif known.is_file and tarformat.is_sparse(own):
         before = source.position
         if "GNU.sparse.map" in own:
             pieces = tarformat.pieces_of_record(own["GNU.sparse.map"])
@@ -267,14 +251,14 @@ def _entry(source: Input, header: Header, block: bytes, own: dict[str, bytes]) -
     if pieces is not None:
         tarformat.check_pieces(pieces, size, stored)
     return Entry(
-        name=_text(name),
+        name=_text(known.name),
         offset=source.position,
         size=size,
         stored=stored,
-        is_file=is_file and not is_folder,
-        target=_text(target) if header.kind in tarformat.SYMLINK + tarformat.HARD_LINK else None,
+        is_file=known.is_file,
+        target=None if known.target is None else _text(known.target),
         is_hardlink=header.kind == tarformat.HARD_LINK,
-        is_folder=is_folder,
+        is_folder=known.is_folder,
         pieces=pieces,
     )
 

@@ -29,6 +29,7 @@ DESCRIBING: Final = LONG_NAME + LONG_TARGET + PAX + PAX_FOR_ALL
 WITHOUT_DATA: Final = b"123456"
 
 LARGEST: Final = 2**63 - 1
+NAME_LIMIT: Final = 64 << 10
 _MOST_PIECES: Final = 1 << 18
 """Of one sparse file: so many holes no file system makes by itself, and a map of them takes 4 MiB."""
 _NEEDED: Final = frozenset({b"path", b"linkpath", b"size"})
@@ -155,6 +156,47 @@ def decimal(value: bytes, what: str) -> int:
     if not value.isdigit() or len(value) > 19 or int(value) > LARGEST:
         raise Damaged(f"{what} is {value[:40].decode('ascii', 'replace')!a}")
     return int(value)
+
+
+def said(header: Header, data: bytes) -> dict[str, bytes]:
+    """What the ``data`` of a describing header say of the next entry, as pax records. Raises Damaged.
+
+    A pax header for all entries says nothing of names and sizes to anybody who reads with Go.
+    """
+    if header.kind in LONG_NAME + LONG_TARGET:
+        return {"path" if header.kind == LONG_NAME else "linkpath": _text(data)}
+    records = pax_records(data)
+    return {} if header.kind == PAX_FOR_ALL else records
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An entry's header with what stood before it. ``stored``: bytes of its data in the tar."""
+
+    name: bytes
+    target: bytes | None
+    stored: int
+    is_file: bool
+    is_folder: bool
+
+
+def named(header: Header, own: Mapping[str, bytes]) -> Named:
+    """Put together what a header says and what ``said`` gave before it. Raises Damaged."""
+    name = own.get("GNU.sparse.name") or own.get("path") or header.name
+    target = own.get("linkpath") or header.target
+    if max(len(name), len(target)) > NAME_LIMIT:
+        raise Damaged(f"a name has {max(len(name), len(target))} bytes")
+    is_folder = header.kind in FOLDERS or (header.kind == b"\0" and name.endswith(b"/"))
+    stored = header.size
+    if own.get("size") and header.kind not in WITHOUT_DATA:
+        stored = decimal(own["size"], "the size of an entry")
+    return Named(
+        name=name,
+        target=target if header.kind in SYMLINK + HARD_LINK else None,
+        stored=stored,
+        is_file=header.kind in FILES and not is_folder,
+        is_folder=is_folder,
+    )
 
 
 # --- sparse files ------------------------------------------------------------------------------------------

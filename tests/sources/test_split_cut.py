@@ -360,10 +360,16 @@ def test_layers_that_nothing_could_cut_faithfully(entries: list[Member], words: 
 
 
 def test_a_bomb_of_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cut_module, "_MOST_PATHS", 50)
-    planned(layer(*(folder(f"{n}") for n in range(49))), 1 << 20)
-    with pytest.raises(ImageUnsupported, match="more than 50 paths"):
-        planned(layer(*(folder(f"{n}") for n in range(25)), *(file(f"f{n}", 0) for n in range(30))), 1 << 20)
+    monkeypatch.setattr(cut_module, "_MOST_MEMORY", 50_000)
+    planned(layer(*(folder(f"{n}") for n in range(40))), 1 << 20)
+    with pytest.raises(ImageUnsupported, match="to remember its paths takes more than"):
+        planned(layer(*(folder(f"{n}") for n in range(40)), *(file(f"f{n}", 0) for n in range(500))), 1 << 20)
+
+
+@pytest.mark.parametrize("path", ["a" * 4097, "a/" * 256 + "a"])
+def test_paths_that_only_take_time_are_refused(path: str) -> None:
+    with pytest.raises(ImageUnsupported, match=f"has {len(path)} characters"):
+        planned(layer(file(path, 1)))
 
 
 def test_a_global_header_between_entries_is_refused() -> None:

@@ -24,8 +24,13 @@ from pusher.sources.tarformat import BLOCK
 END: Final = bytes(2 * BLOCK)
 """What ends a tar."""
 _READ: Final = 1 << 20
-_MOST_PATHS: Final = 10_000_000
-"""In one layer: they take less than 1 GiB of memory, and more are a bomb."""
+_MOST_MEMORY: Final = 200 << 20
+"""Bytes that the paths of one layer may take: two million files."""
+_FILE_MEMORY: Final = 100
+_FOLDER_MEMORY: Final = 600
+_LONGEST_PATH: Final = 4096
+_MOST_STEPS: Final = 255
+"""Paths that no Linux could unpack would only take time."""
 _WHITEOUT: Final = ".wh."
 _META: Final = ".wh..wh."
 _OPAQUE: Final = ".wh..wh..opq"
@@ -57,7 +62,7 @@ class Cutter:
 
     ``limit``: bytes that a part may have. ``reserve``: how many of them are left free for what comes late; a
     part may get more of that than there is room for, which is the caller's to notice. ``name`` is for
-    messages. Memory: some 80 bytes a file and 500 a folder.
+    messages. Memory: some 100 bytes a file and 600 a folder, and not more than 200 MiB.
     """
 
     def __init__(self, limit: int, reserve: int, name: str) -> None:
@@ -71,6 +76,7 @@ class Cutter:
         self._folders: dict[str, _Folder] = {"": _Folder()}
         # path -> part; its hash in 64 bits, as a million paths would take several times the memory
         self._files: dict[int, int] = {}
+        self._memory = 0
         self._parent: str | None = None
         self._bare: set[str] = set()  # what lies above folders that have no entry
 
@@ -159,16 +165,21 @@ class Cutter:
 
     def _record(self, entry: tar.Entry, path: str, part: int, header: bytes) -> None:
         """Remember where an entry and the folders above it went."""
-        if len(self._files) + len(self._folders) > _MOST_PATHS:
-            raise self._refused(f"it holds more than {_MOST_PATHS} paths")
         for folder in self._needed(path, part):
             folder.parts |= 1 << part
         if not entry.is_folder:
+            self._remember(_FILE_MEMORY)
             self._files[hash(path)] = part
             return
         folder = self._folders.setdefault(path, _Folder())
         folder.header = zlib.compress(header, 1)
         folder.parts |= 1 << part
+        self._remember(_FOLDER_MEMORY + len(path) + len(folder.header))
+
+    def _remember(self, size: int) -> None:
+        self._memory += size
+        if self._memory > _MOST_MEMORY:
+            raise self._refused(f"to remember its paths takes more than {_MOST_MEMORY >> 20} MiB of memory")
 
     def _late(self, entry: tar.Entry, path: str, part: int, header: bytes) -> Iterator[Chunk]:
         """An entry at the end of a part, behind the folders that it lies in."""
@@ -201,6 +212,8 @@ class Cutter:
         steps = [step for step in name.split("/") if step not in ("", ".")]
         if ".." in steps:
             raise self._refused(f"the path {shown(name)} leads upwards")
+        if len(name) > _LONGEST_PATH or len(steps) > _MOST_STEPS:
+            raise self._refused(f"the path {shown(name[:60])}... has {len(name)} characters")
         return "/".join(steps)
 
     def _check_parents(self, path: str) -> None:
@@ -210,6 +223,7 @@ class Cutter:
             if above not in self._folders:
                 self._folders[above] = _Folder()
                 self._bare.update(_above(above))
+                self._remember(_FOLDER_MEMORY + len(above))
 
     def _check_kind(self, entry: tar.Entry, path: str) -> None:
         if hash(path) in self._files if entry.is_folder else path in self._folders:

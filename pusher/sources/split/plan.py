@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageUnsupported, LayerMismatch
 from pusher.sources.base import Exported
 from pusher.sources.filerange import Joined, buffered
+from pusher.sources.split.check import Contents, are_the_same
 from pusher.sources.split.cut import END, Cutter
 from pusher.sources.split.headers import Tape
 from pusher.sources.split.opened import Read
@@ -105,9 +106,11 @@ class _Growing:
     hash: _Hash = field(default_factory=hashlib.sha256)
     size: int = 0
     late: _Packed | None = None
+    contents: Contents = field(default_factory=Contents)
 
     def add(self, data: bytes) -> None:
         self.hash.update(data)
+        self.contents.feed(data)
         self.size += len(data)
 
     def add_late(self, data: bytes) -> None:
@@ -135,14 +138,15 @@ def plan_layer(
 
     ``diff_id``: what it should have, None if nobody knows; ``name``: if it has another. ``keep``: keep what
     is late however much it is. Raises NoRoom if ``reserve`` bytes are too few for what comes late to a part,
-    LayerMismatch, and what ``Cutter.chunks`` raises.
+    LayerMismatch, ImageUnsupported if the parts would not be the layer, and what ``Cutter.chunks`` raises.
     """
-    whole, size = hashlib.sha256(), 0
+    whole, contents, size = hashlib.sha256(), Contents(), 0
 
     def hashed(count: int) -> bytes:
         nonlocal size
         data = read(count)
         whole.update(data)
+        contents.feed(data)
         size += len(data)
         return data
 
@@ -166,6 +170,12 @@ def plan_layer(
             hint="the source is damaged; save or pull the image again",
         )
     finished = [part.finished() for part in parts]
+    if not are_the_same(contents, [part.contents for part in parts]):
+        raise ImageUnsupported(
+            f"{label} cannot be split: its parts would not hold together what it holds",
+            hint="this is a fault of pusher, please report it; push the layer whole, without --split-layers, "
+            "to a registry that takes larger blobs",
+        )
     if any(part.size > limit for part, _ in finished):
         raise NoRoom
     late = tuple(data for _, data in finished)
