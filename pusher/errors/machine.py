@@ -20,7 +20,7 @@ class DiskFull(PusherError):
 
 
 class HomeUnusable(PusherError):
-    """The folder of PUSHER_HOME cannot be made or written."""
+    """The folder of PUSHER_HOME cannot be made or written, or is not this user's alone."""
 
     code = "home-unusable"
     exit_code = ExitCode.STORE

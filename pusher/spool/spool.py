@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pusher.config.private import make_private_folder
 from pusher.errors import DiskFull, HomeUnusable, LayerMismatch, PusherError
 from pusher.oci.digest import hex_of, short
 from pusher.spool import partial, pipeline, temporary
@@ -64,8 +65,9 @@ class Spool:
         self._temporary = root / "tmp"
         self._partial = root / "partial"
         with self._errors("the spool"):
-            for folder in (self._blobs, self._temporary, self._partial):
-                folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            make_private_folder(root.parent)
+            for folder in (root, self._blobs, self._temporary, self._partial):
+                make_private_folder(folder, closed=True)
 
     def write_layer(
         self,

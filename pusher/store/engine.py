@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, exc, func, make_url, select
 from sqlalchemy.engine import URL
 
+from pusher.config.private import check_private_file, check_private_folder
 from pusher.errors import InvalidOption
 from pusher.store.faults import read_only, translated
 
@@ -130,7 +131,16 @@ class Database:
         self.engine.dispose()
 
 
+def _check_private(path: Path) -> None:
+    """Nobody else may have put the file there, or what SQLite keeps beside it. Raises HomeUnusable."""
+    with suppress(OSError):  # what cannot be looked at cannot be opened: that is told then
+        check_private_folder(path.parent)
+        for end in ("", "-wal", "-shm", "-journal"):
+            check_private_file(path.with_name(path.name + end))
+
+
 def _sqlite(path: Path, *, immutable: bool, foreign_keys: bool) -> Engine:
+    _check_private(path)
     # mode=rw: a file that vanished is an error and not an empty job store.
     uri = f"file:{quote(str(path))}?" + ("mode=ro&immutable=1" if immutable else "mode=rw")
 

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.engine import URL
 
 import pusher
+from pusher.config.private import check_private_file, make_private_folder
 from pusher.errors import StoreLocked, StoreUnreachable
 from pusher.store import schema
 from pusher.store.engine import Database, file_of, is_sqlite, label_of, parse_url
@@ -99,7 +100,9 @@ def _locked_file(url: URL) -> Iterator[Path]:
 
     path, label = file_of(url), label_of(url)
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_folder(path.parent)
+        check_private_file(path.with_name(f"{path.name}.lock"))
+        check_private_file(path)
         with FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT, mode=0o600):
             # Upload locations may carry secrets: the file is the user's alone from its first byte.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

@@ -15,6 +15,7 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from pusher.config.private import make_private_folder
 from pusher.errors import HomeUnusable, PusherError
 from pusher.store.store import Store
 from pusher.worker.clock import elapsed
@@ -51,7 +52,8 @@ class Presence:
 
     def __enter__(self) -> Presence:
         try:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private_folder(self._folder.parent)
+            make_private_folder(self._folder, closed=True)
             self._lock.acquire()
         except OSError as error:
             raise HomeUnusable(

@@ -107,10 +107,7 @@ def no_toml(world: World) -> None:
 
 @situation("disk-full")
 def a_small_disk(world: World) -> None:
-    disk = world.small_disk(size=30_000)
-    (disk / "spool").mkdir()
-    world.home.mkdir()
-    (world.home / "spool").symlink_to(disk / "spool")
+    world.small_disk(30_000, at=world.home / "spool")
     world.push(world.archive(), f"{world.registry().address}/team/app:1.2")
 
 

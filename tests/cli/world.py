@@ -90,12 +90,14 @@ class World:
     def site(self, answer: Callable[[Seen], Reply], tls: ssl.SSLContext | None = None) -> Site:
         return self.stack.enter_context(Site(answer, tls))
 
-    def small_disk(self, size: int) -> Path:
+    def small_disk(self, size: int, at: Path | None = None) -> Path:
         """A file system of ``size`` bytes."""
         require("mount", root=True)
-        disk = self.folder / "disk"
-        disk.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=True)
+        disk = at or self.folder / "disk"
+        disk.mkdir(parents=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"mode=0700,size={size}", "tmpfs", str(disk)], check=True
+        )
         self.stack.callback(unmount_below, disk)
         return disk
 

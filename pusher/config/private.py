@@ -1,0 +1,92 @@
+"""What is this user's alone: a folder in which nobody else can put a link, a pipe, or a file of his own.
+
+The job store, its locks and the spool are trusted because of this. It is ssh's rule for its folder; systems
+without owners (Windows) know none of it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import HomeUnusable
+from pusher.text import suggest
+
+_OTHERS_WRITE: Final = stat.S_IWGRP | stat.S_IWOTH
+_ANOTHER: Final = "set PUSHER_HOME to a folder of your own"
+
+
+def make_private_folder(path: Path, *, closed: bool = False) -> None:
+    """Make the folder for this user alone, or see that it is one; ``closed``: others may not read it either.
+
+    A link to a folder is followed only for the folder of PUSHER_HOME itself, which is not ``closed``.
+    Raises HomeUnusable, and OSError where it cannot be made.
+    """
+    try:
+        path.mkdir(mode=0o700)
+    except FileNotFoundError:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        check_private_folder(path, closed=closed)
+    if closed and _has_owners() and stat.S_IMODE(path.stat().st_mode) != stat.S_IRWXU:
+        path.chmod(stat.S_IRWXU)  # made by hand, or under an odd umask
+
+
+def check_private_folder(path: Path, *, closed: bool = False) -> None:
+    """Raise HomeUnusable where others may put something into an existing folder; OSError where it is none."""
+    status = path.lstat()
+    if stat.S_ISLNK(status.st_mode):
+        if closed:
+            raise HomeUnusable(
+                f"{path} is a link, and none is followed there",
+                hint=f"{_ANOTHER}, on the disk where the blobs shall lie",
+            )
+        status = path.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
+    _check_owner(path, status)
+    if _has_owners() and status.st_mode & _OTHERS_WRITE:
+        raise HomeUnusable(
+            f"other users may write in {path}, so that what lies there cannot be trusted",
+            hint=suggest("forbid it with `chmod go-w {}`, or " + _ANOTHER, path) or _ANOTHER,
+        )
+
+
+def check_private_file(path: Path) -> None:
+    """Raise HomeUnusable where a link, a pipe, a device or another user's file lies at ``path``."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(status.st_mode):
+        return  # nothing is read from it, and whoever opens it says so
+    if not stat.S_ISREG(status.st_mode):
+        kind = "a link, and none is followed there" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+        raise HomeUnusable(
+            f"{path} is {kind}", hint=suggest("look who made it with `ls -l {}`, and take it away", path)
+        )
+    _check_owner(path, status)
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if _has_owners() and status.st_uid != os.geteuid():
+        raise HomeUnusable(
+            f"{path} belongs to {_name_of(status.st_uid)}, and a job store is used by its owner alone",
+            hint=f"{_ANOTHER}, or run pusher as {_name_of(status.st_uid)}",
+        )
+
+
+def _has_owners() -> bool:
+    return os.name == "posix"
+
+
+def _name_of(user: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"the user {user}"
