@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pusher.errors import ReferenceMalformed
-from pusher.oci.digest import is_digest
+from pusher.oci.digest import is_sha256
 
 DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_API: Final = "registry-1.docker.io"
@@ -312,7 +312,7 @@ class _Parser:
             raise self._wrong(f"its tag has {len(tag)} characters", f"a tag has at most {_LONGEST_TAG}")
 
     def _check_digest(self, rest: str, digest: str) -> None:
-        if is_digest(digest):
+        if is_sha256(digest):
             return
         algorithm, _, value = digest.partition(":")
         if not digest:

@@ -64,6 +64,12 @@ _OPTIONS: Final = (
         help="Send foreign layers, as of Windows images, too.",
     ),
     click.option(
+        "--follow-links",
+        is_flag=True,
+        cls=ImageOption,
+        help="Follow links that lead out of an image's folder, as of Bazel's outputs.",
+    ),
+    click.option(
         "--split-layers",
         metavar="SIZE",
         cls=ImageOption,
@@ -110,6 +116,7 @@ def _choice(flags: Mapping[str, Any]) -> Choice:
         skip_missing=flags["skip_missing"],
         drop_attestations=flags["drop_attestations"],
         foreign=flags["allow_nondistributable"],
+        follow_links=flags["follow_links"],
     )
 
 

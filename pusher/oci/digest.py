@@ -1,21 +1,30 @@
-"""Content digests (image-spec ``descriptor.md``): ``sha256:<64 hex digits>``."""
+"""Content digests (image-spec ``descriptor.md``): ``sha256:<64 hex digits>``, ``sha512:<128 hex digits>``."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-_OTHER: Final = re.compile(r"[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]{32,}")
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _SHA256: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_OTHER: Final = re.compile(r"(?!sha(?:256|512):)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]{32,}")
 
 
 class UnsupportedDigest(ValueError):
-    """A digest that the specification allows, and that is of another algorithm than sha256."""
+    """A digest that the specification allows, and that is of no algorithm that registries know."""
 
 
 def is_digest(text: str) -> bool:
-    """Whether ``text`` is a sha256 digest in its canonical form."""
+    """Whether ``text`` is a sha256 or sha512 digest in its canonical form."""
+    return _DIGEST.fullmatch(text) is not None
+
+
+def is_sha256(text: str) -> bool:
+    """Whether ``text`` is a sha256 digest, as diff IDs and image IDs are."""
     return _SHA256.fullmatch(text) is not None
 
 
@@ -23,24 +32,46 @@ def checked(digest: object, what: str) -> str:
     """``digest`` if it is one; UnsupportedDigest, ValueError with ``what`` in them."""
     if isinstance(digest, str) and is_digest(digest):
         return digest
-    if isinstance(digest, str) and not digest.startswith("sha256:") and _OTHER.fullmatch(digest):
+    if isinstance(digest, str) and _OTHER.fullmatch(digest):
         algorithm = digest.partition(":")[0]
-        raise UnsupportedDigest(f"{what} has a {algorithm} digest, and pusher sends sha256 only")
+        raise UnsupportedDigest(f"{what} has a {algorithm} digest, and pusher sends sha256 and sha512 only")
     raise ValueError(f"{what} has no sha256 digest: {digest!r:.100}")
 
 
+def algorithm_of(digest: str) -> str:
+    """``sha256`` or ``sha512``; ValueError if ``digest`` is none."""
+    return _parts(digest)[0]
+
+
 def hex_of(digest: str) -> str:
-    """The 64 hex digits of ``digest``; ValueError if it is none (a digest becomes a file name)."""
-    if not is_digest(digest):
-        raise ValueError(f"not a sha256 digest: {digest!r}")
-    return digest.removeprefix("sha256:")
+    """The hex digits of ``digest``; ValueError if it is none (a digest becomes a file name)."""
+    return _parts(digest)[1]
 
 
-def of_bytes(data: bytes) -> str:
-    """The digest of ``data``."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
+def hash_for(digest: str) -> _Hash:
+    """A hash to be fed with what should have this digest; see ``named``."""
+    return hashlib.new(algorithm_of(digest))
+
+
+def named(found: _Hash) -> str:
+    """The digest that a hash has come to."""
+    return f"{found.name}:{found.hexdigest()}"
+
+
+def of_bytes(data: bytes, like: str | None = None) -> str:
+    """The digest of ``data``: sha256, or of the algorithm of the digest ``like``."""
+    found = hashlib.sha256() if like is None else hash_for(like)
+    found.update(data)
+    return named(found)
 
 
 def short(digest: str) -> str:
     """The first 12 hex digits, as docker and skopeo show them."""
-    return digest.removeprefix("sha256:")[:12]
+    return digest.rpartition(":")[2][:12]
+
+
+def _parts(digest: str) -> tuple[str, str]:
+    if not is_digest(digest):
+        raise ValueError(f"not a digest: {digest!r}")
+    algorithm, _, digits = digest.partition(":")
+    return algorithm, digits

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pusher.oci import media_types
-from pusher.oci.digest import checked, is_digest, of_bytes
+from pusher.oci.digest import checked, is_sha256, of_bytes
 from pusher.oci.foreign import load_json
 
 LARGEST_SIZE: Final = 2**63 - 1
@@ -123,6 +123,6 @@ def diff_ids_of(config: bytes) -> tuple[str, ...]:
         diff_ids = data["rootfs"]["diff_ids"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError("the image config has no rootfs.diff_ids") from error
-    if not isinstance(diff_ids, list) or not all(isinstance(d, str) and is_digest(d) for d in diff_ids):
+    if not isinstance(diff_ids, list) or not all(isinstance(d, str) and is_sha256(d) for d in diff_ids):
         raise ValueError("the image config's rootfs.diff_ids are not sha256 digests")
     return tuple(diff_ids)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from pusher.errors import of_machine
+from pusher.oci.digest import hash_for, named
+from pusher.registry.proof import Proof
 
 BLOCK = 128 * 1024
 """Bytes read and handed to the connection at a time."""
@@ -30,13 +32,19 @@ class Arrival(Protocol):
 
 @dataclass(frozen=True)
 class Blob:
-    """A blob's final bytes: ``size`` bytes from byte ``start`` of ``path``, or of what ``arrival`` opens."""
+    """A blob's final bytes: ``size`` bytes from byte ``start`` of ``path``, or of what ``arrival`` opens.
+
+    A file that others may change has an ``opener``, which gives the one that was looked at or raises OSError,
+    and a ``proof``: its last byte is not sent unless all have the digest.
+    """
 
     digest: str
     size: int
     path: Path
     start: int = 0
     arrival: Arrival | None = field(default=None, compare=False)
+    opener: Callable[[], BinaryIO] | None = field(default=None, compare=False)
+    proof: Proof | None = field(default=None, compare=False)
 
     def wait(self, end: int, check_stop: Callable[[], None]) -> None:
         """See ``Arrival.wait``; what is on disk already has arrived."""
@@ -45,11 +53,13 @@ class Blob:
 
     def open(self) -> BinaryIO:
         """The file, at its beginning."""
-        return self.path.open("rb") if self.arrival is None else self.arrival.open()
+        if self.arrival is not None:
+            return self.arrival.open()
+        return self.path.open("rb") if self.opener is None else self.opener()
 
     def intact(self) -> bool:
         """Whether the bytes on disk still have the blob's digest; reads them all."""
-        digest = hashlib.sha256()
+        digest = hash_for(self.digest)
         body = Body(self, 0, self.size)
         try:
             while block := body.read(1024 * 1024):
@@ -58,7 +68,7 @@ class Blob:
             return False
         finally:
             body.close()
-        return f"sha256:{digest.hexdigest()}" == self.digest
+        return named(digest) == self.digest
 
 
 class Watch(Protocol):
@@ -93,6 +103,9 @@ class Body:
         self._position = 0
         self.sent = 0
         """Bytes handed to the connection so far, resends included."""
+        if blob.proof is not None:
+            with self._reading():
+                blob.proof.go_to(offset, blob, watch.check if watch is not None else lambda: None)
 
     def __len__(self) -> int:
         return self._length
@@ -109,17 +122,24 @@ class Body:
             return b""
         if self._watch is not None:
             wanted = self._watch.allowance(wanted)
-        try:
+        with self._reading():
             data = self._read(wanted)
-        except OSError as error:  # which the transport would take for the connection's
-            raise of_machine(error) or BlobDamaged(self._blob.digest) from error
         if not data:
+            raise BlobDamaged(self._blob.digest)
+        if self._blob.proof is not None and not self._blob.proof.takes(data):
             raise BlobDamaged(self._blob.digest)
         self._position += len(data)
         self.sent += len(data)
         if self._watch is not None:
             self._watch.sending(self._position)
         return data
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:  # which the transport would take for the connection's
+            raise of_machine(error) or BlobDamaged(self._blob.digest) from error
 
     def _read(self, size: int) -> bytes:
         if self._file is None:
@@ -131,6 +151,8 @@ class Body:
         """Start again from the first byte, for a request that is sent a second time."""
         self.close()
         self._position = 0
+        if self._blob.proof is not None:
+            self._blob.proof.go_back()
 
     def close(self) -> None:
         """Close the file; the body can still be rewound."""

@@ -17,6 +17,7 @@ from pusher.sources.base import Slice
 from pusher.sources.compressed import Decompressed, decompression
 from pusher.sources.filerange import FileRange, buffered
 from pusher.sources.names import shown
+from pusher.sources.regular import Identity, never_waiting
 from pusher.text import suggest
 
 HOW: Final = "an image archive is what `docker save -o FILE IMAGE` or `podman save -o FILE IMAGE` writes"
@@ -96,7 +97,8 @@ class ArchiveFile:
     def slice_of(self, entry: tar.Entry, digest: str) -> Slice | None:
         """Where an entry lies in the file; None where it is compressed, or has holes."""
         is_there = not self.is_compressed and entry.pieces is None
-        return Slice(self.path, entry.offset, entry.size, digest) if is_there else None
+        identity = Identity.of(self.status)
+        return Slice(self.path, entry.offset, entry.size, digest, identity) if is_there else None
 
     def streams(self, wanted: Collection[tar.Entry]) -> Iterator[tuple[tar.Entry, BinaryIO]]:
         """The data of some entries in the archive's order; each is usable until the next is asked for."""
@@ -179,7 +181,7 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
             raise ArchiveInvalid(f"{path} is {what}, so it cannot be read as an image archive", hint=HOW)
-        file = path.open("rb")
+        file = open(path, "rb", opener=never_waiting)  # noqa: SIM115 - Path.open takes no opener
     except FileNotFoundError:
         raise ImageNotFound(f"there is no file {path}", hint="check the path") from None
     except PermissionError:

@@ -12,6 +12,7 @@ from typing import BinaryIO, Final, Literal, Protocol
 from pusher.oci.document import Document
 from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.platform import Platform
+from pusher.sources.regular import Identity
 
 Pinned = dict[str, str | int | None]
 """What a job stores so that its source can be opened again: JSON values, ``kind`` among them, no secret."""
@@ -28,6 +29,12 @@ class Slice:
     offset: int
     length: int
     digest: str
+    identity: Identity | None = field(default=None, compare=False)
+    """Of the file, when it was looked at."""
+
+    def open(self) -> BinaryIO:
+        """The file that was looked at, at its beginning; OSError if another one is in its place."""
+        return self.path.open("rb") if self.identity is None else self.identity.open(self.path)
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class Choice:
     """The same for what BuildKit attests."""
     foreign: bool = False
     """Send layers that are not to be distributed, too (``--allow-nondistributable``)."""
+    follow_links: bool = False
+    """Follow links that lead out of an image's folder."""
 
     def pinned(self) -> str:
         """The choice as one value of ``Pinned``."""

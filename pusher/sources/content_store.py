@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Final
 
 from pusher.errors import ImageChanged, ImageIncomplete
+from pusher.oci.digest import algorithm_of, hex_of
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.oci.platform import Platform
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
 from pusher.sources.names import is_image_id
-from pusher.sources.places import BlobFolder
+from pusher.sources.places import LAYOUT, BlobFolder
 from pusher.sources.tree import tree_or_own
 
 KIND: Final = "containerd-store"
-_BLOBS: Final = "io.containerd.content.v1.content/blobs/sha256"
+_BLOBS: Final = f"io.containerd.content.v1.content/{LAYOUT}"
 
 
 def known_roots() -> list[Path]:
@@ -36,10 +37,10 @@ def known_roots() -> list[Path]:
 
 def store_with(digest: str, roots: Collection[Path]) -> Path | None:
     """The first of some content stores that has this blob and can be read; None if none does."""
-    hexadecimal = digest.removeprefix("sha256:")
+    below = _BLOBS.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
     for root in roots:
         try:
-            with (root / _BLOBS / hexadecimal).open("rb"):
+            with (root / below).open("rb"):
                 return root
         except OSError:
             continue
@@ -80,7 +81,7 @@ class ContentStoreSource(InPlace):
 
     def resolve(self) -> SourceImage:
         """Read the manifests and configs."""
-        place = BlobFolder(self.root / _BLOBS, f"the image {self.name}")
+        place = BlobFolder(self.root, f"the image {self.name}", _BLOBS)
         size = place.size_of(self.digest)
         if size is None and self._pinned is not None:
             raise self._deleted()

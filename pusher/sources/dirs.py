@@ -44,8 +44,9 @@ class DirSource(InPlace):
                 f"{self.path} no longer holds the image that was enqueued ({self._pinned['root']})",
                 hint="put the old one back and `pusher retry` the job, or enqueue the new image",
             )
-        blobs = BlobFolder(self.path, str(self.path))
-        listed = BlobFolder(self.path, str(self.path), suffix=".manifest.json")
+        follow = self._choice.follow_links
+        blobs = BlobFolder(self.path, str(self.path), "{hex}", follow_links=follow)
+        listed = BlobFolder(self.path, str(self.path), "{hex}.manifest.json", follow_links=follow)
 
         def read(blob: Descriptor) -> bytes | None:
             if blob.digest == root.digest:
@@ -63,7 +64,7 @@ class DirSource(InPlace):
 
     def _manifest(self) -> bytes:
         try:
-            raw = read_small(self.path / "manifest.json")
+            raw = read_small(self.path, "manifest.json", follow_links=self._choice.follow_links)
         except ImageNotFound as error:
             if self._pinned is not None:
                 raise ImageChanged(

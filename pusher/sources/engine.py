@@ -15,7 +15,7 @@ from pusher.errors import (
     ImageNotFound,
     PusherError,
 )
-from pusher.oci.digest import is_digest
+from pusher.oci.digest import is_sha256
 from pusher.oci.foreign import load_json
 from pusher.oci.platform import Platform
 from pusher.sources import tar
@@ -225,7 +225,7 @@ def _understood(engine: Engine, described: dict[str, Any], *, in_containerd: boo
     diff_ids = tuple((described.get("RootFS") or {}).get("Layers") or ())
     parts = {key.lower(): described.get(key) for key in ("Os", "Architecture", "Variant")}
     target = _target(described) if engine is NERDCTL else image_id if in_containerd else None
-    if not all(is_digest(digest) for digest in (image_id, *diff_ids, *([target] if target else ()))):
+    if not all(is_sha256(digest) for digest in (image_id, *diff_ids, *([target] if target else ()))):
         raise ValueError("not digests")
     return _Inspected(target or image_id, diff_ids, Platform.of_json(parts), target)
 

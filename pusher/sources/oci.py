@@ -108,7 +108,9 @@ class LayoutSource:
     @contextmanager
     def _open(self) -> Iterator[_Layout]:
         if self.kind == FOLDER_KIND:
-            yield _Layout(self._index(), BlobFolder(self.path / "blobs/sha256", str(self.path)))
+            yield _Layout(
+                self._index(), BlobFolder(self.path, str(self.path), follow_links=self._choice.follow_links)
+            )
             return
         if self._pinned is not None and not self.path.exists():
             raise self._gone()
@@ -117,7 +119,7 @@ class LayoutSource:
 
     def _index(self) -> bytes:
         try:
-            return read_small(self.path / "index.json")
+            return read_small(self.path, "index.json", follow_links=self._choice.follow_links)
         except ImageNotFound as error:
             if self._pinned is not None:
                 raise self._gone() from error

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final, Self
 
 _FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 """O_NONBLOCK: a FIFO in the place of a file must not hang us; O_NOFOLLOW: a link must not lead elsewhere."""
@@ -23,3 +24,31 @@ def open_regular(path: Path | bytes, folder: int | None = None) -> tuple[int, in
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def never_waiting(path: str, flags: int) -> int:
+    """An opener for ``open``: a FIFO in the place of a file gives nothing instead of waiting for ever."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which file was looked at; no other one takes its place unnoticed."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """The identity of an open file."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def open(self, path: Path) -> BinaryIO:
+        """Open the file again; OSError if another one lies at ``path`` now, or it was written to."""
+        descriptor = os.open(path, _FILE & ~os.O_NOFOLLOW)
+        if self.of(os.fstat(descriptor)) != self:
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "it is another file than before")
+        return os.fdopen(descriptor, "rb")

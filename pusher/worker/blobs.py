@@ -15,7 +15,7 @@ from pusher.oci.digest import short
 from pusher.progress.base import Progress
 from pusher.progress.format import human_bytes
 from pusher.registry import profiles
-from pusher.registry.body import Blob
+from pusher.registry.body import Blob, BlobDamaged
 from pusher.registry.upload import BlobUpload
 from pusher.store.records import JobRecord, LayerState, UploadRecord
 from pusher.store.store import Store
@@ -100,10 +100,22 @@ class BlobSender:
                 return self._done(job, blob, LayerState(found))
             except LeaseLost:
                 self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
+            except BlobDamaged:
+                self._discard_session(job, journal)
+                raise
             finally:
                 self.watches.pop(blob.digest, None)
                 with contextlib.suppress(LeaseLost):
                     self.store.uploads.release(journal.upload)
+
+    def _discard_session(self, job: JobRecord, journal: StoreJournal) -> None:
+        """Have the registry drop bytes that are not the blob's; nothing goes on from them."""
+        session = journal.load()
+        if session is not None:
+            journal.lost("the file that it is read from was changed")
+            with contextlib.suppress(PusherError):
+                client = self.registries.get(job.registry, job.repository).client
+                client.delete_upload(job.repository, session.location)
 
     def _forget_session(self, job: JobRecord, control: Control, blob: Blob) -> None:
         """A worker that died once the registry had closed the upload left its session and lease behind."""

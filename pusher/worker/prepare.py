@@ -12,6 +12,7 @@ from pusher.oci import media_types
 from pusher.oci.digest import of_bytes, short
 from pusher.progress.base import Progress
 from pusher.registry.body import Blob
+from pusher.registry.proof import Proof
 from pusher.sources import reopen
 from pusher.sources.base import Exported, Source, SourceImage
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
@@ -89,7 +90,17 @@ class Preparation:
             media_type = layer.blob.media_type if layer.blob else media_types.DOCKER_LAYER_GZIP
             blob = SpooledBlob(part.digest, part.length, ORIGINAL, media_type)
             self._record(job, layer.diff_id, blob, compared=layer.compared)
-            yield layer.diff_id, Blob(part.digest, part.length, part.path, part.offset)
+            yield (
+                layer.diff_id,
+                Blob(
+                    part.digest,
+                    part.length,
+                    part.path,
+                    part.offset,
+                    opener=part.open,
+                    proof=Proof(part.digest, part.length),
+                ),
+            )
         wanted = _wanted_names(job, image, missing)
         compared = {layer.diff_id for layer in image.layers if layer.compared}
         known = [memo.uncompressed_size for memo in self._memos_of_others(job, missing)]

@@ -119,10 +119,10 @@ def test_a_file_below_a_file(tmp_path: Path) -> None:
 def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_archive(tmp_path / "a.tar", IMAGE)
 
-    def denied(self: Path, *args: object, **kwargs: object) -> None:
+    def denied(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr("pusher.sources.archive_file.never_waiting", denied)
     refused(path, SourceError, "permission", "ls -l")
 
 

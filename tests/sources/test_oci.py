@@ -258,12 +258,13 @@ class TestPinned:
 # --- what is wrong ----------------------------------------------------------------------------------------
 
 
-def refused(image: str, kind: type[PusherError], *words: str, choice: Choice = EVERYTHING) -> None:
+def refused(image: str, kind: type[PusherError], *words: str, choice: Choice = EVERYTHING) -> PusherError:
     with pytest.raises(kind) as caught:
         find(image, choice)[0].resolve()
     assert type(caught.value) is kind
     for word in (str(path_of(image)), *words):
         assert word in caught.value.message
+    return caught.value
 
 
 @pytest.mark.parametrize("data", [b"", b"nonsense", b"[]", b"{}", b'{"manifests": [{}]}', b"[" * 100_000])
@@ -276,10 +277,10 @@ def test_no_image(written: Written) -> None:
     refused(written(Layout()), ImageNotFound, "no image")
 
 
-def test_a_sha512_digest(written: Written) -> None:
+def test_a_digest_of_an_algorithm_that_registries_do_not_know(written: Written) -> None:
     layout = Layout()
-    layout.add({"mediaType": "x", "digest": "sha512:" + "0" * 128, "size": 1})
-    refused(written(layout), ImageUnsupported, "sha512")
+    layout.add({"mediaType": "x", "digest": "blake3:" + "0" * 64, "size": 1})
+    refused(written(layout), ImageUnsupported, "blake3")
 
 
 @pytest.mark.parametrize("digest", ["sha256:../../../etc/passwd", "sha256:" + "A" * 64, "../x", "md5:1"])
@@ -357,10 +358,51 @@ class TestFolders:
             os.mkfifo(name)
             refused(f"oci:{path}", ArchiveInvalid, "not a regular file")
 
-    def test_an_index_json_that_is_a_link_is_refused(self, path: Path) -> None:
-        (path / "index.json").rename(path / "elsewhere")
-        (path / "index.json").symlink_to("elsewhere")
-        refused(f"oci:{path}", ArchiveInvalid, "symbolic link")
+    def test_an_index_json_that_is_a_link_out_of_the_folder_is_refused(
+        self, path: Path, tmp_path: Path
+    ) -> None:
+        (path / "index.json").rename(tmp_path / "elsewhere")
+        (path / "index.json").symlink_to(tmp_path / "elsewhere")
+        assert "--follow-links" in refused(f"oci:{path}", ArchiveInvalid, "symbolic link").hint
+
+    @pytest.mark.parametrize("absolute", [False, True])
+    def test_links_inside_the_folder_are_followed(self, path: Path, absolute: bool) -> None:
+        """As Bazel lays images out: every blob is a link to where the layer was built."""
+        built = path / "built" / "layers"
+        built.mkdir(parents=True)
+        for number, blob in enumerate((path / "blobs/sha256").iterdir()):
+            blob.rename(built / str(number))
+            blob.symlink_to(built / str(number) if absolute else f"../../built/layers/{number}")
+        (path / "index.json").rename(path / "built/index")
+        (path / "index.json").symlink_to("built/index")
+        image = find(f"oci:{path}")[0].resolve()
+        assert image.config == IMAGE.config
+        for layer in image.layers:
+            assert layer.slice is not None
+            with layer.slice.open() as file:
+                assert sha256(file.read()) == layer.slice.digest
+
+    def test_links_out_of_the_folder_are_followed_where_somebody_says_so(
+        self, path: Path, tmp_path: Path
+    ) -> None:
+        (path / "blobs").rename(tmp_path / "cas")
+        (path / "blobs").symlink_to(tmp_path / "cas")
+        hint = refused(f"oci:{path}", ArchiveInvalid, "leads out of").hint
+        assert "--follow-links" in hint
+        assert f"cp -RL {path}" in hint
+        choice = Choice(follow_links=True)
+        image = find(f"oci:{path}", choice)[0].resolve()
+        assert image.config == IMAGE.config
+        assert reopen(image.pinned).resolve() == image, "a job keeps what was said"
+
+    def test_links_that_lead_nowhere(self, path: Path) -> None:
+        blob = self.blob(path)
+        blob.unlink()
+        blob.symlink_to("none")
+        refused(f"oci:{path}", ImageIncomplete, "lacks")
+        blob.unlink()
+        blob.symlink_to(blob.name)
+        refused(f"oci:{path}", ArchiveInvalid, "not a regular file")
 
     def test_an_index_json_that_is_a_folder_is_refused(self, path: Path) -> None:
         (path / "index.json").unlink()

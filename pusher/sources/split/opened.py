@@ -66,7 +66,7 @@ def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
 def opened(part: Slice) -> Iterator[Read]:
     """The tar of a layer whose blob lies on disk."""
     try:
-        file = part.path.open("rb")
+        file = part.open()
     except OSError as error:
         raise SourceError(f"cannot read {part.path}: {error.strerror or error}") from error
     with file:

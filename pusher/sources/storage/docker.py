@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pusher.errors import StorageDoubtful
-from pusher.oci.digest import hex_of, is_digest
+from pusher.oci.digest import hex_of, is_sha256
 from pusher.oci.foreign import load_json
 from pusher.sources.names import is_image_id
 from pusher.sources.storage.stored import (
@@ -47,7 +47,7 @@ class DockerStorage:
         if is_image_id(name):
             digits = name.removeprefix("sha256:")
             found = list((self._images / "imagedb/content/sha256").glob(f"{digits}*"))
-            if len(found) == 1 and is_digest(f"sha256:{found[0].name}"):
+            if len(found) == 1 and is_sha256(f"sha256:{found[0].name}"):
                 return f"sha256:{found[0].name}"
         return image_called(name, self._names(), self.root)
 
@@ -79,7 +79,7 @@ class DockerStorage:
             names = {name: image for each in repositories.values() for name, image in each.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageDoubtful(f"{path} cannot be understood") from error
-        return {name: image for name, image in names.items() if isinstance(image, str) and is_digest(image)}
+        return {name: image for name, image in names.items() if isinstance(image, str) and is_sha256(image)}
 
 
 def chain_ids(diff_ids: Iterable[str]) -> Iterator[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pusher.errors import StorageDoubtful
-from pusher.oci.digest import hex_of, is_digest
+from pusher.oci.digest import hex_of, is_sha256
 from pusher.oci.foreign import load_json
 from pusher.sources.names import is_image_id
 from pusher.sources.storage.stored import (
@@ -78,7 +78,7 @@ class PodmanStorage:
 
     def _layer(self, layer_id: str, layer: dict[str, Any]) -> StoredLayer:
         diff_id, size = layer.get("diff-digest"), layer.get("diff-size")
-        if not _ID.fullmatch(layer_id) or not isinstance(diff_id, str) or not is_digest(diff_id):
+        if not _ID.fullmatch(layer_id) or not isinstance(diff_id, str) or not is_sha256(diff_id):
             raise StorageDoubtful(f"the layer {layer_id} in {self.root} has no diff ID")
         return StoredLayer(
             diff_id,
@@ -104,7 +104,7 @@ def _names(image: dict[str, Any]) -> list[str]:
 
 def _image_id(image: dict[str, Any]) -> str:
     image_id = f"sha256:{image.get('id')}"
-    if not is_digest(image_id):
+    if not is_sha256(image_id):
         raise StorageDoubtful(f"an image has the ID {image.get('id')!r}")
     return image_id
 
