@@ -24,10 +24,18 @@ to_option = click.option(
     "registry.example.com/team/) in which IMAGE keeps its name.",
 )
 
+no_supersede_option = click.option(
+    "--no-supersede",
+    "keeps_older",
+    is_flag=True,
+    help="Keep unfinished older jobs for the same tag; it is set in the order of enqueueing.",
+)
+
 
 @click.command(cls=Command)
 @click.argument("image", shell_complete=completers.images)
 @to_option
+@no_supersede_option
 @click.option(
     "--priority",
     type=click.IntRange(-1000, 1000),
@@ -40,7 +48,9 @@ to_option = click.option(
 @setting_options("plain_http", "insecure", "ca_cert")  # for docker://, which alone is looked at here
 @compression_options
 @json_option
-def enqueue(image: str, to: str | None, priority: int, as_json: bool, **flags: object) -> int:
+def enqueue(
+    image: str, to: str | None, keeps_older: bool, priority: int, as_json: bool, **flags: object
+) -> int:
     """Put IMAGE into the queue and print the job's id.
 
     IMAGE is a name in Docker or Podman, the path of an archive or a folder, or
@@ -56,7 +66,8 @@ def enqueue(image: str, to: str | None, priority: int, as_json: bool, **flags: o
       docker://REFERENCE          what another registry has, read with the
                                   login of pusher login or docker login
 
-    What it is now will be pushed, even if its tag moves later.
+    What it is now will be pushed, even if its tag moves later. Unfinished older jobs for the same tag are
+    superseded: the tag never goes back to their image.
 
     Without --to it is pushed where its name says. A name that says no registry goes to the one of the setting
     "registry" (PUSHER_REGISTRY), or else to Docker Hub.
@@ -72,12 +83,21 @@ def enqueue(image: str, to: str | None, priority: int, as_json: bool, **flags: o
     settings = read_settings(**flags)
     wishes = image_wishes(flags, settings)
     with opened(settings) as store:
-        job = record(store, settings, image, to, wishes, priority=priority)
+        job = record(store, settings, image, to, wishes, keeps_older=keeps_older, priority=priority)
+        superseded = [older.id for older in store.jobs.superseded_by(job)]
         layers = sum(
             layer.position >= 0 and layer.media_type not in CONFIGS for layer in store.layers.of(job.id)
         )
     if as_json:
-        print_json({"id": job.id, "image": job.image, "destination": job.destination, "state": job.state})
+        print_json(
+            {
+                "id": job.id,
+                "image": job.image,
+                "destination": job.destination,
+                "state": job.state,
+                "supersedes": superseded,
+            }
+        )
     else:
         click.echo(job.id)
     count = f"{layers} layer" + ("s" if layers != 1 else "")
@@ -92,9 +112,11 @@ def record(
     to: str | None,
     wishes: dict[str, Any],
     *,
+    keeps_older: bool,
     priority: int = 0,
 ) -> JobRecord:
-    """Resolve the image and record its job; ``wishes`` are those of ``image_wishes``."""
+    """Resolve the image, record its job, and say which older ones it supersedes; ``wishes`` are those of
+    ``image_wishes``."""
     from pusher.reference import DOCKER_HUB
     from pusher.worker.enqueue import enqueue
 
@@ -104,10 +126,13 @@ def record(
         settings=settings,
         to=to,
         default_registry=settings.default_registry,
+        keeps_older=keeps_older,
         priority=priority,
         note=_note,
         **wishes,
     )
+    for older in store.jobs.superseded_by(job):
+        warn(f"Job {job.id} supersedes job {older.id} ({older.image} -> {older.destination}).")
     if job.destination.startswith(f"{DOCKER_HUB}/library/") and "library/" not in (to or image):
         warn(
             f"{to or image} names no registry, so it goes to Docker Hub: {job.destination}. "

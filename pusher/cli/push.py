@@ -8,7 +8,7 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.base import Command, opened, progress_option, read_settings
-from pusher.cli.enqueue import record, to_option
+from pusher.cli.enqueue import no_supersede_option, record, to_option
 from pusher.cli.image import image_options, image_wishes
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
@@ -21,11 +21,14 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.argument("image", shell_complete=completers.images)
 @to_option
+@no_supersede_option
 @image_options
 @login_options
 @worker_options
 @progress_option
-def push(image: str, to: str | None, password_stdin: bool, progress: str, **flags: object) -> int:
+def push(
+    image: str, to: str | None, keeps_older: bool, password_stdin: bool, progress: str, **flags: object
+) -> int:
     """Push IMAGE now, and print the reference with its digest.
 
     The same as enqueue and run for this one image; pusher enqueue --help says what IMAGE may be. Where it is
@@ -48,7 +51,7 @@ def push(image: str, to: str | None, password_stdin: bool, progress: str, **flag
         if registry is not None:
             settings = with_password(settings, {registry}, password_stdin=password_stdin)
     with opened(settings) as store:
-        job = record(store, settings, image, to, wishes)
+        job = record(store, settings, image, to, wishes, keeps_older=keeps_older)
         result = work(store, settings, progress, only=[job.id])
     return conclude(result, progress, single=True)
 

@@ -192,6 +192,7 @@ def _job(
         "bytes_sent": totals.bytes_sent,
         "created_at": rfc3339(job.created_at),
         "started_at": rfc3339(job.started_at),
+        "superseded_by": job.superseded_by,
         "finished_at": rfc3339(job.finished_at),
         "next_try_at": rfc3339(job.next_try_at),
         "error": error_json(job),

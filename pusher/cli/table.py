@@ -29,6 +29,7 @@ _STYLES: Final = {
     JobState.SUCCEEDED: "green",
     JobState.FAILED: "red",
     JobState.CANCELLED: "dim",
+    JobState.SUPERSEDED: "dim",
 }
 
 
@@ -129,6 +130,8 @@ def note(row: Row, now: datetime) -> str:
             return f"goes on at {human_bytes(row.totals.bytes_done)} with: pusher run"
         case JobState.SUCCEEDED:
             return f"sha256:{short(job.digest)}" if job.digest else ""
+        case JobState.SUPERSEDED:
+            return f"by job {job.superseded_by}, which is newer"
         case JobState.RUNNING:
             return ""
     return reason

@@ -11,7 +11,7 @@ import click
 
 from pusher.cli.base import error_json, say, show_error, warn
 from pusher.cli.verbose import log_is_json, logged_above
-from pusher.errors import JobCancelled
+from pusher.errors import JobCancelled, JobSuperseded
 from pusher.text import as_json
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pusher.progress.display import Mode
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
-    from pusher.worker.run import RunResult
+    from pusher.worker.result import RunResult
 
 
 def work(
@@ -49,8 +49,10 @@ def _leave() -> None:
 def conclude(result: RunResult, mode: str, *, single: bool) -> int:
     """Print the errors, and the digest reference of a ``single`` job on stdout; the exit code.
 
-    Raises JobCancelled if someone cancelled the ``single`` job.
+    Raises JobCancelled or JobSuperseded where that happened to the ``single`` job.
     """
+    if single and result.superseded:
+        raise _superseded(result.superseded[0])
     if single and not (result.succeeded or result.failed or result.unfinished):
         raise JobCancelled("the job was cancelled")
     stopped = [job for job in result.unfinished if job.state == "queued"]
@@ -68,6 +70,14 @@ def conclude(result: RunResult, mode: str, *, single: bool) -> int:
     else:
         warn(_summary(result))
     return result.exit_code
+
+
+def _superseded(job: JobRecord) -> JobSuperseded:
+    return JobSuperseded(
+        f"job {job.superseded_by} pushes to {job.destination} now and took the place of job {job.id}; what "
+        "was sent is kept for it",
+        hint=f"pusher status {job.superseded_by}, or pusher push --no-supersede where each is to set the tag",
+    )
 
 
 def digest_reference(job: JobRecord) -> str:
@@ -96,13 +106,14 @@ def _how_to_go_on(job: JobRecord) -> str:
 
 def _summary(result: RunResult) -> str:
     counts = {"pushed": result.succeeded, "failed": result.failed, "unfinished": result.unfinished}
+    counts["superseded"] = result.superseded
     parts = [f"{len(jobs)} {what}" for what, jobs in counts.items() if jobs]
     return f"Jobs: {', '.join(parts)}." if parts else "There is nothing to push: no job is queued."
 
 
 def _as_json(result: RunResult) -> dict[str, object]:
     """The last of the JSON lines."""
-    jobs = (*result.succeeded, *result.failed, *result.unfinished)
+    jobs = (*result.succeeded, *result.failed, *result.unfinished, *result.superseded)
     return {
         "type": "result",
         "exit_code": int(result.exit_code),

@@ -75,9 +75,12 @@ from pusher.errors.usage import (
     InvalidOption,
     JobCancelled,
     JobStateConflict,
+    JobSuperseded,
     JobUnknown,
     PlainHttpRefused,
     ReferenceMalformed,
+    TagHeld,
+    TagNotYet,
 )
 
 __all__ = [
@@ -113,6 +116,7 @@ __all__ = [
     "InvalidOption",
     "JobCancelled",
     "JobStateConflict",
+    "JobSuperseded",
     "JobUnknown",
     "LayerMismatch",
     "LayerTooLarge",
@@ -145,6 +149,8 @@ __all__ = [
     "StoreReadOnly",
     "StoreTooNew",
     "StoreUnreachable",
+    "TagHeld",
+    "TagNotYet",
     "TlsFailed",
     "bug",
     "of_machine",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pusher.errors.base import ExitCode, PusherError
+from pusher.errors.base import ExitCode, PusherError, Retry
 
 
 class CommandLineInvalid(PusherError):
@@ -51,6 +51,29 @@ class JobCancelled(PusherError):
     code = "job-cancelled"
     exit_code = ExitCode.FAILED
     advice = "push the image again, or put the job back with: pusher retry JOB"
+
+
+class JobSuperseded(PusherError):
+    """A newer job for the same tag took the place of this one."""
+
+    code = "job-superseded"
+    exit_code = ExitCode.FAILED
+    advice = "pusher status JOB names the newer one; --no-supersede keeps both"
+
+
+class TagNotYet(PusherError):
+    """An older job for the same tag sets it first."""
+
+    code = "tag-not-yet"
+    exit_code = ExitCode.UNFINISHED
+    retry = Retry.BACKOFF
+    advice = "the older job goes on with pusher run; where it is not wanted any more: pusher cancel JOB"
+
+
+class TagHeld(TagNotYet):
+    """The older job is paused, so that waiting for it is of no use."""
+
+    retry = Retry.LATER
 
 
 class PlainHttpRefused(PusherError):

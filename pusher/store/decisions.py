@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pusher.errors import JobStateConflict
-from pusher.store.records import JobState
+from pusher.store.records import JobRecord, JobState
+from pusher.text import suggest
 
 _Q, _R, _W = JobState.QUEUED, JobState.RUNNING, JobState.WAITING
 
@@ -40,6 +41,7 @@ _HINTS = {
     JobState.SUCCEEDED: "it is done; to push the image again: pusher enqueue",
     JobState.FAILED: "it has ended; to try it again: pusher retry {0}",
     JobState.CANCELLED: "it has ended; to try it again: pusher retry {0}",
+    JobState.SUPERSEDED: "a newer job pushes to the same tag: pusher status {0}",
 }
 
 PAUSE = Decision(
@@ -57,7 +59,17 @@ RETRY = Decision(
     "retried",
     _Q,
     "tried again at the user's wish",
-    frozenset({_W, JobState.FAILED, JobState.CANCELLED}),
+    frozenset({_W, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED}),
     frozenset({_Q, _R}),
     clears_error=True,
 )
+
+
+def overtaken(job: JobRecord, newer: int) -> JobStateConflict:
+    """The error for a job that would set its tag back to an older image."""
+    return JobStateConflict(
+        f"job {job.id} is older than job {newer}, which pushes to {job.destination} as well, and would set "
+        "the tag back",
+        hint="to push this image there all the same, enqueue it again: "
+        + suggest("pusher enqueue {} --to {}", job.image, job.destination),
+    )

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, exc, func, make_url, select
+from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, exc, func, make_url, select, text
 from sqlalchemy.engine import URL
 
 from pusher.config.private import check_private_file, check_private_folder
@@ -125,6 +125,15 @@ class Database:
             raise read_only(self.label)
         with translated(self.label), self._turn, self.engine.begin() as connection:
             yield connection
+
+    def lock(self, connection: Connection, name: str) -> None:
+        """Keep others that ask for the same name waiting until the end of the transaction.
+
+        For what no row stands for yet. On SQLite there is only one transaction that writes.
+        """
+        if not self.is_sqlite:
+            wait = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
+            connection.execute(wait, {"name": name})
 
     def close(self) -> None:
         """Close the connections that are not in use."""

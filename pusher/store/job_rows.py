@@ -102,4 +102,6 @@ def job_of(row: Row[Any]) -> JobRecord:
         lease_owner=row.lease_owner,
         lease_token=row.lease_token,
         lease_expires_at=row.lease_expires_at,
+        keeps_older=row.keeps_older,
+        superseded_by=row.superseded_by,
     )

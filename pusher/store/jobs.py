@@ -9,12 +9,13 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, false, func, insert, or_, select, update
 
 from pusher.errors import JobUnknown, LeaseLost, StoreLocked
-from pusher.store import decisions
+from pusher.store import decisions, destinations
+from pusher.store.destinations import Older
 from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_rows import NO_ERROR, error_columns, job_of, layer_rows, totals_query
 from pusher.store.layers import batches
-from pusher.store.leases import NO_LEASE, due, grant, held, lapsed
+from pusher.store.leases import NOT_RUNNING, due, grant, held, lapsed, require_job
 from pusher.store.models import Job, Layer, Upload
 from pusher.store.records import (
     JobRecord,
@@ -41,7 +42,7 @@ class Jobs:
     # --- the queue's contents ---------------------------------------------------------------------------
 
     def add(self, new: NewJob) -> JobRecord:
-        """Queue a job."""
+        """Queue a job; unless it ``keeps_older``, unfinished older ones of its tag are superseded."""
         now = self._database.now()
         values = {
             "image": new.image,
@@ -53,13 +54,16 @@ class Jobs:
             "state": JobState.QUEUED,
             "priority": new.priority,
             "options": dict(new.options),
+            "keeps_older": new.keeps_older,
             "created_at": now,
         }
         with self._database.write() as connection:
+            destinations.lock_destination(self._database, connection, new)
             key: Any = connection.execute(insert(Job).values(values)).inserted_primary_key
             job = _read(connection, key[0])
             connection.execute(insert(Layer), list(layer_rows(job.id, new)))
             record(connection, job.id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")
+            destinations.supersede_older(connection, job, now)
         return job
 
     def get(self, job_id: int) -> JobRecord:
@@ -76,6 +80,13 @@ class Jobs:
             query = query.where(Job.state.in_(sorted(states)))
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(query)][::-1]
+
+    def superseded_by(self, job: JobRecord) -> tuple[JobRecord, ...]:
+        """The older jobs that this one took the place of."""
+        place = and_(Job.host == job.registry, Job.repository == job.repository, Job.tag == job.tag)
+        query = select(Job).where(place, Job.id < job.id, Job.superseded_by == job.id).order_by(Job.id)
+        with self._database.read() as connection:
+            return tuple(job_of(row) for row in connection.execute(query))
 
     def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state; states without jobs are left out."""
@@ -123,7 +134,7 @@ class Jobs:
 
         Runnable is what is queued, what waits and is due, and what runs under another owner's lease that
         ended, unless that owner is ``spared``, or whose owner is among ``dead_owners``. ``only`` restricts
-        the choice to these ids.
+        the choice to these ids. What a newer job supersedes is ended instead.
 
         ``at_work``: ids that the owner still works on, whatever became of them; they are left alone. Any
         other that runs under its own lease is one whose claim it was never told of, and is given again.
@@ -135,7 +146,7 @@ class Jobs:
             _UNFINISHED,
             or_(
                 Job.state == JobState.QUEUED,
-                due(now, waited),
+                and_(due(now, waited), ~destinations.not_its_turn(now, dead_owners, spared)),
                 and_(
                     Job.state == JobState.RUNNING,
                     Job.lease_owner != owner,
@@ -149,16 +160,22 @@ class Jobs:
         if only is not None:
             query = query.where(Job.id.in_(set(only)))
         with self._database.write() as connection:
-            row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
-            if row is None:
-                return None
-            before = job_of(row)
+            while True:
+                row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+                if row is None:
+                    return None
+                before = job_of(row)
+                newer = destinations.superseder(connection, before)
+                if newer is None:
+                    break
+                destinations.supersede(connection, before, newer, now)
             values = {
                 **grant(owner, now, lease),
                 "state": JobState.RUNNING,
                 "lease_token": before.lease_token + 1,
                 "started_at": before.started_at or now,
                 "next_try_at": None,
+                "tagging_at": None,
             }
             job = _move(connection, before, values)
             how = f"claimed by {owner}"
@@ -198,6 +215,29 @@ class Jobs:
             connection.execute(update(Job).where(_UNFINISHED, Job.lease_owner == owner).values(until))
         with self._database.write() as connection:
             connection.execute(update(Upload).where(Upload.lease_owner == owner).values(until))
+
+    def take_tag(
+        self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()
+    ) -> Older | None:
+        """Record that the job is about to set its tag; to be called before each request that does.
+
+        Returns the older job that has to be through before; then nothing is recorded. ``dead_owners`` and
+        ``spared`` as for ``claim``. Raises LeaseLost, also
+        where a newer job has taken this one's place.
+        """
+        now = self._database.now()
+        with self._database.write() as connection:
+            destinations.lock_destination(self._database, connection, job)
+            require_job(connection, job)
+            newer = destinations.superseder(connection, job)
+            if newer is None:
+                destinations.supersede_older(connection, job, now)
+                older = destinations.goes_first(connection, job, now, dead_owners, spared)
+                if older is None:
+                    connection.execute(update(Job).where(held(job)).values(tagging_at=now))
+                return older
+            destinations.supersede(connection, job, newer, now)
+        raise LeaseLost(f"job {newer} supersedes job {job.id}")
 
     def check_lease(self, job: JobRecord) -> None:
         """LeaseLost if the job was paused, cancelled or taken over."""
@@ -259,7 +299,7 @@ class Jobs:
         """End the lease with a change of state and its event."""
         now = self._database.now()
         with self._database.write() as connection:
-            change = update(Job).where(held(job)).values(state=state, **values, **NO_LEASE)
+            change = update(Job).where(held(job)).values(state=state, **values, **NOT_RUNNING)
             if connection.execute(change).rowcount == 0:
                 raise LeaseLost(f"job {job.id} is not ours any more")
             record(connection, job.id, now, state, message)
@@ -285,15 +325,21 @@ class Jobs:
     def _decide(self, job_id: int, decision: decisions.Decision) -> JobRecord:
         now = self._database.now()
         with self._database.write() as connection:
+            destinations.lock_destination(self._database, connection, _read(connection, job_id))
             before = _read(connection, job_id, lock=True)
             if not decision.changes(job_id, before.state):
                 return before
+            if decision.to == JobState.QUEUED:
+                newer = destinations.superseder(connection, before)
+                if newer is not None:
+                    raise decisions.overtaken(before, newer)
             values: dict[str, Any] = {
-                **NO_LEASE,
+                **NOT_RUNNING,
                 "state": decision.to,
                 "lease_token": before.lease_token + 1,
                 "next_try_at": None,
                 "finished_at": now if decision.to == JobState.CANCELLED else None,
+                "superseded_by": None,
             }
             if decision.clears_error:
                 values |= NO_ERROR

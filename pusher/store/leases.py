@@ -24,6 +24,9 @@ def grant(owner: str, now: datetime, lease: float) -> dict[str, Any]:
 
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 
+NOT_RUNNING: dict[str, Any] = {**NO_LEASE, "tagging_at": None}
+"""The columns of a job that nobody works on."""
+
 LONGEST_WAIT: Final = timedelta(hours=1)
 """For which a job waits at most: one that seems to wait longer was put back under another clock."""
 

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     DateTime,
     Dialect,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -118,6 +120,10 @@ class Job(Base):
     lease_owner: Mapped[str | None] = mapped_column(Text)
     lease_token: Mapped[int] = mapped_column(Integer, default=0)
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    keeps_older: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    tagging_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """Since when the request that sets the tag may be on its way."""
+    superseded_by: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         CheckConstraint(f"state IN ({_words(JobState)})", name="state"),
@@ -126,10 +132,13 @@ class Job(Base):
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_expiry"),
         CheckConstraint("(state = 'waiting') = (next_try_at IS NOT NULL)", name="next_try"),
         CheckConstraint("(state = 'succeeded') = (digest IS NOT NULL)", name="digest"),
+        CheckConstraint("tagging_at IS NULL OR state = 'running'", name="tagging"),
+        CheckConstraint("(state = 'superseded') = (superseded_by IS NOT NULL)", name="superseded"),
         Index("ix_jobs_state_id", "state", "id"),
         # Claims look only at unfinished jobs, however many finished ones there are.
         # (No partial index: saying so to PostgreSQL imports its dialect into every start on SQLite.)
         Index("ix_jobs_claim", "finished_at", "priority", "id"),
+        Index("ix_jobs_destination", "host", "repository", "tag", "id"),
         # An id is never used twice, so that a job's number in a log stays true after `pusher prune`.
         {"sqlite_autoincrement": True},
     )

@@ -21,9 +21,11 @@ class JobState(StrEnum):
     SUCCEEDED = "succeeded"
     FAILED = "failed"
     CANCELLED = "cancelled"
+    SUPERSEDED = "superseded"
+    """A newer job pushes to the same tag."""
 
 
-FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED})
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED})
 
 
 class LayerState(StrEnum):
@@ -88,6 +90,8 @@ class NewJob:
     layers: tuple[NewLayer, ...]
     config_size: int | None = None
     priority: int = 0
+    keeps_older: bool = False
+    """Older jobs of the same tag go on and set it first; else they are superseded."""
     options: Mapping[str, str | int | bool | None] = field(default_factory=dict)
     """``compression``, ``compression_level``, ``documents``."""
 
@@ -136,6 +140,9 @@ class JobRecord:
     lease_owner: str | None
     lease_token: int
     lease_expires_at: datetime | None
+    keeps_older: bool
+    superseded_by: int | None
+    """The newer job for the same tag, once superseded."""
 
     @property
     def destination(self) -> str:

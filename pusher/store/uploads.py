@@ -6,7 +6,7 @@ from collections.abc import Collection
 from dataclasses import fields
 from typing import Any
 
-from sqlalchemy import Row, and_, case, exists, func, or_, select, text, update
+from sqlalchemy import Row, and_, case, exists, func, or_, select, update
 
 from pusher.errors import LeaseLost
 from pusher.store.engine import Database
@@ -55,10 +55,8 @@ class Uploads:
             ~func.coalesce(lapsed(Upload, now, dead_owners, spared), True),
         )
         with self._database.write() as connection:
-            if not self._database.is_sqlite:
-                # Two workers that ask for the blob in two repositories lock different rows.
-                lock = text("SELECT pg_advisory_xact_lock(hashtextextended(:blob, 0))")
-                connection.execute(lock, {"blob": f"{registry} {digest}"})
+            # Two workers that ask for the blob in two repositories lock different rows.
+            self._database.lock(connection, f"{registry} {digest}")
             if connection.scalar(select(exists().where(elsewhere))):
                 return None
             row = and_(same_blob, Upload.repository == repository)

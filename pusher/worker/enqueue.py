@@ -30,13 +30,14 @@ def enqueue(
     compression_level: int | None = None,
     choice: Choice = EVERYTHING,
     split_layers: int | None = None,
+    keeps_older: bool = False,
     note: Callable[[str], object] = str,
 ) -> JobRecord:
     """Find ``image``, pin it, and record the job of pushing it to where ``reference.destination`` says.
 
     The config digest is recorded: a tag that is moved later does not change what is pushed. ``note`` is told
     what is left out of the image or changes in it. ``split_layers``: bytes of a blob over which a layer
-    becomes several; the image is then read once now.
+    becomes several; the image is then read once now. ``keeps_older``: as in NewJob.
 
     Raises SourceError, ReferenceMalformed, InvalidOption, StoreError, and for an image in a registry what a
     client raises.
@@ -82,6 +83,7 @@ def enqueue(
             tag=destination.tag,
             layers=_layers(found),
             priority=priority,
+            keeps_older=keeps_older,
             options={
                 "compression": compression,
                 "compression_level": compression_level,

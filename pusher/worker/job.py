@@ -10,7 +10,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from pusher.errors import DiskFull, ImageUnsupported, LeaseLost, PusherError, Retry, SourceError, Stopped
+from pusher.errors import (
+    DiskFull,
+    ImageUnsupported,
+    LeaseLost,
+    PusherError,
+    Retry,
+    SourceError,
+    Stopped,
+)
 from pusher.oci import media_types
 from pusher.oci.document import Document
 from pusher.oci.manifest import Descriptor, Manifest, build_manifest
@@ -27,6 +35,7 @@ from pusher.worker.documents import Delivery, explained, hopeless, stored_docume
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.retry import Backoff
+from pusher.worker.tags import take_tag
 
 _MOST_DAMAGED: Final = 2
 _MOST_MISSES: Final = 2
@@ -289,7 +298,10 @@ class JobPush:
         delivery = Delivery(self._client, self._job, document, reference, self._store.jobs.add_bytes_sent)
         while True:
             self._control.check()
-            self._store.jobs.check_lease(self._job)
+            if reference == self._job.tag:
+                take_tag(self._store, self._tools.sender.presence, self._job)
+            else:
+                self._store.jobs.check_lease(self._job)
             try:
                 delivery.step()
                 return document.digest

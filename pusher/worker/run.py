@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Final
 
 from pusher.config import Settings
@@ -22,6 +22,7 @@ from pusher.errors import (
     Retry,
     Stopped,
     StoreError,
+    TagNotYet,
     bug,
     of_machine,
 )
@@ -42,6 +43,7 @@ from pusher.worker.prepare import Preparation
 from pusher.worker.presence import Presence
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
+from pusher.worker.result import RunResult, outcome
 from pusher.worker.retry import OFFLINE_PAUSE, job_pause
 from pusher.worker.signals import on_signals
 
@@ -52,16 +54,6 @@ _STORE_PATIENCE: Final = 600.0
 """Seconds that the job store may be away before a run gives up."""
 _LATER: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
 """Errors of a job that the user may have mended when he starts a run."""
-
-
-@dataclass
-class RunResult:
-    """How the jobs that a run touched ended."""
-
-    exit_code: ExitCode = ExitCode.DONE
-    succeeded: list[JobRecord] = field(default_factory=list)
-    failed: list[JobRecord] = field(default_factory=list)
-    unfinished: list[JobRecord] = field(default_factory=list)
 
 
 def run(
@@ -249,7 +241,7 @@ class _Worker:
             try:
                 self._attempt(job, control)
             except LeaseLost:
-                self._progress.job_ended(job.id, "taken", self._why_lost(job))
+                self._tell_taken(job)
                 delete_sessions(self._store, self._registries, ())
         except Exception as error:  # nothing can be recorded any more; the lease runs out by itself
             known = error if isinstance(error, PusherError) else of_machine(error)
@@ -262,16 +254,22 @@ class _Worker:
                 del self._active[job.id]
                 self._changed.notify_all()
 
-    def _why_lost(self, job: JobRecord) -> str:
+    def _tell_taken(self, job: JobRecord) -> None:
+        """The job is not this worker's any more; who has it, or why nobody."""
         try:
             now = self._store.jobs.get(job.id)
         except JobUnknown:
-            return "it was cancelled and forgotten"
-        if now.state != JobState.RUNNING:
-            return f"it is {now.state} now"
-        stood_still = self._presence.stood_still
-        why = f", because this one stood still for {human_seconds(stood_still)}" if stood_still else ""
-        return f"another worker took it over{why}"
+            self._progress.job_ended(job.id, "taken", "it was cancelled and forgotten")
+            return
+        if now.state == JobState.SUPERSEDED:
+            said = f"job {now.superseded_by} pushes to {job.destination} now; what was sent is kept for it"
+            self._progress.job_ended(job.id, now.state, said)
+        elif now.state != JobState.RUNNING:
+            self._progress.job_ended(job.id, "taken", f"it is {now.state} now")
+        else:
+            stood_still = self._presence.stood_still
+            why = f", because this one stood still for {human_seconds(stood_still)}" if stood_still else ""
+            self._progress.job_ended(job.id, "taken", f"another worker took it over{why}")
 
     def _attempt(self, job: JobRecord, control: Control) -> None:
         done_before = self._store.jobs.totals([job.id])[job.id].bytes_done
@@ -315,7 +313,8 @@ class _Worker:
             self._failures[job.id] = 0
         failures = self._failures.get(job.id, 0)
         self._failures[job.id] = failures + 1
-        pause = job_pause(error, failures)
+        # until the older job has set the tag, nobody can claim this one
+        pause = timedelta(0) if isinstance(error, TagNotYet) else job_pause(error, failures)
         if error.retry is Retry.LATER:
             self._put_off.add(job.id)
         self._pauses[job.id] = elapsed() + pause.total_seconds()
@@ -371,24 +370,7 @@ class _Worker:
         """What became of the jobs. Raises the error that ended the run, if one did."""
         if self._fatal is not None:
             raise self._fatal
-        result = RunResult()
-        for job_id in sorted(self._touched | set(only or ())):
-            try:
-                job = self._store.jobs.get(job_id)
-            except JobUnknown:  # finished, and pruned meanwhile
-                continue
-            if job.state == JobState.SUCCEEDED:
-                result.succeeded.append(job)
-            elif job.state == JobState.FAILED:
-                result.failed.append(job)
-            elif job.state != JobState.CANCELLED:
-                result.unfinished.append(job)
-        if result.failed:
-            codes = self._exit_codes
-            result.exit_code = next(iter(codes)) if len(codes) == 1 else ExitCode.FAILED
-        elif result.unfinished:
-            result.exit_code = ExitCode.UNFINISHED
-        return result
+        return outcome(self._store, self._touched | set(only or ()), self._exit_codes)
 
 
 def _stored(error: PusherError) -> StoredError:

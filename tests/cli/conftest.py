@@ -89,11 +89,13 @@ LAYERS = (
 
 
 def add_job(store: Store, name: str = "app:1.2", *, registry: str = "registry.example.com") -> JobRecord:
-    """Queue ``name`` for the same name at ``registry``."""
+    """Queue ``name`` for the same name at ``registry``, beside others for it."""
     repository, _, tag = name.partition(":")
     source = {"kind": "docker"}
     return store.jobs.add(
-        NewJob(name, source, digest("c"), registry, repository, tag, LAYERS, config_size=1024)
+        NewJob(
+            name, source, digest("c"), registry, repository, tag, LAYERS, config_size=1024, keeps_older=True
+        )
     )
 
 

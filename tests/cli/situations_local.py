@@ -121,6 +121,26 @@ def cancelled_meanwhile(world: World) -> None:
     world.push(world.archive(), f"{world.registry().address}/team/app:1.2")
 
 
+@situation("job-superseded")
+def superseded_meanwhile(world: World) -> None:
+    to = f"{world.registry().address}/team/app:1.2"
+
+    def enqueue_newer(job_push: JobPush) -> None:
+        world.run("enqueue", world.archive(), "--to", to)
+        raise LeaseLost("it was superseded")
+
+    world.patch.setattr(JobPush, "run", enqueue_newer)
+    world.push(world.archive(), to)
+
+
+@situation("tag-not-yet")
+def the_older_one_is_paused(world: World) -> None:
+    to = f"{world.registry().address}/team/app:1.2"
+    world.run("enqueue", world.archive(), "--to", to)
+    world.run("pause", "1")
+    world.push(world.archive(), to, "--no-supersede")
+
+
 # --- the job store ------------------------------------------------------------------------------------------
 
 

@@ -177,6 +177,7 @@ def test_what_is_left_out_is_said(pusher: Pusher, tmp_path: Path) -> None:
         "image": f"oci:{folder}",
         "destination": "registry.example.com/team/app:1.2",
         "state": "queued",
+        "supersedes": [],
     }
     note, told = result.err.splitlines()
     assert note.startswith("note: only linux/arm64/v8 is pushed, and has the digest sha256:")

@@ -162,6 +162,7 @@ def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
         "bytes_sent": 0,
         "created_at": "2025-01-31T12:00:00.000Z",
         "started_at": "2025-01-31T12:00:00.000Z",
+        "superseded_by": None,
         "finished_at": None,
         "next_try_at": "2025-01-31T12:00:42.000Z",
         "error": {

@@ -15,7 +15,7 @@ from pusher.progress.base import Progress
 from pusher.sources.base import EVERYTHING
 from pusher.store.records import JobRecord, JobState, LayerState, StoredError
 from pusher.store.store import Store
-from pusher.worker.run import RunResult
+from pusher.worker.result import RunResult
 from tests.cli.conftest import Pusher, add_job, claim
 from tests.progress.helpers import digest
 
@@ -82,7 +82,7 @@ def test_enqueue_prints_the_id(pusher: Pusher, worker: Worker) -> None:
     assert (
         result.err == "Job 1: app:1.2 -> registry.example.com/app:1.2, 2 layers. Start it with: pusher run\n"
     )
-    options = {"to": None, "default_registry": None, "priority": 0}
+    options = {"to": None, "default_registry": None, "keeps_older": False, "priority": 0}
     assert worker.calls == [{"image": "app:1.2", **options, **AS_IT_IS}]
 
 
@@ -90,9 +90,9 @@ def test_enqueue_passes_everything_on(
     pusher: Pusher, worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUSHER_REGISTRY", "r.example/team")
-    pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5")
+    pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5", "--no-supersede")
     options = {"to": "r.example/b:1", "default_registry": "r.example/team", "priority": -5}
-    assert worker.calls == [{"image": "app:1.2", **options, **AS_IT_IS}]
+    assert worker.calls == [{"image": "app:1.2", **options, "keeps_older": True, **AS_IT_IS}]
 
 
 @pytest.mark.parametrize("command", ["enqueue", "push"])
@@ -106,6 +106,7 @@ def test_enqueue_json(pusher: Pusher, worker: Worker) -> None:
         "image": "app:1.2",
         "destination": "registry.example.com/app:1.2",
         "state": "queued",
+        "supersedes": [],
     }
 
 

@@ -16,7 +16,8 @@ BECOMES: dict[str, dict[JobState, JobState | None]] = {
     "pause": {S.QUEUED: S.PAUSED, S.RUNNING: S.PAUSED, S.WAITING: S.PAUSED, S.PAUSED: None},
     "resume": {S.PAUSED: S.QUEUED, S.QUEUED: None, S.RUNNING: None, S.WAITING: None},
     "cancel": dict.fromkeys((S.QUEUED, S.RUNNING, S.WAITING, S.PAUSED), S.CANCELLED) | {S.CANCELLED: None},
-    "retry": dict.fromkeys((S.WAITING, S.FAILED, S.CANCELLED), S.QUEUED) | {S.QUEUED: None, S.RUNNING: None},
+    "retry": dict.fromkeys((S.WAITING, S.FAILED, S.CANCELLED, S.SUPERSEDED), S.QUEUED)
+    | {S.QUEUED: None, S.RUNNING: None},
 }
 """None: allowed, and nothing changes. A state that is missing: refused."""
 
@@ -39,6 +40,9 @@ def job_in(store: Store, state: JobState, clock: FakeClock) -> JobRecord:
             store.jobs.pause(job.id)
         case S.CANCELLED:
             store.jobs.cancel(job.id)
+        case S.SUPERSEDED:
+            newer = store.jobs.add(new_job(tag=job.tag))
+            store.jobs.cancel(newer.id)  # what it took the place of may be tried again
     return store.jobs.get(job.id)
 
 

@@ -19,7 +19,7 @@ def finish(store: Store) -> int:
 
 def test_a_new_job_is_queued_with_its_layers_and_its_config(store: Store, clock: FakeClock) -> None:
     layers = (NewLayer(digest("1")), NewLayer(digest("2"), "application/gzip", digest("a"), 7))
-    job = store.jobs.add(new_job(*layers, options={"plain_http": True}, priority=3))
+    job = store.jobs.add(new_job(*layers, tag="1", options={"plain_http": True}, priority=3))
 
     assert store.jobs.get(job.id) == job
     assert job.state == JobState.QUEUED

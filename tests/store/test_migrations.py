@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
@@ -10,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -28,7 +28,7 @@ from pusher.errors import StoreLocked, StoreOutdated, StoreReadOnly
 from pusher.store import migrate, schema
 from pusher.store.engine import Database, file_of, is_sqlite, parse_url, sqlite_url
 from pusher.store.models import Base
-from pusher.store.records import BlobMemo, JobState, NewLayer, RegistryFacts
+from pusher.store.records import JobState, RegistryFacts
 from pusher.store.store import Store
 from tests.store.privileges import like_any_user
 from tests.support.databases import digest, new_job
@@ -102,12 +102,13 @@ def test_migrations_give_what_the_models_say(url: str, empty_url: str, kind: str
 
 
 def _schema_of(path: Path) -> dict[str, set[str]]:
-    """The statements that made each table and index, as sets of their parts: the order may differ, and a
-    column added later stands in the line of the one before."""
+    """The statements that made each table and index, as sets of their parts: the order may differ, a table
+    made anew has its name in quotes, and a column added later stands in the line of the one before."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
     parts = r",\n|[\n\t]|, (?=[a-z_]+ [A-Z])"
-    return {name: {part.strip().rstrip(",") for part in re.split(parts, sql)} for name, sql in rows}
+    plain = {name: sql.replace(f'CREATE TABLE "{name}"', f"CREATE TABLE {name}") for name, sql in rows}
+    return {name: {part.strip().rstrip(",") for part in re.split(parts, sql)} for name, sql in plain.items()}
 
 
 def test_a_new_store_is_what_its_migrations_lead_to(tmp_path: Path) -> None:
@@ -175,21 +176,36 @@ def make_store(url: str, revision: str) -> None:
         command.upgrade(config, revision)
 
 
+_OLD_JOB = """INSERT INTO jobs (id, image, source, config_digest, host, repository, tag, state, priority,
+    attempts, options, bytes_sent, created_at, lease_token) VALUES (7, 'app:1', '{"kind": "docker"}',
+    'sha256:c', 'r.example', 'app', '1', 'paused', 0, 0, '{}', 0, '2026-01-01 00:00:00', 3)"""
+_OLD_ROWS = (
+    _OLD_JOB,
+    """INSERT INTO layers (job_id, position, diff_id, state, bytes_sent)
+    VALUES (7, -1, 'sha256:c', 'pending', 0), (7, 0, 'sha256:1', 'pending', 0)""",
+    """INSERT INTO events (job_id, at, kind, message)
+    VALUES (7, '2026-01-01 00:00:00', 'queued', ''), (7, '2026-01-01 00:00:00', 'note', 'before')""",
+    "INSERT INTO registries (host, max_chunk) VALUES ('r.example', 7)",
+)
+"""What the first version wrote, in columns that every later one has."""
+
+
 @pytest.mark.parametrize("revision", schema.REVISIONS)
 def test_every_released_schema_is_upgraded_with_its_jobs(
     empty_url: str, release: Release, revision: str
 ) -> None:
     url = empty_url
     make_store(url, revision)
-    with closing(Store(Database(parse_url(url)))) as store:
-        job = store.jobs.add(new_job())
-        store.events.add(job.id, "note", "before")
-        with store._database.write() as connection:
-            connection.exec_driver_sql("INSERT INTO registries (host, max_chunk) VALUES ('r.example', 7)")
+    with closing_database(url) as database, database.write() as connection:
+        for statement in _OLD_ROWS:
+            connection.exec_driver_sql(statement)
     release()
     assert migrate.upgrade(url) == (revision, "next")
     with Store.open(url) as store:
-        assert store.jobs.get(job.id) == job
+        job = store.jobs.get(7)
+        assert (job.image, job.destination, job.state) == ("app:1", "r.example/app:1", JobState.PAUSED)
+        assert (job.source, job.created_at.year, job.lease_token) == ({"kind": "docker"}, 2026, 3)
+        assert (job.keeps_older, job.superseded_by) == (False, None)
         assert len(store.layers.of(job.id)) == 2
         assert [event.kind for event in store.events.of(job.id)] == ["queued", "note"]
         with store._database.read() as connection:
@@ -203,21 +219,38 @@ def test_what_images_and_registries_said_of_layers_is_forgotten(empty_url: str) 
     """Only pairs of diff ID and blob that pusher made stay; an unfinished job looks for the others again."""
     make_store(empty_url, "0002")
     made, claimed = (digest("1"), digest("a")), (digest("2"), digest("b"))
-    layers = tuple(NewLayer(diff_id, "m", blob, 5) for diff_id, blob in (made, claimed))
-    with closing(Store(Database(parse_url(empty_url)))) as store:
-        jobs = [
-            store.jobs.add(replace(new_job(), layers=layers, options=options))
-            for options in ({}, {"documents": digest("c")})
-        ]
+    with closing_database(empty_url) as database, database.write() as connection:
+        for job, options in ((7, {}), (8, {"documents": digest("c")})):
+            connection.exec_driver_sql(
+                _OLD_JOB.replace("(7", f"({job}").replace("'{}'", f"'{json.dumps(options)}'")
+            )
+            for position, (diff_id, blob) in enumerate((made, claimed)):
+                connection.exec_driver_sql(
+                    "INSERT INTO layers (job_id, position, diff_id, digest, size, state, bytes_sent) "
+                    f"VALUES ({job}, {position}, '{diff_id}', '{blob}', 5, 'ready', 0)"
+                )
         for (diff_id, blob), label in ((made, "isal-1.8:2"), (claimed, "original")):
-            store.memos.put(BlobMemo(diff_id, label, blob, 5, None, "m"))
+            connection.exec_driver_sql(
+                "INSERT INTO blob_memos (diff_id, digest, compression, size, media_type, created_at) "
+                f"VALUES ('{diff_id}', '{blob}', '{label}', 5, 'm', '2026-01-01 00:00:00')"
+            )
     migrate.upgrade(empty_url)
     with Store.open(empty_url) as store:
         found = store.memos.all_of([made[0], claimed[0]])
         assert [memo.digest for memo in found[made[0]]] == [made[1]]
         assert found[claimed[0]] == []
-        blobs = [[layer.digest for layer in store.layers.of(job.id)[1:]] for job in jobs]
+        blobs = [[layer.digest for layer in store.layers.of(job)] for job in (7, 8)]
         assert blobs == [[made[1], None], [made[1], claimed[1]]], "a manifest names its own blobs"
+
+
+def test_the_id_of_a_pruned_job_is_not_used_again_after_an_upgrade(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "old" / "jobs.db")
+    make_store(url, "0002")
+    with closing_database(url) as database, database.write() as connection:
+        connection.exec_driver_sql(_OLD_JOB)
+        connection.exec_driver_sql("DELETE FROM jobs")
+    with Store.open(url) as store:
+        assert store.jobs.add(new_job()).id == 8
 
 
 def test_sqlite_is_upgraded_by_itself_and_a_copy_is_kept(tmp_path: Path, release: Release) -> None:

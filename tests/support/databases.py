@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
@@ -26,6 +27,7 @@ NOBODY = 65534
 """PostgreSQL refuses to run as root; as root it is started as this user."""
 
 REGISTRY, REPOSITORY = "registry.example.com", "team/app"
+_TAGS = itertools.count(1)
 
 
 class FakeClock:
@@ -48,14 +50,14 @@ def digest(character: str) -> str:
 
 
 def new_job(*layers: NewLayer, **changes: object) -> NewJob:
-    """A job with one layer of 1000 bytes, unless told otherwise."""
+    """A job with one layer of 1000 bytes for a tag of its own, unless told otherwise."""
     values: dict[str, object] = {
         "image": "app:1",
         "source": {"kind": "docker", "image": "app:1", "index": None},
         "config_digest": digest("c"),
         "registry": REGISTRY,
         "repository": REPOSITORY,
-        "tag": "1",
+        "tag": str(next(_TAGS)),
         "layers": layers or (NewLayer(digest("1"), "application/gzip", digest("a"), 1000),),
     }
     return NewJob(**{**values, **changes})  # type: ignore[arg-type]

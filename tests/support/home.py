@@ -21,7 +21,8 @@ from pusher.store.engine import sqlite_url
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker.enqueue import enqueue
-from pusher.worker.run import RunResult, run
+from pusher.worker.result import RunResult
+from pusher.worker.run import run
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.images import Image, sha256, unpacked
 

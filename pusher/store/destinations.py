@@ -1,0 +1,129 @@
+"""Several jobs for one tag: which supersedes which, and whose turn it is to set it.
+
+A tag ends at the image that was enqueued last, whichever job is through first. What a job may still do
+follows from the others of its destination, and is looked up whenever a job is added, claimed, queued again or
+about to set its tag: nothing rests on everybody having been told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
+from sqlalchemy.orm import aliased
+
+from pusher.errors import TagNotYet
+from pusher.store.engine import Database
+from pusher.store.events import record
+from pusher.store.job_rows import job_of
+from pusher.store.leases import NOT_RUNNING, lapsed
+from pusher.store.models import Job
+from pusher.store.records import JobRecord, JobState, NewJob
+
+_Other = aliased(Job, name="other")
+
+
+@dataclass(frozen=True)
+class Older:
+    """A job that may set the tag before a newer one does."""
+
+    id: int
+    image: str
+    state: JobState
+
+
+def lock_destination(database: Database, connection: Connection, job: JobRecord | NewJob) -> None:
+    """Until the end of the transaction nobody else adds jobs for this destination or sets its tag."""
+    if job.tag is not None:
+        database.lock(connection, f"{job.registry}/{job.repository}:{job.tag}")
+
+
+def supersede_older(connection: Connection, job: JobRecord, now: datetime) -> list[JobRecord]:
+    """End the unfinished older jobs of a new job's destination; returns them as they were read.
+
+    One that is just setting the tag is left alone: what is on its way to the registry cannot be called back,
+    and the new job sets the tag after it.
+    """
+    if job.tag is None or job.keeps_older:
+        return []
+    found = select(Job).where(_same(Job, job), Job.id < job.id, Job.finished_at.is_(None))
+    older = [
+        job_of(row) for row in connection.execute(found.where(Job.tagging_at.is_(None)).order_by(Job.id))
+    ]
+    return [each for each in older if supersede(connection, each, job.id, now)]
+
+
+def superseder(connection: Connection, job: JobRecord) -> int | None:
+    """The newer job that has set the tag, sets it, or will: nothing older may set it any more."""
+    if job.tag is None:
+        return None
+    newer = select(Job.id).where(_same(Job, job), Job.id > job.id)
+    sets_it = newer.where(or_(Job.state == JobState.SUCCEEDED, Job.tagging_at.is_not(None)))
+    will = newer.where(Job.finished_at.is_(None), Job.keeps_older.is_(False))
+    return connection.scalar(sets_it.union(will).order_by(Job.id.desc()).limit(1))
+
+
+def supersede(connection: Connection, job: JobRecord, by: int, now: datetime) -> bool:
+    """End an unfinished job that is as it was read; False if it is not any more."""
+    unchanged = and_(Job.id == job.id, Job.state == job.state, Job.lease_token == job.lease_token)
+    values = {
+        **NOT_RUNNING,
+        "state": JobState.SUPERSEDED,
+        "superseded_by": by,
+        "lease_token": job.lease_token + 1,
+        "next_try_at": None,
+        "finished_at": now,
+    }
+    if connection.execute(update(Job).where(unchanged).values(values)).rowcount != 1:
+        return False
+    record(connection, job.id, now, JobState.SUPERSEDED, f"superseded by job {by}, which is newer")
+    return True
+
+
+def goes_first(
+    connection: Connection,
+    job: JobRecord,
+    now: datetime,
+    dead_owners: Collection[str],
+    spared: Collection[str],
+) -> Older | None:
+    """The oldest job that sets the tag before this one; None when it is this one's turn."""
+    query = (
+        select(Job.id, Job.image, Job.state)
+        .where(_same(Job, job), Job.id < job.id, _blocks(Job, job.keeps_older, now, dead_owners, spared))
+        .order_by(Job.id)
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Older(row.id, row.image, row.state)
+
+
+def not_its_turn(now: datetime, dead_owners: Collection[str], spared: Collection[str]) -> ColumnElement[bool]:
+    """For claims: whether a job waits for its turn, and it has not come yet."""
+    other: Any = _Other
+    same = and_(other.host == Job.host, other.repository == Job.repository, other.tag == Job.tag)
+    blocks = or_(
+        and_(Job.keeps_older.is_(True), other.finished_at.is_(None)),
+        _blocks(other, False, now, dead_owners, spared),
+    )
+    return and_(
+        Job.error_code.is_not(None),
+        Job.error_code == TagNotYet.code,
+        exists().where(same, other.id < Job.id, blocks),
+    )
+
+
+def _blocks(
+    table: Any, keeps_older: bool, now: datetime, dead_owners: Collection[str], spared: Collection[str]
+) -> ColumnElement[bool]:
+    unfinished: ColumnElement[bool] = table.finished_at.is_(None)
+    if keeps_older:
+        return unfinished
+    return and_(unfinished, table.tagging_at.is_not(None), ~lapsed(table, now, dead_owners, spared))
+
+
+def _same(table: Any, job: JobRecord) -> ColumnElement[bool]:
+    return and_(table.host == job.registry, table.repository == job.repository, table.tag == job.tag)
