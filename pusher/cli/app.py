@@ -26,6 +26,7 @@ from pusher.cli.errors import errors
 from pusher.cli.log import log
 from pusher.cli.login import login
 from pusher.cli.logout import logout
+from pusher.cli.mistyped import unreadable
 from pusher.cli.prune import prune
 from pusher.cli.push import push
 from pusher.cli.run import run
@@ -33,7 +34,7 @@ from pusher.cli.status import show_jobs, status
 from pusher.cli.verbose import Verbosity
 from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, of_machine
 from pusher.errors.catalogue import error_as_json
-from pusher.text import as_json
+from pusher.text import as_json, quoted
 
 _START = """\
 pusher push registry.example.com/team/app:1.2    push an image from Docker, now
@@ -118,6 +119,7 @@ def _run(arguments: list[str]) -> int:
     verbosity = Verbosity.from_environment()
     verbosity.start()
     try:
+        _check(arguments)
         code = cli.main(arguments, prog_name="pusher", standalone_mode=False, obj=verbosity)
         sys.stdout.flush()
         return code or ExitCode.DONE
@@ -130,6 +132,18 @@ def _run(arguments: list[str]) -> int:
         if verbosity.debug and not isinstance(error, click.ClickException):
             traceback.print_exc()
         return _conclude(_ours(error), arguments)
+
+
+def _check(arguments: list[str]) -> None:
+    """Names that are not UTF-8 cannot stand in the job store, in a URL or in JSON."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            raise CommandLineInvalid(
+                f"{quoted(argument)} is not UTF-8",
+                hint="rename the file, or give it another name: ln -s FILE app.tar",
+            ) from None
 
 
 def _conclude(error: PusherError, arguments: list[str]) -> int:
@@ -151,23 +165,23 @@ def _ours(error: Exception) -> PusherError:
     if isinstance(error, PusherError):
         return error
     if isinstance(error, click.ClickException):
-        return _mistyped(error)
+        return unreadable(error)
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
+        return CommandLineInvalid(
+            "the folder in which this command runs was deleted", hint="go to another folder: cd"
+        )
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
         _give_up_output()
         return OutputUnwritable(f"standard output cannot be written: {error.strerror}")
     return of_machine(error) or bug(error)
 
 
-def _mistyped(error: click.ClickException) -> PusherError:
-    message, _, guess = error.format_message().rstrip("?)").partition("Did you mean ")
-    path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "pusher"
-    hint = f"{path} --help"
-    if guess:
-        hint = f"did you mean {guess.removeprefix('one of: ').replace(', ', ' or ')}? otherwise: {hint}"
-    elif isinstance(error, click.MissingParameter) and error.ctx:
-        usage = " ".join(error.ctx.command.collect_usage_pieces(error.ctx))
-        hint = f"write: {path} {usage}; more: {hint}"
-    return CommandLineInvalid(message[:1].lower() + message[1:].rstrip(" (."), hint=hint)
+def _is_somewhere() -> bool:
+    try:
+        Path.cwd()
+    except OSError:
+        return False
+    return True
 
 
 def _give_up_output() -> None:

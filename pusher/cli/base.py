@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import click
 
 from pusher import config
+from pusher.cli.mistyped import too_many, unknown_command
 from pusher.cli.options import write_options
 from pusher.cli.verbose import as_log_line, verbose_options
+from pusher.config import values
+from pusher.config.options import unknown_variables
 from pusher.errors import InvalidOption
 from pusher.errors.catalogue import error_as_json
 from pusher.text import as_json, printable
@@ -24,12 +28,22 @@ if TYPE_CHECKING:
     from pusher.store.store import Store
 
 
+_VARIABLES_TOLD: Final = "pusher.variables-told"
+
+
 class Command(click.Command):
     """A command with ``-v``, ``--log-json`` and ``--debug``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += verbose_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_extra_args = True  # told here, with what was probably meant
+        super().parse_args(ctx, args)
+        if ctx.args and not ctx.resilient_parsing:
+            raise too_many(ctx, ctx.args)
+        return ctx.args
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         write_options(self, ctx, formatter)
@@ -43,6 +57,14 @@ class Group(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += verbose_options()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            raise unknown_command(name, ctx.command_path, self.commands, args[1:])
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return list(self.commands)
@@ -66,6 +88,7 @@ def read_settings(**flags: object) -> config.Settings:
     """
     settings = config.load(flags)
     check_settings(settings)
+    warn_of_variables()
     return settings
 
 
@@ -86,7 +109,13 @@ def check_settings(settings: config.Settings) -> None:
 def store_exists(settings: config.Settings) -> bool:
     """Whether there can be jobs: a command that only looks does not create the job store."""
     kind, found, path = settings.database_url.partition(":///")
-    return not (found and kind.startswith("sqlite")) or Path(path.partition("?")[0]).expanduser().exists()
+    if not found or not kind.startswith("sqlite"):
+        return True
+    file = values.path(unquote(path.partition("?")[0]), "PUSHER_DATABASE_URL")
+    try:
+        return os.path.lexists(file)
+    except OSError:
+        return True  # whoever opens it says what is wrong
 
 
 @contextmanager
@@ -126,6 +155,17 @@ def warn(line: str) -> None:
     """A line for people, on stderr. Where nobody can read it, the command goes on without."""
     if not as_log_line(logging.INFO, line):
         _print(line)
+
+
+def warn_of_variables() -> None:
+    """Once a command: a variable with a wrong name does nothing, and nobody would notice."""
+    context = click.get_current_context(silent=True)  # None: the shell asks for completions
+    if context is None or context.find_root().meta.get(_VARIABLES_TOLD):
+        return
+    context.find_root().meta[_VARIABLES_TOLD] = True
+    for name, meant in unknown_variables(os.environ).items():
+        guess = f"; did you mean {meant}?" if meant else "; pusher config shows those that are read"
+        warn(f"Nothing reads the variable {name}{guess}")
 
 
 def show_error(message: str, hint: str, code: str = "") -> None:

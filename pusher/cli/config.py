@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
-from pusher.cli.base import Command, check_settings, json_option, print_json, say, warn
+from pusher.cli.base import Command, check_settings, json_option, print_json, say, warn_of_variables
 from pusher.cli.options import every_option
-from pusher.errors import ExitCode
+from pusher.errors import ExitCode, InvalidOption
 
 if TYPE_CHECKING:
     from pusher.config.load import Found, Resolved
 
 _SET: Final = "(set)"
-_URL_PASSWORD: Final = re.compile(r"(//[^:/@]*:).*(?=@)|(password=)[^&]*")
-"""Of ``postgresql://user:password@host/name?password=...``."""
 
 
 @click.command(cls=Command)
@@ -40,7 +37,6 @@ def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> in
     from pusher.config.example import example_file
     from pusher.config.file import find_file
     from pusher.config.load import resolve
-    from pusher.config.options import mistyped
 
     if show_path:
         say(str(find_file(os.environ)))
@@ -53,8 +49,7 @@ def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> in
             print_json(_as_json(resolved))
         else:
             _show(resolved)
-        for name, meant in mistyped(os.environ).items():
-            warn(f"Nothing reads the variable {name}; {meant} is one.")
+        warn_of_variables()
     return ExitCode.DONE
 
 
@@ -82,10 +77,22 @@ def _shown(item: Found, resolved: Resolved) -> str | None:
     if name == "home":
         return str(settings.home)
     if name == "database_url":
-        return _URL_PASSWORD.sub(r"\1\2***", settings.database_url)
+        return _place_of(settings.database_url)
     if name == "password":
         return None if item.value is None else _SET
     return str(item.value) if isinstance(item.value, Path) else item.text
+
+
+def _place_of(url: str) -> str:
+    """Host and name of a database: all else in its URL may be a secret, or a piece of one."""
+    if url.startswith("sqlite:///"):
+        return url.partition("?")[0]
+    from pusher.store.engine import label_of, parse_url
+
+    try:
+        return label_of(parse_url(url))
+    except InvalidOption:
+        return _SET
 
 
 def _as_json(resolved: Resolved) -> dict[str, object]:

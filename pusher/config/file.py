@@ -12,7 +12,7 @@ from typing import Any, Final
 from pusher.config import values
 from pusher.config.options import BY_NAME, Option
 from pusher.errors import ConfigInvalid, InvalidOption
-from pusher.text import suggest
+from pusher.text import printable, suggest
 
 TABLES: Final = "registries"
 """Key of the tables of single registries, ``[registries."ghcr.io"]``."""
@@ -43,7 +43,7 @@ def find_file(environ: Mapping[str, str]) -> Path:
     from platformdirs import user_config_path
 
     if named := environ.get("PUSHER_CONFIG"):
-        return Path(named).expanduser().absolute()
+        return values.path(named, "PUSHER_CONFIG").absolute()
     return user_config_path("pusher") / "pusher.toml"
 
 
@@ -83,9 +83,9 @@ class _Reader:
         except UnicodeDecodeError as error:
             line = self.raw[: error.start].count(b"\n") + 1
             raise ConfigInvalid(f"{self.path}, line {line}, is not UTF-8", hint="save it as UTF-8") from None
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # ValueError also for integers of thousands of digits
             raise ConfigInvalid(
-                f"{self.path} is not TOML: {error}",
+                f"{self.path} is not TOML: {printable(str(error), 200)}",
                 hint='texts stand in quotes, chunk_size = "50MiB"; pusher config --example shows a file',
             ) from None
         registries = tables.pop(TABLES, {})

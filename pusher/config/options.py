@@ -216,12 +216,18 @@ OPTIONS: Final = (
 BY_NAME: Final = {option.name: option for option in OPTIONS}
 
 _VARIABLES: Final = [variable for option in OPTIONS for variable in option.variables]
-_OTHER_VARIABLES: Final = ["PUSHER_CONFIG", "PUSHER_DEBUG", "PUSHER_LOG_JSON", "PUSHER_VERBOSE"]
+_OTHER_VARIABLES: Final = (
+    *("PUSHER_CONFIG", "PUSHER_DEBUG", "PUSHER_DOCKER_ROOT", "PUSHER_LOG_JSON", "PUSHER_VERBOSE"),
+)
+_TESTS: Final = "PUSHER_TEST_"
+"""What the tests of pusher are told."""
 
 
-def mistyped(environ: Mapping[str, str]) -> dict[str, str]:
-    """Variables that nothing reads, with the name that was probably meant."""
-    known = _VARIABLES + _OTHER_VARIABLES
-    strange = [name for name in environ if name.startswith("PUSHER_") and name not in known]
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Variables with pusher's prefix that nothing reads, with the one that was probably meant, or ""."""
+    known = [*_VARIABLES, *_OTHER_VARIABLES]
+    strange = [
+        name for name in environ if name.startswith("PUSHER_") and name not in known and _TESTS not in name
+    ]
     near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.8) for name in strange}
-    return {name: matches[0] for name, matches in near.items() if matches}
+    return {name: "".join(matches) for name, matches in sorted(near.items())}

@@ -7,10 +7,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from pusher.config import values
+
 
 def docker_config(environ: Mapping[str, str]) -> Path:
     """Docker's ``config.json`` (docker/cli ``cli/config/config.go``)."""
-    return (_path(environ, "DOCKER_CONFIG") or Path.home() / ".docker") / "config.json"
+    return (_path(environ, "DOCKER_CONFIG") or values.user_home() / ".docker") / "config.json"
 
 
 def auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
@@ -43,9 +45,9 @@ def certs_dirs(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 def _user_configuration(environ: Mapping[str, str]) -> Path:
     """Docker and Podman follow the XDG rules on macOS too."""
-    return _path(environ, "XDG_CONFIG_HOME") or Path.home() / ".config"
+    return _path(environ, "XDG_CONFIG_HOME") or values.user_home() / ".config"
 
 
 def _path(environ: Mapping[str, str], variable: str) -> Path | None:
     text = environ.get(variable)
-    return Path(text).expanduser().absolute() if text else None
+    return values.path(text, variable).absolute() if text else None

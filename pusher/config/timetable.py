@@ -9,6 +9,7 @@ from typing import Final
 
 from pusher.config.values import parse_size
 from pusher.errors import InvalidOption
+from pusher.text import quoted
 
 LEAST_RATE: Final = 1024
 """Bytes a second below which a registry would give up before a small chunk is through."""
@@ -106,16 +107,16 @@ def parse_timetable(text: str, option: str) -> Timetable:
 def _parse_span(entry: str, text: str, option: str) -> Span:
     match = _ENTRY.fullmatch(entry)
     if match is None or not (match["first"] or match["start"]):
-        raise _nonsense(text, option, f"has the entry {entry!r}, which cannot be read")
+        raise _nonsense(text, option, f"has the entry {quoted(entry)}, which cannot be read")
     days = [match["first"] or "Mon", match["last"] or match["first"] or "Sun"]
     if unknown := [day for day in days if day.capitalize() not in _DAYS]:
-        raise _nonsense(text, option, f"names the day {unknown[0]!r}")
+        raise _nonsense(text, option, f"names the day {quoted(unknown[0])}")
     first, last = (_DAYS.index(day.capitalize()) for day in days)
     start, end = (_minutes(match[name] or other) for name, other in (("start", "00:00"), ("end", "24:00")))
     if start is None or end is None or start == _DAY:
-        raise _nonsense(text, option, f"has the entry {entry!r}, which names no time of the day")
+        raise _nonsense(text, option, f"has the entry {quoted(entry)}, which names no time of the day")
     if start == end:
-        raise _nonsense(text, option, f"has the entry {entry!r}, which ends when it begins")
+        raise _nonsense(text, option, f"has the entry {quoted(entry)}, which ends when it begins")
     return Span(_parse_rate(match["rate"], option), first, last, start, end)
 
 
@@ -155,4 +156,4 @@ _HINT: Final = (
 
 
 def _nonsense(text: str, option: str, why: str) -> InvalidOption:
-    return InvalidOption(f"{option} is {text!r}, which {why}", hint=_HINT)
+    return InvalidOption(f"{option} is {quoted(text)}, which {why}", hint=_HINT)

@@ -10,9 +10,13 @@ from typing import Final
 
 from pusher.errors import InvalidOption, PusherError
 from pusher.reference import Place
+from pusher.text import quoted
 
 MIB: Final = 1024 * 1024
 
+MOST_BYTES: Final = 1 << 50
+_DIGITS: Final = 30
+_LONGEST_TIME: Final = 366 * 86400.0
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
@@ -26,15 +30,17 @@ def parse_size(text: str, option: str, *, least: int = 0) -> int:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([kmgt]?)(i?b)?", text.strip().lower())
     if match is None or (match[3] == "ib" and not match[2]):
         raise InvalidOption(
-            f"{option} is {text!r}, which is not a size",
+            f"{option} is {quoted(text)}, which is not a size",
             hint="write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)",
         )
     base = 1000 if match[2] and match[3] == "b" else 1024
-    size = int(Decimal(match[1]) * base ** _POWERS[match[2]])
+    size = int(Decimal(match[1][:_DIGITS]) * base ** _POWERS[match[2]])
+    if size > MOST_BYTES or len(match[1]) > _DIGITS:
+        raise InvalidOption(f"{option} is {quoted(text)}, which is too much", hint="write 1024TiB or less")
     if size < least:
         shown, unit = (f"{least // MIB}MiB", "") if least % MIB == 0 else (f"{least}", " bytes")
         raise InvalidOption(
-            f"{option} is {text!r}, which is less than {shown}{unit}", hint=f"write {shown} or more"
+            f"{option} is {quoted(text)}, which is less than {shown}{unit}", hint=f"write {shown} or more"
         )
     return size
 
@@ -52,7 +58,9 @@ def integer(least: int, most: int) -> Callable[[str, str], int]:
     def convert(text: str, option: str) -> int:
         if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) and least <= int(text) <= most:
             return int(text)
-        raise InvalidOption(f"{option} is {text!r}", hint=f"write a whole number from {least} to {most}")
+        raise InvalidOption(
+            f"{option} is {quoted(text)}", hint=f"write a whole number from {least} to {most}"
+        )
 
     return convert
 
@@ -63,7 +71,9 @@ def one_of(*words: str) -> Callable[[str, str], str]:
     def convert(text: str, option: str) -> str:
         if text.strip().lower() in words:
             return text.strip().lower()
-        raise InvalidOption(f"{option} is {text!r}", hint=f"write {', '.join(words[:-1])} or {words[-1]}")
+        raise InvalidOption(
+            f"{option} is {quoted(text)}", hint=f"write {', '.join(words[:-1])} or {words[-1]}"
+        )
 
     return convert
 
@@ -75,9 +85,14 @@ def seconds(text: str, option: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smh]?)", text.strip().lower())
     if match is None or float(match[1]) == 0:
         raise InvalidOption(
-            f"{option} is {text!r}, which is not a time", hint="write seconds like 30, or 90s, 15m, 2h"
+            f"{option} is {quoted(text)}, which is not a time", hint="write seconds like 30, or 90s, 15m, 2h"
         )
-    return float(match[1]) * _SECONDS[match[2]]
+    time = float(match[1]) * _SECONDS[match[2]]
+    if time > _LONGEST_TIME:
+        raise InvalidOption(
+            f"{option} is {quoted(text)}, which is more than a year", hint="write 24h or less"
+        )
+    return time
 
 
 def switch(text: str, option: str) -> bool:
@@ -86,22 +101,33 @@ def switch(text: str, option: str) -> bool:
         return True
     if value in ("0", "false", "no", "off"):
         return False
-    raise InvalidOption(f"{option} is {text!r}, which is neither yes nor no", hint="write true or false")
+    raise InvalidOption(
+        f"{option} is {quoted(text)}, which is neither yes nor no", hint="write true or false"
+    )
 
 
 def plain(text: str, option: str) -> str:
+    if not text.strip().isprintable():
+        raise InvalidOption(
+            f"{option} is {quoted(text)}, which has characters that cannot be seen", hint="type it again"
+        )
     if text.strip():
         return text.strip()
     raise InvalidOption(f"{option} is empty", hint="write a value, or leave it out")
 
 
 def path(text: str, option: str) -> Path:
+    """A path; ``~`` and ``~user`` at its beginning are home folders."""
     try:
         return Path(plain(text, option)).expanduser()
     except RuntimeError:
-        raise InvalidOption(
-            f"{option} is {text!r}, and there is no such user", hint="write the whole path"
-        ) from None
+        why = "there is no such user" if text.strip()[1:2] not in ("", "/") else "no home folder is known"
+        raise InvalidOption(f"{option} is {quoted(text)}, and {why}", hint="write the whole path") from None
+
+
+def user_home() -> Path:
+    """The user's home folder. Raises InvalidOption where the system knows none."""
+    return path("~", "HOME")
 
 
 def place(text: str, option: str) -> str:
@@ -117,7 +143,8 @@ def host(text: str, option: str) -> str:
     name = place(text, option)
     if "/" in name:
         raise InvalidOption(
-            f"{option} is {text!r}, which is more than a registry", hint=f"write {name.partition('/')[0]}"
+            f"{option} is {quoted(text)}, which is more than a registry",
+            hint=f"write {name.partition('/')[0]}",
         )
     return name
 

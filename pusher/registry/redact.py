@@ -8,7 +8,6 @@ from typing import Final
 from urllib.parse import unquote
 
 from pusher.secret import SHORT, without_secrets
-
 from pusher.text import printable
 
 _WORDS: Final = 300

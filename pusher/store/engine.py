@@ -14,6 +14,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event, exc, func, make_url, select, text
 from sqlalchemy.engine import URL
 
+from pusher.config import values
 from pusher.config.private import check_private_file, check_private_folder
 from pusher.errors import InvalidOption
 from pusher.store.faults import read_only, translated
@@ -55,7 +56,7 @@ def label_of(url: URL) -> str:
     """How messages name the job store: no password, no query."""
     if is_sqlite(url):
         return str(url.database)
-    where = url.host or url.query.get("host") or "localhost"
+    where = str(url.host or url.query.get("host") or "localhost").rpartition("@")[2]  # "@" in a password
     port = f":{url.port}" if url.port else ""
     return f"postgresql://{where}{port}/{url.database or ''}"
 
@@ -67,7 +68,7 @@ def is_sqlite(url: URL) -> bool:
 
 def file_of(url: URL) -> Path:
     """The file of a SQLite job store."""
-    return Path(str(url.database)).expanduser().absolute()
+    return values.path(str(url.database), "PUSHER_DATABASE_URL").absolute()
 
 
 class Database:

@@ -36,7 +36,7 @@ TEXTS = {
     "spool_limit": "5GiB",
     "lease": "8s",
     "home": "/var/lib/pusher",
-    "database_url": "postgresql://pusher@db.example/pusher",
+    "database_url": "postgresql://db.example/pusher",
 }
 """A value for each setting, as it is written; none is the default."""
 
@@ -210,13 +210,42 @@ def test_no_secret_is_shown(
     out = pusher("config", *arguments).out
     assert "ter2" not in out
     assert "(set)" in out
-    assert "postgresql://bob:***@db.example:5432/pusher?password=***&sslpassword=***&a=b" in out
+    assert "postgresql://db.example:5432/pusher" in out
+    assert "bob" not in out
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://bob:p@ssw0rd@db.example/pusher", "postgresql://db.example/pusher"),
+        ("postgresql://bob:ssw0rd@/pusher?host=/run/pg&user=eve", "postgresql:///run/pg/pusher"),
+        ("postgresql://ssw0rd@db.example", "postgresql://db.example/"),
+        ("postgres+ssw0rd://x:ssw0rd@db.example", "(set)"),
+        ("postgresql://bob:ssw0rd@[db/pusher", "postgresql://[db/pusher"),
+        ("sqlite:////var/lib/jobs.db?ssw0rd=1", "sqlite:////var/lib/jobs.db"),
+    ],
+)
+def test_of_a_database_url_only_host_and_name_are_shown(
+    pusher: Pusher, monkeypatch: pytest.MonkeyPatch, url: str, shown: str
+) -> None:
+    monkeypatch.setenv("PUSHER_DATABASE_URL", url)
+    rows = _rows(pusher)
+    assert rows["database_url"] == ["database_url", shown, "PUSHER_DATABASE_URL"]
+    result = pusher("config", "--json")
+    assert json.loads(result.out)["settings"]["database_url"]["value"] == shown
+    assert "ssw0rd" not in result.out + result.err
 
 
 def test_a_mistyped_variable_is_noticed(pusher: Pusher, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PUSHER_CHUNKSIZE", "50MiB")
     monkeypatch.setenv("PUSHER_OF_SOMEBODY_ELSE", "1")
-    assert pusher("config").err == "Nothing reads the variable PUSHER_CHUNKSIZE; PUSHER_CHUNK_SIZE is one.\n"
+    told = (
+        "Nothing reads the variable PUSHER_CHUNKSIZE; did you mean PUSHER_CHUNK_SIZE?\n"
+        "Nothing reads the variable PUSHER_OF_SOMEBODY_ELSE; pusher config shows those that are read\n"
+    )
+    for command in (("config",), ("status", "--json"), ("prune",)):
+        assert pusher(*command).err.startswith(told)
+    assert pusher("status").err.count("CHUNKSIZE") == 1
 
 
 def test_a_flag_is_shown_where_it_beats_a_table(pusher: Pusher, file: Path) -> None:

@@ -1,0 +1,140 @@
+"""What was probably meant by a command line that cannot be read; the words of docker and skopeo are known."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import click
+
+from pusher.errors import CommandLineInvalid
+from pusher.text import quoted, suggest
+
+_COMMANDS: Final = {
+    **dict.fromkeys(("ls", "list", "ps", "jobs", "queue", "show", "inspect", "info", "progress"), "status"),
+    **dict.fromkeys(("logs", "events", "history"), "log"),
+    **dict.fromkeys(("rm", "remove", "delete", "del", "kill", "abort"), "cancel"),
+    **dict.fromkeys(("add", "submit", "enque"), "enqueue"),
+    **dict.fromkeys(("copy", "cp", "upload", "send", "sync", "put", "mirror"), "push"),
+    **dict.fromkeys(("start", "work", "worker", "serve", "daemon", "go"), "run"),
+    **dict.fromkeys(("stop", "hold", "suspend"), "pause"),
+    **dict.fromkeys(("continue", "unpause"), "resume"),
+    **dict.fromkeys(("again", "redo", "restart"), "retry"),
+    **dict.fromkeys(("clean", "cleanup", "gc", "purge", "clear"), "prune"),
+    **dict.fromkeys(("check", "diagnose", "test", "ping"), "doctor"),
+    **dict.fromkeys(("settings", "env"), "config"),
+    **dict.fromkeys(("migrate", "upgrade", "init"), "db upgrade"),
+    **dict.fromkeys(("auth", "signin"), "login"),
+    "signout": "logout",
+    "version": "--version",
+}
+_LOGIN: Final = ("--username USER --password-stdin",)
+_TLS: Final = ("--insecure REGISTRY or --plain-http",)
+_CA: Final = ("--ca-cert FILE",)
+_PLATFORM: Final = ("--platform OS/ARCH",)
+_COMPRESSION: Final = ("--compression KIND",)
+_QUIET: Final = ("--progress none",)
+_TO: Final = ("--to REFERENCE",)
+_OPTIONS: Final[dict[str, Sequence[str]]] = {
+    **dict.fromkeys(("--creds", "--dest-creds", "--password", "-p", "-P", "--pass"), _LOGIN),
+    **dict.fromkeys(("-u", "--user", "--dest-username"), ("--username USER",)),
+    **dict.fromkeys(("--tls-verify", "--dest-tls-verify", "--src-tls-verify", "--verify-tls", "-k"), _TLS),
+    **dict.fromkeys(("--skip-tls-verify", "--insecure-skip-tls-verify", "--no-verify", "--no-check"), _TLS),
+    **dict.fromkeys(("--http", "--insecure-http", "--plain"), ("--plain-http",)),
+    **dict.fromkeys(
+        ("--ca", "--cacert", "--ca-file", "--cafile", "--cert", "--cert-dir"), ("--ca-cert FILE",)
+    ),
+    **dict.fromkeys(("--json", "-o", "--output", "--format"), ("--json", "--progress json")),
+    **dict.fromkeys(("-q", "--quiet", "-s", "--silent", "--no-progress"), _QUIET),
+    **dict.fromkeys(("-t", "--tag", "--dest", "--destination", "-d", "--target", "--registry"), _TO),
+    **dict.fromkeys(("-j", "--jobs", "--concurrency", "--workers", "--threads"), ("--parallel N",)),
+    **dict.fromkeys(("--bwlimit", "--rate", "--limit", "--max-rate", "--bandwidth"), ("--limit-rate RATE",)),
+    **dict.fromkeys(("--timeout", "--max-time"), ("--give-up-after TIME", "--answer-timeout TIME")),
+    **dict.fromkeys(
+        ("--arch", "--os", "--variant", "--override-arch", "--override-os"), ("--platform OS/ARCH",)
+    ),
+    **dict.fromkeys(("-a", "--all-platforms", "--multi-arch", "--everything"), ("--all",)),
+    **dict.fromkeys(("-f", "-w", "--follow"), ("--watch",)),
+    **dict.fromkeys(("--daemon", "--keep-running", "--wait"), ("--forever",)),
+    **dict.fromkeys(
+        ("--compress", "--dest-compress-format", "--compression-format"), ("--compression KIND",)
+    ),
+    **dict.fromkeys(("--log-level", "--trace", "--loglevel"), ("-v",)),
+    "-V": ("--version",),
+}
+"""What others call it; of several the first that the command has. What is typed after it is never repeated:
+it may be a password."""
+_VARIABLES: Final = {
+    "--config": "PUSHER_CONFIG",
+    "--home": "PUSHER_HOME",
+    "--root": "PUSHER_HOME",
+    "--database-url": "PUSHER_DATABASE_URL",
+    "--db": "PUSHER_DATABASE_URL",
+    "--authfile": "REGISTRY_AUTH_FILE",
+}
+"""What is told by the environment, because every command has to be told the same."""
+
+
+def unknown_command(
+    name: str, path: str, known: Iterable[str], rest: Sequence[str] = ()
+) -> CommandLineInvalid:
+    """``path`` is what stands before ``name``, ``rest`` what stands after it."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=3)
+    guess = ""
+    if name == "help":
+        guess = f"{path} {rest[0]} --help" if rest and rest[0] in known else ""
+    elif name in _COMMANDS and _COMMANDS[name].split()[0] in (*known, "--version"):
+        guess = f"{path} {_COMMANDS[name]}"
+    elif near:
+        return _unknown("command", name, " or ".join(map(repr, near)), f"{path} --help")
+    elif "push" in known and any(mark in name for mark in ":/."):
+        guess = suggest("pusher push {}", name)
+    return _unknown("command", name, guess, f"{path} --help")
+
+
+def unreadable(error: click.ClickException) -> CommandLineInvalid:
+    """What click says of the command line, as an error with advice."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    path = context.command_path if context else "pusher"
+    help_of = f"{path} --help"
+    if isinstance(error, click.NoSuchOption):
+        return _unknown("option", error.option_name, _option_meant(error), help_of)
+    message = error.format_message().rstrip(" (.")
+    hint = help_of
+    if isinstance(error, click.MissingParameter) and context:
+        usage = " ".join(context.command.collect_usage_pieces(context))
+        hint = f"write: {path} {usage}; more: {hint}"
+    return CommandLineInvalid(message[:1].lower() + message[1:], hint=hint)
+
+
+def too_many(context: click.Context, extra: Sequence[str]) -> CommandLineInvalid:
+    """Arguments that a command does not take: after an image most probably where it is to go."""
+    path, params = context.command_path, context.params
+    message = f"{quoted(extra[0])} is one argument too many"
+    if "to" in params and len(extra) == 1 and not params["to"]:
+        image = params.get("image") or params.get("target")
+        where = extra[0].removeprefix("docker://")
+        hint = suggest(f"where an image goes is said with --to: {path} {{}} --to {{}}", image, where)
+        return CommandLineInvalid(message, hint=hint or f"{path} --help")
+    return CommandLineInvalid(message, hint=f"{path} --help")
+
+
+def _option_meant(error: click.NoSuchOption) -> str:
+    if error.ctx is None:
+        return ""
+    name = error.option_name
+    if name in _VARIABLES:
+        return f"the variable {_VARIABLES[name]}"
+    has = {flag for parameter in error.ctx.command.get_params(error.ctx) for flag in parameter.opts}
+    if meant := next((words for words in _OPTIONS.get(name, ()) if words.split()[0] in has), ""):
+        return meant
+    if isinstance(error.ctx.command, click.Group) and name in ("--to", "--platform", "--username"):
+        return f"{error.ctx.command_path} push IMAGE {name} ..."
+    return " or ".join(map(repr, error.possibilities or ()))
+
+
+def _unknown(what: str, name: str, guess: str, help_of: str) -> CommandLineInvalid:
+    hint = f"did you mean {guess}? otherwise: {help_of}" if guess else help_of
+    return CommandLineInvalid(f"no such {what} {quoted(name)}", hint=hint)
