@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
 from pusher.oci.foreign import load_json
 from pusher.oci.manifest import Descriptor, parse_descriptor
@@ -70,9 +71,7 @@ def parse_index(raw: bytes) -> Index:
     data = load_json(raw)
     if not isinstance(data, dict) or not isinstance(data.get("manifests"), list):
         raise ValueError("the index lists no manifests")
-    media_type = data.get("mediaType", OCI_INDEX)
-    if not isinstance(media_type, str):
-        raise ValueError("the index's mediaType is not a string")
+    media_type = media_types.checked(data.get("mediaType", OCI_INDEX), "index")
     return Index(raw, media_type, tuple(_child(child) for child in data["manifests"]))
 
 

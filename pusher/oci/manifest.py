@@ -10,7 +10,9 @@ from typing import Any, Final
 from pusher.oci import media_types
 from pusher.oci.digest import checked, is_sha256, of_bytes
 from pusher.oci.foreign import load_json
+from pusher.text import printable
 
+_LONGEST_MEDIA_TYPE: Final = 255
 LARGEST_SIZE: Final = 2**63 - 1
 """Bytes of a blob: what registries, and the job store, can count."""
 
@@ -60,16 +62,14 @@ def parse_manifest(raw: bytes) -> Manifest:
         raise ValueError("the manifest is of schema version 1, which registries no longer take")
     if not isinstance(data, dict) or data.get("schemaVersion") != 2:
         raise ValueError("the manifest is not of schema version 2")
-    if "config" not in data or not isinstance(data.get("layers"), list):
+    layers = data.get("layers", 0)
+    if "config" not in data or not isinstance(layers, list | None):
         raise ValueError("the manifest has no config and layers")
-    media_type = data.get("mediaType", media_types.OCI_MANIFEST)
-    if not isinstance(media_type, str):
-        raise ValueError("the manifest's mediaType is not a string")
     return Manifest(
         raw=raw,
-        media_type=media_type,
+        media_type=media_types.checked(data.get("mediaType", media_types.OCI_MANIFEST), "manifest"),
         config=parse_descriptor(data["config"]),
-        layers=tuple(parse_descriptor(layer) for layer in data["layers"]),
+        layers=tuple(parse_descriptor(layer) for layer in layers or ()),  # Go writes no layers as null
     )
 
 
@@ -86,7 +86,8 @@ def parse_descriptor(data: Any) -> Descriptor:
     urls = data.get("urls") or ()
     if not isinstance(urls, list | tuple) or not all(isinstance(url, str) for url in urls):
         raise ValueError(f"the urls of {digest} are not a list of strings")
-    return Descriptor(media_type, digest, size, tuple(urls))
+    # it is stored and shown, and only sent as a part of the document's own bytes
+    return Descriptor(printable(media_type, _LONGEST_MEDIA_TYPE), digest, size, tuple(urls))
 
 
 def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:

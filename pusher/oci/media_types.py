@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
+
+from pusher.text import quoted
 
 DOCKER_MANIFEST: Final = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_CONFIG: Final = "application/vnd.docker.container.image.v1+json"
@@ -37,6 +40,17 @@ _NONDISTRIBUTABLE: Final = "application/vnd.oci.image.layer.nondistributable.v1.
 
 GZIP_MAGIC: Final = b"\x1f\x8b"
 ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
+
+_IN_A_HEADER: Final = re.compile(r"[!-~](?:[ -~]{,253}[!-~])?")
+
+
+def checked(media_type: object, what: str) -> str:
+    """The media type of ``what``, which is sent in a header: ValueError if that cannot be."""
+    if not isinstance(media_type, str):
+        raise ValueError(f"the {what}'s mediaType is not a string")
+    if not _IN_A_HEADER.fullmatch(media_type):
+        raise ValueError(f"the {what}'s mediaType {quoted(media_type, 80)} cannot be sent to a registry")
+    return media_type
 
 
 def is_nondistributable(media_type: str) -> bool:

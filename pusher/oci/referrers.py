@@ -27,22 +27,25 @@ def subject_of(document: Document) -> str | None:
 def push_order(documents: Sequence[Document]) -> list[Document]:
     """Each after what it lists and after its subject, the root (the last one) last."""
     known = {document.digest: document for document in documents}
+    *others, root = [document.digest for document in documents]
     ordered: dict[str, Document] = {}
+    waiting = others[::-1]
+    while waiting:
+        digest = waiting[-1]
+        needed = [] if digest in ordered else _needs(known[digest])
+        if missing := [other for other in needed if other in known and other not in ordered]:
+            waiting += missing[::-1]
+        else:
+            ordered.setdefault(waiting.pop(), known[digest])
+    ordered.pop(root, None)
+    return [*ordered.values(), known[root]]
 
-    def visit(document: Document) -> None:
-        if document.digest in ordered:
-            return
-        below = [child.digest for child in document.children] if isinstance(document, Index) else []
-        for digest in (*below, subject_of(document)):
-            if digest in known:
-                visit(known[digest])
-        ordered[document.digest] = document
 
-    *others, root = documents
-    for document in others:
-        visit(document)
-    ordered.pop(root.digest, None)
-    return [*ordered.values(), root]
+def _needs(document: Document) -> list[str]:
+    """Digests of what a registry wants to have before a document."""
+    below = [child.digest for child in document.children] if isinstance(document, Index) else []
+    subject = subject_of(document)
+    return below if subject is None else [*below, subject]
 
 
 def fallback_tag(subject: str) -> str:

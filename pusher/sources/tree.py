@@ -13,7 +13,7 @@ from pusher.oci.digest import of_bytes
 from pusher.oci.document import Document, parse_document
 from pusher.oci.foreign import load_json
 from pusher.oci.index import Child, Index
-from pusher.oci.manifest import Descriptor, Manifest, diff_ids_of
+from pusher.oci.manifest import LARGEST_SIZE, Descriptor, Manifest, diff_ids_of
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice, Pinned, Slice, SourceImage, SourceLayer
 from pusher.text import suggest
@@ -48,7 +48,8 @@ class Tree:
         where: str,
     ) -> None:
         self._read = read
-        self._has = has
+        self._asked = has
+        self._there: dict[Descriptor, bool] = {}
         self._where = where
         self._known: dict[str, Document | None] = {}
         self._whole: dict[str, bool] = {}
@@ -77,14 +78,20 @@ class Tree:
     def image(self, slice_of: Callable[[Descriptor], Slice | None], pinned: Pinned) -> SourceImage:
         """The image as a source gives it; ``slice_of``: where a blob lies, if it does on this disk."""
         manifests = [document for document in self.documents if isinstance(document, Manifest)]
-        if not manifests:
+        diff_ids = self._diff_ids(manifests)
+        if manifests:
+            first = manifests[0].config
+        elif blobs := self.blobs():  # a build cache of BuildKit: an index of layers and what describes them
+            first = min(blobs, key=lambda blob: blob.size)
+        else:
             raise ImageUnsupported(f"the index in {self._where} lists no image")
-        first, diff_ids = manifests[0].config, self._diff_ids(manifests)
         if first.size > MAX_DOCUMENT:
             raise self._unsupported(f"its config has {first.size} bytes")
         blobs = [blob for blob in self.blobs() if blob.digest != first.digest]
         diff_ids = {digest: diff_id for digest, diff_id in diff_ids.items() if diff_id != first.digest}
         layers = final_layers([(blob, diff_ids.get(blob.digest)) for blob in blobs], slice_of)
+        if sum(blob.size for blob in blobs) > LARGEST_SIZE:
+            raise self._unsupported("its blobs have more bytes than can be counted")
         config = self._verified(first, "config")
         return SourceImage(first.digest, layers, config, self.documents, pinned, tuple(self.notes))
 
@@ -179,6 +186,11 @@ class Tree:
             return self._has(child.descriptor)
         found = self._child(child)
         return found is not None and self._is_whole(found, depth)
+
+    def _has(self, blob: Descriptor) -> bool:
+        if blob not in self._there:
+            self._there[blob] = self._asked(blob)
+        return self._there[blob]
 
     def _is_whole(self, document: Document, depth: int = 0) -> bool:
         self._check_depth(depth)

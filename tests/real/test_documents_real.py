@@ -94,6 +94,18 @@ def test_an_artifact_of_nothing_but_an_empty_config(
     assert inspect_raw(to) == layout.blobs[root["digest"]]
 
 
+def test_a_build_cache(home: Home, docker_registry: DockerRegistry, tmp_path: Path) -> None:
+    layout = Layout()
+    layers = [layout.blob(bytes(range(n, n + 90)), "application/x.layer") for n in range(2)]
+    config = layout.blob(b'{"layers": []}', "application/vnd.buildkit.cacheconfig.v0")
+    root = layout.add(layout.index(*layers, config), "cache:1")
+    to = f"{docker_registry.address}/documents/cache:1"
+    assert pushed(home, layout, tmp_path, to) == root["digest"]
+    assert inspect_raw(to) == layout.blobs[root["digest"]]
+    again = home.push(f"docker://{to}", f"{docker_registry.address}/documents/copied:1")
+    assert again.digest == root["digest"]
+
+
 def test_zero_byte_layers_and_127_of_them(
     home: Home, docker_registry: DockerRegistry, tmp_path: Path
 ) -> None:

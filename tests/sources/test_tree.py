@@ -349,3 +349,22 @@ def test_an_index_may_list_blobs_and_manifests_of_unknown_types() -> None:
     assert cache["digest"] in {layer.diff_id for layer in image.layers}
     with pytest.raises(ImageIncomplete):
         tree_of(layout.without(cache), root)
+
+
+def test_a_build_cache_lists_nothing_but_blobs() -> None:
+    """What `docker buildx build --cache-to` writes: layers, and a config of its own kind."""
+    layout = Layout()
+    layers = [layout.blob(bytes(range(n, n + 90)), f"{OCI_LAYER}+gzip") for n in range(2)]
+    config = layout.blob(b'{"layers": []}', "application/vnd.buildkit.cacheconfig.v0")
+    root = layout.index(*layers, config)
+    image = image_of(layout, root)
+    assert pushed(image) == [root["digest"]]
+    assert image.config_digest == config["digest"]
+    assert {layer.diff_id for layer in image.layers} == {layer["digest"] for layer in layers}
+
+
+def test_no_layers_may_be_written_as_null() -> None:
+    layout = Layout()
+    config = layout.blob(b'{"rootfs": {"type": "layers"}}', "application/vnd.oci.image.config.v1+json")
+    root = layout.document({"schemaVersion": 2, "config": config, "layers": None})
+    assert image_of(layout, root).layers == ()

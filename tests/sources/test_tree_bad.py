@@ -43,7 +43,54 @@ def test_a_digest_of_an_algorithm_that_registries_do_not_know() -> None:
 def test_an_index_of_nothing() -> None:
     layout = Layout()
     refused(layout, layout.index(), "lists no image")
-    refused(layout, layout.index(layout.blob(b"cached", OCI_LAYER)), "lists no image")
+
+
+HEADERLESS = {
+    "blank before": " application/x",
+    "blank after": "application/x ",
+    "line break": "application/x\r\nHost: evil.example",
+    "nul": "application/x\0",
+    "latin-1": "application/\u00e9",
+    "surrogate": "\u00e9\ud83d\ude00\ud800",
+    "nothing": "",
+    "long": "application/" + 300 * "x",
+    "no string": 5,
+}
+
+
+@pytest.mark.parametrize("media_type", HEADERLESS.values(), ids=HEADERLESS)
+def test_a_media_type_that_no_header_can_carry(media_type: object) -> None:
+    """The manifest's own is sent in a header; there is nothing to try."""
+    layout = Layout()
+    config = layout.blob(b"{}", "x")
+    manifest = layout.document({"schemaVersion": 2, "mediaType": media_type, "config": config, "layers": []})
+    manifest["mediaType"] = "application/vnd.oci.image.manifest.v1+json"
+    refused(layout, manifest, "mediaType")
+    index = layout.document(
+        {"schemaVersion": 2, "mediaType": media_type, "manifests": [layout.image(make_image(3))]}
+    )
+    index["mediaType"] = "application/vnd.oci.image.index.v1+json"
+    refused(layout, index, "mediaType")
+
+
+@pytest.mark.parametrize("size", [2**63, 10**30, -1, 1.5, True, "1", None])
+def test_sizes_that_nothing_can_count(size: object) -> None:
+    layout = Layout()
+    refused(layout, layout.manifest({**layout.blob(b"{}", "x"), "size": size}), "size")
+
+
+def test_blobs_that_are_too_large_together() -> None:
+    """A registry may say of its blobs what it likes."""
+    layout = Layout()
+    layers = [{**layout.blob(b"%d" % n, OCI_LAYER), "size": 2**62} for n in range(3)]
+    root = layout.manifest(layout.blob(b"{}", "x"), *layers)
+
+    def read(blob: object) -> bytes | None:
+        return layout.blobs.get(blob.digest)  # type: ignore[attr-defined]
+
+    tree = Tree(parse_descriptor(root), read, lambda blob: True, EVERYTHING, where="x")
+    with pytest.raises(ImageUnsupported, match="more bytes than can be counted"):
+        tree.image(lambda blob: None, {})
 
 
 def test_a_manifest_of_100_mb_is_not_read() -> None:

@@ -31,6 +31,15 @@ def test_every_order_gives_one_in_which_nothing_is_missed() -> None:
         assert order == [child["digest"] for child in (image, report, signature, inner, root)]
 
 
+def test_each_may_refer_to_the_next() -> None:
+    layout = Layout()
+    chain = [layout.image(make_image(1))]
+    for number in range(1500):
+        chain.append(layout.artifact(b"%d" % number, chain[-1]))
+    documents = _documents(layout, *reversed(chain), layout.index(*chain))
+    assert [document.digest for document in push_order(documents)][:-1] == [each["digest"] for each in chain]
+
+
 def test_the_order_is_kept_where_it_will_do() -> None:
     layout = Layout()
     children = [layout.image(make_image(10, seed=seed)) for seed in range(4)]

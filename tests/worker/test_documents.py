@@ -319,3 +319,20 @@ def test_the_status_of_such_a_job(home: Home, registry: FakeRegistry, layout: Wr
     assert all(layer.size is not None and layer.digest for layer in layers)
     assert len({layer.digest for layer in layers}) == len(layers) == 9, "4 configs, 3 layers, 2 statements"
     assert EMPTY not in {layer.media_type for layer in layers}
+
+
+@pytest.mark.parametrize(
+    "media_type", ["\u00e9\ud83d\ude00\ud800", "a\0b", " x\n", "\x1b[31m", 300 * "x", ""]
+)
+def test_any_media_type_of_a_layer_is_carried(
+    home: Home, registry: FakeRegistry, tmp_path: Path, media_type: str
+) -> None:
+    """It is in the manifest's own bytes; the store and the terminal get it in a form that they can take."""
+    layout = Layout()
+    layer = layout.blob(b"a layer", media_type)
+    root = layout.add(layout.manifest(layout.blob(b"{}", EMPTY), layer), "app:1")
+    job = home.push(f"oci:{layout.write_folder(tmp_path / 'layout')}", f"{registry.address}/app:1")
+    assert registry.manifests["app"]["1"][1] == layout.blobs[root["digest"]]
+    stored = home.store.layers.of(job.id)[1].media_type
+    assert stored is not None
+    assert stored == "" or stored.isprintable()
