@@ -12,14 +12,16 @@ from pusher.cli.work import conclude, work
 
 @click.command(cls=Command)
 @click.option("--forever", is_flag=True, help="Stay and wait for new jobs.")
+@click.option("--wait", is_flag=True, help="Wait for the jobs that other workers push as well.")
 @login_options
 @worker_options
 @progress_option
-def run(forever: bool, password_stdin: bool, progress: str, **flags: object) -> int:
+def run(forever: bool, wait: bool, password_stdin: bool, progress: str, **flags: object) -> int:
     """Push what is queued, going on where an earlier run stopped.
 
-    Ends when no job is left that can go on. Ctrl-C finishes the chunks on their way and stops; run it again
-    to continue.
+    Ends when no job is left that can go on: with 0 if nothing is unfinished, with 5 if something is, as a job
+    that is paused. Ctrl-C finishes the chunks on their way and stops; run it
+    again to continue.
 
     \b
     Example:
@@ -29,5 +31,5 @@ def run(forever: bool, password_stdin: bool, progress: str, **flags: object) -> 
     with opened(settings) as store:
         registries = {job.registry for job in runnable(store)}
         settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
-        result = work(store, settings, progress, forever=forever)
+        result = work(store, settings, progress, forever=forever, wait=wait)
     return conclude(result, progress, single=False)

@@ -92,11 +92,11 @@ def as_data(store: Store, number: int | None, everything: bool) -> dict[str, lis
 
 def _selected(store: Store, everything: bool) -> list[JobRecord]:
     """Unfinished jobs and the last finished ones, or every job; by id."""
-    from pusher.store.records import FINAL_STATES, JobState
+    from pusher.store.records import FINAL_STATES, UNFINISHED_STATES
 
     if everything:
         return store.jobs.list()
-    unfinished = store.jobs.list(states=set(JobState) - FINAL_STATES)
+    unfinished = store.jobs.list(states=UNFINISHED_STATES)
     return sorted(
         unfinished + store.jobs.list(states=FINAL_STATES, limit=_FINISHED_SHOWN), key=lambda job: job.id
     )

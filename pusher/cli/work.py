@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Collection
-from typing import TYPE_CHECKING, cast
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Final, cast
 
 import click
 
@@ -21,11 +21,21 @@ if TYPE_CHECKING:
     from pusher.store.store import Store
     from pusher.worker.result import RunResult
 
+_TOLD: Final = 10
+"""Jobs that the end of a run tells of one by one."""
+
 
 def work(
-    store: Store, settings: Settings, mode: str, *, forever: bool = False, only: Collection[int] | None = None
+    store: Store,
+    settings: Settings,
+    mode: str,
+    *,
+    forever: bool = False,
+    wait: bool = False,
+    only: Collection[int] | None = None,
 ) -> RunResult:
-    """Work the queue, or ``only`` these jobs, with the progress shown as ``mode`` says."""
+    """Work the queue, or ``only`` these jobs, with the progress shown as ``mode`` says; ``forever`` and
+    ``wait`` as for ``worker.run``."""
     from pusher.progress.display import chosen, make_progress
     from pusher.worker.run import run
 
@@ -37,7 +47,7 @@ def work(
         make_progress(drawn, stream, single=only is not None) as progress,
         logged_above(progress.log if drawn == "tty" else None),
     ):
-        return run(store, settings, progress, forever=forever, only=only, leave=_leave)
+        return run(store, settings, progress, forever=forever, wait=wait, only=only, leave=_leave)
 
 
 def _leave() -> None:
@@ -56,12 +66,13 @@ def conclude(result: RunResult, mode: str, *, single: bool) -> int:
     if single and not (result.succeeded or result.failed or result.unfinished):
         raise JobCancelled("the job was cancelled")
     stopped = [job for job in result.unfinished if job.state == "queued"]
-    for job in (*result.failed, *result.unfinished):
-        if job not in stopped:
-            show_error(*_complaint(job, single=single), code=job.error.code if job.error else "")
+    told = [job for job in (*result.failed, *result.unfinished) if job.state != "queued"]
+    for job in told[:_TOLD]:
+        show_error(*_complaint(job, single=single), code=job.error.code if job.error else "")
+    if len(told) > _TOLD:
+        warn(f"... and {len(told) - _TOLD} more jobs: pusher status")
     if stopped:
-        jobs = ", ".join(str(job.id) for job in stopped)
-        warn(f"Stopped, and nothing is lost (job {jobs}). Continue with: pusher run")
+        warn(f"Stopped, and nothing is lost ({_jobs(stopped)}). Continue with: pusher run")
     if mode == "json":
         click.echo(as_json(_as_json(result)))
     elif single:
@@ -69,6 +80,11 @@ def conclude(result: RunResult, mode: str, *, single: bool) -> int:
             say(digest_reference(job))
     else:
         warn(_summary(result))
+        if result.failed_before:
+            names = " ".join(str(job.id) for job in result.failed_before[:_TOLD])
+            again = names if len(result.failed_before) <= _TOLD else "--all"
+            how = f"pusher retry {again} && pusher run"
+            warn(f"Failed earlier: {_jobs(result.failed_before)}. Try again: {how}")
     return result.exit_code
 
 
@@ -78,6 +94,13 @@ def _superseded(job: JobRecord) -> JobSuperseded:
         "was sent is kept for it",
         hint=f"pusher status {job.superseded_by}, or pusher push --no-supersede where each is to set the tag",
     )
+
+
+def _jobs(jobs: Sequence[JobRecord]) -> str:
+    """``job 3``, or ``jobs 3, 4, 5``, not more than can be read."""
+    ids = ", ".join(str(job.id) for job in jobs[:_TOLD])
+    more = f" and {len(jobs) - _TOLD} more" if len(jobs) > _TOLD else ""
+    return f"job{'s' if len(jobs) > 1 else ''} {ids}{more}"
 
 
 def digest_reference(job: JobRecord) -> str:
@@ -93,6 +116,11 @@ def _complaint(job: JobRecord, *, single: bool) -> tuple[str, str]:
         hint = f"{error.hint}\n" if error and error.hint else ""
         hint += f"then: pusher retry {job.id} && pusher run"
         return message if single else f"job {job.id}, {job.image}: {message}", hint
+    if job.state == "running":
+        return (
+            f"job {job.id}, {job.image}, is being pushed by another worker ({job.lease_owner})",
+            "wait for it with: pusher run --wait, which goes on with the job where that worker is gone",
+        )
     why = f": {error.message}" if error else ""
     return f"job {job.id}, {job.image}, is {job.state}{why}", _how_to_go_on(job)
 
@@ -108,7 +136,9 @@ def _summary(result: RunResult) -> str:
     counts = {"pushed": result.succeeded, "failed": result.failed, "unfinished": result.unfinished}
     counts["superseded"] = result.superseded
     parts = [f"{len(jobs)} {what}" for what, jobs in counts.items() if jobs]
-    return f"Jobs: {', '.join(parts)}." if parts else "There is nothing to push: no job is queued."
+    if parts:
+        return f"Jobs: {', '.join(parts)}."
+    return "There is nothing to push" + ("." if result.failed_before else ": no job is queued.")
 
 
 def _as_json(result: RunResult) -> dict[str, object]:

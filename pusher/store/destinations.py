@@ -60,10 +60,15 @@ def superseder(connection: Connection, job: JobRecord) -> int | None:
     """The newer job that has set the tag, sets it, or will: nothing older may set it any more."""
     if job.tag is None:
         return None
-    newer = select(Job.id).where(_same(Job, job), Job.id > job.id)
-    sets_it = newer.where(or_(Job.state == JobState.SUCCEEDED, Job.tagging_at.is_not(None)))
-    will = newer.where(Job.finished_at.is_(None), Job.keeps_older.is_(False))
-    return connection.scalar(sets_it.union(will).order_by(Job.id.desc()).limit(1))
+    newer = select(Job.id).where(_same(Job, job), Job.id > job.id, _sets_tag(Job))
+    return connection.scalar(newer.order_by(Job.id.desc()).limit(1))
+
+
+def has_newer() -> ColumnElement[bool]:
+    """For queries of jobs: whether there is what ``superseder`` looks for."""
+    other: Any = _Other
+    same = and_(other.host == Job.host, other.repository == Job.repository, other.tag == Job.tag)
+    return exists().where(same, other.id > Job.id, _sets_tag(other))
 
 
 def supersede(connection: Connection, job: JobRecord, by: int, now: datetime) -> bool:
@@ -123,6 +128,12 @@ def _blocks(
     if keeps_older:
         return unfinished
     return and_(unfinished, table.tagging_at.is_not(None), ~lapsed(table, now, dead_owners, spared))
+
+
+def _sets_tag(table: Any) -> ColumnElement[bool]:
+    """Whether a job has set the tag, is about to, or will and keeps nothing older."""
+    will = and_(table.finished_at.is_(None), table.keeps_older.is_(False))
+    return or_(table.state == JobState.SUCCEEDED, table.tagging_at.is_not(None), will)
 
 
 def _same(table: Any, job: JobRecord) -> ColumnElement[bool]:

@@ -88,6 +88,17 @@ class Jobs:
         with self._database.read() as connection:
             return tuple(job_of(row) for row in connection.execute(query))
 
+    def failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
+        """The newest failed jobs that can be tried again: no newer one pushed to the same tag, or will."""
+        query = (
+            select(Job)
+            .where(Job.state == JobState.FAILED, ~destinations.has_newer())
+            .order_by(Job.id.desc())
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return tuple(job_of(row) for row in connection.execute(query))[::-1]
+
     def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state; states without jobs are left out."""
         query = select(Job.state, func.count().label("jobs")).group_by(Job.state)

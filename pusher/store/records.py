@@ -26,6 +26,7 @@ class JobState(StrEnum):
 
 
 FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED})
+UNFINISHED_STATES = frozenset(JobState) - FINAL_STATES
 
 
 class LayerState(StrEnum):

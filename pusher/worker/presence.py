@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import socket
 import threading
@@ -33,13 +34,14 @@ class Presence:
     """One worker's identity: a name in its leases, and a file lock held as long as the process lives.
 
     A dead worker of this host is known at once because its lock is free (the kernel frees it, whatever killed
-    the process); one of another host when its lease runs out.
+    the process); one of another host when its lease runs out. A host is known by its name, and by its boot
+    where the name is another one by now, or another container's.
     """
 
     def __init__(self, folder: Path, lease: float) -> None:
         self._folder = folder
         self._host = socket.gethostname()
-        self._name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+        self._name = f"{os.getpid()}-{_boot()}-{uuid.uuid4().hex[:8]}"
         self.owner = f"{self._host}/{self._name}"
         self.lease = lease
         self._lock = FileLock(self._path(self._name), timeout=0)
@@ -141,11 +143,21 @@ class Presence:
         return self._folder / f"{name}.lock"
 
 
+@functools.cache
+def _boot() -> str:
+    """What this kernel's start is called: locks of processes below it are seen here, whatever its name."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    except OSError:  # not Linux
+        return uuid.uuid4().hex[:8]
+
+
 def is_dead(folder: Path, owner: str) -> bool:
     """Whether ``owner``, of a lease, ran on this host with its lock in ``folder``, and is gone."""
     host, _, name = owner.partition("/")
     path = folder / f"{name}.lock"
-    if host != socket.gethostname() or not path.exists():
+    here = host == socket.gethostname() or name.split("-")[1:2] == [_boot()]
+    if not here or not path.exists():
         return False
     try:
         with FileLock(path, timeout=0):

@@ -6,25 +6,36 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from pusher.errors import ExitCode, JobUnknown
-from pusher.store.records import JobRecord, JobState
+from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState
 from pusher.store.store import Store
 
 
 @dataclass
 class RunResult:
-    """How the jobs that a run touched ended."""
+    """How the jobs of a run ended, and what is left of the queue."""
 
     exit_code: ExitCode = ExitCode.DONE
     succeeded: list[JobRecord] = field(default_factory=list)
     failed: list[JobRecord] = field(default_factory=list)
     unfinished: list[JobRecord] = field(default_factory=list)
     superseded: list[JobRecord] = field(default_factory=list)
+    failed_before: list[JobRecord] = field(default_factory=list)
+    """Failed in earlier runs, and nothing newer took their place; only of a run for the whole queue."""
 
 
-def outcome(store: Store, job_ids: Collection[int], exit_codes: Collection[ExitCode]) -> RunResult:
-    """What became of these jobs. ``exit_codes``: those of the errors for which jobs failed in this run."""
+def outcome(
+    store: Store, touched: Collection[int], only: Collection[int] | None, exit_codes: Collection[ExitCode]
+) -> RunResult:
+    """What became of the jobs ``touched`` and ``only`` those that the run was for, or else the whole queue.
+
+    ``exit_codes``: those of the errors for which jobs failed in this run.
+    """
     result = RunResult()
-    for job_id in sorted(job_ids):
+    ids = {*touched, *(only or ())}
+    if only is None:
+        ids |= {job.id for job in store.jobs.list(states=UNFINISHED_STATES)}
+        result.failed_before = [job for job in store.jobs.failed() if job.id not in ids]
+    for job_id in sorted(ids):
         try:
             job = store.jobs.get(job_id)
         except JobUnknown:  # finished, and pruned meanwhile
@@ -39,6 +50,12 @@ def outcome(store: Store, job_ids: Collection[int], exit_codes: Collection[ExitC
             result.unfinished.append(job)
     if result.failed:
         result.exit_code = next(iter(exit_codes)) if len(exit_codes) == 1 else ExitCode.FAILED
-    elif result.unfinished:
+    elif any(not (result.succeeded and _is_others(job, touched)) for job in result.unfinished):
         result.exit_code = ExitCode.UNFINISHED
     return result
+
+
+def _is_others(job: JobRecord, touched: Collection[int]) -> bool:
+    """Whether another worker is at the job, and answers for it: of two that share the queue, the one that has
+    done its part before the other did not fail."""
+    return job.state == JobState.RUNNING and job.id not in touched

@@ -62,10 +62,13 @@ def run(
     progress: Progress,
     *,
     forever: bool = False,
+    wait: bool = False,
     only: Collection[int] | None = None,
     leave: Callable[[], None] = lambda: None,
 ) -> RunResult:
     """Work the queue, or the jobs in ``only``, until nothing is runnable, or for ever.
+
+    With ``wait`` jobs that other workers have are waited for, as those in ``only`` always are.
 
     The first Ctrl-C or SIGTERM finishes the chunks in flight, the second calls ``leave`` (to put the terminal
     in order) and ends the process. A job store that is away is waited for, for ever with ``forever``.
@@ -90,7 +93,7 @@ def run(
         ):
             try:
                 delete_sessions(store, registries, presence.dead_owners(store))
-                worker.work(forever=forever, only=only)
+                worker.work(forever=forever, wait=wait, only=only)
             finally:
                 worker.close()  # chunks in flight may take minutes: leases are renewed until they are through
                 registries.close()
@@ -145,13 +148,13 @@ class _Worker:
         self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that nobody sets
         self._exit_codes: set[ExitCode] = set()
         self._fatal: PusherError | None = None
-        self._forever = False
+        self._forever = self._waits_for_others = False
         self._offline_since: float | None = None
 
     # --- the loop -----------------------------------------------------------------------------------------
 
-    def work(self, *, forever: bool, only: Collection[int] | None) -> None:
-        self._forever = forever
+    def work(self, *, forever: bool, wait: bool, only: Collection[int] | None) -> None:
+        self._forever, self._waits_for_others = forever, wait or only is not None
         self._hurry(only)
         while not self._control.stopping:
             job = self._claim(only) if len(self._active) < self._settings.parallel else None
@@ -189,8 +192,8 @@ class _Worker:
     def _worth_waiting(self, only: Collection[int] | None) -> bool:
         """Whether some job waits for something that mends itself, and has not for too long, or another worker
         took one of the jobs that this run is for."""
-        if only is not None and any(
-            job.id in only for job in self._store.jobs.list(states=[JobState.RUNNING])
+        if self._waits_for_others and any(
+            only is None or job.id in only for job in self._store.jobs.list(states=[JobState.RUNNING])
         ):
             self._activity.touch()
             return True
@@ -370,7 +373,7 @@ class _Worker:
         """What became of the jobs. Raises the error that ended the run, if one did."""
         if self._fatal is not None:
             raise self._fatal
-        return outcome(self._store, self._touched | set(only or ()), self._exit_codes)
+        return outcome(self._store, self._touched, only, self._exit_codes)
 
 
 def _stored(error: PusherError) -> StoredError:

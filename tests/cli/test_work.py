@@ -224,6 +224,46 @@ def test_run_with_nothing_to_do(pusher: Pusher, worker: Worker) -> None:
     assert worker.calls[0]["only"] is None
 
 
+def test_run_says_what_others_have_and_what_failed_before(
+    pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failed, running, paused = (add_job(store, name) for name in ("bad:1", "busy:1", "held:1"))
+    store.jobs.fail(claim(store, failed), StoredError("registry-refused", "no", "ask"))
+    claim(store, running)
+    store.jobs.pause(paused.id)
+    left = [store.jobs.get(job.id) for job in (running, paused)]
+    result = RunResult(ExitCode.UNFINISHED, unfinished=left, failed_before=[store.jobs.get(failed.id)])
+    monkeypatch.setattr("pusher.worker.run.run", lambda *_args, **_options: result)
+    told = pusher("run", "--progress", "none")
+    assert (told.code, told.out) == (5, "")
+    assert told.err == (
+        "error: job 2, busy:1, is being pushed by another worker (worker)\n"
+        "  hint: wait for it with: pusher run --wait, which goes on with the job where that worker is gone\n"
+        "error: job 3, held:1, is paused\n"
+        "  hint: continue with: pusher resume 3, then pusher run\n"
+        "Jobs: 2 unfinished.\n"
+        "Failed earlier: job 1. Try again: pusher retry 1 && pusher run\n"
+    )
+    listed = json.loads(pusher("run", "--progress", "json").out.splitlines()[-1])
+    assert (listed["exit_code"], [job["id"] for job in listed["jobs"]]) == (5, [2, 3])
+
+
+def test_run_tells_of_a_few_jobs_however_many_there_are(
+    pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [store.jobs.pause(add_job(store).id) for _ in range(12)]
+    result = RunResult(ExitCode.UNFINISHED, unfinished=jobs, failed_before=jobs)
+    monkeypatch.setattr("pusher.worker.run.run", lambda *_args, **_options: result)
+    lines = pusher("run", "--progress", "none").err.splitlines()
+    ids = ", ".join(map(str, range(1, 11)))
+    assert len(lines) == 2 * 10 + 3
+    assert lines[20:] == [
+        "... and 2 more jobs: pusher status",
+        "Jobs: 12 unfinished.",
+        f"Failed earlier: jobs {ids} and 2 more. Try again: pusher retry --all && pusher run",
+    ]
+
+
 def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
     store = worker.store
     for name in ("good:1", "bad:1", "later:1"):

@@ -102,14 +102,19 @@ class Home:
         return enqueue(self.store, str(image), to=to, **{"settings": self.settings, **options})
 
     def run(
-        self, only: Collection[int] | None = None, *, forever: bool = False, **settings: Any
+        self,
+        only: Collection[int] | None = None,
+        *,
+        forever: bool = False,
+        wait: bool = False,
+        **settings: Any,
     ) -> RunResult:
         """Work the queue in this thread; ``settings`` differ from the home's own."""
         ours = replace(self.settings, **settings)
         if ours.login_registry is None:  # as the commands do
             jobs = [job for job in self.store.jobs.list() if only is None or job.id in only]
             ours = replace(ours, login_registry=ours.holder_of_login({job.registry for job in jobs}))
-        return run(self.store, ours, self.progress, only=only, forever=forever)
+        return run(self.store, ours, self.progress, only=only, forever=forever, wait=wait)
 
     def push(self, image: Path | str, to: str, **options: Any) -> JobRecord:
         """Enqueue, run that job, and see that it succeeded."""

@@ -54,7 +54,7 @@ def test_pause_while_running_keeps_the_session(
     assert (result.exit_code, [job.id for job in result.unfinished]) == (ExitCode.UNFINISHED, [job_id])
     assert home.state(job_id) == JobState.PAUSED
     assert registry.requests(On.CANCEL, On.PUT_MANIFEST) == []
-    assert home.run().exit_code == ExitCode.DONE, "there is nothing to do"
+    assert home.run().exit_code == ExitCode.UNFINISHED, "there is nothing to do, and something is not done"
     assert home.state(job_id) == JobState.PAUSED
 
     home.store.jobs.resume(job_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -185,6 +186,21 @@ def test_a_worker_is_dead_once_its_process_is(home: Home) -> None:
         process.wait()
         assert presence.dead_owners(home.store) == {owner}
         assert home.store.jobs.claim("me", lease=30, dead_owners={owner}) is not None
+
+
+def test_a_host_that_has_another_name_by_now_knows_its_dead_workers(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A laptop in another network; a container beside the one that was killed."""
+    home.store.jobs.add(new_job())
+    process, owner = _holder(home)
+    monkeypatch.setattr(socket, "gethostname", lambda: "another-name")
+    with process, Presence(home.settings.workers, 30) as presence:
+        assert presence.owner.startswith("another-name/")
+        assert presence.dead_owners(home.store) == set()
+        process.kill()
+        process.wait()
+        assert presence.dead_owners(home.store) == {owner}
 
 
 def test_lock_files_are_swept_once_nothing_needs_them(home: Home) -> None:

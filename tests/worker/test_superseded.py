@@ -122,7 +122,10 @@ def test_behind_a_paused_job_the_run_ends_and_says_what_to_do(
     old, new = home.enqueue(archive, to), home.enqueue(newer_archive, to, keeps_older=True)
     home.store.jobs.pause(old.id)
     result = home.run()
-    assert (result.exit_code, [job.id for job in result.unfinished]) == (ExitCode.UNFINISHED, [new.id])
+    assert (result.exit_code, [job.id for job in result.unfinished]) == (
+        ExitCode.UNFINISHED,
+        [old.id, new.id],
+    )
     error = home.job(new.id).error
     assert error is not None
     assert f"job {old.id}" in error.message

@@ -11,7 +11,7 @@ from pusher.config import Settings, Timeouts
 from pusher.errors import InvalidOption, PusherError
 from pusher.reference import Place
 from pusher.registry.transport import Transport
-from pusher.store.records import FINAL_STATES, JobState
+from pusher.store.records import UNFINISHED_STATES
 from pusher.worker.doctor.check import Begin, Check, Course
 from pusher.worker.doctor.local import LocalChecks
 from pusher.worker.doctor.network import NetworkChecks
@@ -74,7 +74,7 @@ def _destinations(target: Target, settings: Settings, local: LocalChecks) -> lis
         return [local.destination or Destination("")]
     found: dict[str, Destination] = {}
     if local.store is not None:
-        for job in local.store.jobs.list(states=set(JobState) - FINAL_STATES):
+        for job in local.store.jobs.list(states=UNFINISHED_STATES):
             found.setdefault(job.registry, Destination(job.registry, job.repository, job.tag or ""))
     if settings.default_registry is not None:
         registry = Place.parse(settings.default_registry).registry
