@@ -1,6 +1,36 @@
-"""``python -m pusher``."""
+"""The console script, and ``python -m pusher``."""
 
-from pusher.cli import main
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+
+
+def main() -> None:
+    """Run the command line. Ctrl-C while it is being loaded ends the process without a word, as later."""
+    usual = signal.getsignal(signal.SIGINT)
+    if usual is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from pusher.cli import main as command
+
+    try:
+        signal.signal(signal.SIGINT, usual)
+        command()
+    except SystemExit as end:
+        if any(
+            not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()
+        ):
+            # it waits for an answer that does not come, and the interpreter would wait for it
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise
+    finally:
+        if usual is signal.default_int_handler:  # nothing is left that would catch it
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 
 if __name__ == "__main__":
     main()

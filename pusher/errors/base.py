@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     REFUSED = 6
     SOURCE = 7
     STORE = 8
+    HANGUP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 

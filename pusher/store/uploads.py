@@ -138,6 +138,16 @@ class Uploads:
         """Give the lease back; the session stays as it is."""
         return self._change(u, **NO_LEASE)
 
+    def release_all(self, owner: str) -> None:
+        """Give back every lease of ``owner``, who left without waiting for what he was doing; the token
+        grows, so that nothing of it is recorded any more."""
+        with self._database.write() as connection:
+            connection.execute(
+                update(Upload)
+                .where(Upload.lease_owner == owner)
+                .values(lease_token=Upload.lease_token + 1, **NO_LEASE)
+            )
+
     def holders(self, registry: str, digest: str) -> list[str]:
         """Repositories of the registry known to hold the blob (to mount it from), last used first."""
         query = (

@@ -32,6 +32,8 @@ T = TypeVar("T")
 _TELL_EVERY: Final = 256 * 1024
 _TELL_AFTER: Final = 1.0
 """Bytes, and seconds, between two words on a chunk that is being sent."""
+_SMALL: Final = 1024 * 1024
+"""Bytes below which sending them again is not worth a question."""
 _IN_USE_PAUSE: Final = 1.0
 """Seconds between looks at a blob that another worker is sending."""
 
@@ -60,6 +62,12 @@ class BlobSender:
         Takes no lock and asks no store, so that a signal handler may call it.
         """
         return sum(watch.at_stake() for watch in list(self.watches.values()))
+
+    def worth_a_word(self) -> int:
+        """``bytes_at_stake`` where it is more than the odd part of a small chunk, else 0."""
+        watches = list(self.watches.values())
+        cost = sum(watch.at_stake() for watch in watches)
+        return cost if cost >= _SMALL or any(watch.may_restart() for watch in watches) else 0
 
     def locate(self, job: JobRecord, control: Control, blob: Blob) -> str | None:
         """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
@@ -258,7 +266,12 @@ class _BlobWatch:
         session = self._journal.load()
         return 0 if session is None else session.costs(self._in_flight, self._blob.size)
 
+    def may_restart(self) -> bool:
+        """Whether that is more than what is in flight: the registry would begin the blob again."""
+        return self.at_stake() > self._in_flight
+
     def sending(self, in_flight: int) -> None:
+        self._sender.activity.stir()
         self._in_flight = in_flight
         if not self._started:
             self._started = True

@@ -58,11 +58,20 @@ class Activity:
     """When anything last moved forward, for a run that gives up after long silence. Thread-safe."""
 
     def __init__(self) -> None:
-        self._last = time.monotonic()
+        self._last = self._stirred = time.monotonic()
 
     def touch(self) -> None:
         """Something was acknowledged, prepared or finished."""
-        self._last = time.monotonic()
+        self._last = self._stirred = time.monotonic()
+
+    def stir(self) -> None:
+        """Bytes moved; whether that is of any use is not known yet."""
+        self._stirred = time.monotonic()
+
+    @property
+    def still(self) -> float:
+        """Seconds since anything moved at all."""
+        return time.monotonic() - self._stirred
 
     @property
     def last(self) -> float:

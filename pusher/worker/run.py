@@ -38,6 +38,7 @@ from pusher.worker.clock import elapsed
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
 from pusher.worker.job import JobPush, Tools
+from pusher.worker.leaving import give_back, join_while_moving, run_while_moving, why_lost
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.presence import Presence
@@ -70,9 +71,9 @@ def run(
 
     With ``wait`` jobs that other workers have are waited for, as those in ``only`` always are.
 
-    The first Ctrl-C or SIGTERM finishes the chunks in flight, the second calls ``leave`` (to put the terminal
-    in order) and ends the process. A job store that is away is waited for, for ever with ``forever``.
-    Raises StoreError, HomeUnusable.
+    The first Ctrl-C, SIGTERM or SIGHUP finishes the chunks in flight, the next calls ``leave`` (to put the
+    terminal in order) and ends the process, unless that costs bytes: then it says so, and the third does.
+    A job store that is away is waited for, for ever with ``forever``. Raises StoreError, HomeUnusable.
     """
     control, activity = Control(), Activity()
     patience = Patience(
@@ -88,11 +89,12 @@ def run(
     with Presence(settings.workers, settings.lease) as presence:
         worker = _Worker(store, settings, progress, spool, registries, presence, control, activity)
         with (
-            on_signals(worker.stop, leave) as signals,
+            on_signals(
+                control.stop, note=progress.note, at_stake=worker.bytes_at_stake, leave=leave
+            ) as signals,
             presence.heartbeat(heart, lambda: worker.check_leases(heart)),
         ):
             try:
-                delete_sessions(store, registries, presence.dead_owners(store))
                 worker.work(forever=forever, wait=wait, only=only)
             finally:
                 worker.close()  # chunks in flight may take minutes: leases are renewed until they are through
@@ -155,6 +157,11 @@ class _Worker:
 
     def work(self, *, forever: bool, wait: bool, only: Collection[int] | None) -> None:
         self._forever, self._waits_for_others = forever, wait or only is not None
+        # before any job takes one up; a registry that does not answer is left alone
+        dead = self._presence.dead_owners(self._store)
+        run_while_moving(
+            lambda: delete_sessions(self._store, self._registries, dead), self._activity, self._control
+        )
         self._hurry(only)
         while not self._control.stopping:
             job = self._claim(only) if len(self._active) < self._settings.parallel else None
@@ -165,7 +172,6 @@ class _Worker:
                     self._changed.wait(_POLL)
             else:
                 return
-        self._progress.note("stopping once the chunks in flight are through; press Ctrl-C again to stop now")
 
     def _claim(self, only: Collection[int] | None) -> JobRecord | None:
         now = elapsed()
@@ -235,7 +241,7 @@ class _Worker:
         except RuntimeError as error:  # no more threads to be had
             with self._changed:
                 del self._active[job.id]
-            self._put_back(job, of_machine(error) or bug(error), done_before=0)
+            self._put_back(job, _known(error), done_before=0)
         else:
             self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
 
@@ -244,35 +250,16 @@ class _Worker:
             try:
                 self._attempt(job, control)
             except LeaseLost:
-                self._tell_taken(job)
+                state, message = why_lost(self._store, job, self._presence.stood_still)
+                self._progress.job_ended(job.id, state, message)
                 delete_sessions(self._store, self._registries, ())
         except Exception as error:  # nothing can be recorded any more; the lease runs out by itself
-            known = error if isinstance(error, PusherError) else of_machine(error)
-            if known is None:
-                _LOG.exception("job %s", job.id)
-            self._fatal = known or bug(error)
+            self._fatal = _known(error)
             self._control.stop()
         finally:
             with self._changed:
                 del self._active[job.id]
                 self._changed.notify_all()
-
-    def _tell_taken(self, job: JobRecord) -> None:
-        """The job is not this worker's any more; who has it, or why nobody."""
-        try:
-            now = self._store.jobs.get(job.id)
-        except JobUnknown:
-            self._progress.job_ended(job.id, "taken", "it was cancelled and forgotten")
-            return
-        if now.state == JobState.SUPERSEDED:
-            said = f"job {now.superseded_by} pushes to {job.destination} now; what was sent is kept for it"
-            self._progress.job_ended(job.id, now.state, said)
-        elif now.state != JobState.RUNNING:
-            self._progress.job_ended(job.id, "taken", f"it is {now.state} now")
-        else:
-            stood_still = self._presence.stood_still
-            why = f", because this one stood still for {human_seconds(stood_still)}" if stood_still else ""
-            self._progress.job_ended(job.id, "taken", f"another worker took it over{why}")
 
     def _attempt(self, job: JobRecord, control: Control) -> None:
         done_before = self._store.jobs.totals([job.id])[job.id].bytes_done
@@ -284,12 +271,7 @@ class _Worker:
         except (StoreError, LeaseLost):
             raise
         except Exception as error:
-            known = error if isinstance(error, PusherError) else None
-            if known is None or known.retry is not Retry.LATER:
-                known = of_machine(error) or known
-            if known is None:
-                _LOG.exception("job %s", job.id)
-                known = bug(error)
+            known = _known(error)
             if known.retry is Retry.NEVER:
                 self._fail(job, known)
             else:
@@ -348,9 +330,9 @@ class _Worker:
 
     # --- from outside -------------------------------------------------------------------------------------
 
-    def stop(self) -> None:
-        """Let the chunks in flight end, then leave. Safe in a signal handler."""
-        self._control.stop()
+    def bytes_at_stake(self) -> int:
+        """Bytes that would be sent again if the process ended now; 0 where it is not worth a word."""
+        return self._tools.sender.worth_a_word()
 
     def check_leases(self, store: Store) -> None:
         """Tell jobs that were paused, cancelled or taken over to leave."""
@@ -363,17 +345,31 @@ class _Worker:
                 control.lose_lease()
 
     def close(self) -> None:
-        """Wait for everything to leave."""
+        """Wait for everything to leave, or give the jobs back of what stands still."""
         self._control.stop()
-        for thread in self._threads:
-            thread.join()
-        self._pool.close()
+        if join_while_moving(self._threads, self._activity, self.bytes_at_stake):
+            self._pool.close()
+            return
+        with self._changed:
+            left = list(self._active.values())
+        give_back(left, self._store, self._progress, self._presence.owner)
 
     def result(self, only: Collection[int] | None) -> RunResult:
         """What became of the jobs. Raises the error that ended the run, if one did."""
         if self._fatal is not None:
             raise self._fatal
         return outcome(self._store, self._touched, only, self._exit_codes)
+
+
+def _known(error: Exception) -> PusherError:
+    """The error in our words; what the machine could not give goes before what was made of it."""
+    ours = isinstance(error, PusherError) and (error.retry is Retry.LATER or isinstance(error, StoreError))
+    if not ours and (fault := of_machine(error)):
+        return fault
+    if isinstance(error, PusherError):
+        return error
+    _LOG.error("a bug", exc_info=error)
+    return bug(error)
 
 
 def _stored(error: PusherError) -> StoredError:

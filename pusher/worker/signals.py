@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: first finish the chunks in flight, then leave at once."""
+"""Ctrl-C, SIGTERM and a terminal that goes away: first the chunks in flight, then, asked again, at once."""
 
 from __future__ import annotations
 
@@ -7,37 +7,85 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 from types import FrameType
+from typing import Final
+
+from pusher.progress.format import human_bytes
+
+_ASKED: Final = {
+    signal.SIGINT: "stopping once the chunks in flight are through; press Ctrl-C again to stop now",
+    signal.SIGTERM: "asked to end: stopping once the chunks in flight are through",
+    signal.SIGHUP: "the terminal is gone: stopping once the chunks in flight are through",
+}
 
 
 class Signals:
-    """Counts what came; ``number`` is the first signal, 0 if none."""
+    """What came; ``number`` is the first signal, 0 if none."""
 
     number = 0
 
 
 @contextlib.contextmanager
-def on_signals(first: Callable[[], None], again: Callable[[], None]) -> Iterator[Signals]:
-    """Call ``first`` on the first SIGINT or SIGTERM and ``again`` on the second, then die with its exit code.
+def on_signals(
+    first: Callable[[], None],
+    leave: Callable[[], None] = lambda: None,
+    *,
+    note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+    at_stake: Callable[[], int] = lambda: 0,
+) -> Iterator[Signals]:
+    """Call ``first`` at the first SIGINT, SIGTERM or SIGHUP; at the next one call ``leave`` and die with its
+    exit code, but where ``at_stake`` bytes would have to be sent again, say so and wait for one more.
 
     Dying there is safe: what is acknowledged is stored, what is in flight is written down, and leases of a
-    dead process are free. Outside the main thread nothing is installed.
+    dead process are free. A hangup that the process was started to ignore (nohup) is ignored. Outside the
+    main thread nothing is installed.
     """
     seen = Signals()
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return
+    arrived: SimpleQueue[int] = SimpleQueue()  # the one thing that a signal handler may put into
 
     def handle(number: int, _frame: FrameType | None) -> None:
-        if seen.number:
-            again()
-            os._exit(128 + number)
-        seen.number = number
-        first()
+        if not seen.number:
+            seen.number = number
+            first()
+        arrived.put(number)
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    def answer() -> None:
+        """On a thread of its own: notes take locks that the interrupted thread may hold."""
+        if not (number := arrived.get()):
+            return
+        note(_ASKED[signal.Signals(number)])
+        warned = False
+        while number := arrived.get():
+            cost = 0 if warned else at_stake()
+            if cost:
+                warned = True
+                note(_warning(cost, number))
+                continue
+            leave()
+            os._exit(128 + number)
+
+    caught = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        caught.append(signal.SIGHUP)
+    thread = threading.Thread(target=answer, name="signals", daemon=True)
+    thread.start()
+    before = {number: signal.signal(number, handle) for number in caught}
     try:
         yield seen
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        arrived.put(0)
+        thread.join()
+
+
+def _warning(cost: int, number: int) -> str:
+    again = "press Ctrl-C once more" if number == signal.SIGINT else "send the signal once more"
+    return (
+        f"{human_bytes(cost)} will be sent again if it stops now: waiting for the chunks in flight; "
+        f"{again} to stop all the same"
+    )

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import pty
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.crash.conftest import Pusher, ended
-from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
+from tests.crash.conftest import ROOT, Pusher, ended
+from tests.support.fakeregistry import DISTRIBUTION_2, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
 
@@ -31,7 +34,9 @@ def _in_the_middle_of_a_chunk(pusher: Pusher, registry: FakeRegistry, *command: 
     return process
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_once_finishes_the_chunk(
     number: signal.Signals,
     code: int,
@@ -53,6 +58,8 @@ def test_once_finishes_the_chunk(
     assert done.returncode == code, done.stderr
     assert "pusher run" in done.stderr
     assert "Traceback" not in done.stderr
+    assert ("Ctrl-C" in done.stderr) == (number == signal.SIGINT)
+    assert "stopping once the chunks in flight are through" in done.stderr
     assert (home.state(job.id), home.job(job.id).attempts) == ("queued", 0)
     assert registry.chunks == [CHUNK, CHUNK], "the chunk in flight went through, no other was begun"
     assert registry.requests(On.CANCEL) == []
@@ -156,3 +163,114 @@ def test_a_run_that_waits_for_jobs_leaves_at_once(
     assert home.state(job.id) == "succeeded"
     pushed(registry, "app", "1", image)
     home.assert_clean()
+
+
+@pytest.fixture
+def dear() -> Iterator[FakeRegistry]:
+    """A registry that begins a blob again whose connection breaks inside a chunk."""
+    with FakeRegistry(DISTRIBUTION_2) as registry:
+        yield registry
+
+
+def test_what_leaving_costs_is_said_before_it_is_paid(
+    home: Home, pusher: Pusher, dear: FakeRegistry, image: Image, archive: Path
+) -> None:
+    stall = Stall(after_bytes=CHUNK // 2)
+    dear.faults.add(Fault(On.CHUNK, stall, nth=2))
+    home.enqueue(archive, f"{dear.address}/app:1")
+    process = _in_the_middle_of_a_chunk(pusher, dear, "run")
+    assert process.stderr is not None
+    process.send_signal(signal.SIGINT)
+    _read_until(process, "press Ctrl-C again")
+    process.send_signal(signal.SIGINT)
+    line = _read_until(process, "once more")
+    assert "39.1 KiB" in line, "what was acknowledged, and the chunk in flight"
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert ended(process).returncode == 130
+    stall.release()
+    assert home.run().exit_code == 0
+    pushed(dear, "app", "1", image)
+
+
+def _read_until(process: subprocess.Popen[str], part: str) -> str:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if part in line:
+            return line
+    raise AssertionError(f"{part!r} was never said")
+
+
+def test_a_hangup_that_is_to_be_ignored_is_ignored(
+    home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path, stall: Stall
+) -> None:
+    """nohup pusher run &"""
+    home.enqueue(archive, f"{registry.address}/app:1")
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = _in_the_middle_of_a_chunk(pusher, registry, "run")
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+    process.send_signal(signal.SIGHUP)
+    stall.release()
+    done = ended(process)
+    assert (done.returncode, "terminal" in done.stderr) == (0, False), done.stderr
+    pushed(registry, "app", "1", image)
+
+
+def test_a_terminal_that_is_closed(
+    home: Home, registry: FakeRegistry, image: Image, archive: Path, stall: Stall
+) -> None:
+    """All it writes from then on fails; it lets the chunk end, gives the job back and says so by its code."""
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pusher", "run", "--chunk-size", str(CHUNK), "--parallel", "1"],
+        env={**os.environ, "PUSHER_HOME": str(home.settings.home), "PYTHONPATH": str(ROOT)},
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        start_new_session=True,
+        preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+    )
+    try:
+        os.close(follower)
+        registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=30)
+        os.close(leader)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        stall.release()
+        assert process.wait(20) == 129
+    finally:
+        process.kill()
+        process.wait()
+    assert (home.state(job.id), home.job(job.id).attempts) == ("queued", 0)
+    assert registry.chunks == [CHUNK, CHUNK]
+    home.assert_clean()
+    assert home.run().exit_code == 0
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app")
+
+
+@pytest.mark.parametrize("module", ["click", "pusher.cli.app", "sqlalchemy"])
+def test_an_interrupt_while_it_is_loaded_shows_no_traceback(module: str, home: Home) -> None:
+    interrupted = f"""
+import os, signal, sys
+class Interrupt:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupt())
+sys.argv = ["pusher", "status"]
+from pusher.__main__ import main
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", interrupted],
+        env={**os.environ, "PUSHER_HOME": str(home.settings.home), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode in (-signal.SIGINT, 130)
+    assert (done.stdout, done.stderr.strip()) == ("", "")

@@ -63,6 +63,7 @@ def test_exit_codes_are_the_documented_ones() -> None:
         "REFUSED": 6,
         "SOURCE": 7,
         "STORE": 8,
+        "HANGUP": 129,
         "INTERRUPTED": 130,
         "TERMINATED": 143,
     }

@@ -1,0 +1,81 @@
+"""The end of a run: what is in flight gets its time as long as it moves, and what stands still does not."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from pusher.errors import JobUnknown, LeaseLost, StoreError
+from pusher.progress.base import Progress
+from pusher.progress.format import human_seconds
+from pusher.store.records import JobRecord, JobState
+from pusher.store.store import Store
+from pusher.worker.control import Activity, Control
+
+_STILL: Final = 5.0
+"""Seconds without a byte after which nobody is waited for: a registry that does not answer, a look-up."""
+_DEAR: Final = 20.0
+"""The same where leaving costs bytes that would be sent again."""
+_LOOK_EVERY: Final = 0.1
+
+
+def join_while_moving(
+    threads: Iterable[threading.Thread],
+    activity: Activity,
+    at_stake: Callable[[], int] = lambda: 0,
+    leave: Callable[[], bool] = lambda: False,
+) -> bool:
+    """Wait for the threads; False if some are left once nothing moves any more, or ``leave`` says so."""
+    activity.stir()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(_LOOK_EVERY)
+            if leave() or activity.still >= (_DEAR if at_stake() else _STILL):
+                return not any(map(threading.Thread.is_alive, threads))
+    return True
+
+
+def run_while_moving(work: Callable[[], None], activity: Activity, control: Control) -> None:
+    """Do ``work``, but go on without it once it stands still, or ``control`` stops. Its StoreError is left to
+    whoever needs the store next."""
+
+    def quietly() -> None:
+        with contextlib.suppress(StoreError):
+            work()
+
+    thread = threading.Thread(target=quietly, name="aside", daemon=True)
+    thread.start()
+    join_while_moving([thread], activity, leave=lambda: control.stopping)
+
+
+def give_back(
+    left: Iterable[tuple[JobRecord, Control]], store: Store, progress: Progress, owner: str
+) -> None:
+    """Queue the jobs again whose threads stand still. Should one of them wake up, nothing of what it does is
+    recorded any more."""
+    for job, control in left:
+        control.lose_lease()
+        with contextlib.suppress(LeaseLost):
+            store.jobs.release(job, state=JobState.QUEUED, attempt=False)
+            progress.job_ended(
+                job.id, "queued", f"stopped without an answer; go on with: pusher run (job {job.id})"
+            )
+    store.uploads.release_all(owner)
+
+
+def why_lost(store: Store, job: JobRecord, stood_still: float) -> tuple[str, str]:
+    """What became of a job whose lease was lost, a word and a sentence; ``stood_still``: seconds for which
+    this worker renewed none."""
+    try:
+        now = store.jobs.get(job.id)
+    except JobUnknown:
+        return "taken", "it was cancelled and forgotten"
+    if now.state == JobState.SUPERSEDED:
+        said = f"job {now.superseded_by} pushes to {job.destination} now; what was sent is kept for it"
+        return now.state, said
+    if now.state != JobState.RUNNING:
+        return "taken", f"it is {now.state} now"
+    why = f", because this one stood still for {human_seconds(stood_still)}" if stood_still else ""
+    return "taken", f"another worker took it over{why}"
