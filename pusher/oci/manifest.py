@@ -118,12 +118,17 @@ def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest
 
 
 def diff_ids_of(config: bytes) -> tuple[str, ...]:
-    """The diff IDs that an image config lists; ValueError with a plain reason if it has none."""
+    """The diff IDs that an image config lists; ValueError with a plain reason if it is no image config.
+
+    An image without layers has none: Docker leaves them out, others write null.
+    """
     try:
-        data = load_json(config)
-        diff_ids = data["rootfs"]["diff_ids"]
-    except (ValueError, KeyError, TypeError) as error:
+        rootfs = load_json(config)["rootfs"]
+        diff_ids = rootfs.get("diff_ids") if rootfs.get("type") == "layers" else rootfs["diff_ids"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError("the image config has no rootfs.diff_ids") from error
+    if diff_ids is None:
+        return ()
     if not isinstance(diff_ids, list) or not all(isinstance(d, str) and is_sha256(d) for d in diff_ids):
         raise ValueError("the image config's rootfs.diff_ids are not sha256 digests")
     return tuple(diff_ids)

@@ -12,13 +12,13 @@ from typing import Final
 from pusher.errors import ArchiveInvalid, ImageChanged, ImageUnsupported, LayerMismatch
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
-from pusher.oci.manifest import Descriptor, Manifest, diff_ids_of
+from pusher.oci.manifest import Descriptor
 from pusher.sources import tar
 from pusher.sources.archive_file import ArchiveFile, open_archive
-from pusher.sources.archive_images import ArchivedImage, choose, images_in
+from pusher.sources.archive_images import ArchivedImage, Chosen, choose, diff_ids_in, images_in
+from pusher.sources.archive_roots import Roots
 from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage, SourceLayer
 from pusher.sources.compressed import digest_of_gzip
-from pusher.sources.layout import child_digests, find_manifest
 from pusher.sources.names import normalized, shown
 from pusher.sources.places import BlobsInArchive
 from pusher.sources.tree import check_platform, platform_of, tree_or_own
@@ -50,10 +50,11 @@ class ArchiveSource:
     def own_name(self) -> str | None:
         """The name that the archive gives the chosen image, if any: where `docker push` would send it."""
         with open_archive(self.path) as archive:
-            image = self._choose(archive)
-        wanted = normalized(self.name) if self.name else None
-        matching = [name for name in image.names if normalized(name) == wanted]
-        return next(iter(matching or image.names), None)
+            chosen = self._choose(archive)
+            names = Roots(archive).names_of(chosen.root, chosen.image.names)
+        wanted = normalized(self.name.partition("@")[0]) if self.name else None
+        matching = [name for name in names if normalized(name) == wanted]
+        return next(iter(matching or names), None)
 
     def resolve(self) -> SourceImage:
         """Read manifest.json, config and manifests; layers only if they are compressed and no manifest names
@@ -78,7 +79,7 @@ class ArchiveSource:
                 blobs = {layer.blob.digest for layer in image.layers if layer.blob is not None}
                 yield BlobsInArchive(archive).export(blobs.intersection(wanted))
             else:
-                yield self._layers(archive, chosen, image, wanted)
+                yield self._layers(archive, chosen.image, image, wanted)
 
     def fall_back(self) -> None:
         """A file is all there is."""
@@ -94,12 +95,14 @@ class ArchiveSource:
         with open_archive(self.path) as archive:
             yield archive
 
-    def _choose(self, archive: ArchiveFile) -> ArchivedImage:
+    def _choose(self, archive: ArchiveFile) -> Chosen:
         if self._pinned is None:
-            return choose(archive, self.name)
+            return choose(archive, self.name, self._choice)
+        root = self._pinned.get("root")
         for image in images_in(archive):
-            if of_bytes(archive.read(image.config)) == self._pinned["config"]:
-                return image
+            config = archive.read(image.config)
+            if of_bytes(config) == self._pinned["config"]:
+                return Chosen(image, config, None if root is None else str(root))
         raise ImageChanged(
             f"{self.path} no longer holds the image that was enqueued ({self._pinned['config']})",
             hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
@@ -107,12 +110,9 @@ class ArchiveSource:
 
     # --- the image ----------------------------------------------------------------------------------------
 
-    def _image(self, archive: ArchiveFile, image: ArchivedImage) -> SourceImage:
-        config = image.read_config(archive)
-        try:
-            diff_ids = diff_ids_of(config)
-        except ValueError as error:
-            raise ArchiveInvalid(f"{self.path}: {error}") from error
+    def _image(self, archive: ArchiveFile, chosen: Chosen) -> SourceImage:
+        image, config = chosen.image, chosen.config
+        diff_ids = diff_ids_in(archive, config)
         if len(diff_ids) != len(image.layers):
             raise ArchiveInvalid(
                 f"{self.path} contradicts itself: its manifest.json lists {len(image.layers)} layers "
@@ -126,9 +126,15 @@ class ArchiveSource:
             "size": archive.status.st_size,
             "mtime_ns": archive.status.st_mtime_ns,
         }
-        root = self._root(archive, of_bytes(config), diff_ids)
-        if root is not None:
+        if chosen.root is not None:
             place = BlobsInArchive(archive)
+            size = place.size_of(chosen.root)
+            if size is None:
+                raise ImageChanged(
+                    f"{self.path} no longer holds the manifest that was enqueued ({chosen.root})",
+                    hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
+                )
+            root = Descriptor(media_types.OCI_INDEX, chosen.root, size)
             own = platform_of(config)
             tree = tree_or_own(root, place.read, place.has, self._choice, own=own, where=str(self.path))
             return tree.image(place.slice_of, {**pinned, "root": root.digest, "choice": tree.choice.pinned()})
@@ -137,32 +143,6 @@ class ArchiveSource:
         layers = self._described(archive, image, diff_ids, known)
         pinned["gzip"] = json.dumps(known) if known else None
         return SourceImage(of_bytes(config), layers, config, pinned=pinned)
-
-    def _root(self, archive: ArchiveFile, config_digest: str, diff_ids: tuple[str, ...]) -> Descriptor | None:
-        """The manifest or index that index.json lists and that leads to the image, if its layers are final.
-
-        Docker 25 and later without the containerd image store makes up a manifest whose layers are the
-        uncompressed tars; nobody ever pushed that, so the layers are compressed instead.
-        """
-        if "index.json" not in archive:
-            return None
-        place = BlobsInArchive(archive)
-
-        def read(digest: str) -> bytes | None:
-            size = place.size_of(digest)
-            return None if size is None else place.read(Descriptor("", digest, size))
-
-        def accept(manifest: Manifest) -> bool:
-            return manifest.config.digest == config_digest and len(manifest.layers) == len(diff_ids)
-
-        for digest in child_digests(archive.read("index.json")):
-            manifest = find_manifest([digest], read, accept, where=str(self.path))
-            if manifest is not None:
-                final = tuple(layer.digest for layer in manifest.layers) != diff_ids
-                return (
-                    Descriptor(media_types.OCI_INDEX, digest, place.size_of(digest) or 0) if final else None
-                )
-        return None
 
     # --- layers without a manifest ------------------------------------------------------------------------
 

@@ -85,8 +85,18 @@ class ArchiveFile:
         entry = self.entry(name)
         if entry.size > _SMALL:
             raise ArchiveInvalid(f"{self.path} is no image archive: its {name} has {entry.size} bytes")
+        return self.read_entry(entry)
+
+    def read_entry(self, entry: tar.Entry) -> bytes:
+        """All bytes of an entry, which is small."""
         kept = self._contents.documents.get(entry.offset)
         return kept if kept is not None else next(self.streams([entry]))[1].read()
+
+    def names_below(self, folder: str) -> Iterator[str]:
+        """The paths of the regular files in a folder."""
+        for name, entry in self._contents.entries.items():
+            if entry.is_file and name.startswith(folder):
+                yield name
 
     def head(self, entry: tar.Entry) -> bytes:
         """The first 4 bytes of an entry, which tell whether it is compressed."""

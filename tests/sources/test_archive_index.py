@@ -93,10 +93,27 @@ def test_an_index_of_other_images_is_passed_by(tmp_path: Path) -> None:
     assert [document.digest for document in image.documents] == [root["digest"]]
 
 
-def test_an_image_without_an_index_of_its_own(tmp_path: Path) -> None:
+def test_an_image_that_index_json_leaves_out_is_pushed_as_it_is(tmp_path: Path) -> None:
+    """As Docker 28 saves several images by their IDs: all manifests are there, and one is listed."""
+    layout = Layout()
+    first, second = (make_image(30, names=(), seed=seed) for seed in (1, 2))
+    layout.add(layout.image(first))
+    layout.image(second)
+    path = layout.write_archive(tmp_path / "a.tar", manifest_json(first, second))
+    for number, image in enumerate((first, second)):
+        chosen = find(f"docker-archive:{path}:@{number}")[0].resolve()
+        assert chosen.config == image.config
+        assert [layer.blob and layer.blob.digest for layer in chosen.layers] == [image.layers[0].digest]
+        assert chosen.root is not None
+        assert chosen.root.raw in layout.blobs.values()
+        assert reopen(json.loads(json.dumps(chosen.pinned))).resolve() == chosen
+
+
+def test_an_image_without_a_manifest(tmp_path: Path) -> None:
     """Its layers are compressed, as the head of each shows; the digests are computed."""
     layout = Layout()
-    layout.image(OWN)
+    manifest = layout.image(OWN)
+    del layout.blobs[manifest["digest"]]
     image = found(layout.write_archive(tmp_path / "a.tar", manifest_json(OWN)))
     assert image.documents == ()
     assert [layer.slice and layer.slice.digest for layer in image.layers] == [

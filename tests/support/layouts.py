@@ -151,14 +151,17 @@ class Layout:
         return path
 
 
-def manifest_json(image: Image, *, names: bool = True) -> Entry:
-    """The manifest.json that makes a docker-archive of a layout with an image."""
-    described = {
-        "Config": f"blobs/sha256/{_hex(image.config_digest)}",
-        "RepoTags": list(image.names) if names else None,
-        "Layers": [f"blobs/sha256/{_hex(layer.digest)}" for layer in image.layers],
-    }
-    return Entry("manifest.json", json.dumps([described]).encode())
+def manifest_json(*images: Image, names: bool = True) -> Entry:
+    """The manifest.json that makes a docker-archive of a layout with some images."""
+    described = [
+        {
+            "Config": f"blobs/sha256/{_hex(image.config_digest)}",
+            "RepoTags": list(image.names) if names else None,
+            "Layers": [f"blobs/sha256/{_hex(layer.digest)}" for layer in image.layers],
+        }
+        for image in images
+    ]
+    return Entry("manifest.json", json.dumps(described).encode())
 
 
 def on(platform: str, descriptor: Descriptor) -> Descriptor:
