@@ -100,18 +100,18 @@ class Database:
         """Whether this is SQLite."""
         return self.engine.dialect.name == "sqlite"
 
-    def now(self) -> datetime:
-        """The store's time: all hosts that share a server agree on it."""
-        if self._clock is None:
-            self._clock = utc_now if self.is_sqlite else self._server_clock()
-        return self._clock()
-
-    def _server_clock(self) -> Clock:
-        with self.read() as connection:
-            before = utc_now()
-            server: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-            offset = server - (before + (utc_now() - before) / 2)
-        return lambda: utc_now() + offset
+    def now(self, connection: Connection | None = None) -> datetime:
+        """The store's time. A server is asked each time, over ``connection`` where there is one: all hosts
+        agree on it, and no clock of theirs that is set makes a lease look old."""
+        if self._clock is not None:
+            return self._clock()
+        if self.is_sqlite:
+            return utc_now()
+        if connection is None:
+            with self.read() as own:
+                return self.now(own)
+        server: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return server
 
     @contextmanager
     def read(self) -> Iterator[Connection]:

@@ -244,7 +244,8 @@ class Uploads:
         if expected is not None:
             change = change.where(Upload.state.in_(expected))
         with self._database.write() as connection:
-            if connection.execute(change.values(used_at=self._database.now(), **values)).rowcount == 0:
+            now = self._database.now(connection)
+            if connection.execute(change.values(used_at=now, **values)).rowcount == 0:
                 raise LeaseLost(f"the upload of {u.digest} is not ours any more")
             if sent is not None:
                 connection.execute(count_sent(sent[0], u.digest, sent[1]))
