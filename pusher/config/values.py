@@ -56,7 +56,7 @@ def chunk_size(text: str, option: str) -> int | None:
 
 def integer(least: int, most: int) -> Callable[[str, str], int]:
     def convert(text: str, option: str) -> int:
-        if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) and least <= int(text) <= most:
+        if re.fullmatch(r"[0-9]{1,9}", text.strip(" ")) and least <= int(text) <= most:
             return int(text)
         raise InvalidOption(
             f"{option} is {quoted(text)}", hint=f"write a whole number from {least} to {most}"
