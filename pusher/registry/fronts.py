@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Final
 
 from pusher.errors import PusherError, RegistryFault
+from pusher.oci.digest import contradicts
 from pusher.registry.answers import is_page, read_message, refusal
 from pusher.registry.challenge import parse_challenges
 from pusher.registry.transport import Answer
@@ -45,7 +46,7 @@ def stores(answer: Answer, digest: str) -> bool:
     if answer.status != 201 or is_page(answer):
         return False
     told = answer.headers.get("Docker-Content-Digest")
-    return told == digest if told else bool(answer.headers.get("Location"))
+    return not contradicts(told, digest) if told else bool(answer.headers.get("Location"))
 
 
 def takes_bytes(answer: Answer) -> bool:

@@ -208,9 +208,9 @@ class Preparation:
         Raises LayerMismatch if it is another than was promised.
         """
         digest, size = job.config_digest, len(content)
-        if of_bytes(content) != digest:
+        if (found := of_bytes(content, digest)) != digest:
             raise LayerMismatch(
-                f"the image promises a config with digest {digest}, its source has {of_bytes(content)}",
+                f"the image promises a config with digest {digest}, its source has {found}",
                 hint="the source is damaged; save or pull the image again",
             )
         if not self.spool.has(digest, size):
