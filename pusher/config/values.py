@@ -95,6 +95,19 @@ def seconds(text: str, option: str) -> float:
     return time
 
 
+_AGES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parse_age(text: str, option: str) -> float:
+    """Seconds of ``7d``, ``12h``, ``2w`` or ``0``. Raises InvalidOption, which names ``option``."""
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*([smhdw])|0", text.strip().lower())
+    if match is None:
+        raise InvalidOption(
+            f"{option} is {quoted(text)}, which is not an age", hint="write it like 7d, 12h, 2w, or 0"
+        )
+    return min(float(match[1]) * _AGES[match[2]], 100 * _LONGEST_TIME) if match[1] else 0.0
+
+
 def switch(text: str, option: str) -> bool:
     value = text.strip().lower()
     if value in ("1", "true", "yes", "on"):

@@ -230,19 +230,32 @@ class Spool:
                     found = entry.stat()
                     yield of_hex(entry.name), found.st_size, found.st_mtime
 
-    def evict(self, keep: Collection[str], limit: int, *, used_before: float | None = None) -> int:
-        """Remove blobs not in ``keep``, longest unused first, until such blobs take at most ``limit`` bytes,
-        those included that are not fetched to their end.
+    def everything(self) -> list[tuple[str, int, float]]:
+        """As ``blobs``, those included that are not fetched to their end."""
+        return [*self.blobs(), *self._files(self._partial)]
+
+    def unneeded(
+        self, keep: Collection[str], limit: int, *, used_before: float | None = None
+    ) -> list[tuple[str, int]]:
+        """Digests and sizes of the blobs not in ``keep``, longest unused first, that have to be removed for
+        such blobs to take at most ``limit`` bytes.
 
         ``used_before`` (seconds since the epoch) spares blobs used at or after that moment: another worker
-        may have written one and not recorded it yet when ``keep`` was read. Returns the bytes freed.
+        may have written one and not recorded it yet when ``keep`` was read.
         """
-        files = (*self.blobs(), *self._files(self._partial))
-        unneeded = sorted((used, size, digest) for digest, size, used in files if digest not in keep)
-        total, freed = sum(size for _, size, _ in unneeded), 0
-        for used, size, digest in unneeded:
-            if total - freed <= limit or (used_before is not None and used >= used_before):
+        left = sorted((used, size, digest) for digest, size, used in self.everything() if digest not in keep)
+        total, found = sum(size for _, size, _ in left), list[tuple[str, int]]()
+        for used, size, digest in left:
+            if total <= limit or (used_before is not None and used >= used_before):
                 break
+            found.append((digest, size))
+            total -= size
+        return found
+
+    def evict(self, keep: Collection[str], limit: int, *, used_before: float | None = None) -> int:
+        """Remove what is ``unneeded``; returns the bytes freed."""
+        freed = 0
+        for digest, size in self.unneeded(keep, limit, used_before=used_before):
             self.remove(digest)
             freed += size
         return freed

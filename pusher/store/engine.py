@@ -25,6 +25,8 @@ BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
 
 _READS = "pusher_reads"
+_WORTH_COMPACTING = 1024 * 1024
+"""Free bytes of a file below which rewriting it is not worth it."""
 
 
 def utc_now() -> datetime:
@@ -126,6 +128,36 @@ class Database:
             raise read_only(self.label)
         with translated(self.label), self._turn, self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def undone(self) -> Iterator[Connection]:
+        """A transaction that is rolled back at the end of the block, to count what it would change."""
+        with translated(self.label), self._turn, self.engine.connect() as connection:
+            yield connection  # closing it rolls back
+
+    def compact(self) -> int:
+        """Rewrite a SQLite file that is large and to a fourth empty; returns the bytes by which it shrank.
+
+        Where it is in use or the disk has no room for the copy, it stays as it is.
+        """
+        if not self.is_sqlite or not self.writable:
+            return 0
+        raw = self.engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+
+            def figure(name: str) -> int:
+                return int(cursor.execute(f"PRAGMA {name}").fetchone()[0])
+
+            before, free = figure("page_count"), figure("freelist_count")
+            if free * 4 < before or free * figure("page_size") < _WORTH_COMPACTING:
+                return 0
+            with suppress(sqlite3.OperationalError):
+                cursor.execute("VACUUM")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return (before - figure("page_count")) * figure("page_size")
+        finally:
+            raw.close()
 
     def lock(self, connection: Connection, name: str) -> None:
         """Keep others that ask for the same name waiting until the end of the transaction.

@@ -19,6 +19,7 @@ from pusher.store.layers import Layers
 from pusher.store.memos import Memos
 from pusher.store.models import Job
 from pusher.store.patience import Patience, Patient
+from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
 
 
@@ -36,6 +37,7 @@ class Store:
         self.memos = Memos(database)
         self.facts = Facts(database)
         self.events = Events(database)
+        self.retention = Retention(database)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None) -> Store:

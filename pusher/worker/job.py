@@ -227,9 +227,9 @@ class JobPush:
         done = {
             layer.digest for layer in self._store.layers.of(self._job.id) if layer.state in DONE_LAYER_STATES
         }
-        needed = self._store.layers.needed_digests()
+        on_disk = set(filter(None, done))
         before = self._spool.usage()
-        for digest in filter(None, done - needed):
+        for digest in on_disk - self._store.layers.needed_digests(on_disk):
             self._spool.remove(digest)
         evict(self._store, self._spool, 0)
         if self._spool.usage() == before:
