@@ -18,7 +18,7 @@ from pusher.oci.document import Document
 from pusher.registry.answers import is_page, read_message, refusal
 from pusher.registry.body import Body
 from pusher.registry.conversation import Conversation
-from pusher.registry.fronts import stores
+from pusher.registry.fronts import STATUS, stores
 from pusher.registry.locations import Origin
 from pusher.registry.tokens import Scopes
 from pusher.registry.transport import Answer, Receiver
@@ -108,7 +108,7 @@ class RegistryClient(Conversation):
 
     def upload_status(self, repository: str, location: str) -> Answer:
         """GET (end-13); any answer is returned."""
-        return self._request("GET", location, _scopes(repository), doing="asking for the state of an upload")
+        return self._request("GET", location, _scopes(repository), doing=STATUS)
 
     def close_upload(
         self, repository: str, location: str, digest: str, body: Body | None = None, start: int = 0

@@ -202,6 +202,8 @@ class Conversation:
         voice = self._recognition.judge(answer, doing)
         if voice is Voice.UNCLEAR and self._recognition.trusted:
             voice = Voice.REGISTRY if self._still_answers() else Voice.FRONT
+            if voice is Voice.REGISTRY:
+                self._recognition.wait_briefly(answer, doing)
         if voice is Voice.REGISTRY:
             self._recognition.heard(answer, doing)
         elif voice is Voice.FRONT:

@@ -24,6 +24,10 @@ _SIGN: Final = "Docker-Distribution-Api-Version"
 _OWN_HEADERS: Final = ("Docker-Upload-UUID", "Docker-Content-Digest", "OCI-Subject", "OCI-Chunk-Min-Length")
 LEFT_ALONE: Final = frozenset({408, 413, 429, 503, 504, 524})
 """Statuses whose meaning is the same whoever says them: wait, be smaller, it may still be at work."""
+STATUS: Final = "asking for the state of an upload"
+_BRIEF = 5.0
+"""Seconds for which a registry that answers otherwise must say that something is not there, if it says it
+without a word."""
 _LONG: Final = 300.0
 _SHORT: Final = 30.0
 """Seconds of an outage after which it is told for what it is: where such requests have been answered before,
@@ -86,17 +90,20 @@ class Recognition:
         if answer.headers.get(_SIGN):
             return Voice.REGISTRY
         if answer.ok:
-            return self._judge_success(answer)
-        if answer.method == "HEAD" and answer.status in (404, 405):
-            return Voice.REGISTRY  # there is no body to tell more by
-        return Voice.FRONT if answer.body.strip() or 300 <= answer.status < 400 else Voice.UNCLEAR
+            return self._judge_success(answer, doing)
+        if answer.method == "HEAD":  # there is no body to tell more by
+            voices = {404: Voice.REGISTRY, 405: Voice.REGISTRY, 400: Voice.UNCLEAR, 403: Voice.UNCLEAR}
+            return voices.get(answer.status, Voice.FRONT)
+        # serverless-registry says nothing more of a session that it does not know
+        bare = answer.method == "GET" and answer.status in (404, 410) and not answer.body.strip()
+        return Voice.UNCLEAR if bare else Voice.FRONT
 
     @staticmethod
-    def _judge_success(answer: Answer) -> Voice:
+    def _judge_success(answer: Answer, doing: str) -> Voice:
         if answer.headers.get("Location") or answer.headers.get("Range"):
             return Voice.REGISTRY
-        if answer.method in ("GET", "HEAD"):  # what was asked for is compared with its digest
-            return Voice.DOUBTFUL if answer.status == 204 else Voice.REGISTRY
+        if answer.method in ("GET", "HEAD") and doing != STATUS:
+            return Voice.REGISTRY  # what was asked for is compared with its digest
         return Voice.DOUBTFUL if answer.method == "PUT" else Voice.FRONT
 
     def _lacks_sign(self, answer: Answer, doing: str) -> bool:
@@ -121,6 +128,13 @@ class Recognition:
                 self._signed.add(doing)
             else:
                 self._signed.discard(doing)
+
+    def wait_briefly(self, answer: Answer, doing: str) -> None:
+        """The registry may have said this itself: raise RegistryFault until it has said so for a while."""
+        with self._lock:
+            lasts = self._clock() - self._since.setdefault(doing, self._clock())
+        if lasts < _BRIEF:
+            raise outage(answer, doing)
 
     def wait_for_registry(self, answer: Answer, doing: str) -> None:
         """Something else answered: raise RegistryFault while that may pass, and what it is once it lasts.

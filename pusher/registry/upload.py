@@ -168,6 +168,7 @@ class BlobUpload:
                 self._journal.acknowledged(replace(session, in_flight=0), 0)
             if isinstance(error, ConnectionBroken):
                 self._broke(body.sent)
+            self._put_off = isinstance(error, RegistryFault)
             raise
         finally:
             self._watch.sending(0)
