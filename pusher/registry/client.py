@@ -18,7 +18,7 @@ from pusher.oci.document import Document
 from pusher.registry.answers import is_page, read_message, refusal
 from pusher.registry.body import Body
 from pusher.registry.conversation import Conversation
-from pusher.registry.fronts import STATUS, stores
+from pusher.registry.fronts import CLOSING, STATUS, stores
 from pusher.registry.locations import Origin
 from pusher.registry.tokens import Scopes
 from pusher.registry.transport import Answer, Receiver
@@ -124,7 +124,7 @@ class RegistryClient(Conversation):
             "PUT",
             url,
             _scopes(repository),
-            doing="closing an upload",
+            doing=CLOSING,
             body=body,
             headers=headers,
             answer_timeout=self._commit_timeout,

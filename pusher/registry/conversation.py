@@ -14,6 +14,7 @@ from pusher.errors import (
     NotARegistry,
     PermissionDenied,
     PusherError,
+    RegistryFault,
 )
 from pusher.reference import api_host, is_loopback
 from pusher.registry.answers import is_page, refusal, said
@@ -214,6 +215,16 @@ class Conversation:
         """The error for a success after which nothing is there; raises what it is once that lasts."""
         self._recognition.wait_for_registry(answer, doing)
         return outage(answer, doing)
+
+    def is_outage(self, answer: Answer, doing: str) -> bool:
+        """Whether something else answered, and not for long."""
+        if self._recognition.judge(answer, doing) is not Voice.FRONT:
+            return False
+        try:
+            self._recognition.wait_for_registry(answer, doing)
+        except RegistryFault:
+            return True
+        return False
 
     def _still_answers(self) -> bool:
         """Whether the registry is there at this moment, by its greeting."""

@@ -24,6 +24,7 @@ _SIGN: Final = "Docker-Distribution-Api-Version"
 _OWN_HEADERS: Final = ("Docker-Upload-UUID", "Docker-Content-Digest", "OCI-Subject", "OCI-Chunk-Min-Length")
 LEFT_ALONE: Final = frozenset({408, 413, 429, 503, 504, 524})
 """Statuses whose meaning is the same whoever says them: wait, be smaller, it may still be at work."""
+CLOSING: Final = "closing an upload"
 STATUS: Final = "asking for the state of an upload"
 _BRIEF = 5.0
 """Seconds for which a registry that answers otherwise must say that something is not there, if it says it
@@ -131,24 +132,28 @@ class Recognition:
 
     def wait_briefly(self, answer: Answer, doing: str) -> None:
         """The registry may have said this itself: raise RegistryFault until it has said so for a while."""
-        with self._lock:
-            lasts = self._clock() - self._since.setdefault(doing, self._clock())
-        if lasts < _BRIEF:
+        if self._lasts(doing) < _BRIEF:
             raise outage(answer, doing)
+
+    def _lasts(self, doing: str) -> float:
+        """Seconds since the first such answer in a row."""
+        now = self._clock()
+        with self._lock:
+            return now - self._since.setdefault(doing, now)
 
     def wait_for_registry(self, answer: Answer, doing: str) -> None:
         """Something else answered: raise RegistryFault while that may pass, and what it is once it lasts.
 
-        Returns where there is no telling: the registry has never answered, or never to such a request.
+        Returns where there is no telling: the registry has never answered, never to such a request, or it may
+        be what fails.
         """
         if not self.trusted:
             return
         with self._lock:
             proven = self._known or doing in self._heard
-            lasts = self._clock() - self._since.setdefault(doing, self._clock())
-        if lasts < (_LONG if proven else _SHORT):
+        if self._lasts(doing) < (_LONG if proven else _SHORT):
             raise outage(answer, doing)
-        if proven:
+        if proven and answer.status < 500:
             raise refusal(answer, doing=doing)
 
 
