@@ -74,7 +74,7 @@ class Recognition:
         self._lock = threading.Lock()
         self._heard: set[str] = set()
         self._signed: set[str] = set()
-        self._since: dict[str, float] = {}
+        self._since: dict[tuple[str, str], float] = {}
 
     def judge(self, answer: Answer, doing: str) -> Voice:
         """Whose an answer to a request is."""
@@ -123,7 +123,7 @@ class Recognition:
     def heard(self, answer: Answer, doing: str) -> None:
         """The registry itself answered: an outage of such requests is over."""
         with self._lock:
-            self._since.pop(doing, None)
+            self._since.pop((doing, _place(answer)), None)
             self._heard.add(doing)
             if answer.headers.get(_SIGN):
                 self._signed.add(doing)
@@ -132,14 +132,14 @@ class Recognition:
 
     def wait_briefly(self, answer: Answer, doing: str) -> None:
         """The registry may have said this itself: raise RegistryFault until it has said so for a while."""
-        if self._lasts(doing) < _BRIEF:
+        if self._lasts(answer, doing) < _BRIEF:
             raise outage(answer, doing)
 
-    def _lasts(self, doing: str) -> float:
-        """Seconds since the first such answer in a row."""
+    def _lasts(self, answer: Answer, doing: str) -> float:
+        """Seconds since the first such answer in a row, for the repository: rules of fronts go by paths."""
         now = self._clock()
         with self._lock:
-            return now - self._since.setdefault(doing, now)
+            return now - self._since.setdefault((doing, _place(answer)), now)
 
     def wait_for_registry(self, answer: Answer, doing: str) -> None:
         """Something else answered: raise RegistryFault while that may pass, and what it is once it lasts.
@@ -151,10 +151,15 @@ class Recognition:
             return
         with self._lock:
             proven = self._known or doing in self._heard
-        if self._lasts(doing) < (_LONG if proven else _SHORT):
+        if self._lasts(answer, doing) < (_LONG if proven else _SHORT):
             raise outage(answer, doing)
         if proven and answer.status < 500:
             raise refusal(answer, doing=doing)
+
+
+def _place(answer: Answer) -> str:
+    """Which repository a request was about, as far as its URL shows."""
+    return answer.url.partition("?")[0].partition("/blobs/")[0].partition("/manifests/")[0]
 
 
 def outage(answer: Answer, doing: str) -> PusherError:
