@@ -85,7 +85,7 @@ def as_data(store: Store, number: int | None, everything: bool) -> dict[str, lis
     jobs = _selected(store, everything) if number is None else [store.jobs.get(number)]
     ids = [job.id for job in jobs]
     totals, layers = store.jobs.totals(ids), store.layers.of_jobs(ids)
-    profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
+    profiles = store.uploads.profiles()
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
     return {"jobs": [_job(job, totals[job.id], layers[job.id], profile) for job, profile in known]}
 
@@ -144,8 +144,7 @@ def _details(store: Store, number: int) -> RenderableType:
     from pusher.cli.table import details
 
     (row,) = _rows(store, [store.jobs.get(number)])
-    place = (row.job.registry, row.job.repository)
-    row = replace(row, profile=store.uploads.profiles([place]).get(place, ""))
+    row = replace(row, profile=store.uploads.profiles().get((row.job.registry, row.job.repository), ""))
     return details(row, store.layers.of(number), now=store.now())
 
 
@@ -191,6 +190,7 @@ def _job(
         "bytes_total": totals.bytes_total,
         "bytes_done": totals.bytes_done,
         "bytes_sent": totals.bytes_sent,
+        "bytes_wasted": totals.bytes_wasted,
         "created_at": rfc3339(job.created_at),
         "started_at": rfc3339(job.started_at),
         "superseded_by": job.superseded_by,

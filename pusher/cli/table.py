@@ -125,9 +125,9 @@ def note(row: Row, now: datetime) -> str:
         case JobState.PAUSED:
             return f"continue with: pusher resume {job.id}"
         case JobState.RUNNING if row.orphaned:
-            return f"cut off; goes on at {human_bytes(row.totals.bytes_done)} with: pusher run"
+            return f"cut off; {_goes_on(row.totals)}"
         case JobState.QUEUED if row.totals.bytes_done:
-            return f"goes on at {human_bytes(row.totals.bytes_done)} with: pusher run"
+            return _goes_on(row.totals)
         case JobState.SUCCEEDED:
             return f"sha256:{short(job.digest)}" if job.digest else ""
         case JobState.SUPERSEDED:
@@ -135,6 +135,15 @@ def note(row: Row, now: datetime) -> str:
         case JobState.RUNNING:
             return ""
     return reason
+
+
+def _goes_on(totals: JobTotals) -> str:
+    """Where the next run goes on: what was cut off inside a chunk is lost at some registries."""
+    kept = totals.bytes_done - totals.bytes_at_risk
+    if not totals.bytes_at_risk:
+        return f"goes on at {human_bytes(kept)} with: pusher run"
+    lost = f"{human_bytes(totals.bytes_at_risk)} are sent again: the registry starts again inside a chunk"
+    return f"goes on at {human_bytes(kept)} with: pusher run; {lost}"
 
 
 def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:
@@ -153,6 +162,7 @@ def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:
         ("next try", local(job.next_try_at)),
         ("done", done.replace("% of ", "%, ")),
         ("sent", human_bytes(totals.bytes_sent)),
+        ("in vain", human_bytes(totals.bytes_wasted) if totals.bytes_wasted else ""),
         ("priority", str(job.priority) if job.priority else ""),
         ("attempts", str(job.attempts) if job.attempts else ""),
         ("digest", job.digest or ""),

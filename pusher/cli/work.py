@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _TOLD: Final = 10
 """Jobs that the end of a run tells of one by one."""
 
+_WORTH_TELLING: Final = 1024 * 1024
+"""Bytes sent in vain that are worth a line."""
+
 
 def work(
     store: Store,
@@ -73,6 +76,11 @@ def conclude(result: RunResult, mode: str, *, single: bool) -> int:
         warn(f"... and {len(told) - _TOLD} more jobs: pusher status")
     if stopped:
         warn(f"Stopped, and nothing is lost ({_jobs(stopped)}). Continue with: pusher run")
+    if mode != "json" and result.bytes_wasted >= _WORTH_TELLING:
+        from pusher.progress.format import human_bytes
+
+        wasted = human_bytes(result.bytes_wasted)
+        warn(f"Sent in vain, for connections broke or uploads were lost: {wasted}.")
     if mode == "json":
         click.echo(as_json(_as_json(result)))
     elif single:
@@ -147,6 +155,7 @@ def _as_json(result: RunResult) -> dict[str, object]:
     return {
         "type": "result",
         "exit_code": int(result.exit_code),
+        "bytes_wasted": result.bytes_wasted,
         "jobs": [
             {
                 "id": job.id,

@@ -66,7 +66,6 @@ from pusher.errors.source import (
     ImageUnsupported,
     LayerMismatch,
     SourceError,
-    SourceStalled,
     StorageDoubtful,
 )
 from pusher.errors.usage import (
@@ -141,7 +140,6 @@ __all__ = [
     "RepositoryUnknown",
     "Retry",
     "SourceError",
-    "SourceStalled",
     "Stopped",
     "StorageDoubtful",
     "StoreCorrupt",

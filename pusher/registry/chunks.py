@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from pusher.registry.profiles import MIB, Profile
+from pusher.registry.profiles import KIB, MIB, Profile
 
 DEFAULT_CHUNK: Final = 10 * MIB
 """Bytes: far below the 100 MB that Cloudflare lets through, a multiple of the part size of distribution's S3
 driver (https://github.com/goharbor/harbor/issues/22063), and little to lose on a link that breaks often."""
+LEAST: Final = 256 * KIB
+"""Bytes of a chunk: a smaller one is sent in the time that its answer takes, and says nothing of the link."""
 _MOST_GROWN: Final = 8 * DEFAULT_CHUNK
 """Bytes of a chunk that has grown: still below 100 MB."""
 _QUICK: Final = 2.0
@@ -89,9 +91,9 @@ class Stride:
         self._times = 1
 
 
-def smaller(size: int, limits: Limits, *, at_most: int) -> int | None:
-    """The next smaller chunk size to try, at most ``at_most``; None if the registry takes none smaller."""
-    floor = max(limits.smallest, 2)
+def smaller(size: int, limits: Limits, *, at_most: int, least: int = 2) -> int | None:
+    """The next smaller chunk size to try, from ``least`` to ``at_most``; None if there is none."""
+    floor = max(limits.smallest, least)
     target = max(floor, min(at_most, size // 2))
     return target if target < size else None
 

@@ -9,7 +9,7 @@ from pusher.errors import ConnectionBroken, DigestRejected, PusherError, Registr
 from pusher.registry.answers import is_final, read_message, refusal, refuses_size
 from pusher.registry.body import Blob, BlobDamaged, Body, Watch
 from pusher.registry.client import RegistryClient
-from pusher.registry.fronts import CLOSING, stores
+from pusher.registry.fronts import stores
 from pusher.registry.session import Journal, Session
 from pusher.registry.transport import Answer
 
@@ -26,6 +26,10 @@ _MOST_IN_VAIN: Final = 3
 
 class BodyRefused(Exception):
     """413: a front refused the PUT before the registry saw it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.status)
 
 
 class CloseRefused(Exception):
@@ -52,7 +56,7 @@ class Closing:
         self.failure: PusherError | None = None
         """Why the present session's closing PUT failed, if it did."""
         self.refused = False
-        """Whether the registry said no (4xx), rather than to fail."""
+        """Whether it was surely the registry that said no (4xx), rather than to fail or a front."""
         self.broke_after = 0
         """Bytes of the last PUT's body that had left when the connection broke."""
 
@@ -85,9 +89,9 @@ class Closing:
         elif body is not None:
             self._journal.spent(body.sent)
         if refuses_size(answer):
-            raise BodyRefused
+            raise BodyRefused(answer)
         if answer.ok and not closed and not self._is_there():
-            raise self._client.doubt(answer, CLOSING)
+            raise self._client.doubt(answer, "closing an upload")
         if not answer.ok:
             self._refused(answer)
 
@@ -105,19 +109,18 @@ class Closing:
         Sending no byte again is tried first. A session whose second closing PUT fails as well is dead,
         whatever its status says (serverless-registry, src/registry/r2.ts).
         """
-        error = refusal(answer, doing=CLOSING)
+        error = refusal(answer, doing="closing an upload")
         wrong_digest = "DIGEST_INVALID" in read_message(answer).codes
         if answer.status in (401, 403) or is_final(answer) or isinstance(error, RegistryBusy):
             raise error  # nothing was tried: the session is as good as before
         first, self.failure = self.failure is None, error
-        first = first or self._client.is_outage(answer, CLOSING)
         if first and answer.status in PAUSE and not wrong_digest:
             self._looks_left = _MOST_LOOKS if answer.status in TIRED else 0
             raise error
         # the second one may be refused because the first one worked
         # (https://github.com/GoogleContainerTools/jib/issues/4301)
         if not self._is_there():
-            self.refused = answer.status < 500
+            self.refused = answer.status < 500 and bool(read_message(answer).codes)
             raise CloseRefused(error)
 
     def _is_there(self) -> bool:

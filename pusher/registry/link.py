@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pusher.registry import chunks
-from pusher.registry.profiles import DEFAULT, KIB, MIB, Profile
+from pusher.registry.profiles import CHUNKED, DEFAULT, KIB, MIB, MONOLITHIC, Profile
 from pusher.registry.session import Session
 
 _SECONDS: Final = 10.0
@@ -26,14 +26,16 @@ _PLENTY: Final = 720 * MIB
 """Carried bytes above which the biggest chunks are small: more of them need not be remembered."""
 _MOST: Final = 90 * MIB
 """Bytes of a chunk: below the 100 MB that Cloudflare lets through."""
-_LEAST: Final = 256 * KIB
-"""Bytes of a chunk: a smaller one is sent in the time that its answer takes."""
 _TELLING: Final = 1 * MIB
 """Bytes of a chunk that says something of the speed; smaller ones measure the registry's answer."""
 _FORGET: Final = 0.6
 """Weight of all earlier breaks when one more happens."""
+_HELD: Final = 16
+"""Chunks in a row that get through before twice their size is tried."""
 _NEW: Final = 0.3
 """Weight of the latest chunk's speed."""
+_STOPGAPS: Final = frozenset({MONOLITHIC.name, CHUNKED.name})
+"""Ways of sending that were learned from refusals."""
 
 
 @dataclass
@@ -43,15 +45,20 @@ class LinkFacts:
     profile: str | None = None
     """Name of the profile that an earlier doubt showed the registry to have."""
     max_chunk: int | None = None
-    """Largest chunk that no front refused with 413."""
+    """Largest chunk that no front refused with 413; see ``refused_above``."""
     uplink: float | None = None
     """Bytes a second of one upload, registry's answers included; None before the first chunk."""
     carries: float | None = None
     """Bytes that get through between two breaks of the link; None before the first chunk."""
 
+    breaks: int = 0
+    """Breaks of the link in bodies large enough to say something, since it last held for long."""
+    limited_here: bool = field(default=False, init=False, repr=False)
+    """Whether this process met the limit itself."""
     _carried: float = field(init=False, repr=False)
-    _breaks: float = field(default=1.0, init=False, repr=False)
+    _weight: float = field(default=1.0, init=False, repr=False)
     _since: int = field(default=0, init=False, repr=False)
+    _unbroken: int = field(default=0, init=False, repr=False)
     _ceiling: int | None = field(default=None, init=False, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
@@ -69,39 +76,81 @@ class LinkFacts:
                 # by the time a byte takes: so that a link that becomes slow is noticed at once
                 self.uplink = 1 / (pace if self.uplink is None else pace * _NEW + (1 - _NEW) / self.uplink)
 
-    def broke(self, sent: int) -> None:
-        """The connection broke after ``sent`` bytes of a body."""
+    def broke(self, sent: int, length: int) -> None:
+        """The connection broke after ``sent`` bytes of a body of ``length`` bytes.
+
+        A body smaller than any chunk, a config's say, is gone before a link has carried anything: its breaks
+        tell of a front or of the registry.
+        """
+        if length < chunks.LEAST:
+            return
         with self._lock:
             self._moved(sent)
+            self.breaks += 1
             self._carried = _FORGET * self._carried + self._since
-            self._breaks = _FORGET * self._breaks + 1
-            self._since = 0
-            self.carries = self._carried / self._breaks
+            self._weight = _FORGET * self._weight + 1
+            self._since = self._unbroken = 0
+            self.carries = self._carried / self._weight
 
     def _moved(self, size: int) -> None:
         self._since += size
-        self.carries = (self._carried + self._since) / self._breaks
+        self._unbroken += size
+        self.carries = (self._carried + self._since) / self._weight
         if self.carries >= _PLENTY:
-            self.carries, self._carried, self._breaks, self._since = _PLENTY, _PLENTY, 1.0, 0
+            self.carries, self._carried, self._weight, self._since = _PLENTY, _PLENTY, 1.0, 0
+            self.breaks = 0
+        if self._ceiling is not None and self._unbroken >= _HELD * self._ceiling:
+            self._raise_ceiling()
 
     def retreat(self, session: Session, sent: int) -> int:
         """Chunks of this session break again and again, after ``sent`` bytes: the size to go on with.
 
-        It is the session's own where the registry takes no smaller chunks.
+        It is the session's own where there are no smaller chunks that are worth it. Chunks that get through
+        for a while, and whole blobs, bring larger ones back.
         """
-        at_most = max(sent // 2, _LEAST)
-        size = chunks.smaller(session.chunk_size, session.limits, at_most=at_most) or session.chunk_size
+        size = chunks.smaller(
+            session.chunk_size, session.limits, at_most=max(sent // 2, chunks.LEAST), least=chunks.LEAST
+        )
+        if size is None:
+            return session.chunk_size
         with self._lock:
             self._ceiling = min(size, self._ceiling or size)
+            self._unbroken = 0
         return size
 
     def got_through(self) -> None:
         """A whole blob did: dare more with the next one."""
         with self._lock:
-            if self._ceiling is not None:
-                self._ceiling = 2 * self._ceiling if 2 * self._ceiling < chunks.DEFAULT_CHUNK else None
+            self._raise_ceiling()
+
+    def _raise_ceiling(self) -> None:
+        if self._ceiling is not None:
+            self._ceiling = 2 * self._ceiling if 2 * self._ceiling < chunks.DEFAULT_CHUNK else None
+        self._unbroken = 0
+
+    def refused_above(self, size: int) -> None:
+        """A front refused more than ``size`` bytes, just now."""
+        with self._lock:
+            self.max_chunk, self.limited_here = size, True
+
+    def allow_more(self) -> None:
+        """Try again what was refused long ago: limits are raised, and what answered may have been passing."""
+        with self._lock:
+            self.max_chunk, self.limited_here = None, False
+            if self.profile in _STOPGAPS:
+                self.profile = None
 
     # --- what follows -------------------------------------------------------------------------------------
+
+    @property
+    def limited(self) -> bool:
+        """Whether something was refused, be it larger chunks or a way of sending."""
+        return self.max_chunk is not None or self.profile in _STOPGAPS
+
+    def limit(self, wanted: int | None) -> int | None:
+        """Bytes of a chunk that no front refused, None if nothing is known of one. What the user asks for
+        goes before what an earlier run met, and not before what this one did."""
+        return self.max_chunk if wanted is None or self.limited_here else None
 
     def first_size(self, wanted: int | None, profile: Profile = DEFAULT) -> int:
         """The chunk size to ask for when a session is opened; ``wanted`` is the user's."""
@@ -121,7 +170,12 @@ class LinkFacts:
                 return "larger bodies are refused (413)"
             if self.uplink is not None and self.uplink * _SECONDS < size + MIB:
                 return f"an upload gets {self.uplink / MIB:.1f} MiB/s"
-            return f"the link carries some {(self.carries or _UNTRIED) / MIB:.0f} MiB between two breaks"
+            if self.breaks:
+                carries = (self.carries or _UNTRIED) / MIB
+                return f"the link carries some {carries:.{0 if carries >= 10 else 1}f} MiB between two breaks"
+            if self.carries is not None:
+                return "the link has held so far"
+            return "nothing is known of the link yet"
 
     def _best(self, profile: Profile) -> int:
         # Where the registry keeps what it has of a broken chunk, a break costs next to nothing.
@@ -129,10 +183,10 @@ class LinkFacts:
         size = (self.carries or _UNTRIED) / (8 if dear else 4)
         if self.uplink is not None:
             size = min(size, self.uplink * _SECONDS)
-        return _even(min(max(size, _LEAST), _MOST))
+        return _even(min(max(size, chunks.LEAST), _MOST))
 
 
 def _even(size: float) -> int:
     """Less, so that big chunks are whole parts of distribution's S3 driver (``chunks.DEFAULT_CHUNK``)."""
-    step = next(step for step in (chunks.DEFAULT_CHUNK, MIB, 64 * KIB) if size >= step)
+    step = next(step for step in (chunks.DEFAULT_CHUNK, MIB, 64 * KIB, 1) if size >= step)
     return int(size // step) * step

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 from pusher.errors import ChunkTooLarge, LayerTooLarge
-from pusher.registry import chunks, profiles
+from pusher.registry import bodylimit, chunks, profiles
+from pusher.registry.answers import read_message
 from pusher.registry.body import Blob
 from pusher.registry.client import RegistryClient
 from pusher.registry.link import LinkFacts
 from pusher.registry.profiles import CHUNKED, DEFAULT, GIB, MONOLITHIC, Profile
 from pusher.registry.session import Journal, Session
+from pusher.registry.transport import Answer
+
+_NO_CHUNKS: Final = frozenset({405, 501})
+"""Answers that say that there is no such request."""
 
 
 class Opening:
@@ -69,7 +75,7 @@ class Opening:
                 hint=f"split it: pusher push IMAGE --split-layers {most} (the image gets "
                 "another digest), or build the image so that its files are spread over several layers",
             )
-        limits = chunks.announced(opened.headers, profile, self._link.max_chunk)
+        limits = chunks.announced(opened.headers, profile, self._link.limit(self._wanted_chunk))
         wanted = self._link.first_size(self._wanted_chunk, profile)
         size = chunks.chunk_size(self._blob.size, wanted, limits, profile)
         session = Session(opened.location, size, limits, profile)
@@ -85,8 +91,12 @@ class Opening:
             self._tried.add(MONOLITHIC)
             self._instead = None
             return None
-        at_most = min(session.chunk_size, self._link.max_chunk or refused)
-        size = chunks.smaller(refused, session.limits, at_most=at_most) if profile.takes_chunks else None
+        at_most = min(session.chunk_size, self._link.limit(self._wanted_chunk) or refused)
+        size = (
+            chunks.smaller(refused, session.limits, at_most=at_most, least=bodylimit.LEAST)
+            if profile.takes_chunks
+            else None
+        )
         if size is None:
             raise ChunkTooLarge(
                 f"something in front of {self._client.registry} refuses bodies of {refused} bytes (413), "
@@ -100,21 +110,24 @@ class Opening:
 
     def refuse_above(self, size: int) -> None:
         """Remember that a front refused more than ``size`` bytes."""
-        self._link.max_chunk = size
+        self._link.refused_above(size)
         self._journal.learned(max_chunk=size)
 
     # --- another way of sending ---------------------------------------------------------------------------
 
-    def chunk_refused(self, session: Session, *, certain: bool) -> bool:
+    def chunk_refused(self, session: Session, answer: Answer) -> bool:
         """A session's first chunk was refused; whether the blob is to go in one PUT from now on.
 
-        ``certain``: the registry says that it knows no chunks. Else it must have said no twice, and one that
-        is proven to take chunks is believed to have another reason.
+        Where the answer does not say that there are no chunks, it must have come twice, and a registry that
+        is proven to take them is believed to have another reason. What is in no registry's words may be a
+        front's in passing: it holds for this blob and is not learned.
         """
         self._refused_starts += 1
+        codes = read_message(answer).codes
+        certain = answer.status in _NO_CHUNKS or "UNSUPPORTED" in codes
         proven = session.profile.proven or self._takes_chunks
         if certain or (self._refused_starts >= 2 and not proven):
-            return self._switch(MONOLITHIC, worth_learning=not proven)
+            return self._switch(MONOLITHIC, worth_learning=bool(codes) and not proven)
         return False
 
     def chunk_taken(self) -> None:

@@ -109,6 +109,9 @@ class Journal(Protocol):
     def opened(self, session: Session) -> None:
         """A session was opened at the registry, or one that holds nothing yet gets other chunks."""
 
+    def refined(self, session: Session) -> None:
+        """The session showed what its registry is like: ``session.profile`` is another one."""
+
     def sending(self, session: Session) -> None:
         """``session.in_flight`` bytes are about to be sent."""
 
@@ -126,3 +129,6 @@ class Journal(Protocol):
 
     def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
         """Something true of the whole registry."""
+
+    def tell(self, text: str) -> None:
+        """A sentence for people about this upload."""

@@ -19,7 +19,7 @@ from pusher.errors import (
     PusherError,
     RegistryFault,
 )
-from pusher.registry import chunks, profiles
+from pusher.registry import bodylimit, chunks, doubt, profiles
 from pusher.registry.answers import is_final, read_message, refusal
 from pusher.registry.body import Blob, Body, Watch
 from pusher.registry.client import RegistryClient
@@ -32,8 +32,6 @@ from pusher.registry.transport import Answer
 
 _MOST_FRUITLESS: Final = 4
 """Sessions lost in one pass without getting further than before."""
-_NO_CHUNKS: Final = frozenset({405, 501})
-"""Answers that say that there is no such request."""
 
 
 class BlobUpload:
@@ -77,6 +75,7 @@ class BlobUpload:
         self._closing = Closing(client, repository, blob, journal, watch)
         self._broken_at: int | None = None  # bytes that left before the connection last broke inside a chunk
         self._stuck = 0  # chunks sent in a row that gained nothing
+        self._explained = False
         self._put_off = False  # the last chunk was answered with "later"
         self._stride = chunks.Stride()
         self._fruitless = 0  # sessions lost in this pass since one got further than all before
@@ -159,6 +158,7 @@ class BlobUpload:
         session = replace(session, in_flight=length)
         self._journal.sending(session)
         body = Body(self._blob, session.offset, length, self._watch)
+        self._client.one_request_a_connection = self._link.breaks > 0
         try:
             answer = self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
@@ -167,8 +167,7 @@ class BlobUpload:
             if body.sent == 0:  # offline, say: the registry has nothing of it
                 self._journal.acknowledged(replace(session, in_flight=0), 0)
             if isinstance(error, ConnectionBroken):
-                self._broke(body.sent)
-            self._put_off = isinstance(error, RegistryFault)
+                self._broke(body.sent, length)
             raise
         finally:
             self._watch.sending(0)
@@ -182,6 +181,8 @@ class BlobUpload:
             return self._settle(session)
         if is_final(answer):
             raise refusal(answer, doing="sending a chunk")
+        if answer.status == 413:
+            bodylimit.demand_smaller(answer, length, doing="sending a chunk")
         if answer.status == 413 and length > session.chunk_size:
             self._opening.refuse_above(max(session.chunk_size, length // 2))
             return self._settle(session)
@@ -195,12 +196,26 @@ class BlobUpload:
     def _accepted(self, session: Session, answer: Answer, sent: int) -> Session | None:
         """A chunk was answered with 2xx: 202 by the specification, 201 by ECR."""
         self._opening.chunk_taken()
-        session = replace(session, location=self._client.location_of(answer) or session.location)
+        before = session.location
+        session = replace(session, location=self._client.location_of(answer) or before)
         expected = session.offset + session.in_flight
         if not session.profile.tells_offset or reported_offset(answer) in (None, expected):
-            return self._at(session, expected, sent=sent)
+            went_on = self._at(session, expected, sent=sent)
+            return went_on and self._looked_at(went_on, before)
         self._journal.spent(sent)
         return self._settle(session, accepted=True)
+
+    def _looked_at(self, session: Session, before: str) -> Session:
+        """After the first chunk: what becomes of one that breaks off, where no answer has shown it yet."""
+        if not session.profile.break_unclear or session.offset == self._blob.size:
+            return session
+        profile = doubt.look_back(self._client, self._repository, session, before)
+        if profile is session.profile:
+            return session
+        self._learn(profile)
+        session = replace(session, profile=profile)
+        self._journal.refined(session)
+        return session
 
     def _chunk_refused(self, session: Session, answer: Answer) -> Session | None:
         """A chunk was answered with 4xx: go on where the answer says, ask, or do without chunks."""
@@ -210,10 +225,8 @@ class BlobUpload:
         located = location is not None or session.profile.resends
         if answer.status == 416 and located and offset and session.may_hold(offset):
             return self._at(replace(session, location=location or session.location), offset)
-        if session.offset == 0:
-            certain = answer.status in _NO_CHUNKS or "UNSUPPORTED" in read_message(answer).codes
-            if self._opening.chunk_refused(session, certain=certain):
-                return self._lost(session, f"chunks are refused ({answer.status}); going on with one request")
+        if session.offset == 0 and self._opening.chunk_refused(session, answer):
+            return self._lost(session, f"chunks are refused ({answer.status}); going on with one request")
         if not session.profile.tells_offset:
             return self._lost(session, self._refused.message)
         return self._settle(session)
@@ -296,6 +309,9 @@ class BlobUpload:
             return self._lost(session, f"the registry took none of {self._stuck} chunks sent to it")
         size = self._link.retreat(session, self._broken_at)
         if size == session.chunk_size:
+            if not (self._explained or session.profile.whole):
+                self._explained = True
+                self._journal.tell(doubt.nothing_lasts(self._client.registry, session))
             return session
         return self._lost(
             session, f"the link breaks within chunks of {session.chunk_size} bytes; going on with {size}"
@@ -308,9 +324,11 @@ class BlobUpload:
         try:
             self._closing.put(session)
         except ConnectionBroken:
-            self._broke(self._closing.broke_after)
+            self._broke(self._closing.broke_after, self._blob.size - session.offset)
             raise
-        except BodyRefused:
+        except BodyRefused as refused:
+            body = self._blob.size - session.offset
+            bodylimit.demand_smaller(refused.answer, body, doing="closing an upload")
             return self._shrink(session, self._blob.size - session.offset or session.chunk_size)
         except CloseRefused as refused:
             self._refused = refused.error
@@ -341,12 +359,11 @@ class BlobUpload:
         self._closing.session_lost()
         return None
 
-    def _broke(self, sent: int) -> None:
-        """The connection broke while a body was on its way, after ``sent`` bytes had left."""
+    def _broke(self, sent: int, length: int) -> None:
+        """The connection broke while a body of ``length`` bytes was on its way, after ``sent`` had left."""
         if sent:
             self._broken_at = min(sent, self._broken_at or sent)
-            self._link.broke(sent)
-            self._client.one_request_a_connection = True
+            self._link.broke(sent, length)
 
     def _shrink(self, session: Session, length: int) -> Session | None:
         """413: a front refuses bodies of ``length`` bytes; go on with half. It answers before the registry
@@ -364,9 +381,10 @@ class BlobUpload:
 
     def _next_size(self, session: Session) -> int:
         """Bytes of a full chunk now; what the user asked for and what a bad link carries does not grow."""
-        if self._wanted_chunk is not None or self._client.one_request_a_connection:
+        if self._wanted_chunk is not None:
             return session.chunk_size
-        limits = replace(session.limits, largest=self._link.max_chunk or session.limits.largest)
+        most = self._link.limit(self._wanted_chunk) or session.limits.largest
+        limits = replace(session.limits, largest=most)
         grown = self._stride.size(session.chunk_size, limits, session.profile)
         return max(session.chunk_size, self._link.grown(grown) // session.chunk_size * session.chunk_size)
 

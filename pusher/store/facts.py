@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
+from typing import Any, Final
+
+from sqlalchemy import Row, delete, select, update
 
 from pusher.store.engine import Database
 from pusher.store.models import Registry
 from pusher.store.records import RegistryFacts
 from pusher.store.upsert import upsert
+
+_STOPGAPS: Final = ("monolithic", "chunked")
+"""Ways of sending that refusals taught (profiles of pusher.registry)."""
 
 
 class Facts:
@@ -20,14 +25,45 @@ class Facts:
         """The facts; all None for a registry that was never met."""
         with self._database.read() as connection:
             row = connection.execute(select(Registry).where(Registry.host == registry)).one_or_none()
-        return (
-            RegistryFacts(registry)
-            if row is None
-            else RegistryFacts(row.host, row.max_chunk, row.uplink, row.profile, row.carries)
-        )
+        return RegistryFacts(registry) if row is None else _facts(row)
+
+    def all(self) -> list[RegistryFacts]:
+        """The facts of every registry, by name."""
+        with self._database.read() as connection:
+            return [_facts(row) for row in connection.execute(select(Registry).order_by(Registry.host))]
 
     def update(self, registry: str, **changes: int | float | str | None) -> RegistryFacts:
-        """Set some facts (fields of RegistryFacts), keep the others; returns them all."""
+        """Set some facts (fields of RegistryFacts), keep the others; returns them all.
+
+        When a limit or a way of sending was learned is kept with it.
+        """
+        values: dict[str, Any] = dict(changes)
+        if "max_chunk" in changes or "profile" in changes:
+            values["limited_at"] = self._database.now()
         with self._database.write() as connection:
-            upsert(connection, Registry, {"host": registry, **changes})
+            upsert(connection, Registry, {"host": registry, **values})
         return self.get(registry)
+
+    def allow_more(self, registry: str) -> None:
+        """Forget what was refused, but not how the link is."""
+        with self._database.write() as connection:
+            known = update(Registry).where(Registry.host == registry)
+            connection.execute(known.values(max_chunk=None))
+            connection.execute(known.where(Registry.profile.in_(_STOPGAPS)).values(profile=None))
+
+    def forget(self, registry: str) -> bool:
+        """Forget all that was learned; whether there was anything."""
+        with self._database.write() as connection:
+            return connection.execute(delete(Registry).where(Registry.host == registry)).rowcount > 0
+
+
+def _facts(row: Row[Any]) -> RegistryFacts:
+    return RegistryFacts(
+        row.host,
+        row.max_chunk,
+        row.uplink,
+        row.profile,
+        row.carries,
+        row.breaks,
+        row.limited_at,
+    )

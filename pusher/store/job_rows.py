@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Row, case, func, select
+from sqlalchemy import Row, and_, case, func, select
 
 from pusher.store.layers import session_of_layer
 from pusher.store.models import STORED_DONE, Job, Layer, Upload
@@ -39,15 +39,19 @@ def layer_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
 
 
 def totals_query(job_ids: list[int]) -> Any:
-    """Selects job, bytes in total, done, sent, and the number of blobs whose size is not known."""
+    """Selects job, bytes in total, done, sent, wasted, at risk, and the number of blobs of unknown size."""
     blob = func.coalesce(Layer.digest, Layer.diff_id)
     done = case((Layer.state.in_(STORED_DONE), Layer.size), else_=func.coalesce(Upload.offset, 0))
+    cut_off = and_(Layer.state.not_in(STORED_DONE), Upload.restarts.is_(True), Upload.in_flight > 0)
+    at_risk = case((cut_off, Upload.offset), else_=0)
     blobs = (
         select(
             Layer.job_id,
             func.max(Layer.size).label("size"),
             func.max(done).label("done"),
             func.sum(Layer.bytes_sent).label("sent"),
+            func.coalesce(func.sum(Layer.bytes_wasted), 0).label("wasted"),
+            func.coalesce(func.max(at_risk), 0).label("at_risk"),
         )
         .join(Job, Job.id == Layer.job_id)
         .outerjoin(Upload, session_of_layer)
@@ -61,6 +65,8 @@ def totals_query(job_ids: list[int]) -> Any:
             func.coalesce(func.sum(blobs.c.size), 0),
             func.coalesce(func.sum(blobs.c.done), 0),
             func.sum(blobs.c.sent) + Job.bytes_sent,
+            func.sum(blobs.c.wasted),
+            func.sum(blobs.c.at_risk),
             func.count() - func.count(blobs.c.size),
         )
         .join(Job, Job.id == blobs.c.job_id)

@@ -110,8 +110,9 @@ class Jobs:
         found: dict[int, JobTotals] = {}
         with self._database.read() as connection:
             for batch in batches(sorted(job_ids)):
-                for job_id, total, done, sent, unknown in connection.execute(totals_query(batch)):
-                    found[job_id] = JobTotals(int(total), int(done), int(sent), sizes_known=not unknown)
+                for job_id, *sums, unknown in connection.execute(totals_query(batch)):
+                    total, done, sent, wasted, at_risk = map(int, sums)
+                    found[job_id] = JobTotals(total, done, sent, wasted, at_risk, sizes_known=not unknown)
         return found
 
     def add_bytes_sent(self, job_id: int, count: int) -> None:

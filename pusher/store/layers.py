@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, and_, func, select, update
+from sqlalchemy import Row, and_, func, select, union, update
 
 from pusher.store.engine import Database
 from pusher.store.leases import require_job
@@ -97,31 +97,30 @@ class Layers:
             connection.execute(change.where(Layer.size.is_not(None)).values(state=LayerState.READY))
             connection.execute(change.values(state=LayerState.PENDING))
 
-    def add_sent(self, job_id: int, digest: str, count: int) -> None:
-        """Count body bytes really sent for a blob (once, however many layers are this blob)."""
+    def add_sent(self, job_id: int, digest: str, count: int, wasted: int = 0) -> None:
+        """Count body bytes really sent for a blob (once, however many layers are this blob), and how many of
+        those counted so far have to be sent again."""
         with self._database.write() as connection:
-            connection.execute(count_sent(job_id, digest, count))
+            connection.execute(count_sent(job_id, digest, count, wasted))
 
-    def needed_digests(self, among: Collection[str]) -> set[str]:
-        """Those of some blobs that unfinished jobs still have to send, as far as their digests are known."""
+    def needed_digests(self) -> set[str]:
+        """Blobs that unfinished jobs still have to send, as far as their digests are known."""
         unsent = [Job.finished_at.is_(None), Layer.state.not_in(STORED_DONE)]
-        layers = select(Layer.digest).join(Job, Job.id == Layer.job_id).where(*unsent)
+        layers = (
+            select(Layer.digest).join(Job, Job.id == Layer.job_id).where(*unsent, Layer.digest.is_not(None))
+        )
         memos = (
             select(Memo.digest)
             .join(Layer, Layer.diff_id == Memo.diff_id)
             .join(Job, Job.id == Layer.job_id)
             .where(*unsent, Layer.digest.is_(None))
         )
-        needed: set[str] = set()
         with self._database.read() as connection:
-            for batch in batches(among):
-                needed.update(connection.scalars(layers.where(Layer.digest.in_(batch))))
-                needed.update(connection.scalars(memos.where(Memo.digest.in_(batch))))
-        return needed
+            return set(connection.scalars(union(layers, memos)))
 
 
-def count_sent(job_id: int, digest: str, count: int) -> Any:
-    """The statement that adds sent bytes to the first layer that is this blob."""
+def count_sent(job_id: int, digest: str, count: int, wasted: int = 0) -> Any:
+    """The statement that adds sent and wasted bytes to the first layer that is this blob."""
     first = (
         select(func.min(Layer.position))
         .where(Layer.job_id == job_id, Layer.digest == digest)
@@ -130,7 +129,10 @@ def count_sent(job_id: int, digest: str, count: int) -> Any:
     return (
         update(Layer)
         .where(Layer.job_id == job_id, Layer.position == first)
-        .values(bytes_sent=Layer.bytes_sent + count)
+        .values(
+            bytes_sent=Layer.bytes_sent + count,
+            bytes_wasted=func.coalesce(Layer.bytes_wasted, 0) + wasted,
+        )
     )
 
 
@@ -156,4 +158,5 @@ def _layer(row: Row[Any]) -> LayerRecord:
         state=LayerState.UPLOADING if uploading else row.state,
         offset=(row.size or 0) if done else (row.acknowledged if uploading else 0),
         bytes_sent=row.bytes_sent,
+        bytes_wasted=row.bytes_wasted or 0,
     )

@@ -56,8 +56,7 @@ class Memos:
     def put_config(self, digest: str, content: bytes) -> None:
         """Keep the bytes of an image config, which the caller has verified against ``digest``."""
         with self._database.write() as connection:
-            values = {"digest": digest, "content": content, "used_at": self._database.now()}
-            upsert(connection, Config, values)
+            upsert(connection, Config, {"digest": digest, "content": content})
 
 
 def _memo(row: Row[Any]) -> BlobMemo:

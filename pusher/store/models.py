@@ -157,6 +157,7 @@ class Layer(Base):
     size: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[LayerState] = mapped_column(Word(LayerState))
     bytes_sent: Mapped[int] = mapped_column(BigInteger, default=0)
+    bytes_wasted: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
         # `uploading` is never stored: it follows from the upload's row.
@@ -164,7 +165,6 @@ class Layer(Base):
         CheckConstraint("state = 'pending' OR digest IS NOT NULL", name="digest"),
         CheckConstraint("state <> 'ready' OR size IS NOT NULL", name="size"),
         Index("ix_layers_digest", "digest"),
-        Index("ix_layers_diff_id", "diff_id"),
     )
 
 
@@ -185,6 +185,9 @@ class Upload(Base):
     min_chunk: Mapped[int | None] = mapped_column(BigInteger)
     max_chunk: Mapped[int | None] = mapped_column(BigInteger)
     profile: Mapped[str | None] = mapped_column(Text)
+    furthest: Mapped[int | None] = mapped_column(BigInteger)
+    losses: Mapped[int | None] = mapped_column(Integer)
+    restarts: Mapped[bool | None] = mapped_column(Boolean)
     opened_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     lease_owner: Mapped[str | None] = mapped_column(Text)
@@ -200,10 +203,6 @@ class Upload(Base):
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_expiry"),
         Index("ix_uploads_host_digest", "host", "digest"),
         Index("ix_uploads_lease_owner", "lease_owner"),
-        # Every worker asks again and again which leases hold and which sessions are left.
-        Index("ix_uploads_lease_expires_at", "lease_expires_at"),
-        Index("ix_uploads_state", "state"),
-        Index("ix_uploads_host_repository_opened_at", "host", "repository", "opened_at"),
     )
 
 
@@ -230,8 +229,6 @@ class Config(Base):
 
     digest: Mapped[str] = mapped_column(Text, primary_key=True)
     content: Mapped[bytes] = mapped_column(LargeBinary)
-    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """When a job that needs it was last recorded."""
 
 
 class Registry(Base):
@@ -244,6 +241,20 @@ class Registry(Base):
     uplink: Mapped[float | None] = mapped_column(Float)
     profile: Mapped[str | None] = mapped_column(Text)
     carries: Mapped[float | None] = mapped_column(Float)
+    breaks: Mapped[int | None] = mapped_column(Integer)
+    limited_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class DeadSession(Base):
+    """A session at a registry that nobody will use again, to be deleted there."""
+
+    __tablename__ = "dead_sessions"
+
+    id: Mapped[int] = mapped_column(_ID, primary_key=True, autoincrement=True)
+    host: Mapped[str] = mapped_column(Text)
+    repository: Mapped[str] = mapped_column(Text)
+    location: Mapped[str] = mapped_column(Text)
+    tries: Mapped[int] = mapped_column(Integer, default=0)
 
 
 class Event(Base):

@@ -112,6 +112,8 @@ class LayerRecord:
     """Bytes of the blob that the registry acknowledged (its size once it is done)."""
     bytes_sent: int
     """Body bytes really sent for it by this job, resends included."""
+    bytes_wasted: int
+    """Those of them that no registry keeps: of chunks that broke off, and of lost sessions."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,11 @@ class JobTotals:
     bytes_done: int
     """Acknowledged, mounted or already there."""
     bytes_sent: int
+    bytes_wasted: int
+    """Of ``bytes_sent``: what had, or has, to be sent again."""
+    bytes_at_risk: int
+    """Of ``bytes_done``: what is lost if nobody is sending it now, for it was cut off inside a chunk at a
+    registry that starts a blob again after that."""
     sizes_known: bool
     """False while some layer is not compressed yet, so that ``bytes_total`` will still grow."""
 
@@ -182,6 +189,12 @@ class UploadRecord:
     min_chunk: int | None
     max_chunk: int | None
     profile: str | None
+    furthest: int | None
+    """Bytes of the blob that any session so far held."""
+    losses: int | None
+    """Sessions of the blob that were lost."""
+    restarts: bool | None
+    """Whether a connection that breaks inside a chunk costs, or may cost, the session."""
     opened_at: datetime | None
     used_at: datetime | None
     lease_owner: str | None
@@ -218,6 +231,23 @@ class RegistryFacts:
     profile: str | None = None
     carries: float | None = None
     """Bytes that the link carries between two breaks."""
+    breaks: int | None = None
+    """Breaks of the link since it last held for long."""
+    limited_at: datetime | None = None
+    """When ``max_chunk`` or a way of sending was learned."""
+
+
+@dataclass(frozen=True)
+class DeadSession:
+    """A session at a registry that nobody will use again."""
+
+    id: int
+    registry: str
+    repository: str
+    location: str = field(repr=False)
+    """Absolute URL, which may carry secrets."""
+    tries: int
+    """Times that deleting it was tried in vain."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from sqlalchemy.engine import URL
 
 from pusher.errors import StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.store import migrate, schema
+from pusher.store.dead_sessions import DeadSessions
 from pusher.store.engine import Clock, Database, file_of, is_sqlite, label_of, parse_url
 from pusher.store.events import Events
 from pusher.store.facts import Facts
@@ -19,7 +20,6 @@ from pusher.store.layers import Layers
 from pusher.store.memos import Memos
 from pusher.store.models import Job
 from pusher.store.patience import Patience, Patient
-from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
 
 
@@ -35,9 +35,9 @@ class Store:
         self.layers = Layers(database)
         self.uploads = Uploads(database)
         self.memos = Memos(database)
+        self.dead_sessions = DeadSessions(database)
         self.facts = Facts(database)
         self.events = Events(database)
-        self.retention = Retention(database)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None) -> Store:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Row, and_, case, exists, func, or_, select, update
 
 from pusher.errors import LeaseLost
+from pusher.store.dead_sessions import record_dead
 from pusher.store.engine import Database
 from pusher.store.layers import SESSION_STATES, count_sent
 from pusher.store.leases import NO_LEASE, grant, lapsed
@@ -80,8 +81,12 @@ class Uploads:
         min_chunk: int | None,
         max_chunk: int | None,
         profile: str | None,
+        restarts: bool = False,
     ) -> UploadRecord:
-        """A new session stands; whatever was before is forgotten. Sizes in bytes."""
+        """A new session stands; whatever was before is forgotten. Sizes in bytes.
+
+        ``restarts``: whether a break inside a chunk costs, or may cost, all that it holds.
+        """
         return self._change(
             u,
             state=UploadState.OPEN,
@@ -92,8 +97,13 @@ class Uploads:
             min_chunk=min_chunk,
             max_chunk=max_chunk,
             profile=profile,
+            restarts=restarts,
             opened_at=self._database.now(),
         )
+
+    def refined(self, u: UploadRecord, *, profile: str, restarts: bool) -> UploadRecord:
+        """The session showed what its registry is like."""
+        return self._change(u, expected=SESSION_STATES, profile=profile, restarts=restarts)
 
     def intend(self, u: UploadRecord, length: int) -> UploadRecord:
         """A chunk of ``length`` bytes is about to be sent from the acknowledged offset on."""
@@ -107,32 +117,57 @@ class Uploads:
         offset: int,
         job_id: int | None = None,
         sent: int = 0,
+        wasted: int = 0,
     ) -> UploadRecord:
         """The registry has the first ``offset`` bytes and takes more at ``location``.
 
-        ``sent`` body bytes are counted for the blob in job ``job_id`` in the same transaction.
+        ``sent`` body bytes are counted for the blob in job ``job_id`` in the same transaction, and how many
+        of those counted so far were ``wasted``.
         """
         return self._change(
             u,
             expected=SESSION_STATES,
-            sent=(job_id, sent) if job_id is not None else None,
+            sent=(job_id, sent, wasted) if job_id is not None else None,
             state=UploadState.OPEN,
             location=location,
             offset=offset,
             in_flight=0,
+            furthest=max(u.furthest or 0, offset),
         )
 
     def closing(self, u: UploadRecord, in_flight: int = 0) -> UploadRecord:
         """The closing PUT is about to be sent, with the whole blob of ``in_flight`` bytes or empty."""
         return self._change(u, expected=SESSION_STATES, state=UploadState.CLOSING, in_flight=in_flight)
 
-    def present(self, u: UploadRecord) -> UploadRecord:
-        """The registry holds the blob; the lease is given back."""
-        return self._change(u, state=UploadState.PRESENT, **_NO_SESSION, **NO_LEASE)
+    def present(self, u: UploadRecord, *, session_left: bool = False) -> UploadRecord:
+        """The registry holds the blob; the lease is given back.
 
-    def lost(self, u: UploadRecord) -> UploadRecord:
-        """The session is gone, or there is none; what it held is lost."""
-        return self._change(u, state=UploadState.IDLE, **_NO_SESSION)
+        ``session_left``: it has the blob from elsewhere, and the session is to be deleted.
+        """
+        return self._change(
+            u,
+            left=u.location if session_left else None,
+            state=UploadState.PRESENT,
+            furthest=None,
+            losses=None,
+            **_NO_SESSION,
+            **NO_LEASE,
+        )
+
+    def lost(self, u: UploadRecord, *, job_id: int | None = None, wasted: int = 0) -> UploadRecord:
+        """The session is of no use any more, or there is none; what it held is lost.
+
+        What may be left of it is to be deleted at the registry; ``wasted`` bytes are counted as in
+        ``acknowledged``.
+        """
+        return self._change(
+            u,
+            sent=(job_id, 0, wasted) if job_id is not None else None,
+            left=u.location,
+            state=UploadState.IDLE,
+            losses=(u.losses or 0) + 1,
+            **_NO_SESSION,
+        )
 
     def release(self, u: UploadRecord) -> UploadRecord:
         """Give the lease back; the session stays as it is."""
@@ -158,21 +193,17 @@ class Uploads:
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
-    def profiles(self, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """By registry and repository, the profile of the session that was opened last, if there was one."""
-        found: dict[tuple[str, str], str] = {}
+    def profiles(self) -> dict[tuple[str, str], str]:
+        """By registry and repository, the profile of the session that was opened last."""
+        query = (
+            select(Upload.host, Upload.repository, Upload.profile, func.max(Upload.opened_at))
+            .where(Upload.profile.is_not(None))
+            .group_by(Upload.host, Upload.repository, Upload.profile)
+            .order_by(func.max(Upload.opened_at))
+        )
         with self._database.read() as connection:
-            for host, repository in set(places):
-                last = (
-                    select(Upload.profile)
-                    .where(Upload.host == host, Upload.repository == repository)
-                    .where(Upload.opened_at.is_not(None), Upload.profile.is_not(None))
-                    .order_by(Upload.opened_at.desc())
-                    .limit(1)
-                )
-                if profile := connection.scalar(last):
-                    found[host, repository] = profile
-        return found
+            rows = connection.execute(query).all()
+        return {(row.host, row.repository): row.profile or "" for row in rows}
 
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """The registry says that it does not have these blobs after all."""
@@ -191,23 +222,25 @@ class Uploads:
         keeps those of every blob it was compressed to. Sessions that somebody holds are left alone.
         """
         now = self._database.now()
-        unsent = (
+        blob = or_(
+            Layer.digest == Upload.digest,
+            and_(
+                Layer.digest.is_(None),
+                Layer.diff_id.in_(select(Memo.diff_id).where(Memo.digest == Upload.digest)),
+            ),
+        )
+        needed = (
             select(Layer.job_id)
             .join(Job, Job.id == Layer.job_id)
-            .where(Job.host == Upload.host, Job.repository == Upload.repository)
+            .where(Job.host == Upload.host, Job.repository == Upload.repository, blob)
             .where(or_(Job.finished_at.is_(None), Job.state == JobState.FAILED))
             .where(Layer.state.not_in(STORED_DONE))
             .correlate(Upload)
         )
-        # two questions: with OR, SQLite reads every layer
-        named = unsent.where(Layer.digest == Upload.digest)
-        unnamed = unsent.join(Memo, Memo.diff_id == Layer.diff_id).where(
-            Layer.digest.is_(None), Memo.digest == Upload.digest
-        )
         with self._database.write() as connection:
             done = connection.execute(
                 update(Upload)
-                .where(Upload.state.in_(SESSION_STATES), ~named.exists(), ~unnamed.exists())
+                .where(Upload.state.in_(SESSION_STATES), ~needed.exists())
                 .where(or_(Upload.lease_owner.is_(None), lapsed(Upload, now, dead_owners)))
                 .values(state=UploadState.ABANDONED, lease_token=Upload.lease_token + 1, **NO_LEASE)
             )
@@ -219,22 +252,28 @@ class Uploads:
         with self._database.read() as connection:
             return [_upload(row) for row in connection.execute(query)]
 
-    def deleted(self, u: UploadRecord) -> None:
-        """An abandoned session was deleted, or is gone; no effect if a job took it up again meanwhile."""
+    def deleted(self, u: UploadRecord, *, refused: bool = False) -> None:
+        """An abandoned session was deleted, or is gone; no effect if a job took it up again meanwhile.
+
+        ``refused``: the registry did not delete it; nobody uses it again, and deleting it is tried again.
+        """
         with self._database.write() as connection:
-            connection.execute(
+            done = connection.execute(
                 update(Upload)
                 .where(Upload.id == u.id, Upload.lease_token == u.lease_token)
                 .where(Upload.state == UploadState.ABANDONED)
                 .values(state=UploadState.IDLE, **_NO_SESSION)
             )
+            if refused and done.rowcount and u.location is not None:
+                record_dead(connection, u.registry, u.repository, u.location)
 
     def _change(
         self,
         u: UploadRecord,
         *,
         expected: Collection[UploadState] | None = None,
-        sent: tuple[int, int] | None = None,
+        sent: tuple[int, int, int] | None = None,
+        left: str | None = None,
         **values: Any,
     ) -> UploadRecord:
         change = update(Upload).where(
@@ -246,11 +285,12 @@ class Uploads:
         if expected is not None:
             change = change.where(Upload.state.in_(expected))
         with self._database.write() as connection:
-            now = self._database.now(connection)
-            if connection.execute(change.values(used_at=now, **values)).rowcount == 0:
+            if connection.execute(change.values(used_at=self._database.now(), **values)).rowcount == 0:
                 raise LeaseLost(f"the upload of {u.digest} is not ours any more")
             if sent is not None:
-                connection.execute(count_sent(sent[0], u.digest, sent[1]))
+                connection.execute(count_sent(sent[0], u.digest, *sent[1:]))
+            if left is not None:
+                record_dead(connection, u.registry, u.repository, left)
             return _upload(connection.execute(select(Upload).where(Upload.id == u.id)).one())
 
 

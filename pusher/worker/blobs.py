@@ -104,7 +104,7 @@ class BlobSender:
                 found = self._retry(partial(step, attempt), watch.backoff, job, control, blob.digest)
                 if found is None:
                     return None
-                journal.arrived()
+                journal.arrived(found)
                 return self._done(job, blob, LayerState(found))
             except LeaseLost:
                 self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
@@ -131,7 +131,7 @@ class BlobSender:
         if any(layer.digest == blob.digest and layer.state == LayerState.UPLOADING for layer in layers):
             upload, _ = self._acquire(job, control, blob.digest)
             with contextlib.suppress(LeaseLost):
-                self._journal(job, blob, upload).arrived()
+                self._journal(job, blob, upload).arrived("exists")
 
     def _journal(self, job: JobRecord, blob: Blob, upload: UploadRecord) -> StoreJournal:
         return StoreJournal(
@@ -177,8 +177,7 @@ class BlobSender:
             waited = True
             self.activity.touch()
             self.progress.waiting(short(digest), _IN_USE_PAUSE, "another worker is sending it")
-            with self.registries.silence.resting():
-                control.wait(_IN_USE_PAUSE)
+            control.wait(_IN_USE_PAUSE)
 
     def _upload(
         self,
@@ -222,11 +221,10 @@ class BlobSender:
             except PusherError as error:
                 self.registries.links.keep(job.registry)
                 pause = backoff.pause(error)
-                if pause is None:
+                if pause is None or self.activity.idle >= self.settings.give_up_after:
                     raise
                 self.progress.waiting(short(digest), pause, error.message)
-                with self.registries.silence.resting():
-                    control.wait(pause)
+                control.wait(pause)
 
 
 class _BlobWatch:
@@ -242,6 +240,7 @@ class _BlobWatch:
         self._blob = blob
         self._journal = journal
         self._offset = journal.upload.offset
+        self._furthest = max(self._offset, journal.upload.furthest or 0)
         self._started = False
         self._in_flight = 0
         self._told = 0
@@ -254,7 +253,8 @@ class _BlobWatch:
         if self._sender.limiter is None:
             return wanted
         allowed = self._sender.limiter.take(wanted, self._look_up)
-        self._sender.activity.touch()
+        if self._offset + self._in_flight >= self._furthest:
+            self._sender.activity.touch()
         return allowed
 
     def _look_up(self) -> None:
@@ -274,7 +274,6 @@ class _BlobWatch:
 
     def sending(self, in_flight: int) -> None:
         self._sender.activity.stir()
-        self._control.stir()
         self._in_flight = in_flight
         if not self._started:
             self._started = True
@@ -285,7 +284,8 @@ class _BlobWatch:
             self._sender.progress.blob_sending(self._blob.digest, in_flight)
 
     def acknowledged(self, offset: int) -> None:
-        if offset > self._offset:
+        if offset > self._furthest:  # what was lost and is sent again is no progress
+            self._furthest = offset
             self.backoff.reset()
             self._sender.activity.touch()
         self._offset = offset

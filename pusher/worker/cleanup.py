@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Final
 
 from pusher.config import Settings
 from pusher.errors import PusherError
+from pusher.registry.ending import end_session
 from pusher.spool.spool import Spool
-from pusher.store.records import JobRecord, JobState
+from pusher.store.records import FINAL_STATES, JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker.presence import Presence
 from pusher.worker.registries import Registries
@@ -24,16 +24,11 @@ _SETTLED: Final = 60.0
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What ``prune`` removed, or would remove."""
+    """What ``prune`` removed."""
 
     jobs: int
-    known: int
-    """Entries of the job store about blobs and manifests that no job is left for."""
     blobs: int
     bytes: int
-    """In the spool."""
-    store_bytes: int = 0
-    """By which the job store's file became smaller."""
 
 
 def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[JobRecord]:
@@ -52,65 +47,54 @@ def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[J
 
 
 def delete_sessions(store: Store, registries: Registries, dead_owners: Collection[str]) -> None:
-    """Delete the sessions of cancelled jobs at their registries; what cannot be reached stays for later."""
+    """Delete the sessions of cancelled jobs, and those that were lost, at their registries; what cannot be
+    reached or is refused stays for later."""
     store.uploads.abandon_unneeded(dead_owners)
-    unreachable: set[str] = set()
+    there = _Reach(registries)
     for upload in store.uploads.abandoned():
-        if upload.registry in unreachable:
-            continue
+        gone = upload.location is None or there.delete(upload.registry, upload.repository, upload.location)
+        if gone is not None:
+            store.uploads.deleted(upload, refused=not gone)
+    for session in store.dead_sessions.all():
+        gone = there.delete(session.registry, session.repository, session.location)
+        if gone is not None:
+            (store.dead_sessions.deleted if gone else store.dead_sessions.refused)(session)
+
+
+class _Reach:
+    """Deletes sessions at the registries that can be reached."""
+
+    def __init__(self, registries: Registries) -> None:
+        self._registries = registries
+        self._unreachable: set[str] = set()
+
+    def delete(self, registry: str, repository: str, location: str) -> bool | None:
+        """Whether the session is gone; None if nobody could be asked."""
+        if registry in self._unreachable:
+            return None
         try:
-            if upload.location is not None:
-                client = registries.get(upload.registry, upload.repository).client
-                client.delete_upload(upload.repository, upload.location)
-            store.uploads.deleted(upload)
+            return end_session(self._registries.get(registry, repository).client, repository, location)
         except PusherError:
-            unreachable.add(upload.registry)
+            self._unreachable.add(registry)
+            return None
 
 
-def prune(
-    store: Store,
-    settings: Settings,
-    spool_limit: int = 0,
-    *,
-    older_than: timedelta = timedelta(0),
-    dry_run: bool = False,
-) -> PruneResult:
-    """Forget jobs that finished longer ago than ``older_than`` and what only they needed, and remove blobs
-    that no job needs until at most ``spool_limit`` bytes remain; with ``dry_run`` only count."""
+def prune(store: Store, settings: Settings, spool_limit: int | None = None) -> PruneResult:
+    """Forget finished jobs, and remove blobs that no job needs until at most ``spool_limit`` bytes remain."""
+    finished = [job.id for job in store.jobs.list(states=FINAL_STATES)]
+    jobs = store.jobs.delete(finished)
     spool = Spool(settings.spool)
-    if not dry_run:
-        spool.sweep()
-    unneeded = _unneeded(store, spool, spool_limit)
-    if not dry_run:
-        for digest, _ in unneeded:
-            spool.remove(digest)
-    kept = {digest for digest, _, _ in spool.blobs()} - {digest for digest, _ in unneeded}
-    # a moment later, so that what finished just now is older than nothing
-    before = store.now() - older_than + timedelta(milliseconds=1)
-    forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
-    freed = sum(size for _, size in unneeded)
-    in_use = dry_run or store.jobs.owners()
-    smaller = 0 if in_use else store.retention.compact()
-    return PruneResult(forgotten.jobs, forgotten.known, len(unneeded), freed, smaller)
+    spool.sweep()
+    before = sum(1 for _ in spool.blobs())
+    freed = evict(store, spool, spool_limit or 0)
+    return PruneResult(jobs=jobs, blobs=before - sum(1 for _ in spool.blobs()), bytes=freed)
 
 
 def evict(store: Store, spool: Spool, limit: int) -> int:
-    """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
-    unneeded = _unneeded(store, spool, limit)
-    for digest, _ in unneeded:
-        spool.remove(digest)
-    return sum(size for _, size in unneeded)
-
-
-def _unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
-    """Digests and sizes of what is to go from the spool, so that what no job needs takes ``limit`` bytes.
+    """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed.
 
     While jobs run, what was used just now stays: its worker may not have recorded yet what it is for.
     """
-    found = spool.everything()
-    if sum(size for _, size, _ in found) <= limit:
-        return []
     running = store.jobs.counts().get(JobState.RUNNING, 0)
     used_before = time.time() - _SETTLED if running else None
-    needed = store.layers.needed_digests([digest for digest, _, _ in found])
-    return spool.unneeded(needed, limit, used_before=used_before)
+    return spool.evict(store.layers.needed_digests(), limit, used_before=used_before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future
@@ -34,7 +35,6 @@ from pusher.worker.documents import Delivery, explained, hopeless, stored_docume
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.retry import Backoff
-from pusher.worker.silence import Turn
 from pusher.worker.tags import take_tag
 
 _MOST_DAMAGED: Final = 2
@@ -50,7 +50,7 @@ class Tools:
     sender: BlobSender
     preparation: Preparation
     pool: BlobPool
-    preparing: Turn = field(default_factory=Turn)
+    preparing: threading.Lock = field(default_factory=threading.Lock)
     """Held while a job reads its source: compression uses all processors for one layer already."""
 
 
@@ -207,14 +207,18 @@ class JobPush:
 
     def _prepare(self, missing: dict[str, LayerRecord]) -> None:
         """Make and send the missing blobs; what is done leaves ``missing``."""
+        while not self._tools.preparing.acquire(timeout=0.2):
+            self._control.check()
         begun: set[str] = set()
-        with self._tools.preparing.taken(self._control):
+        try:
             for diff_id, blob in self._tools.preparation.blobs(self._job, self._control, missing):
                 if blob.arrival is None:
                     missing.pop(diff_id, None)
                 if diff_id not in begun:
                     self._send(blob)
                 begun.add(diff_id)
+        finally:
+            self._tools.preparing.release()
 
     def _make_room(self, missing: dict[str, LayerRecord], full: DiskFull) -> dict[str, LayerRecord]:
         """Let the uploads end and drop what they no longer need; raises ``full`` if that is nothing."""
@@ -223,9 +227,9 @@ class JobPush:
         done = {
             layer.digest for layer in self._store.layers.of(self._job.id) if layer.state in DONE_LAYER_STATES
         }
-        on_disk = set(filter(None, done))
+        needed = self._store.layers.needed_digests()
         before = self._spool.usage()
-        for digest in on_disk - self._store.layers.needed_digests(on_disk):
+        for digest in filter(None, done - needed):
             self._spool.remove(digest)
         evict(self._store, self._spool, 0)
         if self._spool.usage() == before:

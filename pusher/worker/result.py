@@ -21,6 +21,8 @@ class RunResult:
     superseded: list[JobRecord] = field(default_factory=list)
     failed_before: list[JobRecord] = field(default_factory=list)
     """Failed in earlier runs, and nothing newer took their place; only of a run for the whole queue."""
+    bytes_wasted: int = 0
+    """Sent for these jobs, in this run and before, and lost again."""
 
 
 def outcome(
@@ -48,6 +50,9 @@ def outcome(
             result.superseded.append(job)
         elif job.state != JobState.CANCELLED:
             result.unfinished.append(job)
+    ended = (*result.succeeded, *result.failed, *result.unfinished)
+    totals = store.jobs.totals([job.id for job in ended if job.id in touched])
+    result.bytes_wasted = sum(total.bytes_wasted for total in totals.values())
     if result.failed:
         result.exit_code = next(iter(exit_codes)) if len(exit_codes) == 1 else ExitCode.FAILED
     elif any(not (result.succeeded and _is_others(job, touched)) for job in result.unfinished):

@@ -144,6 +144,7 @@ def test_push_json_progress(pusher: Pusher, worker: Worker) -> None:
     assert lines[-1] == {
         "type": "result",
         "exit_code": 0,
+        "bytes_wasted": 0,
         "jobs": [{"id": 1, "state": "succeeded", "reference": REFERENCE, "error": None}],
     }
     assert result.err == ""

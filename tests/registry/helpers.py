@@ -9,9 +9,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
+import pytest
+
 from pusher.config import Timeouts
 from pusher.errors import PusherError, Retry
 from pusher.oci.digest import of_bytes
+from pusher.registry import bodylimit, chunks
 from pusher.registry.auth import Authenticator
 from pusher.registry.body import Blob
 from pusher.registry.client import RegistryClient
@@ -39,6 +42,7 @@ RULES: Final = {
     "distribution-2": DISTRIBUTION_2,
     "distribution-3": DISTRIBUTION_3,
 }
+LEAST: Final = 500
 SIZE: Final = 17_500
 CHUNK: Final = 4_000
 """Four whole chunks and a shorter one."""
@@ -64,6 +68,7 @@ class MemoryJournal:
     chunk_sizes: list[int] = field(default_factory=list)
     """Of every session opened, and of empty ones that were given others."""
     profiles: list[str] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
     kill_at: int | None = None
     kill_before: bool = False
 
@@ -88,6 +93,15 @@ class MemoryJournal:
             self.session = session
             self.chunk_sizes.append(session.chunk_size)
             self.profiles.append(session.profile.name)
+
+    def refined(self, session: Session) -> None:
+        with self._call("refined"):
+            assert self.session is not None
+            assert replace(session, profile=self.session.profile) == self.session
+            self.session = session
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
 
     def sending(self, session: Session) -> None:
         with self._call("sending"):
@@ -194,6 +208,7 @@ class Push:
         believe_head: bool = True,
         checked: bool = True,
         forced: str | None = None,
+        learned: str | None = None,
     ) -> None:
         self.registry = registry
         self.data = DATA[:size]
@@ -202,7 +217,7 @@ class Push:
         path.write_bytes(b"before" + self.data + b"after")
         self.blob = Blob(self.digest, size, path, start=len(b"before"))
         self.chunk_size = chunk_size
-        self.journal = MemoryJournal()
+        self.journal = MemoryJournal(facts={"profile": learned} if learned else {})
         self.watch = Onlooker()
         self.link = LinkFacts()
         self.errors: list[PusherError] = []
@@ -281,8 +296,13 @@ class Push:
 
 @contextmanager
 def pushing(rules: Rules, folder: Path, **options: object) -> Iterator[Push]:
-    """A fake registry of these rules, and a push to it."""
-    with FakeRegistry(rules, credentials=LOGIN) as registry:
+    """A fake registry of these rules, and a push to it.
+
+    Blobs are small here, and so are the sizes below which nothing is learned.
+    """
+    with FakeRegistry(rules, credentials=LOGIN) as registry, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chunks, "LEAST", LEAST)
+        patch.setattr(bodylimit, "LEAST", LEAST)
         push = Push(registry, folder, **options)  # type: ignore[arg-type]
         try:
             yield push

@@ -53,7 +53,7 @@ def shake(link: LinkFacts, size: int, breaks: Callable[[], int], *, chunk: int |
             sent, done = sent + length, done + length
             link.passed(length, 0.5)
         else:
-            link.broke(left)
+            link.broke(left, length)
             sent, left = sent + left, breaks()
     return sent / size
 
@@ -118,10 +118,10 @@ def test_a_link_that_becomes_slow_is_noticed_at_once_and_a_fast_one_soon() -> No
 
 def test_one_break_early_on_does_not_make_chunks_tiny() -> None:
     link = LinkFacts()
-    link.broke(100)
+    link.broke(100, DEFAULT_CHUNK)
     assert link.first_size(None) >= 3 * MIB
     for _ in range(20):
-        link.broke(100)
+        link.broke(100, DEFAULT_CHUNK)
     assert link.first_size(None) == 256 * KIB
 
 
@@ -159,9 +159,18 @@ def test_a_link_that_has_got_better_is_slowly_trusted_again() -> None:
 def test_what_is_known_goes_on_in_the_next_process() -> None:
     link = LinkFacts()
     shake(link, 300 * MB, lambda: 20 * MB)
-    later = LinkFacts(uplink=link.uplink, carries=link.carries)
+    later = LinkFacts(uplink=link.uplink, carries=link.carries, breaks=link.breaks)
     assert later.first_size(None, SERVERLESS) == link.first_size(None, SERVERLESS)
     assert "between two breaks" in later.why(later.first_size(None, SERVERLESS))
+
+
+def test_a_link_that_never_broke_is_not_said_to_break() -> None:
+    link = LinkFacts()
+    assert link.why(5 * MIB) == "nothing is known of the link yet"
+    link.passed(5 * MIB, 0.1)
+    assert link.why(5 * MIB) == "the link has held so far"
+    link.broke(3 * MIB, 5 * MIB)
+    assert link.why(5 * MIB) == "the link carries some 20 MiB between two breaks"
 
 
 def test_a_slow_link_is_named_as_the_reason() -> None:

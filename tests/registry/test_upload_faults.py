@@ -29,6 +29,7 @@ from tests.support.fakeregistry import (
 
 TWO: Final = {"distribution-2": 1}
 """2.x loses a session that has grown unseen."""
+TOLD_APART: Final = ("distribution-2", "distribution-3")
 ALL: Final = dict.fromkeys(RULES, 1)
 
 
@@ -141,7 +142,8 @@ ROWS: Final = [
 def test_fault(row: Row, kind: str, restart: bool, tmp_path: Path) -> None:
     if kind not in row.only:
         return
-    with pushing(RULES[kind], tmp_path) as push:
+    learned = kind if kind in TOLD_APART else None  # else the first status is not about a doubt
+    with pushing(RULES[kind], tmp_path, learned=learned) as push:
         push.registry.faults.add(*(Fault(on, action, nth=nth) for on, action, nth in row.faults))
 
         assert push.run(restart=restart) == "uploaded"
@@ -159,7 +161,10 @@ def test_undisturbed_push_sends_every_byte_once(kind: str, tmp_path: Path) -> No
         assert push.run() == "uploaded"
         push.assert_there(faults=0)
         assert push.registry.chunks == [CHUNK] * 4 + [SIZE - 4 * CHUNK]
-        assert push.journal.calls == ["opened"] + ["sending", "acknowledged"] * 5 + ["closing"]
+        calls = ["opened"] + ["sending", "acknowledged"] * 5 + ["closing"]
+        if kind in TOLD_APART:
+            calls[3:3] = ["learned", "refined"]
+        assert push.journal.calls == calls
         assert push.watch.offsets == [4000, 8000, 12000, 16000, 17500]
         assert {0, CHUNK, SIZE - 4 * CHUNK} <= set(push.watch.in_flight)
 

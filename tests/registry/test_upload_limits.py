@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pusher.errors import ChunkTooLarge, LayerTooLarge
+from pusher.errors import ChunkTooLarge, LayerTooLarge, RegistryFault
 from pusher.registry.body import Blob
+from pusher.registry.chunks import DEFAULT_CHUNK
 from pusher.registry.profiles import GIB
-from tests.registry.helpers import CHUNK, REPOSITORY, RULES, pushing
-from tests.support.fakeregistry import SERVERLESS, Fault, On, too_large
+from tests.registry.helpers import CHUNK, LEAST, REPOSITORY, RULES, pushing
+from tests.support.fakeregistry import SERVERLESS, Fault, On, ResetAfter, too_large
 
 
 def test_chunks_are_halved_until_the_front_lets_them_through(kind: str, tmp_path: Path) -> None:
@@ -31,7 +33,7 @@ def test_what_a_413_taught_holds_for_the_next_blob_and_after_a_restart(kind: str
     with pushing(rules, tmp_path) as push:
         push.run()
         push.registry.remove_blob(REPOSITORY, push.digest)
-        push.journal.session = None
+        push.journal.session = push.chunk_size = None
         push.restart()
         push.run()
         assert push.journal.chunk_sizes[3:] == [1000]
@@ -106,3 +108,45 @@ def test_no_chunk_of_one_byte_is_left(kind: str, size: int, tmp_path: Path) -> N
         *full, last = push.registry.chunks
         assert len(set(full)) == 1
         assert last <= full[0]
+
+
+# --- what may be learned from ------------------------------------------------------------------------------
+
+
+def test_a_413_to_a_body_of_a_few_bytes_sets_no_sizes(kind: str, tmp_path: Path) -> None:
+    """A config, say: something in front answered in passing, or a quota is used up."""
+    with pushing(RULES[kind], tmp_path, size=248) as push:
+        push.registry.faults.add(Fault(On.CLOSE, too_large()))
+        assert push.run() == "uploaded"
+        assert [type(error) for error in push.errors] == [RegistryFault]
+        assert "248 bytes" in push.errors[0].message
+        assert (push.journal.facts, push.link.max_chunk) == ({}, None)
+        push.assert_there()
+
+
+def test_chunks_are_not_halved_below_what_fronts_let_through(tmp_path: Path) -> None:
+    with pushing(replace(RULES["distribution-3"], max_body=100), tmp_path) as push:
+        with pytest.raises(RegistryFault) as error:
+            push.upload.run()
+        assert "413" in error.value.message
+        assert "body limit" in error.value.hint
+        assert min(push.journal.chunk_sizes) == LEAST
+
+
+def test_what_the_user_wants_goes_before_what_an_earlier_run_met(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path) as push:
+        push.journal.facts["max_chunk"] = 1000
+        push.restart()
+        push.run()
+        push.assert_there(faults=0)
+        assert push.journal.chunk_sizes == [CHUNK]
+
+
+def test_breaks_in_a_config_say_nothing_of_the_link(kind: str, tmp_path: Path) -> None:
+    """Not in the chunks that follow, nor in those of a later process, whatever the user wants."""
+    with pushing(RULES[kind], tmp_path, size=320, forced="distribution-2") as push:
+        push.registry.faults.add(Fault(On.CLOSE, ResetAfter(200), times=4))
+        push.run()
+        assert (push.link.breaks, push.link.first_size(None)) == (0, DEFAULT_CHUNK)
+        assert push.link.first_size(CHUNK) == CHUNK
+        assert push.journal.facts == {}

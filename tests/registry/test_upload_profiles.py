@@ -288,7 +288,12 @@ def _without_chunks(status: int, code: str) -> Fault:
 
 @pytest.mark.parametrize(
     ("status", "code", "chunks"),
-    [(405, "", 1), (501, "", 1), (404, "UNSUPPORTED", 1), (404, "", 2), (400, "", 2), (416, "", 2)],
+    [
+        (405, "X", 1),
+        (501, "X", 1),
+        (404, "UNSUPPORTED", 1),
+        *((status, "BLOB_UPLOAD_INVALID", 2) for status in (404, 400, 416)),
+    ],
 )
 def test_refused_chunks_become_one_put_from_then_on(
     status: int, code: str, chunks: int, tmp_path: Path
@@ -306,6 +311,16 @@ def test_refused_chunks_become_one_put_from_then_on(
         push.restart()
         assert push.run() == "uploaded"
         assert len(push.registry.requests(On.CHUNK)) == chunks
+
+
+@pytest.mark.parametrize("status", [400, 405, 499, 501, 507, 511, 530])
+def test_errors_in_passing_teach_nothing(status: int, tmp_path: Path) -> None:
+    """Two of them on a first chunk, in no registry's words: the next blob goes in chunks again."""
+    kind = replace(KINDS["Gitea"], rules=replace(KINDS["Gitea"].rules, session_id=lambda: "an-id"))
+    with pushing_to(kind, tmp_path, forced=None) as push:
+        push.registry.faults.add(Fault(On.CHUNK, Answer(status, body=b"<html>no</html>"), times=2))
+        assert push.run() == "uploaded"
+        assert push.journal.facts == {}
 
 
 def test_a_front_that_refuses_patch_is_got_around_and_the_registry_stays_what_it_is(tmp_path: Path) -> None:

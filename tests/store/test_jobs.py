@@ -82,8 +82,12 @@ def test_totals_count_a_blob_once_and_follow_the_upload(store: Store) -> None:
     store.jobs.add_bytes_sent(job.id, 33)
 
     assert store.jobs.totals([job.id, other.id, 99]) == {
-        job.id: JobTotals(bytes_total=1059, bytes_done=450, bytes_sent=483, sizes_known=False),
-        other.id: JobTotals(bytes_total=1000, bytes_done=0, bytes_sent=0, sizes_known=False),
+        job.id: JobTotals(
+            1059, bytes_done=450, bytes_sent=483, bytes_wasted=0, bytes_at_risk=0, sizes_known=False
+        ),
+        other.id: JobTotals(
+            1000, bytes_done=0, bytes_sent=0, bytes_wasted=0, bytes_at_risk=0, sizes_known=False
+        ),
     }
     store.layers.set_blob(claimed, digest("3"), digest=digest("d"), size=1, media_type="application/gzip")
     assert store.jobs.totals([job.id])[job.id].sizes_known

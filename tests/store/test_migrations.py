@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import shutil
@@ -13,7 +12,6 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from types import SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
@@ -26,7 +24,7 @@ from filelock import FileLock
 from sqlalchemy import Connection, inspect
 
 import pusher
-from pusher.errors import DiskFull, StoreLocked, StoreOutdated, StoreReadOnly, StoreUnreachable
+from pusher.errors import StoreLocked, StoreOutdated, StoreReadOnly
 from pusher.store import migrate, schema
 from pusher.store.engine import Database, file_of, is_sqlite, parse_url, sqlite_url
 from pusher.store.models import Base
@@ -187,7 +185,10 @@ _OLD_ROWS = (
     VALUES (7, -1, 'sha256:c', 'pending', 0), (7, 0, 'sha256:1', 'pending', 0)""",
     """INSERT INTO events (job_id, at, kind, message)
     VALUES (7, '2026-01-01 00:00:00', 'queued', ''), (7, '2026-01-01 00:00:00', 'note', 'before')""",
-    "INSERT INTO registries (host, max_chunk) VALUES ('r.example', 7)",
+    """INSERT INTO registries (host, max_chunk, profile)
+    VALUES ('r.example', 7000000, NULL), ('tiny.example', 124, 'monolithic')""",
+    """INSERT INTO uploads (host, repository, digest, state, location, "offset", in_flight, chunk_size,
+    lease_token) VALUES ('tiny.example', 'app', 'sha256:1', 'open', 'http://x/', 240, 0, 80, 0)""",
 )
 """What the first version wrote, in columns that every later one has."""
 
@@ -212,7 +213,14 @@ def test_every_released_schema_is_upgraded_with_its_jobs(
         assert [event.kind for event in store.events.of(job.id)] == ["queued", "note"]
         with store._database.read() as connection:
             assert connection.exec_driver_sql("SELECT colour FROM jobs").scalar() == "red"
-        assert store.facts.get("r.example") == RegistryFacts("r.example", max_chunk=7)
+        if revision < "0005":
+            assert store.facts.get("tiny.example") == RegistryFacts("tiny.example"), (
+                "learned from tiny bodies"
+            )
+            with store._database.read() as connection:
+                tiny = connection.exec_driver_sql("SELECT chunk_size FROM uploads").scalar()
+            assert tiny == 256 * 1024, "and the rest of an upload goes in chunks of a size"
+        assert store.facts.get("r.example") == RegistryFacts("r.example", max_chunk=7_000_000)
         assert store.facts.update("r.example", carries=1.5).carries == 1.5
     assert migrate.check(url).problems == ()
 
@@ -269,31 +277,6 @@ def test_sqlite_is_upgraded_by_itself_and_a_copy_is_kept(tmp_path: Path, release
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(LATEST,)]
         assert connection.execute("SELECT id, state FROM jobs").fetchall() == [(job.id, JobState.QUEUED)]
     assert migrate.check(url).current == "next"
-
-
-@pytest.mark.parametrize("free", ["little", "gone on the way"])
-def test_without_room_nothing_is_upgraded_and_no_part_of_a_copy_is_left(
-    tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch, free: str
-) -> None:
-    path = tmp_path / "jobs.db"
-    url = sqlite_url(path)
-    with Store.open(url) as store:
-        job = store.jobs.add(new_job())
-    release()
-    if free == "little":
-        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=path.stat().st_size))
-    else:
-        monkeypatch.setattr(Path, "replace", _no_room)
-    with pytest.raises((DiskFull, StoreUnreachable)):
-        Store.open(url)
-    assert not list(tmp_path.glob("*.before-*"))
-    monkeypatch.undo()
-    with Store.open(url) as store:
-        assert store.jobs.get(job.id) == job
-
-
-def _no_room(_path: Path, _to: Path) -> None:
-    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_an_upgrade_that_fails_changes_nothing(url: str, release: Release) -> None:

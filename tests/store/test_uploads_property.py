@@ -67,8 +67,13 @@ def call(store: Store, u: UploadRecord, step: str, number: int) -> UploadRecord:
             return uploads.intend(u, number)
         case "acknowledged":
             return uploads.acknowledged(u, location="http://r/1", offset=u.offset + number)
-    change = {"closing": uploads.closing, "present": uploads.present, "lost": uploads.lost}
-    return change.get(step, uploads.release)(u)
+        case "closing":
+            return uploads.closing(u)
+        case "present":
+            return uploads.present(u)
+        case "lost":
+            return uploads.lost(u)
+    return uploads.release(u)
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

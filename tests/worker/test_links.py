@@ -177,7 +177,7 @@ def test_facts_are_written_now_and_then(home: Home) -> None:
     facts = home.store.facts.get("r.example")
     assert facts.uplink == pytest.approx(2 * MB)
     assert Links(home.store).get("r.example").carries == facts.carries == link.carries
-    link.broke(1000)
+    link.broke(1000, MB)
     links.close()
     assert home.store.facts.get("r.example").carries == link.carries
 
@@ -229,7 +229,7 @@ def test_forever_waits_for_the_network_and_goes_on(
     stop: list[Callable[[], None]] = []
 
     @contextmanager
-    def no_signals(first: Callable[[], None], _again: Callable[[], None]) -> Iterator[Signals]:
+    def no_signals(first: Callable[[], None], *_others: Any, **_more: Any) -> Iterator[Signals]:
         stop.append(first)
         yield Signals()
 
