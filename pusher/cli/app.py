@@ -29,6 +29,7 @@ from pusher.cli.logout import logout
 from pusher.cli.mistyped import unreadable
 from pusher.cli.prune import prune
 from pusher.cli.push import push
+from pusher.cli.registry import registry
 from pusher.cli.run import run
 from pusher.cli.status import show_jobs, status
 from pusher.cli.verbose import Verbosity
@@ -87,7 +88,7 @@ def cli(context: click.Context) -> int | None:
 
 for _command in (
     *(push, enqueue, run, status, pause, resume, cancel, retry, log),
-    *(login, logout, doctor, config, prune, db, errors, completion),
+    *(login, logout, doctor, registry, config, prune, db, errors, completion),
 ):
     cli.add_command(_command)
 
@@ -169,10 +170,6 @@ def _ours(error: Exception) -> PusherError:
     if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
         return CommandLineInvalid(
             "the folder in which this command runs was deleted", hint="go to another folder: cd"
-        )
-    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
-        return CommandLineInvalid(
-            f"{quoted(error.filename)} can be no file: {error.strerror}", hint="check the path"
         )
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
         _give_up_output()

@@ -69,7 +69,7 @@ def retry(jobs: tuple[str, ...], everything: bool) -> int:
     Example:
       pusher retry 3
     """
-    return _decide("retry", jobs, everything)
+    return _decide("retry", jobs, everything, then=_allow_more)
 
 
 @click.command(cls=Command)
@@ -97,7 +97,17 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
     return ExitCode.DONE
 
 
-def _decide(verb: str, jobs: tuple[str, ...], everything: bool) -> int:
+def _allow_more(store: Store, number: int) -> None:
+    """Somebody may have raised a limit: what the registry refused before is tried again."""
+    store.facts.allow_more(store.jobs.get(number).registry)
+
+
+def _decide(
+    verb: str,
+    jobs: tuple[str, ...],
+    everything: bool,
+    then: Callable[[Store, int], None] = lambda store, number: None,  # noqa: ARG005
+) -> int:
     """Do it to each job; one that refuses does not keep the others from it."""
     code = ExitCode.DONE
     with opened(read_settings()) as store:
@@ -106,6 +116,7 @@ def _decide(verb: str, jobs: tuple[str, ...], everything: bool) -> int:
         for number in _chosen(store, verb, jobs, everything):
             try:
                 decide(number)
+                then(store, number)
                 done.append(number)
             except PusherError as error:
                 show_error(error.message, error.hint)

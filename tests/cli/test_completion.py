@@ -38,7 +38,7 @@ def _answer(pusher: Pusher, shell: str, words: str, cword: int = 0) -> list[str]
 
 def test_commands_options_and_choices(pusher: Pusher) -> None:
     assert _complete(pusher, "") == cli.list_commands(None)  # type: ignore[arg-type]
-    assert _complete(pusher, "re") == ["resume", "retry"]
+    assert _complete(pusher, "re") == ["resume", "retry", "registry"]
     assert _complete(pusher, "db", "up") == ["upgrade"]
     assert _complete(pusher, "push", "--limit") == ["--limit-rate"]
     assert _complete(pusher, "push", "--progress", "") == ["auto", "tty", "lines", "json", "none"]

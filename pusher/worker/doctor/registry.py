@@ -150,11 +150,22 @@ class RegistryChecks:
             if value.isdecimal()
         ]
         announced = f"{self._to.registry} announces chunks of {' and '.join(said) or 'no particular size'}"
-        limits = chunks.announced(opened.headers, profile, link.max_chunk)
+        limits = chunks.announced(opened.headers, profile, link.limit(self._site.chunk_size))
         size = chunks.chunk_size(GIB, link.first_size(self._site.chunk_size, profile), limits, profile)
         if not profile.takes_chunks or profile.whole:
-            return f"{announced}; pusher sends each layer in one request"
-        return f"{announced}; pusher begins with {human_bytes(size)}"
+            return f"{announced}; pusher sends each layer in one request{self._learned()}"
+        return f"{announced}; pusher begins with {human_bytes(size)}{self._learned()}"
+
+    def _learned(self) -> str:
+        """That something was refused before, which a passing fault may have done."""
+        link = self._link
+        if not link.limited:
+            return ""
+        what = f"chunks over {human_bytes(link.max_chunk)}" if link.max_chunk else "another way of sending"
+        return (
+            f"; an earlier push was refused {what}, which is tried again after a day, or at once after: "
+            f"pusher registry {self._to.registry} --forget"
+        )
 
     def _read_status(self) -> str:
         self._session()

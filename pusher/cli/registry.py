@@ -1,0 +1,87 @@
+"""``pusher registry``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pusher.cli.base import Command, json_option, opened, print_json, read_settings, rfc3339, say, warn
+from pusher.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pusher.store.records import RegistryFacts
+
+
+@click.command(cls=Command)
+@click.argument("host", required=False)
+@click.option("--forget", is_flag=True, help="Forget it; the next push finds out again.")
+@json_option
+def registry(host: str | None, forget: bool, as_json: bool) -> int:
+    """Show what pushes have taught about registries.
+
+    How fast the link is and what it carries between two breaks, chunks that were refused as too large, and
+    the way of sending. What was refused is tried again after a day and after pusher retry; --chunk-size and
+    --profile go before it.
+
+    \b
+    Example:
+      pusher registry registry.example.com
+      pusher registry registry.example.com --forget
+    """
+    from pusher.errors import CommandLineInvalid
+    from pusher.reference import canonical_registry
+
+    if forget and host is None:
+        raise CommandLineInvalid("no registry is named", hint="write: pusher registry HOST --forget")
+    name = None if host is None else canonical_registry(host)
+    with opened(read_settings()) as store:
+        if name is not None and forget:
+            known = store.facts.forget(name)
+            warn(f"What was learned of {name} is forgotten." if known else f"Nothing was known of {name}.")
+            return ExitCode.DONE
+        found = store.facts.all() if name is None else [store.facts.get(name)]
+    if as_json:
+        print_json({"registries": [_as_json(facts) for facts in found]})
+        return ExitCode.DONE
+    for number, facts in enumerate(found):
+        if number:
+            say("")
+        for title, value in _lines(facts):
+            say(f"{title:<12}{value}")
+    if not found:
+        warn("Nothing is known of any registry yet.")
+    return ExitCode.DONE
+
+
+def _lines(facts: RegistryFacts) -> list[tuple[str, str]]:
+    from pusher.cli.table import local
+    from pusher.progress.format import human_bytes
+
+    since = f" (learned {local(facts.limited_at)})" if facts.limited_at else ""
+    lines = [("registry", facts.registry)]
+    if facts.profile:
+        lines.append(("profile", facts.profile))
+    if facts.max_chunk:
+        lines.append(("chunks", f"at most {human_bytes(facts.max_chunk)}: larger ones were refused{since}"))
+    if facts.uplink:
+        lines.append(("speed", f"{human_bytes(round(facts.uplink))}/s an upload"))
+    if facts.carries and facts.breaks:
+        lines.append(("link", f"carries some {human_bytes(round(facts.carries))} between two breaks"))
+    elif facts.carries:
+        lines.append(("link", "has held so far"))
+    if len(lines) == 1:
+        lines.append(("", "nothing is known yet"))
+    return lines
+
+
+def _as_json(facts: RegistryFacts) -> dict[str, object]:
+    return {
+        "registry": facts.registry,
+        "profile": facts.profile,
+        "max_chunk": facts.max_chunk,
+        "learned_at": rfc3339(facts.limited_at),
+        "bytes_per_second": None if facts.uplink is None else round(facts.uplink),
+        "bytes_between_breaks": round(facts.carries) if facts.carries and facts.breaks else None,
+        "breaks": facts.breaks or 0,
+    }
