@@ -1,0 +1,212 @@
+"""A queue, several workers and a real distribution registry, and all that can happen to them, by chance.
+
+Workers are killed, frozen for longer than their leases, asked to end; the clock is set, the job store locked,
+the disk slow, the link cut. A seed gives the same order of blows. In the end every job has succeeded once,
+every blob is read back and hashed, and nothing is left behind.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Final
+
+from pusher.store import migrate
+from pusher.store.records import JobState
+from tests.support.docker_registry import DockerRegistry
+from tests.support.home import Home
+from tests.support.images import Image, make_image, write_archive
+from tests.support.link import ShakyLink
+
+_ROOT: Final = Path(__file__).parents[2]
+_WORKERS: Final = 3
+_LEASE: Final = 3.0
+_ASKED: Final = (128 + signal.SIGTERM, -signal.SIGTERM)
+"""How a worker ends that was asked to; the second before it has begun."""
+_CHUNK: Final = "200k"
+_SIZES: Final = (300, 40_000, 200_000, 900_000, 2_000_000)
+
+
+class Soak:
+    """One run of it. ``figures`` counts what happened."""
+
+    def __init__(self, folder: Path, registry: DockerRegistry, seed: int) -> None:
+        self._folder = folder
+        self._draw = random.Random(seed)
+        self._registry = registry
+        self._home = Home(folder / "home")
+        self._workers: list[subprocess.Popen[bytes]] = []
+        self._wanted: dict[int, tuple[str, Image]] = {}
+        self._images = [
+            make_image(*self._draw.choices(_SIZES, k=self._draw.randint(1, 4)), seed=number, compressible=0.2)
+            for number in range(6)
+        ]
+        self._blows: list[Callable[[ShakyLink], None]] = []
+        self.figures: Counter[str] = Counter()
+        self._log = (folder / "workers.log").open("ab")
+
+    def run(self, seconds: float, *, patience: float) -> None:
+        """Deal blows for so long, then see that all ends well within ``patience`` seconds more."""
+        with ShakyLink(self._registry.address) as link, self._home:
+            try:
+                for _ in range(4):
+                    self._enqueue(link)
+                until = time.monotonic() + seconds
+                while time.monotonic() < until:
+                    self._start_missing()
+                    self._blow(link)
+                    time.sleep(self._draw.uniform(0.1, 0.6))
+                self._finish(patience)
+                self._look(link)
+            finally:
+                for worker in self._workers:
+                    worker.kill()
+                    worker.wait()
+                self._log.close()
+
+    # --- blows --------------------------------------------------------------------------------------------
+
+    def _blow(self, link: ShakyLink) -> None:
+        if not self._blows:  # all of them, in an order of its own each time
+            self._blows = [self._enqueue, self._enqueue, self._kill, self._freeze, self._cut, self._cut]
+            self._blows += [self._ask_to_end, self._set_clock, self._lock_store, self._slow_disk]
+            self._draw.shuffle(self._blows)
+        blow = self._blows.pop()
+        self.figures[blow.__name__.removeprefix("_")] += 1
+        blow(link)
+
+    def _enqueue(self, link: ShakyLink) -> None:
+        image = self._draw.choice(self._images)
+        number = len(self._wanted)
+        archive = write_archive(self._folder / f"image{number}.tar", image)
+        job = self._home.enqueue(archive, f"{link.address}/team/app{number % 5}:{number}")
+        self._wanted[job.id] = (job.repository, image)
+
+    def _kill(self, link: ShakyLink) -> None:
+        if self._workers:
+            self._draw.choice(self._workers).kill()
+
+    def _freeze(self, link: ShakyLink) -> None:
+        """One of them, or all as when the machine sleeps; longer than a lease or not."""
+        frozen = self._draw.choice(([self._draw.choice(self._workers)], self._workers))
+        for worker in frozen:
+            worker.send_signal(signal.SIGSTOP)
+        time.sleep(self._draw.choice((0.5, _LEASE + 1)))
+        for worker in frozen:
+            worker.send_signal(signal.SIGCONT)
+
+    def _ask_to_end(self, link: ShakyLink) -> None:
+        if self._workers:
+            self._draw.choice(self._workers).send_signal(signal.SIGTERM)
+
+    def _cut(self, link: ShakyLink) -> None:
+        link.cut()
+
+    def _set_clock(self, link: ShakyLink) -> None:
+        self._tell("clock", self._draw.choice((0, 3600, 40, -40, -2 * 86400)))
+
+    def _lock_store(self, link: ShakyLink) -> None:
+        with closing(sqlite3.connect(self._home.settings.home / "jobs.db", isolation_level=None)) as other:
+            other.execute("PRAGMA busy_timeout = 20000")
+            other.execute("BEGIN IMMEDIATE")
+            time.sleep(self._draw.choice((0.5, _LEASE + 1)))
+            other.execute("ROLLBACK")
+
+    def _slow_disk(self, link: ShakyLink) -> None:
+        self._tell("sync", self._draw.choice((0, 0, 0.1)))
+
+    def _tell(self, name: str, value: float) -> None:
+        (self._folder / f"{name}.new").write_text(str(value))
+        (self._folder / f"{name}.new").replace(self._folder / name)
+
+    # --- workers ------------------------------------------------------------------------------------------
+
+    def _start_missing(self) -> None:
+        for worker in self._workers:
+            if worker.poll() is not None:
+                assert worker.returncode in (-signal.SIGKILL, *_ASKED), (worker.returncode, self._tail())
+        self._workers = [worker for worker in self._workers if worker.poll() is None]
+        while len(self._workers) < _WORKERS:
+            self._workers.append(self._worker("--forever"))
+
+    def _worker(self, *options: str) -> subprocess.Popen[bytes]:
+        self.figures["workers"] += 1
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.soak.launcher", "run", "--chunk-size", _CHUNK, *options],
+            env={
+                **os.environ,
+                "PUSHER_HOME": str(self._home.settings.home),
+                "PUSHER_TEST_SOAK": str(self._folder),
+                "PUSHER_LEASE": f"{_LEASE:.0f}",
+                "PYTHONPATH": str(_ROOT),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+        )
+
+    def _finish(self, patience: float) -> None:
+        self._tell("clock", 0)
+        self._tell("sync", 0)
+        deadline = time.monotonic() + patience
+        while self._home.store.jobs.counts().keys() != {JobState.SUCCEEDED}:
+            assert time.monotonic() < deadline, (self._home.store.jobs.counts(), self._tail())
+            self._start_missing()
+            time.sleep(0.1)
+        for worker in self._workers:
+            worker.send_signal(signal.SIGTERM)
+        for worker in self._workers:
+            assert worker.wait(30) in _ASKED, self._tail()
+        assert self._worker().wait(30) == 0, self._tail()
+
+    def _tail(self) -> str:
+        return (self._folder / "workers.log").read_text(errors="replace")[-5000:]
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def _look(self, link: ShakyLink) -> None:
+        log = (self._folder / "workers.log").read_text(errors="replace")
+        assert "Traceback" not in log, log[-5000:]
+        assert "bug" not in log, log[-5000:]
+        for job_id, (repository, image) in self._wanted.items():
+            kinds = self._home.kinds(job_id)
+            assert kinds.count("succeeded") == 1, self._home.events(job_id)
+            self._read_back(repository, self._home.job(job_id).digest or "", image)
+            for kind, message in self._home.events(job_id):
+                taker, _, dead = message.removeprefix("taken over by ").partition(" from ")
+                assert not (kind == "running" and taker == dead.partition(",")[0]), message
+        self._home.assert_clean()
+        assert list((self._home.settings.spool / "partial").iterdir()) == []
+        assert self._home.store.uploads.abandoned() == []
+        self.figures["jobs"] = len(self._wanted)
+        assert migrate.check(self._home.settings.database_url).problems == ()
+
+    def _read_back(self, repository: str, digest: str, image: Image) -> None:
+        manifest = json.loads(self._get(f"{repository}/manifests/{digest}", digest))
+        assert manifest["config"]["digest"] == image.config_digest
+        assert len(manifest["layers"]) == len(image.layers)
+        for blob in (manifest["config"], *manifest["layers"]):
+            assert len(self._get(f"{repository}/blobs/{blob['digest']}", blob["digest"])) == blob["size"]
+            self.figures["blobs read back"] += 1
+
+    def _get(self, path: str, digest: str) -> bytes:
+        request = urllib.request.Request(
+            f"{self._registry.url}/v2/{path}",
+            headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"},
+        )
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            content: Any = answer.read()
+        assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest
+        return bytes(content)
