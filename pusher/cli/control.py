@@ -143,4 +143,5 @@ def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) ->
 
 def _report(store: Store, numbers: list[int]) -> None:
     for number in numbers:
-        warn(f"Job {number} is {store.jobs.get(number).state}.")
+        state = store.jobs.get(number).state
+        warn(f"Job {number} is {state}." + (" Start it with: pusher run" if state == "queued" else ""))

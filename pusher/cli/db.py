@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from pusher.cli.base import Group, read_settings, show_error, warn
+from pusher.cli.base import Group, read_settings, show_error, store_exists, warn
 from pusher.errors import ExitCode, StoreCorrupt, StoreOutdated
 
 
@@ -48,7 +48,11 @@ def check() -> int:
     """
     from pusher.store.migrate import check as check_store
 
-    report = check_store(read_settings().database_url)
+    settings = read_settings()
+    if not store_exists(settings):
+        warn("There is no job store yet; the first pusher push or enqueue makes it.")
+        return ExitCode.DONE
+    report = check_store(settings.database_url)
     for problem in report.problems:
         show_error(f"the job store is damaged: {problem}", "")
     if report.problems:

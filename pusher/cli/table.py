@@ -53,7 +53,7 @@ def console() -> Console:
 
 def jobs_table(rows: Sequence[Row], *, now: datetime, width: int) -> RenderableType:
     """One line a job where there is room, else its names and its note below it."""
-    notes = [printable(note(row, now)) for row in rows]
+    notes = [note(row, now) for row in rows]
     names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
     longest = max((line.cell_len for name in names for line in name.split()), default=0)
     if longest + _OTHERS > width:
@@ -61,6 +61,7 @@ def jobs_table(rows: Sequence[Row], *, now: datetime, width: int) -> RenderableT
     table = _table("ID", "IMAGE", "STATE", "PROGRESS", "DONE/TOTAL", *(["NOTE"] if any(notes) else []))
     table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
     for row, name, text in zip(rows, names, notes, strict=True):
+        text = text if width < _PIPE else text.replace("\n", "; ")  # a pipe gets one line a job
         table.add_row(str(row.job.id), name, *_figures(row), *([Text(text)] if any(notes) else []))
     return table
 
@@ -97,13 +98,12 @@ def _figures(row: Row) -> tuple[Text, str, str]:
 
 
 def share(row: Row) -> str:
-    """How much of the known bytes is done; nothing while nothing is known."""
+    """How much of its bytes is done; nothing while it is not known how many there are."""
     if row.job.state is JobState.SUCCEEDED:
         return "100%"
-    if not row.totals.bytes_total:
+    if not row.totals.bytes_total or not row.totals.sizes_known:
         return ""
-    done = percent(row.totals.bytes_done, row.totals.bytes_total)
-    return f"{done if row.totals.sizes_known else min(done, 99)}%"
+    return f"{percent(row.totals.bytes_done, row.totals.bytes_total)}%"
 
 
 def amount(totals: JobTotals) -> str:
@@ -114,14 +114,14 @@ def amount(totals: JobTotals) -> str:
 
 
 def note(row: Row, now: datetime) -> str:
-    """What is worth knowing of a job beyond its state."""
+    """What is worth knowing of a job beyond its state; what to do next has a line of its own."""
     job = row.job
-    reason = job.error.message if job.error else ""
+    reason = printable(job.error.message) if job.error else ""
     match job.state:
         case JobState.WAITING:
             after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
             when = f"next try in {human_seconds(after)}" if after else "next try with: pusher run"
-            return f"{reason}; {when}" if reason else when
+            return "\n".join(filter(None, [reason, when]))
         case JobState.PAUSED:
             return f"continue with: pusher resume {job.id}"
         case JobState.RUNNING if row.orphaned:
@@ -132,6 +132,9 @@ def note(row: Row, now: datetime) -> str:
             return f"sha256:{short(job.digest)}" if job.digest else ""
         case JobState.SUPERSEDED:
             return f"by job {job.superseded_by}, which is newer"
+        case JobState.FAILED:
+            again = f"try again with: pusher retry {job.id}"
+            return "\n".join(filter(None, [reason, again]))
         case JobState.RUNNING:
             return ""
     return reason
@@ -158,7 +161,7 @@ def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:
         ("image", job.image),
         ("destination", job.destination),
         ("profile", row.profile),
-        ("state", f"{job.state}: {text}" if (text := note(row, now)) else str(job.state)),
+        ("state", ": ".join(filter(None, [job.state, note(row, now).replace("\n", "; ")]))),
         ("next try", local(job.next_try_at)),
         ("done", done.replace("% of ", "%, ")),
         ("sent", human_bytes(totals.bytes_sent)),

@@ -142,7 +142,7 @@ def as_log_line(level: int, message: str, **fields: object) -> bool:
 
 def _as_text(record: logging.LogRecord, traceback: str) -> str:
     at = datetime.fromtimestamp(record.created).astimezone()
-    line = f"{at:%H:%M:%S}.{int(record.msecs):03}  {printable(record.getMessage())}"
+    line = f"{at:%H:%M:%S}.{int(record.msecs):03}{at:%z}  {printable(record.getMessage())}"
     return f"{line}\n{traceback}" if traceback else line
 
 

@@ -132,6 +132,7 @@ class Counters:
         self._lock = threading.Lock()
         self._events: deque[Event] = deque(maxlen=_KEPT)
         self._jobs: set[int] = set()
+        self._resting: set[int] = set()
         self._seen: set[int] = set()
         self._blobs: dict[str, Blob] = {}
         self._preparing: dict[str, Preparing] = {}
@@ -156,6 +157,7 @@ class Counters:
                 blobs=tuple(
                     replace(b, speed=speeds.blobs[d].speed(now) if d in speeds.blobs else None)
                     for d, b in self._blobs.items()
+                    if b.job_id not in self._resting or f"job {b.job_id}" in self._waiting
                 ),
                 preparing=tuple(
                     replace(p, speed=speeds.preparing[d].speed(now)) for d, p in self._preparing.items()
@@ -171,6 +173,7 @@ class Counters:
             if not self._jobs:
                 self._speeds = _Speeds(Estimator(self._clock()))
             self._jobs.add(job_id)
+            self._resting.discard(job_id)
             self._waiting.pop(f"job {job_id}", None)
             again = job_id in self._seen
             self._seen.add(job_id)
@@ -180,8 +183,13 @@ class Counters:
         with self._lock:
             self._jobs.discard(job_id)
             for digest in [d for d, blob in self._blobs.items() if blob.job_id == job_id]:
-                del self._blobs[digest]
                 self._speeds.blobs.pop(digest, None)
+                if state == "waiting":  # how far it is stays on show
+                    self._blobs[digest] = replace(self._blobs[digest], active=False, in_flight=0)
+                else:
+                    del self._blobs[digest]
+            if state == "waiting":
+                self._resting.add(job_id)
             for diff_id in [d for d, layer in self._preparing.items() if layer.job_id == job_id]:
                 self._stop_preparing(diff_id)
             self._event("job-ended", job=job_id, state=state, message=message)

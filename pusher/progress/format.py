@@ -41,10 +41,10 @@ def human_left(seconds: float) -> str:
 
 
 def human_wait(seconds: float, until: datetime) -> str:
-    """``42s``, from a minute on ``2m10s (next try at 14:32:05)``: the clock of the reader's own zone."""
+    """``42s``, from a minute on ``2m10s (next try at 14:32:05 CET)``: the clock of the reader's own zone."""
     if seconds < 60:
         return human_seconds(seconds)
-    return f"{human_seconds(seconds)} (next try at {until.astimezone():%H:%M:%S})"
+    return f"{human_seconds(seconds)} (next try at {until.astimezone():%H:%M:%S %Z})"
 
 
 def rfc3339(time: datetime) -> str:

@@ -126,11 +126,12 @@ def summary(snapshot: Snapshot) -> str:
     """``1.2 / 3.4 GiB (35 %), 5.1 MiB/s, 7m12s left, 2 blobs on their way``."""
     parts = []
     if snapshot.total:
-        share = f"{percent(snapshot.done, snapshot.total)} %"
-        parts.append(f"{human_share(snapshot.done, snapshot.total)} ({share})")
+        known = not snapshot.preparing  # else there is more to come, and no share of it
+        share = f" ({percent(snapshot.done, snapshot.total)} %)" if known else "+"
+        parts.append(human_share(snapshot.done, snapshot.total) + share)
     if snapshot.speed is not None and snapshot.active:
         parts.append(f"{human_bytes(snapshot.speed)}/s")
-    if snapshot.eta is not None and snapshot.active:
+    if snapshot.eta is not None and snapshot.active and not snapshot.preparing:
         parts.append(f"{human_left(snapshot.eta)} left")
     if count := len(snapshot.active):
         parts.append(f"{count} {'blob' if count == 1 else 'blobs'} on the way")

@@ -95,7 +95,7 @@ def _blob(blob: Blob, width: int, ascii_only: bool) -> Text:
 def _total(snapshot: Snapshot, width: int, ascii_only: bool) -> Text:
     in_flight = sum(blob.in_flight for blob in snapshot.active)
     speed = snapshot.speed if snapshot.active else None
-    left = snapshot.eta if snapshot.active else None
+    left = snapshot.eta if snapshot.active and not snapshot.preparing else None
     done = sum(blob.done for blob in snapshot.blobs)
     amounts = snapshot.done, in_flight, snapshot.total
     more = bool(snapshot.preparing)  # their blobs will add to it
@@ -118,7 +118,7 @@ def _row(
     """The columns of a blob or of the total; a narrow terminal does without the bar, then without the speed
     or the amounts, at last without the time left."""
     done, in_flight, total = amounts
-    share = f"{min(percent(done, total), 99 if more else 100):>4}%"
+    share = f"{'' if more else f'{percent(done, total)}%':>5}"  # of a sum that is not known there is no share
     amount = f"  {human_share(done, total) + ('+' if more else ''):<22}"
     pace = f"  {human_bytes(speed) + '/s' if speed is not None else '':>11}"
     rest = f"  {human_left(left) if left is not None else '':>6}"

@@ -64,11 +64,11 @@ def test_the_table_in_120_columns(jobs: Store) -> None:
         " 1  done:1                          succeeded      100%  1.0 / 1.0 GiB        sha256:dddddddddddd",
         "    -> registry.example.com/done:1",
         (" 2  wait:1                          waiting         29%  300.0 MiB / 1.0 GiB  "
-        "registry.example.com cannot be reached;"),
+        "registry.example.com cannot be reached"),
         "    -> registry.example.com/wait:1                                            next try in 42s",
         (" 3  fail:1                          failed           0%  0 B / 1.0 GiB        "
         "the registry refuses the manifest"),
-        "    -> registry.example.com/fail:1",
+        "    -> registry.example.com/fail:1                                            try again with: pusher retry 3",
         (" 4  hold:1                          paused           0%  0 B / 1.0 GiB        "
         "continue with: pusher resume 4"),
         "    -> registry.example.com/hold:1",
@@ -90,11 +90,13 @@ def test_the_table_in_a_narrow_terminal(jobs: Store, width: int) -> None:
         " 2  waiting         29%  300.0 MiB / 1.0 GiB",
         "    wait:1",
         "    -> registry.example.com/wait:1",
-        "    registry.example.com cannot be reached; next try in 42s",
+        "    registry.example.com cannot be reached",
+        "    next try in 42s",
         " 3  failed           0%  0 B / 1.0 GiB",
         "    fail:1",
         "    -> registry.example.com/fail:1",
         "    the registry refuses the manifest",
+        "    try again with: pusher retry 3",
         " 4  paused           0%  0 B / 1.0 GiB",
         "    hold:1",
         "    -> registry.example.com/hold:1",

@@ -181,3 +181,49 @@ def test_a_dumb_terminal_gets_lines() -> None:
     output = _run_on_a_terminal("pass", TERM="dumb")
     assert "\x1b" not in output
     assert "aaaaaaaaaaaa: sending 1.0 KiB" in output
+
+
+def test_a_job_that_waits_keeps_its_bar() -> None:
+    counters = Counters(Clock())
+    counters.job_started(3, "app:1", "r.example/app:1")
+    counters.blob_started(3, A, 100 << 20, 0)
+    counters.blob_acknowledged(A, 40 << 20)
+    counters.waiting("job 3", 30.0, "the network is gone")
+    counters.job_ended(3, "waiting", "the network is gone")
+    rows = _plain(counters.snapshot(), 80)
+    assert rows[0] == "job 3         waiting 30s: the network is gone"
+    assert rows[1].startswith("total         ━")
+    assert " 40%  40.0 / 100.0 MiB" in rows[1]
+    counters.job_started(3, "app:1", "r.example/app:1")
+    counters.blob_started(3, A, 100 << 20, 40 << 20)
+    counters.job_ended(3, "succeeded", "")
+    assert counters.snapshot().blobs == ()
+
+
+def test_what_waited_here_and_went_on_elsewhere_is_forgotten() -> None:
+    clock = Clock()
+    counters = Counters(clock)
+    counters.job_started(3, "app:1", "r.example/app:1")
+    counters.blob_started(3, A, 100, 40)
+    counters.waiting("job 3", 30.0, "the network is gone")
+    counters.job_ended(3, "waiting", "the network is gone")
+    clock.advance(31)
+    assert counters.snapshot().blobs == ()
+
+
+def test_while_sizes_are_unknown_there_is_no_share_of_them() -> None:
+    counters = Counters(Clock())
+    counters.blob_done(3, A, 100 << 20, "uploaded")
+    counters.preparing(3, digest("b"), 10, None)
+    total = _plain(counters.snapshot(), 80)[-1]
+    assert "%" not in total
+    assert "100.0 / 100.0 MiB+" in total
+
+
+@pytest.mark.parametrize("width", [20, 40, 80])
+def test_no_row_is_wider_than_the_terminal(width: int) -> None:
+    counters = Counters(Clock())
+    counters.blob_started(3, A, 10 << 30, 5 << 30)
+    counters.preparing(3, digest("b"), 10 << 30, 20 << 30)
+    counters.waiting("job 12345", 3600.0, "registry.example.com refuses the connection, and has for a while")
+    assert all(len(row) < width for row in _plain(counters.snapshot(), width))
