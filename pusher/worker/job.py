@@ -13,18 +13,18 @@ from typing import Final
 from pusher.errors import (
     DiskFull,
     ImageUnsupported,
-    LeaseLost,
     PusherError,
     Retry,
     SourceError,
-    Stopped,
 )
 from pusher.oci import media_types
+from pusher.oci.digest import short
 from pusher.oci.document import Document
 from pusher.oci.manifest import Descriptor, Manifest, build_manifest
 from pusher.registry.body import Blob, BlobDamaged
 from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.spool.arrival import NotArriving
+from pusher.spool.claims import Claims
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
 from pusher.worker import pushed
 from pusher.worker.blobs import BlobSender
@@ -36,9 +36,12 @@ from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.retry import Backoff
 from pusher.worker.tags import take_tag
+from pusher.worker.worst import worst
 
 _MOST_DAMAGED: Final = 2
 _MOST_MISSES: Final = 2
+_IN_USE_PAUSE: Final = 0.5
+"""Seconds between looks at a layer that somebody else is compressing."""
 _OFFLINE_FOR: Final = 30.0
 """Seconds for which a registry that cannot be reached is not tried for further blobs of the same job."""
 
@@ -93,7 +96,7 @@ class JobPush:
                 self._bring_blobs()
         except Exception as error:
             self._control.stop()
-            raise _worst([error, *(future.exception() for future in self._sending)]) from error
+            raise worst([error, *(future.exception() for future in self._sending)]) from error
 
     def _greet(self) -> None:
         """What only the user can mend, a wrong password or certificate, is told before minutes are spent on
@@ -206,19 +209,47 @@ class JobPush:
             )
 
     def _prepare(self, missing: dict[str, LayerRecord]) -> None:
-        """Make and send the missing blobs; what is done leaves ``missing``."""
-        while not self._tools.preparing.acquire(timeout=0.2):
-            self._control.check()
+        """Make and send the missing blobs; what is done leaves ``missing``.
+
+        A layer is compressed once for every job that needs it: what somebody else is at is left to him, here
+        or in another worker with the same spool, and taken from disk once it is made.
+        """
         begun: set[str] = set()
-        try:
-            for diff_id, blob in self._tools.preparation.blobs(self._job, self._control, missing):
-                if blob.arrival is None:
-                    missing.pop(diff_id, None)
-                if diff_id not in begun:
-                    self._send(blob)
-                begun.add(diff_id)
-        finally:
-            self._tools.preparing.release()
+        while missing:
+            while not self._tools.preparing.acquire(timeout=0.2):
+                self._control.check()
+            with Claims(self._spool.root) as claims:
+                try:
+                    ours = claims.take(missing)
+                    self._take_what_others_made(missing)
+                    wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}
+                    if wanted:
+                        for diff_id, blob in self._tools.preparation.blobs(self._job, self._control, wanted):
+                            if diff_id not in begun:
+                                self._send(blob)
+                            begun.add(diff_id)
+                            if blob.arrival is None:
+                                claims.give_back(diff_id)
+                                wanted.pop(diff_id, None)
+                                missing.pop(diff_id, None)
+                finally:
+                    self._tools.preparing.release()
+            if missing and not wanted:
+                self._tools.sender.activity.touch()
+                told = short(next(iter(missing)))
+                self._tools.sender.progress.waiting(told, _IN_USE_PAUSE, "another job is compressing it")
+                self._control.wait(_IN_USE_PAUSE)
+
+    def _take_what_others_made(self, missing: dict[str, LayerRecord]) -> None:
+        """Send what has come to lie on disk since it was looked for; it leaves ``missing``."""
+        memos = self._memos_of(missing)
+        for diff_id, layer in list(missing.items()):
+            blobs = self._candidates(layer, memos[diff_id])
+            on_disk = next((blob for blob in blobs if self._spool.has(blob.digest, blob.size)), None)
+            if on_disk is not None and layer.position >= 0:
+                self._adopt(layer, on_disk, memos[diff_id])
+                self._send(on_disk)
+                del missing[diff_id]
 
     def _make_room(self, missing: dict[str, LayerRecord], full: DiskFull) -> dict[str, LayerRecord]:
         """Let the uploads end and drop what they no longer need; raises ``full`` if that is nothing."""
@@ -271,7 +302,7 @@ class JobPush:
         errors = [error for future in self._sending if (error := future.exception()) is not None]
         damaged = [str(error) for error in errors if isinstance(error, BlobDamaged)]
         if len(damaged) < len(errors):
-            raise _worst(error for error in errors if not isinstance(error, BlobDamaged))
+            raise worst(error for error in errors if not isinstance(error, BlobDamaged))
         return damaged
 
     # --- the manifest -------------------------------------------------------------------------------------
@@ -365,18 +396,3 @@ def _descriptor(layer: LayerRecord) -> Descriptor:
     if layer.digest is None or layer.size is None:
         raise SourceError(f"the blob of layer {layer.diff_id} is not known")
     return Descriptor(layer.media_type or "", layer.digest, layer.size)
-
-
-def _worst(errors: Iterable[BaseException | None]) -> BaseException:
-    """The error that says most: what nothing can mend before what a pause can, before mere consequences."""
-
-    def rank(error: BaseException) -> int:
-        if isinstance(error, LeaseLost):
-            return 0
-        if isinstance(error, Stopped | BlobDamaged):
-            return 5
-        if not isinstance(error, PusherError):
-            return 1
-        return {Retry.NEVER: 2, Retry.LATER: 3}.get(error.retry, 4)
-
-    return min((error for error in errors if error is not None), key=rank)
