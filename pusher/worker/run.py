@@ -282,6 +282,7 @@ class _Worker:
             self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
             with contextlib.suppress(HomeUnusable, DiskFull):  # this job needs the spool no more
                 evict(self._store, self._spool, self._settings.spool_limit)
+            delete_sessions(self._store, self._registries, ())  # those that were lost on the way
             waiting = frozenset(self._put_off)
             self._hurry(waiting)  # what was just pushed needs no room any more
             self._put_off -= waiting
