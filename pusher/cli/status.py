@@ -87,7 +87,9 @@ def as_data(store: Store, number: int | None, everything: bool) -> dict[str, lis
     totals, layers = store.jobs.totals(ids), store.layers.of_jobs(ids)
     profiles = store.uploads.profiles()
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
-    return {"jobs": [_job(job, totals[job.id], layers[job.id], profile) for job, profile in known]}
+    return {
+        "jobs": [_job(job, _standing(job, totals[job.id]), layers[job.id], profile) for job, profile in known]
+    }
 
 
 def _selected(store: Store, everything: bool) -> list[JobRecord]:
@@ -119,7 +121,15 @@ def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[Row]:
     from pusher.cli.table import Row
 
     totals = store.jobs.totals([job.id for job in jobs])
-    return [Row(job, totals[job.id], _orphaned(job)) for job in jobs if job.id in totals]
+    return [Row(job, _standing(job, totals[job.id]), _orphaned(job)) for job in jobs if job.id in totals]
+
+
+def _standing(job: JobRecord, totals: JobTotals) -> JobTotals:
+    """How far the job is; what was cut off inside a chunk counts while somebody sends it."""
+    from pusher.store.records import JobState
+
+    sending = job.state == JobState.RUNNING and not _orphaned(job)
+    return totals if sending else totals.unattended()
 
 
 def _orphaned(job: JobRecord) -> bool:

@@ -142,11 +142,11 @@ def note(row: Row, now: datetime) -> str:
 
 def _goes_on(totals: JobTotals) -> str:
     """Where the next run goes on: what was cut off inside a chunk is lost at some registries."""
-    kept = totals.bytes_done - totals.bytes_at_risk
+    goes_on = f"goes on at {human_bytes(totals.bytes_done)} with: pusher run"
     if not totals.bytes_at_risk:
-        return f"goes on at {human_bytes(kept)} with: pusher run"
+        return goes_on
     lost = f"{human_bytes(totals.bytes_at_risk)} are sent again: the registry starts again inside a chunk"
-    return f"goes on at {human_bytes(kept)} with: pusher run; {lost}"
+    return f"{goes_on}; {lost}"
 
 
 def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:

@@ -6,7 +6,7 @@ Times are aware datetimes in UTC; sizes and offsets are bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 
@@ -169,6 +169,10 @@ class JobTotals:
     registry that starts a blob again after that."""
     sizes_known: bool
     """False while some layer is not compressed yet, so that ``bytes_total`` will still grow."""
+
+    def unattended(self) -> JobTotals:
+        """The sums where nobody is sending: what is at risk is lost."""
+        return replace(self, bytes_done=self.bytes_done - self.bytes_at_risk)
 
 
 @dataclass(frozen=True)

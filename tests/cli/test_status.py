@@ -309,6 +309,18 @@ def test_a_running_job_whose_worker_was_killed_is_told_from_a_living_one(jobs: S
     assert note(replace(running, orphaned=True), now).startswith("cut off; goes on at ")
 
 
+def test_a_job_never_goes_on_where_its_registry_starts_again(jobs: Store) -> None:
+    (job,) = jobs.jobs.list(states=[JobState.RUNNING])
+    totals = replace(
+        jobs.jobs.totals([job.id])[job.id], bytes_done=600 * 1024**2, bytes_at_risk=400 * 1024**2
+    )
+    text = note(Row(job, totals.unattended(), orphaned=True), jobs.now())
+    assert text == (
+        "cut off; goes on at 200.0 MiB with: pusher run; "
+        "400.0 MiB are sent again: the registry starts again inside a chunk"
+    )
+
+
 def test_a_free_lock_means_that_the_worker_is_dead(tmp_path: Path) -> None:
     host = socket.gethostname()
     lock = FileLock(tmp_path / "1-a.lock")

@@ -97,13 +97,14 @@ def test_what_was_cut_off_inside_a_chunk_is_at_risk(home: Home, restarting: Fake
         upload = home.store.uploads.intend(upload, CHUNK)
         totals = home.store.jobs.totals([job.id])[job.id]
         assert (totals.bytes_done, totals.bytes_at_risk) == (600_000, risk)
+        assert totals.unattended().bytes_done == 600_000 - risk
 
 
 # --- what is left at the registry -------------------------------------------------------------------------
 
 
 def test_cancel_after_a_broken_chunk_leaves_nothing(home: Home, big: Path) -> None:
-    """The stored location is behind then: distribution 3 answers DELETE with 416, and GET with the present one."""
+    """The stored location is behind then; distribution 3 refuses to DELETE it, and says the present one."""
     with FakeRegistry(DISTRIBUTION_3) as registry:
         job = home.enqueue(big, f"{registry.address}/app:1")
         registry.faults.add(
