@@ -171,6 +171,10 @@ def _ours(error: Exception) -> PusherError:
         return CommandLineInvalid(
             "the folder in which this command runs was deleted", hint="go to another folder: cd"
         )
+    if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+        return CommandLineInvalid(
+            f"{quoted(error.filename)} can be no file: {error.strerror}", hint="check the path"
+        )
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
         _give_up_output()
         return OutputUnwritable(f"standard output cannot be written: {error.strerror}")

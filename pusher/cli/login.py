@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from typing import Final
-from urllib.parse import urlsplit
 
 import click
 
@@ -97,7 +96,7 @@ def registry_named(text: str | None, settings: Settings, command: str) -> str:
                 f"pusher {command} {{}}" + " --username USER" * (command == "login"), rest.rpartition("@")[2]
             ),
         )
-    if is_url and urlsplit(text).path in ("/v1/", "/v2/"):
+    if is_url and rest.partition("/")[2] in ("v1/", "v2/"):
         rest = rest.partition("/")[0]
     place = Place.parse(rest)
     if place.namespace:

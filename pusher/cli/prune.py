@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
 import click
 
 from pusher.cli.base import Command, opened, read_settings, warn
-from pusher.config import parse_size
+from pusher.config import parse_age, parse_size
 from pusher.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pusher.worker.cleanup import PruneResult
 
 
 @click.command(cls=Command)
+@click.option(
+    "--older-than",
+    metavar="AGE",
+    default="7d",
+    show_default=True,
+    help="Keep jobs that finished within this time, like 12h, 30d or 4w; 0 keeps none.",
+)
 @click.option(
     "--spool-limit",
     metavar="SIZE",
@@ -17,24 +30,47 @@ from pusher.errors import ExitCode
     show_default=True,
     help="How much of the blobs that no job needs to keep, like 5GiB.",
 )
-def prune(spool_limit: str) -> int:
-    """Forget finished jobs and unneeded blobs.
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+def prune(older_than: str, spool_limit: str, dry_run: bool) -> int:
+    """Forget old finished jobs, and delete unneeded blobs.
 
-    Compressed blobs that no job needs are deleted down to the limit, the longest unused first; those that are
-    kept save compressing the same layer again.
+    Jobs of the last week stay, with their log. Compressed blobs that no job needs are deleted down to the
+    limit, the longest unused first; those that are kept save compressing the same layer again.
 
     \b
     Example:
-      pusher prune --spool-limit 5GiB
+      pusher prune --dry-run
+      pusher prune --older-than 30d --spool-limit 5GiB
     """
-    from pusher.progress.format import human_bytes
+    from pusher.store.records import FINAL_STATES
     from pusher.worker.cleanup import prune as prune_store
 
     limit = parse_size(spool_limit, "--spool-limit")
+    age = timedelta(seconds=parse_age(older_than, "--older-than"))
     settings = read_settings()
     with opened(settings) as store:
-        result = prune_store(store, settings, limit)
+        if not dry_run:
+            warn(_intent(older_than, spool_limit))
+        result = prune_store(store, settings, limit, older_than=age, dry_run=dry_run)
+        counts = store.jobs.counts()
+    finished = sum(count for state, count in counts.items() if state in FINAL_STATES)
+    left = finished - (result.jobs if dry_run else 0)
+    warn(f"{'Would remove' if dry_run else 'Removed'} {_what(result)}.")
+    if left:
+        warn(f"{left} finished job{'s' if left > 1 else ''} of the last {older_than} stay.")
+    return ExitCode.DONE
+
+
+def _intent(older_than: str, spool_limit: str) -> str:
+    jobs = "every finished job" if older_than.strip() == "0" else f"jobs that finished over {older_than} ago"
+    over = "" if spool_limit.strip() == "0" else f" beyond {spool_limit}"
+    return f"Removing {jobs}, and blobs that no job needs{over}."
+
+
+def _what(result: PruneResult) -> str:
+    from pusher.progress.format import human_bytes
+
     jobs = f"{result.jobs} finished job" + ("" if result.jobs == 1 else "s")
     blobs = f"{result.blobs} blob" + ("" if result.blobs == 1 else "s")
-    warn(f"Removed {jobs} and {blobs}, {human_bytes(result.bytes)}.")
-    return ExitCode.DONE
+    store = f"; the job store is {human_bytes(result.store_bytes)} smaller" if result.store_bytes else ""
+    return f"{jobs} and {blobs}, {human_bytes(result.bytes)}{store}"

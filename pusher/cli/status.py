@@ -85,7 +85,7 @@ def as_data(store: Store, number: int | None, everything: bool) -> dict[str, lis
     jobs = _selected(store, everything) if number is None else [store.jobs.get(number)]
     ids = [job.id for job in jobs]
     totals, layers = store.jobs.totals(ids), store.layers.of_jobs(ids)
-    profiles = store.uploads.profiles()
+    profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
     return {
         "jobs": [_job(job, _standing(job, totals[job.id]), layers[job.id], profile) for job, profile in known]
@@ -154,7 +154,8 @@ def _details(store: Store, number: int) -> RenderableType:
     from pusher.cli.table import details
 
     (row,) = _rows(store, [store.jobs.get(number)])
-    row = replace(row, profile=store.uploads.profiles().get((row.job.registry, row.job.repository), ""))
+    place = (row.job.registry, row.job.repository)
+    row = replace(row, profile=store.uploads.profiles([place]).get(place, ""))
     return details(row, store.layers.of(number), now=store.now())
 
 

@@ -3,6 +3,6 @@
 from pusher.config.load import load
 from pusher.config.settings import RegistrySettings, Settings, Timeouts
 from pusher.config.timetable import Timetable
-from pusher.config.values import MIB, parse_size
+from pusher.config.values import MIB, parse_age, parse_size
 
-__all__ = ["MIB", "RegistrySettings", "Settings", "Timeouts", "Timetable", "load", "parse_size"]
+__all__ = ["MIB", "RegistrySettings", "Settings", "Timeouts", "Timetable", "load", "parse_age", "parse_size"]

@@ -56,7 +56,7 @@ def chunk_size(text: str, option: str) -> int | None:
 
 def integer(least: int, most: int) -> Callable[[str, str], int]:
     def convert(text: str, option: str) -> int:
-        if re.fullmatch(r"\s*[0-9]{1,9}\s*", text) and least <= int(text) <= most:
+        if re.fullmatch(r"[0-9]{1,9}", text.strip(" ")) and least <= int(text) <= most:
             return int(text)
         raise InvalidOption(
             f"{option} is {quoted(text)}", hint=f"write a whole number from {least} to {most}"
@@ -93,6 +93,19 @@ def seconds(text: str, option: str) -> float:
             f"{option} is {quoted(text)}, which is more than a year", hint="write 24h or less"
         )
     return time
+
+
+_AGES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+def parse_age(text: str, option: str) -> float:
+    """Seconds of ``7d``, ``12h``, ``2w`` or ``0``. Raises InvalidOption, which names ``option``."""
+    match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*([smhdw])|0", text.strip().lower())
+    if match is None:
+        raise InvalidOption(
+            f"{option} is {quoted(text)}, which is not an age", hint="write it like 7d, 12h, 2w, or 0"
+        )
+    return min(float(match[1]) * _AGES[match[2]], 100 * _LONGEST_TIME) if match[1] else 0.0
 
 
 def switch(text: str, option: str) -> bool:

@@ -66,6 +66,7 @@ from pusher.errors.source import (
     ImageUnsupported,
     LayerMismatch,
     SourceError,
+    SourceStalled,
     StorageDoubtful,
 )
 from pusher.errors.usage import (
@@ -140,6 +141,7 @@ __all__ = [
     "RepositoryUnknown",
     "Retry",
     "SourceError",
+    "SourceStalled",
     "Stopped",
     "StorageDoubtful",
     "StoreCorrupt",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pusher.errors.base import ExitCode, PusherError
+from pusher.errors.base import ExitCode, PusherError, Retry
 
 
 class SourceError(PusherError):
@@ -95,6 +95,15 @@ class EngineFailed(SourceError):
 
     code = "engine-failed"
     advice = "mend what it says, then try again"
+
+
+class SourceStalled(SourceError):
+    """The source gives nothing, and does not end."""
+
+    code = "source-stalled"
+    exit_code = ExitCode.UNFINISHED
+    retry = Retry.BACKOFF
+    advice = "look what holds it up: docker info, or the disk that it reads"
 
 
 class StorageDoubtful(SourceError):

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from hashlib import _Hash
 
+ALGORITHMS: Final = ("sha256", "sha512")
+"""Those that registries know (image-spec ``descriptor.md``, "Registered Algorithms")."""
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _SHA256: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _OTHER: Final = re.compile(r"(?!sha(?:256|512):)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]{32,}")
@@ -48,6 +50,11 @@ def hex_of(digest: str) -> str:
     return _parts(digest)[1]
 
 
+def of_hex(digits: str) -> str:
+    """The digest that has these hex digits; their number tells the algorithm."""
+    return f"{'sha512' if len(digits) == 128 else 'sha256'}:{digits}"
+
+
 def hash_for(digest: str) -> _Hash:
     """A hash to be fed with what should have this digest; see ``named``."""
     return hashlib.new(algorithm_of(digest))
@@ -63,6 +70,13 @@ def of_bytes(data: bytes, like: str | None = None) -> str:
     found = hashlib.sha256() if like is None else hash_for(like)
     found.update(data)
     return named(found)
+
+
+def contradicts(told: str, digest: str) -> bool:
+    """Whether a registry says with ``told`` that it has something else than ``digest``. Some name the sha256
+    digest of what they were asked for by another."""
+    other = is_digest(told) and is_digest(digest) and algorithm_of(told) != algorithm_of(digest)
+    return told != digest and not other
 
 
 def short(digest: str) -> str:

@@ -9,8 +9,9 @@ from pusher.oci.manifest import Manifest, parse_manifest
 Document = Manifest | Index
 
 
-def parse_document(raw: bytes) -> Document:
-    """Read a manifest or an index; ValueError with a plain reason if it is neither."""
+def parse_document(raw: bytes, digest: str | None = None) -> Document:
+    """Read a manifest or an index, which an index that lists it calls ``digest``. ValueError with a plain
+    reason if it is neither."""
     data = load_json(raw)
     is_index = isinstance(data, dict) and "manifests" in data and "config" not in data
-    return parse_index(raw) if is_index else parse_manifest(raw)
+    return parse_index(raw, digest) if is_index else parse_manifest(raw, digest)

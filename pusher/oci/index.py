@@ -53,11 +53,13 @@ class Index:
     raw: bytes
     media_type: str
     children: tuple[Child, ...]
+    called: str | None = field(default=None, compare=False)
+    """The digest in an index that lists it, whose algorithm counts then."""
 
     @property
     def digest(self) -> str:
         """Digest of the exact bytes."""
-        return of_bytes(self.raw)
+        return of_bytes(self.raw, self.called)
 
     def without(self, digests: Collection[str]) -> Index:
         """The same index without some of its children: other bytes, and so another digest."""
@@ -66,13 +68,13 @@ class Index:
         return parse_index(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def parse_index(raw: bytes) -> Index:
+def parse_index(raw: bytes, called: str | None = None) -> Index:
     """Read an index; ValueError with a plain reason if it is none."""
     data = load_json(raw)
     if not isinstance(data, dict) or not isinstance(data.get("manifests"), list):
         raise ValueError("the index lists no manifests")
     media_type = media_types.checked(data.get("mediaType", OCI_INDEX), "index")
-    return Index(raw, media_type, tuple(_child(child) for child in data["manifests"]))
+    return Index(raw, media_type, tuple(_child(child) for child in data["manifests"]), called)
 
 
 def _child(data: Any) -> Child:

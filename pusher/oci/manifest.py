@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pusher.oci import media_types
@@ -43,11 +43,13 @@ class Manifest:
     media_type: str
     config: Descriptor
     layers: tuple[Descriptor, ...]
+    called: str | None = field(default=None, compare=False)
+    """The digest in an index that lists it, whose algorithm counts then."""
 
     @property
     def digest(self) -> str:
         """Digest of the exact bytes."""
-        return of_bytes(self.raw)
+        return of_bytes(self.raw, self.called)
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
@@ -55,7 +57,7 @@ class Manifest:
         return (self.config, *self.layers)
 
 
-def parse_manifest(raw: bytes) -> Manifest:
+def parse_manifest(raw: bytes, called: str | None = None) -> Manifest:
     """Read a single-image manifest; ValueError with a plain reason if it is none."""
     data = load_json(raw)
     if isinstance(data, dict) and data.get("schemaVersion") == 1:
@@ -69,6 +71,7 @@ def parse_manifest(raw: bytes) -> Manifest:
         raw=raw,
         media_type=media_types.checked(data.get("mediaType", media_types.OCI_MANIFEST), "manifest"),
         config=parse_descriptor(data["config"]),
+        called=called,
         layers=tuple(parse_descriptor(layer) for layer in layers or ()),  # Go writes no layers as null
     )
 

@@ -7,7 +7,6 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from pusher.oci.digest import of_bytes
 from pusher.oci.document import Document
 from pusher.oci.foreign import load_json
 from pusher.oci.index import Index, parse_index
@@ -74,7 +73,7 @@ def _described(document: Document) -> dict[str, object]:
     data = load_json(document.raw)
     described: dict[str, object] = {
         "mediaType": document.media_type,
-        "digest": of_bytes(document.raw),
+        "digest": document.digest,
         "size": len(document.raw),
     }
     artifact_type = data.get("artifactType") or (data.get("config") or {}).get("mediaType")

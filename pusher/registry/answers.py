@@ -82,7 +82,7 @@ def read_message(answer: Answer) -> RegistryMessage:
     return RegistryMessage(
         codes=frozenset(code[:_LONGEST_CODE] for code in codes if isinstance(code, str) and code),
         text=for_people("; ".join(dict.fromkeys(text for text in texts if text)), answer.url),
-        digests=tuple(dict.fromkeys(re.findall(r"sha256:[0-9a-f]{64}", details))),
+        digests=tuple(dict.fromkeys(re.findall(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", details))),
     )
 
 

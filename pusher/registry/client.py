@@ -13,12 +13,12 @@ from pusher.errors import (
     PermissionDenied,
 )
 from pusher.oci import media_types
-from pusher.oci.digest import of_bytes
+from pusher.oci.digest import contradicts, of_bytes
 from pusher.oci.document import Document
 from pusher.registry.answers import is_page, read_message, refusal
 from pusher.registry.body import Body
 from pusher.registry.conversation import Conversation
-from pusher.registry.fronts import stores
+from pusher.registry.fronts import CLOSING, STATUS, stores
 from pusher.registry.locations import Origin
 from pusher.registry.tokens import Scopes
 from pusher.registry.transport import Answer, Receiver
@@ -108,7 +108,7 @@ class RegistryClient(Conversation):
 
     def upload_status(self, repository: str, location: str) -> Answer:
         """GET (end-13); any answer is returned."""
-        return self._request("GET", location, _scopes(repository), doing="asking for the state of an upload")
+        return self._request("GET", location, _scopes(repository), doing=STATUS)
 
     def close_upload(
         self, repository: str, location: str, digest: str, body: Body | None = None, start: int = 0
@@ -124,7 +124,7 @@ class RegistryClient(Conversation):
             "PUT",
             url,
             _scopes(repository),
-            doing="closing an upload",
+            doing=CLOSING,
             body=body,
             headers=headers,
             answer_timeout=self._commit_timeout,
@@ -183,7 +183,7 @@ class RegistryClient(Conversation):
         """GET (end-2) of a blob of at most ``ANSWER_LIMIT`` bytes, verified; None if it cannot be had."""
         url = self._url(f"{repository}/blobs/{digest}")
         answer = self._request("GET", url, _scopes(repository), doing="reading")
-        return answer.body if answer.ok and of_bytes(answer.body) == digest else None
+        return answer.body if answer.ok and of_bytes(answer.body, digest) == digest else None
 
     def put_manifest(self, repository: str, reference: str, manifest: Document) -> str | None:
         """PUT (end-7) of the manifest's exact bytes under a tag or digest.
@@ -228,8 +228,9 @@ class RegistryClient(Conversation):
             except (CredentialsRejected, PermissionDenied):
                 return True
             if answer.ok and method == "GET":
-                return of_bytes(answer.body) == manifest.digest
-            if answer.ok and answer.headers.get("Docker-Content-Digest") == manifest.digest:
+                return of_bytes(answer.body, manifest.digest) == manifest.digest
+            told = answer.headers.get("Docker-Content-Digest")
+            if answer.ok and told and not contradicts(told, manifest.digest):
                 return True
         if answer.status == 404:
             return False
@@ -258,8 +259,11 @@ class _Head:
 
 def _describes(answer: Answer, digest: str, size: int | None) -> bool:
     """Whether headers are those of the blob: of its digest, else of its size."""
-    if (told := answer.headers.get("Docker-Content-Digest")) or is_page(answer):
+    told = answer.headers.get("Docker-Content-Digest")
+    if is_page(answer) or (told and contradicts(told, digest)):
         return told == digest
+    if told == digest:
+        return True
     return size is None or answer.headers.get("Content-Length") == str(size)
 
 

@@ -9,7 +9,7 @@ from pusher.errors import ConnectionBroken, DigestRejected, PusherError, Registr
 from pusher.registry.answers import is_final, read_message, refusal, refuses_size
 from pusher.registry.body import Blob, BlobDamaged, Body, Watch
 from pusher.registry.client import RegistryClient
-from pusher.registry.fronts import stores
+from pusher.registry.fronts import CLOSING, stores
 from pusher.registry.session import Journal, Session
 from pusher.registry.transport import Answer
 
@@ -91,7 +91,7 @@ class Closing:
         if refuses_size(answer):
             raise BodyRefused(answer)
         if answer.ok and not closed and not self._is_there():
-            raise self._client.doubt(answer, "closing an upload")
+            raise self._client.doubt(answer, CLOSING)
         if not answer.ok:
             self._refused(answer)
 
@@ -109,11 +109,12 @@ class Closing:
         Sending no byte again is tried first. A session whose second closing PUT fails as well is dead,
         whatever its status says (serverless-registry, src/registry/r2.ts).
         """
-        error = refusal(answer, doing="closing an upload")
+        error = refusal(answer, doing=CLOSING)
         wrong_digest = "DIGEST_INVALID" in read_message(answer).codes
         if answer.status in (401, 403) or is_final(answer) or isinstance(error, RegistryBusy):
             raise error  # nothing was tried: the session is as good as before
         first, self.failure = self.failure is None, error
+        first = first or self._client.is_outage(answer, CLOSING)
         if first and answer.status in PAUSE and not wrong_digest:
             self._looks_left = _MOST_LOOKS if answer.status in TIRED else 0
             raise error

@@ -14,6 +14,7 @@ from pusher.errors import (
     NotARegistry,
     PermissionDenied,
     PusherError,
+    RegistryFault,
 )
 from pusher.reference import api_host, is_loopback
 from pusher.registry.answers import is_page, refusal, said
@@ -202,6 +203,8 @@ class Conversation:
         voice = self._recognition.judge(answer, doing)
         if voice is Voice.UNCLEAR and self._recognition.trusted:
             voice = Voice.REGISTRY if self._still_answers() else Voice.FRONT
+            if voice is Voice.REGISTRY:
+                self._recognition.wait_briefly(answer, doing)
         if voice is Voice.REGISTRY:
             self._recognition.heard(answer, doing)
         elif voice is Voice.FRONT:
@@ -212,6 +215,16 @@ class Conversation:
         """The error for a success after which nothing is there; raises what it is once that lasts."""
         self._recognition.wait_for_registry(answer, doing)
         return outage(answer, doing)
+
+    def is_outage(self, answer: Answer, doing: str) -> bool:
+        """Whether something else answered, and not for long."""
+        if self._recognition.judge(answer, doing) is not Voice.FRONT:
+            return False
+        try:
+            self._recognition.wait_for_registry(answer, doing)
+        except RegistryFault:
+            return True
+        return False
 
     def _still_answers(self) -> bool:
         """Whether the registry is there at this moment, by its greeting."""

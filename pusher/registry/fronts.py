@@ -15,6 +15,7 @@ from enum import Enum
 from typing import Final
 
 from pusher.errors import PusherError, RegistryFault
+from pusher.oci.digest import contradicts
 from pusher.registry.answers import is_page, read_message, refusal
 from pusher.registry.challenge import parse_challenges
 from pusher.registry.transport import Answer
@@ -23,6 +24,11 @@ _SIGN: Final = "Docker-Distribution-Api-Version"
 _OWN_HEADERS: Final = ("Docker-Upload-UUID", "Docker-Content-Digest", "OCI-Subject", "OCI-Chunk-Min-Length")
 LEFT_ALONE: Final = frozenset({408, 413, 429, 503, 504, 524})
 """Statuses whose meaning is the same whoever says them: wait, be smaller, it may still be at work."""
+CLOSING: Final = "closing an upload"
+STATUS: Final = "asking for the state of an upload"
+_BRIEF = 5.0
+"""Seconds for which a registry that answers otherwise must say that something is not there, if it says it
+without a word."""
 _LONG: Final = 300.0
 _SHORT: Final = 30.0
 """Seconds of an outage after which it is told for what it is: where such requests have been answered before,
@@ -45,7 +51,7 @@ def stores(answer: Answer, digest: str) -> bool:
     if answer.status != 201 or is_page(answer):
         return False
     told = answer.headers.get("Docker-Content-Digest")
-    return told == digest if told else bool(answer.headers.get("Location"))
+    return not contradicts(told, digest) if told else bool(answer.headers.get("Location"))
 
 
 def takes_bytes(answer: Answer) -> bool:
@@ -68,7 +74,7 @@ class Recognition:
         self._lock = threading.Lock()
         self._heard: set[str] = set()
         self._signed: set[str] = set()
-        self._since: dict[str, float] = {}
+        self._since: dict[tuple[str, str], float] = {}
 
     def judge(self, answer: Answer, doing: str) -> Voice:
         """Whose an answer to a request is."""
@@ -85,17 +91,20 @@ class Recognition:
         if answer.headers.get(_SIGN):
             return Voice.REGISTRY
         if answer.ok:
-            return self._judge_success(answer)
-        if answer.method == "HEAD" and answer.status in (404, 405):
-            return Voice.REGISTRY  # there is no body to tell more by
-        return Voice.FRONT if answer.body.strip() or 300 <= answer.status < 400 else Voice.UNCLEAR
+            return self._judge_success(answer, doing)
+        if answer.method == "HEAD":  # there is no body to tell more by
+            voices = {404: Voice.REGISTRY, 405: Voice.REGISTRY, 400: Voice.UNCLEAR, 403: Voice.UNCLEAR}
+            return voices.get(answer.status, Voice.FRONT)
+        # serverless-registry says nothing more of a session that it does not know
+        bare = answer.method == "GET" and answer.status in (404, 410) and not answer.body.strip()
+        return Voice.UNCLEAR if bare else Voice.FRONT
 
     @staticmethod
-    def _judge_success(answer: Answer) -> Voice:
+    def _judge_success(answer: Answer, doing: str) -> Voice:
         if answer.headers.get("Location") or answer.headers.get("Range"):
             return Voice.REGISTRY
-        if answer.method in ("GET", "HEAD"):  # what was asked for is compared with its digest
-            return Voice.DOUBTFUL if answer.status == 204 else Voice.REGISTRY
+        if answer.method in ("GET", "HEAD") and doing != STATUS:
+            return Voice.REGISTRY  # what was asked for is compared with its digest
         return Voice.DOUBTFUL if answer.method == "PUT" else Voice.FRONT
 
     def _lacks_sign(self, answer: Answer, doing: str) -> bool:
@@ -114,27 +123,43 @@ class Recognition:
     def heard(self, answer: Answer, doing: str) -> None:
         """The registry itself answered: an outage of such requests is over."""
         with self._lock:
-            self._since.pop(doing, None)
+            self._since.pop((doing, _place(answer)), None)
             self._heard.add(doing)
             if answer.headers.get(_SIGN):
                 self._signed.add(doing)
             else:
                 self._signed.discard(doing)
 
+    def wait_briefly(self, answer: Answer, doing: str) -> None:
+        """The registry may have said this itself: raise RegistryFault until it has said so for a while."""
+        if self._lasts(answer, doing) < _BRIEF:
+            raise outage(answer, doing)
+
+    def _lasts(self, answer: Answer, doing: str) -> float:
+        """Seconds since the first such answer in a row, for the repository: rules of fronts go by paths."""
+        now = self._clock()
+        with self._lock:
+            return now - self._since.setdefault((doing, _place(answer)), now)
+
     def wait_for_registry(self, answer: Answer, doing: str) -> None:
         """Something else answered: raise RegistryFault while that may pass, and what it is once it lasts.
 
-        Returns where there is no telling: the registry has never answered, or never to such a request.
+        Returns where there is no telling: the registry has never answered, never to such a request, or it may
+        be what fails.
         """
         if not self.trusted:
             return
         with self._lock:
             proven = self._known or doing in self._heard
-            lasts = self._clock() - self._since.setdefault(doing, self._clock())
-        if lasts < (_LONG if proven else _SHORT):
+        if self._lasts(answer, doing) < (_LONG if proven else _SHORT):
             raise outage(answer, doing)
-        if proven:
+        if proven and answer.status < 500:
             raise refusal(answer, doing=doing)
+
+
+def _place(answer: Answer) -> str:
+    """Which repository a request was about, as far as its URL shows."""
+    return answer.url.partition("?")[0].partition("/blobs/")[0].partition("/manifests/")[0]
 
 
 def outage(answer: Answer, doing: str) -> PusherError:

@@ -168,6 +168,7 @@ class BlobUpload:
                 self._journal.acknowledged(replace(session, in_flight=0), 0)
             if isinstance(error, ConnectionBroken):
                 self._broke(body.sent, length)
+            self._put_off = isinstance(error, RegistryFault)
             raise
         finally:
             self._watch.sending(0)
@@ -200,8 +201,7 @@ class BlobUpload:
         session = replace(session, location=self._client.location_of(answer) or before)
         expected = session.offset + session.in_flight
         if not session.profile.tells_offset or reported_offset(answer) in (None, expected):
-            went_on = self._at(session, expected, sent=sent)
-            return went_on and self._looked_at(went_on, before)
+            return (on := self._at(session, expected, sent=sent)) and self._looked_at(on, before)
         self._journal.spent(sent)
         return self._settle(session, accepted=True)
 

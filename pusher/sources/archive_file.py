@@ -13,15 +13,14 @@ from typing import BinaryIO, Final
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, SourceError
 from pusher.sources import tar
+from pusher.sources.archive_kinds import HOW, check_kind, without_image
 from pusher.sources.base import Slice
-from pusher.sources.compressed import Decompressed, decompression
+from pusher.sources.compressed import decompressed, methods_of
 from pusher.sources.filerange import FileRange, buffered
 from pusher.sources.names import shown
 from pusher.sources.regular import Identity, never_waiting
+from pusher.sources.tarformat import BLOCK
 from pusher.text import suggest
-
-HOW: Final = "an image archive is what `docker save -o FILE IMAGE` or `podman save -o FILE IMAGE` writes"
-"""The hint for a file that is none."""
 
 _SMALL: Final = 16 << 20
 _MAX_ENTRIES: Final = 200_000
@@ -52,13 +51,13 @@ class ArchiveFile:
         self.path = path
         self.status = os.fstat(file.fileno())
         self._file = file
-        self._decompressed = decompression(os.pread(file.fileno(), 8, 0))
+        self._methods = methods_of(self._whole, str(path))
         self._contents = self._of_last_time() or self._look()
 
     @property
     def is_compressed(self) -> bool:
         """Whether it is as a whole: its parts then have no place in the file."""
-        return self._decompressed is not None
+        return bool(self._methods)
 
     def __contains__(self, name: str) -> bool:
         return self._lookup(name) is not None
@@ -91,6 +90,11 @@ class ArchiveFile:
         """All bytes of an entry, which is small."""
         kept = self._contents.documents.get(entry.offset)
         return kept if kept is not None else next(self.streams([entry]))[1].read()
+
+    def check_for(self, name: str) -> None:
+        """Raise the error that says what the archive is instead, if ``name`` is not in it."""
+        if self.find(name) is None:
+            raise without_image(self.path, self._contents.entries)
 
     def names_below(self, folder: str) -> Iterator[str]:
         """The paths of the regular files in a folder."""
@@ -128,11 +132,14 @@ class ArchiveFile:
         name = str(self.path)
         return tar.content(name, entry, FileRange(self._file, entry.offset, entry.stored, name))
 
+    def _whole(self) -> BinaryIO:
+        return buffered(FileRange(self._file, 0, self.status.st_size, str(self.path)))
+
     def _input(self) -> tar.FileInput | tar.PipeInput:
-        if self._decompressed is None:
-            return tar.FileInput(self._file, str(self.path))
-        file = buffered(FileRange(self._file, 0, self.status.st_size, str(self.path)))
-        return tar.PipeInput(Decompressed(file, str(self.path), self._decompressed).read, str(self.path))
+        name = str(self.path)
+        if not self._methods:
+            return tar.FileInput(self._file, name)
+        return tar.PipeInput(decompressed(self._whole(), name, self._methods).read, name)
 
     # --- the first pass -----------------------------------------------------------------------------------
 
@@ -202,21 +209,11 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
     except OSError as error:
         raise SourceError(f"cannot open {path}: {error.strerror or error}") from error
     with file:
-        _check_kind(path, file.read(512))
+        check_kind(path, file.read(BLOCK))
         yield ArchiveFile(path, file)
 
 
-def _check_kind(path: Path, head: bytes) -> None:
-    """ArchiveInvalid with what the file looks like, if that is plainly no tar."""
-    if not head:
-        raise ArchiveInvalid(f"{path} is empty", hint=HOW)
-    if head.startswith(b"PK\x03\x04"):
-        raise ArchiveInvalid(f"{path} is a zip file, not an image archive", hint=HOW)
-    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        raise ArchiveInvalid(f"{path} is a text file, not an image archive", hint=HOW)
-
-
 def _normal(name: str) -> str | None:
-    """The entry's path below the archive's root, None if it leaves it."""
-    path = posixpath.normpath(name)
-    return None if path.startswith(("/", "..")) or path == "." else path
+    """The entry's path below the archive's root, which `tar -P` calls ``/``; None if it leaves it."""
+    path = posixpath.normpath(name).lstrip("/")
+    return None if path in ("", ".", "..") or path.startswith("../") else path

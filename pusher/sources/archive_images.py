@@ -10,7 +10,8 @@ from pusher.errors import ArchiveInvalid, ImageAmbiguous, ImageNotFound, ImageUn
 from pusher.oci.digest import is_digest, of_bytes
 from pusher.oci.foreign import load_json
 from pusher.oci.manifest import diff_ids_of
-from pusher.sources.archive_file import HOW, ArchiveFile
+from pusher.sources.archive_file import ArchiveFile
+from pusher.sources.archive_kinds import HOW
 from pusher.sources.archive_roots import Facts, Roots
 from pusher.sources.base import Choice
 from pusher.sources.names import did_you_mean, is_image_id, normalized, numbered, shown
@@ -56,6 +57,7 @@ def images_in(archive: ArchiveFile) -> tuple[ArchivedImage, ...]:
             f"{archive.path} is an OCI archive and no docker-archive",
             hint=suggest("say so: {}", f"oci-archive:{archive.path}"),
         )
+    archive.check_for("manifest.json")
     try:
         listed = load_json(archive.read("manifest.json"))
         if not isinstance(listed, list):

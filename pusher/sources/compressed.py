@@ -7,7 +7,7 @@ import hashlib
 import io
 import lzma
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, cast
 
 import zstandard
@@ -19,6 +19,11 @@ from pusher.oci.media_types import GZIP_MAGIC, ZSTD_MAGIC
 _READ: Final = 1 << 20
 _MEMORY: Final = 128 << 20
 """Bytes that a decompressor may need: what `zstd` and `xz -9` take without being told to."""
+_MEMORY_INSIDE: Final = 72 << 20
+"""The same for what is compressed once more: what `xz -9` takes."""
+_MOST_TIMES: Final = 2
+Method = Callable[[BinaryIO, int], BinaryIO]
+"""Reads a compressed file in at most so many bytes of memory."""
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub declares an instance
 _DAMAGED: Final = (igzip.BadGzipFile, _ISAL_ERROR, zlib.error, zstandard.ZstdError, lzma.LZMAError)
 
@@ -46,7 +51,7 @@ def digest_of_gzip(stream: BinaryIO) -> tuple[str, str]:
     content = hashlib.sha256()
     source = io.BufferedReader(hashed, _READ)
     try:
-        with _gzip(source) as file:
+        with _gzip(source, _MEMORY) as file:
             while data := file.read(_READ):
                 content.update(data)
     except (EOFError, *_DAMAGED) as error:
@@ -54,14 +59,23 @@ def digest_of_gzip(stream: BinaryIO) -> tuple[str, str]:
     return f"sha256:{hashed.hash.hexdigest()}", f"sha256:{content.hexdigest()}"
 
 
-class Decompressed:
+class Decompressed(io.RawIOBase):
     """What a compressed file holds, read forward in bounded memory; ``name`` is the file's."""
 
-    def __init__(self, file: BinaryIO, name: str, how: Callable[[BinaryIO], BinaryIO]) -> None:
-        self._stream = how(file)
+    def __init__(self, file: BinaryIO, name: str, how: Method, memory: int = _MEMORY) -> None:
+        self._stream = how(file, memory)
+        self._memory = memory
         self._name = name
 
-    def read(self, size: int) -> bytes:
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data = self.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def read(self, size: int = _READ) -> bytes:
         """At most ``size`` bytes, none at the end. Raises ArchiveTruncated, ArchiveInvalid, SourceError."""
         try:
             return self._stream.read(size)
@@ -74,7 +88,7 @@ class Decompressed:
                 raise SourceError(f"cannot read {self._name}: {error.strerror}") from error
             if "memory" in str(error).lower():
                 raise ArchiveInvalid(
-                    f"{self._name} takes more than {_MEMORY >> 20} MiB of memory to decompress",
+                    f"{self._name} takes more than {self._memory >> 20} MiB of memory to decompress",
                     hint="unpack it first, with the tool that made it, and push the tar",
                 ) from error
             raise ArchiveInvalid(
@@ -83,25 +97,65 @@ class Decompressed:
             ) from error
 
 
-def decompression(head: bytes) -> Callable[[BinaryIO], BinaryIO] | None:
+def decompression(head: bytes) -> Method | None:
     """How to read a file that begins with ``head`` (at least 6 bytes), None if it is not compressed."""
+    if _is_skippable(head):  # pzstd writes the size of the frame before it
+        return _zstd
     return next((how for magic, how in _KINDS if head.startswith(magic)), None)
 
 
-def _gzip(file: BinaryIO) -> BinaryIO:
+def decompressed(file: BinaryIO, name: str, methods: Sequence[Method]) -> BinaryIO | Decompressed:
+    """``file`` read by one method after the other."""
+    stream: BinaryIO | Decompressed = file
+    for number, how in enumerate(methods):
+        inner = stream if number == 0 else io.BufferedReader(cast("Decompressed", stream), _READ)
+        memory = _MEMORY if number == 0 else _MEMORY_INSIDE
+        stream = Decompressed(cast("BinaryIO", inner), name, how, memory)
+    return stream
+
+
+def methods_of(open_again: Callable[[], BinaryIO], name: str) -> tuple[Method, ...]:
+    """How a file is to be read: () if it is not compressed, two methods for what was compressed twice.
+
+    Raises ArchiveInvalid if it was compressed more often, and what reading it does.
+    """
+    methods: list[Method] = []
+    while True:
+        stream = decompressed(open_again(), name, methods)
+        head = b""
+        while len(head) < 8 and (data := stream.read(8 - len(head))):
+            head += data
+        how = decompression(head)
+        if how is None:
+            return tuple(methods)
+        if len(methods) == _MOST_TIMES:
+            raise ArchiveInvalid(
+                f"{name} is compressed more than {_MOST_TIMES} times, one within the other",
+                hint="unpack it first, and push the tar",
+            )
+        methods.append(how)
+
+
+def _is_skippable(head: bytes) -> bool:
+    """Whether a frame begins that has no data (zstd's format, "Skippable Frames")."""
+    return head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
+
+
+def _gzip(file: BinaryIO, memory: int) -> BinaryIO:  # noqa: ARG001 - it takes 32 KiB
     return cast("BinaryIO", igzip.IGzipFile(fileobj=file, mode="rb"))  # type: ignore[no-untyped-call]
 
 
-def _zstd(file: BinaryIO) -> BinaryIO:
-    reader = zstandard.ZstdDecompressor(max_window_size=_MEMORY)
+def _zstd(file: BinaryIO, memory: int) -> BinaryIO:
+    reader = zstandard.ZstdDecompressor(max_window_size=memory)
     return cast("BinaryIO", reader.stream_reader(file, read_size=_READ, read_across_frames=True))
 
 
 class _Xz(io.RawIOBase):
     """lzma.LZMAFile has no limit of memory."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, memory: int) -> None:
         self._file = file
+        self._memory = memory
         self._part = self._begun()
 
     def readable(self) -> bool:
@@ -122,16 +176,15 @@ class _Xz(io.RawIOBase):
         buffer[: len(data)] = data
         return len(data)
 
-    @staticmethod
-    def _begun() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY)
+    def _begun(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=self._memory)
 
 
-def _xz(file: BinaryIO) -> BinaryIO:
-    return io.BufferedReader(_Xz(file), _READ)
+def _xz(file: BinaryIO, memory: int) -> BinaryIO:
+    return io.BufferedReader(_Xz(file, memory), _READ)
 
 
-def _bzip2(file: BinaryIO) -> BinaryIO:
+def _bzip2(file: BinaryIO, memory: int) -> BinaryIO:  # noqa: ARG001 - it takes 4 MiB
     return cast("BinaryIO", bz2.BZ2File(file))
 
 

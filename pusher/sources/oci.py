@@ -18,6 +18,7 @@ from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImag
 from pusher.sources.names import choose_one, did_you_mean, normalized, numbered, shown
 from pusher.sources.places import BlobFolder, BlobsInArchive, read_small
 from pusher.sources.tree import Tree
+from pusher.text import suggest
 
 FOLDER_KIND: Final = "oci"
 ARCHIVE_KIND: Final = "oci-archive"
@@ -115,6 +116,12 @@ class LayoutSource:
         if self._pinned is not None and not self.path.exists():
             raise self._gone()
         with open_archive(self.path) as archive:
+            if "index.json" not in archive and "manifest.json" in archive:
+                raise ImageUnsupported(
+                    f"{self.path} is a docker-archive and no OCI archive",
+                    hint=suggest("say so: {}", f"docker-archive:{self.path}"),
+                )
+            archive.check_for("index.json")
             yield _Layout(archive.read("index.json"), BlobsInArchive(archive))
 
     def _index(self) -> bytes:

@@ -26,6 +26,19 @@ def open_regular(path: Path | bytes, folder: int | None = None) -> tuple[int, in
         raise
 
 
+def typed_path(text: str) -> Path:
+    """A path as a shell would read it: ``~`` and ``~user`` are home folders, where there is such a user."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises, and takes ./~x for ~x
+
+
+def exists(path: Path) -> bool:
+    """Whether something lies there; no also where that cannot be asked, as of a path that is too long."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def never_waiting(path: str, flags: int) -> int:
     """An opener for ``open``: a FIFO in the place of a file gives nothing instead of waiting for ever."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)

@@ -16,6 +16,7 @@ from pusher.sources.content_store import ContentStoreSource
 from pusher.sources.dirs import DirSource
 from pusher.sources.engine_cli import DOCKER, ENGINES, PODMAN, is_installed
 from pusher.sources.oci import LayoutSource
+from pusher.sources.regular import exists, typed_path
 from pusher.sources.split import source as split
 from pusher.sources.storage.nearby import NearbyEngineSource
 from pusher.sources.storage.source import STORAGES, StorageSource
@@ -79,7 +80,7 @@ def _source(image: str, choice: Choice) -> Source:
             hint=f"it reads {': '.join(_PREFIXES)}: and docker://",
         )
     if is_path(image):
-        path = Path(image).expanduser()
+        path = typed_path(image)
         return _file(_kind_of(path), path, None, choice)
     installed = [engine for engine in ENGINES.values() if is_installed(engine)]
     return NearbyEngineSource(installed[0] if installed else DOCKER, image, choice)
@@ -99,7 +100,7 @@ def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:
 
 def _kind_of(path: Path) -> str:
     """What lies at a path, by what is in it."""
-    if path.is_dir():
+    if exists(path) and path.is_dir():
         is_layout = any((path / name).exists() for name in ("oci-layout", "index.json"))
         if not is_layout and not (path / "manifest.json").exists():
             raise ArchiveInvalid(
@@ -125,7 +126,7 @@ def _is_file_prefix(prefix: str, rest: str) -> bool:
 
 
 def _is_meant_as_path(rest: str) -> bool:
-    return "/" in rest or rest in (".", "..") or _split(rest)[0].exists()
+    return "/" in rest or rest.startswith("~") or rest in (".", "..") or exists(_split(rest)[0])
 
 
 def is_path(image: str) -> bool:
@@ -133,11 +134,9 @@ def is_path(image: str) -> bool:
     name that an engine could have."""
     if image.startswith(_PATH_STARTS) or image.endswith(_ARCHIVE_ENDINGS):
         return True
-    try:
-        exists = Path(image).exists()
-    except (OSError, ValueError):
-        return False
-    return exists and ("/" in image or _ENGINE_NAME.fullmatch(image) is None or _holds_image(Path(image)))
+    return exists(Path(image)) and (
+        "/" in image or _ENGINE_NAME.fullmatch(image) is None or _holds_image(Path(image))
+    )
 
 
 def _holds_image(folder: Path) -> bool:
@@ -151,9 +150,9 @@ def _split(text: str) -> tuple[Path, str | None]:
     """PATH and NAME of ``PATH[:NAME]``: the shortest PATH that exists, so that either may hold a colon."""
     cuts = [position for position, character in enumerate(text) if character == ":"]
     for cut in cuts:
-        path = Path(text[:cut]).expanduser()
-        if path.exists():
+        path = typed_path(text[:cut])
+        if exists(path):
             return path, text[cut + 1 :] or None
-    if not cuts or Path(text).expanduser().exists():
-        return Path(text).expanduser(), None
-    return Path(text[: cuts[0]]).expanduser(), text[cuts[0] + 1 :] or None
+    if not cuts or exists(typed_path(text)):
+        return typed_path(text), None
+    return typed_path(text[: cuts[0]]), text[cuts[0] + 1 :] or None

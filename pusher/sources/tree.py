@@ -57,7 +57,8 @@ class Tree:
         self._documents: dict[str, Document] = {}
         self.choice = choice
         self.notes: list[str] = []
-        top = self._chosen(self._document(root))
+        # at the tag it is found by its sha256 digest, whatever the source calls it
+        top = replace(self._chosen(self._document(root)), called=None)
         if not self._is_whole(top):
             raise self._incomplete(top)
         self._add(top)
@@ -257,15 +258,15 @@ class Tree:
         if self._bytes > _MAX_BYTES or len(self._known) > _MAX_DOCUMENTS:
             raise self._unsupported("its indexes list too much")
         try:
-            return parse_document(raw)
+            return parse_document(raw, descriptor.digest)
         except ValueError as error:
             raise self._unsupported(str(error)) from error
 
     def _verified(self, descriptor: Descriptor, what: str) -> bytes | None:
         raw = self._read(descriptor)
-        if raw is not None and of_bytes(raw) != descriptor.digest:
+        if raw is not None and (found := of_bytes(raw, descriptor.digest)) != descriptor.digest:
             raise LayerMismatch(
-                f"the {what} {descriptor.digest} in {self._where} is damaged: its bytes have {of_bytes(raw)}",
+                f"the {what} {descriptor.digest} in {self._where} is damaged: its bytes have {found}",
                 hint="save or copy the image again",
             )
         return raw

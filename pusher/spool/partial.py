@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
+
+from pusher.oci.digest import hash_for, named
 
 _BLOCK: Final = 1024 * 1024
 
@@ -20,12 +21,13 @@ class PartialBlob:
     """
 
     def __init__(
-        self, path: Path, descriptor: int, guard: Callable[[int], AbstractContextManager[None]]
+        self, path: Path, digest: str, descriptor: int, guard: Callable[[int], AbstractContextManager[None]]
     ) -> None:
         self._path = path
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
         self._guard = guard
-        self._hash = hashlib.sha256()
+        self._wanted = digest
+        self._hash = hash_for(digest)
         self.size = 0
         self.held = 0
         """Bytes that can be read by whoever opens the file: after ``rewind`` more than ``size``."""
@@ -48,7 +50,7 @@ class PartialBlob:
         """Write from the first byte on, once more what is there: who reads it meanwhile sees no gap."""
         with self._guard(0):
             self._file.seek(0)
-        self._hash, self.size = hashlib.sha256(), 0
+        self._hash, self.size = hash_for(self._wanted), 0
 
     def reset(self) -> None:
         """Forget everything."""
@@ -64,7 +66,7 @@ class PartialBlob:
 
     def digest(self) -> str:
         """The digest of the bytes held."""
-        return f"sha256:{self._hash.hexdigest()}"
+        return named(self._hash)
 
     def commit(self, target: Path) -> None:
         """Give the file its final name, once it is whole."""

@@ -1,7 +1,8 @@
 """The spool: a content-addressed folder of blobs, shared by every worker of this PUSHER_HOME.
 
-``sha256/<hex>`` are whole, durable blobs; ``tmp/`` holds what is being written, ``partial/<hex>`` what is
-being fetched and can go on where it was. A blob's modification time is when it was last used.
+``sha256/<hex>`` and ``sha512/<hex>`` are whole, durable blobs; ``tmp/`` holds what is being written,
+``partial/<hex>`` what is being fetched and can go on where it was. A blob's modification time is when it was
+last used.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Final
 
 from pusher.config.private import make_private_folder
 from pusher.errors import DiskFull, HomeUnusable, LayerMismatch, PusherError
-from pusher.oci.digest import hex_of, short
+from pusher.oci.digest import ALGORITHMS, algorithm_of, hash_for, hex_of, named, of_hex, short
 from pusher.spool import partial, pipeline, temporary
 from pusher.spool.arrival import Arrival
 from pusher.spool.coders import BLOCK
@@ -61,12 +62,12 @@ class Spool:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._blobs = root / "sha256"
+        self._blobs = {algorithm: root / algorithm for algorithm in ALGORITHMS}
         self._temporary = root / "tmp"
         self._partial = root / "partial"
         with self._errors("the spool"):
             make_private_folder(root.parent)
-            for folder in (root, self._blobs, self._temporary, self._partial):
+            for folder in (root, *self._blobs.values(), self._temporary, self._partial):
                 make_private_folder(folder, closed=True)
 
     def write_layer(
@@ -113,7 +114,7 @@ class Spool:
         check_stop: Callable[[], None] | None = None,
     ) -> SpooledBlob:
         """Keep final bytes as they are; LayerMismatch unless they are ``size`` bytes with ``digest``."""
-        found, count = hashlib.sha256(), 0
+        found, count = hash_for(digest), 0
         with self._writing(f"blob {short(digest)}") as (file, write):
             while block := stream.read(BLOCK):
                 found.update(block)
@@ -123,10 +124,10 @@ class Spool:
                     on_bytes(len(block))
                 if check_stop:
                     check_stop()
-            if (count, f"sha256:{found.hexdigest()}") != (size, digest):
+            if (count, named(found)) != (size, digest):
                 raise LayerMismatch(
                     f"the image promises a blob of {size} bytes with digest {digest}, "
-                    f"its source has {count} bytes with sha256:{found.hexdigest()}",
+                    f"its source has {count} bytes with {named(found)}",
                     hint="the source is damaged; save or pull the image again",
                 )
             with self._errors(f"blob {short(digest)}"):
@@ -155,7 +156,7 @@ class Spool:
         if descriptor is None:
             yield None
             return
-        file = partial.PartialBlob(path, descriptor, guard)
+        file = partial.PartialBlob(path, digest, descriptor, guard)
         try:
             with self._errors(name):
                 file.read(check_stop)
@@ -181,7 +182,7 @@ class Spool:
 
     def path(self, digest: str) -> Path:
         """Where the blob lies if it is there."""
-        return self._blobs / hex_of(digest)
+        return self._blobs[algorithm_of(digest)] / hex_of(digest)
 
     def has(self, digest: str, size: int | None = None) -> bool:
         """Whether the blob is there (and has this many bytes); marks it as used.
@@ -219,28 +220,42 @@ class Spool:
 
     def blobs(self) -> Iterator[tuple[str, int, float]]:
         """Digest, size in bytes and time of last use (seconds since the epoch) of every blob."""
-        yield from self._files(self._blobs)
+        for folder in self._blobs.values():
+            yield from self._files(folder)
 
     def _files(self, folder: Path) -> Iterator[tuple[str, int, float]]:
         with self._errors("the spool"), os.scandir(folder) as entries:
             for entry in entries:
                 with suppress(FileNotFoundError):  # removed by another process just now
                     found = entry.stat()
-                    yield f"sha256:{entry.name}", found.st_size, found.st_mtime
+                    yield of_hex(entry.name), found.st_size, found.st_mtime
 
-    def evict(self, keep: Collection[str], limit: int, *, used_before: float | None = None) -> int:
-        """Remove blobs not in ``keep``, longest unused first, until such blobs take at most ``limit`` bytes,
-        those included that are not fetched to their end.
+    def everything(self) -> list[tuple[str, int, float]]:
+        """As ``blobs``, those included that are not fetched to their end."""
+        return [*self.blobs(), *self._files(self._partial)]
+
+    def unneeded(
+        self, keep: Collection[str], limit: int, *, used_before: float | None = None
+    ) -> list[tuple[str, int]]:
+        """Digests and sizes of the blobs not in ``keep``, longest unused first, that have to be removed for
+        such blobs to take at most ``limit`` bytes.
 
         ``used_before`` (seconds since the epoch) spares blobs used at or after that moment: another worker
-        may have written one and not recorded it yet when ``keep`` was read. Returns the bytes freed.
+        may have written one and not recorded it yet when ``keep`` was read.
         """
-        files = (*self.blobs(), *self._files(self._partial))
-        unneeded = sorted((used, size, digest) for digest, size, used in files if digest not in keep)
-        total, freed = sum(size for _, size, _ in unneeded), 0
-        for used, size, digest in unneeded:
-            if total - freed <= limit or (used_before is not None and used >= used_before):
+        left = sorted((used, size, digest) for digest, size, used in self.everything() if digest not in keep)
+        total, found = sum(size for _, size, _ in left), list[tuple[str, int]]()
+        for used, size, digest in left:
+            if total <= limit or (used_before is not None and used >= used_before):
                 break
+            found.append((digest, size))
+            total -= size
+        return found
+
+    def evict(self, keep: Collection[str], limit: int, *, used_before: float | None = None) -> int:
+        """Remove what is ``unneeded``; returns the bytes freed."""
+        freed = 0
+        for digest, size in self.unneeded(keep, limit, used_before=used_before):
             self.remove(digest)
             freed += size
         return freed
@@ -254,7 +269,7 @@ class Spool:
         """Read the blob again: whether it still is what its name says."""
         try:
             with self.path(digest).open("rb") as file:
-                return f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}" == digest
+                return named(hashlib.file_digest(file, lambda: hash_for(digest))) == digest
         except OSError:
             return False
 

@@ -25,6 +25,8 @@ BUSY_TIMEOUT = 10.0
 """Seconds to wait for another process's transaction."""
 
 _READS = "pusher_reads"
+_WORTH_COMPACTING = 1024 * 1024
+"""Free bytes of a file below which rewriting it is not worth it."""
 
 
 def utc_now() -> datetime:
@@ -100,18 +102,18 @@ class Database:
         """Whether this is SQLite."""
         return self.engine.dialect.name == "sqlite"
 
-    def now(self) -> datetime:
-        """The store's time: all hosts that share a server agree on it."""
-        if self._clock is None:
-            self._clock = utc_now if self.is_sqlite else self._server_clock()
-        return self._clock()
-
-    def _server_clock(self) -> Clock:
-        with self.read() as connection:
-            before = utc_now()
-            server: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
-            offset = server - (before + (utc_now() - before) / 2)
-        return lambda: utc_now() + offset
+    def now(self, connection: Connection | None = None) -> datetime:
+        """The store's time. A server is asked each time, over ``connection`` where there is one: all hosts
+        agree on it, and no clock of theirs that is set makes a lease look old."""
+        if self._clock is not None:
+            return self._clock()
+        if self.is_sqlite:
+            return utc_now()
+        if connection is None:
+            with self.read() as own:
+                return self.now(own)
+        server: datetime = connection.execute(select(func.clock_timestamp())).scalar_one()
+        return server
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -126,6 +128,36 @@ class Database:
             raise read_only(self.label)
         with translated(self.label), self._turn, self.engine.begin() as connection:
             yield connection
+
+    @contextmanager
+    def undone(self) -> Iterator[Connection]:
+        """A transaction that is rolled back at the end of the block, to count what it would change."""
+        with translated(self.label), self._turn, self.engine.connect() as connection:
+            yield connection  # closing it rolls back
+
+    def compact(self) -> int:
+        """Rewrite a SQLite file that is large and to a fourth empty; returns the bytes by which it shrank.
+
+        Where it is in use or the disk has no room for the copy, it stays as it is.
+        """
+        if not self.is_sqlite or not self.writable:
+            return 0
+        raw = self.engine.raw_connection()
+        try:
+            cursor = raw.cursor()
+
+            def figure(name: str) -> int:
+                return int(cursor.execute(f"PRAGMA {name}").fetchone()[0])
+
+            before, free = figure("page_count"), figure("freelist_count")
+            if free * 4 < before or free * figure("page_size") < _WORTH_COMPACTING:
+                return 0
+            with suppress(sqlite3.OperationalError):
+                cursor.execute("VACUUM")
+                cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return (before - figure("page_count")) * figure("page_size")
+        finally:
+            raw.close()
 
     def lock(self, connection: Connection, name: str) -> None:
         """Keep others that ask for the same name waiting until the end of the transaction.

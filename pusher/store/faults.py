@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import quote
 
 from sqlalchemy import exc
 
 from pusher.errors import (
     DiskFull,
     PusherError,
+    Retry,
     StoreCorrupt,
     StoreLocked,
     StoreReadOnly,
@@ -36,6 +39,8 @@ def translated(label: str) -> Iterator[None]:
         raise known from error
     except exc.TimeoutError as error:
         raise StoreLocked(f"no connection to the job store {label} came free", hint=_RETRY) from error
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of what stands in a row
+        raise corrupt(label, "holds something that pusher did not write") from error
 
 
 _RETRY = "try again in a moment; `pusher status` shows what is running"
@@ -54,20 +59,44 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
         return StoreLocked(f"the job store {label} is locked by another process", hint=_RETRY)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return read_only(label)
-    if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
-        return corrupt(label, "is damaged" if code == sqlite3.SQLITE_CORRUPT else "is no SQLite database")
     if code == sqlite3.SQLITE_FULL:
         return DiskFull(
             f"no room on the disk of the job store {label}", hint="free some space, then: pusher run"
         )
-    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_AUTH):
-        return StoreUnreachable(
+    if code == sqlite3.SQLITE_IOERR:
+        return _failing_disk(error, label)
+    if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
+        closed = StoreUnreachable(
             f"the job store {label} cannot be opened: {error}",
             hint="check that the path exists and that you may write to its folder",
         )
+        if not Path(label).exists():
+            closed.retry = Retry.NEVER  # waiting does not bring a file back
+        return closed
     if "no such table" in str(error) or "no such column" in str(error):
         return corrupt(label, f"lacks a part of its schema ({error})")
-    return None
+    if code == sqlite3.SQLITE_NOTADB:
+        return corrupt(label, "is no SQLite database")
+    if code == sqlite3.SQLITE_CORRUPT and _is_whole(label):
+        return _failing_disk(error, label)
+    return corrupt(label, "is damaged" if code == sqlite3.SQLITE_CORRUPT else f"is damaged ({error})")
+
+
+def _failing_disk(error: sqlite3.Error, label: str) -> StoreUnreachable:
+    return StoreUnreachable(
+        f"the job store {label} cannot be read or written now: {error}",
+        hint="look after its disk (dmesg names what fails); the job store itself may well be whole: "
+        "pusher db check",
+    )
+
+
+def _is_whole(label: str) -> bool:
+    """Whether a file that looked damaged has nothing wrong with it when all of it is read again."""
+    try:
+        with closing(sqlite3.connect(f"file:{quote(label)}?mode=ro", uri=True)) as connection:
+            return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
+    except sqlite3.Error:
+        return False
 
 
 def _of_postgresql(error: BaseException | None, label: str) -> PusherError | None:

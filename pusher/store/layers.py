@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import Row, and_, func, select, union, update
+from sqlalchemy import Row, and_, func, select, update
 
 from pusher.store.engine import Database
 from pusher.store.leases import require_job
@@ -103,20 +103,22 @@ class Layers:
         with self._database.write() as connection:
             connection.execute(count_sent(job_id, digest, count, wasted))
 
-    def needed_digests(self) -> set[str]:
-        """Blobs that unfinished jobs still have to send, as far as their digests are known."""
+    def needed_digests(self, among: Collection[str]) -> set[str]:
+        """Those of some blobs that unfinished jobs still have to send, as far as their digests are known."""
         unsent = [Job.finished_at.is_(None), Layer.state.not_in(STORED_DONE)]
-        layers = (
-            select(Layer.digest).join(Job, Job.id == Layer.job_id).where(*unsent, Layer.digest.is_not(None))
-        )
+        layers = select(Layer.digest).join(Job, Job.id == Layer.job_id).where(*unsent)
         memos = (
             select(Memo.digest)
             .join(Layer, Layer.diff_id == Memo.diff_id)
             .join(Job, Job.id == Layer.job_id)
             .where(*unsent, Layer.digest.is_(None))
         )
+        needed: set[str] = set()
         with self._database.read() as connection:
-            return set(connection.scalars(union(layers, memos)))
+            for batch in batches(among):
+                needed.update(connection.scalars(layers.where(Layer.digest.in_(batch))))
+                needed.update(connection.scalars(memos.where(Memo.digest.in_(batch))))
+        return needed
 
 
 def count_sent(job_id: int, digest: str, count: int, wasted: int = 0) -> Any:

@@ -56,7 +56,8 @@ class Memos:
     def put_config(self, digest: str, content: bytes) -> None:
         """Keep the bytes of an image config, which the caller has verified against ``digest``."""
         with self._database.write() as connection:
-            upsert(connection, Config, {"digest": digest, "content": content})
+            values = {"digest": digest, "content": content, "used_at": self._database.now()}
+            upsert(connection, Config, values)
 
 
 def _memo(row: Row[Any]) -> BlobMemo:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -15,7 +16,7 @@ from sqlalchemy.engine import URL
 
 import pusher
 from pusher.config.private import check_private_file, make_private_folder
-from pusher.errors import StoreLocked, StoreUnreachable
+from pusher.errors import DiskFull, StoreLocked, StoreUnreachable
 from pusher.store import schema
 from pusher.store.engine import Database, file_of, is_sqlite, label_of, parse_url
 from pusher.store.faults import translated
@@ -123,10 +124,20 @@ def _copy(path: Path, to: Path) -> None:
     """A copy that is either whole or not there."""
     part = to.with_name(to.name + ".part")
     part.unlink(missing_ok=True)
-    os.close(os.open(part, os.O_RDWR | os.O_CREAT, 0o600))
-    with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as target:
-        source.backup(target)
-    part.replace(to)
+    size, free = path.stat().st_size, shutil.disk_usage(path.parent).free
+    if free < 2 * size:  # the upgrade may write every table anew
+        raise DiskFull(
+            f"the job store {path} is to be upgraded, and its disk has no room for that: {free >> 20} MiB",
+            hint=f"make room for {2 * size >> 20} MiB there; nothing was changed",
+        )
+    try:
+        os.close(os.open(part, os.O_RDWR | os.O_CREAT, 0o600))
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(part)) as target:
+            source.backup(target)
+        part.replace(to)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def _upgrade_server(url: URL) -> tuple[str | None, str]:

@@ -165,6 +165,7 @@ class Layer(Base):
         CheckConstraint("state = 'pending' OR digest IS NOT NULL", name="digest"),
         CheckConstraint("state <> 'ready' OR size IS NOT NULL", name="size"),
         Index("ix_layers_digest", "digest"),
+        Index("ix_layers_diff_id", "diff_id"),
     )
 
 
@@ -203,6 +204,10 @@ class Upload(Base):
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_expiry"),
         Index("ix_uploads_host_digest", "host", "digest"),
         Index("ix_uploads_lease_owner", "lease_owner"),
+        # Every worker asks again and again which leases hold and which sessions are left.
+        Index("ix_uploads_lease_expires_at", "lease_expires_at"),
+        Index("ix_uploads_state", "state"),
+        Index("ix_uploads_host_repository_opened_at", "host", "repository", "opened_at"),
     )
 
 
@@ -229,6 +234,8 @@ class Config(Base):
 
     digest: Mapped[str] = mapped_column(Text, primary_key=True)
     content: Mapped[bytes] = mapped_column(LargeBinary)
+    used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When a job that needs it was last recorded."""
 
 
 class Registry(Base):

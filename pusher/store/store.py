@@ -20,6 +20,7 @@ from pusher.store.layers import Layers
 from pusher.store.memos import Memos
 from pusher.store.models import Job
 from pusher.store.patience import Patience, Patient
+from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
 
 
@@ -38,6 +39,7 @@ class Store:
         self.dead_sessions = DeadSessions(database)
         self.facts = Facts(database)
         self.events = Events(database)
+        self.retention = Retention(database)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None) -> Store:

@@ -193,17 +193,21 @@ class Uploads:
         with self._database.read() as connection:
             return list(connection.scalars(query))
 
-    def profiles(self) -> dict[tuple[str, str], str]:
-        """By registry and repository, the profile of the session that was opened last."""
-        query = (
-            select(Upload.host, Upload.repository, Upload.profile, func.max(Upload.opened_at))
-            .where(Upload.profile.is_not(None))
-            .group_by(Upload.host, Upload.repository, Upload.profile)
-            .order_by(func.max(Upload.opened_at))
-        )
+    def profiles(self, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """By registry and repository, the profile of the session that was opened last, if there was one."""
+        found: dict[tuple[str, str], str] = {}
         with self._database.read() as connection:
-            rows = connection.execute(query).all()
-        return {(row.host, row.repository): row.profile or "" for row in rows}
+            for host, repository in set(places):
+                last = (
+                    select(Upload.profile)
+                    .where(Upload.host == host, Upload.repository == repository)
+                    .where(Upload.opened_at.is_not(None), Upload.profile.is_not(None))
+                    .order_by(Upload.opened_at.desc())
+                    .limit(1)
+                )
+                if profile := connection.scalar(last):
+                    found[host, repository] = profile
+        return found
 
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """The registry says that it does not have these blobs after all."""
@@ -222,25 +226,23 @@ class Uploads:
         keeps those of every blob it was compressed to. Sessions that somebody holds are left alone.
         """
         now = self._database.now()
-        blob = or_(
-            Layer.digest == Upload.digest,
-            and_(
-                Layer.digest.is_(None),
-                Layer.diff_id.in_(select(Memo.diff_id).where(Memo.digest == Upload.digest)),
-            ),
-        )
-        needed = (
+        unsent = (
             select(Layer.job_id)
             .join(Job, Job.id == Layer.job_id)
-            .where(Job.host == Upload.host, Job.repository == Upload.repository, blob)
+            .where(Job.host == Upload.host, Job.repository == Upload.repository)
             .where(or_(Job.finished_at.is_(None), Job.state == JobState.FAILED))
             .where(Layer.state.not_in(STORED_DONE))
             .correlate(Upload)
         )
+        # two questions: with OR, SQLite reads every layer
+        named = unsent.where(Layer.digest == Upload.digest)
+        unnamed = unsent.join(Memo, Memo.diff_id == Layer.diff_id).where(
+            Layer.digest.is_(None), Memo.digest == Upload.digest
+        )
         with self._database.write() as connection:
             done = connection.execute(
                 update(Upload)
-                .where(Upload.state.in_(SESSION_STATES), ~needed.exists())
+                .where(Upload.state.in_(SESSION_STATES), ~named.exists(), ~unnamed.exists())
                 .where(or_(Upload.lease_owner.is_(None), lapsed(Upload, now, dead_owners)))
                 .values(state=UploadState.ABANDONED, lease_token=Upload.lease_token + 1, **NO_LEASE)
             )
@@ -285,7 +287,8 @@ class Uploads:
         if expected is not None:
             change = change.where(Upload.state.in_(expected))
         with self._database.write() as connection:
-            if connection.execute(change.values(used_at=self._database.now(), **values)).rowcount == 0:
+            now = self._database.now(connection)
+            if connection.execute(change.values(used_at=now, **values)).rowcount == 0:
                 raise LeaseLost(f"the upload of {u.digest} is not ours any more")
             if sent is not None:
                 connection.execute(count_sent(sent[0], u.digest, *sent[1:]))

@@ -177,7 +177,8 @@ class BlobSender:
             waited = True
             self.activity.touch()
             self.progress.waiting(short(digest), _IN_USE_PAUSE, "another worker is sending it")
-            control.wait(_IN_USE_PAUSE)
+            with self.registries.silence.resting():
+                control.wait(_IN_USE_PAUSE)
 
     def _upload(
         self,
@@ -224,7 +225,8 @@ class BlobSender:
                 if pause is None or self.activity.idle >= self.settings.give_up_after:
                     raise
                 self.progress.waiting(short(digest), pause, error.message)
-                control.wait(pause)
+                with self.registries.silence.resting():
+                    control.wait(pause)
 
 
 class _BlobWatch:
@@ -274,6 +276,7 @@ class _BlobWatch:
 
     def sending(self, in_flight: int) -> None:
         self._sender.activity.stir()
+        self._control.stir()
         self._in_flight = in_flight
         if not self._started:
             self._started = True

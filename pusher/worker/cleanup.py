@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Final
 
 from pusher.config import Settings
 from pusher.errors import PusherError
 from pusher.registry.ending import end_session
 from pusher.spool.spool import Spool
-from pusher.store.records import FINAL_STATES, JobRecord, JobState
+from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker.presence import Presence
 from pusher.worker.registries import Registries
@@ -24,11 +25,16 @@ _SETTLED: Final = 60.0
 
 @dataclass(frozen=True)
 class PruneResult:
-    """What ``prune`` removed."""
+    """What ``prune`` removed, or would remove."""
 
     jobs: int
+    known: int
+    """Entries of the job store about blobs and manifests that no job is left for."""
     blobs: int
     bytes: int
+    """In the spool."""
+    store_bytes: int = 0
+    """By which the job store's file became smaller."""
 
 
 def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[JobRecord]:
@@ -79,22 +85,50 @@ class _Reach:
             return None
 
 
-def prune(store: Store, settings: Settings, spool_limit: int | None = None) -> PruneResult:
-    """Forget finished jobs, and remove blobs that no job needs until at most ``spool_limit`` bytes remain."""
-    finished = [job.id for job in store.jobs.list(states=FINAL_STATES)]
-    jobs = store.jobs.delete(finished)
+def prune(
+    store: Store,
+    settings: Settings,
+    spool_limit: int = 0,
+    *,
+    older_than: timedelta = timedelta(0),
+    dry_run: bool = False,
+) -> PruneResult:
+    """Forget jobs that finished longer ago than ``older_than`` and what only they needed, and remove blobs
+    that no job needs until at most ``spool_limit`` bytes remain; with ``dry_run`` only count."""
     spool = Spool(settings.spool)
-    spool.sweep()
-    before = sum(1 for _ in spool.blobs())
-    freed = evict(store, spool, spool_limit or 0)
-    return PruneResult(jobs=jobs, blobs=before - sum(1 for _ in spool.blobs()), bytes=freed)
+    if not dry_run:
+        spool.sweep()
+    unneeded = _unneeded(store, spool, spool_limit)
+    if not dry_run:
+        for digest, _ in unneeded:
+            spool.remove(digest)
+    kept = {digest for digest, _, _ in spool.blobs()} - {digest for digest, _ in unneeded}
+    # a moment later, so that what finished just now is older than nothing
+    before = store.now() - older_than + timedelta(milliseconds=1)
+    forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
+    freed = sum(size for _, size in unneeded)
+    in_use = dry_run or store.jobs.owners()
+    smaller = 0 if in_use else store.retention.compact()
+    return PruneResult(forgotten.jobs, forgotten.known, len(unneeded), freed, smaller)
 
 
 def evict(store: Store, spool: Spool, limit: int) -> int:
-    """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed.
+    """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
+    unneeded = _unneeded(store, spool, limit)
+    for digest, _ in unneeded:
+        spool.remove(digest)
+    return sum(size for _, size in unneeded)
+
+
+def _unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
+    """Digests and sizes of what is to go from the spool, so that what no job needs takes ``limit`` bytes.
 
     While jobs run, what was used just now stays: its worker may not have recorded yet what it is for.
     """
+    found = spool.everything()
+    if sum(size for _, size, _ in found) <= limit:
+        return []
     running = store.jobs.counts().get(JobState.RUNNING, 0)
     used_before = time.time() - _SETTLED if running else None
-    return spool.evict(store.layers.needed_digests(), limit, used_before=used_before)
+    needed = store.layers.needed_digests([digest for digest, _, _ in found])
+    return spool.unneeded(needed, limit, used_before=used_before)

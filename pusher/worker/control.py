@@ -18,6 +18,18 @@ class Control:
         self._parent = parent
         self._stopped = False
         self._lease_lost = False
+        self._stirred = time.monotonic()
+
+    def stir(self) -> None:
+        """Something of what is controlled moved."""
+        self._stirred = time.monotonic()
+        if self._parent is not None:
+            self._parent.stir()
+
+    @property
+    def still(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self._stirred
 
     def stop(self) -> None:
         """Leave at the next chunk's end."""

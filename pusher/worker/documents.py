@@ -29,7 +29,7 @@ def stored_documents(store: Store, job: JobRecord) -> list[Document]:
                 f"the manifest {digest} of {job.image} is no longer in the job store",
                 hint=f"enqueue the image again, and `pusher cancel {job.id}`",
             )
-        found.append(parse_document(raw))
+        found.append(parse_document(raw, digest))
     return push_order(found) if found else []
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future
@@ -35,6 +34,7 @@ from pusher.worker.documents import Delivery, explained, hopeless, stored_docume
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.retry import Backoff
+from pusher.worker.silence import Turn
 from pusher.worker.tags import take_tag
 from pusher.worker.worst import worst
 
@@ -53,7 +53,7 @@ class Tools:
     sender: BlobSender
     preparation: Preparation
     pool: BlobPool
-    preparing: threading.Lock = field(default_factory=threading.Lock)
+    preparing: Turn = field(default_factory=Turn)
     """Held while a job reads its source: compression uses all processors for one layer already."""
 
 
@@ -216,24 +216,19 @@ class JobPush:
         """
         begun: set[str] = set()
         while missing:
-            while not self._tools.preparing.acquire(timeout=0.2):
-                self._control.check()
-            with Claims(self._spool.root) as claims:
-                try:
-                    ours = claims.take(missing)
-                    self._take_what_others_made(missing)
-                    wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}
-                    if wanted:
-                        for diff_id, blob in self._tools.preparation.blobs(self._job, self._control, wanted):
-                            if diff_id not in begun:
-                                self._send(blob)
-                            begun.add(diff_id)
-                            if blob.arrival is None:
-                                claims.give_back(diff_id)
-                                wanted.pop(diff_id, None)
-                                missing.pop(diff_id, None)
-                finally:
-                    self._tools.preparing.release()
+            with self._tools.preparing.taken(self._control), Claims(self._spool.root) as claims:
+                ours = claims.take(missing)
+                self._take_what_others_made(missing)
+                wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}
+                if wanted:
+                    for diff_id, blob in self._tools.preparation.blobs(self._job, self._control, wanted):
+                        if diff_id not in begun:
+                            self._send(blob)
+                        begun.add(diff_id)
+                        if blob.arrival is None:
+                            claims.give_back(diff_id)
+                            wanted.pop(diff_id, None)
+                            missing.pop(diff_id, None)
             if missing and not wanted:
                 self._tools.sender.activity.touch()
                 told = short(next(iter(missing)))
@@ -258,9 +253,9 @@ class JobPush:
         done = {
             layer.digest for layer in self._store.layers.of(self._job.id) if layer.state in DONE_LAYER_STATES
         }
-        needed = self._store.layers.needed_digests()
+        on_disk = set(filter(None, done))
         before = self._spool.usage()
-        for digest in filter(None, done - needed):
+        for digest in on_disk - self._store.layers.needed_digests(on_disk):
             self._spool.remove(digest)
         evict(self._store, self._spool, 0)
         if self._spool.usage() == before:

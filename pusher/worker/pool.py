@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Final
 
 
 @dataclass(order=True)
@@ -14,6 +16,14 @@ class _Task:
     key: Hashable = field(compare=False)
     work: Callable[[], str | None] = field(compare=False)
     future: Future[str | None] = field(compare=False)
+
+
+_MOST_LENT: Final = 3
+"""Times as many threads as there are that may be added while others wait for an answer."""
+
+
+def _registry(key: Hashable) -> Hashable:
+    return key[0] if isinstance(key, tuple) else key
 
 
 class BlobPool:
@@ -28,6 +38,9 @@ class BlobPool:
         self._tasks: list[_Task] = []
         self._busy: set[Hashable] = set()
         self._closed = False
+        self._size = threads
+        self._lent = 0
+        self._alive = threads
         self._threads = [
             threading.Thread(target=self._work, name=f"blob-{number}", daemon=True)
             for number in range(threads)
@@ -39,7 +52,40 @@ class BlobPool:
                 if number == 0:
                     raise
                 del self._threads[number:]
+                self._size = self._alive = number
                 break
+
+    def lend(self, places: int) -> None:
+        """So many tasks wait for somebody who does not answer: as many others may be at work meanwhile, a few
+        times what there are threads at most."""
+        with self._changed:
+            self._lent = min(places, _MOST_LENT * self._size)
+            self._changed.notify_all()
+            while self._alive < self._size + self._lent and self._pick():
+                thread = threading.Thread(target=self._work, name=f"blob-{len(self._threads)}", daemon=True)
+                try:
+                    thread.start()
+                except RuntimeError:  # no more of them to be had
+                    return
+                self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
+                self._alive += 1
+                self._changed.wait(0.01)  # it takes its task, which counts
+
+    @property
+    def is_free(self) -> bool:
+        """Whether what comes now finds a thread."""
+        with self._changed:
+            return self._lent > 0 or not self._tasks
+
+    def _pick(self) -> _Task | None:
+        """The next task; while places are lent, one of a registry at which the fewest are at work: whoever
+        does not answer shall not take those places as well."""
+        free = [task for task in self._tasks if task.key not in self._busy]
+        if not self._lent:
+            return free[0] if free else None
+        at_work = Counter(map(_registry, self._busy))
+        free = [task for task in free if at_work[_registry(task.key)] < self._size]
+        return min(free, key=lambda task: (at_work[_registry(task.key)], task.rank), default=None)
 
     def submit(
         self, key: Hashable, rank: tuple[int, ...], work: Callable[[], str | None]
@@ -63,7 +109,10 @@ class BlobPool:
     def _next(self) -> _Task | None:
         with self._changed:
             while True:
-                free = next((task for task in self._tasks if task.key not in self._busy), None)
+                if self._alive > self._size + self._lent:  # what was lent is given back
+                    self._alive -= 1
+                    return None
+                free = self._pick()
                 if free is not None:
                     self._tasks.remove(free)
                     self._busy.add(free.key)

@@ -22,6 +22,7 @@ from pusher.worker import remote
 from pusher.worker.compression import Chooser, Wish
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
+from pusher.worker.silence import SourceWatch
 
 _TELL_EVERY = 4 * 1024 * 1024
 """Bytes between two words on a layer that is being compressed."""
@@ -107,7 +108,8 @@ class Preparation:
         for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
             if not wanted:
                 return
-            with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=control.check) as pieces:
+            watch = SourceWatch(job.image, control, self.progress.note)
+            with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=watch) as pieces:
                 for piece in pieces:
                     control.check()
                     made = self._make(job, control, piece, wanted, chooser, compared)
@@ -141,6 +143,8 @@ class Preparation:
 
         def on_bytes(count: int) -> None:
             nonlocal told, done
+            self.activity.stir()
+            control.stir()
             done += count
             if done - told >= _TELL_EVERY or done == piece.size:
                 told = done
@@ -208,9 +212,9 @@ class Preparation:
         Raises LayerMismatch if it is another than was promised.
         """
         digest, size = job.config_digest, len(content)
-        if of_bytes(content) != digest:
+        if (found := of_bytes(content, digest)) != digest:
             raise LayerMismatch(
-                f"the image promises a config with digest {digest}, its source has {of_bytes(content)}",
+                f"the image promises a config with digest {digest}, its source has {found}",
                 hint="the source is damaged; save or pull the image again",
             )
         if not self.spool.has(digest, size):

@@ -94,4 +94,6 @@ def _sentence(rate: int | None, until: datetime | None, now: datetime) -> str:
     limit = "no limit" if rate is None else f"at most {human_bytes(rate)}/s for all uploads together"
     if until is None:
         return f"rate: {limit}"
-    return f"rate: {limit}, until {until:%H:%M %Z}".rstrip() + ("" if until.date() == now.date() else f" on {until:%A}")
+    return f"rate: {limit}, until {until:%H:%M %Z}".rstrip() + (
+        "" if until.date() == now.date() else f" on {until:%A}"
+    )

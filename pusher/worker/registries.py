@@ -13,9 +13,9 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.credentials import Credential, find_credential
 from pusher.registry.link import LinkFacts
 from pusher.registry.tls import Trust
-from pusher.registry.transport import Transport
 from pusher.store.store import Store
 from pusher.worker.links import Links
+from pusher.worker.silence import Silence, WatchedTransport
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,10 @@ class Registries:
         self._settings = settings
         self._note = note
         self._lock = threading.Lock()
-        self._transport = Transport(settings.timeouts, trust=self.trust_in, connections=settings.parallel + 2)
+        self.silence = Silence(note)
+        self._transport = WatchedTransport(
+            self.silence, settings.timeouts, trust=self.trust_in, connections=settings.parallel + 2
+        )
         self._credentials: dict[tuple[str, str], Credential | None] = {}
         self._clients: dict[tuple[str, Credential | None], RegistryClient] = {}
 

@@ -91,8 +91,8 @@ class RemoteSource(InPlace):
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         if len(answer.body) > MAX_DOCUMENT:
             raise _too_large(f"the manifest of {self.reference}")
-        found = of_bytes(answer.body)
-        told = wanted or answer.headers.get("Docker-Content-Digest", found)
+        told = wanted or answer.headers.get("Docker-Content-Digest", "")
+        found = of_bytes(answer.body, told if is_digest(told) else None)
         if is_digest(told) and told != found and media_type not in _SCHEMA_1:
             raise LayerMismatch(
                 f"{client.registry} gives other bytes for {self.reference} than its digest {told} says",
@@ -118,7 +118,7 @@ class RemoteSource(InPlace):
             return None
         if not answer.ok:
             raise pull_refusal(answer, client, doing=f"giving {descriptor.digest}")
-        if of_bytes(answer.body) != descriptor.digest:
+        if of_bytes(answer.body, descriptor.digest) != descriptor.digest:
             raise LayerMismatch(
                 f"{self.reference.name} gives other bytes for {descriptor.digest} than its digest says",
                 hint="something on the way changes them; try another network, or tell the registry's owner",

@@ -51,6 +51,10 @@ from pusher.worker.signals import on_signals
 _LOG = logging.getLogger(__name__)
 _POLL: Final = 0.5
 """Seconds between looks for a job that has become runnable."""
+_STILL: Final = 10.0
+"""Seconds after which a job of which nothing moves no longer counts as one that is worked on."""
+_MOST_STILL: Final = 4
+"""Times as many jobs as are worked on at once that may be begun because others stand still."""
 _STORE_PATIENCE: Final = 600.0
 """Seconds that the job store may be away before a run gives up."""
 _LATER: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
@@ -92,7 +96,7 @@ def run(
             on_signals(
                 control.stop, note=progress.note, at_stake=worker.bytes_at_stake, leave=leave
             ) as signals,
-            presence.heartbeat(heart, lambda: worker.check_leases(heart)),
+            presence.heartbeat(heart, lambda: worker.look(heart)),
         ):
             try:
                 worker.work(forever=forever, wait=wait, only=only)
@@ -164,7 +168,7 @@ class _Worker:
         )
         self._hurry(only)
         while not self._control.stopping:
-            job = self._claim(only) if len(self._active) < self._settings.parallel else None
+            job = self._claim(only) if self._has_room() else None
             if job is not None:
                 self._start(job)
             elif self._active or forever or self._worth_waiting(only):
@@ -172,6 +176,15 @@ class _Worker:
                     self._changed.wait(_POLL)
             else:
                 return
+
+    def _has_room(self) -> bool:
+        """Whether to begin another job: jobs that stand still keep no place as long as threads are free."""
+        with self._changed:
+            controls = [control for _, control in self._active.values()]
+        most = self._settings.parallel
+        moving = sum(control.still < _STILL for control in controls)
+        lent = moving < most and len(controls) < _MOST_STILL * most
+        return len(controls) < most or (lent and self._pool.is_free)
 
     def _claim(self, only: Collection[int] | None) -> JobRecord | None:
         now = elapsed()
@@ -335,8 +348,10 @@ class _Worker:
         """Bytes that would be sent again if the process ended now; 0 where it is not worth a word."""
         return self._tools.sender.worth_a_word()
 
-    def check_leases(self, store: Store) -> None:
-        """Tell jobs that were paused, cancelled or taken over to leave."""
+    def look(self, store: Store) -> None:
+        """Tell of those who do not answer and lend their places; have jobs leave that were paused, cancelled
+        or taken over."""
+        self._pool.lend(self._registries.silence.look())
         with self._changed:
             active = list(self._active.values())
         for job, control in active:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 import pytest
 
 from pusher.store.records import JobState, StoredError
 from pusher.store.store import Store
-from tests.cli.conftest import Pusher, add_job, claim
+from tests.cli.conftest import Clock, Pusher, add_job, claim
 
 ERROR = StoredError("registry-refused", "refused", "")
 
@@ -99,9 +101,37 @@ def test_cancel_an_unknown_job_changes_nothing(pusher: Pusher, store: Store) -> 
 def test_prune(pusher: Pusher, store: Store) -> None:
     add_job(store)
     store.jobs.cancel(add_job(store).id)
+    dry = pusher("prune", "--dry-run")
+    assert (dry.code, dry.out, dry.err) == (0, "", "Would remove 1 finished job and 0 blobs, 0 B.\n")
     result = pusher("prune")
-    assert (result.code, result.out, result.err) == (0, "", "Removed 1 finished job and 0 blobs, 0 B.\n")
+    assert (result.code, result.out, result.err.splitlines()) == (
+        0,
+        "",
+        [
+            "Removing jobs that finished over 7d ago, and blobs that no job needs.",
+            "Removed 1 finished job and 0 blobs, 0 B.",
+        ],
+    )
     assert [job.id for job in store.jobs.list()] == [1]
+
+
+def test_prune_keeps_a_week_unless_it_is_told_otherwise(pusher: Pusher, store: Store, clock: Clock) -> None:
+    clock.now = datetime.now(UTC)
+    store.jobs.cancel(add_job(store).id)
+    for options in ((), ("--dry-run", "--older-than", "1h")):
+        result = pusher("prune", *options)
+        assert "emove 0" in result.err or "Removed 0" in result.err
+        assert "1 finished job of the last " in result.err
+    assert "Would remove 1 finished job" in pusher("prune", "--older-than", "0", "--dry-run").err
+    assert [job.id for job in store.jobs.list()] == [1]
+    assert "Removed 1 finished job" in pusher("prune", "--older-than", "0").err
+    assert store.jobs.list() == []
+
+
+@pytest.mark.parametrize("age", ["7", "soon", "-1d", "1y", ""])
+def test_an_age_that_is_none(pusher: Pusher, store: Store, age: str) -> None:
+    result = pusher("prune", "--older-than", age)
+    assert (result.code, result.err.splitlines()[1]) == (2, "  hint: write it like 7d, 12h, 2w, or 0")
 
 
 def test_db(pusher: Pusher) -> None:

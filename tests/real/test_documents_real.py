@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import requests
 
 from pusher.errors import ExitCode
 from pusher.sources.base import Choice
 from tests.support.docker_registry import DockerRegistry
 from tests.support.home import Home
-from tests.support.images import make_image, make_layer
+from tests.support.images import OCI_CONFIG, OCI_LAYER, make_image, make_layer
 from tests.support.layouts import DOCKER_LIST, EMPTY, FOREIGN, Descriptor, Layout, two_platforms
 from tests.support.real import require
 from tests.support.skopeo import inspect_raw
@@ -92,6 +93,25 @@ def test_an_artifact_of_nothing_but_an_empty_config(
     to = f"{docker_registry.address}/documents/empty:1"
     assert pushed(home, layout, tmp_path, to) == root["digest"]
     assert inspect_raw(to) == layout.blobs[root["digest"]]
+
+
+def test_sha512(home: Home, docker_registry: DockerRegistry, tmp_path: Path) -> None:
+    """Config and layers go by sha512 digests, from a folder and from a registry; this registry takes no
+    manifest under such a digest."""
+    layout = Layout()
+    image = make_image(70_000, 300)
+    config = layout.blob(image.config, OCI_CONFIG, algorithm="sha512")
+    layers = [layout.blob(each.gzip, f"{OCI_LAYER}+gzip", algorithm="sha512") for each in image.layers]
+    root = layout.add(layout.manifest(config, *layers))
+    to = f"{docker_registry.address}/sha512/app:1"
+    assert pushed(home, layout, tmp_path, to) == root["digest"]
+    assert inspect_raw(to) == layout.blobs[root["digest"]]
+    for blob in (config, *layers):
+        url = f"http://{docker_registry.address}/v2/sha512/app/blobs/{blob['digest']}"
+        assert requests.get(url, timeout=10).content == layout.blobs[blob["digest"]]
+    again = home.push(f"docker://{to}", f"{docker_registry.address}/sha512/copied:1")
+    assert again.digest == root["digest"]
+    home.assert_clean()
 
 
 def test_a_build_cache(home: Home, docker_registry: DockerRegistry, tmp_path: Path) -> None:

@@ -118,6 +118,17 @@ def test_an_image_that_the_engine_built(
     assert [layer.diff_id for layer in read.layers] == engine.diff_ids(local)
 
 
+def test_an_image_of_nothing_but_labels(
+    home: Home, engine: Engine, docker_registry: DockerRegistry, read_back: ReadBack
+) -> None:
+    local = "localhost/labels:1"
+    image_id = engine.build(local, {}, "FROM scratch\nLABEL a=b\n")
+    for number, typed in enumerate((stored(engine, local), plain(engine, local))):
+        to = f"{docker_registry.address}/labels/{engine.folder.name.lower()}:{number}"
+        home.push(typed, to)
+        assert read_back(to).config_digest == image_id
+
+
 def test_an_image_imported_from_files(
     home: Home, engine: Engine, docker_registry: DockerRegistry, read_back: ReadBack, tmp_path: Path
 ) -> None:

@@ -62,7 +62,8 @@ def test_closing_refused_with_the_right_digest_is_started_again(kind: str, tmp_p
 
 def test_closing_forbidden_keeps_the_session(kind: str, tmp_path: Path) -> None:
     with pushing(RULES[kind], tmp_path) as push:
-        push.registry.faults.add(Fault(On.CLOSE, Answer(403)))
+        denied = Answer(403, body=b'{"errors": [{"code": "DENIED"}]}')
+        push.registry.faults.add(Fault(On.CLOSE, denied))
         with pytest.raises(PermissionDenied):
             push.run()
         assert push.run(restart=True) == "uploaded"

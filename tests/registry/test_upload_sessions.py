@@ -93,7 +93,12 @@ def test_stalled_closing(kind: str, tmp_path: Path) -> None:
 # --- sessions that go round in circles --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("action", [Answer(404), Answer(400), RefuseRange()], ids=["404", "400", "416"])
+UNKNOWN = b'{"errors": [{"code": "BLOB_UPLOAD_UNKNOWN"}]}'
+
+
+@pytest.mark.parametrize(
+    "action", [Answer(404, body=UNKNOWN), Answer(400, body=UNKNOWN), RefuseRange()], ids=["404", "400", "416"]
+)
 def test_registry_that_never_takes_the_second_chunk_is_given_up(
     kind: str, action: Answer | RefuseRange, tmp_path: Path
 ) -> None:

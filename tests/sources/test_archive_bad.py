@@ -74,7 +74,8 @@ def refused(path: Path, kind: type[PusherError], *words: str) -> PusherError:
         (b"", ["is empty"]),
         (b"FROM scratch\nCOPY a b\n", ["text file", "docker save"]),
         (b"PK\x03\x04" + bytes(100), ["zip"]),
-        (b"\x7fELF" + bytes(range(256)) * 4, ["no tar"]),
+        (b"\x7fELF" + bytes(range(256)) * 4, ["a program"]),
+        (b"\x7f" + bytes(range(256)) * 4, ["no tar"]),
         (b"\x00\x01", ["cut off"]),
     ],
 )

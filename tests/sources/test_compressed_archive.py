@@ -309,3 +309,32 @@ def test_a_compressed_layer_in_a_compressed_archive(tmp_path: Path) -> None:
         layer.digest for layer in image.layers
     ]
     assert contents(reopen(found.pinned), found) == {layer.digest: layer.gzip for layer in image.layers}
+
+
+def skippable(data: bytes) -> bytes:
+    """A frame without data, as pzstd writes one before every other."""
+    return b"\x50\x2a\x4d\x18" + len(data).to_bytes(4, "little") + data
+
+
+def test_frames_to_skip_are_skipped(tmp_path: Path) -> None:
+    data = write_archive(tmp_path / "a.tar", IMAGE).read_bytes()
+    path = tmp_path / "a.tar.zst"
+    frames = [zstandard.compress(data[at : at + 70_000]) for at in range(0, len(data), 70_000)]
+    path.write_bytes(b"".join(skippable(len(f).to_bytes(4, "little")) + f for f in frames) + skippable(b""))
+    source, _ = find(str(path))
+    assert len(contents(source, source.resolve())) == 3
+
+
+@pytest.mark.parametrize("outer", COMPRESSIONS)
+def test_what_is_compressed_twice_is_read(tmp_path: Path, kind: str, outer: str) -> None:
+    path = compressed(compressed(write_archive(tmp_path / "a.tar", IMAGE), kind), outer)
+    source, _ = find(f"docker-archive:{path}")
+    assert len(contents(source, source.resolve())) == 3
+
+
+def test_what_is_compressed_more_often_is_told(tmp_path: Path) -> None:
+    path = write_archive(tmp_path / "a.tar", IMAGE)
+    for kind in ("gz", "zst", "gz"):
+        path = compressed(path, kind)
+    with pytest.raises(ArchiveInvalid, match="more than 2 times"):
+        find(f"docker-archive:{path}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.errors import ArchiveInvalid, ImageNotFound, ImageUnsupported, ReferenceMalformed
+from pusher.errors import ArchiveInvalid, ImageNotFound, ImageUnsupported, ReferenceMalformed, SourceError
 from pusher.sources import find, reopen
 from pusher.sources.archive import ArchiveSource
 from pusher.sources.engine import EngineSource
@@ -260,3 +260,36 @@ def test_hints_for_names() -> None:
     assert "a:1, b:1" in did_you_mean("zzz", ["b:1", "a:1"])
     assert "and others" in did_you_mean("zzz", [f"{letter}:1" for letter in "abcdef"])
     assert did_you_mean("zzz", []) == "it holds no named image"
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "~x.tar",
+        "~nobody-here/x.tar",
+        "oci:~nobody-here/x",
+        "oci:./~x",
+        "dir:~nobody-here",
+        "docker-archive:~x:y",
+    ],
+)
+def test_a_name_may_begin_with_a_tilde(image: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a shell: the home folder of a user that there is, else the name itself."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ImageNotFound, match="~"):
+        find(image)[0].resolve()
+    written = write_archive(tmp_path / "~x.tar", IMAGE) if "x.tar" in image else None
+    if written is not None and image == "~x.tar":
+        assert find(image)[0].resolve().config == IMAGE.config
+    monkeypatch.setenv("HOME", str(tmp_path))
+    write_archive(tmp_path / "own.tar", IMAGE)
+    assert find("~/own.tar")[0].resolve().config == IMAGE.config
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["{}", "{}.tar", "oci:{}", "oci-archive:{}:app", "dir:{}", "docker-archive:{}", "docker-storage:[{}]app"],
+)
+def test_names_that_are_too_long_for_any_file(image: str, tmp_path: Path) -> None:
+    with pytest.raises(SourceError):
+        find(image.format(f"{tmp_path}/{300 * 'a'}"))[0].resolve()

@@ -109,9 +109,11 @@ def test_needed_are_the_unsent_blobs_of_unfinished_jobs(store: Store) -> None:
     store.memos.put(BlobMemo(digest("3"), "isal:2", digest("d"), 1, 2, MT))
     store.memos.put(BlobMemo(digest("4"), "isal:2", digest("e"), 1, 2, MT))
     running(store, NewLayer(digest("3")))
-    assert store.layers.needed_digests() == {digest(c) for c in "abcd"}
+    asked = [digest(c) for c in "abcdef"]
+    assert store.layers.needed_digests(asked) == {digest(c) for c in "abcd"}
+    assert store.layers.needed_digests(asked[:2]) == {digest("a"), digest("b")}
     store.layers.set_done(job, digest("a"), LayerState.UPLOADED)
-    assert store.layers.needed_digests() == {digest(c) for c in "bcd"}
+    assert store.layers.needed_digests(asked) == {digest(c) for c in "bcd"}
     for unfinished in store.jobs.list():
         store.jobs.cancel(unfinished.id)
-    assert store.layers.needed_digests() == set()
+    assert store.layers.needed_digests(asked) == set()

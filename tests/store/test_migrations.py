@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -12,6 +13,7 @@ import threading
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
@@ -24,7 +26,7 @@ from filelock import FileLock
 from sqlalchemy import Connection, inspect
 
 import pusher
-from pusher.errors import StoreLocked, StoreOutdated, StoreReadOnly
+from pusher.errors import DiskFull, StoreLocked, StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.store import migrate, schema
 from pusher.store.engine import Database, file_of, is_sqlite, parse_url, sqlite_url
 from pusher.store.models import Base
@@ -277,6 +279,31 @@ def test_sqlite_is_upgraded_by_itself_and_a_copy_is_kept(tmp_path: Path, release
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(LATEST,)]
         assert connection.execute("SELECT id, state FROM jobs").fetchall() == [(job.id, JobState.QUEUED)]
     assert migrate.check(url).current == "next"
+
+
+@pytest.mark.parametrize("free", ["little", "gone on the way"])
+def test_without_room_nothing_is_upgraded_and_no_part_of_a_copy_is_left(
+    tmp_path: Path, release: Release, monkeypatch: pytest.MonkeyPatch, free: str
+) -> None:
+    path = tmp_path / "jobs.db"
+    url = sqlite_url(path)
+    with Store.open(url) as store:
+        job = store.jobs.add(new_job())
+    release()
+    if free == "little":
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=path.stat().st_size))
+    else:
+        monkeypatch.setattr(Path, "replace", _no_room)
+    with pytest.raises((DiskFull, StoreUnreachable)):
+        Store.open(url)
+    assert not list(tmp_path.glob("*.before-*"))
+    monkeypatch.undo()
+    with Store.open(url) as store:
+        assert store.jobs.get(job.id) == job
+
+
+def _no_room(_path: Path, _to: Path) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_an_upgrade_that_fails_changes_nothing(url: str, release: Release) -> None:

@@ -249,9 +249,10 @@ def test_the_profile_of_the_last_session(store: Store, clock: FakeClock) -> None
 
     session("a/other", "quay")
     store.uploads.present(session(REPOSITORY, "distribution"))
-    assert store.uploads.profiles() == {
+    places = [(REGISTRY, "a/other"), (REGISTRY, REPOSITORY), (REGISTRY, "never")]
+    assert store.uploads.profiles(places) == {
         (REGISTRY, "a/other"): "quay",
         (REGISTRY, REPOSITORY): "distribution",
     }
     session(REPOSITORY, "zot")
-    assert store.uploads.profiles()[REGISTRY, REPOSITORY] == "zot"
+    assert store.uploads.profiles(places)[REGISTRY, REPOSITORY] == "zot"

@@ -6,14 +6,15 @@ from datetime import UTC, datetime
 
 from sqlalchemy import insert
 
-from pusher.store.models import Event, Job, Layer
-from pusher.store.records import JobState, LayerState
+from pusher.store.models import Event, Job, Layer, Memo, Upload
+from pusher.store.records import JobState, LayerState, UploadState
 from pusher.store.store import Store
 from tests.support.databases import digest
 
 
 def add_finished_jobs(store: Store, count: int) -> None:
-    """Add jobs 1 to ``count`` to an empty job store: pushed, each with a config, a layer and an event."""
+    """Add jobs 1 to ``count`` to an empty job store: pushed, each with a config, a layer, an event, and what
+    is known of a blob of its own."""
     at = datetime(2026, 1, 1, tzinfo=UTC)
     job = {
         "image": "app:1", "source": {}, "config_digest": digest("c"), "host": "r", "repository": "p",
@@ -30,6 +31,16 @@ def add_finished_jobs(store: Store, count: int) -> None:
         connection.execute(
             insert(Event), [{"job_id": number, "at": at, "kind": "queued", "message": ""} for number in ids]
         )
+        blobs = [f"sha256:{number:064x}" for number in ids]
+        connection.execute(
+            insert(Upload),
+            [
+                {"host": "r", "repository": "p", "digest": blob, "state": UploadState.PRESENT, "used_at": at}
+                for blob in blobs
+            ],
+        )
+        memo = {"compression": "isal:2", "size": 9, "media_type": "m", "created_at": at}
+        connection.execute(insert(Memo), [{"diff_id": blob, "digest": blob, **memo} for blob in blobs])
         if not store._database.is_sqlite:
             connection.exec_driver_sql(f"SELECT setval('jobs_id_seq', {count})")
             connection.exec_driver_sql("ANALYZE")

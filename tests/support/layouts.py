@@ -6,6 +6,7 @@ index.json lists. The same calls always give the same bytes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +22,6 @@ from tests.support.images import (
     Entry,
     Image,
     make_layer,
-    sha256,
     write_tar,
 )
 
@@ -42,9 +42,10 @@ class Layout:
 
     # --- what is in it ------------------------------------------------------------------------------------
 
-    def blob(self, data: bytes, media_type: str, **fields: Any) -> Descriptor:
-        self.blobs[sha256(data)] = data
-        return {"mediaType": media_type, "digest": sha256(data), "size": len(data), **fields}
+    def blob(self, data: bytes, media_type: str, *, algorithm: str = "sha256", **fields: Any) -> Descriptor:
+        digest = f"{algorithm}:{hashlib.new(algorithm, data).hexdigest()}"
+        self.blobs[digest] = data
+        return {"mediaType": media_type, "digest": digest, "size": len(data), **fields}
 
     def document(self, data: Mapping[str, Any]) -> Descriptor:
         """A manifest or index with any content (indented: its bytes are those of whoever made it)."""
@@ -115,9 +116,10 @@ class Layout:
 
     def write_folder(self, path: Path) -> Path:
         """``oci:``"""
-        (path / "blobs/sha256").mkdir(parents=True)
+        for digest in ("sha256:", *self.blobs):
+            (path / "blobs" / digest.partition(":")[0]).mkdir(parents=True, exist_ok=True)
         for digest, data in self.blobs.items():
-            (path / "blobs/sha256" / _hex(digest)).write_bytes(data)
+            (path / "blobs" / digest.replace(":", "/")).write_bytes(data)
         (path / "index.json").write_bytes(self.index_json)
         (path / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
         return path

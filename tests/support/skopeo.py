@@ -44,7 +44,7 @@ class ImageRead:
     @property
     def config_diff_ids(self) -> list[str]:
         """The diff IDs that the config promises."""
-        promised: list[str] = json.loads(self.config)["rootfs"]["diff_ids"]
+        promised: list[str] = json.loads(self.config)["rootfs"].get("diff_ids") or []
         return promised
 
 

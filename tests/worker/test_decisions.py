@@ -123,7 +123,8 @@ def test_a_session_that_another_job_needs_is_kept(
 def test_a_failed_job_keeps_its_sessions_for_a_retry(
     home: Home, registry: FakeRegistry, image: Image, archive: Path
 ) -> None:
-    refuse = Fault(On.CHUNK, Answer(403), nth=3, times=None)
+    denied = Answer(403, body=b'{"errors": [{"code": "DENIED"}]}')
+    refuse = Fault(On.CHUNK, denied, nth=3, times=None)
     registry.faults.add(refuse)
     job = home.enqueue(archive, f"{registry.address}/app:1")
     assert home.run(parallel=1).exit_code == ExitCode.AUTH

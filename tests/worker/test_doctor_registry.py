@@ -234,7 +234,7 @@ def test_a_registry_alone_has_nowhere_to_push_to(tmp_path: Path) -> None:
     ("reply", "word"),
     [
         (error_reply(404, "BLOB_UPLOAD_UNKNOWN", "upload unknown"), "answers 404"),
-        (Reply(204), "204 without a usable Range"),
+        (Reply(204, {"Docker-Upload-UUID": "1"}), "204 without a usable Range"),
         (error_reply(500, "UNKNOWN", "oops"), "answers 500"),
     ],
 )

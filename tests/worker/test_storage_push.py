@@ -191,7 +191,7 @@ def local(
     monkeypatch.setattr(
         nearby.NearbyEngineSource, "_info", lambda _: (storage.root, storage.driver), raising=True
     )
-    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(nearby, "is_root", lambda: True)
     return "app:1" if engine.command == "docker" else "podman:app:1"
 
 
@@ -231,7 +231,7 @@ def test_only_root_reads_the_disk(
     local: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    monkeypatch.setattr(nearby, "is_root", lambda: False)
     home.push(local, f"{registry.address}/app:1")
     pushed(registry, "app", "1", image)
     assert saves(engine) == 1

@@ -207,7 +207,8 @@ def test_several_failures_of_several_kinds_exit_with_3(
     lost = write_archive(tmp_path / "lost.tar", make_image(500, seed=9))
     home.enqueue(lost, f"{registry.address}/lost:1")
     lost.unlink()
-    registry.faults.add(Fault(On.OPEN, Answer(400), times=None, path="/app/"))
+    refused = Answer(400, body=b'{"errors": [{"code": "NAME_INVALID"}]}')
+    registry.faults.add(Fault(On.OPEN, refused, times=None, path="/app/"))
     home.enqueue(archive, f"{registry.address}/app:1")
     good = home.enqueue(
         write_archive(tmp_path / "good.tar", make_image(600, seed=8)), f"{registry.address}/good:1"

@@ -15,6 +15,7 @@ from pusher.sources.base import Exported, Source, SourceImage
 from pusher.sources.content_store import ContentStoreSource, known_roots, store_with
 from pusher.sources.engine import EngineSource
 from pusher.sources.engine_cli import DOCKER, PODMAN, ask
+from pusher.sources.storage.roots import is_root
 from pusher.sources.storage.source import DOCKER_KIND, PODMAN_KIND, pieces_of, storage_of
 
 _STORAGE_OF: Final = {
@@ -30,7 +31,7 @@ class NearbyEngineSource(EngineSource):
     def resolve(self) -> SourceImage:
         """As the engine tells it; with the config, and the place on disk pinned, where the disk has it."""
         image = super().resolve()
-        if self._pinned is not None or image.documents or os.geteuid() != 0:
+        if self._pinned is not None or image.documents or not is_root():
             return image
         try:
             return self._from_storage(image, *self._info())

@@ -13,6 +13,11 @@ _CONFIGS: Final = (Path("/etc/containers/storage.conf"), Path("/usr/share/contai
 """The first that exists counts (containers-storage.conf(5))."""
 
 
+def is_root() -> bool:
+    """Whether this user may read what engines of the system keep; nobody is where users have no numbers."""
+    return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
 def docker_root() -> Path:
     """Docker's data root: ``PUSHER_DOCKER_ROOT``, else the usual one."""
     return Path(os.environ.get("PUSHER_DOCKER_ROOT") or "/var/lib/docker")
@@ -23,20 +28,20 @@ def podman_root() -> tuple[Path, str | None]:
 
     From CONTAINERS_STORAGE_CONF or storage.conf, else the usual one. Raises StorageDoubtful.
     """
-    is_root = os.geteuid() == 0
+    root_user = is_root()
     own = os.environ.get("CONTAINERS_STORAGE_CONF")
     user = _folder("XDG_CONFIG_HOME", ".config") / "containers/storage.conf"
-    candidates = [Path(own)] if own else [*([] if is_root else [user]), *_CONFIGS]
+    candidates = [Path(own)] if own else [*([] if root_user else [user]), *_CONFIGS]
     config = next((path for path in candidates if path.is_file()), None)
     storage = _read(config) if config is not None else {}
     # the system's graphroot is root's; other users' images are where rootless_storage_path says
-    theirs = is_root or config in (user, Path(own or ""))
+    theirs = root_user or config in (user, Path(own or ""))
     root = storage.get("graphroot" if theirs else "rootless_storage_path")
     driver = storage.get("driver")
     if root:
         expanded = os.path.expandvars(str(root).replace("$UID", str(os.geteuid())))
         return Path(expanded), str(driver) if driver else None
-    if is_root:
+    if root_user:
         return Path("/var/lib/containers/storage"), None
     return _folder("XDG_DATA_HOME", ".local/share") / "containers/storage", None
 

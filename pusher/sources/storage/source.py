@@ -13,6 +13,7 @@ from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, So
 from pusher.sources.engine import EngineSource
 from pusher.sources.engine_cli import DOCKER, PODMAN
 from pusher.sources.names import is_image_id
+from pusher.sources.regular import typed_path
 from pusher.sources.storage.docker import DockerStorage
 from pusher.sources.storage.podman import PodmanStorage
 from pusher.sources.storage.roots import docker_root, podman_root
@@ -134,4 +135,4 @@ def _split(text: str) -> tuple[str | None, Path | None, str]:
             f"{text!r} names no image",
             hint="write it like docker-storage:app:1.2, or docker-storage:[/mnt/docker]app:1.2",
         )
-    return driver, Path(root).expanduser() if root else None, name
+    return driver, typed_path(root) if root else None, name

@@ -253,6 +253,16 @@ class Answer(Action):
 
 
 @dataclass
+class Front(Answer):
+    """Something in front answers: without effect, and without the registry's own headers."""
+
+    early: bool = False
+
+    def rewrite(self, exchange: Exchange, reply: Reply) -> Reply:
+        return Reply(self.status, dict(self.headers), self.body, early=self.early)
+
+
+@dataclass
 class AnswerAfterEffect(Answer):
     """The registry does what it was asked to, and says this."""
 

@@ -1,0 +1,132 @@
+"""What the job store forgets, so that it does not grow for ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import Connection, bindparam, delete, exists, or_, select
+
+from pusher.store.engine import Database
+from pusher.store.models import Config, Job, Layer, Memo, Upload
+from pusher.store.records import UploadState
+
+_BATCH: Final = 2000
+"""Rows deleted in one transaction: workers do not wait long for their turn."""
+_FRESH: Final = timedelta(hours=1)
+"""Age below which nothing is forgotten that is no job: a job that needs it may be about to be recorded."""
+
+Step = Callable[[Connection], int]
+
+
+@dataclass(frozen=True)
+class Forgotten:
+    """How many rows were forgotten: ``known`` are those about blobs, layers and manifests."""
+
+    jobs: int
+    known: int
+
+
+class Retention:
+    """Forgetting finished jobs, and what only they needed."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def prune(self, before: datetime, *, blobs: Collection[str] = (), dry_run: bool = False) -> Forgotten:
+        """Forget jobs that finished before a moment, with their layers and events, and what is known of blobs
+        and manifests that no job is left for and that was not used since.
+
+        ``blobs``: digests that lie in the spool; what they were made of is not forgotten. With ``dry_run``
+        everything is left as it is, and only counted.
+        """
+        unused = min(before, self._database.now() - _FRESH)
+        with self._transactions(dry_run) as run:
+            jobs = run(lambda connection: _jobs(connection, before))
+            known = run(lambda connection: _uploads(connection, unused))
+            known += run(lambda connection: _memos(connection, unused, blobs))
+            known += run(lambda connection: _configs(connection, unused))
+        return Forgotten(jobs, known)
+
+    def compact(self) -> int:
+        """Give the disk back what was freed, where that is much (SQLite); returns the bytes.
+
+        Waits for nobody: not to be called while a worker is at it.
+        """
+        return self._database.compact()
+
+    @contextmanager
+    def _transactions(self, dry_run: bool) -> Iterator[Callable[[Step], int]]:
+        """How steps are run, each of which deletes at most a batch and returns how many rows: until nothing
+        is left to delete, or in one transaction that is undone."""
+
+        def until_done(step: Step) -> int:
+            total = 0
+            while True:
+                with self._database.write() as connection:
+                    deleted = step(connection)
+                total += deleted
+                if not deleted:
+                    return total
+
+        if not dry_run:
+            yield until_done
+            return
+        with self._database.undone() as connection:
+
+            def only_counted(step: Step) -> int:
+                return sum(iter(lambda: step(connection), 0))
+
+            yield only_counted
+
+
+def _jobs(connection: Connection, before: datetime) -> int:
+    ids = select(Job.id).where(Job.finished_at < before).order_by(Job.finished_at).limit(_BATCH)
+    return connection.execute(delete(Job).where(Job.id.in_(ids.scalar_subquery()))).rowcount
+
+
+def _uploads(connection: Connection, unused: datetime) -> int:
+    ids = (
+        select(Upload.id)
+        .where(Upload.state.in_([UploadState.IDLE, UploadState.PRESENT]), Upload.lease_owner.is_(None))
+        .where(or_(Upload.used_at.is_(None), Upload.used_at < unused))
+        .where(~exists().where(Layer.digest == Upload.digest))
+        .limit(_BATCH)
+    )
+    return connection.execute(delete(Upload).where(Upload.id.in_(ids.scalar_subquery()))).rowcount
+
+
+def _memos(connection: Connection, unused: datetime, blobs: Collection[str]) -> int:
+    query = select(Memo.diff_id, Memo.digest).where(
+        Memo.created_at < unused, ~exists().where(Layer.diff_id == Memo.diff_id)
+    )
+    kept = set(blobs)
+    gone = [row for row in connection.execute(query) if row.digest not in kept][:_BATCH]
+    return _delete(
+        connection,
+        delete(Memo).where(Memo.diff_id == bindparam("one"), Memo.digest == bindparam("two")),
+        [{"one": row.diff_id, "two": row.digest} for row in gone],
+    )
+
+
+def _configs(connection: Connection, unused: datetime) -> int:
+    needed: set[str] = set()
+    for config, options in connection.execute(select(Job.config_digest, Job.options)):
+        needed.add(config)
+        needed.update(str(options.get("documents") or "").split())
+    query = select(Config.digest).where(or_(Config.used_at.is_(None), Config.used_at < unused))
+    gone = [digest for digest in connection.scalars(query) if digest not in needed]
+    return _delete(
+        connection,
+        delete(Config).where(Config.digest == bindparam("one")),
+        [{"one": digest} for digest in gone[:_BATCH]],
+    )
+
+
+def _delete(connection: Connection, statement: Any, rows: list[dict[str, str]]) -> int:
+    if rows:
+        connection.execute(statement, rows)
+    return len(rows)

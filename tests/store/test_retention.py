@@ -1,0 +1,118 @@
+"""The job store forgets what nobody needs any more, in every table."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import func, select
+
+from pusher.store.models import Config, Event, Job, Layer, Memo, Upload
+from pusher.store.records import BlobMemo, JobRecord, LayerState, NewLayer
+from pusher.store.retention import Forgotten
+from pusher.store.store import Store
+from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
+from tests.support.finished_jobs import add_finished_jobs
+
+MT = "application/gzip"
+
+
+def pushed(store: Store, character: str, **changes: object) -> JobRecord:
+    """A job that succeeded, with everything that is known of its one layer."""
+    blob, diff_id, config = digest(character), digest(f"{character}0"), digest(f"{character}1")
+    layer = NewLayer(diff_id, MT, blob, 5)
+    store.memos.put_config(config, b"{}")
+    job = store.jobs.add(new_job(layer, config_digest=config, **changes))
+    store.memos.put(BlobMemo(diff_id, "isal:2", blob, 5, 9, MT))
+    claimed = store.jobs.claim("w", lease=30, only=[job.id])
+    assert claimed is not None
+    store.layers.set_done(claimed, blob, LayerState.UPLOADED)
+    store.jobs.succeed(claimed, digest("f"))
+    return job
+
+
+def rows(store: Store) -> dict[str, int]:
+    with store._database.read() as connection:
+        return {
+            table.__tablename__: connection.scalar(select(func.count()).select_from(table)) or 0
+            for table in (Job, Layer, Event, Upload, Memo, Config)
+        }
+
+
+NOTHING = dict.fromkeys(("jobs", "layers", "events", "uploads", "blob_memos", "configs"), 0)
+
+
+def test_what_only_old_jobs_needed_goes_with_them(store: Store, clock: FakeClock) -> None:
+    pushed(store, "a")
+    clock.advance(8 * 86400)
+    new = pushed(store, "b")
+    before = rows(store)
+    week = clock.now - timedelta(days=7)
+    expected = Forgotten(jobs=1, known=3)
+    assert store.retention.prune(week, dry_run=True) == expected
+    assert rows(store) == before, "it was only counted"
+    assert store.retention.prune(week) == expected
+    assert rows(store) == {name: count // 2 for name, count in before.items()}
+    assert [job.id for job in store.jobs.list()] == [new.id]
+    assert store.retention.prune(week) == Forgotten(0, 0)
+
+
+def test_what_a_job_that_stays_needs_is_kept(store: Store, clock: FakeClock) -> None:
+    """A base layer that is in every push is old and in use."""
+    pushed(store, "a")
+    index, config = digest("9"), digest("a1")
+    store.memos.put_config(index, b"[]")
+    clock.advance(8 * 86400)
+    layer = NewLayer(digest("a0"), MT, digest("a"), 5)
+    store.jobs.add(new_job(layer, config_digest=config, options={"documents": f"{index} {config}"}))
+    assert store.retention.prune(clock.now) == Forgotten(jobs=1, known=0)
+    assert store.memos.get(digest("a0")) is not None
+    assert store.memos.get_config(config) == b"{}"
+    assert store.memos.get_config(index) == b"[]"
+    assert store.uploads.holders(REGISTRY, digest("a")) == [REPOSITORY]
+
+
+def test_what_lies_in_the_spool_is_still_known(store: Store, clock: FakeClock) -> None:
+    pushed(store, "a")
+    clock.advance(8 * 86400)
+    store.retention.prune(clock.now, blobs={digest("a")})
+    assert store.memos.get(digest("a0")) is not None
+
+
+def test_what_was_written_just_now_may_be_for_a_job_to_come(store: Store, clock: FakeClock) -> None:
+    store.memos.put_config(digest("c"), b"{}")
+    clock.advance(60)
+    assert store.retention.prune(clock.now + timedelta(seconds=1)) == Forgotten(0, 0)
+    assert store.memos.get_config(digest("c")) == b"{}"
+
+
+def test_sessions_and_leases_are_never_forgotten(store: Store, clock: FakeClock) -> None:
+    for character in "ab":
+        upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest(character), owner="w", lease=30)
+        assert upload is not None
+        if character == "a":
+            opened = store.uploads.opened(
+                upload, location="http://r/0", chunk_size=1, min_chunk=None, max_chunk=None, profile=None
+            )
+            store.uploads.release(opened)
+    clock.advance(30 * 86400)
+    assert store.retention.prune(clock.now) == Forgotten(0, 0)
+
+
+def test_thousands_go_in_batches(store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pusher.store.retention._BATCH", 70)
+    add_finished_jobs(store, 500)
+    with store._database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM configs")
+    assert store.retention.prune(clock.now, dry_run=True).jobs == 500
+    assert store.retention.prune(clock.now).jobs == 500
+    assert rows(store) == NOTHING
+
+
+def test_a_file_that_is_mostly_empty_is_made_small(store: Store, clock: FakeClock, kind: str) -> None:
+    add_finished_jobs(store, 3000)
+    store.retention.prune(clock.now)
+    shrunk = store.retention.compact()
+    assert (shrunk > 1024 * 1024) == (kind == "sqlite")
+    assert store.retention.compact() == 0
+    assert store.jobs.add(new_job()).id == 3001
