@@ -37,6 +37,8 @@ class ImageChanged(SourceError):
 class ImageIncomplete(SourceError):
     """The source lacks parts of the image: platforms that were never pulled, blobs that were thrown away."""
 
+    missing: tuple[str, ...] = ()
+    """Digests of the blobs it lacks, if it lacks nothing else."""
     code = "image-incomplete"
     advice = "pull or save the whole image, or push one platform of it with --platform"
 

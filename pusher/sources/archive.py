@@ -21,7 +21,8 @@ from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImag
 from pusher.sources.compressed import digest_of_gzip
 from pusher.sources.names import normalized, shown
 from pusher.sources.places import BlobsInArchive
-from pusher.sources.tree import check_platform, platform_of, tree_or_own
+from pusher.sources.platforms import check_platform, platform_of
+from pusher.sources.tree import tree_or_own
 from pusher.text import suggest
 
 KIND: Final = "docker-archive"

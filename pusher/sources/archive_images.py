@@ -15,7 +15,7 @@ from pusher.sources.archive_kinds import HOW
 from pusher.sources.archive_roots import Facts, Roots
 from pusher.sources.base import Choice
 from pusher.sources.names import did_you_mean, is_image_id, normalized, numbered, shown
-from pusher.sources.tree import platform_of
+from pusher.sources.platforms import platform_of
 from pusher.text import suggest
 
 

@@ -68,6 +68,8 @@ class Choice:
     """Send layers that are not to be distributed, too (``--allow-nondistributable``)."""
     follow_links: bool = False
     """Follow links that lead out of an image's folder."""
+    absent: tuple[str, ...] = ()
+    """Digests of blobs that the source lacks and the destination has."""
 
     def pinned(self) -> str:
         """The choice as one value of ``Pinned``."""
@@ -78,7 +80,7 @@ class Choice:
         """The choice that a job pinned under ``choice``; everything where it pinned none."""
         values = json.loads(str(pinned.get("choice") or "{}"))
         platforms = tuple(Platform.parse(text) for text in values.pop("platforms", ()))
-        return cls(platforms, **values)
+        return cls(platforms, **{**values, "absent": tuple(values.get("absent", ()))})
 
 
 EVERYTHING: Final = Choice()

@@ -23,8 +23,8 @@ from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, So
 from pusher.sources.engine_cli import DOCKER, NERDCTL, PODMAN, Daemon, Engine, Output, ask, is_installed
 from pusher.sources.names import did_you_mean, is_image_id
 from pusher.sources.pieces import pieces
+from pusher.sources.platforms import check_platform
 from pusher.sources.saved import image_of, look_through, pinned_image
-from pusher.sources.tree import check_platform
 from pusher.text import suggest
 
 _SNAPSHOTTER: Final = "io.containerd.snapshotter"

@@ -11,11 +11,11 @@ from pusher.errors import ImageIncomplete, ImageNotFound, ImageUnsupported, Laye
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
 from pusher.oci.document import Document, parse_document
-from pusher.oci.foreign import load_json
 from pusher.oci.index import Child, Index
 from pusher.oci.manifest import LARGEST_SIZE, Descriptor, Manifest, diff_ids_of
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice, Pinned, Slice, SourceImage, SourceLayer
+from pusher.sources.platforms import check_platform, platform_of
 from pusher.text import suggest
 
 MAX_DOCUMENT: Final = 16 << 20
@@ -190,7 +190,7 @@ class Tree:
 
     def _has(self, blob: Descriptor) -> bool:
         if blob not in self._there:
-            self._there[blob] = self._asked(blob)
+            self._there[blob] = blob.digest in self.choice.absent or self._asked(blob)
         return self._there[blob]
 
     def _is_whole(self, document: Document, depth: int = 0) -> bool:
@@ -306,19 +306,39 @@ class Tree:
             one = suggest("push one platform alone with --platform {}, or ", there[0])
             hint = f"{one}leave out what is missing with --skip-missing (the index then has another digest)"
         listed = _counted([str(child) for child in missing])
-        return ImageIncomplete(
+        error = ImageIncomplete(
             f"{self._where} lacks {len(missing)} of the {len(index.children)} manifests that its index "
             f"lists: {listed}",
             hint=hint,
         )
+        error.missing = self._absent_below(missing)
+        return error
 
     def _incomplete(self, document: Document) -> ImageIncomplete:
         absent = [blob.digest for blob in self._blobs_of(document) if not self._has(blob)]
         count = "a blob" if len(absent) == 1 else f"{len(absent)} blobs"
-        return ImageIncomplete(
+        error = ImageIncomplete(
             f"{self._where} lacks {count} of the image: {_counted(absent)}",
             hint="pull or save the image again",
         )
+        error.missing = tuple(dict.fromkeys(absent))
+        return error
+
+    def _absent_below(self, children: Sequence[Child]) -> tuple[str, ...]:
+        """The blobs that children of an index lack; none if one lacks a manifest."""
+        absent: dict[str, None] = {}
+        left = list(children)
+        while left:
+            child = left.pop()
+            document = None if self._is_blob(child) else self._child(child)
+            if document is None and child.descriptor.media_type in _DOCUMENTS:
+                return ()
+            if isinstance(document, Index):
+                left += document.children
+                continue
+            blobs = [child.descriptor] if document is None else self._blobs_of(document)
+            absent |= dict.fromkeys(blob.digest for blob in blobs if not self._has(blob))
+        return tuple(absent)
 
     def _unsupported(self, why: str) -> ImageUnsupported:
         return ImageUnsupported(
@@ -349,20 +369,6 @@ def tree_or_own(
             raise incomplete from None
         tree.notes.append(f"{incomplete.message}; --skip-missing pushes an index of those that are there")
         return tree
-
-
-def platform_of(config: bytes) -> Platform | None:
-    """The platform that an image config names."""
-    try:
-        return Platform.of_json(load_json(config))
-    except ValueError:
-        return None
-
-
-def check_platform(own: Platform | None, choice: Choice, where: str) -> None:
-    """ImageNotFound if an image is for another platform than those wanted; one that says nothing is taken."""
-    if choice.platforms and own is not None and not any(wanted.takes(own) for wanted in choice.platforms):
-        raise ImageNotFound(f"{where} has no image for {choice.platforms[0]}", hint=f"its image is for {own}")
 
 
 def final_layers(

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
+from typing import Final
 
 from pusher import reference
 from pusher.config import Settings
-from pusher.errors import ImageUnsupported, InvalidOption, ReferenceMalformed
+from pusher.errors import ImageIncomplete, ImageUnsupported, InvalidOption, PusherError, ReferenceMalformed
 from pusher.reference import Reference
-from pusher.sources import reopen
+from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from pusher.sources.split.source import SplitSource
 from pusher.store.records import JobRecord, NewJob, NewLayer
@@ -16,6 +19,10 @@ from pusher.store.store import Store
 from pusher.text import suggest
 from pusher.worker import sources
 from pusher.worker.compression import Wish
+from pusher.worker.registries import Registries
+
+_MOST_ABSENT: Final = 200
+"""Blobs that a source lacks and the destination is asked for."""
 
 
 def enqueue(
@@ -65,7 +72,14 @@ def enqueue(
                 )
             source = SplitSource(source, split_layers, reopen)
             note("reading the image once to see where its large layers can be split")
-        found = source.resolve()
+        try:
+            found = source.resolve()
+        except ImageIncomplete as incomplete:
+            if split_layers is not None:
+                raise
+            absent = _at_the_destination(incomplete, destination, store, settings)
+            note(f"not in {image}, and at {destination.registry} already: {len(absent)} of its blobs")
+            found = find(image, replace(choice, absent=absent))[0].resolve()
     for text in found.notes:
         note(text)
     if found.config is not None:
@@ -77,7 +91,7 @@ def enqueue(
             image=image,
             source=found.pinned,
             config_digest=found.config_digest,
-            config_size=None if found.config is None else len(found.config),
+            config_size=_config_size(found),
             registry=destination.registry,
             repository=destination.repository,
             tag=destination.tag,
@@ -91,6 +105,31 @@ def enqueue(
             },
         )
     )
+
+
+def _at_the_destination(
+    incomplete: ImageIncomplete, destination: Reference, store: Store, settings: Settings
+) -> tuple[str, ...]:
+    """The blobs that the source lacks, if the destination has all of them; raises ``incomplete`` if not."""
+    if not 0 < len(incomplete.missing) <= _MOST_ABSENT:
+        raise incomplete
+    with closing(Registries(store, settings)) as registries:
+        client = registries.get(destination.registry, destination.repository).client
+        try:
+            there = all(client.blob_exists(destination.repository, digest) for digest in incomplete.missing)
+        except PusherError:
+            there = False
+    if not there:
+        raise incomplete
+    return incomplete.missing
+
+
+def _config_size(image: SourceImage) -> int | None:
+    """Bytes of the config, as its manifest says where the source lacks it."""
+    if image.config is not None:
+        return len(image.config)
+    configs = {manifest.config.digest: manifest.config.size for manifest in image.manifests}
+    return configs.get(image.config_digest)
 
 
 def _with_tag(destination: Reference | None) -> Reference | None:

@@ -13,12 +13,12 @@ from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, So
 from pusher.sources.engine import EngineSource
 from pusher.sources.engine_cli import DOCKER, PODMAN
 from pusher.sources.names import is_image_id
+from pusher.sources.platforms import check_platform, platform_of
 from pusher.sources.regular import typed_path
 from pusher.sources.storage.docker import DockerStorage
 from pusher.sources.storage.podman import PodmanStorage
 from pusher.sources.storage.roots import docker_root, podman_root
 from pusher.sources.storage.stored import Storage, StoredLayer, diff_ids_in
-from pusher.sources.tree import check_platform, platform_of
 
 DOCKER_KIND: Final = "docker-storage"
 PODMAN_KIND: Final = "containers-storage"

@@ -1,0 +1,22 @@
+"""The platform of a single image, and whether it is the one that was asked for."""
+
+from __future__ import annotations
+
+from pusher.errors import ImageNotFound
+from pusher.oci.foreign import load_json
+from pusher.oci.platform import Platform
+from pusher.sources.base import Choice
+
+
+def platform_of(config: bytes) -> Platform | None:
+    """The platform that an image config names."""
+    try:
+        return Platform.of_json(load_json(config))
+    except ValueError:
+        return None
+
+
+def check_platform(own: Platform | None, choice: Choice, where: str) -> None:
+    """ImageNotFound if an image is for another platform than those wanted; one that says nothing is taken."""
+    if choice.platforms and own is not None and not any(wanted.takes(own) for wanted in choice.platforms):
+        raise ImageNotFound(f"{where} has no image for {choice.platforms[0]}", hint=f"its image is for {own}")
