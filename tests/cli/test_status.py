@@ -68,7 +68,7 @@ def test_the_table_in_120_columns(jobs: Store) -> None:
         "    -> registry.example.com/wait:1                                            next try in 42s",
         (" 3  fail:1                          failed           0%  0 B / 1.0 GiB        "
         "the registry refuses the manifest"),
-        "    -> registry.example.com/fail:1                                            try again with: pusher retry 3",
+        f"{'    -> registry.example.com/fail:1':78}try again with: pusher retry 3",
         (" 4  hold:1                          paused           0%  0 B / 1.0 GiB        "
         "continue with: pusher resume 4"),
         "    -> registry.example.com/hold:1",
