@@ -22,7 +22,7 @@ PROJECT = PYPROJECT["project"]
 WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 SDIST = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]
 
-_DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "LICENSE")
+_DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE")
 _WITH_OTHER_PACKAGES = {"urllib3": "requests", "psycopg": "psycopg"}
 """What pusher imports although it is no dependency of its own right."""
 
@@ -101,6 +101,17 @@ def test_the_sdist_is_enough_to_build_and_test() -> None:
     assert {"pusher", "migrations", "tests", *_DOCUMENTS} == included
     assert PROJECT["readme"] in included
     assert set(PROJECT["license-files"]) <= included
+
+
+def test_the_tests_that_the_threat_model_names_exist() -> None:
+    named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", (ROOT / "SECURITY.md").read_text())
+    assert len(named) > 25
+    missing = [
+        (path, name)
+        for path, name in named
+        if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize("name", _DOCUMENTS)
