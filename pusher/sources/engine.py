@@ -24,6 +24,7 @@ from pusher.sources.engine_cli import DOCKER, NERDCTL, PODMAN, Daemon, Engine, O
 from pusher.sources.names import did_you_mean, is_image_id
 from pusher.sources.pieces import pieces
 from pusher.sources.platforms import check_platform
+from pusher.sources.podman_lists import check_single
 from pusher.sources.saved import image_of, look_through, pinned_image
 from pusher.text import suggest
 
@@ -171,9 +172,13 @@ class EngineSource:
         try:
             answer = ask(self.engine, "image", "inspect", "--", self.name, daemon=self._daemon)
         except ImageNotFound as error:
+            if self.engine is PODMAN:
+                check_single(self.name, None, self._daemon)
             raise ImageNotFound(error.message, hint=self._elsewhere()) from None
         try:
             described = load_json(answer.encode())[0]
+            if self.engine is PODMAN:
+                check_single(self.name, described, self._daemon)
             return _understood(self.engine, described, in_containerd=self._is_in_containerd(described))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise EngineFailed(

@@ -11,6 +11,8 @@ from pusher.errors import StorageDoubtful
 from pusher.oci.digest import hex_of, is_sha256
 from pusher.oci.foreign import load_json
 from pusher.sources.names import is_image_id
+from pusher.sources.podman_lists import list_refusal
+from pusher.sources.regular import exists
 from pusher.sources.storage.stored import (
     StoredLayer,
     diff_ids_in,
@@ -51,7 +53,10 @@ class PodmanStorage:
         return image_called(name, ids, self.root)
 
     def config(self, image_id: str) -> bytes:
-        """The exact bytes of an image's config, which lies under its digest. ImageNotFound."""
+        """The exact bytes of an image's config, which lies under its digest. ImageNotFound, and
+        ImageUnsupported for a manifest list, which has none."""
+        if exists(self._images / hex_of(image_id) / "instances.json"):
+            raise list_refusal(image_id.removeprefix("sha256:"))
         return read_config(self._images / hex_of(image_id) / _key(image_id), image_id, self.root)
 
     def layers(self, image_id: str) -> list[StoredLayer]:
