@@ -7,7 +7,11 @@ classes here apply the stall time-out instead, anew whenever bytes move.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import http.client
 import logging
+import os
 import socket
 import ssl
 import threading
@@ -19,16 +23,30 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    LocationParseError,
+    NameResolutionError,
+    NewConnectionError,
+)
 
 from pusher.config import Timeouts
+from pusher.registry.addresses import is_private
 from pusher.registry.body import BLOCK
+from pusher.registry.dialing import AddressForbidden, LookupTimeout, dial
 from pusher.registry.proxies import BlamesProxy
 from pusher.registry.redact import host_of
 from pusher.registry.tls import Trust, context
+from pusher.registry.waits import Wait, current
 
 # its lines for debugging quote Locations with all that they carry; ours are in transport.py
 logging.getLogger("urllib3").setLevel(logging.WARNING)
 
+_GRACE: Final = 1.0
+"""Seconds after an answer's time-out in which the socket's own must have ended it."""
+_WHOLE_ANSWER: Final = 5
+"""Stall time-outs in which the body of an answer that is kept in memory must have come."""
+_MOST_INTERIM: Final = 100
 _UNSENT: Final = 2 * BLOCK
 """Bytes that wait in the kernel to be sent, at most: else megabytes count as sent that a slow link has yet to
 carry, and the answer is due long before they are there."""
@@ -45,22 +63,88 @@ _SOCKETS: Final[dict[str, Any]] = {
 }
 
 
+class _Response(http.client.HTTPResponse):
+    """Skips every interim answer (RFC 9110 15.2), not 100 alone; so many as no server has reason to send."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        for _ in range(_MOST_INTERIM):
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+        raise EndlessAnswer(f"more than {_MOST_INTERIM} interim answers")
+
+
+class EndlessAnswer(http.client.HTTPException):
+    """Interim answers, and never one that counts."""
+
+
+class _Dials:
+    """Mixed into urllib3's connections: dialled as ``dialing`` does, with the errors that urllib3 has."""
+
+    host: str
+    port: int
+    proxy: Any
+    timeout: Any
+    socket_options: Any
+
+    def _new_conn(self) -> socket.socket:
+        wait = current()
+        try:
+            sock = dial(
+                self.host.strip("[]"),
+                self.port,
+                self.timeout,
+                options=self.socket_options or (),
+                only_public=wait is not None and wait.only_public and self.proxy is None,
+                check=wait.check if wait else lambda: None,
+            )
+        except (socket.gaierror, LookupTimeout) as error:
+            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
+        except UnicodeError as error:
+            raise LocationParseError(f"{self.host!r}, {error}") from None
+        except TimeoutError as error:
+            raise ConnectTimeoutError(self, "timed out") from error
+        except OSError as error:
+            raise NewConnectionError(self, "failed") from error  # type: ignore[arg-type]
+        if wait:
+            wait.begin("connection", sock.fileno())
+        return sock
+
+
 class _StallTimeout:
     """Mixed into urllib3's connections: nothing may stand still for longer than the stall time-out."""
 
     stall_timeout = 60.0
     sock: Any
+    proxy: Any
+    response_class = _Response
+    _served = 0
     _stands = False
     _last_request = False
 
     def connect(self) -> None:
         """Until it returns, a proxy's answer and the TLS handshake included, the connect time-out holds."""
-        self._stands = False
+        self._stands, self._served = False, 0
         super().connect()  # type: ignore[misc]
         self._stands = True
+        if wait := current():
+            wait.begin("bytes", self.sock)
+            self._note_peer(wait)
+
+    def _note_peer(self, wait: Wait) -> None:
+        if self.proxy is None:
+            with contextlib.suppress(OSError):  # it is gone already: what it said last is still to be read
+                wait.peer = str(self.sock.getpeername()[0])
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         self._last_request = False
+        if wait := current():
+            wait.reused = self.sock is not None and self._served > 0
+            if self.sock is not None and self.proxy is None:
+                self._note_peer(wait)
+                if wait.only_public and is_private(wait.peer or "localhost"):
+                    raise AddressForbidden(errno.EACCES, os.strerror(errno.EACCES))
         super().putrequest(*args, **kwargs)  # type: ignore[misc]
 
     def putheader(self, header: str, *values: str) -> None:
@@ -70,7 +154,13 @@ class _StallTimeout:
     def getresponse(self) -> Any:
         """After "Connection: close" nothing more may be sent (RFC 9112 9.6); urllib3 goes by the answer."""
         sock = self.sock  # which http.client forgets where the answer is the connection's last
+        wait, timeout = current(), None if sock is None else sock.gettimeout()
+        if wait:
+            wait.begin("answer", sock, within=timeout and timeout + _GRACE)
         response = super().getresponse()  # type: ignore[misc]
+        self._served += 1
+        if wait:
+            wait.begin("answer", sock, within=_WHOLE_ANSWER * self.stall_timeout)
         if sock is not None:
             sock.settimeout(self.stall_timeout)  # the answer has begun; its body may take as long as it moves
         if self._last_request and self.sock is not None:
@@ -87,6 +177,8 @@ class _StallTimeout:
         try:
             while left:  # not sendall(): its time-out is for everything, however well it moves
                 left = left[self.sock.send(left) :]
+                if wait := current():
+                    wait.begin("bytes", self.sock)
         except ssl.SSLEOFError as error:
             raise BrokenPipeError from error  # as without TLS: what was said last is still to be read
 
@@ -124,8 +216,8 @@ class _Adapter(HTTPAdapter):
 
 
 def _pool_classes(stall: float) -> dict[str, Any]:
-    http = type("_Http", (_StallTimeout, BlamesProxy, HTTPConnection), {"stall_timeout": stall})
-    https = type("_Https", (_StallTimeout, BlamesProxy, HTTPSConnection), {"stall_timeout": stall})
+    http = type("_Http", (_StallTimeout, BlamesProxy, _Dials, HTTPConnection), {"stall_timeout": stall})
+    https = type("_Https", (_StallTimeout, BlamesProxy, _Dials, HTTPSConnection), {"stall_timeout": stall})
     return {
         "http": type("_HttpPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": http}),
         "https": type("_HttpsPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": https}),

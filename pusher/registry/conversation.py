@@ -163,6 +163,7 @@ class Conversation:
                 answer_timeout=answer_timeout,
                 receiver=receiver,
                 limit=limit,
+                sent_by=origin.url,
             )
             if ours:
                 self._warnings.see(answer.headers)

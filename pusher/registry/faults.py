@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import ssl
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pusher.config import Timeouts
 from pusher.errors import (
     ClientCertificateRefused,
     ConnectionBroken,
+    LocationRefused,
     NotARegistry,
     ProxyFailed,
     ProxyUnusable,
@@ -24,12 +26,18 @@ from pusher.errors import (
     RegistryUnreachable,
     TlsFailed,
 )
+from pusher.reference import is_loopback
+from pusher.registry.answer import Answer
+from pusher.registry.dialing import AddressForbidden, LookupTimeout
+from pusher.registry.pages import page_text
 from pusher.registry.peer import peer_of
 from pusher.registry.proxies import Proxy
-from pusher.registry.redact import host_of
+from pusher.registry.redact import for_people, host_of, shortened
 from pusher.registry.tls import Trust, inspect
 from pusher.registry.untrusted import untrusted
 
+_OF_TLS: Final = frozenset({400, 495, 496, 497})
+"""Statuses of refusals that are about TLS; nginx logs the last three and answers them as 400."""
 _Kind = TypeVar("_Kind", bound=BaseException)
 _NO_ADDRESS: Final = (
     requests.exceptions.InvalidURL,
@@ -65,9 +73,11 @@ def explain(
     trust: Callable[[str], Trust],
     timeouts: Timeouts,
     proxy: Proxy | None = None,
+    answered: bool = False,
 ) -> PusherError:
     """The error of requests, urllib3 or ssl that a request to ``url`` ended with as one of ours.
 
+    ``answered``: this host has spoken HTTP with us before, so what is wrong may pass.
     A certificate that cannot be verified is looked at in another handshake.
     """
     host, causes = host_of(url), _Causes(_causes(error))
@@ -75,8 +85,19 @@ def explain(
         return _of_proxy(causes, proxy, host, trust, timeouts)
     if unverified := causes.find(ssl.SSLCertVerificationError):
         return _untrusted(unverified, url, trust, timeouts, proxy)
-    if (broken := causes.find(ssl.SSLError)) and (found := _of_tls(broken, host, trust(host))):
+    if (broken := causes.find(ssl.SSLError)) and (found := _of_tls(broken, host, trust(host), answered)):
         return found
+    if causes.find(AddressForbidden):
+        return LocationRefused(
+            f"the registry sends us to {host}, which is at an address of a private network",
+            hint="push to a registry of that network by its own address; else tell the registry's owner, "
+            "its configuration is wrong",
+        )
+    if causes.find(LookupTimeout):
+        return RegistryUnreachable(
+            f"the name of {host} was not resolved within {timeouts.connect:g} s",
+            hint="check the network and its name servers",
+        )
     if causes.find(urllib3.exceptions.NameResolutionError):
         return RegistryUnreachable(
             f"the name of {host} cannot be resolved",
@@ -94,7 +115,58 @@ def explain(
         return NotARegistry(f"{host} is no address that can be used", hint="check the registry's name")
     if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         return RegistryStalled(f"{host} stopped answering")
-    return ConnectionBroken(f"the connection to {host} broke")
+    return _of_http(causes, host, answered) or ConnectionBroken(f"the connection to {host} broke")
+
+
+def refused_by_front(answer: Answer, trust: Trust) -> PusherError | None:
+    """The error for the pages of servers that refuse a request for its TLS, before any registry sees it."""
+    if answer.status not in _OF_TLS:
+        return None
+    host, text = host_of(answer.url), page_text(answer.body).lower()
+    if answer.status == 496 or "no required ssl certificate" in text or "requires client certificate" in text:
+        return ClientCertificateRefused(
+            f"{host} wants a client certificate, and none is set for it", hint=_place(host, trust)
+        )
+    if answer.status == 495 or "ssl certificate error" in text:
+        return ClientCertificateRefused(
+            f"{host} does not accept our client certificate", hint=_place(host, trust)
+        )
+    if (
+        answer.status == 497 or "http request was sent to https" in text or "http request to an https" in text
+    ) and (
+        not is_loopback(host)  # where https is tried next
+    ):
+        return NotARegistry(
+            f"{host} speaks TLS, and was asked over plain http", hint="leave out --plain-http"
+        )
+    return None
+
+
+def _of_http(causes: _Causes, host: str, answered: bool) -> PusherError | None:
+    """An answer that is not as HTTP has it."""
+    if cut := causes.find(http.client.IncompleteRead):
+        got = len(cut.partial) if isinstance(cut.partial, bytes) else int(cut.partial)
+        total = f" of {got + cut.expected}" if isinstance(cut.expected, int) else ""
+        return ConnectionBroken(f"{host} ended its answer after {got}{total} bytes")
+    if causes.find(http.client.RemoteDisconnected):
+        return None
+    line = causes.find(http.client.BadStatusLine)
+    if line is None and not causes.find(http.client.HTTPException):
+        return None
+    said = for_people(str(line.args[0]).strip("'\"")) if line and line.args else ""
+    what = f"answers in something else than HTTP{f' ({_protocol(said)})' if said else ''}"
+    if answered:
+        return ConnectionBroken(f"{host} {what}, in the middle of a connection")
+    return NotARegistry(f"{host} {what}", hint="check the registry's name and its port")
+
+
+def _protocol(line: str) -> str:
+    """What the greeting of a server says that waits for no request."""
+    if line.startswith("SSH-"):
+        return f"it is an SSH server: {shortened(line, 40)}"
+    if "mysql" in line.lower() or "mariadb" in line.lower():
+        return "it is a MySQL server"
+    return shortened(line, 80)
 
 
 def login_wanted(proxy: Proxy, host: str) -> ProxyUnusable:
@@ -125,11 +197,15 @@ def _untrusted(
     return untrusted(host_of(url), peer)
 
 
-def _of_tls(error: ssl.SSLError, host: str, trust: Trust) -> PusherError | None:
+def _place(host: str, trust: Trust) -> str:
+    folder = (trust.certs_dirs[0] if trust.certs_dirs else Path("/etc/docker/certs.d")) / host
+    return f"put the certificate and its key there: {folder}/client.cert and client.key"
+
+
+def _of_tls(error: ssl.SSLError, host: str, trust: Trust, answered: bool) -> PusherError | None:
     """An error that the handshake ends with; None for one that any broken link can make."""
     reason = error.reason or ""
-    folder = (trust.certs_dirs[0] if trust.certs_dirs else Path("/etc/docker/certs.d")) / host
-    place = f"put the certificate and its key there: {folder}/client.cert and client.key"
+    place = _place(host, trust)
     if any(name in reason for name in _NOT_TLS):
         return NotARegistry(
             f"{host} does not speak TLS", hint="if it is a registry without TLS, add --plain-http"
@@ -148,6 +224,11 @@ def _of_tls(error: ssl.SSLError, host: str, trust: Trust) -> PusherError | None:
     if "ALERT" in reason and any(name in reason for name in _NO_AGREEMENT):
         return TlsFailed(
             f"{host} refuses the TLS handshake ({why})", hint=f"if it wants a client certificate, {place}"
+        )
+    if "ALERT" in reason and not answered:
+        return TlsFailed(
+            f"{host} breaks off the TLS handshake ({why})",
+            hint="check the registry's name and its port; the reason is in the log of the server there",
         )
     return None
 

@@ -3,15 +3,13 @@
 Two rules guard them, both as go-containerregistry has them (``pkg/v1/remote/write.go`` nextLocation,
 ``transport/bearer.go`` validateRealmURL): from https never to http, and from a registry of the internet never
 to an address that is none of the internet: a hostile registry could have this machine send requests to
-others of its network, or to a cloud's metadata service. Names are not looked up for it: what one look-up
-answers says nothing of the next.
+others of its network, or to a cloud's metadata service. Names are not looked up for it: the connection's own
+address is judged as well (``Transport.send``), for what one look-up answers says nothing of the next.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import re
-import socket
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
@@ -19,7 +17,8 @@ from urllib.parse import urljoin, urlsplit
 from urllib3.util import parse_url
 
 from pusher.errors import LocationRefused, PlainHttpRefused, RegistryRefused
-from pusher.reference import api_host, is_loopback
+from pusher.reference import api_host
+from pusher.registry.addresses import is_private
 from pusher.registry.transport import Answer
 
 _AUTHORITY: Final = re.compile(r"[a-z]+://[!-.0->@-\[\]-~]+(?:[/?#]|$)", re.IGNORECASE)
@@ -109,26 +108,6 @@ class Origin:
                 "its configuration is wrong",
             )
         return url
-
-
-def is_private(host: str) -> bool:
-    """Whether a host is ``localhost``, or an address that is none of the internet: private (RFC 1918, RFC
-    4193), loopback, link-local and the like. Names are not looked up."""
-    bare = host.strip("[]").partition("%")[0].rstrip(".")
-    if is_loopback(bare):
-        return True
-    address: ipaddress.IPv4Address | ipaddress.IPv6Address
-    try:
-        address = ipaddress.ip_address(bare)
-    except ValueError:
-        try:
-            # 127.1, 0x7f000001 and 2130706433 are addresses to the system's resolver
-            address = ipaddress.IPv4Address(socket.inet_aton(bare))
-        except OSError:
-            return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return not address.is_global or address.is_multicast
 
 
 def _parts(url: str) -> tuple[str, str, int | None]:

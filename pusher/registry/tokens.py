@@ -79,6 +79,7 @@ class TokenServer:
     ) -> None:
         self._registry = origin.registry
         self._realm = Origin(origin.registry, origin.realm(challenge.realm))
+        self._sent_by = origin.url
         self._service = challenge.service
         self._credential = credential
         self._transport = transport
@@ -123,7 +124,7 @@ class TokenServer:
             url += ("&" if urlsplit(url).query else "?") + urlencode(query, safe="/:,*")
         for _ in range(_MOST_REDIRECTS):
             ours = self._realm.holds(url)
-            answer = self._transport.send("GET", url, headers=headers if ours else {})
+            answer = self._transport.send("GET", url, headers=headers if ours else {}, sent_by=self._sent_by)
             if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
                 break
             url = self._realm.redirect(answer)
@@ -143,6 +144,7 @@ class TokenServer:
             self._realm.url,
             body=urlencode(form).encode(),
             headers={"Content-Type": "application/x-www-form-urlencoded"},
+            sent_by=self._sent_by,
         )
 
     def _read(self, answer: Answer, scopes: Scopes) -> tuple[str, float]:

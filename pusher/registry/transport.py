@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final, Protocol
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -14,38 +15,28 @@ from requests.structures import CaseInsensitiveDict
 
 import pusher
 from pusher.config import Timeouts
-from pusher.errors import PusherError
+from pusher.errors import PusherError, RegistryStalled
 from pusher.reference import canonical_registry
+from pusher.registry.addresses import is_private
+from pusher.registry.answer import Answer
 from pusher.registry.body import Body
 from pusher.registry.connections import Session
-from pusher.registry.faults import explain, login_wanted, root
+from pusher.registry.decoding import check_headers, decoded
+from pusher.registry.faults import explain, login_wanted, refused_by_front, root
 from pusher.registry.proxies import Proxy, proxy_for
 from pusher.registry.redact import host_of, redacted, redacted_headers
 from pusher.registry.tls import Trust
+from pusher.registry.waits import Wait, Waits
 
 ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer that are read at most: nothing that a push asks for is larger."""
+__all__ = ["ANSWER_LIMIT", "Answer", "Receiver", "Transport"]
+
 _RECEIVED: Final = 256 * 1024
 """Bytes that a receiver gets at once, at most."""
 _LOG: Final = logging.getLogger("pusher.http")
 """INFO: a line a request, with the fields method, url, status, seconds, bytes (of the request's body) as
 ``extra``. DEBUG: the headers too. Nothing secret in either."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a registry answered. ``url`` is the one asked, after redirects."""
-
-    method: str
-    url: str
-    status: int
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-    @property
-    def ok(self) -> bool:
-        """A status of 2xx."""
-        return 200 <= self.status < 300
 
 
 class Receiver(Protocol):
@@ -73,7 +64,10 @@ class Transport:
         connections: int = 8,
     ) -> None:
         self._timeouts = timeouts
-        self._trust = lambda host: trust(canonical_registry(host))
+        self._trust: Callable[[str], Trust] = lambda host: trust(canonical_registry(host))
+        self._waits = Waits()
+        self._peers: dict[str, str] = {}
+        self._answered: set[str] = set()
         self._session = Session(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
         # (https://github.com/cloudflare/serverless-registry/issues/134)
@@ -91,20 +85,28 @@ class Transport:
         answer_timeout: float | None = None,
         receiver: Receiver | None = None,
         limit: int = ANSWER_LIMIT,
+        sent_by: str = "",
     ) -> Answer:
         """Send one request, follow no redirect, read the answer: at most ``limit`` bytes of its body, or all
         of it into ``receiver``.
 
-        Raises RegistryUnreachable, ConnectionBroken, RegistryStalled, CertificateUntrusted, TlsFailed,
-        ClientCertificateRefused, CertificateFileUnusable, ProxyFailed, ProxyUnusable or NotARegistry; any
-        status is an Answer.
+        ``sent_by``: the registry's URL, whose words brought us to ``url``. From a registry of the internet
+        nothing is sent to an address of a private network, whatever name has it.
+
+        Raises Stopped after ``stop_waiting``, LocationRefused, RegistryUnreachable, ConnectionBroken,
+        RegistryStalled, CertificateUntrusted, TlsFailed, ClientCertificateRefused, CertificateFileUnusable,
+        ProxyFailed, ProxyUnusable, NotARegistry, or RegistryRefused for what is no HTTP; any status is an
+        Answer.
         """
+        check_headers(headers or {})
         began = time.monotonic()
         if _LOG.isEnabledFor(logging.DEBUG):
             ours = {name: str(value) for name, value in self._session.headers.items()}
             _log_headers(">", f"{method} {redacted(url)}", {**ours, **(headers or {})})
         try:
-            answer = self._send(method, url, headers, body, answer_timeout, receiver, limit)
+            wait = Wait(host_of(url), only_public=self._only_public(url, sent_by))
+            with self._waits.of(wait):
+                answer = self._send(wait, method, url, headers, body, answer_timeout, receiver, limit)
         except PusherError as error:
             _log(method, url, None, began, body, f"failed: {error.message}")
             raise
@@ -116,12 +118,26 @@ class Transport:
             _log_headers("<", str(answer.status), answer.headers)
         return answer
 
+    def stop_waiting(self) -> None:
+        """Break off every request that waits for a connection or an answer, in whatever thread: it raises
+        Stopped. Bodies on their way are sent to their end."""
+        self._waits.abort()
+
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
+        self._waits.close()
+
+    def _only_public(self, url: str, sent_by: str) -> bool:
+        registry = host_of(sent_by)
+        if not registry or registry.lower() == host_of(url).lower():
+            return False
+        peer = self._peers.get(registry)  # unknown where a proxy is on the way
+        return not is_private(urlsplit(sent_by).hostname or "" if peer is None else peer)
 
     def _send(
         self,
+        wait: Wait,
         method: str,
         url: str,
         headers: Mapping[str, str] | None,
@@ -145,17 +161,43 @@ class Transport:
             ) as response:
                 if proxy and response.status_code == 407:
                     raise login_wanted(proxy, host_of(url))
+                self._answered.add(host_of(url))
+                if wait.peer is not None:
+                    self._peers[host_of(url)] = wait.peer
                 answer = Answer(method, url, response.status_code, response.headers)
                 if receiver is not None and receiver.begin(answer):
                     # read1: what came before a break is not lost with the rest of its block
                     while block := response.raw.read1(_RECEIVED, decode_content=False):
+                        wait.moved()
                         receiver.write(block)
                     return answer
-                return replace(answer, body=response.raw.read(limit, decode_content=True))
+                raw = b""
+                while len(raw) < limit and (
+                    block := response.raw.read(limit - len(raw), decode_content=False)
+                ):
+                    raw += block
+                _check(wait)
+                answer = replace(answer, body=decoded(answer, raw, limit))
+                if refused := refused_by_front(answer, self._trust(host_of(url))):
+                    raise refused
+                return answer
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            raise explain(error, url, trust=self._trust, timeouts=self._timeouts, proxy=proxy) from root(
-                error
-            )
+            _check(wait)
+            raise explain(
+                error,
+                url,
+                trust=self._trust,
+                timeouts=self._timeouts,
+                proxy=proxy,
+                answered=host_of(url) in self._answered,
+            ) from root(error)
+
+
+def _check(wait: Wait) -> None:
+    """Raises what a request ends with that was broken off, however far its answer had come."""
+    wait.check()
+    if wait.late:
+        raise RegistryStalled(f"{wait.host} began an answer that does not end") from None
 
 
 def _log(

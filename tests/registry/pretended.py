@@ -31,6 +31,7 @@ class Pretended(Transport):
         answer_timeout: float | None = None,
         receiver: Receiver | None = None,
         limit: int = ANSWER_LIMIT,
+        sent_by: str = "",
     ) -> Answer:
         self.sent.append((method, url, dict(headers or {})))
         found = self.answers.get(f"{method} {url}")

@@ -1,0 +1,142 @@
+"""Requests that wait, and how they are made to stop.
+
+A request waits in a thread of its own, inside calls of the operating system. One more thread looks at all of
+them and ends an answer that never ends, by closing its connection for good.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Final
+
+from pusher.errors import Stopped
+
+_LOOK: Final = 0.25
+
+
+class Wait:
+    """One request on its way; of one thread, and of those that break it off."""
+
+    def __init__(self, host: str, *, only_public: bool = False) -> None:
+        self.host = host
+        self.only_public = only_public
+        """Private addresses may not be connected to."""
+        self.reused = False
+        """The request went over a connection that had served others."""
+        self.peer: str | None = None
+        """The address that it went to, unless through a proxy."""
+        self.late = False
+        """It was broken off because its answer did not end."""
+        self._doing = "connection"
+        self._deadline: float | None = None
+        self._sock: Any = None
+        self._aborted = False
+
+    @property
+    def answering(self) -> bool:
+        """The request is sent."""
+        return self._doing == "answer"
+
+    def begin(self, doing: str, sock: Any = None, *, within: float | None = None) -> None:
+        """Now it waits for this: ``connection``, ``bytes`` to be taken, or ``answer``, which must end ``within``
+        so many seconds; at ``sock``, during a handshake its descriptor."""
+        self._doing = doing
+        self._deadline = None if within is None else time.monotonic() + within
+        self._sock = sock
+
+    def moved(self) -> None:
+        """The next bytes of an answer came, which may be as long as it likes."""
+        self._deadline = None
+
+    def check(self) -> None:
+        """Raises Stopped if it is to be broken off."""
+        if self._aborted:
+            raise Stopped
+
+    def abort(self) -> None:
+        """Break it off, unless it sends bytes: those come to their end by themselves."""
+        if self._doing != "bytes":
+            self._aborted = True
+            self._close()
+
+    def expire(self) -> None:
+        """Break it off if its time is over."""
+        if self._deadline is not None and time.monotonic() > self._deadline:
+            self.late = True
+            self._close()
+
+    def _close(self) -> None:
+        with contextlib.suppress(OSError, ValueError):  # TLS stays out of it: another thread is inside
+            if isinstance(self._sock, int):  # a handshake's, whose socket object changes meanwhile
+                with socket.socket(fileno=os.dup(self._sock)) as same:
+                    same.shutdown(socket.SHUT_RDWR)
+            elif isinstance(self._sock, socket.socket):
+                socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+
+
+_current: Final = threading.local()
+
+
+def current() -> Wait | None:
+    """The request that this thread has under way."""
+    return getattr(_current, "wait", None)
+
+
+class Waits:
+    """All requests of a transport. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waits: set[Wait] = set()
+        self._thread: threading.Thread | None = None
+        self._wanted = threading.Event()
+
+    @contextlib.contextmanager
+    def of(self, wait: Wait) -> Iterator[Wait]:
+        """A request of this thread, as long as it is under way."""
+        _current.wait = wait
+        with self._lock:
+            self._waits.add(wait)
+            self._wanted.set()
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="waits", daemon=True)
+                self._thread.start()
+        try:
+            yield wait
+        finally:
+            _current.wait = None
+            with self._lock:
+                self._waits.discard(wait)
+                if not self._waits:
+                    self._wanted.clear()
+
+    def abort(self) -> None:
+        """Break off every wait for a connection or an answer; those requests raise Stopped."""
+        with self._lock:
+            waits = list(self._waits)
+        for wait in waits:
+            wait.abort()
+
+    def close(self) -> None:
+        """End the thread that looks on."""
+        with self._lock:
+            thread, self._thread = self._thread, None
+            self._wanted.set()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+
+    def _look(self) -> None:
+        while True:
+            self._wanted.wait()
+            with self._lock:
+                if self._thread is not threading.current_thread():
+                    return
+                waits = list(self._waits)
+            for wait in waits:
+                wait.expire()
+            time.sleep(_LOOK)
