@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import shutil
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -179,7 +181,16 @@ def show_error(message: str, hint: str, code: str = "") -> None:
 
 def _print(line: str) -> None:
     with contextlib.suppress(OSError, ValueError):
-        click.echo(printable(line), err=True)
+        line = printable(line)
+        if sys.stderr.isatty():
+            line = _fitted(line)
+        click.echo(line, err=True)
+
+
+def _fitted(line: str) -> str:
+    from pusher.progress.format import fitted
+
+    return fitted(line, shutil.get_terminal_size().columns)
 
 
 def error_json(job: JobRecord) -> dict[str, object] | None:

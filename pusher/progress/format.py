@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import textwrap
 from datetime import UTC, datetime
 from typing import Final
 
+_NARROW: Final = 60
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -45,6 +47,22 @@ def human_wait(seconds: float, until: datetime) -> str:
     if seconds < 60:
         return human_seconds(seconds)
     return f"{human_seconds(seconds)} (next try at {until.astimezone():%H:%M:%S %Z})"
+
+
+def fitted(line: str, width: int) -> str:
+    """``line`` broken between words for a terminal narrower than 60 columns; a wider one has room for most
+    lines, and what it breaks itself can still be copied as one."""
+    if width >= _NARROW or len(line) < width:
+        return line
+    indent = " " * (len(line) - len(line.lstrip()))
+    rows = textwrap.wrap(
+        line,
+        max(20, width - 1),
+        subsequent_indent=indent + "  ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return "\n".join(rows)
 
 
 def rfc3339(time: datetime) -> str:

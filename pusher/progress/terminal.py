@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pusher.oci.digest import short
 from pusher.progress.counters import Blob, Counters, Preparing, Snapshot, Waiting, eta
-from pusher.progress.format import human_bytes, human_left, human_share, human_wait, percent
+from pusher.progress.format import fitted, human_bytes, human_left, human_share, human_wait, percent
 from pusher.progress.lines import describe
 from pusher.text import printable
 
@@ -48,7 +48,7 @@ class Terminal:
         events = self._counters.drain()
         for event in events:
             if line := describe(event, snapshot, single=self._single, each_blob=False):
-                self._console.print(Text(line))
+                self._console.print(Text(fitted(line, self._console.width)))
         width, height = self._console.size
         ascii_only = not self._console.encoding.startswith("utf")
         rows = block(snapshot, width=width, height=height, ascii_only=ascii_only)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pusher.progress.format import human_bytes, human_left, human_seconds, human_share, percent
+from pusher.progress.format import fitted, human_bytes, human_left, human_seconds, human_share, percent
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,11 @@ def test_percent_is_100_only_at_the_end(done: int, total: int, whole: int) -> No
 )
 def test_time_left_is_never_nothing_and_never_absurd(seconds: float, text: str) -> None:
     assert human_left(seconds) == text
+
+
+def test_a_narrow_terminal_gets_lines_broken_between_words() -> None:
+    line = "  hint: check the network, the registry's name and its port"
+    assert fitted(line, 40) == "  hint: check the network, the\n    registry's name and its port"
+    assert fitted(line, 80) == line
+    assert fitted("short", 40) == "short"
+    assert fitted("x" * 100, 40) == "x" * 100
