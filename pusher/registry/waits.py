@@ -43,7 +43,7 @@ class Wait:
         return self._doing == "answer"
 
     def begin(self, doing: str, sock: Any = None, *, within: float | None = None) -> None:
-        """Now it waits for this: ``connection``, ``bytes`` to be taken, or ``answer``, which must end ``within``
+        """It waits for this: ``connection``, ``bytes`` to be taken, or ``answer``, which must end ``within``
         so many seconds; at ``sock``, during a handshake its descriptor."""
         self._doing = doing
         self._deadline = None if within is None else time.monotonic() + within

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pusher.config import Settings
-from pusher.errors import CredentialsUnreadable, ExitCode, PasswordMissing
+from pusher.errors import CredentialsUnreadable, CredentialsUnwritable, ExitCode, PasswordMissing
 from pusher.registry.credentials import Credential, find_credential
+from pusher.registry.credentials.authfile import AuthFile
+from pusher.registry.credentials.rewrite import rewriting
 
 
 def _auth(text: str) -> dict[str, str]:
@@ -250,3 +253,28 @@ def test_the_longest_namespace_wins(
     settings = Settings(home=tmp_path, database_url="", auth_files=(path,))
     found = find_credential(registry, settings, repository)
     assert (found.username if found else None) == username
+
+
+def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(CredentialsUnreadable, match="it is a pipe and no file"):
+        AuthFile.read(tmp_path / "config.json")
+
+
+def test_a_file_of_nothing_is_empty() -> None:
+    assert AuthFile.read(Path(os.devnull)).content == {}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
+def test_another_users_link_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("{}")
+    (tmp_path / "config.json").symlink_to(victim)
+    with rewriting(tmp_path / "config.json") as content:
+        content["auths"] = {}
+    os.chown(tmp_path / "config.json", 4242, 4242, follow_symlinks=False)
+    with (
+        pytest.raises(CredentialsUnwritable, match="another user's link"),
+        rewriting(tmp_path / "config.json"),
+    ):
+        pass

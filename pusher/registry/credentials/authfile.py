@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import errno
 import json
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +36,7 @@ class AuthFile:
     def read(cls, path: Path) -> AuthFile:
         """The file; as if it were empty where there is none."""
         try:
-            data = path.read_bytes()
+            data = _content(path)
         except (FileNotFoundError, NotADirectoryError):
             data = b""
         except OSError as error:
@@ -105,6 +107,13 @@ class AuthFile:
         if not isinstance(value, str):
             raise _unreadable(self.place, f"the {key!r} of its entry for {registry} is not text")
         return value
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file (or /dev/null); OSError for a pipe, which would be waited for."""
+    if stat.S_ISFIFO(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe and no file")
+    return path.read_bytes()
 
 
 def _unreadable(place: str, why: str) -> CredentialsUnreadable:

@@ -26,9 +26,10 @@ _PATIENCE: Final = 10.0
 def rewriting(path: Path) -> Iterator[dict[str, Any]]:
     """The file's content (empty if there is no file), which is written back if it was changed.
 
-    A symbolic link stays one. Raises CredentialsUnreadable, and CredentialsUnwritable: the file is then as
-    it was.
+    A symbolic link stays one; another user's is not followed. Raises CredentialsUnreadable, and
+    CredentialsUnwritable: the file is then as it was.
     """
+    _check_link(path)
     target = Path(os.path.realpath(path))
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,6 +51,15 @@ def rewriting(path: Path) -> Iterator[dict[str, Any]]:
             hint=f"see to it that you may write in {target.parent} and that there is room, "
             "or use PUSHER_USERNAME and PUSHER_PASSWORD instead",
         ) from error
+
+
+def _check_link(path: Path) -> None:
+    """Another user's link could have a login written over any file of ours."""
+    if os.name == "posix" and path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
+        raise CredentialsUnwritable(
+            f"{path} is another user's link, which is not followed",
+            hint=suggest("look where it leads with `ls -l {}`, and take it away", path),
+        )
 
 
 def _replace(target: Path, data: bytes) -> None:
