@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pusher.store import migrate
+from pusher.store.patience import Patience
 from pusher.store.records import JobState
 from tests.support.docker_registry import DockerRegistry
 from tests.support.home import Home
@@ -47,6 +48,7 @@ class Soak:
         self._draw = random.Random(seed)
         self._registry = registry
         self._home = Home(folder / "home")
+        self._home.store = self._home.store.patient(Patience(lambda text: None, limit=120))
         self._workers: list[subprocess.Popen[bytes]] = []
         self._wanted: dict[int, tuple[str, Image]] = {}
         self._images = [
