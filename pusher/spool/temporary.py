@@ -84,5 +84,7 @@ def is_durable(status: os.stat_result) -> bool:
     Waiting for the disk at ``commit`` would hold up the upload, and on a shared disk the registry. So what a
     power cut may have torn is read again before it is used, and then made read-only to show that.
     """
-    started = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+    # macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC counts from the start, sleep included.
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    started = time.time() - time.clock_gettime(clock)
     return not status.st_mode & stat.S_IWUSR or status.st_mtime > started

@@ -367,3 +367,9 @@ def test_what_was_written_since_the_machine_started_is_not_read_again(
     monkeypatch.setattr(Spool, "verify", lambda *_: pytest.fail("it was read again"))
     assert spool.has(blob.digest, blob.size)
     assert not spool.has(blob.digest, blob.size + 1)
+
+
+def test_a_system_without_the_clock_of_linux(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(time, "CLOCK_BOOTTIME", raising=False)
+    (tmp_path / "blob").write_bytes(b"x")
+    assert temporary.is_durable((tmp_path / "blob").stat())
