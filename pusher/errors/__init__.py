@@ -31,6 +31,7 @@ from pusher.errors.machine import (
     StoreReadOnly,
     StoreTooNew,
     StoreUnreachable,
+    causes_of,
     of_machine,
 )
 from pusher.errors.network import (
@@ -46,6 +47,7 @@ from pusher.errors.network import (
     ProxyUnusable,
     RegistryBusy,
     RegistryFault,
+    RegistryNameUnknown,
     RegistryRefused,
     RegistryStalled,
     RegistryUnreachable,
@@ -135,6 +137,7 @@ __all__ = [
     "ReferenceMalformed",
     "RegistryBusy",
     "RegistryFault",
+    "RegistryNameUnknown",
     "RegistryRefused",
     "RegistryStalled",
     "RegistryUnreachable",
@@ -155,5 +158,6 @@ __all__ = [
     "TagNotYet",
     "TlsFailed",
     "bug",
+    "causes_of",
     "of_machine",
 ]

@@ -117,7 +117,7 @@ def of_machine(error: BaseException) -> PusherError | None:
 
     Judged by its causes: whoever met it took it for a fault of what he was doing.
     """
-    for cause in _causes(error):
+    for cause in causes_of(error):
         if isinstance(cause, MemoryError):
             return MachineExhausted(_LIMITS[errno.ENOMEM])
         if isinstance(cause, RuntimeError) and "can't start new thread" in str(cause):
@@ -138,7 +138,8 @@ def _where(error: OSError) -> str:
     return f" of {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes_of(error: BaseException) -> Iterator[BaseException]:
+    """The error and all that led to it, each once: one may be raised from itself."""
     seen: set[int] = set()
     pending: list[object] = [error]
     while pending:

@@ -14,6 +14,14 @@ class RegistryUnreachable(PusherError):
     advice = "check the network, the registry's name and its port"
 
 
+class RegistryNameUnknown(PusherError):
+    """The registry's name has no address, and never had one here."""
+
+    code = "registry-name-unknown"
+    exit_code = ExitCode.FAILED
+    advice = "check the spelling of the registry's name"
+
+
 class ConnectionBroken(PusherError):
     """A connection that stood was cut."""
 

@@ -209,6 +209,12 @@ class Uploads:
                     found[host, repository] = profile
         return found
 
+    def met(self, registry: str) -> bool:
+        """Whether the registry ever opened a session or was seen to hold a blob."""
+        known = or_(Upload.opened_at.is_not(None), Upload.state == UploadState.PRESENT)
+        with self._database.read() as connection:
+            return bool(connection.scalar(select(exists().where(Upload.host == registry, known))))
+
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """The registry says that it does not have these blobs after all."""
         with self._database.write() as connection:

@@ -39,6 +39,7 @@ from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
 from pusher.worker.job import JobPush, Tools
 from pusher.worker.leaving import give_back, join_while_moving, run_while_moving, why_lost
+from pusher.worker.names import Names
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.presence import Presence
@@ -151,6 +152,7 @@ class _Worker:
         self._touched: set[int] = set()
         self._put_off: set[int] = set()
         self._failures: dict[int, int] = {}
+        self._names = Names(store)
         self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that nobody sets
         self._exit_codes: set[ExitCode] = set()
         self._fatal: PusherError | None = None
@@ -161,6 +163,7 @@ class _Worker:
 
     def work(self, *, forever: bool, wait: bool, only: Collection[int] | None) -> None:
         self._forever, self._waits_for_others = forever, wait or only is not None
+        self._names.patient = only is None
         # before any job takes one up; a registry that does not answer is left alone
         dead = self._presence.dead_owners(self._store)
         run_while_moving(
@@ -284,7 +287,7 @@ class _Worker:
         except (StoreError, LeaseLost):
             raise
         except Exception as error:
-            known = _known(error)
+            known = self._names.judge(_known(error), job.registry)
             if known.retry is Retry.NEVER:
                 self._fail(job, known)
             else:

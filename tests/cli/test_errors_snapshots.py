@@ -25,6 +25,7 @@ from tests.support import snapshots
 
 FOLDER = Path(__file__).parent / "snapshots"
 NOT_BY_A_COMMAND = {
+    "registry-name-unknown": "takes a minute: tests/worker/test_silence.py",
     "source-stalled": "takes half an hour: tests/worker/test_silence.py",
     "machine-exhausted": "needs a machine that is: tests/worker/test_machine.py",
     "clock-wrong": "one of many lines of pusher doctor: tests/worker/test_doctor_network.py",

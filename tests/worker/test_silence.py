@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pusher.errors import SourceStalled
+from pusher.errors import RegistryNameUnknown, RegistryUnreachable, SourceStalled
 from pusher.store.records import JobState
-from pusher.worker import run, silence
+from pusher.worker import names, run, silence
 from pusher.worker.control import Control
 from pusher.worker.pool import BlobPool
 from pusher.worker.silence import Silence, SourceWatch, Turn
@@ -124,3 +126,47 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
         pushed(deaf, "app", "1", image)
     assert home.state(other.id) == JobState.SUCCEEDED
     home.assert_clean()
+
+
+@pytest.fixture
+def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name but those of this machine has an address; a minute is soon over."""
+    look_up = socket.getaddrinfo
+
+    def fail(host: Any, *args: Any, **kwargs: Any) -> Any:
+        if str(host).endswith("no-such.example"):
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return look_up(host, *args, **kwargs)
+
+    monkeypatch.setattr(socket, "getaddrinfo", fail)
+    monkeypatch.setattr(names, "_PATIENCE", 0.3)
+
+
+def test_a_name_that_nobody_knows_fails_the_push_that_waits_for_it(
+    nameless: None, home: Home, archive: Path
+) -> None:
+    job = home.enqueue(archive, "reg.no-such.example/app:1")
+    result = home.run([job.id])
+    error = home.job(job.id).error
+    assert error is not None
+    assert (home.state(job.id), error.code) == (JobState.FAILED, RegistryNameUnknown.code)
+    assert result.exit_code == 3
+    assert "reg.no-such.example" in error.message
+
+
+def test_a_name_that_was_known_is_waited_for(nameless: None, home: Home, archive: Path) -> None:
+    where = ("reg.no-such.example", "app", "sha256:" + "a" * 64)
+    upload = home.store.uploads.acquire(*where, owner="earlier", lease=60)
+    assert upload is not None
+    home.store.uploads.present(upload)
+    job = home.enqueue(archive, "reg.no-such.example/app:1")
+    assert home.run([job.id], give_up_after=1.0).exit_code == 5
+    error = home.job(job.id).error
+    assert error is not None
+    assert (home.state(job.id), error.code) == (JobState.WAITING, RegistryUnreachable.code)
+
+
+def test_a_queue_waits_for_any_name(nameless: None, home: Home, archive: Path) -> None:
+    job = home.enqueue(archive, "reg.no-such.example/app:1")
+    assert home.run(give_up_after=1.0).exit_code == 5
+    assert home.state(job.id) == JobState.WAITING

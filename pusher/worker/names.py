@@ -1,0 +1,40 @@
+"""Names of registries that have no address: waited for where they had one, else taken for mistyped."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+from pusher.errors import PusherError, RegistryNameUnknown, causes_of
+from pusher.store.store import Store
+from pusher.worker.clock import elapsed
+
+_PATIENCE: Final = 60.0
+"""Seconds after which a name that does not resolve, and never did, is taken for a mistyped one."""
+
+
+class Names:
+    """Since when which names do not resolve. Thread-safe. ``patient``: nobody waits for one job."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._since: dict[str, float] = {}
+        self.patient = True
+
+    def judge(self, error: PusherError, registry: str) -> PusherError:
+        """The error, or RegistryNameUnknown if it has been that the name does not resolve for a minute."""
+        if self.patient or not _unresolved(error) or self._store.uploads.met(registry):
+            self._since.pop(registry, None)
+            return error
+        since = self._since.setdefault(registry, elapsed())
+        if elapsed() - since < _PATIENCE:
+            return error
+        return RegistryNameUnknown(
+            f"there is no host {registry.partition(':')[0]}: its name has not been found for a minute",
+            hint="check the spelling of the registry's name and push again; if it is right, the network",
+        )
+
+
+def _unresolved(error: BaseException) -> bool:
+    """Whether an error comes of a name that has no address."""
+    return any(isinstance(cause, socket.gaierror) for cause in causes_of(error))
