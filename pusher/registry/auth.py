@@ -257,6 +257,10 @@ class Attempt:
         ):
             raise self._auth.refusal(proof, challenge, answer, self._scopes)
 
+    def denied(self) -> bool:
+        """The request was answered with 403: whether another credential is there to try it with."""
+        return self._proof is not None and self._renew(self._proof.credential)
+
     @property
     def _scopes(self) -> Scopes:
         return self._auth.widened(self._method, self._wanted)

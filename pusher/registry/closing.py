@@ -90,7 +90,7 @@ class Closing:
             self._journal.spent(body.sent)
         if refuses_size(answer):
             raise BodyRefused(answer)
-        if answer.ok and not closed and not self._is_there():
+        if answer.ok and not closed and not self.is_there():
             raise self._client.doubt(answer, CLOSING)
         if not answer.ok:
             self._refused(answer)
@@ -120,11 +120,12 @@ class Closing:
             raise error
         # the second one may be refused because the first one worked
         # (https://github.com/GoogleContainerTools/jib/issues/4301)
-        if not self._is_there():
+        if not self.is_there():
             self.refused = answer.status < 500 and bool(read_message(answer).codes)
             raise CloseRefused(error)
 
-    def _is_there(self) -> bool:
+    def is_there(self) -> bool:
+        """Whether the registry has the blob."""
         return self._client.blob_exists(self._repository, self._blob.digest, self._blob.size)
 
     def session_lost(self) -> None:

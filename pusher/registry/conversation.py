@@ -22,6 +22,7 @@ from pusher.registry.auth import Authenticator
 from pusher.registry.body import Body
 from pusher.registry.fronts import LEFT_ALONE, Recognition, Voice, outage
 from pusher.registry.locations import Origin
+from pusher.registry.pace import Pace
 from pusher.registry.redact import host_of
 from pusher.registry.tokens import Scopes
 from pusher.registry.transport import ANSWER_LIMIT, Answer, Receiver, Transport
@@ -29,6 +30,7 @@ from pusher.registry.warnings import Warnings
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
+_WRITES: Final = frozenset({"POST", "PATCH", "PUT"})
 GREETING: Final = "greeting it"
 
 
@@ -57,6 +59,8 @@ class Conversation:
         self._commit_timeout = commit_timeout
         self._warnings = Warnings(registry, on_warning)
         self._recognition = Recognition(known=known)
+        self._pace = Pace()
+        self._let_in = False  # a request that reads was answered to our login
         self._lock = threading.Lock()
         self._base: str | None = None
         self._greeted = False
@@ -155,24 +159,35 @@ class Conversation:
         redirects = 0
         while True:
             ours = origin.holds(url)
-            answer = self._transport.send(
-                method,
-                url,
-                headers={**(headers or {}), **(attempt.headers() if ours else {})},
-                body=body,
-                answer_timeout=answer_timeout,
-                receiver=receiver,
-                limit=limit,
-                sent_by=origin.url,
-            )
+            login = attempt.headers() if ours else {}
+            turn = self._pace.wait() if ours else 0.0
+            try:
+                answer = self._transport.send(
+                    method,
+                    url,
+                    headers={**(headers or {}), **login},
+                    body=body,
+                    answer_timeout=answer_timeout,
+                    receiver=receiver,
+                    limit=limit,
+                    sent_by=origin.url,
+                )
+            except NotARegistry as error:
+                if self._recognition.trusted:  # it was one before
+                    raise RegistryFault(error.message, hint=error.hint) from error
+                raise
             if ours:
                 self._warnings.see(answer.headers)
+                self._pace.see(answer, turn)
+                self._let_in |= bool(login) and method in ("GET", "HEAD") and answer.status in (200, 204, 404)
             if answer.status == 401 and ours:
                 try:
                     attempt.challenged(answer)
-                except (CredentialsMissing, CredentialsRejected, PermissionDenied):
+                except (CredentialsMissing, CredentialsRejected, PermissionDenied) as error:
                     if not answer.headers.get("WWW-Authenticate"):
                         self._recognition.wait_for_registry(answer, doing)
+                    if isinstance(error, CredentialsRejected) and method in _WRITES and self._let_in:
+                        raise self._may_only_read(error) from error
                     raise
                 if base is not None and self._auth.uses_tokens:
                     return answer
@@ -181,6 +196,8 @@ class Conversation:
                     f"{self.registry} sends the upload to {host_of(url)}, which wants a login of its own",
                     hint=f"the login for {self.registry} goes to no other host; tell the registry's owner",
                 )
+            elif answer.status == 403 and ours and not is_page(answer) and attempt.denied():
+                pass  # ECR says so of a login that ran out
             elif answer.status in _REDIRECTS and answer.headers.get("Location"):
                 redirects += 1
                 if redirects > _MOST_REDIRECTS:
@@ -192,6 +209,14 @@ class Conversation:
                 return answer if base is not None else self._judged(answer, doing, ours=ours)
             if isinstance(body, Body):
                 body.rewind()
+
+    def _may_only_read(self, error: CredentialsRejected) -> PermissionDenied:
+        """serverless-registry answers 401 to a POST of a user that may pull only."""
+        return PermissionDenied(
+            f"{error.message}; it has just let the same login read, so this login may not push",
+            hint="ask the registry's owner for the right to push, or take another login: "
+            f"pusher login {self.registry}",
+        )
 
     def _judged(self, answer: Answer, doing: str, *, ours: bool) -> Answer:
         """The answer if it is the registry's, or if nothing better is to be had."""

@@ -32,6 +32,7 @@ from pusher.registry.transport import Answer
 
 _MOST_FRUITLESS: Final = 4
 """Sessions lost in one pass without getting further than before."""
+_ABSENT: Final = 10.0  # seconds for which a HEAD that found nothing counts
 
 
 class BlobUpload:
@@ -61,7 +62,7 @@ class BlobUpload:
         self._link = link
         self._wanted_chunk = chunk_size
         self._believe_head = believe_head
-        self._looked = looked  # the caller's HEAD has just said no
+        self._absent_until = time.monotonic() + _ABSENT if looked else 0.0
         self._opening = Opening(
             client,
             repository,
@@ -89,10 +90,12 @@ class BlobUpload:
         """
         if self._journal.load() is not None:
             return None
-        looked, self._looked = self._looked, False
-        if not looked and self._is_there():
-            return "exists"
+        if time.monotonic() >= self._absent_until:
+            if self._is_there():
+                return "exists"
+            self._absent_until = time.monotonic() + _ABSENT
         if self._opening.mount_from is not None and self._open() is None:
+            self._absent_until = 0.0
             return "mounted"
         return None
 
@@ -116,7 +119,7 @@ class BlobUpload:
                 if session is None:
                     return "mounted"
             elif session.closing:
-                if self._stands():
+                if self._closing.is_there():
                     return "uploaded"
                 self._closing.give_it_time()
                 session = self._settle(session)
@@ -131,10 +134,7 @@ class BlobUpload:
                 session = self._send_chunk(session)
 
     def _is_there(self) -> bool:
-        return self._believe_head and self._stands()
-
-    def _stands(self) -> bool:
-        return self._client.blob_exists(self._repository, self._blob.digest, self._blob.size)
+        return self._believe_head and self._closing.is_there()
 
     # --- the steps ----------------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class BlobUpload:
         if (answer is None or answer.status == 403) and self._stuck < 2 and may_send_again:
             # a login that may push and not pull, or a wrong one: sending the chunk again tells
             return self._at(session, session.offset)
-        if session.closing and self._stands():
+        if session.closing and self._closing.is_there():
             return session  # it was closed between the two looks
         return self._lost(session, why_lost(answer), found=not outgrown(answer))
 

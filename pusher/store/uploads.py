@@ -183,6 +183,12 @@ class Uploads:
                 .values(lease_token=Upload.lease_token + 1, **NO_LEASE)
             )
 
+    def any_at(self, registry: str) -> bool:
+        """Whether a session was ever opened, or a blob found, at the registry."""
+        used = or_(Upload.opened_at.is_not(None), Upload.state == UploadState.PRESENT)
+        with self._database.read() as connection:
+            return bool(connection.scalar(select(exists().where(Upload.host == registry, used))))
+
     def holders(self, registry: str, digest: str) -> list[str]:
         """Repositories of the registry known to hold the blob (to mount it from), last used first."""
         query = (

@@ -37,6 +37,7 @@ class Registries:
     ) -> None:
         """Without a store nothing is known of the links; ``note`` is told what registries want to be read."""
         self.links = Links(store)
+        self._store = store
         self._settings = settings
         self._note = note
         self._lock = threading.Lock()
@@ -69,6 +70,7 @@ class Registries:
             plain_http=self._settings.at(registry).plain_http,
             commit_timeout=self._settings.timeouts.commit,
             on_warning=self._note,
+            known=self._store is not None and self._store.uploads.any_at(registry),
         )
 
     def _renew(self, registry: str, repository: str, rejected: Credential) -> Credential | None:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
+from pusher.errors import RegistryFault, RegistryRefused
 from pusher.registry import fronts
+from pusher.registry.fronts import Recognition, Voice
+from pusher.registry.transport import Answer
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, pushing
+from tests.support.fakeregistry import Answer as Registry
 from tests.support.fakeregistry import Fault, Front, On, ResetAfter
 
 PAGE: Final = b"<html><head><title>Sign in to this network</title></head><body>Welcome</body></html>"
@@ -84,3 +89,71 @@ def test_front(
         assert push.journal.lost_sessions == []
         assert push.excess <= (LASTS + 1) * CHUNK
         assert push.journal.facts in ({}, {"profile": "distribution-3"})
+
+
+# --- how long ---------------------------------------------------------------------------------------------
+
+PAGE_404: Final = Answer("PATCH", "https://r.example/v2/a/blobs/uploads/1", 404, {"Server": "traefik"}, PAGE)
+CHUNK_OF: Final = "sending a chunk"
+
+
+def test_an_outage_that_lasts_is_told_for_what_it_is() -> None:
+    now = [0.0]
+    ours = Recognition(clock=lambda: now[0])
+    ours.heard(Answer("PATCH", PAGE_404.url, 202), CHUNK_OF)
+    assert ours.judge(PAGE_404, CHUNK_OF) is Voice.FRONT
+    for at in (0.0, 200.0):
+        now[0] = at
+        with pytest.raises(RegistryFault) as passing:
+            ours.wait_for_registry(PAGE_404, CHUNK_OF)
+        assert "what it holds is kept" in passing.value.hint
+    now[0] = 301.0
+    with pytest.raises(RegistryRefused) as lasting:
+        ours.wait_for_registry(PAGE_404, CHUNK_OF)
+    assert lasting.value.message == (
+        "r.example answered 404 while sending a chunk: Sign in to this network "
+        "(PATCH /v2/a/blobs/uploads/1, answered by traefik)"
+    )
+    assert "let pusher through to r.example" in lasting.value.hint
+    ours.heard(Answer("PATCH", PAGE_404.url, 202), CHUNK_OF)
+    with pytest.raises(RegistryFault):
+        ours.wait_for_registry(PAGE_404, CHUNK_OF)
+
+
+def test_what_never_answered_as_a_registry_is_told_at_once() -> None:
+    Recognition().wait_for_registry(PAGE_404, CHUNK_OF)
+    with pytest.raises(RegistryFault):
+        Recognition(known=True).wait_for_registry(PAGE_404, CHUNK_OF)
+
+
+def test_a_missing_sign_gives_a_front_away() -> None:
+    ours, sign = Recognition(), {"Docker-Distribution-Api-Version": "registry/2.0"}
+    head = Answer("HEAD", "https://r.example/v2/a/blobs/sha256:0", 404)
+    assert ours.judge(head, "looking for a blob") is Voice.REGISTRY
+    for doing in ("greeting it", "opening an upload"):
+        ours.heard(Answer("GET", "https://r.example/v2/", 200, sign), doing)
+    assert ours.judge(head, "looking for a blob") is Voice.FRONT
+    assert ours.judge(replace(head, headers=sign), "looking for a blob") is Voice.REGISTRY
+
+
+# --- quotas -----------------------------------------------------------------------------------------------
+
+QUOTA: Final = b'{"errors": [{"code": "DENIED", "message": "storage quota of 5 GiB exceeded"}]}'
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 507])
+@pytest.mark.parametrize("on", [On.OPEN, On.CHUNK, On.CLOSE])
+def test_a_quota_ends_the_upload_once_in_its_own_words(on: On, status: int, tmp_path: Path) -> None:
+    with pushing(RULES["distribution-3"], tmp_path) as push:
+        quota = Fault(on, Registry(status, body=QUOTA), times=None)
+        push.registry.faults.add(quota)
+        with pytest.raises(RegistryRefused) as error:
+            push.run()
+        assert "storage quota of 5 GiB exceeded" in error.value.message
+        assert "quota raised" in error.value.hint
+        assert quota.fired == 1
+        assert push.journal.facts == {}
+        assert push.journal.lost_sessions == []
+        push.registry.faults.clear()
+        assert push.run() == "uploaded"
+        push.assert_there()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.registry import fronts
+from pusher.registry import fronts, pace
 from pusher.worker import blobs, documents, downloads, job, remote, retry, run
 from pusher.worker.retry import Backoff
 from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry
@@ -54,6 +54,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(blobs, "Backoff", quick)
     for module in (job, downloads, remote):
         monkeypatch.setattr(module, "Backoff", quick)
+    monkeypatch.setattr(pace, "_LEAST", 0.001)
     monkeypatch.setattr(fronts, "_BRIEF", 0.05)
     monkeypatch.setattr(documents, "_LOOKS", (0.01, 0.02))
     monkeypatch.setattr(downloads, "_IN_USE_PAUSE", 0.02)
