@@ -36,7 +36,9 @@ _NARROWEST: Final = 20
 @registry_options
 @setting_options("chunk_size")
 @json_option
-def doctor(target: str | None, to: str | None, password_stdin: bool, as_json: bool, **flags: object) -> int:
+def doctor(
+    target: str | None, to: tuple[str, ...], password_stdin: bool, as_json: bool, **flags: object
+) -> int:
     """Find what stands in the way of a push, and how to mend it.
 
     One line a check. registry.example.com and localhost:5000 are a registry, registry.example.com/team/app is
@@ -53,8 +55,10 @@ def doctor(target: str | None, to: str | None, password_stdin: bool, as_json: bo
     """
     from pusher.worker.doctor import Broken, examine, read_target
 
+    if len(set(to)) > 1:
+        raise InvalidOption("doctor looks at one destination at a time", hint="give --to once")
     settings, broken_config = _settings(flags)
-    chosen = read_target(target, to=to, default=settings.default_registry)
+    chosen = read_target(target, to=to[0] if to else None, default=settings.default_registry)
     settings, broken_login = _with_login(settings, chosen, password_stdin=password_stdin)
     report = _Report(quiet=as_json, with_registries=target is None)
     broken = Broken(broken_config, broken_login)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 to_option = click.option(
     "--to",
     metavar="WHERE",
+    multiple=True,
     help="A reference, or a registry (registry.example.com, or with a namespace and a slash at the end, "
-    "registry.example.com/team/) in which IMAGE keeps its name.",
+    "registry.example.com/team/) in which IMAGE keeps its name; may be repeated.",
 )
 
 no_supersede_option = click.option(
@@ -49,7 +51,7 @@ no_supersede_option = click.option(
 @compression_options
 @json_option
 def enqueue(
-    image: str, to: str | None, keeps_older: bool, priority: int, as_json: bool, **flags: object
+    image: str, to: tuple[str, ...], keeps_older: bool, priority: int, as_json: bool, **flags: object
 ) -> int:
     """Put IMAGE into the queue and print the job's id.
 
@@ -75,7 +77,7 @@ def enqueue(
     \b
     Example:
       pusher enqueue app:1.2 --to registry.example.com/team/app:1.2
-      pusher enqueue app:1.2 --to registry.example.com
+      pusher enqueue app:1.2 --to registry.example.com --to ghcr.io/team/
       pusher run
     """
     from pusher.oci.media_types import CONFIGS
@@ -83,25 +85,32 @@ def enqueue(
     settings = read_settings(**flags)
     wishes = image_wishes(flags, settings)
     with opened(settings) as store:
-        job = record(store, settings, image, to, wishes, keeps_older=keeps_older, priority=priority)
-        superseded = [older.id for older in store.jobs.superseded_by(job)]
+        jobs = record(store, settings, image, to, wishes, keeps_older=keeps_older, priority=priority)
+        superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}
         layers = sum(
-            layer.position >= 0 and layer.media_type not in CONFIGS for layer in store.layers.of(job.id)
+            layer.position >= 0 and layer.media_type not in CONFIGS for layer in store.layers.of(jobs[0].id)
         )
     if as_json:
-        print_json(
+        told = [
             {
                 "id": job.id,
                 "image": job.image,
                 "destination": job.destination,
                 "state": job.state,
-                "supersedes": superseded,
+                "supersedes": superseded[job.id],
             }
-        )
+            for job in jobs
+        ]
+        print_json(told[0] if len(told) == 1 else {"jobs": told})
     else:
-        click.echo(job.id)
+        for job in jobs:
+            click.echo(job.id)
     count = f"{layers} layer" + ("s" if layers != 1 else "")
-    warn(f"Job {job.id}: {job.image} -> {job.destination}, {count}. Start it with: pusher run")
+    for job in jobs:
+        start = ". Start it with: pusher run" if len(jobs) == 1 else "."
+        warn(f"Job {job.id}: {job.image} -> {job.destination}, {count}{start}")
+    if len(jobs) > 1:
+        warn("Start them with: pusher run")
     return ExitCode.DONE
 
 
@@ -109,18 +118,19 @@ def record(
     store: Store,
     settings: Settings,
     image: str,
-    to: str | None,
+    to: Sequence[str],
     wishes: dict[str, Any],
     *,
     keeps_older: bool,
     priority: int = 0,
-) -> JobRecord:
-    """Resolve the image, record its job, and say which older ones it supersedes; ``wishes`` are those of
-    ``image_wishes``."""
+) -> list[JobRecord]:
+    """Resolve the image, record a job for each place, and say which older ones they supersede; ``wishes`` are
+    those of ``image_wishes``."""
     from pusher.reference import DOCKER_HUB
     from pusher.worker.enqueue import enqueue
 
-    job = enqueue(
+    typed = to or (image,)
+    jobs = enqueue(
         store,
         image,
         settings=settings,
@@ -131,14 +141,15 @@ def record(
         note=_note,
         **wishes,
     )
-    for older in store.jobs.superseded_by(job):
-        warn(f"Job {job.id} supersedes job {older.id} ({older.image} -> {older.destination}).")
-    if job.destination.startswith(f"{DOCKER_HUB}/library/") and "library/" not in (to or image):
-        warn(
-            f"{to or image} names no registry, so it goes to Docker Hub: {job.destination}. "
-            "To a registry of your own: --to registry.example.com, or set PUSHER_REGISTRY."
-        )
-    return job
+    for job in jobs:
+        for older in store.jobs.superseded_by(job):
+            warn(f"Job {job.id} supersedes job {older.id} ({older.image} -> {older.destination}).")
+        if job.destination.startswith(f"{DOCKER_HUB}/library/") and not any("library/" in w for w in typed):
+            warn(
+                f"{' '.join(typed)} names no registry, so it goes to Docker Hub: {job.destination}. "
+                "To a registry of your own: --to registry.example.com, or set PUSHER_REGISTRY."
+            )
+    return jobs
 
 
 def _note(text: str) -> None:

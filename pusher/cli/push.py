@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 @worker_options
 @progress_option
 def push(
-    image: str, to: str | None, keeps_older: bool, password_stdin: bool, progress: str, **flags: object
+    image: str, to: tuple[str, ...], keeps_older: bool, password_stdin: bool, progress: str, **flags: object
 ) -> int:
     """Push IMAGE now, and print the reference with its digest.
 
@@ -40,20 +40,20 @@ def push(
     \b
     Example:
       pusher push registry.example.com/team/app:1.2
-      pusher push app:1.2 --to registry.example.com
+      pusher push app:1.2 --to registry.example.com --to ghcr.io/team/
       pusher push build/app.tar --to registry.example.com/team/app:1.2
       pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
     settings = read_settings(**flags)
     wishes = image_wishes(flags, settings)
     if password_stdin or _has_login(settings):
-        registry = _registry(image, to, settings.default_registry)
-        if registry is not None:
-            settings = with_password(settings, {registry}, password_stdin=password_stdin)
+        found = [_registry(image, place, settings.default_registry) for place in to or (None,)]
+        if registries := {registry for registry in found if registry is not None}:
+            settings = with_password(settings, registries, password_stdin=password_stdin)
     with opened(settings) as store:
-        job = record(store, settings, image, to, wishes, keeps_older=keeps_older)
-        result = work(store, settings, progress, only=[job.id])
-    return conclude(result, progress, single=True)
+        jobs = record(store, settings, image, to, wishes, keeps_older=keeps_older)
+        result = work(store, settings, progress, only=[job.id for job in jobs])
+    return conclude(result, progress, single=len(jobs) == 1, pushed=len(jobs))
 
 
 def _has_login(settings: Settings) -> bool:

@@ -11,7 +11,7 @@ import click
 
 from pusher.cli.base import error_json, say, show_error, warn
 from pusher.cli.verbose import log_is_json, logged_above
-from pusher.errors import JobCancelled, JobSuperseded
+from pusher.errors import ExitCode, JobCancelled, JobSuperseded
 from pusher.text import as_json
 
 if TYPE_CHECKING:
@@ -59,8 +59,9 @@ def _leave() -> None:
         os.write(sys.stderr.fileno(), b"\n")
 
 
-def conclude(result: RunResult, mode: str, *, single: bool) -> int:
-    """Print the errors, and the digest reference of a ``single`` job on stdout; the exit code.
+def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> int:
+    """Print the errors, and on stdout the digest references where the run was for jobs to be ``pushed`` now,
+    this many; the exit code.
 
     Raises JobCancelled or JobSuperseded where that happened to the ``single`` job.
     """
@@ -83,16 +84,18 @@ def conclude(result: RunResult, mode: str, *, single: bool) -> int:
         warn(f"Sent in vain, for connections broke or uploads were lost: {wasted}.")
     if mode == "json":
         click.echo(as_json(_as_json(result)))
-    elif single:
+    elif pushed:
         for job in result.succeeded:
             say(digest_reference(job))
-    else:
+    if mode != "json" and not single:
         warn(_summary(result))
         if result.failed_before:
             names = " ".join(str(job.id) for job in result.failed_before[:_TOLD])
             again = names if len(result.failed_before) <= _TOLD else "--all"
             how = f"pusher retry {again} && pusher run"
             warn(f"Failed earlier: {_jobs(result.failed_before)}. Try again: {how}")
+    if result.exit_code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
+        return ExitCode.FAILED
     return result.exit_code
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Final
@@ -30,7 +30,7 @@ def enqueue(
     image: str,
     *,
     settings: Settings,
-    to: str | None = None,
+    to: Sequence[str] = (),
     default_registry: str | None = None,
     priority: int = 0,
     compression: str | None = None,
@@ -39,8 +39,9 @@ def enqueue(
     split_layers: int | None = None,
     keeps_older: bool = False,
     note: Callable[[str], object] = str,
-) -> JobRecord:
-    """Find ``image``, pin it, and record the job of pushing it to where ``reference.destination`` says.
+) -> list[JobRecord]:
+    """Find ``image``, pin it, and record the job of pushing it to where ``reference.destination`` says: one
+    for each place in ``to``, those that come to the same counted once.
 
     The config digest is recorded: a tag that is moved later does not change what is pushed. ``note`` is told
     what is left out of the image or changes in it. ``split_layers``: bytes of a blob over which a layer
@@ -52,17 +53,12 @@ def enqueue(
     if compression is not None:
         Wish.parse(compression, compression_level)
     # a typing error is told before the image is looked for
-    destination = _with_tag(reference.destination(None, to=to, default=default_registry))
-    where = {"to": to, "default": default_registry}
+    places: Sequence[str | None] = to or (None,)
+    for text in places:
+        _with_tag(reference.destination(None, to=text, default=default_registry))
+    where = {"to": places[0], "default": default_registry}
     with sources.found(image, choice, store=store, settings=settings, **where) as (source, name):
-        if destination is None:
-            destination = _with_tag(reference.destination(name, to=to, default=default_registry))
-        if destination is None:
-            place = (to or default_registry or "registry.example.com/team").removesuffix("/")
-            raise InvalidOption(
-                f"{image} has no name of its own to push it under",
-                hint=suggest("pusher enqueue {} --to {}", image, f"{place}/app:1.2"),
-            )
+        destinations = [_destination(image, name, place, default_registry) for place in places]
         if split_layers is not None:
             if image.startswith(sources.PREFIX):
                 name = image.removeprefix(sources.PREFIX)
@@ -77,8 +73,10 @@ def enqueue(
         except ImageIncomplete as incomplete:
             if split_layers is not None:
                 raise
-            absent = _at_the_destination(incomplete, destination, store, settings)
-            note(f"not in {image}, and at {destination.registry} already: {len(absent)} of its blobs")
+            absent = incomplete.missing
+            for place in destinations:
+                _at_the_destination(incomplete, place, store, settings)
+                note(f"not in {image}, and at {place.registry} already: {len(absent)} of its blobs")
             found = find(image, replace(choice, absent=absent))[0].resolve()
     for text in found.notes:
         note(text)
@@ -86,31 +84,46 @@ def enqueue(
         store.memos.put_config(found.config_digest, found.config)
     for document in found.documents:
         store.memos.put_config(document.digest, document.raw)
-    return store.jobs.add(
-        NewJob(
-            image=image,
-            source=found.pinned,
-            config_digest=found.config_digest,
-            config_size=_config_size(found),
-            registry=destination.registry,
-            repository=destination.repository,
-            tag=destination.tag,
-            layers=_layers(found),
-            priority=priority,
-            keeps_older=keeps_older,
-            options={
-                "compression": compression,
-                "compression_level": compression_level,
-                "documents": " ".join(document.digest for document in found.documents) or None,
-            },
+    options = {
+        "compression": compression,
+        "compression_level": compression_level,
+        "documents": " ".join(document.digest for document in found.documents) or None,
+    }
+    return [
+        store.jobs.add(
+            NewJob(
+                image=image,
+                source=found.pinned,
+                config_digest=found.config_digest,
+                config_size=_config_size(found),
+                registry=destination.registry,
+                repository=destination.repository,
+                tag=destination.tag,
+                layers=_layers(found),
+                priority=priority,
+                keeps_older=keeps_older,
+                options=options,
+            )
         )
-    )
+        for destination in dict.fromkeys(destinations)
+    ]
+
+
+def _destination(image: str, name: str | None, to: str | None, default: str | None) -> Reference:
+    destination = _with_tag(reference.destination(name, to=to, default=default))
+    if destination is None:
+        place = (to or default or "registry.example.com/team").removesuffix("/")
+        raise InvalidOption(
+            f"{image} has no name of its own to push it under",
+            hint=suggest("pusher enqueue {} --to {}", image, f"{place}/app:1.2"),
+        )
+    return destination
 
 
 def _at_the_destination(
     incomplete: ImageIncomplete, destination: Reference, store: Store, settings: Settings
-) -> tuple[str, ...]:
-    """The blobs that the source lacks, if the destination has all of them; raises ``incomplete`` if not."""
+) -> None:
+    """Raises ``incomplete`` unless the destination has all the blobs that the source lacks."""
     if not 0 < len(incomplete.missing) <= _MOST_ABSENT:
         raise incomplete
     with closing(Registries(store, settings)) as registries:
@@ -121,7 +134,6 @@ def _at_the_destination(
             there = False
     if not there:
         raise incomplete
-    return incomplete.missing
 
 
 def _config_size(image: SourceImage) -> int | None:

@@ -30,7 +30,7 @@ def asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
 
     def enqueue(store: Store, image: str, **options: Any) -> object:
         calls.append(options)
-        return add_job(store, "app:1.2")
+        return [add_job(store, "app:1.2")]
 
     def run(*arguments: object, **options: object) -> object:
         raise KeyboardInterrupt

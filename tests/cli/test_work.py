@@ -38,7 +38,7 @@ class Worker:
     calls: list[dict[str, Any]] = field(default_factory=list)
     exit_code: ExitCode = ExitCode.DONE
 
-    def enqueue(self, store: Store, image: str, **options: Any) -> JobRecord:
+    def enqueue(self, store: Store, image: str, **options: Any) -> list[JobRecord]:
         assert isinstance(options.pop("settings"), Settings)
         note = options.pop("note")
         self.calls.append({"image": image, **options})
@@ -46,7 +46,7 @@ class Worker:
             note("only linux/arm64 is pushed")
         if image == "missing":
             raise ImageNotFound("Docker has no image 'missing'", hint="did you mean missing:1?")
-        return add_job(store, image)
+        return [add_job(store, place) for place in options["to"] or [image]]
 
     def run(self, store: Store, settings: Settings, progress: Progress, **options: Any) -> RunResult:
         self.calls.append({"settings": settings, **options})
@@ -82,7 +82,7 @@ def test_enqueue_prints_the_id(pusher: Pusher, worker: Worker) -> None:
     assert (
         result.err == "Job 1: app:1.2 -> registry.example.com/app:1.2, 2 layers. Start it with: pusher run\n"
     )
-    options = {"to": None, "default_registry": None, "keeps_older": False, "priority": 0}
+    options = {"to": (), "default_registry": None, "keeps_older": False, "priority": 0}
     assert worker.calls == [{"image": "app:1.2", **options, **AS_IT_IS}]
 
 
@@ -91,7 +91,7 @@ def test_enqueue_passes_everything_on(
 ) -> None:
     monkeypatch.setenv("PUSHER_REGISTRY", "r.example/team")
     pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5", "--no-supersede")
-    options = {"to": "r.example/b:1", "default_registry": "r.example/team", "priority": -5}
+    options = {"to": ("r.example/b:1",), "default_registry": "r.example/team", "priority": -5}
     assert worker.calls == [{"image": "app:1.2", **options, "keeps_older": True, **AS_IT_IS}]
 
 
@@ -214,6 +214,43 @@ def test_a_push_that_someone_cancels_is_not_done(pusher: Pusher, worker: Worker)
     result = pusher("push", "app:1.2", "--progress", "none")
     assert (result.code, result.out) == (3, "")
     assert result.err.startswith("error: the job was cancelled\n")
+
+
+# --- several destinations ---------------------------------------------------------------------------------
+
+
+def test_enqueue_for_several_places(pusher: Pusher, worker: Worker) -> None:
+    result = pusher("enqueue", "app:1.2", "--to", "a:1", "--to", "b:1")
+    assert (result.code, result.out) == (0, "1\n2\n")
+    assert result.err.splitlines()[-1] == "Start them with: pusher run"
+    told = json.loads(pusher("enqueue", "app:1.2", "--to", "a:1", "--to", "b:1", "--json").out)
+    assert [(job["id"], job["state"]) for job in told["jobs"]] == [(3, "queued"), (4, "queued")]
+
+
+def test_push_to_several_places_prints_each_reference(pusher: Pusher, worker: Worker) -> None:
+    result = pusher("push", "app:1.2", "--to", "a:1", "--to", "b:1", "--progress", "none")
+    assert (result.code, result.err) == (0, "Jobs: 2 pushed.\n")
+    assert result.out.splitlines() == [f"registry.example.com/{name}@{DIGEST}" for name in "ab"]
+    assert worker.calls[-1]["only"] == [1, 2]
+
+
+def test_push_to_several_places_of_which_one_is_cancelled(pusher: Pusher, worker: Worker) -> None:
+    succeed = worker.end
+
+    def end(job: JobRecord, progress: Progress) -> None:
+        if job.image == "b:1":
+            worker.store.jobs.cancel(job.id)
+        else:
+            succeed(job, progress)
+
+    worker.end = end
+    result = pusher("push", "app:1.2", "--to", "a:1", "--to", "b:1", "--progress", "none")
+    assert (result.code, result.out) == (3, f"registry.example.com/a@{DIGEST}\n")
+
+
+def test_doctor_takes_one_place(pusher: Pusher) -> None:
+    result = pusher("doctor", "app:1.2", "--to", "a.example/b:1", "--to", "c.example/d:1")
+    assert (result.code, "one destination" in result.err) == (2, True)
 
 
 # --- run --------------------------------------------------------------------------------------------------

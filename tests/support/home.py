@@ -99,7 +99,9 @@ class Home:
         return Spool(self.settings.spool)
 
     def enqueue(self, image: Path | str, to: str | None = None, **options: Any) -> JobRecord:
-        return enqueue(self.store, str(image), to=to, **{"settings": self.settings, **options})
+        places = () if to is None else (to,)
+        (job,) = enqueue(self.store, str(image), to=places, **{"settings": self.settings, **options})
+        return job
 
     def run(
         self,

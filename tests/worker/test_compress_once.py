@@ -11,6 +11,7 @@ import pytest
 from pusher.errors import ExitCode
 from pusher.spool.claims import Claims
 from pusher.spool.spool import Spool
+from pusher.worker.enqueue import enqueue
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Background, Home, pushed
 from tests.support.images import Image, make_image, write_archive
@@ -91,6 +92,22 @@ def test_two_workers_compress_it_once(
     assert worker_one.join().exit_code == worker_two.join().exit_code == ExitCode.DONE
     assert len(compressed) == len(set(compressed)) == 3
     pushed(registry, "b/app", "1", two)
+
+
+def test_one_image_for_several_places_is_prepared_once(
+    home: Home, registry: FakeRegistry, tmp_path: Path, compressed: list[str]
+) -> None:
+    """What comes to the same destination is one job."""
+    ((image, archive),) = _images(tmp_path, 1)
+    places = [
+        f"{registry.address}/{name}" for name in ("a/app:1", "b/app:1", "a/app:1", "c/app", "c/app:latest")
+    ]
+    jobs = enqueue(home.store, str(archive), settings=home.settings, to=places)
+    assert [job.destination for job in jobs] == [places[0], places[1], places[4]]
+    assert home.run([job.id for job in jobs]).exit_code == ExitCode.DONE
+    for repository, tag in (("a/app", "1"), ("b/app", "1"), ("c/app", "latest")):
+        pushed(registry, repository, tag, image)
+    assert len(compressed) == 2
 
 
 def test_a_claim_is_one_s_until_it_is_given_back(tmp_path: Path) -> None:
