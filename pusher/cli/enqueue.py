@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -84,7 +85,7 @@ def enqueue(
 
     settings = read_settings(**flags)
     wishes = image_wishes(flags, settings)
-    with opened(settings) as store:
+    with opened(settings) as store, received(image, store, settings) as image:
         jobs = record(store, settings, image, to, wishes, keeps_older=keeps_older, priority=priority)
         superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}
         layers = sum(
@@ -112,6 +113,23 @@ def enqueue(
     if len(jobs) > 1:
         warn("Start them with: pusher run")
     return ExitCode.DONE
+
+
+@contextmanager
+def received(image: str, store: Store, settings: Settings) -> Iterator[str]:
+    """IMAGE, or where it is a pipe, the file that it was read into; removed again if no job was recorded."""
+    from pusher.sources import stream
+    from pusher.worker import incoming
+
+    if not stream.is_stream(image):
+        yield image
+        return
+    folder = settings.spool / incoming.FOLDER
+    kept = stream.receive(image, folder, _note)
+    try:
+        yield kept
+    finally:
+        incoming.drop(store, folder, kept)
 
 
 def record(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
 from pusher.cli import completers
 from pusher.cli.base import Command, opened, progress_option, read_settings
-from pusher.cli.enqueue import no_supersede_option, record, to_option
+from pusher.cli.enqueue import no_supersede_option, received, record, to_option
 from pusher.cli.image import image_options, image_wishes
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
@@ -42,18 +43,36 @@ def push(
       pusher push registry.example.com/team/app:1.2
       pusher push app:1.2 --to registry.example.com --to ghcr.io/team/
       pusher push build/app.tar --to registry.example.com/team/app:1.2
+      docker save app:1.2 | pusher push - --to registry.example.com
       pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
+    from pusher.errors import InvalidOption
+    from pusher.sources.stream import is_standard_input, is_stream
+
     settings = read_settings(**flags)
     wishes = image_wishes(flags, settings)
-    if password_stdin or _has_login(settings):
-        found = [_registry(image, place, settings.default_registry) for place in to or (None,)]
-        if registries := {registry for registry in found if registry is not None}:
-            settings = with_password(settings, registries, password_stdin=password_stdin)
-    with opened(settings) as store:
+    if password_stdin and is_standard_input(image):
+        raise InvalidOption(
+            "standard input cannot give both the archive and the password",
+            hint="log in before, with: pusher login REGISTRY",
+        )
+    is_piped = is_stream(image)
+    if not is_piped:
+        settings = _with_login(settings, image, to, password_stdin=password_stdin)
+    with opened(settings) as store, received(image, store, settings) as image:
+        if is_piped:  # only what came tells its name
+            settings = _with_login(settings, image, to, password_stdin=password_stdin)
         jobs = record(store, settings, image, to, wishes, keeps_older=keeps_older)
         result = work(store, settings, progress, only=[job.id for job in jobs])
     return conclude(result, progress, single=len(jobs) == 1, pushed=len(jobs))
+
+
+def _with_login(settings: Settings, image: str, to: Sequence[str], *, password_stdin: bool) -> Settings:
+    if not password_stdin and not _has_login(settings):
+        return settings
+    found = [_registry(image, place, settings.default_registry) for place in to or (None,)]
+    registries = {registry for registry in found if registry is not None}
+    return with_password(settings, registries, password_stdin=password_stdin) if registries else settings
 
 
 def _has_login(settings: Settings) -> bool:

@@ -197,7 +197,8 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
         mode = path.stat().st_mode
         if not stat.S_ISREG(mode):
             what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-            raise ArchiveInvalid(f"{path} is {what}, so it cannot be read as an image archive", hint=HOW)
+            hint = suggest("say so: {}", f"oci:{path}") if (path / "index.json").is_file() else HOW
+            raise ArchiveInvalid(f"{path} is {what}, so it cannot be read as an image archive", hint=hint)
         file = open(path, "rb", opener=never_waiting)  # noqa: SIM115 - Path.open takes no opener
     except FileNotFoundError:
         raise ImageNotFound(f"there is no file {path}", hint="check the path") from None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import ArchiveInvalid, ImageUnsupported, InvalidOption, ReferenceMalformed
+from pusher.errors import ArchiveInvalid, ImageUnsupported, InvalidOption, PusherError, ReferenceMalformed
 from pusher.sources import archive, content_store, dirs, oci
 from pusher.sources.archive import ArchiveSource
 from pusher.sources.archive_file import open_archive
@@ -20,8 +21,15 @@ from pusher.sources.regular import exists, typed_path
 from pusher.sources.split import source as split
 from pusher.sources.storage.nearby import NearbyEngineSource
 from pusher.sources.storage.source import STORAGES, StorageSource
+from pusher.sources.stream import is_stream
+from pusher.text import suggest
 
-_ARCHIVE_ENDINGS: Final = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".tar.zst", ".tar.bz2")
+_PACKED: Final = ("gz", "xz", "zst", "bz2", "lz4", "lzma", "lz", "lzo", "Z", "br", "sz", "7z", "zip", "rar")
+_ARCHIVE_ENDINGS: Final = (
+    ".tar",
+    *(f".tar.{packed}" for packed in _PACKED),
+    *(".tgz", ".txz", ".tzst", ".tbz2", ".tlz", ".zip", ".7z"),
+)
 _PATH_STARTS: Final = ("/", "./", "../", "~/")
 _ENGINE_NAME: Final = re.compile(r"[a-z0-9]+([._:/@-]+[A-Za-z0-9_]+)*")
 _FILES: Final = (archive.KIND, oci.FOLDER_KIND, oci.ARCHIVE_KIND, dirs.KIND)
@@ -68,6 +76,13 @@ def _source(image: str, choice: Choice) -> Source:
             f"{image!r} names no image",
             hint=f"examples: app:1.2, {PODMAN.kind}:app:1.2, {archive.KIND}:app.tar, oci:./folder",
         )
+    if rest.startswith("//") and not is_path(prefix):
+        raise _url(prefix, rest)
+    if is_stream(image):
+        raise InvalidOption(
+            f"{image} is a pipe, which only push and enqueue read",
+            hint="write the image to a file first: docker save -o app.tar app:1.2",
+        )
     if colon and _is_file_prefix(prefix, rest):
         return _file(prefix, *_split(rest), choice)
     if colon and prefix in STORAGES:
@@ -79,11 +94,50 @@ def _source(image: str, choice: Choice) -> Source:
             f"pusher cannot read images from {prefix}:",
             hint=f"it reads {': '.join(_PREFIXES)}: and docker://",
         )
+    if colon and (meant := _meant(prefix, rest)) is not None:
+        raise ReferenceMalformed(
+            f"no images are read from {prefix}:", hint=suggest("did you mean {}?", f"{meant}:{rest}")
+        )
+    if colon and not exists(typed_path(image)) and (path := _split(image))[1] and exists(path[0]):
+        raise ReferenceMalformed(
+            f"{path[0]} is a path, and {path[1]} the name of an image in it",
+            hint=suggest("say what it is: {}", f"{_kind_of(path[0])}:{image}"),
+        )
     if is_path(image):
-        path = typed_path(image)
-        return _file(_kind_of(path), path, None, choice)
+        where = typed_path(image)
+        return _file(_kind_of(where), where, None, choice)
     installed = [engine for engine in ENGINES.values() if is_installed(engine)]
     return NearbyEngineSource(installed[0] if installed else DOCKER, image, choice)
+
+
+def _url(scheme: str, rest: str) -> PusherError:
+    """The error for an address: none is read but docker://."""
+    address = f"{scheme}:{rest}"
+    if scheme in ("http", "https", "ftp"):
+        command = "curl -fL {} | pusher push - --to registry.example.com/team/app:1.2"
+        return ImageUnsupported(f"pusher fetches nothing from {scheme}://", hint=suggest(command, address))
+    if scheme == "file":
+        path = "/" + rest.removeprefix("//localhost").lstrip("/")
+        return ReferenceMalformed(
+            f"{address} is an address, and pusher takes paths", hint=suggest("leave out file://: {}", path)
+        )
+    if scheme in _PREFIXES:
+        return ReferenceMalformed(
+            f"{scheme}: is written without //", hint=suggest("did you mean {}?", f"{scheme}:{rest[2:]}")
+        )
+    return ImageUnsupported(
+        f"pusher reads nothing from {scheme}://",
+        hint=f"it reads {': '.join(_PREFIXES)}: and docker://",
+    )
+
+
+def _meant(prefix: str, rest: str) -> str | None:
+    """The prefix that is mistyped; None where it may be the name of an image in an engine."""
+    near = difflib.get_close_matches(prefix, [known for known in _PREFIXES if "-" in known], 1, 0.8)
+    is_name = _ENGINE_NAME.fullmatch(f"{prefix}:{rest}") is not None and ":" not in rest
+    if not near or prefix in _PREFIXES or (is_name and not is_path(rest) and not exists(typed_path(rest))):
+        return None
+    return near[0]
 
 
 def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:

@@ -14,6 +14,7 @@ from pusher.registry.ending import end_session
 from pusher.spool.spool import Spool
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
+from pusher.worker import incoming
 from pusher.worker.presence import Presence
 from pusher.worker.registries import Registries
 
@@ -106,6 +107,8 @@ def prune(
     # a moment later, so that what finished just now is older than nothing
     before = store.now() - older_than + timedelta(milliseconds=1)
     forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
+    if not dry_run:
+        incoming.sweep(store, spool.root / incoming.FOLDER)
     freed = sum(size for _, size in unneeded)
     in_use = dry_run or store.jobs.owners()
     smaller = 0 if in_use else store.retention.compact()
@@ -114,6 +117,7 @@ def prune(
 
 def evict(store: Store, spool: Spool, limit: int) -> int:
     """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
+    incoming.sweep(store, spool.root / incoming.FOLDER)
     unneeded = _unneeded(store, spool, limit)
     for digest, _ in unneeded:
         spool.remove(digest)

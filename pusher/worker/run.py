@@ -37,6 +37,7 @@ from pusher.worker.cleanup import delete_sessions, evict
 from pusher.worker.clock import elapsed
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
+from pusher.worker.incoming import FOLDER, drop
 from pusher.worker.job import JobPush, Tools
 from pusher.worker.leaving import give_back, join_while_moving, run_while_moving, why_lost
 from pusher.worker.names import Names
@@ -296,6 +297,7 @@ class _Worker:
             self._store.jobs.succeed(job, digest)
             self._activity.touch()
             self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
+            drop(self._store, self._spool.root / FOLDER, job.source)
             with contextlib.suppress(HomeUnusable, DiskFull):  # this job needs the spool no more
                 evict(self._store, self._spool, self._settings.spool_limit)
             delete_sessions(self._store, self._registries, ())  # those that were lost on the way

@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from pusher.errors import ArchiveInvalid, ImageNotFound, ImageUnsupported, ReferenceMalformed, SourceError
+from pusher.errors import (
+    ArchiveInvalid,
+    ImageNotFound,
+    ImageUnsupported,
+    PusherError,
+    ReferenceMalformed,
+    SourceError,
+)
 from pusher.sources import find, reopen
 from pusher.sources.archive import ArchiveSource
 from pusher.sources.engine import EngineSource
 from pusher.sources.names import did_you_mean, is_image_id, nearest, normalized
 from tests.support.fake_engine import FakeEngine
 from tests.support.images import make_image, write_archive
-from tests.support.layouts import Layout, manifest_json
+from tests.support.layouts import Layout, manifest_json, two_platforms
 
 IMAGE = make_image(1000)
 NAME = IMAGE.names[0]
@@ -293,3 +300,49 @@ def test_a_name_may_begin_with_a_tilde(image: str, tmp_path: Path, monkeypatch: 
 def test_names_that_are_too_long_for_any_file(image: str, tmp_path: Path) -> None:
     with pytest.raises(SourceError):
         find(image.format(f"{tmp_path}/{300 * 'a'}"))[0].resolve()
+
+
+@pytest.mark.parametrize(
+    ("image", "words", "hint"),
+    [
+        (
+            "https://x.example/app.tar",
+            "fetches nothing from https://",
+            "curl -fL https://x.example/app.tar |",
+        ),
+        ("file:///tmp/a b.tar", "takes paths", "leave out file://: '/tmp/a b.tar'"),
+        ("oci://layout", "oci: is written without //", "did you mean oci:layout?"),
+        ("s3://bucket/app.tar", "reads nothing from s3://", "docker-archive:"),
+        ("docker-archve:app.tar", "no images are read from docker-archve:", "docker-archive:app.tar?"),
+        ("oci-archiv:./app.tar", "no images are read from oci-archiv:", "oci-archive:./app.tar?"),
+        ("docker-deamon:app:1", "no images are read from docker-deamon:", "docker-daemon:app:1?"),
+    ],
+)
+def test_addresses_and_mistyped_prefixes(image: str, words: str, hint: str) -> None:
+    with pytest.raises(PusherError, match=words) as caught:
+        find(image)
+    assert hint in caught.value.hint
+
+
+def test_a_name_behind_a_path_needs_a_prefix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    layout, _ = two_platforms()
+    layout.write_folder(tmp_path / "layout")
+    write_archive(tmp_path / "f.tar", make_image(10, names=("app:1",)))
+    for image, meant in (
+        ("./layout:v1", "oci:./layout:v1"),
+        ("f.tar:app:1", "docker-archive:f.tar:app:1"),
+        (f"{tmp_path}/f.tar:app:1", f"docker-archive:{tmp_path}/f.tar:app:1"),
+    ):
+        with pytest.raises(PusherError, match="is a path, and") as caught:
+            find(image)
+        assert caught.value.hint == f"say what it is: {meant}"
+    assert find("docker-archive:f.tar:app:1")[1] == "app:1"
+
+
+def test_a_layout_is_no_archive(tmp_path: Path) -> None:
+    layout, _ = two_platforms()
+    layout.write_folder(tmp_path / "layout")
+    with pytest.raises(PusherError, match="is a folder") as caught:
+        find(f"docker-archive:{tmp_path}/layout")
+    assert caught.value.hint == f"say so: oci:{tmp_path}/layout"

@@ -1,0 +1,132 @@
+"""Archives that come through a pipe: read once, kept while their job needs them."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pusher.errors import InvalidOption
+from pusher.sources import find
+from pusher.store.store import Store
+from pusher.worker import incoming
+from tests.support.images import make_image, sha256, write_archive
+
+IMAGE = make_image(50_000, names=("registry.example.com/team/app:1.2",))
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> bytes:
+    return write_archive(tmp_path / "a.tar", IMAGE).read_bytes()
+
+
+def piped(data: bytes, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "pusher", *arguments]
+    return subprocess.run(command, input=data, capture_output=True, check=False, timeout=60)
+
+
+def kept(home: Path) -> list[Path]:
+    return sorted((home / "spool" / "incoming").glob("*"))
+
+
+@pytest.mark.parametrize(
+    "image", ["-", "/dev/stdin", "docker-archive:-", "docker-archive:-:registry.example.com/team/app:1.2"]
+)
+def test_an_archive_from_standard_input_is_queued(home: Path, archive: bytes, image: str) -> None:
+    done = piped(archive, "enqueue", image)
+    assert done.returncode == 0, done.stderr
+    assert b"reading the archive from standard input" in done.stderr
+    (file,) = kept(home)
+    assert file.read_bytes() == archive
+    assert file.name == f"{sha256(archive)[7:]}.tar"
+    assert (file.stat().st_mode & 0o777, file.parent.stat().st_mode & 0o777) == (0o600, 0o700)
+    with Store.open(f"sqlite:///{home}/jobs.db") as store:
+        (job,) = store.jobs.list()
+        assert job.destination == "registry.example.com/team/app:1.2"
+        assert job.source["path"] == str(file)
+
+
+def test_a_pipe_that_has_a_name(home: Path, archive: bytes, tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=(archive,))
+    writer.start()
+    done = piped(b"", "enqueue", str(fifo))
+    writer.join()
+    assert done.returncode == 0, done.stderr
+    assert kept(home)[0].read_bytes() == archive
+
+
+def test_what_a_shell_makes_of_a_command(home: Path, archive: bytes, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m pusher enqueue <(cat {tmp_path}/a.tar)"
+    subprocess.run(["bash", "-c", command], check=True, capture_output=True, timeout=60)
+    assert kept(home)[0].read_bytes() == archive
+
+
+def test_a_terminal_is_told_what_is_wanted(home: Path, archive: bytes) -> None:
+    leader, terminal = pty.openpty()
+    try:
+        command = [sys.executable, "-m", "pusher", "push", "-", "--to", "registry.example.com/app:1"]
+        done = subprocess.run(command, stdin=terminal, capture_output=True, check=False, timeout=60)
+    finally:
+        os.close(leader)
+        os.close(terminal)
+    assert done.returncode == 2
+    assert b"standard input, and that is a terminal" in done.stderr
+    assert b"docker save app:1.2 | pusher push - --to" in done.stderr
+    assert archive
+    assert not home.joinpath("spool/incoming").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda _: b"", b"nothing came through standard input"),
+        (lambda data: data[:20_000], b"cut off"),
+        (lambda _: b"Error response from daemon: No such image\n", b"is a text file"),
+    ],
+)
+def test_what_is_no_archive_is_not_kept(
+    home: Path, archive: bytes, change: Callable[[bytes], bytes], words: bytes
+) -> None:
+    done = piped(change(archive), "enqueue", "-", "--to", "registry.example.com/app:1")
+    assert done.returncode == 7
+    assert words in done.stderr
+    assert kept(home) == []
+
+
+def test_archive_and_password_cannot_both_come(home: Path, archive: bytes) -> None:
+    done = piped(archive, "push", "-", "--to", "r.example/app:1", "--username", "x", "--password-stdin")
+    assert done.returncode == 2
+    assert b"both the archive and the password" in done.stderr
+    assert not home.joinpath("spool/incoming").exists()
+
+
+def test_nothing_else_waits_for_a_pipe() -> None:
+    for image in ("-", "/dev/stdin", "oci-archive:-"):
+        with pytest.raises(InvalidOption, match="only push and enqueue read"):
+            find(image)
+
+
+def test_it_is_kept_until_its_job_succeeded(home: Path, archive: bytes) -> None:
+    assert piped(archive, "enqueue", "-").returncode == 0
+    folder = home / "spool" / incoming.FOLDER
+    with Store.open(f"sqlite:///{home}/jobs.db") as store:
+        (job,) = store.jobs.list()
+        incoming.drop(store, folder, job.source)
+        assert len(kept(home)) == 1, "a queued job needs it"
+        store.jobs.cancel(job.id)
+        incoming.drop(store, folder, job.source)
+        assert len(kept(home)) == 1, "a cancelled job can be put back"
+        store.jobs.delete([job.id])
+        incoming.sweep(store, folder)
+        assert len(kept(home)) == 1, "it came just now, its job may not be recorded yet"
+        os.utime(kept(home)[0], (1, 1))
+        incoming.sweep(store, folder)
+        assert kept(home) == []
