@@ -24,6 +24,10 @@ from pusher.text import suggest
 
 _SMALL: Final = 16 << 20
 _MAX_ENTRIES: Final = 200_000
+_MOST_NAMES: Final = 16 << 20
+"""Characters of all names: 80 for each of so many entries."""
+_MOST_PIECES: Final = 1 << 20
+"""Numbers in the maps of all sparse files, each in 8 bytes."""
 _MAX_LINKS: Final = 8
 _KEPT: Final = 64 << 20
 """Bytes of documents that are kept from the first pass over a compressed archive."""
@@ -150,11 +154,15 @@ class ArchiveFile:
     def _look(self) -> _Contents:
         found = _Contents()
         source = self._input()
-        kept = 0
+        kept = names = pieces = 0
         for entry in tar.walk(source, most=_MAX_ENTRIES):
             name = _normal(entry.name)
             if name is None:
                 continue
+            names += len(entry.name) + len(entry.target or "")
+            pieces += len(entry.pieces or ())
+            if names > _MOST_NAMES or pieces > _MOST_PIECES:
+                raise ArchiveInvalid(f"{self.path} is a tar of very long names, not an image archive")
             found.entries[name] = entry
             if self.is_compressed and entry.is_file:
                 head = source.read(min(_HEAD, entry.size))

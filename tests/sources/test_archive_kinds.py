@@ -5,10 +5,13 @@ from __future__ import annotations
 import lzma
 import shutil
 import subprocess
+import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from pusher.errors import ArchiveInvalid, ImageUnsupported, PusherError
 from pusher.sources import find
@@ -138,3 +141,21 @@ def test_names_that_begin_at_the_root(tmp_path: Path) -> None:
     """`tar -P` writes them so."""
     content = [Entry(f"/{entry.name}", entry.data, entry.target) for entry in entries("classic", IMAGE)]
     assert find(str(write_tar(tmp_path / "a.tar", content)))[0].resolve().config == IMAGE.config
+
+
+def test_an_archive_of_long_names_is_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
+    """Compressed they take a few kilobytes: here 300 names of 60,000 characters."""
+    packer = zstandard.ZstdCompressor().compressobj()
+    with (tmp_path / "a.tar.zst").open("wb") as file:
+        for number in range(300):
+            member = tarfile.TarInfo(f"{number:05}" * 12_000)
+            file.write(packer.compress(member.tobuf(tarfile.GNU_FORMAT)))
+        file.write(packer.flush())
+    assert (tmp_path / "a.tar.zst").stat().st_size < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(ArchiveInvalid, match="very long names"):
+            find(str(tmp_path / "a.tar.zst"))
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
