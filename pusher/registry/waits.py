@@ -91,52 +91,46 @@ class Waits:
     """All requests of a transport. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
         self._waits: set[Wait] = set()
         self._thread: threading.Thread | None = None
-        self._wanted = threading.Event()
 
     @contextlib.contextmanager
     def of(self, wait: Wait) -> Iterator[Wait]:
         """A request of this thread, as long as it is under way."""
         _current.wait = wait
-        with self._lock:
+        with self._changed:
             self._waits.add(wait)
-            self._wanted.set()
             if self._thread is None:
                 self._thread = threading.Thread(target=self._look, name="waits", daemon=True)
                 self._thread.start()
+            elif len(self._waits) == 1:
+                self._changed.notify_all()
         try:
             yield wait
         finally:
             _current.wait = None
-            with self._lock:
+            with self._changed:
                 self._waits.discard(wait)
-                if not self._waits:
-                    self._wanted.clear()
 
     def abort(self) -> None:
         """Break off every wait for a connection or an answer; those requests raise Stopped."""
-        with self._lock:
+        with self._changed:
             waits = list(self._waits)
         for wait in waits:
             wait.abort()
 
     def close(self) -> None:
         """End the thread that looks on."""
-        with self._lock:
+        with self._changed:
             thread, self._thread = self._thread, None
-            self._wanted.set()
+            self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _look(self) -> None:
-        while True:
-            self._wanted.wait()
-            with self._lock:
-                if self._thread is not threading.current_thread():
-                    return
-                waits = list(self._waits)
-            for wait in waits:
-                wait.expire()
-            time.sleep(_LOOK)
+        with self._changed:
+            while self._thread is threading.current_thread():
+                for wait in self._waits:
+                    wait.expire()
+                self._changed.wait(_LOOK if self._waits else None)
