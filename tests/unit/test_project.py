@@ -23,7 +23,7 @@ WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 SDIST = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]
 
 _DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE")
-_WITH_OTHER_PACKAGES = {"urllib3": "requests", "psycopg": "psycopg"}
+_WITH_OTHER_PACKAGES = {"psycopg": "psycopg"}
 """What pusher imports although it is no dependency of its own right."""
 
 
