@@ -122,7 +122,7 @@ class BlobUpload:
                 if self._closing.is_there():
                     return "uploaded"
                 self._closing.give_it_time()
-                session = self._settle(session)
+                session, doubtful = self._settle(session), False
             elif doubtful or session.in_flight:
                 session, doubtful = self._settle(session), False
             elif self._is_last(session):
