@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal, Protocol
 
 from pusher.oci.document import Document
+from pusher.oci.draft import Draft
 from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.platform import Platform
 from pusher.sources.regular import Identity
@@ -97,6 +98,9 @@ class SourceImage:
     list before them, so that the root is the last. ``layers`` are then all their blobs, each once and with
     its ``blob``, but for ``config_digest``, the config of the first manifest. ``notes`` are for the user:
     what was left out and why.
+
+    ``drafts`` is set instead where there are several manifests whose layers are to be compressed: in the same
+    order, and ``layers`` are then those of all of them, and the configs of all but the first.
     """
 
     config_digest: str
@@ -105,6 +109,12 @@ class SourceImage:
     documents: tuple[Document, ...] = ()
     pinned: Pinned = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    drafts: tuple[Draft, ...] = ()
+
+    @property
+    def described(self) -> tuple[Document, ...]:
+        """The documents that there are, final or not."""
+        return self.documents or tuple(draft.document for draft in self.drafts)
 
     @property
     def manifests(self) -> list[Manifest]:

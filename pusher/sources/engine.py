@@ -24,7 +24,7 @@ from pusher.sources.engine_cli import DOCKER, NERDCTL, PODMAN, Daemon, Engine, O
 from pusher.sources.names import did_you_mean, is_image_id
 from pusher.sources.pieces import pieces
 from pusher.sources.platforms import check_platform
-from pusher.sources.podman_lists import check_single
+from pusher.sources.podman_lists import is_list, list_refusal
 from pusher.sources.saved import image_of, look_through, pinned_image
 from pusher.text import suggest
 
@@ -74,6 +74,8 @@ class EngineSource:
         if self._pinned is not None:
             return _described(self._pinned)
         found = self._inspect()
+        if found is None:
+            return self._from_list()
         pinned: Pinned = {
             "kind": self.engine.kind,
             "name": self.name,
@@ -105,6 +107,10 @@ class EngineSource:
     def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:  # noqa: ARG002
         """The image with all its platforms, where somebody can read it from disk; ``own``: this machine's."""
         return None
+
+    def _from_list(self) -> SourceImage:
+        """The images of a manifest list of Podman, where somebody can read it from disk."""
+        raise list_refusal(self.name, "which can only be read from its disk")
 
     @contextmanager
     def export(
@@ -168,17 +174,18 @@ class EngineSource:
             hint="build or pull it again and enqueue it, or `pusher cancel` the job",
         )
 
-    def _inspect(self) -> _Inspected:
+    def _inspect(self) -> _Inspected | None:
+        """What the engine says of the name; None if that is a manifest list of Podman."""
         try:
             answer = ask(self.engine, "image", "inspect", "--", self.name, daemon=self._daemon)
         except ImageNotFound as error:
-            if self.engine is PODMAN:
-                check_single(self.name, None, self._daemon)
+            if self.engine is PODMAN and is_list(self.name, None, self._daemon):
+                return None
             raise ImageNotFound(error.message, hint=self._elsewhere()) from None
         try:
             described = load_json(answer.encode())[0]
-            if self.engine is PODMAN:
-                check_single(self.name, described, self._daemon)
+            if self.engine is PODMAN and is_list(self.name, described, self._daemon):
+                return None
             return _understood(self.engine, described, in_containerd=self._is_in_containerd(described))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise EngineFailed(

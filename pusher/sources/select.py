@@ -19,6 +19,7 @@ from pusher.sources.engine_cli import DOCKER, ENGINES, PODMAN, is_installed
 from pusher.sources.oci import LayoutSource
 from pusher.sources.regular import exists, typed_path
 from pusher.sources.split import source as split
+from pusher.sources.storage import lists
 from pusher.sources.storage.nearby import NearbyEngineSource
 from pusher.sources.storage.source import STORAGES, StorageSource
 from pusher.sources.stream import is_stream
@@ -64,6 +65,8 @@ def reopen(pinned: Mapping[str, str | int | None]) -> Source:
         return split.SplitSource.reopened(pinned, reopen)
     if kind in STORAGES:
         return StorageSource(kind, str(name), pinned=pinned)
+    if kind == lists.KIND:
+        return lists.ListSource(pinned)
     if kind == content_store.KIND:
         return ContentStoreSource.reopened(pinned)
     return NearbyEngineSource(ENGINES[kind], str(name), pinned=pinned)

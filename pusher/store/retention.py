@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ def _configs(connection: Connection, unused: datetime) -> int:
     for config, options in connection.execute(select(Job.config_digest, Job.options)):
         needed.add(config)
         needed.update(str(options.get("documents") or "").split())
+        needed.update(json.loads(str(options.get("drafts") or "{}")))
     query = select(Config.digest).where(or_(Config.used_at.is_(None), Config.used_at < unused))
     gone = [digest for digest in connection.scalars(query) if digest not in needed]
     return _delete(

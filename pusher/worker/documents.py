@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import json
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from pusher.errors import PusherError, RegistryBusy, RegistryFault, RegistryRefused, SourceError
 from pusher.oci.document import Document, parse_document
-from pusher.oci.manifest import Manifest
+from pusher.oci.draft import Draft, finished
+from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.referrers import push_order, subject_of
 from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.store.records import JobRecord
@@ -21,16 +23,32 @@ _LOOKS: Final = (1.0, 2.0, 4.0)
 def stored_documents(store: Store, job: JobRecord) -> list[Document]:
     """The source's own manifests and indexes, bytes unchanged, each after what it needs at the registry, the
     root last; none where the manifest is made from the layers' blobs. Raises SourceError."""
-    found: list[Document] = []
-    for digest in str(job.options.get("documents") or "").split():
-        raw = store.memos.get_config(digest)
-        if raw is None:
-            raise SourceError(
-                f"the manifest {digest} of {job.image} is no longer in the job store",
-                hint=f"enqueue the image again, and `pusher cancel {job.id}`",
-            )
-        found.append(parse_document(raw, digest))
+    digests = str(job.options.get("documents") or "").split()
+    found = [_stored(store, job, digest) for digest in digests]
     return push_order(found) if found else []
+
+
+def drafts_as_text(drafts: Sequence[Draft]) -> str | None:
+    """What a job keeps of drafts beside their documents; None if there are none."""
+    return json.dumps({draft.document.digest: draft.diff_ids for draft in drafts}) if drafts else None
+
+
+def finished_documents(store: Store, job: JobRecord, blobs: Mapping[str, Descriptor]) -> list[Document]:
+    """The drafts of the job with the blobs that were made of its layers, by diff ID, in the order of
+    ``stored_documents``; none if the job has no drafts. Raises SourceError."""
+    kept: dict[str, list[str]] = json.loads(str(job.options.get("drafts") or "{}"))
+    drafts = [Draft(_stored(store, job, digest), tuple(diff_ids)) for digest, diff_ids in kept.items()]
+    return push_order(finished(drafts, blobs)) if drafts else []
+
+
+def _stored(store: Store, job: JobRecord, digest: str) -> Document:
+    raw = store.memos.get_config(digest)
+    if raw is None:
+        raise SourceError(
+            f"the manifest {digest} of {job.image} is no longer in the job store",
+            hint=f"enqueue the image again, and `pusher cancel {job.id}`",
+        )
+    return parse_document(raw, digest)
 
 
 def put_document(client: RegistryClient, job: JobRecord, document: Document, reference: str) -> int:

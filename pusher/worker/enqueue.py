@@ -19,6 +19,7 @@ from pusher.store.store import Store
 from pusher.text import suggest
 from pusher.worker import sources
 from pusher.worker.compression import Wish
+from pusher.worker.documents import drafts_as_text
 from pusher.worker.registries import Registries
 
 _MOST_ABSENT: Final = 200
@@ -82,12 +83,13 @@ def enqueue(
         note(text)
     if found.config is not None:
         store.memos.put_config(found.config_digest, found.config)
-    for document in found.documents:
+    for document in found.described:
         store.memos.put_config(document.digest, document.raw)
     options = {
         "compression": compression,
         "compression_level": compression_level,
         "documents": " ".join(document.digest for document in found.documents) or None,
+        "drafts": drafts_as_text(found.drafts),
     }
     return [
         store.jobs.add(

@@ -30,7 +30,7 @@ from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import evict
 from pusher.worker.compression import ZSTD_NOTE, Wish
 from pusher.worker.control import Control
-from pusher.worker.documents import Delivery, explained, hopeless, stored_documents
+from pusher.worker.documents import Delivery, explained, finished_documents, hopeless, stored_documents
 from pusher.worker.pool import BlobPool
 from pusher.worker.prepare import Preparation
 from pusher.worker.retry import Backoff
@@ -308,14 +308,13 @@ class JobPush:
         Returns the digest of what the tag stands for.
         """
         stored = stored_documents(self._store, self._job)
-        made = [] if stored else [self._manifest()]
-        *children, root = stored or made
+        *children, root = stored or self._made()
+        self._documents |= {child.digest for child in children}
         for child in children:
             self._put(child, child.digest)
         digest = self._put(root, self._job.tag or root.digest)
-        if any(
-            blob.media_type == media_types.OCI_LAYER_ZSTD for manifest in made for blob in manifest.layers
-        ):
+        layers = self._store.layers.of(self._job.id)
+        if not stored and any(layer.media_type == media_types.OCI_LAYER_ZSTD for layer in layers):
             self._tools.sender.progress.note(ZSTD_NOTE)
         return digest
 
@@ -345,6 +344,11 @@ class JobPush:
                     raise
                 self._tools.sender.progress.waiting("manifest", pause, error.message)
                 self._control.wait(pause)
+
+    def _made(self) -> list[Document]:
+        """The manifests that are made from the blobs, the root last."""
+        blobs = {layer.diff_id: _descriptor(layer) for layer in self._store.layers.of(self._job.id)}
+        return finished_documents(self._store, self._job, blobs) or [self._manifest()]
 
     def _manifest(self) -> Manifest:
         """The manifest made from the blobs; the one at the tag, if it says the same in other bytes."""

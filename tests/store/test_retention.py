@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 
 import pytest
@@ -70,6 +71,16 @@ def test_what_a_job_that_stays_needs_is_kept(store: Store, clock: FakeClock) -> 
     assert store.memos.get_config(config) == b"{}"
     assert store.memos.get_config(index) == b"[]"
     assert store.uploads.holders(REGISTRY, digest("a")) == [REPOSITORY]
+
+
+def test_drafts_of_a_job_that_stays_are_kept(store: Store, clock: FakeClock) -> None:
+    for kept in "12":
+        store.memos.put_config(digest(kept), b"{}")
+    clock.advance(8 * 86400)
+    drafts = json.dumps({digest("1"): [digest("a0")], digest("2"): []})
+    store.jobs.add(new_job(NewLayer(digest("a0"), MT, digest("a"), 5), options={"drafts": drafts}))
+    store.retention.prune(clock.now)
+    assert [store.memos.get_config(digest(kept)) for kept in "12"] == [b"{}", b"{}"]
 
 
 def test_what_lies_in_the_spool_is_still_known(store: Store, clock: FakeClock) -> None:

@@ -166,6 +166,28 @@ class PodmanRoot(StorageRoot):
         self.write()
         return image
 
+    def add_manifest(self, image: Image, manifest: bytes) -> None:
+        """Keep what the image was pulled or built with."""
+        key = f"manifest-{sha256(manifest)}"
+        path = self.config(image).with_name("=" + base64.b64encode(key.encode()).decode())
+        path.write_bytes(manifest)
+        described = next(one for one in self.image_list if one["id"] == _hex(image.config_digest))
+        described.setdefault("big-data-names", []).append(key)
+        self.write()
+
+    def add_list(self, name: str, index: bytes) -> Path:
+        """Store a manifest list, as `podman manifest create` and `add` do; the file that it is in."""
+        image_id = _random_id(name)
+        folder = self.images / image_id
+        folder.mkdir()
+        (folder / "manifest").write_bytes(index)
+        (folder / "instances.json").write_text(json.dumps({"": image_id}))
+        self.image_list.append(
+            {"id": image_id, "names": [name], "big-data-names": ["manifest", "instances.json"]}
+        )
+        self.write()
+        return folder / "manifest"
+
     def write(self) -> None:
         """Write images.json and layers.json from the lists."""
         (self.images / "images.json").write_text(json.dumps(self.image_list))

@@ -31,6 +31,8 @@ def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
 
     Raises ImageUnsupported if there are several, or it lacks a layer.
     """
+    if image.drafts:
+        _only_manifest(image)
     if not image.documents:
         return image.layers
     known = {name_of(layer): layer for layer in image.layers}
@@ -45,7 +47,7 @@ def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
 
 def attestations_in(image: SourceImage) -> set[str]:
     """Digests of the manifests that attest something of another one."""
-    indexes = [document for document in image.documents if isinstance(document, Index)]
+    indexes = [document for document in image.described if isinstance(document, Index)]
     return {child.digest for index in indexes for child in index.children if child.is_attestation}
 
 
@@ -86,7 +88,7 @@ def _only_manifest(image: SourceImage) -> Manifest:
     attestations = attestations_in(image)
     manifests = [
         document
-        for document in image.documents
+        for document in image.described
         if isinstance(document, Manifest) and document.digest not in attestations
     ]
     if len(manifests) != 1 or manifests[0].config.digest != image.config_digest:

@@ -9,14 +9,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import ImageNotFound, PusherError, StorageDoubtful
+from pusher.errors import ImageAmbiguous, ImageNotFound, PusherError, StorageDoubtful
 from pusher.oci.platform import Platform
 from pusher.sources.base import Exported, Source, SourceImage
 from pusher.sources.content_store import ContentStoreSource, known_roots, store_with
 from pusher.sources.engine import EngineSource
 from pusher.sources.engine_cli import DOCKER, PODMAN, ask
+from pusher.sources.podman_lists import digests_listed, list_refusal
+from pusher.sources.storage.lists import list_called, list_image
+from pusher.sources.storage.podman import PodmanStorage
 from pusher.sources.storage.roots import is_root
-from pusher.sources.storage.source import DOCKER_KIND, PODMAN_KIND, pieces_of, storage_of
+from pusher.sources.storage.source import DOCKER_KIND, PODMAN_KIND, storage_of
+from pusher.sources.storage.stored import pieces_of
 
 _STORAGE_OF: Final = {
     DOCKER.kind: (DOCKER_KIND, "{{.DockerRootDir}}\n{{.Driver}}"),
@@ -31,7 +35,7 @@ class NearbyEngineSource(EngineSource):
     def resolve(self) -> SourceImage:
         """As the engine tells it; with the config, and the place on disk pinned, where the disk has it."""
         image = super().resolve()
-        if self._pinned is not None or image.documents or not is_root():
+        if self._pinned is not None or image.documents or image.drafts or not is_root():
             return image
         try:
             return self._from_storage(image, *self._info())
@@ -87,6 +91,19 @@ class NearbyEngineSource(EngineSource):
         if store is None:
             return None
         return ContentStoreSource(store, target, self.name, self._choice, platform=own).resolve()
+
+    def _from_list(self) -> SourceImage:
+        """The images of a manifest list, from Podman's storage, if that is on this disk."""
+        try:
+            storage = PodmanStorage(*self._info())
+            index = list_called(storage, self.name)
+            listed = index and [child.digest for child in index.children]
+            if index is None or listed != digests_listed(self.name, self._daemon):
+                raise StorageDoubtful(f"{storage.root} is another Podman's")
+        except (ValueError, ImageNotFound, ImageAmbiguous, StorageDoubtful) as error:
+            raise list_refusal(self.name, f"which cannot be read from its disk: {error}") from error
+        # other users' files may belong to users of their containers: Podman itself must read them
+        return list_image(storage, index, self.name, self._choice, with_save=not is_root())
 
     def _info(self) -> tuple[Path, str]:
         """Root and driver of the engine; ``PUSHER_DOCKER_ROOT`` where its root is mounted elsewhere."""

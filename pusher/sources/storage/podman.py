@@ -11,7 +11,6 @@ from pusher.errors import StorageDoubtful
 from pusher.oci.digest import hex_of, is_sha256
 from pusher.oci.foreign import load_json
 from pusher.sources.names import is_image_id
-from pusher.sources.podman_lists import list_refusal
 from pusher.sources.regular import exists
 from pusher.sources.storage.stored import (
     StoredLayer,
@@ -26,6 +25,8 @@ _DRIVERS: Final = {"overlay": "overlay/{}/diff", "vfs": "vfs/dir/{}"}
 """Where each driver has the files of the layer with an ID; vfs adds those of the layers below."""
 _ID: Final = re.compile(r"[0-9a-f]{64}")
 _PLAIN: Final = re.compile(r"[0-9a-z.]+")
+_MANIFEST: Final = "manifest-"
+"""What the names of manifests begin with, which end in their digests."""
 _MOST_VALUES: Final = 1_000_000
 """In a list of all layers or images: some 20 a layer."""
 
@@ -53,11 +54,24 @@ class PodmanStorage:
         return image_called(name, ids, self.root)
 
     def config(self, image_id: str) -> bytes:
-        """The exact bytes of an image's config, which lies under its digest. ImageNotFound, and
-        ImageUnsupported for a manifest list, which has none."""
-        if exists(self._images / hex_of(image_id) / "instances.json"):
-            raise list_refusal(image_id.removeprefix("sha256:"))
+        """The exact bytes of an image's config, which lies under its digest. ImageNotFound."""
         return read_config(self._images / hex_of(image_id) / _key(image_id), image_id, self.root)
+
+    def manifest_list(self, image_id: str) -> bytes | None:
+        """The bytes of the manifest list with this ID; None if it is the ID of an image."""
+        folder = self._images / hex_of(image_id)
+        return read_small(folder / "manifest") if exists(folder / "instances.json") else None
+
+    def manifests(self) -> dict[str, Path]:
+        """The files that the manifests of all images are in, by digest."""
+        found: dict[str, Path] = {}
+        for image in self._listed(self._images / "images.json"):
+            names = image.get("big-data-names")
+            for name in names if isinstance(names, list) else ():
+                if isinstance(name, str) and name.startswith(_MANIFEST):
+                    file = self._images / hex_of(_image_id(image)) / _key(name)
+                    found.setdefault(name.removeprefix(_MANIFEST), file)
+        return found
 
     def layers(self, image_id: str) -> list[StoredLayer]:
         """The image's layers, lowest first. ImageNotFound."""

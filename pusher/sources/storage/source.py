@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -16,9 +16,10 @@ from pusher.sources.names import is_image_id
 from pusher.sources.platforms import check_platform, platform_of
 from pusher.sources.regular import typed_path
 from pusher.sources.storage.docker import DockerStorage
+from pusher.sources.storage.lists import list_called, list_image
 from pusher.sources.storage.podman import PodmanStorage
 from pusher.sources.storage.roots import docker_root, podman_root
-from pusher.sources.storage.stored import Storage, StoredLayer, diff_ids_in
+from pusher.sources.storage.stored import Storage, diff_ids_in, pieces_of
 
 DOCKER_KIND: Final = "docker-storage"
 PODMAN_KIND: Final = "containers-storage"
@@ -34,16 +35,6 @@ _WITH_ROOT: Final = re.compile(r"\[(?:([a-z0-9-]+)@)?([^]+]*)(?:\+[^]]*)?\](.*)"
 def storage_of(kind: str, root: Path, driver: str | None = None) -> Storage:
     """The storage of this kind at ``root``. Raises StorageDoubtful."""
     return STORAGES[kind](root, driver)
-
-
-def pieces_of(layers: Collection[StoredLayer], wanted: Collection[str]) -> Iterator[Exported]:
-    """The wanted ones among some layers, each once; raises StorageDoubtful."""
-    seen: set[str] = set()
-    for layer in layers:
-        if layer.diff_id in wanted and layer.diff_id not in seen:
-            seen.add(layer.diff_id)
-            with closing(layer.tar()) as stream:
-                yield Exported("layer", layer.diff_id, layer.size, stream)
 
 
 class StorageSource:
@@ -77,9 +68,14 @@ class StorageSource:
         return None if is_image_id(self.name) else self.name
 
     def resolve(self) -> SourceImage:
-        """Read the config, which lists the layers; whether these are whole shows when they are read."""
+        """Read the config, which lists the layers; whether these are whole shows when they are read.
+
+        Of a manifest list, all its images.
+        """
         storage = storage_of(self.kind, self.root, self.driver)
         if self._pinned is None:
+            if isinstance(storage, PodmanStorage) and (index := list_called(storage, self.name)):
+                return list_image(storage, index, self.name, self._choice)
             image_id = storage.find(self.name)
             config = storage.config(image_id)
             check_platform(platform_of(config), self._choice, str(self.root))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
@@ -11,6 +12,7 @@ from typing import BinaryIO, Final, Protocol
 from pusher.errors import ImageAmbiguous, ImageNotFound, StorageDoubtful
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import diff_ids_of
+from pusher.sources.base import Exported
 from pusher.sources.names import did_you_mean, normalized
 from pusher.sources.regular import open_regular
 from pusher.sources.storage.tarsplit import layer_tar
@@ -48,6 +50,16 @@ class Storage(Protocol):
 
     def layers(self, image_id: str) -> list[StoredLayer]:
         """The image's layers, lowest first; ImageNotFound."""
+
+
+def pieces_of(layers: Collection[StoredLayer], wanted: Collection[str]) -> Iterator[Exported]:
+    """The wanted ones among some layers, each once; raises StorageDoubtful."""
+    seen: set[str] = set()
+    for layer in layers:
+        if layer.diff_id in wanted and layer.diff_id not in seen:
+            seen.add(layer.diff_id)
+            with closing(layer.tar()) as stream:
+                yield Exported("layer", layer.diff_id, layer.size, stream)
 
 
 def read_small(path: Path) -> bytes:

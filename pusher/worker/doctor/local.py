@@ -159,7 +159,7 @@ class LocalChecks:
             return sum(layer.blob.size for layer in image.layers if layer.blob and not layer.slice), True
         if isinstance(source, ArchiveSource):
             return source.path.stat().st_size, False
-        if isinstance(source, EngineSource):
+        if isinstance(source, EngineSource) and not image.drafts:
             return _size_in(source), False
         return None, False
 
@@ -201,9 +201,9 @@ def _contents(image: SourceImage) -> str:
     """What an image is made of; of an index, its platforms."""
     layers = [layer for layer in image.layers if layer.blob is None or layer.blob.media_type not in CONFIGS]
     counted = f"{len(layers)} layer" + ("" if len(layers) == 1 else "s")
-    if not isinstance(image.root, Index):
+    indexes = [document for document in image.described if isinstance(document, Index)]
+    if not indexes:
         return f"{short(image.config_digest)}, {counted}"
-    indexes = [document for document in image.documents if isinstance(document, Index)]
     nested = {index.digest for index in indexes}
     listed = {child.digest: child for index in indexes for child in index.children}
     names = [
@@ -211,7 +211,7 @@ def _contents(image: SourceImage) -> str:
     ]
     shown = ", ".join(names[:_MOST_PLATFORMS]) + (", ..." if len(names) > _MOST_PLATFORMS else "")
     counted_platforms = f"{len(names)} platform" + ("" if len(names) == 1 else "s")
-    return f"index {short(image.root.digest)}, {counted_platforms} ({shown}), {counted}"
+    return f"index {short(indexes[-1].digest)}, {counted_platforms} ({shown}), {counted}"
 
 
 def _size_in(source: EngineSource) -> int | None:

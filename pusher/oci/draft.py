@@ -1,0 +1,98 @@
+"""Manifests and indexes whose layers are compressed anew: other blobs, and all else as it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pusher.oci import media_types
+from pusher.oci.document import Document
+from pusher.oci.foreign import load_json
+from pusher.oci.index import Index, parse_index
+from pusher.oci.manifest import Descriptor, Manifest, parse_manifest
+
+_OF_THE_BYTES: Final = frozenset({"urls", "data"})
+"""Fields of a descriptor that are about the very bytes that it names."""
+_OF_THE_COMPRESSION: Final = ("io.github.containers.zstd-chunked.", "containerd.io/snapshot/stargz/")
+"""What annotations of layers begin with that tell where in the compressed blob a file lies."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A manifest, with the diff IDs of its layers, whose blobs are not made yet; or an index of such ones."""
+
+    document: Document
+    diff_ids: tuple[str, ...] = ()
+
+
+def finished(drafts: Sequence[Draft], blobs: Mapping[str, Descriptor]) -> list[Document]:
+    """The documents with the ``blobs`` that were made, by diff ID; each after what it lists, the root last.
+
+    What lists the very same blobs as before keeps its bytes.
+    """
+    made: dict[str, Document] = {}
+    for draft in drafts:
+        document = draft.document
+        made[document.digest] = (
+            _with_children(document, made)
+            if isinstance(document, Index)
+            else _with_layers(document, [blobs[diff_id] for diff_id in draft.diff_ids])
+        )
+    return list({document.digest: document for document in made.values()}.values())
+
+
+def _with_layers(manifest: Manifest, blobs: Sequence[Descriptor]) -> Manifest:
+    if [_same(blob) for blob in manifest.layers] == [_same(blob) for blob in blobs]:
+        return manifest
+    data = load_json(manifest.raw)
+    types = [_oci(blob) for blob in blobs]
+    is_docker = manifest.media_type == media_types.DOCKER_MANIFEST and set(types) == {
+        media_types.OCI_LAYER_GZIP
+    }
+    if is_docker:
+        types = [media_types.DOCKER_LAYER_GZIP for _ in blobs]
+    elif manifest.media_type == media_types.DOCKER_MANIFEST:  # it has no zstd, and hardly anybody reads tars
+        data["config"]["mediaType"] = media_types.OCI_CONFIG
+    data["mediaType"] = manifest.media_type if is_docker else media_types.OCI_MANIFEST
+    data["layers"] = [
+        _renamed(layer, media_type, blob.digest, blob.size)
+        for layer, media_type, blob in zip(data["layers"], types, blobs, strict=True)
+    ]
+    return parse_manifest(_serialized(data))
+
+
+def _with_children(index: Index, made: Mapping[str, Document]) -> Index:
+    data = load_json(index.raw)
+    is_changed = False
+    for number, child in enumerate(data["manifests"]):
+        new = made[child["digest"]]
+        if new.digest != child["digest"]:
+            is_changed = True
+            data["manifests"][number] = _renamed(child, new.media_type, new.digest, len(new.raw))
+            if new.media_type != child["mediaType"]:  # Docker's list is of Docker's manifests
+                data["mediaType"] = media_types.OCI_INDEX
+    return parse_index(_serialized(data)) if is_changed else index
+
+
+def _renamed(descriptor: dict[str, Any], media_type: str, digest: str, size: int) -> dict[str, Any]:
+    kept = {key: value for key, value in descriptor.items() if key not in _OF_THE_BYTES}
+    annotations = kept.get("annotations")
+    if isinstance(annotations, dict):
+        kept["annotations"] = {
+            key: value for key, value in annotations.items() if not key.startswith(_OF_THE_COMPRESSION)
+        }
+    return {**kept, "mediaType": media_type, "digest": digest, "size": size}
+
+
+def _same(blob: Descriptor) -> tuple[str, int, str]:
+    return blob.digest, blob.size, _oci(blob)
+
+
+def _oci(blob: Descriptor) -> str:
+    return media_types.TO_OCI.get(blob.media_type, blob.media_type)
+
+
+def _serialized(data: Any) -> bytes:
+    return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()
