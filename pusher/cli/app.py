@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from pusher import __version__
-from pusher.cli.base import Group, opened, print_json, read_settings, show_error, store_exists
+from pusher.cli.base import Group, opened, print_json, read_settings, show_error, store_exists, warn
 from pusher.cli.completion import completion
 from pusher.cli.config import config
 from pusher.cli.control import cancel, pause, resume, retry
@@ -36,6 +36,7 @@ from pusher.cli.verbose import Verbosity
 from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, of_machine
 from pusher.errors.catalogue import error_as_json
 from pusher.text import as_json, quoted
+from pusher.waiting import told
 
 _START = """\
 pusher push registry.example.com/team/app:1.2    push an image from Docker, now
@@ -121,7 +122,8 @@ def _run(arguments: list[str]) -> int:
     verbosity.start()
     try:
         _check(arguments)
-        code = cli.main(arguments, prog_name="pusher", standalone_mode=False, obj=verbosity)
+        with told(warn):
+            code = cli.main(arguments, prog_name="pusher", standalone_mode=False, obj=verbosity)
         sys.stdout.flush()
         return code or ExitCode.DONE
     except (KeyboardInterrupt, click.Abort):

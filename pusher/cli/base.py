@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from pusher.store.store import Store
 
 
+_STORE_PATIENCE: Final = 60.0
+"""Seconds for which a command waits for a job store that another process locks."""
 _VARIABLES_TOLD: Final = "pusher.variables-told"
 
 
@@ -121,12 +123,21 @@ def store_exists(settings: config.Settings) -> bool:
 
 
 @contextmanager
-def opened(settings: config.Settings) -> Iterator[Store]:
-    """The job store, closed at the end."""
+def opened(settings: config.Settings, *, forever: bool = False) -> Iterator[Store]:
+    """The job store, closed at the end. What another process locks is waited for, with a word; ``forever``: a
+    server that is not there yet as well, as long as it takes."""
+    from pusher.errors import StoreError, StoreLocked
+    from pusher.store.patience import Patience
     from pusher.store.store import Store
 
-    with Store.open(settings.database_url) as store:
-        yield store
+    is_file = settings.database_url.startswith("sqlite")
+    patience = Patience(
+        warn,
+        limit=None if forever else _STORE_PATIENCE,
+        only=StoreError if forever and not is_file else StoreLocked,
+    )
+    with patience.call(Store.open, settings.database_url) as store:
+        yield store.patient(patience)
 
 
 def job_id(text: str) -> int:

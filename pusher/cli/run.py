@@ -28,7 +28,7 @@ def run(forever: bool, wait: bool, password_stdin: bool, progress: str, **flags:
       pusher run --parallel 2 --limit-rate 2M
     """
     settings = read_settings(**flags)
-    with opened(settings) as store:
+    with opened(settings, forever=forever) as store:
         registries = {job.registry for job in runnable(store)}
         settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
         result = work(store, settings, progress, forever=forever, wait=wait)

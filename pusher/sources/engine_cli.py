@@ -28,6 +28,7 @@ from pusher.errors import (
     ReferenceMalformed,
 )
 from pusher.text import printable
+from pusher.waiting import Wait, communicate
 
 _ANSWER_SECONDS: Final = 60
 _STOP_SECONDS: Final = 5
@@ -98,14 +99,18 @@ def ask(engine: Engine, *arguments: str, daemon: Daemon | None = None) -> str:
     Raises Engine*, ImageNotFound, ReferenceMalformed.
     """
     try:
-        done = subprocess.run(
+        with subprocess.Popen(
             [engine.command, *arguments],
             env=_environment(daemon),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_ANSWER_SECONDS,
-            check=False,
-        )
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        ) as process:
+            try:
+                output, said = communicate(process, None, limit=_ANSWER_SECONDS, whom=engine.title)
+            except BaseException:
+                process.kill()
+                raise
     except OSError as error:
         raise _cannot_run(engine, error) from None
     except subprocess.TimeoutExpired:
@@ -113,9 +118,9 @@ def ask(engine: Engine, *arguments: str, daemon: Daemon | None = None) -> str:
             f"{engine.title} did not answer within {_ANSWER_SECONDS} seconds",
             hint=_start_hint(engine, daemon),
         ) from None
-    if done.returncode:
-        raise failure(engine, arguments, done.returncode, done.stderr, daemon)
-    return done.stdout.decode("utf-8", "replace")
+    if process.returncode:
+        raise failure(engine, arguments, process.returncode, said, daemon)
+    return output.decode("utf-8", "replace")
 
 
 class Output:
@@ -131,7 +136,7 @@ class Output:
         self.engine = engine
         self._arguments = arguments
         self._daemon = daemon
-        self._check_stop = check_stop
+        self._check_stop = check_stop or Wait(f"`{engine.command} {arguments[0]}`")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
             self._process = subprocess.Popen(
@@ -157,8 +162,7 @@ class Output:
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, none at the end; calls ``check_stop`` each second while nothing comes."""
         while not self._poll.poll(1000):
-            if self._check_stop:
-                self._check_stop()
+            self._check_stop()
         return os.read(self._pipe, size)
 
     def finish(self, *, complete: bool) -> None:

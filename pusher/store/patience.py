@@ -24,6 +24,7 @@ class Patience:
     """Shared by the threads of a worker: one outage, told once. Thread-safe.
 
     ``limit``: seconds that an outage may last, None for ever. ``stopping``: whether the run is to end.
+    ``only``: the kind of outage that is worth waiting for.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class Patience:
         note: Callable[[str], None],
         *,
         limit: float | None,
+        only: type[StoreError] = StoreError,
         stopping: Callable[[], bool] = lambda: False,
         back: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._note = note
         self._limit = limit
+        self._only = only
         self._stopping = stopping
         self._back = back
         self._clock = clock
@@ -54,7 +57,7 @@ class Patience:
             try:
                 result = method(*args, **kwargs)
             except StoreError as error:
-                if error.retry is not Retry.BACKOFF:
+                if error.retry is not Retry.BACKOFF or not isinstance(error, self._only):
                     raise
                 self._wait(error, began, _PAUSES[min(tries, len(_PAUSES) - 1)])
                 tries += 1

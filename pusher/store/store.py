@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 from types import TracebackType
 from typing import Self, cast
 
@@ -32,6 +33,7 @@ class Store:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._plain: Store | None = None
         self.jobs = Jobs(database)
         self.layers = Layers(database)
         self.uploads = Uploads(database)
@@ -64,14 +66,22 @@ class Store:
 
     def patient(self, patience: Patience) -> Store:
         """The same store, each of whose methods waits while it is away, as long as ``patience`` allows."""
-        store = Store(self._database)
-        store.jobs = cast("Jobs", Patient(self.jobs, patience))
-        store.layers = cast("Layers", Patient(self.layers, patience))
-        store.uploads = cast("Uploads", Patient(self.uploads, patience))
-        store.memos = cast("Memos", Patient(self.memos, patience))
-        store.facts = cast("Facts", Patient(self.facts, patience))
-        store.events = cast("Events", Patient(self.events, patience))
+        plain, store = self.direct(), Store(self._database)
+        store._plain = plain
+        store.now = partial(patience.call, plain.now)  # type: ignore[method-assign]
+        store.jobs = cast("Jobs", Patient(plain.jobs, patience))
+        store.layers = cast("Layers", Patient(plain.layers, patience))
+        store.uploads = cast("Uploads", Patient(plain.uploads, patience))
+        store.memos = cast("Memos", Patient(plain.memos, patience))
+        store.dead_sessions = cast("DeadSessions", Patient(plain.dead_sessions, patience))
+        store.facts = cast("Facts", Patient(plain.facts, patience))
+        store.events = cast("Events", Patient(plain.events, patience))
+        store.retention = cast("Retention", Patient(plain.retention, patience))
         return store
+
+    def direct(self) -> Store:
+        """The same store without anybody's patience."""
+        return self._plain or self
 
     @property
     def writable(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from pusher.errors import LeaseLost, Stopped
@@ -18,7 +19,8 @@ class Control:
         self._parent = parent
         self._stopped = False
         self._lease_lost = False
-        self._stirred = time.monotonic()
+        self._stirred = self._came = time.monotonic()
+        self.on_source: Callable[[], None] = lambda: None
 
     def stir(self) -> None:
         """Something of what is controlled moved."""
@@ -26,10 +28,21 @@ class Control:
         if self._parent is not None:
             self._parent.stir()
 
+    def stir_source(self) -> None:
+        """The source gave something."""
+        self.stir()
+        self._came = time.monotonic()
+        self.on_source()
+
     @property
     def still(self) -> float:
-        """Seconds since then."""
+        """Seconds since anything moved."""
         return time.monotonic() - self._stirred
+
+    @property
+    def source_still(self) -> float:
+        """Seconds since the source gave anything, whatever is sent meanwhile."""
+        return time.monotonic() - self._came
 
     def stop(self) -> None:
         """Leave at the next chunk's end."""

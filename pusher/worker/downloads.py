@@ -189,7 +189,7 @@ class _Fetch:
 
     def _moved(self) -> None:
         self._downloads.activity.stir()
-        self._control.stir()
+        self._control.stir_source()
         self._control.check()
         self._tell_followers()
         if self._partial.size > self._furthest:  # what is fetched a second time is no progress

@@ -215,8 +215,10 @@ class JobPush:
         or in another worker with the same spool, and taken from disk once it is made.
         """
         begun: set[str] = set()
+        claims = Claims(self._spool.root)
+        self._control.on_source = claims.stir
         while missing:
-            with self._tools.preparing.taken(self._control), Claims(self._spool.root) as claims:
+            with self._tools.preparing.taken(self._control), claims:
                 ours = claims.take(missing)
                 self._take_what_others_made(missing)
                 wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}

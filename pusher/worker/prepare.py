@@ -144,7 +144,7 @@ class Preparation:
         def on_bytes(count: int) -> None:
             nonlocal told, done
             self.activity.stir()
-            control.stir()
+            control.stir_source()
             done += count
             if done - told >= _TELL_EVERY or done == piece.size:
                 told = done

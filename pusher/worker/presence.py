@@ -98,7 +98,10 @@ class Presence:
         return elapsed() - self._renewed_at
 
     def sweep(self, store: Store) -> None:
-        """Remove the lock files of dead workers that hold no lease any more."""
+        """Give back what dead workers hold for jobs that are done, and remove the lock files of those that
+        hold no lease any more."""
+        for owner in self.dead_owners(store):
+            store.uploads.release_all(owner)
         names = {owner.partition("/")[2] for owner in store.jobs.owners()}
         for path in self._folder.glob("*.lock"):
             if (

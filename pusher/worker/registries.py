@@ -41,6 +41,7 @@ class Registries:
         self._settings = settings
         self._note = note
         self._lock = threading.Lock()
+        self._turns: dict[str, threading.Lock] = {}  # one a registry
         self.silence = Silence(note)
         self._transport = WatchedTransport(
             self.silence, settings.timeouts, trust=self.trust_in, connections=settings.parallel + 2
@@ -54,13 +55,26 @@ class Registries:
         Raises CredentialsUnreadable, CredentialHelperFailed, PasswordMissing.
         """
         with self._lock:
-            if (registry, repository) not in self._credentials:
-                found = find_credential(registry, self._settings, repository)
-                self._credentials[registry, repository] = found
-            key = (registry, self._credentials[registry, repository])
-            if key not in self._clients:
-                self._clients[key] = self._client(registry, repository, key[1])
-            return Connection(self._clients[key], self.links.get(registry))
+            turn = self._turns.setdefault(registry, threading.Lock())
+        # A helper may ask the user, or hang: that is for its registry alone to wait for.
+        with self.silence.resting(), turn:
+            credential = self._credential(registry, repository)
+            with self._lock:
+                client = self._clients.get((registry, credential))
+            if client is None:
+                made = self._client(registry, repository, credential)
+                with self._lock:
+                    client = self._clients.setdefault((registry, credential), made)
+            return Connection(client, self.links.get(registry))
+
+    def _credential(self, registry: str, repository: str) -> Credential | None:
+        place = registry, repository
+        with self._lock:
+            if place in self._credentials:
+                return self._credentials[place]
+        found = find_credential(registry, self._settings, repository)
+        with self._lock:
+            return self._credentials.setdefault(place, found)
 
     def _client(self, registry: str, repository: str, credential: Credential | None) -> RegistryClient:
         return RegistryClient(

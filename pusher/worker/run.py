@@ -32,6 +32,7 @@ from pusher.spool.spool import Spool
 from pusher.store.patience import Patience
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
+from pusher.waiting import told
 from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import delete_sessions, evict
 from pusher.worker.clock import elapsed
@@ -88,13 +89,14 @@ def run(
         stopping=lambda: control.stopping,
         back=activity.touch,
     )
-    heart, store = store, store.patient(patience)
+    heart, store = store.direct(), store.patient(patience)
     spool = Spool(settings.spool)
     spool.sweep()
     registries = Registries(store, settings, progress.note)
     with Presence(settings.workers, settings.lease) as presence:
         worker = _Worker(store, settings, progress, spool, registries, presence, control, activity)
         with (
+            told(progress.note),
             on_signals(
                 control.stop, note=progress.note, at_stake=worker.bytes_at_stake, leave=leave
             ) as signals,

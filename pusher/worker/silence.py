@@ -17,10 +17,9 @@ from pusher.progress.format import human_seconds
 from pusher.registry.body import Body
 from pusher.registry.redact import host_of
 from pusher.registry.transport import Answer, Receiver, Transport
+from pusher.waiting import WORD_AFTER
 from pusher.worker.control import Control
 
-_WORD_AFTER: Final = 10.0
-"""Seconds of silence after which somebody is told; again six times as late each time."""
 _STUCK_AFTER: Final = 5.0
 """Seconds of silence after which others may use the place."""
 _GIVE_UP_SOURCE: Final = 1800.0
@@ -84,7 +83,7 @@ class Silence:
             self._told = {whom: after for whom, after in self._told.items() if whom in longest}
             words = []
             for whom, silent in longest.items():
-                after = self._told.get(whom, _WORD_AFTER)
+                after = self._told.get(whom, WORD_AFTER)
                 if silent >= after:
                     self._told[whom] = 6 * after
                     words.append(f"{whom} has not answered for {human_seconds(silent)}; still waiting")
@@ -148,13 +147,13 @@ class SourceWatch:
         self._note = note
         self._clock = clock
         self._called = self._since = clock()
-        self._next = _WORD_AFTER
+        self._next = WORD_AFTER
 
     def __call__(self) -> None:
         self._control.check()
         now = self._clock()
         if not 0.5 <= now - self._called <= 2.5:  # something came meanwhile
-            self._since, self._next = now, _WORD_AFTER
+            self._since, self._next = now, WORD_AFTER
         self._called, silent = now, now - self._since
         if silent >= _GIVE_UP_SOURCE:
             raise SourceStalled(f"the source of {self._image} has given nothing for {human_seconds(silent)}")
@@ -177,10 +176,10 @@ class Turn:
     def taken(self, control: Control) -> Iterator[None]:
         """Until the context ends it is the turn of the job with this ``control``; waits for that."""
         with self._changed:
-            while any(holder.still < _STUCK_AFTER for holder in self._holders):
+            while any(holder.source_still < _STUCK_AFTER for holder in self._holders):
                 self._changed.wait(0.2)
                 control.check()
-            control.stir()
+            control.stir_source()
             self._holders.append(control)
         try:
             yield

@@ -12,11 +12,12 @@ import pusher
 
 ROOT = Path(str(pusher.__file__)).parent
 
-_BOTTOM = {"text", "secret", "errors", "config", "reference", "oci"}
+_BOTTOM = {"text", "secret", "waiting", "errors", "config", "reference", "oci"}
 _MIDDLE = {"sources", "spool", "registry", "store", "progress"}
 _MAY_IMPORT = {
     "text": set(),
     "secret": set(),
+    "waiting": set(),
     "errors": {"text", "secret"},
     "oci": {"text", "errors"},
     "config": {"text", "errors", "reference"},

@@ -122,6 +122,23 @@ def test_a_claim_is_one_s_until_it_is_given_back(tmp_path: Path) -> None:
     assert list((tmp_path / "claims").iterdir()) == []
 
 
+def test_a_claim_of_one_who_stands_still_keeps_nobody_waiting(tmp_path: Path) -> None:
+    now = [100.0]
+    with Claims(tmp_path, lambda: now[0]) as one, Claims(tmp_path, lambda: now[0]) as two:
+        one.take(["a"])
+        for _ in range(8):
+            assert two.take(["a"]) == set()
+            now[0] += 3
+            one.stir()
+        assert two.take(["a"]) == set()
+        now[0] += 9
+        assert two.take(["a"]) == set()
+        now[0] += 1
+        assert two.take(["a"]) == {"a"}, "twice is better than never"
+        one.stir()
+        assert two.take(["a"]) == set()
+
+
 def test_without_locks_everybody_works(tmp_path: Path) -> None:
     (tmp_path / "claims").write_text("")
     with Claims(tmp_path) as one, Claims(tmp_path) as two:

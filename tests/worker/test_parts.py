@@ -293,3 +293,17 @@ def test_outside_the_main_thread_nothing_is_installed() -> None:
     thread.start()
     thread.join()
     assert installed == [(before, 0)]
+
+
+def test_what_a_dead_worker_holds_for_jobs_that_are_done_is_given_back(home: Home) -> None:
+    """As after a clock that was set back: the lease would bind for hours, and keep the lock's file."""
+    folder = home.settings.workers
+    lost, digest = Presence(folder, 3600), "sha256:" + "a" * 64
+    lost.__enter__()
+    assert home.store.uploads.acquire("r", "app", digest, owner=lost.owner, lease=3600) is not None
+    lost.__exit__(OSError, OSError(), None)  # as the kernel would: the file stays
+    assert home.store.jobs.owners() == {lost.owner}
+    with Presence(folder, 30) as presence:
+        presence.sweep(home.store)
+        assert home.store.jobs.owners() == set()
+        assert len(list(folder.iterdir())) == 1, "our own"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import threading
 from pathlib import Path
@@ -9,12 +10,16 @@ from typing import Any
 
 import pytest
 
+from pusher import waiting
 from pusher.errors import RegistryNameUnknown, RegistryUnreachable, SourceStalled
+from pusher.spool import claims
 from pusher.store.records import JobState
 from pusher.worker import names, run, silence
 from pusher.worker.control import Control
 from pusher.worker.pool import BlobPool
 from pusher.worker.silence import Silence, SourceWatch, Turn
+from tests.support.credential_helper import helper_on_path
+from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.home import Background, Home, pushed
 from tests.support.images import Image
@@ -83,7 +88,7 @@ def test_a_source_that_stands_still_gives_its_turn_away(monkeypatch: pytest.Monk
         thread = threading.Thread(target=take)
         thread.start()
         for _ in range(5):
-            first.stir()
+            first.stir_source()
             assert not got.wait(0.1)
         assert got.wait(5), "nothing comes any more"
     thread.join()
@@ -108,7 +113,7 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
 ) -> None:
     """With one thread and one job at a time, and the silent one first."""
     monkeypatch.setattr(silence, "_STUCK_AFTER", 0.3)
-    monkeypatch.setattr(silence, "_WORD_AFTER", 0.5)
+    monkeypatch.setattr(silence, "WORD_AFTER", 0.5)
     monkeypatch.setattr(run, "_STILL", 0.3)
     with FakeRegistry() as deaf:
         stall = Stall(after_bytes=0)
@@ -126,6 +131,60 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
         pushed(deaf, "app", "1", image)
     assert home.state(other.id) == JobState.SUCCEEDED
     home.assert_clean()
+
+
+def test_a_docker_save_that_never_writes_keeps_no_other_job_waiting(
+    home: Home,
+    registry: FakeRegistry,
+    image: Image,
+    archive: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A real process at the other end of the pipe; the other job has the same layers in a file."""
+    monkeypatch.setattr(silence, "_STUCK_AFTER", 0.3)
+    monkeypatch.setattr(silence, "WORD_AFTER", 0.5)
+    monkeypatch.setattr(run, "_STILL", 0.3)
+    monkeypatch.setattr(claims, "_STILL", 0.3)
+    docker, go = FakeEngine(tmp_path / "bin"), tmp_path / "go"
+    monkeypatch.setenv("PATH", str(docker.folder))
+    docker.has(image, archive)
+    docker.on("save", f"until test -e {go}; do /bin/sleep 0.1; done; /bin/cat {archive}")
+    silent = home.enqueue("slow:1", f"{registry.address}/slow:1")
+    home.enqueue(archive, f"{registry.address}/app:1")
+    worker = Background(home, parallel=1)
+    registry.wait_for(lambda r: "app" in r.manifests, timeout=15)
+    home.progress.wait_for_note("the source of slow:1 has given nothing")
+    assert home.state(silent.id) == JobState.RUNNING
+    go.touch()
+    assert worker.join().exit_code == 0
+    pushed(registry, "slow", "1", image)
+    home.assert_clean()
+
+
+def test_a_slow_credential_helper_holds_up_its_own_registry_alone(
+    tmp_path: Path, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(waiting, "WORD_AFTER", 0.5)
+    monkeypatch.setattr(run, "_STILL", 0.3)
+    go, config = tmp_path / "go", tmp_path / "config.json"
+    helper = helper_on_path(tmp_path / "bin", monkeypatch)
+    helper.behave(
+        f"until test -e {go}; do sleep 0.1; done; echo credentials not found in native keychain; exit 1"
+    )
+    with FakeRegistry() as other:
+        config.write_text(json.dumps({"credHelpers": {other.address: "test"}}))
+        with Home(tmp_path / "home", docker_config=config) as home:
+            held = home.enqueue(archive, f"{other.address}/app:1")
+            home.enqueue(archive, f"{registry.address}/app:1")
+            worker = Background(home, parallel=1)
+            registry.wait_for(lambda r: bool(r.manifests), timeout=15)
+            home.progress.wait_for_note("docker-credential-test has not answered")
+            assert home.state(held.id) == JobState.RUNNING
+            go.touch()
+            assert worker.join().exit_code == 0
+            pushed(other, "app", "1", image)
+            home.assert_clean()
 
 
 @pytest.fixture

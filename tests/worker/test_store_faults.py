@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import pytest
 
 from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly
 from pusher.store import engine, patience
+from pusher.store.patience import Patience
 from pusher.store.records import JobState
 from pusher.store.store import Store
 from pusher.worker import run
@@ -23,6 +25,8 @@ from tests.support.home import CHUNK, Background, Home, blob_bytes, pushed
 from tests.support.images import Image
 
 __all__ = ["postgres"]
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -94,13 +98,37 @@ def test_stopping_waits_for_the_store_a_moment_only(
         controls.append(control)
 
     monkeypatch.setattr(Control, "__init__", keep)
+    stall = Stall(after_bytes=CHUNK // 2)
+    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+    worker = Background(home, parallel=1)
+    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
     with _locked(home):
-        worker = Background(home, parallel=1)
+        stall.release()
         home.progress.wait_for_note("waiting for it")
         controls[0].stop()
         with pytest.raises(StoreLocked):
             worker.join(5)
     assert home.run().exit_code == ExitCode.DONE
+
+
+def test_a_run_that_is_stopped_before_it_began_needs_no_store(
+    impatient_home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = impatient_home
+    controls: list[Control] = []
+    make = Control.__init__
+
+    def keep(control: Control, parent: Control | None = None) -> None:
+        make(control, parent)
+        controls.append(control)
+
+    monkeypatch.setattr(Control, "__init__", keep)
+    home.enqueue(archive, f"{registry.address}/app:1")
+    with _locked(home):
+        worker = Background(home, parallel=1)
+        home.progress.wait_for_note("waiting for it")
+        controls[0].stop()
+        assert worker.join(10).exit_code == ExitCode.UNFINISHED
 
 
 def test_a_server_that_restarts_ends_no_run(
@@ -122,6 +150,32 @@ def test_a_server_that_restarts_ends_no_run(
         assert registry.body_bytes_received() == blob_bytes(registry, "app")
         assert home.store.jobs.owners() == set()
     postgres.drop(url)
+
+
+def test_every_part_of_the_store_is_waited_for(tmp_path: Path) -> None:
+    """Whatever a worker calls, an outage in that moment ends no job."""
+
+    class Away(Exception):
+        pass
+
+    class Notes(Patience):
+        def call(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+            raise Away
+
+    with Home(tmp_path / "home") as home:
+        store = home.store.patient(Notes(lambda text: None, limit=None))
+        parts = [name for name, part in vars(home.store).items() if not name.startswith("_")]
+        assert len(parts) > 6
+        for name in parts:
+            part = getattr(home.store, name)
+            methods = [method for method in dir(type(part)) if not method.startswith("_")]
+            assert methods
+            for method in methods:
+                with pytest.raises(Away):
+                    getattr(getattr(store, name), method)()
+        with pytest.raises(Away):
+            store.now()
+        assert store.direct().now() <= home.store.now()
 
 
 def test_a_store_that_cannot_be_written(home: Home, registry: FakeRegistry, archive: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 from pusher.config.children import for_helpers
 from pusher.errors import CredentialHelperFailed
 from pusher.registry.credentials.credential import Credential
+from pusher.waiting import communicate
 
 _NOT_FOUND: Final = "credentials not found in native keychain"
 _IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105 - stands in place of a user name
@@ -93,7 +94,7 @@ class Helper:
         except OSError as error:
             raise self._failed(f"cannot be started: {error.strerror}") from error
         try:
-            output, complaint = process.communicate(given.encode(), timeout=time_limit)
+            output, complaint = communicate(process, given.encode(), limit=time_limit, whom=self.program)
         except subprocess.TimeoutExpired:
             raise self._failed(f"did not answer within {time_limit:g} seconds") from None
         finally:

@@ -1,0 +1,64 @@
+"""A word where something outside does not answer."""
+
+from __future__ import annotations
+
+import subprocess
+
+import pytest
+
+from pusher import waiting
+from pusher.waiting import Wait, communicate, told
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 50.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_word_after_ten_seconds_and_after_a_minute() -> None:
+    clock, words = Clock(), list[str]()
+    wait = Wait("Docker", clock)
+    with told(words.append):
+        for second in range(1, 100):
+            clock.now = 50.0 + second
+            wait()
+            assert len(words) == (second >= 10) + (second >= 60)
+    assert words[0] == "Docker has not answered for 10s; still waiting"
+
+
+def test_what_came_between_begins_it_anew() -> None:
+    clock, words = Clock(), list[str]()
+    wait = Wait("`docker save`", clock)
+    with told(words.append):
+        for _ in range(5):
+            for _ in range(8):
+                clock.now += 1
+                wait()
+            clock.now += 30  # it gave something, and nobody waited
+    assert words == []
+
+
+def test_nobody_is_told_where_nobody_listens() -> None:
+    clock, words = Clock(), list[str]()
+    with told(words.append):
+        pass
+    wait = Wait("Docker", clock)
+    for _ in range(20):
+        clock.now += 1
+        wait()
+    assert words == []
+
+
+def test_a_process_is_given_what_it_reads_and_named_while_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(waiting, "WORD_AFTER", 0.5)
+    words: list[str] = []
+    pipe = subprocess.PIPE
+    slow = ["sh", "-c", "read given; sleep 1.3; echo got $given; echo and >&2"]
+    with told(words.append), subprocess.Popen(slow, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        answer = communicate(process, b"this\n", limit=20, whom="the program")
+    assert answer == (b"got this\n", b"and\n")
+    assert words == ["the program has not answered for 1s; still waiting"]
+    assert process.returncode == 0
