@@ -101,7 +101,7 @@ def _source(image: str, choice: Choice) -> Source:
         raise ReferenceMalformed(
             f"no images are read from {prefix}:", hint=suggest("did you mean {}?", f"{meant}:{rest}")
         )
-    if colon and not exists(typed_path(image)) and (path := _split(image))[1] and exists(path[0]):
+    if colon and not exists(typed_path(image)) and (path := _split(image))[1] and _is_meant(image, path[0]):
         raise ReferenceMalformed(
             f"{path[0]} is a path, and {path[1]} the name of an image in it",
             hint=suggest("say what it is: {}", f"{_kind_of(path[0])}:{image}"),
@@ -132,6 +132,12 @@ def _url(scheme: str, rest: str) -> PusherError:
         f"pusher reads nothing from {scheme}://",
         hint=f"it reads {': '.join(_PREFIXES)}: and docker://",
     )
+
+
+def _is_meant(image: str, path: Path) -> bool:
+    """Whether PATH:NAME is meant, and not an image of an engine beside a folder or file of its name."""
+    is_written_so = image.startswith(_PATH_STARTS) or path.name.endswith(_ARCHIVE_ENDINGS)
+    return exists(path) and (is_written_so or not _ENGINE_NAME.fullmatch(image) or _holds_image(path))
 
 
 def _meant(prefix: str, rest: str) -> str | None:

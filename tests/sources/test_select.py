@@ -340,6 +340,18 @@ def test_a_name_behind_a_path_needs_a_prefix(tmp_path: Path, monkeypatch: pytest
     assert find("docker-archive:f.tar:app:1")[1] == "app:1"
 
 
+@pytest.mark.parametrize("image", ["app:1.2", "team/app:1.2", "localhost:5000/app:1", "out/app:1"])
+def test_a_folder_or_program_of_an_images_name_is_none(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str
+) -> None:
+    """As most projects have: their sources, and what is built of them."""
+    monkeypatch.chdir(tmp_path)
+    for folder in ("app", "team/app", "localhost", "out"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "out/app").write_bytes(b"\x7fELF")
+    assert engine_of(image) == ("docker", image)
+
+
 def test_a_layout_is_no_archive(tmp_path: Path) -> None:
     layout, _ = two_platforms()
     layout.write_folder(tmp_path / "layout")
