@@ -44,12 +44,20 @@ def note_secret(secret: str | None, *, username: str = "", passing: bool = False
         if key not in known:
             forms = _forms(secret) | _forms(secret.strip())
             if username:
-                forms |= _base64(f"{username}:{secret}".encode("utf-8", "surrogatepass"))
+                forms |= _base64(raw(f"{username}:{secret}"))
             known[key] = tuple(sorted(forms, key=len, reverse=True))
         if passing:
             _passing.move_to_end(key)
             if len(_passing) > _MOST_PASSING:
                 _passing.popitem(last=False)
+
+
+def raw(text: str) -> bytes:
+    """The bytes of a secret as they were given: those that are no UTF-8 stand in a text as surrogates."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte
+        return text.encode("utf-8", "surrogatepass")
 
 
 def without_secrets(text: str, *, distinct: bool = False) -> str:
@@ -88,13 +96,13 @@ def _alike(one: str, other: str) -> int:
 
 def _forms(secret: str) -> frozenset[str]:
     """The secret as URLs, forms, JSON (Python's, Go's, PHP's), HTML, headers, base64 and hex write it."""
-    raw = secret.encode("utf-8", "surrogatepass")
+    sent = raw(secret)
     in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     in_json |= {text.replace("/", "\\/") for text in in_json}
     in_json |= {
         text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e") for text in in_json
     }
-    in_url = {quote(raw, safe=""), quote(raw), quote_plus(raw)}
+    in_url = {quote(sent, safe=""), quote(sent), quote_plus(sent)}
     in_url |= {re.sub("%..", lambda found: found[0].lower(), text) for text in in_url}
     in_url |= {quote(text, safe="") for text in in_url}
     in_html = {
@@ -102,16 +110,16 @@ def _forms(secret: str) -> frozenset[str]:
         html.escape(secret, quote=False),
         html.escape(secret).replace("&#x27;", "&#39;"),
     }
-    forms = {secret, raw.decode("latin-1"), repr(secret)[1:-1], raw.hex(), *in_json, *in_url, *in_html}
-    return frozenset(forms) | _base64(raw)
+    forms = {secret, sent.decode("latin-1"), repr(secret)[1:-1], sent.hex(), *in_json, *in_url, *in_html}
+    return frozenset(forms) | _base64(sent)
 
 
-def _base64(raw: bytes) -> frozenset[str]:
-    """``raw`` in base64 wherever it begins in what was encoded; what is too short to be told by it, whole."""
-    found = {base64.b64encode(raw), base64.urlsafe_b64encode(raw)}
-    if len(raw) >= 2 * _WORD:
+def _base64(sent: bytes) -> frozenset[str]:
+    """``sent`` in base64 wherever it begins in what was encoded; if too short to be told by that, whole."""
+    found = {base64.b64encode(sent), base64.urlsafe_b64encode(sent)}
+    if len(sent) >= 2 * _WORD:
         for before in range(3):
-            whole = base64.b64encode(b"\0" * before + raw)
-            inner = whole[-(-before * 8 // 6) : (before + len(raw)) * 8 // 6]
+            whole = base64.b64encode(b"\0" * before + sent)
+            inner = whole[-(-before * 8 // 6) : (before + len(sent)) * 8 // 6]
             found |= {inner, inner.translate(bytes.maketrans(b"+/", b"-_"))}
     return frozenset(text.decode("ascii").rstrip("=") for text in found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -25,6 +25,7 @@ from pusher.registry.answers import read_message
 from pusher.registry.challenge import Challenge, choose, parse_challenges, uncovered
 from pusher.registry.credentials import Credential
 from pusher.registry.locations import Origin
+from pusher.registry.redact import for_people
 from pusher.registry.tokens import Scopes, Token, TokenCache, TokenServer, basic, of_whom
 from pusher.registry.transport import Answer, Transport
 
@@ -47,7 +48,10 @@ class _Proof:
 
 
 class Authenticator:
-    """Holds the credential of one registry and gives each request its Authorization. Thread-safe."""
+    """Holds the credential of one registry and gives each request its Authorization. Thread-safe.
+
+    ``problem``: why there may be a login that was not found; it is raised where one is wanted.
+    """
 
     def __init__(
         self,
@@ -55,11 +59,13 @@ class Authenticator:
         credential: Credential | None,
         *,
         renew: Renew | None = None,
+        problem: PusherError | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._credential = credential
         self._look_up = renew
+        self._problem = problem
         self._clock = clock
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
@@ -94,11 +100,7 @@ class Authenticator:
         offered = parse_challenges(answer.headers.get("WWW-Authenticate", ""))
         chosen = choose(offered)
         if chosen is None and offered:
-            names = ", ".join(challenge.scheme.capitalize() for challenge in offered)
-            raise AuthenticationUnsupported(
-                f"{self._registry} asks for {names} authentication, which pusher does not speak",
-                hint="Basic and Bearer (with the address of a token server) are supported",
-            )
+            raise self._unsupported(offered)
         with self._lock:
             # gcr.io's 401 had no challenge except in answer to GET /v2/; a front's has none at all
             challenge = chosen or self._challenge or Challenge("basic")
@@ -111,6 +113,19 @@ class Authenticator:
                 self._tokens = self._cache(server)
                 self._challenge, self._server = challenge, server
             return challenge
+
+    def _unsupported(self, offered: Collection[Challenge]) -> AuthenticationUnsupported:
+        if any(challenge.scheme == "bearer" for challenge in offered):
+            return AuthenticationUnsupported(
+                f"{self._registry} asks for a token and does not say where to get one: "
+                "its challenge has no realm",
+                hint="tell the registry's owner: the realm must be the address of its token server",
+            )
+        names = ", ".join(for_people(challenge.scheme).capitalize() for challenge in offered)
+        return AuthenticationUnsupported(
+            f"{self._registry} asks for {names} authentication, which pusher does not speak",
+            hint="ask the registry's owner to allow Basic or Bearer (tokens) for this client",
+        )
 
     def _cache(self, server: _Server | None) -> TokenCache | None:
         return TokenCache(server(self._credential).fetch, self._clock) if server else None
@@ -186,7 +201,7 @@ class Authenticator:
         if proof.token is None:
             return CredentialsRejected(
                 f"{self._registry} rejects the credential{whom}{words}",
-                hint=f"check user name and password; {login} stores new ones",
+                hint=f"{proof.credential.doubt}check user name and password; {login} stores new ones",
             )
         if challenge.error == "invalid_token":
             return CredentialsRejected(
@@ -199,11 +214,19 @@ class Authenticator:
             f"another login: {login}",
         )
 
-    def _missing(self, words: str) -> CredentialsMissing:
-        return CredentialsMissing(
-            f"{self._registry} wants a login and no credential is known for it{words}",
-            hint=f"pusher login {self._registry}, or give --username with --password-stdin, "
-            "or set PUSHER_USERNAME and PUSHER_PASSWORD",
+    def missing(self, error: CredentialsMissing) -> PusherError:
+        """What to raise where there is no login: why it was not found, if that is known."""
+        if self._problem is None:
+            return error
+        return type(self._problem)(self._problem.message, hint=self._problem.hint)
+
+    def _missing(self, words: str) -> PusherError:
+        return self.missing(
+            CredentialsMissing(
+                f"{self._registry} wants a login and no credential is known for it{words}",
+                hint=f"pusher login {self._registry}, or give --username with --password-stdin, "
+                "or set PUSHER_USERNAME and PUSHER_PASSWORD",
+            )
         )
 
 
@@ -232,6 +255,8 @@ class Attempt:
         used = self._auth.credential()
         try:
             self._proof = self._prove()
+        except CredentialsMissing as error:
+            raise self._auth.missing(error) from error
         except (CredentialsRejected, PermissionDenied):
             if not self._renew(used):
                 raise

@@ -33,7 +33,7 @@ from pusher.registry.credentials import Credential
 from pusher.registry.locations import Origin
 from pusher.registry.redact import for_people, host_of
 from pusher.registry.transport import Answer, Transport
-from pusher.secret import note_secret
+from pusher.secret import note_secret, raw
 
 Scopes = tuple[str, ...]
 
@@ -41,6 +41,8 @@ _DEFAULT_LIFE: Final = 60.0
 """Seconds that a token lives whose answer does not say (token.md, expires_in)."""
 _RENEW_BEFORE: Final = 30.0
 """Seconds before its end that a token is not used any more; half its life if that is shorter."""
+_LONGEST_ANSWER: Final = 256 * 1024
+"""Bytes; tokens have some thousands at most."""
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _NOT_YOU: Final = frozenset({"invalid_grant", "invalid_client"})
@@ -68,7 +70,7 @@ class Token:
 
 def basic(username: str, password: str) -> str:
     """The Authorization of Basic, its name as serverless-registry compares it, with its case."""
-    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode("ascii")
+    return "Basic " + base64.b64encode(raw(f"{username}:{password}")).decode("ascii")
 
 
 class TokenServer:
@@ -98,7 +100,10 @@ class TokenServer:
         """
         try:
             if self._identity is None:
-                return self._read(self._get(scopes), scopes)
+                answer = self._get(scopes)
+                if answer.status == 405 and self._credential is not None:  # OAuth2 alone (oauth.md)
+                    answer = self._post(scopes)
+                return self._read(answer, scopes)
             with self._identity_lock:  # each use may bring the next one
                 answer = self._post(scopes)
                 if answer.status in (404, 405):  # no OAuth2 there (oauth.md)
@@ -112,19 +117,25 @@ class TokenServer:
             ) from error
 
     def _get(self, scopes: Scopes) -> Answer:
-        query = [("service", self._service)] if self._service else []
+        query: list[tuple[str, str | bytes]] = [("service", self._service)] if self._service else []
         query += [("scope", scope) for scope in scopes]
         headers = {}
         if self._credential is not None:
             user = self._credential.username or _IDENTITY_USER
-            query.append(("account", user))
+            query.append(("account", raw(user)))
             headers["Authorization"] = basic(user, self._identity or self._credential.password)
         url = self._realm.url
         if query:
             url += ("&" if urlsplit(url).query else "?") + urlencode(query, safe="/:,*")
         for _ in range(_MOST_REDIRECTS):
             ours = self._realm.holds(url)
-            answer = self._transport.send("GET", url, headers=headers if ours else {}, sent_by=self._sent_by)
+            answer = self._transport.send(
+                "GET",
+                url,
+                headers=headers if ours else {},
+                limit=_LONGEST_ANSWER,
+                sent_by=self._sent_by,
+            )
             if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
                 break
             url = self._realm.redirect(answer)
@@ -132,18 +143,24 @@ class TokenServer:
 
     def _post(self, scopes: Scopes) -> Answer:
         """Not redirected: the secret is in the body."""
+        secret: dict[str, bytes] = {}
+        if self._identity is not None:
+            secret = {"refresh_token": raw(self._identity)}
+        elif (login := self._credential) is not None:
+            secret = {"username": raw(login.username), "password": raw(login.password)}
         form = {
-            "grant_type": "refresh_token",
+            "grant_type": "password" if self._identity is None else "refresh_token",
             "service": self._service,
             "client_id": "pusher",
             "scope": " ".join(scopes),
-            "refresh_token": self._identity or "",
+            **secret,
         }
         return self._transport.send(
             "POST",
             self._realm.url,
             body=urlencode(form).encode(),
             headers={"Content-Type": "application/x-www-form-urlencoded"},
+            limit=_LONGEST_ANSWER,
             sent_by=self._sent_by,
         )
 
@@ -175,9 +192,10 @@ class TokenServer:
                 hint=f"pusher login {self._registry}",
             )
         if answer.status == 401 or (self._identity is not None and error in _NOT_YOU):
+            doubt = self._credential.doubt if self._credential else ""
             return CredentialsRejected(
                 f"{where} rejects the credential{of_whom(self._credential)}{said}",
-                hint=f"pusher login {self._registry} stores a new one",
+                hint=f"{doubt}pusher login {self._registry} stores a new one",
             )
         if answer.status == 403:
             return PermissionDenied(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from pusher.config import Settings
+from pusher.errors import PusherError
 from pusher.registry.auth import Authenticator
 from pusher.registry.client import RegistryClient
 from pusher.registry.credentials import Credential, find_credential
@@ -46,41 +47,64 @@ class Registries:
         self._transport = WatchedTransport(
             self.silence, settings.timeouts, trust=self.trust_in, connections=settings.parallel + 2
         )
+        self._told: set[str] = set()
         self._credentials: dict[tuple[str, str], Credential | None] = {}
         self._clients: dict[tuple[str, Credential | None], RegistryClient] = {}
 
     def get(self, registry: str, repository: str) -> Connection:
         """The connection to ``registry`` for work on ``repository``.
 
-        Raises CredentialsUnreadable, CredentialHelperFailed, PasswordMissing.
+        A place for logins that cannot be used is told of; where the registry wants a login and none was
+        found, that is the error of the first request. Raises PasswordMissing.
         """
         with self._lock:
             turn = self._turns.setdefault(registry, threading.Lock())
         # A helper may ask the user, or hang: that is for its registry alone to wait for.
         with self.silence.resting(), turn:
-            credential = self._credential(registry, repository)
+            credential, problem = self._credential(registry, repository)
             with self._lock:
                 client = self._clients.get((registry, credential))
             if client is None:
-                made = self._client(registry, repository, credential)
+                made = self._client(registry, repository, credential, problem)
                 with self._lock:
                     client = self._clients.setdefault((registry, credential), made)
             return Connection(client, self.links.get(registry))
 
-    def _credential(self, registry: str, repository: str) -> Credential | None:
+    def _credential(self, registry: str, repository: str) -> tuple[Credential | None, PusherError | None]:
         place = registry, repository
         with self._lock:
             if place in self._credentials:
-                return self._credentials[place]
-        found = find_credential(registry, self._settings, repository)
+                return self._credentials[place], None
+        found, problem = self._look_up(registry, repository)
+        if problem is not None:  # the next job may find it
+            return None, problem
         with self._lock:
-            return self._credentials.setdefault(place, found)
+            return self._credentials.setdefault(place, found), None
 
-    def _client(self, registry: str, repository: str, credential: Credential | None) -> RegistryClient:
+    def _look_up(self, registry: str, repository: str) -> tuple[Credential | None, PusherError | None]:
+        """The credential, or without one what is in the way of finding it."""
+        problems: list[PusherError] = []
+        found = find_credential(registry, self._settings, repository, on_problem=problems.append)
+        how = f"the login of {found.source} is used" if found else f"{registry} is asked without a login"
+        for problem in problems:
+            if (text := f"{problem.message}; {how}") not in self._told:
+                self._told.add(text)
+                self._note(text)
+        return found, problems[0] if problems and not found else None
+
+    def _client(
+        self,
+        registry: str,
+        repository: str,
+        credential: Credential | None,
+        problem: PusherError | None,
+    ) -> RegistryClient:
         return RegistryClient(
             registry,
             self._transport,
-            Authenticator(registry, credential, renew=partial(self._renew, registry, repository)),
+            Authenticator(
+                registry, credential, renew=partial(self._renew, registry, repository), problem=problem
+            ),
             plain_http=self._settings.at(registry).plain_http,
             commit_timeout=self._settings.timeouts.commit,
             on_warning=self._note,
@@ -90,7 +114,9 @@ class Registries:
     def _renew(self, registry: str, repository: str, rejected: Credential) -> Credential | None:
         """Look again for what was rejected: helpers hand out logins that end (ECR's after 12 hours), and the
         user may have logged in anew. The client that asks goes on with what is found."""
-        found = find_credential(registry, self._settings, repository)
+        found, problem = self._look_up(registry, repository)
+        if problem is not None:
+            raise problem
         if found is None or found == rejected:
             return None
         with self._lock:

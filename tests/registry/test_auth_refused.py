@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,6 +13,8 @@ from pusher.errors import (
     CredentialsRejected,
     LocationRefused,
     PermissionDenied,
+    PusherError,
+    RegistryRefused,
 )
 from pusher.registry.auth import Authenticator
 from pusher.registry.body import Body
@@ -120,7 +123,10 @@ def test_anonymous_may_pull_only(there: World) -> None:
     [
         ("Negotiate", "asks for Negotiate authentication"),
         ("Negotiate, NTLM", "asks for Negotiate, Ntlm authentication"),
-        ('Bearer service="no realm"', "asks for Bearer authentication"),
+        ('Bearer service="no realm"', "asks for a token and does not say where to get one"),
+        ("Bearer", "asks for a token and does not say where to get one"),
+        ('Bearer realm=""', "asks for a token and does not say where to get one"),
+        ('Negotiate, Bearer service="r"', "asks for a token and does not say where to get one"),
     ],
 )
 def test_unsupported(there: World, offered: str, words: str) -> None:
@@ -129,6 +135,77 @@ def test_unsupported(there: World, offered: str, words: str) -> None:
     with pytest.raises(AuthenticationUnsupported) as error:
         there.client().ping()
     assert words in error.value.message
+    assert "the registry's owner" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    "offered",
+    [
+        'Negotiate, Basic realm="r"',
+        "Basic",
+        'NTLM TlRMTVNTUAA=, Negotiate, basic realm="a, Bearer b"',
+        'Bearer service="no realm", Basic realm="r"',
+        'Bearer realm="", Basic',
+    ],
+)
+def test_basic_beside_what_is_not_spoken(there: World, offered: str) -> None:
+    class Guard(Action):
+        def answer(self, exchange: Exchange) -> Reply | None:
+            sent = exchange.request.headers.get("authorization", "")
+            return None if sent.startswith("Basic ") else Reply(401, {"WWW-Authenticate": offered})
+
+    there.registry.faults.clear()
+    there.registry.faults.add(Fault(On.ANY, Guard(), times=None))
+    assert not there.client().blob_exists(REPOSITORY, DIGEST)
+
+
+def test_realm_without_a_host(there: World) -> None:
+    """nginx before a registry may give a path alone."""
+    there.registry.faults.clear()
+    challenge = {"WWW-Authenticate": 'Bearer realm="/token",service="r"'}
+    there.registry.faults.add(Fault(On.PING, Scripted(401, challenge), times=None))
+    with pytest.raises(PusherError) as error:
+        there.client().ping()
+    assert error.value.message.startswith(f"{there.registry.address} answered 404 while asking for a token")
+
+
+def test_realm_that_is_no_address(there: World) -> None:
+    there.registry.faults.clear()
+    challenge = {"WWW-Authenticate": 'Bearer realm="ldap://directory/token",service="r"'}
+    there.registry.faults.add(Fault(On.PING, Scripted(401, challenge), times=None))
+    with pytest.raises(RegistryRefused) as error:
+        there.client().ping()
+    assert "gave a location that is no http address" in error.value.message
+
+
+def test_password_that_ends_with_a_line_break(there: World) -> None:
+    echoed = Credential("ann", "s3cr3t\n", "a test")
+    with pytest.raises(CredentialsRejected) as error:
+        there.client(echoed).blob_exists(REPOSITORY, DIGEST)
+    assert "ends with a line break, as `echo` adds one" in error.value.hint
+    assert "s3cr3t" not in f"{error.value} {error.value.hint}"
+    there.registry.faults.clear()
+    there.registry.faults.add(Fault(On.ANY, Scripted(401, {"WWW-Authenticate": "Basic"}), times=None))
+    with pytest.raises(CredentialsRejected) as error:
+        there.client(echoed).ping()
+    assert "ends with a line break, as `echo` adds one" in error.value.hint
+
+
+def test_password_that_is_no_text(there: World) -> None:
+    """As Latin-1 in a file or a variable: the bytes are sent as they are."""
+    sent: list[str] = []
+
+    class Note(Action):
+        def answer(self, exchange: Exchange) -> Reply | None:
+            sent.append(exchange.request.headers.get("authorization", ""))
+            return Reply(401, {"WWW-Authenticate": "Basic"})
+
+    there.registry.faults.clear()
+    there.registry.faults.add(Fault(On.ANY, Note(), times=None))
+    for password in ("s\udce9cret", "s\ud800cret"):
+        with pytest.raises(CredentialsRejected):
+            there.client(Credential("ann", password, "a test")).ping()
+    assert base64.b64encode(b"ann:s\xe9cret").decode() in sent[1]
 
 
 def test_basic_wants_a_password(there: World) -> None:

@@ -114,6 +114,43 @@ def test_how_an_entry_is_read(tmp_path: Path, text: str, username: str, password
     assert (found.username, found.password) == (username, password)
 
 
+LONG = base64.b64encode(b"bob:" + b"p" * 80).decode()
+
+
+@pytest.mark.parametrize(
+    ("auth", "password"),
+    [
+        (f"{LONG[:76]}\n{LONG[76:]}\n", "p" * 80),  # as base64 prints it
+        (f"{LONG[:76]}\r\n{LONG[76:]}\r\n", "p" * 80),
+        ("Ym9iOnNlY3JldHM", "secrets"),
+        ("Ym9iOnNlY3JldHM\n", "secrets"),
+        ("Ym9iOnNlY3JldA", "secret"),
+        ("Ym9iOnNlY3JldA==\n", "secret"),
+        (base64.b64encode("bob:sécret".encode("latin-1")).decode(), "s\udce9cret"),
+    ],
+)
+def test_base64_as_other_tools_write_it(tmp_path: Path, auth: str, password: str) -> None:
+    """Docker, Podman and skopeo read those with line breaks and those that are no UTF-8; without padding
+    Kubernetes and crane do."""
+    found = find_credential("r.example", _settings(tmp_path, {"auths": {"r.example": {"auth": auth}}}))
+    assert found is not None
+    assert (found.username, found.password) == ("bob", password)
+
+
+def test_half_of_a_surrogate_pair(tmp_path: Path) -> None:
+    config = '{"auths": {"r.example": {"username": "b\\ud800b", "password": "s\\udc00"}}}'
+    found = find_credential("r.example", _settings(tmp_path, config))
+    assert found is not None
+    assert (found.username, found.password) == ("b\ufffdb", "s\ufffd")
+
+
+def test_an_entry_of_a_variable_is_mended_there(tmp_path: Path) -> None:
+    settings = _settings(tmp_path, docker_auth_config='{"auths": {"r.example": {"auth": "YWxpY2U="}}}')
+    with pytest.raises(CredentialsUnreadable) as caught:
+        find_credential("r.example", settings)
+    assert caught.value.hint == "put the output of `printf %s USER:PASSWORD | base64 -w0` there"
+
+
 def test_an_entry_in_the_open(tmp_path: Path) -> None:
     config = {"auths": {"r.example": {"username": "bob", "password": "secret"}}}
     found = find_credential("r.example", _settings(tmp_path, config))
@@ -166,15 +203,26 @@ def test_no_file_is_looked_at_unless_one_is_set(tmp_path: Path) -> None:
         ),
         ('{"credHelpers": ["hunter2"]}', "its 'credHelpers' is not an object"),
         ('{"credsStore": 5}', "the name of its credential helper for r.example is not text"),
-        ("[" * 100_000, "it is not JSON"),
+        ("[" * 100_000, "it is nested more than 100 deep"),
+        (" " * (16 << 20) + "{}", "it has 16777217 bytes, which is more than 16777216"),
         ('{"auths": {"r.example": {"auth": 5}}}', "its entry for r.example is not base64 of user:password"),
         (
             {"auths": {"r.example": _auth("hunter2")}},
             "its entry for r.example is not base64 of user:password",
         ),
-        (
-            {"auths": {"r.example": {"auth": "/w=="}}},
-            "its entry for r.example is not base64 of user:password",
+        *(
+            (
+                {"auths": {"r.example": {"auth": auth}}},
+                "its entry for r.example is not base64 of user:password",
+            )
+            for auth in (
+                "/w==",
+                "Ym9iOnB3Cg===",
+                " Ym9iOnB3",
+                "Ym9i OnB3",
+                "Ym9iOn_-",
+                "é",
+            )
         ),
     ],
 )
@@ -183,7 +231,10 @@ def test_a_broken_file_is_named_and_never_quoted(tmp_path: Path, config: Any, wh
         find_credential("r.example", _settings(tmp_path, config))
     error = caught.value
     assert error.message == f"the credentials in {tmp_path}/config.json cannot be read: {why}"
-    assert error.hint == "mend it or take it away, or push with --username and --password-stdin"
+    if "base64" in why:
+        assert error.hint == "store the login again: pusher login r.example"
+    else:
+        assert error.hint == "mend it or take it away, or push with --username and --password-stdin"
     assert error.exit_code is ExitCode.AUTH
     assert error.__cause__ is None
 

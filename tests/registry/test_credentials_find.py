@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pusher.config import Settings, load
-from pusher.errors import CredentialHelperFailed, CredentialsUnreadable
+from pusher.errors import CredentialHelperFailed, CredentialsUnreadable, PusherError
 from pusher.registry.credentials import Credential, find_credential
 from tests.support.credential_helper import HelperProgram, helper_on_path
 
@@ -205,3 +205,38 @@ def test_the_variable_of_another_registry(tmp_path: Path) -> None:
     text = json.dumps({**_auths("env", "other.example"), "credsStore": "missing"})
     assert _user(_docker(tmp_path, _auths("file"), docker_auth_config=text)) == "file"
     assert _user(_docker(tmp_path, _auths("file"), docker_auth_config=text), "other.example") == "env"
+
+
+@pytest.mark.parametrize(
+    ("config", "script", "problem"),
+    [
+        ({"credsStore": "gone"}, "", "docker-credential-gone, which"),
+        ({"credHelpers": {HOST: "gone"}}, "", "docker-credential-gone, which"),
+        ({"credHelpers": {HOST: "a/b"}}, "", "which is no name of a program"),
+        ({"credsStore": "test"}, "echo 'the keychain is locked' >&2; exit 1", "the keychain is locked"),
+        ({"credsStore": "test"}, "echo no JSON", "gives something for r.example that is no credential"),
+        ({"credsStore": 5}, "", "is not text"),
+    ],
+)
+def test_the_search_goes_on_past_what_cannot_be_used(
+    tmp_path: Path, program: HelperProgram, config: dict[str, Any], script: str, problem: str
+) -> None:
+    program.behave(script)
+    podman = _write(tmp_path / "podman" / "auth.json", _auths("podman"))
+    for more, user in ((_auths("file"), "file"), ({}, "podman")):
+        settings = _docker(tmp_path, {**config, **more}, auth_files=(podman,))
+        problems: list[PusherError] = []
+        found = find_credential(HOST, settings, on_problem=problems.append)
+        assert found is not None
+        assert found.username == user
+        assert len(problems) == 1
+        assert problem in problems[0].message
+        assert "pusher login" in problems[0].hint or "mend" in problems[0].hint
+
+
+def test_a_broken_file_is_told_of_once(tmp_path: Path) -> None:
+    problems: list[PusherError] = []
+    settings = _docker(tmp_path, {})
+    (tmp_path / "docker" / "config.json").write_text("{")
+    assert find_credential(HOST, settings, on_problem=problems.append) is None
+    assert [type(problem) for problem in problems] == [CredentialsUnreadable]

@@ -67,6 +67,14 @@ def test_storing_and_erasing_with_no_secret_among_the_arguments(program: HelperP
         "printf 'credentials not found in native keychain\\r\\n'; exit 1",
         """echo '{"ServerURL":"","Username":"","Secret":""}'""",
         """echo '{"ServerURL":"x"}'""",
+        "true",
+        "echo",
+        "echo 'Error: no credentials for r.example' >&2; exit 1",
+        "echo 'No stored credentials found'; exit 1",
+        "echo 'The specified item could not be found in the keychain.'; exit 1",
+        "echo 'Credential not found'; exit 2",
+        "echo 'cannot find any credentials'; exit 1",
+        "echo 'credentials do not exist'; exit 1",
     ],
 )
 def test_how_it_says_that_there_is_none(program: HelperProgram, script: str) -> None:
@@ -82,6 +90,8 @@ def test_how_it_says_that_there_is_none(program: HelperProgram, script: str) -> 
         r"""printf '{"Username":"bob","Secret":"pw"}' | sed 's/./&\x00/g'""",
         r"""printf '\357\273\277{"Username":"bob","Secret":"pw"}\r\n'""",
         """cat > /dev/null; echo '{"Username":"bob","Secret":"pw"}'; echo 'a warning' >&2""",
+        """echo 'a new version is available'; echo '{"Username":"bob","Secret":"pw"}'""",
+        """printf 'two lines\\n\\n  {\\n"Username":"bob",\\n"Secret":"pw"\\n}\\n'""",
     ],
 )
 def test_what_programs_of_windows_and_others_add(program: HelperProgram, script: str) -> None:
@@ -132,7 +142,6 @@ def test_a_password_it_gives_back_is_not_shown(program: HelperProgram) -> None:
         """echo '{"Username":["hunter2"],"Secret":"hunter2"}'""",
         """echo '{"Username":"bob","Secret":{"is":"hunter2"}}'""",
         "printf '\\377\\376hunter2'",
-        "true",
     ],
 )
 def test_garbage_is_not_quoted(program: HelperProgram, script: str) -> None:

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -390,3 +391,52 @@ def test_no_secret_shows() -> None:
     assert "s3cr3t" not in repr(token)
     assert "s3cr3t" not in repr(ANN) + repr(IDENTITY)
     assert "1d3nt1ty" not in repr(IDENTITY)
+
+
+def test_a_server_that_takes_post_alone(transport: Transport) -> None:
+    """OAuth2's password grant (distribution, docs/content/spec/auth/oauth.md), as containerd asks."""
+    forms: list[dict[str, str]] = []
+
+    def answer(seen: Seen) -> Reply:
+        if seen.method != "POST":
+            return Reply(405, {"Allow": "POST"})
+        forms.append(dict(parse_qsl(seen.body.decode("latin-1"), encoding="latin-1")))
+        assert "authorization" not in seen.headers
+        return given(access_token="t0ken", expires_in=100)
+
+    with Site(answer) as site:
+        credential = Credential("ann", "s3cr\udce9t", "a test")
+        assert server_at(f"{site.url}/token", transport, credential).fetch(PUSH) == ("t0ken", 100)
+    assert forms == [
+        {
+            "grant_type": "password",
+            "service": "r & co",
+            "client_id": "pusher",
+            "scope": PUSH[0],
+            "username": "ann",
+            "password": "s3cr\xe9t",
+        }
+    ]
+
+
+def test_a_server_that_takes_post_alone_and_no_login(transport: Transport) -> None:
+    with Site(lambda _: Reply(405)) as site, pytest.raises(PusherError) as error:
+        server_at(f"{site.url}/token", transport, None).fetch(PUSH)
+    assert "405" in error.value.message
+    assert [seen.method for seen in site.seen] == ["GET"]
+
+
+@pytest.mark.parametrize("token", ["t\ud800ken", "töken", "töken€", "to\nken", "to ken", "", 5, None, ["x"]])
+def test_a_token_that_no_header_can_carry(transport: Transport, token: object) -> None:
+    with Site(lambda _: given(token=token)) as site, pytest.raises(RegistryRefused) as error:
+        server_at(f"{site.url}/token", transport).fetch(PUSH)
+    assert "gave an answer without a token" in error.value.message
+
+
+def test_names_that_are_no_text(transport: Transport) -> None:
+    with Site(lambda _: given(token="t0ken")) as site:
+        server_at(f"{site.url}/token", transport, Credential("\udce9nn", "pw", "a test")).fetch(PUSH)
+        identity = Credential("<token>", "", "a helper", identity_token="1d\udce9")
+        server_at(f"{site.url}/token", transport, identity).fetch(PUSH)
+    assert "account=%E9nn" in site.seen[0].target
+    assert b"refresh_token=1d%E9" in site.seen[1].body

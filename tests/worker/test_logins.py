@@ -121,3 +121,40 @@ def test_warnings_are_told_once(tmp_path: Path) -> None:
         registry.faults.add(Fault(On.ANY, Warns(), times=None))
         home.push(archive, f"{registry.address}/team/app:1.0")
         assert home.progress.of("note") == [(f'{registry.address} says: team/app is nearly "full"',)]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"credsStore": "gone"}, "docker-credential-gone"),
+        ({"auths": {"HOST": {"auth": "bm90aGluZw=="}}}, "is not base64 of user:password"),
+        ([], "it is not a JSON object"),
+    ],
+)
+def test_a_broken_place_for_logins_and_a_registry_that_wants_none(
+    tmp_path: Path, config: object, words: str
+) -> None:
+    image = make_image(100)
+    archive = write_archive(tmp_path / "image.tar", image)
+    with FakeRegistry(DISTRIBUTION_3) as registry:
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps(config).replace("HOST", registry.address))
+        with Home(tmp_path / "home", docker_config=file) as home:
+            assert home.push(archive, f"{registry.address}/team/app:1.0").state is JobState.SUCCEEDED
+            pushed(registry, "team/app", "1.0", image)
+            notes = [note for (note,) in home.progress.of("note")]
+            assert len([n for n in notes if words in n and "is asked without a login" in n]) == 1
+
+
+def test_a_broken_place_for_logins_and_a_registry_that_wants_one(tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "image.tar", make_image(100))
+    with FakeRegistry(DISTRIBUTION_3, credentials=LOGIN) as registry:
+        file = tmp_path / "config.json"
+        file.write_text(json.dumps({"credsStore": "gone"}))
+        with Home(tmp_path / "home", docker_config=file) as home:
+            job = home.enqueue(archive, f"{registry.address}/team/app:1.0")
+            assert home.run().exit_code == 4
+            error = home.job(job.id).error
+            assert error is not None
+            assert error.code == "credential-helper-failed"
+            assert "docker-credential-gone" in error.message

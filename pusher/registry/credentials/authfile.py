@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import binascii
+import codecs
+import contextlib
 import errno
-import json
+import re
 import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from pusher.errors import CredentialsUnreadable
+from pusher.oci.foreign import MOST_BYTES, load_json
 from pusher.registry.credentials.credential import Credential
 from pusher.registry.credentials.keys import entry_of
 
 _HINT: Final = "mend it or take it away, or push with --username and --password-stdin"
+_IN_A_VARIABLE: Final = "DOCKER_AUTH_CONFIG"
 
 
 class AuthFile:
@@ -44,13 +47,13 @@ class AuthFile:
         return cls.parse(data, str(path))
 
     @classmethod
-    def parse(cls, data: str | bytes, place: str) -> AuthFile:
+    def parse(cls, data: bytes, place: str) -> AuthFile:
         """JSON from ``place``; nothing at all is an empty object, as for Docker."""
         try:
-            content = json.loads(data) if data.strip() else {}
-        except (ValueError, RecursionError):
-            # The parser's message and its traceback would quote the file.
-            raise _unreadable(place, "it is not JSON") from None
+            content = load_json(data.removeprefix(codecs.BOM_UTF8)) if data.strip() else {}
+        except ValueError as error:
+            # The error that it comes from, and its traceback, would quote the file.
+            raise _unreadable(place, str(error)) from None
         if not isinstance(content, dict):
             raise _unreadable(place, "it is not a JSON object")
         return cls(content, place)
@@ -93,13 +96,15 @@ class AuthFile:
         """``auth`` is base64 of ``user:password``, cut at the first colon, trailing NULs dropped; it wins."""
         if not entry.get("auth"):
             return self._text(entry, "username", registry), self._text(entry, "password", registry)
-        try:
-            decoded = base64.b64decode(entry["auth"], validate=True).decode()
-        except (binascii.Error, ValueError, TypeError):
-            decoded = ""
-        username, colon, password = decoded.partition(":")
+        username, colon, password = _decoded(entry["auth"]).partition(":")
         if not colon:
-            raise _unreadable(self.place, f"its entry for {registry} is not base64 of user:password")
+            raise CredentialsUnreadable(
+                f"the credentials in {self.place} cannot be read: "
+                f"its entry for {registry} is not base64 of user:password",
+                hint="put the output of `printf %s USER:PASSWORD | base64 -w0` there"
+                if self.place == _IN_A_VARIABLE
+                else f"store the login again: pusher login {registry}",
+            )
         return username, password.rstrip("\0")
 
     def _text(self, entry: Mapping[str, Any], key: str, registry: str) -> str:
@@ -113,7 +118,21 @@ def _content(path: Path) -> bytes:
     """The bytes of a file (or /dev/null); OSError for a pipe, which would be waited for."""
     if stat.S_ISFIFO(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is a pipe and no file")
-    return path.read_bytes()
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def _decoded(auth: object) -> str:
+    """Base64, empty if it is none: with line breaks, as Go's decoder that Docker and Podman use has it, and
+    without padding, as Kubernetes and go-containerregistry read it."""
+    if not isinstance(auth, str):
+        return ""
+    text = re.sub(r"[\r\n]", "", auth)
+    with contextlib.suppress(binascii.Error, ValueError):
+        padding = "" if "=" in text else "=" * (-len(text) % 4)
+        data = binascii.a2b_base64(text + padding, strict_mode=True)
+        return data.decode("utf-8", "surrogateescape")
+    return ""
 
 
 def _unreadable(place: str, why: str) -> CredentialsUnreadable:

@@ -20,6 +20,13 @@ class Credential:
     registry_token: str | None = field(default=None, repr=False)
     """Bearer token that goes to the registry as it is."""
 
+    @property
+    def doubt(self) -> str:
+        """What may be wrong with the password, to be put before a hint."""
+        if not self.password.endswith(("\n", "\r")):
+            return ""
+        return "its password ends with a line break, as `echo` adds one and `printf %s` does not; "
+
     def __post_init__(self) -> None:
         note_secret(self.password, username=self.username)
         note_secret(self.identity_token, username="<token>")

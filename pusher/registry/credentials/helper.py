@@ -14,12 +14,22 @@ from typing import Any, Final
 
 from pusher.config.children import for_helpers
 from pusher.errors import CredentialHelperFailed
+from pusher.oci.foreign import load_json
 from pusher.registry.credentials.credential import Credential
 from pusher.waiting import communicate
 
-_NOT_FOUND: Final = "credentials not found in native keychain"
+_NOT_FOUND: Final = re.compile(
+    r"""credentials?\ (?:were\ |was\ |are\ )?not\ (?:be\ )?found | no\ (?:stored\ |saved\ )?credentials?\b
+    | (?:could|can)(?:\ ?not|n't)\ find\ (?:any\ |the\ )?credentials?
+    | credentials?\ do(?:es)?(?:\ not|n't)\ exist
+    | item\ could\ not\ be\ found\ in\ the\ keychain""",
+    re.IGNORECASE | re.VERBOSE,
+)
+"""How helpers say that they keep no login; the first as docker-credential-helpers has it."""
 _IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105 - stands in place of a user name
 _SECRET: Final = re.compile(r"""["']secret["']\s*:""", re.IGNORECASE)
+_LOOKED_AT: Final = 4096
+"""Characters of its output in which such words are looked for."""
 _LONGEST: Final = 200
 """Characters of a helper's own words that are shown."""
 
@@ -47,13 +57,14 @@ class Helper:
     def get(self) -> Credential | None:
         """The login it keeps, None if it keeps none."""
         code, output = self._run("get", self._server)
-        if code != 0 and output.strip() == _NOT_FOUND:
+        if (code != 0 and _NOT_FOUND.search(output[:_LOOKED_AT])) or (code == 0 and not output.strip()):
             return None
         self._check("get", code, output)
         try:
-            answer = json.loads(output)
+            # some print a line of their own before it
+            answer = load_json(re.sub(r"\A[^{]*\n(?=\s*\{)", "", output).encode("utf-8", "replace"))
             username, secret = answer.get("Username") or "", answer.get("Secret") or ""
-        except (ValueError, AttributeError, RecursionError):
+        except (ValueError, AttributeError):
             username = secret = None
         if not (isinstance(username, str) and isinstance(secret, str)):
             raise self._failed(f"gives something for {self._registry} that is no credential")
@@ -94,7 +105,8 @@ class Helper:
         except OSError as error:
             raise self._failed(f"cannot be started: {error.strerror}") from error
         try:
-            output, complaint = communicate(process, given.encode(), limit=time_limit, whom=self.program)
+            said = given.encode("utf-8", "surrogateescape")
+            output, complaint = communicate(process, said, limit=time_limit, whom=self.program)
         except subprocess.TimeoutExpired:
             raise self._failed(f"did not answer within {time_limit:g} seconds") from None
         finally:

@@ -74,10 +74,15 @@ class RegistryChecks:
         if self._broken_login is not None:
             raise self._broken_login
         to = self._to
-        self._credential = found = find_credential(to.registry, self._settings, to.repository)
-        if found is None:
-            return f"none is known for {to.registry}, which is asked without one"
-        return _whose(found)
+        problems: list[PusherError] = []
+        self._credential = found = find_credential(
+            to.registry, self._settings, to.repository, on_problem=problems.append
+        )
+        if found is not None:
+            return "; but ".join([_whose(found), *(problem.message for problem in problems)])
+        if problems:
+            raise problems[0]
+        return f"none is known for {to.registry}, which is asked without one"
 
     def _log_in(self) -> str:
         to, greeting = self._to, self._network.greeting
