@@ -150,6 +150,12 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
         )
     if _has(message.codes, {"NAME_UNKNOWN", "REPOSITORY_NOT_FOUND"}):
         return RepositoryUnknown(what, hint="create the repository at the registry first, or check its name")
+    if not message.codes and answer.status in (404, 405):
+        return RegistryRefused(
+            what,
+            hint="a registry says why it refuses, and this does not: check the name of registry and "
+            "repository, or ask who runs what stands in front of the registry",
+        )
     return RegistryRefused(what, hint="the registry will say the same again; mend what it names first")
 
 

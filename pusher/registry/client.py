@@ -18,7 +18,7 @@ from pusher.oci.document import Document
 from pusher.registry.answers import is_page, read_message, refusal
 from pusher.registry.body import Body
 from pusher.registry.conversation import Conversation
-from pusher.registry.fronts import CLOSING, STATUS, stores
+from pusher.registry.fronts import CLOSING, OPENING, STATUS, stores
 from pusher.registry.locations import Origin
 from pusher.registry.tokens import Scopes
 from pusher.registry.transport import Answer, Receiver
@@ -84,7 +84,7 @@ class RegistryClient(Conversation):
             query = "?" + urlencode({"mount": mount, "from": source}, safe=":/")
             scopes += (f"repository:{source}:pull",)
         try:
-            answer = self._request("POST", url + query, scopes, doing="opening an upload")
+            answer = self._request("POST", url + query, scopes, doing=OPENING)
         except (CredentialsRejected, PermissionDenied):
             if query:  # a login that may push here and not read there
                 return self.open_upload(repository)
@@ -95,7 +95,7 @@ class RegistryClient(Conversation):
             return self.open_upload(repository)  # mounting is refused; an upload may still be allowed
         if answer.status == 202 and (location := self.location_of(answer)):
             return Opened(location, answer.headers)
-        raise refusal(answer, doing="opening an upload")
+        raise refusal(answer, doing=OPENING)
 
     def send_chunk(self, repository: str, location: str, body: Body, start: int) -> Answer:
         """PATCH (end-5) with the bytes from ``start`` on; any answer is returned."""

@@ -11,10 +11,13 @@ from pusher.errors import (
     ConnectionBroken,
     CredentialsMissing,
     CredentialsRejected,
+    LocationRefused,
     NotARegistry,
     PermissionDenied,
+    PlainHttpRefused,
     PusherError,
     RegistryFault,
+    RegistryRefused,
 )
 from pusher.reference import api_host, is_loopback
 from pusher.registry.answers import is_page, refusal, said
@@ -156,7 +159,7 @@ class Conversation:
         """
         origin = Origin(self.registry, base or self._reach())
         attempt = self._auth.attempt(self._transport, method, scopes)
-        redirects = 0
+        redirects, asked = 0, url
         while True:
             ours = origin.holds(url)
             login = attempt.headers() if ours else {}
@@ -181,11 +184,13 @@ class Conversation:
                 self._pace.see(answer, turn)
                 self._let_in |= bool(login) and method in ("GET", "HEAD") and answer.status in (200, 204, 404)
             if answer.status == 401 and ours:
+                if self._recognition.is_stray(answer, doing):  # our login is not for it
+                    self._wait_out(answer, doing)
                 try:
                     attempt.challenged(answer)
                 except (CredentialsMissing, CredentialsRejected, PermissionDenied) as error:
                     if not answer.headers.get("WWW-Authenticate"):
-                        self._recognition.wait_for_registry(answer, doing)
+                        self._wait_out(answer, doing)
                     if isinstance(error, CredentialsRejected) and method in _WRITES and self._let_in:
                         raise self._may_only_read(error) from error
                     raise
@@ -200,15 +205,32 @@ class Conversation:
                 pass  # ECR says so of a login that ran out
             elif answer.status in _REDIRECTS and answer.headers.get("Location"):
                 redirects += 1
+                kept = method in ("GET", "HEAD") or answer.status in (307, 308)
+                target = self._redirected(answer, origin, asked, doing) if kept else url
+                astray = method in _WRITES and is_page(answer) and not origin.holds(target)
                 if redirects > _MOST_REDIRECTS:
+                    self._came_from_portal(asked, answer, doing)
                     return answer
-                if method not in ("GET", "HEAD") and answer.status not in (307, 308):
+                if not kept or astray:
                     return self._judged(answer, doing, ours=ours)
-                url = origin.redirect(answer)
+                url = target
             else:
                 return answer if base is not None else self._judged(answer, doing, ours=ours)
             if isinstance(body, Body):
                 body.rewind()
+
+    def _redirected(self, answer: Answer, origin: Origin, asked: str, doing: str) -> str:
+        """Where a redirect leads; a portal's leads to where no registry's may."""
+        try:
+            return origin.redirect(answer)
+        except (LocationRefused, PlainHttpRefused, RegistryRefused):
+            self._came_from_portal(asked, answer, doing)
+            raise
+
+    def _came_from_portal(self, asked: str, answer: Answer, doing: str) -> None:
+        """A redirect to nowhere in answer to what the registry has done before: raises RegistryFault."""
+        if self._recognition.has_done(asked, doing):
+            self._wait_out(answer, doing)
 
     def _may_only_read(self, error: CredentialsRejected) -> PermissionDenied:
         """serverless-registry answers 401 to a POST of a user that may pull only."""
@@ -234,8 +256,12 @@ class Conversation:
         if voice is Voice.REGISTRY:
             self._recognition.heard(answer, doing)
         elif voice is Voice.FRONT:
-            self._recognition.wait_for_registry(answer, doing)
+            self._wait_out(answer, doing)
         return answer
+
+    def _wait_out(self, answer: Answer, doing: str) -> None:
+        """Raise RegistryFault while a front's answer may pass."""
+        self._recognition.wait_for_registry(answer, doing, greets=self._still_answers)
 
     def doubt(self, answer: Answer, doing: str) -> PusherError:
         """The error for a success after which nothing is there; raises what it is once that lasts."""

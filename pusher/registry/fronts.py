@@ -31,8 +31,11 @@ _BRIEF = 5.0
 without a word."""
 _LONG: Final = 300.0
 _SHORT: Final = 30.0
+_FIRST: Final = 6.0
 """Seconds of an outage after which it is told for what it is: where such requests have been answered before,
-and where they never were."""
+where they never were, and where the registry greets us meanwhile, but nothing was ever opened in the
+repository: a wrong name, most likely."""
+OPENING: Final = "opening an upload"
 
 
 class Voice(Enum):
@@ -74,6 +77,7 @@ class Recognition:
         self._lock = threading.Lock()
         self._heard: set[str] = set()
         self._signed: set[str] = set()
+        self._places: dict[str, set[str]] = {}  # what was heard about each repository
         self._since: dict[tuple[str, str], float] = {}
 
     def judge(self, answer: Answer, doing: str) -> Voice:
@@ -112,6 +116,18 @@ class Recognition:
             always = self._heard == self._signed and (len(self._signed) > 1 or doing in self._signed)
         return always and not answer.headers.get(_SIGN)
 
+    def has_done(self, url: str, *doings: str) -> bool:
+        """Whether the registry itself has answered any such request about the repository of ``url``."""
+        place = _place(url)
+        with self._lock:
+            heard = self._places.get(place, set()) if place else self._heard
+            return not heard.isdisjoint(doings)
+
+    def is_stray(self, answer: Answer, doing: str) -> bool:
+        """Whether a demand for a login is a front's: no registry asks so for what it has done before."""
+        before = self.has_done(answer.url, doing, OPENING)
+        return before and (is_page(answer) or self._lacks_sign(answer, doing))
+
     # --- outages ------------------------------------------------------------------------------------------
 
     @property
@@ -122,9 +138,12 @@ class Recognition:
 
     def heard(self, answer: Answer, doing: str) -> None:
         """The registry itself answered: an outage of such requests is over."""
+        place = _place(answer.url)
         with self._lock:
-            self._since.pop((doing, _place(answer)), None)
+            for key in ((doing, place), ("", place)):
+                self._since.pop(key, None)
             self._heard.add(doing)
+            self._places.setdefault(place, set()).add(doing)
             if answer.headers.get(_SIGN):
                 self._signed.add(doing)
             else:
@@ -136,30 +155,39 @@ class Recognition:
             raise outage(answer, doing)
 
     def _lasts(self, answer: Answer, doing: str) -> float:
-        """Seconds since the first such answer in a row, for the repository: rules of fronts go by paths."""
-        now = self._clock()
+        """Seconds since the first such answer in a row about the repository: rules of fronts go by paths.
+        Where nothing was ever heard about it, any request counts."""
+        now, place = self._clock(), _place(answer.url)
         with self._lock:
-            return now - self._since.setdefault((doing, _place(answer)), now)
+            key = (doing if place in self._places else "", place)
+            return now - self._since.setdefault(key, now)
 
-    def wait_for_registry(self, answer: Answer, doing: str) -> None:
+    def wait_for_registry(
+        self, answer: Answer, doing: str, *, greets: Callable[[], bool] = lambda: False
+    ) -> None:
         """Something else answered: raise RegistryFault while that may pass, and what it is once it lasts.
 
-        Returns where there is no telling: the registry has never answered, never to such a request, or it may
-        be what fails.
+        ``greets`` tells whether the registry answers other requests meanwhile. Returns where there is no
+        telling: the registry has never answered, never to such a request, or it may be what fails.
         """
         if not self.trusted:
             return
         with self._lock:
             proven = self._known or doing in self._heard
-        if self._lasts(answer, doing) < (_LONG if proven else _SHORT):
+        begun = self._known or self.has_done(answer.url, OPENING)
+        lasts, patience = self._lasts(answer, doing), _LONG if proven else _SHORT
+        wrong = not begun and _FIRST <= lasts < patience and greets()
+        if lasts < patience and not wrong:
             raise outage(answer, doing)
         if proven and answer.status < 500:
             raise refusal(answer, doing=doing)
 
 
-def _place(answer: Answer) -> str:
-    """Which repository a request was about, as far as its URL shows."""
-    return answer.url.partition("?")[0].partition("/blobs/")[0].partition("/manifests/")[0]
+def _place(url: str) -> str:
+    """The repository that a request was about; "" where its URL does not show it, as of some uploads."""
+    path = url.partition("?")[0].partition("/v2/")[2]
+    named = path.partition("/manifests/")[0].partition("/blobs/")[0]
+    return named if named != path else ""
 
 
 def outage(answer: Answer, doing: str) -> PusherError:

@@ -11,7 +11,7 @@ import pytest
 
 from pusher.errors import RegistryFault, RegistryRefused
 from pusher.registry import fronts
-from pusher.registry.fronts import Recognition, Voice
+from pusher.registry.fronts import OPENING, Recognition, Voice
 from pusher.registry.transport import Answer
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, pushing
 from tests.support.fakeregistry import Answer as Registry
@@ -126,6 +126,65 @@ def test_what_never_answered_as_a_registry_is_told_at_once() -> None:
         Recognition(known=True).wait_for_registry(PAGE_404, CHUNK_OF)
 
 
+OPEN_404: Final = replace(PAGE_404, method="POST", url="https://r.example/v2/a/blobs/uploads/")
+
+
+def test_what_is_wrong_for_a_new_repository_is_told_within_seconds() -> None:
+    """The registry greets us, so nothing stands in its way as a whole."""
+    now = [0.0]
+    ours = Recognition(clock=lambda: now[0])
+    ours.heard(Answer("GET", "https://r.example/v2/", 200), "greeting it")
+    ours.heard(Answer("POST", "https://r.example/v2/b/blobs/uploads/", 202), OPENING)
+    for now[0] in (0.0, 4.0):
+        with pytest.raises(RegistryFault):
+            ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+    now[0] = 10.0
+    with pytest.raises(RegistryFault):
+        ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: False)
+    with pytest.raises(RegistryRefused):
+        ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+    ours.heard(replace(OPEN_404, status=202), OPENING)
+    with pytest.raises(RegistryFault):
+        ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+    now[0] = 100.0
+    with pytest.raises(RegistryFault):
+        ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+
+
+def test_what_a_repository_never_answered_is_one_outage() -> None:
+    """A front that answers a look and then the opening is not waited for twice."""
+    now = [0.0]
+    ours = Recognition(clock=lambda: now[0])
+    ours.heard(Answer("GET", "https://r.example/v2/", 200), "greeting it")
+    with pytest.raises(RegistryFault):
+        ours.wait_for_registry(OPEN_404, "looking for a blob", greets=lambda: True)
+    now[0] = 7.0
+    ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+
+
+@pytest.mark.parametrize("asked", ['Basic realm="x"', "Negotiate", "Bearer", 'Bearer realm="http://t.test/"'])
+def test_a_login_page_of_a_front_gets_no_login_and_ends_nothing(asked: str, tmp_path: Path) -> None:
+    with pushing(RULES["distribution-3"], tmp_path) as push:
+        headers = {"Content-Type": "text/html", "WWW-Authenticate": asked}
+        front = Fault(On.CHUNK, Front(401, headers, PAGE), nth=3, times=LASTS)
+        push.registry.faults.add(front)
+        assert push.run() == "uploaded"
+        assert front.fired == LASTS
+        assert push.journal.lost_sessions == []
+
+
+@pytest.mark.parametrize("target", ["/login", "http://10.0.0.1/login", "ftp://r.example/"])
+def test_a_portal_that_leads_astray_is_an_outage(target: str, tmp_path: Path) -> None:
+    """Even to itself, or to where no registry may lead us."""
+    with pushing(RULES["distribution-3"], tmp_path) as push:
+        assert not push.client.blob_exists(REPOSITORY, push.digest)
+        redirect = Front(302, {"Location": target, "Content-Type": "text/html"}, PAGE)
+        everywhere = Fault(On.ANY, redirect, times=7, where=lambda request: request.method != "GET")
+        push.registry.faults.add(everywhere)
+        assert push.run() == "uploaded"
+        assert everywhere.fired == 7
+
+
 def test_a_missing_sign_gives_a_front_away() -> None:
     ours, sign = Recognition(), {"Docker-Distribution-Api-Version": "registry/2.0"}
     head = Answer("HEAD", "https://r.example/v2/a/blobs/sha256:0", 404)
@@ -152,7 +211,7 @@ def test_a_quota_ends_the_upload_once_in_its_own_words(on: On, status: int, tmp_
         assert "storage quota of 5 GiB exceeded" in error.value.message
         assert "quota raised" in error.value.hint
         assert quota.fired == 1
-        assert push.journal.facts == {}
+        assert "max_chunk" not in push.journal.facts
         assert push.journal.lost_sessions == []
         push.registry.faults.clear()
         assert push.run() == "uploaded"

@@ -56,6 +56,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "Backoff", quick)
     monkeypatch.setattr(pace, "_LEAST", 0.001)
     monkeypatch.setattr(fronts, "_BRIEF", 0.05)
+    monkeypatch.setattr(fronts, "_FIRST", 0.5)  # longer than some answers of a front take
     monkeypatch.setattr(documents, "_LOOKS", (0.01, 0.02))
     monkeypatch.setattr(downloads, "_IN_USE_PAUSE", 0.02)
     pause = retry.job_pause
