@@ -129,3 +129,15 @@ def test_single_images_are_still_single(home: Home, made: Podman, docker_registr
     ):
         home.push(typed, to)
         assert json.loads(inspect_raw(to))["config"]["digest"] == made.image_id("localhost/arm64:1")
+
+
+def test_an_image_without_layers_beside_a_list(
+    home: Home, made: Podman, docker_registry: DockerRegistry, tmp_path: Path
+) -> None:
+    """Podman takes the list for an image of which it is made, and fails to describe it."""
+    (tmp_path / "Dockerfile").write_text("FROM scratch\nLABEL only=labels\n")
+    made.run("build", "--quiet", "--network=none", "--tag=localhost/labels:1", str(tmp_path))
+    to = f"{docker_registry.address}/labels:1"
+    for typed in ("podman:localhost/labels:1", "containers-storage:labels:1"):
+        home.push(typed, to)
+        assert json.loads(inspect_raw(to))["layers"] == []

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import ImageAmbiguous, ImageNotFound, PusherError, StorageDoubtful
+from pusher.errors import EngineFailed, ImageAmbiguous, ImageNotFound, PusherError, StorageDoubtful
 from pusher.oci.platform import Platform
 from pusher.sources.base import Exported, Source, SourceImage
 from pusher.sources.content_store import ContentStoreSource, known_roots, store_with
@@ -19,7 +19,7 @@ from pusher.sources.podman_lists import digests_listed, list_refusal
 from pusher.sources.storage.lists import list_called, list_image
 from pusher.sources.storage.podman import PodmanStorage
 from pusher.sources.storage.roots import is_root
-from pusher.sources.storage.source import DOCKER_KIND, PODMAN_KIND, storage_of
+from pusher.sources.storage.source import DOCKER_KIND, PODMAN_KIND, StorageSource, storage_of
 from pusher.sources.storage.stored import pieces_of
 
 _STORAGE_OF: Final = {
@@ -34,7 +34,10 @@ class NearbyEngineSource(EngineSource):
 
     def resolve(self) -> SourceImage:
         """As the engine tells it; with the config, and the place on disk pinned, where the disk has it."""
-        image = super().resolve()
+        try:
+            image = super().resolve()
+        except EngineFailed as failed:
+            return self._from_disk_alone(failed)
         if self._pinned is not None or image.documents or image.drafts or not is_root():
             return image
         try:
@@ -68,6 +71,17 @@ class NearbyEngineSource(EngineSource):
         if self._pinned is None or self._pinned.get("storage") is None:
             return None
         return EngineSource(self.engine, self.name, pinned={**self._pinned, "storage": None})
+
+    def _from_disk_alone(self, failed: EngineFailed) -> SourceImage:
+        """The image from Podman's disk where Podman fails to describe it, as it does (4.3) with one without
+        layers beside a manifest list. Raises ``failed`` where it cannot be read there."""
+        if self.engine is not PODMAN or any(self._daemon.values()) or not is_root():
+            raise failed
+        try:
+            root, driver = self._info()
+            return StorageSource(PODMAN_KIND, f"[{driver}@{root}]{self.name}", self._choice).resolve()
+        except (StorageDoubtful, ImageNotFound, ImageAmbiguous, EngineFailed):
+            raise failed from None
 
     def _from_storage(self, image: SourceImage, root: Path, driver: str | None) -> SourceImage:
         try:
