@@ -69,7 +69,7 @@ def parse_manifest(raw: bytes, called: str | None = None) -> Manifest:
         raise ValueError("the manifest has no config and layers")
     return Manifest(
         raw=raw,
-        media_type=media_types.checked(data.get("mediaType", media_types.OCI_MANIFEST), "manifest"),
+        media_type=media_types.checked(data.get("mediaType"), "manifest", media_types.OCI_MANIFEST),
         config=parse_descriptor(data["config"]),
         called=called,
         layers=tuple(parse_descriptor(layer) for layer in layers or ()),  # Go writes no layers as null

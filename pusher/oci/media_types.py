@@ -44,8 +44,13 @@ ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _IN_A_HEADER: Final = re.compile(r"[!-~](?:[ -~]{,253}[!-~])?")
 
 
-def checked(media_type: object, what: str) -> str:
-    """The media type of ``what``, which is sent in a header: ValueError if that cannot be."""
+def checked(media_type: object, what: str, otherwise: str) -> str:
+    """The media type of ``what``, which is sent in a header: ValueError if that cannot be.
+
+    Where there is none, or null, as Go reads it, it is ``otherwise``.
+    """
+    if media_type is None:
+        return otherwise
     if not isinstance(media_type, str):
         raise ValueError(f"the {what}'s mediaType is not a string")
     if not _IN_A_HEADER.fullmatch(media_type):
@@ -58,6 +63,7 @@ def is_nondistributable(media_type: str) -> bool:
     return media_type == DOCKER_FOREIGN_LAYER or media_type.startswith(_NONDISTRIBUTABLE)
 
 
-def is_compressed(head: bytes) -> bool:
-    """Whether bytes that begin with ``head`` are gzip or zstd (some tools write such layers in archives)."""
-    return head.startswith((GZIP_MAGIC, ZSTD_MAGIC))
+def of_layer(head: bytes) -> str | None:
+    """The media type of a compressed layer that begins with ``head``; None if registries take it not so."""
+    types = {GZIP_MAGIC: DOCKER_LAYER_GZIP, ZSTD_MAGIC: OCI_LAYER_ZSTD}
+    return next((media_type for magic, media_type in types.items() if head.startswith(magic)), None)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import ArchiveInvalid, ImageChanged, ImageUnsupported, LayerMismatch
+from pusher.errors import ArchiveInvalid, ImageChanged, LayerMismatch
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Descriptor
@@ -18,12 +18,12 @@ from pusher.sources.archive_file import ArchiveFile, open_archive
 from pusher.sources.archive_images import ArchivedImage, Chosen, choose, diff_ids_in, images_in
 from pusher.sources.archive_roots import Roots
 from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage, SourceLayer
-from pusher.sources.compressed import digest_of_gzip
+from pusher.sources.compressed import Decompressed, Unpacked, decompression, unpacked
+from pusher.sources.filerange import buffered
 from pusher.sources.names import normalized, shown
 from pusher.sources.places import BlobsInArchive
 from pusher.sources.platforms import check_platform, platform_of
 from pusher.sources.tree import tree_or_own
-from pusher.text import suggest
 
 KIND: Final = "docker-archive"
 
@@ -140,9 +140,9 @@ class ArchiveSource:
             tree = tree_or_own(root, place.read, place.has, self._choice, own=own, where=str(self.path))
             return tree.image(place.slice_of, {**pinned, "root": root.digest, "choice": tree.choice.pinned()})
         check_platform(platform_of(config), self._choice, str(self.path))
-        known = self._known_digests(pinned)
+        known = self._known(pinned)
         layers = self._described(archive, image, diff_ids, known)
-        pinned["gzip"] = json.dumps(known) if known else None
+        pinned["unpacked"] = json.dumps([vars(found) for found in known.values()]) if known else None
         return SourceImage(of_bytes(config), layers, config, pinned=pinned)
 
     # --- layers without a manifest ------------------------------------------------------------------------
@@ -152,58 +152,44 @@ class ArchiveSource:
         archive: ArchiveFile,
         image: ArchivedImage,
         diff_ids: tuple[str, ...],
-        known: dict[str, str],
+        known: dict[str, Unpacked],
     ) -> tuple[SourceLayer, ...]:
-        """The layers; the digests of those that are compressed are added to ``known``, by diff ID."""
+        """The layers; what those that are compressed hold is added to ``known``, by diff ID."""
         entries = dict(zip(diff_ids, map(archive.entry, image.layers), strict=True))
-        names = dict(zip(diff_ids, image.layers, strict=True))
         heads = {diff_id: archive.head(entry) for diff_id, entry in entries.items()}
-        for diff_id, head in heads.items():
-            if head.startswith(media_types.ZSTD_MAGIC):
-                raise ImageUnsupported(
-                    f"layer {shown(names[diff_id])} in {self.path} is zstd-compressed without a manifest",
-                    hint=suggest(
-                        "load it into an engine and push it from there: docker load -i {}", self.path
-                    ),
-                )
         unknown = {
-            entries[diff_id]: diff_id
+            entries[diff_id]: (diff_id, how)
             for diff_id, head in heads.items()
-            if media_types.is_compressed(head) and diff_id not in known
+            if (how := decompression(head)) and diff_id not in known
         }
         for entry, stream in archive.streams(unknown):
-            try:
-                digest, found = digest_of_gzip(stream)
-            except ValueError as error:
-                raise ArchiveInvalid(
-                    f"layer {shown(entry.name)} in {self.path} is damaged: {error}"
-                ) from error
-            if found != unknown[entry]:
+            diff_id, how = unknown[entry]
+            found = unpacked(stream, f"layer {shown(entry.name)} in {self.path}", how)
+            if found.diff_id != diff_id:
                 raise LayerMismatch(
-                    f"layer {shown(entry.name)} in {self.path} should have diff ID {unknown[entry]}, "
-                    f"its bytes have {found}",
+                    f"layer {shown(entry.name)} in {self.path} should have diff ID {diff_id}, "
+                    f"its bytes have {found.diff_id}",
                     hint="the archive is damaged; save the image again",
                 )
-            known[found] = digest
+            known[diff_id] = found
         return tuple(
             SourceLayer(
                 diff_id,
-                Descriptor(media_types.DOCKER_LAYER_GZIP, known[diff_id], entries[diff_id].size),
-                archive.slice_of(entries[diff_id], known[diff_id]),
+                Descriptor(media_type, known[diff_id].digest, entries[diff_id].size),
+                archive.slice_of(entries[diff_id], known[diff_id].digest),
                 compared=True,
             )
-            if media_types.is_compressed(heads[diff_id])
+            if (media_type := media_types.of_layer(heads[diff_id]))
             else SourceLayer(diff_id)
             for diff_id in diff_ids
         )
 
-    def _known_digests(self, status: Pinned) -> dict[str, str]:
-        """Digests computed before, as long as the file was not touched since."""
+    def _known(self, status: Pinned) -> dict[str, Unpacked]:
+        """What was unpacked before, as long as the file was not touched since."""
         pinned = self._pinned
         if pinned is None or any(pinned.get(key) != status[key] for key in ("size", "mtime_ns")):
             return {}
-        stored = pinned.get("gzip")
-        return dict(json.loads(stored)) if isinstance(stored, str) else {}
+        return _unpacked_of(pinned)
 
     @staticmethod
     def _layers(
@@ -214,6 +200,18 @@ class ArchiveSource:
             known_as = layer.blob.digest if layer.blob else layer.diff_id
             if layer.slice is None and known_as in wanted:
                 pieces[archive.entry(name)] = layer.blob is not None, known_as
+        known = _unpacked_of(image.pinned)
         for entry, stream in archive.streams(pieces):
             is_blob, known_as = pieces[entry]
-            yield Exported("blob" if is_blob else "layer", known_as, entry.size, stream)
+            how = None if is_blob or known_as not in known else decompression(archive.head(entry))
+            if how is None:
+                yield Exported("blob" if is_blob else "layer", known_as, entry.size, stream)
+            else:  # registries take neither xz nor bzip2: the layer is compressed anew
+                tar_of = Decompressed(stream, f"layer {shown(entry.name)} in {archive.path}", how)
+                yield Exported("layer", known_as, known[known_as].size, buffered(tar_of))
+
+
+def _unpacked_of(pinned: Mapping[str, str | int | None]) -> dict[str, Unpacked]:
+    """What is pinned of the archive's compressed layers, by diff ID."""
+    found = [Unpacked(**each) for each in json.loads(str(pinned.get("unpacked") or "[]"))]
+    return {each.diff_id: each for each in found}

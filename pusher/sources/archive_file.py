@@ -15,7 +15,7 @@ from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, Sourc
 from pusher.sources import tar
 from pusher.sources.archive_kinds import HOW, check_kind, without_image
 from pusher.sources.base import Slice
-from pusher.sources.compressed import decompressed, methods_of
+from pusher.sources.compressed import HEAD, decompressed, methods_of
 from pusher.sources.filerange import FileRange, buffered
 from pusher.sources.names import shown
 from pusher.sources.regular import Identity, never_waiting
@@ -31,7 +31,6 @@ _MOST_PIECES: Final = 1 << 20
 _MAX_LINKS: Final = 8
 _KEPT: Final = 64 << 20
 """Bytes of documents that are kept from the first pass over a compressed archive."""
-_HEAD: Final = 4
 
 
 @dataclass
@@ -107,10 +106,10 @@ class ArchiveFile:
                 yield name
 
     def head(self, entry: tar.Entry) -> bytes:
-        """The first 4 bytes of an entry, which tell whether it is compressed."""
+        """The first bytes of an entry, which tell how it is compressed."""
         if self.is_compressed:
             return self._contents.heads[entry.offset]
-        return self._stream(entry).read(_HEAD)
+        return self._stream(entry).read(HEAD)
 
     def slice_of(self, entry: tar.Entry, digest: str) -> Slice | None:
         """Where an entry lies in the file; None where it is compressed, or has holes."""
@@ -165,7 +164,7 @@ class ArchiveFile:
                 raise ArchiveInvalid(f"{self.path} is a tar of very long names, not an image archive")
             found.entries[name] = entry
             if self.is_compressed and entry.is_file:
-                head = source.read(min(_HEAD, entry.size))
+                head = source.read(min(HEAD, entry.size))
                 found.heads[entry.offset] = head
                 if head[:1] in (b"{", b"[") and kept + entry.size <= _KEPT and entry.size <= _SMALL:
                     found.documents[entry.offset] = head + source.read(entry.size - len(head))

@@ -8,6 +8,7 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
 import zstandard
@@ -16,6 +17,8 @@ from isal import igzip, isal_zlib
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, SourceError
 from pusher.oci.media_types import GZIP_MAGIC, ZSTD_MAGIC
 
+HEAD: Final = 10
+"""Bytes at the beginning of a file that tell how it is compressed."""
 _READ: Final = 1 << 20
 _MEMORY: Final = 128 << 20
 """Bytes that a decompressor may need: what `zstd` and `xz -9` take without being told to."""
@@ -45,18 +48,27 @@ class _Hashed(io.RawIOBase):
         return len(data)
 
 
-def digest_of_gzip(stream: BinaryIO) -> tuple[str, str]:
-    """The digest of a gzip file and that of what it holds, in one pass; ValueError if it is damaged."""
+@dataclass(frozen=True)
+class Unpacked:
+    """What a compressed file is, and what it holds. ``size``: bytes of the latter."""
+
+    digest: str
+    diff_id: str
+    size: int
+
+
+def unpacked(stream: BinaryIO, name: str, how: Method) -> Unpacked:
+    """Read a compressed file once, to its end. Raises what ``Decompressed`` does."""
     hashed = _Hashed(stream)
-    content = hashlib.sha256()
+    content, size = hashlib.sha256(), 0
     source = io.BufferedReader(hashed, _READ)
-    try:
-        with _gzip(source, _MEMORY) as file:
-            while data := file.read(_READ):
-                content.update(data)
-    except (EOFError, *_DAMAGED) as error:
-        raise ValueError(str(error)) from error
-    return f"sha256:{hashed.hash.hexdigest()}", f"sha256:{content.hexdigest()}"
+    file = Decompressed(source, name, how)
+    while data := file.read():
+        content.update(data)
+        size += len(data)
+    while source.read(_READ):  # bzip2 looks at nothing behind its end
+        pass
+    return Unpacked(f"sha256:{hashed.hash.hexdigest()}", f"sha256:{content.hexdigest()}", size)
 
 
 class Decompressed(io.RawIOBase):
@@ -98,10 +110,10 @@ class Decompressed(io.RawIOBase):
 
 
 def decompression(head: bytes) -> Method | None:
-    """How to read a file that begins with ``head`` (at least 6 bytes), None if it is not compressed."""
+    """How to read a file that begins with ``head`` (``HEAD`` bytes), None if it is not compressed."""
     if _is_skippable(head):  # pzstd writes the size of the frame before it
         return _zstd
-    return next((how for magic, how in _KINDS if head.startswith(magic)), None)
+    return next((how for magic, how in _KINDS if head.startswith(magic)), None) or _bzip2_of(head)
 
 
 def decompressed(file: BinaryIO, name: str, methods: Sequence[Method]) -> BinaryIO | Decompressed:
@@ -123,7 +135,7 @@ def methods_of(open_again: Callable[[], BinaryIO], name: str) -> tuple[Method, .
     while True:
         stream = decompressed(open_again(), name, methods)
         head = b""
-        while len(head) < 8 and (data := stream.read(8 - len(head))):
+        while len(head) < HEAD and (data := stream.read(HEAD - len(head))):
             head += data
         how = decompression(head)
         if how is None:
@@ -188,4 +200,11 @@ def _bzip2(file: BinaryIO, memory: int) -> BinaryIO:  # noqa: ARG001 - it takes 
     return cast("BinaryIO", bz2.BZ2File(file))
 
 
-_KINDS: Final = ((GZIP_MAGIC, _gzip), (ZSTD_MAGIC, _zstd), (b"\xfd7zXZ\0", _xz), (b"BZh", _bzip2))
+def _bzip2_of(head: bytes) -> Method | None:
+    """``BZh`` alone may be the name of a tar's first file."""
+    return _bzip2 if head.startswith(b"BZh") and head[4:10] in _BZIP2_BLOCKS else None
+
+
+_BZIP2_BLOCKS: Final = (b"1AY&SY", b"\x17\x72\x45\x38\x50\x90")
+"""How its blocks begin, or its end where it has none."""
+_KINDS: Final = ((GZIP_MAGIC, _gzip), (ZSTD_MAGIC, _zstd), (b"\xfd7zXZ\0", _xz))

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import os
 import shutil
 import tarfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from pusher.errors import (
     ArchiveInvalid,
@@ -20,6 +25,7 @@ from pusher.errors import (
     ImageUnsupported,
 )
 from pusher.oci import media_types
+from pusher.oci.manifest import Descriptor
 from pusher.sources.archive import ArchiveSource
 from pusher.sources.base import SourceImage
 from tests.support.images import (
@@ -27,10 +33,12 @@ from tests.support.images import (
     UNCOMPRESSED,
     Entry,
     Image,
+    Layer,
     Shape,
     entries,
     make_image,
     sha256,
+    tar_of,
     write_archive,
     write_tar,
 )
@@ -148,15 +156,56 @@ def test_digests_of_compressed_layers_are_computed_once(
     first = ArchiveSource(path).resolve()
     assert {layer.blob and layer.blob.media_type for layer in first.layers} == {media_types.DOCKER_LAYER_GZIP}
 
-    def never(stream: object) -> tuple[str, str]:
+    def never(*args: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("pusher.sources.archive.digest_of_gzip", never)
+    monkeypatch.setattr("pusher.sources.archive.unpacked", never)
     pinned = json.loads(json.dumps(first.pinned))
     assert ArchiveSource(path, pinned=pinned).resolve().layers == first.layers
     os.utime(path, (1, 1))
     with pytest.raises(AssertionError, match="computed again"):
         ArchiveSource(path, pinned=pinned).resolve()
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "zstd": lambda tar: zstandard.compress(tar[:512]) + zstandard.compress(tar[512:]),
+    "pzstd": lambda tar: b"\x50\x2a\x4d\x18" + bytes([1, 0, 0, 0, 9]) + zstandard.compress(tar),
+    "xz": lzma.compress,
+    "bzip2": bz2.compress,
+}
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("kind", COMPRESSIONS)
+def test_layers_that_no_manifest_describes_in_every_compression(
+    tmp_path: Path, kind: str, whole: bool
+) -> None:
+    """Skopeo reads them all. What registries take goes as it is, the others are compressed anew."""
+    image = make_image(5000, 6000)
+    packed = {layer.gzip: COMPRESSIONS[kind](layer.tar) for layer in image.layers}
+    path = write_tar(
+        tmp_path / "a.tar",
+        [Entry(one.name, packed.get(one.data or b"", one.data)) for one in entries("compressed", image)],
+    )
+    if whole:
+        path.write_bytes(gzip.compress(path.read_bytes(), 1))
+    source = ArchiveSource(path)
+    found = source.resolve()
+    assert [layer.diff_id for layer in found.layers] == list(image.diff_ids)
+    if kind == "zstd":
+        assert [layer.blob for layer in found.layers] == [
+            Descriptor(media_types.OCI_LAYER_ZSTD, sha256(data), len(data)) for data in packed.values()
+        ]
+    else:
+        assert [layer.blob for layer in found.layers] == [None, None]
+        again = ArchiveSource(path, pinned=json.loads(json.dumps(found.pinned)))
+        assert exported(again, set(image.diff_ids)) == {layer.diff_id: layer.tar for layer in image.layers}
+
+
+def test_a_layer_whose_first_file_is_called_like_a_compression(tmp_path: Path) -> None:
+    layer = Layer(tar_of([("BZh9-notes", b"x")]))
+    source = ArchiveSource(write_archive(tmp_path / "a.tar", Image((layer,))))
+    assert exported(source, {layer.diff_id}) == {layer.diff_id: layer.tar}
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -10,6 +10,7 @@ import pytest
 
 from pusher.oci import media_types
 from pusher.oci.digest import hex_of, is_digest, of_bytes, short
+from pusher.oci.index import parse_index
 from pusher.oci.manifest import Descriptor, build_manifest, diff_ids_of, parse_descriptor, parse_manifest
 
 A = "sha256:" + "a" * 64
@@ -137,7 +138,22 @@ def test_a_config_without_diff_ids(config: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("head", "compressed"), [(b"\x1f\x8b\x08", True), (b"\x28\xb5\x2f\xfd", True), (b"PK", False)]
+    ("head", "media_type"),
+    [
+        (b"\x1f\x8b\x08", media_types.DOCKER_LAYER_GZIP),
+        (b"\x28\xb5\x2f\xfd", media_types.OCI_LAYER_ZSTD),
+        (b"PK", None),
+    ],
 )
-def test_compressed_heads(head: bytes, compressed: bool) -> None:
-    assert media_types.is_compressed(head) is compressed
+def test_compressed_heads(head: bytes, media_type: str | None) -> None:
+    assert media_types.of_layer(head) == media_type
+
+
+def test_a_media_type_of_null_is_none_as_go_reads_it() -> None:
+    descriptor = {"mediaType": media_types.OCI_CONFIG, "digest": A, "size": 2}
+    raw = b'{"schemaVersion":2,"mediaType":null,"config":%s,"layers":[]}' % json.dumps(descriptor).encode()
+    assert parse_manifest(raw).media_type == media_types.OCI_MANIFEST
+    assert (
+        parse_index(b'{"schemaVersion":2,"mediaType":null,"manifests":[]}').media_type
+        == media_types.OCI_INDEX
+    )

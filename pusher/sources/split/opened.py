@@ -12,7 +12,7 @@ from pusher.errors import ImageUnsupported, SourceError
 from pusher.oci.index import Index
 from pusher.oci.manifest import Manifest, diff_ids_of
 from pusher.sources.base import Slice, SourceImage, SourceLayer
-from pusher.sources.compressed import Decompressed, decompression
+from pusher.sources.compressed import HEAD, Decompressed, decompression
 from pusher.sources.filerange import FileRange, Joined, buffered
 
 _READ: Final = 1 << 20
@@ -78,7 +78,7 @@ def opened(part: Slice) -> Iterator[Read]:
 
 def uncompressed(blob: BinaryIO, name: str) -> Read:
     """The tar that a blob holds."""
-    head = blob.read(6)
+    head = blob.read(HEAD)
     how = decompression(head)
     whole = buffered(Joined(chain([head], iter(partial(blob.read, _READ), b""))))
     return whole.read if how is None else Decompressed(whole, name, how).read
