@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -32,7 +32,7 @@ from pusher.registry.transport import Answer, Transport
 _MOST_TRIES: Final = 5
 """Times that one request is sent again because of a 401."""
 
-_Server = Callable[[Credential | None], TokenServer]
+_Server = Callable[..., TokenServer]
 Renew = Callable[[Credential], Credential | None]
 """Looks a credential up again, given the one that was rejected."""
 
@@ -50,7 +50,8 @@ class _Proof:
 class Authenticator:
     """Holds the credential of one registry and gives each request its Authorization. Thread-safe.
 
-    ``problem``: why there may be a login that was not found; it is raised where one is wanted.
+    ``problem``: why there may be a login that was not found; it is raised where one is wanted. ``headers`` go
+    with every request to the registry's own host, those to a token server there included.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class Authenticator:
         *,
         renew: Renew | None = None,
         problem: PusherError | None = None,
+        headers: Mapping[str, str] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
         self._credential = credential
         self._look_up = renew
         self._problem = problem
+        self.extra = dict(headers or {})
         self._clock = clock
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
@@ -109,7 +112,13 @@ class Authenticator:
             if self._challenge is None or not challenge.same_as(self._challenge):
                 server = None
                 if challenge.scheme == "bearer":
-                    server = partial(TokenServer, Origin(self._registry, answer.url), challenge, transport)
+                    server = partial(
+                        TokenServer,
+                        Origin(self._registry, answer.url),
+                        challenge,
+                        transport,
+                        extra=self.extra,
+                    )
                 self._tokens = self._cache(server)
                 self._challenge, self._server = challenge, server
             return challenge
@@ -128,7 +137,7 @@ class Authenticator:
         )
 
     def _cache(self, server: _Server | None) -> TokenCache | None:
-        return TokenCache(server(self._credential).fetch, self._clock) if server else None
+        return TokenCache(server(credential=self._credential).fetch, self._clock) if server else None
 
     def _check_basic(self) -> None:
         if self._credential is None:
@@ -261,7 +270,8 @@ class Attempt:
             if not self._renew(used):
                 raise
             self._proof = self._prove()
-        return {"Authorization": self._proof.header} if self._proof else {}
+        login = {"Authorization": self._proof.header} if self._proof else {}
+        return {**self._auth.extra, **login}
 
     def challenged(self, answer: Answer) -> None:
         """The request was answered with 401: get ready to send it once more.

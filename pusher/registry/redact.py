@@ -21,7 +21,7 @@ _LOOKED_AT: Final = 16 * 1024
 _RUN: Final = re.compile(r"[^\s\"'<>]+")
 _JWT: Final = re.compile(r"\beyJ[\w-]{8,}[\w.-]*")
 """What every JSON web token begins with, ours or not."""
-_SECRET_HEADER: Final = re.compile(r"(?i)authorization|cookie|token|secret|signature|api-?key|credential")
+SECRET_HEADER: Final = re.compile(r"(?i)authorization|cookie|token|secret|signature|api-?key|credential")
 
 
 def host_of(url: str) -> str:
@@ -72,7 +72,7 @@ def shortened(text: str, limit: int) -> str:
 def _header(name: str, value: str) -> str:
     if name.lower() in ("www-authenticate", "proxy-authenticate"):  # tells what is wanted, not what we have
         return shortened(_printable(_without_queries(_bare(value))), _WORDS)
-    if _SECRET_HEADER.search(name):
+    if SECRET_HEADER.search(name):
         scheme, space, _ = value.partition(" ")
         return f"{scheme} …" if space and "authorization" in name.lower() else "…"
     if "location" in name.lower():

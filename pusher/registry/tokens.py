@@ -11,7 +11,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -77,11 +77,19 @@ class TokenServer:
     """The token server of one registry, as a challenge names it. Thread-safe."""
 
     def __init__(
-        self, origin: Origin, challenge: Challenge, transport: Transport, credential: Credential | None
+        self,
+        origin: Origin,
+        challenge: Challenge,
+        transport: Transport,
+        credential: Credential | None,
+        *,
+        extra: Mapping[str, str] | None = None,
     ) -> None:
+        """``extra`` headers go with requests to the registry's own host alone."""
         self._registry = origin.registry
         self._realm = Origin(origin.registry, origin.realm(challenge.realm))
-        self._sent_by = origin.url
+        self._origin = origin
+        self._extra = extra or {}
         self._service = challenge.service
         self._credential = credential
         self._transport = transport
@@ -119,23 +127,16 @@ class TokenServer:
     def _get(self, scopes: Scopes) -> Answer:
         query: list[tuple[str, str | bytes]] = [("service", self._service)] if self._service else []
         query += [("scope", scope) for scope in scopes]
-        headers = {}
+        login = {}
         if self._credential is not None:
             user = self._credential.username or _IDENTITY_USER
             query.append(("account", raw(user)))
-            headers["Authorization"] = basic(user, self._identity or self._credential.password)
+            login["Authorization"] = basic(user, self._identity or self._credential.password)
         url = self._realm.url
         if query:
             url += ("&" if urlsplit(url).query else "?") + urlencode(query, safe="/:,*")
         for _ in range(_MOST_REDIRECTS):
-            ours = self._realm.holds(url)
-            answer = self._transport.send(
-                "GET",
-                url,
-                headers=headers if ours else {},
-                limit=_LONGEST_ANSWER,
-                sent_by=self._sent_by,
-            )
+            answer = self._send("GET", url, login if self._realm.holds(url) else {})
             if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
                 break
             url = self._realm.redirect(answer)
@@ -155,13 +156,17 @@ class TokenServer:
             "scope": " ".join(scopes),
             **secret,
         }
+        of_form = {"Content-Type": "application/x-www-form-urlencoded"}
+        return self._send("POST", self._realm.url, of_form, urlencode(form).encode())
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], body: bytes | None = None) -> Answer:
         return self._transport.send(
-            "POST",
-            self._realm.url,
-            body=urlencode(form).encode(),
-            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            method,
+            url,
+            headers={**(self._extra if self._origin.holds(url) else {}), **headers},
+            body=body,
             limit=_LONGEST_ANSWER,
-            sent_by=self._sent_by,
+            sent_by=self._origin.url,
         )
 
     def _read(self, answer: Answer, scopes: Scopes) -> tuple[str, float]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 from pusher.config import Settings
-from pusher.errors import PusherError
+from pusher.errors import CredentialsUnreadable, PusherError
 from pusher.registry.auth import Authenticator
 from pusher.registry.client import RegistryClient
 from pusher.registry.credentials import Credential, find_credential
+from pusher.registry.credentials.headers import http_headers
 from pusher.registry.link import LinkFacts
 from pusher.registry.tls import Trust
 from pusher.store.store import Store
@@ -103,7 +104,11 @@ class Registries:
             registry,
             self._transport,
             Authenticator(
-                registry, credential, renew=partial(self._renew, registry, repository), problem=problem
+                registry,
+                credential,
+                renew=partial(self._renew, registry, repository),
+                problem=problem,
+                headers=self.headers,
             ),
             plain_http=self._settings.at(registry).plain_http,
             commit_timeout=self._settings.timeouts.commit,
@@ -127,6 +132,15 @@ class Registries:
             if client is not None:
                 self._clients.setdefault((registry, found), client)
         return found
+
+    @cached_property
+    def headers(self) -> Mapping[str, str]:
+        """What goes with every request to a registry itself."""
+        try:
+            return http_headers(self._settings.docker_config)
+        except CredentialsUnreadable as error:
+            self._note(f"{error.message}; no such header is sent")
+            return {}
 
     def trust_in(self, host: str) -> Trust:
         """How the certificate of a host (``host[:port]``) is verified."""

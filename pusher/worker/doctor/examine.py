@@ -97,6 +97,6 @@ def _at_registry(
         closing(Registries(local.store, settings, warnings.append)) as registries,
         closing(Transport(settings.timeouts, trust=registries.trust_in, connections=1)) as transport,
     ):
-        network = NetworkChecks(registry, settings, transport, registries.trust_in)
+        network = NetworkChecks(registry, settings, transport, registries.trust_in, registries.headers)
         checks = RegistryChecks(destination, settings, registries, network, warnings, broken.login)
         yield from course.run([checks.credential_step(), *network.steps(), *checks.steps()])

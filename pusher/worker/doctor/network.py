@@ -8,7 +8,7 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -43,12 +43,14 @@ class NetworkChecks:
         settings: Settings,
         transport: Transport,
         trust_in: Callable[[str], tls.Trust],
+        headers: Mapping[str, str],
     ) -> None:
         self._registry = registry
         self._site = settings.at(registry)
         self._timeouts = settings.timeouts
         self._transport = transport
         self._trust_in = trust_in
+        self._headers = headers
         self.base = base_url(registry, plain_http=self._site.plain_http)
         self.greeting: Answer | None = None
         url = urlsplit(self.base)
@@ -178,13 +180,13 @@ class NetworkChecks:
         answer = self.greeting or self._ask()
         if answer.status != 401:
             # the client knows what is a registry's answer, and says what this is if it is none
-            nobody = Authenticator(self._registry, None)
+            nobody = Authenticator(self._registry, None, headers=self._headers)
             RegistryClient(self._registry, self._transport, nobody, plain_http=self._site.plain_http).ping()
         version = answer.headers.get("Docker-Distribution-Api-Version", "")
         return f"GET {self.base} answers {answer.status}" + (f" ({version})" if version else "")
 
     def _ask(self) -> Answer:
-        self.greeting = self._transport.send("GET", self.base)
+        self.greeting = self._transport.send("GET", self.base, headers=self._headers)
         self._asked_at = time.time()
         return self.greeting
 
