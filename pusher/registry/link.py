@@ -53,6 +53,9 @@ class LinkFacts:
 
     breaks: int = 0
     """Breaks of the link in bodies large enough to say something, since it last held for long."""
+    cuts: bool = field(default=False, init=False, repr=False)
+    """Whether a connection of this process broke while it carried a body of any size: how much a link carries
+    is one question, whether a connection should carry more than one request another."""
     limited_here: bool = field(default=False, init=False, repr=False)
     """Whether this process met the limit itself."""
     _carried: float = field(init=False, repr=False)
@@ -82,6 +85,7 @@ class LinkFacts:
         A body smaller than any chunk, a config's say, is gone before a link has carried anything: its breaks
         tell of a front or of the registry.
         """
+        self.cuts = True
         if length < chunks.LEAST:
             return
         with self._lock:

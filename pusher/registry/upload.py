@@ -158,7 +158,7 @@ class BlobUpload:
         session = replace(session, in_flight=length)
         self._journal.sending(session)
         body = Body(self._blob, session.offset, length, self._watch)
-        self._client.one_request_a_connection = self._link.breaks > 0
+        self._client.one_request_a_connection = self._link.cuts or self._link.breaks > 0
         try:
             answer = self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:

@@ -252,13 +252,11 @@ class Spool:
             total -= size
         return found
 
-    def evict(self, keep: Collection[str], limit: int, *, used_before: float | None = None) -> int:
+    def remove_all(self, blobs: Collection[tuple[str, int]]) -> int:
         """Remove what is ``unneeded``; returns the bytes freed."""
-        freed = 0
-        for digest, size in self.unneeded(keep, limit, used_before=used_before):
+        for digest, _ in blobs:
             self.remove(digest)
-            freed += size
-        return freed
+        return sum(size for _, size in blobs)
 
     def sweep(self) -> int:
         """Remove what dead writers left half-written; returns the bytes freed."""

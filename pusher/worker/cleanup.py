@@ -101,8 +101,7 @@ def prune(
         spool.sweep()
     unneeded = _unneeded(store, spool, spool_limit)
     if not dry_run:
-        for digest, _ in unneeded:
-            spool.remove(digest)
+        spool.remove_all(unneeded)
     kept = {digest for digest, _, _ in spool.blobs()} - {digest for digest, _ in unneeded}
     # a moment later, so that what finished just now is older than nothing
     before = store.now() - older_than + timedelta(milliseconds=1)
@@ -118,10 +117,7 @@ def prune(
 def evict(store: Store, spool: Spool, limit: int) -> int:
     """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
     incoming.sweep(store, spool.root / incoming.FOLDER)
-    unneeded = _unneeded(store, spool, limit)
-    for digest, _ in unneeded:
-        spool.remove(digest)
-    return sum(size for _, size in unneeded)
+    return spool.remove_all(_unneeded(store, spool, limit))
 
 
 def _unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:

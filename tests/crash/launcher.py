@@ -34,7 +34,7 @@ POINTS: Final = {
     "record a layer as done": "pusher.store.layers:Layers.set_done",
     "put the manifest": "pusher.registry.client:RegistryClient.put_manifest",
     "record the success": "pusher.store.jobs:Jobs.succeed",
-    "evict": "pusher.spool.spool:Spool.evict",
+    "evict": "pusher.spool.spool:Spool.everything",
     "leave": "pusher.worker.presence:Presence.__exit__",
 }
 

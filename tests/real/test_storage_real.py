@@ -165,7 +165,7 @@ def test_the_image_is_deleted_before_it_is_read(
 ) -> None:
     image = loaded(engine, Image((make_layer(500, seed=61),), ("localhost/deleted:1",)), tmp_path)
     for typed in (stored, plain):
-        to = f"{docker_registry.address}/deleted/{engine.folder.name.lower()}:1"
+        to = f"{docker_registry.address}/deleted/{engine.folder.name.lower()}:{typed.__name__}"
         home.enqueue(typed(engine, image.names[0]), to)
     engine.remove(image.names[0])
     assert home.run().exit_code == ExitCode.SOURCE

@@ -152,15 +152,15 @@ def test_eviction_counts_and_removes_what_nobody_needs(spool: Spool) -> None:
     other = sha256(b"other")
     keep(spool, DATA[:1000])
     keep(spool, DATA[:500], other)
-    assert spool.evict({DIGEST}, 0) == 500
+    assert spool.remove_all(spool.unneeded({DIGEST}, 0)) == 500
     assert (spool.fetched(DIGEST), spool.fetched(other)) == (1000, 0)
-    assert spool.evict((), 1000) == 0
-    assert spool.evict((), 0, used_before=time.time() - 60) == 0
+    assert spool.remove_all(spool.unneeded((), 1000)) == 0
+    assert spool.remove_all(spool.unneeded((), 0, used_before=time.time() - 60)) == 0
     with spool.fetching(DIGEST, len(DATA)) as partial:
         assert isinstance(partial, PartialBlob)
-        spool.evict((), 0)
+        spool.remove_all(spool.unneeded((), 0))
         assert spool.fetched(DIGEST) == 1000  # somebody is at it
-    spool.evict((), 0)
+    spool.remove_all(spool.unneeded((), 0))
     assert spool.fetched(DIGEST) == 0
 
 
