@@ -46,21 +46,24 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
 
     from pusher.cli.base import opened, read_settings, store_exists
     from pusher.cli.control import STATES_OF
+    from pusher.store.records import JobState
 
     settings = read_settings()
     # A database elsewhere may be out of reach, and that takes time to find out.
     if not settings.database_url.startswith("sqlite") or not store_exists(settings):
         return []
+    wanted = STATES_OF.get(context.info_name or "")
     typed = set(context.params.get(parameter.name or "") or ())
     with opened(settings) as store:
-        found = store.jobs.list()
-    wanted = STATES_OF.get(context.info_name or "")
+        found = store.jobs.list(
+            states=None if wanted is None else [JobState(state) for state in wanted],
+            starts=incomplete,
+            limit=_MOST_JOBS + len(typed),
+        )
     return [
         CompletionItem(str(job.id), help=printable(f"{job.state}: {job.image}"))
-        for job in sorted(found, key=lambda job: -job.id)
-        if (wanted is None or job.state in wanted)
-        and str(job.id).startswith(incomplete)
-        and str(job.id) not in typed
+        for job in reversed(found)
+        if str(job.id) not in typed
     ][:_MOST_JOBS]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from pusher.store.store import Store
 
 _FINISHED_SHOWN: Final = 5
+_PAGE: Final = 500
+"""Jobs that are read and printed at a time where all are."""
 _WATCH_EVERY: Final = 1.0
 
 
@@ -62,6 +64,9 @@ def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int
     with opened(settings) as store:
         if watch:
             _watch(store, number, everything, as_json)
+        if as_json and everything and number is None:
+            _print_all_as_json(store)
+            return ExitCode.DONE
         if as_json:
             print_json(as_data(store, number, everything))
             return ExitCode.DONE
@@ -70,9 +75,13 @@ def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int
 
 def show_jobs(store: Store, everything: bool) -> int:
     """Print the table."""
-    from pusher.cli.table import console
+    from pusher.cli.table import console, jobs_table
 
     out = console()
+    if everything:
+        for page, found in enumerate(_pages(store)):
+            out.print(jobs_table(_rows(store, found), now=store.now(), width=out.width, header=not page))
+        return ExitCode.DONE
     out.print(_table(store, everything, out.width))
     if hidden := _hidden(store, everything):
         jobs = f"{hidden} finished job is" if hidden == 1 else f"{hidden} finished jobs are"
@@ -82,14 +91,40 @@ def show_jobs(store: Store, everything: bool) -> int:
 
 def as_data(store: Store, number: int | None, everything: bool) -> dict[str, list[dict[str, object]]]:
     """What ``--json`` prints. Fields may be added, never renamed."""
-    jobs = _selected(store, everything) if number is None else [store.jobs.get(number)]
+    return {
+        "jobs": _described(
+            store, _selected(store, everything) if number is None else [store.jobs.get(number)]
+        )
+    }
+
+
+def _described(store: Store, jobs: Sequence[JobRecord]) -> list[dict[str, object]]:
     ids = [job.id for job in jobs]
     totals, layers = store.jobs.totals(ids), store.layers.of_jobs(ids)
     profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
-    return {
-        "jobs": [_job(job, _standing(job, totals[job.id]), layers[job.id], profile) for job, profile in known]
-    }
+    return [_job(job, _standing(job, totals[job.id]), layers[job.id], profile) for job, profile in known]
+
+
+def _pages(store: Store) -> Iterator[Sequence[JobRecord]]:
+    """Every job, so many at a time that they take little memory; the first page comes even if it is empty."""
+    page = store.jobs.page(0, _PAGE)
+    yield page
+    while len(page) == _PAGE:
+        page = store.jobs.page(page[-1].id, _PAGE)
+        yield page
+
+
+def _print_all_as_json(store: Store) -> None:
+    """The same as ``print_json`` of all would, as it is read."""
+    begun = False
+    click.echo('{\n  "jobs": [', nl=False)
+    for page in _pages(store):
+        for job in _described(store, page):
+            one = json_text(job, indent=2).replace("\n", "\n    ")
+            click.echo(f"{',' if begun else ''}\n    {one}", nl=False)
+            begun = True
+    click.echo("\n  ]\n}" if begun else "]\n}")
 
 
 def _selected(store: Store, everything: bool) -> list[JobRecord]:

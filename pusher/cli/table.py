@@ -51,14 +51,16 @@ def console() -> Console:
     return Console(width=wide, highlight=False, markup=False, emoji=False)
 
 
-def jobs_table(rows: Sequence[Row], *, now: datetime, width: int) -> RenderableType:
-    """One line a job where there is room, else its names and its note below it."""
+def jobs_table(rows: Sequence[Row], *, now: datetime, width: int, header: bool = True) -> RenderableType:
+    """One line a job where there is room, else its names and its note below it. Without ``header`` it goes on
+    from another."""
     notes = [note(row, now) for row in rows]
     names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
     longest = max((line.cell_len for name in names for line in name.split()), default=0)
     if longest + _OTHERS > width:
-        return _narrow(rows, notes)
+        return _narrow(rows, notes, header=header)
     table = _table("ID", "IMAGE", "STATE", "PROGRESS", "DONE/TOTAL", *(["NOTE"] if any(notes) else []))
+    table.show_header = header
     table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
     for row, name, text in zip(rows, names, notes, strict=True):
         text = text if width < _PIPE else text.replace("\n", "; ")  # a pipe gets one line a job
@@ -66,9 +68,11 @@ def jobs_table(rows: Sequence[Row], *, now: datetime, width: int) -> RenderableT
     return table
 
 
-def _narrow(rows: Sequence[Row], notes: Sequence[str]) -> Group:
+def _narrow(rows: Sequence[Row], notes: Sequence[str], *, header: bool) -> Group:
     digits = max([2, *(len(str(row.job.id)) for row in rows)])
-    parts: list[RenderableType] = [Text(f"{'ID':>{digits}}  STATE      PROGRESS  DONE/TOTAL", style="bold")]
+    parts: list[RenderableType] = []
+    if header:
+        parts.append(Text(f"{'ID':>{digits}}  STATE      PROGRESS  DONE/TOTAL", style="bold"))
     for row, text in zip(rows, notes, strict=True):
         state, done, total = _figures(row)
         parts.append(Text.assemble(f"{row.job.id:>{digits}}  ", state, f"{done:>{19 - len(state)}}  {total}"))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, false, func, insert, or_, select, update
+from sqlalchemy import Connection, String, and_, cast, delete, false, func, insert, or_, select, update
 
 from pusher.errors import JobUnknown, LeaseLost, StoreLocked
 from pusher.store import decisions, destinations
@@ -72,14 +72,30 @@ class Jobs:
             return _read(connection, job_id)
 
     def list(
-        self, *, states: Collection[JobState] | None = None, limit: int | None = None
+        self,
+        *,
+        states: Collection[JobState] | None = None,
+        errors: Collection[str] | None = None,
+        starts: str = "",
+        limit: int | None = None,
     ) -> list[JobRecord]:
-        """Jobs in the order of their ids; with ``limit`` the newest ones."""
+        """Jobs in the order of their ids; with ``limit`` the newest ones. ``errors``: codes of their last
+        errors; ``starts``: what the ids begin with."""
         query = select(Job).order_by(Job.id.desc()).limit(limit)
         if states is not None:
             query = query.where(Job.state.in_(sorted(states)))
+        if errors is not None:
+            query = query.where(Job.error_code.in_(sorted(errors)))
+        if starts:
+            query = query.where(cast(Job.id, String).startswith(starts, autoescape=True))
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(query)][::-1]
+
+    def page(self, after: int, size: int) -> tuple[JobRecord, ...]:
+        """The next jobs after an id, at most ``size``, in the order of their ids."""
+        query = select(Job).where(Job.id > after).order_by(Job.id).limit(size)
+        with self._database.read() as connection:
+            return tuple(job_of(row) for row in connection.execute(query))
 
     def superseded_by(self, job: JobRecord) -> tuple[JobRecord, ...]:
         """The older jobs that this one took the place of."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from glob import escape
 from importlib.resources import files
 from pathlib import Path
 
@@ -74,17 +76,33 @@ def _upgrade_file(url: URL) -> tuple[str | None, str]:
                 before = schema.revision_of(connection, database.label)
             if before == schema.head():
                 return before, before
+            copy = path.with_name(f"{path.name}.before-{schema.head()}")
             if before is not None:
                 with translated(database.label):
-                    _copy(path, path.with_name(f"{path.name}.before-{schema.head()}"))
+                    _copy(path, copy)
             with database.write() as connection:
                 if before is None:
                     _create(connection)
                 else:
                     _run(connection)
+            _remove_copies(path, lambda found: found != copy)  # those of earlier upgrades
         finally:
             database.close()
     return before, schema.head()
+
+
+def remove_old_copies(url: str, age: float) -> None:
+    """Delete copies of a SQLite job store that were made before upgrades more than ``age`` seconds ago."""
+    parsed = parse_url(url)
+    if is_sqlite(parsed):
+        _remove_copies(file_of(parsed), lambda found: time.time() - found.stat().st_mtime > age)
+
+
+def _remove_copies(path: Path, unwanted: Callable[[Path], bool]) -> None:
+    for found in path.parent.glob(f"{escape(path.name)}.before-*"):
+        with suppress(OSError):  # another process was faster, or it is not ours
+            if unwanted(found):
+                found.unlink()
 
 
 def _create(connection: Connection) -> None:

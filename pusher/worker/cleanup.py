@@ -12,6 +12,7 @@ from pusher.config import Settings
 from pusher.errors import PusherError
 from pusher.registry.ending import end_session
 from pusher.spool.spool import Spool
+from pusher.store.migrate import remove_old_copies
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker import incoming
@@ -22,6 +23,8 @@ _IMPATIENT: Final = 5.0
 """Seconds that ``pusher cancel`` waits for a registry: the session can be deleted by a later run as well."""
 _SETTLED: Final = 60.0
 """Seconds after which a blob that no job needs is not one that a worker has just written."""
+_COPIES_STAY: Final = 7 * 86400.0
+"""Seconds for which ``prune`` leaves the copy of the job store that its upgrade made."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def prune(
     forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
     if not dry_run:
         incoming.sweep(store, spool.root / incoming.FOLDER)
+        remove_old_copies(settings.database_url, max(older_than.total_seconds(), _COPIES_STAY))
     freed = sum(size for _, size in unneeded)
     in_use = dry_run or store.jobs.owners()
     smaller = 0 if in_use else store.retention.compact()

@@ -209,8 +209,8 @@ class _Worker:
     def _hurry(self, only: Collection[int] | None) -> None:
         """What waits for something that the user does, as to make room on the disk, is tried now: he is here,
         or a job has made some."""
-        for job in self._store.jobs.list(states=[JobState.WAITING]):
-            if (only is None or job.id in only) and job.error and job.error.code in _LATER:
+        for job in self._store.jobs.list(states=[JobState.WAITING], errors=_LATER):
+            if only is None or job.id in only:
                 with contextlib.suppress(JobUnknown, JobStateConflict):
                     self._store.jobs.retry(job.id)
 
@@ -304,7 +304,8 @@ class _Worker:
                 evict(self._store, self._spool, self._settings.spool_limit)
             delete_sessions(self._store, self._registries, ())  # those that were lost on the way
             waiting = frozenset(self._put_off)
-            self._hurry(waiting)  # what was just pushed needs no room any more
+            if waiting:
+                self._hurry(waiting)  # what was just pushed needs no room any more
             self._put_off -= waiting
 
     def _fail(self, job: JobRecord, error: PusherError) -> None:

@@ -66,6 +66,7 @@ def test_job_ids_are_those_the_command_can_work_on(pusher: Pusher, store: Store)
     assert _complete(pusher, "pause", "") == [ids[1], ids[0]]
     assert _complete(pusher, "pause", ids[1], "") == [ids[0]]
     assert _complete(pusher, "cancel", ids[2]) == [ids[2]]
+    assert _complete(pusher, "log", "%") == _complete(pusher, "log", "9") == []
     line = _answer(pusher, "powershell", "pusher\nresume\n")
     assert line == [f"{ids[2]}\tpaused: app:2"]
 

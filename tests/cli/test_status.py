@@ -330,3 +330,22 @@ def test_a_free_lock_means_that_the_worker_is_dead(tmp_path: Path) -> None:
     assert is_dead(tmp_path, f"{host}/1-a")
     assert not is_dead(tmp_path, f"{host}/2-b"), "nothing is known of it"
     assert not is_dead(tmp_path, "elsewhere/1-a")
+
+
+def test_all_jobs_are_printed_a_page_at_a_time(
+    pusher: Pusher, jobs: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the pages are, the same is printed; reading stops at each."""
+    options: tuple[tuple[str, ...], ...] = ((), ("--json",))
+    whole = {flag: pusher("status", "--all", *flag) for flag in options}
+    assert [job["id"] for job in json.loads(whole["--json",].out)["jobs"]] == [1, 2, 3, 4, 5, 6]
+    for size in (1, 2, 3, 6):
+        monkeypatch.setattr("pusher.cli.status._PAGE", size)
+        assert pusher("status", "--all", "--json").out == whole["--json",].out
+        table = pusher("status", "--all").out
+        assert table.split() == whole[()].out.split(), "the header once"
+    assert whole["--json",].out == json.dumps(json.loads(whole["--json",].out), indent=2) + "\n"
+
+
+def test_a_queue_without_jobs_is_json_too(pusher: Pusher, store: Store) -> None:
+    assert json.loads(pusher("status", "--all", "--json").out) == {"jobs": []}

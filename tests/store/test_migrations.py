@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -279,6 +281,24 @@ def test_sqlite_is_upgraded_by_itself_and_a_copy_is_kept(tmp_path: Path, release
         assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(LATEST,)]
         assert connection.execute("SELECT id, state FROM jobs").fetchall() == [(job.id, JobState.QUEUED)]
     assert migrate.check(url).current == "next"
+
+
+def test_copies_of_earlier_upgrades_do_not_pile_up(tmp_path: Path, release: Release) -> None:
+    url, day = sqlite_url(tmp_path / "jobs.db"), 86400
+    Store.open(url).close()
+    for name in ("jobs.db.before-0002", "jobs.db.before-0002.part", "other.db.before-0002"):
+        (tmp_path / name).write_text("")
+    release()
+    Store.open(url).close()
+    left = {path.name for path in tmp_path.glob("*.before-*")}
+    assert left == {"jobs.db.before-next", "other.db.before-0002"}
+    copy = tmp_path / "jobs.db.before-next"
+    migrate.remove_old_copies(url, 7 * day)
+    assert copy.exists()
+    os.utime(copy, (time.time() - 8 * day,) * 2)
+    migrate.remove_old_copies(url, 7 * day)
+    assert not copy.exists()
+    migrate.remove_old_copies("postgresql://nowhere/pusher", 0)
 
 
 @pytest.mark.parametrize("free", ["little", "gone on the way"])
