@@ -18,6 +18,7 @@ from pusher.errors import (
     PusherError,
     RegistryFault,
     RegistryRefused,
+    RegistryUnreachable,
 )
 from pusher.reference import api_host, is_loopback
 from pusher.registry.answers import is_page, refusal, said
@@ -179,6 +180,15 @@ class Conversation:
                 if self._recognition.trusted:  # it was one before
                     raise RegistryFault(error.message, hint=error.hint) from error
                 raise
+            except RegistryUnreachable as error:
+                if ours:
+                    raise
+                raise RegistryUnreachable(
+                    f"{error.message}, where {self.registry} sends us",
+                    hint="if this host is known only where the registry runs, mend the registry's address: "
+                    "its setting (http.host of distribution), or the headers Host and X-Forwarded-* that the "
+                    "proxy in front of it sets",
+                ) from error
             if ours:
                 self._warnings.see(answer.headers)
                 self._pace.see(answer, turn)

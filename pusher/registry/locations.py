@@ -47,7 +47,7 @@ class Origin:
         value = answer.headers.get("Location")
         if not value:
             return None
-        url = self._resolve(answer.url, value)
+        url = self._with_port(self._resolve(answer.url, value))
         if self._leaves_tls(url):
             if _parts(url)[1] != _parts(self.url)[1]:
                 raise PlainHttpRefused(
@@ -95,6 +95,15 @@ class Origin:
             f"{self.registry} gave a location that is no http address",
             hint="check the configuration of the registry and of the proxy in front of it",
         )
+
+    def _with_port(self, url: str) -> str:
+        """With the port that a front lost on the way to the registry, by whose Host it writes its Locations
+        (nginx: ``proxy_set_header Host $host`` in place of ``$http_host``)."""
+        ours, given = urlsplit(self.url), urlsplit(url)
+        lost = ours.port is not None and given.port is None
+        if lost and (given.scheme, given.hostname) == (ours.scheme, ours.hostname):
+            return given._replace(netloc=ours.netloc).geturl()
+        return url
 
     def _leaves_tls(self, url: str) -> bool:
         return _parts(self.url)[0] == "https" and _parts(url)[0] != "https"

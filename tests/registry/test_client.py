@@ -17,6 +17,7 @@ from pusher.errors import (
     RegistryBusy,
     RegistryFault,
     RegistryRefused,
+    RegistryUnreachable,
 )
 from pusher.oci.manifest import Descriptor, build_manifest
 from pusher.registry.body import Body
@@ -73,6 +74,37 @@ BLOB = f"https://r.example/v2/{REPOSITORY}/blobs/{DIGEST}"
 def test_locations(given: str, meant: str) -> None:
     client = client_over(Pretended({f"POST {POST}": (202, {"Location": given})}))
     assert client.open_upload(REPOSITORY).location == meant
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("https://r.example/v2/up/1?a=%3D", "https://r.example:5000/v2/up/1?a=%3D"),
+        ("http://r.example/v2/up/1", "https://r.example:5000/v2/up/1"),
+        ("https://r.example:443/v2/up/1", "https://r.example:443/v2/up/1"),
+        ("https://r.example:5001/v2/up/1", "https://r.example:5001/v2/up/1"),
+        ("https://storage.example/up/1", "https://storage.example/up/1"),
+    ],
+)
+def test_a_location_that_lost_its_port_gets_it_back(given: str, meant: str) -> None:
+    post = POST.replace("r.example", "r.example:5000")
+    client = client_over(Pretended({f"POST {post}": (202, {"Location": given})}), "r.example:5000")
+    assert client.open_upload(REPOSITORY).location == meant
+
+
+def test_a_name_from_inside_is_told_as_the_registrys_word(
+    registry: FakeRegistry, transport: Transport
+) -> None:
+    place = {"Location": "http://registry-7f9c.invalid:5000/v2/up/1"}
+    registry.faults.add(Fault(On.OPEN, Scripted(202, headers=place)))
+    client = client_over(transport, registry.address)
+    location = client.open_upload(REPOSITORY).location
+    with pytest.raises(RegistryUnreachable) as error:
+        client.upload_status(REPOSITORY, str(location))
+    assert f"registry-7f9c.invalid:5000 cannot be resolved, where {registry.address} sends us" in str(
+        error.value.message
+    )
+    assert "http.host" in error.value.hint
 
 
 @pytest.mark.parametrize(
