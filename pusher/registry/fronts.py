@@ -29,7 +29,7 @@ STATUS: Final = "asking for the state of an upload"
 _BRIEF = 5.0
 """Seconds for which a registry that answers otherwise must say that something is not there, if it says it
 without a word."""
-_LONG: Final = 300.0
+LONG: Final = 300.0
 _SHORT: Final = 30.0
 _FIRST: Final = 6.0
 """Seconds of an outage after which it is told for what it is: where such requests have been answered before,
@@ -175,7 +175,7 @@ class Recognition:
         with self._lock:
             proven = self._known or doing in self._heard
         begun = self._known or self.has_done(answer.url, OPENING)
-        lasts, patience = self._lasts(answer, doing), _LONG if proven else _SHORT
+        lasts, patience = self._lasts(answer, doing), LONG if proven else _SHORT
         wrong = not begun and _FIRST <= lasts < patience and greets()
         if lasts < patience and not wrong:
             raise outage(answer, doing)

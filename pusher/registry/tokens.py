@@ -21,15 +21,18 @@ from pusher.errors import (
     ConnectionBroken,
     CredentialsMissing,
     CredentialsRejected,
+    LocationRefused,
     PermissionDenied,
+    PlainHttpRefused,
     PusherError,
     RegistryFault,
     RegistryRefused,
     RegistryUnreachable,
 )
-from pusher.registry.answers import read_message, refusal
+from pusher.registry.answers import is_page, read_message, refusal
 from pusher.registry.challenge import Challenge
 from pusher.registry.credentials import Credential
+from pusher.registry.fronts import LEFT_ALONE, LONG, outage
 from pusher.registry.locations import Origin
 from pusher.registry.redact import for_people, host_of
 from pusher.registry.transport import Answer, Transport
@@ -95,6 +98,8 @@ class TokenServer:
         self._transport = transport
         self._identity = credential.identity_token if credential else None
         self._identity_lock = threading.Lock()
+        self._proven = False  # it has given a token
+        self._away_since: float | None = None  # something else answers in its place
 
     @property
     def host(self) -> str:
@@ -139,7 +144,11 @@ class TokenServer:
             answer = self._send("GET", url, login if self._realm.holds(url) else {})
             if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
                 break
-            url = self._realm.redirect(answer)
+            try:
+                url = self._realm.redirect(answer)
+            except (LocationRefused, PlainHttpRefused, RegistryRefused):
+                self._wait_out(answer)
+                raise
         return answer
 
     def _post(self, scopes: Scopes) -> Answer:
@@ -169,16 +178,30 @@ class TokenServer:
             sent_by=self._origin.url,
         )
 
+    def _wait_out(self, answer: Answer) -> None:
+        """Something else answers: raise RegistryFault while that may pass, for it has given tokens before."""
+        if not self._proven or answer.status in LEFT_ALONE:
+            return
+        now = time.monotonic()
+        self._away_since = self._away_since or now
+        if now - self._away_since < LONG:
+            raise outage(answer, f"asking for a token of {self._registry}")
+
     def _read(self, answer: Answer, scopes: Scopes) -> tuple[str, float]:
-        if not answer.ok:
-            raise self._refusal(answer, scopes)
         reply = _json(answer)
+        own_no = answer.status in (400, 401, 403) and not is_page(answer)
+        if not answer.ok:
+            if not (own_no or reply):
+                self._wait_out(answer)
+            raise self._refusal(answer, scopes)
         token = reply.get("token") or reply.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
+            self._wait_out(answer)
             raise RegistryRefused(
                 f"{self.host}, the token server of {self._registry}, gave an answer without a token",
                 hint="tell the registry's owner, or check whether a proxy answers in its place",
             )
+        self._proven, self._away_since = True, None
         renewed = reply.get("refresh_token")
         if self._identity is not None and isinstance(renewed, str) and renewed:
             self._identity = renewed
