@@ -513,3 +513,18 @@ def test_any_tree_unpacks_to_the_same(
         assert_same(tar, cut, below)
         return
     reject()
+
+
+def test_folders_with_the_names_of_their_files_as_tar_g_writes_them() -> None:
+    """Such a folder's data go wherever its header goes."""
+    tar = layer(
+        entry("./", b"Yetc\0\0", kind=b"D", mode=0o755),
+        entry("etc/", b"Ya\0Yb\0Yc\0\0", kind=b"D", mode=0o755),
+        *(file(f"etc/{name}", 9000) for name in "abc"),
+        form=tarfile.GNU_FORMAT,
+    )
+    cut = parts(tar)
+    assert len(cut) == 3
+    for part in cut:
+        assert names(part)[:2] == ["./", "etc/"]
+        assert b"Ya\0Yb\0Yc\0\0" in part

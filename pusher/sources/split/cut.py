@@ -28,6 +28,7 @@ _MOST_MEMORY: Final = 200 << 20
 """Bytes that the paths of one layer may take: two million files."""
 _FILE_MEMORY: Final = 100
 _FOLDER_MEMORY: Final = 600
+_LONGEST_LIST: Final = 1 << 20
 _LONGEST_PATH: Final = 4096
 _MOST_STEPS: Final = 255
 """Paths that no Linux could unpack would only take time."""
@@ -96,8 +97,12 @@ class Cutter:
                 self._parent = parent
             self._check_kind(entry, path)
             home = self._home(entry, path, name)
+            content = entry.end - entry.offset
+            if entry.is_folder and content:  # `tar -g` lists its files there
+                header += self._list(source, entry)
+                content = 0
             head = self._head(path, header)
-            size = len(head) + entry.end - entry.offset
+            size = len(head) + content
             if home is not None and (home < self._part or not self._fits(size)):
                 if name == _OPAQUE and home < self._part and parent in self._bare:
                     # folders of the layers below would lose their owner and mode, which nothing here says
@@ -107,7 +112,7 @@ class Cutter:
             if not self._fits(size):
                 self._next_part()
                 head = self._head(path, header)
-                size = len(head) + entry.end - entry.offset
+                size = len(head) + content
                 if not self._fits(size):
                     raise self._too_large(entry)
             if not self._used:
@@ -116,7 +121,8 @@ class Cutter:
             self._used += size
             self._record(entry, path, self._part, header)
             yield Chunk(self._part, head)
-            yield from self._content(source, entry)
+            if content:
+                yield from self._content(source, entry)
 
     # --- where an entry goes ------------------------------------------------------------------------------
 
@@ -189,6 +195,12 @@ class Cutter:
             yield Chunk(part, zlib.decompress(folder.header), True)
         self._record(entry, path, part, header)
         yield Chunk(part, header, True)
+
+    def _list(self, source: Tape, entry: tar.Entry) -> bytes:
+        """The data of a folder, which belong to its header: they go into every part that has it."""
+        if entry.stored > _LONGEST_LIST:
+            raise self._refused(f"its folder {shown(entry.name)} has {entry.stored} bytes of data")
+        return b"".join(chunk.data for chunk in self._content(source, entry))
 
     def _content(self, source: Tape, entry: tar.Entry) -> Iterator[Chunk]:
         left = entry.stored
