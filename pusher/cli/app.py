@@ -51,7 +51,7 @@ Exit codes:
   1 unexpected               6 refused by the registry
   2 usage                    7 source missing or changed
   3 failed for good          8 job store
-  4 authentication           130, 143 by signal
+  4 authentication           129 and more: by signal
 """
 
 

@@ -85,16 +85,17 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
     Example:
       pusher cancel 3
     """
-    from pusher.worker.cleanup import cancel as cancel_jobs
+    from pusher.worker.cleanup import cancel as delete_sessions
 
     settings = read_settings(**flags)
     with opened(settings) as store:
         ids = _chosen(store, "cancel", jobs, everything)
         registries = {store.jobs.get(number).registry for number in ids}
         settings = with_password(settings, registries, password_stdin=password_stdin)
-        cancel_jobs(store, settings, ids)
-        _report(store, ids)
-    return ExitCode.DONE
+        done, code = _each(store.jobs.cancel, ids)
+        delete_sessions(store, settings, ())
+        _report(store, done)
+    return code
 
 
 def _allow_more(store: Store, number: int) -> None:
@@ -108,21 +109,25 @@ def _decide(
     everything: bool,
     then: Callable[[Store, int], None] = lambda store, number: None,  # noqa: ARG005
 ) -> int:
-    """Do it to each job; one that refuses does not keep the others from it."""
-    code = ExitCode.DONE
     with opened(read_settings()) as store:
-        decide = getattr(store.jobs, verb)
-        done = []
-        for number in _chosen(store, verb, jobs, everything):
-            try:
-                decide(number)
-                then(store, number)
-                done.append(number)
-            except PusherError as error:
-                show_error(error.message, error.hint)
-                code = error.exit_code
+        done, code = _each(getattr(store.jobs, verb), _chosen(store, verb, jobs, everything))
+        for number in done:
+            then(store, number)
         _report(store, done)
     return code
+
+
+def _each(decide: Callable[[int], object], numbers: list[int]) -> tuple[list[int], ExitCode]:
+    """Do it to each job; one that refuses does not keep the others from it. Those done, and the exit code."""
+    done, code = [], ExitCode.DONE
+    for number in numbers:
+        try:
+            decide(number)
+            done.append(number)
+        except PusherError as error:
+            show_error(error.message, error.hint)
+            code = error.exit_code
+    return done, code
 
 
 def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) -> list[int]:

@@ -181,17 +181,18 @@ def _orphaned(job: JobRecord) -> bool:
 def _show_job(store: Store, number: int) -> int:
     from pusher.cli.table import console
 
-    console().print(_details(store, number))
+    out = console()
+    out.print(_details(store, number, out.width))
     return ExitCode.DONE
 
 
-def _details(store: Store, number: int) -> RenderableType:
+def _details(store: Store, number: int, width: int) -> RenderableType:
     from pusher.cli.table import details
 
     (row,) = _rows(store, [store.jobs.get(number)])
     place = (row.job.registry, row.job.repository)
     row = replace(row, profile=store.uploads.profiles([place]).get(place, ""))
-    return details(row, store.layers.of(number), now=store.now())
+    return details(row, store.layers.of(number), now=store.now(), width=width)
 
 
 def _watch(store: Store, number: int | None, everything: bool, as_json: bool) -> None:
@@ -205,7 +206,11 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
         with Live(console=out, auto_refresh=False) as live:
             out.show_cursor(True)
             while True:
-                shown = _table(store, everything, out.width) if number is None else _details(store, number)
+                shown = (
+                    _table(store, everything, out.width)
+                    if number is None
+                    else _details(store, number, out.width)
+                )
                 live.update(shown, refresh=True)
                 time.sleep(_WATCH_EVERY)
     last: object = None
@@ -216,7 +221,11 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
             if as_json:
                 click.echo(json_text(data))
             else:
-                out.print(_table(store, everything, out.width) if number is None else _details(store, number))
+                out.print(
+                    _table(store, everything, out.width)
+                    if number is None
+                    else _details(store, number, out.width)
+                )
             sys.stdout.flush()
         time.sleep(_WATCH_EVERY)
 

@@ -22,6 +22,10 @@ from pusher.text import printable, printable_lines
 _PIPE: Final = 200
 _OTHERS: Final = 80
 """Characters that the rest of a row needs: 48 for the figures, 32 for a note."""
+_FIGURES: Final = 44
+"""Characters of a narrow row's figures, beside the id: ``superseded      99%  999.9 / 999.9 MiB``."""
+_LAYER: Final = 68
+"""Characters of a layer's row with everything; narrower, it does without the diff ID and has a percentage."""
 _STYLES: Final = {
     JobState.RUNNING: "cyan",
     JobState.WAITING: "yellow",
@@ -58,7 +62,7 @@ def jobs_table(rows: Sequence[Row], *, now: datetime, width: int, header: bool =
     names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
     longest = max((line.cell_len for name in names for line in name.split()), default=0)
     if longest + _OTHERS > width:
-        return _narrow(rows, notes, header=header)
+        return _narrow(rows, notes, width, header=header)
     table = _table("ID", "IMAGE", "STATE", "PROGRESS", "DONE/TOTAL", *(["NOTE"] if any(notes) else []))
     table.show_header = header
     table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
@@ -68,14 +72,18 @@ def jobs_table(rows: Sequence[Row], *, now: datetime, width: int, header: bool =
     return table
 
 
-def _narrow(rows: Sequence[Row], notes: Sequence[str], *, header: bool) -> Group:
+def _narrow(rows: Sequence[Row], notes: Sequence[str], width: int, *, header: bool) -> Group:
     digits = max([2, *(len(str(row.job.id)) for row in rows)])
+    wide = width >= _FIGURES + digits
+    head, room = ("STATE      PROGRESS  DONE/TOTAL", 19) if wide else ("STATE         %  DONE/TOTAL", 15)
     parts: list[RenderableType] = []
     if header:
-        parts.append(Text(f"{'ID':>{digits}}  STATE      PROGRESS  DONE/TOTAL", style="bold"))
+        parts.append(Text(f"{'ID':>{digits}}  {head}", style="bold"))
     for row, text in zip(rows, notes, strict=True):
         state, done, total = _figures(row)
-        parts.append(Text.assemble(f"{row.job.id:>{digits}}  ", state, f"{done:>{19 - len(state)}}  {total}"))
+        parts.append(
+            Text.assemble(f"{row.job.id:>{digits}}  ", state, f"{done:>{room - len(state)}}  {total}")
+        )
         for below in (_names(row.job), Text(text, style="dim")):
             if below:
                 parts.append(Padding(below, (0, 0, 0, digits + 2), expand=False))
@@ -149,11 +157,11 @@ def _goes_on(totals: JobTotals) -> str:
     goes_on = f"goes on at {human_bytes(totals.bytes_done)} with: pusher run"
     if not totals.bytes_at_risk:
         return goes_on
-    lost = f"{human_bytes(totals.bytes_at_risk)} are sent again: the registry starts again inside a chunk"
-    return f"{goes_on}; {lost}"
+    lost = f"{human_bytes(totals.bytes_at_risk)} will be sent again"
+    return f"{goes_on}; {lost}, for the registry keeps no upload that is cut off inside a chunk"
 
 
-def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:
+def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime, width: int = _PIPE) -> Group:
     """Everything about one job."""
     job, totals = row.job, row.totals
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -181,16 +189,21 @@ def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime) -> Group:
     for name, text in lines:
         if text:
             facts.add_row(name, Text(printable_lines(text)))
-    return Group(facts, Text(), _layers_table(layers))
+    return Group(facts, Text(), _layers_table(layers, narrow=width < _LAYER))
 
 
-def _layers_table(layers: Sequence[LayerRecord]) -> Table:
-    table = _table("LAYER", "DIFF ID", "BLOB", "STATE", "DONE/TOTAL")
+def _layers_table(layers: Sequence[LayerRecord], *, narrow: bool) -> Table:
+    columns = ("BLOB", "STATE", "DONE") if narrow else ("DIFF ID", "BLOB", "STATE", "DONE/TOTAL")
+    table = _table("LAYER", *columns)
     for layer in layers:
         size = "" if layer.size is None else human_share(layer.offset, layer.size)
         blob = short(layer.digest) if layer.digest else ""
         name = "config" if layer.position < 0 else str(layer.position + 1)
-        table.add_row(name, short(layer.diff_id), blob, layer.state, size)
+        if narrow:
+            done = "" if layer.size is None else f"{percent(layer.offset, layer.size)}%"
+            table.add_row(name, blob, layer.state, done)
+        else:
+            table.add_row(name, short(layer.diff_id), blob, layer.state, size)
     return table
 
 

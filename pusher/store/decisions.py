@@ -32,10 +32,12 @@ class Decision:
         if state in self.moot:
             return False
         raise JobStateConflict(
-            f"job {job_id} is {state} and cannot be {self.verb}", hint=_HINTS[state].format(job_id)
+            f"job {job_id} {_HAS.get(state, 'is')} {state} and cannot be {self.verb}",
+            hint=_HINTS[state].format(job_id),
         )
 
 
+_HAS = {JobState.SUCCEEDED: "has", JobState.FAILED: "has"}
 _HINTS = {
     JobState.PAUSED: "pusher resume {0}",
     JobState.SUCCEEDED: "it is done; to push the image again: pusher enqueue",

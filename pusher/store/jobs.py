@@ -267,6 +267,11 @@ class Jobs:
             destinations.supersede(connection, job, newer, now)
         raise LeaseLost(f"job {newer} supersedes job {job.id}")
 
+    def before(self, job: JobRecord, dead_owners: Collection[str], spared: Collection[str]) -> Older | None:
+        """The oldest job that sets the tag of this one before it does; None when it is this one's turn."""
+        with self._database.read() as connection:
+            return destinations.goes_first(connection, job, self._database.now(), dead_owners, spared)
+
     def check_lease(self, job: JobRecord) -> None:
         """LeaseLost if the job was paused, cancelled or taken over."""
         with self._database.read() as connection:

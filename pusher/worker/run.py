@@ -50,6 +50,7 @@ from pusher.worker.registries import Registries
 from pusher.worker.result import RunResult, outcome
 from pusher.worker.retry import OFFLINE_PAUSE, job_pause
 from pusher.worker.signals import on_signals
+from pusher.worker.tags import may_move
 
 _LOG = logging.getLogger(__name__)
 _POLL: Final = 0.5
@@ -229,7 +230,7 @@ class _Worker:
             for job in self._store.jobs.list(states=[JobState.WAITING])
             if (only is None or job.id in only) and job.id not in self._put_off
         ]
-        if not waiting:
+        if not any(may_move(self._store, self._presence, job, only, self._put_off) for job in waiting):
             return False
         patient = self._activity.idle < self._settings.give_up_after
         if not patient:
@@ -342,12 +343,11 @@ class _Worker:
         if self._offline_since == self._activity.last:
             return
         self._offline_since = self._activity.last
-        patience = "as long as it takes"
+        patience = "for as long as it takes"
         if not self._forever:
-            patience = f"for {human_seconds(self._settings.give_up_after)}"
+            patience = f"for up to {human_seconds(self._settings.give_up_after)}"
         self._progress.note(
-            f"no connection to {job.registry}: looking for it every {OFFLINE_PAUSE:.0f} s, {patience}, "
-            "then going on where it was"
+            f"no connection to {job.registry}: trying again, at least every {OFFLINE_PAUSE:.0f} s, {patience}"
         )
 
     # --- from outside -------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ def test_one_job_that_refuses_does_not_keep_the_others(pusher: Pusher, store: St
     assert result.err == (
         "error: there is no job 9\n"
         "  hint: pusher status --all lists the jobs\n"
-        "error: job 2 is failed and cannot be paused\n"
+        "error: job 2 has failed and cannot be paused\n"
         "  hint: it has ended; to try it again: pusher retry 2\n"
         "Job 1 is paused.\n"
     )
@@ -96,6 +96,15 @@ def test_cancel_an_unknown_job_changes_nothing(pusher: Pusher, store: Store) -> 
         "error: there is no job 9\n  hint: pusher status --all lists the jobs\n",
     )
     assert _state(store, 1) is JobState.QUEUED
+
+
+def test_a_job_that_has_ended_does_not_keep_others_from_being_cancelled(pusher: Pusher, store: Store) -> None:
+    store.jobs.fail(claim(store, add_job(store)), ERROR)
+    add_job(store)
+    result = pusher("cancel", "1", "2")
+    assert result.code == 2
+    assert result.err.startswith("error: job 1 has failed and cannot be cancelled\n")
+    assert result.err.endswith("Job 2 is cancelled.\n")
 
 
 def test_prune(pusher: Pusher, store: Store) -> None:

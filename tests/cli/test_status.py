@@ -317,7 +317,7 @@ def test_a_job_never_goes_on_where_its_registry_starts_again(jobs: Store) -> Non
     text = note(Row(job, totals.unattended(), orphaned=True), jobs.now())
     assert text == (
         "cut off; goes on at 200.0 MiB with: pusher run; "
-        "400.0 MiB are sent again: the registry starts again inside a chunk"
+        "400.0 MiB will be sent again, for the registry keeps no upload that is cut off inside a chunk"
     )
 
 
@@ -349,3 +349,18 @@ def test_all_jobs_are_printed_a_page_at_a_time(
 
 def test_a_queue_without_jobs_is_json_too(pusher: Pusher, store: Store) -> None:
     assert json.loads(pusher("status", "--all", "--json").out) == {"jobs": []}
+
+
+def test_nothing_of_a_jobs_figures_wraps_at_40_columns(jobs: Store) -> None:
+    from rich.console import Console
+
+    (job,) = jobs.jobs.list(states=[JobState.RUNNING])
+    totals = replace(jobs.jobs.totals([job.id])[job.id], bytes_total=990 * 1024**2, bytes_done=989 * 1024**2)
+    console = Console(width=40, highlight=False)
+    with console.capture() as capture:
+        console.print(jobs_table([Row(job, totals)], now=jobs.now(), width=40))
+        console.print(details(Row(job, totals), jobs.layers.of(job.id), now=jobs.now(), width=40))
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    assert lines[0] == "ID  STATE         %  DONE/TOTAL"
+    assert lines[1] == f"{job.id:>2}  running     99%  989.0 / 990.0 MiB"
+    assert any(line.split() == ["LAYER", "BLOB", "STATE", "DONE"] for line in lines)

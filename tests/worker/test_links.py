@@ -211,7 +211,7 @@ def test_a_drain_that_gives_up_says_so(home: Home, wide: FakeRegistry, tmp_path:
         assert home.run(give_up_after=0.6).exit_code == ExitCode.UNFINISHED
     told = [message for (message,) in home.progress.of("note")]
     assert told == [
-        f"no connection to {link.address}: looking for it every 30 s, for 1s, then going on where it was",
+        f"no connection to {link.address}: trying again, at least every 30 s, for up to 1s",
         (
             "nothing has got through for 1s: giving up, and nothing is lost; go on with pusher run, or "
             "pusher run --forever, which waits as long as it takes"
@@ -244,10 +244,7 @@ def test_forever_waits_for_the_network_and_goes_on(
         worker.join()
     assert home.state(job.id) == JobState.SUCCEEDED
     pushed(wide, "app", "1", image)
-    told = [message for (message,) in home.progress.of("note") if "looking for it" in message]
+    told = [message for (message,) in home.progress.of("note") if "trying again" in message]
     assert told == [
-        (
-            f"no connection to {link.address}: looking for it every 30 s, as long as it takes, "
-            "then going on where it was"
-        )
+        f"no connection to {link.address}: trying again, at least every 30 s, for as long as it takes"
     ]

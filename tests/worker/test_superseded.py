@@ -130,6 +130,9 @@ def test_behind_a_paused_job_the_run_ends_and_says_what_to_do(
     assert error is not None
     assert f"job {old.id}" in error.message
     assert f"pusher resume {old.id}, or pusher cancel {old.id}" in error.hint
+    for _ in range(2):  # and so does every later one, at once
+        again = home.run(give_up_after=1000)
+        assert (again.exit_code, len(again.unfinished)) == (ExitCode.UNFINISHED, 2)
     home.store.jobs.cancel(old.id)
     assert home.run().exit_code == ExitCode.DONE
     pushed(registry, "app", "1", newer)
