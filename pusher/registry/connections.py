@@ -97,7 +97,6 @@ class _Dials:
                 self.timeout,
                 options=self.socket_options or (),
                 only_public=wait is not None and wait.only_public and self.proxy is None,
-                check=wait.check if wait else lambda: None,
             )
         except (socket.gaierror, LookupTimeout) as error:
             raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
@@ -108,7 +107,7 @@ class _Dials:
         except OSError as error:
             raise NewConnectionError(self, "failed") from error  # type: ignore[arg-type]
         if wait:
-            wait.begin("connection", sock.fileno())
+            wait.begin(sock.fileno())
         return sock
 
 
@@ -129,7 +128,7 @@ class _StallTimeout:
         super().connect()  # type: ignore[misc]
         self._stands = True
         if wait := current():
-            wait.begin("bytes", self.sock)
+            wait.begin(self.sock)
             self._note_peer(wait)
 
     def _note_peer(self, wait: Wait) -> None:
@@ -156,11 +155,11 @@ class _StallTimeout:
         sock = self.sock  # which http.client forgets where the answer is the connection's last
         wait, timeout = current(), None if sock is None else sock.gettimeout()
         if wait:
-            wait.begin("answer", sock, within=timeout and timeout + _GRACE)
+            wait.begin(sock, within=timeout and timeout + _GRACE)
         response = super().getresponse()  # type: ignore[misc]
         self._served += 1
         if wait:
-            wait.begin("answer", sock, within=_WHOLE_ANSWER * self.stall_timeout)
+            wait.begin(sock, within=_WHOLE_ANSWER * self.stall_timeout)
         if sock is not None:
             sock.settimeout(self.stall_timeout)  # the answer has begun; its body may take as long as it moves
         if self._last_request and self.sock is not None:
@@ -178,7 +177,7 @@ class _StallTimeout:
             while left:  # not sendall(): its time-out is for everything, however well it moves
                 left = left[self.sock.send(left) :]
                 if wait := current():
-                    wait.begin("bytes", self.sock)
+                    wait.begin(self.sock)
         except ssl.SSLEOFError as error:
             raise BrokenPipeError from error  # as without TLS: what was said last is still to be read
 

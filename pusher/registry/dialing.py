@@ -13,15 +13,13 @@ import selectors
 import socket
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from pusher.registry.addresses import is_private
 
 STAGGER: Final = 0.25
 """Seconds before the next address is tried beside the ones before (RFC 8305 5)."""
-_LOOK: Final = 0.1
-"""Seconds between looks at whether to leave."""
 _MOST_LOOKUPS: Final = 32
 """Look-ups at a time: each takes a thread, which may hang for as long as the system's resolver likes."""
 
@@ -40,16 +38,14 @@ class LookupTimeout(TimeoutError):
     """The resolver did not answer in time."""
 
 
-def look_up(host: str, port: int, timeout: float, check: Callable[[], None] = lambda: None) -> list[_Info]:
-    """The host's addresses. ``check`` is called meanwhile, to leave by an exception.
+def look_up(host: str, port: int, timeout: float) -> list[_Info]:
+    """The host's addresses.
 
     Raises socket.gaierror, LookupTimeout (an OSError) after ``timeout`` seconds.
     """
     end = time.monotonic() + timeout
-    while not _running.acquire(timeout=_LOOK):
-        check()
-        if time.monotonic() > end:
-            raise LookupTimeout(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    if not _running.acquire(timeout=timeout):
+        raise LookupTimeout(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
     found: list[list[_Info] | OSError | UnicodeError] = []
     done = threading.Event()
 
@@ -63,10 +59,8 @@ def look_up(host: str, port: int, timeout: float, check: Callable[[], None] = la
             done.set()
 
     threading.Thread(target=ask, name=f"look-up of {host}", daemon=True).start()
-    while not done.wait(_LOOK):
-        check()
-        if time.monotonic() > end:
-            raise LookupTimeout(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    if not done.wait(max(0.0, end - time.monotonic())):
+        raise LookupTimeout(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
     if isinstance(found[0], Exception):
         raise found[0]
     return found[0]
@@ -79,7 +73,6 @@ def dial(
     *,
     options: Sequence[tuple[Any, ...]] = (),
     only_public: bool = False,
-    check: Callable[[], None] = lambda: None,
 ) -> socket.socket:
     """A connected socket, within ``timeout`` seconds for everything.
 
@@ -87,12 +80,12 @@ def dial(
     AddressForbidden if there are private addresses alone and ``only_public``.
     """
     end = time.monotonic() + timeout
-    infos = look_up(host, port, timeout, check)
+    infos = look_up(host, port, timeout)
     if only_public:
         infos = [info for info in infos if not is_private(str(info[4][0]))]
         if not infos:
             raise AddressForbidden(errno.EACCES, os.strerror(errno.EACCES))
-    sock = _race(_ordered(infos, _families.get(host)), end, options, check)
+    sock = _race(_ordered(infos, _families.get(host)), end, options)
     _families[host] = sock.family
     sock.settimeout(timeout)
     return sock
@@ -108,9 +101,7 @@ def _ordered(infos: list[_Info], first: int | None) -> list[_Info]:
     return [info for pair in pairs for info in pair if info is not None]
 
 
-def _race(
-    infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]], check: Callable[[], None]
-) -> socket.socket:
+def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) -> socket.socket:
     """The first socket that is connected, blocking again; the others are closed."""
     selector = selectors.DefaultSelector()
     first_error: OSError | None = None
@@ -130,8 +121,7 @@ def _race(
                 raise first_error or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
             if now >= end:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
-            check()
-            pause = min(end - now, _LOOK, max(0.0, next_start - now) if infos else _LOOK)
+            pause = min(end - now, max(0.0, next_start - now) if infos else end - now)
             for key, _ in selector.select(pause):
                 sock: Any = key.fileobj
                 if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):

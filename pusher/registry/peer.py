@@ -81,13 +81,27 @@ def peer_of(
         issuer, subject = _name(certificate.issuer), _name(certificate.subject)
         names = tuple(shortened(name, _LONGEST_NAME) for name in _names(certificate))
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except ValueError:  # a certificate that only a lenient library reads
+    except _unreadable():  # by any but a lenient library
         return TlsPeer(protocol, cipher, "", "", (), None, None, verified, *_unread(error))
     peer = TlsPeer(protocol, cipher, issuer, subject, names, begin, end, verified)
     if error is None:
         return peer
     flaw = _flaw(error, peer, self_issued=certificate.issuer == certificate.subject)
     return replace(peer, flaw=flaw, problem=_problem(flaw, peer, host, error))
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """What cryptography raises for certificates that are not as RFC 5280 has them."""
+    from cryptography import x509
+    from cryptography.exceptions import UnsupportedAlgorithm
+
+    return (
+        *(ValueError, OverflowError, TypeError),
+        x509.InvalidVersion,
+        x509.DuplicateExtension,
+        x509.UnsupportedGeneralNameType,
+        UnsupportedAlgorithm,
+    )
 
 
 def _flaw(error: ssl.SSLCertVerificationError, peer: TlsPeer, *, self_issued: bool) -> Flaw:

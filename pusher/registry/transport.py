@@ -32,6 +32,8 @@ ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer that are read at most: nothing that a push asks for is larger."""
 __all__ = ["ANSWER_LIMIT", "Answer", "Receiver", "Transport"]
 
+_KEEPS_NONE: Final = 2
+"""Kept connections that died at their next request, after which none to that host is kept."""
 _RECEIVED: Final = 256 * 1024
 """Bytes that a receiver gets at once, at most."""
 _LOG: Final = logging.getLogger("pusher.http")
@@ -68,6 +70,7 @@ class Transport:
         self._waits = Waits()
         self._peers: dict[str, str] = {}
         self._answered: set[str] = set()
+        self._deaths: dict[str, int] = {}
         self._session = Session(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
         # (https://github.com/cloudflare/serverless-registry/issues/134)
@@ -93,7 +96,11 @@ class Transport:
         ``sent_by``: the registry's URL, whose words brought us to ``url``. From a registry of the internet
         nothing is sent to an address of a private network, whatever name has it.
 
-        Raises Stopped after ``stop_waiting``, LocationRefused, RegistryUnreachable, ConnectionBroken,
+        A kept connection that dies before anything of the answer came costs no error: the request goes again
+        at once, unless bytes of a ``Body`` were sent, and where that happens twice each request gets a
+        connection of its own.
+
+        Raises LocationRefused, RegistryUnreachable, ConnectionBroken,
         RegistryStalled, CertificateUntrusted, TlsFailed, ClientCertificateRefused, CertificateFileUnusable,
         ProxyFailed, ProxyUnusable, NotARegistry, or RegistryRefused for what is no HTTP; any status is an
         Answer.
@@ -117,11 +124,6 @@ class Transport:
         if _LOG.isEnabledFor(logging.DEBUG):
             _log_headers("<", str(answer.status), answer.headers)
         return answer
-
-    def stop_waiting(self) -> None:
-        """Break off every request that waits for a connection or an answer, in whatever thread: it raises
-        Stopped. Bodies on their way are sent to their end."""
-        self._waits.abort()
 
     def close(self) -> None:
         """Close idle connections."""
@@ -147,6 +149,9 @@ class Transport:
         limit: int,
     ) -> Answer:
         proxy: Proxy | None = None
+        begun = False
+        if self._deaths.get(host_of(url), 0) >= _KEEPS_NONE:
+            headers = {**(headers or {}), "Connection": "close"}
         try:
             proxy = proxy_for(url)
             with self._session.request(
@@ -159,6 +164,9 @@ class Transport:
                 stream=True,
                 proxies={"http": proxy.url, "https": proxy.url} if proxy else {},
             ) as response:
+                begun = True
+                if wait.reused:
+                    self._deaths.pop(host_of(url), None)
                 if proxy and response.status_code == 407:
                     raise login_wanted(proxy, host_of(url))
                 self._answered.add(host_of(url))
@@ -183,6 +191,11 @@ class Transport:
                 return answer
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             _check(wait)
+            if wait.reused and not begun and _hung_up(error):
+                # as Go's net/http does: the server closed a kept connection while we took it up again
+                self._deaths[host_of(url)] = self._deaths.get(host_of(url), 0) + 1
+                if not (isinstance(body, Body) and body.sent):
+                    return self._send(wait, method, url, headers, body, answer_timeout, receiver, limit)
             raise explain(
                 error,
                 url,
@@ -193,9 +206,13 @@ class Transport:
             ) from root(error)
 
 
+def _hung_up(error: Exception) -> bool:
+    """Whether the connection was closed, by FIN or RST."""
+    return isinstance(root(error), ConnectionResetError | BrokenPipeError)
+
+
 def _check(wait: Wait) -> None:
     """Raises what a request ends with that was broken off, however far its answer had come."""
-    wait.check()
     if wait.late:
         raise RegistryStalled(f"{wait.host} began an answer that does not end") from None
 

@@ -14,8 +14,6 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-from pusher.errors import Stopped
-
 _LOOK: Final = 0.25
 
 
@@ -32,37 +30,17 @@ class Wait:
         """The address that it went to, unless through a proxy."""
         self.late = False
         """It was broken off because its answer did not end."""
-        self._doing = "connection"
         self._deadline: float | None = None
         self._sock: Any = None
-        self._aborted = False
 
-    @property
-    def answering(self) -> bool:
-        """The request is sent."""
-        return self._doing == "answer"
-
-    def begin(self, doing: str, sock: Any = None, *, within: float | None = None) -> None:
-        """It waits for this: ``connection``, ``bytes`` to be taken, or ``answer``, which must end ``within``
-        so many seconds; at ``sock``, during a handshake its descriptor."""
-        self._doing = doing
+    def begin(self, sock: Any, *, within: float | None = None) -> None:
+        """It waits at ``sock``, during a handshake its descriptor; ``within``: seconds in which that ends."""
         self._deadline = None if within is None else time.monotonic() + within
         self._sock = sock
 
     def moved(self) -> None:
         """The next bytes of an answer came, which may be as long as it likes."""
         self._deadline = None
-
-    def check(self) -> None:
-        """Raises Stopped if it is to be broken off."""
-        if self._aborted:
-            raise Stopped
-
-    def abort(self) -> None:
-        """Break it off, unless it sends bytes: those come to their end by themselves."""
-        if self._doing != "bytes":
-            self._aborted = True
-            self._close()
 
     def expire(self) -> None:
         """Break it off if its time is over."""
@@ -112,13 +90,6 @@ class Waits:
             _current.wait = None
             with self._changed:
                 self._waits.discard(wait)
-
-    def abort(self) -> None:
-        """Break off every wait for a connection or an answer; those requests raise Stopped."""
-        with self._changed:
-            waits = list(self._waits)
-        for wait in waits:
-            wait.abort()
 
     def close(self) -> None:
         """End the thread that looks on."""

@@ -8,6 +8,7 @@ import threading
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -20,10 +21,10 @@ from pusher.errors import (
     RegistryRefused,
     RegistryStalled,
     RegistryUnreachable,
-    Stopped,
 )
 from pusher.registry import dialing
 from pusher.registry.addresses import is_private
+from pusher.registry.body import Blob, Body
 from pusher.registry.dialing import AddressForbidden, dial
 from pusher.registry.transport import Transport
 from tests.registry.sites import transport_of
@@ -276,17 +277,65 @@ def test_a_drip_of_bytes_has_an_end(first: bytes, drop: bytes, monkeypatch: pyte
         assert caught.value.message == f"127.0.0.1:{port} began an answer that does not end"
 
 
-def test_a_wait_can_be_broken_off() -> None:
-    with speaking() as port, transport_of(Transport(Timeouts(5, 60, 60, 60))) as transport:
+@contextlib.contextmanager
+def hanging_up(after: int = 1) -> Iterator[tuple[int, list[bytes]]]:
+    """A server that closes each connection at the request after ``after`` answered ones; and what it got."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        got: list[bytes] = []
 
-        def stop() -> None:
-            while not any(wait.answering for wait in list(transport._waits._waits)):
-                time.sleep(0.01)
-            transport.stop_waiting()
+        def serve(connection: socket.socket) -> None:
+            with contextlib.suppress(OSError), connection:
+                for _ in range(after):
+                    got.append(connection.recv(65536))
+                    connection.sendall(OK)
+                if data := connection.recv(65536):
+                    got.append(data)
 
-        threading.Thread(target=stop, daemon=True).start()
-        with pytest.raises(Stopped):
-            transport.send("GET", f"http://127.0.0.1:{port}/v2/")
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    threading.Thread(target=serve, args=listener.accept()[:1], daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        yield listener.getsockname()[1], got
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE", "POST", "PUT"])
+def test_a_kept_connection_that_dies_at_the_next_request(method: str) -> None:
+    """The request goes again at once; after the second such death nothing is kept."""
+    body = b"{}" if method == "PUT" else None
+    with hanging_up() as (port, got), transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+        for _ in range(6):
+            assert transport.send(method, f"http://127.0.0.1:{port}/v2/", body=body).status == 200
+    heads = [data for data in got if data.startswith(method.encode())]
+    assert len(heads) == 6 + 2
+    assert [b"Connection: close" in head for head in heads] == [False] * 4 + [True] * 4
+
+
+def test_a_blob_on_a_connection_that_dies_is_not_sent_again_by_itself(tmp_path: Path) -> None:
+    """The registry may hold part of it: whoever sends it asks first. Then no connection is kept."""
+    (tmp_path / "blob").write_bytes(b"x" * 10)
+    blob = Blob("sha256:" + "a" * 64, 10, tmp_path / "blob")
+    with hanging_up() as (port, got), transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+        url, died = f"http://127.0.0.1:{port}/v2/", 0
+        for _ in range(8):
+            try:
+                transport.send("PATCH", url, body=Body(blob, 0, 10))
+            except ConnectionBroken:
+                died += 1
+    assert died == 2
+    assert sum(data.startswith(b"PATCH") for data in got) == 8
+
+
+def test_a_connection_that_dies_anew_is_broken() -> None:
+    with (
+        hanging_up(after=0) as (port, got),
+        transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport,
+        pytest.raises(ConnectionBroken),
+    ):
+        transport.send("GET", f"http://127.0.0.1:{port}/v2/")
+    assert len(got) == 1
 
 
 def test_a_header_that_cannot_be_sent_is_refused() -> None:
