@@ -177,7 +177,7 @@ class ArchiveSource:
                 diff_id,
                 Descriptor(media_type, known[diff_id].digest, entries[diff_id].size),
                 archive.slice_of(entries[diff_id], known[diff_id].digest),
-                compared=True,
+                compared=known[diff_id].is_plain,
             )
             if (media_type := media_types.of_layer(heads[diff_id]))
             else SourceLayer(diff_id)

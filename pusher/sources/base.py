@@ -44,7 +44,8 @@ class SourceLayer:
 
     ``diff_id`` is the digest of the uncompressed tar; where nobody knows it, or a blob is no layer, it is the
     blob's own. ``blob`` is set where the final bytes exist, ``slice`` where they lie on disk. Unless these
-    were unpacked and ``compared``, the diff ID is only the image's word for what they are.
+    were unpacked and ``compared``, and no program can read anything else in them, the diff ID is only the
+    image's word for what they are.
     """
 
     diff_id: str

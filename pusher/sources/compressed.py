@@ -25,6 +25,11 @@ _MEMORY: Final = 128 << 20
 _MEMORY_INSIDE: Final = 72 << 20
 """The same for what is compressed once more: what `xz -9` takes."""
 _MOST_TIMES: Final = 2
+_GZIP_READ: Final = 8 << 10
+"""Bytes at once: what follows a member is copied at its end, and members can be as small as 20 bytes."""
+_GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
+_GZIP_WITHOUT_FIELDS: Final = GZIP_MAGIC + b"\x08\x00"
+"""How a gzip file begins that is deflated and has no name, comment or other field (RFC 1952, 2.3.1)."""
 Method = Callable[[BinaryIO, int], BinaryIO]
 """Reads a compressed file in at most so many bytes of memory."""
 _ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub declares an instance
@@ -55,6 +60,9 @@ class Unpacked:
     digest: str
     diff_id: str
     size: int
+    is_plain: bool = False
+    """A gzip file of one member, without fields in its header and with nothing behind it. Of others Go's
+    reader or gzip may find that they are damaged or end earlier, where ours reads on."""
 
 
 def unpacked(stream: BinaryIO, name: str, how: Method) -> Unpacked:
@@ -62,13 +70,57 @@ def unpacked(stream: BinaryIO, name: str, how: Method) -> Unpacked:
     hashed = _Hashed(stream)
     content, size = hashlib.sha256(), 0
     source = io.BufferedReader(hashed, _READ)
-    file = Decompressed(source, name, how)
+    members = _Members(source) if how is _gzip else None
+    file = Decompressed(source, name, (lambda *_: cast("BinaryIO", members)) if members else how)
     while data := file.read():
         content.update(data)
         size += len(data)
     while source.read(_READ):  # bzip2 looks at nothing behind its end
         pass
-    return Unpacked(f"sha256:{hashed.hash.hexdigest()}", f"sha256:{content.hexdigest()}", size)
+    return Unpacked(
+        f"sha256:{hashed.hash.hexdigest()}",
+        f"sha256:{content.hexdigest()}",
+        size,
+        bool(members and members.is_plain),
+    )
+
+
+class _Members:
+    """Reads gzip as ``_gzip`` does, and sees how many members there are and what stands around them."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._data = file.read(_GZIP_READ)
+        self._begins_plainly = self._data.startswith(_GZIP_WITHOUT_FIELDS)
+        self._member = isal_zlib.decompressobj(_GZIP_WINDOW)
+        self._count = 1
+        self._is_padded = False
+
+    @property
+    def is_plain(self) -> bool:
+        """At the end of the file: whether it is one member and nothing else."""
+        return self._begins_plainly and self._count == 1 and not self._is_padded
+
+    def read(self, size: int) -> bytes:
+        """At most ``size`` bytes, none at the end; EOFError where the file is cut off."""
+        while True:
+            if self._member.eof:
+                self._data = self._data or self._file.read(_GZIP_READ)
+                while self._data.startswith(b"\0"):  # gzip passes over them
+                    self._is_padded = True
+                    self._data = self._data.lstrip(b"\0") or self._file.read(_GZIP_READ)
+                if not self._data:
+                    return b""
+                self._member = isal_zlib.decompressobj(_GZIP_WINDOW)
+                self._count += 1
+            part = self._member.decompress(self._data, size)
+            self._data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
+            if part:
+                return part
+            if not (self._data or self._member.eof):
+                self._data = self._file.read(_GZIP_READ)
+                if not self._data:
+                    raise EOFError
 
 
 class Decompressed(io.RawIOBase):
