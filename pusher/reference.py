@@ -28,7 +28,7 @@ _HOST: Final = re.compile(
 )
 _COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_PLACE: Final = re.compile(r"(?:\[[^\]/]*\]|localhost|[A-Za-z0-9.-]*\.[A-Za-z0-9.-]*)(?::[0-9]+)?")
+_PLACE: Final = re.compile(r"(?:\[[^\]/]*\]|localhost|(?=[^.]*\.)[A-Za-z0-9.-]+)(?::[0-9]+)?")
 """A host without a slash. ``app:1.2`` is a reference: a host has a dot, or is this machine."""
 _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 

@@ -32,7 +32,7 @@ _ARCHIVE_ENDINGS: Final = (
     *(".tgz", ".txz", ".tzst", ".tbz2", ".tlz", ".zip", ".7z"),
 )
 _PATH_STARTS: Final = ("/", "./", "../", "~/")
-_ENGINE_NAME: Final = re.compile(r"[a-z0-9]+([._:/@-]+[A-Za-z0-9_]+)*")
+_ENGINE_NAME: Final = re.compile(r"[a-z0-9]+(?:[._:/@-][A-Za-z0-9._:/@-]*[A-Za-z0-9_])?")
 _FILES: Final = (archive.KIND, oci.FOLDER_KIND, oci.ARCHIVE_KIND, dirs.KIND)
 _PREFIXES: Final = (*ENGINES, *STORAGES, *_FILES)
 _ALSO_NAMES: Final = (oci.FOLDER_KIND, dirs.KIND)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import time
 from pathlib import Path
 
 import pytest
@@ -358,3 +359,12 @@ def test_a_layout_is_no_archive(tmp_path: Path) -> None:
     with pytest.raises(PusherError, match="is a folder") as caught:
         find(f"docker-archive:{tmp_path}/layout")
     assert caught.value.hint == f"say so: oci:{tmp_path}/layout"
+
+
+def test_a_file_with_an_odd_name_is_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    name = "a" + "_-" * 100 + "!"
+    write_archive(Path(name), IMAGE)
+    begun = time.monotonic()
+    assert isinstance(find(name)[0], ArchiveSource)
+    assert time.monotonic() - begun < 5

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pusher.errors import ExitCode, ReferenceMalformed
-from pusher.reference import Reference, api_host, canonical_registry, is_loopback
+from pusher.reference import Reference, api_host, canonical_registry, destination, is_loopback
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -220,3 +222,10 @@ def test_names() -> None:
 )
 def test_loopback(registry: str, loopback: bool) -> None:
     assert is_loopback(registry) is loopback
+
+
+def test_the_longest_destination_is_refused_at_once() -> None:
+    begun = time.monotonic()
+    with pytest.raises(ReferenceMalformed):
+        destination("app", to="." * 100_000 + "!")
+    assert time.monotonic() - begun < 5
