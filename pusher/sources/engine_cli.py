@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import select
@@ -10,6 +9,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -155,7 +155,9 @@ class Output:
         self._pipe = self._process.stdout.fileno()
         self._poll = select.poll()
         self._poll.register(self._pipe, select.POLLIN)
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
+        if sys.platform == "linux":
+            import fcntl
+
             with suppress(OSError):  # over the user's quota: slower, nothing else
                 fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 

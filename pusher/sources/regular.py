@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Self
 
-_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-"""O_NONBLOCK: a FIFO in the place of a file must not hang us; O_NOFOLLOW: a link must not lead elsewhere."""
+from pusher.system import open_flags
+
+_WITHOUT_WAITING: Final = open_flags("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
+"""O_NONBLOCK: a FIFO in the place of a file must not hang us."""
+_NO_LINK: Final = open_flags("O_NOFOLLOW")
+"""A link must not lead elsewhere."""
 
 
 def open_regular(path: Path | bytes, folder: int | None = None) -> tuple[int, int]:
     """Descriptor and size in bytes of a regular file; OSError for a link, a device, a FIFO."""
-    descriptor = os.open(path, _FILE, dir_fd=folder)
+    descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING | _NO_LINK, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
         if stat.S_ISREG(status.st_mode):
@@ -41,7 +45,7 @@ def exists(path: Path) -> bool:
 
 def never_waiting(path: str, flags: int) -> int:
     """An opener for ``open``: a FIFO in the place of a file gives nothing instead of waiting for ever."""
-    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    return os.open(path, flags | _WITHOUT_WAITING)
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,7 @@ class Identity:
 
     def open(self, path: Path) -> BinaryIO:
         """Open the file again; OSError if another one lies at ``path`` now, or it was written to."""
-        descriptor = os.open(path, _FILE & ~os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
         if self.of(os.fstat(descriptor)) != self:
             os.close(descriptor)
             raise OSError(errno.EINVAL, "it is another file than before")

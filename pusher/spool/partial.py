@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, suppress
@@ -10,8 +9,10 @@ from pathlib import Path
 from typing import Final
 
 from pusher.oci.digest import hash_for, named
+from pusher.system import open_flags, try_lock
 
 _BLOCK: Final = 1024 * 1024
+_READ_AND_WRITE: Final = open_flags("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_BINARY")
 
 
 class PartialBlob:
@@ -84,18 +85,16 @@ class PartialBlob:
 
 def open_locked(path: Path, *, create: bool = False) -> int | None:
     """A descriptor of the file at ``path``, locked; None if another process or thread holds it."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
+    flags = _READ_AND_WRITE | (os.O_CREAT if create else 0)
     while True:
         descriptor = os.open(path, flags, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # whoever held it before may have committed or removed it between these two calls
-            with suppress(FileNotFoundError):
-                if os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor)):
-                    return descriptor
-        except BlockingIOError:
+        if not try_lock(descriptor):
             os.close(descriptor)
             return None
+        # whoever held it before may have committed or removed it between these two calls
+        with suppress(FileNotFoundError):
+            if os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor)):
+                return descriptor
         os.close(descriptor)
 
 

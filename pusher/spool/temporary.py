@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import secrets
 import stat
@@ -10,6 +9,12 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
+
+from pusher.system import open_flags, try_lock
+
+_NEW: Final = open_flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_CLOEXEC", "O_BINARY")
+_ITS_FILE: Final = open_flags("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 
 
 class TemporaryFile:
@@ -49,10 +54,9 @@ def temporary_file(folder: Path) -> Iterator[TemporaryFile]:
     """A new file in ``folder``, locked until the context ends."""
     while True:
         path = folder / secrets.token_hex(8)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        # A sweeper may have taken and removed it between these two calls.
-        if os.fstat(descriptor).st_nlink:
+        descriptor = os.open(path, _NEW, 0o600)
+        # A sweeper may take it between these two calls, and remove it.
+        if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
             break
         os.close(descriptor)
     file = TemporaryFile(path, descriptor)
@@ -67,12 +71,12 @@ def sweep(folder: Path) -> int:
     freed = 0
     for path in folder.iterdir():
         with suppress(OSError):
-            descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            descriptor = os.open(path, _ITS_FILE)
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                size = os.fstat(descriptor).st_size
-                path.unlink()
-                freed += size
+                if try_lock(descriptor):
+                    size = os.fstat(descriptor).st_size
+                    path.unlink()
+                    freed += size
             finally:
                 os.close(descriptor)
     return freed

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import gzip
 import io
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from pusher import system
 from pusher.errors import DiskFull, HomeUnusable, LayerMismatch
 from pusher.oci import media_types
 from pusher.spool import Spool, SpooledBlob, temporary
@@ -235,16 +235,17 @@ def test_a_writer_killed_in_the_middle_is_swept(spool: Spool) -> None:
 def test_a_file_swept_between_its_creation_and_its_lock_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = fcntl.flock
     swept: list[int] = []
 
-    def flock(descriptor: int, operation: int) -> None:
-        if not swept and operation == fcntl.LOCK_EX:
+    def try_lock(descriptor: int) -> bool:
+        if not swept:
             swept.append(1)
-            temporary.sweep(tmp_path)
-        real(descriptor, operation)
+            with monkeypatch.context() as undone:
+                undone.setattr("pusher.spool.temporary.try_lock", system.try_lock)
+                temporary.sweep(tmp_path)
+        return system.try_lock(descriptor)
 
-    monkeypatch.setattr("pusher.spool.temporary.fcntl.flock", flock)
+    monkeypatch.setattr("pusher.spool.temporary.try_lock", try_lock)
     with temporary.temporary_file(tmp_path) as file:
         file.write(b"data")
         file.commit(tmp_path / "final")

@@ -12,11 +12,12 @@ import pusher
 
 ROOT = Path(str(pusher.__file__)).parent
 
-_BOTTOM = {"text", "secret", "waiting", "errors", "config", "reference", "oci"}
+_BOTTOM = {"text", "secret", "system", "waiting", "errors", "config", "reference", "oci"}
 _MIDDLE = {"sources", "spool", "registry", "store", "progress"}
 _MAY_IMPORT = {
     "text": set(),
     "secret": set(),
+    "system": set(),
     "waiting": set(),
     "errors": {"text", "secret"},
     "oci": {"text", "errors"},

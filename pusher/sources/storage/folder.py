@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 from pusher.sources.regular import open_regular
+from pusher.system import open_flags
 
 _KEPT_OPEN: Final = 64
 """Folders: a layer's files come folder by folder, so the next one is nearly always in the last."""
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER: Final = open_flags("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
 
 
 class Folder:

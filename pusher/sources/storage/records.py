@@ -14,8 +14,9 @@ from typing import Final
 from pusher.oci.digest import hex_of, is_digest
 from pusher.oci.foreign import load_json
 from pusher.sources.regular import open_regular
+from pusher.system import open_flags
 
-_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FOLDER: Final = open_flags("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
 _RECORDS: Final = "distribution/v2metadata-by-diffid/sha256"
 _LARGEST: Final = 1 << 20
 
