@@ -12,7 +12,7 @@ from pusher.cli import completers
 from pusher.cli.base import Command, json_option, opened, print_json, read_settings, warn
 from pusher.cli.image import image_options, image_wishes
 from pusher.cli.options import compression_options, setting_options
-from pusher.errors import ExitCode
+from pusher.errors import ExitCode, PusherError
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -128,6 +128,8 @@ def received(image: str, store: Store, settings: Settings) -> Iterator[str]:
     kept = stream.receive(image, folder, _note)
     try:
         yield kept
+    except PusherError as error:
+        raise stream.as_typed(error, image, folder) from error
     finally:
         incoming.drop(store, folder, kept)
 

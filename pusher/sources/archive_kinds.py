@@ -39,6 +39,13 @@ _OTHERS: Final = (
     (b"\x7fELF", "a program"),
     (b"%PDF", "a PDF document"),
     (b"!<arch>\n", "a Debian package or a library"),
+    (b"070701", "a cpio archive"),
+    (b"070702", "a cpio archive"),
+    (b"070707", "a cpio archive"),
+    (b"xar!", "a xar archive"),
+    (b"<!DOCTYPE html", "a web page"),
+    (b"<!doctype html", "a web page"),
+    (b"<html", "a web page"),
     (b"\xed\xab\xee\xdb", "an RPM package"),
     (b"SQLite format 3\0", "an SQLite database"),
 )
@@ -69,6 +76,11 @@ def check_kind(path: Path, head: bytes) -> None:
     for magic, what in _OTHERS:
         if head.startswith(magic):
             raise ArchiveInvalid(f"{path} is {what}, not an image archive", hint=HOW)
+    if head.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise ArchiveInvalid(
+            f"{path} is not the archive but Git LFS's pointer to it",
+            hint=suggest("fetch the file itself: git lfs pull --include={}", path.name),
+        )
     if b"SIF_MAGIC\0" in head:
         raise ImageUnsupported(f"{path} is a SIF image, of Apptainer or Singularity", hint=HOW)
     if path.suffix in _NO_MAGIC:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import select
 import stat
 import sys
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from pusher.config.private import make_private_folder
-from pusher.errors import ArchiveInvalid, DiskFull, InvalidOption, SourceError
+from pusher.errors import ArchiveInvalid, DiskFull, InvalidOption, PusherError, SourceError
 from pusher.sources import archive, oci
 from pusher.sources.regular import exists
 
@@ -70,6 +71,18 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
         raise SourceError(f"cannot read {what}: {error.strerror or error}") from error
     note(f"kept {size / 2**20:,.1f} MiB from {what} until the job has ended: {path}")
     return f"{kind}:{path}:{name}" if name else f"{kind}:{path}" if kind else str(path)
+
+
+def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
+    """The same error about what was typed: the file in ``folder`` goes when no job needs it."""
+    parts = _parts(image)
+    assert parts is not None  # noqa: S101 - as ``is_stream`` told
+    path = re.compile(re.escape(str(folder)) + r"/[0-9a-f]{64}\.tar")
+    if not path.search(error.message + error.hint):
+        return error
+    message = path.sub("standard input" if parts[1] in _STANDARD else parts[1], error.message)
+    hint = path.sub(parts[1], re.sub(f" > {path.pattern}", "", error.hint))
+    return type(error)(message, hint=hint, retry_after=error.retry_after)
 
 
 def _copied(source: int, folder: Path, what: str, note: Callable[[str], object]) -> tuple[Path, int]:

@@ -108,6 +108,31 @@ def test_archive_and_password_cannot_both_come(home: Path, archive: bytes) -> No
     assert not home.joinpath("spool/incoming").exists()
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"FROM scratch\n", b"error: standard input is a text file"),
+        (b"\x04\x22\x4d\x18" + bytes(600), b"hint: unpack it first: lz4 -dc -\n"),
+        (b"", b"hint: choose one: docker-archive:-:a:1\n"),
+    ],
+)
+def test_errors_name_the_pipe_and_not_the_file_that_goes(
+    home: Path, tmp_path: Path, data: bytes, words: bytes
+) -> None:
+    two = [make_image(100, names=("a:1",)), make_image(200, names=("b:1",))]
+    done = piped(
+        data or write_archive(tmp_path / "two.tar", *two).read_bytes(),
+        "enqueue",
+        "-",
+        "--to",
+        "r.example/a:1",
+    )
+    assert done.returncode == 7
+    assert words in done.stderr
+    assert str(home).encode() not in done.stderr.partition(b"error: ")[2]
+    assert kept(home) == []
+
+
 def test_nothing_else_waits_for_a_pipe() -> None:
     for image in ("-", "/dev/stdin", "oci-archive:-"):
         with pytest.raises(InvalidOption, match="only push and enqueue read"):

@@ -85,6 +85,31 @@ def test_other_files_are_called_by_their_name(tmp_path: Path, magic: bytes) -> N
     assert "not an image archive" in refused(str(path)).message
 
 
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"070701" + b"0" * 600, "a cpio archive"),
+        (b"xar!" + bytes(600), "a xar archive"),
+        (b"<!DOCTYPE html>\n<html>" * 40, "a web page"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 3\n",
+            "git lfs pull --include=a.tar",
+        ),
+    ],
+)
+def test_what_came_in_place_of_an_archive(tmp_path: Path, data: bytes, words: str) -> None:
+    path = tmp_path / "a.tar"
+    path.write_bytes(data)
+    error = refused(str(path))
+    assert words in f"{error.message} {error.hint}"
+
+
+def test_an_ending_in_capitals_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_archive(Path("X.TAR"), IMAGE)
+    assert find("X.TAR")[0].resolve().config == IMAGE.config
+
+
 def test_a_tar_may_begin_with_any_letters(tmp_path: Path) -> None:
     """A file name in a tar is no magic number."""
     content = [Entry("LZIP", b"1"), *entries("classic", IMAGE)]
