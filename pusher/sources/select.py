@@ -37,6 +37,15 @@ _FILES: Final = (archive.KIND, oci.FOLDER_KIND, oci.ARCHIVE_KIND, dirs.KIND)
 _PREFIXES: Final = (*ENGINES, *STORAGES, *_FILES)
 _ALSO_NAMES: Final = (oci.FOLDER_KIND, dirs.KIND)
 """Prefixes that an image in an engine may be called: ``oci:1.2`` is one, unless there is such a folder."""
+_OF_OTHERS: Final = {
+    "ocidir": oci.FOLDER_KIND,
+    "oci-dir": oci.FOLDER_KIND,
+    "oci-layout": oci.FOLDER_KIND,
+    "tar": archive.KIND,
+    "docker-tar": archive.KIND,
+    "archive": archive.KIND,
+}
+"""What regctl, oras, img and others call what pusher reads under another name."""
 _NOT_OURS: Final = ("ostree", "sif", "containerd", "tarball", "atomic")
 
 
@@ -86,6 +95,11 @@ def _source(image: str, choice: Choice) -> Source:
             f"{image} is a pipe, which only push and enqueue read",
             hint="write the image to a file first: docker save -o app.tar app:1.2",
         )
+    if prefix in _ALSO_NAMES and rest == "-":
+        raise InvalidOption(
+            f"{prefix}: means a folder, and a pipe gives an archive",
+            hint=f"write {oci.ARCHIVE_KIND}:- or {archive.KIND}:-",
+        )
     if colon and _is_file_prefix(prefix, rest):
         return _file(prefix, *_split(rest), choice)
     if colon and prefix in STORAGES:
@@ -106,6 +120,14 @@ def _source(image: str, choice: Choice) -> Source:
             f"{path[0]} is a path, and {path[1]} the name of an image in it",
             hint=suggest("say what it is: {}", f"{_kind_of(path[0])}:{image}"),
         )
+    path_before, at, chosen = image.partition("@")
+    if at and not exists(typed_path(image)) and _is_meant(image, typed_path(path_before)):
+        raise ReferenceMalformed(
+            f"{path_before} is a path, and @{chosen} the image in it",
+            hint=suggest(
+                "say what it is: {}", f"{_kind_of(typed_path(path_before))}:{path_before}:@{chosen}"
+            ),
+        )
     if is_path(image):
         where = typed_path(image)
         return _file(_kind_of(where), where, None, choice)
@@ -123,6 +145,10 @@ def _url(scheme: str, rest: str) -> PusherError:
         path = "/" + rest.removeprefix("//localhost").lstrip("/")
         return ReferenceMalformed(
             f"{address} is an address, and pusher takes paths", hint=suggest("leave out file://: {}", path)
+        )
+    if (meant := _OF_OTHERS.get(scheme)) is not None:
+        return ReferenceMalformed(
+            f"no images are read from {scheme}:", hint=suggest("did you mean {}?", f"{meant}:{rest[2:]}")
         )
     if scheme in _PREFIXES:
         return ReferenceMalformed(
@@ -142,6 +168,9 @@ def _is_meant(image: str, path: Path) -> bool:
 
 def _meant(prefix: str, rest: str) -> str | None:
     """The prefix that is mistyped; None where it may be the name of an image in an engine."""
+    found = typed_path(rest.partition(":")[0])
+    if prefix.lower() in (*_OF_OTHERS, *_FILES) and prefix not in _PREFIXES and exists(found):
+        return _kind_of(found)
     near = difflib.get_close_matches(prefix, [known for known in _PREFIXES if "-" in known], 1, 0.8)
     is_name = _ENGINE_NAME.fullmatch(f"{prefix}:{rest}") is not None and ":" not in rest
     if not near or prefix in _PREFIXES or (is_name and not is_path(rest) and not exists(typed_path(rest))):
@@ -150,6 +179,11 @@ def _meant(prefix: str, rest: str) -> str | None:
 
 
 def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:
+    if kind in _ALSO_NAMES and exists(path) and path.is_file():
+        typed = f"{_kind_of(path)}:{path}" + (f":{name}" if name else "")
+        raise ArchiveInvalid(
+            f"{path} is a file, and {kind}: means a folder", hint=suggest("say what it is: {}", typed)
+        )
     if kind == archive.KIND:
         return ArchiveSource(path, name, choice)
     if kind == dirs.KIND:

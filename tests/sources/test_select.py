@@ -368,3 +368,27 @@ def test_a_file_with_an_odd_name_is_found_at_once(tmp_path: Path, monkeypatch: p
     begun = time.monotonic()
     assert isinstance(find(name)[0], ArchiveSource)
     assert time.monotonic() - begun < 5
+
+
+@pytest.mark.parametrize(
+    ("image", "hint"),
+    [
+        ("tar:a.tar", "did you mean docker-archive:a.tar?"),
+        ("archive:a.tar", "did you mean docker-archive:a.tar?"),
+        ("ocidir://layout", "did you mean oci:layout?"),
+        ("oci-layout://layout", "did you mean oci:layout?"),
+        ("DOCKER-ARCHIVE:a.tar", "did you mean docker-archive:a.tar?"),
+        ("a.tar@0", "say what it is: docker-archive:a.tar:@0"),
+        ("oci:a.tar", "say what it is: docker-archive:a.tar"),
+        ("dir:a.tar", "say what it is: docker-archive:a.tar"),
+        ("oci:-", "write oci-archive:- or docker-archive:-"),
+    ],
+)
+def test_what_other_tools_call_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str, hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_archive(Path("a.tar"), make_image(100))
+    with pytest.raises(PusherError) as caught:
+        find(image)[0].resolve()
+    assert caught.value.hint == hint
