@@ -13,7 +13,7 @@ from typing import BinaryIO, Final
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, SourceError
 from pusher.sources import tar
-from pusher.sources.archive_kinds import HOW, check_kind, without_image
+from pusher.sources.archive_kinds import HOW, check_compressed_again, check_kind, without_image
 from pusher.sources.base import Slice
 from pusher.sources.compressed import HEAD, decompressed, methods_of
 from pusher.sources.filerange import FileRange, buffered
@@ -55,6 +55,8 @@ class ArchiveFile:
         self.status = os.fstat(file.fileno())
         self._file = file
         self._methods = methods_of(self._whole, str(path))
+        if self._methods:
+            check_compressed_again(path, decompressed(self._whole(), str(path), self._methods).read(BLOCK))
         self._contents = self._of_last_time() or self._look()
 
     @property

@@ -89,6 +89,19 @@ def check_kind(path: Path, head: bytes) -> None:
         raise ArchiveInvalid(f"{path} is a text file, not an image archive", hint=HOW)
 
 
+def check_compressed_again(path: Path, head: bytes) -> None:
+    """Raise ArchiveInvalid if what a compressed file holds is compressed again, in a way that is not read.
+
+    ``head``: the first block of what it holds.
+    """
+    kind = next((kind for magic, kind, _ in _UNPACK if head.startswith(magic)), None)
+    if kind is not None and not _is_tar(head):
+        raise ArchiveInvalid(
+            f"{path} holds, inside its compression, one of {kind}, which pusher does not read",
+            hint="unpack it first, and push the tar",
+        )
+
+
 def without_image(path: Path, names: Iterable[str]) -> PusherError:
     """The error for a tar that holds neither manifest.json nor index.json, by the paths in it."""
     names = list(names)

@@ -104,6 +104,12 @@ def test_what_came_in_place_of_an_archive(tmp_path: Path, data: bytes, words: st
     assert words in f"{error.message} {error.hint}"
 
 
+def test_a_compression_that_is_not_read_inside_one_that_is(tmp_path: Path) -> None:
+    path = tmp_path / "a.tar.zst"
+    path.write_bytes(zstandard.compress(b"\x04\x22\x4d\x18" + bytes(600)))
+    assert "one of lz4, which pusher does not read" in refused(str(path)).message
+
+
 def test_an_ending_in_capitals_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_archive(Path("X.TAR"), IMAGE)
