@@ -283,13 +283,23 @@ def hanging_up(after: int = 1) -> Iterator[tuple[int, list[bytes]]]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         got: list[bytes] = []
 
+        def request(connection: socket.socket) -> bytes:
+            with connection.makefile("rb") as file:
+                head = b""
+                while (line := file.readline()) not in (b"", b"\r\n"):
+                    head += line
+                if (length := head.partition(b"Content-Length: ")[2]) and head:
+                    file.read(int(length.split()[0]))
+            if head:
+                got.append(head)
+            return head
+
         def serve(connection: socket.socket) -> None:
             with contextlib.suppress(OSError), connection:
                 for _ in range(after):
-                    got.append(connection.recv(65536))
+                    request(connection)
                     connection.sendall(OK)
-                if data := connection.recv(65536):
-                    got.append(data)
+                request(connection)
 
         def accept() -> None:
             with contextlib.suppress(OSError):
@@ -308,9 +318,7 @@ def test_a_kept_connection_that_dies_at_the_next_request(method: str) -> None:
     with hanging_up() as (port, got), transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
         for _ in range(6):
             assert transport.send(method, f"http://127.0.0.1:{port}/v2/", body=body).status == 200
-    heads = [data for data in got if data.startswith(method.encode())]
-    assert len(heads) == 6 + 2
-    assert [b"Connection: close" in head for head in heads] == [False] * 4 + [True] * 4
+    assert [b"Connection: close" in head for head in got] == [False] * 4 + [True] * 4
 
 
 def test_a_blob_on_a_connection_that_dies_is_not_sent_again_by_itself(tmp_path: Path) -> None:
@@ -325,7 +333,7 @@ def test_a_blob_on_a_connection_that_dies_is_not_sent_again_by_itself(tmp_path: 
             except ConnectionBroken:
                 died += 1
     assert died == 2
-    assert sum(data.startswith(b"PATCH") for data in got) == 8
+    assert len(got) == 8
 
 
 def test_a_connection_that_dies_anew_is_broken() -> None:
