@@ -118,7 +118,9 @@ class RegistryClient(Conversation):
 
         It may take minutes: registries copy the blob before they answer.
         """
-        url = f"{location}{'&' if urlsplit(location).query else '?'}digest={quote(digest, safe=':')}"
+        address, mark, cookies = location.partition("#")
+        query = f"{'&' if urlsplit(address).query else '?'}digest={quote(digest, safe=':')}"
+        url = address + query + mark + cookies
         headers = {**_OCTETS, **_content_range(start, body)} if body and start else _OCTETS
         return self._request(
             "PUT",

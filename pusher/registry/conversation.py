@@ -28,6 +28,7 @@ from pusher.registry.fronts import LEFT_ALONE, Recognition, Voice, outage
 from pusher.registry.locations import Origin
 from pusher.registry.pace import Pace
 from pusher.registry.redact import host_of
+from pusher.registry.sticky import StickyCookies
 from pusher.registry.tokens import Scopes
 from pusher.registry.transport import ANSWER_LIMIT, Answer, Receiver, Transport
 from pusher.registry.warnings import Warnings
@@ -64,6 +65,7 @@ class Conversation:
         self._warnings = Warnings(registry, on_warning)
         self._recognition = Recognition(known=known)
         self._pace = Pace()
+        self._sticky = StickyCookies()
         self._let_in = False  # a request that reads was answered to our login
         self._lock = threading.Lock()
         self._base: str | None = None
@@ -90,9 +92,18 @@ class Conversation:
         """Whether the registry has asked who we are; False before ``ping``."""
         return self._auth.asked
 
-    def location_of(self, answer: Answer) -> str | None:
-        """The absolute URL that an answer's Location means, its query as given (RFC 3986 5)."""
-        return Origin(self.registry, self._base or answer.url).location(answer)
+    def location_of(self, answer: Answer, asked: str = "") -> str | None:
+        """The absolute URL that an answer's Location means, its query as given (RFC 3986 5); behind a ``#``
+        the cookies without which a balancer would not find it, where they may be stored."""
+        origin = Origin(self.registry, self._base or answer.url)
+        location = origin.location(answer)
+        if location is None:
+            return None
+        location = location.partition("#")[0]
+        if not (origin.holds(location) and origin.holds(answer.url)):
+            return location
+        logged_in = self._auth.credential() is not None
+        return self._sticky.learn(asked or answer.url, answer, location, logged_in=logged_in)
 
     def _reach(self) -> str:
         """The base of the registry's URLs, once it is known that there is one.
@@ -161,9 +172,15 @@ class Conversation:
         origin = Origin(self.registry, base or self._reach())
         attempt = self._auth.attempt(self._transport, method, scopes)
         redirects, asked = 0, url
+        url = bare = url.partition("#")[0]
         while True:
             ours = origin.holds(url)
             login = attempt.headers() if ours else {}
+            cookie = self._sticky.header(asked) if url == bare and ours else ""
+            if cookie:
+                others = [value for name, value in login.items() if name.lower() == "cookie"]
+                login = {name: value for name, value in login.items() if name.lower() != "cookie"}
+                login["Cookie"] = "; ".join([*others, cookie])
             turn = self._pace.wait() if ours else 0.0
             try:
                 answer = self._transport.send(
@@ -192,7 +209,11 @@ class Conversation:
             if ours:
                 self._warnings.see(answer.headers)
                 self._pace.see(answer, turn)
-                self._let_in |= bool(login) and method in ("GET", "HEAD") and answer.status in (200, 204, 404)
+                self._let_in |= (
+                    "Authorization" in login
+                    and method in ("GET", "HEAD")
+                    and answer.status in (200, 204, 404)
+                )
             if answer.status == 401 and ours:
                 if self._recognition.is_stray(answer, doing):  # our login is not for it
                     self._wait_out(answer, doing)

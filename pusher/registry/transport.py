@@ -97,8 +97,8 @@ class Transport:
         nothing is sent to an address of a private network, whatever name has it.
 
         A kept connection that dies before anything of the answer came costs no error: the request goes again
-        at once, unless bytes of a ``Body`` were sent, and where that happens twice each request gets a
-        connection of its own.
+        at once, unless it is part of an upload, whose sender asks how that stands. Where that happens twice
+        each request gets a connection of its own.
 
         Raises LocationRefused, RegistryUnreachable, ConnectionBroken,
         RegistryStalled, CertificateUntrusted, TlsFailed, ClientCertificateRefused, CertificateFileUnusable,
@@ -194,7 +194,7 @@ class Transport:
             if wait.reused and not begun and _hung_up(error):
                 # as Go's net/http does: the server closed a kept connection while we took it up again
                 self._deaths[host_of(url)] = self._deaths.get(host_of(url), 0) + 1
-                if not (isinstance(body, Body) and body.sent):
+                if _repeatable(method, body):
                     return self._send(wait, method, url, headers, body, answer_timeout, receiver, limit)
             raise explain(
                 error,
@@ -204,6 +204,11 @@ class Transport:
                 proxy=proxy,
                 answered=host_of(url) in self._answered,
             ) from root(error)
+
+
+def _repeatable(method: str, body: Body | bytes | None) -> bool:
+    """Whether nothing is in doubt once a request was sent twice: not so with chunks and closing PUTs."""
+    return body is None if method in ("GET", "HEAD", "DELETE", "POST") else isinstance(body, bytes)
 
 
 def _hung_up(error: Exception) -> bool:

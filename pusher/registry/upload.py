@@ -198,7 +198,7 @@ class BlobUpload:
         """A chunk was answered with 2xx: 202 by the specification, 201 by ECR."""
         self._opening.chunk_taken()
         before = session.location
-        session = replace(session, location=self._client.location_of(answer) or before)
+        session = replace(session, location=self._client.location_of(answer, before) or before)
         expected = session.offset + session.in_flight
         if not session.profile.tells_offset or reported_offset(answer) in (None, expected):
             return (on := self._at(session, expected, sent=sent)) and self._looked_at(on, before)
@@ -221,7 +221,7 @@ class BlobUpload:
         """A chunk was answered with 4xx: go on where the answer says, ask, or do without chunks."""
         self._refused = refusal(answer, doing="sending a chunk")
         self._broken_at = None  # the link carried it
-        offset, location = session.told(answer), self._client.location_of(answer)
+        offset, location = session.told(answer), self._client.location_of(answer, session.location)
         located = location is not None or session.profile.resends
         if answer.status == 416 and located and offset and session.may_hold(offset):
             return self._at(replace(session, location=location or session.location), offset)
@@ -247,7 +247,7 @@ class BlobUpload:
             raise refusal(answer, doing="asking for the state of an upload")
         if answer is not None and answer.ok:
             offset = session.told(answer)
-            location = self._client.location_of(answer) or session.location
+            location = self._client.location_of(answer, session.location) or session.location
             if accepted and offset is not None and offset <= max(session.offset, session.in_flight):
                 offset = session.offset + session.in_flight  # a Range that stands still or is the chunk's own
             if offset is not None and not session.may_hold(offset):

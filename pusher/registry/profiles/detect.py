@@ -45,7 +45,7 @@ class _Sign:
 
     def fits(self, location: str, headers: Mapping[str, str]) -> bool:
         shown = {name.lower(): value for name, value in headers.items()}
-        return re.search(self.location, location) is not None and all(
+        return re.search(self.location, location.partition("#")[0]) is not None and all(
             re.search(pattern, shown.get(name, "")) for name, pattern in self.headers.items()
         )
 
