@@ -23,17 +23,12 @@ import requests
 import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    LocationParseError,
-    NameResolutionError,
-    NewConnectionError,
-)
 
 from pusher.config import Timeouts
 from pusher.registry.addresses import is_private
 from pusher.registry.body import BLOCK
-from pusher.registry.dialing import AddressForbidden, LookupTimeout, dial
+from pusher.registry.dialing import AddressForbidden
+from pusher.registry.dialled import Dialled
 from pusher.registry.proxies import BlamesProxy
 from pusher.registry.redact import host_of
 from pusher.registry.tls import Trust, context
@@ -77,38 +72,6 @@ class _Response(http.client.HTTPResponse):
 
 class EndlessAnswer(http.client.HTTPException):
     """Interim answers, and never one that counts."""
-
-
-class _Dials:
-    """Mixed into urllib3's connections: dialled as ``dialing`` does, with the errors that urllib3 has."""
-
-    host: str
-    port: int
-    proxy: Any
-    timeout: Any
-    socket_options: Any
-
-    def _new_conn(self) -> socket.socket:
-        wait = current()
-        try:
-            sock = dial(
-                self.host.strip("[]"),
-                self.port,
-                self.timeout,
-                options=self.socket_options or (),
-                only_public=wait is not None and wait.only_public and self.proxy is None,
-            )
-        except (socket.gaierror, LookupTimeout) as error:
-            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
-        except UnicodeError as error:
-            raise LocationParseError(f"{self.host!r}, {error}") from None
-        except TimeoutError as error:
-            raise ConnectTimeoutError(self, "timed out") from error
-        except OSError as error:
-            raise NewConnectionError(self, "failed") from error  # type: ignore[arg-type]
-        if wait:
-            wait.begin(sock.fileno())
-        return sock
 
 
 class _StallTimeout:
@@ -215,8 +178,8 @@ class _Adapter(HTTPAdapter):
 
 
 def _pool_classes(stall: float) -> dict[str, Any]:
-    http = type("_Http", (_StallTimeout, BlamesProxy, _Dials, HTTPConnection), {"stall_timeout": stall})
-    https = type("_Https", (_StallTimeout, BlamesProxy, _Dials, HTTPSConnection), {"stall_timeout": stall})
+    http = type("_Http", (_StallTimeout, BlamesProxy, Dialled, HTTPConnection), {"stall_timeout": stall})
+    https = type("_Https", (_StallTimeout, BlamesProxy, Dialled, HTTPSConnection), {"stall_timeout": stall})
     return {
         "http": type("_HttpPool", (urllib3.HTTPConnectionPool,), {"ConnectionCls": http}),
         "https": type("_HttpsPool", (urllib3.HTTPSConnectionPool,), {"ConnectionCls": https}),

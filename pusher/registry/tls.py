@@ -17,6 +17,7 @@ from urllib3.util import parse_url
 
 from pusher.config import Timeouts
 from pusher.registry.certs import add_authorities, add_certs_dir
+from pusher.registry.dialled import Dialled
 from pusher.registry.peer import TlsPeer, peer_of
 from pusher.registry.proxies import BlamesProxy, Proxy
 
@@ -35,7 +36,7 @@ class Trust:
     """``certs.d`` folders of Docker and Podman."""
 
 
-class _Connection(BlamesProxy, HTTPSConnection):
+class _Connection(BlamesProxy, Dialled, HTTPSConnection):
     """Never used for a request."""
 
 

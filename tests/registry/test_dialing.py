@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 import zlib
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from pusher.config import Timeouts
 from pusher.errors import (
@@ -26,8 +28,11 @@ from pusher.registry import dialing
 from pusher.registry.addresses import is_private
 from pusher.registry.body import Blob, Body
 from pusher.registry.dialing import AddressForbidden, dial
+from pusher.registry.peer import Flaw
+from pusher.registry.tls import Trust, inspect
 from pusher.registry.transport import Transport
-from tests.registry.sites import transport_of
+from tests.registry.sites import Site, transport_of
+from tests.support.fakeregistry.wire import Reply
 
 NAME = "registry.test"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -351,3 +356,15 @@ def test_a_header_that_cannot_be_sent_is_refused() -> None:
         for value in ("a\nb", "\ud800", "€"):
             with pytest.raises(RegistryRefused, match="the header Content-Type cannot be sent"):
                 transport.send("PUT", "http://127.0.0.1:1/", headers={"Content-Type": value})
+
+
+def test_the_look_at_a_certificate_goes_by_whichever_address_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1")
+    authority = trustme.CA()
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(NAME).configure_cert(served)
+    with Site(lambda _: Reply(200), served) as site, black_hole(port=site.port):
+        began = time.monotonic()
+        peer = inspect(NAME, site.port, Trust(), Timeouts(20, 5, 5, 5))
+        assert peer.flaw is Flaw.UNKNOWN_ISSUER
+        assert time.monotonic() - began < 10

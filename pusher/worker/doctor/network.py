@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import email.utils
 import http.client
-import queue
-import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -22,6 +19,7 @@ from pusher.reference import is_loopback
 from pusher.registry import tls
 from pusher.registry.auth import Authenticator
 from pusher.registry.client import RegistryClient
+from pusher.registry.dialing import dial, look_up
 from pusher.registry.faults import explain
 from pusher.registry.proxies import Proxy, proxy_for
 from pusher.registry.transport import Answer, Transport
@@ -90,26 +88,14 @@ class NetworkChecks:
 
     def _resolve(self) -> str:
         self._skip_behind_proxy()
-        found: queue.SimpleQueue[list[str] | OSError] = queue.SimpleQueue()
-
-        def ask() -> None:
-            try:
-                entries = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                found.put(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
-            except (OSError, UnicodeError) as error:
-                found.put(error if isinstance(error, OSError) else OSError(str(error)))
-
-        # The system's resolver knows no time-out.
-        threading.Thread(target=ask, daemon=True).start()
         try:
-            answer = found.get(timeout=self._timeouts.connect)
-        except queue.Empty:
-            answer = TimeoutError()
-        if isinstance(answer, OSError):
+            infos = look_up(self._host, self._port, self._timeouts.connect)
+        except (OSError, UnicodeError) as error:
             raise RegistryUnreachable(
-                f"the name {self._host} cannot be resolved: {_why(answer, self._timeouts.connect)}",
+                f"the name {self._host} cannot be resolved: {_why(error, self._timeouts.connect)}",
                 hint=f"check its spelling, the network and the VPN: getent hosts {self._host}",
-            ) from answer
+            ) from error
+        answer = list(dict.fromkeys(str(info[4][0]) for info in infos))
         self._addresses = answer
         if answer == [self._host]:
             return f"{self._host} is an address itself"
@@ -117,26 +103,18 @@ class NetworkChecks:
 
     def _connect(self) -> str:
         self._skip_behind_proxy()
-        failures: list[tuple[str, OSError]] = []
-        for address in self._addresses:
-            began = time.monotonic()
-            try:
-                socket.create_connection((address, self._port), timeout=self._timeouts.connect).close()
-            except OSError as error:
-                failures.append((address, error))
-                continue
-            milliseconds = 1000 * (time.monotonic() - began)
-            but = "".join(
-                f"; not {other}: {_why(error, self._timeouts.connect)}" for other, error in failures
-            )
-            return f"{address} takes connections on port {self._port}, in {milliseconds:.0f} ms{but}"
-        reasons = ", ".join(
-            f"{address}: {_why(error, self._timeouts.connect)}" for address, error in failures
-        )
-        raise RegistryUnreachable(
-            f"{self._registry} takes no connection on port {self._port} ({reasons})",
-            hint="check the port, that the registry runs, and that no firewall or VPN is in the way",
-        )
+        began = time.monotonic()
+        try:
+            with dial(self._host, self._port, self._timeouts.connect) as sock:
+                address = str(sock.getpeername()[0])
+        except OSError as error:
+            raise RegistryUnreachable(
+                f"{self._registry} takes no connection on port {self._port} "
+                f"({', '.join(self._addresses)}: {_why(error, self._timeouts.connect)})",
+                hint="check the port, that the registry runs, and that no firewall or VPN is in the way",
+            ) from error
+        milliseconds = 1000 * (time.monotonic() - began)
+        return f"{address} takes connections on port {self._port}, in {milliseconds:.0f} ms"
 
     def _skip_behind_proxy(self) -> None:
         if self._proxy is not None:
