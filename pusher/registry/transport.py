@@ -176,8 +176,9 @@ class Transport:
                 if receiver is not None and receiver.begin(answer):
                     # read1: what came before a break is not lost with the rest of its block
                     while block := response.raw.read1(_RECEIVED, decode_content=False):
-                        wait.moved()
-                        receiver.write(block)
+                        with wait.moved(len(block)):
+                            receiver.write(block)
+                    _check(wait)
                     return answer
                 raw = b""
                 while len(raw) < limit and (

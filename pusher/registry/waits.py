@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 _LOOK: Final = 0.25
+_LEAST: Final = 4096
+"""Bytes of a long answer that must come in the time that a short one has for all."""
 
 
 class Wait:
@@ -31,20 +33,32 @@ class Wait:
         self.late = False
         """It was broken off because its answer did not end."""
         self._deadline: float | None = None
+        self._within: float | None = None
+        self._came = 0
         self._sock: Any = None
 
     def begin(self, sock: Any, *, within: float | None = None) -> None:
         """It waits at ``sock``, during a handshake its descriptor; ``within``: seconds in which that ends."""
+        self._within, self._came = within, 0
         self._deadline = None if within is None else time.monotonic() + within
         self._sock = sock
 
-    def moved(self) -> None:
-        """The next bytes of an answer came, which may be as long as it likes."""
+    @contextlib.contextmanager
+    def moved(self, count: int) -> Iterator[None]:
+        """The next bytes came of an answer that may be as long as it likes, if it does not drip. The time
+        that the context takes, to write them down, does not count."""
+        self._came += count
+        left = None if self._deadline is None else self._deadline - time.monotonic()
         self._deadline = None
+        yield
+        if self._came >= _LEAST:
+            self._came, left = 0, self._within
+        self._deadline = None if left is None else time.monotonic() + left
 
     def expire(self) -> None:
         """Break it off if its time is over."""
-        if self._deadline is not None and time.monotonic() > self._deadline:
+        deadline = self._deadline  # which its own thread may change meanwhile
+        if deadline is not None and time.monotonic() > deadline:
             self.late = True
             self._close()
 

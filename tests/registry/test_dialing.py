@@ -30,7 +30,7 @@ from pusher.registry.body import Blob, Body
 from pusher.registry.dialing import AddressForbidden, dial
 from pusher.registry.peer import Flaw
 from pusher.registry.tls import Trust, inspect
-from pusher.registry.transport import Transport
+from pusher.registry.transport import Answer, Transport
 from tests.registry.sites import Site, transport_of
 from tests.support.fakeregistry.wire import Reply
 
@@ -280,6 +280,43 @@ def test_a_drip_of_bytes_has_an_end(first: bytes, drop: bytes, monkeypatch: pyte
         with pytest.raises(RegistryStalled) as caught:
             transport.send("GET", f"http://127.0.0.1:{port}/v2/")
         assert caught.value.message == f"127.0.0.1:{port} began an answer that does not end"
+
+
+class Taker:
+    """A receiver that takes ``pause`` seconds for each block."""
+
+    def __init__(self, pause: float = 0.0) -> None:
+        self.pause = pause
+        self.came = 0
+
+    def begin(self, answer: Answer) -> bool:
+        return answer.ok
+
+    def write(self, data: bytes) -> None:
+        self.came += len(data)
+        time.sleep(self.pause)
+
+
+@pytest.mark.parametrize("length", [b"Content-Length: 99999", b"Connection: close"])
+def test_a_drip_of_a_blob_has_an_end(length: bytes) -> None:
+    head = b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\n"
+    with dripping(head, b"x") as port, transport_of(Transport(Timeouts(5, 0.2, 5, 5))) as transport:
+        taker = Taker()
+        with pytest.raises(RegistryStalled):
+            transport.send("GET", f"http://127.0.0.1:{port}/v2/", receiver=taker)
+        assert taker.came > 5
+
+
+def test_a_blob_that_comes_slowly_or_is_written_slowly_is_no_drip() -> None:
+    block = b"x" * 1024
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (150 * 1024)
+    with dripping(whole, block) as port, transport_of(Transport(Timeouts(5, 0.2, 5, 5))) as transport:
+        transport.send("GET", f"http://127.0.0.1:{port}/v2/", receiver=(taker := Taker()))
+        assert taker.came == 150 * 1024
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
+    with speaking(answer) as port, transport_of(Transport(Timeouts(5, 0.1, 5, 5))) as transport:
+        transport.send("GET", f"http://127.0.0.1:{port}/v2/", receiver=(taker := Taker(1.0)))
+        assert taker.came == 3
 
 
 @contextlib.contextmanager
