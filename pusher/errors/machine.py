@@ -73,6 +73,13 @@ class StoreUnreachable(StoreError):
     advice = "check that it runs and that PUSHER_DATABASE_URL is right, then run the command again"
 
 
+class StoreRemoved(StoreError):
+    """The job store's file was removed or replaced while it was in use."""
+
+    code = "store-removed"
+    advice = "put the file back if you can, then: pusher run; else enqueue the images again"
+
+
 class StoreOutdated(StoreError):
     """The job store was made by an older pusher."""
 

@@ -16,7 +16,7 @@ from sqlalchemy.engine import URL
 
 from pusher.config import values
 from pusher.config.private import check_private_file, check_private_folder
-from pusher.errors import InvalidOption
+from pusher.errors import InvalidOption, StoreRemoved
 from pusher.store.faults import read_only, translated
 
 Clock = Callable[[], datetime]
@@ -181,6 +181,14 @@ def _check_private(path: Path) -> None:
             check_private_file(path.with_name(path.name + end))
 
 
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def _sqlite(path: Path, *, immutable: bool, foreign_keys: bool) -> Engine:
     _check_private(path)
     # mode=rw: a file that vanished is an error and not an empty job store.
@@ -203,9 +211,13 @@ def _sqlite(path: Path, *, immutable: bool, foreign_keys: bool) -> Engine:
     engine = create_engine(
         "sqlite://", creator=connect, poolclass=QueuePool, max_overflow=-1, hide_parameters=True
     )
+    opened = _identity(path)
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
+        if opened is not None and _identity(path) != opened:
+            # what is written to it now is lost with its last connection
+            raise StoreRemoved(f"the job store {path} was removed or replaced while it was in use")
         reads = connection.get_execution_options().get(_READS)
         # A transaction that writes takes its lock at once: one that upgrades later can fail without waiting.
         connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")

@@ -28,6 +28,7 @@ NOT_BY_A_COMMAND = {
     "registry-name-unknown": "takes a minute: tests/worker/test_silence.py",
     "source-stalled": "takes half an hour: tests/worker/test_silence.py",
     "machine-exhausted": "needs a machine that is: tests/worker/test_machine.py",
+    "store-removed": "needs a run that has it open: tests/worker/test_store_faults.py",
     "clock-wrong": "one of many lines of pusher doctor: tests/worker/test_doctor_network.py",
 }
 """Errors that no command ends with, each with its reason."""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly
+from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly, StoreRemoved
 from pusher.store import engine, patience
 from pusher.store.patience import Patience
 from pusher.store.records import JobState
@@ -252,3 +252,16 @@ def test_a_heartbeat_outlives_a_store_that_is_busy(
     assert worker.join().exit_code == ExitCode.DONE
     assert died == []
     pushed(registry, "app", "1", image)
+
+
+@pytest.mark.parametrize("replaced", [False, True], ids=["removed", "replaced"])
+def test_a_store_that_is_removed_under_a_run_ends_it_with_a_sentence(home: Home, replaced: bool) -> None:
+    worker = Background(home, forever=True)
+    path = home.settings.home / "jobs.db"
+    content = path.read_bytes()
+    path.unlink()
+    if replaced:
+        path.write_bytes(content)
+    with pytest.raises(StoreRemoved) as caught:
+        worker.join()
+    assert "jobs.db was removed or replaced" in caught.value.message
