@@ -248,7 +248,7 @@ def test_a_registry_that_loses_the_status(tmp_path: Path, reply: Reply, word: st
 
 def test_a_status_that_never_comes(tmp_path: Path) -> None:
     with FakeRegistry(DISTRIBUTION_2) as registry:
-        registry.faults.add(Fault(On.STATUS, DropReply()))
+        registry.faults.add(Fault(On.STATUS, DropReply(), times=None))
         found = diagnose(f"{registry.address}/team/app", settings_in(tmp_path))
         assert registry.sessions == {}
     assert found.of(Result.FAILED) == ["resume"]
