@@ -28,14 +28,14 @@ class ConnectionBroken(PusherError):
     code = "connection-broken"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.BACKOFF
-    advice = "check the network; what the registry acknowledged is kept"
+    advice = "check the network; what the registry keeps is not sent again"
 
 
 class RegistryStalled(ConnectionBroken):
     """The registry stopped taking bytes, or its answer takes too long."""
 
     code = "registry-stalled"
-    advice = "check the network; what the registry acknowledged is kept"
+    advice = "check the network; what the registry keeps is not sent again"
 
 
 class RegistryBusy(PusherError):

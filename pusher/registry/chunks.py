@@ -13,8 +13,6 @@ DEFAULT_CHUNK: Final = 10 * MIB
 driver (https://github.com/goharbor/harbor/issues/22063), and little to lose on a link that breaks often."""
 LEAST: Final = 256 * KIB
 """Bytes of a chunk: a smaller one is sent in the time that its answer takes, and says nothing of the link."""
-_MOST_GROWN: Final = 8 * DEFAULT_CHUNK
-"""Bytes of a chunk that has grown: still below 100 MB."""
 _QUICK: Final = 2.0
 """Seconds that a chunk may take for the next one to be bigger."""
 
@@ -66,29 +64,35 @@ def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
 
 
 class Stride:
-    """Chunks that grow by doubling while they take no time, where the registry lets them.
+    """Chunks of one blob that grow by doubling while they take no time; sizes in bytes.
 
-    Distribution flushes its file to the disk after every chunk, so many small ones are slow on a fast link.
-    Its S3 driver wants parts of one size, which multiples of ``DEFAULT_CHUNK`` keep.
+    Distribution flushes its file to the disk after every chunk, and every chunk waits for its answer, so many
+    small ones are slow on a fast link. Distribution's S3 driver wants parts of one size, which multiples of
+    ``DEFAULT_CHUNK`` keep.
     """
 
     def __init__(self) -> None:
-        self._times = 1
+        self._grown = 0
+        self._most: int | None = None
 
-    def size(self, chunk: int, limits: Limits, profile: Profile) -> int:
-        """The size of the next chunk of a session whose chunks have ``chunk`` bytes."""
-        if not profile.may_grow:
-            return chunk
-        return chunk * max(1, min(self._times, (limits.largest or _MOST_GROWN) // chunk))
+    def size(self, first: int, most: int) -> int:
+        """The size of the next chunk of a session whose first has ``first`` bytes: a multiple of that, or
+        ``most`` where it is less."""
+        if self._most is not None:
+            most = min(most, max(first, self._most))
+        return most if most < first else min(max(self._grown, first), most) // first * first
 
-    def passed(self, seconds: float) -> None:
-        """A chunk was acknowledged after so long."""
-        if seconds < _QUICK:
-            self._times = min(2 * self._times, _MOST_GROWN // DEFAULT_CHUNK)
+    def passed(self, size: int, seconds: float) -> None:
+        """A chunk of ``size`` bytes was acknowledged after so long."""
+        self._grown = 2 * size if seconds < _QUICK else min(size, self._grown)
 
     def failed(self) -> None:
         """A chunk did not get through: lose no more than a small one the next time."""
-        self._times = 1
+        self._grown = 0
+
+    def dare_less(self, size: int) -> None:
+        """A chunk of ``size`` bytes broke, and cost the session: none as large again for this blob."""
+        self._most = size // 2
 
 
 def smaller(size: int, limits: Limits, *, at_most: int, least: int = 2) -> int | None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pusher.registry import chunks
+from pusher.registry.chunks import Limits
 from pusher.registry.profiles import CHUNKED, DEFAULT, KIB, MIB, MONOLITHIC, Profile
-from pusher.registry.session import Session
 
 _SECONDS: Final = 10.0
 """That a chunk should take."""
@@ -30,7 +30,7 @@ _TELLING: Final = 1 * MIB
 """Bytes of a chunk that says something of the speed; smaller ones measure the registry's answer."""
 _FORGET: Final = 0.6
 """Weight of all earlier breaks when one more happens."""
-_HELD: Final = 16
+_HELD: Final = 6
 """Chunks in a row that get through before twice their size is tried."""
 _NEW: Final = 0.3
 """Weight of the latest chunk's speed."""
@@ -72,10 +72,11 @@ class LinkFacts:
 
     def passed(self, size: int, seconds: float) -> None:
         """A chunk of ``size`` bytes was acknowledged after so long."""
+        pace = max(seconds, 0.001) / max(size, 1)
         with self._lock:
             self._moved(size)
-            if size >= _TELLING or seconds >= 1:
-                pace = max(seconds, 0.001) / size
+            faster = self.uplink is not None and pace * self.uplink < 1  # which no chunk is too small to tell
+            if size >= _TELLING or (size >= chunks.LEAST and seconds >= 1) or faster:
                 # by the time a byte takes: so that a link that becomes slow is noticed at once
                 self.uplink = 1 / (pace if self.uplink is None else pace * _NEW + (1 - _NEW) / self.uplink)
 
@@ -99,24 +100,23 @@ class LinkFacts:
     def _moved(self, size: int) -> None:
         self._since += size
         self._unbroken += size
-        self.carries = (self._carried + self._since) / self._weight
+        # what has got through since the last break counts at once: chunks of a part of it risk no more
+        self.carries = max((self._carried + self._since) / self._weight, self._since)
         if self.carries >= _PLENTY:
             self.carries, self._carried, self._weight, self._since = _PLENTY, _PLENTY, 1.0, 0
             self.breaks = 0
         if self._ceiling is not None and self._unbroken >= _HELD * self._ceiling:
             self._raise_ceiling()
 
-    def retreat(self, session: Session, sent: int) -> int:
-        """Chunks of this session break again and again, after ``sent`` bytes: the size to go on with.
+    def retreat(self, tried: int, limits: Limits, sent: int) -> int:
+        """Chunks of ``tried`` bytes break again and again, after ``sent`` bytes: the size to go on with.
 
-        It is the session's own where there are no smaller chunks that are worth it. Chunks that get through
-        for a while, and whole blobs, bring larger ones back.
+        It is ``tried`` where there are no smaller chunks that are worth it. Chunks that get through for a
+        while, and whole blobs, bring larger ones back.
         """
-        size = chunks.smaller(
-            session.chunk_size, session.limits, at_most=max(sent // 2, chunks.LEAST), least=chunks.LEAST
-        )
+        size = chunks.smaller(tried, limits, at_most=max(sent // 2, chunks.LEAST), least=chunks.LEAST)
         if size is None:
-            return session.chunk_size
+            return tried
         with self._lock:
             self._ceiling = min(size, self._ceiling or size)
             self._unbroken = 0
@@ -162,10 +162,11 @@ class LinkFacts:
             size = wanted or self._best(profile)
             return size if self._ceiling is None else min(size, self._ceiling)
 
-    def grown(self, size: int) -> int:
-        """``size``, to which the chunks of a session would grow, or the less that the link carries."""
+    def most(self, wanted: int | None, profile: Profile, limits: Limits) -> int:
+        """The size up to which the chunks of an open session may grow."""
         with self._lock:
-            return min(size, round((self.carries or _UNTRIED) / 2))
+            size = wanted or self._best(profile, part=2)
+            return min(size, *(most or size for most in (self._ceiling, self.limit(wanted), limits.largest)))
 
     def why(self, size: int) -> str:
         """What the link is like that chunks should have ``size`` bytes, for people."""
@@ -181,10 +182,10 @@ class LinkFacts:
                 return "the link has held so far"
             return "nothing is known of the link yet"
 
-    def _best(self, profile: Profile) -> int:
+    def _best(self, profile: Profile, *, part: int = 4) -> int:
         # Where the registry keeps what it has of a broken chunk, a break costs next to nothing.
         dear = profile.whole_chunks or profile.breaks_with_chunk or not profile.tells_offset
-        size = (self.carries or _UNTRIED) / (8 if dear else 4)
+        size = (self.carries or _UNTRIED) / (8 if dear else part)
         if self.uplink is not None:
             size = min(size, self.uplink * _SECONDS)
         return _even(min(max(size, chunks.LEAST), _MOST))

@@ -153,6 +153,11 @@ class Opening:
             self._link.profile = profile.name
             self._journal.learned(profile=profile.name)
 
+    def learn_version(self, profile: Profile) -> None:
+        """Remember which distribution it is, if a doubt showed it."""
+        if profile in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
+            self.learn(profile)
+
     def got_through(self, session: Session) -> None:
         """The blob is there: a way of sending that was a stopgap holds for the next ones."""
         if session.profile in self._tried and self._worth_learning:

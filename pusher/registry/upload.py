@@ -12,13 +12,7 @@ import time
 from dataclasses import replace
 from typing import Final
 
-from pusher.errors import (
-    ConnectionBroken,
-    CredentialsRejected,
-    PermissionDenied,
-    PusherError,
-    RegistryFault,
-)
+from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenied, PusherError, RegistryFault
 from pusher.registry import bodylimit, chunks, doubt, profiles
 from pusher.registry.answers import is_final, read_message, refusal
 from pusher.registry.body import Blob, Body, Watch
@@ -79,6 +73,8 @@ class BlobUpload:
         self._explained = False
         self._put_off = False  # the last chunk was answered with "later"
         self._stride = chunks.Stride()
+        self._again = 0  # bytes of a chunk that may be there and that nobody can ask about
+        self._apart = False  # a connection for every chunk, since the link broke
         self._fruitless = 0  # sessions lost in this pass since one got further than all before
         self._furthest = 0
         self._refused: PusherError | None = None
@@ -158,7 +154,8 @@ class BlobUpload:
         session = replace(session, in_flight=length)
         self._journal.sending(session)
         body = Body(self._blob, session.offset, length, self._watch)
-        self._client.one_request_a_connection = self._link.cuts or self._link.breaks > 0
+        apart = self._apart = self._apart or self._link.cuts or self._link.breaks > 0
+        self._client.one_request_a_connection = apart
         try:
             answer = self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
@@ -168,12 +165,14 @@ class BlobUpload:
                 self._journal.acknowledged(replace(session, in_flight=0), 0)
             if isinstance(error, ConnectionBroken):
                 self._broke(body.sent, length)
+                if apart and session.profile.breaks_with_chunk and length > session.chunk_size:
+                    self._stride.dare_less(length)
             self._put_off = isinstance(error, RegistryFault)
             raise
         finally:
             self._watch.sending(0)
         if takes_bytes(answer):
-            self._stride.passed(time.monotonic() - started)
+            self._stride.passed(length, time.monotonic() - started)
             self._link.passed(length, time.monotonic() - started)
             return self._accepted(session, answer, body.sent)
         self._journal.spent(body.sent)
@@ -184,8 +183,9 @@ class BlobUpload:
             raise refusal(answer, doing="sending a chunk")
         if answer.status == 413:
             bodylimit.demand_smaller(answer, length, doing="sending a chunk")
-        if answer.status == 413 and length > session.chunk_size:
-            self._opening.refuse_above(max(session.chunk_size, length // 2))
+        begun = session.offset > 0 or length > session.chunk_size
+        if answer.status == 413 and begun and not session.profile.equal_chunks:
+            self._opening.refuse_above(max(min(session.chunk_size, length - 1), length // 2))
             return self._settle(session)
         if answer.status == 413:
             return self._shrink(session, length)
@@ -212,7 +212,7 @@ class BlobUpload:
         profile = doubt.look_back(self._client, self._repository, session, before)
         if profile is session.profile:
             return session
-        self._learn(profile)
+        self._opening.learn_version(profile)
         session = replace(session, profile=profile)
         self._journal.refined(session)
         return session
@@ -265,7 +265,9 @@ class BlobUpload:
             return self._at(session, session.offset)  # nothing was in doubt: our own count holds
         may_send_again = session.offset > 0 or not session.profile.appends_at_start
         if (answer is None or answer.status == 403) and self._stuck < 2 and may_send_again:
-            # a login that may push and not pull, or a wrong one: sending the chunk again tells
+            self._again = (
+                session.in_flight
+            )  # a login that may not pull, or a wrong one: sending it again tells
             return self._at(session, session.offset)
         if session.closing and self._closing.is_there():
             return session  # it was closed between the two looks
@@ -283,13 +285,13 @@ class BlobUpload:
         """The registry holds ``offset`` bytes: remember it and go on from there."""
         gained = offset - session.offset
         if gained and 0 < gained < session.in_flight:
-            self._learn(profiles.after_doubt(session.profile, found=True, grown=True))
+            self._opening.learn_version(profiles.after_doubt(session.profile, found=True, grown=True))
         stuck = session.in_flight > 0 and gained == 0
         session = replace(session, offset=offset, in_flight=0, closing=False)
         self._journal.acknowledged(session, sent)
         self._watch.acknowledged(offset)
         if not stuck:
-            self._stuck, self._broken_at = 0, None
+            self._stuck, self._broken_at, self._again = 0, None, 0
             if offset > self._furthest:
                 self._furthest, self._fruitless = offset, 0
             return session
@@ -307,15 +309,19 @@ class BlobUpload:
             return session
         if self._broken_at is None:
             return self._lost(session, f"the registry took none of {self._stuck} chunks sent to it")
-        size = self._link.retreat(session, self._broken_at)
-        if size == session.chunk_size:
+        if self._blob.size - session.offset < chunks.LEAST:  # which says nothing of the link
+            return session
+        tried = self._next_size(session)
+        size = self._link.retreat(tried, session.limits, self._broken_at)
+        if size == tried:
             if not (self._explained or session.profile.whole):
                 self._explained = True
                 self._journal.tell(doubt.nothing_lasts(self._client.registry, session))
             return session
-        return self._lost(
-            session, f"the link breaks within chunks of {session.chunk_size} bytes; going on with {size}"
-        )
+        if session.offset and not session.profile.equal_chunks:
+            self._stuck, self._broken_at = 0, None
+            return session
+        return self._lost(session, f"the link breaks within chunks of {tried} bytes; going on with {size}")
 
     def _close(self, session: Session) -> Session | None:
         """The closing PUT. The same session: the blob is there; else the one to go on with."""
@@ -327,9 +333,9 @@ class BlobUpload:
             self._broke(self._closing.broke_after, self._blob.size - session.offset)
             raise
         except BodyRefused as refused:
-            body = self._blob.size - session.offset
-            bodylimit.demand_smaller(refused.answer, body, doing="closing an upload")
-            return self._shrink(session, self._blob.size - session.offset or session.chunk_size)
+            rest = self._blob.size - session.offset
+            bodylimit.demand_smaller(refused.answer, rest, doing="closing an upload")
+            return self._shrink(session, rest or session.chunk_size)
         except CloseRefused as refused:
             self._refused = refused.error
             return self._lost(session, refused.error.message)
@@ -349,9 +355,9 @@ class BlobUpload:
         self._fruitless += 1
         if session.in_flight and not found:
             profile = profiles.after_doubt(session.profile, found=False, grown=False)
-            self._learn(profile)
+            self._opening.learn_version(profile)
             if self._wanted_chunk and profile.breaks_with_chunk and self._broken_at:  # else the link adapts
-                self._link.retreat(session, session.chunk_size)
+                self._link.retreat(session.chunk_size, session.limits, session.chunk_size)
         self._journal.lost(reason)
         self._watch.acknowledged(0)
         if self._closing.failure is not None:
@@ -380,17 +386,11 @@ class BlobUpload:
         )
 
     def _next_size(self, session: Session) -> int:
-        """Bytes of a full chunk now; what the user asked for and what a bad link carries does not grow."""
-        if self._wanted_chunk is not None:
+        """Bytes of a full chunk now: what the link carries, where the chunks of a session may differ."""
+        if session.profile.equal_chunks:
             return session.chunk_size
-        most = self._link.limit(self._wanted_chunk) or session.limits.largest
-        limits = replace(session.limits, largest=most)
-        grown = self._stride.size(session.chunk_size, limits, session.profile)
-        return max(session.chunk_size, self._link.grown(grown) // session.chunk_size * session.chunk_size)
-
-    def _learn(self, profile: profiles.Profile) -> None:
-        if profile in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
-            self._opening.learn(profile)
+        most = self._link.most(self._wanted_chunk, session.profile, session.limits)
+        return max(self._stride.size(session.chunk_size, most), session.limits.smallest, self._again)
 
     def _is_last(self, session: Session) -> bool:
         """Whether the closing PUT comes next."""

@@ -19,15 +19,10 @@ from pusher.registry.profiles import (
     SERVERLESS,
     Profile,
 )
-from pusher.registry.session import Session
 
 FREE = Limits()
 KIB = 1024
 MB = 1_000_000
-
-
-def session(size: int = DEFAULT_CHUNK, limits: Limits = FREE) -> Session:
-    return Session("http://r.example/upload", size, limits, DEFAULT)
 
 
 def send(link: LinkFacts, size: int, *, rate: float, profile: Profile, wait: float = 0.3) -> list[int]:
@@ -100,7 +95,7 @@ def test_the_answers_of_small_chunks_say_nothing_of_the_speed() -> None:
     link.passed(2000, 0.4)
     assert link.uplink is None
     link.passed(2000, 4)
-    assert link.uplink == 500
+    assert link.uplink is None
 
 
 def test_a_link_that_becomes_slow_is_noticed_at_once_and_a_fast_one_soon() -> None:
@@ -111,6 +106,14 @@ def test_a_link_that_becomes_slow_is_noticed_at_once_and_a_fast_one_soon() -> No
     for _ in range(10):
         link.passed(10 * MIB, 1)
     assert link.uplink > 3 * MIB
+
+
+def test_a_link_that_was_slow_once_gets_larger_chunks_again() -> None:
+    """Chunks so small that they do not show how fast it is now show that it is faster than before."""
+    link = LinkFacts(uplink=20_000, carries=700 * MIB)
+    assert link.first_size(None) == 256 * KIB
+    sizes = send(link, 400 * MIB, rate=40 * MIB, profile=SERVERLESS)
+    assert max(sizes) == 90 * MIB
 
 
 # --- a link that breaks -----------------------------------------------------------------------------------
@@ -179,9 +182,10 @@ def test_a_slow_link_is_named_as_the_reason() -> None:
 
 
 def test_growth_within_a_session_keeps_to_what_the_link_carries() -> None:
-    assert LinkFacts().grown(20 * MIB) == 20 * MIB
-    assert LinkFacts().grown(80 * MIB) == 20 * MIB
-    assert LinkFacts(carries=500 * MB).grown(80 * MIB) == 80 * MIB
+    assert LinkFacts().most(None, DISTRIBUTION_3, FREE) == 20 * MIB
+    assert LinkFacts().most(None, DISTRIBUTION_2, FREE) == 5 * MIB, "a break is dear there"
+    assert LinkFacts().most(7 * MIB, DISTRIBUTION_3, FREE) == 7 * MIB, "what the user asks for does not grow"
+    assert LinkFacts(carries=500 * MB).most(None, DISTRIBUTION_3, FREE) == 90 * MIB
 
 
 def test_many_uploads_may_tell_at_once() -> None:
@@ -204,25 +208,25 @@ def test_many_uploads_may_tell_at_once() -> None:
 
 def test_a_link_that_breaks_gets_chunks_that_it_carried() -> None:
     link = LinkFacts()
-    assert link.retreat(session(100 * MIB), 20 * MIB) == 10 * MIB
+    assert link.retreat(100 * MIB, FREE, 20 * MIB) == 10 * MIB
     assert link.first_size(100 * MIB) == 10 * MIB
     assert link.first_size(None) == DEFAULT_CHUNK
 
 
 def test_a_retreat_does_not_go_down_to_nothing() -> None:
     link = LinkFacts()
-    assert link.retreat(session(), 100) == 256 * 1024
+    assert link.retreat(DEFAULT_CHUNK, FREE, 100) == 256 * 1024
     assert link.first_size(None) == 256 * 1024
 
 
 def test_a_registry_that_takes_no_smaller_chunks_gets_the_same_again() -> None:
     limits = Limits(DEFAULT_CHUNK, None)
-    assert LinkFacts().retreat(session(limits=limits), 100) == DEFAULT_CHUNK
+    assert LinkFacts().retreat(DEFAULT_CHUNK, limits, 100) == DEFAULT_CHUNK
 
 
 def test_whole_blobs_that_get_through_bring_the_chunks_back() -> None:
     link = LinkFacts()
-    link.retreat(session(), 4 * MIB)
+    link.retreat(DEFAULT_CHUNK, FREE, 4 * MIB)
     sizes = []
     while (size := link.first_size(None)) < DEFAULT_CHUNK:
         sizes.append(size)
@@ -235,33 +239,35 @@ def test_whole_blobs_that_get_through_bring_the_chunks_back() -> None:
 # --- chunks that grow -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("profile", [DISTRIBUTION, DISTRIBUTION_3])
-def test_quick_chunks_double_up_to_below_100_mb(profile: Profile) -> None:
+def test_quick_chunks_double_up_to_what_the_link_carries() -> None:
     stride, sizes = Stride(), []
     for _ in range(5):
-        sizes.append(stride.size(DEFAULT_CHUNK, FREE, profile) // MIB)
-        stride.passed(0.1)
-    assert sizes == [10, 20, 40, 80, 80]
+        sizes.append(stride.size(DEFAULT_CHUNK, 90 * MIB) // MIB)
+        stride.passed(sizes[-1] * MIB, 0.1)
+    assert sizes == [10, 20, 40, 80, 90]
     stride.failed()
-    assert stride.size(DEFAULT_CHUNK, FREE, DISTRIBUTION) == DEFAULT_CHUNK
+    assert stride.size(DEFAULT_CHUNK, 90 * MIB) == DEFAULT_CHUNK
 
 
 def test_slow_chunks_stay_as_they_are() -> None:
     stride = Stride()
-    stride.passed(5.0)
-    assert stride.size(DEFAULT_CHUNK, FREE, DISTRIBUTION) == DEFAULT_CHUNK
+    stride.passed(DEFAULT_CHUNK, 5.0)
+    assert stride.size(DEFAULT_CHUNK, 90 * MIB) == DEFAULT_CHUNK
 
 
-@pytest.mark.parametrize("profile", [SERVERLESS, DISTRIBUTION_2, DEFAULT])
-def test_where_chunks_must_not_differ_or_a_break_is_dear_they_do_not_grow(profile: Profile) -> None:
+def test_what_cost_the_session_once_is_not_dared_again() -> None:
     stride = Stride()
-    stride.passed(0.1)
-    assert stride.size(DEFAULT_CHUNK, FREE, profile) == DEFAULT_CHUNK
+    stride.passed(4 * MIB, 0.1)
+    stride.failed()
+    stride.dare_less(8 * MIB)
+    for _ in range(3):
+        stride.passed(stride.size(MIB, 90 * MIB), 0.1)
+    assert stride.size(MIB, 90 * MIB) == 4 * MIB
 
 
-@pytest.mark.parametrize(("largest", "size"), [(25 * MIB, 20), (10 * MIB, 10), (5 * MIB, 10), (None, 40)])
-def test_grown_chunks_keep_to_the_limit(largest: int | None, size: int) -> None:
+@pytest.mark.parametrize(("most", "size"), [(25 * MIB, 20), (10 * MIB, 10), (5 * MIB, 5), (90 * MIB, 40)])
+def test_grown_chunks_keep_to_the_limit(most: int, size: int) -> None:
     stride = Stride()
-    stride.passed(0.1)
-    stride.passed(0.1)
-    assert stride.size(DEFAULT_CHUNK, Limits(1, largest), DISTRIBUTION) == size * MIB
+    stride.passed(DEFAULT_CHUNK, 0.1)
+    stride.passed(2 * DEFAULT_CHUNK, 0.1)
+    assert stride.size(DEFAULT_CHUNK, most) == size * MIB

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import chain, cycle
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
@@ -22,7 +22,6 @@ from pusher.registry.body import Blob, Body
 from pusher.registry.client import Opened
 from pusher.registry.link import LinkFacts
 from pusher.registry.profiles import KIB, MIB
-from pusher.registry.session import Session
 from pusher.registry.transport import Answer
 from pusher.registry.upload import BlobUpload
 from tests.registry.helpers import MemoryJournal, Onlooker
@@ -104,32 +103,31 @@ class Registry:
             raise ConnectionBroken("it broke")
 
 
-class Growing(MemoryJournal):
-    """Takes chunks that are larger than the session's first."""
-
-    def sending(self, session: Session) -> None:
-        self.session = session
+def stored(facts: LinkFacts) -> LinkFacts:
+    """What a later process knows."""
+    return LinkFacts(uplink=facts.uplink, carries=facts.carries, breaks=facts.breaks)
 
 
-def bring(registry: Registry, facts: LinkFacts, size: int) -> float:
-    """Bring one blob; the seconds that it took."""
+def bring(
+    registry: Registry, facts: LinkFacts, size: int, *, profile: str = "", restart_every: int | None = None
+) -> float:
+    """Bring one blob; the seconds that it took. ``restart_every``: so many breaks end the process."""
     Link.present = registry.link
     before = registry.link.now
     blob = Blob("sha256:" + "0" * 64, size, Path("/does-not-exist"))
     registry.closed = False
-    push = BlobUpload(
-        cast("Any", registry),
-        "app",
-        blob,
-        Growing(),
-        Onlooker(),
-        facts,
-        forced="distribution-3" if registry.keeps_part else "default",
-    )
-    for _ in range(5000):
+    journal = MemoryJournal()
+    forced = profile or ("distribution-3" if registry.keeps_part else "default")
+    push = BlobUpload(cast("Any", registry), "app", blob, journal, Onlooker(), facts, forced=forced)
+    for tries in range(1, 20_000):
         try:
             push.run()
         except PusherError:
+            if restart_every and tries % restart_every == 0:
+                facts = stored(facts)
+                push = BlobUpload(
+                    cast("Any", registry), "app", blob, journal, Onlooker(), facts, forced=forced
+                )
             continue
         return registry.link.now - before
     raise AssertionError(f"no end: {facts}")
@@ -138,7 +136,7 @@ def bring(registry: Registry, facts: LinkFacts, size: int) -> float:
 def fixed(link: Link, size: int, chunk: int, *, keeps_part: bool) -> float:
     """The seconds that chunks of one size take; those that never get through take for ever."""
     held = 0
-    for _ in range(10_000):
+    for _ in range(20_000):
         length = min(chunk, size - held)
         carried = link.carry(length)
         held += carried if carried == length or keeps_part else 0
@@ -174,6 +172,41 @@ def test_chunks_are_never_half_as_fast_as_the_best_fixed_size(
     took = bring(registry, facts, SIZE)
     best = min(fixed(Link(cycle(breaks), rate, 0.2), SIZE, chunk, keeps_part=keeps_part) for chunk in FIXED)
     assert took <= 2 * best
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    bad=st.lists(st.integers(64 * KIB, 20 * MIB), max_size=40),
+    good=st.lists(st.integers(60 * MIB, 4096 * MIB), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(300 * MIB, 2000 * MIB), min_size=1, max_size=3),
+    rate=st.sampled_from([MIB, 8 * MIB, 40 * MIB, 100 * MIB]),
+    latency=st.sampled_from([0.02, 0.2]),
+    profile=st.sampled_from(["default", "distribution-3", "gitea"]),
+    restart_every=st.sampled_from([None, 1, 3]),
+)
+def test_after_a_bad_hour_chunks_grow_again(
+    bad: list[int],
+    good: list[int],
+    sizes: list[int],
+    rate: float,
+    latency: float,
+    profile: str,
+    restart_every: int | None,
+) -> None:
+    """In an open session as well, and in the processes that follow."""
+    kept = profile != "default"
+    facts = LinkFacts()
+    registry = Registry(Link(chain(bad, cycle(good)), rate, latency), kept)
+    for size in sizes:
+        bring(registry, facts, size, profile=profile, restart_every=restart_every)
+        facts = stored(facts)
+    best = float("inf")
+    for chunk in FIXED:
+        link = Link(chain(bad, cycle(good)), rate, latency)
+        for size in sizes:
+            took = fixed(link, size, chunk, keeps_part=kept)
+        best = min(best, took)
+    assert registry.link.now <= 2 * best + 10 * latency, "the first chunks are small on purpose"
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)

@@ -164,6 +164,6 @@ def test_every_profile_makes_sense(profile: Profile) -> None:
     assert profile.takes_chunks or profile.whole, "else there is no way to send anything"
     assert not (profile.whole and profile.max_whole is not None)
     assert not (profile.resends and profile.tells_offset), "asking costs less than sending again"
-    assert not (profile.may_grow and (profile.whole_chunks or profile.breaks_with_chunk))
+    assert not profile.whole_chunks or profile.equal_chunks
     assert hash(profile)
     assert not any(isinstance(getattr(profile, field.name), (list, dict, set)) for field in fields(profile))

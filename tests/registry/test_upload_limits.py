@@ -44,8 +44,9 @@ def test_413_in_the_middle_of_an_upload(kind: str, tmp_path: Path) -> None:
     with pushing(RULES[kind], tmp_path) as push:
         push.registry.faults.add(Fault(On.CHUNK, too_large(), nth=3))
         push.run()
-        push.assert_there(losses=1)
-        assert push.journal.chunk_sizes == [CHUNK, CHUNK // 2]
+        equal = kind == "serverless"  # where the chunks of a session must not differ
+        push.assert_there(losses=int(equal))
+        assert push.journal.chunk_sizes == ([CHUNK, CHUNK // 2] if equal else [CHUNK])
 
 
 def test_413_on_a_blob_in_one_put(kind: str, tmp_path: Path) -> None:

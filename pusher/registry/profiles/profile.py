@@ -36,8 +36,6 @@ class Profile:
     takes_chunks: bool = True
     last_in_put: bool = False
     """The last chunk goes in the closing PUT, which must not be empty."""
-    may_grow: bool = False
-    """Chunks of one upload may have different sizes."""
     whole_chunks: bool = False
     """Every chunk but the last has the same size, so an upload goes on at a chunk's boundary only."""
 
@@ -54,6 +52,12 @@ class Profile:
     """Bytes by which the Range of a status or a refusal is too high."""
     appends_at_start: bool = False
     """A chunk from byte 0 on is appended to what is there: it must not be sent again unasked."""
+
+    @property
+    def equal_chunks(self) -> bool:
+        """Whether the chunks of one upload have one size, be it because a chunk may have to be sent again as
+        it was."""
+        return self.whole_chunks or self.resends
 
     @property
     def may_restart(self) -> bool:

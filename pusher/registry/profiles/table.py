@@ -23,7 +23,6 @@ DISTRIBUTION: Final = Profile(
     name="distribution",
     title="the Docker distribution registry",
     proven=True,
-    may_grow=True,
     break_unclear=True,
 )
 DISTRIBUTION_2: Final = Profile(
@@ -39,7 +38,6 @@ DISTRIBUTION_3: Final = Profile(
     name="distribution-3",
     title="the Docker distribution registry 3.x",
     proven=True,
-    may_grow=True,
 )
 HARBOR: Final = Profile(
     # ships a fork of distribution 2.8.3 (Makefile L133-146 at goharbor/harbor@c50c7dd)
