@@ -88,7 +88,7 @@ class Registry:
     def delete_upload(self, *_: Any) -> Answer:
         return Answer("DELETE", URL, 204)
 
-    def location_of(self, answer: Answer) -> str | None:
+    def location_of(self, answer: Answer, *_: Any) -> str | None:
         return answer.headers.get("Location")
 
     def _headers(self) -> dict[str, str]:
