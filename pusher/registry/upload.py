@@ -1,9 +1,8 @@
 """Sending one blob so that nothing acknowledged is ever sent twice.
 
 ``BlobUpload.run`` looks where the blob stands, goes on from there and closes. It raises what a pause can mend
-(RegistryUnreachable, ConnectionBroken, RegistryBusy, RegistryFault); called again, in this process or after
-a reboot, it does the same thing again. So a reset, a time-out and a power cut are one case: the journal says
-what was acknowledged and what was under way, the registry says what it has.
+(RegistryUnreachable, ConnectionBroken, RegistryBusy, RegistryFault); called again, even after a reboot, it
+goes on. A reset and a power cut are one case: the journal says what was under way, the registry what it has.
 """
 
 from __future__ import annotations
@@ -13,9 +12,10 @@ from dataclasses import replace
 from typing import Final
 
 from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenied, PusherError, RegistryFault
-from pusher.registry import bodylimit, chunks, doubt, profiles
+from pusher.registry import chunks, doubt, profiles
 from pusher.registry.answers import is_final, read_message, refusal
 from pusher.registry.body import Blob, Body, Watch
+from pusher.registry.bodylimit import SmallBodies
 from pusher.registry.client import RegistryClient
 from pusher.registry.closing import PAUSE, BodyRefused, CloseRefused, Closing
 from pusher.registry.fronts import takes_bytes
@@ -69,6 +69,7 @@ class BlobUpload:
         )
         self._closing = Closing(client, repository, blob, journal, watch)
         self._broken_at: int | None = None  # bytes that left before the connection last broke inside a chunk
+        self._small_bodies = SmallBodies()
         self._stuck = 0  # chunks sent in a row that gained nothing
         self._explained = False
         self._put_off = False  # the last chunk was answered with "later"
@@ -182,13 +183,12 @@ class BlobUpload:
         if is_final(answer):
             raise refusal(answer, doing="sending a chunk")
         if answer.status == 413:
-            bodylimit.demand_smaller(answer, length, doing="sending a chunk")
-        begun = session.offset > 0 or length > session.chunk_size
-        if answer.status == 413 and begun and not session.profile.equal_chunks:
+            self._small_bodies.demand_smaller(answer, length, session.offset, doing="sending a chunk")
+            begun = session.offset > 0 or length > session.chunk_size
+            if not begun or session.profile.equal_chunks:
+                return self._shrink(session, length)
             self._opening.refuse_above(max(min(session.chunk_size, length - 1), length // 2))
             return self._settle(session)
-        if answer.status == 413:
-            return self._shrink(session, length)
         self._put_off = answer.status in PAUSE - {500}
         if answer.status in PAUSE or answer.status == 403:
             raise refusal(answer, doing="sending a chunk")
@@ -334,7 +334,7 @@ class BlobUpload:
             raise
         except BodyRefused as refused:
             rest = self._blob.size - session.offset
-            bodylimit.demand_smaller(refused.answer, rest, doing="closing an upload")
+            self._small_bodies.demand_smaller(refused.answer, rest, session.offset, doing="closing an upload")
             return self._shrink(session, rest or session.chunk_size)
         except CloseRefused as refused:
             self._refused = refused.error

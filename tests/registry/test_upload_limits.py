@@ -125,6 +125,16 @@ def test_a_413_to_a_body_of_a_few_bytes_sets_no_sizes(kind: str, tmp_path: Path)
         push.assert_there()
 
 
+def test_a_413_to_few_bytes_that_lasts_is_told_and_not_tried_for_ever(kind: str, tmp_path: Path) -> None:
+    with pushing(RULES[kind], tmp_path, size=248) as push:
+        push.registry.faults.add(Fault(On.CLOSE, too_large(), times=None))
+        with pytest.raises(ChunkTooLarge, match="248 bytes") as error:
+            push.run()
+        assert "body limit" in error.value.hint
+        assert len(push.errors) == 5
+        assert push.link.max_chunk is None
+
+
 def test_chunks_are_not_halved_below_what_fronts_let_through(tmp_path: Path) -> None:
     with pushing(replace(RULES["distribution-3"], max_body=100), tmp_path) as push:
         with pytest.raises(RegistryFault) as error:
