@@ -155,8 +155,13 @@ def _table(store: Store, everything: bool, width: int) -> RenderableType:
 def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[Row]:
     from pusher.cli.table import Row
 
-    totals = store.jobs.totals([job.id for job in jobs])
-    return [Row(job, _standing(job, totals[job.id]), _orphaned(job)) for job in jobs if job.id in totals]
+    ids = [job.id for job in jobs]
+    totals, hopeless = store.jobs.totals(ids), store.jobs.beyond_retry(ids)
+    return [
+        Row(job, _standing(job, totals[job.id]), _orphaned(job), again=job.id not in hopeless)
+        for job in jobs
+        if job.id in totals
+    ]
 
 
 def _standing(job: JobRecord, totals: JobTotals) -> JobTotals:

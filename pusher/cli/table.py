@@ -45,6 +45,8 @@ class Row:
     totals: JobTotals
     orphaned: bool = False
     """Its worker died; the next one takes it over."""
+    again: bool = True
+    """Where it failed: trying again may help."""
     profile: str = ""
     """Name of the registry's profile, as far as an upload was opened."""
 
@@ -145,7 +147,7 @@ def note(row: Row, now: datetime) -> str:
         case JobState.SUPERSEDED:
             return f"by job {job.superseded_by}, which is newer"
         case JobState.FAILED:
-            again = f"try again with: pusher retry {job.id}"
+            again = f"try again with: pusher retry {job.id}" if row.again else ""
             return "\n".join(filter(None, [reason, again]))
         case JobState.RUNNING:
             return ""

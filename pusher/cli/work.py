@@ -72,7 +72,10 @@ def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> 
     stopped = [job for job in result.unfinished if job.state == "queued"]
     told = [job for job in (*result.failed, *result.unfinished) if job.state != "queued"]
     for job in told[:_TOLD]:
-        show_error(*_complaint(job, single=single), code=job.error.code if job.error else "")
+        show_error(
+            *_complaint(job, single=single, again=job.id not in result.beyond_retry),
+            code=job.error.code if job.error else "",
+        )
     if len(told) > _TOLD:
         warn(f"... and {len(told) - _TOLD} more jobs: pusher status")
     if stopped:
@@ -90,13 +93,19 @@ def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> 
     if mode != "json" and not single:
         warn(_summary(result))
         if result.failed_before:
-            names = " ".join(str(job.id) for job in result.failed_before[:_TOLD])
-            again = names if len(result.failed_before) <= _TOLD else "--all"
-            how = f"pusher retry {again} && pusher run"
-            warn(f"Failed earlier: {_jobs(result.failed_before)}. Try again: {how}")
+            warn(f"Failed earlier: {_jobs(result.failed_before)}. {_what_to_do(result)}")
     if result.exit_code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
         return ExitCode.FAILED
     return result.exit_code
+
+
+def _what_to_do(result: RunResult) -> str:
+    """About the jobs that failed in earlier runs."""
+    worth = [str(job.id) for job in result.failed_before if job.id not in result.beyond_retry]
+    if not worth:
+        return "See: pusher status"
+    every = len(worth) == len(result.failed_before) > _TOLD
+    return f"Try again: pusher retry {'--all' if every else ' '.join(worth[:_TOLD])} && pusher run"
 
 
 def _superseded(job: JobRecord) -> JobSuperseded:
@@ -119,13 +128,15 @@ def digest_reference(job: JobRecord) -> str:
     return f"{job.registry}/{job.repository}@{job.digest}"
 
 
-def _complaint(job: JobRecord, *, single: bool) -> tuple[str, str]:
-    """Sentence and hint about a job that did not succeed."""
+def _complaint(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
+    """Sentence and hint about a job that did not succeed; ``again``: trying again may help."""
     error = job.error
     if job.state == "failed":
         message = error.message if error else f"job {job.id} failed"
-        hint = f"{error.hint}\n" if error and error.hint else ""
-        hint += f"then: pusher retry {job.id} && pusher run"
+        hints = [error.hint] if error and error.hint else []
+        if again:
+            hints.append(f"then: pusher retry {job.id} && pusher run")
+        hint = "\n".join(hints)
         return message if single else f"job {job.id}, {job.image}: {message}", hint
     if job.state == "running":
         return (

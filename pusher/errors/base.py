@@ -51,6 +51,8 @@ class PusherError(Exception):
     code = "unexpected"
     exit_code = ExitCode.UNEXPECTED
     retry = Retry.NEVER
+    mendable = True
+    """Whether ``pusher retry`` can help once the hint is followed; else it takes another job."""
     advice = "nothing is lost; try again with --debug added, and report what it prints"
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:

@@ -44,6 +44,11 @@ def catalogue() -> dict[str, Entry]:
     return {entry.code: entry for entry in entries}
 
 
+def unmendable() -> frozenset[str]:
+    """The codes of the errors after which the same job fails again, whatever the user does."""
+    return frozenset(cls.code for cls in _classes(PusherError) if not cls.mendable)
+
+
 def error_as_json(code: str, message: str, hint: str) -> dict[str, object]:
     """An error as every command gives it to programs; ``code`` as in the catalogue."""
     entry = catalogue().get(code) or _entry(PusherError)  # a newer pusher may have stored it

@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, update
 from sqlalchemy.orm import aliased
 
 from pusher.errors import TagNotYet
+from pusher.errors.catalogue import unmendable
 from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_rows import job_of
+from pusher.store.layers import batches
 from pusher.store.leases import NOT_RUNNING, lapsed
 from pusher.store.models import Job
 from pusher.store.records import JobRecord, JobState, NewJob
@@ -69,6 +72,14 @@ def has_newer() -> ColumnElement[bool]:
     other: Any = _Other
     same = and_(other.host == Job.host, other.repository == Job.repository, other.tag == Job.tag)
     return exists().where(same, other.id > Job.id, _sets_tag(other))
+
+
+def beyond_retry(connection: Connection, job_ids: Collection[int]) -> frozenset[int]:
+    """Those of the jobs that failed for good: the error cannot be mended, or the tag is a newer job's."""
+    for_good = or_(Job.error_code.in_(unmendable()), has_newer())
+    query = select(Job.id).where(Job.state == JobState.FAILED, for_good)
+    some = [connection.scalars(query.where(Job.id.in_(ids))) for ids in batches(job_ids)]
+    return frozenset(chain.from_iterable(some))
 
 
 def supersede(connection: Connection, job: JobRecord, by: int, now: datetime) -> bool:

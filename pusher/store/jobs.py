@@ -17,13 +17,7 @@ from pusher.store.job_rows import NO_ERROR, error_columns, job_of, layer_rows, t
 from pusher.store.layers import batches
 from pusher.store.leases import NOT_RUNNING, due, grant, held, lapsed, require_job
 from pusher.store.models import Job, Layer, Upload
-from pusher.store.records import (
-    JobRecord,
-    JobState,
-    JobTotals,
-    NewJob,
-    StoredError,
-)
+from pusher.store.records import JobRecord, JobState, JobTotals, NewJob, StoredError
 
 _UNFINISHED = Job.finished_at.is_(None)
 """Literally the condition of the claim index, so that SQLite uses it."""
@@ -114,6 +108,11 @@ class Jobs:
         )
         with self._database.read() as connection:
             return tuple(job_of(row) for row in connection.execute(query))[::-1]
+
+    def beyond_retry(self, job_ids: Collection[int]) -> frozenset[int]:
+        """Those of the jobs that have failed for good: trying them again cannot help."""
+        with self._database.read() as connection:
+            return destinations.beyond_retry(connection, job_ids)
 
     def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state; states without jobs are left out."""

@@ -21,6 +21,8 @@ class RunResult:
     superseded: list[JobRecord] = field(default_factory=list)
     failed_before: list[JobRecord] = field(default_factory=list)
     """Failed in earlier runs, and nothing newer took their place; only of a run for the whole queue."""
+    beyond_retry: frozenset[int] = frozenset()
+    """Those of the failed jobs that trying again cannot help."""
     bytes_wasted: int = 0
     """Sent for these jobs, in this run and before, and lost again."""
 
@@ -50,6 +52,8 @@ def outcome(
             result.superseded.append(job)
         elif job.state != JobState.CANCELLED:
             result.unfinished.append(job)
+    failed = (*result.failed, *result.failed_before)
+    result.beyond_retry = store.jobs.beyond_retry([job.id for job in failed])
     ended = (*result.succeeded, *result.failed, *result.unfinished)
     totals = store.jobs.totals([job.id for job in ended if job.id in touched])
     result.bytes_wasted = sum(total.bytes_wasted for total in totals.values())

@@ -58,6 +58,7 @@ class Worker:
             lists = {JobState.SUCCEEDED: result.succeeded, JobState.FAILED: result.failed}
             if after.state is not JobState.CANCELLED:
                 lists.get(after.state, result.unfinished).append(after)
+        result.beyond_retry = store.jobs.beyond_retry([job.id for job in result.failed])
         return result
 
 
@@ -315,20 +316,59 @@ def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
             store.layers.set_done(claimed, digest("a"), LayerState.UPLOADED)
             store.jobs.succeed(claimed, DIGEST)
         else:
-            store.jobs.fail(
-                claimed, StoredError("layer-too-large", "a layer is over 5 GiB", "split the layer")
-            )
+            store.jobs.fail(claimed, StoredError("repository-unknown", "no such repository", "create it"))
 
     worker.end, worker.exit_code = end, ExitCode.REFUSED
     result = pusher("run", "--progress", "none")
     assert (result.code, result.out) == (6, "")
     assert result.err == (
-        "error: job 2, bad:1: a layer is over 5 GiB\n"
-        "  hint: split the layer\n"
+        "error: job 2, bad:1: no such repository\n"
+        "  hint: create it\n"
         "        then: pusher retry 2 && pusher run\n"
         "Stopped, and nothing is lost (job 3). Continue with: pusher run\n"
         "Jobs: 1 pushed, 1 failed, 1 unfinished.\n"
     )
+
+
+def test_no_retry_is_offered_where_it_cannot_help(
+    pusher: Pusher, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The layer stays too large; the tag is a newer job's."""
+    store = worker.store
+    large, old, newer, other = (add_job(store, name) for name in ("large:1", "app:1", "app:1", "other:1"))
+    errors = {
+        large.id: StoredError("layer-too-large", "a layer is over 5 GiB", "split the layer"),
+        old.id: StoredError("registry-refused", "the registry says no", "mend it"),
+        other.id: StoredError("registry-refused", "the registry says no", "mend it"),
+    }
+
+    def end(job: JobRecord, progress: Progress) -> None:
+        if job.id == newer.id:
+            store.jobs.succeed(claim(store, job), DIGEST)
+        else:
+            store.jobs.fail(claim(store, job), errors[job.id])
+
+    worker.end, worker.exit_code = end, ExitCode.REFUSED
+    assert pusher("run", "--progress", "none").err == (
+        "error: job 1, large:1: a layer is over 5 GiB\n"
+        "  hint: split the layer\n"
+        "error: job 2, app:1: the registry says no\n"
+        "  hint: mend it\n"
+        "error: job 4, other:1: the registry says no\n"
+        "  hint: mend it\n"
+        "        then: pusher retry 4 && pusher run\n"
+        "Jobs: 1 pushed, 3 failed.\n"
+    )
+    shown = pusher("status").out
+    assert [number for number in range(1, 5) if f"pusher retry {number}" in shown] == [4]
+    for jobs, advice in (
+        ([large, other], "jobs 1, 4. Try again: pusher retry 4 && pusher run"),
+        ([large], "job 1. See: pusher status"),
+    ):
+        before = [store.jobs.get(job.id) for job in jobs]
+        result = RunResult(failed_before=before, beyond_retry=store.jobs.beyond_retry([1, 4]))
+        monkeypatch.setattr("pusher.worker.run.run", lambda *_args, result=result, **_options: result)
+        assert pusher("run", "--progress", "none").err.endswith(f"Failed earlier: {advice}\n")
 
 
 def test_run_compresses_as_it_is_told(pusher: Pusher, worker: Worker) -> None:

@@ -282,3 +282,17 @@ def test_two_processes_that_enqueue_at_once_agree(store: Store, url: str) -> Non
         assert host.returncode == 0
     jobs = store.jobs.list()
     assert [job.state for job in jobs] == [JobState.SUPERSEDED] * 19 + [JobState.QUEUED]
+
+
+def test_what_is_beyond_retry(store: Store) -> None:
+    large = StoredError("layer-too-large", "a layer is over 5 GiB", "split it")
+    jobs = [add(store, tag=tag) for tag in ("large", "old", "alone")]
+    for job, error in zip(jobs, (large, ERROR, ERROR), strict=True):
+        store.jobs.fail(claim(store, job), error)
+    every = [job.id for job in jobs]
+    assert store.jobs.beyond_retry(every) == {jobs[0].id}
+    newer = add(store, tag="old")
+    assert store.jobs.beyond_retry([*every, newer.id]) == {jobs[0].id, jobs[1].id}, "it will set the tag"
+    store.jobs.cancel(newer.id)
+    assert store.jobs.beyond_retry(every) == {jobs[0].id}
+    assert store.jobs.beyond_retry([]) == frozenset()
