@@ -11,8 +11,9 @@ from pusher.registry.answers import read_message
 from pusher.registry.body import Blob
 from pusher.registry.client import RegistryClient
 from pusher.registry.link import LinkFacts
-from pusher.registry.profiles import CHUNKED, DEFAULT, GIB, MONOLITHIC, Profile
+from pusher.registry.profiles import CHUNKED, DEFAULT, MONOLITHIC, Profile
 from pusher.registry.session import Journal, Session
+from pusher.registry.sizes import check_size
 from pusher.registry.transport import Answer
 
 _NO_CHUNKS: Final = frozenset({405, 501})
@@ -66,15 +67,11 @@ class Opening:
         )
         if self._once:
             self._instead, self._once = None, False
-        if profile.max_blob is not None and self._blob.size > profile.max_blob:
+        try:
+            check_size(self._blob.digest, self._blob.size, profile, self._client.registry)
+        except LayerTooLarge:
             self._client.delete_upload(self._repository, opened.location)
-            most = f"{profile.max_blob // GIB}GiB" if profile.max_blob >= GIB else f"{profile.max_blob}"
-            raise LayerTooLarge(
-                f"the blob {self._blob.digest} has {self._blob.size} bytes, and {profile.title} "
-                f"at {self._client.registry} stores at most {profile.max_blob} bytes a blob",
-                hint=f"split it: pusher push IMAGE --split-layers {most} (the image gets "
-                "another digest), or build the image so that its files are spread over several layers",
-            )
+            raise
         limits = chunks.announced(opened.headers, profile, self._link.limit(self._wanted_chunk))
         wanted = self._link.first_size(self._wanted_chunk, profile)
         size = chunks.chunk_size(self._blob.size, wanted, limits, profile)

@@ -25,7 +25,7 @@ from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.spool.arrival import NotArriving
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
-from pusher.worker import pushed
+from pusher.worker import beforehand, pushed
 from pusher.worker.blobs import BlobSender
 from pusher.worker.cleanup import evict
 from pusher.worker.compression import ZSTD_NOTE, Wish
@@ -85,7 +85,7 @@ class JobPush:
                 f"{self._job.image} has a manifest of its own and is sent as it is, not as {self._wish.name}"
             )
         try:
-            self._greet()
+            self._check_beforehand()
             self._bring_blobs()
             while True:
                 try:
@@ -98,14 +98,11 @@ class JobPush:
             self._control.stop()
             raise worst([error, *(future.exception() for future in self._sending)]) from error
 
-    def _greet(self) -> None:
-        """What only the user can mend, a wrong password or certificate, is told before minutes are spent on
-        compressing."""
-        try:
-            self._client.ping()
-        except PusherError as error:
-            if error.retry is Retry.NEVER:
-                raise
+    def _check_beforehand(self) -> None:
+        layers = self._store.layers.of(self._job.id)
+        memos = self._memos_of([layer.diff_id for layer in layers if layer.digest is None])
+        known = [self._candidates(layer, memos.get(layer.diff_id, [])) for layer in layers]
+        beforehand.check(self._tools.sender, self._job, known)
 
     @property
     def _client(self) -> RegistryClient:

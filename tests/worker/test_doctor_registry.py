@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from pusher.errors import (
     RegistryRefused,
     RepositoryUnknown,
 )
+from pusher.registry import profiles
 from pusher.worker.doctor import Broken, Result
 from tests.registry.sites import Site
 from tests.support.fakeregistry import (
@@ -35,6 +37,8 @@ from tests.support.fakeregistry import (
 )
 from tests.support.fakeregistry.wire import Reply
 from tests.support.home import Home
+from tests.support.images import make_image
+from tests.support.layouts import Layout
 from tests.support.tokens import TokenServer, demand
 from tests.worker.diagnosis import PUSHING, Diagnosis, Registry, diagnose, error_reply, settings_in, stay_here
 
@@ -296,6 +300,29 @@ def test_a_profile_that_was_learned(home: Home) -> None:
     assert found["profile"].message.startswith("distribution-2 (the Docker distribution registry 2.x), as")
     assert "no particular size" in found["chunks"].message
     assert "begins with 19.5 KiB" in found["chunks"].message
+
+
+@pytest.mark.parametrize("fits", [False, True])
+def test_an_image_with_a_layer_that_is_too_large(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fits: bool
+) -> None:
+    small = replace(profiles.SERVERLESS, max_blob=50_000)
+    monkeypatch.setitem(profiles.PROFILES, small.name, small)
+    layout = Layout()
+    layout.add(layout.image(make_image(200, 60_000, compressible=0.0)))
+    image = f"oci:{layout.write_folder(tmp_path / 'layout')}"
+    with FakeRegistry(DISTRIBUTION_2 if fits else SERVERLESS) as registry:
+        found = diagnose(image, home.settings, to=f"{registry.address}/app:1")
+        assert (registry.sessions, registry.body_bytes_received()) == ({}, 0)
+    check = found["layers"]
+    if fits:
+        assert (check.result, "no layer that has to be sent is too large" in check.message) == (
+            Result.PASSED,
+            True,
+        )
+    else:
+        assert (check.result, check.code, check.exit_code) == (Result.FAILED, "layer-too-large", 6)
+        assert "--split-layers 50000" in check.hint
 
 
 # --- without an argument ----------------------------------------------------------------------------------

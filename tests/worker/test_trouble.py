@@ -30,6 +30,7 @@ from tests.support.fakeregistry import (
 )
 from tests.support.home import CHUNK, Background, Home, blob_bytes, cut_off, pushed
 from tests.support.images import Image, make_image, write_archive
+from tests.support.layouts import Layout
 
 # --- the registry is away ---------------------------------------------------------------------------------
 
@@ -238,6 +239,31 @@ def test_a_layer_that_the_registry_cannot_store_is_refused_before_a_byte(
         assert registry.body_bytes_received() < 5_000, "the config and the little layer at most"
         assert registry.manifests == {}
         assert registry.sessions == {}, "the session that told its limits is deleted"
+
+        layout = Layout()
+        layout.add(layout.image(make_image(200, 60_000, seed=3, compressible=0.0)))
+        before = len(registry.requests(On.OPEN)), registry.body_bytes_received()
+        job = home.enqueue(f"oci:{layout.write_folder(tmp_path / 'layout')}", f"{registry.address}/app:2")
+        assert home.run().exit_code == ExitCode.REFUSED
+        error = home.job(job.id).error
+        assert error is not None
+        assert (error.code, "--split-layers 50000" in error.hint) == ("layer-too-large", True)
+        assert registry.body_bytes_received() == before[1], "sizes are known: no other blob is sent either"
+        assert len(registry.requests(On.OPEN)) == before[0] + 1
+        assert registry.sessions == {}
+
+
+def test_a_layer_that_a_registry_has_is_not_too_large_for_it(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeRegistry(SERVERLESS.scaled(min=1_000, max=CHUNK)) as registry:
+        layout = Layout()
+        layout.add(layout.image(make_image(200, 60_000, compressible=0.0)))
+        written = f"oci:{layout.write_folder(tmp_path / 'layout')}"
+        home.push(written, f"{registry.address}/app:1")
+        small = replace(profiles.SERVERLESS, min_chunk=1_000, max_chunk=CHUNK, max_blob=50_000)
+        monkeypatch.setitem(profiles.PROFILES, small.name, small)
+        home.push(written, f"{registry.address}/app:2")
 
 
 def test_blob_unknown_on_the_manifest_sends_those_blobs_again(

@@ -98,5 +98,7 @@ def _at_registry(
         closing(Transport(settings.timeouts, trust=registries.trust_in, connections=1)) as transport,
     ):
         network = NetworkChecks(registry, settings, transport, registries.trust_in, registries.headers)
-        checks = RegistryChecks(destination, settings, registries, network, warnings, broken.login)
+        checks = RegistryChecks(
+            destination, settings, registries, network, warnings, broken.login, local.sizes
+        )
         yield from course.run([checks.credential_step(), *network.steps(), *checks.steps()])

@@ -40,6 +40,8 @@ class LocalChecks:
     def __init__(self, target: Target, settings: Settings, broken_config: PusherError | None) -> None:
         self.destination: Destination | None = None
         self.store: Store | None = None
+        self.sizes: dict[str, int] = {}
+        """Bytes of the image's blobs that are final, by their digests."""
         self._target = target
         self._settings = settings
         self._broken_config = broken_config
@@ -105,6 +107,7 @@ class LocalChecks:
         with place as (source, self._named):
             self._source = source
             self._image = image = source.resolve()
+        self.sizes = {layer.blob.digest: layer.blob.size for layer in image.layers if layer.blob is not None}
         size, exact = _size(image), True
         if size is None:
             size, exact = self._needed()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 
 from pusher.config import Settings
-from pusher.errors import PusherError, RegistryRefused
+from pusher.errors import LayerTooLarge, PusherError, RegistryRefused
 from pusher.progress.format import human_bytes
 from pusher.registry import chunks
 from pusher.registry.challenge import choose, parse_challenges
@@ -15,6 +16,7 @@ from pusher.registry.link import LinkFacts
 from pusher.registry.profiles import DEFAULT, GIB, SERVERLESS, Profile, by_name, detect
 from pusher.registry.redact import host_of
 from pusher.registry.session import reported_offset
+from pusher.registry.sizes import check_size, may_be_too_large
 from pusher.registry.transport import Answer
 from pusher.worker.doctor.check import Skipped, Step
 from pusher.worker.doctor.network import NetworkChecks
@@ -33,8 +35,11 @@ class RegistryChecks:
         network: NetworkChecks,
         warnings: list[str],
         broken_login: PusherError | None,
+        sizes: Mapping[str, int],
     ) -> None:
-        """``warnings`` is filled with what the registry has to say beside its answers."""
+        """``warnings`` is filled with what the registry has to say beside its answers; ``sizes`` are those of
+        the image's blobs, by their digests."""
+        self._large = {digest: size for digest, size in sizes.items() if may_be_too_large(size)}
         self._to = destination
         self._settings = settings
         self._site = settings.at(destination.registry)
@@ -53,8 +58,9 @@ class RegistryChecks:
         return Step("credential", "looking for a login", self._find_credential, ("reference",))
 
     def steps(self) -> list[Step]:
-        """After the network's."""
+        """After the network's. Sizes are compared where there is a registry that they are too large for."""
         to = self._to
+        layers = Step("layers", "comparing their sizes", self._compare, ("login", "profile"))
         return [
             Step("login", f"logging in to {to.registry}", self._log_in, ("registry", "credential")),
             Step("push", f"opening an upload in {to.repository}", self._push, ("login",)),
@@ -66,6 +72,7 @@ class RegistryChecks:
             ),
             Step("chunks", "reading the answer", self._read_limits, ("push", "profile")),
             Step("resume", "reading the answer", self._read_status, ("push", "profile")),
+            *([layers] if self._large else []),
         ]
 
     # --- who we are ---------------------------------------------------------------------------------------
@@ -188,6 +195,20 @@ class RegistryChecks:
             "after a break a layer may start again",
             hint="pushes work; a registry that runs as several instances needs one storage and http.secret",
         )
+
+    def _compare(self) -> str:
+        to = self._to
+        assert self._connection is not None  # noqa: S101 - "layers" needs "login"
+        client = self._connection.client
+        profile = self._profile or DEFAULT
+        for digest, size in self._large.items():
+            try:
+                check_size(digest, size, profile, to.registry)
+            except LayerTooLarge:
+                if not client.blob_exists(to.repository, digest, size):
+                    raise
+        largest = human_bytes(max(self._large.values()))
+        return f"no layer that has to be sent is too large for {profile.title}; the largest has {largest}"
 
     def _session(self) -> Opened:
         if self._opened is None:
