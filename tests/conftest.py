@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 from collections import OrderedDict
 
 import pytest
@@ -15,6 +16,9 @@ from pusher import secret
 # The same examples every time; others come with --hypothesis-profile=default.
 settings.register_profile("same", derandomize=True)
 settings.load_profile("same")
+
+# A shell ignores Ctrl-C for what it starts in the background, and what is started from there inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _OURS = re.compile(
     r"PUSHER_(?!TEST_)|DOCKER_|USERNAME_REGISTRY$|INSECURE_HTTP_PUSH$|REGISTRY_AUTH_FILE$|.*_proxy$"
