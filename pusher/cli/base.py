@@ -104,7 +104,7 @@ def check_settings(settings: config.Settings) -> None:
         Wish.parse(settings.compression, settings.compression_level)
     named = {settings.at(registry).profile for registry in settings.registries} | {settings.profile}
     if named != {None}:
-        from pusher.registry.profiles import by_name
+        from pusher.registry.upload.profiles import by_name
 
         for name in named - {None}:
             by_name(str(name))

@@ -73,7 +73,7 @@ def images(context: click.Context, parameter: click.Parameter, incomplete: str) 
     from click.shell_completion import CompletionItem
 
     from pusher.config.children import for_engines
-    from pusher.sources.engine_cli import DOCKER, PODMAN, is_installed
+    from pusher.sources.engine.command import DOCKER, PODMAN, is_installed
 
     files = CompletionItem(incomplete, type="file")
     engine = next((engine for engine in (DOCKER, PODMAN) if is_installed(engine)), None)
@@ -135,7 +135,7 @@ def profiles(context: click.Context, parameter: click.Parameter, incomplete: str
     """Names of registry profiles."""
     from click.shell_completion import CompletionItem
 
-    from pusher.registry.profiles import PROFILES
+    from pusher.registry.upload.profiles import PROFILES
 
     return [
         CompletionItem(profile.name, help=profile.title)

@@ -21,7 +21,7 @@ from pusher.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from pusher.config import Settings
-    from pusher.worker.doctor import Check, Step, Target
+    from pusher.doctor import Check, Step, Target
 
 _STYLES: Final = {"PASSED": "green", "FAILED": "bold red", "SKIPPED": "yellow"}
 _INDENT: Final = len("SKIPPED ") + len("credential  ")
@@ -53,7 +53,7 @@ def doctor(
       pusher doctor registry.example.com/team/app --username bob
       pusher doctor docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
-    from pusher.worker.doctor import Broken, examine, read_target
+    from pusher.doctor import Broken, examine, read_target
 
     if len(set(to)) > 1:
         raise InvalidOption("doctor looks at one destination at a time", hint="give --to once")

@@ -118,20 +118,20 @@ def enqueue(
 @contextmanager
 def received(image: str, store: Store, settings: Settings) -> Iterator[str]:
     """IMAGE, or where it is a pipe, the file that it was read into; removed again if no job was recorded."""
-    from pusher.sources import stream
-    from pusher.worker import incoming
+    from pusher.sources.archive import stream
+    from pusher.worker import piped_archives
 
     if not stream.is_stream(image):
         yield image
         return
-    folder = settings.spool / incoming.FOLDER
+    folder = settings.spool / piped_archives.FOLDER
     kept = stream.receive(image, folder, _note)
     try:
         yield kept
     except PusherError as error:
         raise stream.as_typed(error, image, folder) from error
     finally:
-        incoming.drop(store, folder, kept)
+        piped_archives.drop(store, folder, kept)
 
 
 def record(

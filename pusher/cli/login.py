@@ -38,8 +38,8 @@ def login(
       pusher login registry.example.com
       pusher login registry.example.com --username bob --password-stdin < pw.txt
     """
-    from pusher.registry.credentials import find_credential
-    from pusher.registry.credentials.keep import Keeper
+    from pusher.registry.auth.credentials import find_credential
+    from pusher.registry.auth.credentials.keep import Keeper
 
     settings = read_settings(username=username, plain_http=plain_http, **flags)
     registry = registry_named(registry, settings, "login")

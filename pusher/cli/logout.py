@@ -21,7 +21,7 @@ def logout(registry: str | None) -> int:
     Example:
       pusher logout registry.example.com
     """
-    from pusher.registry.credentials.keep import Keeper
+    from pusher.registry.auth.credentials.keep import Keeper
 
     settings = read_settings()
     registry = registry_named(registry, settings, "logout")
@@ -37,7 +37,7 @@ def logout(registry: str | None) -> int:
 
 def _left(registry: str, settings: Settings) -> str | None:
     """Where a credential for the registry still comes from."""
-    from pusher.registry.credentials import find_credential
+    from pusher.registry.auth.credentials import find_credential
 
     if settings.username and settings.password and settings.holder_of_login({registry}) == registry:
         return settings.login_source

@@ -93,7 +93,7 @@ def _bound(settings: Settings, registry: str | None, password_stdin: bool) -> Se
 
 def _is_stored(settings: Settings, registry: str | None) -> bool:
     """Whether a user name without password is that of a login which is stored, and found without it."""
-    from pusher.registry.credentials import find_credential
+    from pusher.registry.auth.credentials import find_credential
 
     if registry is None or settings.password is not None or settings.login_source == "USERNAME_REGISTRY":
         return False

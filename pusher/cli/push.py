@@ -47,7 +47,7 @@ def push(
       pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
     from pusher.errors import InvalidOption
-    from pusher.sources.stream import is_standard_input, is_stream
+    from pusher.sources.archive.stream import is_standard_input, is_stream
 
     settings = read_settings(**flags)
     wishes = image_wishes(flags, settings)

@@ -178,7 +178,7 @@ def _orphaned(job: JobRecord) -> bool:
 
     if job.state != JobState.RUNNING or job.lease_owner is None:
         return False
-    from pusher.worker.presence import is_dead
+    from pusher.worker.liveness import is_dead
 
     return is_dead(read_settings().workers, job.lease_owner)
 

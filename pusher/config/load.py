@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from pusher.config.credential_files import auth_files, certs_dirs, docker_config
 from pusher.config.file import ConfigFile, Entry, read_file
 from pusher.config.options import OPTIONS, Option
-from pusher.config.places import auth_files, certs_dirs, docker_config
 from pusher.config.settings import Settings, Timeouts
 
 DEFAULT: Final = "default"

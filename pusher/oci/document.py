@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pusher.oci.foreign import load_json
+from pusher.oci.bounded_json import load_json
 from pusher.oci.index import Index, parse_index
 from pusher.oci.manifest import Manifest, parse_manifest
 

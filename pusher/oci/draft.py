@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pusher.oci import media_types
+from pusher.oci.bounded_json import load_json
 from pusher.oci.document import Document
-from pusher.oci.foreign import load_json
 from pusher.oci.index import Index, parse_index
 from pusher.oci.manifest import Descriptor, Manifest, parse_manifest
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pusher.oci import media_types
+from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import of_bytes
-from pusher.oci.foreign import load_json
 from pusher.oci.manifest import Descriptor, parse_descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.oci.platform import Platform

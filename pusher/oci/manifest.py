@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from pusher.oci import media_types
+from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import checked, is_sha256, of_bytes
-from pusher.oci.foreign import load_json
 from pusher.text import printable
 
 _LONGEST_MEDIA_TYPE: Final = 255

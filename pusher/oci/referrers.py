@@ -7,8 +7,8 @@ import json
 from collections.abc import Collection, Sequence
 from typing import Any
 
+from pusher.oci.bounded_json import load_json
 from pusher.oci.document import Document
-from pusher.oci.foreign import load_json
 from pusher.oci.index import Index, parse_index
 from pusher.oci.manifest import parse_descriptor
 from pusher.oci.media_types import OCI_INDEX

@@ -18,10 +18,10 @@ from pusher.errors import (
     RegistryRefused,
     RepositoryUnknown,
 )
-from pusher.oci.foreign import load_json
-from pusher.registry.pages import page_text
-from pusher.registry.redact import for_people, host_of, redacted, shortened
-from pusher.registry.transport import Answer
+from pusher.oci.bounded_json import load_json
+from pusher.registry.http.error_pages import page_text
+from pusher.registry.http.redaction import for_people, host_of, redacted, shortened
+from pusher.registry.http.transport import Answer
 
 _BUSY: Final = frozenset({408, 429, 503})
 _MOST_ERRORS: Final = 100

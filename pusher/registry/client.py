@@ -16,12 +16,12 @@ from pusher.oci import media_types
 from pusher.oci.digest import contradicts, of_bytes
 from pusher.oci.document import Document
 from pusher.registry.answers import is_page, read_message, refusal
-from pusher.registry.body import Body
-from pusher.registry.conversation import Conversation
-from pusher.registry.fronts import CLOSING, OPENING, STATUS, stores
+from pusher.registry.auth.tokens import Scopes
+from pusher.registry.endpoint import Conversation
+from pusher.registry.http.body import Body
+from pusher.registry.http.transport import Answer, Receiver
+from pusher.registry.intermediaries import CLOSING, OPENING, STATUS, stores
 from pusher.registry.locations import Origin
-from pusher.registry.tokens import Scopes
-from pusher.registry.transport import Answer, Receiver
 
 _LOOKING: Final = "looking for a blob"
 _OCTETS: Final = {"Content-Type": "application/octet-stream"}

@@ -13,7 +13,7 @@ from pusher.oci.document import Document
 from pusher.oci.draft import Draft
 from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.platform import Platform
-from pusher.sources.regular import Identity
+from pusher.sources.foreign_files import Identity
 
 Pinned = dict[str, str | int | None]
 """What a job stores so that its source can be opened again: JSON values, ``kind`` among them, no secret."""

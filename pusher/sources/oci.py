@@ -13,11 +13,11 @@ from pusher.oci.digest import UnsupportedDigest, is_digest
 from pusher.oci.index import Child, Index, parse_index
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
-from pusher.sources.archive_file import open_archive
+from pusher.sources.archive.file import open_archive
 from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage
-from pusher.sources.names import choose_one, did_you_mean, normalized, numbered, shown
-from pusher.sources.places import BlobFolder, BlobsInArchive, read_small
-from pusher.sources.tree import Tree
+from pusher.sources.blob_places import BlobFolder, BlobsInArchive, read_small
+from pusher.sources.image_names import choose_one, did_you_mean, normalized, numbered, shown
+from pusher.sources.image_tree import Tree
 from pusher.text import suggest
 
 FOLDER_KIND: Final = "oci"

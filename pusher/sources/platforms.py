@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pusher.errors import ImageNotFound
-from pusher.oci.foreign import load_json
+from pusher.oci.bounded_json import load_json
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice
 

@@ -9,20 +9,22 @@ from pathlib import Path
 from typing import Final
 
 from pusher.errors import ArchiveInvalid, ImageUnsupported, InvalidOption, PusherError, ReferenceMalformed
-from pusher.sources import archive, content_store, dirs, oci
-from pusher.sources.archive import ArchiveSource
-from pusher.sources.archive_file import open_archive
+from pusher.sources import docker_dir, oci
+from pusher.sources.archive import docker_archive
+from pusher.sources.archive.docker_archive import ArchiveSource
+from pusher.sources.archive.file import open_archive
+from pusher.sources.archive.stream import is_stream
 from pusher.sources.base import EVERYTHING, Choice, Source
-from pusher.sources.content_store import ContentStoreSource
-from pusher.sources.dirs import DirSource
-from pusher.sources.engine_cli import DOCKER, ENGINES, PODMAN, is_installed
+from pusher.sources.docker_dir import DirSource
+from pusher.sources.engine import content_store
+from pusher.sources.engine.command import DOCKER, ENGINES, PODMAN, is_installed
+from pusher.sources.engine.content_store import ContentStoreSource
+from pusher.sources.engine.disk import lists
+from pusher.sources.engine.disk.source import STORAGES, StorageSource
+from pusher.sources.engine.local_engine import NearbyEngineSource
+from pusher.sources.foreign_files import exists, typed_path
 from pusher.sources.oci import LayoutSource
-from pusher.sources.regular import exists, typed_path
 from pusher.sources.split import source as split
-from pusher.sources.storage import lists
-from pusher.sources.storage.nearby import NearbyEngineSource
-from pusher.sources.storage.source import STORAGES, StorageSource
-from pusher.sources.stream import is_stream
 from pusher.text import suggest
 
 _PACKED: Final = ("gz", "xz", "zst", "bz2", "lz4", "lzma", "lz", "lzo", "Z", "br", "sz", "7z", "zip", "rar")
@@ -33,17 +35,17 @@ _ARCHIVE_ENDINGS: Final = (
 )
 _PATH_STARTS: Final = ("/", "./", "../", "~/")
 _ENGINE_NAME: Final = re.compile(r"[a-z0-9]+(?:[._:/@-][A-Za-z0-9._:/@-]*[A-Za-z0-9_])?")
-_FILES: Final = (archive.KIND, oci.FOLDER_KIND, oci.ARCHIVE_KIND, dirs.KIND)
+_FILES: Final = (docker_archive.KIND, oci.FOLDER_KIND, oci.ARCHIVE_KIND, docker_dir.KIND)
 _PREFIXES: Final = (*ENGINES, *STORAGES, *_FILES)
-_ALSO_NAMES: Final = (oci.FOLDER_KIND, dirs.KIND)
+_ALSO_NAMES: Final = (oci.FOLDER_KIND, docker_dir.KIND)
 """Prefixes that an image in an engine may be called: ``oci:1.2`` is one, unless there is such a folder."""
 _OF_OTHERS: Final = {
     "ocidir": oci.FOLDER_KIND,
     "oci-dir": oci.FOLDER_KIND,
     "oci-layout": oci.FOLDER_KIND,
-    "tar": archive.KIND,
-    "docker-tar": archive.KIND,
-    "archive": archive.KIND,
+    "tar": docker_archive.KIND,
+    "docker-tar": docker_archive.KIND,
+    "archive": docker_archive.KIND,
 }
 """What regctl, oras, img and others call what pusher reads under another name."""
 _NOT_OURS: Final = ("ostree", "sif", "containerd", "tarball", "atomic")
@@ -64,11 +66,11 @@ def reopen(pinned: Mapping[str, str | int | None]) -> Source:
     """The source of a job, from what ``SourceImage.pinned`` held when it was enqueued."""
     kind = str(pinned["kind"])
     name = None if pinned.get("name") is None else str(pinned["name"])
-    if kind == archive.KIND:
+    if kind == docker_archive.KIND:
         return ArchiveSource(Path(str(pinned["path"])), name, pinned=pinned)
     if kind in (oci.FOLDER_KIND, oci.ARCHIVE_KIND):
         return LayoutSource(kind, Path(str(pinned["path"])), name, pinned=pinned)
-    if kind == dirs.KIND:
+    if kind == docker_dir.KIND:
         return DirSource(Path(str(pinned["path"])), pinned=pinned)
     if kind == split.KIND:
         return split.SplitSource.reopened(pinned, reopen)
@@ -86,7 +88,7 @@ def _source(image: str, choice: Choice) -> Source:
     if not image or (not rest and prefix in _PREFIXES and not is_path(image)):
         raise ReferenceMalformed(
             f"{image!r} names no image",
-            hint=f"examples: app:1.2, {PODMAN.kind}:app:1.2, {archive.KIND}:app.tar, oci:./folder",
+            hint=f"examples: app:1.2, {PODMAN.kind}:app:1.2, {docker_archive.KIND}:app.tar, oci:./folder",
         )
     if rest.startswith("//") and not is_path(prefix):
         raise _url(prefix, rest)
@@ -98,7 +100,7 @@ def _source(image: str, choice: Choice) -> Source:
     if prefix in _ALSO_NAMES and rest == "-":
         raise InvalidOption(
             f"{prefix}: means a folder, and a pipe gives an archive",
-            hint=f"write {oci.ARCHIVE_KIND}:- or {archive.KIND}:-",
+            hint=f"write {oci.ARCHIVE_KIND}:- or {docker_archive.KIND}:-",
         )
     if colon and _is_file_prefix(prefix, rest):
         return _file(prefix, *_split(rest), choice)
@@ -184,9 +186,9 @@ def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:
         raise ArchiveInvalid(
             f"{path} is a file, and {kind}: means a folder", hint=suggest("say what it is: {}", typed)
         )
-    if kind == archive.KIND:
+    if kind == docker_archive.KIND:
         return ArchiveSource(path, name, choice)
-    if kind == dirs.KIND:
+    if kind == docker_dir.KIND:
         if name is not None:
             raise InvalidOption(
                 f"{kind}:{path} holds one image, which has no name", hint=f"leave out :{name}"
@@ -204,10 +206,10 @@ def _kind_of(path: Path) -> str:
                 f"{path} is a folder without an image: it holds neither index.json nor manifest.json",
                 hint="push an OCI layout, a dir: folder of skopeo, or an archive file",
             )
-        return oci.FOLDER_KIND if is_layout else dirs.KIND
+        return oci.FOLDER_KIND if is_layout else docker_dir.KIND
     with open_archive(path) as file:
         is_layout = "index.json" in file and "manifest.json" not in file
-        return oci.ARCHIVE_KIND if is_layout else archive.KIND
+        return oci.ARCHIVE_KIND if is_layout else docker_archive.KIND
 
 
 def is_file(image: str) -> bool:

@@ -10,13 +10,13 @@ from typing import Final
 
 from pusher.config import Settings
 from pusher.errors import PusherError
-from pusher.registry.ending import end_session
+from pusher.registry.upload.deletion import end_session
 from pusher.spool.spool import Spool
 from pusher.store.migrate import remove_old_copies
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
-from pusher.worker import incoming
-from pusher.worker.presence import Presence
+from pusher.worker import piped_archives
+from pusher.worker.liveness import Presence
 from pusher.worker.registries import Registries
 
 _IMPATIENT: Final = 5.0
@@ -110,7 +110,7 @@ def prune(
     before = store.now() - older_than + timedelta(milliseconds=1)
     forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
     if not dry_run:
-        incoming.sweep(store, spool.root / incoming.FOLDER)
+        piped_archives.sweep(store, spool.root / piped_archives.FOLDER)
         remove_old_copies(settings.database_url, max(older_than.total_seconds(), _COPIES_STAY))
     freed = sum(size for _, size in unneeded)
     in_use = dry_run or store.jobs.owners()
@@ -120,7 +120,7 @@ def prune(
 
 def evict(store: Store, spool: Spool, limit: int) -> int:
     """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
-    incoming.sweep(store, spool.root / incoming.FOLDER)
+    piped_archives.sweep(store, spool.root / piped_archives.FOLDER)
     return spool.remove_all(_unneeded(store, spool, limit))
 
 

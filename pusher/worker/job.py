@@ -20,23 +20,23 @@ from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.oci.document import Document
 from pusher.oci.manifest import Descriptor, Manifest, build_manifest
-from pusher.registry.body import Blob, BlobDamaged
 from pusher.registry.client import BlobsUnknown, RegistryClient
+from pusher.registry.http.body import Blob, BlobDamaged
 from pusher.spool.arrival import NotArriving
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
-from pusher.worker import beforehand, pushed
-from pusher.worker.blobs import BlobSender
+from pusher.worker import docker_blobs, preflight
+from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict
 from pusher.worker.compression import ZSTD_NOTE, Wish
 from pusher.worker.control import Control
 from pusher.worker.documents import Delivery, explained, finished_documents, hopeless, stored_documents
+from pusher.worker.error_rank import worst
 from pusher.worker.pool import BlobPool
-from pusher.worker.prepare import Preparation
+from pusher.worker.preparation import Preparation
 from pusher.worker.retry import Backoff
-from pusher.worker.silence import Turn
+from pusher.worker.stall_notices import Turn
 from pusher.worker.tags import take_tag
-from pusher.worker.worst import worst
 
 _MOST_DAMAGED: Final = 2
 _MOST_MISSES: Final = 2
@@ -69,7 +69,7 @@ class JobPush:
         self._control = control
         self._sending: list[Future[str | None]] = []
         self._distrusted: frozenset[str] = frozenset()
-        self._pushed: pushed.PushedImage | None = None
+        self._pushed: docker_blobs.PushedImage | None = None
         self._offline: tuple[float, PusherError] | None = None
         self._misses = 0
         self._documents = frozenset(str(job.options.get("documents") or "").split())
@@ -102,7 +102,7 @@ class JobPush:
         layers = self._store.layers.of(self._job.id)
         memos = self._memos_of([layer.diff_id for layer in layers if layer.digest is None])
         known = [self._candidates(layer, memos.get(layer.diff_id, [])) for layer in layers]
-        beforehand.check(self._tools.sender, self._job, known)
+        preflight.check(self._tools.sender, self._job, known)
 
     @property
     def _client(self) -> RegistryClient:
@@ -165,7 +165,7 @@ class JobPush:
         unknown = {diff_id for diff_id, memos in self._memos_of(unnamed).items() if not memos}
         if not unknown or self._pushed is not None:
             return layers
-        self._pushed = pushed.look_at(self._client, self._job, unknown)
+        self._pushed = docker_blobs.look_at(self._client, self._job, unknown)
         if self._pushed is None:
             return layers
         for diff_id, blob in self._pushed.blobs.items():
@@ -360,7 +360,7 @@ class JobPush:
                 )
         described = [_descriptor(layer) for layer in layers]
         there = None if self._pushed is None else self._pushed.manifest
-        if there is not None and pushed.says_the_same(there, _descriptor(config), described):
+        if there is not None and docker_blobs.says_the_same(there, _descriptor(config), described):
             return there
         return build_manifest(_descriptor(config), described)
 

@@ -9,15 +9,15 @@ from functools import cached_property, partial
 
 from pusher.config import Settings
 from pusher.errors import CredentialsUnreadable, PusherError
-from pusher.registry.auth import Authenticator
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials import Credential, find_credential
+from pusher.registry.auth.credentials.headers import http_headers
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials import Credential, find_credential
-from pusher.registry.credentials.headers import http_headers
-from pusher.registry.link import LinkFacts
-from pusher.registry.tls import Trust
+from pusher.registry.http.tls import Trust
+from pusher.registry.upload.uplink import LinkFacts
 from pusher.store.store import Store
-from pusher.worker.links import Links
-from pusher.worker.silence import Silence, WatchedTransport
+from pusher.worker.stall_notices import Silence, WatchedTransport
+from pusher.worker.uplinks import Links
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from pusher.oci.manifest import Descriptor
 from pusher.reference import Reference
 from pusher.registry.client import RegistryClient
 from pusher.registry.download import pull_refusal
-from pusher.registry.transport import Answer
+from pusher.registry.http.transport import Answer
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
-from pusher.sources.tree import MAX_DOCUMENT, Tree
+from pusher.sources.image_tree import MAX_DOCUMENT, Tree
 from pusher.worker.control import Control
 from pusher.worker.retry import Backoff
 

@@ -33,22 +33,22 @@ from pusher.store.patience import Patience
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from pusher.waiting import told
-from pusher.worker.blobs import BlobSender
+from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import delete_sessions, evict
 from pusher.worker.clock import elapsed
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
-from pusher.worker.incoming import FOLDER, drop
 from pusher.worker.job import JobPush, Tools
-from pusher.worker.leaving import give_back, join_while_moving, run_while_moving, why_lost
-from pusher.worker.names import Names
+from pusher.worker.liveness import Presence
+from pusher.worker.name_lookup import Names
+from pusher.worker.piped_archives import FOLDER, drop
 from pusher.worker.pool import BlobPool
-from pusher.worker.prepare import Preparation
-from pusher.worker.presence import Presence
+from pusher.worker.preparation import Preparation
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
 from pusher.worker.result import RunResult, outcome
 from pusher.worker.retry import OFFLINE_PAUSE, job_pause
+from pusher.worker.shutdown import give_back, join_while_moving, run_while_moving, why_lost
 from pusher.worker.signals import on_signals
 from pusher.worker.tags import may_move
 

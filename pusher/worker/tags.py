@@ -7,7 +7,7 @@ from collections.abc import Collection
 from pusher.errors import TagHeld, TagNotYet
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
-from pusher.worker.presence import Presence
+from pusher.worker.liveness import Presence
 
 
 def take_tag(store: Store, presence: Presence, job: JobRecord) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pusher.config.timetable import parse_timetable
-from pusher.registry.body import Blob, Body
+from pusher.registry.http.body import Blob, Body
 from pusher.worker.rate import RateLimiter
 
 _RATES: Final = ("50K", "500K", "2M", "20M", "200M")

@@ -28,7 +28,7 @@ _BASE, _NEW = "localhost/benchmark:1", "localhost/benchmark:2"
 _NEW_BYTES: Final = 1_000_000
 _READ: Final = """
 import hashlib, sys
-from pusher.sources.storage.docker import DockerStorage
+from pusher.sources.engine.disk.docker import DockerStorage
 from pathlib import Path
 storage = DockerStorage(Path(sys.argv[1]))
 for layer in storage.layers(storage.find(sys.argv[2])):

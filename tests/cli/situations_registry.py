@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import trustme
 
-from pusher.registry import bodylimit, profiles
+from pusher.registry.upload import body_limit, profiles
 from tests.cli.world import CHUNK, PUBLIC, World, situation
 from tests.store.privileges import like_any_user
 from tests.support.certificates import demanding, inspection_ca, server, write_ca
@@ -96,7 +96,7 @@ def a_layer_over_the_limit(world: World) -> None:
 
 @situation("chunk-too-large")
 def a_front_that_takes_nothing(world: World) -> None:
-    world.patch.setattr(bodylimit, "LEAST", 500)  # the blobs are small here
+    world.patch.setattr(body_limit, "LEAST", 500)  # the blobs are small here
     world.push_archive(world.broken(On.CHUNK, too_large()))
 
 

@@ -16,10 +16,10 @@ import pytest
 from pusher.errors import CredentialsRejected
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, Result, add_job
+from tests.doctor.diagnosis import EVERY, Registry, stay_here
 from tests.registry.sites import Site
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, Stall
 from tests.support.images import make_image, write_archive
-from tests.worker.diagnosis import EVERY, Registry, stay_here
 
 LOGIN = ("ann", "the-secret-password")
 

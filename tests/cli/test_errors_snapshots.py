@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors.catalogue import catalogue
-from pusher.worker import blobs, job, retry, run
+from pusher.worker import blob_sender, job, retry, run
 from pusher.worker.retry import Backoff
 from tests.cli import (  # noqa: F401 - fill SITUATIONS
     situations_image,
@@ -25,11 +25,11 @@ from tests.support import snapshots
 
 FOLDER = Path(__file__).parent / "snapshots"
 NOT_BY_A_COMMAND = {
-    "registry-name-unknown": "takes a minute: tests/worker/test_silence.py",
-    "source-stalled": "takes half an hour: tests/worker/test_silence.py",
+    "registry-name-unknown": "takes a minute: tests/worker/test_stall_notices.py",
+    "source-stalled": "takes half an hour: tests/worker/test_stall_notices.py",
     "machine-exhausted": "needs a machine that is: tests/worker/test_machine.py",
     "store-removed": "needs a run that has it open: tests/worker/test_store_faults.py",
-    "clock-wrong": "one of many lines of pusher doctor: tests/worker/test_doctor_network.py",
+    "clock-wrong": "one of many lines of pusher doctor: tests/doctor/test_network.py",
 }
 """Errors that no command ends with, each with its reason."""
 
@@ -38,7 +38,7 @@ NOT_BY_A_COMMAND = {
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pusher: Pusher, home: Path) -> Iterator[World]:
     """Every pause of the worker is a hundredth of what it is."""
     quick = partial(Backoff, first=0.005, cap=0.05)
-    monkeypatch.setattr(blobs, "Backoff", quick)
+    monkeypatch.setattr(blob_sender, "Backoff", quick)
     monkeypatch.setattr(job, "Backoff", quick)
     pause = retry.job_pause
     monkeypatch.setattr(run, "job_pause", lambda *args: timedelta(seconds=pause(*args).total_seconds() / 100))

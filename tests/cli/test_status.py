@@ -18,7 +18,7 @@ from filelock import FileLock
 from pusher.cli.table import Row, details, jobs_table, note
 from pusher.store.records import JobState, LayerState, StoredError
 from pusher.store.store import Store
-from pusher.worker.presence import is_dead
+from pusher.worker.liveness import is_dead
 from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
 

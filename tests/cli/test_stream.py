@@ -15,7 +15,7 @@ import pytest
 from pusher.errors import InvalidOption
 from pusher.sources import find
 from pusher.store.store import Store
-from pusher.worker import incoming
+from pusher.worker import piped_archives
 from tests.support.images import make_image, sha256, write_archive
 
 IMAGE = make_image(50_000, names=("registry.example.com/team/app:1.2",))
@@ -141,17 +141,17 @@ def test_nothing_else_waits_for_a_pipe() -> None:
 
 def test_it_is_kept_until_its_job_succeeded(home: Path, archive: bytes) -> None:
     assert piped(archive, "enqueue", "-").returncode == 0
-    folder = home / "spool" / incoming.FOLDER
+    folder = home / "spool" / piped_archives.FOLDER
     with Store.open(f"sqlite:///{home}/jobs.db") as store:
         (job,) = store.jobs.list()
-        incoming.drop(store, folder, job.source)
+        piped_archives.drop(store, folder, job.source)
         assert len(kept(home)) == 1, "a queued job needs it"
         store.jobs.cancel(job.id)
-        incoming.drop(store, folder, job.source)
+        piped_archives.drop(store, folder, job.source)
         assert len(kept(home)) == 1, "a cancelled job can be put back"
         store.jobs.delete([job.id])
-        incoming.sweep(store, folder)
+        piped_archives.sweep(store, folder)
         assert len(kept(home)) == 1, "it came just now, its job may not be recorded yet"
         os.utime(kept(home)[0], (1, 1))
-        incoming.sweep(store, folder)
+        piped_archives.sweep(store, folder)
         assert kept(home) == []

@@ -17,25 +17,25 @@ from pusher.config import load, parse_size
 from pusher.config.file import read_file
 from pusher.config.timetable import parse_timetable
 from pusher.errors import PusherError
+from pusher.oci.bounded_json import load_json
 from pusher.oci.document import parse_document
-from pusher.oci.foreign import load_json
 from pusher.oci.manifest import diff_ids_of
 from pusher.oci.platform import Platform
 from pusher.reference import Place, Reference, destination
 from pusher.registry.answers import read_message, refusal
-from pusher.registry.challenge import choose, parse_challenges
-from pusher.registry.credentials.authfile import AuthFile
+from pusher.registry.auth.challenge import choose, parse_challenges
+from pusher.registry.auth.credentials.authfile import AuthFile
+from pusher.registry.http.redaction import redacted_headers
+from pusher.registry.http.transport import Answer
+from pusher.registry.http.warnings import read_warnings
 from pusher.registry.locations import Origin
-from pusher.registry.redact import redacted_headers
-from pusher.registry.transport import Answer
-from pusher.registry.warnings import read_warnings
-from pusher.sources import tar
-from pusher.sources.archive import ArchiveSource
-from pusher.sources.dirs import DirSource
-from pusher.sources.filerange import buffered
+from pusher.sources.archive.docker_archive import ArchiveSource
+from pusher.sources.docker_dir import DirSource
+from pusher.sources.engine.disk.tar_split import LayerTar
+from pusher.sources.file_range import buffered
 from pusher.sources.oci import LayoutSource
 from pusher.sources.split.plan import NoRoom, plan_layer
-from pusher.sources.storage.tarsplit import LayerTar
+from pusher.sources.tar import reader
 from pusher.text import printable
 from tests.support import tars
 from tests.support.images import entries, make_image, sha256, write_tar
@@ -179,10 +179,10 @@ def _platform(data: bytes, _folder: Path) -> None:
 
 def _tar(data: bytes, _folder: Path) -> None:
     stream = io.BytesIO(data)
-    source = tar.PipeInput(stream.read, "the pipe")
-    for entry in tar.walk(source):
+    source = reader.PipeInput(stream.read, "the pipe")
+    for entry in reader.walk(source):
         if entry.is_file:
-            content = buffered(tar.EntryStream(source, entry))
+            content = buffered(reader.EntryStream(source, entry))
             while content.read(1 << 16):
                 pass
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pusher.sources import find
-from pusher.sources.content_store import ContentStoreSource, store_with
+from pusher.sources.engine.content_store import ContentStoreSource, store_with
 from tests.support.images import make_image, sha256, write_archive
 from tests.support.layouts import two_platforms
 from tests.support.processes import Daemon, unmount_below

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import CredentialsMissing, CredentialsRejected, EngineNotRunning, ImageNotFound
+from tests.doctor.diagnosis import PUSHING, diagnose, settings_in
 from tests.support.docker_registry import CREDENTIALS, DockerRegistry
 from tests.support.engines import Docker
 from tests.support.home import Home
-from tests.worker.diagnosis import PUSHING, diagnose, settings_in
 
 MakeRegistry = Callable[..., DockerRegistry]
 REPOSITORY = ("image", "TLS")

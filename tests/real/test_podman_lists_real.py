@@ -12,8 +12,8 @@ import pytest
 from pusher.errors import ImageIncomplete, ImageUnsupported
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice
-from pusher.sources.podman_lists import digests_listed
-from pusher.sources.storage import nearby
+from pusher.sources.engine import local_engine
+from pusher.sources.engine.podman_lists import digests_listed
 from tests.support.docker_registry import DockerRegistry
 from tests.support.engines import Podman
 from tests.support.home import Home
@@ -83,7 +83,7 @@ def test_what_only_podman_can_read_is_read_by_podman(
     """Layers of users' images belong to users of their containers."""
     ours, theirs = f"{docker_registry.address}/list:saved", f"{docker_registry.address}/list:theirs"
     made.run("manifest", "push", "--quiet", "--all", "--tls-verify=false", LIST, f"docker://{theirs}")
-    monkeypatch.setattr(nearby, "is_root", lambda: False)
+    monkeypatch.setattr(local_engine, "is_root", lambda: False)
     home.push(f"podman:{LIST}", ours)
     assert as_listed(ours) == as_listed(theirs)
 
@@ -114,7 +114,7 @@ def test_a_list_whose_disk_is_elsewhere(
     home: Home, made: Podman, docker_registry: DockerRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another Podman's disk, which may have another list of that name."""
-    monkeypatch.setattr(nearby, "digests_listed", lambda *asked: digests_listed(*asked)[:1])
+    monkeypatch.setattr(local_engine, "digests_listed", lambda *asked: digests_listed(*asked)[:1])
     with pytest.raises(ImageUnsupported, match="is another Podman's") as caught:
         home.enqueue(f"podman:{LIST}", f"{docker_registry.address}/list:1")
     assert f"podman manifest push --all {LIST} oci:list:1" in caught.value.hint

@@ -11,7 +11,7 @@ import pytest
 
 from pusher.errors import EngineNotRunning, ImageChanged, ImageNotFound, StorageDoubtful
 from pusher.sources import Source, find, reopen
-from pusher.sources.storage import nearby
+from pusher.sources.engine import local_engine
 from pusher.spool import Spool
 from pusher.spool.compress import GZIP
 from tests.support.engines import Docker, Engine, Podman
@@ -63,7 +63,7 @@ def spooled(source: Source, wanted: set[str], spool: Spool) -> dict[str, bytes]:
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """How images are read; only root may read an engine's disk."""
     if request.param == "save":
-        monkeypatch.setattr(nearby, "is_root", lambda: False)
+        monkeypatch.setattr(local_engine, "is_root", lambda: False)
     return str(request.param)
 
 

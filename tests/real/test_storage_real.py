@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode
-from tests.sources.test_storage import odd_layer
+from tests.sources.test_engine_disk import odd_layer
 from tests.support.docker_registry import DockerRegistry
 from tests.support.engines import Docker, Engine, Podman
 from tests.support.home import Home

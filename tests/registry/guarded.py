@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from pusher.config import Timeouts
-from pusher.registry.auth import Authenticator
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials import Credential
-from pusher.registry.transport import Transport
+from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN
 from tests.registry.sites import transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, On

@@ -14,15 +14,15 @@ import pytest
 from pusher.config import Timeouts
 from pusher.errors import PusherError, Retry
 from pusher.oci.digest import of_bytes
-from pusher.registry import bodylimit, chunks
-from pusher.registry.auth import Authenticator
-from pusher.registry.body import Blob
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials import Credential
-from pusher.registry.link import LinkFacts
-from pusher.registry.session import Session
-from pusher.registry.transport import Transport
-from pusher.registry.upload import BlobUpload
+from pusher.registry.http.body import Blob
+from pusher.registry.http.transport import Transport
+from pusher.registry.upload import body_limit, chunk_sizes
+from pusher.registry.upload.session import Session
+from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.upload import BlobUpload
 from tests.support.fakeregistry import (
     DISTRIBUTION_2,
     DISTRIBUTION_3,
@@ -301,8 +301,8 @@ def pushing(rules: Rules, folder: Path, **options: object) -> Iterator[Push]:
     Blobs are small here, and so are the sizes below which nothing is learned.
     """
     with FakeRegistry(rules, credentials=LOGIN) as registry, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(chunks, "LEAST", LEAST)
-        patch.setattr(bodylimit, "LEAST", LEAST)
+        patch.setattr(chunk_sizes, "LEAST", LEAST)
+        patch.setattr(body_limit, "LEAST", LEAST)
         push = Push(registry, folder, **options)  # type: ignore[arg-type]
         try:
             yield push

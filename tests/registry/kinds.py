@@ -10,8 +10,8 @@ from typing import Final
 
 import pytest
 
-from pusher.registry import profiles
-from pusher.registry.profiles import PROFILES, Profile
+from pusher.registry.upload import profiles
+from pusher.registry.upload.profiles import PROFILES, Profile
 from tests.registry.helpers import RULES, Push, pushing
 from tests.support import fakeregistry as fakes
 from tests.support.fakeregistry import Rules

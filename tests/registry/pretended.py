@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from pusher.registry.auth import Authenticator
-from pusher.registry.body import Body
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials import Credential
-from pusher.registry.transport import ANSWER_LIMIT, Answer, Receiver, Transport
+from pusher.registry.http.body import Body
+from pusher.registry.http.transport import ANSWER_LIMIT, Answer, Receiver, Transport
 
 LOGIN: Final = ("ann", "s3cr3t")
 

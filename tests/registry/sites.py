@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pusher.registry.transport import Transport
+from pusher.registry.http.transport import Transport
 from tests.support.fakeregistry.wire import Connection, Disconnected, Reply, Request
 
 

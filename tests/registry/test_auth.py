@@ -13,8 +13,8 @@ from pusher.errors import (
 )
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Descriptor, build_manifest
-from pusher.registry.body import Body
-from pusher.registry.credentials import Credential
+from pusher.registry.auth.credentials import Credential
+from pusher.registry.http.body import Body
 from tests.registry.guarded import DIGEST, PUSH, REPOSITORY, World, opened, world
 from tests.registry.pretended import LOGIN
 from tests.support.fakeregistry import Action, Fault, On

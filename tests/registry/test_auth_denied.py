@@ -9,10 +9,10 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import PermissionDenied, RegistryFault
-from pusher.registry.auth import Authenticator
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials import Credential
-from pusher.registry.transport import Transport
+from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN, client_over
 from tests.registry.sites import transport_of
 from tests.support.fakeregistry import SERVERLESS, Answer, FakeRegistry, Fault, On, unauthorized

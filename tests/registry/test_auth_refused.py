@@ -16,11 +16,11 @@ from pusher.errors import (
     PusherError,
     RegistryRefused,
 )
-from pusher.registry.auth import Authenticator
-from pusher.registry.body import Body
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials import Credential
-from pusher.registry.transport import Answer, Transport
+from pusher.registry.http.body import Body
+from pusher.registry.http.transport import Answer, Transport
 from tests.registry.guarded import ANN, DIGEST, PUSH, REPOSITORY, World, opened, world
 from tests.support.fakeregistry import Action, Fault, On
 from tests.support.fakeregistry import Answer as Scripted

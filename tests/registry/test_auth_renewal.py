@@ -13,11 +13,11 @@ from pusher.errors import (
     CredentialsRejected,
     PusherError,
 )
-from pusher.registry.auth import Authenticator
-from pusher.registry.body import Body
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials import Credential
-from pusher.registry.transport import Transport
+from pusher.registry.http.body import Body
+from pusher.registry.http.transport import Transport
 from tests.registry.guarded import DIGEST, REPOSITORY, World, opened, world
 from tests.registry.sites import transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry

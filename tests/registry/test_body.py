@@ -9,8 +9,8 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import RegistryStalled
-from pusher.registry.body import BLOCK, Blob, BlobDamaged, Body
-from pusher.registry.transport import Transport
+from pusher.registry.http.body import BLOCK, Blob, BlobDamaged, Body
+from pusher.registry.http.transport import Transport
 from tests.registry.helpers import Onlooker
 
 DATA = bytes(range(256)) * 2000

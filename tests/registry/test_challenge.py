@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pusher.config import Timeouts
-from pusher.registry.challenge import Challenge, choose, parse_challenges, uncovered
-from pusher.registry.transport import Transport
+from pusher.registry.auth.challenge import Challenge, choose, parse_challenges, uncovered
+from pusher.registry.http.transport import Transport
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support.fakeregistry.wire import Reply
 

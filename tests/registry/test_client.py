@@ -20,9 +20,9 @@ from pusher.errors import (
     RegistryUnreachable,
 )
 from pusher.oci.manifest import Descriptor, build_manifest
-from pusher.registry.body import Body
 from pusher.registry.client import BlobsUnknown
-from pusher.registry.transport import Transport
+from pusher.registry.http.body import Body
+from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN, Pretended, client_over
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry, Fault, On

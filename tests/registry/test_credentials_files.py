@@ -12,9 +12,9 @@ import pytest
 
 from pusher.config import Settings
 from pusher.errors import CredentialsUnreadable, CredentialsUnwritable, ExitCode, PasswordMissing
-from pusher.registry.credentials import Credential, find_credential
-from pusher.registry.credentials.authfile import AuthFile
-from pusher.registry.credentials.rewrite import rewriting
+from pusher.registry.auth.credentials import Credential, find_credential
+from pusher.registry.auth.credentials.authfile import AuthFile
+from pusher.registry.auth.credentials.rewrite import rewriting
 
 
 def _auth(text: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pytest
 
 from pusher.config import Settings, load
 from pusher.errors import CredentialHelperFailed, CredentialsUnreadable, PusherError
-from pusher.registry.credentials import Credential, find_credential
+from pusher.registry.auth.credentials import Credential, find_credential
 from tests.support.credential_helper import HelperProgram, helper_on_path
 
 HOST = "r.example"

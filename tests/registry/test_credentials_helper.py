@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import CredentialHelperFailed, ExitCode
-from pusher.registry.credentials import Credential
-from pusher.registry.credentials import helper as module
-from pusher.registry.credentials.helper import Helper
+from pusher.registry.auth.credentials import Credential
+from pusher.registry.auth.credentials import helper as module
+from pusher.registry.auth.credentials.helper import Helper
 from tests.support.credential_helper import HelperProgram, helper_on_path
 
 FILE = "/home/bob/.docker/config.json"

@@ -18,8 +18,8 @@ from filelock import FileLock
 
 from pusher.config import Settings
 from pusher.errors import CredentialHelperFailed, CredentialsUnreadable, CredentialsUnwritable, ExitCode
-from pusher.registry.credentials import find_credential, rewrite
-from pusher.registry.credentials.keep import Keeper
+from pusher.registry.auth.credentials import find_credential, rewrite
+from pusher.registry.auth.credentials.keep import Keeper
 from tests.store.privileges import like_any_user
 from tests.support.credential_helper import HelperProgram, helper_on_path
 
@@ -266,7 +266,7 @@ _STORE_MANY = """
 import sys
 from pathlib import Path
 from pusher.config import Settings
-from pusher.registry.credentials.keep import Keeper
+from pusher.registry.auth.credentials.keep import Keeper
 path = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

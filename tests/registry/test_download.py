@@ -23,11 +23,11 @@ from pusher.errors import (
     Stopped,
 )
 from pusher.oci.digest import of_bytes
-from pusher.registry.auth import Authenticator
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials import Credential
 from pusher.registry.download import BlobDownload
-from pusher.registry.transport import Transport
+from pusher.registry.http.transport import Transport
 from tests.registry.helpers import DATA, LOGIN, REPOSITORY
 from tests.registry.pretended import Pretended, client_over
 from tests.registry.sites import Seen, Site

@@ -12,13 +12,13 @@ import pytest
 
 from pusher.errors import PusherError
 from pusher.registry.answers import read_message, refusal, retry_after
-from pusher.registry.challenge import choose, parse_challenges, uncovered
+from pusher.registry.auth.challenge import choose, parse_challenges, uncovered
+from pusher.registry.http.error_pages import page_text
+from pusher.registry.http.redaction import for_people, host_of, one_line, redacted, redacted_headers
+from pusher.registry.http.transport import Answer
+from pusher.registry.http.warnings import read_warnings
 from pusher.registry.locations import Origin
-from pusher.registry.pages import page_text
-from pusher.registry.redact import for_people, host_of, one_line, redacted, redacted_headers
-from pusher.registry.transport import Answer
-from pusher.registry.warnings import read_warnings
-from pusher.sources.engine_cli import DOCKER, failure
+from pusher.sources.engine.command import DOCKER, failure
 
 SIZE: Final = 64 * 1024
 URL: Final = "https://r.example/v2/app/blobs/uploads/1?_state=0123456789abcdef"

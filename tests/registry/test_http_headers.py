@@ -10,11 +10,11 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import CredentialsUnreadable
-from pusher.registry.auth import Authenticator
+from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.credentials.headers import http_headers
 from pusher.registry.client import RegistryClient
-from pusher.registry.credentials.headers import http_headers
-from pusher.registry.redact import for_people
-from pusher.registry.transport import Transport
+from pusher.registry.http.redaction import for_people
+from pusher.registry.http.transport import Transport
 from tests.registry.guarded import ANN
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry

@@ -7,8 +7,8 @@ from dataclasses import fields
 import pytest
 
 from pusher.errors import InvalidOption
-from pusher.registry import profiles
-from pusher.registry.profiles import (
+from pusher.registry.upload import profiles
+from pusher.registry.upload.profiles import (
     ACR,
     ALIYUN,
     ARTIFACTORY,

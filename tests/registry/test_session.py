@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pusher.registry.chunks import Limits
-from pusher.registry.profiles import (
+from pusher.registry.http.transport import Answer
+from pusher.registry.upload.chunk_sizes import Limits
+from pusher.registry.upload.profiles import (
     ACR,
     ALIYUN,
     ARTIFACTORY,
@@ -20,8 +21,7 @@ from pusher.registry.profiles import (
     SERVERLESS,
     Profile,
 )
-from pusher.registry.session import Session, reported_offset
-from pusher.registry.transport import Answer
+from pusher.registry.upload.session import Session, reported_offset
 
 LOCATION = "http://r.example/v2/a/blobs/uploads/1"
 

@@ -22,10 +22,10 @@ from pusher.errors import (
     PusherError,
     TlsFailed,
 )
-from pusher.registry.peer import Flaw
-from pusher.registry.tls import Trust, context, inspect
-from pusher.registry.transport import Transport
-from pusher.registry.untrusted import inspector
+from pusher.registry.http.peer_certificate import Flaw
+from pusher.registry.http.tls import Trust, context, inspect
+from pusher.registry.http.transport import Transport
+from pusher.registry.http.untrusted_certificate import inspector
 from tests.registry.sites import Site, transport_of
 from tests.support import certificates
 from tests.support.certificates import INSPECTION, demanding, server, write_ca, write_pair
@@ -101,14 +101,14 @@ def test_install_hint_of_other_systems(
     gateway: trustme.CA, platform: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Site(fine, server(gateway, HERE)) as site:
-        monkeypatch.setattr("pusher.registry.untrusted.sys.platform", platform)
+        monkeypatch.setattr("pusher.registry.http.untrusted_certificate.sys.platform", platform)
         assert where in failure(site).hint
 
 
 def test_machine_without_authorities(
     authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pusher.registry.untrusted._BUNDLES", (str(tmp_path / "gone.crt"),))
+    monkeypatch.setattr("pusher.registry.http.untrusted_certificate._BUNDLES", (str(tmp_path / "gone.crt"),))
     nowhere = ssl.DefaultVerifyPaths("", str(tmp_path), "", "", "", "")
     monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: nowhere)
     with Site(fine, server(authority, HERE)) as site:
@@ -180,7 +180,7 @@ def test_the_link_breaks_before_the_certificate_is_looked_at(
     def broken(*_: object) -> None:
         raise ConnectionResetError
 
-    monkeypatch.setattr("pusher.registry.faults.inspect", broken)
+    monkeypatch.setattr("pusher.registry.http.network_errors.inspect", broken)
     with Site(fine, server(authority, HERE)) as site:
         error = failure(site, kind=CertificateUntrusted)
     assert "cannot be verified: unable to get local issuer certificate" in error.message

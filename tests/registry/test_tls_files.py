@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from pusher.errors import CertificateFileUnusable
-from pusher.registry.tls import Trust, context
+from pusher.registry.http.tls import Trust, context
 from tests.support.certificates import write_ca, write_pair
 
 HOST = "r.example:5000"
@@ -164,7 +164,7 @@ def test_locked_key(authority: trustme.CA, site: Path) -> None:
     error = of_certs_d(site)
     assert error.message == f"the key {site}/client.key is locked with a pass phrase"
     code = (
-        "from pathlib import Path; from pusher.registry.tls import Trust, context\n"
+        "from pathlib import Path; from pusher.registry.http.tls import Trust, context\n"
         f"context(Trust(certs_dirs=(Path({str(site.parent)!r}),)), {HOST!r})"
     )
     told = subprocess.run(

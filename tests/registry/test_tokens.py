@@ -24,11 +24,11 @@ from pusher.errors import (
     RegistryUnreachable,
     Retry,
 )
-from pusher.registry.challenge import Challenge
-from pusher.registry.credentials import Credential
+from pusher.registry.auth.challenge import Challenge
+from pusher.registry.auth.credentials import Credential
+from pusher.registry.auth.tokens import Scopes, TokenCache, TokenServer
+from pusher.registry.http.transport import Answer, Transport
 from pusher.registry.locations import Origin
-from pusher.registry.tokens import Scopes, TokenCache, TokenServer
-from pusher.registry.transport import Answer, Transport
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support.fakeregistry.wire import Reply
 

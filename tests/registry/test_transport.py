@@ -13,8 +13,8 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import ConnectionBroken, NotARegistry, RegistryStalled, RegistryUnreachable
-from pusher.registry.body import Blob, Body
-from pusher.registry.transport import ANSWER_LIMIT, Transport
+from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.transport import ANSWER_LIMIT, Transport
 from tests.registry.sites import Site, transport_of
 from tests.support.fakeregistry import (
     DISTRIBUTION_3,

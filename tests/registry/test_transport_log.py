@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from pusher.config import Timeouts
 from pusher.errors import RegistryUnreachable
-from pusher.registry.body import Blob, Body
-from pusher.registry.redact import for_people, redacted, redacted_headers
-from pusher.registry.transport import Transport
+from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.redaction import for_people, redacted, redacted_headers
+from pusher.registry.http.transport import Transport
 from tests.registry.helpers import RULES, pushing
 from tests.registry.sites import Site, transport_of
 from tests.registry.test_secrets import secrets_of

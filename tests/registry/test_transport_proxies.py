@@ -20,11 +20,11 @@ from pusher.errors import (
     RegistryStalled,
     Retry,
 )
-from pusher.registry.faults import explain
-from pusher.registry.peer import Flaw
-from pusher.registry.proxies import proxy_for
-from pusher.registry.tls import Trust, inspect
-from pusher.registry.transport import Transport
+from pusher.registry.http.network_errors import explain
+from pusher.registry.http.peer_certificate import Flaw
+from pusher.registry.http.proxies import proxy_for
+from pusher.registry.http.tls import Trust, inspect
+from pusher.registry.http.transport import Transport
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support import certificates
 from tests.support.certificates import INSPECTION, server, write_ca

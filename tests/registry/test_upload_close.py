@@ -8,7 +8,7 @@ import pytest
 
 from pusher.errors import DigestRejected, PermissionDenied, PusherError, RegistryBusy, RegistryFault
 from pusher.oci.digest import of_bytes
-from pusher.registry.body import Blob, BlobDamaged
+from pusher.registry.http.body import Blob, BlobDamaged
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, SIZE, pushing
 from tests.support.fakeregistry import Action, Answer, DropReply, Fault, On, ResetAfter, bad_gateway
 from tests.support.fakeregistry.rules import Exchange

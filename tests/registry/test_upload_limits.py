@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ChunkTooLarge, LayerTooLarge, RegistryFault
-from pusher.registry.body import Blob
-from pusher.registry.chunks import DEFAULT_CHUNK
-from pusher.registry.profiles import GIB
+from pusher.registry.http.body import Blob
+from pusher.registry.upload.chunk_sizes import DEFAULT_CHUNK
+from pusher.registry.upload.profiles import GIB
 from tests.registry.helpers import CHUNK, LEAST, REPOSITORY, RULES, pushing
 from tests.support.fakeregistry import SERVERLESS, Fault, On, ResetAfter, too_large
 

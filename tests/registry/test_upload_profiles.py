@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ChunkTooLarge, InvalidOption, LayerTooLarge, PusherError
-from pusher.registry.body import Blob
-from pusher.registry.profiles import PROFILES
+from pusher.registry.http.body import Blob
+from pusher.registry.upload.profiles import PROFILES
 from tests.registry.helpers import CHUNK, REPOSITORY, SIZE, Push
 from tests.registry.kinds import IN_CHUNKS, KINDS, WHOLE, Kind, pushing_to
 from tests.support.fakeregistry import (

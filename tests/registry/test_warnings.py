@@ -6,9 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pusher.registry.auth import Authenticator
+from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.client import RegistryClient
-from pusher.registry.warnings import Warnings, read_warnings
+from pusher.registry.http.warnings import Warnings, read_warnings
 from tests.registry.pretended import Pretended
 
 

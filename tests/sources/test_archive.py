@@ -26,7 +26,7 @@ from pusher.errors import (
 )
 from pusher.oci import media_types
 from pusher.oci.manifest import Descriptor
-from pusher.sources.archive import ArchiveSource
+from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import SourceImage
 from tests.support.images import (
     SHAPES,
@@ -159,7 +159,7 @@ def test_digests_of_compressed_layers_are_computed_once(
     def never(*args: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("pusher.sources.archive.unpacked", never)
+    monkeypatch.setattr("pusher.sources.archive.docker_archive.unpacked", never)
     pinned = json.loads(json.dumps(first.pinned))
     assert ArchiveSource(path, pinned=pinned).resolve().layers == first.layers
     os.utime(path, (1, 1))

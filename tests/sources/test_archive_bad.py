@@ -26,7 +26,7 @@ from pusher.errors import (
     PusherError,
     SourceError,
 )
-from pusher.sources.archive import ArchiveSource
+from pusher.sources.archive.docker_archive import ArchiveSource
 from tests.sources.test_archive import contents
 from tests.support.images import (
     SHAPES,
@@ -123,7 +123,7 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyP
     def denied(path: str, flags: int) -> int:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("pusher.sources.archive_file.never_waiting", denied)
+    monkeypatch.setattr("pusher.sources.archive.file.never_waiting", denied)
     refused(path, SourceError, "permission", "ls -l")
 
 
@@ -326,7 +326,7 @@ def test_a_config_of_absurd_size_is_not_read(tmp_path: Path) -> None:
 
 
 def test_a_tar_of_very_many_files_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pusher.sources.archive_file._MAX_ENTRIES", 5)
+    monkeypatch.setattr("pusher.sources.archive.file._MAX_ENTRIES", 5)
     path = write_tar(tmp_path / "a.tar", [Entry(f"file{n}", b"") for n in range(6)])
     refused(path, ArchiveInvalid, "very many files")
 
@@ -337,7 +337,7 @@ def test_a_disk_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     def preadv(descriptor: int, buffers: object, offset: int) -> int:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr("pusher.sources.filerange.os.preadv", preadv)
+    monkeypatch.setattr("pusher.sources.file_range.os.preadv", preadv)
     refused(path, SourceError, "Input/output error")
 
 

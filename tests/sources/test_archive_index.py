@@ -10,7 +10,7 @@ import pytest
 from pusher.errors import ArchiveTruncated, ImageChanged, ImageIncomplete, ImageNotFound, ImageUnsupported
 from pusher.oci.platform import Platform
 from pusher.sources import find, reopen
-from pusher.sources.archive import ArchiveSource
+from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from tests.support.images import UNCOMPRESSED, Shape, make_image, truncated, write_archive
 from tests.support.layouts import Layout, manifest_json, platform_image, two_platforms

@@ -19,8 +19,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageIncomplete, PusherError, SourceError
-from pusher.sources import find, reopen, tar
+from pusher.sources import find, reopen
 from pusher.sources.base import Source, SourceImage
+from pusher.sources.tar import reader
 from tests.support.images import (
     SHAPES,
     Entry,
@@ -134,7 +135,7 @@ def test_several_streams_after_another_are_one(tmp_path: Path, kind: str) -> Non
 def test_documents_are_read_again_where_they_are_not_kept(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pusher.sources.archive_file._KEPT", 0)
+    monkeypatch.setattr("pusher.sources.archive.file._KEPT", 0)
     layout, _ = two_platforms()
     source, _ = find(str(compressed(layout.write_archive(tmp_path / "a.tar"), kind)))
     image = source.resolve()
@@ -145,13 +146,13 @@ def test_a_file_is_looked_through_once_as_long_as_it_stays_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     passes: list[int] = []
-    walk = tar.walk
+    walk = reader.walk
 
-    def counted(source: tar.Input, *, most: int | None = None) -> Iterator[tar.Entry]:
+    def counted(source: reader.Input, *, most: int | None = None) -> Iterator[reader.Entry]:
         passes.append(1)
         yield from walk(source, most=most)
 
-    monkeypatch.setattr(tar, "walk", counted)
+    monkeypatch.setattr(reader, "walk", counted)
     path = compressed(write_archive(tmp_path / "a.tar", IMAGE), "gz")
     source, _ = find(str(path))
     source.resolve()
@@ -231,7 +232,7 @@ def test_a_disk_that_cannot_be_read(tmp_path: Path, kind: str, monkeypatch: pyte
     def preadv(descriptor: int, buffers: object, offset: int) -> int:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("pusher.sources.filerange.os.preadv", preadv)
+    monkeypatch.setattr("pusher.sources.file_range.os.preadv", preadv)
     with pytest.raises(SourceError, match="Input/output error"):
         find(str(path))
 
@@ -240,7 +241,7 @@ def test_a_disk_that_cannot_be_read(tmp_path: Path, kind: str, monkeypatch: pyte
 
 
 def test_a_bomb_of_headers_is_given_up(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pusher.sources.archive_file._MAX_ENTRIES", 500)
+    monkeypatch.setattr("pusher.sources.archive.file._MAX_ENTRIES", 500)
     header = tarfile.TarInfo("x").tobuf()
     path = tmp_path / "bomb.tar"
     path.write_bytes(COMPRESSIONS[kind](header * 501))
@@ -250,7 +251,7 @@ def test_a_bomb_of_headers_is_given_up(tmp_path: Path, kind: str, monkeypatch: p
 
 def test_a_bomb_of_names_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Long names that no entry follows are headers as well."""
-    monkeypatch.setattr("pusher.sources.archive_file._MAX_ENTRIES", 500)
+    monkeypatch.setattr("pusher.sources.archive.file._MAX_ENTRIES", 500)
     long = tarfile.TarInfo("x" * 600).tobuf(tarfile.GNU_FORMAT)[:-512]
     path = tmp_path / "bomb.tar"
     path.write_bytes(gzip.compress(long * 501))

@@ -11,7 +11,7 @@ from pusher.errors import ImageChanged, ImageIncomplete
 from pusher.oci.platform import Platform
 from pusher.sources import reopen
 from pusher.sources.base import EVERYTHING, Choice
-from pusher.sources.content_store import ContentStoreSource, known_roots, store_with
+from pusher.sources.engine.content_store import ContentStoreSource, known_roots, store_with
 from tests.support.images import make_image
 from tests.support.layouts import Descriptor, Layout, two_platforms
 

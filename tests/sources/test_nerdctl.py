@@ -20,7 +20,7 @@ from pusher.errors import (
 from pusher.oci.platform import Platform
 from pusher.sources import find, reopen
 from pusher.sources.base import Choice, Source, SourceImage
-from pusher.sources.content_store import ContentStoreSource
+from pusher.sources.engine.content_store import ContentStoreSource
 from tests.support.fake_engine import FakeEngine
 from tests.support.images import Image
 from tests.support.layouts import Descriptor, Layout, manifest_json, platform_image, two_platforms
@@ -40,7 +40,7 @@ def nerdctl(path_folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 def roots(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The content stores that this machine has: at first none."""
     found: list[Path] = []
-    monkeypatch.setattr("pusher.sources.storage.nearby.known_roots", lambda: found)
+    monkeypatch.setattr("pusher.sources.engine.local_engine.known_roots", lambda: found)
     return found
 
 

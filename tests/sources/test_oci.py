@@ -419,5 +419,5 @@ class TestFolders:
         def denied(*arguments: object, **options: object) -> int:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr("pusher.sources.places.os.open", denied)
+        monkeypatch.setattr("pusher.sources.blob_places.os.open", denied)
         refused(f"oci:{path}", SourceError, "Permission denied")

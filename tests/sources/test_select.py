@@ -17,9 +17,9 @@ from pusher.errors import (
     SourceError,
 )
 from pusher.sources import find, reopen
-from pusher.sources.archive import ArchiveSource
-from pusher.sources.engine import EngineSource
-from pusher.sources.names import did_you_mean, is_image_id, nearest, normalized
+from pusher.sources.archive.docker_archive import ArchiveSource
+from pusher.sources.engine.save import EngineSource
+from pusher.sources.image_names import did_you_mean, is_image_id, nearest, normalized
 from tests.support.fake_engine import FakeEngine
 from tests.support.images import make_image, write_archive
 from tests.support.layouts import Layout, manifest_json, two_platforms

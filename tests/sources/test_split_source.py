@@ -22,7 +22,7 @@ from pusher.errors import (
 )
 from pusher.oci.platform import Platform
 from pusher.sources import find, reopen
-from pusher.sources.archive import ArchiveSource
+from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import Choice, Exported, Source, SourceImage
 from pusher.sources.split import plan as split_plan
 from pusher.sources.split.config import rewritten

@@ -8,8 +8,8 @@ import pytest
 
 from pusher.config import Settings
 from pusher.config.children import for_engines, for_helpers
-from pusher.registry.credentials import find_credential
-from pusher.sources.engine_cli import DOCKER, Output, ask
+from pusher.registry.auth.credentials import find_credential
+from pusher.sources.engine.command import DOCKER, Output, ask
 from tests.support.credential_helper import helper_on_path
 
 _OURS = {

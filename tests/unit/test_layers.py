@@ -24,8 +24,10 @@ _MAY_IMPORT = {
     "config": {"text", "errors", "reference"},
     "reference": {"text", "errors", "oci"},
     **dict.fromkeys(_MIDDLE, _BOTTOM),
+    "sources": _BOTTOM | {"registry"},
     "worker": _BOTTOM | _MIDDLE,
-    "cli": _BOTTOM | _MIDDLE | {"worker"},
+    "doctor": _BOTTOM | _MIDDLE | {"worker"},
+    "cli": _BOTTOM | _MIDDLE | {"worker", "doctor"},
     "__main__": {"cli"},
     "__init__": set(),
 }

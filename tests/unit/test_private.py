@@ -17,7 +17,7 @@ from pusher.spool.spool import Spool
 from pusher.store import migrate
 from pusher.store.engine import sqlite_url
 from pusher.store.store import Store
-from pusher.worker.presence import Presence
+from pusher.worker.liveness import Presence
 
 STRANGER = 4242
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")

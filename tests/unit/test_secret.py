@@ -15,11 +15,11 @@ import pytest
 
 from pusher.errors import PusherError
 from pusher.registry.answers import read_message
-from pusher.registry.credentials import Credential
-from pusher.registry.proxies import Proxy
-from pusher.registry.redact import for_people, redacted, redacted_headers
-from pusher.registry.tokens import Token
-from pusher.registry.transport import Answer
+from pusher.registry.auth.credentials import Credential
+from pusher.registry.auth.tokens import Token
+from pusher.registry.http.proxies import Proxy
+from pusher.registry.http.redaction import for_people, redacted, redacted_headers
+from pusher.registry.http.transport import Answer
 from pusher.secret import note_secret, without_secrets
 
 PASSWORD: Final = 'p&ss w0rd/"<ü>+~=\\x'

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pusher.errors import ExitCode, MachineExhausted, SourceError, of_machine
-from pusher.registry import body
+from pusher.registry.http import body
 from pusher.spool import pipeline, temporary
 from pusher.store.records import JobState
 from pusher.worker import pool

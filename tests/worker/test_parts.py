@@ -16,8 +16,8 @@ import pytest
 
 from pusher.errors import ExitCode, HomeUnusable, LeaseLost, Stopped
 from pusher.worker.control import Activity, Control
+from pusher.worker.liveness import Presence
 from pusher.worker.pool import BlobPool
-from pusher.worker.presence import Presence
 from pusher.worker.signals import on_signals
 from tests.support.databases import new_job
 from tests.support.home import Home
@@ -157,7 +157,7 @@ _HOLD = """
 import sys, time
 from pathlib import Path
 from pusher.store.store import Store
-from pusher.worker.presence import Presence
+from pusher.worker.liveness import Presence
 with Store.open(sys.argv[1]) as store, Presence(Path(sys.argv[2]), 60) as presence:
     store.jobs.claim(presence.owner, lease=60)
     print(presence.owner, flush=True)

@@ -9,7 +9,7 @@ import pytest
 
 from pusher.config.timetable import parse_timetable
 from pusher.errors import LeaseLost
-from pusher.registry.body import BLOCK
+from pusher.registry.http.body import BLOCK
 from pusher.worker.control import Control
 from pusher.worker.rate import RateLimiter
 

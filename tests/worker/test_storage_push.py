@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode
-from pusher.sources.storage import nearby
+from pusher.sources.engine import local_engine
 from pusher.store.records import JobState
 from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import FakeRegistry
@@ -189,9 +189,9 @@ def local(
     storage.add(image)
     engine.has(image, write_archive(tmp_path / "app.tar", image))
     monkeypatch.setattr(
-        nearby.NearbyEngineSource, "_info", lambda _: (storage.root, storage.driver), raising=True
+        local_engine.NearbyEngineSource, "_info", lambda _: (storage.root, storage.driver), raising=True
     )
-    monkeypatch.setattr(nearby, "is_root", lambda: True)
+    monkeypatch.setattr(local_engine, "is_root", lambda: True)
     return "app:1" if engine.command == "docker" else "podman:app:1"
 
 
@@ -231,7 +231,7 @@ def test_only_root_reads_the_disk(
     local: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(nearby, "is_root", lambda: False)
+    monkeypatch.setattr(local_engine, "is_root", lambda: False)
     home.push(local, f"{registry.address}/app:1")
     pushed(registry, "app", "1", image)
     assert saves(engine) == 1

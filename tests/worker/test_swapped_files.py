@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from pusher.errors import ExitCode
-from pusher.sources.archive import ArchiveSource
+from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import SourceImage
-from pusher.sources.dirs import DirSource
+from pusher.sources.docker_dir import DirSource
 from pusher.sources.oci import LayoutSource
 from pusher.store.records import JobState
 from tests.support.fakeregistry import FakeRegistry

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode, LeaseLost, RegistryUnreachable
-from pusher.registry import profiles
 from pusher.registry.client import RegistryClient
+from pusher.registry.upload import profiles
 from pusher.store.records import BlobMemo, JobState, LayerState
-from pusher.worker.blobs import BlobSender
-from pusher.worker.prepare import Preparation
+from pusher.worker.blob_sender import BlobSender
+from pusher.worker.preparation import Preparation
 from tests.support.fakeregistry import (
     SERVERLESS,
     Answer,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 from zlib import crc32
 
-from pusher.sources import tarformat
-from pusher.sources.tarformat import BLOCK, Damaged, Header, Named
+from pusher.sources.tar import headers
+from pusher.sources.tar.headers import BLOCK, Damaged, Header, Named
 
 _64_BITS: Final = 2**64 - 1
 
@@ -77,8 +77,8 @@ class Contents:
         """At what is complete: a header, what describes the next one, or more of a sparse file's map."""
         if self._describing is not None:
             data = bytes(self._head[self._start + BLOCK :][: self._describing.size])
-            self._own |= tarformat.said(self._describing, data)
-            if self._describing.kind == tarformat.PAX_FOR_ALL:  # every part has it, no entry owns it
+            self._own |= headers.said(self._describing, data)
+            if self._describing.kind == headers.PAX_FOR_ALL:  # every part has it, no entry owns it
                 del self._head[self._start :]
             self._describing = None
             self._expect(len(self._head))
@@ -90,15 +90,15 @@ class Contents:
         if not any(block):
             self._ended = True
             return
-        header = tarformat.parse_header(block)
-        if header.kind in tarformat.DESCRIBING:
+        header = headers.parse_header(block)
+        if header.kind in headers.DESCRIBING:
             self._describing = header
             self._wanted += header.size + -header.size % BLOCK
             if not header.size:
                 self._look()
             return
-        self._current = header, tarformat.named(header, self._own)
-        self._go_on(block[482] if header.kind == tarformat.SPARSE else 0)
+        self._current = header, headers.named(header, self._own)
+        self._go_on(block[482] if header.kind == headers.SPARSE else 0)
 
     def _go_on(self, more: int) -> None:
         """To the next block of a sparse file's map, or else to the data."""
@@ -126,7 +126,7 @@ class Contents:
             self.folders.add(whole)
         else:
             self.sum += whole
-            if header.kind == tarformat.HARD_LINK:
+            if header.kind == headers.HARD_LINK:
                 self.links[len(self._paths)] = _hash(entry.target or b"")
             self._paths.append(path)
         self._current = None

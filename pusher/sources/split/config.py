@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from pusher.oci.foreign import load_json
+from pusher.oci.bounded_json import load_json
 
 
 def rewritten(config: bytes, diff_ids: Sequence[Sequence[str]]) -> bytes:

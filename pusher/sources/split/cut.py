@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from pusher.errors import ImageUnsupported
-from pusher.sources import tar
-from pusher.sources.names import shown
+from pusher.sources.image_names import shown
 from pusher.sources.split.headers import Tape
-from pusher.sources.tarformat import BLOCK
+from pusher.sources.tar import reader
+from pusher.sources.tar.headers import BLOCK
 
 END: Final = bytes(2 * BLOCK)
 """What ends a tar."""
@@ -87,7 +87,7 @@ class Cutter:
         Raises ImageUnsupported, ArchiveInvalid, ArchiveTruncated.
         """
         yield Chunk(0, b"")
-        for entry in tar.walk(source):
+        for entry in reader.walk(source):
             common, header = source.headers()
             self._add_common(common)
             path = self._normal(entry.name)
@@ -126,7 +126,7 @@ class Cutter:
 
     # --- where an entry goes ------------------------------------------------------------------------------
 
-    def _home(self, entry: tar.Entry, path: str, name: str) -> int | None:
+    def _home(self, entry: reader.Entry, path: str, name: str) -> int | None:
         """The part that an entry must be in; None: any."""
         if name.startswith(_WHITEOUT):
             self._check_whiteout(path, name)
@@ -169,7 +169,7 @@ class Cutter:
         needed = self._needed(path, self._part)
         return b"".join((*(zlib.decompress(folder.header) for folder in needed), header))
 
-    def _record(self, entry: tar.Entry, path: str, part: int, header: bytes) -> None:
+    def _record(self, entry: reader.Entry, path: str, part: int, header: bytes) -> None:
         """Remember where an entry and the folders above it went."""
         for folder in self._needed(path, part):
             folder.parts |= 1 << part
@@ -187,7 +187,7 @@ class Cutter:
         if self._memory > _MOST_MEMORY:
             raise self._refused(f"to remember its paths takes more than {_MOST_MEMORY >> 20} MiB of memory")
 
-    def _late(self, entry: tar.Entry, path: str, part: int, header: bytes) -> Iterator[Chunk]:
+    def _late(self, entry: reader.Entry, path: str, part: int, header: bytes) -> Iterator[Chunk]:
         """An entry at the end of a part, behind the folders that it lies in."""
         if part == self._part:
             self._full = True  # what follows in the tar must not come before it
@@ -196,19 +196,19 @@ class Cutter:
         self._record(entry, path, part, header)
         yield Chunk(part, header, True)
 
-    def _list(self, source: Tape, entry: tar.Entry) -> bytes:
+    def _list(self, source: Tape, entry: reader.Entry) -> bytes:
         """The data of a folder, which belong to its header: they go into every part that has it."""
         if entry.stored > _LONGEST_LIST:
             raise self._refused(f"its folder {shown(entry.name)} has {entry.stored} bytes of data")
         return b"".join(chunk.data for chunk in self._content(source, entry))
 
-    def _content(self, source: Tape, entry: tar.Entry) -> Iterator[Chunk]:
+    def _content(self, source: Tape, entry: reader.Entry) -> Iterator[Chunk]:
         left = entry.stored
         while left:
             data = source.data(min(left, _READ))
             left -= len(data)
             if not data:
-                raise tar.cut_off(source.name, entry.name, entry.stored - left, entry.stored)
+                raise reader.cut_off(source.name, entry.name, entry.stored - left, entry.stored)
             yield Chunk(self._part, data if left else data + bytes(-entry.stored % BLOCK))
 
     # --- what cannot be cut -------------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class Cutter:
                 self._bare.update(_above(above))
                 self._remember(_FOLDER_MEMORY + len(above))
 
-    def _check_kind(self, entry: tar.Entry, path: str) -> None:
+    def _check_kind(self, entry: reader.Entry, path: str) -> None:
         if hash(path) in self._files if entry.is_folder else path in self._folders:
             raise self._refused(f"it holds {shown(path)} twice, once as a folder")
 
@@ -250,7 +250,7 @@ class Cutter:
         if hash(hidden) in self._files or hidden in self._folders:
             raise self._refused(f"it holds {shown(hidden)} and then its deletion")
 
-    def _too_large(self, entry: tar.Entry) -> ImageUnsupported:
+    def _too_large(self, entry: reader.Entry) -> ImageUnsupported:
         return ImageUnsupported(
             f"{shown(entry.name)} in {self._name} has {entry.size / 2**20:,.1f} MiB, too much for a layer of "
             f"{self._limit / 2**20:,.1f} MiB of files (a little less than --split-layers)",

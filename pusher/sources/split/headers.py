@@ -6,15 +6,15 @@ from collections.abc import Callable
 from typing import Final
 
 from pusher.errors import ArchiveInvalid
-from pusher.sources import tar
-from pusher.sources.tarformat import BLOCK, DESCRIBING, PAX_FOR_ALL, parse_header
+from pusher.sources.tar import reader
+from pusher.sources.tar.headers import BLOCK, DESCRIBING, PAX_FOR_ALL, parse_header
 
 _MOST: Final = 4 << 20
 """Bytes of the headers of one entry: a long name, a long target, and the extended attributes."""
 
 
-class Tape(tar.PipeInput):
-    """What ``tar.walk`` reads: ``read`` keeps the bytes, for ``headers`` to take; ``data`` does not."""
+class Tape(reader.PipeInput):
+    """What ``reader.walk`` reads: ``read`` keeps the bytes, for ``headers`` to take; ``data`` does not."""
 
     def __init__(self, read_some: Callable[[int], bytes], name: str) -> None:
         super().__init__(read_some, name)

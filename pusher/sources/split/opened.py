@@ -12,8 +12,8 @@ from pusher.errors import ImageUnsupported, SourceError
 from pusher.oci.index import Index
 from pusher.oci.manifest import Manifest, diff_ids_of
 from pusher.sources.base import Slice, SourceImage, SourceLayer
-from pusher.sources.compressed import HEAD, Decompressed, decompression
-from pusher.sources.filerange import FileRange, Joined, buffered
+from pusher.sources.decompression import HEAD, Decompressed, decompression
+from pusher.sources.file_range import FileRange, Joined, buffered
 
 _READ: Final = 1 << 20
 

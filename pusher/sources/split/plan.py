@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageUnsupported, LayerMismatch
 from pusher.sources.base import Exported
-from pusher.sources.filerange import Joined, buffered
+from pusher.sources.file_range import Joined, buffered
 from pusher.sources.split.check import Contents, are_the_same
 from pusher.sources.split.cut import END, Cutter
 from pusher.sources.split.headers import Tape

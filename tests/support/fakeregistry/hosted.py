@@ -1,6 +1,7 @@
 """Registries that somebody else runs, as far as their users have found out.
 
-Sources: the issues that ``pusher.registry.profiles.table`` names. What is not known is as bad as it may be.
+Sources: the issues that ``pusher.registry.upload.profiles.table`` names. What is not known is as bad as it
+may be.
 """
 
 from __future__ import annotations

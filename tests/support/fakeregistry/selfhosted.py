@@ -1,6 +1,6 @@
 """Registries that people run themselves.
 
-Sources: those that ``pusher.registry.profiles.table`` names. What is not known is as bad as it may be.
+Sources: those that ``pusher.registry.upload.profiles.table`` names. What is not known is as bad as it may be.
 """
 
 from __future__ import annotations

@@ -1,0 +1,258 @@
+"""The checks of this machine: configuration, the image, the job store, the disk."""
+
+from __future__ import annotations
+
+import errno
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+
+from pusher.config import Settings
+from pusher.doctor.check import Skipped, Step
+from pusher.doctor.target import Destination, Kind, Target, base_url
+from pusher.errors import DiskFull, HomeUnusable, PusherError
+from pusher.oci.digest import short
+from pusher.oci.index import Index
+from pusher.oci.media_types import CONFIGS
+from pusher.progress.format import human_bytes
+from pusher.sources.archive.docker_archive import ArchiveSource
+from pusher.sources.base import Source, SourceImage
+from pusher.sources.docker_dir import DirSource
+from pusher.sources.engine.command import ask
+from pusher.sources.engine.disk.source import StorageSource
+from pusher.sources.engine.save import EngineSource
+from pusher.sources.oci import LayoutSource
+from pusher.spool.spool import Spool, room_at
+from pusher.store import schema
+from pusher.store.engine import file_of, is_sqlite, label_of, parse_url
+from pusher.store.store import Store
+from pusher.text import suggest
+from pusher.worker.remote import RemoteSource
+from pusher.worker.sources import found
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
+_MOST_PLATFORMS = 5
+
+
+class LocalChecks:
+    """What the checks find is kept for those that come after: ``destination``, ``store``."""
+
+    def __init__(self, target: Target, settings: Settings, broken_config: PusherError | None) -> None:
+        self.destination: Destination | None = None
+        self.store: Store | None = None
+        self.sizes: dict[str, int] = {}
+        """Bytes of the image's blobs that are final, by their digests."""
+        self._target = target
+        self._settings = settings
+        self._broken_config = broken_config
+        self._named: str | None = None
+        """The name that a file or folder gives its image."""
+        self._source: Source | None = None
+        self._image: SourceImage | None = None
+        self._stack = ExitStack()
+
+    def steps(self) -> list[Step]:
+        """A file that names the destination is opened before the reference is read."""
+        target = self._target
+        needs = ("reference",) if target.kind is not Kind.FILE and target.to is None else ()
+        reference = Step("reference", "reading it", self._read, ("image",) if target.named_by_file else ())
+        image = Step("image", f"looking for {target.text}", self._find, needs)
+        return [
+            Step("config", "reading the settings", self._configured),
+            *((image, reference) if target.named_by_file else (reference, image)),
+            Step("job store", "opening it", self._open),
+            Step("disk", f"writing to {self._settings.home}", self._room),
+        ]
+
+    def close(self) -> None:
+        """Close the job store."""
+        self._stack.close()
+
+    def _configured(self) -> str:
+        if self._broken_config is not None:
+            raise self._broken_config
+        return f"the settings are sound; PUSHER_HOME is {self._settings.home}"
+
+    def _read(self) -> str:
+        target = self._target
+        if target.kind is Kind.MACHINE:
+            raise Skipped(
+                "because neither an image nor a registry is named",
+                hint="pusher doctor registry.example.com/team/app:1.2",
+            )
+        self.destination = found = target.destination(self._named)
+        base = base_url(found.registry, plain_http=self._settings.at(found.registry).plain_http)
+        if target.kind is Kind.REGISTRY:
+            return f"{target.text} is read as a registry: {found.registry}, asked at {base}"
+        blobs = f"blobs go to {base}{found.repository}/blobs/uploads/"
+        if target.kind is Kind.REPOSITORY:
+            return (
+                f"{target.text} has no tag and is read as a repository: registry {found.registry}, "
+                f"repository {found.repository}; {blobs}"
+            )
+        return (
+            f"{target.text} is read as {target.kind.value} to be pushed to registry {found.registry}, "
+            f"repository {found.repository}, tag {found.tag}; {blobs}, "
+            f"its manifest to {base}{found.repository}/manifests/{found.tag}"
+        )
+
+    def _find(self) -> str:
+        target = self._target
+        if not target.has_image:
+            hint = (
+                suggest("pusher doctor {}", f"{target.text}:latest") if target.kind is Kind.REPOSITORY else ""
+            )
+            raise Skipped("because no image is named", hint=hint)
+        place = found(target.text, store=None, settings=self._settings, to=target.to, default=target.default)
+        with place as (source, self._named):
+            self._source = source
+            self._image = image = source.resolve()
+        self.sizes = {layer.blob.digest: layer.blob.size for layer in image.layers if layer.blob is not None}
+        size, exact = _size(image), True
+        if size is None:
+            size, exact = self._needed()
+        amount = "" if not size else f", {human_bytes(size)}" + ("" if exact else " before compression")
+        return f"found in {_place(source)}: {_contents(image)}{amount}"
+
+    def _open(self) -> str:
+        url = parse_url(self._settings.database_url)
+        label = label_of(url)
+        if is_sqlite(url) and not _exists(file_of(url)):
+            _try_to_write(file_of(url).parent)
+            return f"there is none yet; the first push makes it at {label}"
+        self.store = self._stack.enter_context(Store.open(self._settings.database_url))
+        self.store.check_writable()
+        counts = self.store.jobs.counts()
+        states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        jobs = f"jobs: {states}" if states else "no jobs"
+        return f"{label} can be written and has schema {schema.head()}; {jobs}"
+
+    def _room(self) -> str:
+        spool = self._settings.spool
+        free = max(0, room_at(_try_to_write(spool)))
+        size, exact = self._needed()
+        needed = max(0, (size or 0) - self._spooled(exact=exact))
+        room = f"room for {human_bytes(free)}"
+        if not needed:
+            return f"{spool} can be written and has {room}"
+        if needed > free:
+            raise DiskFull(
+                f"{spool} has {room}, and the layers that have to be put there have "
+                f"{human_bytes(needed)}{'' if exact else ' before compression'}",
+                hint="free some space there, or move PUSHER_HOME to a larger disk: export PUSHER_HOME=FOLDER",
+            )
+        return (
+            f"{spool} can be written and has {room}; the layers need "
+            f"{'' if exact else 'at most '}{human_bytes(needed)}"
+        )
+
+    def _needed(self) -> tuple[int | None, bool]:
+        """Bytes that the image's layers may take in the spool, and whether that is exact; None: unknown.
+
+        Layers that are uploaded from where they lie, or mounted, take none. Uncompressed sizes are an upper
+        bound.
+        """
+        image, source = self._image, self._source
+        if image is None:
+            return None, False
+        if _size(image) is not None:
+            to = self.destination
+            if isinstance(source, RemoteSource) and to and to.registry == source.reference.registry:
+                return 0, True
+            return sum(layer.blob.size for layer in image.layers if layer.blob and not layer.slice), True
+        if isinstance(source, ArchiveSource):
+            return source.path.stat().st_size, False
+        if isinstance(source, EngineSource) and not image.drafts:
+            return _size_in(source), False
+        return None, False
+
+    def _spooled(self, *, exact: bool) -> int:
+        """Bytes of those layers that lie in the spool already, compressed or not as ``_needed`` counts."""
+        spool, image = self._settings.spool, self._image
+        if self.store is None or image is None or not spool.is_dir():
+            return 0
+        blobs = Spool(spool)
+        final = [layer.blob for layer in image.layers if layer.blob and not layer.slice]
+        total = sum(blob.size for blob in final if blobs.path(blob.digest).exists())
+        streams = {layer.diff_id for layer in image.layers if layer.blob is None}
+        for memos in self.store.memos.all_of(streams).values():
+            kept = next((memo for memo in memos if blobs.path(memo.digest).exists()), None)
+            if kept is not None:
+                total += kept.size if exact else kept.uncompressed_size or 0
+        return total
+
+
+def _size(image: SourceImage) -> int | None:
+    """Bytes of the image's layers as they will be sent; None where they are not compressed yet."""
+    sizes = [layer.blob.size for layer in image.layers if layer.blob is not None]
+    return sum(sizes) if len(sizes) == len(image.layers) else None
+
+
+def _place(source: Source) -> str:
+    """Where an image is, for people."""
+    if isinstance(source, EngineSource):
+        return source.engine.title
+    if isinstance(source, ArchiveSource | LayoutSource | DirSource):
+        return str(source.path)
+    if isinstance(source, StorageSource):
+        return str(source.root)
+    assert isinstance(source, RemoteSource)  # noqa: S101 - `found` gives no other
+    return source.reference.registry
+
+
+def _contents(image: SourceImage) -> str:
+    """What an image is made of; of an index, its platforms."""
+    layers = [layer for layer in image.layers if layer.blob is None or layer.blob.media_type not in CONFIGS]
+    counted = f"{len(layers)} layer" + ("" if len(layers) == 1 else "s")
+    indexes = [document for document in image.described if isinstance(document, Index)]
+    if not indexes:
+        return f"{short(image.config_digest)}, {counted}"
+    nested = {index.digest for index in indexes}
+    listed = {child.digest: child for index in indexes for child in index.children}
+    names = [
+        str(child) for digest, child in listed.items() if not child.is_attestation and digest not in nested
+    ]
+    shown = ", ".join(names[:_MOST_PLATFORMS]) + (", ..." if len(names) > _MOST_PLATFORMS else "")
+    counted_platforms = f"{len(names)} platform" + ("" if len(names) == 1 else "s")
+    return f"index {short(indexes[-1].digest)}, {counted_platforms} ({shown}), {counted}"
+
+
+def _size_in(source: EngineSource) -> int | None:
+    """What Docker or Podman says of the image's size, uncompressed."""
+    try:
+        answer = ask(source.engine, "image", "inspect", "--format", "{{.Size}}", "--", source.name)
+        return int(answer)
+    except (PusherError, ValueError):
+        return None
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def _try_to_write(folder: Path) -> Path:
+    """Write a byte in ``folder``, or in the nearest folder above it that exists; that one.
+
+    Raises HomeUnusable, DiskFull.
+    """
+    place = folder
+    while not _exists(place) and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place, buffering=0) as file:
+            file.write(b"\0")
+    except OSError as error:
+        raise _unusable(place, error) from error
+    return place
+
+
+def _unusable(path: Path, error: OSError) -> PusherError:
+    if error.errno in _NO_ROOM:
+        return DiskFull(f"there is no room left in {path}", hint="free some space there, then try again")
+    return HomeUnusable(
+        f"{path} cannot be written: {error.strerror or error}",
+        hint="check its owner and permissions, or choose another folder: export PUSHER_HOME=FOLDER",
+    )

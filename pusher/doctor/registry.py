@@ -1,0 +1,239 @@
+"""The checks at one registry: the credential, the right to push, and how uploads go there."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+from pusher.config import Settings
+from pusher.doctor.check import Skipped, Step
+from pusher.doctor.network import NetworkChecks
+from pusher.doctor.target import Destination
+from pusher.errors import LayerTooLarge, PusherError, RegistryRefused
+from pusher.progress.format import human_bytes
+from pusher.registry.auth.challenge import choose, parse_challenges
+from pusher.registry.auth.credentials import Credential, find_credential
+from pusher.registry.client import Opened
+from pusher.registry.http.redaction import host_of
+from pusher.registry.http.transport import Answer
+from pusher.registry.upload import chunk_sizes
+from pusher.registry.upload.blob_sizes import check_size, may_be_too_large
+from pusher.registry.upload.profiles import DEFAULT, GIB, SERVERLESS, Profile, by_name, detect
+from pusher.registry.upload.session import reported_offset
+from pusher.registry.upload.uplink import LinkFacts
+from pusher.worker.registries import Connection, Registries
+
+
+class RegistryChecks:
+    """Nothing is left at the registry: the upload session that is opened is deleted at once."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        settings: Settings,
+        registries: Registries,
+        network: NetworkChecks,
+        warnings: list[str],
+        broken_login: PusherError | None,
+        sizes: Mapping[str, int],
+    ) -> None:
+        """``warnings`` is filled with what the registry has to say beside its answers; ``sizes`` are those of
+        the image's blobs, by their digests."""
+        self._large = {digest: size for digest, size in sizes.items() if may_be_too_large(size)}
+        self._to = destination
+        self._settings = settings
+        self._site = settings.at(destination.registry)
+        self._registries = registries
+        self._network = network
+        self._warnings = warnings
+        self._broken_login = broken_login
+        self._credential: Credential | None = None
+        self._connection: Connection | None = None
+        self._opened: Opened | None = None
+        self._status: Answer | PusherError | None = None
+        self._profile: Profile | None = None
+
+    def credential_step(self) -> Step:
+        """Needs no network."""
+        return Step("credential", "looking for a login", self._find_credential, ("reference",))
+
+    def steps(self) -> list[Step]:
+        """After the network's. Sizes are compared where there is a registry that they are too large for."""
+        to = self._to
+        layers = Step("layers", "comparing their sizes", self._compare, ("login", "profile"))
+        return [
+            Step("login", f"logging in to {to.registry}", self._log_in, ("registry", "credential")),
+            Step("push", f"opening an upload in {to.repository}", self._push, ("login",)),
+            Step(
+                "profile",
+                "reading the answer",
+                self._choose_profile,
+                ("reference",) if self._site.profile else ("push",),
+            ),
+            Step("chunks", "reading the answer", self._read_limits, ("push", "profile")),
+            Step("resume", "reading the answer", self._read_status, ("push", "profile")),
+            *([layers] if self._large else []),
+        ]
+
+    # --- who we are ---------------------------------------------------------------------------------------
+
+    def _find_credential(self) -> str:
+        if self._broken_login is not None:
+            raise self._broken_login
+        to = self._to
+        problems: list[PusherError] = []
+        self._credential = found = find_credential(
+            to.registry, self._settings, to.repository, on_problem=problems.append
+        )
+        if found is not None:
+            return "; but ".join([_whose(found), *(problem.message for problem in problems)])
+        if problems:
+            raise problems[0]
+        return f"none is known for {to.registry}, which is asked without one"
+
+    def _log_in(self) -> str:
+        to, greeting = self._to, self._network.greeting
+        self._connection = self._registries.get(to.registry, to.repository)
+        self._connection.client.ping()
+        if greeting is None or greeting.status != 401:
+            return f"{to.registry} asks for no login"
+        challenge = choose(parse_challenges(greeting.headers.get("WWW-Authenticate", "")))
+        way = "Basic"
+        if challenge is not None and challenge.scheme == "bearer":
+            way = f"Bearer, tokens from {host_of(challenge.realm)}"
+        if self._credential is None:
+            return f"{to.registry} asks for a login ({way}); the push shows whether it does without one"
+        return f"{to.registry} accepts {_whose(self._credential)} ({way})"
+
+    # --- pushing ------------------------------------------------------------------------------------------
+
+    def _push(self) -> str:
+        to = self._to
+        if not to.repository:
+            raise Skipped(
+                "because no repository is named",
+                hint=f"pusher doctor {to.registry}/team/app, with your own names",
+            )
+        assert self._connection is not None  # noqa: S101 - "push" needs "login"
+        client = self._connection.client
+        opened = client.open_upload(to.repository)
+        location = opened.location or ""
+        ended = "it expires there"
+        try:
+            self._status = client.upload_status(to.repository, location)
+        except PusherError as error:
+            self._status = error
+        finally:
+            with suppress(PusherError):
+                if client.delete_upload(to.repository, location).ok:
+                    ended = "it was deleted again"
+        self._opened = opened
+        said = f"; the registry warns: {'; '.join(self._warnings)}" if self._warnings else ""
+        return f"an upload to {to.repository} can be opened; {ended}{said}"
+
+    def _choose_profile(self) -> str:
+        forced = self._site.profile
+        if forced is not None:
+            self._profile = by_name(forced)
+            return f"{forced}, as --profile, PUSHER_PROFILE or pusher.toml says{self._keys()}"
+        opened, link = self._session(), self._link
+        self._profile = profile = detect(
+            opened.location or "", opened.headers, registry=self._to.registry, learned=link.profile
+        )
+        if profile.name == link.profile:
+            why = "as earlier pushes taught"
+        elif profile is DEFAULT:
+            why = "as nothing shows more"
+        elif profile is detect(opened.location or "", opened.headers):
+            why = "as its answer shows"
+        else:
+            why = "by its name"
+        return f"{profile.name} ({profile.title}), {why}{self._keys()}"
+
+    def _read_limits(self) -> str:
+        opened, link = self._session(), self._link
+        profile = self._profile or DEFAULT
+        said = [
+            f"{word} {human_bytes(int(value))}"
+            for word, value in (
+                ("at least", opened.headers.get("OCI-Chunk-Min-Length", "")),
+                ("at most", opened.headers.get("OCI-Chunk-Max-Length", "")),
+            )
+            if value.isdecimal()
+        ]
+        announced = f"{self._to.registry} announces chunks of {' and '.join(said) or 'no particular size'}"
+        limits = chunk_sizes.announced(opened.headers, profile, link.limit(self._site.chunk_size))
+        size = chunk_sizes.chunk_size(GIB, link.first_size(self._site.chunk_size, profile), limits, profile)
+        if not profile.takes_chunks or profile.whole:
+            return f"{announced}; pusher sends each layer in one request{self._learned()}"
+        return f"{announced}; pusher begins with {human_bytes(size)}{self._learned()}"
+
+    def _learned(self) -> str:
+        """That something was refused before, which a passing fault may have done."""
+        link = self._link
+        if not link.limited:
+            return ""
+        what = f"chunks over {human_bytes(link.max_chunk)}" if link.max_chunk else "another way of sending"
+        return (
+            f"; an earlier push was refused {what}, which is tried again after a day, or at once after: "
+            f"pusher registry {self._to.registry} --forget"
+        )
+
+    def _read_status(self) -> str:
+        self._session()
+        profile, status = self._profile or DEFAULT, self._status
+        if not profile.tells_offset:
+            raise Skipped(f"because {profile.title} does not tell how much of an upload it holds")
+        if isinstance(status, PusherError):
+            raise status
+        assert status is not None  # noqa: S101 - set before the session
+        if status.ok and reported_offset(status) is not None:
+            return "the registry tells how much of an upload it holds: after a break it goes on from there"
+        what = f"{status.status}" + ("" if not status.ok else " without a usable Range")
+        raise RegistryRefused(
+            f"{self._to.registry} answers {what} when asked for an upload that it has just opened: "
+            "after a break a layer may start again",
+            hint="pushes work; a registry that runs as several instances needs one storage and http.secret",
+        )
+
+    def _compare(self) -> str:
+        to = self._to
+        assert self._connection is not None  # noqa: S101 - "layers" needs "login"
+        client = self._connection.client
+        profile = self._profile or DEFAULT
+        for digest, size in self._large.items():
+            try:
+                check_size(digest, size, profile, to.registry)
+            except LayerTooLarge:
+                if not client.blob_exists(to.repository, digest, size):
+                    raise
+        largest = human_bytes(max(self._large.values()))
+        return f"no layer that has to be sent is too large for {profile.title}; the largest has {largest}"
+
+    def _session(self) -> Opened:
+        if self._opened is None:
+            raise Skipped("because no upload was opened")
+        return self._opened
+
+    @property
+    def _link(self) -> LinkFacts:
+        assert self._connection is not None  # noqa: S101 - "push" needs "login"
+        return self._connection.link
+
+    def _keys(self) -> str:
+        """Where serverless-registry keeps an image in its R2 bucket (src/registry/r2.ts)."""
+        to = self._to
+        if self._profile is not SERVERLESS or not to.repository:
+            return ""
+        return (
+            f"; keys in R2: {to.repository}/blobs/DIGEST, {to.repository}/manifests/{to.tag or 'TAG'}, "
+            f"uploads in {to.repository}/uploads/UUID"
+        )
+
+
+def _whose(credential: Credential) -> str:
+    if credential.registry_token is not None:
+        return f"a registry token from {credential.source}"
+    if credential.identity_token is not None:
+        return f"an identity token from {credential.source}"
+    return f"user {credential.username} from {credential.source}"

@@ -1,0 +1,1 @@
+"""Logging in: credentials, challenges, tokens."""

@@ -1,0 +1,139 @@
+"""What Docker's ``config.json``, Podman's ``auth.json`` and DOCKER_AUTH_CONFIG have in common."""
+
+from __future__ import annotations
+
+import binascii
+import codecs
+import contextlib
+import errno
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pusher.errors import CredentialsUnreadable
+from pusher.oci.bounded_json import MOST_BYTES, load_json
+from pusher.registry.auth.credentials.credential import Credential
+from pusher.registry.auth.credentials.keys import entry_of
+
+_HINT: Final = "mend it or take it away, or push with --username and --password-stdin"
+_IN_A_VARIABLE: Final = "DOCKER_AUTH_CONFIG"
+
+
+class AuthFile:
+    """A JSON object with ``auths`` and perhaps the names of credential helpers.
+
+    docker/cli ``cli/config/configfile/file.go``, containers-auth.json(5). The methods raise
+    CredentialsUnreadable; what is wrong with it is said without quoting it.
+    """
+
+    def __init__(self, content: dict[str, Any], place: str) -> None:
+        self.content = content
+        self.place = place
+        """Path or variable that it was read from, for messages."""
+        self.auths = self._object("auths")
+        """Entries by registry or namespace."""
+
+    @classmethod
+    def read(cls, path: Path) -> AuthFile:
+        """The file; as if it were empty where there is none."""
+        try:
+            data = _content(path)
+        except (FileNotFoundError, NotADirectoryError):
+            data = b""
+        except OSError as error:
+            raise _unreadable(str(path), error.strerror or "unknown error") from error
+        return cls.parse(data, str(path))
+
+    @classmethod
+    def parse(cls, data: bytes, place: str) -> AuthFile:
+        """JSON from ``place``; nothing at all is an empty object, as for Docker."""
+        try:
+            content = load_json(data.removeprefix(codecs.BOM_UTF8)) if data.strip() else {}
+        except ValueError as error:
+            # The error that it comes from, and its traceback, would quote the file.
+            raise _unreadable(place, str(error)) from None
+        if not isinstance(content, dict):
+            raise _unreadable(place, "it is not a JSON object")
+        return cls(content, place)
+
+    def credential(self, registry: str, repository: str = "") -> Credential | None:
+        """What its ``auths`` have for a repository; None also for an entry whose secret a helper keeps."""
+        entry = entry_of(self.auths, registry, repository)
+        if entry is None:
+            return None
+        if not isinstance(entry, dict):
+            raise _unreadable(self.place, f"its entry for {registry} is not an object")
+        username, password = self._login_of(entry, registry)
+        identity, bearer = (self._text(entry, name, registry) for name in ("identitytoken", "registrytoken"))
+        if not (identity or bearer or (username and password)):
+            return None
+        return Credential(username, password, self.place, identity or None, bearer or None)
+
+    def helper(self, registry: str, *, for_all: bool = True) -> str | None:
+        """The helper that keeps the registry's login: ``credHelpers``, else (``for_all``) ``credsStore``.
+
+        An empty name in ``credHelpers`` means the file for this registry, whatever ``credsStore`` says.
+        """
+        helpers = self._object("credHelpers")
+        name = entry_of(helpers, registry)
+        if name is None and for_all:
+            name = self.content.get("credsStore")
+        if name is not None and not isinstance(name, str):
+            raise _unreadable(self.place, f"the name of its credential helper for {registry} is not text")
+        return name or None
+
+    def _object(self, key: str) -> Mapping[str, Any]:
+        value = self.content.get(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise _unreadable(self.place, f"its {key!r} is not an object")
+        return value
+
+    def _login_of(self, entry: Mapping[str, Any], registry: str) -> tuple[str, str]:
+        """``auth`` is base64 of ``user:password``, cut at the first colon, trailing NULs dropped; it wins."""
+        if not entry.get("auth"):
+            return self._text(entry, "username", registry), self._text(entry, "password", registry)
+        username, colon, password = _decoded(entry["auth"]).partition(":")
+        if not colon:
+            raise CredentialsUnreadable(
+                f"the credentials in {self.place} cannot be read: "
+                f"its entry for {registry} is not base64 of user:password",
+                hint="put the output of `printf %s USER:PASSWORD | base64 -w0` there"
+                if self.place == _IN_A_VARIABLE
+                else f"store the login again: pusher login {registry}",
+            )
+        return username, password.rstrip("\0")
+
+    def _text(self, entry: Mapping[str, Any], key: str, registry: str) -> str:
+        value = entry.get(key) or ""
+        if not isinstance(value, str):
+            raise _unreadable(self.place, f"the {key!r} of its entry for {registry} is not text")
+        return value
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file (or /dev/null); OSError for a pipe, which would be waited for."""
+    if stat.S_ISFIFO(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "it is a pipe and no file")
+    with path.open("rb") as file:
+        return file.read(MOST_BYTES + 1)
+
+
+def _decoded(auth: object) -> str:
+    """Base64, empty if it is none: with line breaks, as Go's decoder that Docker and Podman use has it, and
+    without padding, as Kubernetes and go-containerregistry read it."""
+    if not isinstance(auth, str):
+        return ""
+    text = re.sub(r"[\r\n]", "", auth)
+    with contextlib.suppress(binascii.Error, ValueError):
+        padding = "" if "=" in text else "=" * (-len(text) % 4)
+        data = binascii.a2b_base64(text + padding, strict_mode=True)
+        return data.decode("utf-8", "surrogateescape")
+    return ""
+
+
+def _unreadable(place: str, why: str) -> CredentialsUnreadable:
+    return CredentialsUnreadable(f"the credentials in {place} cannot be read: {why}", hint=_HINT)

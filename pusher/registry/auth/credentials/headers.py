@@ -1,0 +1,62 @@
+"""``HttpHeaders`` of Docker's config.json: what a front before a registry may want to see."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import CredentialsUnreadable
+from pusher.registry.auth.credentials.authfile import AuthFile
+from pusher.registry.http.redaction import SECRET_HEADER
+from pusher.secret import note_secret
+
+_OURS: Final = frozenset(
+    {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-range"}
+    | {
+        "content-type",
+        "expect",
+        "host",
+        "range",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+    }
+)
+"""Those that a request has by itself; as with Docker, nobody else sets them."""
+_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_VALUE: Final = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|")
+_LONG: Final = 20
+"""Characters from which on a value may be a secret, whatever the header is called."""
+
+
+def http_headers(path: Path | None) -> Mapping[str, str]:
+    """The headers of the file that go to registries, and to no other host.
+
+    Raises CredentialsUnreadable; a value is never quoted.
+    """
+    if path is None:
+        return {}
+    file = AuthFile.read(path)
+    given = file.content.get("HttpHeaders") or {}
+    if not isinstance(given, dict):
+        raise _unusable(path, "HttpHeaders is not an object")
+    found = {}
+    for name, value in given.items():
+        if not _NAME.fullmatch(name):
+            raise _unusable(path, f"{name!r} in HttpHeaders is no name of a header")
+        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+            raise _unusable(path, f"the value of {name} in HttpHeaders cannot be sent")
+        if name.lower() in _OURS:
+            continue
+        if SECRET_HEADER.search(name) or len(value) >= _LONG:
+            note_secret(value)
+        found[name] = value
+    return found
+
+
+def _unusable(path: Path, why: str) -> CredentialsUnreadable:
+    return CredentialsUnreadable(f"{why} ({path})", hint=f"mend it, or take HttpHeaders out of {path}")

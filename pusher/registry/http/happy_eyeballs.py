@@ -1,0 +1,161 @@
+"""A connection to a host by whichever of its addresses works: Happy Eyeballs (RFC 8305).
+
+The look-up has a time limit, addresses of both families are tried side by side, and the family that worked is
+remembered.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import selectors
+import socket
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Final
+
+from pusher.registry.http.addresses import is_private
+
+STAGGER: Final = 0.25
+"""Seconds before the next address is tried beside the ones before (RFC 8305 5)."""
+_MOST_LOOKUPS: Final = 32
+"""Look-ups at a time: each takes a thread, which may hang for as long as the system's resolver likes."""
+
+_Info = tuple[Any, Any, int, str, Any]
+
+_families: Final[dict[str, int]] = {}
+"""The address family by which each host was reached last."""
+_running: Final = threading.BoundedSemaphore(_MOST_LOOKUPS)
+
+
+class AddressForbidden(OSError):
+    """Every address of the host is one of a private network, to which nobody there may send us."""
+
+
+class LookupTimeout(TimeoutError):
+    """The resolver did not answer in time."""
+
+
+def look_up(host: str, port: int, timeout: float) -> list[_Info]:
+    """The host's addresses.
+
+    Raises socket.gaierror, LookupTimeout (an OSError) after ``timeout`` seconds.
+    """
+    end = time.monotonic() + timeout
+    if not _running.acquire(timeout=timeout):
+        raise LookupTimeout(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    found: list[list[_Info] | OSError | UnicodeError] = []
+    done = threading.Event()
+
+    def ask() -> None:
+        try:
+            found.append(socket.getaddrinfo(host, port, socket.AF_UNSPEC, socket.SOCK_STREAM))
+        except (OSError, UnicodeError) as error:
+            found.append(error)
+        finally:
+            _running.release()
+            done.set()
+
+    threading.Thread(target=ask, name=f"look-up of {host}", daemon=True).start()
+    if not done.wait(max(0.0, end - time.monotonic())):
+        raise LookupTimeout(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+    if isinstance(found[0], Exception):
+        raise found[0]
+    return found[0]
+
+
+def dial(
+    host: str,
+    port: int,
+    timeout: float,
+    *,
+    options: Sequence[tuple[Any, ...]] = (),
+    only_public: bool = False,
+) -> socket.socket:
+    """A connected socket, within ``timeout`` seconds for everything.
+
+    Raises socket.gaierror, LookupTimeout, TimeoutError, the OSError of the first address that failed, and
+    AddressForbidden if there are private addresses alone and ``only_public``.
+    """
+    end = time.monotonic() + timeout
+    infos = look_up(host, port, timeout)
+    if only_public:
+        infos = [info for info in infos if not is_private(str(info[4][0]))]
+        if not infos:
+            raise AddressForbidden(errno.EACCES, os.strerror(errno.EACCES))
+    sock = _race(_ordered(infos, _families.get(host)), end, options)
+    _families[host] = sock.family
+    sock.settimeout(timeout)
+    return sock
+
+
+def _ordered(infos: list[_Info], first: int | None) -> list[_Info]:
+    """The families by turns, that of the resolver's first address or ``first`` before (RFC 8305 4)."""
+    unique = list({(info[0], info[4]): info for info in infos}.values())
+    first = first if first in {info[0] for info in unique} else unique[0][0]
+    ours = [info for info in unique if info[0] == first]
+    others = [info for info in unique if info[0] != first]
+    pairs = itertools.zip_longest(ours, others)
+    return [info for pair in pairs for info in pair if info is not None]
+
+
+def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) -> socket.socket:
+    """The first socket that is connected, blocking again; the others are closed."""
+    selector = selectors.DefaultSelector()
+    first_error: OSError | None = None
+    next_start = time.monotonic()
+    winner: socket.socket | None = None
+    try:
+        while True:
+            now = time.monotonic()
+            if infos and (now >= next_start or not selector.get_map()):
+                try:
+                    selector.register(_begin(infos.pop(0), options), selectors.EVENT_WRITE)
+                except OSError as error:
+                    first_error = first_error or error
+                    continue
+                next_start = now + STAGGER
+            if not infos and not selector.get_map():
+                raise first_error or OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+            if now >= end:
+                raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+            pause = min(end - now, max(0.0, next_start - now) if infos else end - now)
+            for key, _ in selector.select(pause):
+                sock: Any = key.fileobj
+                if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                    first_error = first_error or _error(code)
+                    selector.unregister(sock)
+                    sock.close()
+                    next_start = now  # the next one at once
+                elif winner is None:
+                    winner = sock
+            if winner is not None:
+                selector.unregister(winner)
+                winner.setblocking(True)
+                return winner
+    finally:
+        for key in list(selector.get_map().values()):
+            key.fileobj.close()  # type: ignore[union-attr]
+        selector.close()
+
+
+def _begin(info: _Info, options: Sequence[tuple[Any, ...]]) -> socket.socket:
+    family, kind, protocol, _, address = info
+    sock = socket.socket(family, kind, protocol)
+    try:
+        for option in options:
+            sock.setsockopt(*option)
+        sock.setblocking(False)
+        code = sock.connect_ex(address)
+        if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
+            raise _error(code)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _error(code: int) -> OSError:
+    return OSError(code, os.strerror(code))

@@ -1,0 +1,102 @@
+"""A certificate that cannot be verified, told to somebody who did not ask for a lesson in TLS."""
+
+from __future__ import annotations
+
+import ssl
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import CertificateUntrusted
+from pusher.registry.http.peer_certificate import Flaw, TlsPeer
+
+_INSPECTORS: Final = (
+    *(
+        "Avast",
+        "Barracuda",
+        "Bitdefender",
+        "Blue Coat",
+        "Cato Networks",
+        "Check Point",
+        "Cisco",
+        "Cloudflare",
+    ),
+    *("ESET", "Forcepoint", "FortiGate", "Fortinet", "iboss", "Kaspersky", "McAfee", "Menlo Security"),
+    *("mitmproxy", "Netskope", "Palo Alto", "PortSwigger", "Skyhigh", "Sophos", "Squid", "Symantec"),
+    *("Trend Micro", "WatchGuard", "Zscaler"),
+)
+"""Makers of what replaces certificates, as they name their CAs."""
+_BUNDLES: Final = (
+    *("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem"),
+    *("/etc/pki/tls/cert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
+)
+"""Where truststore looks, besides OpenSSL's own places."""
+_FOR_A_TEST: Final = "only for a test registry, --insecure goes without"
+
+
+def untrusted(host: str, peer: TlsPeer) -> CertificateUntrusted:
+    """The error for a certificate of ``host`` with a flaw."""
+    beside = peer.flaw in (Flaw.EXPIRED, Flaw.NOT_YET_VALID, Flaw.WRONG_HOST, Flaw.OTHER)
+    issuer = (
+        f' (issued by "{peer.issuer}")' if beside and peer.issuer and peer.issuer not in peer.problem else ""
+    )
+    return CertificateUntrusted(f"the certificate of {host} {peer.problem}{issuer}", hint=_hint(host, peer))
+
+
+def inspector(issuer: str) -> str:
+    """The maker of the TLS inspection that issued a certificate; "" if the name tells nothing."""
+    name = issuer.lower()
+    if "cloudflare origin" in name:  # what a registry behind Cloudflare shows to who goes past Cloudflare
+        return ""
+    return next((maker for maker in _INSPECTORS if maker.lower() in name), "")
+
+
+def _hint(host: str, peer: TlsPeer) -> str:
+    if peer.flaw in (Flaw.EXPIRED, Flaw.NOT_YET_VALID):
+        return (
+            f"check this machine's clock, which says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; "
+            "if it is right, the registry's owner has to renew the certificate"
+        )
+    if peer.flaw is Flaw.WRONG_HOST:
+        return (
+            "use a name that the certificate is for; or open a web page first, if this network wants a login "
+            "there before it lets anything through"
+        )
+    if maker := inspector(peer.issuer):
+        return (
+            f"{maker} inspects TLS on this network and puts its own certificate in place of the registry's:\n"
+            f"{_trust_it('its CA certificate')}"
+        )
+    if peer.flaw is Flaw.UNKNOWN_ISSUER and not _has_roots():
+        return "this machine has no trusted authorities at all: install the package ca-certificates"
+    if peer.flaw is Flaw.SELF_SIGNED:
+        return (
+            "get the registry's certificate from its owner as a PEM file, then add --ca-cert FILE, or copy "
+            f"it to /etc/docker/certs.d/{host}/ca.crt\n{_FOR_A_TEST}"
+        )
+    return (
+        "if a VPN or proxy such as Cloudflare WARP or Zscaler replaces certificates here, or the registry "
+        f"has a CA of its own:\n{_trust_it('the CA certificate')}\n{_FOR_A_TEST}"
+    )
+
+
+def _has_roots() -> bool:
+    """False in a container image that was made without them."""
+    if sys.platform in ("darwin", "win32"):
+        return True
+    paths = ssl.get_default_verify_paths()
+    hashed = Path(paths.capath).iterdir() if paths.capath else iter(())
+    return bool(paths.cafile) or any(Path(file).exists() for file in _BUNDLES) or any(hashed)
+
+
+def _trust_it(what: str) -> str:
+    if sys.platform == "darwin":
+        install = "add it to the System keychain"
+    elif sys.platform == "win32":
+        install = "import it into the Trusted Root Certification Authorities"
+    elif Path("/etc/pki/ca-trust/source/anchors").is_dir():
+        install = "sudo cp FILE /etc/pki/ca-trust/source/anchors/ && sudo update-ca-trust"
+    else:
+        install = "sudo cp FILE /usr/local/share/ca-certificates/my-ca.crt && sudo update-ca-certificates"
+    return f"get {what} as a PEM file, then add --ca-cert FILE\nor install it for every program: {install}"

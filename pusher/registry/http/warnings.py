@@ -1,0 +1,46 @@
+"""What a registry wants its users to read: Warning headers (distribution-spec, "Warnings")."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from pusher.registry.http.redaction import one_line
+
+_WARNING: Final = re.compile(r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*+)("|\Z)')
+_LONGEST: Final = 4096
+"""Bytes of all warnings of one answer."""
+_MOST: Final = 20
+"""Different warnings of one registry that are passed on, and of one answer."""
+
+
+def read_warnings(headers: Mapping[str, str]) -> list[str]:
+    """The texts of an answer's warnings, printable and each on one line; those of another form are none."""
+    raw = headers.get("Warning", "")[:_LONGEST].encode("latin-1", errors="replace")
+    texts = []
+    for found in _WARNING.finditer(raw.decode("utf-8", errors="replace")):
+        if found[2]:  # it was closed
+            texts.append(one_line(re.sub(r"\\(.)", r"\1", found[1])))
+    return [text for text in dict.fromkeys(texts) if text][:_MOST]
+
+
+class Warnings:
+    """Passes each warning of one registry on once. Thread-safe."""
+
+    def __init__(self, registry: str, tell: Callable[[str], None]) -> None:
+        self._registry = registry
+        self._tell = tell
+        self._told: set[str] = set()
+        self._lock = threading.Lock()
+
+    def see(self, headers: Mapping[str, str]) -> None:
+        """Look at the headers of an answer."""
+        for text in read_warnings(headers):
+            with self._lock:
+                new = text not in self._told and len(self._told) < _MOST
+                if new:
+                    self._told.add(text)
+            if new:
+                self._tell(f"{self._registry} says: {text}")

@@ -1,0 +1,1 @@
+"""The chunked, resumable upload of one blob."""

@@ -1,0 +1,33 @@
+"""What becomes of a chunk that breaks off: found out before one does, and told where nothing lasts."""
+
+from __future__ import annotations
+
+from pusher.errors import PusherError
+from pusher.registry.client import RegistryClient
+from pusher.registry.upload import profiles
+from pusher.registry.upload.profiles import KIB, Profile
+from pusher.registry.upload.session import Session, outgrown, reported_offset
+
+
+def look_back(client: RegistryClient, repository: str, session: Session, before: str) -> Profile:
+    """The session's profile, refined by what the registry says of ``before``, its location one chunk ago.
+
+    A registry that goes on inside a chunk answers for an older location, too; distribution 2.x says that it
+    does not fit any more, as it does after a break. Asking costs nothing, a break would cost the session.
+    """
+    try:
+        answer = client.upload_status(repository, before)
+    except PusherError:
+        return session.profile
+    holds = answer.ok and reported_offset(answer) == session.offset
+    return profiles.after_doubt(session.profile, found=not outgrown(answer), grown=holds)
+
+
+def nothing_lasts(registry: str, session: Session) -> str:
+    """Why bytes leave and none stays: the link breaks within the smallest chunk that is taken."""
+    return (
+        f"the connection breaks again and again within a chunk of {session.chunk_size // KIB} KiB. "
+        f"{registry} keeps no part of a chunk, and smaller ones are not taken or not worth it: "
+        "what was sent of it is lost each time. What helps: a link that carries a chunk in one go, or "
+        "fewer uploads at once (--parallel 1)"
+    )

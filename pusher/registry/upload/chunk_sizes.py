@@ -1,0 +1,107 @@
+"""The size of a session's chunks, and where each chunk ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from pusher.registry.upload.profiles import KIB, MIB, Profile
+
+DEFAULT_CHUNK: Final = 10 * MIB
+"""Bytes: far below the 100 MB that Cloudflare lets through, a multiple of the part size of distribution's S3
+driver (https://github.com/goharbor/harbor/issues/22063), and little to lose on a link that breaks often."""
+LEAST: Final = 256 * KIB
+"""Bytes of a chunk: a smaller one is sent in the time that its answer takes, and says nothing of the link."""
+_QUICK: Final = 2.0
+"""Seconds that a chunk may take for the next one to be bigger."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes between which a registry takes chunks; ``largest`` None: it says nothing."""
+
+    smallest: int = 1
+    largest: int | None = None
+
+
+def announced(headers: Mapping[str, str], profile: Profile, learned_max: int | None = None) -> Limits:
+    """What the registry announces (distribution-spec "Pushing a blob in chunks"; OCI-Chunk-Max-Length is
+    serverless-registry's), what its profile knows, and what a 413 taught."""
+    smallest = _size(headers, "OCI-Chunk-Min-Length") or max(1, profile.min_chunk)
+    largest = _size(headers, "OCI-Chunk-Max-Length") or profile.max_chunk
+    if largest is not None:
+        smallest = min(smallest, largest)
+    if learned_max is not None:
+        learned_max = max(learned_max, smallest)
+        largest = learned_max if largest is None else min(learned_max, largest)
+    return Limits(smallest, largest)
+
+
+def chunk_size(total: int, wanted: int | None, limits: Limits, profile: Profile) -> int:
+    """The size of every chunk but the last for a blob of ``total`` bytes.
+
+    ``wanted`` is the user's or what the link was found to carry. Leaves no last chunk of 1 byte:
+    serverless-registry refuses it, and an answer "Range: 0-0" could not be told from "nothing".
+    """
+    smallest = max(limits.smallest, 2)
+    largest = max(limits.largest or total, smallest)
+    if profile.max_parts:
+        smallest = max(smallest, -(-total // profile.max_parts))
+    size = min(max(wanted or DEFAULT_CHUNK, smallest), largest)
+    nearby = [size + step for step in (0, -1, 1, -2, 2) if smallest <= size + step <= largest]
+    return next((near for near in nearby if near >= total or total % near != 1), size)
+
+
+def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
+    """Bytes of the chunk at ``offset``: ``size``, less at the end, and never so that 1 byte is left."""
+    left = total - offset
+    if left <= size:
+        return left
+    if left - size == 1 and not profile.whole_chunks:
+        return size - 1
+    return size
+
+
+class Stride:
+    """Chunks of one blob that grow by doubling while they take no time; sizes in bytes.
+
+    Distribution flushes its file to the disk after every chunk, and every chunk waits for its answer, so many
+    small ones are slow on a fast link. Distribution's S3 driver wants parts of one size, which multiples of
+    ``DEFAULT_CHUNK`` keep.
+    """
+
+    def __init__(self) -> None:
+        self._grown = 0
+        self._most: int | None = None
+
+    def size(self, first: int, most: int) -> int:
+        """The size of the next chunk of a session whose first has ``first`` bytes: a multiple of that, or
+        ``most`` where it is less."""
+        if self._most is not None:
+            most = min(most, max(first, self._most))
+        return most if most < first else min(max(self._grown, first), most) // first * first
+
+    def passed(self, size: int, seconds: float) -> None:
+        """A chunk of ``size`` bytes was acknowledged after so long."""
+        self._grown = 2 * size if seconds < _QUICK else min(size, self._grown)
+
+    def failed(self) -> None:
+        """A chunk did not get through: lose no more than a small one the next time."""
+        self._grown = 0
+
+    def dare_less(self, size: int) -> None:
+        """A chunk of ``size`` bytes broke, and cost the session: none as large again for this blob."""
+        self._most = size // 2
+
+
+def smaller(size: int, limits: Limits, *, at_most: int, least: int = 2) -> int | None:
+    """The next smaller chunk size to try, from ``least`` to ``at_most``; None if there is none."""
+    floor = max(limits.smallest, least)
+    target = max(floor, min(at_most, size // 2))
+    return target if target < size else None
+
+
+def _size(headers: Mapping[str, str], name: str) -> int | None:
+    value = headers.get(name, "").strip()
+    return int(value) if value.isdecimal() and 0 < int(value) < 2**50 else None

@@ -1,0 +1,147 @@
+"""The closing PUT of an upload, after which anything may have happened."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from pusher.errors import ConnectionBroken, DigestRejected, PusherError, RegistryBusy, RegistryStalled
+from pusher.registry.answers import is_final, read_message, refusal, refuses_size
+from pusher.registry.client import RegistryClient
+from pusher.registry.http.body import Blob, BlobDamaged, Body, Watch
+from pusher.registry.http.transport import Answer
+from pusher.registry.intermediaries import CLOSING, stores
+from pusher.registry.upload.session import Journal, Session
+
+TIRED: Final = frozenset({504, 524})
+"""A front that waited long enough; the registry may be at work all the same."""
+PAUSE: Final = TIRED | {408, 429, 500, 502, 503, 520, 521, 522, 523}
+"""Answers after which the same request may succeed later (52x are Cloudflare's)."""
+_MOST_LOOKS: Final = 3
+_LOOK_PAUSE: Final = 5.0
+"""Looks for a blob, and seconds between them, while the registry may still be putting it together."""
+_MOST_IN_VAIN: Final = 3
+"""Whole uploads whose closing PUT fails before the registry is taken to refuse the blob."""
+
+
+class BodyRefused(Exception):
+    """413: a front refused the PUT before the registry saw it."""
+
+    def __init__(self, answer: Answer) -> None:
+        self.answer = answer
+        super().__init__(answer.status)
+
+
+class CloseRefused(Exception):
+    """The session cannot be closed and is of no use any more; ``error`` says why."""
+
+    def __init__(self, error: PusherError) -> None:
+        self.error = error
+        super().__init__(error.message)
+
+
+class Closing:
+    """Closes the sessions of one blob's upload: with an empty PUT, the last chunk or the whole blob."""
+
+    def __init__(
+        self, client: RegistryClient, repository: str, blob: Blob, journal: Journal, watch: Watch
+    ) -> None:
+        self._client = client
+        self._repository = repository
+        self._blob = blob
+        self._journal = journal
+        self._watch = watch
+        self._looks_left = 0  # for a blob that the registry may still be putting together
+        self._in_vain = 0
+        self.failure: PusherError | None = None
+        """Why the present session's closing PUT failed, if it did."""
+        self.refused = False
+        """Whether it was surely the registry that said no (4xx), rather than to fail or a front."""
+        self.broke_after = 0
+        """Bytes of the last PUT's body that had left when the connection broke."""
+
+    def put(self, session: Session) -> None:
+        """Send what the registry does not hold yet, and the digest; the blob is there when this returns.
+
+        Raises what a pause mends, BodyRefused and CloseRefused.
+        """
+        rest = self._blob.size - session.offset
+        session = replace(session, in_flight=rest, closing=True)
+        self._journal.closing(session)
+        body = Body(self._blob, session.offset, rest, self._watch) if rest else None
+        self.broke_after = 0
+        try:
+            answer = self._client.close_upload(
+                self._repository, session.location, self._blob.digest, body, session.offset
+            )
+        except PusherError as error:
+            self._journal.spent(body.sent if body else 0)
+            if isinstance(error, RegistryStalled):
+                self._looks_left = _MOST_LOOKS
+            elif isinstance(error, ConnectionBroken) and body is not None:
+                self.broke_after = body.sent
+            raise
+        finally:
+            self._watch.sending(0)
+        closed = stores(answer, self._blob.digest)
+        if body is not None and closed:
+            self._journal.acknowledged(replace(session, offset=self._blob.size, in_flight=0), body.sent)
+        elif body is not None:
+            self._journal.spent(body.sent)
+        if refuses_size(answer):
+            raise BodyRefused(answer)
+        if answer.ok and not closed and not self.is_there():
+            raise self._client.doubt(answer, CLOSING)
+        if not answer.ok:
+            self._refused(answer)
+
+    def give_it_time(self) -> None:
+        """Registries copy gigabytes after the closing PUT: do not send it all again while they are at it."""
+        if self._looks_left:
+            self._looks_left -= 1
+            raise RegistryBusy(
+                f"{self._client.registry} has not put the blob together yet", retry_after=_LOOK_PAUSE
+            )
+
+    def _refused(self, answer: Answer) -> None:
+        """Anything may have happened: blob there (returns), session dead, or a front in the way.
+
+        Sending no byte again is tried first. A session whose second closing PUT fails as well is dead,
+        whatever its status says (serverless-registry, src/registry/r2.ts).
+        """
+        error = refusal(answer, doing=CLOSING)
+        wrong_digest = "DIGEST_INVALID" in read_message(answer).codes
+        if answer.status in (401, 403) or is_final(answer) or isinstance(error, RegistryBusy):
+            raise error  # nothing was tried: the session is as good as before
+        first, self.failure = self.failure is None, error
+        first = first or self._client.is_outage(answer, CLOSING)
+        if first and answer.status in PAUSE and not wrong_digest:
+            self._looks_left = _MOST_LOOKS if answer.status in TIRED else 0
+            raise error
+        # the second one may be refused because the first one worked
+        # (https://github.com/GoogleContainerTools/jib/issues/4301)
+        if not self.is_there():
+            self.refused = answer.status < 500 and bool(read_message(answer).codes)
+            raise CloseRefused(error)
+
+    def is_there(self) -> bool:
+        """Whether the registry has the blob."""
+        return self._client.blob_exists(self._repository, self._blob.digest, self._blob.size)
+
+    def session_lost(self) -> None:
+        """The session is gone; if its closing PUT had failed, a whole upload was in vain.
+
+        Raises BlobDamaged if that is our fault, DigestRejected after several.
+        """
+        error, self.failure, self.refused = self.failure, None, False
+        if error is None:
+            return
+        self._in_vain += 1
+        if not self._blob.intact():
+            raise BlobDamaged(self._blob.digest)
+        if self._in_vain >= _MOST_IN_VAIN:
+            raise DigestRejected(
+                f"{self._client.registry} could not put the blob {self._blob.digest} together in "
+                f"{self._in_vain} uploads: {error.message}",
+                hint="the bytes sent were verified here; the registry or a proxy in front of it is at fault",
+            )

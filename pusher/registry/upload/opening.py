@@ -1,0 +1,168 @@
+"""Opening the session of one blob's upload: which profile, which way of sending, which chunks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from pusher.errors import ChunkTooLarge, LayerTooLarge
+from pusher.registry.answers import read_message
+from pusher.registry.client import RegistryClient
+from pusher.registry.http.body import Blob
+from pusher.registry.http.transport import Answer
+from pusher.registry.upload import body_limit, chunk_sizes, profiles
+from pusher.registry.upload.blob_sizes import check_size
+from pusher.registry.upload.profiles import CHUNKED, DEFAULT, MONOLITHIC, Profile
+from pusher.registry.upload.session import Journal, Session
+from pusher.registry.upload.uplink import LinkFacts
+
+_NO_CHUNKS: Final = frozenset({405, 501})
+"""Answers that say that there is no such request."""
+
+
+class Opening:
+    """Opens the sessions of one blob's upload, and changes the way of sending where it is refused."""
+
+    def __init__(
+        self,
+        client: RegistryClient,
+        repository: str,
+        blob: Blob,
+        journal: Journal,
+        link: LinkFacts,
+        *,
+        wanted_chunk: int | None,
+        mount_from: str | None,
+        forced: str | None,
+    ) -> None:
+        self._client = client
+        self._repository = repository
+        self._blob = blob
+        self._journal = journal
+        self._link = link
+        self._wanted_chunk = wanted_chunk
+        self._forced = forced
+        self.mount_from = mount_from
+        self._instead: Profile | None = None  # the way of sending that is tried in place of the profile's
+        self._once = False  # for one session only
+        self._tried: set[Profile] = set()
+        self._worth_learning = False
+        self._refused_starts = 0  # first chunks that were refused, before any was taken
+        self._takes_chunks = False
+
+    def open(self) -> Session | None:
+        """A new session, or None if the blob was mounted instead. Raises LayerTooLarge, InvalidOption."""
+        mount_from, self.mount_from = self.mount_from, None
+        opened = self._client.open_upload(
+            self._repository, mount=self._blob.digest if mount_from else None, source=mount_from
+        )
+        if opened.location is None:
+            return None
+        profile = self._instead or profiles.detect(
+            opened.location,
+            opened.headers,
+            registry=self._client.registry,
+            learned=self._link.profile,
+            forced=self._forced,
+        )
+        if self._once:
+            self._instead, self._once = None, False
+        try:
+            check_size(self._blob.digest, self._blob.size, profile, self._client.registry)
+        except LayerTooLarge:
+            self._client.delete_upload(self._repository, opened.location)
+            raise
+        limits = chunk_sizes.announced(opened.headers, profile, self._link.limit(self._wanted_chunk))
+        wanted = self._link.first_size(self._wanted_chunk, profile)
+        size = chunk_sizes.chunk_size(self._blob.size, wanted, limits, profile)
+        session = Session(opened.location, size, limits, profile)
+        self._journal.opened(session)
+        return session
+
+    def smaller(self, session: Session, refused: int) -> Session | None:
+        """413: a front refuses bodies of ``refused`` bytes; remember it. The session with chunks to try next,
+        None if it must be one without our stopgap of one PUT. Raises ChunkTooLarge if there are none.
+        """
+        profile = session.profile
+        if profile is MONOLITHIC and self._link.profile != profile.name and self._forced is None:
+            self._tried.add(MONOLITHIC)
+            self._instead = None
+            return None
+        at_most = min(session.chunk_size, self._link.limit(self._wanted_chunk) or refused)
+        size = (
+            chunk_sizes.smaller(refused, session.limits, at_most=at_most, least=body_limit.LEAST)
+            if profile.takes_chunks
+            else None
+        )
+        if size is None:
+            raise ChunkTooLarge(
+                f"something in front of {self._client.registry} refuses bodies of {refused} bytes (413), "
+                "and the registry takes no smaller chunks",
+                hint="raise the body limit of the proxy in front of the registry",
+            )
+        self.refuse_above(size)
+        limits = replace(session.limits, largest=size)
+        size = chunk_sizes.chunk_size(self._blob.size, size, limits, profile)
+        return replace(session, chunk_size=size, limits=limits, in_flight=0, closing=False)
+
+    def refuse_above(self, size: int) -> None:
+        """Remember that a front refused more than ``size`` bytes."""
+        self._link.refused_above(size)
+        self._journal.learned(max_chunk=size)
+
+    # --- another way of sending ---------------------------------------------------------------------------
+
+    def chunk_refused(self, session: Session, answer: Answer) -> bool:
+        """A session's first chunk was refused; whether the blob is to go in one PUT from now on.
+
+        Where the answer does not say that there are no chunks, it must have come twice, and a registry that
+        is proven to take them is believed to have another reason. What is in no registry's words may be a
+        front's in passing: it holds for this blob and is not learned.
+        """
+        self._refused_starts += 1
+        codes = read_message(answer).codes
+        certain = answer.status in _NO_CHUNKS or "UNSUPPORTED" in codes
+        proven = session.profile.proven or self._takes_chunks
+        if certain or (self._refused_starts >= 2 and not proven):
+            return self._switch(MONOLITHIC, worth_learning=bool(codes) and not proven)
+        return False
+
+    def chunk_taken(self) -> None:
+        """The registry takes chunks: one that it refuses later has another reason."""
+        self._takes_chunks = True
+
+    def close_failed(self, session: Session, *, refused: bool) -> None:
+        """The session is lost after its closing PUT failed; where nothing is known of the registry, the other
+        way is tried. ``refused``: the registry said no, rather than to fail or to lose the session.
+
+        One PUT cannot be resumed: it is tried once, and not learned from so little.
+        """
+        if session.profile is not DEFAULT or not self._blob.size:
+            return
+        if session.goes_whole(self._blob.size):
+            self._switch(CHUNKED, worth_learning=refused)
+        else:
+            self._once = self._switch(MONOLITHIC, worth_learning=False)
+
+    def learn(self, profile: Profile) -> None:
+        """Remember what the registry turned out to be."""
+        if profile.name != self._link.profile and self._forced is None:
+            self._link.profile = profile.name
+            self._journal.learned(profile=profile.name)
+
+    def learn_version(self, profile: Profile) -> None:
+        """Remember which distribution it is, if a doubt showed it."""
+        if profile in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
+            self.learn(profile)
+
+    def got_through(self, session: Session) -> None:
+        """The blob is there: a way of sending that was a stopgap holds for the next ones."""
+        if session.profile in self._tried and self._worth_learning:
+            self.learn(session.profile)
+
+    def _switch(self, way: Profile, *, worth_learning: bool) -> bool:
+        if way in self._tried:
+            return False
+        self._tried.add(way)
+        self._instead, self._worth_learning = way, worth_learning
+        return True

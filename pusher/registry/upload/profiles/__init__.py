@@ -1,0 +1,65 @@
+"""How registries differ in uploads: one small value each, and how to tell which one answers.
+
+A profile only chooses the way of sending. What a registry acknowledges is believed within what was sent, and
+the digest decides in the end: a wrong profile costs time, never a byte.
+"""
+
+from __future__ import annotations
+
+from pusher.registry.upload.profiles.detect import after_doubt, by_name, detect, remembered
+from pusher.registry.upload.profiles.profile import GIB, KIB, MIB, Profile
+from pusher.registry.upload.profiles.table import (
+    ACR,
+    ALIYUN,
+    ARTIFACTORY,
+    CHUNKED,
+    DEFAULT,
+    DISTRIBUTION,
+    DISTRIBUTION_2,
+    DISTRIBUTION_3,
+    DOCKER_HUB,
+    ECR,
+    GHCR,
+    GITEA,
+    GITLAB,
+    GOOGLE,
+    HARBOR,
+    MONOLITHIC,
+    NEXUS,
+    PROFILES,
+    QUAY,
+    SERVERLESS,
+    ZOT,
+)
+
+__all__ = [
+    "ACR",
+    "ALIYUN",
+    "ARTIFACTORY",
+    "CHUNKED",
+    "DEFAULT",
+    "DISTRIBUTION",
+    "DISTRIBUTION_2",
+    "DISTRIBUTION_3",
+    "DOCKER_HUB",
+    "ECR",
+    "GHCR",
+    "GIB",
+    "GITEA",
+    "GITLAB",
+    "GOOGLE",
+    "HARBOR",
+    "KIB",
+    "MIB",
+    "MONOLITHIC",
+    "NEXUS",
+    "PROFILES",
+    "QUAY",
+    "SERVERLESS",
+    "ZOT",
+    "Profile",
+    "after_doubt",
+    "by_name",
+    "detect",
+    "remembered",
+]

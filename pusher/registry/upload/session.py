@@ -1,0 +1,134 @@
+"""An upload session as it is remembered, and how far to believe what a registry says of it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from pusher.registry.answers import read_message
+from pusher.registry.http.transport import Answer
+from pusher.registry.upload.chunk_sizes import Limits
+from pusher.registry.upload.profiles import Profile
+
+_RANGE: Final = re.compile(r"(?:bytes=)?0-(-?\d{1,18})")
+_INSTEAD: Final = re.compile(r"\bfirst byte\b.* instead of (\d{1,18})\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Session:
+    """The pair of location and offset, and what is in doubt. Sizes and offsets in bytes."""
+
+    location: str
+    chunk_size: int
+    limits: Limits
+    profile: Profile
+    offset: int = 0
+    """Acknowledged by the registry."""
+    in_flight: int = 0
+    """Bytes from ``offset`` on that may have reached the registry."""
+    closing: bool = False
+    """The closing PUT may have been sent."""
+
+    def may_hold(self, offset: int) -> bool:
+        """Whether the registry can hold that much: no less than acknowledged, no more than was sent."""
+        if self.profile.whole_chunks:
+            return offset in (self.offset, self.offset + self.in_flight)
+        return self.offset <= offset <= self.offset + self.in_flight
+
+    def told(self, answer: Answer) -> int | None:
+        """The bytes that the registry holds by a status or by the refusal of a chunk; None: it does not say.
+
+        The refusal names them in words where Range says nothing
+        (https://github.com/aws/containers-roadmap/issues/2831).
+        """
+        if self.profile.resends:
+            found = _INSTEAD.search(read_message(answer).text)
+            return int(found[1]) if found else None
+        if not self.profile.tells_offset:
+            return None
+        return reported_offset(answer, excess=self.profile.status_excess)
+
+    def costs(self, sent: int, total: int) -> int:
+        """Bytes that go to this registry again if the connection is closed now, ``sent`` bytes into a body of
+        a blob of ``total`` bytes; where it is not known what the registry keeps, the most it can be."""
+        profile = self.profile
+        if sent == 0:
+            return 0
+        if self.offset == 0 and self.goes_whole(total):
+            return sent
+        if profile.may_restart:
+            return self.offset + sent
+        keeps_part = profile.tells_offset and not profile.whole_chunks and not self.closing
+        return 0 if keeps_part and profile.proven else sent
+
+    def goes_whole(self, total: int) -> bool:
+        """Whether a blob of ``total`` bytes goes in one PUT, as far as nothing of it was sent."""
+        if not self.profile.takes_chunks:
+            return True
+        most = total if self.profile.whole else self.chunk_size
+        for limit in (self.profile.max_whole, self.limits.largest):
+            most = most if limit is None else min(most, limit)
+        return total <= most
+
+
+def reported_offset(answer: Answer, *, excess: int = 0) -> int | None:
+    """The bytes that a Range header says the registry holds, None if it says nothing that can be read.
+
+    ``0-0`` is taken for nothing: it is what an empty session answers at most registries, and a first chunk of
+    1 byte is never sent (https://github.com/opencontainers/distribution-spec/issues/577).
+    """
+    found = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
+    if found is None:
+        return None
+    last = int(found[1])
+    return last + 1 - excess if last > 0 else 0
+
+
+def outgrown(answer: Answer | None) -> bool:
+    """Whether a status answer is what distribution 2.x says of a session that holds more than it signed for:
+    part of a chunk. One that is gone is BLOB_UPLOAD_UNKNOWN."""
+    return answer is not None and "BLOB_UPLOAD_INVALID" in read_message(answer).codes
+
+
+def why_lost(answer: Answer | None) -> str:
+    """What a status answer from which nobody can go on means, for people."""
+    if outgrown(answer):
+        return "the registry cannot go on with an upload that was cut off inside a chunk"
+    if answer is not None and answer.status == 404:
+        return "the registry does not know the upload any more"
+    return "the registry does not say how much of the upload it holds"
+
+
+class Journal(Protocol):
+    """Remembers an upload. Every method returns only once the change is durable."""
+
+    def load(self) -> Session | None:
+        """The session to go on with, if there is one."""
+
+    def opened(self, session: Session) -> None:
+        """A session was opened at the registry, or one that holds nothing yet gets other chunks."""
+
+    def refined(self, session: Session) -> None:
+        """The session showed what its registry is like: ``session.profile`` is another one."""
+
+    def sending(self, session: Session) -> None:
+        """``session.in_flight`` bytes are about to be sent."""
+
+    def acknowledged(self, session: Session, sent: int) -> None:
+        """The registry holds ``session.offset`` bytes; ``sent`` body bytes were spent on the way."""
+
+    def spent(self, sent: int) -> None:
+        """Body bytes were sent that were refused or whose fate is unknown."""
+
+    def closing(self, session: Session) -> None:
+        """The closing PUT is about to be sent."""
+
+    def lost(self, reason: str) -> None:
+        """The session is of no use any more."""
+
+    def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
+        """Something true of the whole registry."""
+
+    def tell(self, text: str) -> None:
+        """A sentence for people about this upload."""

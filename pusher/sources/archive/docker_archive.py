@@ -1,0 +1,217 @@
+"""docker-archive files in every shape, read in place: before Docker 25, 25 and later, the containerd image
+store's, Podman's, archives whose layers some tool compressed, and archives that are compressed as a whole."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import ArchiveInvalid, ImageChanged, LayerMismatch
+from pusher.oci import media_types
+from pusher.oci.digest import of_bytes
+from pusher.oci.manifest import Descriptor
+from pusher.sources.archive.file import ArchiveFile, open_archive
+from pusher.sources.archive.images import ArchivedImage, Chosen, choose, diff_ids_in, images_in
+from pusher.sources.archive.roots import Roots
+from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage, SourceLayer
+from pusher.sources.blob_places import BlobsInArchive
+from pusher.sources.decompression import Decompressed, Unpacked, decompression, unpacked
+from pusher.sources.file_range import buffered
+from pusher.sources.image_names import normalized, shown
+from pusher.sources.image_tree import tree_or_own
+from pusher.sources.platforms import check_platform, platform_of
+from pusher.sources.tar import reader
+
+KIND: Final = "docker-archive"
+
+
+class ArchiveSource:
+    """One image in a docker-archive file.
+
+    ``name`` chooses among several: a name, an image ID, or ``@N`` for the N-th from 0. ``pinned`` is what an
+    earlier ``resolve`` recorded; the image is then found by its config digest.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        name: str | None = None,
+        choice: Choice = EVERYTHING,
+        *,
+        pinned: Mapping[str, str | int | None] | None = None,
+    ) -> None:
+        self.path = path.absolute()
+        self.name = name
+        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
+        self._pinned = pinned
+
+    def own_name(self) -> str | None:
+        """The name that the archive gives the chosen image, if any: where `docker push` would send it."""
+        with open_archive(self.path) as archive:
+            chosen = self._choose(archive)
+            names = Roots(archive).names_of(chosen.root, chosen.image.names)
+        wanted = normalized(self.name.partition("@")[0]) if self.name else None
+        matching = [name for name in names if normalized(name) == wanted]
+        return next(iter(matching or names), None)
+
+    def resolve(self) -> SourceImage:
+        """Read manifest.json, config and manifests; layers only if they are compressed and no manifest names
+        them (their digests are then computed, and remembered in ``pinned``)."""
+        with self._open() as archive:
+            return self._image(archive, self._choose(archive))
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],
+        *,
+        skip_sizes: Collection[int] = (),  # noqa: ARG002 - every layer is known by name
+        check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a file never keeps its reader waiting
+    ) -> Iterator[Iterator[Exported]]:
+        """The uncompressed layers among ``wanted``, each once; where the archive is compressed as a whole,
+        blobs too."""
+        with self._open() as archive:
+            chosen = self._choose(archive)
+            image = self._image(archive, chosen)
+            if image.documents:
+                blobs = {layer.blob.digest for layer in image.layers if layer.blob is not None}
+                yield BlobsInArchive(archive).export(blobs.intersection(wanted))
+            else:
+                yield self._layers(archive, chosen.image, image, wanted)
+
+    def fall_back(self) -> None:
+        """A file is all there is."""
+
+    @contextmanager
+    def _open(self) -> Iterator[ArchiveFile]:
+        """The archive; ImageChanged instead of ImageNotFound if it was there before."""
+        if self._pinned is not None and not self.path.exists():
+            raise ImageChanged(
+                f"{self.path} is gone since the image was enqueued",
+                hint="put the archive back and `pusher retry` the job, or `pusher cancel` it",
+            )
+        with open_archive(self.path) as archive:
+            yield archive
+
+    def _choose(self, archive: ArchiveFile) -> Chosen:
+        if self._pinned is None:
+            return choose(archive, self.name, self._choice)
+        root = self._pinned.get("root")
+        for image in images_in(archive):
+            config = archive.read(image.config)
+            if of_bytes(config) == self._pinned["config"]:
+                return Chosen(image, config, None if root is None else str(root))
+        raise ImageChanged(
+            f"{self.path} no longer holds the image that was enqueued ({self._pinned['config']})",
+            hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
+        )
+
+    # --- the image ----------------------------------------------------------------------------------------
+
+    def _image(self, archive: ArchiveFile, chosen: Chosen) -> SourceImage:
+        image, config = chosen.image, chosen.config
+        diff_ids = diff_ids_in(archive, config)
+        if len(diff_ids) != len(image.layers):
+            raise ArchiveInvalid(
+                f"{self.path} contradicts itself: its manifest.json lists {len(image.layers)} layers "
+                f"and the config {len(diff_ids)}"
+            )
+        pinned: Pinned = {
+            "kind": KIND,
+            "path": str(self.path),
+            "name": self.name,
+            "config": of_bytes(config),
+            "size": archive.status.st_size,
+            "mtime_ns": archive.status.st_mtime_ns,
+        }
+        if chosen.root is not None:
+            place = BlobsInArchive(archive)
+            size = place.size_of(chosen.root)
+            if size is None:
+                raise ImageChanged(
+                    f"{self.path} no longer holds the manifest that was enqueued ({chosen.root})",
+                    hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
+                )
+            root = Descriptor(media_types.OCI_INDEX, chosen.root, size)
+            own = platform_of(config)
+            tree = tree_or_own(root, place.read, place.has, self._choice, own=own, where=str(self.path))
+            return tree.image(place.slice_of, {**pinned, "root": root.digest, "choice": tree.choice.pinned()})
+        check_platform(platform_of(config), self._choice, str(self.path))
+        known = self._known(pinned)
+        layers = self._described(archive, image, diff_ids, known)
+        pinned["unpacked"] = json.dumps([vars(found) for found in known.values()]) if known else None
+        return SourceImage(of_bytes(config), layers, config, pinned=pinned)
+
+    # --- layers without a manifest ------------------------------------------------------------------------
+
+    def _described(
+        self,
+        archive: ArchiveFile,
+        image: ArchivedImage,
+        diff_ids: tuple[str, ...],
+        known: dict[str, Unpacked],
+    ) -> tuple[SourceLayer, ...]:
+        """The layers; what those that are compressed hold is added to ``known``, by diff ID."""
+        entries = dict(zip(diff_ids, map(archive.entry, image.layers), strict=True))
+        heads = {diff_id: archive.head(entry) for diff_id, entry in entries.items()}
+        unknown = {
+            entries[diff_id]: (diff_id, how)
+            for diff_id, head in heads.items()
+            if (how := decompression(head)) and diff_id not in known
+        }
+        for entry, stream in archive.streams(unknown):
+            diff_id, how = unknown[entry]
+            found = unpacked(stream, f"layer {shown(entry.name)} in {self.path}", how)
+            if found.diff_id != diff_id:
+                raise LayerMismatch(
+                    f"layer {shown(entry.name)} in {self.path} should have diff ID {diff_id}, "
+                    f"its bytes have {found.diff_id}",
+                    hint="the archive is damaged; save the image again",
+                )
+            known[diff_id] = found
+        return tuple(
+            SourceLayer(
+                diff_id,
+                Descriptor(media_type, known[diff_id].digest, entries[diff_id].size),
+                archive.slice_of(entries[diff_id], known[diff_id].digest),
+                compared=known[diff_id].is_plain,
+            )
+            if (media_type := media_types.of_layer(heads[diff_id]))
+            else SourceLayer(diff_id)
+            for diff_id in diff_ids
+        )
+
+    def _known(self, status: Pinned) -> dict[str, Unpacked]:
+        """What was unpacked before, as long as the file was not touched since."""
+        pinned = self._pinned
+        if pinned is None or any(pinned.get(key) != status[key] for key in ("size", "mtime_ns")):
+            return {}
+        return _unpacked_of(pinned)
+
+    @staticmethod
+    def _layers(
+        archive: ArchiveFile, chosen: ArchivedImage, image: SourceImage, wanted: Collection[str]
+    ) -> Iterator[Exported]:
+        pieces: dict[reader.Entry, tuple[bool, str]] = {}
+        for layer, name in zip(image.layers, chosen.layers, strict=True):
+            known_as = layer.blob.digest if layer.blob else layer.diff_id
+            if layer.slice is None and known_as in wanted:
+                pieces[archive.entry(name)] = layer.blob is not None, known_as
+        known = _unpacked_of(image.pinned)
+        for entry, stream in archive.streams(pieces):
+            is_blob, known_as = pieces[entry]
+            how = None if is_blob or known_as not in known else decompression(archive.head(entry))
+            if how is None:
+                yield Exported("blob" if is_blob else "layer", known_as, entry.size, stream)
+            else:  # registries take neither xz nor bzip2: the layer is compressed anew
+                tar_of = Decompressed(stream, f"layer {shown(entry.name)} in {archive.path}", how)
+                yield Exported("layer", known_as, known[known_as].size, buffered(tar_of))
+
+
+def _unpacked_of(pinned: Mapping[str, str | int | None]) -> dict[str, Unpacked]:
+    """What is pinned of the archive's compressed layers, by diff ID."""
+    found = [Unpacked(**each) for each in json.loads(str(pinned.get("unpacked") or "[]"))]
+    return {each.diff_id: each for each in found}

@@ -1,0 +1,200 @@
+"""Which manifest or index of an archive is the one of an image that its ``manifest.json`` lists.
+
+The names in ``index.json`` decide where two images differ in nothing else: the same config over layers
+compressed in two ways, or an index and one of its manifests under a name of its own.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Final
+
+from pusher.errors import ArchiveInvalid, LayerMismatch
+from pusher.oci.bounded_json import load_json
+from pusher.oci.digest import is_digest, of_bytes
+from pusher.oci.manifest import Manifest, parse_manifest
+from pusher.oci.media_types import MANIFESTS
+from pusher.sources.archive.file import ArchiveFile
+from pusher.sources.blob_places import in_layout
+from pusher.sources.image_names import normalized
+from pusher.sources.index_children import child_digests
+
+_MOST_DEPTH: Final = 8
+_MOST_DOCUMENTS: Final = 20_000
+_MOST_BYTES: Final = 32 << 20
+_LARGEST: Final = 16 << 20
+_NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
+_BLOBS: Final = "blobs/sha256/"
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """An entry of ``index.json``."""
+
+    digest: str
+    names: tuple[str, ...]
+
+    def is_called(self, name: str) -> bool:
+        """A whole name is compared; of a tag alone, as the OCI writes it, the tag."""
+        wanted = normalized(name)
+        return any(
+            normalized(own) == wanted if set("/:") & set(own) else own == wanted.rpartition(":")[2]
+            for own in self.names
+        )
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What tells an image's manifest: the digest of its config, its layers' paths and diff IDs."""
+
+    config: str
+    layers: tuple[str, ...]
+    diff_ids: tuple[str, ...]
+
+    def fits(self, manifest: Manifest) -> bool:
+        """Whether a manifest is one of this image, its layers compressed in whatever way."""
+        return manifest.config.digest == self.config and len(manifest.layers) == len(self.diff_ids)
+
+    def is_exactly(self, manifest: Manifest) -> bool:
+        """Whether it lists the very layers; where their paths do not tell their digests, whether it fits."""
+        paths = [posixpath.normpath(path) for path in self.layers]
+        digests = [f"sha256:{path.removeprefix(_BLOBS)}" for path in paths if path.startswith(_BLOBS)]
+        if len(digests) < len(paths):
+            return self.fits(manifest)
+        return self.fits(manifest) and [layer.digest for layer in manifest.layers] == digests
+
+    def is_final(self, manifest: Manifest) -> bool:
+        """Whether its layers are what is pushed.
+
+        Docker 25 and later without the containerd image store makes up a manifest whose layers are the
+        uncompressed tars; nobody ever pushed that, so the layers are compressed instead.
+        """
+        return not self.diff_ids or tuple(layer.digest for layer in manifest.layers) != self.diff_ids
+
+
+class Roots:
+    """The documents of one archive, each read once. Raises ArchiveInvalid if they are too many."""
+
+    def __init__(self, archive: ArchiveFile) -> None:
+        self._archive = archive
+        self._known: dict[str, Manifest | tuple[str, ...] | None] = {}
+        self._bytes = 0
+
+    def of(self, image: Facts, name: str | None) -> tuple[str, ...]:
+        """The digest of what ``name`` means; without a name, of all that have one and lead to the image.
+
+        () where there is none, or none whose layers are final.
+        """
+        listed = self._listed
+        called = [entry.digest for entry in listed if name and entry.is_called(name)]
+        named = [entry.digest for entry in listed if entry.names]
+        every = [entry.digest for entry in listed]
+        for digests, test, most in (
+            (called, image.is_exactly, 1),
+            (called, image.fits, 1),
+            (named, image.is_exactly, 1 if name else len(named)),
+            (every, image.is_exactly, 1),
+            (self._unlisted(), image.is_exactly, 1),
+            (every, image.fits, 1),
+        ):
+            leading: dict[str, Manifest] = {}
+            for digest in digests:
+                if (manifest := self._below(digest, test)) is not None:
+                    leading[digest] = manifest
+                if len(leading) == most:
+                    break
+            if leading:
+                return tuple(digest for digest, manifest in leading.items() if image.is_final(manifest))
+        return ()
+
+    def leads_to(self, digest: str, image: Facts) -> bool:
+        """Whether the document ``digest`` is there and is the image's, or an index with it."""
+        return self._below(digest, image.fits) is not None
+
+    def may_be_called(self, digest: str, name: str) -> bool:
+        """False where ``index.json`` gives the document other names."""
+        entries = [entry for entry in self._listed if entry.digest == digest and entry.names]
+        return not entries or any(entry.is_called(name) for entry in entries)
+
+    def names_of(self, root: str | None, names: Sequence[str]) -> Sequence[str]:
+        """Those of an image's ``names`` that ``index.json`` gives this root; all where it gives it none."""
+        called = [entry for entry in self._listed if entry.digest == root]
+        return [name for name in names if any(entry.is_called(name) for entry in called)] or names
+
+    @cached_property
+    def _listed(self) -> list[_Listed]:
+        if "index.json" not in self._archive:
+            return []
+        try:
+            children = load_json(self._archive.read("index.json"))["manifests"]
+            return [entry for child in children if (entry := _entry(child)) is not None]
+        except (ValueError, KeyError, TypeError):
+            return []
+
+    def _unlisted(self) -> Iterator[str]:
+        """Manifests that ``index.json`` leaves out (Docker 28 does, where images are saved by their IDs)."""
+        if "index.json" not in self._archive:
+            return
+        listed = {entry.digest for entry in self._listed}
+        for name in self._archive.names_below(_BLOBS):
+            digest = f"sha256:{name.removeprefix(_BLOBS)}"
+            if is_digest(digest) and digest not in listed:
+                with suppress(LayerMismatch):  # nobody said that this one is a manifest
+                    if isinstance(self._read(digest), Manifest):
+                        yield digest
+
+    def _below(self, root: str, test: Callable[[Manifest], bool]) -> Manifest | None:
+        """The first manifest that passes ``test``, of the document ``root`` and what it leads to."""
+        left, seen = [(root, 0)], set[str]()
+        while left:
+            digest, depth = left.pop()
+            if digest in seen or depth > _MOST_DEPTH:
+                continue
+            seen.add(digest)
+            found = self._read(digest)
+            if isinstance(found, tuple):
+                left += [(child, depth + 1) for child in reversed(found)]
+            elif found is not None and test(found):
+                return found
+        return None
+
+    def _read(self, digest: str) -> Manifest | tuple[str, ...] | None:
+        """A manifest, or what an index lists; None where it is not there, or is something else."""
+        if digest not in self._known:
+            self._known[digest] = self._parsed(digest)
+        return self._known[digest]
+
+    def _parsed(self, digest: str) -> Manifest | tuple[str, ...] | None:
+        entry = self._archive.find(in_layout(digest))
+        if entry is None or entry.size > _LARGEST or not self._archive.head(entry).startswith(b"{"):
+            return None
+        self._bytes += entry.size
+        if self._bytes > _MOST_BYTES or len(self._known) > _MOST_DOCUMENTS:
+            raise ArchiveInvalid(f"the indexes in {self._archive.path} list too much")
+        raw = self._archive.read_entry(entry)
+        if (found := of_bytes(raw, digest)) != digest:
+            raise LayerMismatch(
+                f"the manifest {digest} in {self._archive.path} is damaged: its bytes have {found}",
+                hint="save the image again",
+            )
+        if children := child_digests(raw):
+            return tuple(children)
+        try:
+            manifest = parse_manifest(raw)
+        except ValueError:
+            return None
+        return manifest if manifest.media_type in MANIFESTS else None
+
+
+def _entry(child: Any) -> _Listed | None:
+    """An entry of ``index.json``; None for what is none."""
+    digest = child["digest"]
+    if not isinstance(digest, str) or not is_digest(digest):
+        return None
+    annotations = child.get("annotations") or {}
+    names = [annotations.get(key) for key in _NAMES]
+    return _Listed(digest, tuple(name for name in names if isinstance(name, str) and name))

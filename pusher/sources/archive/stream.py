@@ -1,0 +1,132 @@
+"""An archive that comes through a pipe: ``-``, ``<(...)``, ``/dev/stdin``, a FIFO. It is kept as a file, as a
+push may be cut off and go on when nobody can write the archive again."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import select
+import stat
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from pusher.config.private import make_private_folder
+from pusher.errors import ArchiveInvalid, DiskFull, InvalidOption, PusherError, SourceError
+from pusher.sources import oci
+from pusher.sources.archive import docker_archive
+from pusher.sources.foreign_files import exists
+
+_STANDARD: Final = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
+_DESCRIPTORS: Final = ("/dev/fd/", "/proc/self/fd/")
+_KINDS: Final = (docker_archive.KIND, oci.ARCHIVE_KIND)
+_READ: Final = 1 << 20
+_SILENCE: Final = 10.0
+"""Seconds after which it is said that nothing comes."""
+_EXAMPLE: Final = "for example: docker save app:1.2 | pusher push - --to registry.example.com/team/app:1.2"
+_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+def is_stream(image: str) -> bool:
+    """Whether IMAGE is read from a pipe, and so only once."""
+    return _parts(image) is not None
+
+
+def is_standard_input(image: str) -> bool:
+    """Whether it is this process's own input."""
+    parts = _parts(image)
+    return parts is not None and parts[1] in _STANDARD
+
+
+def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
+    """Read the archive to its end into a file in ``folder``, and give the IMAGE that means that file.
+
+    The same bytes are the same file. ``note`` is told what is waited for. Raises InvalidOption where a
+    terminal is the input, ArchiveInvalid where nothing comes, DiskFull, SourceError.
+    """
+    parts = _parts(image)
+    assert parts is not None  # noqa: S101 - as ``is_stream`` told
+    kind, place, name = parts
+    if place in _STANDARD and os.isatty(0):
+        raise InvalidOption(f"{image} is an archive on standard input, and that is a terminal", hint=_EXAMPLE)
+    what = "standard input" if place in _STANDARD else place
+    note(f"reading the archive from {what}")
+    try:
+        source = os.dup(0) if place in _STANDARD else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            make_private_folder(folder.parent, closed=True)
+            make_private_folder(folder, closed=True)
+            path, size = _copied(source, folder, what, note)
+        finally:
+            os.close(source)
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            raise DiskFull(
+                f"no room in {folder} for the archive from {what}",
+                hint="free some space, or set PUSHER_HOME to a folder on another disk",
+            ) from error
+        raise SourceError(f"cannot read {what}: {error.strerror or error}") from error
+    note(f"kept {size / 2**20:,.1f} MiB from {what} until the job has ended: {path}")
+    return f"{kind}:{path}:{name}" if name else f"{kind}:{path}" if kind else str(path)
+
+
+def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
+    """The same error about what was typed: the file in ``folder`` goes when no job needs it."""
+    parts = _parts(image)
+    assert parts is not None  # noqa: S101 - as ``is_stream`` told
+    path = re.compile(re.escape(str(folder)) + r"/[0-9a-f]{64}\.tar")
+    if not path.search(error.message + error.hint):
+        return error
+    message = path.sub("standard input" if parts[1] in _STANDARD else parts[1], error.message)
+    hint = path.sub(parts[1], re.sub(f" > {path.pattern}", "", error.hint))
+    return type(error)(message, hint=hint, retry_after=error.retry_after)
+
+
+def _copied(source: int, folder: Path, what: str, note: Callable[[str], object]) -> tuple[Path, int]:
+    """The file with all that ``source`` gives, named by its digest, and its size in bytes."""
+    digest, size = hashlib.sha256(), 0
+    descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            while data := _read(source, what, note):
+                digest.update(data)
+                size += len(data)
+                file.write(data)
+        if not size:
+            raise ArchiveInvalid(
+                f"nothing came through {what}",
+                hint=f"see what the command before the | says; {_EXAMPLE}",
+            )
+        path = folder / f"{digest.hexdigest()}.tar"
+        os.replace(partial, path)  # noqa: PTH105
+        return path, size
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+def _read(source: int, what: str, note: Callable[[str], object]) -> bytes:
+    if sys.platform != "win32":  # where only sockets can be waited for
+        while not select.select([source], [], [], _SILENCE)[0]:
+            note(f"nothing has come through {what} for {_SILENCE:.0f} s; Ctrl-C ends the waiting")
+    return os.read(source, _READ)
+
+
+def _parts(image: str) -> tuple[str, str, str] | None:
+    """Kind, place and name of ``[KIND:]PLACE[:NAME]``, None if the place is no pipe."""
+    prefix, _, rest = image.partition(":")
+    kind, text = (prefix, rest) if prefix in _KINDS else ("", image)
+    place, _, name = text.partition(":")
+    if name and not kind:
+        return None
+    if place in _STANDARD or place.startswith(_DESCRIPTORS) or _is_fifo(Path(place)):
+        return kind, place, name
+    return None
+
+
+def _is_fifo(path: Path) -> bool:
+    return exists(path) and stat.S_ISFIFO(path.stat().st_mode)

@@ -1,0 +1,168 @@
+"""Where final blobs lie: a folder by digest, an archive."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from pusher.errors import ArchiveInvalid, ImageNotFound, SourceError
+from pusher.oci.digest import algorithm_of, hex_of
+from pusher.oci.manifest import Descriptor
+from pusher.sources.archive.file import ArchiveFile
+from pusher.sources.base import Exported, Slice
+from pusher.sources.engine.disk.folder import Folder
+from pusher.sources.foreign_files import Identity, open_regular
+from pusher.text import suggest
+
+LAYOUT: Final = "blobs/{algorithm}/{hex}"
+"""Where a layout has its blobs."""
+SMALL: Final = 16 << 20
+"""Bytes of a file that is read whole."""
+
+
+class BlobFolder:
+    """Blobs that are files below ``root``, at ``below`` with the algorithm and hex digits of their digest.
+
+    Links are followed as far as they stay below ``root``, or anywhere with ``follow_links``: a stranger's
+    folder could link to any file of ours. ``name`` is for messages.
+    """
+
+    def __init__(self, root: Path, name: str, below: str = LAYOUT, *, follow_links: bool = False) -> None:
+        self.name = name
+        self._root = root
+        self._below = below
+        self._follow_links = follow_links
+
+    def read(self, blob: Descriptor) -> bytes | None:
+        """The bytes of a small blob, None where it is missing."""
+        found = self._open(blob.digest)
+        if found is None:
+            return None
+        with found[0] as file:
+            _check_size(self.name, blob, os.fstat(file.fileno()).st_size)
+            return file.read(min(blob.size, SMALL))
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether a blob is there; ArchiveInvalid if its size is another."""
+        return self.slice_of(blob) is not None
+
+    def slice_of(self, blob: Descriptor) -> Slice | None:
+        """Where a blob's bytes lie, None where it is missing; ArchiveInvalid if its size is another."""
+        found = self._open(blob.digest)
+        if found is None:
+            return None
+        with found[0] as file:
+            identity = Identity.of(os.fstat(file.fileno()))
+        _check_size(self.name, blob, identity.size)
+        return Slice(found[1], 0, identity.size, blob.digest, identity)
+
+    def size_of(self, digest: str) -> int | None:
+        """Bytes of a blob, None where it is missing. Raises SourceError, ArchiveInvalid."""
+        found = self._open(digest)
+        if found is None:
+            return None
+        with found[0] as file:
+            return os.fstat(file.fileno()).st_size
+
+    def _open(self, digest: str) -> tuple[BinaryIO, Path] | None:
+        name = self._below.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
+        try:
+            return open_below(self._root, name, follow_links=self._follow_links)
+        except ImageNotFound:
+            return None
+
+
+class BlobsInArchive:
+    """The same for the blobs of a layout in a tar, slices only where it lies there as it is."""
+
+    def __init__(self, archive: ArchiveFile) -> None:
+        self.name = str(archive.path)
+        self._archive = archive
+
+    def read(self, blob: Descriptor) -> bytes | None:
+        return self._archive.read(in_layout(blob.digest)) if self.has(blob) else None
+
+    def has(self, blob: Descriptor) -> bool:
+        size = self.size_of(blob.digest)
+        if size is not None:
+            _check_size(self.name, blob, size)
+        return size is not None
+
+    def size_of(self, digest: str) -> int | None:
+        """Bytes of a blob, None where it is missing."""
+        entry = self._archive.find(in_layout(digest))
+        return None if entry is None else entry.size
+
+    def slice_of(self, blob: Descriptor) -> Slice | None:
+        if not self.has(blob):
+            return None
+        return self._archive.slice_of(self._archive.entry(in_layout(blob.digest)), blob.digest)
+
+    def export(self, wanted: Collection[str]) -> Iterator[Exported]:
+        """The blobs with these digests that are no slices, in the archive's order."""
+        entries = {self._archive.entry(in_layout(digest)): digest for digest in wanted}
+        stored = {entry for entry, digest in entries.items() if not self._archive.slice_of(entry, digest)}
+        for entry, stream in self._archive.streams(stored):
+            yield Exported("blob", entries[entry], entry.size, stream)
+
+
+def read_small(root: Path, name: str, *, follow_links: bool = False) -> bytes:
+    """A file of at most 16 MiB below ``root``. Raises like ``open_below``, and ArchiveInvalid."""
+    with open_below(root, name, follow_links=follow_links)[0] as file:
+        raw = file.read(SMALL + 1)
+    if len(raw) > SMALL:
+        raise ArchiveInvalid(f"{root / name} is too large to be what it should be: more than {SMALL} bytes")
+    return raw
+
+
+def open_below(root: Path, name: str, *, follow_links: bool = False) -> tuple[BinaryIO, Path]:
+    """A regular file below ``root``, and where it really lies.
+
+    Links are resolved first; the way that they lead is then gone without following any, so that none that is
+    put there meanwhile leads elsewhere. Raises ImageNotFound, ArchiveInvalid, SourceError.
+    """
+    path = root / name
+    try:
+        top, real = Path(os.path.realpath(root)), Path(os.path.realpath(path))
+        if real.is_relative_to(top) and real != top:
+            with closing(Folder(top)) as folder:
+                descriptor, _ = folder.open(os.fsencode(real.relative_to(top)))
+        elif follow_links:
+            descriptor, _ = open_regular(real)
+        else:
+            raise _leads_out(root, path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageNotFound(f"there is no file {path}", hint="check the path") from None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ELOOP, errno.EISDIR):
+            raise ArchiveInvalid(
+                f"{path} is not a regular file", hint="copy the image again, links replaced by files"
+            ) from error
+        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
+    return os.fdopen(descriptor, "rb"), real
+
+
+def in_layout(digest: str) -> str:
+    """The path of a blob in an OCI image layout."""
+    return LAYOUT.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
+
+
+def _leads_out(root: Path, path: Path) -> ArchiveInvalid:
+    copy = suggest("cp -RL {} {}", root, f"{root}.copy")
+    return ArchiveInvalid(
+        f"{path} is a symbolic link that leads out of {root}, and is not followed",
+        hint="if you trust who made it, add --follow-links"
+        + (f", or copy it with its files: {copy}" if copy else ""),
+    )
+
+
+def _check_size(where: str, blob: Descriptor, size: int) -> None:
+    if size != blob.size:
+        raise ArchiveInvalid(
+            f"{where} contradicts itself: {blob.digest} has {size} bytes, what refers to it says {blob.size}",
+            hint="the copy is damaged or not complete; make it again",
+        )

@@ -1,0 +1,111 @@
+"""containerd's content store (Docker 29's default, nerdctl, k3s): final blobs as files named by digest.
+
+Which image has which digest is in a database that only containerd opens; the engine is asked for that.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import ImageChanged, ImageIncomplete
+from pusher.oci.digest import algorithm_of, hex_of
+from pusher.oci.manifest import Descriptor
+from pusher.oci.media_types import OCI_INDEX
+from pusher.oci.platform import Platform
+from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
+from pusher.sources.blob_places import LAYOUT, BlobFolder
+from pusher.sources.image_names import is_image_id
+from pusher.sources.image_tree import tree_or_own
+
+KIND: Final = "containerd-store"
+_BLOBS: Final = f"io.containerd.content.v1.content/{LAYOUT}"
+
+
+def known_roots() -> list[Path]:
+    """Where containerd keeps its content, if nobody says otherwise; Docker's own is below its data root."""
+    data = os.environ.get("XDG_DATA_HOME")
+    return [
+        Path("/var/lib/containerd"),
+        Path("/var/lib/rancher/k3s/agent/containerd"),
+        Path("/var/lib/rancher/rke2/agent/containerd"),
+        (Path(data) if data else Path.home() / ".local/share") / "containerd",  # rootless
+    ]
+
+
+def store_with(digest: str, roots: Collection[Path]) -> Path | None:
+    """The first of some content stores that has this blob and can be read; None if none does."""
+    below = _BLOBS.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
+    for root in roots:
+        try:
+            with (root / below).open("rb"):
+                return root
+        except OSError:
+            continue
+    return None
+
+
+class ContentStoreSource(InPlace):
+    """The image below one manifest or index of a content store.
+
+    ``platform`` is this machine's: what is meant where only some platforms were pulled.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        digest: str,
+        name: str,
+        choice: Choice = EVERYTHING,
+        *,
+        platform: Platform | None = None,
+        pinned: Mapping[str, str | int | None] | None = None,
+    ) -> None:
+        self.root = root
+        self.digest = digest
+        self.name = name
+        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
+        self._platform = platform
+        self._pinned = pinned
+
+    @classmethod
+    def reopened(cls, pinned: Mapping[str, str | int | None]) -> ContentStoreSource:
+        """The source of a job."""
+        return cls(Path(str(pinned["path"])), str(pinned["root"]), str(pinned["name"]), pinned=pinned)
+
+    def own_name(self) -> str | None:
+        """The name as typed; None for an image ID."""
+        return None if is_image_id(self.name) else self.name
+
+    def resolve(self) -> SourceImage:
+        """Read the manifests and configs."""
+        place = BlobFolder(self.root, f"the image {self.name}", _BLOBS)
+        size = place.size_of(self.digest)
+        if size is None and self._pinned is not None:
+            raise self._deleted()
+        root = Descriptor(OCI_INDEX, self.digest, size or 0)
+        try:
+            tree = tree_or_own(
+                root, place.read, place.has, self._choice, own=self._platform, where=place.name
+            )
+        except ImageIncomplete as error:
+            # containerd deletes blob by blob: an attestation at once, what the build cache holds much later
+            if self._pinned is None:
+                raise
+            raise self._deleted() from error
+        pinned: Pinned = {
+            "kind": KIND,
+            "path": str(self.root),
+            "root": self.digest,
+            "name": self.name,
+            "choice": tree.choice.pinned(),
+        }
+        return tree.image(place.slice_of, pinned)
+
+    def _deleted(self) -> ImageChanged:
+        return ImageChanged(
+            f"{self.name} was deleted from {self.root} since it was enqueued",
+            hint="build or pull it again and enqueue it, or `pusher cancel` the job",
+        )

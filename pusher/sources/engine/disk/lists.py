@@ -1,0 +1,238 @@
+"""Manifest lists in Podman's storage: their images are there one by one, without their compressed blobs.
+
+A list is an image record with two files: ``manifest``, the list, and ``instances.json``, where Podman found
+each image (containers/common ``libimage/manifests``). The images are found by the digests of their manifests,
+whose layers were compressed once or never were: they are compressed again, as Podman does, and the manifests
+and the list then name the blobs that were made.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import (
+    ImageChanged,
+    ImageIncomplete,
+    ImageNotFound,
+    ImageUnsupported,
+    PusherError,
+    StorageDoubtful,
+)
+from pusher.oci.bounded_json import load_json
+from pusher.oci.digest import hex_of, of_bytes
+from pusher.oci.document import Document, parse_document
+from pusher.oci.draft import Draft
+from pusher.oci.index import Index, parse_index
+from pusher.oci.manifest import Descriptor, Manifest, diff_ids_of
+from pusher.oci.media_types import OCI_INDEX
+from pusher.sources.base import Choice, Exported, Pinned, Source, SourceImage, SourceLayer
+from pusher.sources.engine.command import PODMAN
+from pusher.sources.engine.disk.podman import PodmanStorage
+from pusher.sources.engine.disk.storage import pieces_of, read_small
+from pusher.sources.engine.podman_lists import list_refusal, written_by_podman
+from pusher.sources.engine.save import EngineSource
+from pusher.sources.image_tree import Tree
+from pusher.text import suggest
+
+KIND: Final = "podman-list"
+
+
+def list_called(storage: PodmanStorage, name: str) -> Index | None:
+    """The manifest list with this name or ID; None if that is an image's.
+
+    Raises StorageDoubtful, ImageNotFound, ImageAmbiguous; ImageUnsupported for a list without images.
+    """
+    raw = storage.manifest_list(storage.find(name))
+    if raw is None:
+        return None
+    try:
+        listed = load_json(raw)
+        if isinstance(listed, dict) and not listed.get("manifests"):
+            raise ImageUnsupported(
+                f"the manifest list {name} has no images yet",
+                hint=suggest("add one: podman manifest add {} containers-storage:IMAGE", name),
+            )
+        return parse_index(raw)
+    except ValueError as error:
+        raise StorageDoubtful(f"the manifest list {name} in {storage.root} is damaged: {error}") from error
+
+
+def list_image(
+    storage: PodmanStorage, index: Index, name: str, choice: Choice, *, with_save: bool = False
+) -> SourceImage:
+    """The images of a list. ``with_save``: their layers are read from `podman save`.
+
+    Raises StorageDoubtful, ImageIncomplete, ImageNotFound, ImageUnsupported.
+    """
+    tree = _tree(storage, index, name, choice)
+    documents = tree.documents
+    configs = {
+        document.config.digest: _config(storage, document, name)
+        for document in documents
+        if isinstance(document, Manifest)
+    }
+    pinned: Pinned = {
+        "kind": KIND,
+        "name": name,
+        "root": str(storage.root),
+        "driver": storage.driver,
+        "save": int(with_save),
+        "documents": _as_text([document.raw for document in documents]),
+        "configs": _as_text(list(configs.values())),
+    }
+    return _image(name, documents, configs, pinned, _left_out(index, documents))
+
+
+class ListSource:
+    """The images of a list, as a job pinned them."""
+
+    def __init__(self, pinned: Mapping[str, str | int | None]) -> None:
+        self._pinned = pinned
+        self.name = str(pinned["name"])
+        self.root = Path(str(pinned["root"]))
+
+    def own_name(self) -> str:
+        """The name as typed."""
+        return self.name
+
+    def resolve(self) -> SourceImage:
+        """The images as they were pinned: a list that is changed later changes nothing."""
+        documents = [parse_document(raw) for raw in _of_text(self._pinned["documents"])]
+        configs = {of_bytes(raw): raw for raw in _of_text(self._pinned["configs"])}
+        return _image(self.name, documents, configs, dict(self._pinned))
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],
+        *,
+        skip_sizes: Collection[int] = (),
+        check_stop: Callable[[], None] | None = None,
+    ) -> Iterator[Iterator[Exported]]:
+        """The wanted configs, then the wanted layers image by image. StorageDoubtful, ImageChanged."""
+        with closing(self._pieces(set(wanted), skip_sizes, check_stop)) as pieces:
+            yield pieces
+
+    def fall_back(self) -> Source | None:
+        """The same images from `podman save`, where Podman has them."""
+        if self._pinned["save"]:
+            return None
+        try:
+            EngineSource(PODMAN, hex_of(self.resolve().config_digest)).resolve()
+        except PusherError:
+            return None
+        return ListSource({**self._pinned, "save": 1})
+
+    def _pieces(
+        self, wanted: set[str], skip_sizes: Collection[int], check_stop: Callable[[], None] | None
+    ) -> Generator[Exported, None, None]:
+        for raw in _of_text(self._pinned["configs"]):
+            if (digest := of_bytes(raw)) in wanted:
+                yield Exported("blob", digest, len(raw), io.BytesIO(raw))
+        for draft in self.resolve().drafts:
+            ours = wanted.intersection(draft.diff_ids)
+            wanted -= ours
+            if not ours or not isinstance(draft.document, Manifest):
+                continue
+            image_id = draft.document.config.digest
+            if not self._pinned["save"]:
+                yield from self._from_storage(image_id, ours)
+                continue
+            pinned = EngineSource(PODMAN, hex_of(image_id)).resolve().pinned
+            saved = EngineSource(PODMAN, self.name, pinned=pinned)
+            with saved.export(ours, skip_sizes=skip_sizes, check_stop=check_stop) as pieces:
+                yield from pieces
+
+    def _from_storage(self, image_id: str, wanted: Collection[str]) -> Iterator[Exported]:
+        try:
+            layers = PodmanStorage(self.root, str(self._pinned["driver"])).layers(image_id)
+        except ImageNotFound as error:
+            raise ImageChanged(
+                f"an image of {self.name} was deleted from {self.root} since it was enqueued: {image_id}",
+                hint="build or pull it again and enqueue the list, or `pusher cancel` the job",
+            ) from error
+        yield from pieces_of(layers, wanted)
+
+
+def _tree(storage: PodmanStorage, index: Index, name: str, choice: Choice) -> Tree:
+    manifests = storage.manifests()
+
+    def read(blob: Descriptor) -> bytes | None:
+        if blob.digest == index.digest:
+            return index.raw
+        if blob.digest in manifests:
+            return read_small(manifests[blob.digest])
+        try:
+            return storage.config(blob.digest)
+        except ImageNotFound:
+            return None
+
+    root = Descriptor(OCI_INDEX, index.digest, len(index.raw))
+    try:
+        return Tree(root, read, lambda _: True, choice, where=f"the manifest list {name}")
+    except ImageIncomplete as error:
+        hint = f"have Podman fetch what is missing: {written_by_podman(name)}"
+        if not choice.platforms:
+            hint = f"{error.hint}; or {hint}"
+        raise ImageIncomplete(error.message, hint=hint) from error
+
+
+def _config(storage: PodmanStorage, manifest: Manifest, name: str) -> bytes:
+    try:
+        return storage.config(manifest.config.digest)
+    except ImageNotFound as error:  # images that were pulled in parts (zstd:chunked) go by another ID
+        raise list_refusal(name, f"and the config of {manifest.digest} is not on its disk") from error
+
+
+def _image(
+    name: str,
+    documents: Sequence[Document],
+    configs: Mapping[str, bytes],
+    pinned: Pinned,
+    notes: tuple[str, ...] = (),
+) -> SourceImage:
+    """The image of these documents: the configs but the first are blobs that exist, the layers are not."""
+    drafts = [_draft(name, document, configs) for document in documents]
+    manifests = [draft.document for draft in drafts if isinstance(draft.document, Manifest)]
+    first = manifests[0].config.digest
+    others = {manifest.config.digest: manifest.config for manifest in manifests}
+    del others[first]
+    diff_ids = dict.fromkeys(diff_id for draft in drafts for diff_id in draft.diff_ids)
+    layers = [*map(SourceLayer, diff_ids), *(SourceLayer(digest, blob) for digest, blob in others.items())]
+    return SourceImage(first, tuple(layers), configs[first], (), pinned, notes, tuple(drafts))
+
+
+def _draft(name: str, document: Document, configs: Mapping[str, bytes]) -> Draft:
+    if isinstance(document, Index):
+        return Draft(document)
+    try:
+        diff_ids = diff_ids_of(configs[document.config.digest])
+        if len(diff_ids) != len(document.layers):
+            raise ValueError("its config lists another number of layers")
+    except ValueError as error:
+        raise list_refusal(name, f"and {document.digest} in it is no image of layers: {error}") from error
+    return Draft(document, diff_ids)
+
+
+def _left_out(index: Index, documents: Sequence[Document]) -> tuple[str, ...]:
+    """What is to be told of a choice."""
+    there = {document.digest for document in documents}
+    kept = [str(child) for child in index.children if child.digest in there]
+    left_out = [str(child) for child in index.children if child.digest not in there]
+    if not isinstance(documents[-1], Index):
+        return (f"only {kept[0]} is pushed, as an image of its own",) if left_out else ()
+    return (f"left out of the list: {', '.join(left_out)}",) if left_out else ()
+
+
+def _as_text(raws: Sequence[bytes]) -> str:
+    return json.dumps([raw.decode("utf-8", "surrogateescape") for raw in raws])
+
+
+def _of_text(text: str | int | None) -> list[bytes]:
+    texts: list[str] = json.loads(str(text))
+    return [each.encode("utf-8", "surrogateescape") for each in texts]

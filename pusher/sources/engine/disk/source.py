@@ -1,0 +1,134 @@
+"""Images read from an engine's disk: ``docker-storage:NAME``, ``containers-storage:NAME``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import ImageChanged, ImageNotFound, PusherError, ReferenceMalformed
+from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, SourceImage, SourceLayer
+from pusher.sources.engine.command import DOCKER, PODMAN
+from pusher.sources.engine.disk.data_roots import docker_root, podman_root
+from pusher.sources.engine.disk.docker import DockerStorage
+from pusher.sources.engine.disk.lists import list_called, list_image
+from pusher.sources.engine.disk.podman import PodmanStorage
+from pusher.sources.engine.disk.storage import Storage, diff_ids_in, pieces_of
+from pusher.sources.engine.save import EngineSource
+from pusher.sources.foreign_files import typed_path
+from pusher.sources.image_names import is_image_id
+from pusher.sources.platforms import check_platform, platform_of
+
+DOCKER_KIND: Final = "docker-storage"
+PODMAN_KIND: Final = "containers-storage"
+STORAGES: Final[Mapping[str, Callable[[Path, str | None], Storage]]] = {
+    DOCKER_KIND: DockerStorage,
+    PODMAN_KIND: PodmanStorage,
+}
+_ENGINES: Final = {DOCKER_KIND: DOCKER, PODMAN_KIND: PODMAN}
+_WITH_ROOT: Final = re.compile(r"\[(?:([a-z0-9-]+)@)?([^]+]*)(?:\+[^]]*)?\](.*)")
+"""``[driver@graphroot+runroot]NAME``, as in containers-transports(5); the runroot is not needed."""
+
+
+def storage_of(kind: str, root: Path, driver: str | None = None) -> Storage:
+    """The storage of this kind at ``root``. Raises StorageDoubtful."""
+    return STORAGES[kind](root, driver)
+
+
+class StorageSource:
+    """One image in the storage of an engine that need not run. ``text`` is ``NAME`` or ``[root]NAME``."""
+
+    def __init__(
+        self,
+        kind: str,
+        text: str,
+        choice: Choice = EVERYTHING,
+        *,
+        pinned: Mapping[str, str | int | None] | None = None,
+    ) -> None:
+        self.kind = kind
+        self._choice = choice
+        self._pinned = pinned
+        if pinned is not None:
+            self.name, self.root = str(pinned["name"]), Path(str(pinned["root"]))
+            self.driver = None if pinned["driver"] is None else str(pinned["driver"])
+            return
+        self.driver, root, self.name = _split(text)
+        if root is not None:
+            self.root = root.absolute()
+        elif kind == DOCKER_KIND:
+            self.root = docker_root().absolute()
+        else:
+            self.root, self.driver = podman_root()
+
+    def own_name(self) -> str | None:
+        """The name as typed; None for an image ID."""
+        return None if is_image_id(self.name) else self.name
+
+    def resolve(self) -> SourceImage:
+        """Read the config, which lists the layers; whether these are whole shows when they are read.
+
+        Of a manifest list, all its images.
+        """
+        storage = storage_of(self.kind, self.root, self.driver)
+        if self._pinned is None:
+            if isinstance(storage, PodmanStorage) and (index := list_called(storage, self.name)):
+                return list_image(storage, index, self.name, self._choice)
+            image_id = storage.find(self.name)
+            config = storage.config(image_id)
+            check_platform(platform_of(config), self._choice, str(self.root))
+        else:
+            image_id = str(self._pinned["id"])
+            try:
+                config = storage.config(image_id)
+            except ImageNotFound as error:
+                raise ImageChanged(
+                    f"{self.name} was deleted from {self.root} since it was enqueued",
+                    hint="build or pull it again and enqueue it, or `pusher cancel` the job",
+                ) from error
+        pinned: Pinned = {
+            "kind": self.kind,
+            "name": self.name,
+            "root": str(self.root),
+            "driver": storage.driver,
+            "id": image_id,
+        }
+        layers = tuple(SourceLayer(diff_id) for diff_id in diff_ids_in(config, image_id))
+        return SourceImage(image_id, layers, config, pinned=pinned)
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],
+        *,
+        skip_sizes: Collection[int] = (),  # noqa: ARG002 - every layer is known by its diff ID
+        check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a disk never keeps its reader waiting
+    ) -> Iterator[Iterator[Exported]]:
+        """The wanted layers, each put together while it is read. StorageDoubtful."""
+        storage = storage_of(self.kind, self.root, self.driver)
+        yield pieces_of(storage.layers(str(self.resolve().pinned["id"])), wanted)
+
+    def fall_back(self) -> Source | None:
+        """The same image from the engine, where that has it."""
+        if self._pinned is None:
+            return None
+        engine, image_id = _ENGINES[self.kind], str(self._pinned["id"])
+        try:
+            pinned = EngineSource(engine, image_id).resolve().pinned
+        except PusherError:
+            return None
+        return EngineSource(engine, self.name, pinned=pinned) if pinned["id"] == image_id else None
+
+
+def _split(text: str) -> tuple[str | None, Path | None, str]:
+    """Driver, root and name of ``[driver@root]NAME``."""
+    match = _WITH_ROOT.fullmatch(text)
+    driver, root, name = (match[1], match[2], match[3]) if match else (None, "", text)
+    if not name:
+        raise ReferenceMalformed(
+            f"{text!r} names no image",
+            hint="write it like docker-storage:app:1.2, or docker-storage:[/mnt/docker]app:1.2",
+        )
+    return driver, typed_path(root) if root else None, name

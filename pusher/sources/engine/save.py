@@ -1,0 +1,253 @@
+"""Images in Docker, Podman and containerd, read from the pipe of `docker save` and the like."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pusher.errors import (
+    ArchiveInvalid,
+    ArchiveTruncated,
+    EngineFailed,
+    ImageChanged,
+    ImageNotFound,
+    PusherError,
+)
+from pusher.oci.bounded_json import load_json
+from pusher.oci.digest import is_sha256
+from pusher.oci.platform import Platform
+from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, SourceImage, SourceLayer
+from pusher.sources.engine.command import DOCKER, NERDCTL, PODMAN, Daemon, Engine, Output, ask, is_installed
+from pusher.sources.engine.podman_lists import is_list, list_refusal
+from pusher.sources.engine.save_stream import image_of, look_through, pinned_image
+from pusher.sources.entry_names import pieces
+from pusher.sources.image_names import did_you_mean, is_image_id
+from pusher.sources.platforms import check_platform
+from pusher.sources.tar import reader
+from pusher.text import suggest
+
+_SNAPSHOTTER: Final = "io.containerd.snapshotter"
+"""In the driver status of `docker info` where images are in containerd's store."""
+
+
+@dataclass(frozen=True)
+class _Inspected:
+    """What `image inspect` tells."""
+
+    id: str
+    """The config's digest, or ``target``: what the engine is asked for."""
+    diff_ids: tuple[str, ...]
+    platform: Platform | None
+    target: str | None = None
+    """The digest of the manifest or index, where the engine keeps those: containerd's image store."""
+
+
+class EngineSource:
+    """One image in an engine. Once pinned it is asked for by its ID, so a tag moved later changes nothing."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        choice: Choice = EVERYTHING,
+        *,
+        pinned: Mapping[str, str | int | None] | None = None,
+    ) -> None:
+        self.engine = engine
+        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
+        self.name = name
+        self._pinned = pinned
+        self._daemon = engine.daemon() if pinned is None else _pinned_daemon(engine, pinned)
+
+    def own_name(self) -> str | None:
+        """The name as typed; None for an image ID."""
+        return None if is_image_id(self.name) else self.name
+
+    def resolve(self) -> SourceImage:
+        """Ask the engine for ID and diff IDs; a pinned image is known without asking.
+
+        In containerd's image store the manifests exist and inspect does not tell them: they are read from one
+        `save`, which is stopped once all have passed.
+        """
+        if self._pinned is not None:
+            return _described(self._pinned)
+        found = self._inspect()
+        if found is None:
+            return self._from_list()
+        pinned: Pinned = {
+            "kind": self.engine.kind,
+            "name": self.name,
+            "id": found.id,
+            "config": found.id,
+            "layers": " ".join(found.diff_ids),
+            "choice": self._choice.pinned(),
+            **self._daemon,
+        }
+        if found.target is None:
+            check_platform(found.platform, self._choice, f"{self.engine.title}'s {self.name}")
+            return _described(pinned)
+        stored = self._from_content_store(found.target, found.platform)
+        if stored is not None:
+            return stored
+        with self._save(found.id) as (_, stream):
+            saved = look_through(stream, found.target)
+        where = f"`{self.engine.command} save {self.name}`"
+        return image_of(
+            saved,
+            found.target,
+            self._choice,
+            own=found.platform,
+            diff_ids=found.diff_ids,
+            where=where,
+            pinned=pinned,
+        )
+
+    def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:  # noqa: ARG002
+        """The image with all its platforms, where somebody can read it from disk; ``own``: this machine's."""
+        return None
+
+    def _from_list(self) -> SourceImage:
+        """The images of a manifest list of Podman, where somebody can read it from disk."""
+        raise list_refusal(self.name, "which can only be read from its disk")
+
+    @contextmanager
+    def export(
+        self,
+        wanted: Collection[str],
+        *,
+        skip_sizes: Collection[int] = (),
+        check_stop: Callable[[], None] | None = None,
+    ) -> Iterator[Iterator[Exported]]:
+        """See ``Source.export``. ImageChanged if the image was deleted since it was enqueued."""
+        image = self.resolve()
+        uncompressed = set() if image.root else {layer.diff_id for layer in image.layers}
+        missing = set(wanted)
+        with self._save(str(image.pinned["id"]), check_stop) as (output, source):
+
+            def whole() -> Iterator[Exported]:
+                yield from pieces(source, missing, uncompressed, skip_sizes)
+                if missing:
+                    output.finish(complete=source.at_end_marker)
+
+            yield whole()
+
+    def fall_back(self) -> Source | None:
+        """None: there is no other way."""
+        return None
+
+    @contextmanager
+    def _save(
+        self, image_id: str, check_stop: Callable[[], None] | None = None
+    ) -> Iterator[tuple[Output, reader.PipeInput]]:
+        arguments = (*self.engine.save, *self._platform_option(), image_id)
+        with Output(self.engine, *arguments, daemon=self._daemon, check_stop=check_stop) as output:
+            try:
+                yield output, reader.PipeInput(output.read, f"the output of `{self.engine.command} save`")
+            except (ArchiveTruncated, ArchiveInvalid) as error:
+                raise self._explained(output.failure(), image_id) from error
+            except (EngineFailed, ImageNotFound) as error:
+                raise self._explained(error, image_id) from error
+
+    def _platform_option(self) -> tuple[str, ...]:
+        """nerdctl saves this machine's platform only if it is not told another; Docker all that it has."""
+        if self.engine is not NERDCTL:
+            return ()
+        if self._choice.every:
+            return ("--all-platforms",)
+        return tuple(f"--platform={platform}" for platform in self._choice.platforms)
+
+    def _explained(self, error: PusherError, image_id: str) -> PusherError:
+        """ImageChanged if the image is gone: saving words that in many ways, so the engine is asked."""
+        if isinstance(error, EngineFailed):
+            try:
+                ask(self.engine, "image", "inspect", "--", image_id, daemon=self._daemon)
+            except ImageNotFound as gone:
+                error = gone
+            except PusherError:
+                pass
+        if not isinstance(error, ImageNotFound):
+            return error
+        return ImageChanged(
+            f"{self.name} was deleted from {self.engine.title} since it was enqueued",
+            hint="build or pull it again and enqueue it, or `pusher cancel` the job",
+        )
+
+    def _inspect(self) -> _Inspected | None:
+        """What the engine says of the name; None if that is a manifest list of Podman."""
+        try:
+            answer = ask(self.engine, "image", "inspect", "--", self.name, daemon=self._daemon)
+        except ImageNotFound as error:
+            if self.engine is PODMAN and is_list(self.name, None, self._daemon):
+                return None
+            raise ImageNotFound(error.message, hint=self._elsewhere()) from None
+        try:
+            described = load_json(answer.encode())[0]
+            if self.engine is PODMAN and is_list(self.name, described, self._daemon):
+                return None
+            return _understood(self.engine, described, in_containerd=self._is_in_containerd(described))
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
+            raise EngineFailed(
+                f"`{self.engine.command} image inspect` gave something that is no description of an image",
+                hint=suggest("look at it: {} image inspect {}", self.engine.command, self.name),
+            ) from error
+
+    def _is_in_containerd(self, described: dict[str, Any]) -> bool:
+        """Whether Docker keeps its images in containerd: ``Id`` is then a manifest's or index's digest.
+
+        ``Descriptor`` says so since API 1.48 (Docker 28); daemons and command lines before it do not give
+        it, and there `info` knows. A graph driver that describes the image's layers needs no such question.
+        """
+        if self.engine is not DOCKER or described.get("Descriptor"):
+            return self.engine is DOCKER
+        if (described.get("GraphDriver") or {}).get("Data"):
+            return False
+        try:
+            status = ask(self.engine, "info", "--format", "{{json .DriverStatus}}", daemon=self._daemon)
+        except EngineFailed:  # a proxy before the socket may refuse it
+            return False
+        return _SNAPSHOTTER in status
+
+    def _elsewhere(self) -> str:
+        """The hint for a name that the engine does not have: another engine's, or the nearest names."""
+        if self.engine is DOCKER and is_installed(PODMAN):
+            try:
+                ask(PODMAN, "image", "inspect", "--format", "{{.Id}}", "--", self.name)
+            except PusherError:
+                pass
+            else:
+                return f"Podman has it: podman:{self.name}"
+        try:
+            listed = ask(
+                self.engine, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", daemon=self._daemon
+            )
+        except PusherError:
+            return f"see what there is: {self.engine.command} image ls"
+        return did_you_mean(self.name, [name for name in listed.split() if "<none>" not in name])
+
+
+def _pinned_daemon(engine: Engine, pinned: Mapping[str, str | int | None]) -> Daemon:
+    values = {variable: pinned.get(variable) for variable in engine.host_variables}
+    return {variable: None if value is None else str(value) for variable, value in values.items()}
+
+
+def _understood(engine: Engine, described: dict[str, Any], *, in_containerd: bool) -> _Inspected:
+    image_id = "sha256:" + described["Id"].removeprefix("sha256:")
+    diff_ids = tuple((described.get("RootFS") or {}).get("Layers") or ())
+    parts = {key.lower(): described.get(key) for key in ("Os", "Architecture", "Variant")}
+    target = _target(described) if engine is NERDCTL else image_id if in_containerd else None
+    if not all(is_sha256(digest) for digest in (image_id, *diff_ids, *([target] if target else ()))):
+        raise ValueError("not digests")
+    return _Inspected(target or image_id, diff_ids, Platform.of_json(parts), target)
+
+
+def _target(described: dict[str, Any]) -> str:
+    """nerdctl's ``Id`` is the config's digest; that of the manifest or index is part of the name."""
+    return str(described["RepoDigests"][0]).rpartition("@")[2]
+
+
+def _described(pinned: Mapping[str, str | int | None]) -> SourceImage:
+    """The image as pinned: nothing is asked, so that a job whose layers are spooled needs no engine."""
+    layers = tuple(SourceLayer(diff_id) for diff_id in str(pinned["layers"]).split())
+    return pinned_image(pinned) or SourceImage(str(pinned["config"]), layers, pinned=dict(pinned))

@@ -1,0 +1,51 @@
+"""Recognising what an entry of a `save` stream is, by its path, while the stream passes by."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Final
+
+from pusher.sources.base import Exported
+from pusher.sources.tar import reader
+
+_NAMED: Final = re.compile(r"(?:\./)?(?:blobs/sha256/([0-9a-f]{64})|([0-9a-f]{64})\.(?:json|tar))")
+"""A blob of a layout; a config, or a layer as Podman names it."""
+_UNNAMED: Final = re.compile(r"(?:\./)?[^/]+/layer\.tar")
+"""A layer before Docker 25: the folder is an ID that says nothing about the bytes."""
+
+
+def pieces(
+    source: reader.Input, missing: set[str], diff_ids: Collection[str], skip_sizes: Collection[int]
+) -> Iterator[Exported]:
+    """What is wanted of a stream, in its order.
+
+    ``missing``: the digests wanted; those that pass under their name are taken out, and once it is empty the
+    stream is left. ``diff_ids``: which of them are uncompressed layers.
+    """
+    for entry in reader.walk(source):
+        if not missing:
+            return
+        if not entry.is_file:
+            continue
+        digest = digest_in(entry.name)
+        if digest in missing:
+            missing.discard(digest)
+            yield Exported(
+                "layer" if digest in diff_ids else "blob",
+                digest,
+                entry.size,
+                reader.passing(source, entry),
+            )
+        elif (
+            _UNNAMED.fullmatch(entry.name)
+            and entry.size not in skip_sizes
+            and not missing.isdisjoint(diff_ids)
+        ):
+            yield Exported("layer", None, entry.size, reader.passing(source, entry))
+
+
+def digest_in(name: str) -> str | None:
+    """The digest that the entry's path gives it; None for one that has none there."""
+    match = _NAMED.fullmatch(name)
+    return f"sha256:{match[1] or match[2]}" if match else None

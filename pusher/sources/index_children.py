@@ -1,0 +1,16 @@
+"""What an index lists (image-spec ``image-index.md``), whatever else is wrong with it."""
+
+from __future__ import annotations
+
+from pusher.oci.bounded_json import load_json
+from pusher.oci.digest import is_digest
+
+
+def child_digests(index: bytes) -> list[str]:
+    """The digests that an index lists, in its order; none if it is no index."""
+    try:
+        children = load_json(index)["manifests"]
+        found = [child["digest"] for child in children]
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [digest for digest in found if isinstance(digest, str) and is_digest(digest)]

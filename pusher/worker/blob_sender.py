@@ -1,0 +1,296 @@
+"""Bringing one blob to a registry for a job: lease, journal, retries, and word of it to whoever looks on."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Final, TypeVar
+
+from pusher.config import Settings
+from pusher.errors import LeaseLost, PusherError
+from pusher.oci.digest import short
+from pusher.progress.base import Progress
+from pusher.progress.format import human_bytes
+from pusher.registry.http.body import Blob, BlobDamaged
+from pusher.registry.upload import profiles
+from pusher.registry.upload.upload import BlobUpload
+from pusher.store.records import JobRecord, LayerState, UploadRecord
+from pusher.store.store import Store
+from pusher.worker.control import Activity, Control
+from pusher.worker.liveness import Presence
+from pusher.worker.rate import RateLimiter
+from pusher.worker.registries import Registries
+from pusher.worker.remote import mountable
+from pusher.worker.retry import Backoff
+from pusher.worker.store_journal import StoreJournal
+
+T = TypeVar("T")
+
+_TELL_EVERY: Final = 256 * 1024
+_TELL_AFTER: Final = 1.0
+"""Bytes, and seconds, between two words on a chunk that is being sent."""
+_SMALL: Final = 1024 * 1024
+"""Bytes below which sending them again is not worth a question."""
+_IN_USE_PAUSE: Final = 1.0
+"""Seconds between looks at a blob that another worker is sending."""
+
+
+@dataclass(frozen=True)
+class BlobSender:
+    """Sends blobs for any job of this worker. Thread-safe."""
+
+    store: Store
+    settings: Settings
+    registries: Registries
+    presence: Presence
+    progress: Progress
+    activity: Activity
+    limiter: RateLimiter | None = None
+    counted: dict[int, int] = field(default_factory=dict)
+    chunk_sizes: dict[str, int] = field(default_factory=dict)
+    """By registry, those of the session that was opened last."""
+    watches: dict[str, _BlobWatch] = field(default_factory=dict)
+    """By digest, of the blobs that are being brought."""
+
+    def bytes_at_stake(self) -> int:
+        """Bytes that will be sent again if every connection is closed now: what a registry loses of a chunk
+        that breaks off, or of the whole layer where it starts again then. 0: leaving costs nothing.
+
+        Takes no lock and asks no store, so that a signal handler may call it.
+        """
+        return sum(watch.at_stake() for watch in list(self.watches.values()))
+
+    def worth_a_word(self) -> int:
+        """``bytes_at_stake`` where it is more than the odd part of a small chunk, else 0."""
+        watches = list(self.watches.values())
+        cost = sum(watch.at_stake() for watch in watches)
+        return cost if cost >= _SMALL or any(watch.may_restart() for watch in watches) else 0
+
+    def locate(self, job: JobRecord, control: Control, blob: Blob) -> str | None:
+        """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
+
+        Raises what BlobUpload raises once the retries here are used up, Stopped and LeaseLost.
+        """
+        return self._bring(job, control, blob, BlobUpload.locate, believe_head=True)
+
+    def send(self, job: JobRecord, control: Control, blob: Blob, *, believe_head: bool = True) -> str | None:
+        """Bring the blob there and return how. Raises like ``locate``, and BlobDamaged."""
+        return self._bring(job, control, blob, BlobUpload.run, believe_head=believe_head)
+
+    def _bring(
+        self,
+        job: JobRecord,
+        control: Control,
+        blob: Blob,
+        step: Callable[[BlobUpload], str | None],
+        *,
+        believe_head: bool,
+    ) -> str | None:
+        client = self.registries.get(job.registry, job.repository).client
+        look = partial(client.blob_exists, job.repository, blob.digest, blob.size)
+        while True:
+            if believe_head and self._retry(look, Backoff(), job, control, blob.digest):
+                self._forget_session(job, control, blob)
+                return self._done(job, blob, LayerState.EXISTS)
+            upload, waited = self._acquire(job, control, blob.digest)
+            journal = self._journal(job, blob, upload)
+            watch = _BlobWatch(self, job, control, blob, journal)
+            attempt = self._upload(job, blob, journal, watch, believe_head=believe_head, looked=not waited)
+            self.watches[blob.digest] = watch
+            try:
+                found = self._retry(partial(step, attempt), watch.backoff, job, control, blob.digest)
+                if found is None:
+                    return None
+                journal.arrived(found)
+                return self._done(job, blob, LayerState(found))
+            except LeaseLost:
+                self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
+            except BlobDamaged:
+                self._discard_session(job, journal)
+                raise
+            finally:
+                self.watches.pop(blob.digest, None)
+                with contextlib.suppress(LeaseLost):
+                    self.store.uploads.release(journal.upload)
+
+    def _discard_session(self, job: JobRecord, journal: StoreJournal) -> None:
+        """Have the registry drop bytes that are not the blob's; nothing goes on from them."""
+        session = journal.load()
+        if session is not None:
+            journal.lost("the file that it is read from was changed")
+            with contextlib.suppress(PusherError):
+                client = self.registries.get(job.registry, job.repository).client
+                client.delete_upload(job.repository, session.location)
+
+    def _forget_session(self, job: JobRecord, control: Control, blob: Blob) -> None:
+        """A worker that died once the registry had closed the upload left its session and lease behind."""
+        layers = self.store.layers.of(job.id)
+        if any(layer.digest == blob.digest and layer.state == LayerState.UPLOADING for layer in layers):
+            upload, _ = self._acquire(job, control, blob.digest)
+            with contextlib.suppress(LeaseLost):
+                self._journal(job, blob, upload).arrived("exists")
+
+    def _journal(self, job: JobRecord, blob: Blob, upload: UploadRecord) -> StoreJournal:
+        return StoreJournal(
+            self.store, upload, job.id, self.progress.note, self.counted, partial(self._opened, job, blob)
+        )
+
+    def _opened(self, job: JobRecord, blob: Blob, digest: str, size: int) -> None:
+        """Say so where the link makes this session's chunks others than those of the session before."""
+        before = self.chunk_sizes.get(job.registry)
+        fixed = self.settings.at(job.registry).chunk_size is not None
+        if fixed or size == before or blob.size <= size:
+            return
+        self.chunk_sizes[job.registry] = size
+        link = self.registries.get(job.registry, job.repository).link
+        why = f"chunks of {human_bytes(size)}: {link.why(size)}"
+        self.store.events.add(job.id, "chunk-size", f"{digest}: {why}")
+        if before is not None:
+            self.progress.note(f"{short(digest)}: {why}")
+
+    def _done(self, job: JobRecord, blob: Blob, how: LayerState) -> str:
+        self.store.layers.set_done(job, blob.digest, how)
+        if how is not LayerState.EXISTS:  # every attempt finds that again
+            self.activity.touch()
+        self.progress.blob_done(job.id, blob.digest, blob.size, how)
+        return str(how)
+
+    def _acquire(self, job: JobRecord, control: Control, digest: str) -> tuple[UploadRecord, bool]:
+        """Hold the upload of this blob, once no other worker sends it to this registry; whether we waited."""
+        waited = False
+        while True:
+            control.check()
+            upload = self.store.uploads.acquire(
+                job.registry,
+                job.repository,
+                digest,
+                owner=self.presence.owner,
+                lease=self.presence.lease,
+                dead_owners=self.presence.dead_owners(self.store),
+                spared=self.presence.doubtful_owners(self.store),
+            )
+            if upload is not None:
+                return upload, waited
+            waited = True
+            self.activity.touch()
+            self.progress.waiting(short(digest), _IN_USE_PAUSE, "another worker is sending it")
+            with self.registries.silence.resting():
+                control.wait(_IN_USE_PAUSE)
+
+    def _upload(
+        self,
+        job: JobRecord,
+        blob: Blob,
+        journal: StoreJournal,
+        watch: _BlobWatch,
+        *,
+        believe_head: bool,
+        looked: bool,
+    ) -> BlobUpload:
+        connection = self.registries.get(job.registry, job.repository)
+        holders = [
+            *mountable(job.source, job.registry),
+            *self.store.uploads.holders(job.registry, blob.digest),
+        ]
+        return BlobUpload(
+            connection.client,
+            job.repository,
+            blob,
+            journal,
+            watch,
+            connection.link,
+            chunk_size=self.settings.at(job.registry).chunk_size,
+            mount_from=next(
+                # a registry that misses what it said it had may have lied about a mount, too
+                (name for name in holders if name != job.repository and believe_head),
+                None,
+            ),
+            forced=self.settings.at(job.registry).profile,
+            believe_head=believe_head,
+            looked=looked,
+        )
+
+    def _retry(
+        self, step: Callable[[], T], backoff: Backoff, job: JobRecord, control: Control, digest: str
+    ) -> T:
+        while True:
+            try:
+                return step()
+            except PusherError as error:
+                self.registries.links.keep(job.registry)
+                pause = backoff.pause(error)
+                if pause is None or self.activity.idle >= self.settings.give_up_after:
+                    raise
+                self.progress.waiting(short(digest), pause, error.message)
+                with self.registries.silence.resting():
+                    control.wait(pause)
+
+
+class _BlobWatch:
+    """Passes on what an upload tells; acknowledged bytes make its retries patient again."""
+
+    def __init__(
+        self, sender: BlobSender, job: JobRecord, control: Control, blob: Blob, journal: StoreJournal
+    ) -> None:
+        self.backoff = Backoff()
+        self._sender = sender
+        self._job = job
+        self._control = control
+        self._blob = blob
+        self._journal = journal
+        self._offset = journal.upload.offset
+        self._furthest = max(self._offset, journal.upload.furthest or 0)
+        self._started = False
+        self._in_flight = 0
+        self._told = 0
+        self._told_at = 0.0
+
+    def check(self) -> None:
+        self._control.check()
+
+    def allowance(self, wanted: int) -> int:
+        if self._sender.limiter is None:
+            return wanted
+        allowed = self._sender.limiter.take(wanted, self._look_up)
+        if self._offset + self._in_flight >= self._furthest:
+            self._sender.activity.touch()
+        return allowed
+
+    def _look_up(self) -> None:
+        """Waiting for one's turn is left at once, but where half a chunk would cost the whole session."""
+        profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
+        if not profile.may_restart:
+            self._control.check_lease()
+
+    def at_stake(self) -> int:
+        """Bytes of this blob that are sent again if the connection is closed now."""
+        session = self._journal.load()
+        return 0 if session is None else session.costs(self._in_flight, self._blob.size)
+
+    def may_restart(self) -> bool:
+        """Whether that is more than what is in flight: the registry would begin the blob again."""
+        return self.at_stake() > self._in_flight
+
+    def sending(self, in_flight: int) -> None:
+        self._sender.activity.stir()
+        self._control.stir()
+        self._in_flight = in_flight
+        if not self._started:
+            self._started = True
+            self._sender.progress.blob_started(self._job.id, self._blob.digest, self._blob.size, self._offset)
+        now = time.monotonic()
+        if in_flight == 0 or in_flight - self._told >= _TELL_EVERY or now - self._told_at >= _TELL_AFTER:
+            self._told, self._told_at = in_flight, now
+            self._sender.progress.blob_sending(self._blob.digest, in_flight)
+
+    def acknowledged(self, offset: int) -> None:
+        if offset > self._furthest:  # what was lost and is sent again is no progress
+            self._furthest = offset
+            self.backoff.reset()
+            self._sender.activity.touch()
+        self._offset = offset
+        self._sender.progress.blob_acknowledged(self._blob.digest, offset)
+        self._sender.registries.links.keep(self._job.registry)

@@ -1,0 +1,99 @@
+"""What need not be made because Docker on this machine pushed or pulled it, and the registry has it.
+
+``docker push`` compresses otherwise than we do, so its blobs have digests that we would never come to. Which
+blob stands for which layer is never taken from the manifest at a tag: whoever may write the tag could put
+anything there under the right config. Docker's own records say it; the manifest only tells what is to be
+looked for, and is kept as it is where it says nothing but what we would say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import PusherError
+from pusher.oci import media_types
+from pusher.oci.manifest import Descriptor, Manifest, parse_manifest
+from pusher.registry.client import RegistryClient
+from pusher.sources.engine.disk.data_roots import docker_root
+from pusher.sources.engine.disk.docker_records import DockerRecords
+from pusher.store.records import JobRecord
+
+_MANIFEST_FIELDS: Final = frozenset({"schemaVersion", "mediaType", "config", "layers"})
+_DESCRIPTOR_FIELDS: Final = frozenset({"mediaType", "digest", "size"})
+_MAGIC: Final[Mapping[str, bytes]] = {
+    media_types.OCI_LAYER_GZIP: media_types.GZIP_MAGIC,
+    media_types.OCI_LAYER_ZSTD: media_types.ZSTD_MAGIC,
+}
+
+
+@dataclass(frozen=True)
+class PushedImage:
+    """The image at a tag: its manifest, and by diff ID those of its blobs that are certainly these layers."""
+
+    manifest: Manifest
+    blobs: dict[str, Descriptor]
+
+
+def look_at(client: RegistryClient, job: JobRecord, diff_ids: Collection[str]) -> PushedImage | None:
+    """What the image at the job's tag has of some layers; None if that is nothing, or cannot be seen."""
+    records = DockerRecords(_root_of(job.source))
+    known = {diff_id: found for diff_id in diff_ids if (found := records.blobs_of(diff_id))}
+    if not known or not job.tag:
+        return None
+    try:
+        raw = client.manifest_at(job.repository, job.tag)
+        manifest = parse_manifest(raw) if raw is not None else None
+        if manifest is None:
+            return None
+        listed = {blob.digest: blob for blob in manifest.layers}
+        blobs: dict[str, Descriptor] = {}
+        for diff_id, digests in known.items():
+            blob = next((listed[digest] for digest in sorted(digests) if digest in listed), None)
+            if blob is not None and _is_as_described(client, job.repository, blob):
+                blobs[diff_id] = blob
+    except (PusherError, ValueError):
+        return None  # it is only a short cut; whatever is wrong shows where it matters
+    return PushedImage(manifest, blobs) if blobs else None
+
+
+def says_the_same(there: Manifest, config: Descriptor, layers: Collection[Descriptor]) -> bool:
+    """Whether the manifest at a tag says of config and layers what we would, and nothing else."""
+    data = json.loads(there.raw)
+    described = [data["config"], *data["layers"]]
+    if not set(data) <= _MANIFEST_FIELDS or not all(set(each) <= _DESCRIPTOR_FIELDS for each in described):
+        return False
+    if b"".join(there.raw.split()) != json.dumps(data, separators=(",", ":")).encode():
+        return False  # a name twice, of which others may read the first
+    theirs = [(blob.digest, blob.size, _oci(blob)) for blob in there.layers]
+    return (
+        there.media_type in media_types.MANIFESTS
+        and there.config.media_type in media_types.CONFIGS
+        and (there.config.digest, there.config.size) == (config.digest, config.size)
+        and theirs == [(blob.digest, blob.size, _oci(blob)) for blob in layers]
+    )
+
+
+def _is_as_described(client: RegistryClient, repository: str, blob: Descriptor) -> bool:
+    """Whether the registry has the blob with the size and the compression that the manifest says."""
+    magic = _MAGIC.get(_oci(blob))
+    if magic is None:
+        return False
+    answer = client.get_small(f"blobs/{blob.digest}", repository, limit=len(magic))
+    return (
+        answer.ok and answer.headers.get("Content-Length") == str(blob.size) and answer.body.startswith(magic)
+    )
+
+
+def _oci(layer: Descriptor) -> str:
+    return media_types.TO_OCI.get(layer.media_type, layer.media_type)
+
+
+def _root_of(source: Mapping[str, str | int | None]) -> Path:
+    """The data root that the image was found in, else Docker's usual one."""
+    found = source.get("storage") if source["kind"] == "docker-daemon" else None
+    found = source.get("root") if source["kind"] == "docker-storage" else found
+    return Path(str(found)) if found else docker_root()

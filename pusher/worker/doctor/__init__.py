@@ -1,7 +1,0 @@
-"""``pusher doctor``: what stands in the way of a push, looked at piece by piece."""
-
-from pusher.worker.doctor.check import Check, Result, Step
-from pusher.worker.doctor.examine import Broken, examine
-from pusher.worker.doctor.target import Target, read_target
-
-__all__ = ["Broken", "Check", "Result", "Step", "Target", "examine", "read_target"]

@@ -1,0 +1,249 @@
+"""From the source to blobs on disk: one pass over an export, every layer compressed once in its life."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from pusher.config import Settings
+from pusher.errors import ImageChanged, LayerMismatch, StorageDoubtful
+from pusher.oci import media_types
+from pusher.oci.digest import of_bytes, short
+from pusher.progress.base import Progress
+from pusher.registry.http.body import Blob
+from pusher.registry.http.verified_file import Proof
+from pusher.sources import reopen
+from pusher.sources.base import Exported, Source, SourceImage
+from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
+from pusher.store.records import COMPARED, BlobMemo, JobRecord, LayerRecord
+from pusher.store.store import Store
+from pusher.worker import remote
+from pusher.worker.compression import Chooser, Wish
+from pusher.worker.control import Activity, Control
+from pusher.worker.downloads import Downloads
+from pusher.worker.stall_notices import SourceWatch
+
+_TELL_EVERY = 4 * 1024 * 1024
+"""Bytes between two words on a layer that is being compressed."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """Makes the blobs that a job needs and that are not on disk yet."""
+
+    store: Store
+    spool: Spool
+    settings: Settings
+    progress: Progress
+    activity: Activity
+    downloads: Downloads
+
+    def config(self, job: JobRecord) -> Blob | None:
+        """The image config's blob, if its bytes are known without an export."""
+        content = self.store.memos.get_config(job.config_digest)
+        return None if content is None else self._keep_config(job, content)
+
+    def blobs(
+        self, job: JobRecord, control: Control, missing: Mapping[str, LayerRecord]
+    ) -> Iterator[tuple[str, Blob]]:
+        """Diff ID and blob of each layer in ``missing`` (the config under its digest), as it gets ready.
+
+        A blob that can be sent before it is whole comes twice, first with its ``arrival``.
+        Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry what ``Downloads`` does.
+        """
+        if job.source["kind"] == remote.KIND:
+            for found in self.downloads.blobs(job, control, missing):
+                blob, path = found.blob, self.spool.path(found.blob.digest)
+                if found.arrival is None:
+                    self._set_blob(job, found.diff_id, blob)
+                yield found.diff_id, Blob(blob.digest, blob.size, path, arrival=found.arrival)
+            return
+        source: Source | None = reopen(job.source)
+        chooser = Chooser(
+            Wish.of(job.options, self.settings), lambda: self.store.facts.get(job.registry).uplink
+        )
+        while source is not None:
+            try:
+                yield from self._blobs_of(source, job, control, missing, chooser)
+                if chosen := chooser.summary():
+                    self.progress.note(chosen)
+                return
+            except (StorageDoubtful, LayerMismatch) as doubt:
+                source = source.fall_back()
+                if source is None:
+                    raise
+                self.progress.note(f"{doubt.message}; asking the engine for the image instead")
+
+    def _blobs_of(
+        self,
+        source: Source,
+        job: JobRecord,
+        control: Control,
+        missing: Mapping[str, LayerRecord],
+        chooser: Chooser,
+    ) -> Iterator[tuple[str, Blob]]:
+        image = source.resolve()
+        if image.config is not None and job.config_digest in missing:
+            yield job.config_digest, self._keep_config(job, image.config)
+        slices = [(layer, layer.slice) for layer in image.layers if layer.slice and layer.diff_id in missing]
+        for layer, part in sorted(slices, key=lambda pair: -pair[1].length):
+            media_type = layer.blob.media_type if layer.blob else media_types.DOCKER_LAYER_GZIP
+            blob = SpooledBlob(part.digest, part.length, ORIGINAL, media_type)
+            self._record(job, layer.diff_id, blob, compared=layer.compared)
+            yield (
+                layer.diff_id,
+                Blob(
+                    part.digest,
+                    part.length,
+                    part.path,
+                    part.offset,
+                    opener=part.open,
+                    proof=Proof(part.digest, part.length),
+                ),
+            )
+        wanted = _wanted_names(job, image, missing)
+        compared = {layer.diff_id for layer in image.layers if layer.compared}
+        known = [memo.uncompressed_size for memo in self._memos_of_others(job, missing)]
+        for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
+            if not wanted:
+                return
+            watch = SourceWatch(job.image, control, self.progress.note)
+            with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=watch) as pieces:
+                for piece in pieces:
+                    control.check()
+                    made = self._make(job, control, piece, wanted, chooser, compared)
+                    if made is not None:
+                        yield made
+                    if not wanted:
+                        return
+        raise ImageChanged(
+            f"the export of {job.image} lacks {len(wanted)} of its layers, among them {short(min(wanted))}",
+            hint=f"look whether the image is whole, then: pusher retry {job.id}",
+        )
+
+    def _make(
+        self,
+        job: JobRecord,
+        control: Control,
+        piece: Exported,
+        wanted: dict[str, str],
+        chooser: Chooser,
+        compared: Collection[str],
+    ) -> tuple[str, Blob] | None:
+        """The blob of one piece; its name leaves ``wanted``. None if it turns out not to be wanted."""
+        if piece.name == job.config_digest:
+            wanted.pop(piece.name, None)
+            return piece.name, self._keep_config(job, piece.stream.read())
+        if piece.name is not None and piece.name not in wanted:
+            return None
+        label = piece.name or "a layer"
+        told = done = 0
+        doing = "reading" if piece.kind == "blob" else "compressing"
+
+        def on_bytes(count: int) -> None:
+            nonlocal told, done
+            self.activity.stir()
+            control.stir_source()
+            done += count
+            if done - told >= _TELL_EVERY or done == piece.size:
+                told = done
+                self.activity.touch()
+                self.progress.preparing(job.id, label, done, piece.size, doing)
+
+        if piece.kind == "blob" and piece.name is not None:
+            diff_id = wanted[piece.name]
+            spooled = self.spool.write_blob(
+                piece.stream,
+                digest=piece.name,
+                size=piece.size,
+                media_type=self._media_type(job, piece.name),
+                on_bytes=on_bytes,
+                check_stop=control.check,
+            )
+            wanted.pop(piece.name)
+        else:
+            how, stream = chooser.settle(piece.stream)
+            spooled = self.spool.write_layer(
+                stream,
+                how=how,
+                expected_diff_id=piece.name,
+                on_bytes=on_bytes,
+                check_stop=control.check,
+            )
+            diff_id = spooled.diff_id or ""
+            if wanted.pop(diff_id, None) is None:
+                self._remember(diff_id, spooled)
+                return None
+        self._record(job, diff_id, spooled, compared=diff_id in compared)
+        self.progress.prepared(job.id, label, spooled.digest, spooled.size)
+        return diff_id, Blob(spooled.digest, spooled.size, self.spool.path(spooled.digest))
+
+    def _record(self, job: JobRecord, diff_id: str, blob: SpooledBlob, *, compared: bool) -> None:
+        """``compared``: the blob, which came compressed, was unpacked and has this diff ID."""
+        if blob.compression != ORIGINAL:
+            self._remember(diff_id, blob)
+        elif compared:
+            self._remember(diff_id, replace(blob, compression=COMPARED))
+        self._set_blob(job, diff_id, blob)
+
+    def _set_blob(self, job: JobRecord, diff_id: str, blob: SpooledBlob) -> None:
+        self.store.layers.set_blob(
+            job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
+        )
+
+    def _remember(self, diff_id: str, blob: SpooledBlob) -> None:
+        """For every later image: only what was seen here. What an image says of its own blobs is for that
+        image alone, or a stranger's would choose what stands for a layer of ours."""
+        self.store.memos.put(
+            BlobMemo(
+                diff_id=diff_id,
+                compression=blob.compression,
+                digest=blob.digest,
+                size=blob.size,
+                uncompressed_size=blob.uncompressed_size,
+                media_type=blob.media_type,
+            )
+        )
+
+    def _keep_config(self, job: JobRecord, content: bytes) -> Blob:
+        """The config in the spool, and in the store: it saves the export when the image is pushed again.
+
+        Raises LayerMismatch if it is another than was promised.
+        """
+        digest, size = job.config_digest, len(content)
+        if (found := of_bytes(content, digest)) != digest:
+            raise LayerMismatch(
+                f"the image promises a config with digest {digest}, its source has {found}",
+                hint="the source is damaged; save or pull the image again",
+            )
+        if not self.spool.has(digest, size):
+            self.spool.write_blob(
+                io.BytesIO(content), digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
+            )
+        self.store.memos.put_config(digest, content)
+        self.store.layers.set_blob(
+            job, digest, digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
+        )
+        return Blob(digest, size, self.spool.path(digest))
+
+    def _memos_of_others(self, job: JobRecord, missing: Mapping[str, LayerRecord]) -> list[BlobMemo]:
+        """Memos of the job's layers that are not missing: those an export need not read."""
+        others = {layer.diff_id for layer in self.store.layers.of(job.id)} - set(missing)
+        return [memo for memos in self.store.memos.all_of(others).values() for memo in memos]
+
+    def _media_type(self, job: JobRecord, digest: str) -> str:
+        layers = self.store.layers.of(job.id)
+        found = next((layer.media_type for layer in layers if layer.digest == digest), None)
+        return found or media_types.DOCKER_LAYER_GZIP
+
+
+def _wanted_names(job: JobRecord, image: SourceImage, missing: Mapping[str, LayerRecord]) -> dict[str, str]:
+    """What to ask an export for: blob digest where the blob exists, else diff ID -> diff ID."""
+    wanted: dict[str, str] = {}
+    if image.config is None and job.config_digest in missing:
+        wanted[job.config_digest] = job.config_digest
+    for layer in image.layers:
+        if layer.slice is None and layer.diff_id in missing:
+            wanted[layer.blob.digest if layer.blob else layer.diff_id] = layer.diff_id
+    return wanted

@@ -1,0 +1,28 @@
+"""Blobs that start again and again: why, what it has cost, and what helps."""
+
+from __future__ import annotations
+
+from pusher.progress.format import human_bytes
+from pusher.registry.upload.profiles import MIB
+from pusher.store.records import UploadRecord
+from pusher.store.store import Store
+
+
+def in_vain(store: Store, job_id: int, upload: UploadRecord, *, restarts: bool) -> str:
+    """A sentence about a blob whose upload has been lost several times.
+
+    ``restarts``: its registry starts a blob again when the connection breaks inside a chunk.
+    """
+    layers = store.layers.of(job_id)
+    wasted = sum(layer.bytes_wasted for layer in layers if layer.digest == upload.digest)
+    registry = upload.registry
+    cost = f"its upload was lost {upload.losses} times, and {human_bytes(wasted)} were sent in vain"
+    if not restarts:
+        return f"{cost}; what stands in the way may be seen with: pusher doctor {registry}"
+    facts = store.facts.get(registry)
+    size = f"{max(1, round(facts.carries / 2 / MIB))}MiB" if facts.carries and facts.breaks else "SIZE"
+    return (
+        f"{cost}: {registry} starts a blob again when the connection breaks inside a chunk. What helps: "
+        f"a link that holds; layers that it carries in one go (pusher push IMAGE --split-layers {size}, "
+        "which changes the image's digest); or a registry that goes on after a break, as distribution 3 does"
+    )

@@ -1,0 +1,189 @@
+"""Waiting for what may never answer: a word after some seconds, and nobody else kept from his work.
+
+A registry that accepts and says nothing, a look-up without end, `docker save` that stands still.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pusher.errors import SourceStalled
+from pusher.progress.format import human_seconds
+from pusher.registry.http.body import Body
+from pusher.registry.http.redaction import host_of
+from pusher.registry.http.transport import Answer, Receiver, Transport
+from pusher.waiting import WORD_AFTER
+from pusher.worker.control import Control
+
+_STUCK_AFTER: Final = 5.0
+"""Seconds of silence after which others may use the place."""
+_GIVE_UP_SOURCE: Final = 1800.0
+"""Seconds for which a source may give nothing: `docker save` first writes gigabytes to its disk."""
+
+
+@dataclass
+class _Wait:
+    whom: str
+    moved: Callable[[], int]
+    since: float
+    at: int = 0
+
+
+class Silence:
+    """Who is being waited for. Thread-safe; ``look`` is called every second."""
+
+    def __init__(self, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._note = note
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._waits: dict[object, _Wait] = {}
+        self._resting = 0
+        self._told: dict[str, float] = {}  # the silence after which each is told of next
+
+    @contextmanager
+    def waiting_for(self, whom: str, moved: Callable[[], int] = lambda: 0) -> Iterator[None]:
+        """Until the context ends ``whom`` is waited for; it is not silent while ``moved()`` changes."""
+        key = object()
+        with self._lock:
+            self._waits[key] = _Wait(whom, moved, self._clock(), moved())
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._waits[key]
+
+    @contextmanager
+    def resting(self) -> Iterator[None]:
+        """The caller waits for a time that was told."""
+        with self._lock:
+            self._resting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._resting -= 1
+
+    def look(self) -> int:
+        """Tell of those who are silent, once in a while; how many waits are so long that others may go on."""
+        with self._lock:
+            now = self._clock()
+            longest: dict[str, float] = {}
+            stuck = self._resting
+            for wait in self._waits.values():
+                if (at := wait.moved()) != wait.at:
+                    wait.at, wait.since = at, now
+                silent = now - wait.since
+                stuck += silent >= _STUCK_AFTER
+                longest[wait.whom] = max(silent, longest.get(wait.whom, 0.0))
+            self._told = {whom: after for whom, after in self._told.items() if whom in longest}
+            words = []
+            for whom, silent in longest.items():
+                after = self._told.get(whom, WORD_AFTER)
+                if silent >= after:
+                    self._told[whom] = 6 * after
+                    words.append(f"{whom} has not answered for {human_seconds(silent)}; still waiting")
+        for word in words:
+            self._note(word)
+        return stuck
+
+
+class WatchedTransport(Transport):
+    """Requests of which a silence knows."""
+
+    def __init__(self, silence: Silence, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._silence = silence
+
+    def send(self, method: str, url: str, **options: Any) -> Answer:
+        body, receiver = options.get("body"), options.get("receiver")
+        came = _Counted(receiver) if receiver is not None else None
+        if came is not None:
+            options["receiver"] = came
+
+        def moved() -> int:
+            sent = body.sent if isinstance(body, Body) else 0
+            return sent + (came.count if came else 0)
+
+        with self._silence.waiting_for(host_of(url), moved):
+            return super().send(method, url, **options)
+
+
+class _Counted:
+    """A receiver of which is known how much it got."""
+
+    def __init__(self, receiver: Receiver) -> None:
+        self._receiver = receiver
+        self.count = 0
+
+    def begin(self, answer: Answer) -> bool:
+        self.count += 1
+        return self._receiver.begin(answer)
+
+    def write(self, data: bytes) -> None:
+        self.count += len(data)
+        self._receiver.write(data)
+
+
+class SourceWatch:
+    """Called each second while a source gives nothing, and now and then while it gives something.
+
+    Looks at whether to leave; tells when nothing has come for long. Raises Stopped, LeaseLost, SourceStalled.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        control: Control,
+        note: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._image = image
+        self._control = control
+        self._note = note
+        self._clock = clock
+        self._called = self._since = clock()
+        self._next = WORD_AFTER
+
+    def __call__(self) -> None:
+        self._control.check()
+        now = self._clock()
+        if not 0.5 <= now - self._called <= 2.5:  # something came meanwhile
+            self._since, self._next = now, WORD_AFTER
+        self._called, silent = now, now - self._since
+        if silent >= _GIVE_UP_SOURCE:
+            raise SourceStalled(f"the source of {self._image} has given nothing for {human_seconds(silent)}")
+        if silent >= self._next:
+            self._next *= 6
+            self._note(
+                f"the source of {self._image} has given nothing for {human_seconds(silent)}; still waiting"
+            )
+
+
+class Turn:
+    """Whose turn it is to read a source: one job's, as long as its source gives something. Compressing one
+    layer uses all processors already; a source that stands still uses none."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._holders: list[Control] = []
+
+    @contextmanager
+    def taken(self, control: Control) -> Iterator[None]:
+        """Until the context ends it is the turn of the job with this ``control``; waits for that."""
+        with self._changed:
+            while any(holder.source_still < _STUCK_AFTER for holder in self._holders):
+                self._changed.wait(0.2)
+                control.check()
+            control.stir_source()
+            self._holders.append(control)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._holders.remove(control)
+                self._changed.notify_all()

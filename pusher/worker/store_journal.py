@@ -1,0 +1,136 @@
+"""The upload protocol's journal kept in the job store."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from pusher.oci.digest import short
+from pusher.registry.upload import profiles
+from pusher.registry.upload.chunk_sizes import Limits
+from pusher.registry.upload.session import Session
+from pusher.store.records import UploadRecord, UploadState
+from pusher.store.store import Store
+from pusher.worker.resent import in_vain
+
+_TELL_EVERY: Final = 3
+"""Sessions of a blob that are lost between two explanations."""
+
+
+class StoreJournal:
+    """Writes what happens to one upload, whose lease is held, in one transaction a step.
+
+    ``counted``: by upload id, the bytes in flight that this process has counted as sent. What arrived beyond
+    them was sent by a worker that died before it could count. ``told``: the digest and the size of the chunks
+    of every session that is opened.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        upload: UploadRecord,
+        job_id: int,
+        note: Callable[[str], None],
+        counted: dict[int, int],
+        told: Callable[[str, int], None] = lambda digest, size: None,  # noqa: ARG005
+    ) -> None:
+        self._store = store
+        self.upload = upload
+        self._job_id = job_id
+        self._note = note
+        self._counted = counted
+        self._told = told
+
+    def load(self) -> Session | None:
+        u = self.upload
+        if u.state not in (UploadState.OPEN, UploadState.CLOSING) or u.location is None or not u.chunk_size:
+            return None
+        return Session(
+            location=u.location,
+            chunk_size=u.chunk_size,
+            limits=Limits(u.min_chunk or 1, u.max_chunk),
+            profile=profiles.remembered(u.profile),
+            offset=u.offset,
+            in_flight=u.in_flight,
+            closing=u.state == UploadState.CLOSING,
+        )
+
+    def opened(self, session: Session) -> None:
+        self._wasted(self._counted.pop(self.upload.id, 0))
+        self.upload = self._store.uploads.opened(
+            self.upload,
+            location=session.location,
+            chunk_size=session.chunk_size,
+            min_chunk=session.limits.smallest,
+            max_chunk=session.limits.largest,
+            profile=session.profile.name,
+            restarts=session.profile.may_restart,
+        )
+        if not session.profile.whole:
+            self._told(self.upload.digest, session.chunk_size)
+
+    def refined(self, session: Session) -> None:
+        self.upload = self._store.uploads.refined(
+            self.upload, profile=session.profile.name, restarts=session.profile.may_restart
+        )
+
+    def sending(self, session: Session) -> None:
+        self.upload = self._store.uploads.intend(self.upload, session.in_flight)
+        self._counted[self.upload.id] = 0
+
+    def acknowledged(self, session: Session, sent: int) -> None:
+        arrived = session.offset - self.upload.offset
+        counted = self._counted.pop(self.upload.id, 0)
+        sent += max(0, arrived - sent - counted)
+        self.upload = self._store.uploads.acknowledged(
+            self.upload,
+            location=session.location,
+            offset=session.offset,
+            job_id=self._job_id,
+            sent=sent,
+            wasted=counted + sent - arrived,
+        )
+
+    def spent(self, sent: int) -> None:
+        if sent:
+            self._store.layers.add_sent(self._job_id, self.upload.digest, sent)
+            self._counted[self.upload.id] = self._counted.get(self.upload.id, 0) + sent
+
+    def arrived(self, how: str) -> None:
+        """The whole blob is there (``uploaded``, ``mounted``, ``exists``); if it came from our session, so is
+        what was in flight."""
+        ours = how == "uploaded" or self.upload.state == UploadState.CLOSING
+        counted = self._counted.pop(self.upload.id, 0)
+        if ours:
+            self.spent(max(0, self.upload.in_flight - counted))
+            self._wasted(max(0, counted - self.upload.in_flight))
+        else:
+            self._wasted(self.upload.offset + counted)
+        self.upload = self._store.uploads.present(self.upload, session_left=not ours)
+        self._counted.pop(self.upload.id, None)
+
+    def closing(self, session: Session) -> None:
+        self.upload = self._store.uploads.closing(self.upload, session.in_flight)
+        self._counted[self.upload.id] = 0
+
+    def lost(self, reason: str) -> None:
+        self._store.events.add(self._job_id, "session-lost", f"{self.upload.digest}: {reason}")
+        wasted = self.upload.offset + self._counted.pop(self.upload.id, 0)
+        restarts = bool(self.upload.restarts)
+        self.upload = self._store.uploads.lost(self.upload, job_id=self._job_id, wasted=wasted)
+        self._note(f"{short(self.upload.digest)}: starts again: {reason}")
+        if (losses := self.upload.losses or 0) and losses % _TELL_EVERY == 0:
+            self.tell(in_vain(self._store, self._job_id, self.upload, restarts=restarts))
+
+    def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
+        changes = {"profile": profile, "max_chunk": max_chunk}
+        known = {name: value for name, value in changes.items() if value is not None}
+        self._store.facts.update(self.upload.registry, **known)
+
+    def tell(self, text: str) -> None:
+        self._store.events.add(self._job_id, "note", f"{self.upload.digest}: {text}")
+        self._note(f"{short(self.upload.digest)}: {text}")
+
+    def _wasted(self, count: int) -> None:
+        if count:
+            self._store.layers.add_sent(self._job_id, self.upload.digest, 0, count)

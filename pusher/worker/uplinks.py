@@ -1,0 +1,71 @@
+"""What is learned of the links to registries, kept from one run to the next."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Final
+
+from pusher.errors import StoreError
+from pusher.registry.upload.uplink import LinkFacts
+from pusher.store.records import RegistryFacts
+from pusher.store.store import Store
+
+_KEEP_EVERY: Final = 3.0
+"""Seconds between two writes for one registry."""
+_DOUBT_AFTER: Final = timedelta(days=1)
+"""For so long it is believed that larger chunks are refused."""
+
+
+class Links:
+    """The facts of every registry in use, shared by all uploads to it; without a store nothing is kept.
+    Thread-safe."""
+
+    def __init__(self, store: Store | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._links: dict[str, LinkFacts] = {}
+        self._kept: dict[str, tuple[float, float | None, float | None, int]] = {}
+
+    def get(self, registry: str) -> LinkFacts:
+        """The facts of a registry, the stored ones at first. Raises StoreError."""
+        with self._lock:
+            if registry not in self._links:
+                facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
+                link = LinkFacts(
+                    facts.profile, facts.max_chunk, facts.uplink, facts.carries, facts.breaks or 0
+                )
+                self._links[registry] = link
+                self._kept[registry] = (self._clock(), link.uplink, link.carries, link.breaks)
+            link = self._links[registry]
+            if link.limited:
+                self._doubt(registry, link)
+            return link
+
+    def _doubt(self, registry: str, link: LinkFacts) -> None:
+        """Try a larger chunk once a day: limits are raised, and what refused may have been in passing."""
+        facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
+        if self._store and facts.limited_at and self._store.now() - facts.limited_at >= _DOUBT_AFTER:
+            self._store.facts.allow_more(registry)
+            link.allow_more()
+
+    def keep(self, registry: str, *, at_once: bool = False) -> None:
+        """Write down what is new, now and then. Raises StoreError."""
+        with self._lock:
+            link, (at, *before), now = self._links[registry], self._kept[registry], self._clock()
+            uplink, carries, breaks = link.uplink, link.carries, link.breaks
+            if [uplink, carries, breaks] == before or (now - at < _KEEP_EVERY and not at_once):
+                return
+            self._kept[registry] = (now, uplink, carries, breaks)
+        if self._store:
+            self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks)
+
+    def close(self) -> None:
+        """Write down what is left; a store that is gone keeps the rest of a run from nothing."""
+        with contextlib.suppress(StoreError):
+            for registry in list(self._links):
+                self.keep(registry, at_once=True)

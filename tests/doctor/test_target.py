@@ -1,0 +1,129 @@
+"""What the doctor takes its argument for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pusher.doctor import read_target
+from pusher.doctor.target import Destination, Kind, Target, base_url
+from pusher.errors import InvalidOption, ReferenceMalformed
+
+HUB = "docker.io"
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "destination"),
+    [
+        ("registry.example.com", Kind.REGISTRY, Destination("registry.example.com")),
+        ("registry.example.com/", Kind.REGISTRY, Destination("registry.example.com")),
+        ("registry.example.com:443", Kind.REGISTRY, Destination("registry.example.com:443")),
+        ("Registry.Example.com", Kind.REGISTRY, Destination("registry.example.com")),
+        ("localhost", Kind.REGISTRY, Destination("localhost")),
+        ("localhost:5000", Kind.REGISTRY, Destination("localhost:5000")),
+        ("[::1]:5000", Kind.REGISTRY, Destination("[::1]:5000")),
+        ("127.0.0.1:5000", Kind.REGISTRY, Destination("127.0.0.1:5000")),
+        ("intranet:5000/", Kind.REGISTRY, Destination("intranet:5000")),
+        ("localhost:5000/team/app", Kind.REPOSITORY, Destination("localhost:5000", "team/app")),
+        ("intranet:5000/app", Kind.REPOSITORY, Destination("intranet:5000", "app")),
+        ("localhost:5000/app:1.2", Kind.IMAGE, Destination("localhost:5000", "app", "1.2")),
+        ("docker-daemon:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
+        ("podman:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
+        ("app:1.2", Kind.IMAGE, Destination(HUB, "library/app", "1.2")),
+        ("app:5000", Kind.IMAGE, Destination(HUB, "library/app", "5000")),
+        ("app.v2:1.2", Kind.IMAGE, Destination(HUB, "library/app.v2", "1.2")),
+        ("team/app", Kind.IMAGE, Destination(HUB, "team/app", "latest")),
+        ("nerdctl:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
+        ("docker-storage:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
+        (
+            "containers-storage:[/mnt]r.example/app:1",
+            Kind.IMAGE,
+            Destination("r.example", "app", "1"),
+        ),
+        ("docker-storage:[vfs@/mnt:2]app:1", Kind.IMAGE, Destination(HUB, "library/app", "1")),
+        ("oci:1.2", Kind.IMAGE, Destination(HUB, "library/oci", "1.2")),
+    ],
+)
+def test_names(text: str, kind: Kind, destination: Destination) -> None:
+    target = read_target(text)
+    assert (target.kind, target.destination(None)) == (kind, destination)
+    assert target.has_image == (kind is Kind.IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("text", "to", "default", "destination"),
+    [
+        ("app:1.2", None, "r.example/team", Destination("r.example", "team/app", "1.2")),
+        ("app:1.2", "r.example", None, Destination("r.example", "app", "1.2")),
+        ("app:1.2", "r.example/team/", None, Destination("r.example", "team/app", "1.2")),
+        ("r.example", "s.example/app:1", None, Destination("s.example", "app", "1")),
+        ("s.example/app:1", None, "r.example/team", Destination("s.example", "app", "1")),
+    ],
+)
+def test_what_completes_a_name(
+    text: str, to: str | None, default: str | None, destination: Destination
+) -> None:
+    target = read_target(text, to=to, default=default)
+    assert (target.kind, target.destination(None)) == (Kind.IMAGE, destination)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("{here}/image", "{here}", "missing.tar", "./missing", "oci:./missing", "oci:{here}/image:1.2"),
+        *("docker-archive:anything:app:1", "oci-archive:app", "oci-archive:a.tar.gz:1", "dir:{here}"),
+    ],
+)
+def test_files_and_folders(tmp_path: Path, text: str) -> None:
+    (tmp_path / "image").write_bytes(b"")
+    target = read_target(text.format(here=tmp_path))
+    assert target.kind is Kind.FILE
+    assert target.has_image
+    assert target.named_by_file
+    assert target.destination("r.example/app:1") == Destination("r.example", "app", "1")
+
+
+def test_what_names_a_file() -> None:
+    assert read_target("a.tar", to="r.example/").named_by_file
+    assert not read_target("a.tar", to="r.example/app:1").named_by_file
+    assert not read_target("a.tar", to="r.example/APP").named_by_file
+
+
+def test_an_image_in_a_registry_goes_elsewhere() -> None:
+    image = "docker://ghcr.io/team/app:1.2"
+    target = read_target(image, to="r.example/copies/")
+    assert (target.kind, target.has_image, target.named_by_file) == (Kind.REMOTE, True, False)
+    assert target.destination(None) == Destination("r.example", "copies/team/app", "1.2")
+    assert read_target(image, to="r.example/b:2").destination(None) == Destination("r.example", "b", "2")
+    with pytest.raises(InvalidOption) as nowhere:
+        read_target(image, default="r.example").destination(None)
+    assert nowhere.value.hint == f"pusher push {image} --to r.example/app:1.2"
+
+
+def test_nothing() -> None:
+    assert read_target(None, default="r.example") == Target(Kind.MACHINE, default="r.example")
+
+
+def test_what_cannot_be_pushed_to() -> None:
+    with pytest.raises(InvalidOption) as nameless:
+        read_target("a.tar", to="r.example/team/").destination(None)
+    assert nameless.value.hint == "pusher doctor a.tar --to r.example/team/app:1.2"
+    with pytest.raises(InvalidOption):
+        read_target("0123456789ab").destination(None)
+    with pytest.raises(ReferenceMalformed) as digest:
+        read_target("r.example/app@sha256:" + "0" * 64).destination(None)
+    assert "ends in a digest" in digest.value.message
+
+
+@pytest.mark.parametrize(
+    ("registry", "plain_http", "url"),
+    [
+        ("docker.io", False, "https://registry-1.docker.io/v2/"),
+        ("r.example:5000", False, "https://r.example:5000/v2/"),
+        ("r.example:5000", True, "http://r.example:5000/v2/"),
+        ("localhost:5000", False, "http://localhost:5000/v2/"),
+    ],
+)
+def test_where_the_api_is(registry: str, plain_http: bool, url: str) -> None:
+    assert base_url(registry, plain_http=plain_http) == url

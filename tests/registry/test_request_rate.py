@@ -1,0 +1,99 @@
+"""A registry that limits requests is asked no faster than it lets us."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pusher.registry import request_rate
+from pusher.registry.http.transport import Answer
+from pusher.registry.request_rate import Pace
+from tests.registry.helpers import RULES, Push, pushing
+from tests.support.fakeregistry import Action, Fault, On
+from tests.support.fakeregistry.rules import Exchange, problem
+from tests.support.fakeregistry.wire import Reply
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+class Limit(Action):
+    """A bucket of one token that is filled ``rate`` times a second."""
+
+    def __init__(self, clock: Clock, rate: float, status: int = 429) -> None:
+        self._clock, self._every, self._status = clock, 1 / rate, status
+        self._free_at = 0.0
+        self.refused = 0
+
+    def answer(self, exchange: Exchange) -> Reply | None:
+        if self._clock() < self._free_at:
+            self.refused += 1
+            return problem(self._status, "TOOMANYREQUESTS", "slow down")
+        self._free_at = self._clock() + self._every
+        return None
+
+
+@pytest.fixture(autouse=True)
+def _real(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(request_rate, "_LEAST", 0.1)
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("rate", [1.0, 3.0, 10.0])
+def test_a_limit_without_burst_is_passed(rate: float, status: int, tmp_path: Path) -> None:
+    clock = Clock()
+    limit = Limit(clock, rate, status)
+
+    def paced(push: Push) -> None:
+        push.client._pace = Pace(clock, clock.sleep)
+
+    with pushing(RULES["distribution-3"], tmp_path, chunk_size=1000) as push:
+        push.registry.faults.add(Fault(On.ANY, limit, times=None))
+        paced(push)
+        assert push.run() == "uploaded"
+        push.assert_there(faults=limit.refused)
+        assert limit.refused < 12
+        assert clock.now - 1000 < 3 * len(push.registry.requests()) / rate, (
+            "and not much slower than it may be"
+        )
+        assert len(push.registry.requests(On.HEAD_BLOB)) <= limit.refused + 1
+
+
+def answered(status: int, **headers: str) -> Answer:
+    return Answer("GET", "https://r.example/v2/", status, headers)
+
+
+def test_without_refusals_there_is_no_pause() -> None:
+    clock = Clock()
+    free = Pace(clock, clock.sleep)
+    for _ in range(50):
+        free.see(answered(200), free.wait())
+    assert clock.now == 1000
+
+
+def test_an_outage_slows_down_once_and_is_forgotten() -> None:
+    clock = Clock()
+    slowed = Pace(clock, clock.sleep)
+    for status in [200, *[503] * 10, *[200] * 30]:
+        slowed.see(answered(status), slowed.wait())
+    at = clock.now
+    slowed.wait()
+    slowed.wait()
+    assert clock.now == at
+
+
+def test_retry_after_holds_everybody_for_a_moment() -> None:
+    clock = Clock()
+    held = Pace(clock, clock.sleep)
+    held.see(Answer("GET", "https://r.example/v2/", 429, {"Retry-After": "600"}), held.wait())
+    held.wait()
+    assert clock.now == 1005

@@ -1,0 +1,273 @@
+"""What is learned of the link, and the chunks that follow from it."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from pusher.registry.upload.chunk_sizes import DEFAULT_CHUNK, Limits, Stride
+from pusher.registry.upload.profiles import (
+    DEFAULT,
+    DISTRIBUTION,
+    DISTRIBUTION_2,
+    DISTRIBUTION_3,
+    MIB,
+    SERVERLESS,
+    Profile,
+)
+from pusher.registry.upload.uplink import LinkFacts
+
+FREE = Limits()
+KIB = 1024
+MB = 1_000_000
+
+
+def send(link: LinkFacts, size: int, *, rate: float, profile: Profile, wait: float = 0.3) -> list[int]:
+    """Bring ``size`` bytes over a link of ``rate`` bytes a second that holds; the sizes of its chunks."""
+    sizes = []
+    while size > 0:
+        chunk = min(size, link.first_size(None, profile))
+        sizes.append(chunk)
+        link.passed(chunk, chunk / rate + wait)
+        size -= chunk
+    return sizes
+
+
+def shake(link: LinkFacts, size: int, breaks: Callable[[], int], *, chunk: int | None = None) -> float:
+    """Bring ``size`` bytes in whole chunks over a link that breaks after ``breaks()`` bytes each time; bytes
+    sent for each byte. ``chunk``: the user's."""
+    sent = done = 0
+    left = breaks()
+    while done < size:
+        length = link.first_size(chunk, SERVERLESS)
+        if length <= left:
+            left -= length
+            sent, done = sent + length, done + length
+            link.passed(length, 0.5)
+        else:
+            link.broke(left, length)
+            sent, left = sent + left, breaks()
+    return sent / size
+
+
+# --- before anything is known -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("profile", "size"), [(SERVERLESS, 5), (DISTRIBUTION_2, 5), (DISTRIBUTION, 10), (DEFAULT, 10)]
+)
+def test_the_first_chunks_are_smaller_where_a_break_is_dear(profile: Profile, size: int) -> None:
+    assert LinkFacts().first_size(None, profile) == size * MIB
+    assert LinkFacts().first_size(123, profile) == 123, "what the user says counts"
+
+
+# --- a link that holds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rate", [60 * KIB, 100 * 1000, 400 * KIB, MIB, 1.7 * MIB, 3 * MIB, 8 * MIB])
+def test_a_chunk_takes_5_to_15_seconds(rate: float) -> None:
+    link = LinkFacts()
+    send(link, 2000 * MIB, rate=rate, profile=SERVERLESS)
+    size = link.first_size(None, SERVERLESS)
+    assert 5 <= size / rate <= 15
+    assert size % (10 * MIB if size >= 10 * MIB else MIB if size >= MIB else 64 * KIB) == 0
+
+
+def test_a_very_slow_link_gets_no_tiny_chunks() -> None:
+    link = LinkFacts()
+    link.passed(MIB, 1000)
+    assert link.first_size(None) == 256 * KIB
+
+
+def test_a_fast_link_is_bounded_below_100_mb() -> None:
+    link = LinkFacts()
+    sizes = send(link, 4000 * MIB, rate=500 * MIB, profile=SERVERLESS)
+    assert sizes == sorted(sizes[:-1]) + sizes[-1:]
+    assert max(sizes) == 90 * MIB < 100 * MB
+    assert len(sizes) < 80
+
+
+def test_the_answers_of_small_chunks_say_nothing_of_the_speed() -> None:
+    link = LinkFacts()
+    link.passed(2000, 0.4)
+    assert link.uplink is None
+    link.passed(2000, 4)
+    assert link.uplink is None
+
+
+def test_a_link_that_becomes_slow_is_noticed_at_once_and_a_fast_one_soon() -> None:
+    link = LinkFacts(uplink=10 * MIB, carries=700 * MIB)
+    link.passed(MIB, 10)
+    assert link.uplink is not None
+    assert link.uplink < MIB / 2
+    for _ in range(10):
+        link.passed(10 * MIB, 1)
+    assert link.uplink > 3 * MIB
+
+
+def test_a_link_that_was_slow_once_gets_larger_chunks_again() -> None:
+    """Chunks so small that they do not show how fast it is now show that it is faster than before."""
+    link = LinkFacts(uplink=20_000, carries=700 * MIB)
+    assert link.first_size(None) == 256 * KIB
+    sizes = send(link, 400 * MIB, rate=40 * MIB, profile=SERVERLESS)
+    assert max(sizes) == 90 * MIB
+
+
+# --- a link that breaks -----------------------------------------------------------------------------------
+
+
+def test_one_break_early_on_does_not_make_chunks_tiny() -> None:
+    link = LinkFacts()
+    link.broke(100, DEFAULT_CHUNK)
+    assert link.first_size(None) >= 3 * MIB
+    for _ in range(20):
+        link.broke(100, DEFAULT_CHUNK)
+    assert link.first_size(None) == 256 * KIB
+
+
+@pytest.mark.parametrize("every", [2 * MB, 5 * MB, 20 * MB, 60 * MB, 200 * MB])
+def test_a_regular_break_leaves_chunks_well_below_what_is_carried(every: int) -> None:
+    link = LinkFacts()
+    shake(link, 20 * every, lambda: every)
+    assert every / 16 <= link.first_size(None, SERVERLESS) <= every / 5
+    assert shake(link, 20 * every, lambda: every) < 1.26
+
+
+def test_less_is_sent_again_than_with_fixed_chunks() -> None:
+    fixed = shake(LinkFacts(), 300 * MB, lambda: 20 * MB, chunk=DEFAULT_CHUNK)
+    assert 1.8 < fixed < 2
+    assert shake(LinkFacts(), 300 * MB, lambda: 20 * MB) < 1.26
+
+
+def test_irregular_breaks_cost_little() -> None:
+    draw = random.Random(5)
+    wasted = shake(LinkFacts(), 3000 * MB, lambda: round(draw.expovariate(1 / (30 * MB))))
+    assert wasted < 1.15
+
+
+def test_a_link_that_has_got_better_is_slowly_trusted_again() -> None:
+    link = LinkFacts()
+    shake(link, 200 * MB, lambda: 4 * MB)
+    small = link.first_size(None, SERVERLESS)
+    assert small < MIB
+    sizes = send(link, 400 * MIB, rate=50 * MIB, profile=SERVERLESS)
+    assert sizes[:-1] == sorted(sizes[:-1])
+    assert sizes[10] < 2 * MIB
+    assert link.first_size(None, SERVERLESS) >= 20 * MIB
+
+
+def test_what_is_known_goes_on_in_the_next_process() -> None:
+    link = LinkFacts()
+    shake(link, 300 * MB, lambda: 20 * MB)
+    later = LinkFacts(uplink=link.uplink, carries=link.carries, breaks=link.breaks)
+    assert later.first_size(None, SERVERLESS) == link.first_size(None, SERVERLESS)
+    assert "between two breaks" in later.why(later.first_size(None, SERVERLESS))
+
+
+def test_a_link_that_never_broke_is_not_said_to_break() -> None:
+    link = LinkFacts()
+    assert link.why(5 * MIB) == "nothing is known of the link yet"
+    link.passed(5 * MIB, 0.1)
+    assert link.why(5 * MIB) == "the link has held so far"
+    link.broke(3 * MIB, 5 * MIB)
+    assert link.why(5 * MIB) == "the link carries some 20 MiB between two breaks"
+
+
+def test_a_slow_link_is_named_as_the_reason() -> None:
+    assert LinkFacts(uplink=200_000, carries=900 * MB).why(MIB) == "an upload gets 0.2 MiB/s"
+    assert LinkFacts(max_chunk=MIB).why(MIB) == "larger bodies are refused (413)"
+
+
+def test_growth_within_a_session_keeps_to_what_the_link_carries() -> None:
+    assert LinkFacts().most(None, DISTRIBUTION_3, FREE) == 20 * MIB
+    assert LinkFacts().most(None, DISTRIBUTION_2, FREE) == 5 * MIB, "a break is dear there"
+    assert LinkFacts().most(7 * MIB, DISTRIBUTION_3, FREE) == 7 * MIB, "what the user asks for does not grow"
+    assert LinkFacts(carries=500 * MB).most(None, DISTRIBUTION_3, FREE) == 90 * MIB
+
+
+def test_many_uploads_may_tell_at_once() -> None:
+    link = LinkFacts(carries=1)
+
+    def tell() -> None:
+        for _ in range(2000):
+            link.passed(1000, 1)
+
+    threads = [threading.Thread(target=tell) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert link.carries == 8_000_001
+
+
+# --- chunks that never get through ------------------------------------------------------------------------
+
+
+def test_a_link_that_breaks_gets_chunks_that_it_carried() -> None:
+    link = LinkFacts()
+    assert link.retreat(100 * MIB, FREE, 20 * MIB) == 10 * MIB
+    assert link.first_size(100 * MIB) == 10 * MIB
+    assert link.first_size(None) == DEFAULT_CHUNK
+
+
+def test_a_retreat_does_not_go_down_to_nothing() -> None:
+    link = LinkFacts()
+    assert link.retreat(DEFAULT_CHUNK, FREE, 100) == 256 * 1024
+    assert link.first_size(None) == 256 * 1024
+
+
+def test_a_registry_that_takes_no_smaller_chunks_gets_the_same_again() -> None:
+    limits = Limits(DEFAULT_CHUNK, None)
+    assert LinkFacts().retreat(DEFAULT_CHUNK, limits, 100) == DEFAULT_CHUNK
+
+
+def test_whole_blobs_that_get_through_bring_the_chunks_back() -> None:
+    link = LinkFacts()
+    link.retreat(DEFAULT_CHUNK, FREE, 4 * MIB)
+    sizes = []
+    while (size := link.first_size(None)) < DEFAULT_CHUNK:
+        sizes.append(size)
+        link.got_through()
+    assert sizes == [2 * MIB, 4 * MIB, 8 * MIB]
+    link.got_through()
+    assert link.first_size(100 * MIB) == 100 * MIB
+
+
+# --- chunks that grow -------------------------------------------------------------------------------------
+
+
+def test_quick_chunks_double_up_to_what_the_link_carries() -> None:
+    stride, sizes = Stride(), []
+    for _ in range(5):
+        sizes.append(stride.size(DEFAULT_CHUNK, 90 * MIB) // MIB)
+        stride.passed(sizes[-1] * MIB, 0.1)
+    assert sizes == [10, 20, 40, 80, 90]
+    stride.failed()
+    assert stride.size(DEFAULT_CHUNK, 90 * MIB) == DEFAULT_CHUNK
+
+
+def test_slow_chunks_stay_as_they_are() -> None:
+    stride = Stride()
+    stride.passed(DEFAULT_CHUNK, 5.0)
+    assert stride.size(DEFAULT_CHUNK, 90 * MIB) == DEFAULT_CHUNK
+
+
+def test_what_cost_the_session_once_is_not_dared_again() -> None:
+    stride = Stride()
+    stride.passed(4 * MIB, 0.1)
+    stride.failed()
+    stride.dare_less(8 * MIB)
+    for _ in range(3):
+        stride.passed(stride.size(MIB, 90 * MIB), 0.1)
+    assert stride.size(MIB, 90 * MIB) == 4 * MIB
+
+
+@pytest.mark.parametrize(("most", "size"), [(25 * MIB, 20), (10 * MIB, 10), (5 * MIB, 5), (90 * MIB, 40)])
+def test_grown_chunks_keep_to_the_limit(most: int, size: int) -> None:
+    stride = Stride()
+    stride.passed(DEFAULT_CHUNK, 0.1)
+    stride.passed(2 * DEFAULT_CHUNK, 0.1)
+    assert stride.size(DEFAULT_CHUNK, most) == size * MIB

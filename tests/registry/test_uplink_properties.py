@@ -1,0 +1,222 @@
+"""Whatever broke before: chunks never cost more than twice what the best fixed size would.
+
+A registry and a link in numbers alone: no byte is read and no second passes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import chain, cycle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar, cast
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pusher.errors import ConnectionBroken, PusherError
+from pusher.registry.client import Opened
+from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.transport import Answer
+from pusher.registry.upload import upload
+from pusher.registry.upload.profiles import KIB, MIB
+from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.upload import BlobUpload
+from tests.registry.helpers import MemoryJournal, Onlooker
+
+SIZE = 1500 * MIB
+FIXED = (256 * KIB, MIB, 5 * MIB, 10 * MIB, 40 * MIB, 90 * MIB)
+URL = "http://registry.example/v2/app/blobs/uploads/1"
+
+
+@dataclass
+class Link:
+    """Breaks after so many bytes each time; times in seconds."""
+
+    breaks: Iterator[int]
+    rate: float
+    latency: float
+    present: ClassVar[Link]
+    now: float = 0.0
+    left: int = 0
+
+    def carry(self, length: int) -> int:
+        """How many of ``length`` bytes get through before it breaks."""
+        if self.left <= 0:
+            self.left = next(self.breaks)
+        carried = min(length, self.left)
+        self.left -= carried
+        self.now += self.latency + carried / self.rate
+        return carried
+
+
+@dataclass
+class Registry:
+    """Answers like one that keeps part of a broken chunk, or whole chunks alone."""
+
+    link: Link
+    keeps_part: bool
+    registry: str = "registry.example"
+    one_request_a_connection: bool = False
+    held: int = 0
+    closed: bool = field(default=False)
+
+    def blob_exists(self, *_: Any) -> bool:
+        return self.closed
+
+    def open_upload(self, *_: Any, **__: Any) -> Opened:
+        self.held, self.closed = 0, False
+        return Opened(URL, {})
+
+    def send_chunk(self, _repository: str, _location: str, body: Body, start: int) -> Answer:
+        self._receive(body, start)
+        return Answer("PATCH", URL, 202, self._headers())
+
+    def upload_status(self, *_: Any) -> Answer:
+        return Answer("GET", URL, 204, self._headers())
+
+    def close_upload(
+        self, _repository: str, location: str, digest: str, body: Body | None, start: int
+    ) -> Answer:
+        if body is not None:
+            self._receive(body, start)
+        self.closed = True
+        return Answer("PUT", URL, 201, {"Location": URL, "Docker-Content-Digest": digest})
+
+    def delete_upload(self, *_: Any) -> Answer:
+        return Answer("DELETE", URL, 204)
+
+    def location_of(self, answer: Answer, *_: Any) -> str | None:
+        return answer.headers.get("Location")
+
+    def _headers(self) -> dict[str, str]:
+        return {"Location": URL, "Range": f"0-{max(0, self.held - 1)}"}
+
+    def _receive(self, body: Body, start: int) -> None:
+        assert start == self.held
+        body.sent = self.link.carry(len(body))
+        if body.sent == len(body) or self.keeps_part:
+            self.held += body.sent
+        if body.sent < len(body):
+            raise ConnectionBroken("it broke")
+
+
+def stored(facts: LinkFacts) -> LinkFacts:
+    """What a later process knows."""
+    return LinkFacts(uplink=facts.uplink, carries=facts.carries, breaks=facts.breaks)
+
+
+def bring(
+    registry: Registry, facts: LinkFacts, size: int, *, profile: str = "", restart_every: int | None = None
+) -> float:
+    """Bring one blob; the seconds that it took. ``restart_every``: so many breaks end the process."""
+    Link.present = registry.link
+    before = registry.link.now
+    blob = Blob("sha256:" + "0" * 64, size, Path("/does-not-exist"))
+    registry.closed = False
+    journal = MemoryJournal()
+    forced = profile or ("distribution-3" if registry.keeps_part else "default")
+    push = BlobUpload(cast("Any", registry), "app", blob, journal, Onlooker(), facts, forced=forced)
+    for tries in range(1, 20_000):
+        try:
+            push.run()
+        except PusherError:
+            if restart_every and tries % restart_every == 0:
+                facts = stored(facts)
+                push = BlobUpload(
+                    cast("Any", registry), "app", blob, journal, Onlooker(), facts, forced=forced
+                )
+            continue
+        return registry.link.now - before
+    raise AssertionError(f"no end: {facts}")
+
+
+def fixed(link: Link, size: int, chunk: int, *, keeps_part: bool) -> float:
+    """The seconds that chunks of one size take; those that never get through take for ever."""
+    held = 0
+    for _ in range(20_000):
+        length = min(chunk, size - held)
+        carried = link.carry(length)
+        held += carried if carried == length or keeps_part else 0
+        if held == size:
+            return link.now
+    return float("inf")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _clock() -> Iterator[None]:
+    """Uploads read the time of the link that they use."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(upload, "time", SimpleNamespace(monotonic=lambda: Link.present.now))
+        yield
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    small=st.lists(st.integers(1, 400), max_size=6),
+    breaks=st.lists(st.integers(8 * MIB, 120 * MIB), min_size=1, max_size=5),
+    rate=st.sampled_from([MIB, 8 * MIB, 40 * MIB]),
+    keeps_part=st.booleans(),
+)
+def test_chunks_are_never_half_as_fast_as_the_best_fixed_size(
+    small: list[int], breaks: list[int], rate: float, keeps_part: bool
+) -> None:
+    """After configs in which the link broke as well."""
+    facts = LinkFacts()
+    registry = Registry(Link(cycle([100, 10 * MIB]), rate, 0.2), keeps_part)
+    for size in small:
+        bring(registry, facts, size + 100)
+    registry.link = Link(cycle(breaks), rate, 0.2)
+    took = bring(registry, facts, SIZE)
+    best = min(fixed(Link(cycle(breaks), rate, 0.2), SIZE, chunk, keeps_part=keeps_part) for chunk in FIXED)
+    assert took <= 2 * best
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    bad=st.lists(st.integers(64 * KIB, 20 * MIB), max_size=40),
+    good=st.lists(st.integers(60 * MIB, 4096 * MIB), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(300 * MIB, 2000 * MIB), min_size=1, max_size=3),
+    rate=st.sampled_from([MIB, 8 * MIB, 40 * MIB, 100 * MIB]),
+    latency=st.sampled_from([0.02, 0.2]),
+    profile=st.sampled_from(["default", "distribution-3", "gitea"]),
+    restart_every=st.sampled_from([None, 1, 3]),
+)
+def test_after_a_bad_hour_chunks_grow_again(
+    bad: list[int],
+    good: list[int],
+    sizes: list[int],
+    rate: float,
+    latency: float,
+    profile: str,
+    restart_every: int | None,
+) -> None:
+    """In an open session as well, and in the processes that follow."""
+    kept = profile != "default"
+    facts = LinkFacts()
+    registry = Registry(Link(chain(bad, cycle(good)), rate, latency), kept)
+    for size in sizes:
+        bring(registry, facts, size, profile=profile, restart_every=restart_every)
+        facts = stored(facts)
+    best = float("inf")
+    for chunk in FIXED:
+        link = Link(chain(bad, cycle(good)), rate, latency)
+        for size in sizes:
+            took = fixed(link, size, chunk, keeps_part=kept)
+        best = min(best, took)
+    assert registry.link.now <= 2 * best + 10 * latency, "the first chunks are small on purpose"
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    breaks=st.lists(st.integers(200, 2 * MIB), min_size=1, max_size=5),
+    size=st.integers(300 * KIB, 12 * MIB),
+    keeps_part=st.booleans(),
+)
+def test_a_blob_that_a_link_does_not_carry_in_one_request_goes_in_chunks(
+    breaks: list[int], size: int, keeps_part: bool
+) -> None:
+    registry = Registry(Link(cycle([*breaks, 4 * MIB]), 8 * MIB, 0.2), keeps_part)
+    assert bring(registry, LinkFacts(), size) < 600

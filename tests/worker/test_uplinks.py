@@ -1,0 +1,250 @@
+"""Whole pushes over links that are limited, slow, shaky or away; and what is remembered of them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pusher.config import Timeouts, Timetable
+from pusher.errors import ExitCode
+from pusher.store.records import JobState
+from pusher.worker import run
+from pusher.worker.blob_sender import BlobSender
+from pusher.worker.signals import Signals
+from pusher.worker.uplinks import Links
+from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, On
+from tests.support.home import Background, Home, blob_bytes, pushed
+from tests.support.images import make_image, write_archive
+from tests.support.link import ShakyLink
+
+KIB, MB = 1024, 1_000_000
+
+
+@pytest.fixture
+def wide() -> Iterator[FakeRegistry]:
+    """A registry like serverless-registry that takes chunks of 256 KiB and more."""
+    with FakeRegistry(SERVERLESS.scaled(min=256 * KIB, max=100 * MB)) as registry:
+        yield registry
+
+
+class Changing(Timetable):
+    """A timetable that the test turns."""
+
+    turned = threading.Event()
+
+    def rate_at(self, now: datetime) -> int | None:
+        return None if self.turned.is_set() else 50_000
+
+
+def chunk_sizes(registry: FakeRegistry) -> list[int]:
+    """The bytes of every chunk that arrived whole."""
+    return [record.body_received for record in registry.requests(On.CHUNK) if record.status == 202]
+
+
+# --- what leaving at once would cost ----------------------------------------------------------------------
+
+
+def test_a_second_ctrl_c_can_be_told_what_it_costs(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a registry that starts a layer again after a break inside a chunk: all that it holds of it."""
+    senders: list[BlobSender] = []
+    send = BlobSender.send
+
+    def noted(self: BlobSender, *arguments: Any, **options: Any) -> str | None:
+        senders.append(self)
+        return send(self, *arguments, **options)
+
+    monkeypatch.setattr(BlobSender, "send", noted)
+    stakes: list[int] = []
+    with FakeRegistry(DISTRIBUTION_2) as registry:
+        archive = write_archive(tmp_path / "app.tar", make_image(2 * MB, compressible=0.0))
+        home.enqueue(archive, f"{registry.address}/app:1")
+        home.progress.hooks["blob_sending"] = lambda *_: stakes.append(senders[0].bytes_at_stake())
+        assert home.run(parallel=1, chunk_size=MB).exit_code == ExitCode.DONE
+    assert max(stakes) > MB, "the chunk before, too"
+    assert senders[0].bytes_at_stake() == 0
+
+
+# --- a limited rate ---------------------------------------------------------------------------------------
+
+
+def test_four_uploads_share_one_limit(home: Home, wide: FakeRegistry, tmp_path: Path) -> None:
+    image = make_image(2 * MB, 2 * MB, 2 * MB, 2 * MB, compressible=0.0)
+    archive = write_archive(tmp_path / "app.tar", image)
+    times: list[float] = []
+    home.progress.hooks["blob_started"] = lambda *_: times.append(time.monotonic())
+    home.progress.hooks["blob_done"] = lambda *_: times.append(time.monotonic())
+    home.enqueue(archive, f"{wide.address}/app:1")
+    assert home.run(parallel=4, chunk_size=500_000, limit_rate=Timetable(2 * MB)).exit_code == ExitCode.DONE
+    pushed(wide, "app", "1", image)
+    seconds = times[-1] - times[0]
+    assert blob_bytes(wide, "app") / seconds == pytest.approx(2 * MB, rel=0.1)
+    assert home.progress.of("note") == [("rate: at most 1.9 MiB/s for all uploads together",)]
+
+
+def test_a_new_hour_is_felt_at_once(home: Home, wide: FakeRegistry, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(MB, compressible=0.0))
+    job = home.enqueue(archive, f"{wide.address}/app:1")
+    table = Changing(None)
+    worker = Background(home, chunk_size=MB, limit_rate=table)
+    home.progress.wait_for("blob_sending", 2)
+    started = time.monotonic()
+    table.turned.set()
+    worker.join()
+    assert time.monotonic() - started < 5, "20 s at the old rate"
+    assert home.state(job.id) == JobState.SUCCEEDED
+
+
+def test_a_job_that_is_paused_leaves_in_the_middle_of_a_slow_chunk(
+    home: Home, wide: FakeRegistry, tmp_path: Path
+) -> None:
+    image = make_image(2 * MB, compressible=0.0)
+    job = home.enqueue(write_archive(tmp_path / "app.tar", image), f"{wide.address}/app:1")
+    worker = Background(home, chunk_size=MB, limit_rate=Timetable(20_000), lease=1.0)
+    home.progress.wait_for("blob_sending", 2)
+    home.store.jobs.pause(job.id)
+    worker.join(10)
+    assert home.state(job.id) == JobState.PAUSED
+    home.store.jobs.resume(job.id)
+    assert home.run(chunk_size=MB).exit_code == ExitCode.DONE
+    pushed(wide, "app", "1", image)
+
+
+def test_waiting_for_ones_turn_is_neither_a_stall_nor_idle(
+    home: Home, wide: FakeRegistry, tmp_path: Path
+) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(300_000, compressible=0.0))
+    job = home.enqueue(archive, f"{wide.address}/app:1")
+    result = home.run(
+        chunk_size=300_000,
+        limit_rate=Timetable(100_000),
+        give_up_after=1.0,
+        timeouts=Timeouts(connect=0.5, stall=0.5, answer=2, commit=2),
+    )
+    assert result.exit_code == ExitCode.DONE
+    assert home.progress.of("waiting") == []
+    assert home.kinds(job.id)[-1] == "succeeded"
+
+
+# --- a link that breaks -----------------------------------------------------------------------------------
+
+
+def test_chunks_follow_the_link_and_the_next_run_knows_it(
+    home: Home, wide: FakeRegistry, tmp_path: Path
+) -> None:
+    """Every run reads anew what the store knows of the link."""
+    sent: dict[str, float] = {}
+    told: dict[str, list[str]] = {}
+    with ShakyLink(wide.address, reset_every_total=15 * MB) as link:
+        for seed, (name, size) in enumerate({"fixed": 10 * 1024**2, "first": None, "second": None}.items()):
+            if name == "first":  # as if nothing had been sent before
+                home.store.facts.update(link.address, uplink=None, carries=None)
+            archive = write_archive(
+                tmp_path / f"{name}.tar", make_image(40 * MB, compressible=0.0, seed=seed)
+            )
+            job = home.enqueue(archive, f"{link.address}/{name}:1")
+            wide.log.clear()
+            assert home.run(chunk_size=size, parallel=1).exit_code == ExitCode.DONE
+            sent[name] = wide.body_bytes_received() / blob_bytes(wide, name)
+            told[name] = [message for kind, message in home.events(job.id) if kind == "chunk-size"]
+        carries = home.store.facts.get(link.address).carries
+    assert sent["second"] < sent["first"] < sent["fixed"], sent
+    assert sent["second"] < 1.15
+    assert max(chunk_sizes(wide)) <= 3 * 1024**2
+    assert carries is not None
+    assert 8 * MB < carries < 30 * MB
+    assert told["fixed"] == []
+    assert "between two breaks" in told["second"][0]
+
+
+def test_facts_are_written_now_and_then(home: Home) -> None:
+    now = [0.0]
+    links = Links(home.store, clock=lambda: now[0])
+    link = links.get("r.example")
+    link.passed(4 * MB, 2)
+    links.keep("r.example")
+    assert home.store.facts.get("r.example").uplink is None, "written a moment ago"
+    now[0] = 3.0
+    links.keep("r.example")
+    facts = home.store.facts.get("r.example")
+    assert facts.uplink == pytest.approx(2 * MB)
+    assert Links(home.store).get("r.example").carries == facts.carries == link.carries
+    link.broke(1000, MB)
+    links.close()
+    assert home.store.facts.get("r.example").carries == link.carries
+
+
+def test_without_a_store_nothing_is_kept() -> None:
+    links = Links(None)
+    links.get("r.example").passed(4 * MB, 2)
+    links.close()
+
+
+# --- a slow link, and one that is away --------------------------------------------------------------------
+
+
+def test_a_slow_link_that_moves_is_never_cut(home: Home, wide: FakeRegistry, tmp_path: Path) -> None:
+    image = make_image(2 * MB, compressible=0.0)
+    archive = write_archive(tmp_path / "app.tar", image)
+    with ShakyLink(wide.address, rate=500_000) as link:
+        job = home.enqueue(archive, f"{link.address}/app:1")
+        timeouts = Timeouts(connect=5, stall=2, answer=10, commit=10)
+        assert home.run(chunk_size=2 * MB, timeouts=timeouts).exit_code == ExitCode.DONE
+    pushed(wide, "app", "1", image)
+    assert home.progress.of("waiting") == []
+    assert home.figures(job.id)[2] < 2.1 * MB
+
+
+def test_a_drain_that_gives_up_says_so(home: Home, wide: FakeRegistry, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(50_000, compressible=0.0))
+    with ShakyLink(wide.address) as link:
+        link.block()
+        job = home.enqueue(archive, f"{link.address}/app:1")
+        assert home.run(give_up_after=0.6).exit_code == ExitCode.UNFINISHED
+    told = [message for (message,) in home.progress.of("note")]
+    assert told == [
+        f"no connection to {link.address}: trying again, at least every 30 s, for up to 1s",
+        (
+            "nothing has got through for 1s: giving up, and nothing is lost; go on with pusher run, or "
+            "pusher run --forever, which waits as long as it takes"
+        ),
+    ]
+    waiting = home.job(job.id)
+    assert (waiting.state, waiting.next_try_at is not None) == (JobState.WAITING, True)
+
+
+def test_forever_waits_for_the_network_and_goes_on(
+    home: Home, wide: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = make_image(50_000, compressible=0.0)
+    archive = write_archive(tmp_path / "app.tar", image)
+    stop: list[Callable[[], None]] = []
+
+    @contextmanager
+    def no_signals(first: Callable[[], None], *_others: Any, **_more: Any) -> Iterator[Signals]:
+        stop.append(first)
+        yield Signals()
+
+    monkeypatch.setattr(run, "on_signals", no_signals)
+    with ShakyLink(wide.address) as link:
+        link.block()
+        job = home.enqueue(archive, f"{link.address}/app:1")
+        worker = Background(home, give_up_after=0.01, forever=True)
+        home.progress.wait_for("job_ended", 3)
+        link.unblock()
+        home.progress.hooks["job_ended"] = lambda _id, state, _message: state == "succeeded" and stop[0]()
+        worker.join()
+    assert home.state(job.id) == JobState.SUCCEEDED
+    pushed(wide, "app", "1", image)
+    told = [message for (message,) in home.progress.of("note") if "trying again" in message]
+    assert told == [
+        f"no connection to {link.address}: trying again, at least every 30 s, for as long as it takes"
+    ]
