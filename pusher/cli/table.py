@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from itertools import zip_longest
+from typing import Final, TypeAlias
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,10 @@ from pusher.progress.format import human_bytes, human_seconds, human_share, perc
 from pusher.store.records import JobRecord, JobState, JobTotals, LayerRecord
 from pusher.text import printable, printable_lines
 
+_Line: TypeAlias = Sequence[tuple[str, str]]
+"""Texts, each with the name of its style."""
+_MEASURE: Final = Console()
+"""For wrapping texts, which asks a console for its tab size only."""
 _PIPE: Final = 200
 _OTHERS: Final = 80
 """Characters that the rest of a row needs: 48 for the figures, 32 for a note."""
@@ -57,39 +63,88 @@ def console() -> Console:
     return Console(width=wide, highlight=False, markup=False, emoji=False)
 
 
+@dataclass(frozen=True)
+class _Lines:
+    """Lines of texts with their styles, printed as they are.
+
+    rich's own table measures and renders each cell several times: half a minute for 100,000 jobs.
+    """
+
+    lines: Sequence[_Line]
+
+    def __rich_console__(self, console: Console, _options: ConsoleOptions) -> RenderResult:
+        for line in self.lines:
+            for text, style in line:
+                yield Segment(text, console.get_style(style) if style else None)
+            yield Segment.line()
+
+
 def jobs_table(rows: Sequence[Row], *, now: datetime, width: int, header: bool = True) -> RenderableType:
-    """One line a job where there is room, else its names and its note below it. Without ``header`` it goes on
-    from another."""
+    """Return a table with one line per job where there is room, else with its names and its note below it.
+
+    Without ``header`` it continues another table.
+    """
     notes = [note(row, now) for row in rows]
     names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
-    longest = max((line.cell_len for name in names for line in name.split()), default=0)
+    longest = max((cell_len(name) for lines in names for name in lines), default=0)
     if longest + _OTHERS > width:
-        return _narrow(rows, notes, width, header=header)
-    table = _table("ID", "IMAGE", "STATE", "PROGRESS", "DONE/TOTAL", *(["NOTE"] if any(notes) else []))
-    table.show_header = header
-    table.columns[-1].no_wrap, table.columns[-1].overflow = False, "fold"
-    for row, name, text in zip(rows, names, notes, strict=True):
-        text = text if width < _PIPE else text.replace("\n", "; ")  # a pipe gets one line a job
-        table.add_row(str(row.job.id), name, *_figures(row), *([Text(text)] if any(notes) else []))
-    return table
+        return _Lines([*_narrow_lines(rows, notes, width, header=header)])
+    return _Lines([*_wide_lines(rows, names, notes, width, header=header)])
 
 
-def _narrow(rows: Sequence[Row], notes: Sequence[str], width: int, *, header: bool) -> Group:
+def _wide_lines(
+    rows: Sequence[Row], names: Sequence[Sequence[str]], notes: Sequence[str], width: int, *, header: bool
+) -> Iterator[_Line]:
+    figures = [_figures(row) for row in rows]
+    heads = ("STATE", "PROGRESS", "DONE/TOTAL")
+    digits = max([2, *(len(str(row.job.id)) for row in rows)])
+    named = max([len("IMAGE"), *(cell_len(name) for lines in names for name in lines)])
+    states, shares, amounts = (
+        max(len(text) for text in texts) for texts in zip(heads, *figures, strict=True)
+    )
+    room = width - digits - named - states - shares - amounts - 2 * 5
+
+    def line(number: str, name: str, texts: Sequence[str], said: str, style: str) -> _Line:
+        state, done, total = texts
+        before = f"{number:>{digits}}  {set_cell_size(name, named)}  "
+        after = f"{'':{states - len(state)}}  {done:>{shares}}  {total:<{amounts}}  {said}"
+        return (before, ""), (state, style), (after.rstrip(), "")
+
+    if header:
+        title = "".join(text for text, _ in line("ID", "IMAGE", heads, "NOTE" if any(notes) else "", ""))
+        yield ((title, "bold"),)
+    for row, name, texts, text in zip(rows, names, figures, notes, strict=True):
+        # a pipe gets one line per job
+        said = _wrapped(text if width < _PIPE else text.replace("\n", "; "), room)
+        first, *more = zip_longest(name, said, fillvalue="")
+        yield line(str(row.job.id), first[0], texts, first[1], _STYLES.get(row.job.state, ""))
+        for below, continued in more:
+            yield line("", below, ("", "", ""), continued, "")
+
+
+def _narrow_lines(rows: Sequence[Row], notes: Sequence[str], width: int, *, header: bool) -> Iterator[_Line]:
     digits = max([2, *(len(str(row.job.id)) for row in rows)])
     wide = width >= _FIGURES + digits
     head, room = ("STATE      PROGRESS  DONE/TOTAL", 19) if wide else ("STATE         %  DONE/TOTAL", 15)
-    parts: list[RenderableType] = []
     if header:
-        parts.append(Text(f"{'ID':>{digits}}  {head}", style="bold"))
+        yield ((f"{'ID':>{digits}}  {head}", "bold"),)
+    indent = " " * (digits + 2)
     for row, text in zip(rows, notes, strict=True):
         state, done, total = _figures(row)
-        parts.append(
-            Text.assemble(f"{row.job.id:>{digits}}  ", state, f"{done:>{room - len(state)}}  {total}")
-        )
-        for below in (_names(row.job), Text(text, style="dim")):
-            if below:
-                parts.append(Padding(below, (0, 0, 0, digits + 2), expand=False))
-    return Group(*parts)
+        share, style = f"{done:>{room - len(state)}}", _STYLES.get(row.job.state, "")
+        fits = len(indent) + len(state) + len(share) + 2 + len(total) <= width
+        yield (f"{row.job.id:>{digits}}  ", ""), (state, style), (f"{share}  {total}" if fits else share, "")
+        for below, style in (("" if fits else total, ""), ("\n".join(_names(row.job)), ""), (text, "dim")):
+            for part in _wrapped(below, width - len(indent)):
+                if part:
+                    yield (indent, ""), (part, style)
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Return the lines of a text, those that are too long broken between words."""
+    if "\n" not in text and cell_len(text) <= width:
+        return [text]
+    return [line.plain.rstrip() for line in Text(text).wrap(_MEASURE, width, overflow="fold")]
 
 
 def _table(*names: str) -> Table:
@@ -101,14 +156,15 @@ def _table(*names: str) -> Table:
     return table
 
 
-def _names(job: JobRecord, *, one_line: bool = False) -> Text:
-    separator = " " if one_line else "\n"
+def _names(job: JobRecord, *, one_line: bool = False) -> Sequence[str]:
     image, destination = printable(job.image), printable(job.destination)
-    return Text(image if image == destination else f"{image}{separator}-> {destination}")
+    if image == destination:
+        return (image,)
+    return (f"{image} -> {destination}",) if one_line else (image, f"-> {destination}")
 
 
-def _figures(row: Row) -> tuple[Text, str, str]:
-    return Text(row.job.state, style=_STYLES.get(row.job.state, "")), share(row), amount(row.totals)
+def _figures(row: Row) -> tuple[str, str, str]:
+    return str(row.job.state), share(row), amount(row.totals)
 
 
 def share(row: Row) -> str:

@@ -364,3 +364,26 @@ def test_nothing_of_a_jobs_figures_wraps_at_40_columns(jobs: Store) -> None:
     assert lines[0] == "ID  STATE         %  DONE/TOTAL"
     assert lines[1] == f"{job.id:>2}  running     99%  989.0 / 990.0 MiB"
     assert any(line.split() == ["LAYER", "BLOB", "STATE", "DONE"] for line in lines)
+
+
+def test_a_row_of_a_long_table_costs_little(jobs: Store) -> None:
+    """By the number of calls and not by the clock: a table of rich itself makes two thousand for each row."""
+    from rich.console import Console
+
+    (job,) = jobs.jobs.list(states=[JobState.RUNNING])
+    rows = [Row(job, jobs.jobs.totals([job.id])[job.id])] * 500
+    calls = 0
+
+    def count(_frame: object, kind: str, _argument: object) -> None:
+        nonlocal calls
+        calls += kind in ("call", "c_call")
+
+    console = Console(width=200, highlight=False)
+    with console.capture() as capture:
+        sys.setprofile(count)
+        try:
+            console.print(jobs_table(rows, now=jobs.now(), width=200))
+        finally:
+            sys.setprofile(None)
+    assert len(capture.get().splitlines()) == 501
+    assert calls < 500 * 500
