@@ -22,12 +22,12 @@ from pusher.sources.engine.command import ask
 from pusher.sources.engine.disk.source import StorageSource
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.oci import LayoutSource
+from pusher.sources.registry.source import RegistrySource
 from pusher.spool.spool import Spool, room_at
 from pusher.store import schema
 from pusher.store.engine import file_of, is_sqlite, label_of, parse_url
 from pusher.store.store import Store
 from pusher.text import suggest
-from pusher.worker.remote import RemoteSource
 from pusher.worker.sources import found
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -157,7 +157,7 @@ class LocalChecks:
             return None, False
         if _size(image) is not None:
             to = self.destination
-            if isinstance(source, RemoteSource) and to and to.registry == source.reference.registry:
+            if isinstance(source, RegistrySource) and to and to.registry == source.reference.registry:
                 return 0, True
             return sum(layer.blob.size for layer in image.layers if layer.blob and not layer.slice), True
         if isinstance(source, ArchiveSource):
@@ -196,7 +196,7 @@ def _place(source: Source) -> str:
         return str(source.path)
     if isinstance(source, StorageSource):
         return str(source.root)
-    assert isinstance(source, RemoteSource)  # noqa: S101 - `found` gives no other
+    assert isinstance(source, RegistrySource)  # noqa: S101 - `found` gives no other
     return source.reference.registry
 
 

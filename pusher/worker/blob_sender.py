@@ -17,13 +17,13 @@ from pusher.progress.format import human_bytes
 from pusher.registry.http.body import Blob, BlobDamaged
 from pusher.registry.upload import profiles
 from pusher.registry.upload.upload import BlobUpload
+from pusher.sources.registry.source import mountable
 from pusher.store.records import JobRecord, LayerState, UploadRecord
 from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
 from pusher.worker.liveness import Presence
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
-from pusher.worker.remote import mountable
 from pusher.worker.retry import Backoff
 from pusher.worker.store_journal import StoreJournal
 

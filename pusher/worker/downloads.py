@@ -14,14 +14,14 @@ from pusher.errors import CredentialsMissing, PusherError, Retry, SourceError
 from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
-from pusher.registry.download import BlobDownload
+from pusher.sources.registry.blob_download import BlobDownload
+from pusher.sources.registry.source import without_login
 from pusher.spool.arrival import Arrival
 from pusher.spool.partial import PartialBlob
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
 from pusher.store.records import JobRecord, LayerRecord
 from pusher.worker.control import Activity, Control
 from pusher.worker.registries import Registries
-from pusher.worker.remote import without_login
 from pusher.worker.retry import Backoff
 
 _AT_ONCE: Final = 3

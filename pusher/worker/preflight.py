@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from pusher.errors import PusherError, Retry
 from pusher.registry.http.body import Blob
 from pusher.registry.upload import blob_sizes
+from pusher.sources.registry.source import mountable
 from pusher.store.records import JobRecord
 from pusher.worker.blob_sender import BlobSender
-from pusher.worker.remote import mountable
 
 
 def check(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[Blob]]) -> None:

@@ -15,10 +15,10 @@ from pusher.registry.http.body import Blob
 from pusher.registry.http.verified_file import Proof
 from pusher.sources import reopen
 from pusher.sources.base import Exported, Source, SourceImage
+from pusher.sources.registry import source as registry_source
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
 from pusher.store.records import COMPARED, BlobMemo, JobRecord, LayerRecord
 from pusher.store.store import Store
-from pusher.worker import remote
 from pusher.worker.compression import Chooser, Wish
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
@@ -52,7 +52,7 @@ class Preparation:
         A blob that can be sent before it is whole comes twice, first with its ``arrival``.
         Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry what ``Downloads`` does.
         """
-        if job.source["kind"] == remote.KIND:
+        if job.source["kind"] == registry_source.KIND:
             for found in self.downloads.blobs(job, control, missing):
                 blob, path = found.blob, self.spool.path(found.blob.digest)
                 if found.arrival is None:

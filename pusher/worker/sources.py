@@ -11,10 +11,10 @@ from pusher.config import Settings
 from pusher.errors import CredentialsMissing, InvalidOption
 from pusher.reference import Reference
 from pusher.sources.base import EVERYTHING, Choice, Source
+from pusher.sources.registry.source import PREFIX, RegistrySource, without_login
 from pusher.store.store import Store
 from pusher.text import suggest
 from pusher.worker.registries import Registries
-from pusher.worker.remote import PREFIX, RemoteSource, without_login
 
 __all__ = ["PREFIX", "check_elsewhere", "found"]
 
@@ -42,7 +42,7 @@ def found(
     if settings.login_registry is None and settings.password is not None and destination is not None:
         settings = replace(settings, login_registry=settings.holder_of_login({destination.registry}))
     with closing(Registries(store, settings)) as registries:
-        source = RemoteSource(place, lambda *name: registries.get(*name).client, choice)
+        source = RegistrySource(place, lambda *name: registries.get(*name).client, choice)
         try:
             yield source, source.own_name()
         except CredentialsMissing as error:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pusher.registry import intermediaries, request_rate
-from pusher.worker import blob_sender, documents, downloads, job, remote, retry, run
+from pusher.sources.registry import source as registry_source
+from pusher.worker import blob_sender, documents, downloads, job, retry, run
 from pusher.worker.retry import Backoff
 from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
@@ -52,7 +53,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every pause of the worker is a hundredth of what it is."""
     quick = partial(Backoff, first=0.005, cap=0.15)
     monkeypatch.setattr(blob_sender, "Backoff", quick)
-    for module in (job, downloads, remote):
+    for module in (job, downloads, registry_source):
         monkeypatch.setattr(module, "Backoff", quick)
     monkeypatch.setattr(request_rate, "_LEAST", 0.001)
     monkeypatch.setattr(intermediaries, "_BRIEF", 0.05)

@@ -26,8 +26,8 @@ from pusher.oci.digest import of_bytes
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.download import BlobDownload
 from pusher.registry.http.transport import Transport
+from pusher.sources.registry.blob_download import BlobDownload
 from tests.registry.helpers import DATA, LOGIN, REPOSITORY
 from tests.registry.pretended import Pretended, client_over
 from tests.registry.sites import Seen, Site

@@ -15,10 +15,10 @@ from pusher.oci.digest import is_digest, of_bytes
 from pusher.oci.manifest import Descriptor
 from pusher.reference import Reference
 from pusher.registry.client import RegistryClient
-from pusher.registry.download import pull_refusal
 from pusher.registry.http.transport import Answer
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
 from pusher.sources.image_tree import MAX_DOCUMENT, Tree
+from pusher.sources.registry.blob_download import pull_refusal
 from pusher.worker.control import Control
 from pusher.worker.retry import Backoff
 
@@ -38,7 +38,7 @@ _MOST_SMALL: Final = 4 * MAX_DOCUMENT
 """Bytes of all manifests and configs of one image."""
 
 
-class RemoteSource(InPlace):
+class RegistrySource(InPlace):
     """One image in a registry. ``connect`` gives the client for a registry and repository."""
 
     def __init__(
