@@ -149,9 +149,9 @@ def job_id(text: str) -> int:
 
 def runnable(store: Store) -> list[JobRecord]:
     """Jobs that a run will work on, now or when they are due."""
-    from pusher.store.records import JobState
+    from pusher.store.records import RUNNABLE_STATES
 
-    return store.jobs.list(states=(JobState.QUEUED, JobState.RUNNING, JobState.WAITING))
+    return store.jobs.list(states=RUNNABLE_STATES)
 
 
 def print_json(value: Mapping[str, object] | Collection[object]) -> None:

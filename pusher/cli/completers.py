@@ -45,18 +45,17 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
     from click.shell_completion import CompletionItem
 
     from pusher.cli.base import opened, read_settings, store_exists
-    from pusher.cli.control import STATES_OF
-    from pusher.store.records import JobState
+    from pusher.store.decisions import DECISIONS
 
     settings = read_settings()
     # A database elsewhere may be out of reach, and that takes time to find out.
     if not settings.database_url.startswith("sqlite") or not store_exists(settings):
         return []
-    wanted = STATES_OF.get(context.info_name or "")
+    decision = DECISIONS.get(context.info_name or "")
     typed = set(context.params.get(parameter.name or "") or ())
     with opened(settings) as store:
         found = store.jobs.list(
-            states=None if wanted is None else [JobState(state) for state in wanted],
+            states=None if decision is None else decision.of_all,
             starts=incomplete,
             limit=_MOST_JOBS + len(typed),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from pusher.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-STATES_OF: Final = {
-    "pause": ("queued", "running", "waiting"),
-    "resume": ("paused",),
-    "cancel": ("queued", "running", "waiting", "paused"),
-    "retry": ("failed", "waiting"),
-}
-"""States of the jobs that ``--all`` means."""
 
 
 def _jobs_or_all(function: F) -> F:
@@ -131,7 +123,7 @@ def _each(decide: Callable[[int], object], numbers: list[int]) -> tuple[list[int
 
 
 def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) -> list[int]:
-    from pusher.store.records import JobState
+    from pusher.store.decisions import DECISIONS
 
     if bool(jobs) == everything:
         what = "jobs and --all exclude each other" if jobs else "no job is named"
@@ -140,7 +132,7 @@ def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) ->
         )
     if jobs:
         return list(dict.fromkeys(job_id(job) for job in jobs))
-    found = [job.id for job in store.jobs.list(states=[JobState(state) for state in STATES_OF[verb]])]
+    found = [job.id for job in store.jobs.list(states=DECISIONS[verb].of_all)]
     if not found:
         warn(f"There is no job to {verb}.")
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pusher.errors import JobStateConflict
 from pusher.store.records import JobRecord, JobState
@@ -24,6 +26,13 @@ class Decision:
     moot: frozenset[JobState]
     """States in which nothing is left to do, which is fine."""
     clears_error: bool = False
+    only_by_id: frozenset[JobState] = frozenset()
+    """Those of ``possible`` in which a job is only meant where its id is given."""
+
+    @property
+    def of_all(self) -> frozenset[JobState]:
+        """States of the jobs that ``--all`` means."""
+        return self.possible - self.only_by_id
 
     def changes(self, job_id: int, state: JobState) -> bool:
         """Whether there is something to do; JobStateConflict if it cannot be done in this state."""
@@ -64,7 +73,15 @@ RETRY = Decision(
     frozenset({_W, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED}),
     frozenset({_Q, _R}),
     clears_error=True,
+    only_by_id=frozenset({JobState.CANCELLED, JobState.SUPERSEDED}),
 )
+DECISIONS: Final[Mapping[str, Decision]] = {
+    "pause": PAUSE,
+    "resume": RESUME,
+    "cancel": CANCEL,
+    "retry": RETRY,
+}
+"""By the name of the command."""
 
 
 def overtaken(job: JobRecord, newer: int) -> JobStateConflict:

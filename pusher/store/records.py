@@ -27,6 +27,7 @@ class JobState(StrEnum):
 
 FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED})
 UNFINISHED_STATES = frozenset(JobState) - FINAL_STATES
+RUNNABLE_STATES = UNFINISHED_STATES - {JobState.PAUSED}
 
 
 class LayerState(StrEnum):
