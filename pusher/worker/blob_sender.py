@@ -135,7 +135,13 @@ class BlobSender:
 
     def _journal(self, job: JobRecord, blob: Blob, upload: UploadRecord) -> StoreJournal:
         return StoreJournal(
-            self.store, upload, job.id, self.progress.note, self.counted, partial(self._opened, job, blob)
+            self.store,
+            self.registries.links,
+            upload,
+            job.id,
+            self.progress.note,
+            self.counted,
+            partial(self._opened, job, blob),
         )
 
     def _opened(self, job: JobRecord, blob: Blob, digest: str, size: int) -> None:

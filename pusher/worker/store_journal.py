@@ -12,6 +12,7 @@ from pusher.registry.upload.session import Session
 from pusher.store.records import UploadRecord, UploadState
 from pusher.store.store import Store
 from pusher.worker.resent import in_vain
+from pusher.worker.uplinks import Links
 
 _TELL_EVERY: Final = 3
 """Sessions of a blob that are lost between two explanations."""
@@ -28,6 +29,7 @@ class StoreJournal:
     def __init__(
         self,
         store: Store,
+        links: Links,
         upload: UploadRecord,
         job_id: int,
         note: Callable[[str], None],
@@ -35,6 +37,7 @@ class StoreJournal:
         told: Callable[[str, int], None] = lambda digest, size: None,  # noqa: ARG005
     ) -> None:
         self._store = store
+        self._links = links
         self.upload = upload
         self._job_id = job_id
         self._note = note
@@ -123,9 +126,7 @@ class StoreJournal:
             self.tell(in_vain(self._store, self._job_id, self.upload, restarts=restarts))
 
     def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
-        changes = {"profile": profile, "max_chunk": max_chunk}
-        known = {name: value for name, value in changes.items() if value is not None}
-        self._store.facts.update(self.upload.registry, **known)
+        self._links.learn(self.upload.registry, profile=profile, max_chunk=max_chunk)
 
     def tell(self, text: str) -> None:
         self._store.events.add(self._job_id, "note", f"{self.upload.digest}: {text}")

@@ -1,4 +1,4 @@
-"""What is learned of the links to registries, kept from one run to the next."""
+"""What is learned of registries and of the links to them; only this module writes it to the store."""
 
 from __future__ import annotations
 
@@ -52,6 +52,13 @@ class Links:
         if self._store and facts.limited_at and self._store.now() - facts.limited_at >= _DOUBT_AFTER:
             self._store.facts.allow_more(registry)
             link.allow_more()
+
+    def learn(self, registry: str, *, profile: str | None = None, max_chunk: int | None = None) -> None:
+        """Store the profile or the largest chunk that refusals showed. Raises StoreError."""
+        changes = {"profile": profile, "max_chunk": max_chunk}
+        known = {name: value for name, value in changes.items() if value is not None}
+        if self._store and known:
+            self._store.facts.update(registry, **known)
 
     def keep(self, registry: str, *, at_once: bool = False) -> None:
         """Write down what is new, now and then. Raises StoreError."""
