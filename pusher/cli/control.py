@@ -11,7 +11,7 @@ from pusher.cli import completers
 from pusher.cli.base import Command, job_id, opened, read_settings, show_error, warn
 from pusher.cli.options import setting_options
 from pusher.cli.password import login_options, with_password
-from pusher.errors import ExitCode, InvalidOption, PusherError
+from pusher.errors import ExitCode, InvalidOption, JobStateConflict, JobUnknown, PusherError
 
 if TYPE_CHECKING:
     from pusher.store.store import Store
@@ -84,7 +84,7 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
         ids = _chosen(store, "cancel", jobs, everything)
         registries = {store.jobs.get(number).registry for number in ids}
         settings = with_password(settings, registries, password_stdin=password_stdin)
-        done, code = _each(store.jobs.cancel, ids)
+        done, code = _each(store.jobs.cancel, ids, everything=everything)
         delete_sessions(store, settings, ())
         _report(store, done)
     return code
@@ -102,23 +102,34 @@ def _decide(
     then: Callable[[Store, int], None] = lambda store, number: None,  # noqa: ARG005
 ) -> int:
     with opened(read_settings()) as store:
-        done, code = _each(getattr(store.jobs, verb), _chosen(store, verb, jobs, everything))
+        done, code = _each(
+            getattr(store.jobs, verb), _chosen(store, verb, jobs, everything), everything=everything
+        )
         for number in done:
             then(store, number)
         _report(store, done)
     return code
 
 
-def _each(decide: Callable[[int], object], numbers: list[int]) -> tuple[list[int], ExitCode]:
-    """Do it to each job; one that refuses does not keep the others from it. Those done, and the exit code."""
+def _each(
+    decide: Callable[[int], object], numbers: list[int], *, everything: bool
+) -> tuple[list[int], ExitCode]:
+    """Apply ``decide`` to each job; return the jobs that it was applied to, and the exit code.
+
+    A job that refuses does not keep the others from it. With ``everything`` nobody named that job: it is left
+    as it is, which is not an error.
+    """
     done, code = [], ExitCode.DONE
     for number in numbers:
         try:
             decide(number)
             done.append(number)
         except PusherError as error:
-            show_error(error.message, error.hint)
-            code = error.exit_code
+            if everything and isinstance(error, JobStateConflict | JobUnknown):
+                warn(f"Skipped: {error.message}.")
+            else:
+                show_error(error.message, error.hint)
+                code = error.exit_code
     return done, code
 
 

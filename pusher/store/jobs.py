@@ -294,7 +294,7 @@ class Jobs:
             next_try_at is not None
         ):
             raise ValueError(f"a job is released as queued, or as waiting until a time; not as {state}")
-        message = error.message if error else "given back"
+        message = error.message if error else "stopped"
         self._leave(
             job,
             state,

@@ -64,6 +64,22 @@ def test_all_means_those_it_applies_to(
     assert _state(store, 4) is JobState.CANCELLED
 
 
+def test_all_leaves_what_a_newer_job_replaced_and_says_so(pusher: Pusher, store: Store) -> None:
+    for _ in range(3):
+        store.jobs.fail(claim(store, add_job(store)), ERROR)
+    store.jobs.succeed(claim(store, add_job(store)), f"sha256:{'d' * 64}")
+    store.jobs.fail(claim(store, add_job(store, "other:1")), ERROR)
+    result = pusher("retry", "--all")
+    assert result.code == 0
+    assert _state(store, 5) is JobState.QUEUED
+    assert "Job 5 is queued. Start it with: pusher run\n" in result.err
+    for number in (1, 2, 3):
+        assert f"Skipped: job {number} would move " in result.err
+        assert _state(store, number) is JobState.FAILED
+    named = pusher("retry", "1")
+    assert (named.code, named.err.partition(" would move ")[0]) == (2, "error: job 1")
+
+
 def test_all_of_none(pusher: Pusher) -> None:
     result = pusher("retry", "--all")
     assert (result.code, result.err) == (0, "There is no job to retry.\n")

@@ -205,7 +205,9 @@ def test_an_older_job_is_not_tried_again_after_a_newer_one_succeeded(store: Stor
     new = add(store, keeps_older=True)
     store.jobs.succeed(claim(store, new), digest("f"))
     before = store.jobs.get(old.id)
-    with pytest.raises(JobStateConflict, match=f"older than job {new.id}.*set the tag back") as caught:
+    with pytest.raises(
+        JobStateConflict, match=f"back to an older image: job {new.id}, which is newer"
+    ) as caught:
         store.jobs.retry(old.id)
     assert "pusher enqueue app:1 --to registry.example.com/team/app:latest" in caught.value.hint
     assert store.jobs.get(old.id) == before
