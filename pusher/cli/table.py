@@ -191,13 +191,15 @@ def note(row: Row, now: datetime) -> str:
         case JobState.WAITING:
             after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
             when = f"next try in {human_seconds(after)}" if after else "next try with: pusher run"
-            return "\n".join(filter(None, [reason, when]))
+            return "\n".join(filter(None, [reason, _sent_again(row.totals), when]))
         case JobState.PAUSED:
-            return f"continue with: pusher resume {job.id}"
+            return "\n".join(
+                filter(None, [_sent_again(row.totals), f"continue with: pusher resume {job.id}"])
+            )
         case JobState.RUNNING if row.orphaned:
-            return f"cut off; {_goes_on(row.totals)}"
-        case JobState.QUEUED if row.totals.bytes_done:
-            return _goes_on(row.totals)
+            return f"interrupted; {_continues(row.totals)}"
+        case JobState.QUEUED if row.totals.bytes_done or row.totals.bytes_at_risk:
+            return _continues(row.totals)
         case JobState.SUCCEEDED:
             return f"sha256:{short(job.digest)}" if job.digest else ""
         case JobState.SUPERSEDED:
@@ -210,13 +212,18 @@ def note(row: Row, now: datetime) -> str:
     return reason
 
 
-def _goes_on(totals: JobTotals) -> str:
-    """Where the next run goes on: what was cut off inside a chunk is lost at some registries."""
-    goes_on = f"goes on at {human_bytes(totals.bytes_done)} with: pusher run"
+def _continues(totals: JobTotals) -> str:
+    """Where the next run continues."""
+    continues = f"continues at {human_bytes(totals.bytes_done)} with: pusher run"
+    return "; ".join(filter(None, [continues, _sent_again(totals)]))
+
+
+def _sent_again(totals: JobTotals) -> str:
+    """What has to be sent again, and why: some registries lose an upload that is cut off inside a chunk."""
     if not totals.bytes_at_risk:
-        return goes_on
-    lost = f"{human_bytes(totals.bytes_at_risk)} will be sent again"
-    return f"{goes_on}; {lost}, for the registry keeps no upload that is cut off inside a chunk"
+        return ""
+    lost = human_bytes(totals.bytes_at_risk)
+    return f"{lost} will be sent again: the registry does not keep an upload that was cut off inside a chunk"
 
 
 def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime, width: int = _PIPE) -> Group:

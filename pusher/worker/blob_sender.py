@@ -113,6 +113,7 @@ class BlobSender:
                 raise
             finally:
                 self.watches.pop(blob.digest, None)
+                watch.report_loss()
                 with contextlib.suppress(LeaseLost):
                     self.store.uploads.release(journal.upload)
 
@@ -279,6 +280,13 @@ class _BlobWatch:
     def may_restart(self) -> bool:
         """Whether that is more than what is in flight: the registry would begin the blob again."""
         return self.at_stake() > self._in_flight
+
+    def report_loss(self) -> None:
+        """Show how little is certain of a blob that was cut off inside a chunk at a registry that may start it
+        again: while its job waits, nothing else says so."""
+        session = self._journal.load()
+        if session is not None and session.in_flight and session.profile.may_restart:
+            self._sender.progress.blob_acknowledged(self._blob.digest, 0)
 
     def sending(self, in_flight: int) -> None:
         self._sender.activity.stir()

@@ -136,7 +136,7 @@ def test_a_partly_sent_job_says_where_it_goes_on(store: Store) -> None:
     job = claim(store, add_job(store))
     store.layers.set_done(job, digest("a"), LayerState.UPLOADED)
     store.jobs.release(job, state=JobState.QUEUED, attempt=False)
-    assert "goes on at 300.0 MiB with: pusher run" in "\n".join(_table(store, 80))
+    assert "continues at 300.0 MiB with: pusher run" in "\n".join(_table(store, 80))
 
 
 def test_sizes_that_are_not_known_yet(store: Store) -> None:
@@ -306,7 +306,7 @@ def test_a_running_job_whose_worker_was_killed_is_told_from_a_living_one(jobs: S
     running = Row(job, jobs.jobs.totals([job.id])[job.id])
     now = jobs.now()
     assert note(running, now) == ""
-    assert note(replace(running, orphaned=True), now).startswith("cut off; goes on at ")
+    assert note(replace(running, orphaned=True), now).startswith("interrupted; continues at ")
 
 
 def test_a_job_never_goes_on_where_its_registry_starts_again(jobs: Store) -> None:
@@ -316,9 +316,17 @@ def test_a_job_never_goes_on_where_its_registry_starts_again(jobs: Store) -> Non
     )
     text = note(Row(job, totals.unattended(), orphaned=True), jobs.now())
     assert text == (
-        "cut off; goes on at 200.0 MiB with: pusher run; "
-        "400.0 MiB will be sent again, for the registry keeps no upload that is cut off inside a chunk"
+        "interrupted; continues at 200.0 MiB with: pusher run; "
+        "400.0 MiB will be sent again: the registry does not keep an upload that was cut off inside a chunk"
     )
+
+
+@pytest.mark.parametrize("state", [JobState.WAITING, JobState.PAUSED, JobState.QUEUED])
+def test_what_will_be_sent_again_is_said_in_every_state(jobs: Store, state: JobState) -> None:
+    job = replace(jobs.jobs.get(2), state=state)
+    totals = replace(jobs.jobs.totals([2])[2], bytes_done=300 * 1024**2, bytes_at_risk=300 * 1024**2)
+    text = note(Row(job, totals.unattended()), jobs.now())
+    assert "300.0 MiB will be sent again: the registry does not keep an upload" in text
 
 
 def test_a_free_lock_means_that_the_worker_is_dead(tmp_path: Path) -> None:

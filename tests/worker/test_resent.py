@@ -100,6 +100,19 @@ def test_what_was_cut_off_inside_a_chunk_is_at_risk(home: Home, restarting: Fake
         assert totals.unattended().bytes_done == 600_000 - risk
 
 
+def test_what_a_waiting_job_shows_agrees_with_status(home: Home, restarting: FakeRegistry, big: Path) -> None:
+    """An outage inside a chunk: the bar does not stay where the registry will not continue."""
+    job = home.enqueue(big, f"{restarting.address}/app:1")
+    restarting.faults.add(Fault(On.CHUNK, ResetAfter(1000), nth=2), Fault(On.STATUS, Answer(500), times=None))
+    assert home.run(chunk_size=CHUNK, give_up_after=0.1).exit_code == ExitCode.UNFINISHED
+    totals = home.store.jobs.totals([job.id])[job.id]
+    assert totals.bytes_at_risk == CHUNK
+    last: dict[str, int] = dict(home.progress.of("blob_acknowledged"))
+    config_size = totals.bytes_done - CHUNK
+    assert totals.unattended().bytes_done == config_size
+    assert sorted(last.values())[0] == 0
+
+
 # --- what is left at the registry -------------------------------------------------------------------------
 
 
