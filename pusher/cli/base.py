@@ -164,6 +164,18 @@ def say(line: str = "") -> None:
     click.echo(printable(line))
 
 
+def say_columns(first: str, text: str) -> None:
+    """``text`` beside ``first`` on stdout, which holds the padding between them; one line where no terminal
+    reads it."""
+    from pusher.progress.format import columns
+
+    first, text = printable(first), printable(text)
+    if not sys.stdout.isatty():
+        click.echo(first + text)
+    else:
+        click.echo(columns(first, text, shutil.get_terminal_size().columns))
+
+
 def warn(line: str) -> None:
     """A line for people, on stderr. Where nobody can read it, the command goes on without."""
     if not as_log_line(logging.INFO, line):
@@ -187,21 +199,17 @@ def show_error(message: str, hint: str, code: str = "") -> None:
         return
     _print(f"error: {message}")
     for number, line in enumerate(hint.split("\n") if hint else ()):
-        _print(f"        {line}" if number else f"  hint: {line}")
+        _print(f"        {line}" if number else f"  hint: {line}", is_command=True)
 
 
-def _print(line: str) -> None:
+def _print(line: str, *, is_command: bool = False) -> None:
+    from pusher.progress.format import fitted
+
     with contextlib.suppress(OSError, ValueError):
         line = printable(line)
         if sys.stderr.isatty():
-            line = _fitted(line)
+            line = fitted(line, shutil.get_terminal_size().columns, is_command=is_command)
         click.echo(line, err=True)
-
-
-def _fitted(line: str) -> str:
-    from pusher.progress.format import fitted
-
-    return fitted(line, shutil.get_terminal_size().columns)
 
 
 def error_json(job: JobRecord) -> dict[str, object] | None:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 import click
 
-from pusher.cli.base import Command, json_option, print_json, say
+from pusher.cli.base import Command, json_option, print_json, say_columns
 from pusher.errors import ExitCode, InvalidOption
 from pusher.errors.catalogue import AGAIN, Entry, catalogue
 
@@ -32,18 +32,16 @@ def errors(code: str | None, as_json: bool) -> int:
     if as_json:
         print_json({"errors": [entry.as_json() for entry in chosen]})
     elif code:
-        click.echo(_whole(chosen[0]), nl=False)
+        _explain(chosen[0])
     else:
         width = max(map(len, entries))
         for entry in chosen:
-            say(f"{entry.code:<{width}}  {entry.meaning}")
+            say_columns(f"{entry.code:<{width}}  ", entry.meaning)
     return ExitCode.DONE
 
 
-def _whole(entry: Entry) -> str:
-    return (
-        f"{entry.code}: {entry.meaning}\n"
-        f"  what to do:          {entry.advice}\n"
-        f"  exit code:           {entry.exit_code:d}\n"
-        f"  trying again helps:  {AGAIN[entry.retry]}\n"
-    )
+def _explain(entry: Entry) -> None:
+    say_columns(f"{entry.code}: ", entry.meaning)
+    say_columns("  what to do:          ", entry.advice)
+    say_columns("  exit code:           ", f"{entry.exit_code:d}")
+    say_columns("  trying again helps:  ", AGAIN[entry.retry])

@@ -5,7 +5,16 @@ from __future__ import annotations
 import click
 
 from pusher.cli import completers
-from pusher.cli.base import Command, job_id, json_option, opened, print_json, read_settings, rfc3339, say
+from pusher.cli.base import (
+    Command,
+    job_id,
+    json_option,
+    opened,
+    print_json,
+    read_settings,
+    rfc3339,
+    say_columns,
+)
 from pusher.errors import ExitCode
 
 
@@ -28,5 +37,5 @@ def log(job: str, as_json: bool) -> int:
     width = max((len(event.kind) for event in events), default=0)
     for event in events:
         at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-        say(f"{at}  {event.kind:<{width}}  {event.message}")
+        say_columns(f"{at}  {event.kind:<{width}}  ", event.message)
     return ExitCode.DONE

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pusher.cli.base import Command, json_option, opened, print_json, read_settings, rfc3339, say, warn
+from pusher.cli.base import (
+    Command,
+    json_option,
+    opened,
+    print_json,
+    read_settings,
+    rfc3339,
+    say,
+    say_columns,
+    warn,
+)
 from pusher.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -48,7 +58,7 @@ def registry(host: str | None, forget: bool, as_json: bool) -> int:
         if number:
             say("")
         for title, value in _lines(facts):
-            say(f"{title:<12}{value}")
+            say_columns(f"{title:<12}", value)
     if not found:
         warn("Nothing is known of any registry yet.")
     return ExitCode.DONE

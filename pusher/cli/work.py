@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 import click
@@ -16,7 +16,7 @@ from pusher.text import as_json
 
 if TYPE_CHECKING:
     from pusher.config import Settings
-    from pusher.progress.display import Mode
+    from pusher.progress.display import Display, Mode
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
     from pusher.worker.result import RunResult
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 _TOLD: Final = 10
 """Jobs that the end of a run tells of one by one."""
 
+_CLEARED_WITHIN: Final = 1.0
+"""Seconds that a second Ctrl-C gives a terminal that takes no output, as after Ctrl-S."""
 _WORTH_TELLING: Final = 1024 * 1024
 """Bytes sent in vain that are worth a line."""
 
@@ -39,7 +41,7 @@ def work(
 ) -> RunResult:
     """Work the queue, or ``only`` these jobs, with the progress shown as ``mode`` says; ``forever`` and
     ``wait`` as for ``worker.run``."""
-    from pusher.progress.display import chosen, make_progress
+    from pusher.progress.display import Display, chosen
     from pusher.worker.run import run
 
     stream = sys.stdout if mode == "json" else sys.stderr
@@ -47,16 +49,17 @@ def work(
         mode = "none"
     drawn = chosen(cast("Mode", mode), stream)
     with (
-        make_progress(drawn, stream, single=only is not None) as progress,
-        logged_above(progress.log if drawn == "tty" else None),
+        Display(drawn, stream, single=only is not None) as display,
+        logged_above(display.progress.log if drawn == "tty" else None),
     ):
-        return run(store, settings, progress, forever=forever, wait=wait, only=only, leave=_leave)
+        leave = partial(_leave, display)
+        return run(store, settings, display.progress, forever=forever, wait=wait, only=only, leave=leave)
 
 
-def _leave() -> None:
-    """The second Ctrl-C ends the process under the display: what comes next begins a line of its own."""
-    if sys.stderr.isatty():
-        os.write(sys.stderr.fileno(), b"\n")
+def _leave(display: Display) -> None:
+    """Clear the display before a second Ctrl-C ends the process, and print how to continue."""
+    if display.close(_CLEARED_WITHIN):
+        warn("Stopped at once; what was acknowledged is kept. Continue with: pusher run")
 
 
 def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> int:

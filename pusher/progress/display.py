@@ -1,13 +1,11 @@
-"""Choose a display and keep it drawn from one thread of its own."""
+"""Choose a display, and draw it from a thread of its own."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final, Literal, Protocol, TextIO
+from typing import Final, Literal, Protocol, Self, TextIO
 
 from pusher.progress.counters import Counters
 
@@ -29,28 +27,39 @@ def chosen(mode: Mode, stream: TextIO) -> Mode:
     return "tty" if stream.isatty() and os.environ.get("TERM") != "dumb" else "lines"
 
 
-@contextmanager
-def make_progress(mode: Mode, stream: TextIO, *, single: bool = False) -> Iterator[Counters]:
-    """The progress to hand to a worker; drawn on ``stream`` until the context is left.
+class Display:
+    """Draws ``progress``, which a worker calls, on ``stream`` until the context is left.
 
-    ``single``: the run is about one job, and the caller says how it ended. An output that breaks ends the
+    ``single``: the run is about one job, and the caller prints how it ended. An output that breaks ends the
     display, never the work.
     """
-    counters = Counters()
-    renderer = _renderer(chosen(mode, stream), counters, stream, single)
-    if renderer is None:
-        yield counters
-        return
-    stop = threading.Event()
-    thread = threading.Thread(target=_draw, args=(renderer.render, stop), name="progress", daemon=True)
-    thread.start()
-    try:
-        yield counters
-    finally:
-        stop.set()
-        thread.join()
-        with contextlib.suppress(OSError, ValueError):
-            renderer.close()
+
+    def __init__(self, mode: Mode, stream: TextIO, *, single: bool = False) -> None:
+        self.progress = Counters()
+        self._renderer = _renderer(chosen(mode, stream), self.progress, stream, single)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(
+            target=_draw, args=(self._renderer, self._stop), name="progress", daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        if self._renderer is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def close(self, timeout: float | None = None) -> bool:
+        """Draw what happened last and clear the rest; return whether that is done.
+
+        False after ``timeout`` seconds: an output that takes nothing, as a terminal after Ctrl-S, holds up
+        the thread that draws.
+        """
+        self._stop.set()
+        if self._renderer is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
 
 
 def _renderer(mode: Mode, counters: Counters, stream: TextIO, single: bool) -> _Renderer | None:
@@ -69,8 +78,10 @@ def _renderer(mode: Mode, counters: Counters, stream: TextIO, single: bool) -> _
     return None
 
 
-def _draw(render: Callable[[], None], stop: threading.Event) -> None:
-    # A closed pipe or terminal (OSError, ValueError) ends the drawing; the work goes on.
+def _draw(renderer: _Renderer, stop: threading.Event) -> None:
+    # A closed pipe or terminal (OSError, ValueError) ends the drawing; the work continues.
     with contextlib.suppress(OSError, ValueError):
         while not stop.wait(_REDRAW):
-            render()
+            renderer.render()
+    with contextlib.suppress(OSError, ValueError):
+        renderer.close()

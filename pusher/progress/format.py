@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 _NARROW: Final = 60
+_NARROWEST_COLUMN: Final = 36
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -49,10 +50,13 @@ def human_wait(seconds: float, until: datetime) -> str:
     return f"{human_seconds(seconds)} (next try at {until.astimezone():%H:%M:%S %Z})"
 
 
-def fitted(line: str, width: int) -> str:
-    """``line`` broken between words for a terminal narrower than 60 columns; a wider one has room for most
-    lines, and what it breaks itself can still be copied as one."""
-    if width >= _NARROW or len(line) < width:
+def fitted(line: str, width: int, *, is_command: bool = False) -> str:
+    """``line`` broken between words for a terminal of ``width`` columns.
+
+    One with a command to copy (``is_command``) is left to terminals of 60 columns and more: what a terminal
+    breaks itself can be copied as one line.
+    """
+    if len(line) < width or (is_command and width >= _NARROW):
         return line
     indent = " " * (len(line) - len(line.lstrip()))
     rows = textwrap.wrap(
@@ -63,6 +67,19 @@ def fitted(line: str, width: int) -> str:
         break_on_hyphens=False,
     )
     return "\n".join(rows)
+
+
+def columns(first: str, text: str, width: int) -> str:
+    """``text`` in a column of its own beside ``first``, broken between words to fit a terminal of ``width``
+    columns; below ``first`` where too little room is left beside it. Commands and digests are not broken."""
+    beside = width - 1 - len(first)
+    indent = " " * len(first) if beside >= _NARROWEST_COLUMN else "  "
+    rows = textwrap.wrap(
+        text, max(20, width - 1 - len(indent)), break_long_words=False, break_on_hyphens=False
+    ) or [""]
+    if beside < _NARROWEST_COLUMN:
+        return "\n".join([first.rstrip(), *(indent + row for row in rows)])
+    return f"\n{indent}".join([first + rows[0], *rows[1:]])
 
 
 def rfc3339(time: datetime) -> str:

@@ -48,7 +48,9 @@ class Terminal:
         events = self._counters.drain()
         for event in events:
             if line := describe(event, snapshot, single=self._single, each_blob=False):
-                self._console.print(Text(fitted(line, self._console.width)))
+                self._clear_row()
+                whole = event.kind == "log"
+                self._console.print(Text(fitted(line, self._console.width, is_command=whole)))
         width, height = self._console.size
         ascii_only = not self._console.encoding.startswith("utf")
         rows = block(snapshot, width=width, height=height, ascii_only=ascii_only)
@@ -61,7 +63,12 @@ class Terminal:
     def close(self) -> None:
         """Print what happened last and remove the block."""
         self.render()
+        self._clear_row()
         self._live.stop()
+
+    def _clear_row(self) -> None:
+        """Clear the row of the cursor: a terminal echoes a Ctrl-C there as ``^C``."""
+        self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
 
 
 def block(snapshot: Snapshot, *, width: int, height: int, ascii_only: bool = False) -> list[Text]:

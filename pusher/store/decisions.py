@@ -87,8 +87,8 @@ DECISIONS: Final[Mapping[str, Decision]] = {
 def overtaken(job: JobRecord, newer: int) -> JobStateConflict:
     """The error for a job that would set its tag back to an older image."""
     return JobStateConflict(
-        f"job {job.id} would move {job.destination} back to an older image: job {newer}, which is newer, pushes "
-        "there too",
+        f"job {job.id} would move {job.destination} back to an older image: job {newer}, which is newer, "
+        "pushes there too",
         hint="to push the older image anyway, enqueue it again: "
         + suggest("pusher enqueue {} --to {}", job.image, job.destination),
     )

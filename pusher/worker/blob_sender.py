@@ -282,8 +282,8 @@ class _BlobWatch:
         return self.at_stake() > self._in_flight
 
     def report_loss(self) -> None:
-        """Show how little is certain of a blob that was cut off inside a chunk at a registry that may start it
-        again: while its job waits, nothing else says so."""
+        """Show that nothing is certain of a blob that was cut off inside a chunk, where the
+        registry may start it again: while its job waits, nothing else shows it."""
         session = self._journal.load()
         if session is not None and session.in_flight and session.profile.may_restart:
             self._sender.progress.blob_acknowledged(self._blob.digest, 0)

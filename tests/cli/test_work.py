@@ -74,6 +74,14 @@ def worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> Worker:
     return worker
 
 
+def test_a_second_ctrl_c_prints_how_to_continue(pusher: Pusher, worker: Worker, store: Store) -> None:
+    """The worker calls ``leave`` before it ends the process."""
+    add_job(store)
+    worker.end = lambda job, progress: worker.calls[-1]["leave"]()
+    result = pusher("run", "--progress", "lines")
+    assert "Stopped at once; what was acknowledged is kept. Continue with: pusher run\n" in result.err
+
+
 # --- enqueue ----------------------------------------------------------------------------------------------
 
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pusher.progress.display import Mode, chosen, make_progress
+from pusher.progress.display import Display, Mode, chosen
 from tests.progress.helpers import digest
 
 
@@ -18,17 +18,17 @@ from tests.progress.helpers import digest
 )
 def test_modes_without_a_terminal(mode: Mode, text: str) -> None:
     stream = io.StringIO()
-    with make_progress(mode, stream) as progress:
-        progress.note("word")
+    with Display(mode, stream) as display:
+        display.progress.note("word")
     assert stream.getvalue().endswith(text)
     assert bool(stream.getvalue()) == bool(text)
 
 
 def test_a_terminal_display_may_be_forced_on_a_stream_that_is_none() -> None:
     stream = io.StringIO()
-    with make_progress("tty", stream) as progress:
-        progress.blob_started(1, digest("a"), 100, 0)
-        progress.note("word")
+    with Display("tty", stream) as display:
+        display.progress.blob_started(1, digest("a"), 100, 0)
+        display.progress.note("word")
     assert "word" in stream.getvalue()
 
 
@@ -73,24 +73,51 @@ class _Broken(io.StringIO):
 )
 def test_an_output_that_breaks_ends_the_display_and_not_the_work(mode: Mode, error: Exception) -> None:
     stream = _Broken(error)
-    with make_progress(mode, stream) as progress:
-        progress.note("word")
+    with Display(mode, stream) as display:
+        display.progress.note("word")
         assert stream.tried.wait(10)
-        progress.note("and on")
+        display.progress.note("and on")
 
 
 def test_the_thread_ends_with_the_context_and_the_error_of_the_work_comes_out() -> None:
     stream = io.StringIO()
 
     def work() -> None:
-        with make_progress("lines", stream) as progress:
-            progress.note("before the error")
+        with Display("lines", stream) as display:
+            display.progress.note("before the error")
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
         work()
     assert stream.getvalue() == "before the error\n"
     assert not [thread for thread in threading.enumerate() if thread.name == "progress"]
+
+
+def test_closing_early_draws_what_happened_and_waits_no_longer_than_it_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    stream = _Tty()
+    with Display("tty", stream) as display:
+        display.progress.blob_started(1, digest("a"), 100, 0)
+        display.progress.note("word")
+        assert display.close(20)
+        drawn = stream.getvalue()
+        assert drawn.rpartition("word")[2].endswith("\x1b[2K"), "the block is cleared"
+        display.progress.note("too late")
+    assert stream.getvalue() == drawn
+
+    gate = threading.Event()
+
+    class Blocked(io.StringIO):
+        def write(self, text: str) -> int:
+            gate.wait(20)
+            return super().write(text)
+
+    with Display("lines", Blocked()) as display:
+        display.progress.note("word")
+        assert not display.close(0.05)
+        gate.set()
 
 
 def test_a_blocked_output_does_not_block_the_workers() -> None:
@@ -102,11 +129,11 @@ def test_a_blocked_output_does_not_block_the_workers() -> None:
             return super().write(text)
 
     stream = Blocked()
-    with make_progress("lines", stream) as progress:
-        progress.note("word")
+    with Display("lines", stream) as display:
+        display.progress.note("word")
         started = time.monotonic()
         for offset in range(1000):
-            progress.blob_acknowledged(digest("a"), offset)
+            display.progress.blob_acknowledged(digest("a"), offset)
         assert time.monotonic() - started < 5
         gate.set()
     assert stream.getvalue() == "word\n"

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pusher.progress.format import fitted, human_bytes, human_left, human_seconds, human_share, percent
+from pusher.progress.format import (
+    columns,
+    fitted,
+    human_bytes,
+    human_left,
+    human_seconds,
+    human_share,
+    percent,
+)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +78,35 @@ def test_time_left_is_never_nothing_and_never_absurd(seconds: float, text: str) 
     assert human_left(seconds) == text
 
 
-def test_a_narrow_terminal_gets_lines_broken_between_words() -> None:
+def test_lines_are_broken_between_words() -> None:
     line = "  hint: check the network, the registry's name and its port"
-    assert fitted(line, 40) == "  hint: check the network, the\n    registry's name and its port"
-    assert fitted(line, 80) == line
+    for is_command in (False, True):
+        assert (
+            fitted(line, 40, is_command=is_command)
+            == "  hint: check the network, the\n    registry's name and its port"
+        )
+        assert fitted(line, 80, is_command=is_command) == line
+    longer = line + " and its path; then run the command again"
+    assert fitted(longer, 80) == line + " and its path; then\n    run the command again"
+    assert fitted(longer, 80, is_command=True) == longer, "a terminal copies it as one line"
     assert fitted("short", 40) == "short"
     assert fitted("x" * 100, 40) == "x" * 100
+
+
+@pytest.mark.parametrize(
+    ("width", "text"),
+    [
+        (120, "12:00  queued  stopped by the user, and nothing of it is lost"),
+        (60, "12:00  queued  stopped by the user, and nothing of it is\n               lost"),
+        (40, "12:00  queued\n  stopped by the user, and nothing of\n  it is lost"),
+    ],
+)
+def test_a_column_beside_another_is_broken_between_words(width: int, text: str) -> None:
+    found = columns("12:00  queued  ", "stopped by the user, and nothing of it is lost", width)
+    assert found == text
+    assert max(map(len, found.split("\n"))) < width
+
+
+def test_what_is_there_to_copy_is_never_broken() -> None:
+    digest = "sha256:" + "a" * 64
+    assert digest in columns("12:00  queued  ", f"pushed {digest}", 40).split()

@@ -64,8 +64,9 @@ def test_it_draws_again_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> No
 
 _PROGRAM = """
 import sys, time
-from pusher.progress.display import make_progress
-with make_progress("auto", sys.stderr) as progress:
+from pusher.progress.display import Display
+with Display("auto", sys.stderr) as display:
+    progress = display.progress
     progress.job_started(3, "app", "r.example/app")
     progress.blob_started(3, "sha256:" + "a" * 64, 1000, 0)
     {middle}
@@ -130,6 +131,18 @@ def test_on_a_terminal_events_scroll_and_the_block_goes() -> None:
     assert "Job 3 succeeded: done\r\n" in output
     last = output.rpartition("\x1b[2K")[2]
     assert re.sub(r"\x1b\[[?0-9;]*[A-Za-z]|\s", "", last) == ""
+
+
+def test_an_echoed_ctrl_c_is_cleared_before_the_next_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    counters, stream = Counters(Clock()), _Tty()
+    terminal = Terminal(counters, stream)
+    counters.note("first")
+    terminal.render()
+    stream.write("^C")
+    counters.note("stopping")
+    terminal.close()
+    assert "^C\r\x1b[2K" in stream.getvalue()
 
 
 @pytest.mark.parametrize("kill", [False, True])
