@@ -23,6 +23,7 @@ from pusher.cli.db import db
 from pusher.cli.doctor import doctor
 from pusher.cli.enqueue import enqueue
 from pusher.cli.errors import errors
+from pusher.cli.help import help_command
 from pusher.cli.log import log
 from pusher.cli.login import login
 from pusher.cli.logout import logout
@@ -89,7 +90,7 @@ def cli(context: click.Context) -> int | None:
 
 for _command in (
     *(push, enqueue, run, status, pause, resume, cancel, retry, log),
-    *(login, logout, doctor, registry, config, prune, db, errors, completion),
+    *(login, logout, doctor, registry, config, prune, db, errors, completion, help_command),
 ):
     cli.add_command(_command)
 

@@ -216,16 +216,21 @@ OPTIONS: Final = (
 BY_NAME: Final = {option.name: option for option in OPTIONS}
 
 _VARIABLES: Final = [variable for option in OPTIONS for variable in option.variables]
-_OTHER_VARIABLES: Final = (
-    *("PUSHER_CONFIG", "PUSHER_DEBUG", "PUSHER_DOCKER_ROOT", "PUSHER_LOG_JSON", "PUSHER_VERBOSE"),
-)
+OTHER_VARIABLES: Final[Mapping[str, str]] = {
+    "PUSHER_CONFIG": "the path of pusher.toml",
+    "PUSHER_DEBUG": "1: as --debug",
+    "PUSHER_DOCKER_ROOT": "Docker's data root, for docker-storage:",
+    "PUSHER_LOG_JSON": "1: as --log-json",
+    "PUSHER_VERBOSE": "1 or 2: as -v or -vv",
+}
+"""Variables that are no settings, with what they are for."""
 _TESTS: Final = "PUSHER_TEST_"
 """What the tests of pusher are told."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     """Variables with pusher's prefix that nothing reads, with the one that was probably meant, or ""."""
-    known = [*_VARIABLES, *_OTHER_VARIABLES]
+    known = [*_VARIABLES, *OTHER_VARIABLES]
     strange = [
         name for name in environ if name.startswith("PUSHER_") and name not in known and _TESTS not in name
     ]

@@ -20,7 +20,7 @@ from tests.cli.conftest import Pusher, add_job
 
 COMMANDS = [
     *("push", "enqueue", "run", "status", "pause", "resume", "cancel", "retry", "log"),
-    *("login", "logout", "doctor", "registry", "config", "prune", "db", "errors", "completion"),
+    *("login", "logout", "doctor", "registry", "config", "prune", "db", "errors", "completion", "help"),
 ]
 HEAVY = ["requests", "sqlalchemy", "alembic", "rich", "filelock", "isal", "urllib3", "platformdirs"]
 

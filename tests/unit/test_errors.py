@@ -5,16 +5,12 @@ from __future__ import annotations
 import pickle
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from pusher import errors
 from pusher.errors import ExitCode, PusherError, Retry, bug
-from pusher.errors.catalogue import AGAIN, catalogue, error_as_json, markdown
-from tests.support import snapshots
-
-README = Path(__file__).parents[2] / "README.md"
+from pusher.errors.catalogue import AGAIN, catalogue, error_as_json
 
 
 def _all(base: type[PusherError] = PusherError) -> Iterator[type[PusherError]]:
@@ -118,20 +114,6 @@ def test_an_error_for_programs() -> None:
 def test_a_code_of_a_newer_pusher_is_passed_on() -> None:
     told = error_as_json("moon-eclipsed", "it is dark", "wait")
     assert (told["code"], told["exit_code"], told["retry"]) == ("moon-eclipsed", 1, "never")
-
-
-def test_the_documentation_has_the_catalogue() -> None:
-    """PUSHER_TEST_REWRITE_SNAPSHOTS=1 writes it anew."""
-    text = README.read_text(encoding="utf-8")
-    before, begin, rest = text.partition("<!-- errors:begin -->\n")
-    _, end, after = rest.partition("<!-- errors:end -->\n")
-    assert begin
-    assert end
-    new = before + begin + markdown() + end + after
-    if snapshots.REWRITE:
-        README.write_text(new, encoding="utf-8")
-    else:
-        assert text == new
 
 
 # --- bugs ---------------------------------------------------------------------------------------------------

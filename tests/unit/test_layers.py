@@ -27,7 +27,8 @@ _MAY_IMPORT = {
     "sources": _BOTTOM | {"registry"},
     "worker": _BOTTOM | _MIDDLE,
     "doctor": _BOTTOM | _MIDDLE | {"worker"},
-    "cli": _BOTTOM | _MIDDLE | {"worker", "doctor"},
+    "cli": _BOTTOM | _MIDDLE | {"worker", "doctor", "help"},
+    "help": set(),
     "__main__": {"cli"},
     "__init__": set(),
 }

@@ -1,0 +1,103 @@
+"""``pusher help``: topics, and the help of commands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Final, cast
+
+import click
+
+from pusher.cli.base import Command, say
+from pusher.errors import CommandLineInvalid, ExitCode
+from pusher.text import quoted
+
+_WIDEST: Final = 100
+"""Columns beyond which lines are tiring to read."""
+
+
+@click.command("help", cls=Command)
+@click.argument("name", metavar="[TOPIC | COMMAND]", required=False, nargs=-1)
+@click.pass_context
+def help_command(context: click.Context, name: tuple[str, ...]) -> int:
+    """Explain a TOPIC, or show the help of a COMMAND.
+
+    Without an argument: the topics and the commands.
+
+    \b
+    Example:
+      pusher help sources
+      pusher help push
+    """
+    root = context.find_root()
+    if not name:
+        _list(cast("click.Group", root.command).commands)
+    elif topic := _topic(name):
+        _show(topic)
+    else:
+        click.echo(_help_of(root, name))
+    return ExitCode.DONE
+
+
+def _list(commands: Mapping[str, click.Command]) -> None:
+    from pusher.help.topics import NAMES, read_topic
+
+    titles = {name: read_topic(name).title for name in NAMES}
+    summaries = {name: command.get_short_help_str(200) for name, command in commands.items()}
+    formatter = click.HelpFormatter(width=_width())
+    for heading, entries in (("Topics", titles), ("Commands", summaries)):
+        with formatter.section(heading):
+            formatter.write_dl(list(entries.items()))
+    click.echo(formatter.getvalue(), nl=False)
+    say()
+    say("pusher help TOPIC explains a topic, pusher help COMMAND a command.")
+
+
+def _topic(words: tuple[str, ...]) -> str | None:
+    from pusher.help.topics import NAMES
+
+    return words[0] if len(words) == 1 and words[0] in NAMES else None
+
+
+def _show(name: str) -> None:
+    from pusher.help.terminal import render
+    from pusher.help.topics import read_topic
+
+    styled = sys.stdout.isatty() and os.environ.get("TERM") != "dumb"
+    for line in render(read_topic(name).blocks, _width(), styled=styled):
+        click.echo(line, color=styled)
+
+
+def _width() -> int:
+    return min(_WIDEST, shutil.get_terminal_size().columns)
+
+
+def _help_of(root: click.Context, words: tuple[str, ...]) -> str:
+    """Return what ``--help`` prints; raises CommandLineInvalid where there is no such command."""
+    context = root
+    for word in words:
+        group = context.command
+        command = group.get_command(context, word) if isinstance(group, click.Group) else None
+        if command is None:
+            raise _unknown(word, context)
+        context = click.Context(command, parent=context, info_name=word)
+    return context.get_help()
+
+
+def _unknown(word: str, context: click.Context) -> CommandLineInvalid:
+    from pusher.help.topics import NAMES, SYNONYMS
+
+    is_top = context.parent is None
+    known = list(context.command.commands) if isinstance(context.command, click.Group) else []
+    if is_top:
+        known += NAMES
+    near = get_close_matches(word, [*known, *(SYNONYMS if is_top else ())], n=1)
+    guess = SYNONYMS.get(near[0], near[0]) if near else ""
+    what = "topic or command" if is_top else f"command of {context.command_path}"
+    path = context.command_path.removeprefix("pusher").strip()
+    command = f"pusher help {path} {guess}".replace("  ", " ")
+    hint = f"did you mean {command}? otherwise: pusher help" if guess else "pusher help lists them"
+    return CommandLineInvalid(f"no such {what} {quoted(word)}", hint=hint)

@@ -1,0 +1,1 @@
+"""The topics of ``pusher help``: Markdown that a browser, a terminal and ``man`` show."""

@@ -1,0 +1,56 @@
+"""The topics by name, in the order in which ``pusher help`` lists them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.resources import files
+from typing import Final
+
+from pusher.help.markdown import Block, Heading, parse
+
+NAMES: Final = (
+    *("queue", "sources", "images", "destinations", "credentials"),
+    *("registries", "links", "tls", "settings", "environment"),
+    *("errors", "scripting", "troubleshooting", "performance", "architecture"),
+)
+
+SYNONYMS: Final = {
+    **dict.fromkeys(("jobs", "workers", "tags", "postgresql", "database", "pause", "priority"), "queue"),
+    **dict.fromkeys(("docker", "podman", "archives", "containerd", "nerdctl", "oci"), "sources"),
+    **dict.fromkeys(("platforms", "compression", "attestations", "split", "layers", "index"), "images"),
+    **dict.fromkeys(("to", "references", "names"), "destinations"),
+    **dict.fromkeys(("auth", "authentication", "logins", "passwords", "tokens"), "credentials"),
+    **dict.fromkeys(("profiles", "ecr", "ghcr", "harbor", "serverless-registry"), "registries"),
+    **dict.fromkeys(("chunks", "bandwidth", "rate", "limits", "slow", "network"), "links"),
+    **dict.fromkeys(("certificates", "proxy", "proxies", "vpn", "http", "ca"), "tls"),
+    **dict.fromkeys(("configuration", "options", "pusher.toml"), "settings"),
+    **dict.fromkeys(("variables", "env"), "environment"),
+    **dict.fromkeys(("exit-codes", "json", "automation", "ci", "output"), "scripting"),
+    **dict.fromkeys(("problems", "debugging", "faq", "retries"), "troubleshooting"),
+    **dict.fromkeys(("benchmarks", "speed", "figures", "comparison"), "performance"),
+    **dict.fromkeys(("design", "internals", "glossary", "blobs"), "architecture"),
+}
+"""Other words for a topic, for a reader who guesses."""
+
+
+@dataclass(frozen=True)
+class Topic:
+    """One topic: ``text`` is its Markdown."""
+
+    name: str
+    text: str
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        return parse(self.text)
+
+    @property
+    def title(self) -> str:
+        """The topic's heading."""
+        return next(block.text for block in self.blocks if isinstance(block, Heading))
+
+
+def read_topic(name: str) -> Topic:
+    """Return the topic ``name``, one of NAMES."""
+    return Topic(name, files("pusher.help").joinpath(f"{name}.md").read_text(encoding="utf-8"))

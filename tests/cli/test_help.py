@@ -1,0 +1,86 @@
+"""``pusher help``."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pytest
+
+from pusher.help.topics import NAMES, read_topic
+from tests.cli.conftest import Pusher
+from tests.cli.test_main import COMMANDS
+
+
+def test_alone_it_lists_topics_and_commands(pusher: Pusher) -> None:
+    result = pusher("help")
+    assert (result.code, result.err) == (0, "")
+    topics, _, commands = result.out.partition("\nCommands:\n")
+    assert [line.split()[0] for line in topics.splitlines()[1:]] == list(NAMES)
+    assert [line.split()[0] for line in commands.partition("\n\n")[0].splitlines()] == COMMANDS
+    assert max(map(len, result.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_topic(pusher: Pusher, name: str) -> None:
+    result = pusher("help", name)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(read_topic(name).title)
+    assert "\x1b" not in result.out
+
+
+@pytest.mark.parametrize("command", [["push"], ["status"], ["db"], ["db", "upgrade"], ["help"]], ids=" ".join)
+def test_a_command(pusher: Pusher, command: list[str]) -> None:
+    assert pusher("help", *command) == pusher(*command, "--help")
+
+
+@pytest.mark.parametrize(
+    ("words", "guess"),
+    [
+        (["source"], "sources"),
+        (["exit-codes"], "scripting"),
+        (["authentication"], "credentials"),
+        (["pusj"], "push"),
+        (["db", "upgade"], "db upgrade"),
+    ],
+)
+def test_an_unknown_name_gets_the_nearest(pusher: Pusher, words: list[str], guess: str) -> None:
+    result = pusher("help", *words)
+    assert (result.code, result.out) == (2, "")
+    assert result.err.endswith(f"\n  hint: did you mean pusher help {guess}? otherwise: pusher help\n")
+
+
+def test_an_unknown_name_that_is_near_nothing(pusher: Pusher) -> None:
+    result = pusher("help", "zzzz")
+    assert result.code == 2
+    assert result.err == "error: no such topic or command 'zzzz'\n  hint: pusher help lists them\n"
+    assert pusher("help", "push", "pull").code == 2
+
+
+def test_on_a_terminal_it_is_styled_and_fits() -> None:
+    leader, follower = pty.openpty()
+    environ = {**os.environ, "TERM": "xterm", "COLUMNS": "40"}
+    command = [sys.executable, "-m", "pusher", "help", "queue"]
+    process = subprocess.Popen(command, stdout=follower, env=environ)
+    os.close(follower)
+    shown = b""
+    try:
+        while data := os.read(leader, 65536):
+            shown += data
+    except OSError:  # the end of a terminal
+        pass
+    os.close(leader)
+    assert process.wait(20) == 0
+    assert shown.startswith(b"\x1b[1mThe queue: jobs, workers and tags\x1b[0m")
+
+
+def test_a_topic_imports_nothing_slow() -> None:
+    program = (
+        "import sys\nfrom pusher.cli import main\n"
+        "try:\n    main(['help', 'errors'])\nexcept SystemExit:\n    pass\n"
+        "print([name for name in ('requests', 'sqlalchemy', 'rich') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]"
