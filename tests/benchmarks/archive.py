@@ -11,7 +11,7 @@ import json
 import random
 import struct
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -35,19 +35,25 @@ def write_archive(path: Path, size: int) -> None:
             with layer.open("rb") as file:
                 archive.addfile(_member(f"{number:064x}/layer.tar", layer.stat().st_size), file)
             layer.unlink()
-        config = _json(
-            {
-                "architecture": "amd64",
-                "config": {"Cmd": ["/none"]},
-                "os": "linux",
-                "rootfs": {"type": "layers", "diff_ids": diff_ids},
-            }
-        )
-        name = f"{hashlib.sha256(config).hexdigest()}.json"
-        paths = [f"{number:064x}/layer.tar" for number in range(len(layers))]
-        image = {"Config": name, "RepoTags": ["localhost/benchmark:1"], "Layers": paths}
-        for entry, data in ((name, config), ("manifest.json", _json([image]))):
-            archive.addfile(_member(entry, len(data)), io.BytesIO(data))
+        for entry, data in image_entries(diff_ids, "localhost/benchmark:1"):
+            archive.addfile(entry, io.BytesIO(data))
+
+
+def image_entries(diff_ids: Sequence[str], name: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Yield what follows the layers in an archive, ``<number>/layer.tar`` each: config and manifest.json."""
+    config = _json(
+        {
+            "architecture": "amd64",
+            "config": {"Cmd": ["/none"]},
+            "os": "linux",
+            "rootfs": {"type": "layers", "diff_ids": list(diff_ids)},
+        }
+    )
+    path = f"{hashlib.sha256(config).hexdigest()}.json"
+    layers = [f"{number:064x}/layer.tar" for number in range(len(diff_ids))]
+    image = {"Config": path, "RepoTags": [name], "Layers": layers}
+    for entry, data in ((path, config), ("manifest.json", _json([image]))):
+        yield _member(entry, len(data)), data
 
 
 def _write_layer(path: Path, size: int, content: Callable[[int], bytes], source: random.Random) -> str:
