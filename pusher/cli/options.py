@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeVar
 
 import click
@@ -82,6 +82,15 @@ def worker_options(function: F) -> F:
 
 def write_options(command: click.Command, context: click.Context, formatter: click.HelpFormatter) -> None:
     """The options below their headings, in the order of their groups."""
+    for heading, records in grouped_options(command, context):
+        with formatter.section(heading or "Options"):
+            formatter.write_dl(records)
+
+
+def grouped_options(
+    command: click.Command, context: click.Context
+) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """Yield each group's heading ("" for the first) and its options: their names and what they do."""
     for group in _GROUPS:
         records = [
             record
@@ -91,5 +100,4 @@ def write_options(command: click.Command, context: click.Context, formatter: cli
             and (record := parameter.get_help_record(context)) is not None
         ]
         if records:
-            with formatter.section(group or "Options"):
-                formatter.write_dl(records)
+            yield group, records

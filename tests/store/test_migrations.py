@@ -413,7 +413,7 @@ def build_wheel(tmp_path: Path) -> Path:
         shutil.copytree(
             CHECKOUT / name, tmp_path / "src" / name, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE"):
         source = CHECKOUT / name
         (tmp_path / "src" / name).write_text(source.read_text() if source.exists() else "")
     program = "import sys, hatchling.build; print(hatchling.build.build_wheel(sys.argv[1]))"

@@ -98,7 +98,8 @@ def test_the_migrations_are_in_the_wheel_where_pusher_looks_for_them() -> None:
 
 def test_the_sdist_is_enough_to_build_and_test() -> None:
     included = {entry.lstrip("/") for entry in SDIST["include"]}
-    assert {"pusher", "migrations", "tests", *_DOCUMENTS} == included
+    assert {"pusher", "migrations", "tests", "hatch_build.py", *_DOCUMENTS} == included
+    assert WHEEL["hooks"]["custom"]["path"] in included
     assert PROJECT["readme"] in included
     assert set(PROJECT["license-files"]) <= included
 
