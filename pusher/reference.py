@@ -90,21 +90,35 @@ class Place:
 
 
 def destination(name: str | None, *, to: str | None = None, default: str | None = None) -> Reference | None:
-    """Where the image that is called ``name`` is pushed.
+    """Return where the image that is called ``name`` is pushed.
 
-    ``to`` is a reference, or a place (``host``, ``host:5000``, ``host/namespace/`` with its slash at the end)
-    in which the image keeps its name. ``default`` is the place for names without a registry of their own,
-    ``to`` included; Podman's ``localhost/`` is such a name. None: there is no name, and ``to`` holds none.
-    Raises ReferenceMalformed.
+    ``to`` and ``default`` are as in ``read_to``. None: there is no name, and ``to`` holds none. Raises
+    ReferenceMalformed.
     """
-    if to is not None and (to.endswith("/") or _PLACE.fullmatch(to)):
-        place = Place.parse(to)
+    place = read_to(to, default)
+    if isinstance(place, Place):
         return None if name is None else place.take(name)
-    if (full := to if to is not None else name) is None:
+    return place if place is not None or name is None else _completed(name, default)
+
+
+def read_to(to: str | None, default: str | None = None) -> Reference | Place | None:
+    """Read ``--to``: a reference, or a place in which the image keeps its name.
+
+    A place is ``host``, ``host:5000`` or ``host/namespace/`` with its slash at the end. ``default`` is the
+    place for names without a registry of their own; Podman's ``localhost/`` is such a name. Raises
+    ReferenceMalformed.
+    """
+    if to is None:
         return None
-    if default is not None and (not names_registry(full) or full.startswith("localhost/")):
-        return Place.parse(default).take(full)
-    return Reference.parse(full)
+    if to.endswith("/") or _PLACE.fullmatch(to):
+        return Place.parse(to)
+    return _completed(to, default)
+
+
+def _completed(name: str, default: str | None) -> Reference:
+    if default is not None and (not names_registry(name) or name.startswith("localhost/")):
+        return Place.parse(default).take(name)
+    return Reference.parse(name)
 
 
 def names_registry(name: str) -> bool:

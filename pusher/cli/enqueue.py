@@ -86,7 +86,9 @@ def enqueue(
     settings = read_settings(**flags)
     wishes = image_wishes(flags, settings)
     with opened(settings) as store, received(image, store, settings) as image:
-        jobs = record(store, settings, image, to, wishes, keeps_older=keeps_older, priority=priority)
+        jobs = record(
+            store, settings, image, to, wishes, "enqueue", keeps_older=keeps_older, priority=priority
+        )
         superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}
         layers = sum(
             layer.position >= 0 and layer.media_type not in CONFIGS for layer in store.layers.of(jobs[0].id)
@@ -140,12 +142,13 @@ def record(
     image: str,
     to: Sequence[str],
     wishes: dict[str, Any],
+    command: str,
     *,
     keeps_older: bool,
     priority: int = 0,
 ) -> list[JobRecord]:
     """Resolve the image, record a job for each place, and say which older ones they supersede; ``wishes`` are
-    those of ``image_wishes``."""
+    those of ``image_wishes``, ``command`` is the one that was typed."""
     from pusher.reference import DOCKER_HUB
     from pusher.worker.enqueue import enqueue
 
@@ -158,6 +161,7 @@ def record(
         default_registry=settings.default_registry,
         keeps_older=keeps_older,
         priority=priority,
+        command=command,
         note=_note,
         **wishes,
     )

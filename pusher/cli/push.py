@@ -62,7 +62,7 @@ def push(
     with opened(settings) as store, received(image, store, settings) as image:
         if is_piped:  # only what came tells its name
             settings = _with_login(settings, image, to, password_stdin=password_stdin)
-        jobs = record(store, settings, image, to, wishes, keeps_older=keeps_older)
+        jobs = record(store, settings, image, to, wishes, "push", keeps_older=keeps_older)
         result = work(store, settings, progress, only=[job.id for job in jobs])
     return conclude(result, progress, single=len(jobs) == 1, pushed=len(jobs))
 
@@ -70,30 +70,14 @@ def push(
 def _with_login(settings: Settings, image: str, to: Sequence[str], *, password_stdin: bool) -> Settings:
     if not password_stdin and not _has_login(settings):
         return settings
-    found = [_registry(image, place, settings.default_registry) for place in to or (None,)]
-    registries = {registry for registry in found if registry is not None}
-    return with_password(settings, registries, password_stdin=password_stdin) if registries else settings
+    from pusher.worker.destination import resolve
+
+    found = [resolve(image, place, settings.default_registry) for place in to or (None,)]
+    registries = {destination.registry() for destination in found}
+    return with_password(settings, registries, password_stdin=password_stdin)
 
 
 def _has_login(settings: Settings) -> bool:
     """Whether a user name or a password was given, perhaps for another registry."""
     named = any("username" in table for table in settings.registries.values())
     return named or settings.username is not None or settings.password is not None
-
-
-def _registry(image: str, to: str | None, default: str | None) -> str | None:
-    """The registry that the password is asked for, before anything else; None where enqueue will refuse.
-
-    Without --to the image's own name says it: a file is opened for it, no engine is asked.
-    """
-    from pusher.reference import destination
-    from pusher.sources import find
-
-    if to is not None:
-        name: str | None = "app"
-    elif image.startswith("docker://"):
-        return None
-    else:
-        _, name = find(image)
-    found = destination(name, to=to, default=default)
-    return found.registry if found else None

@@ -12,7 +12,7 @@ from pusher.doctor.check import Begin, Check, Course
 from pusher.doctor.local import LocalChecks
 from pusher.doctor.network import NetworkChecks
 from pusher.doctor.registry import RegistryChecks
-from pusher.doctor.target import Destination, Kind, Target
+from pusher.doctor.target import Kind, RegistryTarget, Target
 from pusher.errors import InvalidOption, PusherError
 from pusher.reference import Place
 from pusher.registry.http.transport import Transport
@@ -68,22 +68,22 @@ def _quick(timeouts: Timeouts) -> Timeouts:
     )
 
 
-def _destinations(target: Target, settings: Settings, local: LocalChecks) -> list[Destination]:
+def _destinations(target: Target, settings: Settings, local: LocalChecks) -> list[RegistryTarget]:
     if target.kind is not Kind.MACHINE:
         # A destination that cannot be read has its checks all the same, skipped.
-        return [local.destination or Destination("")]
-    found: dict[str, Destination] = {}
+        return [local.destination or RegistryTarget("")]
+    found: dict[str, RegistryTarget] = {}
     if local.store is not None:
         for job in local.store.jobs.list(states=UNFINISHED_STATES):
-            found.setdefault(job.registry, Destination(job.registry, job.repository, job.tag or ""))
+            found.setdefault(job.registry, RegistryTarget(job.registry, job.repository, job.tag or ""))
     if settings.default_registry is not None:
         registry = Place.parse(settings.default_registry).registry
-        found.setdefault(registry, Destination(registry))
+        found.setdefault(registry, RegistryTarget(registry))
     return list(found.values())
 
 
 def _at_registry(
-    destination: Destination,
+    destination: RegistryTarget,
     settings: Settings,
     local: LocalChecks,
     broken: Broken,

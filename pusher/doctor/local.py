@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pusher.config import Settings
 from pusher.doctor.check import Skipped, Step
-from pusher.doctor.target import Destination, Kind, Target, base_url
+from pusher.doctor.target import Kind, RegistryTarget, Target, base_url
 from pusher.errors import DiskFull, HomeUnusable, PusherError
 from pusher.oci.digest import short
 from pusher.oci.index import Index
@@ -28,7 +28,7 @@ from pusher.store import schema
 from pusher.store.engine import file_of, is_sqlite, label_of, parse_url
 from pusher.store.store import Store
 from pusher.text import suggest
-from pusher.worker.sources import found
+from pusher.worker.sources import open_source
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MOST_PLATFORMS = 5
@@ -38,7 +38,7 @@ class LocalChecks:
     """What the checks find is kept for those that come after: ``destination``, ``store``."""
 
     def __init__(self, target: Target, settings: Settings, broken_config: PusherError | None) -> None:
-        self.destination: Destination | None = None
+        self.destination: RegistryTarget | None = None
         self.store: Store | None = None
         self.sizes: dict[str, int] = {}
         """Bytes of the image's blobs that are final, by their digests."""
@@ -103,8 +103,9 @@ class LocalChecks:
                 suggest("pusher doctor {}", f"{target.text}:latest") if target.kind is Kind.REPOSITORY else ""
             )
             raise Skipped("because no image is named", hint=hint)
-        place = found(target.text, store=None, settings=self._settings, to=target.to, default=target.default)
-        with place as (source, self._named):
+        destination = target.resolved if target.kind is Kind.REMOTE else None
+        opened = open_source(target.text, store=None, settings=self._settings, destination=destination)
+        with opened as (source, self._named):
             self._source = source
             self._image = image = source.resolve()
         self.sizes = {layer.blob.digest: layer.blob.size for layer in image.layers if layer.blob is not None}
@@ -196,7 +197,7 @@ def _place(source: Source) -> str:
         return str(source.path)
     if isinstance(source, StorageSource):
         return str(source.root)
-    assert isinstance(source, RegistrySource)  # noqa: S101 - `found` gives no other
+    assert isinstance(source, RegistrySource)  # noqa: S101 - `open_source` gives no other
     return source.reference.registry
 
 

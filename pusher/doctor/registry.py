@@ -8,7 +8,7 @@ from contextlib import suppress
 from pusher.config import Settings
 from pusher.doctor.check import Skipped, Step
 from pusher.doctor.network import NetworkChecks
-from pusher.doctor.target import Destination
+from pusher.doctor.target import RegistryTarget
 from pusher.errors import LayerTooLarge, PusherError, RegistryRefused
 from pusher.progress.format import human_bytes
 from pusher.registry.auth.challenge import choose, parse_challenges
@@ -29,7 +29,7 @@ class RegistryChecks:
 
     def __init__(
         self,
-        destination: Destination,
+        destination: RegistryTarget,
         settings: Settings,
         registries: Registries,
         network: NetworkChecks,

@@ -7,15 +7,11 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from pusher import reference
-from pusher.errors import InvalidOption, ReferenceMalformed
+from pusher.errors import ReferenceMalformed
 from pusher.reference import Place, api_host, is_loopback
-from pusher.sources.engine.command import ENGINES
-from pusher.sources.engine.disk.source import STORAGES
-from pusher.sources.image_names import is_image_id
-from pusher.sources.select import is_file
-from pusher.text import suggest
-from pusher.worker.sources import PREFIX, check_elsewhere
+from pusher.sources import select
+from pusher.sources.registry.names import PREFIX
+from pusher.worker.destination import Destination, resolve
 
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
@@ -32,7 +28,7 @@ class Kind(Enum):
 
 
 @dataclass(frozen=True)
-class Destination:
+class RegistryTarget:
     """Where a push would go: ``host[:port]``, and what is known of the rest."""
 
     registry: str
@@ -64,34 +60,30 @@ class Target:
         if self.kind is not Kind.FILE:
             return False
         try:
-            return reference.destination(None, to=self.to, default=self.default) is None
+            return self.resolved.needs_name
         except ReferenceMalformed:
             return False
 
-    def destination(self, own_name: str | None) -> Destination:
+    @property
+    def resolved(self) -> Destination:
+        """Where the image would be pushed. Raises ReferenceMalformed, InvalidOption."""
+        return resolve(self.text, self.to, self.default, command="doctor")
+
+    def destination(self, own_name: str | None) -> RegistryTarget:
         """``own_name`` is the one that a file or folder gives its image.
 
         Raises ReferenceMalformed, InvalidOption.
         """
         if not self.has_image:
             place = Place.parse(self.text)
-            return Destination(place.registry, place.namespace)
-        if self.kind is Kind.REMOTE:
-            check_elsewhere(self.text, self.to, self.default)
-        name = own_name if self.kind is Kind.FILE else _name_in(self.text)
-        found = reference.destination(name, to=self.to, default=self.default)
-        if found is None:
-            where = (self.to or self.default or "registry.example.com/team").removesuffix("/")
-            raise InvalidOption(
-                f"{self.text} has no name of its own to push it under",
-                hint=suggest("pusher doctor {} --to {}", self.text, f"{where}/app:1.2"),
-            )
-        if found.tag is None or found.digest is not None:
-            raise ReferenceMalformed(
-                f"{found} ends in a digest, and an image is pushed to a tag",
-                hint=f"leave out @{found.digest}",
-            )
-        return Destination(found.registry, found.repository, found.tag)
+            return RegistryTarget(place.registry, place.namespace)
+        found = self.resolved.named(own_name if self.kind is Kind.FILE else self._typed_name())
+        return RegistryTarget(found.registry, found.repository, found.tag or "")
+
+    def _typed_name(self) -> str | None:
+        if self.kind is Kind.IMAGE and "://" in self.text:
+            return self.text  # refused as a reference: here a registry's address is more likely than a file's
+        return select.own_name(self.text)
 
 
 def read_target(text: str | None, *, to: str | None = None, default: str | None = None) -> Target:
@@ -105,7 +97,7 @@ def read_target(text: str | None, *, to: str | None = None, default: str | None 
         return Target(Kind.MACHINE, default=default)
     if text.startswith(PREFIX):
         return Target(Kind.REMOTE, text, to, default)
-    if is_file(text):
+    if select.is_file(text):
         return Target(Kind.FILE, text, to, default)
     first, slash, path = text.partition("/")
     if to is None and _is_registry(first, sure=bool(slash)):
@@ -120,15 +112,6 @@ def base_url(registry: str, *, plain_http: bool) -> str:
     """Where the distribution API is asked for first: on this machine without TLS."""
     scheme = "http" if plain_http or is_loopback(registry) else "https"
     return f"{scheme}://{api_host(registry)}/v2/"
-
-
-def _name_in(image: str) -> str | None:
-    """The name that an image in an engine or its storage is asked for by; None for an image ID."""
-    prefix, _, rest = image.removeprefix(PREFIX).partition(":")
-    name = rest if prefix in ENGINES or prefix in STORAGES else image.removeprefix(PREFIX)
-    if prefix in STORAGES:
-        name = name.rpartition("]")[2]  # [driver@root]NAME
-    return None if is_image_id(name) else name
 
 
 def _is_registry(host: str, *, sure: bool) -> bool:

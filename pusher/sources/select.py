@@ -24,6 +24,7 @@ from pusher.sources.engine.disk.source import STORAGES, StorageSource
 from pusher.sources.engine.local_engine import NearbyEngineSource
 from pusher.sources.foreign_files import exists, typed_path
 from pusher.sources.oci import LayoutSource
+from pusher.sources.registry import names as registry_names
 from pusher.sources.split import source as split
 from pusher.text import suggest
 
@@ -60,6 +61,16 @@ def find(image: str, choice: Choice = EVERYTHING) -> tuple[Source, str | None]:
     """
     source = _source(image, choice)
     return source, source.own_name()
+
+
+def own_name(image: str) -> str | None:
+    """Return the name by which IMAGE is pushed unless another is given; None: it has none.
+
+    A file is opened for it; no engine and no registry is asked. Raises what ``Source.own_name`` raises.
+    """
+    if image.startswith(registry_names.PREFIX):
+        return registry_names.own_name(registry_names.read_reference(image))
+    return _source(image, EVERYTHING).own_name()
 
 
 def reopen(pinned: Mapping[str, str | int | None]) -> Source:

@@ -7,20 +7,21 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Final
 
-from pusher import reference
 from pusher.config import Settings
-from pusher.errors import ImageIncomplete, ImageUnsupported, InvalidOption, PusherError, ReferenceMalformed
+from pusher.errors import ImageIncomplete, ImageUnsupported, PusherError
 from pusher.reference import Reference
 from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
+from pusher.sources.registry.names import PREFIX
 from pusher.sources.split.source import SplitSource
 from pusher.store.records import JobRecord, NewJob, NewLayer
 from pusher.store.store import Store
 from pusher.text import suggest
-from pusher.worker import sources
 from pusher.worker.compression import Wish
+from pusher.worker.destination import resolve
 from pusher.worker.documents import drafts_as_text
 from pusher.worker.registries import Registries
+from pusher.worker.sources import open_source
 
 _MOST_ABSENT: Final = 200
 """Blobs that a source lacks and the destination is asked for."""
@@ -36,17 +37,19 @@ def enqueue(
     priority: int = 0,
     compression: str | None = None,
     compression_level: int | None = None,
+    command: str = "enqueue",
     choice: Choice = EVERYTHING,
     split_layers: int | None = None,
     keeps_older: bool = False,
     note: Callable[[str], object] = str,
 ) -> list[JobRecord]:
-    """Find ``image``, pin it, and record the job of pushing it to where ``reference.destination`` says: one
-    for each place in ``to``, those that come to the same counted once.
+    """Find ``image``, pin it, and record the job of pushing it to where ``destination.resolve`` says:
+    one for each place in ``to``, those that come to the same counted once.
 
     The config digest is recorded: a tag that is moved later does not change what is pushed. ``note`` is told
     what is left out of the image or changes in it. ``split_layers``: bytes of a blob over which a layer
-    becomes several; the image is then read once now. ``keeps_older``: as in NewJob.
+    becomes several; the image is then read once now. ``keeps_older``: as in NewJob. ``command``: the one that
+    was typed, for hints.
 
     Raises SourceError, ReferenceMalformed, InvalidOption, StoreError, and for an image in a registry what a
     client raises.
@@ -54,15 +57,12 @@ def enqueue(
     if compression is not None:
         Wish.parse(compression, compression_level)
     # a typing error is told before the image is looked for
-    places: Sequence[str | None] = to or (None,)
-    for text in places:
-        _with_tag(reference.destination(None, to=text, default=default_registry))
-    where = {"to": places[0], "default": default_registry}
-    with sources.found(image, choice, store=store, settings=settings, **where) as (source, name):
-        destinations = [_destination(image, name, place, default_registry) for place in places]
+    typed = [resolve(image, text, default_registry, command=command) for text in to or (None,)]
+    with open_source(image, choice, store=store, settings=settings, destination=typed[0]) as (source, name):
+        destinations = [each.named(name) for each in typed]
         if split_layers is not None:
-            if image.startswith(sources.PREFIX):
-                name = image.removeprefix(sources.PREFIX)
+            if image.startswith(PREFIX):
+                name = image.removeprefix(PREFIX)
                 raise ImageUnsupported(
                     f"the layers of {image} cannot be split on their way from registry to registry",
                     hint=suggest("pull it first, and push it from there: docker pull {}", name),
@@ -111,17 +111,6 @@ def enqueue(
     ]
 
 
-def _destination(image: str, name: str | None, to: str | None, default: str | None) -> Reference:
-    destination = _with_tag(reference.destination(name, to=to, default=default))
-    if destination is None:
-        place = (to or default or "registry.example.com/team").removesuffix("/")
-        raise InvalidOption(
-            f"{image} has no name of its own to push it under",
-            hint=suggest("pusher enqueue {} --to {}", image, f"{place}/app:1.2"),
-        )
-    return destination
-
-
 def _at_the_destination(
     incomplete: ImageIncomplete, destination: Reference, store: Store, settings: Settings
 ) -> None:
@@ -144,15 +133,6 @@ def _config_size(image: SourceImage) -> int | None:
         return len(image.config)
     configs = {manifest.config.digest: manifest.config.size for manifest in image.manifests}
     return configs.get(image.config_digest)
-
-
-def _with_tag(destination: Reference | None) -> Reference | None:
-    if destination is not None and destination.digest is not None:
-        raise ReferenceMalformed(
-            f"{destination.name}@{destination.digest} ends in a digest, and an image is pushed to a tag",
-            hint=f"leave out @{destination.digest}",
-        )
-    return destination
 
 
 def _layers(image: SourceImage) -> tuple[NewLayer, ...]:

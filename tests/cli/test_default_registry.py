@@ -86,7 +86,7 @@ def test_an_archive_without_a_name_needs_a_whole_reference(
         assert (result.code, result.out) == (2, "")
         assert result.err == (
             f"error: {archive} has no name of its own to push it under\n"
-            f"  hint: pusher enqueue {archive} {hint}\n"
+            f"  hint: pusher {command} {archive} {hint}\n"
         )
 
 

@@ -249,7 +249,7 @@ def test_what_is_refused_between_registries(pusher: Pusher, home: Path, command:
     assert result.code == 2
     assert result.err == (
         f"error: {image} is in its registry already, and nothing says where else it is to go\n"
-        f"  hint: pusher push {image} --to registry.example.com/team/app:1.2\n"
+        f"  hint: pusher {command} {image} --to registry.example.com/team/app:1.2\n"
     )
     result = pusher(command, image, "--to", "r.example", "--split-layers", "4GiB")
     assert result.code == 7
@@ -346,11 +346,11 @@ def test_without_a_login_no_file_is_opened_for_its_name_twice(
 ) -> None:
     opened: list[str] = []
 
-    def find(image: str) -> tuple[None, str]:
+    def own_name(image: str) -> str:
         opened.append(image)
-        return None, "r.example/app:1"
+        return "r.example/app:1"
 
-    monkeypatch.setattr("pusher.sources.find", find)
+    monkeypatch.setattr("pusher.worker.destination.own_name", own_name)
     pusher("push", "layout.tar")
     assert (len(asked), opened) == (1, [])
     monkeypatch.setenv("PUSHER_PASSWORD", "hunter2")

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pusher.doctor import read_target
-from pusher.doctor.target import Destination, Kind, Target, base_url
+from pusher.doctor.target import Kind, RegistryTarget, Target, base_url
 from pusher.errors import InvalidOption, ReferenceMalformed
 
 HUB = "docker.io"
@@ -16,36 +16,36 @@ HUB = "docker.io"
 @pytest.mark.parametrize(
     ("text", "kind", "destination"),
     [
-        ("registry.example.com", Kind.REGISTRY, Destination("registry.example.com")),
-        ("registry.example.com/", Kind.REGISTRY, Destination("registry.example.com")),
-        ("registry.example.com:443", Kind.REGISTRY, Destination("registry.example.com:443")),
-        ("Registry.Example.com", Kind.REGISTRY, Destination("registry.example.com")),
-        ("localhost", Kind.REGISTRY, Destination("localhost")),
-        ("localhost:5000", Kind.REGISTRY, Destination("localhost:5000")),
-        ("[::1]:5000", Kind.REGISTRY, Destination("[::1]:5000")),
-        ("127.0.0.1:5000", Kind.REGISTRY, Destination("127.0.0.1:5000")),
-        ("intranet:5000/", Kind.REGISTRY, Destination("intranet:5000")),
-        ("localhost:5000/team/app", Kind.REPOSITORY, Destination("localhost:5000", "team/app")),
-        ("intranet:5000/app", Kind.REPOSITORY, Destination("intranet:5000", "app")),
-        ("localhost:5000/app:1.2", Kind.IMAGE, Destination("localhost:5000", "app", "1.2")),
-        ("docker-daemon:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
-        ("podman:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
-        ("app:1.2", Kind.IMAGE, Destination(HUB, "library/app", "1.2")),
-        ("app:5000", Kind.IMAGE, Destination(HUB, "library/app", "5000")),
-        ("app.v2:1.2", Kind.IMAGE, Destination(HUB, "library/app.v2", "1.2")),
-        ("team/app", Kind.IMAGE, Destination(HUB, "team/app", "latest")),
-        ("nerdctl:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
-        ("docker-storage:localhost:5000/app:1", Kind.IMAGE, Destination("localhost:5000", "app", "1")),
+        ("registry.example.com", Kind.REGISTRY, RegistryTarget("registry.example.com")),
+        ("registry.example.com/", Kind.REGISTRY, RegistryTarget("registry.example.com")),
+        ("registry.example.com:443", Kind.REGISTRY, RegistryTarget("registry.example.com:443")),
+        ("Registry.Example.com", Kind.REGISTRY, RegistryTarget("registry.example.com")),
+        ("localhost", Kind.REGISTRY, RegistryTarget("localhost")),
+        ("localhost:5000", Kind.REGISTRY, RegistryTarget("localhost:5000")),
+        ("[::1]:5000", Kind.REGISTRY, RegistryTarget("[::1]:5000")),
+        ("127.0.0.1:5000", Kind.REGISTRY, RegistryTarget("127.0.0.1:5000")),
+        ("intranet:5000/", Kind.REGISTRY, RegistryTarget("intranet:5000")),
+        ("localhost:5000/team/app", Kind.REPOSITORY, RegistryTarget("localhost:5000", "team/app")),
+        ("intranet:5000/app", Kind.REPOSITORY, RegistryTarget("intranet:5000", "app")),
+        ("localhost:5000/app:1.2", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1.2")),
+        ("docker-daemon:localhost:5000/app:1", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
+        ("podman:localhost:5000/app:1", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
+        ("app:1.2", Kind.IMAGE, RegistryTarget(HUB, "library/app", "1.2")),
+        ("app:5000", Kind.IMAGE, RegistryTarget(HUB, "library/app", "5000")),
+        ("app.v2:1.2", Kind.IMAGE, RegistryTarget(HUB, "library/app.v2", "1.2")),
+        ("team/app", Kind.IMAGE, RegistryTarget(HUB, "team/app", "latest")),
+        ("nerdctl:localhost:5000/app:1", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
+        ("docker-storage:localhost:5000/app:1", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
         (
             "containers-storage:[/mnt]r.example/app:1",
             Kind.IMAGE,
-            Destination("r.example", "app", "1"),
+            RegistryTarget("r.example", "app", "1"),
         ),
-        ("docker-storage:[vfs@/mnt:2]app:1", Kind.IMAGE, Destination(HUB, "library/app", "1")),
-        ("oci:1.2", Kind.IMAGE, Destination(HUB, "library/oci", "1.2")),
+        ("docker-storage:[vfs@/mnt:2]app:1", Kind.IMAGE, RegistryTarget(HUB, "library/app", "1")),
+        ("oci:1.2", Kind.IMAGE, RegistryTarget(HUB, "library/oci", "1.2")),
     ],
 )
-def test_names(text: str, kind: Kind, destination: Destination) -> None:
+def test_names(text: str, kind: Kind, destination: RegistryTarget) -> None:
     target = read_target(text)
     assert (target.kind, target.destination(None)) == (kind, destination)
     assert target.has_image == (kind is Kind.IMAGE)
@@ -54,15 +54,15 @@ def test_names(text: str, kind: Kind, destination: Destination) -> None:
 @pytest.mark.parametrize(
     ("text", "to", "default", "destination"),
     [
-        ("app:1.2", None, "r.example/team", Destination("r.example", "team/app", "1.2")),
-        ("app:1.2", "r.example", None, Destination("r.example", "app", "1.2")),
-        ("app:1.2", "r.example/team/", None, Destination("r.example", "team/app", "1.2")),
-        ("r.example", "s.example/app:1", None, Destination("s.example", "app", "1")),
-        ("s.example/app:1", None, "r.example/team", Destination("s.example", "app", "1")),
+        ("app:1.2", None, "r.example/team", RegistryTarget("r.example", "team/app", "1.2")),
+        ("app:1.2", "r.example", None, RegistryTarget("r.example", "app", "1.2")),
+        ("app:1.2", "r.example/team/", None, RegistryTarget("r.example", "team/app", "1.2")),
+        ("r.example", "s.example/app:1", None, RegistryTarget("s.example", "app", "1")),
+        ("s.example/app:1", None, "r.example/team", RegistryTarget("s.example", "app", "1")),
     ],
 )
 def test_what_completes_a_name(
-    text: str, to: str | None, default: str | None, destination: Destination
+    text: str, to: str | None, default: str | None, destination: RegistryTarget
 ) -> None:
     target = read_target(text, to=to, default=default)
     assert (target.kind, target.destination(None)) == (Kind.IMAGE, destination)
@@ -81,7 +81,7 @@ def test_files_and_folders(tmp_path: Path, text: str) -> None:
     assert target.kind is Kind.FILE
     assert target.has_image
     assert target.named_by_file
-    assert target.destination("r.example/app:1") == Destination("r.example", "app", "1")
+    assert target.destination("r.example/app:1") == RegistryTarget("r.example", "app", "1")
 
 
 def test_what_names_a_file() -> None:
@@ -94,11 +94,16 @@ def test_an_image_in_a_registry_goes_elsewhere() -> None:
     image = "docker://ghcr.io/team/app:1.2"
     target = read_target(image, to="r.example/copies/")
     assert (target.kind, target.has_image, target.named_by_file) == (Kind.REMOTE, True, False)
-    assert target.destination(None) == Destination("r.example", "copies/team/app", "1.2")
-    assert read_target(image, to="r.example/b:2").destination(None) == Destination("r.example", "b", "2")
+    assert target.destination(None) == RegistryTarget("r.example", "copies/team/app", "1.2")
+    assert read_target(image, to="r.example/b:2").destination(None) == RegistryTarget("r.example", "b", "2")
     with pytest.raises(InvalidOption) as nowhere:
         read_target(image, default="r.example").destination(None)
-    assert nowhere.value.hint == f"pusher push {image} --to r.example/app:1.2"
+    assert nowhere.value.hint == f"pusher doctor {image} --to r.example/app:1.2"
+
+
+def test_an_image_in_a_registry_keeps_its_tag_where_a_digest_says_which() -> None:
+    target = read_target(f"docker://ghcr.io/team/app:1.2@sha256:{'a' * 64}", to="r.example/copies/")
+    assert target.destination(None) == RegistryTarget("r.example", "copies/team/app", "1.2")
 
 
 def test_nothing() -> None:

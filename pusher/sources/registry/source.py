@@ -19,13 +19,13 @@ from pusher.registry.http.transport import Answer
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
 from pusher.sources.image_tree import MAX_DOCUMENT, Tree
 from pusher.sources.registry.blob_download import pull_refusal
+from pusher.sources.registry.names import own_name
 from pusher.worker.control import Control
 from pusher.worker.retry import Backoff
 
 T = TypeVar("T")
 
 KIND: Final = "docker"
-PREFIX: Final = "docker://"
 _SCHEMA_1: Final = (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED)
 _ACCEPT: Final = ", ".join(
     (
@@ -54,7 +54,7 @@ class RegistrySource(InPlace):
 
     def own_name(self) -> str | None:
         """The reference without digest; None where there is nothing else to tell the image by."""
-        return f"{self.reference.name}:{self.reference.tag}" if self.reference.tag else None
+        return own_name(self.reference)
 
     def resolve(self) -> SourceImage:
         """Read manifests and configs. Raises besides what every source does what the client raises."""

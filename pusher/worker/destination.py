@@ -1,0 +1,86 @@
+"""Where an image is pushed: decided here alone, from IMAGE, ``--to`` and the setting ``registry``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from pusher import reference
+from pusher.errors import InvalidOption, ReferenceMalformed
+from pusher.reference import Place, Reference
+from pusher.sources.registry.names import PREFIX, read_reference
+from pusher.sources.select import own_name
+from pusher.text import suggest
+
+_EXAMPLE: Final = "registry.example.com/team"
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where IMAGE is pushed, as far as that can be said before it is found."""
+
+    image: str
+    to: str | None
+    """What was typed as ``--to``; None: the image's own name says it."""
+    default: str | None
+    """The setting ``registry``, for names without a registry of their own."""
+    command: str
+    """The command that was typed, for hints."""
+    place: Reference | Place | None
+    """What ``to`` means."""
+
+    @property
+    def needs_name(self) -> bool:
+        """Whether the image's own name is the destination or a part of it."""
+        return not isinstance(self.place, Reference)
+
+    def registry(self) -> str:
+        """Return the ``host[:port]``, which the image's own name may have to tell.
+
+        A file is opened for it; no engine and no registry is asked. Raises what ``named`` and
+        ``Source.own_name`` raise.
+        """
+        return self.place.registry if self.place else self.named(own_name(self.image)).registry
+
+    def named(self, name: str | None) -> Reference:
+        """Return the destination of the image that is called ``name``; None: it has no name.
+
+        Raises InvalidOption if a name is needed, and ReferenceMalformed.
+        """
+        found = reference.destination(name, to=self.to, default=self.default)
+        if found is None:
+            place = (self.to or self.default or _EXAMPLE).removesuffix("/")
+            raise InvalidOption(
+                f"{self.image} has no name of its own to push it under",
+                hint=suggest(f"pusher {self.command} {{}} --to {{}}", self.image, f"{place}/app:1.2"),
+            )
+        _check_tag(found)
+        return found
+
+
+def resolve(image: str, to: str | None, default: str | None, *, command: str = "push") -> Destination:
+    """Read ``to``, as ``reference.read_to`` does, and check that IMAGE can be pushed there.
+
+    Raises ReferenceMalformed; InvalidOption for an image in a registry that is to be pushed nowhere else.
+    """
+    place = reference.read_to(to, default)
+    if isinstance(place, Reference):
+        _check_tag(place)
+    if image.startswith(PREFIX):
+        source = read_reference(image)
+        if place is None:
+            where = (default or _EXAMPLE).removesuffix("/")
+            name = f"{source.repository.rpartition('/')[2]}:{source.tag or '1.2'}"
+            raise InvalidOption(
+                f"{image} is in its registry already, and nothing says where else it is to go",
+                hint=suggest(f"pusher {command} {{}} --to {{}}", image, f"{where}/{name}"),
+            )
+    return Destination(image, to, default, command, place)
+
+
+def _check_tag(found: Reference) -> None:
+    if found.digest is not None:
+        raise ReferenceMalformed(
+            f"{found.name}@{found.digest} ends in a digest, and an image is pushed to a tag",
+            hint=f"leave out @{found.digest}",
+        )
