@@ -22,7 +22,7 @@ from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_rows import job_of
 from pusher.store.layers import batches
-from pusher.store.leases import NOT_RUNNING, lapsed
+from pusher.store.leases import NOT_RUNNING, job_id_in, lapsed
 from pusher.store.models import Job
 from pusher.store.records import JobRecord, JobState, NewJob
 
@@ -119,17 +119,46 @@ def goes_first(
 
 def not_its_turn(now: datetime, dead_owners: Collection[str], spared: Collection[str]) -> ColumnElement[bool]:
     """For claims: whether a job waits for its turn, and it has not come yet."""
+    return and_(
+        Job.error_code.is_not(None),
+        Job.error_code == TagNotYet.code,
+        exists().where(*_is_ahead(now, dead_owners, spared)),
+    )
+
+
+def waits_in_vain(
+    now: datetime,
+    dead_owners: Collection[str],
+    spared: Collection[str],
+    only: Collection[int] | None,
+    put_off: Collection[int],
+) -> ColumnElement[bool]:
+    """For a run that waits: whether a job waits for its turn after one that this run will not push.
+
+    That one is paused, ``put_off`` until the user acts, or not among ``only``; another worker may have it.
+    """
+    other: Any = _Other
+    not_ours = [other.state == JobState.PAUSED, job_id_in(put_off, other)]
+    if only is not None:
+        not_ours.append(~job_id_in(only, other))
+    return and_(
+        Job.error_code.is_not(None),
+        Job.error_code == TagNotYet.code,
+        exists().where(*_is_ahead(now, dead_owners, spared), other.state != JobState.RUNNING, or_(*not_ours)),
+    )
+
+
+def _is_ahead(
+    now: datetime, dead_owners: Collection[str], spared: Collection[str]
+) -> tuple[ColumnElement[bool], ...]:
+    """Whether the other job sets the tag of a job before it."""
     other: Any = _Other
     same = and_(other.host == Job.host, other.repository == Job.repository, other.tag == Job.tag)
     blocks = or_(
         and_(Job.keeps_older.is_(True), other.finished_at.is_(None)),
         _blocks(other, False, now, dead_owners, spared),
     )
-    return and_(
-        Job.error_code.is_not(None),
-        Job.error_code == TagNotYet.code,
-        exists().where(same, other.id < Job.id, blocks),
-    )
+    return same, other.id < Job.id, blocks
 
 
 def _blocks(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, String, and_, cast, delete, false, func, insert, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    String,
+    and_,
+    cast,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from pusher.errors import JobUnknown, LeaseLost, StoreLocked
 from pusher.store import decisions, destinations
@@ -15,12 +25,18 @@ from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_rows import NO_ERROR, error_columns, job_of, layer_rows, totals_query
 from pusher.store.layers import batches
-from pusher.store.leases import NOT_RUNNING, due, grant, held, lapsed, require_job
+from pusher.store.leases import (
+    NOT_RUNNING,
+    grant,
+    has_ended,
+    held,
+    holds,
+    job_id_in,
+    require_job,
+)
 from pusher.store.models import Job, Layer, Upload
 from pusher.store.records import JobRecord, JobState, JobTotals, NewJob, StoredError
-
-_UNFINISHED = Job.finished_at.is_(None)
-"""Literally the condition of the claim index, so that SQLite uses it."""
+from pusher.store.runnable import UNFINISHED, is_runnable, is_worth_waiting_for, owners_where
 
 
 class Jobs:
@@ -135,15 +151,6 @@ class Jobs:
         with self._database.write() as connection:
             connection.execute(update(Job).where(Job.id == job_id).values(bytes_sent=Job.bytes_sent + count))
 
-    def delete(self, ids: Collection[int]) -> int:
-        """Forget finished jobs with their layers and events; others are left alone. Returns how many."""
-        deleted = 0
-        with self._database.write() as connection:
-            for batch in batches(sorted(ids)):
-                gone = delete(Job).where(Job.id.in_(batch), Job.finished_at.is_not(None))
-                deleted += connection.execute(gone).rowcount
-        return deleted
-
     # --- the worker's side ------------------------------------------------------------------------------
 
     def claim(
@@ -168,24 +175,10 @@ class Jobs:
         ``waited``: ids whose pause is over, as the owner knows by a clock of its own.
         """
         now = self._database.now()
-        untold = false() if at_work is None else and_(Job.state == JobState.RUNNING, Job.lease_owner == owner)
-        runnable = and_(
-            _UNFINISHED,
-            or_(
-                Job.state == JobState.QUEUED,
-                and_(due(now, waited), ~destinations.not_its_turn(now, dead_owners, spared)),
-                and_(
-                    Job.state == JobState.RUNNING,
-                    Job.lease_owner != owner,
-                    lapsed(Job, now, dead_owners, spared),
-                ),
-                untold,
-            ),
-            Job.id.not_in(set(at_work or ())),
-        )
+        runnable = is_runnable(owner, now, dead_owners, spared, at_work, waited)
         query = select(Job).where(runnable).order_by(Job.priority.desc(), Job.id).limit(1)
         if only is not None:
-            query = query.where(Job.id.in_(set(only)))
+            query = query.where(job_id_in(only))
         with self._database.write() as connection:
             while True:
                 row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
@@ -211,35 +204,45 @@ class Jobs:
             record(connection, job.id, now, JobState.RUNNING, how)
         return job
 
-    def next_try_at(self, only: Collection[int] | None = None) -> datetime | None:
-        """When the first of the waiting jobs is due."""
-        query = select(func.min(Job.next_try_at)).where(_UNFINISHED, Job.state == JobState.WAITING)
+    def has_waiting(
+        self,
+        dead_owners: Collection[str] = (),
+        spared: Collection[str] = (),
+        *,
+        only: Collection[int] | None = None,
+        put_off: Collection[int] = (),
+    ) -> bool:
+        """Return whether a job waits that will be runnable without the user.
+
+        Left out are the jobs ``put_off`` until the user acts, those not among ``only``, and those whose turn
+        to set a tag comes after one of these. ``dead_owners`` and ``spared`` as for ``claim``.
+        """
+        now = self._database.now()
+        query = select(Job.id).where(is_worth_waiting_for(now, dead_owners, spared, only, put_off)).limit(1)
         if only is not None:
-            query = query.where(Job.id.in_(set(only)))
+            query = query.where(job_id_in(only))
         with self._database.read() as connection:
-            return connection.scalar(query)
+            return connection.scalar(query) is not None
 
     def owners(self) -> set[str]:
         """Owners whose leases, of jobs or uploads, have not ended yet."""
-        now = self._database.now()
-        jobs = select(Job.lease_owner).where(_UNFINISHED, Job.lease_expires_at > now)
-        uploads = select(Upload.lease_owner).where(Upload.lease_expires_at > now)
-        with self._database.read() as connection:
-            return {owner for owner in connection.scalars(jobs.union(uploads)) if owner is not None}
+        return self._owners(holds)
 
     def lapsed_owners(self) -> set[str]:
         """Owners of leases, of jobs or uploads, that ended and that nobody took over."""
+        return self._owners(has_ended)
+
+    def _owners(self, matches: Callable[[Any, datetime], ColumnElement[bool]]) -> set[str]:
         now = self._database.now()
-        jobs = select(Job.lease_owner).where(_UNFINISHED, Job.lease_expires_at <= now)
-        uploads = select(Upload.lease_owner).where(Upload.lease_expires_at <= now)
+        query = owners_where(matches(Job.lease_expires_at, now), matches(Upload.lease_expires_at, now))
         with self._database.read() as connection:
-            return {owner for owner in connection.scalars(jobs.union(uploads)) if owner is not None}
+            return set(connection.scalars(query))
 
     def renew(self, owner: str, lease: float) -> None:
         """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
         until = grant(owner, self._database.now(), lease)
         with self._database.write() as connection:
-            connection.execute(update(Job).where(_UNFINISHED, Job.lease_owner == owner).values(until))
+            connection.execute(update(Job).where(UNFINISHED, Job.lease_owner == owner).values(until))
         with self._database.write() as connection:
             connection.execute(update(Upload).where(Upload.lease_owner == owner).values(until))
 
@@ -265,11 +268,6 @@ class Jobs:
                 return older
             destinations.supersede(connection, job, newer, now)
         raise LeaseLost(f"job {newer} supersedes job {job.id}")
-
-    def before(self, job: JobRecord, dead_owners: Collection[str], spared: Collection[str]) -> Older | None:
-        """The oldest job that sets the tag of this one before it does; None when it is this one's turn."""
-        with self._database.read() as connection:
-            return destinations.goes_first(connection, job, self._database.now(), dead_owners, spared)
 
     def check_lease(self, job: JobRecord) -> None:
         """LeaseLost if the job was paused, cancelled or taken over."""

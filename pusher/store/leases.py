@@ -10,7 +10,7 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, and_, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select
 
 from pusher.errors import LeaseLost
 from pusher.store.models import Job, Upload
@@ -29,6 +29,25 @@ NOT_RUNNING: dict[str, Any] = {**NO_LEASE, "tagging_at": None}
 
 LONGEST_WAIT: Final = timedelta(hours=1)
 """For which a job waits at most: one that seems to wait longer was put back under another clock."""
+LONGEST_LEASE: Final = timedelta(hours=24)
+"""For which a lease is granted at most: one that seems to last longer was granted under another clock."""
+
+
+def has_ended(expires_at: Any, now: datetime) -> ColumnElement[bool]:
+    """Whether a lease with this end does not hold at ``now``, which may be by a clock that was set back."""
+    return or_(expires_at <= now, expires_at > now + LONGEST_LEASE)
+
+
+def holds(expires_at: Any, now: datetime) -> ColumnElement[bool]:
+    """The opposite; not its negation, for which no index is used."""
+    return and_(expires_at > now, expires_at <= now + LONGEST_LEASE)
+
+
+def job_id_in(ids: Collection[int], table: Any = Job) -> ColumnElement[bool]:
+    """Whether a job is one of ``ids``, which may be more than a statement can have parameters."""
+    among: Any = bindparam(None, sorted(set(ids)), expanding=True, literal_execute=True)
+    condition: ColumnElement[bool] = table.id.in_(among)
+    return condition
 
 
 def lapsed(
@@ -36,7 +55,7 @@ def lapsed(
 ) -> ColumnElement[bool]:
     """Whether a lease that somebody took binds nobody any more: it ended, and its owner is not among those
     ``spared`` for the moment, or its owner is dead."""
-    ended = and_(table.lease_expires_at <= now, table.lease_owner.not_in(set(spared)))
+    ended = and_(has_ended(table.lease_expires_at, now), table.lease_owner.not_in(set(spared)))
     return or_(ended, table.lease_owner.in_(set(dead_owners)))
 
 
@@ -45,7 +64,7 @@ def due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
     next_try = Job.next_try_at
     return and_(
         Job.state == JobState.WAITING,
-        or_(next_try <= now, next_try > now + LONGEST_WAIT, Job.id.in_(set(ids))),
+        or_(next_try <= now, next_try > now + LONGEST_WAIT, job_id_in(ids)),
     )
 
 

@@ -137,7 +137,8 @@ class Job(Base):
         Index("ix_jobs_state_id", "state", "id"),
         # Claims look only at unfinished jobs, however many finished ones there are.
         # (No partial index: saying so to PostgreSQL imports its dialect into every start on SQLite.)
-        Index("ix_jobs_claim", "finished_at", "priority", "id"),
+        # Its order is that of claims: the first row that fits is the one to claim.
+        Index("ix_jobs_claim", "finished_at", priority.desc(), "id"),
         Index("ix_jobs_destination", "host", "repository", "tag", "id"),
         # An id is never used twice, so that a job's number in a log stays true after `pusher prune`.
         {"sqlite_autoincrement": True},

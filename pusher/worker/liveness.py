@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from pusher.config.private import make_private_folder
 from pusher.errors import HomeUnusable, PusherError
+from pusher.store.leases import LONGEST_LEASE
 from pusher.store.store import Store
 from pusher.worker.clock import elapsed
 
@@ -43,7 +44,7 @@ class Presence:
         self._host = socket.gethostname()
         self._name = f"{os.getpid()}-{_boot()}-{uuid.uuid4().hex[:8]}"
         self.owner = f"{self._host}/{self._name}"
-        self.lease = lease
+        self.lease = min(lease, LONGEST_LEASE.total_seconds())
         self._lock = FileLock(self._path(self._name), timeout=0)
         self._renewed_at = elapsed()
         self.stood_still = 0.0

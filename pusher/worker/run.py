@@ -50,7 +50,6 @@ from pusher.worker.result import RunResult, outcome
 from pusher.worker.retry import OFFLINE_PAUSE, job_pause
 from pusher.worker.shutdown import give_back, join_while_moving, run_while_moving, why_lost
 from pusher.worker.signals import on_signals
-from pusher.worker.tags import may_move
 
 _LOG = logging.getLogger(__name__)
 _POLL: Final = 0.5
@@ -225,12 +224,9 @@ class _Worker:
             return True
         if self._is_doubtful(only):
             return True
-        waiting = [
-            job
-            for job in self._store.jobs.list(states=[JobState.WAITING])
-            if (only is None or job.id in only) and job.id not in self._put_off
-        ]
-        if not any(may_move(self._store, self._presence, job, only, self._put_off) for job in waiting):
+        dead = self._presence.dead_owners(self._store)
+        doubtful = self._presence.doubtful_owners(self._store)
+        if not self._store.jobs.has_waiting(dead, doubtful, only=only, put_off=self._put_off):
             return False
         patient = self._activity.idle < self._settings.give_up_after
         if not patient:

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 import pytest
 
-from pusher.errors import LeaseLost
+from pusher.errors import LeaseLost, TagNotYet
 from pusher.store.records import JobRecord, JobState, LayerState, StoredError
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
@@ -52,15 +52,15 @@ def test_a_waiting_job_is_claimed_when_it_is_due(store: Store, clock: FakeClock)
             error=ERROR,
             attempt=True,
         )
-    assert store.jobs.next_try_at() == clock.now + timedelta(seconds=20)
-    assert store.jobs.next_try_at(only=[jobs[0]]) == clock.now + timedelta(seconds=60)
+    assert [store.jobs.get(job).next_try_at for job in jobs] == [
+        clock.now + timedelta(seconds=seconds) for seconds in (60, 20)
+    ]
     clock.advance(19.9)
     assert store.jobs.claim("w", lease=30) is None
     started = store.jobs.get(jobs[1]).started_at
     clock.advance(0.1)
     again = claim(store)
     assert (again.id, again.attempts, again.next_try_at, again.started_at) == (jobs[1], 1, None, started)
-    assert store.jobs.next_try_at(only=[jobs[1]]) is None
 
 
 def test_a_lease_that_ended_is_taken_over_and_the_sleeper_is_fenced_off(
@@ -242,3 +242,55 @@ def test_a_pause_is_over_when_the_worker_knows_it(store: Store, clock: FakeClock
     store.jobs.release(claim(store), state=JobState.WAITING, next_try_at=pause, error=ERROR, attempt=True)
     assert store.jobs.claim("w", lease=30, waited=[job_id + 1]) is None
     assert claim(store, waited=[job_id]).id == job_id
+
+
+def test_a_lease_of_a_clock_that_was_set_back_ends(store: Store, clock: FakeClock) -> None:
+    """Nobody is known to be dead: its owner ran on another machine that shares the file."""
+    store.jobs.add(new_job())
+    job = claim(store, "gone")
+    upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="gone", lease=30)
+    assert upload is not None
+    clock.advance(-2 * 86400)
+    assert store.jobs.owners() == set()
+    assert store.jobs.lapsed_owners() == {"gone"}
+    assert store.jobs.claim("heir", lease=30, spared=["gone"]) is None, "a living owner renews it in a moment"
+    assert claim(store, "heir").id == job.id
+    assert store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="heir", lease=30) is not None
+
+
+def test_any_number_of_ids_restricts_a_claim(store: Store) -> None:
+    """More than a statement can have parameters: after hours offline every job of a queue has had a pause."""
+    job = store.jobs.add(new_job())
+    many = range(1, 70_000)
+    assert store.jobs.claim("w", lease=30, only=many, at_work=many, waited=many) is None
+    assert not store.jobs.has_waiting(only=many, put_off=many)
+    assert claim(store, only=many, waited=many).id == job.id
+
+
+def test_whether_a_job_waits_for_what_the_run_can_bring_about(store: Store) -> None:
+    def wait(job_id: int, code: str) -> None:
+        job = claim(store, only=[job_id])
+        error = StoredError(code, "", "")
+        store.jobs.release(
+            job, state=JobState.WAITING, next_try_at=store.now() + timedelta(1), error=error, attempt=True
+        )
+
+    older, newer = (store.jobs.add(new_job(tag="t", keeps_older=True)).id for _ in range(2))
+    assert not store.jobs.has_waiting(), "queued jobs do not wait"
+    wait(newer, TagNotYet.code)
+    assert store.jobs.has_waiting()
+    assert not store.jobs.has_waiting(only=[newer]), "nobody pushes the older one"
+    assert not store.jobs.has_waiting(put_off=[older])
+    assert not store.jobs.has_waiting(put_off=[newer])
+    assert not store.jobs.has_waiting(only=[older])
+    other = claim(store, "other", only=[older])
+    assert store.jobs.has_waiting(only=[newer]), "another worker does"
+    store.jobs.release(other, state=JobState.QUEUED, attempt=False)
+    store.jobs.pause(older)
+    assert not store.jobs.has_waiting()
+    store.jobs.resume(older)
+    wait(older, "registry-unreachable")
+    assert store.jobs.has_waiting()
+    assert not store.jobs.has_waiting(only=[newer])
+    store.jobs.succeed(claim(store, only=[older], waited=[older]), digest("f"))
+    assert store.jobs.has_waiting(only=[newer])

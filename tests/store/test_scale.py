@@ -41,7 +41,7 @@ def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, cl
     jobs, uploads, layers = full.jobs, full.uploads, full.layers
     assert [job.id for job in jobs.list(states=UNFINISHED_STATES)] == [queued.id]
     assert [job.id for job in jobs.list(limit=1)] == [queued.id]
-    assert jobs.next_try_at() is None
+    assert not jobs.has_waiting(["x"], ["y"], put_off=[1])
     assert jobs.owners() == jobs.lapsed_owners() == set()
     assert jobs.failed() == ()
     claimed = jobs.claim("w", lease=30, dead_owners=["x"], spared=["y"], at_work=[], waited=[])

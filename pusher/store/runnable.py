@@ -1,0 +1,65 @@
+"""Which jobs a worker can claim now, and which are worth waiting for: conditions of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, false, or_, select
+
+from pusher.store.destinations import not_its_turn, waits_in_vain
+from pusher.store.leases import due, job_id_in, lapsed
+from pusher.store.models import Job, Upload
+from pusher.store.records import JobState
+
+UNFINISHED = Job.finished_at.is_(None)
+"""Literally the condition of the claim index, so that SQLite uses it."""
+
+
+def is_runnable(
+    owner: str,
+    now: datetime,
+    dead_owners: Collection[str],
+    spared: Collection[str],
+    at_work: Collection[int] | None,
+    waited: Collection[int],
+) -> ColumnElement[bool]:
+    """Whether ``owner`` can claim a job; the arguments are those of ``Jobs.claim``."""
+    running = Job.state == JobState.RUNNING
+    untold = false() if at_work is None else and_(running, Job.lease_owner == owner)
+    return and_(
+        UNFINISHED,
+        or_(
+            Job.state == JobState.QUEUED,
+            and_(due(now, waited), ~not_its_turn(now, dead_owners, spared)),
+            and_(running, Job.lease_owner != owner, lapsed(Job, now, dead_owners, spared)),
+            untold,
+        ),
+        ~job_id_in(at_work or ()),
+    )
+
+
+def is_worth_waiting_for(
+    now: datetime,
+    dead_owners: Collection[str],
+    spared: Collection[str],
+    only: Collection[int] | None,
+    put_off: Collection[int],
+) -> ColumnElement[bool]:
+    """Whether a job waits and will be runnable; the arguments are those of ``Jobs.has_waiting``."""
+    return and_(
+        UNFINISHED,
+        Job.state == JobState.WAITING,
+        ~job_id_in(put_off),
+        ~waits_in_vain(now, dead_owners, spared, only, put_off),
+    )
+
+
+def owners_where(jobs: ColumnElement[bool], uploads: ColumnElement[bool]) -> Any:
+    """Select the owners of unfinished jobs and of uploads for which a condition holds."""
+    return (
+        select(Job.lease_owner)
+        .where(UNFINISHED, Job.lease_owner.is_not(None), jobs)
+        .union(select(Upload.lease_owner).where(Upload.lease_owner.is_not(None), uploads))
+    )
