@@ -9,6 +9,7 @@ from pathlib import Path
 from pusher.config.timetable import Timetable
 from pusher.config.values import MIB
 from pusher.reference import Place, canonical_registry
+from pusher.retry import RetryPolicy
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ class Settings:
     auth_files: tuple[Path, ...] = ()
     """Podman's ``auth.json`` files, first match wins; they are asked after ``docker_config``."""
     timeouts: Timeouts = field(default_factory=Timeouts)
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
     give_up_after: float = 1800.0
     """Seconds without any progress after which a run that is not ``--forever`` ends with exit code 5."""
     lease: float = 30.0

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select
 
+from pusher import retry
 from pusher.errors import LeaseLost
 from pusher.store.models import Job, Upload
 from pusher.store.records import JobRecord, JobState
@@ -27,7 +28,7 @@ NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 NOT_RUNNING: dict[str, Any] = {**NO_LEASE, "tagging_at": None}
 """The columns of a job that nobody works on."""
 
-LONGEST_WAIT: Final = timedelta(hours=1)
+LONGEST_WAIT: Final = timedelta(seconds=retry.LONGEST_WAIT)
 """For which a job waits at most: one that seems to wait longer was put back under another clock."""
 LONGEST_LEASE: Final = timedelta(hours=24)
 """For which a lease is granted at most: one that seems to last longer was granted under another clock."""

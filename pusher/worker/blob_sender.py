@@ -17,6 +17,7 @@ from pusher.progress.format import human_bytes
 from pusher.registry.http.body import Blob, BlobDamaged
 from pusher.registry.upload import profiles
 from pusher.registry.upload.upload import BlobUpload
+from pusher.retry import Attempts, retrying
 from pusher.sources.registry.source import mountable
 from pusher.store.records import JobRecord, LayerState, UploadRecord
 from pusher.store.store import Store
@@ -24,7 +25,6 @@ from pusher.worker.control import Activity, Control
 from pusher.worker.liveness import Presence
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
-from pusher.worker.retry import Backoff
 from pusher.worker.store_journal import StoreJournal
 
 T = TypeVar("T")
@@ -34,8 +34,6 @@ _TELL_AFTER: Final = 1.0
 """Bytes, and seconds, between two words on a chunk that is being sent."""
 _SMALL: Final = 1024 * 1024
 """Bytes below which sending them again is not worth a question."""
-_IN_USE_PAUSE: Final = 1.0
-"""Seconds between looks at a blob that another worker is sending."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,9 @@ class BlobSender:
         client = self.registries.get(job.registry, job.repository).client
         look = partial(client.blob_exists, job.repository, blob.digest, blob.size)
         while True:
-            if believe_head and self._retry(look, Backoff(), job, control, blob.digest):
+            if believe_head and self._retry(
+                look, Attempts(self.settings.retry.step), job, control, blob.digest
+            ):
                 self._forget_session(job, control, blob)
                 return self._done(job, blob, LayerState.EXISTS)
             upload, waited = self._acquire(job, control, blob.digest)
@@ -101,7 +101,7 @@ class BlobSender:
             attempt = self._upload(job, blob, journal, watch, believe_head=believe_head, looked=not waited)
             self.watches[blob.digest] = watch
             try:
-                found = self._retry(partial(step, attempt), watch.backoff, job, control, blob.digest)
+                found = self._retry(partial(step, attempt), watch.attempts, job, control, blob.digest)
                 if found is None:
                     return None
                 journal.arrived(found)
@@ -183,9 +183,10 @@ class BlobSender:
                 return upload, waited
             waited = True
             self.activity.touch()
-            self.progress.waiting(short(digest), _IN_USE_PAUSE, "another worker is sending it")
+            pause = self.settings.retry.blob_in_use
+            self.progress.waiting(short(digest), pause, "another worker is sending it")
             with self.registries.silence.resting():
-                control.wait(_IN_USE_PAUSE)
+                control.wait(pause)
 
     def _upload(
         self,
@@ -221,19 +222,23 @@ class BlobSender:
         )
 
     def _retry(
-        self, step: Callable[[], T], backoff: Backoff, job: JobRecord, control: Control, digest: str
+        self, step: Callable[[], T], attempts: Attempts, job: JobRecord, control: Control, digest: str
     ) -> T:
-        while True:
+        def attempt() -> T:
             try:
                 return step()
-            except PusherError as error:
+            except PusherError:
                 self.registries.links.keep(job.registry)
-                pause = backoff.pause(error)
-                if pause is None or self.activity.idle >= self.settings.give_up_after:
-                    raise
-                self.progress.waiting(short(digest), pause, error.message)
-                with self.registries.silence.resting():
-                    control.wait(pause)
+                raise
+
+        def wait(pause: float, error: PusherError) -> None:
+            if self.activity.idle >= self.settings.give_up_after:
+                raise error
+            self.progress.waiting(short(digest), pause, error.message)
+            with self.registries.silence.resting():
+                control.wait(pause)
+
+        return retrying(attempt, attempts, wait)
 
 
 class _BlobWatch:
@@ -242,7 +247,7 @@ class _BlobWatch:
     def __init__(
         self, sender: BlobSender, job: JobRecord, control: Control, blob: Blob, journal: StoreJournal
     ) -> None:
-        self.backoff = Backoff()
+        self.attempts = Attempts(sender.settings.retry.step)
         self._sender = sender
         self._job = job
         self._control = control
@@ -303,7 +308,7 @@ class _BlobWatch:
     def acknowledged(self, offset: int) -> None:
         if offset > self._furthest:  # what was lost and is sent again is no progress
             self._furthest = offset
-            self.backoff.reset()
+            self.attempts.reset()
             self._sender.activity.touch()
         self._offset = offset
         self._sender.progress.blob_acknowledged(self._blob.digest, offset)

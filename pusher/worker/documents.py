@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Final
 
 from pusher.errors import PusherError, RegistryBusy, RegistryFault, RegistryRefused, SourceError
 from pusher.oci.document import Document, parse_document
@@ -15,9 +14,6 @@ from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.store.records import JobRecord
 from pusher.store.store import Store
 from pusher.worker.referrers import list_referrer
-
-_LOOKS: Final = (1.0, 2.0, 4.0)
-"""Seconds between looks for what a registry took and does not show."""
 
 
 def stored_documents(store: Store, job: JobRecord) -> list[Document]:
@@ -70,16 +66,24 @@ class Delivery:
         document: Document,
         reference: str,
         count_sent: Callable[[int, int], None],
+        *,
+        documents: Collection[str],
+        sent: Callable[[], Collection[str]],
+        looks: Sequence[float],
     ) -> None:
-        """``count_sent`` is told the job and the bytes of every PUT that was taken."""
+        """``count_sent`` gets the job and the bytes of every PUT that was accepted; ``looks`` are the seconds
+        before each look for what the registry accepted and does not show yet."""
+        self._pauses = looks
         self._client = client
         self._job = job
         self._document = document
         self._reference = reference
         self._count_sent = count_sent
+        self._documents = documents
+        self._sent = sent
         self._put = False
-        self._looks = iter(_LOOKS)
-        self._blob_looks = iter(_LOOKS)
+        self._looks = iter(looks)
+        self._blob_looks = iter(looks)
 
     def step(self) -> None:
         """Put it, unless that is done, and look: the registry has it when this returns.
@@ -87,31 +91,39 @@ class Delivery:
         Raises like ``put_manifest``; RegistryBusy while it is not to be seen, RegistryFault if it never was.
         """
         if not self._put:
-            self._count_sent(
-                self._job.id, put_document(self._client, self._job, self._document, self._reference)
-            )
+            try:
+                sent = put_document(self._client, self._job, self._document, self._reference)
+            except BlobsUnknown as unknown:
+                raise self._judge(unknown) from unknown
+            self._count_sent(self._job.id, sent)
             self._put = True
         if self._client.manifest_is_there(self._job.repository, self._document):
             return
         where = f"{self._job.registry} took the manifest {self._document.digest} of {self._job.repository}"
         if (pause := next(self._looks, None)) is not None:
             raise RegistryBusy(f"{where}, which is not to be seen there yet", retry_after=pause)
-        self._put, self._looks = False, iter(_LOOKS)
+        self._put, self._looks = False, iter(self._pauses)
         raise RegistryFault(
             f"{where} and does not give it back", hint="the fault is on the registry's side; see its log"
         )
 
-    def blobs_may_be_late(self, unknown: BlobsUnknown, documents: Collection[str]) -> float | None:
-        """Seconds after which blobs that the registry took may be visible; None: it is time to send them.
+    def _judge(self, unknown: BlobsUnknown) -> Exception:
+        """Return what to raise: why sending again cannot help, RegistryBusy while the blobs that the registry
+        accepted may still become visible (storages show what they hold seconds late), else ``unknown``.
 
-        Storages show what they hold seconds late. The job's ``documents`` are small: they are put again.
+        The job's other documents are small: they are sent again at once.
         """
-        if unknown.digests and set(documents).issuperset(unknown.digests):
-            return None
-        return next(self._blob_looks, None)
+        refused = _explain(unknown, self._document, self._job, self._sent())
+        if refused is not None:
+            return refused
+        if unknown.digests and set(self._documents).issuperset(unknown.digests):
+            return unknown
+        if (pause := next(self._blob_looks, None)) is None:
+            return unknown
+        return RegistryBusy(unknown.refusal.message, retry_after=pause)
 
 
-def explained(
+def _explain(
     unknown: BlobsUnknown, document: Document, job: JobRecord, sent: Collection[str]
 ) -> PusherError | None:
     """The error for what sending again cannot mend; None if that may help. ``sent``: digests of the job's

@@ -14,6 +14,7 @@ from pusher.errors import CredentialsMissing, PusherError, Retry, SourceError
 from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
+from pusher.retry import Attempts, retrying
 from pusher.sources.registry.blob_download import BlobDownload
 from pusher.sources.registry.source import without_login
 from pusher.spool.arrival import Arrival
@@ -22,14 +23,11 @@ from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
 from pusher.store.records import JobRecord, LayerRecord
 from pusher.worker.control import Activity, Control
 from pusher.worker.registries import Registries
-from pusher.worker.retry import Backoff
 
 _AT_ONCE: Final = 3
 _BIG: Final = 16 * 1024 * 1024
 """Bytes from which on a blob is sent before it is whole."""
 _TELL_EVERY: Final = 1024 * 1024
-_IN_USE_PAUSE: Final = 1.0
-"""Seconds between looks at a blob that another worker fetches."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +114,9 @@ class Downloads:
                         partial.commit(self.spool.path(blob.digest))
                         break
                 self.activity.touch()
-                self.progress.waiting(short(blob.digest), _IN_USE_PAUSE, "another worker is fetching it")
-                control.wait(_IN_USE_PAUSE)
+                pause = self.registries.retry.blob_in_use
+                self.progress.waiting(short(blob.digest), pause, "another worker is fetching it")
+                control.wait(pause)
             self.progress.prepared(job.id, layer.diff_id, blob.digest, blob.size)
             if arrival is not None:
                 arrival.end(whole=True)
@@ -151,41 +150,40 @@ class _Fetch:
         self._downloads = downloads
         self._job = job
         self._control = control
+        self._registry, self._repository = str(job.source["registry"]), str(job.source["repository"])
         self._diff_id = diff_id
         self._digest = blob.digest
         self._size = blob.size
         self._partial = partial
         self._arrival = arrival
-        self._backoff = Backoff()
+        self._attempts = Attempts(downloads.registries.retry.step)
+        self._download: BlobDownload | None = None
         self._furthest = self._told = partial.size
 
     def run(self) -> None:
         """Fetch it to its end."""
-        registry, repository = str(self._job.source["registry"]), str(self._job.source["repository"])
         self._tell()
-        download: BlobDownload | None = None
-        while True:
-            try:
-                if download is None:
-                    client = self._downloads.registries.get(registry, repository).client
-                    download = BlobDownload(
-                        client,
-                        repository,
-                        self._digest,
-                        self._size,
-                        self._partial,
-                        on_bytes=self._moved,
-                        note=self._downloads.progress.note,
-                    )
-                return download.run()
-            except CredentialsMissing as error:
-                raise without_login(error, registry, self._job.registry) from error
-            except PusherError as error:
-                pause = self._backoff.pause(error)
-                if pause is None:
-                    raise
-                self._downloads.progress.waiting(short(self._digest), pause, error.message)
-                self._control.wait(pause)
+        try:
+            retrying(self._step, self._attempts, self._wait)
+        except CredentialsMissing as error:
+            raise without_login(error, self._registry, self._job.registry) from error
+
+    def _step(self) -> None:
+        if self._download is None:
+            self._download = BlobDownload(
+                self._downloads.registries.get(self._registry, self._repository).client,
+                self._repository,
+                self._digest,
+                self._size,
+                self._partial,
+                on_bytes=self._moved,
+                note=self._downloads.progress.note,
+            )
+        self._download.run()
+
+    def _wait(self, pause: float, error: PusherError) -> None:
+        self._downloads.progress.waiting(short(self._digest), pause, error.message)
+        self._control.wait(pause)
 
     def _moved(self) -> None:
         self._downloads.activity.stir()
@@ -194,7 +192,7 @@ class _Fetch:
         self._tell_followers()
         if self._partial.size > self._furthest:  # what is fetched a second time is no progress
             self._furthest = self._partial.size
-            self._backoff.reset()
+            self._attempts.reset()
             self._downloads.activity.touch()
         if abs(self._partial.size - self._told) >= _TELL_EVERY:
             self._tell()

@@ -22,6 +22,7 @@ from pusher.oci.document import Document
 from pusher.oci.manifest import Descriptor, Manifest, build_manifest
 from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.registry.http.body import Blob, BlobDamaged
+from pusher.retry import Attempts, retrying
 from pusher.spool.arrival import NotArriving
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
@@ -30,18 +31,15 @@ from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict
 from pusher.worker.compression import ZSTD_NOTE, Wish
 from pusher.worker.control import Control
-from pusher.worker.documents import Delivery, explained, finished_documents, hopeless, stored_documents
+from pusher.worker.documents import Delivery, finished_documents, hopeless, stored_documents
 from pusher.worker.error_rank import worst
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import Preparation
-from pusher.worker.retry import Backoff
 from pusher.worker.stall_notices import Turn
 from pusher.worker.tags import take_tag
 
 _MOST_DAMAGED: Final = 2
 _MOST_MISSES: Final = 2
-_IN_USE_PAUSE: Final = 0.5
-"""Seconds between looks at a layer that somebody else is compressing."""
 _OFFLINE_FOR: Final = 30.0
 """Seconds for which a registry that cannot be reached is not tried for further blobs of the same job."""
 
@@ -231,8 +229,9 @@ class JobPush:
             if missing and not wanted:
                 self._tools.sender.activity.touch()
                 told = short(next(iter(missing)))
-                self._tools.sender.progress.waiting(told, _IN_USE_PAUSE, "another job is compressing it")
-                self._control.wait(_IN_USE_PAUSE)
+                pause = self._tools.sender.settings.retry.layer_in_use
+                self._tools.sender.progress.waiting(told, pause, "another job is compressing it")
+                self._control.wait(pause)
 
     def _take_what_others_made(self, missing: dict[str, LayerRecord]) -> None:
         """Send what has come to lie on disk since it was looked for; it leaves ``missing``."""
@@ -318,31 +317,31 @@ class JobPush:
         return digest
 
     def _put(self, document: Document, reference: str) -> str:
-        backoff = Backoff()
-        delivery = Delivery(self._client, self._job, document, reference, self._store.jobs.add_bytes_sent)
-        while True:
+        delivery = Delivery(
+            self._client,
+            self._job,
+            document,
+            reference,
+            self._store.jobs.add_bytes_sent,
+            documents=self._documents,
+            sent=self._digests,
+            looks=self._tools.sender.settings.retry.not_shown,
+        )
+
+        def put() -> str:
             self._control.check()
             if reference == self._job.tag:
                 take_tag(self._store, self._tools.sender.presence, self._job)
             else:
                 self._store.jobs.check_lease(self._job)
-            try:
-                delivery.step()
-                return document.digest
-            except BlobsUnknown as unknown:
-                refused = explained(unknown, document, self._job, self._digests())
-                if refused is not None:
-                    raise refused from unknown
-                late = delivery.blobs_may_be_late(unknown, self._documents)
-                if late is None:
-                    raise
-                self._control.wait(late)
-            except PusherError as error:
-                pause = backoff.pause(error)
-                if pause is None:
-                    raise
-                self._tools.sender.progress.waiting("manifest", pause, error.message)
-                self._control.wait(pause)
+            delivery.step()
+            return document.digest
+
+        def wait(pause: float, error: PusherError) -> None:
+            self._tools.sender.progress.waiting("manifest", pause, error.message)
+            self._control.wait(pause)
+
+        return retrying(put, Attempts(self._tools.sender.settings.retry.step), wait)
 
     def _made(self) -> list[Document]:
         """The manifests that are made from the blobs, the root last."""

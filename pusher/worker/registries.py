@@ -39,6 +39,7 @@ class Registries:
     ) -> None:
         """Without a store nothing is known of the links; ``note`` is told what registries want to be read."""
         self.links = Links(store)
+        self.retry = settings.retry
         self._store = store
         self._settings = settings
         self._note = note

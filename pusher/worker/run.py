@@ -47,13 +47,10 @@ from pusher.worker.preparation import Preparation
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
 from pusher.worker.result import RunResult, outcome
-from pusher.worker.retry import OFFLINE_PAUSE, job_pause
 from pusher.worker.shutdown import give_back, join_while_moving, run_while_moving, why_lost
 from pusher.worker.signals import on_signals
 
 _LOG = logging.getLogger(__name__)
-_POLL: Final = 0.5
-"""Seconds between looks for a job that has become runnable."""
 _STILL: Final = 10.0
 """Seconds after which a job of which nothing moves no longer counts as one that is worked on."""
 _MOST_STILL: Final = 4
@@ -179,7 +176,7 @@ class _Worker:
                 self._start(job)
             elif self._active or forever or self._worth_waiting(only):
                 with self._changed:
-                    self._changed.wait(_POLL)
+                    self._changed.wait(self._settings.retry.poll)
             else:
                 return
 
@@ -318,20 +315,20 @@ class _Worker:
         failures = self._failures.get(job.id, 0)
         self._failures[job.id] = failures + 1
         # until the older job has set the tag, nobody can claim this one
-        pause = timedelta(0) if isinstance(error, TagNotYet) else job_pause(error, failures)
+        pause = 0.0 if isinstance(error, TagNotYet) else self._settings.retry.job_pause(error, failures)
         if error.retry is Retry.LATER:
             self._put_off.add(job.id)
-        self._pauses[job.id] = elapsed() + pause.total_seconds()
+        self._pauses[job.id] = elapsed() + pause
         self._store.jobs.release(
             job,
             state=JobState.WAITING,
-            next_try_at=self._store.now() + pause,
+            next_try_at=self._store.now() + timedelta(seconds=pause),
             error=_stored(error),
             attempt=error.retry is not Retry.OFFLINE,
         )
         if error.retry is Retry.OFFLINE:
             self._tell_offline(job)
-        self._progress.waiting(f"job {job.id}", pause.total_seconds(), error.message)
+        self._progress.waiting(f"job {job.id}", pause, error.message)
         self._progress.job_ended(job.id, "waiting", error.message)
 
     def _tell_offline(self, job: JobRecord) -> None:
@@ -343,7 +340,8 @@ class _Worker:
         if not self._forever:
             patience = f"for up to {human_seconds(self._settings.give_up_after)}"
         self._progress.note(
-            f"no connection to {job.registry}: trying again, at least every {OFFLINE_PAUSE:.0f} s, {patience}"
+            f"no connection to {job.registry}: trying again, at least every "
+            f"{self._settings.retry.job_offline:.0f} s, {patience}"
         )
 
     # --- from outside -------------------------------------------------------------------------------------

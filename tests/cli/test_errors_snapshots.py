@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from datetime import timedelta
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pusher import config
 from pusher.errors.catalogue import catalogue
-from pusher.worker import blob_sender, job, retry, run
-from pusher.worker.retry import Backoff
 from tests.cli import (  # noqa: F401 - fill SITUATIONS
     situations_image,
     situations_local,
@@ -22,6 +20,7 @@ from tests.cli import (  # noqa: F401 - fill SITUATIONS
 from tests.cli.conftest import Pusher
 from tests.cli.world import SITUATIONS, World
 from tests.support import snapshots
+from tests.support.quick import QUICK
 
 FOLDER = Path(__file__).parent / "snapshots"
 NOT_BY_A_COMMAND = {
@@ -37,12 +36,8 @@ NOT_BY_A_COMMAND = {
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pusher: Pusher, home: Path) -> Iterator[World]:
     """Every pause of the worker is a hundredth of what it is."""
-    quick = partial(Backoff, first=0.005, cap=0.05)
-    monkeypatch.setattr(blob_sender, "Backoff", quick)
-    monkeypatch.setattr(job, "Backoff", quick)
-    pause = retry.job_pause
-    monkeypatch.setattr(run, "job_pause", lambda *args: timedelta(seconds=pause(*args).total_seconds() / 100))
-    monkeypatch.setattr(run, "_POLL", 0.02)
+    load = config.load
+    monkeypatch.setattr(config, "load", lambda *given: replace(load(*given), retry=QUICK))
     with ExitStack() as stack:
         yield World(tmp_path, stack, monkeypatch, pusher, home)
 

@@ -25,6 +25,7 @@ from pusher.worker.result import RunResult
 from pusher.worker.run import run
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.images import Image, sha256, unpacked
+from tests.support.quick import QUICK
 
 CHUNK: Final = 20_000
 """Bytes of a chunk in these tests; the registry must take so much."""
@@ -81,6 +82,7 @@ class Home:
             parallel=2,
             chunk_size=CHUNK,
             timeouts=Timeouts(connect=2, stall=5, answer=10, commit=10),
+            retry=QUICK,
         )
         self.settings = replace(base, **settings)
         self.progress = Recorder()

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
 
 from pusher.registry import intermediaries, request_rate
-from pusher.sources.registry import source as registry_source
-from pusher.worker import blob_sender, documents, downloads, job, retry, run
-from pusher.worker.retry import Backoff
 from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
 from tests.support.images import Image, make_image, write_archive
@@ -50,17 +45,7 @@ def archive(tmp_path: Path, image: Image) -> Path:
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every pause of the worker is a hundredth of what it is."""
-    quick = partial(Backoff, first=0.005, cap=0.15)
-    monkeypatch.setattr(blob_sender, "Backoff", quick)
-    for module in (job, downloads, registry_source):
-        monkeypatch.setattr(module, "Backoff", quick)
+    """Every pause of the registry's client is a hundredth of what it is."""
     monkeypatch.setattr(request_rate, "_LEAST", 0.001)
     monkeypatch.setattr(intermediaries, "_BRIEF", 0.05)
     monkeypatch.setattr(intermediaries, "_FIRST", 0.5)  # longer than some answers of a front take
-    monkeypatch.setattr(documents, "_LOOKS", (0.01, 0.02))
-    monkeypatch.setattr(downloads, "_IN_USE_PAUSE", 0.02)
-    pause = retry.job_pause
-    monkeypatch.setattr(run, "job_pause", lambda *args: timedelta(seconds=pause(*args).total_seconds() / 100))
-    monkeypatch.setattr(run, "_POLL", 0.02)
-    monkeypatch.setattr(blob_sender, "_IN_USE_PAUSE", 0.02)

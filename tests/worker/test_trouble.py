@@ -112,9 +112,7 @@ def test_a_front_that_fails_for_a_while_costs_no_session(
     assert sum(registry.chunks) < blob_bytes(registry, "app"), "no chunk that was taken is sent again"
 
 
-def test_a_long_retry_after_is_obeyed_by_the_job(
-    home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_retry_after_is_obeyed_by_the_job(home: Home, registry: FakeRegistry, archive: Path) -> None:
     registry.faults.add(Fault(On.OPEN, busy("600"), times=None))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     assert home.run(give_up_after=0.05).exit_code == ExitCode.UNFINISHED
@@ -122,8 +120,7 @@ def test_a_long_retry_after_is_obeyed_by_the_job(
     assert waiting.next_try_at is not None
     assert waiting.error is not None
     assert waiting.error.code == "registry-busy"
-    # the fixture makes every pause a hundredth of what it is
-    assert 4 < (waiting.next_try_at - home.store.now()).total_seconds() <= 6
+    assert 500 < (waiting.next_try_at - home.store.now()).total_seconds() <= 600
 
 
 @pytest.mark.parametrize("on", [On.OPEN, On.CHUNK, On.CLOSE, On.PUT_MANIFEST, On.HEAD_BLOB])

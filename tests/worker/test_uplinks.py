@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,8 +24,10 @@ from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry,
 from tests.support.home import Background, Home, blob_bytes, pushed
 from tests.support.images import make_image, write_archive
 from tests.support.link import ShakyLink
+from tests.support.quick import QUICK
 
 KIB, MB = 1024, 1_000_000
+OFFLINE_30 = replace(QUICK, job_offline=30.0)
 
 
 @pytest.fixture
@@ -208,7 +211,7 @@ def test_a_drain_that_gives_up_says_so(home: Home, wide: FakeRegistry, tmp_path:
     with ShakyLink(wide.address) as link:
         link.block()
         job = home.enqueue(archive, f"{link.address}/app:1")
-        assert home.run(give_up_after=0.6).exit_code == ExitCode.UNFINISHED
+        assert home.run(give_up_after=0.6, retry=OFFLINE_30).exit_code == ExitCode.UNFINISHED
     told = [message for (message,) in home.progress.of("note")]
     assert told == [
         f"no connection to {link.address}: trying again, at least every 30 s, for up to 1s",
@@ -237,7 +240,7 @@ def test_forever_waits_for_the_network_and_goes_on(
     with ShakyLink(wide.address) as link:
         link.block()
         job = home.enqueue(archive, f"{link.address}/app:1")
-        worker = Background(home, give_up_after=0.01, forever=True)
+        worker = Background(home, give_up_after=0.01, forever=True, retry=OFFLINE_30)
         home.progress.wait_for("job_ended", 3)
         link.unblock()
         home.progress.hooks["job_ended"] = lambda _id, state, _message: state == "succeeded" and stop[0]()

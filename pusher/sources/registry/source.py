@@ -6,24 +6,22 @@ one registry, or fetched by ``downloads``.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import Final
 
-from pusher.errors import CredentialsMissing, ImageNotFound, ImageUnsupported, LayerMismatch, PusherError
+from pusher.errors import CredentialsMissing, ImageNotFound, ImageUnsupported, LayerMismatch
 from pusher.oci import media_types
 from pusher.oci.digest import is_digest, of_bytes
 from pusher.oci.manifest import Descriptor
 from pusher.reference import Reference
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.transport import Answer
+from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
 from pusher.sources.image_tree import MAX_DOCUMENT, Tree
 from pusher.sources.registry.blob_download import pull_refusal
 from pusher.sources.registry.names import own_name
-from pusher.worker.control import Control
-from pusher.worker.retry import Backoff
-
-T = TypeVar("T")
 
 KIND: Final = "docker"
 _SCHEMA_1: Final = (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED)
@@ -46,10 +44,13 @@ class RegistrySource(InPlace):
         reference: Reference,
         connect: Callable[[str, str], RegistryClient],
         choice: Choice = EVERYTHING,
+        *,
+        retry: RetryPolicy = DEFAULT,
     ) -> None:
         self.reference = reference
         self._connect = connect
         self._choice = choice
+        self._retry = retry
         self._small: dict[str, bytes | None] = {}
 
     def own_name(self) -> str | None:
@@ -137,7 +138,7 @@ class RegistrySource(InPlace):
                 raise pull_refusal(answer, client, doing=f"giving {path} of {self.reference.name}")
             return answer
 
-        return _patiently(ask)
+        return retrying(ask, Attempts(self._retry.reading), lambda pause, _: time.sleep(pause))
 
 
 def mountable(pinned: Mapping[str, str | int | None], registry: str) -> list[str]:
@@ -151,18 +152,6 @@ def without_login(error: CredentialsMissing, registry: str, destination: str | N
     if registry == destination:
         return error
     return CredentialsMissing(error.message, hint=f"pusher login {registry}")
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    backoff = Backoff(tries=3, offline_tries=1)  # somebody waits for the answer
-    while True:
-        try:
-            return ask()
-        except PusherError as error:
-            pause = backoff.pause(error)
-            if pause is None:
-                raise
-            Control().wait(pause)
 
 
 def _too_large(what: str) -> ImageUnsupported:

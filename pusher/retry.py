@@ -1,0 +1,131 @@
+"""When a failed step is tried again: after which errors, after what pause, and how often.
+
+``retrying`` is the loop, ``RetryPolicy`` holds every pause and limit. Blobs, manifests and downloads are
+retried a few times; after that their job waits, for ``RetryPolicy.job_pause``. Whether a registry's answer is
+worth another try is decided by ``registry.answers.refusal``: the error that it makes carries it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from pusher.errors import PusherError, Retry
+
+T = TypeVar("T")
+
+LONGEST_WAIT: Final = 3600.0
+"""Seconds for which a job waits at most, whatever Retry-After says."""
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """Pauses in seconds that double from ``first`` up to ``longest``, with full jitter unless ``jitter`` is
+    False.
+
+    After ``tries`` pauses in a row the caller gives up; None: never. A registry that cannot be reached gets
+    ``offline_tries``: they bridge a changed address, after that all of a job's blobs wait together.
+    """
+
+    first: float = 0.5
+    longest: float = 15.0
+    tries: int | None = 6
+    offline_tries: int | None = 3
+    jitter: bool = True
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """Every pause and limit of retries, in seconds; made at the top (``Settings.retry``) and handed down."""
+
+    step: Backoff = Backoff()
+    """One step of a job: a blob that is sent or fetched, a manifest."""
+    reading: Backoff = Backoff(tries=3, offline_tries=1)
+    """Reading an image's manifests from a registry while a user waits."""
+    job_first: float = 2.0
+    """A job's pause after its first failure; it doubles with each failure in a row."""
+    job_longest: float = 120.0
+    job_offline: float = 30.0
+    """The longest pause before another look for a registry that cannot be reached."""
+    job_user: float = 300.0
+    """A job's pause after an error that only the user can fix."""
+    poll: float = 0.5
+    """Between looks for a job that has become runnable."""
+    blob_in_use: float = 1.0
+    """Between looks at a blob that another worker sends or fetches."""
+    layer_in_use: float = 0.5
+    """Between looks at a layer that another job compresses."""
+    not_shown: tuple[float, ...] = (1.0, 2.0, 4.0)
+    """Before each look for what a registry has accepted and does not show yet."""
+
+    def job_pause(
+        self, error: PusherError, failures: int, draw: Callable[[], float] = random.random
+    ) -> float:
+        """Return the seconds that a job waits after ``error``, with ``failures`` in a row without progress
+        before.
+
+        Half of the pause is fixed, so that a dead registry is not asked all the time, half is jitter, so that
+        jobs do not come back together.
+        """
+        if error.retry is Retry.LATER:
+            return self.job_user
+        longest = self.job_offline if error.retry is Retry.OFFLINE else self.job_longest
+        pause: float = min(longest, self.job_first * 2 ** min(failures, 10))
+        asked = min(error.retry_after or 0.0, LONGEST_WAIT)
+        return max(asked, pause * (0.5 + 0.5 * draw()))
+
+
+DEFAULT: Final = RetryPolicy()
+
+
+def is_temporary(error: BaseException) -> bool:
+    """Return whether trying again after a pause may help."""
+    return isinstance(error, PusherError) and error.retry in (Retry.BACKOFF, Retry.OFFLINE)
+
+
+class Attempts:
+    """The failures in a row of one step, and the pause after each."""
+
+    def __init__(self, backoff: Backoff, draw: Callable[[], float] = random.random) -> None:
+        self._backoff = backoff
+        self._draw = draw
+        self._failures = 0
+
+    def reset(self) -> None:
+        """Begin again with the first pause, because progress was made."""
+        self._failures = 0
+
+    def pause_after(self, error: PusherError) -> float | None:
+        """Count a failure; return the seconds to wait before the next try, or None if there is none.
+
+        A Retry-After up to the longest pause is obeyed exactly. A longer one is for the job to wait for.
+        """
+        if not is_temporary(error):
+            return None
+        backoff = self._backoff
+        tries = backoff.offline_tries if error.retry is Retry.OFFLINE else backoff.tries
+        if tries is not None and self._failures >= tries:
+            return None
+        ceiling: float = min(backoff.longest, backoff.first * 2 ** min(self._failures, 30))
+        self._failures += 1
+        if error.retry_after is not None:
+            return error.retry_after if error.retry_after <= backoff.longest else None
+        return ceiling * self._draw() if backoff.jitter else ceiling
+
+
+def retrying(step: Callable[[], T], attempts: Attempts, wait: Callable[[float, PusherError], object]) -> T:
+    """Call ``step`` until it returns, and return its result.
+
+    ``wait`` gets the pause (seconds) and its error; it reports and sleeps, and raises to stop.
+    Raises the last error once ``attempts`` are used up or another try cannot help.
+    """
+    while True:
+        try:
+            return step()
+        except PusherError as error:
+            pause = attempts.pause_after(error)
+            if pause is None:
+                raise
+            wait(pause, error)
