@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final, Literal, Protocol
+from typing import Any, BinaryIO, Final, Literal, Protocol
 
 from pusher.oci.document import Document
 from pusher.oci.draft import Draft
@@ -15,8 +14,19 @@ from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.platform import Platform
 from pusher.sources.foreign_files import Identity
 
-Pinned = dict[str, str | int | None]
-"""What a job stores so that its source can be opened again: JSON values, ``kind`` among them, no secret."""
+Json = Mapping[str, Any]
+"""An object of JSON values."""
+
+
+class Pin(Protocol):
+    """What a job stores so that its source can be opened again; see ``pusher.sources.pins``."""
+
+    @property
+    def kind(self) -> str:
+        """The prefix of IMAGE, or a name of its own."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the pin as JSON values, ``kind`` among them, no secret."""
 
 
 @dataclass(frozen=True)
@@ -73,16 +83,16 @@ class Choice:
     absent: tuple[str, ...] = ()
     """Digests of blobs that the source lacks and the destination has."""
 
-    def pinned(self) -> str:
-        """The choice as one value of ``Pinned``."""
-        return json.dumps({**vars(self), "platforms": [str(platform) for platform in self.platforms]})
+    def to_json(self) -> dict[str, Any]:
+        """Return the choice as JSON values."""
+        platforms = [str(platform) for platform in self.platforms]
+        return {**vars(self), "platforms": platforms, "absent": list(self.absent)}
 
     @classmethod
-    def of_pinned(cls, pinned: Mapping[str, str | int | None]) -> Choice:
-        """The choice that a job pinned under ``choice``; everything where it pinned none."""
-        values = json.loads(str(pinned.get("choice") or "{}"))
-        platforms = tuple(Platform.parse(text) for text in values.pop("platforms", ()))
-        return cls(platforms, **{**values, "absent": tuple(values.get("absent", ()))})
+    def from_json(cls, data: Json) -> Choice:
+        """Read what ``to_json`` gave."""
+        platforms = tuple(Platform.parse(text) for text in data["platforms"])
+        return cls(**{**data, "platforms": platforms, "absent": tuple(data["absent"])})
 
 
 EVERYTHING: Final = Choice()
@@ -106,9 +116,9 @@ class SourceImage:
 
     config_digest: str
     layers: tuple[SourceLayer, ...]
+    pin: Pin
     config: bytes | None = None
     documents: tuple[Document, ...] = ()
-    pinned: Pinned = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     drafts: tuple[Draft, ...] = ()
 

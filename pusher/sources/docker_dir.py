@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,12 +9,13 @@ from pusher.errors import ArchiveInvalid, ImageChanged, ImageNotFound
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
-from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, InPlace, SourceImage
 from pusher.sources.blob_places import BlobFolder, read_small
 from pusher.sources.image_tree import Tree
+from pusher.sources.pins import DirPin
 from pusher.text import suggest
 
-KIND: Final = "dir"
+KIND: Final = DirPin.kind
 
 
 class DirSource(InPlace):
@@ -26,11 +26,11 @@ class DirSource(InPlace):
         path: Path,
         choice: Choice = EVERYTHING,
         *,
-        pinned: Mapping[str, str | int | None] | None = None,
+        pin: DirPin | None = None,
     ) -> None:
         self.path = path.absolute()
-        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
-        self._pinned = pinned
+        self._choice = choice if pin is None else pin.choice
+        self._pin = pin
 
     def own_name(self) -> None:
         """Such a folder has no name."""
@@ -39,9 +39,9 @@ class DirSource(InPlace):
         """Read the manifests and configs; blobs stay where they lie."""
         raw = self._manifest()
         root = Descriptor(OCI_INDEX, of_bytes(raw), len(raw))
-        if self._pinned is not None and self._pinned["root"] != root.digest:
+        if self._pin is not None and self._pin.root_digest != root.digest:
             raise ImageChanged(
-                f"{self.path} no longer holds the image that was enqueued ({self._pinned['root']})",
+                f"{self.path} no longer holds the image that was enqueued ({self._pin.root_digest})",
                 hint="put the old one back and `pusher retry` the job, or enqueue the new image",
             )
         follow = self._choice.follow_links
@@ -53,20 +53,14 @@ class DirSource(InPlace):
                 return raw
             return listed.read(blob) or blobs.read(blob)
 
-        pinned: Pinned = {
-            "kind": KIND,
-            "path": str(self.path),
-            "root": root.digest,
-            "choice": self._choice.pinned(),
-        }
         tree = Tree(root, read, blobs.has, self._choice, where=str(self.path))
-        return tree.image(blobs.slice_of, pinned)
+        return tree.image(blobs.slice_of, DirPin(self.path, root.digest, self._choice))
 
     def _manifest(self) -> bytes:
         try:
             raw = read_small(self.path, "manifest.json", follow_links=self._choice.follow_links)
         except ImageNotFound as error:
-            if self._pinned is not None:
+            if self._pin is not None:
                 raise ImageChanged(
                     f"{self.path} is gone since the image was enqueued",
                     hint="put it back and `pusher retry` the job, or `pusher cancel` it",

@@ -14,7 +14,7 @@ from pusher.oci.document import Document, parse_document
 from pusher.oci.index import Child, Index
 from pusher.oci.manifest import LARGEST_SIZE, Descriptor, Manifest, diff_ids_of
 from pusher.oci.platform import Platform
-from pusher.sources.base import Choice, Pinned, Slice, SourceImage, SourceLayer
+from pusher.sources.base import Choice, Pin, Slice, SourceImage, SourceLayer
 from pusher.sources.platforms import check_platform, platform_of
 from pusher.text import suggest
 
@@ -76,7 +76,7 @@ class Tree:
                 found.setdefault(blob.digest, blob)
         return list(found.values())
 
-    def image(self, slice_of: Callable[[Descriptor], Slice | None], pinned: Pinned) -> SourceImage:
+    def image(self, slice_of: Callable[[Descriptor], Slice | None], pin: Pin) -> SourceImage:
         """The image as a source gives it; ``slice_of``: where a blob lies, if it does on this disk."""
         manifests = [document for document in self.documents if isinstance(document, Manifest)]
         diff_ids = self._diff_ids(manifests)
@@ -94,7 +94,7 @@ class Tree:
         if sum(blob.size for blob in blobs) > LARGEST_SIZE:
             raise self._unsupported("its blobs have more bytes than can be counted")
         config = self._verified(first, "config")
-        return SourceImage(first.digest, layers, config, self.documents, pinned, tuple(self.notes))
+        return SourceImage(first.digest, layers, pin, config, self.documents, tuple(self.notes))
 
     # --- which documents ----------------------------------------------------------------------------------
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +14,11 @@ from pusher.oci.index import Child, Index, parse_index
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.archive.file import open_archive
-from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, Exported, SourceImage
 from pusher.sources.blob_places import BlobFolder, BlobsInArchive, read_small
 from pusher.sources.image_names import choose_one, did_you_mean, normalized, numbered, shown
 from pusher.sources.image_tree import Tree
+from pusher.sources.pins import LayoutPin
 from pusher.text import suggest
 
 FOLDER_KIND: Final = "oci"
@@ -51,13 +52,13 @@ class LayoutSource:
         name: str | None = None,
         choice: Choice = EVERYTHING,
         *,
-        pinned: Mapping[str, str | int | None] | None = None,
+        pin: LayoutPin | None = None,
     ) -> None:
         self.kind = kind
         self.path = path.absolute()
         self.name = name
-        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
-        self._pinned = pinned
+        self._choice = choice if pin is None else pin.choice
+        self._pin = pin
 
     def own_name(self) -> str | None:
         """The whole reference that the layout gives the image, if it gives one."""
@@ -92,19 +93,13 @@ class LayoutSource:
 
     def _image(self, layout: _Layout) -> SourceImage:
         root, place = self._root(layout), layout.place
-        pinned: Pinned = {
-            "kind": self.kind,
-            "path": str(self.path),
-            "name": self.name,
-            "root": root.descriptor.digest,
-            "choice": self._choice.pinned(),
-        }
+        pin = LayoutPin(self.kind, self.path, self.name, root.descriptor.digest, self._choice)
 
         def read(blob: Descriptor) -> bytes | None:
             return root.raw if root.raw and blob.digest == root.descriptor.digest else place.read(blob)
 
         tree = Tree(root.descriptor, read, place.has, self._choice, where=str(self.path))
-        return tree.image(place.slice_of, pinned)
+        return tree.image(place.slice_of, pin)
 
     @contextmanager
     def _open(self) -> Iterator[_Layout]:
@@ -113,7 +108,7 @@ class LayoutSource:
                 self._index(), BlobFolder(self.path, str(self.path), follow_links=self._choice.follow_links)
             )
             return
-        if self._pinned is not None and not self.path.exists():
+        if self._pin is not None and not self.path.exists():
             raise self._gone()
         with open_archive(self.path) as archive:
             if "index.json" not in archive and "manifest.json" in archive:
@@ -128,7 +123,7 @@ class LayoutSource:
         try:
             return read_small(self.path, "index.json", follow_links=self._choice.follow_links)
         except ImageNotFound as error:
-            if self._pinned is not None:
+            if self._pin is not None:
                 raise self._gone() from error
             if not self.path.is_dir():
                 raise ImageNotFound(f"there is no folder {self.path}", hint="check the path") from error
@@ -152,8 +147,8 @@ class LayoutSource:
                 f"the index.json in {self.path} cannot be used: {error}",
                 hint="make the copy again, with the tool that made it",
             ) from error
-        if self._pinned is not None:
-            return self._of_last_time(layout, index, str(self._pinned["root"]))
+        if self._pin is not None:
+            return self._of_last_time(layout, index, self._pin.root_digest)
         if not index.children:
             raise ImageNotFound(f"{self.path} holds no image")
         found = _matching(index.children, self.name)

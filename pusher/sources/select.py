@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -14,18 +13,27 @@ from pusher.sources.archive import docker_archive
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.archive.file import open_archive
 from pusher.sources.archive.stream import is_stream
-from pusher.sources.base import EVERYTHING, Choice, Source
+from pusher.sources.base import EVERYTHING, Choice, Pin, Source
 from pusher.sources.docker_dir import DirSource
-from pusher.sources.engine import content_store
 from pusher.sources.engine.command import DOCKER, ENGINES, PODMAN, is_installed
 from pusher.sources.engine.content_store import ContentStoreSource
-from pusher.sources.engine.disk import lists
+from pusher.sources.engine.disk.lists import ListSource
 from pusher.sources.engine.disk.source import STORAGES, StorageSource
 from pusher.sources.engine.local_engine import NearbyEngineSource
 from pusher.sources.foreign_files import exists, typed_path
 from pusher.sources.oci import LayoutSource
+from pusher.sources.pins import (
+    ArchivePin,
+    ContentStorePin,
+    DirPin,
+    EnginePin,
+    LayoutPin,
+    ListPin,
+    SplitPin,
+    StoragePin,
+)
 from pusher.sources.registry import names as registry_names
-from pusher.sources.split import source as split
+from pusher.sources.split.source import SplitSource
 from pusher.text import suggest
 
 _PACKED: Final = ("gz", "xz", "zst", "bz2", "lz4", "lzma", "lz", "lzo", "Z", "br", "sz", "7z", "zip", "rar")
@@ -73,25 +81,26 @@ def own_name(image: str) -> str | None:
     return _source(image, EVERYTHING).own_name()
 
 
-def reopen(pinned: Mapping[str, str | int | None]) -> Source:
-    """The source of a job, from what ``SourceImage.pinned`` held when it was enqueued."""
-    kind = str(pinned["kind"])
-    name = None if pinned.get("name") is None else str(pinned["name"])
-    if kind == docker_archive.KIND:
-        return ArchiveSource(Path(str(pinned["path"])), name, pinned=pinned)
-    if kind in (oci.FOLDER_KIND, oci.ARCHIVE_KIND):
-        return LayoutSource(kind, Path(str(pinned["path"])), name, pinned=pinned)
-    if kind == docker_dir.KIND:
-        return DirSource(Path(str(pinned["path"])), pinned=pinned)
-    if kind == split.KIND:
-        return split.SplitSource.reopened(pinned, reopen)
-    if kind in STORAGES:
-        return StorageSource(kind, str(name), pinned=pinned)
-    if kind == lists.KIND:
-        return lists.ListSource(pinned)
-    if kind == content_store.KIND:
-        return ContentStoreSource.reopened(pinned)
-    return NearbyEngineSource(ENGINES[kind], str(name), pinned=pinned)
+def reopen(pin: Pin) -> Source:
+    """Return the source of a job, from its pin."""
+    match pin:
+        case ArchivePin():
+            return ArchiveSource(pin.path, pin.name, pin=pin)
+        case LayoutPin():
+            return LayoutSource(pin.kind, pin.path, pin.name, pin=pin)
+        case DirPin():
+            return DirSource(pin.path, pin=pin)
+        case SplitPin():
+            return SplitSource(reopen(pin.inner), pin.size, reopen, pin=pin)
+        case StoragePin():
+            return StorageSource(pin.kind, pin.name, pin=pin)
+        case ListPin():
+            return ListSource(pin)
+        case ContentStorePin():
+            return ContentStoreSource.reopened(pin)
+        case EnginePin():
+            return NearbyEngineSource(ENGINES[pin.kind], pin.name, pin=pin)
+    raise ValueError(f"no source on this machine is of the kind {pin.kind}")
 
 
 def _source(image: str, choice: Choice) -> Source:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 
 class JobState(StrEnum):
@@ -83,8 +84,8 @@ class NewJob:
 
     image: str
     """As the user typed it."""
-    source: Mapping[str, str | int | None]
-    """What the source needs to be opened again: ``kind`` and its own keys."""
+    source: Mapping[str, Any]
+    """The pin of its source, as JSON values."""
     config_digest: str
     registry: str
     repository: str
@@ -123,7 +124,7 @@ class JobRecord:
 
     id: int
     image: str
-    source: Mapping[str, str | int | None]
+    source: Mapping[str, Any]
     config_digest: str
     registry: str
     repository: str

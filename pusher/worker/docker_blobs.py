@@ -18,8 +18,12 @@ from pusher.errors import PusherError
 from pusher.oci import media_types
 from pusher.oci.manifest import Descriptor, Manifest, parse_manifest
 from pusher.registry.client import RegistryClient
+from pusher.sources.base import Pin
+from pusher.sources.engine.command import DOCKER
+from pusher.sources.engine.disk import source
 from pusher.sources.engine.disk.data_roots import docker_root
 from pusher.sources.engine.disk.docker_records import DockerRecords
+from pusher.sources.pins import EnginePin, StoragePin, pin_from_json
 from pusher.store.records import JobRecord
 
 _MANIFEST_FIELDS: Final = frozenset({"schemaVersion", "mediaType", "config", "layers"})
@@ -40,7 +44,7 @@ class PushedImage:
 
 def look_at(client: RegistryClient, job: JobRecord, diff_ids: Collection[str]) -> PushedImage | None:
     """What the image at the job's tag has of some layers; None if that is nothing, or cannot be seen."""
-    records = DockerRecords(_root_of(job.source))
+    records = DockerRecords(_root_of(pin_from_json(job.source)))
     known = {diff_id: found for diff_id in diff_ids if (found := records.blobs_of(diff_id))}
     if not known or not job.tag:
         return None
@@ -92,8 +96,11 @@ def _oci(layer: Descriptor) -> str:
     return media_types.TO_OCI.get(layer.media_type, layer.media_type)
 
 
-def _root_of(source: Mapping[str, str | int | None]) -> Path:
+def _root_of(pin: Pin) -> Path:
     """The data root that the image was found in, else Docker's usual one."""
-    found = source.get("storage") if source["kind"] == "docker-daemon" else None
-    found = source.get("root") if source["kind"] == "docker-storage" else found
-    return Path(str(found)) if found else docker_root()
+    match pin:
+        case EnginePin(kind=DOCKER.kind, storage=Path() as root):
+            return root
+        case StoragePin(kind=source.DOCKER_KIND, root=root):
+            return root
+    return docker_root()

@@ -15,6 +15,7 @@ from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
 from pusher.retry import Attempts, retrying
+from pusher.sources.pins import RegistryPin
 from pusher.sources.registry.blob_download import BlobDownload
 from pusher.sources.registry.source import without_login
 from pusher.spool.arrival import Arrival
@@ -51,7 +52,7 @@ class Downloads:
     """Blobs that may be sent before they are whole, at a time: each holds one of the threads that send."""
 
     def blobs(
-        self, job: JobRecord, control: Control, missing: Mapping[str, LayerRecord]
+        self, job: JobRecord, pin: RegistryPin, control: Control, missing: Mapping[str, LayerRecord]
     ) -> Iterator[Fetched]:
         """Each layer in ``missing`` as it is whole in the spool; a big one also when it begins to come.
 
@@ -73,7 +74,7 @@ class Downloads:
                         layer = waiting.pop(0)
                         followed = sum(arrival is not None for _, arrival in running.values())
                         arrival = self._arrival(layer) if followed < self.followers else None
-                        running[pool.submit(self._fetch, job, leave, layer, arrival)] = layer, arrival
+                        running[pool.submit(self._fetch, job, pin, leave, layer, arrival)] = layer, arrival
                         if arrival is not None:
                             yield Fetched(layer.diff_id, _spooled(layer), arrival)
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -102,7 +103,12 @@ class Downloads:
         return self.spool.arrival(blob.digest, blob.size) if blob.size >= _BIG else None
 
     def _fetch(
-        self, job: JobRecord, control: Control, layer: LayerRecord, arrival: Arrival | None
+        self,
+        job: JobRecord,
+        pin: RegistryPin,
+        control: Control,
+        layer: LayerRecord,
+        arrival: Arrival | None,
     ) -> SpooledBlob:
         blob = _spooled(layer)
         try:
@@ -110,7 +116,7 @@ class Downloads:
                 control.check()
                 with self.spool.fetching(blob.digest, blob.size, check_stop=control.check) as partial:
                     if partial is not None:
-                        _Fetch(self, job, control, layer.diff_id, blob, partial, arrival).run()
+                        _Fetch(self, job, pin, control, layer.diff_id, blob, partial, arrival).run()
                         partial.commit(self.spool.path(blob.digest))
                         break
                 self.activity.touch()
@@ -141,6 +147,7 @@ class _Fetch:
         self,
         downloads: Downloads,
         job: JobRecord,
+        pin: RegistryPin,
         control: Control,
         diff_id: str,
         blob: SpooledBlob,
@@ -150,7 +157,7 @@ class _Fetch:
         self._downloads = downloads
         self._job = job
         self._control = control
-        self._registry, self._repository = str(job.source["registry"]), str(job.source["repository"])
+        self._registry, self._repository = pin.registry, pin.repository
         self._diff_id = diff_id
         self._digest = blob.digest
         self._size = blob.size

@@ -95,7 +95,7 @@ def enqueue(
         store.jobs.add(
             NewJob(
                 image=image,
-                source=found.pinned,
+                source=found.pin.to_json(),
                 config_digest=found.config_digest,
                 config_size=_config_size(found),
                 registry=destination.registry,

@@ -15,7 +15,7 @@ from pusher.registry.http.body import Blob
 from pusher.registry.http.verified_file import Proof
 from pusher.sources import reopen
 from pusher.sources.base import Exported, Source, SourceImage
-from pusher.sources.registry import source as registry_source
+from pusher.sources.pins import RegistryPin, pin_from_json
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
 from pusher.store.records import COMPARED, BlobMemo, JobRecord, LayerRecord
 from pusher.store.store import Store
@@ -52,14 +52,15 @@ class Preparation:
         A blob that can be sent before it is whole comes twice, first with its ``arrival``.
         Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry what ``Downloads`` does.
         """
-        if job.source["kind"] == registry_source.KIND:
-            for found in self.downloads.blobs(job, control, missing):
+        pin = pin_from_json(job.source)
+        if isinstance(pin, RegistryPin):
+            for found in self.downloads.blobs(job, pin, control, missing):
                 blob, path = found.blob, self.spool.path(found.blob.digest)
                 if found.arrival is None:
                     self._set_blob(job, found.diff_id, blob)
                 yield found.diff_id, Blob(blob.digest, blob.size, path, arrival=found.arrival)
             return
-        source: Source | None = reopen(job.source)
+        source: Source | None = reopen(pin)
         chooser = Chooser(
             Wish.of(job.options, self.settings), lambda: self.store.facts.get(job.registry).uplink
         )

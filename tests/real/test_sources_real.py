@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pusher.spool import Spool
 from pusher.spool.compress import GZIP
 from tests.support.engines import Docker, Engine, Podman
 from tests.support.images import UNCOMPRESSED, Image, Shape, make_image, sha256, write_archive
+from tests.support.pins import stored
 
 NAME = "registry.example.com/team/sources:1.2"
 BUILT = "registry.example.com/team/sources-built:1"
@@ -80,7 +80,7 @@ def test_an_image_is_exported_whole(engine: Engine, way: str, tmp_path: Path) ->
     wanted = {*diff_ids, *([image.config_digest] if image.config is None else [])}
     assert (image.config is None) == (way == "save")
 
-    found = spooled(reopen(json.loads(json.dumps(image.pinned))), wanted, Spool(tmp_path))
+    found = spooled(reopen(stored(image.pin)), wanted, Spool(tmp_path))
     assert set(found) == wanted
     assert all(sha256(data) == digest for digest, data in found.items())
 
@@ -114,7 +114,7 @@ def test_a_tag_moved_after_enqueue_changes_nothing(engine: Engine, tmp_path: Pat
     engine.run("tag", MOVED, NAME)
     assert engine.image_id(NAME) != before.config_digest
     wanted = {layer.diff_id for layer in before.layers}
-    assert set(spooled(reopen(before.pinned), wanted, Spool(tmp_path))) == wanted
+    assert set(spooled(reopen(before.pin), wanted, Spool(tmp_path))) == wanted
 
 
 def test_an_image_deleted_after_enqueue_is_a_change(engine: Engine, way: str) -> None:
@@ -122,7 +122,7 @@ def test_an_image_deleted_after_enqueue_is_a_change(engine: Engine, way: str) ->
     before = find(prefixed(engine, MOVED))[0].resolve()
     engine.remove(MOVED)
     wanted = {layer.diff_id for layer in before.layers}
-    source: Source | None = reopen(before.pinned)
+    source: Source | None = reopen(before.pin)
     assert source is not None
     if way == "disk":
         with pytest.raises(StorageDoubtful), source.export(wanted) as pieces:

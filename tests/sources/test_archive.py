@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import json
 import lzma
 import os
 import shutil
@@ -28,6 +27,7 @@ from pusher.oci import media_types
 from pusher.oci.manifest import Descriptor
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import SourceImage
+from pusher.sources.pins import ArchivePin
 from tests.support.images import (
     SHAPES,
     UNCOMPRESSED,
@@ -42,6 +42,7 @@ from tests.support.images import (
     write_archive,
     write_tar,
 )
+from tests.support.pins import stored_as
 
 FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}
 
@@ -160,11 +161,11 @@ def test_digests_of_compressed_layers_are_computed_once(
         raise AssertionError("computed again")
 
     monkeypatch.setattr("pusher.sources.archive.docker_archive.unpacked", never)
-    pinned = json.loads(json.dumps(first.pinned))
-    assert ArchiveSource(path, pinned=pinned).resolve().layers == first.layers
+    pinned = stored_as(ArchivePin, first.pin)
+    assert ArchiveSource(path, pin=pinned).resolve().layers == first.layers
     os.utime(path, (1, 1))
     with pytest.raises(AssertionError, match="computed again"):
-        ArchiveSource(path, pinned=pinned).resolve()
+        ArchiveSource(path, pin=pinned).resolve()
 
 
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
@@ -198,7 +199,7 @@ def test_layers_that_no_manifest_describes_in_every_compression(
         ]
     else:
         assert [layer.blob for layer in found.layers] == [None, None]
-        again = ArchiveSource(path, pinned=json.loads(json.dumps(found.pinned)))
+        again = ArchiveSource(path, pin=stored_as(ArchivePin, found.pin))
         assert exported(again, set(image.diff_ids)) == {layer.diff_id: layer.tar for layer in image.layers}
 
 
@@ -296,19 +297,19 @@ class TestPinned:
     def test_it_is_found_again_by_its_config(self, tmp_path: Path, shape: Shape) -> None:
         """Another image was added in front, and the tag moved to it."""
         path = write_archive(tmp_path / "a.tar", self.image, shape=shape)
-        pinned = ArchiveSource(path).resolve().pinned
+        pinned = stored_as(ArchivePin, ArchiveSource(path).resolve().pin)
         moved = Image(self.image.layers, (), self.image.comment)
         write_archive(path, make_image(7000, 80, seed=5), moved, shape=shape)
-        source = ArchiveSource(path, pinned=pinned)
+        source = ArchiveSource(path, pin=pinned)
         found = source.resolve()
         assert found.config == self.image.config
         assert len(contents(source, found)) == 2
 
     def test_another_image_in_its_place_is_a_change(self, tmp_path: Path, shape: Shape) -> None:
         path = write_archive(tmp_path / "a.tar", self.image, shape=shape)
-        pinned = ArchiveSource(path).resolve().pinned
+        pinned = stored_as(ArchivePin, ArchiveSource(path).resolve().pin)
         write_archive(path, make_image(5000, seed=9), shape=shape)
-        source = ArchiveSource(path, pinned=pinned)
+        source = ArchiveSource(path, pin=pinned)
         with pytest.raises(ImageChanged) as caught:
             source.resolve()
         assert self.image.config_digest in caught.value.message
@@ -317,23 +318,23 @@ class TestPinned:
 
     def test_a_file_that_is_gone_is_a_change(self, tmp_path: Path, shape: Shape) -> None:
         path = write_archive(tmp_path / "a.tar", self.image, shape=shape)
-        pinned = ArchiveSource(path).resolve().pinned
+        pinned = stored_as(ArchivePin, ArchiveSource(path).resolve().pin)
         path.unlink()
         with pytest.raises(ImageChanged) as caught:
-            ArchiveSource(path, pinned=pinned).resolve()
+            ArchiveSource(path, pin=pinned).resolve()
         assert str(path) in caught.value.message
 
     def test_the_path_is_absolute(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         write_archive(tmp_path / "a.tar", self.image)
         monkeypatch.chdir(tmp_path)
-        pinned = ArchiveSource(Path("a.tar")).resolve().pinned
+        pinned = stored_as(ArchivePin, ArchiveSource(Path("a.tar")).resolve().pin)
         monkeypatch.chdir("/")
-        assert ArchiveSource(Path(str(pinned["path"])), pinned=pinned).resolve().config == self.image.config
+        assert ArchiveSource(pinned.path, pin=pinned).resolve().config == self.image.config
 
     def test_a_copy_with_another_time_is_fine(self, tmp_path: Path, shape: Shape) -> None:
         path = write_archive(tmp_path / "a.tar", self.image, shape=shape)
         before = ArchiveSource(path).resolve()
         shutil.copy(path, tmp_path / "b.tar")
         (tmp_path / "b.tar").replace(path)
-        after = ArchiveSource(path, pinned=before.pinned).resolve()
+        after = ArchiveSource(path, pin=stored_as(ArchivePin, before.pin)).resolve()
         assert after.layers == before.layers

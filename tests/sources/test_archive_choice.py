@@ -14,6 +14,7 @@ from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from tests.support.images import Entry, Image, make_image, sha256, write_archive, write_tar
 from tests.support.layouts import Descriptor, Layout, on
+from tests.support.pins import stored
 
 IMAGE = make_image(300, 200, names=())
 
@@ -37,7 +38,7 @@ def named(descriptor: Descriptor, name: str, *, whole: bool = True) -> Descripto
 def resolved(image: str, choice: Choice = EVERYTHING) -> tuple[SourceImage, str | None]:
     source, name = find(image, choice)
     found = source.resolve()
-    assert reopen(json.loads(json.dumps(found.pinned))).resolve() == found
+    assert reopen(stored(found.pin)).resolve() == found
     return found, name
 
 

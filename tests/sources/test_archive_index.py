@@ -14,6 +14,7 @@ from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from tests.support.images import UNCOMPRESSED, Shape, make_image, truncated, write_archive
 from tests.support.layouts import Layout, manifest_json, platform_image, two_platforms
+from tests.support.pins import stored
 
 NAME = "registry.example.com/team/app:1.2"
 OWN = platform_image("amd64", (NAME,))
@@ -41,7 +42,7 @@ def test_an_index_that_is_whole_is_pushed_as_it_is(tmp_path: Path) -> None:
     assert image.root.raw == layout.blobs[root["digest"]]
     assert len(image.documents) == 5
     assert image.notes == ()
-    assert reopen(json.loads(json.dumps(image.pinned))).resolve() == image
+    assert reopen(stored(image.pin)).resolve() == image
 
 
 @pytest.mark.parametrize("architecture", ["amd64", "arm64"])
@@ -49,7 +50,7 @@ def test_one_platform_of_it(tmp_path: Path, architecture: str) -> None:
     image = found(written(tmp_path / "a.tar"), Choice((Platform("linux", architecture),)))
     assert image.config == platform_image(architecture).config
     assert len(image.documents) == 1
-    assert reopen(json.loads(json.dumps(image.pinned))).resolve() == image
+    assert reopen(stored(image.pin)).resolve() == image
 
 
 def test_an_index_that_is_not_whole_gives_the_platform_of_manifest_json(tmp_path: Path) -> None:
@@ -57,7 +58,7 @@ def test_an_index_that_is_not_whole_gives_the_platform_of_manifest_json(tmp_path
     assert image.config == OWN.config
     assert len(image.documents) == 1
     assert any("linux/arm64/v8" in note for note in image.notes)
-    assert reopen(json.loads(json.dumps(image.pinned))).resolve().documents == image.documents
+    assert reopen(stored(image.pin)).resolve().documents == image.documents
 
 
 def test_what_is_there_of_an_index(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_an_image_that_index_json_leaves_out_is_pushed_as_it_is(tmp_path: Path) 
         assert [layer.blob and layer.blob.digest for layer in chosen.layers] == [image.layers[0].digest]
         assert chosen.root is not None
         assert chosen.root.raw in layout.blobs.values()
-        assert reopen(json.loads(json.dumps(chosen.pinned))).resolve() == chosen
+        assert reopen(stored(chosen.pin)).resolve() == chosen
 
 
 def test_an_image_without_a_manifest(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_an_image_without_a_manifest(tmp_path: Path) -> None:
 
 def test_an_archive_of_another_image_is_a_change(tmp_path: Path) -> None:
     path = written(tmp_path / "a.tar")
-    pinned = found(path).pinned
+    pinned = found(path).pin
     write_archive(path, make_image(5, names=(NAME,)), shape="containerd")
     with pytest.raises(ImageChanged):
         reopen(pinned).resolve()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import json
 import lzma
 import os
 import resource
@@ -35,6 +34,7 @@ from tests.support.images import (
     write_tar,
 )
 from tests.support.layouts import two_platforms
+from tests.support.pins import stored
 
 COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "gz": lambda data: gzip.compress(data, 1, mtime=0),
@@ -83,7 +83,7 @@ def test_every_shape_gives_the_same_image(tmp_path: Path, shape: Shape, kind: st
     image = source.resolve()
     assert image.config == IMAGE.config
     assert tuple(layer.diff_id for layer in image.layers) == IMAGE.diff_ids
-    again = reopen(json.loads(json.dumps(image.pinned)))
+    again = reopen(stored(image.pin))
     assert again.resolve().layers == image.layers
     data = contents(again, image)
     if shape in ("containerd", "compressed"):
@@ -309,7 +309,7 @@ def test_a_compressed_layer_in_a_compressed_archive(tmp_path: Path) -> None:
     assert [layer.blob and layer.blob.digest for layer in found.layers] == [
         layer.digest for layer in image.layers
     ]
-    assert contents(reopen(found.pinned), found) == {layer.digest: layer.gzip for layer in image.layers}
+    assert contents(reopen(found.pin), found) == {layer.digest: layer.gzip for layer in image.layers}
 
 
 def skippable(data: bytes) -> bytes:

@@ -14,6 +14,7 @@ from pusher.sources.base import EVERYTHING, Choice
 from pusher.sources.engine.content_store import ContentStoreSource, known_roots, store_with
 from tests.support.images import make_image
 from tests.support.layouts import Descriptor, Layout, two_platforms
+from tests.support.pins import stored
 
 NAME = "registry.example.com/team/app:1.2"
 AMD64 = Platform("linux", "amd64")
@@ -47,7 +48,7 @@ def test_the_index_with_all_its_platforms(tmp_path: Path) -> None:
     assert image.notes == ()
     with source.export(set(slices)) as pieces:
         assert list(pieces) == []
-    assert reopen(json.loads(json.dumps(image.pinned))).resolve() == image
+    assert reopen(stored(image.pin)).resolve() == image
 
 
 def test_after_an_ordinary_pull_this_machines_platform(tmp_path: Path) -> None:
@@ -56,7 +57,7 @@ def test_after_an_ordinary_pull_this_machines_platform(tmp_path: Path) -> None:
     image = of_store(layout.without(*others), root, tmp_path / "store").resolve()
     assert [document.digest for document in image.documents] == [first["digest"]]
     assert any("--skip-missing" in note for note in image.notes)
-    again = reopen(json.loads(json.dumps(image.pinned))).resolve()
+    again = reopen(stored(image.pin)).resolve()
     assert again.documents == image.documents, "though nobody tells the platform any more"
 
 
@@ -66,7 +67,7 @@ def test_what_is_there_as_a_smaller_index(tmp_path: Path) -> None:
     image = of_store(layout, root, tmp_path / "store", Choice(skip_missing=True)).resolve()
     assert image.root is not None
     assert len(json.loads(image.root.raw)["manifests"]) == 2
-    assert reopen(json.loads(json.dumps(image.pinned))).resolve() == image
+    assert reopen(stored(image.pin)).resolve() == image
 
 
 def test_layers_thrown_away_after_unpacking_are_named(tmp_path: Path) -> None:
@@ -85,7 +86,7 @@ def test_an_image_deleted_since_is_a_change(tmp_path: Path) -> None:
     image = of_store(layout, root, tmp_path / "store").resolve()
     (tmp_path / "store").rename(tmp_path / "gone")
     with pytest.raises(ImageChanged, match=f"{NAME} was deleted"):
-        reopen(image.pinned).resolve()
+        reopen(image.pin).resolve()
 
 
 def test_an_image_of_which_a_part_is_deleted_since_is_a_change(tmp_path: Path) -> None:
@@ -98,7 +99,7 @@ def test_an_image_of_which_a_part_is_deleted_since_is_a_change(tmp_path: Path) -
     (found,) = store.rglob(gone)
     found.unlink()
     with pytest.raises(ImageChanged, match=f"{NAME} was deleted"):
-        reopen(image.pinned).resolve()
+        reopen(image.pin).resolve()
     with pytest.raises(ImageIncomplete, match="lacks"):
         ContentStoreSource(store, root["digest"], NAME, Choice(every=True), platform=AMD64).resolve()
 

@@ -21,8 +21,10 @@ from pusher.oci.platform import Platform
 from pusher.sources import find, reopen
 from pusher.sources.base import Choice
 from pusher.sources.docker_dir import DirSource
+from pusher.sources.pins import DirPin
 from tests.support.images import make_image
 from tests.support.layouts import Layout, platform_image, two_platforms
+from tests.support.pins import stored, stored_as
 
 IMAGE = make_image(5000, 6000)
 
@@ -61,7 +63,7 @@ def test_an_index_and_one_of_its_platforms(tmp_path: Path) -> None:
     assert len(image.documents) == 5
     one = find(f"dir:{path}", Choice((Platform("linux", "arm64"),)))[0].resolve()
     assert one.config == platform_image("arm64").config
-    assert reopen(json.loads(json.dumps(one.pinned))).resolve() == one
+    assert reopen(stored(one.pin)).resolve() == one
 
 
 def test_an_index_of_which_one_platform_was_copied(tmp_path: Path) -> None:
@@ -79,11 +81,11 @@ def test_it_has_no_names(path: Path) -> None:
 
 
 def test_another_image_in_its_place_is_a_change(path: Path) -> None:
-    pinned = find(f"dir:{path}")[0].resolve().pinned
+    pinned = stored_as(DirPin, find(f"dir:{path}")[0].resolve().pin)
     assert reopen(pinned).resolve().config == IMAGE.config
     manifest = path / "manifest.json"
     manifest.write_bytes(manifest.read_bytes() + b"\n")
-    with pytest.raises(ImageChanged, match=str(pinned["root"])):
+    with pytest.raises(ImageChanged, match=pinned.root_digest):
         reopen(pinned).resolve()
     manifest.unlink()
     with pytest.raises(ImageChanged, match="is gone"):

@@ -196,7 +196,7 @@ def test_an_unknown_name_gives_the_nearest(storage: StorageRoot) -> None:
 
 def test_a_pinned_image_stays_the_same_when_its_tag_moves(storage: StorageRoot) -> None:
     image = storage.add(make_image(10, names=["app:1"], seed=1))
-    pinned = opened(storage.source("app:1")).resolve().pinned
+    pinned = opened(storage.source("app:1")).resolve().pin
     if isinstance(storage, PodmanRoot):
         storage.image_list[0]["names"] = []
     storage.add(make_image(10, names=["app:1"], seed=2))
@@ -208,7 +208,7 @@ def test_a_pinned_image_stays_the_same_when_its_tag_moves(storage: StorageRoot) 
 
 def test_an_image_deleted_since_is_a_change(storage: StorageRoot) -> None:
     image = storage.add(make_image(10, names=["app:1"]))
-    pinned = opened(storage.source("app:1")).resolve().pinned
+    pinned = opened(storage.source("app:1")).resolve().pin
     storage.config(image).unlink()
     with pytest.raises(ImageChanged, match="app:1 was deleted"):
         reopen(pinned).resolve()
@@ -226,8 +226,8 @@ def test_what_an_earlier_driver_left_is_not_taken_by_accident(tmp_path: Path) ->
     assert f"[overlay2@{tmp_path}]" in caught.value.hint
     chosen = opened(f"docker-storage:[overlay2@{tmp_path}]app:1").resolve()
     assert chosen.config_digest == image.config_digest
-    assert reopen(chosen.pinned).resolve() == chosen
-    assert chosen.pinned["driver"] == "overlay2"
+    assert reopen(chosen.pin).resolve() == chosen
+    assert chosen.pin.to_json()["driver"] == "overlay2"
 
 
 def test_a_driver_that_left_no_images_does_not_count(tmp_path: Path) -> None:

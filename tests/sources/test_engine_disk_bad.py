@@ -318,7 +318,7 @@ def test_podman_layers_that_are_not_the_images(tmp_path: Path, what: str) -> Non
 def test_lists_that_cannot_be_understood(tmp_path: Path, name: str, text: str) -> None:
     storage = PodmanRoot(tmp_path)
     image = storage.add(make_image(100, names=["app:1"]))
-    pinned = opened(storage.source("app:1")).resolve().pinned
+    pinned = opened(storage.source("app:1")).resolve().pin
     (tmp_path / name).write_text(text)
     source = reopen(pinned)
     assert isinstance(source, StorageSource)

@@ -36,6 +36,7 @@ from tests.support.images import (
     write_archive,
     write_tar,
 )
+from tests.support.pins import stored
 
 NAME = "registry.example.com/team/app:1.2"
 IMAGE = make_image(5000, 300_000, 7000)
@@ -43,7 +44,7 @@ IMAGE = make_image(5000, 300_000, 7000)
 
 def pinned(image: str = NAME) -> Source:
     """Resolve, and open again from what a job would store."""
-    return reopen(json.loads(json.dumps(find(image)[0].resolve().pinned)))
+    return reopen(stored(find(image)[0].resolve().pin))
 
 
 def exported(
@@ -86,7 +87,7 @@ def test_a_pinned_image_is_known_without_the_engine(docker: FakeEngine, tmp_path
     docker.has(IMAGE, write_archive(tmp_path / "a.tar", IMAGE))
     first = find(NAME)[0].resolve()
     (docker.folder / "docker").unlink()
-    assert reopen(first.pinned).resolve() == first
+    assert reopen(first.pin).resolve() == first
 
 
 @pytest.mark.parametrize("shape", UNCOMPRESSED)
@@ -138,7 +139,7 @@ def test_the_containerd_image_store_gives_manifest_and_final_blobs(
     assert [blob and blob.digest for blob in blobs] == [layer.digest for layer in IMAGE.layers]
     assert all(layer.slice is None for layer in found.layers)
 
-    source = reopen(json.loads(json.dumps(found.pinned)))
+    source = reopen(stored(found.pin))
     assert source.resolve() == replace(found, notes=())
     wanted = {layer.digest for layer in IMAGE.layers[:2]}
     arrived = exported(source, wanted)

@@ -22,6 +22,7 @@ from tests.support.layouts import (
     platform_image,
     two_platforms,
 )
+from tests.support.pins import ANY_PIN
 
 
 def tree_of(layout: Layout, root: Descriptor, choice: Choice = EVERYTHING) -> Tree:
@@ -36,7 +37,7 @@ def tree_of(layout: Layout, root: Descriptor, choice: Choice = EVERYTHING) -> Tr
 
 
 def image_of(layout: Layout, root: Descriptor, choice: Choice = EVERYTHING) -> SourceImage:
-    return tree_of(layout, root, choice).image(lambda blob: None, {})
+    return tree_of(layout, root, choice).image(lambda blob: None, ANY_PIN)
 
 
 def platforms(*texts: str, **more: Any) -> Choice:

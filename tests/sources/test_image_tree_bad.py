@@ -11,6 +11,7 @@ from pusher.sources.image_tree import Tree
 from tests.sources.test_image_tree import image_of, platforms, tree_of
 from tests.support.images import OCI_LAYER, make_image
 from tests.support.layouts import Descriptor, Layout
+from tests.support.pins import ANY_PIN
 
 
 def refused(layout: Layout, root: Descriptor, *words: str) -> None:
@@ -90,7 +91,7 @@ def test_blobs_that_are_too_large_together() -> None:
 
     tree = Tree(parse_descriptor(root), read, lambda blob: True, EVERYTHING, where="x")
     with pytest.raises(ImageUnsupported, match="more bytes than can be counted"):
-        tree.image(lambda blob: None, {})
+        tree.image(lambda blob: None, ANY_PIN)
 
 
 def test_a_manifest_of_100_mb_is_not_read() -> None:

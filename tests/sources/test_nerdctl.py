@@ -24,6 +24,7 @@ from pusher.sources.engine.content_store import ContentStoreSource
 from tests.support.fake_engine import FakeEngine
 from tests.support.images import Image
 from tests.support.layouts import Descriptor, Layout, manifest_json, platform_image, two_platforms
+from tests.support.pins import stored
 
 NAME = "registry.example.com/team/app:1.2"
 OWN = platform_image("amd64", (NAME,))
@@ -74,7 +75,7 @@ def prefixed(engine: FakeEngine) -> str:
 
 
 def again(image: SourceImage) -> Source:
-    return reopen(json.loads(json.dumps(image.pinned)))
+    return reopen(stored(image.pin))
 
 
 def exported(source: Source, image: SourceImage) -> dict[str | None, bytes]:
@@ -255,7 +256,7 @@ def test_the_containerd_that_was_asked_is_asked_again(
 def test_names_are_nerdctls_where_nothing_else_is(nerdctl: FakeEngine) -> None:
     layout, root = two_platforms()
     has(nerdctl, OWN, root, layout)
-    assert find(NAME)[0].resolve().pinned["kind"] == "nerdctl"
+    assert find(NAME)[0].resolve().pin.kind == "nerdctl"
 
 
 @pytest.mark.parametrize(

@@ -26,8 +26,10 @@ from pusher.oci.platform import Platform
 from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from pusher.sources.oci import LayoutSource
+from pusher.sources.pins import LayoutPin
 from tests.support.images import make_image, sha256, truncated
 from tests.support.layouts import Layout, on, platform_image, two_platforms
+from tests.support.pins import stored, stored_as
 
 NAME = "registry.example.com/team/app:1.2"
 IMAGE = make_image(5000, 6000)
@@ -172,7 +174,7 @@ def test_a_platforms_manifest_by_its_digest(written: Written) -> None:
     digest = json.loads(layout.blobs[root["digest"]])["manifests"][1]["digest"]
     image = find(f"{written(layout)}:@{digest}")[0].resolve()
     assert image.config == platform_image("arm64").config
-    assert reopen(json.loads(json.dumps(image.pinned))).resolve() == image
+    assert reopen(stored(image.pin)).resolve() == image
 
 
 class TestFlatIndex:
@@ -197,7 +199,7 @@ class TestFlatIndex:
 
     def test_it_is_found_again(self, layout: Layout, written: Written) -> None:
         image = find(written(layout))[0].resolve()
-        assert reopen(json.loads(json.dumps(image.pinned))).resolve() == image
+        assert reopen(stored(image.pin)).resolve() == image
 
     def test_other_names_are_left_out(self, layout: Layout, written: Written) -> None:
         for entry in layout.listed:
@@ -219,9 +221,9 @@ class TestPinned:
     def test_it_is_found_again_under_another_name(self, written: Written) -> None:
         layout, root = two_platforms()
         image = find(written(layout), Choice((Platform("linux", "arm64"),)))[0].resolve()
-        pinned = json.loads(json.dumps(image.pinned))
-        assert pinned["root"] == root["digest"]
-        path = Path(pinned["path"])
+        pinned = stored_as(LayoutPin, image.pin)
+        assert pinned.root_digest == root["digest"]
+        path = pinned.path
         if path.is_dir():
             layout.listed.clear()
             layout.add(layout.image(make_image(1)), "other")
@@ -229,26 +231,26 @@ class TestPinned:
         assert reopen(pinned).resolve() == image
 
     def test_another_image_in_its_place_is_a_change(self, written: Written) -> None:
-        pinned = find(written(one()))[0].resolve().pinned
-        path = Path(str(pinned["path"]))
+        pinned = stored_as(LayoutPin, find(written(one()))[0].resolve().pin)
+        path = pinned.path
         path.rename(path.with_suffix(".old"))
         other = Layout()
         other.add(other.image(make_image(3)))
         written(other)
-        with pytest.raises(ImageChanged, match=str(pinned["root"])):
+        with pytest.raises(ImageChanged, match=pinned.root_digest):
             reopen(pinned).resolve()
 
     def test_a_layout_that_is_gone_is_a_change(self, written: Written) -> None:
-        pinned = find(written(one()))[0].resolve().pinned
-        path = Path(str(pinned["path"]))
+        pinned = stored_as(LayoutPin, find(written(one()))[0].resolve().pin)
+        path = pinned.path
         path.rename(path.with_suffix(".old"))
         with pytest.raises(ImageChanged, match="is gone"):
             reopen(pinned).resolve()
 
     def test_a_blob_that_is_gone_is_named(self, written: Written) -> None:
         image = written(one())
-        pinned = find(image)[0].resolve().pinned
-        path = Path(str(pinned["path"]))
+        pinned = stored_as(LayoutPin, find(image)[0].resolve().pin)
+        path = pinned.path
         path.rename(path.with_suffix(".old"))
         written(one().without({"digest": IMAGE.layers[0].digest}))
         with pytest.raises(ImageIncomplete, match=IMAGE.layers[0].digest):
@@ -393,7 +395,7 @@ class TestFolders:
         choice = Choice(follow_links=True)
         image = find(f"oci:{path}", choice)[0].resolve()
         assert image.config == IMAGE.config
-        assert reopen(image.pinned).resolve() == image, "a job keeps what was said"
+        assert reopen(image.pin).resolve() == image, "a job keeps what was said"
 
     def test_links_that_lead_nowhere(self, path: Path) -> None:
         blob = self.blob(path)

@@ -98,7 +98,7 @@ def test_a_folder_with_an_image_is_a_path_whatever_it_is_called(
         layout.write_folder(tmp_path / name)
     else:
         layout.write_dir(tmp_path / name, root)
-    assert find(name)[0].resolve().pinned["kind"] == kind
+    assert find(name)[0].resolve().pin.kind == kind
     assert docker.calls() == []
 
 
@@ -170,7 +170,8 @@ def test_what_lies_at_a_path_is_recognised(
     for image in (f"sub/Image{ending}", str(path), f"{kind}:sub/Image{ending}", f"{kind}:{path}"):
         source, name = find(image)
         found = source.resolve()
-        assert (found.pinned["kind"], found.pinned["path"]) == (kind, str(path))
+        assert found.pin.kind == kind
+        assert found.pin.to_json()["path"] == str(path)
         assert name == (None if kind == "dir" else NAME)
         assert [document.digest for document in found.documents] == [root["digest"]]
 
@@ -195,7 +196,7 @@ def test_a_folder_here_goes_before_an_image_of_that_name(
         layout.write_folder(tmp_path / "app")
     else:
         layout.write_dir(tmp_path / "app", root)
-    assert find(f"{kind}:app")[0].resolve().pinned["kind"] == kind
+    assert find(f"{kind}:app")[0].resolve().pin.kind == kind
     assert engine_of(f"{kind}:other") == ("docker", f"{kind}:other")
 
 
@@ -219,7 +220,7 @@ def test_every_kind_can_be_opened_again(docker: FakeEngine, podman: FakeEngine, 
     for image in ("app", "podman:app", f"docker-archive:{path}"):
         source = find(image)[0]
         first = source.resolve()
-        again = reopen(first.pinned)
+        again = reopen(first.pin)
         assert type(again) is type(source)
         assert again.resolve() == first
 

@@ -24,6 +24,7 @@ from pusher.oci.platform import Platform
 from pusher.sources import find, reopen
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import Choice, Exported, Source, SourceImage
+from pusher.sources.pins import SplitPin
 from pusher.sources.split import plan as split_plan
 from pusher.sources.split.config import rewritten
 from pusher.sources.split.planning import largest_part
@@ -41,6 +42,7 @@ from tests.support.images import (
     write_archive,
 )
 from tests.support.layouts import FOREIGN, Layout
+from tests.support.pins import stored, stored_as
 from tests.support.storage import DockerRoot
 from tests.support.tars import entry, file, layer, link
 from tests.support.unpack import one_after_the_other
@@ -95,7 +97,7 @@ def _plain(blob: bytes) -> bytes:
 def check(source: SplitSource, image: Image = IMAGE, counts: Collection[int] = PARTS) -> SourceImage:
     """The image is split, also after a restart, and unpacks to the same."""
     found = source.resolve()
-    again = reopen(json.loads(json.dumps(found.pinned)))
+    again = reopen(stored(found.pin))
     assert again.resolve() == found
     assert found.config is not None
     assert found.config_digest == sha256(found.config)
@@ -134,7 +136,7 @@ def test_docker_save_with_and_without_names_of_layers(
     found = check(split(NAME))
     saves = [call for call in docker.calls() if call.startswith("save")]
     assert len(saves) == 2, "once to plan, once to push"
-    source = reopen(found.pinned)
+    source = reopen(found.pin)
     with source.export([found.layers[-1].diff_id]) as pieces:
         made = [(piece.name, sha256(piece.stream.read())) for piece in pieces if piece.name]
     assert made == [(found.layers[-1].diff_id,) * 2], "the second of two layers of one size"
@@ -158,7 +160,7 @@ def test_a_layer_that_is_there_twice_is_read_once(tmp_path: Path) -> None:
     image = Image((IMAGE.layers[1], IMAGE.layers[0], IMAGE.layers[1]), (NAME,))
     path = write_archive(tmp_path / "app.tar", image, shape="podman")
     found = check(split(str(path)), image, [3, 1, 3])
-    assert len(json.loads(str(found.pinned["plan"]))) == 1
+    assert len(stored_as(SplitPin, found.pin).plans) == 1
 
 
 def test_an_image_without_large_layers_is_given_as_it_is(tmp_path: Path) -> None:
@@ -237,7 +239,7 @@ def test_the_other_way_to_the_image(tmp_path: Path, error: SourceError) -> None:
     path = write_archive(tmp_path / "app.tar", IMAGE)
     doubtful = _Doubtful(path, error)
     found = check(SplitSource(doubtful, MIB, lambda _: doubtful))
-    source = SplitSource(doubtful, MIB, reopen, pinned=found.pinned)
+    source = SplitSource(doubtful, MIB, reopen, pin=stored_as(SplitPin, found.pin))
     with source.export([found.layers[1].diff_id]) as pieces, pytest.raises(type(error)):
         next(pieces)
     other = source.fall_back()
@@ -269,7 +271,7 @@ def test_a_config_that_is_another_is_not_rewritten(tmp_path: Path, monkeypatch: 
 def test_only_what_is_wanted_is_exported(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "app.tar", IMAGE, shape="docker25")
     found = split(str(path)).resolve()
-    source = reopen(found.pinned)
+    source = reopen(found.pin)
     wanted = {found.layers[n].diff_id for n in (0, 2, 7)}
     with source.export(wanted) as pieces:
         assert {piece.name for piece in pieces} == wanted
@@ -285,7 +287,7 @@ def test_somebody_may_stop_it(tmp_path: Path) -> None:
     def stop() -> None:
         raise InterruptedError
 
-    export = reopen(found.pinned).export([found.layers[1].diff_id], check_stop=stop)
+    export = reopen(found.pin).export([found.layers[1].diff_id], check_stop=stop)
     with export as pieces, pytest.raises(InterruptedError):
         next(pieces).stream.read()
 
@@ -297,11 +299,11 @@ def test_late_entries_that_were_not_stored_are_read_again(
     files = [(f"{n}", noise(n)) for n in range(6)]
     image = Image((Layer(tar_of([("gone", b"x")])), Layer(tar_of([*files, deletion]))), (NAME,))
     path = write_archive(tmp_path / "app.tar", image)
-    stored = check(split(str(path)), image, [1, 3])
+    first = check(split(str(path)), image, [1, 3])
     monkeypatch.setattr(split_plan, "_MOST_LATE", 0)
     again = check(split(str(path)), image, [1, 3])
-    assert again.layers == stored.layers
-    assert len(str(again.pinned["plan"])) < len(str(stored.pinned["plan"]))
+    assert again.layers == first.layers
+    assert len(str(again.pin)) < len(str(first.pin))
 
 
 def test_a_larger_reserve_where_the_usual_one_is_too_small(tmp_path: Path) -> None:
@@ -309,7 +311,8 @@ def test_a_larger_reserve_where_the_usual_one_is_too_small(tmp_path: Path) -> No
     tar = layer(*files, *(link(f"links/{n}", "t") for n in range(600)))
     image = Image((Layer(tar),), (NAME,))
     found = check(split(str(write_archive(tmp_path / "app.tar", image))), image, [4])
-    assert f",{largest_part(MIB) // 2},[" in str(found.pinned["plan"])
+    (plan,) = stored_as(SplitPin, found.pin).plans
+    assert plan.reserve == largest_part(MIB) // 2
 
     more = layer(*files, *(link(f"links/{n}", "t") for n in range(3000)))
     with pytest.raises(ImageUnsupported, match="hard links"):

@@ -3,9 +3,9 @@ store's, Podman's, archives whose layers some tool compressed, and archives that
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -16,23 +16,24 @@ from pusher.oci.manifest import Descriptor
 from pusher.sources.archive.file import ArchiveFile, open_archive
 from pusher.sources.archive.images import ArchivedImage, Chosen, choose, diff_ids_in, images_in
 from pusher.sources.archive.roots import Roots
-from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, SourceImage, SourceLayer
+from pusher.sources.base import EVERYTHING, Choice, Exported, SourceImage, SourceLayer
 from pusher.sources.blob_places import BlobsInArchive
 from pusher.sources.decompression import Decompressed, Unpacked, decompression, unpacked
 from pusher.sources.file_range import buffered
 from pusher.sources.image_names import normalized, shown
 from pusher.sources.image_tree import tree_or_own
+from pusher.sources.pins import ArchivePin
 from pusher.sources.platforms import check_platform, platform_of
 from pusher.sources.tar import reader
 
-KIND: Final = "docker-archive"
+KIND: Final = ArchivePin.kind
 
 
 class ArchiveSource:
     """One image in a docker-archive file.
 
-    ``name`` chooses among several: a name, an image ID, or ``@N`` for the N-th from 0. ``pinned`` is what an
-    earlier ``resolve`` recorded; the image is then found by its config digest.
+    ``name`` chooses among several: a name, an image ID, or ``@N`` for the N-th from 0. With the ``pin``
+    of an earlier ``resolve`` the image is found by its config digest.
     """
 
     def __init__(
@@ -41,12 +42,12 @@ class ArchiveSource:
         name: str | None = None,
         choice: Choice = EVERYTHING,
         *,
-        pinned: Mapping[str, str | int | None] | None = None,
+        pin: ArchivePin | None = None,
     ) -> None:
         self.path = path.absolute()
         self.name = name
-        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
-        self._pinned = pinned
+        self._choice = choice if pin is None else pin.choice
+        self._pin = pin
 
     def own_name(self) -> str | None:
         """The name that the archive gives the chosen image, if any: where `docker push` would send it."""
@@ -59,7 +60,7 @@ class ArchiveSource:
 
     def resolve(self) -> SourceImage:
         """Read manifest.json, config and manifests; layers only if they are compressed and no manifest names
-        them (their digests are then computed, and remembered in ``pinned``)."""
+        them (their digests are then computed, and remembered in the pin)."""
         with self._open() as archive:
             return self._image(archive, self._choose(archive))
 
@@ -88,7 +89,7 @@ class ArchiveSource:
     @contextmanager
     def _open(self) -> Iterator[ArchiveFile]:
         """The archive; ImageChanged instead of ImageNotFound if it was there before."""
-        if self._pinned is not None and not self.path.exists():
+        if self._pin is not None and not self.path.exists():
             raise ImageChanged(
                 f"{self.path} is gone since the image was enqueued",
                 hint="put the archive back and `pusher retry` the job, or `pusher cancel` it",
@@ -97,15 +98,14 @@ class ArchiveSource:
             yield archive
 
     def _choose(self, archive: ArchiveFile) -> Chosen:
-        if self._pinned is None:
+        if self._pin is None:
             return choose(archive, self.name, self._choice)
-        root = self._pinned.get("root")
         for image in images_in(archive):
             config = archive.read(image.config)
-            if of_bytes(config) == self._pinned["config"]:
-                return Chosen(image, config, None if root is None else str(root))
+            if of_bytes(config) == self._pin.config_digest:
+                return Chosen(image, config, self._pin.root_digest)
         raise ImageChanged(
-            f"{self.path} no longer holds the image that was enqueued ({self._pinned['config']})",
+            f"{self.path} no longer holds the image that was enqueued ({self._pin.config_digest})",
             hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
         )
 
@@ -119,14 +119,8 @@ class ArchiveSource:
                 f"{self.path} contradicts itself: its manifest.json lists {len(image.layers)} layers "
                 f"and the config {len(diff_ids)}"
             )
-        pinned: Pinned = {
-            "kind": KIND,
-            "path": str(self.path),
-            "name": self.name,
-            "config": of_bytes(config),
-            "size": archive.status.st_size,
-            "mtime_ns": archive.status.st_mtime_ns,
-        }
+        status = archive.status
+        pin = ArchivePin(self.path, self.name, of_bytes(config), status.st_size, status.st_mtime_ns)
         if chosen.root is not None:
             place = BlobsInArchive(archive)
             size = place.size_of(chosen.root)
@@ -138,12 +132,13 @@ class ArchiveSource:
             root = Descriptor(media_types.OCI_INDEX, chosen.root, size)
             own = platform_of(config)
             tree = tree_or_own(root, place.read, place.has, self._choice, own=own, where=str(self.path))
-            return tree.image(place.slice_of, {**pinned, "root": root.digest, "choice": tree.choice.pinned()})
+            pin = replace(pin, root_digest=root.digest, choice=tree.choice)
+            return tree.image(place.slice_of, pin)
         check_platform(platform_of(config), self._choice, str(self.path))
-        known = self._known(pinned)
+        known = self._known(pin)
         layers = self._described(archive, image, diff_ids, known)
-        pinned["unpacked"] = json.dumps([vars(found) for found in known.values()]) if known else None
-        return SourceImage(of_bytes(config), layers, config, pinned=pinned)
+        pin = replace(pin, unpacked=tuple(known.values()))
+        return SourceImage(pin.config_digest, layers, pin, config)
 
     # --- layers without a manifest ------------------------------------------------------------------------
 
@@ -184,12 +179,12 @@ class ArchiveSource:
             for diff_id in diff_ids
         )
 
-    def _known(self, status: Pinned) -> dict[str, Unpacked]:
-        """What was unpacked before, as long as the file was not touched since."""
-        pinned = self._pinned
-        if pinned is None or any(pinned.get(key) != status[key] for key in ("size", "mtime_ns")):
+    def _known(self, now: ArchivePin) -> dict[str, Unpacked]:
+        """What was unpacked before, by diff ID, as long as the file was not touched since."""
+        pin = self._pin
+        if pin is None or (pin.size, pin.mtime_ns) != (now.size, now.mtime_ns):
             return {}
-        return _unpacked_of(pinned)
+        return {each.diff_id: each for each in pin.unpacked}
 
     @staticmethod
     def _layers(
@@ -200,7 +195,8 @@ class ArchiveSource:
             known_as = layer.blob.digest if layer.blob else layer.diff_id
             if layer.slice is None and known_as in wanted:
                 pieces[archive.entry(name)] = layer.blob is not None, known_as
-        known = _unpacked_of(image.pinned)
+        unpacked_before = image.pin.unpacked if isinstance(image.pin, ArchivePin) else ()
+        known = {each.diff_id: each for each in unpacked_before}
         for entry, stream in archive.streams(pieces):
             is_blob, known_as = pieces[entry]
             how = None if is_blob or known_as not in known else decompression(archive.head(entry))
@@ -209,9 +205,3 @@ class ArchiveSource:
             else:  # registries take neither xz nor bzip2: the layer is compressed anew
                 tar_of = Decompressed(stream, f"layer {shown(entry.name)} in {archive.path}", how)
                 yield Exported("layer", known_as, known[known_as].size, buffered(tar_of))
-
-
-def _unpacked_of(pinned: Mapping[str, str | int | None]) -> dict[str, Unpacked]:
-    """What is pinned of the archive's compressed layers, by diff ID."""
-    found = [Unpacked(**each) for each in json.loads(str(pinned.get("unpacked") or "[]"))]
-    return {each.diff_id: each for each in found}

@@ -6,7 +6,7 @@ Which image has which digest is in a database that only containerd opens; the en
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -15,12 +15,12 @@ from pusher.oci.digest import algorithm_of, hex_of
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.oci.platform import Platform
-from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, InPlace, SourceImage
 from pusher.sources.blob_places import LAYOUT, BlobFolder
 from pusher.sources.image_names import is_image_id
 from pusher.sources.image_tree import tree_or_own
+from pusher.sources.pins import ContentStorePin
 
-KIND: Final = "containerd-store"
 _BLOBS: Final = f"io.containerd.content.v1.content/{LAYOUT}"
 
 
@@ -61,19 +61,19 @@ class ContentStoreSource(InPlace):
         choice: Choice = EVERYTHING,
         *,
         platform: Platform | None = None,
-        pinned: Mapping[str, str | int | None] | None = None,
+        pin: ContentStorePin | None = None,
     ) -> None:
         self.root = root
         self.digest = digest
         self.name = name
-        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
+        self._choice = choice if pin is None else pin.choice
         self._platform = platform
-        self._pinned = pinned
+        self._pin = pin
 
     @classmethod
-    def reopened(cls, pinned: Mapping[str, str | int | None]) -> ContentStoreSource:
-        """The source of a job."""
-        return cls(Path(str(pinned["path"])), str(pinned["root"]), str(pinned["name"]), pinned=pinned)
+    def reopened(cls, pin: ContentStorePin) -> ContentStoreSource:
+        """Return the source of a job."""
+        return cls(pin.root, pin.root_digest, pin.name, pin=pin)
 
     def own_name(self) -> str | None:
         """The name as typed; None for an image ID."""
@@ -83,7 +83,7 @@ class ContentStoreSource(InPlace):
         """Read the manifests and configs."""
         place = BlobFolder(self.root, f"the image {self.name}", _BLOBS)
         size = place.size_of(self.digest)
-        if size is None and self._pinned is not None:
+        if size is None and self._pin is not None:
             raise self._deleted()
         root = Descriptor(OCI_INDEX, self.digest, size or 0)
         try:
@@ -92,17 +92,10 @@ class ContentStoreSource(InPlace):
             )
         except ImageIncomplete as error:
             # containerd deletes blob by blob: an attestation at once, what the build cache holds much later
-            if self._pinned is None:
+            if self._pin is None:
                 raise
             raise self._deleted() from error
-        pinned: Pinned = {
-            "kind": KIND,
-            "path": str(self.root),
-            "root": self.digest,
-            "name": self.name,
-            "choice": tree.choice.pinned(),
-        }
-        return tree.image(place.slice_of, pinned)
+        return tree.image(place.slice_of, ContentStorePin(self.root, self.digest, self.name, tree.choice))
 
     def _deleted(self) -> ImageChanged:
         return ImageChanged(

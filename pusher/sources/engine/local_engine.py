@@ -21,6 +21,7 @@ from pusher.sources.engine.disk.source import DOCKER_KIND, PODMAN_KIND, StorageS
 from pusher.sources.engine.disk.storage import pieces_of
 from pusher.sources.engine.podman_lists import digests_listed, list_refusal
 from pusher.sources.engine.save import EngineSource
+from pusher.sources.pins import EnginePin
 
 _STORAGE_OF: Final = {
     DOCKER.kind: (DOCKER_KIND, "{{.DockerRootDir}}\n{{.Driver}}"),
@@ -38,10 +39,10 @@ class NearbyEngineSource(EngineSource):
             image = super().resolve()
         except EngineFailed as failed:
             return self._from_disk_alone(failed)
-        if self._pinned is not None or image.documents or image.drafts or not is_root():
+        if self._pin is not None or not isinstance(image.pin, EnginePin) or image.documents or not is_root():
             return image
         try:
-            return self._from_storage(image, *self._info())
+            return self._from_storage(image, image.pin, *self._info())
         except (PusherError, KeyError):  # KeyError: an engine whose storage is not known
             return image
 
@@ -54,23 +55,23 @@ class NearbyEngineSource(EngineSource):
         check_stop: Callable[[], None] | None = None,
     ) -> Iterator[Iterator[Exported]]:
         """The wanted layers from disk; StorageDoubtful where one is not what it should be."""
-        pinned = self.resolve().pinned
-        if (root := pinned.get("storage")) is None:
+        pin = self.resolve().pin
+        if not isinstance(pin, EnginePin) or pin.storage is None:
             with super().export(wanted, skip_sizes=skip_sizes, check_stop=check_stop) as pieces:
                 yield pieces
             return
         kind, _ = _STORAGE_OF[self.engine.kind]
         try:
-            layers = storage_of(kind, Path(str(root)), str(pinned["driver"])).layers(str(pinned["id"]))
+            layers = storage_of(kind, pin.storage, pin.driver).layers(pin.id)
         except ImageNotFound as error:
             raise StorageDoubtful(error.message) from error
         yield pieces_of(layers, wanted)
 
     def fall_back(self) -> Source | None:
         """The same image from `save`."""
-        if self._pinned is None or self._pinned.get("storage") is None:
+        if self._pin is None or self._pin.storage is None:
             return None
-        return EngineSource(self.engine, self.name, pinned={**self._pinned, "storage": None})
+        return EngineSource(self.engine, self.name, pin=replace(self._pin, storage=None))
 
     def _from_disk_alone(self, failed: EngineFailed) -> SourceImage:
         """The image from Podman's disk where Podman fails to describe it, as it does (4.3) with one without
@@ -83,7 +84,9 @@ class NearbyEngineSource(EngineSource):
         except (StorageDoubtful, ImageNotFound, ImageAmbiguous, EngineFailed):
             raise failed from None
 
-    def _from_storage(self, image: SourceImage, root: Path, driver: str | None) -> SourceImage:
+    def _from_storage(
+        self, image: SourceImage, pin: EnginePin, root: Path, driver: str | None
+    ) -> SourceImage:
         try:
             storage = storage_of(_STORAGE_OF[self.engine.kind][0], root, driver)
             config, layers = storage.config(image.config_digest), storage.layers(image.config_digest)
@@ -93,7 +96,7 @@ class NearbyEngineSource(EngineSource):
         if not whole:
             note = f"{root} lacks what its layers are put together from: `{self.engine.command} save` is used"
             return replace(image, notes=(*image.notes, note))
-        return replace(image, config=config, pinned={**image.pinned, "storage": str(root), "driver": driver})
+        return replace(image, config=config, pin=replace(pin, storage=root, driver=driver))
 
     def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:
         """The image as containerd's content store has it, if that can be read: with all its platforms."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -18,12 +18,13 @@ from pusher.errors import (
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_sha256
 from pusher.oci.platform import Platform
-from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, SourceImage, SourceLayer
-from pusher.sources.engine.command import DOCKER, NERDCTL, PODMAN, Daemon, Engine, Output, ask, is_installed
+from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage, SourceLayer
+from pusher.sources.engine.command import DOCKER, NERDCTL, PODMAN, Engine, Output, ask, is_installed
 from pusher.sources.engine.podman_lists import is_list, list_refusal
 from pusher.sources.engine.save_stream import image_of, look_through, pinned_image
 from pusher.sources.entry_names import pieces
 from pusher.sources.image_names import did_you_mean, is_image_id
+from pusher.sources.pins import EnginePin
 from pusher.sources.platforms import check_platform
 from pusher.sources.tar import reader
 from pusher.text import suggest
@@ -53,13 +54,13 @@ class EngineSource:
         name: str,
         choice: Choice = EVERYTHING,
         *,
-        pinned: Mapping[str, str | int | None] | None = None,
+        pin: EnginePin | None = None,
     ) -> None:
         self.engine = engine
-        self._choice = choice if pinned is None else Choice.of_pinned(pinned)
+        self._choice = choice if pin is None else pin.choice
         self.name = name
-        self._pinned = pinned
-        self._daemon = engine.daemon() if pinned is None else _pinned_daemon(engine, pinned)
+        self._pin = pin
+        self._daemon = engine.daemon() if pin is None else pin.daemon
 
     def own_name(self) -> str | None:
         """The name as typed; None for an image ID."""
@@ -71,23 +72,15 @@ class EngineSource:
         In containerd's image store the manifests exist and inspect does not tell them: they are read from one
         `save`, which is stopped once all have passed.
         """
-        if self._pinned is not None:
-            return _described(self._pinned)
+        if self._pin is not None:
+            return _image(self._pin)
         found = self._inspect()
         if found is None:
             return self._from_list()
-        pinned: Pinned = {
-            "kind": self.engine.kind,
-            "name": self.name,
-            "id": found.id,
-            "config": found.id,
-            "layers": " ".join(found.diff_ids),
-            "choice": self._choice.pinned(),
-            **self._daemon,
-        }
+        pin = EnginePin(self.engine.kind, self.name, found.id, found.diff_ids, self._choice, self._daemon)
         if found.target is None:
             check_platform(found.platform, self._choice, f"{self.engine.title}'s {self.name}")
-            return _described(pinned)
+            return _image(pin)
         stored = self._from_content_store(found.target, found.platform)
         if stored is not None:
             return stored
@@ -101,7 +94,7 @@ class EngineSource:
             own=found.platform,
             diff_ids=found.diff_ids,
             where=where,
-            pinned=pinned,
+            pin=pin,
         )
 
     def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:  # noqa: ARG002
@@ -124,7 +117,8 @@ class EngineSource:
         image = self.resolve()
         uncompressed = set() if image.root else {layer.diff_id for layer in image.layers}
         missing = set(wanted)
-        with self._save(str(image.pinned["id"]), check_stop) as (output, source):
+        assert isinstance(image.pin, EnginePin)  # noqa: S101 - any other is reopened as another source
+        with self._save(image.pin.id, check_stop) as (output, source):
 
             def whole() -> Iterator[Exported]:
                 yield from pieces(source, missing, uncompressed, skip_sizes)
@@ -227,11 +221,6 @@ class EngineSource:
         return did_you_mean(self.name, [name for name in listed.split() if "<none>" not in name])
 
 
-def _pinned_daemon(engine: Engine, pinned: Mapping[str, str | int | None]) -> Daemon:
-    values = {variable: pinned.get(variable) for variable in engine.host_variables}
-    return {variable: None if value is None else str(value) for variable, value in values.items()}
-
-
 def _understood(engine: Engine, described: dict[str, Any], *, in_containerd: bool) -> _Inspected:
     image_id = "sha256:" + described["Id"].removeprefix("sha256:")
     diff_ids = tuple((described.get("RootFS") or {}).get("Layers") or ())
@@ -247,7 +236,7 @@ def _target(described: dict[str, Any]) -> str:
     return str(described["RepoDigests"][0]).rpartition("@")[2]
 
 
-def _described(pinned: Mapping[str, str | int | None]) -> SourceImage:
-    """The image as pinned: nothing is asked, so that a job whose layers are spooled needs no engine."""
-    layers = tuple(SourceLayer(diff_id) for diff_id in str(pinned["layers"]).split())
-    return pinned_image(pinned) or SourceImage(str(pinned["config"]), layers, pinned=dict(pinned))
+def _image(pin: EnginePin) -> SourceImage:
+    """Return the image as pinned, without asking: a job whose layers are spooled needs no engine."""
+    layers = tuple(SourceLayer(diff_id) for diff_id in pin.diff_ids)
+    return pinned_image(pin) or SourceImage(pin.id, layers, pin)

@@ -6,10 +6,9 @@ one pass finds them, and once they are pinned nobody looks for them again.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pusher.errors import EngineFailed
@@ -19,10 +18,11 @@ from pusher.oci.document import parse_document
 from pusher.oci.index import Index
 from pusher.oci.manifest import Descriptor, diff_ids_of
 from pusher.oci.platform import Platform
-from pusher.sources.base import Choice, Pinned, SourceImage
+from pusher.sources.base import Choice, SourceImage
 from pusher.sources.entry_names import digest_in
 from pusher.sources.image_tree import Tree, tree_or_own
 from pusher.sources.index_children import child_digests
+from pusher.sources.pins import EnginePin
 from pusher.sources.tar import reader
 
 _SMALL: Final = 4 << 20
@@ -114,9 +114,9 @@ def image_of(
     own: Platform | None,
     diff_ids: tuple[str, ...],
     where: str,
-    pinned: Pinned,
+    pin: EnginePin,
 ) -> SourceImage:
-    """The image, with what describes it in what is pinned. ``own``, ``diff_ids``: of this machine's platform.
+    """The image, with what describes it in its pin. ``own``, ``diff_ids``: of this machine's platform.
 
     Newer Dockers save the part of an index that they have as an index of its own; that is pushed then, and
     the image says so. Raises EngineFailed and what ``tree_or_own`` does.
@@ -131,27 +131,23 @@ def image_of(
         notes = [f"{where} gives only a part of {root}, which has the digest {found}"]
     tree = tree_or_own(_descriptor(found), saved.read, saved.has, choice, own=own, where=where)
     tree.notes[:0] = notes
-    image = tree.image(lambda blob: None, pinned)  # noqa: ARG005 - nothing lies on this disk
+    image = tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing lies on this disk
     configs = [manifest.config.digest for manifest in image.manifests]
     described = [document.raw for document in image.documents]
     described += [saved.documents[digest] for digest in configs if digest in saved.documents]
-    pinned["root"] = image.documents[-1].digest
-    pinned["documents"] = json.dumps([raw.decode("utf-8", "surrogateescape") for raw in described])
-    return image
+    root_digest = image.documents[-1].digest
+    return replace(image, pin=replace(pin, root_digest=root_digest, documents=tuple(described)))
 
 
-def pinned_image(pinned: Mapping[str, str | int | None]) -> SourceImage | None:
-    """The image that was pinned with what describes it; None if it was pinned without."""
-    if not pinned.get("documents"):
+def pinned_image(pin: EnginePin) -> SourceImage | None:
+    """Return the image of a pin that holds its documents, else None."""
+    if pin.root_digest is None:
         return None
-    texts: list[str] = json.loads(str(pinned["documents"]))
-    raws = [text.encode("utf-8", "surrogateescape") for text in texts]
-    saved = Saved({of_bytes(raw): raw for raw in raws}, is_all=True)
+    saved = Saved({of_bytes(raw): raw for raw in pin.documents}, is_all=True)
     # what was left out is left out of these documents; only the layers are chosen once more
-    choice = Choice(foreign=Choice.of_pinned(pinned).foreign)
-    root = str(pinned["root"])
-    tree = Tree(_descriptor(root), saved.read, saved.has, choice, where=root)
-    return tree.image(lambda blob: None, dict(pinned))  # noqa: ARG005
+    choice = Choice(foreign=pin.choice.foreign)
+    tree = Tree(_descriptor(pin.root_digest), saved.read, saved.has, choice, where=pin.root_digest)
+    return tree.image(lambda blob: None, pin)  # noqa: ARG005
 
 
 def _descriptor(root: str) -> Descriptor:

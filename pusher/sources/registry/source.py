@@ -7,7 +7,7 @@ one registry, or fetched by ``downloads``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from pusher.errors import CredentialsMissing, ImageNotFound, ImageUnsupported, LayerMismatch
@@ -18,12 +18,12 @@ from pusher.reference import Reference
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.transport import Answer
 from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
-from pusher.sources.base import EVERYTHING, Choice, InPlace, Pinned, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, InPlace, Json, SourceImage
 from pusher.sources.image_tree import MAX_DOCUMENT, Tree
+from pusher.sources.pins import RegistryPin
 from pusher.sources.registry.blob_download import pull_refusal
 from pusher.sources.registry.names import own_name
 
-KIND: Final = "docker"
 _SCHEMA_1: Final = (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED)
 _ACCEPT: Final = ", ".join(
     (
@@ -68,14 +68,8 @@ class RegistrySource(InPlace):
             self._choice,
             where=str(self.reference),
         )
-        pinned: Pinned = {
-            "kind": KIND,
-            "registry": self.reference.registry,
-            "repository": self.reference.repository,
-            "root": root.digest,
-            "choice": self._choice.pinned(),
-        }
-        return tree.image(lambda blob: None, pinned)  # noqa: ARG005 - nothing lies on this disk
+        pin = RegistryPin(self.reference.registry, self.reference.repository, root.digest, self._choice)
+        return tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing lies on this disk
 
     def _root(self, client: RegistryClient) -> Descriptor:
         """What the reference stands for, its bytes kept. A digest goes before a tag, as everywhere."""
@@ -141,10 +135,12 @@ class RegistrySource(InPlace):
         return retrying(ask, Attempts(self._retry.reading), lambda pause, _: time.sleep(pause))
 
 
-def mountable(pinned: Mapping[str, str | int | None], registry: str) -> list[str]:
+def mountable(source: Json, registry: str) -> list[str]:
     """The repositories of ``registry`` that hold the blobs of a job because its image lies there."""
-    is_there = pinned.get("kind") == KIND and pinned.get("registry") == registry
-    return [str(pinned["repository"])] if is_there else []
+    if source["kind"] != RegistryPin.kind:
+        return []
+    pin = RegistryPin.from_json(source)
+    return [pin.repository] if pin.registry == registry else []
 
 
 def without_login(error: CredentialsMissing, registry: str, destination: str | None) -> CredentialsMissing:

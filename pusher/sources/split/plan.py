@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
-import json
 import zlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import chain, groupby
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageUnsupported, LayerMismatch
 from pusher.sources.base import Exported
@@ -18,6 +15,7 @@ from pusher.sources.file_range import Joined, buffered
 from pusher.sources.split.check import Contents, are_the_same
 from pusher.sources.split.cut import END, Cutter
 from pusher.sources.split.headers import Tape
+from pusher.sources.split.layer_plan import LayerPlan, Part
 from pusher.sources.split.opened import Read
 
 MOST_LAYERS: Final = 127
@@ -31,52 +29,6 @@ _READ: Final = 1 << 20
 
 class NoRoom(Exception):
     """More comes late to a part than was reserved."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """A layer that a larger one became: digest and size of its tar."""
-
-    diff_id: str
-    size: int
-
-
-@dataclass(frozen=True)
-class LayerPlan:
-    """How one layer is cut. ``name``: the digest of its blob if the source has one, else its diff ID.
-
-    ``size``: bytes of its tar. ``late``: what is appended to each part, compressed; None where it is a lot.
-    """
-
-    name: str
-    diff_id: str
-    size: int
-    reserve: int
-    parts: tuple[Part, ...]
-    late: tuple[bytes, ...] | None
-
-    def as_json(self) -> list[Any]:
-        """As a job stores it."""
-        late = None if self.late is None else [base64.b64encode(data).decode() for data in self.late]
-        parts = [[part.diff_id, part.size] for part in self.parts]
-        return [self.name, self.diff_id, self.size, self.reserve, parts, late]
-
-    @classmethod
-    def of_json(cls, data: list[Any]) -> LayerPlan:
-        """The reverse of ``as_json``."""
-        name, diff_id, size, reserve, parts, late = data
-        known = None if late is None else tuple(map(binascii.a2b_base64, late))
-        return cls(name, diff_id, size, reserve, tuple(Part(*part) for part in parts), known)
-
-
-def plans_as_text(plans: Sequence[LayerPlan]) -> str:
-    """Plans as one value of ``Pinned``."""
-    return json.dumps([plan.as_json() for plan in plans], separators=(",", ":"))
-
-
-def plans_of_text(text: str) -> tuple[LayerPlan, ...]:
-    """The reverse of ``plans_as_text``."""
-    return tuple(LayerPlan.of_json(data) for data in json.loads(text))
 
 
 class _Hash(Protocol):

@@ -8,8 +8,9 @@ from typing import Final
 from pusher.errors import ArchiveInvalid, ImageUnsupported, LayerMismatch
 from pusher.oci.digest import of_bytes
 from pusher.sources.base import Source, SourceImage, SourceLayer
+from pusher.sources.split.layer_plan import LayerPlan
 from pusher.sources.split.opened import Read, diff_ids_in, name_of, opened, stack_of, uncompressed
-from pusher.sources.split.plan import LayerPlan, NoRoom, plan_layer
+from pusher.sources.split.plan import NoRoom, plan_layer
 
 _SHARES: Final = (64, 8, 2)
 """Which part of each part is left for what comes late; the first is nearly always enough."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
 
 from pusher.errors import InvalidOption, LayerMismatch, StorageDoubtful
 from pusher.oci.digest import of_bytes, short
-from pusher.sources.base import Exported, Pinned, Source, SourceImage, SourceLayer
+from pusher.sources.base import Exported, Pin, Source, SourceImage, SourceLayer
+from pusher.sources.pins import SplitPin
 from pusher.sources.split.config import rewritten
+from pusher.sources.split.layer_plan import LayerPlan
 from pusher.sources.split.opened import (
     Read,
     attestations_in,
@@ -22,25 +23,21 @@ from pusher.sources.split.opened import (
 )
 from pusher.sources.split.plan import (
     MOST_LAYERS,
-    LayerPlan,
     parts_of,
     plan_layer,
-    plans_as_text,
-    plans_of_text,
     too_many,
 )
 from pusher.sources.split.planning import Planned, largest_part, plan_image
 
-KIND: Final = "split"
 _SMALLEST: Final = 1 << 20
 
-Reopen = Callable[[Mapping[str, str | int | None]], Source]
+Reopen = Callable[[Pin], Source]
 
 
 class SplitSource:
     """The image of ``inner`` with no layer's blob larger than ``size`` bytes.
 
-    ``reopen`` gives the inner source back from what it pinned. Raises InvalidOption if ``size`` is too small.
+    ``reopen`` gives the inner source back from its pin. Raises InvalidOption if ``size`` is too small.
     """
 
     def __init__(
@@ -49,7 +46,7 @@ class SplitSource:
         size: int,
         reopen: Reopen,
         *,
-        pinned: Mapping[str, str | int | None] | None = None,
+        pin: SplitPin | None = None,
     ) -> None:
         if size < _SMALLEST:
             raise InvalidOption(
@@ -60,14 +57,8 @@ class SplitSource:
         self._size = size
         self._limit = largest_part(size)
         self._reopen = reopen
-        self._pinned = pinned
-        self._plans = () if pinned is None else plans_of_text(str(pinned["plan"]))
-
-    @classmethod
-    def reopened(cls, pinned: Mapping[str, str | int | None], reopen: Reopen) -> SplitSource:
-        """The source of a job."""
-        inner = reopen(json.loads(str(pinned["inner"])))
-        return cls(inner, int(pinned["size"] or 0), reopen, pinned=pinned)
+        self._pin = pin
+        self._plans = () if pin is None else pin.plans
 
     def own_name(self) -> str | None:
         """The inner image's."""
@@ -79,8 +70,8 @@ class SplitSource:
         An image without any is given as it is. Raises ImageUnsupported, and what the inner source raises.
         """
         image = self._inner.resolve()
-        if self._pinned is not None:
-            return self._image(image, str(self._pinned["config"]).encode(), dict(self._pinned))
+        if self._pin is not None:
+            return self._image(image, self._pin)
         image, planned = self._planned(image)
         if not planned.layers:
             return image
@@ -93,14 +84,7 @@ class SplitSource:
                 for layer, diff_id in zip(stack_of(image), diff_ids_in(image, config), strict=True)
             ],
         )
-        pinned: Pinned = {
-            "kind": KIND,
-            "inner": json.dumps(image.pinned),
-            "size": self._size,
-            "config": new.decode(),
-            "plan": plans_as_text(self._plans),
-        }
-        split = self._image(image, new, pinned)
+        split = self._image(image, SplitPin(image.pin, self._size, new, self._plans))
         if len(split.layers) > MOST_LAYERS:
             raise too_many(f"the image would have {len(split.layers)} layers")
         return split
@@ -145,11 +129,11 @@ class SplitSource:
     def fall_back(self) -> Source | None:
         """The same parts from the inner source's other way to the image."""
         inner = self._inner.fall_back()
-        return inner and SplitSource(inner, self._size, self._reopen, pinned=self._pinned)
+        return inner and SplitSource(inner, self._size, self._reopen, pin=self._pin)
 
     def _planned(self, image: SourceImage) -> tuple[SourceImage, Planned]:
         """How the image's layers are cut; and the image as the source that could be read gives it."""
-        source = self._reopen(image.pinned)
+        source = self._reopen(image.pin)
         while True:
             try:
                 return image, plan_image(source, image, self._size)
@@ -159,7 +143,7 @@ class SplitSource:
                     raise
                 source, image = other, other.resolve()
 
-    def _image(self, image: SourceImage, config: bytes, pinned: Pinned) -> SourceImage:
+    def _image(self, image: SourceImage, pin: SplitPin) -> SourceImage:
         plans = {plan.name: plan for plan in self._plans}
         layers: list[SourceLayer] = []
         for layer in stack_of(image):
@@ -171,11 +155,11 @@ class SplitSource:
         ]
         if attestations_in(image):
             notes.append("attestations are left out: they are about the image as it was")
-        digest = of_bytes(config)
+        digest = of_bytes(pin.config)
         notes.append(
             f"an image with split layers has another digest and ID: {digest} instead of {image.config_digest}"
         )
-        return SourceImage(digest, tuple(layers), config, (), pinned, (*image.notes, *notes))
+        return SourceImage(digest, tuple(layers), pin, pin.config, (), (*image.notes, *notes))
 
     def _contents(
         self,

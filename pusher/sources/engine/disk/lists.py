@@ -9,11 +9,9 @@ and the list then name the blobs that were made.
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import Final
+from dataclasses import replace
 
 from pusher.errors import (
     ImageChanged,
@@ -30,16 +28,15 @@ from pusher.oci.draft import Draft
 from pusher.oci.index import Index, parse_index
 from pusher.oci.manifest import Descriptor, Manifest, diff_ids_of
 from pusher.oci.media_types import OCI_INDEX
-from pusher.sources.base import Choice, Exported, Pinned, Source, SourceImage, SourceLayer
+from pusher.sources.base import Choice, Exported, Pin, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import PODMAN
 from pusher.sources.engine.disk.podman import PodmanStorage
 from pusher.sources.engine.disk.storage import pieces_of, read_small
 from pusher.sources.engine.podman_lists import list_refusal, written_by_podman
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.image_tree import Tree
+from pusher.sources.pins import EnginePin, ListPin
 from pusher.text import suggest
-
-KIND: Final = "podman-list"
 
 
 def list_called(storage: PodmanStorage, name: str) -> Index | None:
@@ -76,25 +73,24 @@ def list_image(
         for document in documents
         if isinstance(document, Manifest)
     }
-    pinned: Pinned = {
-        "kind": KIND,
-        "name": name,
-        "root": str(storage.root),
-        "driver": storage.driver,
-        "save": int(with_save),
-        "documents": _as_text([document.raw for document in documents]),
-        "configs": _as_text(list(configs.values())),
-    }
-    return _image(name, documents, configs, pinned, _left_out(index, documents))
+    pin = ListPin(
+        name,
+        storage.root,
+        storage.driver,
+        with_save,
+        documents=tuple(document.raw for document in documents),
+        configs=tuple(configs.values()),
+    )
+    return _image(name, documents, configs, pin, _left_out(index, documents))
 
 
 class ListSource:
     """The images of a list, as a job pinned them."""
 
-    def __init__(self, pinned: Mapping[str, str | int | None]) -> None:
-        self._pinned = pinned
-        self.name = str(pinned["name"])
-        self.root = Path(str(pinned["root"]))
+    def __init__(self, pin: ListPin) -> None:
+        self._pin = pin
+        self.name = pin.name
+        self.root = pin.root
 
     def own_name(self) -> str:
         """The name as typed."""
@@ -102,9 +98,9 @@ class ListSource:
 
     def resolve(self) -> SourceImage:
         """The images as they were pinned: a list that is changed later changes nothing."""
-        documents = [parse_document(raw) for raw in _of_text(self._pinned["documents"])]
-        configs = {of_bytes(raw): raw for raw in _of_text(self._pinned["configs"])}
-        return _image(self.name, documents, configs, dict(self._pinned))
+        documents = [parse_document(raw) for raw in self._pin.documents]
+        configs = {of_bytes(raw): raw for raw in self._pin.configs}
+        return _image(self.name, documents, configs, self._pin)
 
     @contextmanager
     def export(
@@ -120,18 +116,18 @@ class ListSource:
 
     def fall_back(self) -> Source | None:
         """The same images from `podman save`, where Podman has them."""
-        if self._pinned["save"]:
+        if self._pin.with_save:
             return None
         try:
             EngineSource(PODMAN, hex_of(self.resolve().config_digest)).resolve()
         except PusherError:
             return None
-        return ListSource({**self._pinned, "save": 1})
+        return ListSource(replace(self._pin, with_save=True))
 
     def _pieces(
         self, wanted: set[str], skip_sizes: Collection[int], check_stop: Callable[[], None] | None
     ) -> Generator[Exported, None, None]:
-        for raw in _of_text(self._pinned["configs"]):
+        for raw in self._pin.configs:
             if (digest := of_bytes(raw)) in wanted:
                 yield Exported("blob", digest, len(raw), io.BytesIO(raw))
         for draft in self.resolve().drafts:
@@ -140,17 +136,18 @@ class ListSource:
             if not ours or not isinstance(draft.document, Manifest):
                 continue
             image_id = draft.document.config.digest
-            if not self._pinned["save"]:
+            if not self._pin.with_save:
                 yield from self._from_storage(image_id, ours)
                 continue
-            pinned = EngineSource(PODMAN, hex_of(image_id)).resolve().pinned
-            saved = EngineSource(PODMAN, self.name, pinned=pinned)
+            pin = EngineSource(PODMAN, hex_of(image_id)).resolve().pin
+            assert isinstance(pin, EnginePin)  # noqa: S101 - it is an image's ID
+            saved = EngineSource(PODMAN, self.name, pin=pin)
             with saved.export(ours, skip_sizes=skip_sizes, check_stop=check_stop) as pieces:
                 yield from pieces
 
     def _from_storage(self, image_id: str, wanted: Collection[str]) -> Iterator[Exported]:
         try:
-            layers = PodmanStorage(self.root, str(self._pinned["driver"])).layers(image_id)
+            layers = PodmanStorage(self.root, self._pin.driver).layers(image_id)
         except ImageNotFound as error:
             raise ImageChanged(
                 f"an image of {self.name} was deleted from {self.root} since it was enqueued: {image_id}",
@@ -193,7 +190,7 @@ def _image(
     name: str,
     documents: Sequence[Document],
     configs: Mapping[str, bytes],
-    pinned: Pinned,
+    pin: Pin,
     notes: tuple[str, ...] = (),
 ) -> SourceImage:
     """The image of these documents: the configs but the first are blobs that exist, the layers are not."""
@@ -204,7 +201,7 @@ def _image(
     del others[first]
     diff_ids = dict.fromkeys(diff_id for draft in drafts for diff_id in draft.diff_ids)
     layers = [*map(SourceLayer, diff_ids), *(SourceLayer(digest, blob) for digest, blob in others.items())]
-    return SourceImage(first, tuple(layers), configs[first], (), pinned, notes, tuple(drafts))
+    return SourceImage(first, tuple(layers), pin, configs[first], (), notes, tuple(drafts))
 
 
 def _draft(name: str, document: Document, configs: Mapping[str, bytes]) -> Draft:
@@ -227,12 +224,3 @@ def _left_out(index: Index, documents: Sequence[Document]) -> tuple[str, ...]:
     if not isinstance(documents[-1], Index):
         return (f"only {kept[0]} is pushed, as an image of its own",) if left_out else ()
     return (f"left out of the list: {', '.join(left_out)}",) if left_out else ()
-
-
-def _as_text(raws: Sequence[bytes]) -> str:
-    return json.dumps([raw.decode("utf-8", "surrogateescape") for raw in raws])
-
-
-def _of_text(text: str | int | None) -> list[bytes]:
-    texts: list[str] = json.loads(str(text))
-    return [each.encode("utf-8", "surrogateescape") for each in texts]

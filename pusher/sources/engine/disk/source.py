@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pusher.errors import ImageChanged, ImageNotFound, PusherError, ReferenceMalformed
-from pusher.sources.base import EVERYTHING, Choice, Exported, Pinned, Source, SourceImage, SourceLayer
+from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import DOCKER, PODMAN
 from pusher.sources.engine.disk.data_roots import docker_root, podman_root
 from pusher.sources.engine.disk.docker import DockerStorage
@@ -19,6 +19,7 @@ from pusher.sources.engine.disk.storage import Storage, diff_ids_in, pieces_of
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.foreign_files import typed_path
 from pusher.sources.image_names import is_image_id
+from pusher.sources.pins import EnginePin, StoragePin
 from pusher.sources.platforms import check_platform, platform_of
 
 DOCKER_KIND: Final = "docker-storage"
@@ -46,14 +47,13 @@ class StorageSource:
         text: str,
         choice: Choice = EVERYTHING,
         *,
-        pinned: Mapping[str, str | int | None] | None = None,
+        pin: StoragePin | None = None,
     ) -> None:
         self.kind = kind
         self._choice = choice
-        self._pinned = pinned
-        if pinned is not None:
-            self.name, self.root = str(pinned["name"]), Path(str(pinned["root"]))
-            self.driver = None if pinned["driver"] is None else str(pinned["driver"])
+        self._pin = pin
+        if pin is not None:
+            self.name, self.root, self.driver = pin.name, pin.root, pin.driver
             return
         self.driver, root, self.name = _split(text)
         if root is not None:
@@ -73,14 +73,14 @@ class StorageSource:
         Of a manifest list, all its images.
         """
         storage = storage_of(self.kind, self.root, self.driver)
-        if self._pinned is None:
+        if self._pin is None:
             if isinstance(storage, PodmanStorage) and (index := list_called(storage, self.name)):
                 return list_image(storage, index, self.name, self._choice)
             image_id = storage.find(self.name)
             config = storage.config(image_id)
             check_platform(platform_of(config), self._choice, str(self.root))
         else:
-            image_id = str(self._pinned["id"])
+            image_id = self._pin.id
             try:
                 config = storage.config(image_id)
             except ImageNotFound as error:
@@ -88,15 +88,9 @@ class StorageSource:
                     f"{self.name} was deleted from {self.root} since it was enqueued",
                     hint="build or pull it again and enqueue it, or `pusher cancel` the job",
                 ) from error
-        pinned: Pinned = {
-            "kind": self.kind,
-            "name": self.name,
-            "root": str(self.root),
-            "driver": storage.driver,
-            "id": image_id,
-        }
+        pin = StoragePin(self.kind, self.name, self.root, storage.driver, image_id)
         layers = tuple(SourceLayer(diff_id) for diff_id in diff_ids_in(config, image_id))
-        return SourceImage(image_id, layers, config, pinned=pinned)
+        return SourceImage(image_id, layers, pin, config)
 
     @contextmanager
     def export(
@@ -108,18 +102,20 @@ class StorageSource:
     ) -> Iterator[Iterator[Exported]]:
         """The wanted layers, each put together while it is read. StorageDoubtful."""
         storage = storage_of(self.kind, self.root, self.driver)
-        yield pieces_of(storage.layers(str(self.resolve().pinned["id"])), wanted)
+        yield pieces_of(storage.layers(self.resolve().config_digest), wanted)
 
     def fall_back(self) -> Source | None:
         """The same image from the engine, where that has it."""
-        if self._pinned is None:
+        if self._pin is None:
             return None
-        engine, image_id = _ENGINES[self.kind], str(self._pinned["id"])
+        engine = _ENGINES[self.kind]
         try:
-            pinned = EngineSource(engine, image_id).resolve().pinned
+            pin = EngineSource(engine, self._pin.id).resolve().pin
         except PusherError:
             return None
-        return EngineSource(engine, self.name, pinned=pinned) if pinned["id"] == image_id else None
+        if not isinstance(pin, EnginePin) or pin.id != self._pin.id:
+            return None
+        return EngineSource(engine, self.name, pin=pin)
 
 
 def _split(text: str) -> tuple[str | None, Path | None, str]:
