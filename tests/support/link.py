@@ -28,7 +28,7 @@ class ShakyLink:
     ``reset_every_total``: the same for the connection that carries every so-many-th byte of all.
     ``stall_after``: a connection that has carried so many stands still until it is cut.
     ``rate``: bytes per second over all connections. ``latency``: seconds before a block is passed on, both
-    ways. All may be changed while the link is in use.
+    ways. All may be changed while the link is in use. ``port``: where it listens; 0: any.
     """
 
     def __init__(
@@ -40,9 +40,10 @@ class ShakyLink:
         rate: int | None = None,
         latency: float = 0.0,
         stall_after: int | None = None,
+        port: int = 0,
     ) -> None:
-        host, _, port = target.rpartition(":")
-        self._target = (host, int(port))
+        host, _, target_port = target.rpartition(":")
+        self._target = (host, int(target_port))
         self.reset_every = reset_every
         self.reset_every_total = reset_every_total
         self.rate = rate
@@ -59,7 +60,7 @@ class ShakyLink:
         self.lock = threading.Lock()
         self._rate_lock = threading.Lock()
         self._pairs: dict[_Pair, threading.Thread] = {}
-        self._socket = self._bind(0)
+        self._socket = self._bind(port)
         self._port: int = self._socket.getsockname()[1]
         self._acceptor: threading.Thread | None = None
 
