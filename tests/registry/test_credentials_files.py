@@ -15,6 +15,7 @@ from pusher.errors import CredentialsUnreadable, CredentialsUnwritable, ExitCode
 from pusher.registry.auth.credentials import Credential, find_credential
 from pusher.registry.auth.credentials.authfile import AuthFile
 from pusher.registry.auth.credentials.rewrite import rewriting
+from tests.support.real import require
 
 
 def _auth(text: str) -> dict[str, str]:
@@ -316,8 +317,8 @@ def test_a_file_of_nothing_is_empty() -> None:
     assert AuthFile.read(Path(os.devnull)).content == {}
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's link")
 def test_another_users_link_is_not_followed(tmp_path: Path) -> None:
+    require(root=True)
     victim = tmp_path / "victim"
     victim.write_text("{}")
     (tmp_path / "config.json").symlink_to(victim)

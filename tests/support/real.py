@@ -24,12 +24,13 @@ _Engine = TypeVar("_Engine", bound=Engine)
 
 
 def require(*commands: str, root: bool = False) -> None:
-    """Skip (or fail, where real parts are required) unless the commands are installed."""
+    """Skip (or fail, where real parts are required) unless the commands are installed, and this is root where
+    ``root`` is asked for."""
     missing = [command for command in commands if shutil.which(command) is None]
     if missing:
         _lacking(f"not installed: {', '.join(missing)}")
     if root and os.geteuid() != 0:
-        _lacking(f"{commands[0]} must be started by root")
+        _lacking(f"{commands[0]} must be started by root" if commands else "only root can do this")
 
 
 def _lacking(reason: str) -> None:

@@ -18,9 +18,15 @@ from pusher.store import migrate
 from pusher.store.engine import sqlite_url
 from pusher.store.store import Store
 from pusher.worker.liveness import Presence
+from tests.support.real import require
 
 STRANGER = 4242
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder to another user")
+
+
+@pytest.fixture
+def _as_root() -> None:
+    """Only root can give a folder to another user."""
+    require(root=True)
 
 
 @pytest.fixture
@@ -71,7 +77,7 @@ def refused(home: Path, *names: str) -> list[str]:
 # --- the folder -------------------------------------------------------------------------------------------
 
 
-@as_root
+@pytest.mark.usefixtures("_as_root")
 def test_another_users_folder_is_refused_by_everything_that_uses_it(home: Path) -> None:
     os.chown(home, STRANGER, STRANGER)
     for message in refused(home):
@@ -166,7 +172,7 @@ def test_a_pipe_is_refused_at_once(home: Path, name: str) -> None:
     assert refused(home, "store")[0] == f"{home / name} is not a regular file"
 
 
-@as_root
+@pytest.mark.usefixtures("_as_root")
 def test_a_device_and_another_users_file_are_refused(home: Path) -> None:
     os.mknod(home / "jobs.db", stat.S_IFCHR | 0o600, os.makedev(1, 5))
     assert refused(home, "store") == [f"{home / 'jobs.db'} is not a regular file"]
