@@ -103,6 +103,8 @@ class LocalChecks:
                 suggest("pusher doctor {}", f"{target.text}:latest") if target.kind is Kind.REPOSITORY else ""
             )
             raise Skipped("because no image is named", hint=hint)
+        if target.kind is Kind.PIPE:
+            raise Skipped("because a pipe can be read only once: push and enqueue check what comes from it")
         destination = target.resolved if target.kind is Kind.REMOTE else None
         opened = open_source(target.text, store=None, settings=self._settings, destination=destination)
         with opened as (source, self._named):

@@ -10,6 +10,7 @@ from typing import Final
 from pusher.errors import ReferenceMalformed
 from pusher.reference import Place, api_host, is_loopback
 from pusher.sources import select
+from pusher.sources.archive.stream import is_stream
 from pusher.sources.registry.names import PREFIX
 from pusher.worker.destination import Destination, resolve
 
@@ -24,6 +25,7 @@ class Kind(Enum):
     REPOSITORY = "a repository"
     IMAGE = "an image"
     FILE = "an image in a file or folder"
+    PIPE = "an image from a pipe"
     REMOTE = "an image in a registry"
 
 
@@ -52,7 +54,7 @@ class Target:
     @property
     def has_image(self) -> bool:
         """Whether there is an image to look for."""
-        return self.kind in (Kind.IMAGE, Kind.FILE, Kind.REMOTE)
+        return self.kind in (Kind.IMAGE, Kind.FILE, Kind.PIPE, Kind.REMOTE)
 
     @property
     def named_by_file(self) -> bool:
@@ -77,7 +79,7 @@ class Target:
         if not self.has_image:
             place = Place.parse(self.text)
             return RegistryTarget(place.registry, place.namespace)
-        found = self.resolved.named(own_name if self.kind is Kind.FILE else self._typed_name())
+        found = self.resolved.named(own_name if self.kind in (Kind.FILE, Kind.PIPE) else self._typed_name())
         return RegistryTarget(found.registry, found.repository, found.tag or "")
 
     def _typed_name(self) -> str | None:
@@ -97,6 +99,8 @@ def read_target(text: str | None, *, to: str | None = None, default: str | None 
         return Target(Kind.MACHINE, default=default)
     if text.startswith(PREFIX):
         return Target(Kind.REMOTE, text, to, default)
+    if is_stream(text):
+        return Target(Kind.PIPE, text, to, default)
     if select.is_file(text):
         return Target(Kind.FILE, text, to, default)
     first, slash, path = text.partition("/")

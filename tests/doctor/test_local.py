@@ -282,3 +282,10 @@ def test_every_check_is_announced_before_it_is_made(archive: Path, home: Home, t
     for check in examine(target, home.settings, broken=Broken(), begin=lambda step: told.append(step.name)):
         assert told[-1] == check.name
     assert told == list(EVERY)
+
+
+def test_an_image_from_a_pipe_is_left_to_push(home: Home, registry: FakeRegistry) -> None:
+    found = diagnose("-", home.settings, to=f"{registry.address}/app:1")
+    assert found["image"].result is Result.SKIPPED
+    assert "a pipe can be read only once" in found["image"].message
+    assert found.of(Result.FAILED) == []

@@ -84,6 +84,15 @@ def test_files_and_folders(tmp_path: Path, text: str) -> None:
     assert target.destination("r.example/app:1") == RegistryTarget("r.example", "app", "1")
 
 
+@pytest.mark.parametrize("text", ["-", "docker-archive:-", "/dev/stdin"])
+def test_pipes(text: str) -> None:
+    target = read_target(text, to="r.example/app:1")
+    assert (target.kind, target.has_image, target.named_by_file) == (Kind.PIPE, True, False)
+    assert target.destination(None) == RegistryTarget("r.example", "app", "1")
+    with pytest.raises(InvalidOption, match="has no name of its own"):
+        read_target(text).destination(None)
+
+
 def test_what_names_a_file() -> None:
     assert read_target("a.tar", to="r.example/").named_by_file
     assert not read_target("a.tar", to="r.example/app:1").named_by_file
