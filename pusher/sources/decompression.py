@@ -63,6 +63,9 @@ class Unpacked:
     is_plain: bool = False
     """A gzip file of one member, without fields in its header and with nothing behind it. Of others Go's
     reader or gzip may find that they are damaged or end earlier, where ours reads on."""
+    is_padded: bool = False
+    """A gzip file with zeros between or behind its members. gzip skips them; Go's reader, and so Docker's and
+    containerd's, takes them for the next member's header and fails."""
 
 
 def unpacked(stream: BinaryIO, name: str, how: Method) -> Unpacked:
@@ -82,6 +85,7 @@ def unpacked(stream: BinaryIO, name: str, how: Method) -> Unpacked:
         f"sha256:{content.hexdigest()}",
         size,
         bool(members and members.is_plain),
+        bool(members and members.is_padded),
     )
 
 
@@ -94,12 +98,12 @@ class _Members:
         self._begins_plainly = self._data.startswith(_GZIP_WITHOUT_FIELDS)
         self._member = isal_zlib.decompressobj(_GZIP_WINDOW)
         self._count = 1
-        self._is_padded = False
+        self.is_padded = False
 
     @property
     def is_plain(self) -> bool:
         """At the end of the file: whether it is one member and nothing else."""
-        return self._begins_plainly and self._count == 1 and not self._is_padded
+        return self._begins_plainly and self._count == 1 and not self.is_padded
 
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes, none at the end; EOFError where the file is cut off."""
@@ -107,7 +111,7 @@ class _Members:
             if self._member.eof:
                 self._data = self._data or self._file.read(_GZIP_READ)
                 while self._data.startswith(b"\0"):  # gzip passes over them
-                    self._is_padded = True
+                    self.is_padded = True
                     self._data = self._data.lstrip(b"\0") or self._file.read(_GZIP_READ)
                 if not self._data:
                     return b""

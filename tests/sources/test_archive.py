@@ -173,6 +173,10 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
     "pzstd": lambda tar: b"\x50\x2a\x4d\x18" + bytes([1, 0, 0, 0, 9]) + zstandard.compress(tar),
     "xz": lzma.compress,
     "bzip2": bz2.compress,
+    "padded gzip": lambda tar: gzip.compress(tar, mtime=0) + bytes(512),
+    "gzip padded between its members": lambda tar: (
+        gzip.compress(tar[:512], mtime=0) + bytes(7) + gzip.compress(tar[512:], mtime=0)
+    ),
 }
 
 
@@ -181,7 +185,8 @@ COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
 def test_layers_that_no_manifest_describes_in_every_compression(
     tmp_path: Path, kind: str, whole: bool
 ) -> None:
-    """Skopeo reads them all. What registries take goes as it is, the others are compressed anew."""
+    """Skopeo reads them all. What Docker can unpack is sent as it is, the others are compressed again: Go's
+    gzip reader takes zeros behind a member for the header of the next one."""
     image = make_image(5000, 6000)
     packed = {layer.gzip: COMPRESSIONS[kind](layer.tar) for layer in image.layers}
     path = write_tar(

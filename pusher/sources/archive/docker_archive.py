@@ -174,7 +174,7 @@ class ArchiveSource:
                 archive.slice_of(entries[diff_id], known[diff_id].digest),
                 compared=known[diff_id].is_plain,
             )
-            if (media_type := media_types.of_layer(heads[diff_id]))
+            if (media_type := media_types.of_layer(heads[diff_id])) and not known[diff_id].is_padded
             else SourceLayer(diff_id)
             for diff_id in diff_ids
         )
@@ -202,6 +202,6 @@ class ArchiveSource:
             how = None if is_blob or known_as not in known else decompression(archive.head(entry))
             if how is None:
                 yield Exported("blob" if is_blob else "layer", known_as, entry.size, stream)
-            else:  # registries take neither xz nor bzip2: the layer is compressed anew
+            else:  # registries take neither xz nor bzip2, nor padded gzip: the layer is compressed anew
                 tar_of = Decompressed(stream, f"layer {shown(entry.name)} in {archive.path}", how)
                 yield Exported("layer", known_as, known[known_as].size, buffered(tar_of))
