@@ -83,6 +83,10 @@ class Choice:
     absent: tuple[str, ...] = ()
     """Digests of blobs that the source lacks and the destination has."""
 
+    def wants(self, platform: Platform | None) -> bool:
+        """Whether ``platform`` is among ``platforms``."""
+        return platform is not None and any(wanted.takes(platform) for wanted in self.platforms)
+
     def to_json(self) -> dict[str, Any]:
         """Return the choice as JSON values."""
         platforms = [str(platform) for platform in self.platforms]

@@ -5,15 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import ArchiveInvalid, ImageChanged, ImageNotFound
+from pusher.errors import ImageChanged, ImageNotFound
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.base import EVERYTHING, Choice, InPlace, SourceImage
 from pusher.sources.blob_places import BlobFolder, read_small
+from pusher.sources.folders import refuse_folder, refuse_unpacked_archive
 from pusher.sources.image_tree import Tree
 from pusher.sources.pins import DirPin
-from pusher.text import suggest
 
 KIND: Final = DirPin.kind
 
@@ -66,13 +66,8 @@ class DirSource(InPlace):
                     hint="put it back and `pusher retry` the job, or `pusher cancel` it",
                 ) from error
             if self.path.is_dir():
-                raise ArchiveInvalid(
-                    f"{self.path} holds no manifest.json", hint="skopeo copy SOURCE dir:PATH writes one"
-                ) from error
+                raise refuse_folder(self.path, KIND) from error
             raise
         if raw.lstrip().startswith(b"["):
-            raise ArchiveInvalid(
-                f"{self.path} is an unpacked docker-archive, which cannot be pushed",
-                hint=suggest("pack it again: tar -C {} -cf app.tar .", self.path),
-            )
+            raise refuse_unpacked_archive(self.path)
         return raw

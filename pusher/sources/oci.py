@@ -16,12 +16,13 @@ from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.archive.file import open_archive
 from pusher.sources.base import EVERYTHING, Choice, Exported, SourceImage
 from pusher.sources.blob_places import BlobFolder, BlobsInArchive, read_small
+from pusher.sources.folders import LAYOUT, refuse_folder
 from pusher.sources.image_names import choose_one, did_you_mean, normalized, numbered, shown
 from pusher.sources.image_tree import Tree
 from pusher.sources.pins import LayoutPin
 from pusher.text import suggest
 
-FOLDER_KIND: Final = "oci"
+FOLDER_KIND: Final = LAYOUT
 ARCHIVE_KIND: Final = "oci-archive"
 _NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 """Annotations of an entry of index.json that name it; the first is a whole reference, the second a tag."""
@@ -113,8 +114,8 @@ class LayoutSource:
         with open_archive(self.path) as archive:
             if "index.json" not in archive and "manifest.json" in archive:
                 raise ImageUnsupported(
-                    f"{self.path} is a docker-archive and no OCI archive",
-                    hint=suggest("say so: {}", f"docker-archive:{self.path}"),
+                    f"{self.path} is a docker-archive, not an OCI archive",
+                    hint=suggest("use: {}", f"docker-archive:{self.path}"),
                 )
             archive.check_for("index.json")
             yield _Layout(archive.read("index.json"), BlobsInArchive(archive))
@@ -127,10 +128,7 @@ class LayoutSource:
                 raise self._gone() from error
             if not self.path.is_dir():
                 raise ImageNotFound(f"there is no folder {self.path}", hint="check the path") from error
-            raise ArchiveInvalid(
-                f"{self.path} holds no index.json, so it is no OCI layout",
-                hint="skopeo copy SOURCE oci:PATH:TAG writes one",
-            ) from error
+            raise refuse_folder(self.path, FOLDER_KIND) from error
 
     # --- the choice ---------------------------------------------------------------------------------------
 

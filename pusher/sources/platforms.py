@@ -18,5 +18,5 @@ def platform_of(config: bytes) -> Platform | None:
 
 def check_platform(own: Platform | None, choice: Choice, where: str) -> None:
     """ImageNotFound if an image is for another platform than those wanted; one that says nothing is taken."""
-    if choice.platforms and own is not None and not any(wanted.takes(own) for wanted in choice.platforms):
+    if choice.platforms and own is not None and not choice.wants(own):
         raise ImageNotFound(f"{where} has no image for {choice.platforms[0]}", hint=f"its image is for {own}")

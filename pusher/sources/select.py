@@ -6,8 +6,19 @@ import difflib
 import re
 from pathlib import Path
 from typing import Final
+from urllib.parse import unquote
 
-from pusher.errors import ArchiveInvalid, ImageUnsupported, InvalidOption, PusherError, ReferenceMalformed
+from pusher.errors import (
+    ArchiveInvalid,
+    EngineMissing,
+    EngineNotPermitted,
+    EngineNotRunning,
+    ImageNotFound,
+    ImageUnsupported,
+    InvalidOption,
+    PusherError,
+    ReferenceMalformed,
+)
 from pusher.sources import docker_dir, oci
 from pusher.sources.archive import docker_archive
 from pusher.sources.archive.docker_archive import ArchiveSource
@@ -20,6 +31,7 @@ from pusher.sources.engine.content_store import ContentStoreSource
 from pusher.sources.engine.disk.lists import ListSource
 from pusher.sources.engine.disk.source import STORAGES, StorageSource
 from pusher.sources.engine.local_engine import NearbyEngineSource
+from pusher.sources.folders import holds_image, image_inside, kind_of_folder, refuse_folder
 from pusher.sources.foreign_files import exists, typed_path
 from pusher.sources.oci import LayoutSource
 from pusher.sources.pins import (
@@ -133,28 +145,31 @@ def _source(image: str, choice: Choice) -> Source:
             f"pusher cannot read images from {prefix}:",
             hint=f"it reads {': '.join(_PREFIXES)}: and docker://",
         )
+    is_address = prefix == "file" and (rest.startswith(_PATH_STARTS) or exists(Path(rest)))
+    if is_address and not exists(typed_path(image)):
+        raise _file_address(image)
     if colon and (meant := _meant(prefix, rest)) is not None:
         raise ReferenceMalformed(
             f"no images are read from {prefix}:", hint=suggest("did you mean {}?", f"{meant}:{rest}")
         )
     if colon and not exists(typed_path(image)) and (path := _split(image))[1] and _is_meant(image, path[0]):
-        raise ReferenceMalformed(
-            f"{path[0]} is a path, and {path[1]} the name of an image in it",
-            hint=suggest("say what it is: {}", f"{_kind_of(path[0])}:{image}"),
-        )
-    path_before, at, chosen = image.partition("@")
-    if at and not exists(typed_path(image)) and _is_meant(image, typed_path(path_before)):
-        raise ReferenceMalformed(
-            f"{path_before} is a path, and @{chosen} the image in it",
-            hint=suggest(
-                "say what it is: {}", f"{_kind_of(typed_path(path_before))}:{path_before}:@{chosen}"
-            ),
-        )
+        raise _without_prefix(image, f"{_kind_of(path[0])}:{image}")
+    before, at, chosen = image.partition("@")
+    if at and not exists(typed_path(image)) and _is_meant(image, typed_path(before)):
+        raise _without_prefix(image, f"{_kind_of(typed_path(before))}:{before}:@{chosen}")
     if is_path(image):
         where = typed_path(image)
         return _file(_kind_of(where), where, None, choice)
     installed = [engine for engine in ENGINES.values() if is_installed(engine)]
     return NearbyEngineSource(installed[0] if installed else DOCKER, image, choice)
+
+
+def _without_prefix(image: str, meant: str) -> ReferenceMalformed:
+    """Return the error for a path that is followed by the name or digest of an image in it."""
+    return ReferenceMalformed(
+        f"{image}: an image inside a file or folder needs a prefix",
+        hint=suggest("use: {}", meant),
+    )
 
 
 def _url(scheme: str, rest: str) -> PusherError:
@@ -164,10 +179,7 @@ def _url(scheme: str, rest: str) -> PusherError:
         command = "curl -fL {} | pusher push - --to registry.example.com/team/app:1.2"
         return ImageUnsupported(f"pusher fetches nothing from {scheme}://", hint=suggest(command, address))
     if scheme == "file":
-        path = "/" + rest.removeprefix("//localhost").lstrip("/")
-        return ReferenceMalformed(
-            f"{address} is an address, and pusher takes paths", hint=suggest("leave out file://: {}", path)
-        )
+        return _file_address(address)
     if (meant := _OF_OTHERS.get(scheme)) is not None:
         return ReferenceMalformed(
             f"no images are read from {scheme}:", hint=suggest("did you mean {}?", f"{meant}:{rest[2:]}")
@@ -182,10 +194,44 @@ def _url(scheme: str, rest: str) -> PusherError:
     )
 
 
+def _file_address(address: str) -> ReferenceMalformed:
+    """Return the error for ``file:`` with a path, of which the path alone is to be given."""
+    path = unquote(address.removeprefix("file:"))
+    for before, after in (("//localhost/", "/"), ("///", "/"), ("//", "")):
+        if path.startswith(before):
+            path = after + path.removeprefix(before).lstrip("/")
+            break
+    if not is_path(path):
+        path = f"./{path}"
+    return ReferenceMalformed(f"{address} is a URL, not a path", hint=suggest("use: {}", path))
+
+
+def mention_path(image: str, error: PusherError) -> None:
+    """Add to the hint of ``error`` that a file or folder in the working folder is called ``image``, where an
+    engine of whom it was asked has no such image, or does not answer."""
+    kinds = (EngineMissing, EngineNotPermitted, EngineNotRunning, ImageNotFound)
+    if not isinstance(error, kinds) or is_path(image) or image.startswith(_PREFIXES):
+        return
+    path, _ = _split(image)
+    if not exists(path):
+        return
+    if path.is_dir() and not holds_image(path):
+        inside = image_inside(path)
+        meant = "" if inside is None else f"{_kind_of(inside)}:./{inside}"
+    else:
+        try:
+            meant = f"./{image}" if str(path) == image else f"{_kind_of(path)}:./{image}"
+        except PusherError:
+            return
+    kind = "folder" if path.is_dir() else "file"
+    if hint := meant and suggest(f"or, if the {kind} {{}} is meant, use: {{}}", path, meant):
+        error.hint = f"{error.hint}\n{hint}"
+
+
 def _is_meant(image: str, path: Path) -> bool:
     """Whether PATH:NAME is meant, and not an image of an engine beside a folder or file of its name."""
     is_written_so = image.startswith(_PATH_STARTS) or path.name.endswith(_ARCHIVE_ENDINGS)
-    return exists(path) and (is_written_so or not _ENGINE_NAME.fullmatch(image) or _holds_image(path))
+    return exists(path) and (is_written_so or not _ENGINE_NAME.fullmatch(image) or holds_image(path))
 
 
 def _meant(prefix: str, rest: str) -> str | None:
@@ -201,11 +247,16 @@ def _meant(prefix: str, rest: str) -> str | None:
 
 
 def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:
+    before, at, chosen = str(path).rpartition("@")
+    if at and not exists(path) and exists(Path(before)):
+        digest = f"@{chosen}" + (f":{name}" if name else "")
+        raise ReferenceMalformed(
+            f"{kind}:{before}{digest} has no colon before the digest",
+            hint=suggest("use: {}", f"{kind}:{before}:{digest}"),
+        )
     if kind in _ALSO_NAMES and exists(path) and path.is_file():
         typed = f"{_kind_of(path)}:{path}" + (f":{name}" if name else "")
-        raise ArchiveInvalid(
-            f"{path} is a file, and {kind}: means a folder", hint=suggest("say what it is: {}", typed)
-        )
+        raise ArchiveInvalid(f"{path} is a file, and {kind}: means a folder", hint=suggest("use: {}", typed))
     if kind == docker_archive.KIND:
         return ArchiveSource(path, name, choice)
     if kind == docker_dir.KIND:
@@ -220,13 +271,9 @@ def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:
 def _kind_of(path: Path) -> str:
     """What lies at a path, by what is in it."""
     if exists(path) and path.is_dir():
-        is_layout = any((path / name).exists() for name in ("oci-layout", "index.json"))
-        if not is_layout and not (path / "manifest.json").exists():
-            raise ArchiveInvalid(
-                f"{path} is a folder without an image: it holds neither index.json nor manifest.json",
-                hint="push an OCI layout, a dir: folder of skopeo, or an archive file",
-            )
-        return oci.FOLDER_KIND if is_layout else docker_dir.KIND
+        if (kind := kind_of_folder(path)) is None:
+            raise refuse_folder(path)
+        return kind
     with open_archive(path) as file:
         is_layout = "index.json" in file and "manifest.json" not in file
         return oci.ARCHIVE_KIND if is_layout else docker_archive.KIND
@@ -245,7 +292,9 @@ def _is_file_prefix(prefix: str, rest: str) -> bool:
 
 
 def _is_meant_as_path(rest: str) -> bool:
-    return "/" in rest or rest.startswith("~") or rest in (".", "..") or exists(_split(rest)[0])
+    if "/" in rest or rest.startswith("~") or rest in (".", ".."):
+        return True
+    return exists(_split(rest)[0]) or exists(Path(rest.partition("@")[0]))
 
 
 def is_path(image: str) -> bool:
@@ -254,14 +303,7 @@ def is_path(image: str) -> bool:
     if image.startswith(_PATH_STARTS) or image.lower().endswith(_ARCHIVE_ENDINGS):
         return True
     return exists(Path(image)) and (
-        "/" in image or _ENGINE_NAME.fullmatch(image) is None or _holds_image(Path(image))
-    )
-
-
-def _holds_image(folder: Path) -> bool:
-    """Whether a folder is surely an image; ``manifest.json`` alone is in many a web project."""
-    return (folder / "oci-layout").is_file() or all(
-        (folder / name).is_file() for name in ("version", "manifest.json")
+        "/" in image or _ENGINE_NAME.fullmatch(image) is None or holds_image(Path(image))
     )
 
 

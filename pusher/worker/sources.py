@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from pusher import sources
 from pusher.config import Settings
-from pusher.errors import CredentialsMissing
+from pusher.errors import CredentialsMissing, SourceError
 from pusher.sources.base import EVERYTHING, Choice, Source
 from pusher.sources.registry.names import PREFIX, read_reference
 from pusher.sources.registry.source import RegistrySource, without_login
@@ -32,7 +32,11 @@ def open_source(
     Raises what ``sources.find`` raises.
     """
     if not image.startswith(PREFIX):
-        yield sources.find(image, choice)
+        try:
+            yield sources.find(image, choice)
+        except SourceError as error:
+            sources.mention_path(image, error)
+            raise
         return
     place, registry = read_reference(image), destination.registry() if destination else None
     if settings.login_registry is None and settings.password is not None and registry is not None:

@@ -12,7 +12,7 @@ from pusher.errors import ImageAmbiguous, ImageNotFound
 from pusher.oci.platform import Platform
 from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
-from tests.support.images import Entry, Image, make_image, sha256, write_archive, write_tar
+from tests.support.images import Entry, Image, Shape, make_image, sha256, write_archive, write_tar
 from tests.support.layouts import Descriptor, Layout, on
 from tests.support.pins import stored
 
@@ -163,6 +163,18 @@ def test_platforms_under_names_of_their_own(tmp_path: Path) -> None:
     with pytest.raises(ImageNotFound) as caught:
         resolved(str(path), Choice((Platform("linux", "s390x"),)))
     assert caught.value.hint == "its images are for linux/amd64, linux/arm64"
+
+
+@pytest.mark.parametrize("shape", ["classic", "containerd", "docker25"])
+def test_a_platform_that_none_of_several_images_is_for(tmp_path: Path, shape: Shape) -> None:
+    """Also where the archive has an index.json, in which an index might hold the platform."""
+    images = [make_image(50, names=(), seed=seed) for seed in (1, 2)]
+    path = write_archive(tmp_path / "a.tar", *images, shape=shape)
+    with pytest.raises(ImageNotFound, match="has no image for linux/s390x") as caught:
+        resolved(str(path), Choice((Platform("linux", "s390x"),)))
+    assert caught.value.hint == "its images are for linux/amd64"
+    with pytest.raises(ImageAmbiguous, match="holds 2 images"):
+        resolved(str(path), Choice((Platform("linux", "amd64"),)))
 
 
 @pytest.mark.parametrize("name", ["etcd:latest", ""])

@@ -135,4 +135,4 @@ def test_an_oci_archive_is_none(tmp_path: Path) -> None:
     path = layout.write_archive(tmp_path / "a.tar")
     with pytest.raises(ImageUnsupported) as caught:
         find(f"docker-archive:{path}")
-    assert caught.value.hint == f"say so: oci-archive:{path}"
+    assert caught.value.hint == f"use: oci-archive:{path}"

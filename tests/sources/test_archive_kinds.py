@@ -164,8 +164,8 @@ def test_the_other_kind_of_archive(tmp_path: Path) -> None:
     layout, _ = two_platforms()
     oci = layout.write_archive(tmp_path / "oci.tar")
     docker = write_archive(tmp_path / "docker.tar", IMAGE)
-    assert refused(f"docker-archive:{oci}").hint == f"say so: oci-archive:{oci}"
-    assert refused(f"oci-archive:{docker}").hint == f"say so: docker-archive:{docker}"
+    assert refused(f"docker-archive:{oci}").hint == f"use: oci-archive:{oci}"
+    assert refused(f"oci-archive:{docker}").hint == f"use: docker-archive:{docker}"
 
 
 def test_names_that_begin_at_the_root(tmp_path: Path) -> None:

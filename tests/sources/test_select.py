@@ -10,13 +10,15 @@ import pytest
 
 from pusher.errors import (
     ArchiveInvalid,
+    EngineMissing,
+    EngineNotRunning,
     ImageNotFound,
     ImageUnsupported,
     PusherError,
     ReferenceMalformed,
     SourceError,
 )
-from pusher.sources import find, reopen
+from pusher.sources import find, mention_path, reopen
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.image_names import did_you_mean, is_image_id, nearest, normalized
@@ -312,7 +314,13 @@ def test_names_that_are_too_long_for_any_file(image: str, tmp_path: Path) -> Non
             "fetches nothing from https://",
             "curl -fL https://x.example/app.tar |",
         ),
-        ("file:///tmp/a b.tar", "takes paths", "leave out file://: '/tmp/a b.tar'"),
+        ("file:///tmp/a b.tar", "is a URL, not a path", "use: '/tmp/a b.tar'"),
+        ("file:///tmp/a%20b.tar", "is a URL, not a path", "use: '/tmp/a b.tar'"),
+        ("file://localhost/tmp/a.tar", "is a URL, not a path", "use: /tmp/a.tar"),
+        ("file://a.tar", "is a URL, not a path", "use: a.tar"),
+        ("file://build/a", "is a URL, not a path", "use: ./build/a"),
+        ("file:./a.tar", "is a URL, not a path", "use: ./a.tar"),
+        ("file:/tmp/a.tar", "is a URL, not a path", "use: /tmp/a.tar"),
         ("oci://layout", "oci: is written without //", "did you mean oci:layout?"),
         ("s3://bucket/app.tar", "reads nothing from s3://", "docker-archive:"),
         ("docker-archve:app.tar", "no images are read from docker-archve:", "docker-archive:app.tar?"),
@@ -330,16 +338,23 @@ def test_a_name_behind_a_path_needs_a_prefix(tmp_path: Path, monkeypatch: pytest
     monkeypatch.chdir(tmp_path)
     layout, _ = two_platforms()
     layout.write_folder(tmp_path / "layout")
+    digest = layout.listed[0]["digest"]
     write_archive(tmp_path / "f.tar", make_image(10, names=("app:1",)))
     for image, meant in (
         ("./layout:v1", "oci:./layout:v1"),
         ("f.tar:app:1", "docker-archive:f.tar:app:1"),
         (f"{tmp_path}/f.tar:app:1", f"docker-archive:{tmp_path}/f.tar:app:1"),
+        (f"./layout@{digest}", f"oci:./layout:@{digest}"),
+        (f"layout@{digest}", f"oci:layout:@{digest}"),
     ):
-        with pytest.raises(PusherError, match="is a path, and") as caught:
+        with pytest.raises(PusherError, match="an image inside a file or folder needs a prefix") as caught:
             find(image)
-        assert caught.value.hint == f"say what it is: {meant}"
+        assert caught.value.hint == f"use: {meant}"
     assert find("docker-archive:f.tar:app:1")[1] == "app:1"
+    for image in (f"oci:layout@{digest}", f"oci:./layout@{digest}"):
+        with pytest.raises(PusherError, match="has no colon before the digest") as caught:
+            find(image)
+        assert caught.value.hint == f"use: oci:layout:@{digest}"
 
 
 @pytest.mark.parametrize("image", ["app:1.2", "team/app:1.2", "localhost:5000/app:1", "out/app:1"])
@@ -354,12 +369,75 @@ def test_a_folder_or_program_of_an_images_name_is_none(
     assert engine_of(image) == ("docker", image)
 
 
-def test_a_layout_is_no_archive(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("image", "words", "hint"),
+    [
+        ("docker-archive:{}/layout", "is an OCI layout, not an archive file", "use: oci:{}/layout"),
+        ("oci-archive:{}/layout", "is an OCI layout, not an archive file", "use: oci:{}/layout"),
+        ("dir:{}/layout", "is an OCI layout, and dir: means a folder that", "use: oci:{}/layout"),
+        ("docker-archive:{}/copied", "is a folder that skopeo wrote with dir:", "use: dir:{}/copied"),
+        ("oci:{}/copied", "is a folder that skopeo wrote with dir:, and oci: means", "use: dir:{}/copied"),
+        ("{}/above", "is not an image, but the folder layout in it is", "use: oci:{}/above/layout"),
+        ("oci:{}/above", "is not an image, but the folder layout in it is", "use: oci:{}/above/layout"),
+        ("dir:{}/above", "is not an image, but the folder layout in it is", "use: oci:{}/above/layout"),
+        (
+            "oci:{}/unpacked",
+            "is an unpacked docker-archive",
+            "pack it again: tar -C {}/unpacked -cf app.tar .",
+        ),
+        ("{}/empty", "is a folder without an image", "push an OCI layout, a folder"),
+        ("oci:{}/empty", "is not an OCI layout: it has no index.json", "skopeo copy SOURCE oci:PATH:TAG"),
+        ("dir:{}/empty", "it has no manifest.json", "skopeo copy SOURCE dir:PATH writes one"),
+    ],
+)
+def test_a_folder_that_is_another_kind_of_image(tmp_path: Path, image: str, words: str, hint: str) -> None:
     layout, _ = two_platforms()
     layout.write_folder(tmp_path / "layout")
-    with pytest.raises(PusherError, match="is a folder") as caught:
-        find(f"docker-archive:{tmp_path}/layout")
-    assert caught.value.hint == f"say so: oci:{tmp_path}/layout"
+    layout.write_folder(tmp_path / "above/layout")
+    layout.write_dir(tmp_path / "copied", layout.listed[0])
+    for folder in ("empty", "unpacked", "above/sources"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "unpacked/manifest.json").write_text("[]")
+    with pytest.raises(PusherError, match=words) as caught:
+        find(image.format(tmp_path))[0].resolve()
+    assert hint.format(tmp_path) in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("image", "meant"),
+    [
+        ("noext", "./noext"),
+        ("a:1", "./a:1"),
+        ("noext:app", "docker-archive:./noext:app"),
+        ("above", "oci:./above/layout"),
+        ("sources", None),
+        ("nosuch", None),
+        ("program", None),
+        ("podman:noext", None),
+    ],
+)
+def test_a_file_that_is_called_like_the_image_is_mentioned(
+    docker: FakeEngine, podman: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str,
+    meant: str | None,
+) -> None:  # fmt: skip
+    """Where the engine has no such image, or does not answer."""
+    monkeypatch.chdir(tmp_path)
+    write_archive(Path("noext"), IMAGE)
+    write_archive(Path("a:1"), IMAGE)
+    two_platforms()[0].write_folder(tmp_path / "above/layout")
+    Path("sources").mkdir()
+    Path("program").write_bytes(b"\x7fELF")
+    for error in (
+        ImageNotFound("Docker has no such image", hint="look"),
+        EngineNotRunning("Docker does not answer", hint="look"),
+        EngineMissing("the docker command is not installed", hint="look"),
+    ):
+        mention_path(image, error)
+        assert error.hint.partition("\n")[0] == "look"
+        assert error.hint.endswith(f" is meant, use: {meant}") == (meant is not None)
+    other = ReferenceMalformed("not a name", hint="look")
+    mention_path(image, other)
+    assert other.hint == "look"
 
 
 def test_a_file_with_an_odd_name_is_found_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -379,9 +457,9 @@ def test_a_file_with_an_odd_name_is_found_at_once(tmp_path: Path, monkeypatch: p
         ("ocidir://layout", "did you mean oci:layout?"),
         ("oci-layout://layout", "did you mean oci:layout?"),
         ("DOCKER-ARCHIVE:a.tar", "did you mean docker-archive:a.tar?"),
-        ("a.tar@0", "say what it is: docker-archive:a.tar:@0"),
-        ("oci:a.tar", "say what it is: docker-archive:a.tar"),
-        ("dir:a.tar", "say what it is: docker-archive:a.tar"),
+        ("a.tar@0", "use: docker-archive:a.tar:@0"),
+        ("oci:a.tar", "use: docker-archive:a.tar"),
+        ("dir:a.tar", "use: docker-archive:a.tar"),
         ("oci:-", "write oci-archive:- or docker-archive:-"),
     ],
 )

@@ -16,6 +16,7 @@ from pusher.sources.archive.kinds import HOW, check_compressed_again, check_kind
 from pusher.sources.base import Slice
 from pusher.sources.decompression import HEAD, decompressed, methods_of
 from pusher.sources.file_range import FileRange, buffered
+from pusher.sources.folders import refuse_folder
 from pusher.sources.foreign_files import Identity, never_waiting
 from pusher.sources.image_names import shown
 from pusher.sources.tar import reader
@@ -204,10 +205,10 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
     """Open and index; ImageNotFound, ArchiveInvalid, ArchiveTruncated, SourceError if it cannot be read."""
     try:
         mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise refuse_folder(path)
         if not stat.S_ISREG(mode):
-            what = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-            hint = suggest("say so: {}", f"oci:{path}") if (path / "index.json").is_file() else HOW
-            raise ArchiveInvalid(f"{path} is {what}, so it cannot be read as an image archive", hint=hint)
+            raise ArchiveInvalid(f"{path} is not a regular file", hint=HOW)
         file = open(path, "rb", opener=never_waiting)  # noqa: SIM115 - Path.open takes no opener
     except FileNotFoundError:
         raise ImageNotFound(f"there is no file {path}", hint="check the path") from None

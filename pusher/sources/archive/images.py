@@ -10,6 +10,7 @@ from pusher.errors import ArchiveInvalid, ImageAmbiguous, ImageNotFound, ImageUn
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_digest, of_bytes
 from pusher.oci.manifest import diff_ids_of
+from pusher.oci.platform import Platform
 from pusher.sources.archive.file import ArchiveFile
 from pusher.sources.archive.kinds import HOW
 from pusher.sources.archive.roots import Facts, Roots
@@ -54,8 +55,8 @@ def images_in(archive: ArchiveFile) -> tuple[ArchivedImage, ...]:
     """What ``manifest.json`` lists."""
     if "manifest.json" not in archive and "index.json" in archive:
         raise ImageUnsupported(
-            f"{archive.path} is an OCI archive and no docker-archive",
-            hint=suggest("say so: {}", f"oci-archive:{archive.path}"),
+            f"{archive.path} is an OCI archive, not a docker-archive",
+            hint=suggest("use: {}", f"oci-archive:{archive.path}"),
         )
     archive.check_for("manifest.json")
     try:
@@ -92,16 +93,26 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
         found = [
             (number, image) for number, image in enumerate(images) if not asked or image.is_called(asked)
         ]
-    if len(found) > 1 and choice.platforms:
-        found = _of_platform(archive, found, choice)
     roots = Roots(archive)
+    platforms: dict[int, Platform | None] = {}
+    if len(found) > 1 and choice.platforms:
+        platforms = {number: platform_of(image.read_config(archive)) for number, image in found}
+        fitting = [each for each in found if choice.wants(platforms[each[0]])]
+        found = fitting or found
     chosen = {
         (one.root or one.image.config, one.root or one.image.layers): (number, one)
         for number, image in reversed(found)
         for one in reversed(_with_roots(archive, image, roots, asked, digest))
+        # an index may hold the platform that no config of manifest.json is for
+        if not platforms or choice.wants(platforms[number]) or roots.may_hold(one.root, choice.wants)
     }
     if len(chosen) == 1:
         return next(iter(chosen.values()))[1]
+    if not chosen and platforms:
+        listed = ", ".join(dict.fromkeys(str(own) for own in platforms.values() if own))
+        raise ImageNotFound(
+            f"{archive.path} has no image for {choice.platforms[0]}", hint=f"its images are for {listed}"
+        )
     if not chosen:
         known = [shown(own) for image in images for own in image.names]
         numbers = f"it has @0 to @{len(images) - 1}"
@@ -131,24 +142,6 @@ def diff_ids_in(archive: ArchiveFile, config: bytes) -> tuple[str, ...]:
         return diff_ids_of(config)
     except ValueError as error:
         raise ArchiveInvalid(f"{archive.path}: {error}") from error
-
-
-def _of_platform(
-    archive: ArchiveFile, found: Sequence[tuple[int, ArchivedImage]], choice: Choice
-) -> list[tuple[int, ArchivedImage]]:
-    """The images for the wanted platforms, or that may hold them in an index. Raises ImageNotFound."""
-    platforms = {number: platform_of(image.read_config(archive)) for number, image in found}
-    fitting = [
-        (number, image)
-        for number, image in found
-        if (own := platforms[number]) and any(wanted.takes(own) for wanted in choice.platforms)
-    ]
-    if fitting or "index.json" in archive:
-        return fitting or list(found)
-    there = ", ".join(dict.fromkeys(str(own) for own in platforms.values() if own))
-    raise ImageNotFound(
-        f"{archive.path} has no image for {choice.platforms[0]}", hint=f"its images are for {there}"
-    )
 
 
 def _ambiguous(

@@ -16,8 +16,10 @@ from typing import Any, Final
 from pusher.errors import ArchiveInvalid, LayerMismatch
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_digest, of_bytes
+from pusher.oci.index import parse_index
 from pusher.oci.manifest import Manifest, parse_manifest
 from pusher.oci.media_types import MANIFESTS
+from pusher.oci.platform import Platform
 from pusher.sources.archive.file import ArchiveFile
 from pusher.sources.blob_places import in_layout
 from pusher.sources.image_names import normalized
@@ -110,6 +112,20 @@ class Roots:
             if leading:
                 return tuple(digest for digest, manifest in leading.items() if image.is_final(manifest))
         return ()
+
+    def may_hold(self, digest: str | None, is_wanted: Callable[[Platform | None], bool]) -> bool:
+        """Whether the document ``digest`` is an index that lists a wanted platform, or something of none."""
+        if digest is None or not isinstance(self._read(digest), tuple):
+            return False
+        try:
+            children = parse_index(self._archive.read(in_layout(digest))).children
+        except ValueError:
+            return True
+        return any(
+            child.platform is None or is_wanted(child.platform)
+            for child in children
+            if not child.is_attestation
+        )
 
     def leads_to(self, digest: str, image: Facts) -> bool:
         """Whether the document ``digest`` is there and is the image's, or an index with it."""
