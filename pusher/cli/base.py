@@ -20,7 +20,7 @@ from pusher.cli.mistyped import too_many, unknown_command
 from pusher.cli.options import write_options
 from pusher.cli.verbose import as_log_line, verbose_options
 from pusher.config import values
-from pusher.config.options import unknown_variables
+from pusher.config.variables import unknown_variables
 from pusher.errors import InvalidOption
 from pusher.errors.catalogue import error_as_json
 from pusher.text import as_json, printable

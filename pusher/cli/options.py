@@ -8,7 +8,8 @@ from typing import Any, Final, TypeVar
 import click
 
 from pusher.cli import completers
-from pusher.config.options import BY_NAME, EVERYDAY, LINK, OPTIONS, REGISTRY, STORAGE, Option
+from pusher.config.options import EVERYDAY, LINK, REGISTRY, STORAGE, Option
+from pusher.config.settings import BY_NAME, OPTIONS
 
 F = TypeVar("F", bound=Callable[..., Any])
 

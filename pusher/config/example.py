@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 from pusher.config.file import TABLES
-from pusher.config.options import OPTIONS, Option
+from pusher.config.options import Option
+from pusher.config.settings import OPTIONS
 
 _HEAD = """\
 # Settings of pusher. A flag (--chunk-size) or a variable (PUSHER_CHUNK_SIZE) wins over this file.
 # Passwords do not belong here: pusher login REGISTRY keeps them where Docker does.
 """
-_EXAMPLES = {
-    "registry": '"registry.example.com/team"',
-    "limit_rate": '"08:00-18:00=2M,off"',
-    "username": '"bob"',
-    "profile": '"distribution"',
-    "insecure": '["registry.example.com:5000"]',
-    "ca_cert": '"company-ca.pem"',
-    "compression_level": "6",
-    "compression_threads": "2",
-    "home": '"/var/lib/pusher"',
-    "database_url": '"postgresql://pusher@db.example.com/pusher"',
-}
-"""Of settings without a default."""
 _TABLE = f"""
 # What holds for one registry wins over what holds for all; these may differ: {{names}}.
 #[{TABLES}."ghcr.io"]
@@ -41,6 +29,7 @@ def _in_file() -> list[Option]:
 
 
 def _value(option: Option) -> str:
-    if option.default is None:
-        return _EXAMPLES[option.name]
-    return option.default if option.is_switch or option.default.isdecimal() else f'"{option.default}"'
+    text = option.example if option.default is None else option.default
+    assert text is not None, option.name  # noqa: S101 - a setting without a default has an example
+    quoted = text if option.is_switch or text.isdecimal() else f'"{text}"'
+    return f"[{quoted}]" if option.is_list else quoted

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from pusher.config import values
-from pusher.config.options import BY_NAME, Option
+from pusher.config.options import Option
+from pusher.config.settings import BY_NAME
 from pusher.errors import ConfigInvalid, InvalidOption
 from pusher.text import printable, suggest
 

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from pusher.config.credential_files import auth_files, certs_dirs, docker_config
 from pusher.config.file import ConfigFile, Entry, read_file
-from pusher.config.options import OPTIONS, Option
-from pusher.config.settings import Settings, Timeouts
+from pusher.config.options import Option, fields_of
+from pusher.config.settings import OPTIONS, Settings
 
 DEFAULT: Final = "default"
 """Where a value comes from that nobody gave."""
@@ -108,47 +108,30 @@ def _at(host: str, general: Found, entry: Entry, file: ConfigFile) -> Found:
 def _settings(
     found: Mapping[str, Found], registries: Mapping[str, Mapping[str, Found]], environ: Mapping[str, str]
 ) -> Settings:
-    value = {name: item.value for name, item in found.items()}
-    home = value["home"] or _default_home()
+    value = fields_of(Settings, {name: item.value for name, item in found.items()})
+    value["home"] = home = value["home"] or _default_home()
+    value["database_url"] = value["database_url"] or _sqlite_url(home / "jobs.db")
     return Settings(
-        home=home,
-        database_url=value["database_url"] or _sqlite_url(home / "jobs.db"),
-        parallel=value["parallel"],
-        chunk_size=value["chunk_size"],
-        limit_rate=value["limit_rate"],
-        profile=value["profile"],
-        default_registry=value["registry"],
-        compression=value["compression"],
-        compression_level=value["compression_level"],
-        compression_threads=value["compression_threads"],
-        spool_limit=value["spool_limit"],
-        plain_http=value["plain_http"],
-        insecure=value["insecure"],
-        ca_cert=value["ca_cert"],
+        **value,
         certs_dirs=certs_dirs(environ),
-        username=value["username"],
-        password=value["password"],
         login_source=found["username"].place,
         docker_auth_config=environ.get("DOCKER_AUTH_CONFIG") or None,
         docker_config=docker_config(environ),
         auth_files=auth_files(environ),
-        timeouts=Timeouts(
-            connect=value["connect_timeout"],
-            stall=value["stall_timeout"],
-            answer=value["answer_timeout"],
-            commit=value["commit_timeout"],
-        ),
-        give_up_after=value["give_up_after"],
-        lease=value["lease"],
         registries={host: _fields(host, table) for host, table in registries.items()},
     )
 
 
 def _fields(host: str, table: Mapping[str, Found]) -> dict[str, object]:
-    return {
-        name: host in item.value if isinstance(item.value, frozenset) else item.value
-        for name, item in table.items()
-    }
+    """The fields that a registry's table changes; a switch of the one that is a list stands for the host."""
+    values: dict[str, object] = {}
+    for name, item in table.items():
+        if item.option.is_list:
+            is_on = host in item.value if isinstance(item.value, frozenset) else item.value
+            values[name] = frozenset({host} if is_on else ())
+        else:
+            values[name] = item.value
+    return values
 
 
 def _sqlite_url(path: Path) -> str:

@@ -1,13 +1,15 @@
-"""Everything a command needs to know, as values."""
+"""The settings: their table, and everything a command needs to know as values."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Final
 
-from pusher.config.timetable import Timetable
-from pusher.config.values import MIB
+from pusher.config import values
+from pusher.config.options import COMPRESSIONS, LINK, REGISTRY, STORAGE, options_of, part, setting
+from pusher.config.timetable import Timetable, parse_timetable
 from pusher.reference import Place, canonical_registry
 from pusher.retry import RetryPolicy
 
@@ -16,63 +18,190 @@ from pusher.retry import RetryPolicy
 class Timeouts:
     """Seconds; three different things (a slow link that moves is never cut)."""
 
-    connect: float = 15.0
-    """Until a connection stands."""
-    stall: float = 60.0
+    connect: float = setting(
+        *(values.seconds, "TIME", "Longest wait for a connection.", "15s"), name="connect_timeout", group=LINK
+    )
+    stall: float = setting(
+        *(values.seconds, "TIME", "Longest silence while bytes are sent.", "60s"),
+        name="stall_timeout",
+        group=LINK,
+    )
     """Without a single byte moving while a body is sent."""
-    answer: float = 120.0
+    answer: float = setting(
+        *(values.seconds, "TIME", "Longest wait for an answer.", "2m"), name="answer_timeout", group=LINK
+    )
     """Between the last byte of a request and the answer."""
-    commit: float = 900.0
+    commit: float = setting(
+        *(values.seconds, "TIME", "Longest wait for the answer that closes an upload.", "15m"),
+        name="commit_timeout",
+        group=LINK,
+    )
     """The same for the request that closes an upload: registries copy gigabytes before they answer."""
 
 
-@dataclass(frozen=True)
-class RegistrySettings:
-    """What may differ from registry to registry; the fields mean what those of ``Settings`` do."""
-
-    chunk_size: int | None
-    profile: str | None
-    plain_http: bool
-    insecure: bool
-    ca_cert: Path | None
-    username: str | None
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything a command needs to know, resolved once at its start."""
+    """Everything a command needs to know, resolved once at its start.
 
-    home: Path
-    database_url: str
-    parallel: int = 4
-    """Blob uploads at a time, over all jobs of one worker."""
-    chunk_size: int | None = None
+    This is the table of settings, in the order in which they are shown: a new one is declared here alone.
+    """
+
+    parallel: int = setting(values.integer(1, 64), "N", "Blobs sent at a time.", "4")
+    """Over all jobs of one worker."""
+    limit_rate: Timetable | None = setting(
+        parse_timetable,
+        "RATE",
+        "Bytes a second for all uploads together, like 2M or '08:00-18:00=2M,off'.",
+        without="no limit",
+        example="08:00-18:00=2M,off",
+    )
+    """By the time of day."""
+    username: str | None = setting(
+        values.plain,
+        "USER",
+        "User at the registry.",
+        per_registry=True,
+        old_variable="USERNAME_REGISTRY",
+        example="bob",
+    )
+    password: str | None = setting(
+        values.plain, "TEXT", "Password of that user.", has_flag=False, in_file=False, secret=True
+    )
+    chunk_size: int | None = setting(
+        values.chunk_size,
+        "SIZE",
+        "Largest chunk, like 50MiB or 100MB; auto: what suits link and registry.",
+        "auto",
+        group=LINK,
+        per_registry=True,
+    )
     """Bytes; None (``auto``) leaves it to the registry's limits and what was learned of the link."""
-    limit_rate: Timetable | None = None
-    """Bytes a second for all uploads of a worker together, by the time of day; None: no limit."""
-    profile: str | None = None
-    """Name of the registry profile to use whatever the registry looks like."""
-    default_registry: str | None = None
-    """``host[:port][/namespace]`` that names without a registry of their own are pushed to."""
-    compression: str = "keep"
-    """How layers are compressed that are not yet: ``gzip``, ``zstd``, ``none``, ``auto`` (what is sent
-    first), or ``keep``: as ``gzip``, and whatever is at the tag already will do."""
-    compression_level: int | None = None
-    """gzip 1 to 9 (1 to 3 are ISA-L's, 4 to 9 zlib's), zstd 1 to 19; None: the usual one, 2 and 3."""
-    compression_threads: int | None = None
-    """Threads that compress one layer; None: one for each processor."""
-    spool_limit: int = 20 * 1024 * MIB
-    """Bytes that blobs nobody needs any more may keep on disk."""
-    plain_http: bool = False
-    """Plain http allowed for registries beyond this machine."""
-    insecure: frozenset[str] = frozenset()
-    """Registries (``host[:port]``) whose certificate is not verified."""
-    ca_cert: Path | None = None
-    """PEM file with certificate authorities that are trusted besides the operating system's."""
+    timeouts: Timeouts = part(Timeouts)
+    give_up_after: float = setting(
+        values.seconds,
+        "TIME",
+        "End a run that got nothing done for so long, with exit code 5.",
+        "30m",
+        group=LINK,
+    )
+    """Seconds without any progress; a run with ``--forever`` does not end."""
+    default_registry: str | None = setting(
+        values.place,
+        "HOST[/NAMESPACE]",
+        "Where images go whose names say no registry; --to on the command line.",
+        name="registry",
+        has_flag=False,
+        without="docker.io",
+        example="registry.example.com/team",
+    )
+    """``host[:port][/namespace]``."""
+    profile: str | None = setting(
+        values.plain,
+        "NAME",
+        "What the registry is taken for, whatever it looks like.",
+        group=REGISTRY,
+        per_registry=True,
+        without="found out",
+        example="distribution",
+    )
+    """Name of a registry profile."""
+    plain_http: bool = setting(
+        values.switch,
+        "BOOL",
+        "Allow http without TLS beyond this machine.",
+        "false",
+        group=REGISTRY,
+        per_registry=True,
+        old_variable="INSECURE_HTTP_PUSH",
+    )
+    insecure: frozenset[str] = setting(
+        values.hosts,
+        "REGISTRY",
+        "Do not verify this registry's certificate; may be repeated.",
+        group=REGISTRY,
+        per_registry=True,
+        table_convert=values.switch,
+        example="registry.example.com:5000",
+    )
+    """Registries (``host[:port]``)."""
+    ca_cert: Path | None = setting(
+        values.path,
+        "FILE",
+        "Trust these certificate authorities too (PEM).",
+        group=REGISTRY,
+        per_registry=True,
+        example="company-ca.pem",
+    )
+    compression: str = setting(
+        values.one_of(*COMPRESSIONS),
+        "KIND",
+        "For layers that are not compressed yet: gzip, zstd, none, auto (what arrives first), or keep (gzip, "
+        "unless the registry has the layer in another form).",
+        "keep",
+        group=STORAGE,
+    )
+    compression_level: int | None = setting(
+        values.integer(1, 19),
+        "N",
+        "1 to 9 for gzip (usually 2), 1 to 19 for zstd (usually 3).",
+        group=STORAGE,
+        without="the usual one",
+        example="6",
+    )
+    """gzip 1 to 3 are ISA-L's, 4 to 9 zlib's."""
+    compression_threads: int | None = setting(
+        values.integer(1, 64),
+        "N",
+        "Processors that compress one layer; the bytes do not depend on it.",
+        group=STORAGE,
+        without="all",
+        example="2",
+    )
+    spool_limit: int = setting(
+        values.size(0),
+        "SIZE",
+        "What blobs that no job needs may keep on disk.",
+        "20GiB",
+        group=STORAGE,
+    )
+    """Bytes."""
+    lease: float = setting(
+        values.seconds,
+        "TIME",
+        "After this silence a worker on another machine is taken for dead.",
+        "30s",
+        group=STORAGE,
+    )
+    """Seconds."""
+    # Where the jobs are is no flag: every command has to look at the same place.
+    home: Path = setting(
+        values.path,
+        "FOLDER",
+        "Folder of the job store and the compressed blobs.",
+        has_flag=False,
+        required=True,
+        example="/var/lib/pusher",
+    )
+    database_url: str = setting(
+        values.plain,
+        "URL",
+        "Job store: a PostgreSQL URL, or sqlite:////PATH.",
+        has_flag=False,
+        required=True,
+        example="postgresql://pusher@db.example.com/pusher",
+    )
+    docker_root: Path | None = setting(
+        values.path,
+        "FOLDER",
+        "Docker's data root, to read images and its records from disk.",
+        has_flag=False,
+        without="as docker info says, or /var/lib/docker",
+        example="/mnt/docker",
+    )
+
+    # What is found in files and variables of other programs.
     certs_dirs: tuple[Path, ...] = ()
     """``certs.d`` folders of Docker and Podman; the first that has a folder for a registry counts."""
-    username: str | None = None
-    password: str | None = field(default=None, repr=False)
     login_registry: str | None = None
     """The one registry (``host[:port]``) that ``username`` is for; None: none, until it is said which."""
     login_source: str = "--username"
@@ -83,28 +212,19 @@ class Settings:
     """Docker's ``config.json``; None: credentials are not looked up there."""
     auth_files: tuple[Path, ...] = ()
     """Podman's ``auth.json`` files, first match wins; they are asked after ``docker_config``."""
-    timeouts: Timeouts = field(default_factory=Timeouts)
     retry: RetryPolicy = field(default_factory=RetryPolicy)
-    give_up_after: float = 1800.0
-    """Seconds without any progress after which a run that is not ``--forever`` ends with exit code 5."""
-    lease: float = 30.0
-    """Seconds after which a worker that does not renew its lease is taken for dead."""
 
     registries: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
-    """Settings of single registries: by ``host[:port]``, fields of ``RegistrySettings``."""
+    """What the tables of single registries change: by ``host[:port]``, then by field."""
 
-    def at(self, registry: str) -> RegistrySettings:
-        """The settings that hold for one registry (``host[:port]``, or the host of its API)."""
+    def at(self, registry: str) -> Settings:
+        """Return the settings that hold for one registry (``host[:port]``, or the host of its API).
+
+        ``insecure`` holds that registry then, or nothing.
+        """
         registry = canonical_registry(registry)
-        general = RegistrySettings(
-            self.chunk_size,
-            self.profile,
-            self.plain_http,
-            registry in self.insecure,
-            self.ca_cert,
-            self.username,
-        )
-        return replace(general, **self.registries.get(registry, {}))  # type: ignore[arg-type]
+        table: Mapping[str, Any] = self.registries.get(registry, {})
+        return replace(self, **{"insecure": self.insecure & {registry}, **table})
 
     def with_user_of(self, registry: str) -> Settings:
         """These settings with the user name that the registry's own table gives, if it does."""
@@ -135,3 +255,7 @@ class Settings:
     def workers(self) -> Path:
         """Folder of the lock files by which a dead worker of this host is told from a living one."""
         return self.home / "workers"
+
+
+OPTIONS: Final = tuple(options_of(Settings))
+BY_NAME: Final = {option.name: option for option in OPTIONS}

@@ -72,14 +72,16 @@ _OF_OTHERS: Final = {
 _NOT_OURS: Final = ("ostree", "sif", "containerd", "tarball", "atomic")
 
 
-def find(image: str, choice: Choice = EVERYTHING) -> tuple[Source, str | None]:
+def find(
+    image: str, choice: Choice = EVERYTHING, *, docker_root: Path | None = None
+) -> tuple[Source, str | None]:
     """The source that IMAGE names, and the image's own name, for use as the destination.
 
     A prefix of containers-transports(5) says where it is; a path is recognised by looking into it; all else
-    is a name in Docker, or in Podman or nerdctl where that is not installed. Raises what ``Source.own_name``
-    raises.
+    is a name in Docker, or in Podman or nerdctl where that is not installed. ``docker_root``: Docker's data
+    root, where it is not the one that Docker tells or usually has. Raises what ``Source.own_name`` raises.
     """
-    source = _source(image, choice)
+    source = _source(image, choice, docker_root)
     return source, source.own_name()
 
 
@@ -115,7 +117,7 @@ def reopen(pin: Pin) -> Source:
     raise ValueError(f"no source on this machine is of the kind {pin.kind}")
 
 
-def _source(image: str, choice: Choice) -> Source:
+def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Source:
     prefix, colon, rest = image.partition(":")
     if not image or (not rest and prefix in _PREFIXES and not is_path(image)):
         raise ReferenceMalformed(
@@ -137,9 +139,9 @@ def _source(image: str, choice: Choice) -> Source:
     if colon and _is_file_prefix(prefix, rest):
         return _file(prefix, *_split(rest), choice)
     if colon and prefix in STORAGES:
-        return StorageSource(prefix, rest, choice)
+        return StorageSource(prefix, rest, choice, docker_root=docker_root)
     if colon and prefix in ENGINES:
-        return NearbyEngineSource(ENGINES[prefix], rest, choice)
+        return NearbyEngineSource(ENGINES[prefix], rest, choice, docker_root=docker_root)
     if colon and prefix in _NOT_OURS:
         raise ImageUnsupported(
             f"pusher cannot read images from {prefix}:",
@@ -161,7 +163,7 @@ def _source(image: str, choice: Choice) -> Source:
         where = typed_path(image)
         return _file(_kind_of(where), where, None, choice)
     installed = [engine for engine in ENGINES.values() if is_installed(engine)]
-    return NearbyEngineSource(installed[0] if installed else DOCKER, image, choice)
+    return NearbyEngineSource(installed[0] if installed else DOCKER, image, choice, docker_root=docker_root)
 
 
 def _without_prefix(image: str, meant: str) -> ReferenceMalformed:

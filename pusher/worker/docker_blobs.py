@@ -21,7 +21,7 @@ from pusher.registry.client import RegistryClient
 from pusher.sources.base import Pin
 from pusher.sources.engine.command import DOCKER
 from pusher.sources.engine.disk import source
-from pusher.sources.engine.disk.data_roots import docker_root
+from pusher.sources.engine.disk.data_roots import DOCKER_ROOT
 from pusher.sources.engine.disk.docker_records import DockerRecords
 from pusher.sources.pins import EnginePin, StoragePin, pin_from_json
 from pusher.store.records import JobRecord
@@ -42,9 +42,14 @@ class PushedImage:
     blobs: dict[str, Descriptor]
 
 
-def look_at(client: RegistryClient, job: JobRecord, diff_ids: Collection[str]) -> PushedImage | None:
-    """What the image at the job's tag has of some layers; None if that is nothing, or cannot be seen."""
-    records = DockerRecords(_root_of(pin_from_json(job.source)))
+def look_at(
+    client: RegistryClient, job: JobRecord, diff_ids: Collection[str], docker_root: Path | None
+) -> PushedImage | None:
+    """What the image at the job's tag has of some layers; None if that is nothing, or cannot be seen.
+
+    ``docker_root``: Docker's data root, where it is not the usual one.
+    """
+    records = DockerRecords(_found_in(pin_from_json(job.source)) or docker_root or DOCKER_ROOT)
     known = {diff_id: found for diff_id in diff_ids if (found := records.blobs_of(diff_id))}
     if not known or not job.tag:
         return None
@@ -96,11 +101,11 @@ def _oci(layer: Descriptor) -> str:
     return media_types.TO_OCI.get(layer.media_type, layer.media_type)
 
 
-def _root_of(pin: Pin) -> Path:
-    """The data root that the image was found in, else Docker's usual one."""
+def _found_in(pin: Pin) -> Path | None:
+    """The data root of Docker that the image was found in."""
     match pin:
         case EnginePin(kind=DOCKER.kind, storage=Path() as root):
             return root
         case StoragePin(kind=source.DOCKER_KIND, root=root):
             return root
-    return docker_root()
+    return None

@@ -78,7 +78,8 @@ def enqueue(
             for place in destinations:
                 _at_the_destination(incomplete, place, store, settings)
                 note(f"not in {image}, and at {place.registry} already: {len(absent)} of its blobs")
-            found = find(image, replace(choice, absent=absent))[0].resolve()
+            source, _ = find(image, replace(choice, absent=absent), docker_root=settings.docker_root)
+            found = source.resolve()
     for text in found.notes:
         note(text)
     if found.config is not None:

@@ -163,7 +163,9 @@ class JobPush:
         unknown = {diff_id for diff_id, memos in self._memos_of(unnamed).items() if not memos}
         if not unknown or self._pushed is not None:
             return layers
-        self._pushed = docker_blobs.look_at(self._client, self._job, unknown)
+        self._pushed = docker_blobs.look_at(
+            self._client, self._job, unknown, self._tools.sender.settings.docker_root
+        )
         if self._pushed is None:
             return layers
         for diff_id, blob in self._pushed.blobs.items():

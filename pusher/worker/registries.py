@@ -146,7 +146,7 @@ class Registries:
     def trust_in(self, host: str) -> Trust:
         """How the certificate of a host (``host[:port]``) is verified."""
         site = self._settings.at(host)
-        return Trust(site.ca_cert, insecure=site.insecure, certs_dirs=self._settings.certs_dirs)
+        return Trust(site.ca_cert, insecure=bool(site.insecure), certs_dirs=self._settings.certs_dirs)
 
     def close(self) -> None:
         """Close idle connections, write down what is left to be known of the links."""

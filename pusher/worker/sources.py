@@ -33,7 +33,7 @@ def open_source(
     """
     if not image.startswith(PREFIX):
         try:
-            yield sources.find(image, choice)
+            yield sources.find(image, choice, docker_root=settings.docker_root)
         except SourceError as error:
             sources.mention_path(image, error)
             raise

@@ -11,7 +11,8 @@ import pytest
 
 from pusher.cli.app import cli
 from pusher.config import load
-from pusher.config.options import BY_NAME, OPTIONS, Option
+from pusher.config.options import Option
+from pusher.config.settings import BY_NAME, OPTIONS
 from tests.cli.conftest import Pusher
 
 TEXTS = {
@@ -37,6 +38,7 @@ TEXTS = {
     "lease": "8s",
     "home": "/var/lib/pusher",
     "database_url": "postgresql://db.example/pusher",
+    "docker_root": "/mnt/docker",
 }
 """A value for each setting, as it is written; none is the default."""
 
@@ -79,6 +81,7 @@ def test_there_is_a_text_for_every_setting() -> None:
         "registry",  # --to
         "home",  # every command has to look at the same place
         "database_url",
+        "docker_root",
     }
 
 

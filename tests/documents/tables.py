@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pusher.config.options import OPTIONS, OTHER_VARIABLES
+from pusher.config.settings import OPTIONS
+from pusher.config.variables import OTHER_VARIABLES
 from pusher.errors.catalogue import markdown as errors_table
 from pusher.registry.upload.profiles import PROFILES
 from pusher.registry.upload.profiles.profile import MIB, Profile

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import pusher
-from pusher.config.options import OPTIONS, OTHER_VARIABLES
+from pusher.config.settings import OPTIONS
+from pusher.config.variables import OTHER_VARIABLES
 from pusher.help.markdown import Code, Heading, Paragraph, Table, parse, spans
 from pusher.help.terminal import render
 from pusher.help.topics import NAMES, SYNONYMS, read_topic

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -180,12 +181,11 @@ def test_without_the_daemon(
     docker_registry: DockerRegistry,
     read_back: ReadBack,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     image = loaded(docker_vfs, odd_image("localhost/stopped:1"), tmp_path)
     docker_vfs.stop()
     try:
-        monkeypatch.setenv("PUSHER_DOCKER_ROOT", str(docker_vfs.folder / "data"))
+        home.settings = replace(home.settings, docker_root=docker_vfs.folder / "data")
         to = f"{docker_registry.address}/stopped:1"
         home.push("docker-storage:localhost/stopped:1", to)
         assert read_back(to).config == image.config

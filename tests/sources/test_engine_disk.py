@@ -76,8 +76,8 @@ def whole(image: Image) -> dict[str, bytes]:
     return {layer.diff_id: layer.tar for layer in image.layers}
 
 
-def opened(image: str) -> StorageSource:
-    source = find(image)[0]
+def opened(image: str, docker_root: Path | None = None) -> StorageSource:
+    source = find(image, docker_root=docker_root)[0]
     assert isinstance(source, StorageSource)
     return source
 
@@ -252,12 +252,11 @@ def test_no_name(text: str) -> None:
         StorageSource("docker-storage", text)
 
 
-def test_where_docker_keeps_its_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("PUSHER_DOCKER_ROOT", raising=False)
+def test_where_docker_keeps_its_images() -> None:
+    mounted = Path("/mnt/docker")
     assert opened("docker-storage:app").root == Path("/var/lib/docker")
-    monkeypatch.setenv("PUSHER_DOCKER_ROOT", "/mnt/docker")
-    assert opened("docker-storage:app").root == Path("/mnt/docker")
-    assert opened("docker-storage:[/other]app").root == Path("/other")
+    assert opened("docker-storage:app", mounted).root == mounted
+    assert opened("docker-storage:[/other]app", mounted).root == Path("/other")
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
-from pusher.config import MIB, Settings, Timeouts, load, parse_size
-from pusher.config.options import COMPRESSIONS
+from pusher.config import MIB, Settings, Timeouts, load, parse_size, values
+from pusher.config.options import COMPRESSIONS, fields_of, options_of, part, setting
 from pusher.errors import ExitCode, InvalidOption
 
 
@@ -308,3 +309,27 @@ def test_the_text_of_docker_auth_config_is_taken_as_it_is_and_not_shown() -> Non
     assert settings.docker_auth_config == '{"auths": {}}'
     assert "auths" not in repr(settings)
     assert load({}, {"DOCKER_AUTH_CONFIG": ""}).docker_auth_config is None
+
+
+def test_a_setting_is_declared_once_and_found_by_everything_else() -> None:
+    @dataclass(frozen=True)
+    class Inner:
+        pause: float = setting(values.seconds, "TIME", "Wait.", "2s", name="inner_pause")
+
+    @dataclass(frozen=True, kw_only=True)
+    class Outer:
+        inner: Inner = part(Inner)
+        names: frozenset[str] = setting(values.hosts, "HOST", "Names.")
+        where: Path = setting(values.path, "FOLDER", "Where.", required=True)
+        word: str | None = setting(values.plain, "TEXT", "Secret.", secret=True)
+        derived: int = 3
+
+    assert [option.name for option in options_of(Outer)] == ["inner_pause", "names", "where", "word"]
+    assert next(option.flag for option in options_of(Outer)) == "--inner-pause"
+    assert (Inner().pause, Outer(where=Path()).names) == (2.0, frozenset())
+    found = {"inner_pause": 7.0, "names": frozenset({"a"}), "where": Path("b"), "word": "hush"}
+    outer = Outer(**fields_of(Outer, found))
+    assert outer == Outer(inner=Inner(7.0), names=frozenset({"a"}), where=Path("b"), word="hush")
+    assert "hush" not in repr(outer)
+    with pytest.raises(TypeError):
+        Outer()

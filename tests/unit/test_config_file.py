@@ -11,7 +11,7 @@ from pusher.config import MIB, Settings, load
 from pusher.config.example import example_file
 from pusher.config.file import read_file
 from pusher.config.load import resolve
-from pusher.config.options import OPTIONS
+from pusher.config.settings import OPTIONS
 from pusher.errors import ConfigInvalid, ExitCode
 
 
@@ -88,9 +88,10 @@ def test_a_registrys_table_wins_over_the_rest_of_the_file(file: Path) -> None:
     settings = _load(file, TABLE)
     ghcr, other = settings.at("ghcr.io"), settings.at("r.example:5000")
     assert (ghcr.chunk_size, ghcr.plain_http, ghcr.profile) == (4 * MIB, True, "ghcr")
-    assert (ghcr.insecure, ghcr.ca_cert, ghcr.username) == (False, None, "eve")
+    assert (ghcr.insecure, ghcr.ca_cert, ghcr.username) == (frozenset(), None, "eve")
     assert (other.chunk_size, other.plain_http, other.profile) == (20 * MIB, False, "distribution")
-    assert (other.insecure, other.ca_cert, other.username) == (True, file.parent / "r.pem", None)
+    assert other.insecure == {"r.example:5000"}
+    assert (other.ca_cert, other.username) == (file.parent / "r.pem", None)
     assert settings.at("quay.io").chunk_size == 20 * MIB
 
 
@@ -116,10 +117,10 @@ def test_insecure_registries_by_flag_list_and_table(file: Path) -> None:
     insecure = true
     """
     registries = ("a.example", "b.example", "c.example", "d.example")
-    insecure = [_load(file, text).at(registry).insecure for registry in registries]
+    insecure = [bool(_load(file, text).at(registry).insecure) for registry in registries]
     assert insecure == [False, True, True, False]
     flagged = _load(file, text, {"insecure": ("a.example", "d.example")})
-    assert [flagged.at(registry).insecure for registry in registries] == [True, False, True, True]
+    assert [bool(flagged.at(registry).insecure) for registry in registries] == [True, False, True, True]
 
 
 def test_the_user_of_a_table_is_for_that_registry(file: Path) -> None:

@@ -26,7 +26,7 @@ MB = 1e6
 
 
 def settings(**changes: Any) -> Settings:
-    return Settings(Path("/nowhere"), "", **changes)
+    return Settings(home=Path("/nowhere"), database_url="", **changes)
 
 
 # --- options and settings -------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,10 @@ from tests.support.storage import DockerRoot
 
 
 @pytest.fixture
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DockerRoot:
+def docker(home: Home, tmp_path: Path) -> DockerRoot:
     """Docker's data root on this machine."""
     root = DockerRoot(tmp_path / "docker")
-    monkeypatch.setenv("PUSHER_DOCKER_ROOT", str(root.root))
+    home.settings = replace(home.settings, docker_root=root.root)
     return root
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,8 +10,8 @@ from typing import Final
 
 from pusher.errors import EngineFailed, ImageAmbiguous, ImageNotFound, PusherError, StorageDoubtful
 from pusher.oci.platform import Platform
-from pusher.sources.base import Exported, Source, SourceImage
-from pusher.sources.engine.command import DOCKER, PODMAN, ask
+from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage
+from pusher.sources.engine.command import DOCKER, PODMAN, Engine, ask
 from pusher.sources.engine.content_store import ContentStoreSource, known_roots, store_with
 from pusher.sources.engine.disk.data_roots import is_root
 from pusher.sources.engine.disk.lists import list_called, list_image
@@ -32,6 +31,19 @@ _STORAGE_OF: Final = {
 
 class NearbyEngineSource(EngineSource):
     """One image in an engine. Where a layer cannot be read from disk, ``fall_back`` gives the `save` pipe."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        name: str,
+        choice: Choice = EVERYTHING,
+        *,
+        pin: EnginePin | None = None,
+        docker_root: Path | None = None,
+    ) -> None:
+        """``docker_root``: where Docker's root is mounted, if it is elsewhere than Docker says."""
+        super().__init__(engine, name, choice, pin=pin)
+        self._own_root = docker_root if engine is DOCKER else None
 
     def resolve(self) -> SourceImage:
         """As the engine tells it; with the config, and the place on disk pinned, where the disk has it."""
@@ -123,8 +135,7 @@ class NearbyEngineSource(EngineSource):
         return list_image(storage, index, self.name, self._choice, with_save=not is_root())
 
     def _info(self) -> tuple[Path, str]:
-        """Root and driver of the engine; ``PUSHER_DOCKER_ROOT`` where its root is mounted elsewhere."""
+        """Root and driver of the engine."""
         _, template = _STORAGE_OF[self.engine.kind]
         root, _, driver = ask(self.engine, "info", "--format", template, daemon=self._daemon).partition("\n")
-        own = os.environ.get("PUSHER_DOCKER_ROOT") if self.engine is DOCKER else None
-        return Path(own or root.strip()), driver.strip()
+        return self._own_root or Path(root.strip()), driver.strip()

@@ -9,6 +9,8 @@ from typing import Final
 
 from pusher.errors import StorageDoubtful
 
+DOCKER_ROOT: Final = Path("/var/lib/docker")
+"""Docker's data root unless it is told another."""
 _CONFIGS: Final = (Path("/etc/containers/storage.conf"), Path("/usr/share/containers/storage.conf"))
 """The first that exists counts (containers-storage.conf(5))."""
 
@@ -16,11 +18,6 @@ _CONFIGS: Final = (Path("/etc/containers/storage.conf"), Path("/usr/share/contai
 def is_root() -> bool:
     """Whether this user may read what engines of the system keep; nobody is where users have no numbers."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def docker_root() -> Path:
-    """Docker's data root: ``PUSHER_DOCKER_ROOT``, else the usual one."""
-    return Path(os.environ.get("PUSHER_DOCKER_ROOT") or "/var/lib/docker")
 
 
 def podman_root() -> tuple[Path, str | None]:

@@ -11,7 +11,7 @@ from typing import Final
 from pusher.errors import ImageChanged, ImageNotFound, PusherError, ReferenceMalformed
 from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import DOCKER, PODMAN
-from pusher.sources.engine.disk.data_roots import docker_root, podman_root
+from pusher.sources.engine.disk.data_roots import DOCKER_ROOT, podman_root
 from pusher.sources.engine.disk.docker import DockerStorage
 from pusher.sources.engine.disk.lists import list_called, list_image
 from pusher.sources.engine.disk.podman import PodmanStorage
@@ -48,6 +48,7 @@ class StorageSource:
         choice: Choice = EVERYTHING,
         *,
         pin: StoragePin | None = None,
+        docker_root: Path | None = None,
     ) -> None:
         self.kind = kind
         self._choice = choice
@@ -59,7 +60,7 @@ class StorageSource:
         if root is not None:
             self.root = root.absolute()
         elif kind == DOCKER_KIND:
-            self.root = docker_root().absolute()
+            self.root = (docker_root or DOCKER_ROOT).absolute()
         else:
             self.root, self.driver = podman_root()
 

@@ -1,0 +1,29 @@
+"""Environment variables of pusher's own that are no settings, and those that nothing reads."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Final
+
+from pusher.config.settings import OPTIONS
+
+OTHER_VARIABLES: Final[Mapping[str, str]] = {
+    "PUSHER_CONFIG": "the path of pusher.toml",
+    "PUSHER_DEBUG": "1: as --debug",
+    "PUSHER_LOG_JSON": "1: as --log-json",
+    "PUSHER_VERBOSE": "1 or 2: as -v or -vv",
+}
+"""What is needed before settings are read, with what it is for."""
+_TESTS: Final = "PUSHER_TEST_"
+"""What the tests of pusher are told."""
+
+
+def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the ``PUSHER_*`` variables that nothing reads, each with the probably meant one or ""."""
+    known = [*(variable for option in OPTIONS for variable in option.variables), *OTHER_VARIABLES]
+    strange = [
+        name for name in environ if name.startswith("PUSHER_") and name not in known and _TESTS not in name
+    ]
+    near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.8) for name in strange}
+    return {name: "".join(matches) for name, matches in sorted(near.items())}
