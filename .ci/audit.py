@@ -29,7 +29,8 @@ def _number(version: str) -> tuple[int, ...]:
 
 def locked(path: Path) -> dict[str, str]:
     """The versions of a lock, by name."""
-    pairs = (re.split(r"==| *;", line) for line in _lines(path) if "==" in line)
+    lines = (line for line in _lines(path) if re.match(r"[\w.\[\]-]+==", line))
+    pairs = (re.split(r"==|[ ;]", line) for line in lines)
     return {_name(pair[0].partition("[")[0]): pair[1].strip() for pair in pairs}
 
 

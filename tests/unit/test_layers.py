@@ -79,11 +79,6 @@ def test_only_the_command_line_prints(path: Path) -> None:
     assert not [call for call in calls if isinstance(call, ast.Name) and call.id == "print"]
 
 
-@pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_no_file_is_two_files(path: Path) -> None:
-    assert len(path.read_text().splitlines()) <= 400
-
-
 def test_the_rule_sees_a_breach() -> None:
     tree = ast.parse(
         "def f():\n    from pusher.worker import run\n    import pusher.cli.app\n    from pusher import oci"

@@ -45,7 +45,8 @@ def _reasons() -> dict[str, str]:
 
 def _files() -> Iterator[Path]:
     """Every file that belongs to the project."""
-    for name in (".ci", ".gitignore", "pyproject.toml", *(entry.lstrip("/") for entry in SDIST["include"])):
+    names = (".ci", ".github", ".gitignore", ".pre-commit-config.yaml", "pyproject.toml")
+    for name in (*names, *(entry.lstrip("/") for entry in SDIST["include"])):
         path = ROOT / name
         found = sorted(path.rglob("*")) if path.is_dir() else [path]
         yield from (file for file in found if file.is_file() and "__pycache__" not in file.parts)
@@ -75,6 +76,17 @@ def test_the_changelog_begins_with_this_version() -> None:
     first = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert first is not None
     assert first[1] == pusher.__version__
+
+
+def test_the_changelog_is_in_order() -> None:
+    """A version a heading, the newest first; all but the newest have the day of their release."""
+    text = (ROOT / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## (.+)$", text, re.MULTILINE)
+    newest, *older = headings
+    assert re.fullmatch(r"\d+\.\d+\.\d+ \((unreleased|20\d\d-\d\d-\d\d)\)", newest)
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+ \(20\d\d-\d\d-\d\d\)", heading) for heading in older)
+    versions = [tuple(map(int, heading.split()[0].split("."))) for heading in headings]
+    assert versions == sorted(set(versions), reverse=True)
 
 
 def test_the_oldest_python_is_the_same_everywhere() -> None:
@@ -123,6 +135,11 @@ def test_the_documents_are_there(name: str) -> None:
 def test_the_license_is_the_one_named() -> None:
     assert PROJECT["license"] == "Apache-2.0"
     assert "Apache License" in (ROOT / "LICENSE").read_text()[:200]
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    hosts = re.compile(r"\b(?:{})\b".format("|".join(("pypi" + r"\.org", "pythonhosted" + r"\.org"))))
+    assert [path for path in _files() if hosts.search(path.read_text(errors="replace"))] == []
 
 
 def test_no_file_names_the_place_where_it_was_written() -> None:
