@@ -59,6 +59,29 @@ class RetryPolicy:
     """Between looks at a layer that another job compresses."""
     not_shown: tuple[float, ...] = (1.0, 2.0, 4.0)
     """Before each look for what a registry has accepted and does not show yet."""
+    unresolved: float = 60.0
+    """How long a registry's name may have no address before it counts as misspelled, if it never had one."""
+    rate_least: float = 0.1
+    """Between two requests, once a registry has refused one as too many; it doubles with each refusal."""
+    rate_most: float = 10.0
+    rate_hold: float = 5.0
+    """How long a Retry-After holds back the other requests; the refused one waits for all of it."""
+    missing: float = 5.0
+    """How long a registry must say that something does not exist, if its answer has no error in it."""
+    outage: float = 300.0
+    """How long something else may answer in a registry's place before its answer is taken for final, if the
+    registry has answered such requests before; ``outage_unproven`` if it never has."""
+    outage_unproven: float = 30.0
+    outage_new_repository: float = 6.0
+    """The same where the registry answers its greeting, but no upload was ever opened in the repository: its
+    name is wrong, most likely."""
+    store: Backoff = Backoff(first=0.25, longest=2.0, tries=None, jitter=False)
+    """A job store that is locked, restarts or cannot be reached."""
+    store_command: float = 60.0
+    """How long a command waits for the job store; ``store_run``: a run without ``--forever``."""
+    store_run: float = 600.0
+    store_stopping: float = 5.0
+    """How long a run that is to end waits for the job store, to record what was acknowledged."""
 
     def job_pause(
         self, error: PusherError, failures: int, draw: Callable[[], float] = random.random

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pusher.store.store import Store
 
 
-_STORE_PATIENCE: Final = 60.0
-"""Seconds for which a command waits for a job store that another process locks."""
 _VARIABLES_TOLD: Final = "pusher.variables-told"
 
 
@@ -133,8 +131,9 @@ def opened(settings: config.Settings, *, forever: bool = False) -> Iterator[Stor
     is_file = settings.database_url.startswith("sqlite")
     patience = Patience(
         warn,
-        limit=None if forever else _STORE_PATIENCE,
+        limit=None if forever else settings.retry.store_command,
         only=StoreError if forever and not is_file else StoreLocked,
+        policy=settings.retry,
     )
     with patience.call(Store.open, settings.database_url) as store:
         yield store.patient(patience)

@@ -32,6 +32,7 @@ from pusher.registry.http.warnings import Warnings
 from pusher.registry.intermediaries import LEFT_ALONE, Recognition, Voice, outage
 from pusher.registry.locations import Origin
 from pusher.registry.request_rate import Pace
+from pusher.retry import DEFAULT, RetryPolicy
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
@@ -56,6 +57,7 @@ class Conversation:
         commit_timeout: float = 900.0,
         on_warning: Callable[[str], None] = lambda text: None,  # noqa: ARG005
         known: bool = False,
+        policy: RetryPolicy = DEFAULT,
     ) -> None:
         self.registry = registry
         self._transport = transport
@@ -63,8 +65,8 @@ class Conversation:
         self._plain_http = plain_http
         self._commit_timeout = commit_timeout
         self._warnings = Warnings(registry, on_warning)
-        self._recognition = Recognition(known=known)
-        self._pace = Pace()
+        self._recognition = Recognition(known=known, policy=policy)
+        self._pace = Pace(policy)
         self._sticky = StickyCookies()
         self._let_in = False  # a request that reads was answered to our login
         self._lock = threading.Lock()

@@ -19,6 +19,7 @@ from pusher.oci.digest import contradicts
 from pusher.registry.answers import is_page, read_message, refusal
 from pusher.registry.auth.challenge import parse_challenges
 from pusher.registry.http.transport import Answer
+from pusher.retry import DEFAULT, RetryPolicy
 
 _SIGN: Final = "Docker-Distribution-Api-Version"
 _OWN_HEADERS: Final = ("Docker-Upload-UUID", "Docker-Content-Digest", "OCI-Subject", "OCI-Chunk-Min-Length")
@@ -26,15 +27,6 @@ LEFT_ALONE: Final = frozenset({408, 413, 429, 503, 504, 524})
 """Statuses whose meaning is the same whoever says them: wait, be smaller, it may still be at work."""
 CLOSING: Final = "closing an upload"
 STATUS: Final = "asking for the state of an upload"
-_BRIEF = 5.0
-"""Seconds for which a registry that answers otherwise must say that something is not there, if it says it
-without a word."""
-LONG: Final = 300.0
-_SHORT: Final = 30.0
-_FIRST: Final = 6.0
-"""Seconds of an outage after which it is told for what it is: where such requests have been answered before,
-where they never were, and where the registry greets us meanwhile, but nothing was ever opened in the
-repository: a wrong name, most likely."""
 OPENING: Final = "opening an upload"
 
 
@@ -71,8 +63,15 @@ class Recognition:
     the ``doing`` of ``answers.refusal``.
     """
 
-    def __init__(self, *, known: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        *,
+        known: bool = False,
+        policy: RetryPolicy = DEFAULT,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._known = known
+        self._policy = policy
         self._clock = clock
         self._lock = threading.Lock()
         self._heard: set[str] = set()
@@ -151,7 +150,7 @@ class Recognition:
 
     def wait_briefly(self, answer: Answer, doing: str) -> None:
         """The registry may have said this itself: raise RegistryFault until it has said so for a while."""
-        if self._lasts(answer, doing) < _BRIEF:
+        if self._lasts(answer, doing) < self._policy.missing:
             raise outage(answer, doing)
 
     def _lasts(self, answer: Answer, doing: str) -> float:
@@ -175,8 +174,9 @@ class Recognition:
         with self._lock:
             proven = self._known or doing in self._heard
         begun = self._known or self.has_done(answer.url, OPENING)
-        lasts, patience = self._lasts(answer, doing), LONG if proven else _SHORT
-        wrong = not begun and _FIRST <= lasts < patience and greets()
+        policy, lasts = self._policy, self._lasts(answer, doing)
+        patience = policy.outage if proven else policy.outage_unproven
+        wrong = not begun and policy.outage_new_repository <= lasts < patience and greets()
         if lasts < patience and not wrong:
             raise outage(answer, doing)
         if proven and answer.status < 500:

@@ -9,12 +9,8 @@ from typing import Final
 
 from pusher.registry.answers import read_message, retry_after
 from pusher.registry.http.transport import Answer
+from pusher.retry import DEFAULT, RetryPolicy
 
-_LEAST = 0.1
-_MOST: Final = 10.0
-"""Seconds between two requests to a registry that limits them."""
-_LONGEST_HOLD: Final = 5.0
-"""Seconds for which a Retry-After holds up the other requests; who was refused waits for all of it."""
 _ENOUGH: Final = 20
 """Requests that get through before a shorter pause is tried."""
 
@@ -31,8 +27,13 @@ class Pace:
     """
 
     def __init__(
-        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+        self,
+        policy: RetryPolicy = DEFAULT,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        self._policy = policy
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
@@ -59,13 +60,15 @@ class Pace:
             elif answer.status != 503:
                 self._passed += 1
                 if self._pause and self._passed > _ENOUGH:
-                    self._pause = 0.8 * self._pause if 0.8 * self._pause >= _LEAST else 0.0
+                    shorter = 0.8 * self._pause
+                    self._pause = shorter if shorter >= self._policy.rate_least else 0.0
                     self._passed = 1
 
     def _slow_down(self, asked: float | None, turn: float) -> None:
         now = self._clock()
         self._passed = 0
         if turn >= self._changed:  # else it was on its way before the pace changed
-            self._pause = min(_MOST, max(_LEAST, 2 * self._pause))
+            self._pause = min(self._policy.rate_most, max(self._policy.rate_least, 2 * self._pause))
             self._changed = now
-        self._next = max(self._next, now + min(max(asked or 0.0, self._pause), _LONGEST_HOLD))
+        hold = min(max(asked or 0.0, self._pause), self._policy.rate_hold)
+        self._next = max(self._next, now + hold)

@@ -8,16 +8,13 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final, TypeVar
 
-from pusher.errors import Retry, StoreError
+from pusher.errors import PusherError, StoreError
+from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
 
 T = TypeVar("T")
 
-_PAUSES: Final = (0.2, 0.5, 1.0, 2.0)
-"""Seconds between tries; the last for all that follow."""
 _LOOK_EVERY: Final = 0.1
 """Seconds of sleep between looks at whether to leave."""
-_STOPPING: Final = 5.0
-"""Seconds that a store gets to come back when the run is to end: what was acknowledged is worth them."""
 
 
 class Patience:
@@ -35,6 +32,7 @@ class Patience:
         only: type[StoreError] = StoreError,
         stopping: Callable[[], bool] = lambda: False,
         back: Callable[[], None] = lambda: None,
+        policy: RetryPolicy = DEFAULT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._note = note
@@ -42,6 +40,7 @@ class Patience:
         self._only = only
         self._stopping = stopping
         self._back = back
+        self._policy = policy
         self._clock = clock
         self._lock = threading.Lock()
         self._since: float | None = None
@@ -51,22 +50,23 @@ class Patience:
 
         Raises its StoreError where waiting does not help or took too long.
         """
-        tries = 0
-        while True:
-            began = self._clock()
-            try:
-                result = method(*args, **kwargs)
-            except StoreError as error:
-                if error.retry is not Retry.BACKOFF or not isinstance(error, self._only):
-                    raise
-                self._wait(error, began, _PAUSES[min(tries, len(_PAUSES) - 1)])
-                tries += 1
-            else:
-                if self._since is not None:
-                    self._is_back()
-                return result
+        began = 0.0
 
-    def _wait(self, error: StoreError, began: float, pause: float) -> None:
+        def step() -> T:
+            nonlocal began
+            began = self._clock()
+            return method(*args, **kwargs)
+
+        result = retrying(
+            step, Attempts(self._policy.store), lambda pause, error: self._wait(error, began, pause)
+        )
+        if self._since is not None:
+            self._is_back()
+        return result
+
+    def _wait(self, error: PusherError, began: float, pause: float) -> None:
+        if not isinstance(error, self._only):
+            raise error
         with self._lock:
             if self._since is None:
                 self._since = began
@@ -78,7 +78,7 @@ class Patience:
             if self._limit is not None and now - since >= self._limit:
                 raise error
             if self._stopping():
-                stop_at = stop_at or max(now, since + _STOPPING)
+                stop_at = stop_at or max(now, since + self._policy.store_stopping)
                 if now >= stop_at:
                     raise error
             time.sleep(_LOOK_EVERY)

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import socket
-from typing import Final
 
 from pusher.errors import PusherError, RegistryNameUnknown, causes_of
+from pusher.retry import RetryPolicy
 from pusher.store.store import Store
 from pusher.worker.clock import elapsed
-
-_PATIENCE: Final = 60.0
-"""Seconds after which a name that does not resolve, and never did, is taken for a mistyped one."""
 
 
 class Names:
     """Since when which names do not resolve. Thread-safe. ``patient``: nobody waits for one job."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, policy: RetryPolicy) -> None:
         self._store = store
+        self._policy = policy
         self._since: dict[str, float] = {}
         self.patient = True
 
@@ -27,7 +25,7 @@ class Names:
             self._since.pop(registry, None)
             return error
         since = self._since.setdefault(registry, elapsed())
-        if elapsed() - since < _PATIENCE:
+        if elapsed() - since < self._policy.unresolved:
             return error
         return RegistryNameUnknown(
             f"there is no host {registry.partition(':')[0]}: its name has not been found for a minute",

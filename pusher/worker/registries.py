@@ -110,11 +110,13 @@ class Registries:
                 renew=partial(self._renew, registry, repository),
                 problem=problem,
                 headers=self.headers,
+                policy=self.retry,
             ),
             plain_http=self._settings.at(registry).plain_http,
             commit_timeout=self._settings.timeouts.commit,
             on_warning=self._note,
             known=self._store is not None and self._store.uploads.any_at(registry),
+            policy=self.retry,
         )
 
     def _renew(self, registry: str, repository: str, rejected: Credential) -> Credential | None:

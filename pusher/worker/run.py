@@ -55,8 +55,6 @@ _STILL: Final = 10.0
 """Seconds after which a job of which nothing moves no longer counts as one that is worked on."""
 _MOST_STILL: Final = 4
 """Times as many jobs as are worked on at once that may be begun because others stand still."""
-_STORE_PATIENCE: Final = 600.0
-"""Seconds that the job store may be away before a run gives up."""
 _LATER: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
 """Errors of a job that the user may have mended when he starts a run."""
 
@@ -82,9 +80,10 @@ def run(
     control, activity = Control(), Activity()
     patience = Patience(
         progress.note,
-        limit=None if forever else _STORE_PATIENCE,
+        limit=None if forever else settings.retry.store_run,
         stopping=lambda: control.stopping,
         back=activity.touch,
+        policy=settings.retry,
     )
     heart, store = store.direct(), store.patient(patience)
     spool = Spool(settings.spool)
@@ -152,7 +151,7 @@ class _Worker:
         self._touched: set[int] = set()
         self._put_off: set[int] = set()
         self._failures: dict[int, int] = {}
-        self._names = Names(store)
+        self._names = Names(store, settings.retry)
         self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that nobody sets
         self._exit_codes: set[ExitCode] = set()
         self._fatal: PusherError | None = None

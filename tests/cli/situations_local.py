@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
-from pusher.cli import base
 from pusher.errors import LeaseLost
 from pusher.store import engine
 from pusher.worker.job import JobPush
 from tests.cli.world import NAME, World, situation
 from tests.store.privileges import like_any_user
+from tests.support.quick import QUICK, hand_in
 
 # --- the command line ---------------------------------------------------------------------------------------
 
@@ -167,7 +168,7 @@ def no_database(world: World) -> None:
 def another_process_writes(world: World) -> None:
     world.run("db", "upgrade")
     world.patch.setattr(engine, "BUSY_TIMEOUT", 0.1)
-    world.patch.setattr(base, "_STORE_PATIENCE", 0.2)
+    hand_in(world.patch, replace(QUICK, store_command=0.2))
     with closing(sqlite3.connect(world.home / "jobs.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         world.run("enqueue", world.archive(), "--to", NAME)

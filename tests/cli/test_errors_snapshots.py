@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from pusher import config
 from pusher.errors.catalogue import catalogue
 from tests.cli import (  # noqa: F401 - fill SITUATIONS
     situations_image,
@@ -20,7 +18,7 @@ from tests.cli import (  # noqa: F401 - fill SITUATIONS
 from tests.cli.conftest import Pusher
 from tests.cli.world import SITUATIONS, World
 from tests.support import snapshots
-from tests.support.quick import QUICK
+from tests.support.quick import hand_in
 
 FOLDER = Path(__file__).parent / "snapshots"
 NOT_BY_A_COMMAND = {
@@ -36,8 +34,7 @@ NOT_BY_A_COMMAND = {
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pusher: Pusher, home: Path) -> Iterator[World]:
     """Every pause of the worker is a hundredth of what it is."""
-    load = config.load
-    monkeypatch.setattr(config, "load", lambda *given: replace(load(*given), retry=QUICK))
+    hand_in(monkeypatch)
     with ExitStack() as stack:
         yield World(tmp_path, stack, monkeypatch, pusher, home)
 

@@ -1,7 +1,7 @@
-"""The worker's registry, image and quick retries, for the doctor's checks, too."""
+"""The worker's registry, home and image, for the doctor's checks, too."""
 
 from __future__ import annotations
 
-from tests.worker.conftest import _impatient, archive, home, image, origin, registry
+from tests.worker.conftest import archive, home, image, origin, registry
 
-__all__ = ["_impatient", "archive", "home", "image", "origin", "registry"]
+__all__ = ["archive", "home", "image", "origin", "registry"]

@@ -7,17 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pusher.registry import intermediaries, request_rate
 from pusher.registry.http.body import Blob, Body
 from tests.registry.helpers import RULES
 from tests.support.fakeregistry import Rules
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A session that is not known is believed to be gone at once."""
-    monkeypatch.setattr(request_rate, "_LEAST", 0.001)
-    monkeypatch.setattr(intermediaries, "_BRIEF", 0.0)
 
 
 @pytest.fixture(params=RULES)

@@ -15,6 +15,7 @@ from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN
 from tests.registry.sites import transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, On
+from tests.support.quick import AT_ONCE
 from tests.support.tokens import Demand, TokenServer, demand
 
 REPOSITORY = "team/app"
@@ -40,7 +41,10 @@ class World:
     ) -> RegistryClient:
         address = self.registry.address
         return RegistryClient(
-            address, self.transport, Authenticator(address, credential, renew=renew, clock=clock)
+            address,
+            self.transport,
+            Authenticator(address, credential, renew=renew, clock=clock),
+            policy=AT_ONCE,
         )
 
     @property

@@ -23,6 +23,7 @@ from pusher.registry.upload import body_limit, chunk_sizes
 from pusher.registry.upload.session import Session
 from pusher.registry.upload.uplink import LinkFacts
 from pusher.registry.upload.upload import BlobUpload
+from pusher.retry import RetryPolicy
 from tests.support.fakeregistry import (
     DISTRIBUTION_2,
     DISTRIBUTION_3,
@@ -34,6 +35,7 @@ from tests.support.fakeregistry import (
     Rules,
 )
 from tests.support.fakeregistry.rules import Exchange
+from tests.support.quick import AT_ONCE
 
 REPOSITORY: Final = "team/app"
 LOGIN: Final = ("ann", "the-secret-password")
@@ -209,6 +211,7 @@ class Push:
         checked: bool = True,
         forced: str | None = None,
         learned: str | None = None,
+        policy: RetryPolicy = AT_ONCE,
     ) -> None:
         self.registry = registry
         self.data = DATA[:size]
@@ -226,6 +229,7 @@ class Push:
         self.mount_from = mount_from
         self.believe_head = believe_head
         self.forced = forced
+        self.policy = policy
         self.intent = Intent(self.journal)
         if checked:
             registry.faults.add(Fault(On.ANY, self.intent, times=None))
@@ -242,6 +246,7 @@ class Push:
             self.transport,
             Authenticator(self.address, credential),
             commit_timeout=self.timeouts.commit,
+            policy=self.policy,
         )
         facts = self.journal.facts
         self.link = LinkFacts(

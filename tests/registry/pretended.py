@@ -10,6 +10,7 @@ from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.body import Body
 from pusher.registry.http.transport import ANSWER_LIMIT, Answer, Receiver, Transport
+from tests.support.quick import AT_ONCE
 
 LOGIN: Final = ("ann", "s3cr3t")
 
@@ -54,4 +55,6 @@ def client_over(
     plain_http: bool = False,
 ) -> RegistryClient:
     credential = Credential(*login, "a test") if login else None
-    return RegistryClient(registry, transport, Authenticator(registry, credential), plain_http=plain_http)
+    return RegistryClient(
+        registry, transport, Authenticator(registry, credential), plain_http=plain_http, policy=AT_ONCE
+    )

@@ -10,12 +10,12 @@ from typing import Final
 import pytest
 
 from pusher.errors import RegistryFault, RegistryRefused
-from pusher.registry import intermediaries
 from pusher.registry.http.transport import Answer
 from pusher.registry.intermediaries import OPENING, Recognition, Voice
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, pushing
 from tests.support.fakeregistry import Answer as Registry
 from tests.support.fakeregistry import Fault, Front, On, ResetAfter
+from tests.support.quick import QUICK
 
 PAGE: Final = b"<html><head><title>Sign in to this network</title></head><body>Welcome</body></html>"
 SHAPES: Final[dict[str, tuple[dict[str, str], bytes]]] = {
@@ -71,14 +71,11 @@ def table() -> list[tuple[str, int, str, str]]:
 
 
 @pytest.mark.parametrize(("kind", "status", "moment", "shape"), table())
-def test_front(
-    kind: str, status: int, moment: str, shape: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_front(kind: str, status: int, moment: str, shape: str, tmp_path: Path) -> None:
     """The blob gets there, no session is lost, and no chunk but those in question is sent again."""
     on, nth = MOMENTS[moment]
     headers, body = SHAPES[shape]
-    monkeypatch.setattr(intermediaries, "_BRIEF", 0.1)
-    with pushing(RULES[kind], tmp_path) as push:
+    with pushing(RULES[kind], tmp_path, policy=replace(QUICK, missing=0.1)) as push:
         front = Fault(on, Front(status, dict(headers), body), nth=nth, times=LASTS)
         push.registry.faults.add(front)
         if on is On.STATUS:

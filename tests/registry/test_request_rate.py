@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from pusher.registry import request_rate
 from pusher.registry.http.transport import Answer
 from pusher.registry.request_rate import Pace
 from tests.registry.helpers import RULES, Push, pushing
@@ -42,11 +41,6 @@ class Limit(Action):
         return None
 
 
-@pytest.fixture(autouse=True)
-def _real(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(request_rate, "_LEAST", 0.1)
-
-
 @pytest.mark.parametrize("status", [429, 503])
 @pytest.mark.parametrize("rate", [1.0, 3.0, 10.0])
 def test_a_limit_without_burst_is_passed(rate: float, status: int, tmp_path: Path) -> None:
@@ -54,7 +48,7 @@ def test_a_limit_without_burst_is_passed(rate: float, status: int, tmp_path: Pat
     limit = Limit(clock, rate, status)
 
     def paced(push: Push) -> None:
-        push.client._pace = Pace(clock, clock.sleep)
+        push.client._pace = Pace(clock=clock, sleep=clock.sleep)
 
     with pushing(RULES["distribution-3"], tmp_path, chunk_size=1000) as push:
         push.registry.faults.add(Fault(On.ANY, limit, times=None))
@@ -74,7 +68,7 @@ def answered(status: int, **headers: str) -> Answer:
 
 def test_without_refusals_there_is_no_pause() -> None:
     clock = Clock()
-    free = Pace(clock, clock.sleep)
+    free = Pace(clock=clock, sleep=clock.sleep)
     for _ in range(50):
         free.see(answered(200), free.wait())
     assert clock.now == 1000
@@ -82,7 +76,7 @@ def test_without_refusals_there_is_no_pause() -> None:
 
 def test_an_outage_slows_down_once_and_is_forgotten() -> None:
     clock = Clock()
-    slowed = Pace(clock, clock.sleep)
+    slowed = Pace(clock=clock, sleep=clock.sleep)
     for status in [200, *[503] * 10, *[200] * 30]:
         slowed.see(answered(status), slowed.wait())
     at = clock.now
@@ -93,7 +87,7 @@ def test_an_outage_slows_down_once_and_is_forgotten() -> None:
 
 def test_retry_after_holds_everybody_for_a_moment() -> None:
     clock = Clock()
-    held = Pace(clock, clock.sleep)
+    held = Pace(clock=clock, sleep=clock.sleep)
     held.see(Answer("GET", "https://r.example/v2/", 429, {"Retry-After": "600"}), held.wait())
     held.wait()
     assert clock.now == 1005

@@ -44,6 +44,7 @@ from tests.support.fakeregistry import (
     busy,
 )
 from tests.support.fakeregistry.wire import Reply
+from tests.support.quick import QUICK
 from tests.support.tokens import TokenServer, demand
 
 SIZE = len(DATA)
@@ -130,7 +131,9 @@ def fetching(
         registry.add_blob(REPOSITORY, DATA)
         transport = Transport(Timeouts(5, stall, 5, 5))
         credential = Credential(*LOGIN, "a test") if login else None
-        client = RegistryClient(registry.address, transport, Authenticator(registry.address, credential))
+        client = RegistryClient(
+            registry.address, transport, Authenticator(registry.address, credential), policy=QUICK
+        )
         try:
             yield Fetch(registry, client, held)
         finally:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
+import pytest
+
+from pusher import config
 from pusher.retry import Backoff, RetryPolicy
 
 QUICK: Final = RetryPolicy(
@@ -17,5 +21,17 @@ QUICK: Final = RetryPolicy(
     blob_in_use=0.02,
     layer_in_use=0.02,
     not_shown=(0.01, 0.02),
+    unresolved=0.3,
+    rate_least=0.001,
+    missing=0.05,
+    outage_new_repository=0.5,  # longer than some answers of a front take
 )
-"""About a hundredth of every pause."""
+"""About a hundredth of every pause; outages and a store that is away are waited for as long as ever."""
+AT_ONCE: Final = replace(QUICK, missing=0.0)
+"""A registry is believed at once that a session does not exist."""
+
+
+def hand_in(patch: pytest.MonkeyPatch, policy: RetryPolicy = QUICK) -> None:
+    """Let the commands that run in this process have ``policy``."""
+    load = config.load
+    patch.setattr(config, "load", lambda *given: replace(load(*given), retry=policy))

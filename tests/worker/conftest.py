@@ -1,4 +1,4 @@
-"""A registry like serverless-registry with small limits, a home, and retries that keep no test waiting."""
+"""A registry like serverless-registry with small limits, and a home."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from pusher.registry import intermediaries, request_rate
 from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
 from tests.support.images import Image, make_image, write_archive
@@ -41,11 +40,3 @@ def image() -> Image:
 @pytest.fixture
 def archive(tmp_path: Path, image: Image) -> Path:
     return write_archive(tmp_path / "app.tar", image)
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every pause of the registry's client is a hundredth of what it is."""
-    monkeypatch.setattr(request_rate, "_LEAST", 0.001)
-    monkeypatch.setattr(intermediaries, "_BRIEF", 0.05)
-    monkeypatch.setattr(intermediaries, "_FIRST", 0.5)  # longer than some answers of a front take

@@ -14,7 +14,7 @@ from pusher import waiting
 from pusher.errors import RegistryNameUnknown, RegistryUnreachable, SourceStalled
 from pusher.spool import claims
 from pusher.store.records import JobState
-from pusher.worker import name_lookup, run, stall_notices
+from pusher.worker import run, stall_notices
 from pusher.worker.control import Control
 from pusher.worker.pool import BlobPool
 from pusher.worker.stall_notices import Silence, SourceWatch, Turn
@@ -198,7 +198,6 @@ def nameless(monkeypatch: pytest.MonkeyPatch) -> None:
         return look_up(host, *args, **kwargs)
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    monkeypatch.setattr(name_lookup, "_PATIENCE", 0.3)
 
 
 def test_a_name_that_nobody_knows_fails_the_push_that_waits_for_it(

@@ -6,23 +6,24 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
 
 from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly, StoreRemoved
-from pusher.store import engine, patience
+from pusher.store import engine
 from pusher.store.patience import Patience
 from pusher.store.records import JobState
 from pusher.store.store import Store
-from pusher.worker import run
 from pusher.worker.control import Control
 from tests.store.privileges import like_any_user
 from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, pushed
 from tests.support.images import Image
+from tests.support.quick import QUICK
 
 __all__ = ["postgres"]
 
@@ -49,10 +50,9 @@ def test_a_store_that_stays_locked_ends_the_run_with_a_sentence(
     impatient_home: Home, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = impatient_home
-    monkeypatch.setattr(run, "_STORE_PATIENCE", 0.5)
     job = home.enqueue(archive, f"{registry.address}/app:1")
     with _locked(home), pytest.raises(StoreLocked) as caught:
-        home.run()
+        home.run(retry=replace(QUICK, store_run=0.5))
     assert caught.value.exit_code == ExitCode.STORE
     assert "locked" in caught.value.message
     assert "jobs.db" in caught.value.message
@@ -88,7 +88,6 @@ def test_stopping_waits_for_the_store_a_moment_only(
     impatient_home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = impatient_home
-    monkeypatch.setattr(patience, "_STOPPING", 0.3)
     home.enqueue(archive, f"{registry.address}/app:1")
     controls: list[Control] = []
     make = Control.__init__
@@ -100,7 +99,7 @@ def test_stopping_waits_for_the_store_a_moment_only(
     monkeypatch.setattr(Control, "__init__", keep)
     stall = Stall(after_bytes=CHUNK // 2)
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
-    worker = Background(home, parallel=1)
+    worker = Background(home, parallel=1, retry=replace(QUICK, store_stopping=0.3))
     registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
     with _locked(home):
         stall.release()

@@ -28,6 +28,7 @@ from pusher.registry.auth.tokens import Scopes, Token, TokenCache, TokenServer, 
 from pusher.registry.http.redaction import for_people
 from pusher.registry.http.transport import Answer, Transport
 from pusher.registry.locations import Origin
+from pusher.retry import DEFAULT, RetryPolicy
 
 _MOST_TRIES: Final = 5
 """Times that one request is sent again because of a 401."""
@@ -62,6 +63,7 @@ class Authenticator:
         renew: Renew | None = None,
         problem: PusherError | None = None,
         headers: Mapping[str, str] | None = None,
+        policy: RetryPolicy = DEFAULT,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._registry = registry
@@ -69,6 +71,7 @@ class Authenticator:
         self._look_up = renew
         self._problem = problem
         self.extra = dict(headers or {})
+        self._policy = policy
         self._clock = clock
         self._lock = threading.Lock()
         self._renewing = threading.Lock()
@@ -118,6 +121,7 @@ class Authenticator:
                         challenge,
                         transport,
                         extra=self.extra,
+                        policy=self._policy,
                     )
                 self._tokens = self._cache(server)
                 self._challenge, self._server = challenge, server

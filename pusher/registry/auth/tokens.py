@@ -34,8 +34,9 @@ from pusher.registry.auth.challenge import Challenge
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.http.redaction import for_people, host_of
 from pusher.registry.http.transport import Answer, Transport
-from pusher.registry.intermediaries import LEFT_ALONE, LONG, outage
+from pusher.registry.intermediaries import LEFT_ALONE, outage
 from pusher.registry.locations import Origin
+from pusher.retry import DEFAULT, RetryPolicy
 from pusher.secret import note_secret, raw
 
 Scopes = tuple[str, ...]
@@ -87,12 +88,14 @@ class TokenServer:
         credential: Credential | None,
         *,
         extra: Mapping[str, str] | None = None,
+        policy: RetryPolicy = DEFAULT,
     ) -> None:
         """``extra`` headers go with requests to the registry's own host alone."""
         self._registry = origin.registry
         self._realm = Origin(origin.registry, origin.realm(challenge.realm))
         self._origin = origin
         self._extra = extra or {}
+        self._policy = policy
         self._service = challenge.service
         self._credential = credential
         self._transport = transport
@@ -184,7 +187,7 @@ class TokenServer:
             return
         now = time.monotonic()
         self._away_since = self._away_since or now
-        if now - self._away_since < LONG:
+        if now - self._away_since < self._policy.outage:
             raise outage(answer, f"asking for a token of {self._registry}")
 
     def _read(self, answer: Answer, scopes: Scopes) -> tuple[str, float]:
