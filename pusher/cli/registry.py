@@ -76,8 +76,11 @@ def _lines(facts: RegistryFacts) -> list[tuple[str, str]]:
         lines.append(("chunks", f"at most {human_bytes(facts.max_chunk)}: larger ones were refused{since}"))
     if facts.uplink:
         lines.append(("speed", f"{human_bytes(round(facts.uplink))}/s an upload"))
-    if facts.carries and facts.breaks:
-        lines.append(("link", f"carries some {human_bytes(round(facts.carries))} between two breaks"))
+    if facts.breaks == 1:
+        lines.append(("link", "broke once"))
+    elif facts.carries and facts.breaks:
+        estimate = f"an estimated {human_bytes(round(facts.carries))} between two breaks"
+        lines.append(("link", f"broke {facts.breaks} times, {estimate}"))
     elif facts.carries:
         lines.append(("link", "has held so far"))
     if len(lines) == 1:

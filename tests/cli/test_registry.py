@@ -24,7 +24,7 @@ def test_what_is_known_of_one_registry(pusher: Pusher, store: Store) -> None:
         "profile     monolithic",
         "chunks      at most 4.0 MiB: larger ones were refused (learned ",
         "speed       1.9 MiB/s an upload",
-        "link        carries some 20.0 MiB between two breaks",
+        "link        broke 3 times, an estimated 20.0 MiB between two breaks",
     ):
         assert part in out
     (known,) = json.loads(pusher("registry", HOST, "--json").out)["registries"]
@@ -42,6 +42,9 @@ def test_what_is_known_of_one_registry(pusher: Pusher, store: Store) -> None:
 def test_a_link_that_never_broke_is_not_said_to_break(pusher: Pusher, store: Store) -> None:
     teach(store)
     assert "has held so far" in pusher("registry", "other.example.com").out
+    store.facts.update("third.example.com", carries=15e6, breaks=1)
+    assert "link        broke once\n" in pusher("registry", "third.example.com").out
+    store.facts.forget("third.example.com")
     known = json.loads(pusher("registry", "--json").out)["registries"]
     assert [facts["registry"] for facts in known] == ["other.example.com", HOST]
     assert known[0]["bytes_between_breaks"] is None

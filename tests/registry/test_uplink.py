@@ -164,7 +164,7 @@ def test_what_is_known_goes_on_in_the_next_process() -> None:
     shake(link, 300 * MB, lambda: 20 * MB)
     later = LinkFacts(uplink=link.uplink, carries=link.carries, breaks=link.breaks)
     assert later.first_size(None, SERVERLESS) == link.first_size(None, SERVERLESS)
-    assert "between two breaks" in later.why(later.first_size(None, SERVERLESS))
+    assert later.why(later.first_size(None, SERVERLESS)) == f"the link broke {link.breaks} times"
 
 
 def test_a_link_that_never_broke_is_not_said_to_break() -> None:
@@ -173,7 +173,14 @@ def test_a_link_that_never_broke_is_not_said_to_break() -> None:
     link.passed(5 * MIB, 0.1)
     assert link.why(5 * MIB) == "the link has held so far"
     link.broke(3 * MIB, 5 * MIB)
-    assert link.why(5 * MIB) == "the link carries some 20 MiB between two breaks"
+    assert link.why(5 * MIB) == "the link broke once"
+
+
+def test_what_lies_between_breaks_is_what_was_measured() -> None:
+    link = LinkFacts()
+    for sent in (3 * MIB, MIB, 2 * MIB, 3 * MIB):
+        link.broke(sent, 5 * MIB)
+    assert link.why(5 * MIB) == "the link broke 4 times, with some 2.0 MiB between two breaks"
 
 
 def test_a_slow_link_is_named_as_the_reason() -> None:
@@ -246,7 +253,10 @@ def test_quick_chunks_double_up_to_what_the_link_carries() -> None:
         stride.passed(sizes[-1] * MIB, 0.1)
     assert sizes == [10, 20, 40, 80, 90]
     stride.failed()
-    assert stride.size(DEFAULT_CHUNK, 90 * MIB) == DEFAULT_CHUNK
+    assert stride.size(DEFAULT_CHUNK, 90 * MIB) == 90 * MIB
+    for size in (40, 20, 10, 10):
+        stride.failed()
+        assert stride.size(DEFAULT_CHUNK, 80 * MIB) == size * MIB
 
 
 def test_slow_chunks_stay_as_they_are() -> None:
@@ -263,6 +273,27 @@ def test_what_cost_the_session_once_is_not_dared_again() -> None:
     for _ in range(3):
         stride.passed(stride.size(MIB, 90 * MIB), 0.1)
     assert stride.size(MIB, 90 * MIB) == 4 * MIB
+
+
+def test_it_is_dared_again_where_answers_cost_more_than_the_session() -> None:
+    link, stride = LinkFacts(), Stride()
+    link.passed(4 * MIB, 0.9, answer=0.5)
+    stride.passed(4 * MIB, 0.9)
+    stride.dare_less(8 * MIB)
+    assert stride.keeps_small(90 * MIB)
+    assert link.pays_to_grow(4 * MIB, 900 * MIB, 4 * MIB, failures=1)
+    assert not link.pays_to_grow(400 * MIB, 900 * MIB, 4 * MIB, failures=1)
+    assert not link.pays_to_grow(40 * MIB, 900 * MIB, 4 * MIB, failures=9)
+    stride.dare_more()
+    assert stride.size(MIB, 90 * MIB) == 8 * MIB
+    assert not stride.keeps_small(90 * MIB)
+
+
+def test_where_answers_take_long_chunks_are_as_large_as_breaks_allow() -> None:
+    link = LinkFacts(carries=80 * MIB)
+    assert link.first_size(None, SERVERLESS) == 10 * MIB
+    link.passed(10 * MIB, 0.6, answer=0.5)
+    assert link.first_size(None, SERVERLESS) == 40 * MIB
 
 
 @pytest.mark.parametrize(("most", "size"), [(25 * MIB, 20), (10 * MIB, 10), (5 * MIB, 5), (90 * MIB, 40)])

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pusher.errors import ConnectionBroken, PusherError
@@ -21,7 +21,7 @@ from pusher.registry.client import Opened
 from pusher.registry.http.body import Blob, Body
 from pusher.registry.http.transport import Answer
 from pusher.registry.upload import upload
-from pusher.registry.upload.profiles import KIB, MIB
+from pusher.registry.upload.profiles import KIB, MIB, PROFILES
 from pusher.registry.upload.uplink import LinkFacts
 from pusher.registry.upload.upload import BlobUpload
 from tests.registry.helpers import MemoryJournal, Onlooker
@@ -54,20 +54,23 @@ class Link:
 
 @dataclass
 class Registry:
-    """Answers like one that keeps part of a broken chunk, or whole chunks alone."""
+    """Answers like one that keeps part of a broken chunk, or whole chunks, or with ``restarts`` nothing."""
 
     link: Link
     keeps_part: bool
+    restarts: bool = False
     registry: str = "registry.example"
     one_request_a_connection: bool = False
     held: int = 0
     closed: bool = field(default=False)
+    gone: bool = field(default=False)
 
     def blob_exists(self, *_: Any) -> bool:
         return self.closed
 
     def open_upload(self, *_: Any, **__: Any) -> Opened:
-        self.held, self.closed = 0, False
+        self.held, self.closed, self.gone = 0, False, False
+        self.link.now += self.link.latency
         return Opened(URL, {})
 
     def send_chunk(self, _repository: str, _location: str, body: Body, start: int) -> Answer:
@@ -75,6 +78,8 @@ class Registry:
         return Answer("PATCH", URL, 202, self._headers())
 
     def upload_status(self, *_: Any) -> Answer:
+        if self.gone:
+            return Answer("GET", URL, 404, {}, b'{"errors":[{"code":"BLOB_UPLOAD_INVALID"}]}')
         return Answer("GET", URL, 204, self._headers())
 
     def close_upload(
@@ -96,10 +101,13 @@ class Registry:
 
     def _receive(self, body: Body, start: int) -> None:
         assert start == self.held
+        assert not self.gone
         body.sent = self.link.carry(len(body))
         if body.sent == len(body) or self.keeps_part:
             self.held += body.sent
+        body.ended_at = self.link.now - self.link.latency
         if body.sent < len(body):
+            self.gone = self.restarts
             raise ConnectionBroken("it broke")
 
 
@@ -109,37 +117,53 @@ def stored(facts: LinkFacts) -> LinkFacts:
 
 
 def bring(
-    registry: Registry, facts: LinkFacts, size: int, *, profile: str = "", restart_every: int | None = None
+    registry: Registry,
+    facts: LinkFacts,
+    size: int,
+    *,
+    profile: str = "",
+    restart_every: int | None = None,
+    chunk_size: int | None = None,
+    journal: MemoryJournal | None = None,
 ) -> float:
     """Bring one blob; the seconds that it took. ``restart_every``: so many breaks end the process."""
     Link.present = registry.link
     before = registry.link.now
     blob = Blob("sha256:" + "0" * 64, size, Path("/does-not-exist"))
     registry.closed = False
-    journal = MemoryJournal()
+    journal = journal or MemoryJournal()
     forced = profile or ("distribution-3" if registry.keeps_part else "default")
-    push = BlobUpload(cast("Any", registry), "app", blob, journal, Onlooker(), facts, forced=forced)
+
+    def started() -> BlobUpload:
+        client = cast("Any", registry)
+        return BlobUpload(
+            client, "app", blob, journal, Onlooker(), facts, forced=forced, chunk_size=chunk_size
+        )
+
+    push = started()
     for tries in range(1, 20_000):
         try:
             push.run()
         except PusherError:
             if restart_every and tries % restart_every == 0:
                 facts = stored(facts)
-                push = BlobUpload(
-                    cast("Any", registry), "app", blob, journal, Onlooker(), facts, forced=forced
-                )
+                push = started()
             continue
         return registry.link.now - before
     raise AssertionError(f"no end: {facts}")
 
 
-def fixed(link: Link, size: int, chunk: int, *, keeps_part: bool) -> float:
+def fixed(link: Link, size: int, chunk: int, *, keeps_part: bool, restarts: bool = False) -> float:
     """The seconds that chunks of one size take; those that never get through take for ever."""
     held = 0
+    link.now += link.latency
     for _ in range(20_000):
         length = min(chunk, size - held)
         carried = link.carry(length)
         held += carried if carried == length or keeps_part else 0
+        if carried < length and restarts:
+            held = 0
+            link.now += link.latency
         if held == size:
             return link.now
     return float("inf")
@@ -181,7 +205,7 @@ def test_chunks_are_never_half_as_fast_as_the_best_fixed_size(
     sizes=st.lists(st.integers(300 * MIB, 2000 * MIB), min_size=1, max_size=3),
     rate=st.sampled_from([MIB, 8 * MIB, 40 * MIB, 100 * MIB]),
     latency=st.sampled_from([0.02, 0.2]),
-    profile=st.sampled_from(["default", "distribution-3", "gitea"]),
+    profile=st.sampled_from(["default", "distribution-3", "gitea", "serverless-registry", "harbor"]),
     restart_every=st.sampled_from([None, 1, 3]),
 )
 def test_after_a_bad_hour_chunks_grow_again(
@@ -194,18 +218,20 @@ def test_after_a_bad_hour_chunks_grow_again(
     restart_every: int | None,
 ) -> None:
     """In an open session as well, and in the processes that follow."""
-    kept = profile != "default"
-    facts = LinkFacts()
-    registry = Registry(Link(chain(bad, cycle(good)), rate, latency), kept)
-    for size in sizes:
-        bring(registry, facts, size, profile=profile, restart_every=restart_every)
-        facts = stored(facts)
+    known = PROFILES[profile]
+    kept, restarts = profile in ("distribution-3", "gitea"), known.breaks_with_chunk
     best = float("inf")
     for chunk in FIXED:
         link = Link(chain(bad, cycle(good)), rate, latency)
         for size in sizes:
-            took = fixed(link, size, chunk, keeps_part=kept)
+            took = fixed(link, size, max(chunk, known.min_chunk), keeps_part=kept, restarts=restarts)
         best = min(best, took)
+    assume(best < float("inf"))
+    facts = LinkFacts()
+    registry = Registry(Link(chain(bad, cycle(good)), rate, latency), kept, restarts)
+    for size in sizes:
+        bring(registry, facts, size, profile=profile, restart_every=restart_every)
+        facts = stored(facts)
     assert registry.link.now <= 2 * best + 10 * latency, "the first chunks are small on purpose"
 
 
@@ -220,3 +246,56 @@ def test_a_blob_that_a_link_does_not_carry_in_one_request_goes_in_chunks(
 ) -> None:
     registry = Registry(Link(cycle([*breaks, 4 * MIB]), 8 * MIB, 0.2), keeps_part)
     assert bring(registry, LinkFacts(), size) < 600
+
+
+# --- chunks of one size for a whole upload ----------------------------------------------------------------
+
+
+def bring_unbroken(
+    size: int, *, rate: float, latency: float, chunk_size: int | None = None
+) -> tuple[MemoryJournal, float]:
+    journal = MemoryJournal()
+    registry = Registry(Link(cycle([2**50]), rate, latency), keeps_part=False)
+    took = bring(
+        registry, LinkFacts(), size, profile="serverless-registry", chunk_size=chunk_size, journal=journal
+    )
+    return journal, took
+
+
+def test_chunks_that_are_far_too_small_are_given_up_early_for_larger_ones() -> None:
+    journal, took = bring_unbroken(1500 * MIB, rate=100 * MIB, latency=0.5)
+    assert journal.chunk_sizes == [5 * MIB, 20 * MIB, 50 * MIB]
+    assert journal.lost_acknowledged <= 1500 * MIB / 8
+    assert took < 50, "in chunks of 5 MiB: 165 s"
+    assert "20480 KiB" in journal.lost_sessions[0]
+
+
+@pytest.mark.parametrize(
+    ("size", "rate", "latency", "chunk_size"),
+    [
+        pytest.param(1500 * MIB, 8 * MIB, 0.05, None, id="answers-cost-little"),
+        pytest.param(1500 * MIB, 100 * MIB, 0.5, 5 * MIB, id="the-user-set-their-size"),
+        pytest.param(20 * MIB, 100 * MIB, 0.5, None, id="little-is-left"),
+    ],
+)
+def test_a_session_is_kept_where_larger_chunks_do_not_pay(
+    size: int, rate: float, latency: float, chunk_size: int | None
+) -> None:
+    journal, _ = bring_unbroken(size, rate=rate, latency=latency, chunk_size=chunk_size)
+    assert journal.lost_sessions == []
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    breaks=st.lists(st.integers(6 * MIB, 900 * MIB), min_size=1, max_size=5),
+    rate=st.sampled_from([8 * MIB, 40 * MIB, 100 * MIB]),
+    latency=st.sampled_from([0.02, 0.2, 1.0]),
+)
+def test_what_is_sent_again_for_larger_chunks_is_a_small_part_of_the_blob(
+    breaks: list[int], rate: float, latency: float
+) -> None:
+    journal = MemoryJournal()
+    registry = Registry(Link(cycle(breaks), rate, latency), keeps_part=False)
+    bring(registry, LinkFacts(), SIZE, profile="serverless-registry", journal=journal)
+    assume(all("too long" in reason for reason in journal.lost_sessions))
+    assert journal.lost_acknowledged <= SIZE / 8

@@ -165,7 +165,7 @@ def test_chunks_follow_the_link_and_the_next_run_knows_it(
     assert carries is not None
     assert 8 * MB < carries < 30 * MB
     assert told["fixed"] == []
-    assert "between two breaks" in told["second"][0]
+    assert "the link broke" in told["second"][0]
 
 
 def test_facts_are_written_now_and_then(home: Home) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -103,6 +104,8 @@ class Body:
         self._position = 0
         self.sent = 0
         """Bytes handed to the connection so far, resends included."""
+        self.ended_at: float | None = None
+        """When the last byte was (``time.monotonic``)."""
         if blob.proof is not None:
             with self._reading():
                 blob.proof.go_to(offset, blob, watch.check if watch is not None else lambda: None)
@@ -130,6 +133,8 @@ class Body:
             raise BlobDamaged(self._blob.digest)
         self._position += len(data)
         self.sent += len(data)
+        if self._position == self._length:
+            self.ended_at = time.monotonic()
         if self._watch is not None:
             self._watch.sending(self._position)
         return data

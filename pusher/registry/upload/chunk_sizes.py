@@ -74,6 +74,8 @@ class Stride:
     def __init__(self) -> None:
         self._grown = 0
         self._most: int | None = None
+        self.failures = 0
+        """Chunks that had grown, and cost a session."""
 
     def size(self, first: int, most: int) -> int:
         """The size of the next chunk of a session whose first has ``first`` bytes: a multiple of that, or
@@ -88,11 +90,20 @@ class Stride:
 
     def failed(self) -> None:
         """A chunk did not get through: lose no more than a small one the next time."""
-        self._grown = 0
+        self._grown //= 2
 
     def dare_less(self, size: int) -> None:
-        """A chunk of ``size`` bytes broke, and cost the session: none as large again for this blob."""
+        """A chunk of ``size`` bytes broke, and cost the session: none as large again until ``dare_more``."""
         self._most = size // 2
+        self.failures += 1
+
+    def keeps_small(self, most: int) -> bool:
+        """Whether chunks would be larger, up to ``most`` bytes, if none had cost a session."""
+        return self._most is not None and self._most < most and self._grown > self._most
+
+    def dare_more(self) -> None:
+        """Try twice the size above which nothing was dared."""
+        self._most = None if self._most is None else 2 * self._most
 
 
 def smaller(size: int, limits: Limits, *, at_most: int, least: int = 2) -> int | None:

@@ -6,10 +6,16 @@ and little is in flight. And it should be a fraction of what the link carries be
 chunk of ``c`` bytes loses half of it, so with a break every ``D`` bytes and nothing kept of a broken chunk,
 ``c / 2D`` of the traffic is waste; up to ``c / D`` where the breaks come regularly, because the last chunk
 before each never gets through. An eighth costs no more than asking more often would on a usual link.
+
+Where an answer takes longer than the bytes of a small chunk, small chunks cost more than breaks do. With
+``w`` bytes that the link could carry while an answer is waited for, the best size is then the square root of
+``2wD``, as for work that is saved in steps (J. W. Young, https://doi.org/10.1145/361147.361115); never over
+``D / 2``.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass, field
 from typing import Final
@@ -28,6 +34,10 @@ _MOST: Final = 90 * MIB
 """Bytes of a chunk: below the 100 MB that Cloudflare lets through."""
 _TELLING: Final = 1 * MIB
 """Bytes of a chunk that says something of the speed; smaller ones measure the registry's answer."""
+_WORTH: Final = 2 / 3
+"""A session is given up for larger chunks if they need at most this part of the time that is left."""
+_SAVES: Final = 2.0
+"""Seconds that they must save."""
 _FORGET: Final = 0.6
 """Weight of all earlier breaks when one more happens."""
 _HELD: Final = 6
@@ -53,6 +63,10 @@ class LinkFacts:
 
     breaks: int = 0
     """Breaks of the link in bodies large enough to say something, since it last held for long."""
+    answers: float | None = field(default=None, init=False, repr=False)
+    """Seconds from a chunk's last byte to its answer; None before the first chunk."""
+    pace: float | None = field(default=None, init=False, repr=False)
+    """Seconds that a byte takes without that; None before the first chunk."""
     cuts: bool = field(default=False, init=False, repr=False)
     """Whether a connection of this process broke while it carried a body of any size: how much a link carries
     is one question, whether a connection should carry more than one request another."""
@@ -63,6 +77,8 @@ class LinkFacts:
     _since: int = field(default=0, init=False, repr=False)
     _unbroken: int = field(default=0, init=False, repr=False)
     _ceiling: int | None = field(default=None, init=False, repr=False)
+    _gaps: list[int] = field(default_factory=list, init=False, repr=False)
+    """Bytes carried before each break that this process met, lately."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -70,15 +86,19 @@ class LinkFacts:
 
     # --- what uploads tell --------------------------------------------------------------------------------
 
-    def passed(self, size: int, seconds: float) -> None:
-        """A chunk of ``size`` bytes was acknowledged after so long."""
+    def passed(self, size: int, seconds: float, answer: float | None = None) -> None:
+        """A chunk of ``size`` bytes was acknowledged after so long; ``answer``: the seconds of it after its
+        last byte."""
         pace = max(seconds, 0.001) / max(size, 1)
         with self._lock:
             self._moved(size)
+            if answer is not None and size >= chunk_sizes.LEAST:
+                self.answers = _average(self.answers, answer)
+                self.pace = _average(self.pace, max(seconds - answer, 0.001) / size)
             faster = self.uplink is not None and pace * self.uplink < 1  # which no chunk is too small to tell
             if size >= _TELLING or (size >= chunk_sizes.LEAST and seconds >= 1) or faster:
                 # by the time a byte takes: so that a link that becomes slow is noticed at once
-                self.uplink = 1 / (pace if self.uplink is None else pace * _NEW + (1 - _NEW) / self.uplink)
+                self.uplink = 1 / _average(self.uplink and 1 / self.uplink, pace)
 
     def broke(self, sent: int, length: int) -> None:
         """The connection broke after ``sent`` bytes of a body of ``length`` bytes.
@@ -92,6 +112,7 @@ class LinkFacts:
         with self._lock:
             self._moved(sent)
             self.breaks += 1
+            self._gaps = [*self._gaps[-9:], self._since]
             self._carried = _FORGET * self._carried + self._since
             self._weight = _FORGET * self._weight + 1
             self._since = self._unbroken = 0
@@ -170,6 +191,25 @@ class LinkFacts:
             size = wanted or self._best(profile, part=2)
             return min(size, *(most or size for most in (self._ceiling, self.limit(wanted), limits.largest)))
 
+    def pays_to_restart(self, offset: int, total: int, size: int, larger: int) -> bool:
+        """Whether a session that holds ``offset`` bytes of ``total`` should be given up, because all of it in
+        chunks of ``larger`` bytes takes far less time than what is left in chunks of ``size`` bytes."""
+        with self._lock:
+            if self.pace is None or self.answers is None or larger <= size:
+                return False
+            left = (total - offset) * (self.pace + self.answers / size)
+            again = self.answers + total * (self.pace + self.answers / larger)
+            return again < _WORTH * left and left - again >= _SAVES
+
+    def pays_to_grow(self, offset: int, total: int, size: int, failures: int) -> bool:
+        """Whether chunks of twice ``size`` bytes should be tried where ``failures`` such have cost a session:
+        what they would save is more than what another break would cost."""
+        with self._lock:
+            if self.pace is None or self.answers is None:
+                return False
+            chunks_left, chunks_held = (total - offset) / size, offset / size
+            return chunks_left * self.answers / 2 > failures * chunks_held * (self.answers + size * self.pace)
+
     def why(self, size: int) -> str:
         """What the link is like that chunks should have ``size`` bytes, for people."""
         with self._lock:
@@ -177,9 +217,16 @@ class LinkFacts:
                 return "larger bodies are refused (413)"
             if self.uplink is not None and self.uplink * _SECONDS < size + MIB:
                 return f"an upload gets {self.uplink / MIB:.1f} MiB/s"
+            if self.breaks == 1:
+                return "the link broke once"
+            if self.breaks and len(self._gaps) < 2:
+                return f"the link broke {self.breaks} times"
             if self.breaks:
-                carries = (self.carries or _UNTRIED) / MIB
-                return f"the link carries some {carries:.{0 if carries >= 10 else 1}f} MiB between two breaks"
+                gap = (
+                    sum(self._gaps[1:]) / len(self._gaps[1:]) / MIB
+                )  # what came before the first is not known
+                between = f"some {gap:.{0 if gap >= 10 else 1}f} MiB between two breaks"
+                return f"the link broke {self.breaks} times, with {between}"
             if self.carries is not None:
                 return "the link has held so far"
             return "nothing is known of the link yet"
@@ -187,10 +234,17 @@ class LinkFacts:
     def _best(self, profile: Profile, *, part: int = 4) -> int:
         # Where the registry keeps what it has of a broken chunk, a break costs next to nothing.
         dear = profile.whole_chunks or profile.breaks_with_chunk or not profile.tells_offset
-        size = (self.carries or _UNTRIED) / (8 if dear else part)
+        carries = self.carries or _UNTRIED
+        size = carries / (8 if dear else part)
+        if self.pace is not None and self.answers is not None:
+            size = max(size, min(math.sqrt(2 * self.answers / self.pace * carries), carries / 2))
         if self.uplink is not None:
             size = min(size, self.uplink * _SECONDS)
         return _even(min(max(size, chunk_sizes.LEAST), _MOST))
+
+
+def _average(before: float | None, latest: float) -> float:
+    return latest if before is None else _NEW * latest + (1 - _NEW) * before
 
 
 def _even(size: float) -> int:

@@ -19,8 +19,10 @@ from pusher.registry.http.transport import Answer
 from pusher.registry.intermediaries import takes_bytes
 from pusher.registry.upload import break_probe, chunk_sizes, profiles
 from pusher.registry.upload.body_limit import SmallBodies
+from pusher.registry.upload.chunk_plan import ChunkPlan
 from pusher.registry.upload.closing import PAUSE, BodyRefused, CloseRefused, Closing
 from pusher.registry.upload.opening import Opening
+from pusher.registry.upload.profiles import KIB
 from pusher.registry.upload.session import Journal, Session, outgrown, reported_offset, why_lost
 from pusher.registry.upload.uplink import LinkFacts
 
@@ -73,8 +75,7 @@ class BlobUpload:
         self._stuck = 0  # chunks sent in a row that gained nothing
         self._explained = False
         self._put_off = False  # the last chunk was answered with "later"
-        self._stride = chunk_sizes.Stride()
-        self._again = 0  # bytes of a chunk that may be there and that nobody can ask about
+        self._plan = ChunkPlan(blob.size, link, chunk_size)
         self._apart = False  # a connection for every chunk, since the link broke
         self._fruitless = 0  # sessions lost in this pass since one got further than all before
         self._furthest = 0
@@ -122,11 +123,13 @@ class BlobUpload:
                 session, doubtful = self._settle(session), False
             elif doubtful or session.in_flight:
                 session, doubtful = self._settle(session), False
-            elif self._is_last(session):
+            elif self._plan.is_last(session):
                 closed = self._close(session)
                 if closed is session:
                     return "uploaded"
                 session = closed
+            elif larger := self._plan.larger(session):
+                session = self._start_over(session, larger)
             else:
                 session = self._send_chunk(session)
 
@@ -148,7 +151,7 @@ class BlobUpload:
 
     def _send_chunk(self, session: Session) -> Session | None:
         length = chunk_sizes.next_length(
-            session.offset, self._blob.size, self._next_size(session), session.profile
+            session.offset, self._blob.size, self._plan.next_size(session), session.profile
         )
         self._blob.wait(session.offset + length, self._watch.check)
         started = time.monotonic()
@@ -161,23 +164,24 @@ class BlobUpload:
             answer = self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
             self._journal.spent(body.sent)
-            self._stride.failed()
+            self._plan.growth.failed()
             if body.sent == 0:  # offline, say: the registry has nothing of it
                 self._journal.acknowledged(replace(session, in_flight=0), 0)
             if isinstance(error, ConnectionBroken):
                 self._broke(body.sent, length)
                 if apart and session.profile.breaks_with_chunk and length > session.chunk_size:
-                    self._stride.dare_less(length)
+                    self._plan.growth.dare_less(length)
             self._put_off = isinstance(error, RegistryFault)
             raise
         finally:
             self._watch.sending(0)
         if takes_bytes(answer):
-            self._stride.passed(length, time.monotonic() - started)
-            self._link.passed(length, time.monotonic() - started)
+            now = time.monotonic()
+            self._plan.growth.passed(length, now - started)
+            self._link.passed(length, now - started, None if body.ended_at is None else now - body.ended_at)
             return self._accepted(session, answer, body.sent)
         self._journal.spent(body.sent)
-        self._stride.failed()
+        self._plan.growth.failed()
         if answer.ok:  # it acknowledges nothing: the registry's word on the session counts
             return self._settle(session)
         if is_final(answer):
@@ -265,9 +269,7 @@ class BlobUpload:
             return self._at(session, session.offset)  # nothing was in doubt: our own count holds
         may_send_again = session.offset > 0 or not session.profile.appends_at_start
         if (answer is None or answer.status == 403) and self._stuck < 2 and may_send_again:
-            self._again = (
-                session.in_flight
-            )  # a login that may not pull, or a wrong one: sending it again tells
+            self._plan.again = session.in_flight  # a login that may not pull, say: sending it again tells
             return self._at(session, session.offset)
         if session.closing and self._closing.is_there():
             return session  # it was closed between the two looks
@@ -291,7 +293,7 @@ class BlobUpload:
         self._journal.acknowledged(session, sent)
         self._watch.acknowledged(offset)
         if not stuck:
-            self._stuck, self._broken_at, self._again = 0, None, 0
+            self._stuck, self._broken_at, self._plan.again = 0, None, 0
             if offset > self._furthest:
                 self._furthest, self._fruitless = offset, 0
             return session
@@ -311,7 +313,7 @@ class BlobUpload:
             return self._lost(session, f"the registry took none of {self._stuck} chunks sent to it")
         if self._blob.size - session.offset < chunk_sizes.LEAST:  # which says nothing of the link
             return session
-        tried = self._next_size(session)
+        tried = self._plan.next_size(session)
         size = self._link.retreat(tried, session.limits, self._broken_at)
         if size == tried:
             if not (self._explained or session.profile.whole):
@@ -385,16 +387,11 @@ class BlobUpload:
             session, f"bodies of {length} bytes are refused (413); going on with {smaller.chunk_size}"
         )
 
-    def _next_size(self, session: Session) -> int:
-        """Bytes of a full chunk now: what the link carries, where the chunks of a session may differ."""
-        if session.profile.equal_chunks:
-            return session.chunk_size
-        most = self._link.most(self._wanted_chunk, session.profile, session.limits)
-        return max(self._stride.size(session.chunk_size, most), session.limits.smallest, self._again)
-
-    def _is_last(self, session: Session) -> bool:
-        """Whether the closing PUT comes next."""
-        if session.offset == 0 and session.goes_whole(self._blob.size):
-            return True
-        left = self._blob.size - session.offset
-        return left == 0 or (session.profile.last_in_put and left <= self._next_size(session))
+    def _start_over(self, session: Session, larger: int) -> Session | None:
+        self._plan.give_up(session)
+        self._fruitless -= 1
+        return self._lost(
+            session,
+            f"chunks of {session.chunk_size // KIB} KiB take too long at this registry, and have one size "
+            f"for a whole upload; going on with {larger // KIB} KiB",
+        )

@@ -1,0 +1,61 @@
+"""Choosing the size of the next chunk of a blob, and whether its session should start over in larger ones."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pusher.registry.upload import chunk_sizes
+from pusher.registry.upload.session import Session
+from pusher.registry.upload.uplink import LinkFacts
+
+_SENT_AGAIN: Final = 8
+"""Part of a blob, one in so many bytes, that may be sent again to continue in larger chunks."""
+
+
+class ChunkPlan:
+    """The sizes of one blob's chunks; ``wanted`` is the size that the user asked for. Sizes in bytes."""
+
+    def __init__(self, total: int, link: LinkFacts, wanted: int | None) -> None:
+        self.growth = chunk_sizes.Stride()
+        self.again = 0
+        """Bytes of a chunk that may be there, and about which the registry cannot be asked."""
+        self._total = total
+        self._link = link
+        self._wanted = wanted
+        self._given_up = 0  # acknowledged bytes of sessions given up for larger chunks
+
+    def next_size(self, session: Session) -> int:
+        """Return the size of a full chunk now: what the link carries, where chunks may differ in size."""
+        if session.profile.equal_chunks:
+            return session.chunk_size
+        most = self._link.most(self._wanted, session.profile, session.limits)
+        if self.growth.keeps_small(most):
+            size = self.growth.size(session.chunk_size, most)
+            if self._link.pays_to_grow(session.offset, self._total, size, self.growth.failures):
+                self.growth.dare_more()
+        return max(self.growth.size(session.chunk_size, most), session.limits.smallest, self.again)
+
+    def is_last(self, session: Session) -> bool:
+        """Return whether the closing PUT comes next."""
+        if session.offset == 0 and session.goes_whole(self._total):
+            return True
+        left = self._total - session.offset
+        return left == 0 or (session.profile.last_in_put and left <= self.next_size(session))
+
+    def larger(self, session: Session) -> int | None:
+        """Return the size of a new session's chunks if they save more time than this session's bytes cost;
+        None if the session should be kept."""
+        if not session.profile.equal_chunks or self._wanted:
+            return None
+        if (self._given_up + session.offset) * _SENT_AGAIN > self._total:
+            return None
+        most = self._link.most(None, session.profile, session.limits)
+        size = chunk_sizes.chunk_size(self._total, most, session.limits, session.profile)
+        if size < 2 * session.chunk_size:
+            return None
+        pays = self._link.pays_to_restart(session.offset, self._total, session.chunk_size, size)
+        return size if pays else None
+
+    def give_up(self, session: Session) -> None:
+        """Count what ``session`` holds as sent again."""
+        self._given_up += session.offset
