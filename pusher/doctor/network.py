@@ -21,10 +21,11 @@ from pusher.reference import is_loopback
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.client import RegistryClient
 from pusher.registry.http import tls
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.happy_eyeballs import dial, look_up
 from pusher.registry.http.network_errors import explain
 from pusher.registry.http.proxies import Proxy, proxy_for
-from pusher.registry.http.transport import Answer, Transport
+from pusher.registry.http.transport import Transport
 from pusher.registry.http.untrusted_certificate import untrusted
 
 _MOST_SKEW: Final = 300.0

@@ -14,8 +14,8 @@ from pusher.progress.format import human_bytes
 from pusher.registry.auth.challenge import choose, parse_challenges
 from pusher.registry.auth.credentials import Credential, find_credential
 from pusher.registry.client import Opened
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.redaction import host_of
-from pusher.registry.http.transport import Answer
 from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.blob_sizes import check_size, may_be_too_large
 from pusher.registry.upload.profiles import DEFAULT, GIB, SERVERLESS, Profile, by_name, detect

@@ -19,11 +19,13 @@ from pusher.errors import (
     RepositoryUnknown,
 )
 from pusher.oci.bounded_json import load_json
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.error_pages import page_text
 from pusher.registry.http.redaction import for_people, host_of, redacted, shortened
-from pusher.registry.http.transport import Answer
 
 _BUSY: Final = frozenset({408, 429, 503})
+LEFT_ALONE: Final = frozenset({408, 413, 429, 503, 504, 524})
+"""Statuses whose meaning is the same whoever says them: wait, be smaller, it may still be at work."""
 _MOST_ERRORS: Final = 100
 """Errors of one answer that are read."""
 _LONGEST_CODE: Final = 100
@@ -105,6 +107,11 @@ def tells_quota(answer: Answer) -> bool:
     return answer.status < 500 and bool(_QUOTA.search(message.text))
 
 
+def is_temporary(answer: Answer) -> bool:
+    """Return whether the same request may succeed later: 408, 429 and 5xx, but for a quota."""
+    return (answer.status in _BUSY or answer.status >= 500) and not tells_quota(answer)
+
+
 def refuses_size(answer: Answer) -> bool:
     """Whether an answer is a 413 about the body's size, and not a quota that is told with this status."""
     return answer.status == 413 and not tells_quota(answer)
@@ -125,14 +132,14 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
     what = f"{host_of(answer.url)} answered {answer.status} while {doing}{words} ({request})"
     if answer.status in _BUSY:
         return RegistryBusy(what, hint="pusher waits and goes on", retry_after=retry_after(answer))
+    if is_temporary(answer):
+        return RegistryFault(what, hint="the fault is on the registry's side; pusher waits and goes on")
     if tells_quota(answer):
         return RegistryRefused(
             what,
             hint="make room at the registry (delete old images, collect its garbage) or have its quota "
             "raised; then: pusher retry JOB, which goes on where it was",
         )
-    if answer.status >= 500:
-        return RegistryFault(what, hint="the fault is on the registry's side; pusher waits and goes on")
     if front and answer.status == 403:
         return PermissionDenied(
             what, hint="ask the registry's owner to let this network through Cloudflare's firewall"
@@ -157,6 +164,17 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
             "repository, or ask who runs what stands in front of the registry",
         )
     return RegistryRefused(what, hint="the registry will say the same again; mend what it names first")
+
+
+def outage(answer: Answer, doing: str) -> PusherError:
+    """The error for an answer that is not the registry's and may soon give way to one that is."""
+    said = refusal(answer, doing=doing)
+    return RegistryFault(
+        said.message,
+        hint="this is not the registry's own answer: what it holds is kept, and pusher waits and goes on; if "
+        "it lasts, ask who runs what stands in front of it (a proxy, a firewall, a login page)",
+        retry_after=said.retry_after,
+    )
 
 
 def said(answer: Answer) -> str:

@@ -15,11 +15,12 @@ from pusher.errors import (
 from pusher.oci import media_types
 from pusher.oci.digest import contradicts, of_bytes
 from pusher.oci.document import Document
-from pusher.registry.answers import is_page, read_message, refusal
+from pusher.registry.answers import is_page, is_temporary, read_message, refusal
 from pusher.registry.auth.tokens import Scopes
 from pusher.registry.endpoint import Conversation
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
-from pusher.registry.http.transport import Answer, Receiver
+from pusher.registry.http.transport import Receiver
 from pusher.registry.intermediaries import CLOSING, OPENING, STATUS, stores
 from pusher.registry.locations import Origin
 
@@ -91,7 +92,7 @@ class RegistryClient(Conversation):
             raise
         if query and mount and stores(answer, mount):
             return Opened(None, answer.headers)
-        if query and 400 <= answer.status < 500 and answer.status not in (408, 429):
+        if query and 400 <= answer.status < 500 and not is_temporary(answer):
             return self.open_upload(repository)  # mounting is refused; an upload may still be allowed
         if answer.status == 202 and (location := self.location_of(answer)):
             return Opened(location, answer.headers)

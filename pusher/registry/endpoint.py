@@ -21,15 +21,16 @@ from pusher.errors import (
     RegistryUnreachable,
 )
 from pusher.reference import api_host, is_loopback
-from pusher.registry.answers import is_page, refusal, said
+from pusher.registry.answers import LEFT_ALONE, is_page, outage, refusal, said
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.tokens import Scopes
 from pusher.registry.http.affinity import StickyCookies
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
 from pusher.registry.http.redaction import host_of
-from pusher.registry.http.transport import ANSWER_LIMIT, Answer, Receiver, Transport
+from pusher.registry.http.transport import ANSWER_LIMIT, Receiver, Transport
 from pusher.registry.http.warnings import Warnings
-from pusher.registry.intermediaries import LEFT_ALONE, Recognition, Voice, outage
+from pusher.registry.intermediaries import Recognition, Voice
 from pusher.registry.locations import Origin
 from pusher.registry.request_rate import Pace
 from pusher.retry import DEFAULT, RetryPolicy

@@ -14,17 +14,14 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from pusher.errors import PusherError, RegistryFault
 from pusher.oci.digest import contradicts
-from pusher.registry.answers import is_page, read_message, refusal
+from pusher.registry.answers import is_page, outage, read_message, refusal
 from pusher.registry.auth.challenge import parse_challenges
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 from pusher.retry import DEFAULT, RetryPolicy
 
 _SIGN: Final = "Docker-Distribution-Api-Version"
 _OWN_HEADERS: Final = ("Docker-Upload-UUID", "Docker-Content-Digest", "OCI-Subject", "OCI-Chunk-Min-Length")
-LEFT_ALONE: Final = frozenset({408, 413, 429, 503, 504, 524})
-"""Statuses whose meaning is the same whoever says them: wait, be smaller, it may still be at work."""
 CLOSING: Final = "closing an upload"
 STATUS: Final = "asking for the state of an upload"
 OPENING: Final = "opening an upload"
@@ -188,14 +185,3 @@ def _place(url: str) -> str:
     path = url.partition("?")[0].partition("/v2/")[2]
     named = path.partition("/manifests/")[0].partition("/blobs/")[0]
     return named if named != path else ""
-
-
-def outage(answer: Answer, doing: str) -> PusherError:
-    """The error for an answer that is not the registry's and may soon give way to one that is."""
-    said = refusal(answer, doing=doing)
-    return RegistryFault(
-        said.message,
-        hint="this is not the registry's own answer: what it holds is kept, and pusher waits and goes on; if "
-        "it lasts, ask who runs what stands in front of it (a proxy, a firewall, a login page)",
-        retry_after=said.retry_after,
-    )

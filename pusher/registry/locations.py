@@ -19,7 +19,7 @@ from urllib3.util import parse_url
 from pusher.errors import LocationRefused, PlainHttpRefused, RegistryRefused
 from pusher.reference import api_host
 from pusher.registry.http.addresses import is_private
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 
 _AUTHORITY: Final = re.compile(r"[a-z]+://[!-.0->@-\[\]-~]+(?:[/?#]|$)", re.IGNORECASE)
 """Scheme and host in printable ASCII without a backslash, about which parsers of addresses disagree."""

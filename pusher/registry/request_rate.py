@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Final
 
 from pusher.registry.answers import read_message, retry_after
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 from pusher.retry import DEFAULT, RetryPolicy
 
 _ENOUGH: Final = 20

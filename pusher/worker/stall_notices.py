@@ -14,9 +14,10 @@ from typing import Any, Final
 
 from pusher.errors import SourceStalled
 from pusher.progress.format import human_seconds
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
 from pusher.registry.http.redaction import host_of
-from pusher.registry.http.transport import Answer, Receiver, Transport
+from pusher.registry.http.transport import Receiver, Transport
 from pusher.waiting import WORD_AFTER
 from pusher.worker.control import Control
 

@@ -25,8 +25,8 @@ from pusher.reference import Place, Reference, destination
 from pusher.registry.answers import read_message, refusal
 from pusher.registry.auth.challenge import choose, parse_challenges
 from pusher.registry.auth.credentials.authfile import AuthFile
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.redaction import redacted_headers
-from pusher.registry.http.transport import Answer
 from pusher.registry.http.warnings import read_warnings
 from pusher.registry.locations import Origin
 from pusher.sources.archive.docker_archive import ArchiveSource

@@ -8,8 +8,9 @@ from typing import Final
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
-from pusher.registry.http.transport import ANSWER_LIMIT, Answer, Receiver, Transport
+from pusher.registry.http.transport import ANSWER_LIMIT, Receiver, Transport
 from tests.support.quick import AT_ONCE
 
 LOGIN: Final = ("ann", "s3cr3t")

@@ -17,9 +17,10 @@ from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.affinity import StickyCookies
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
 from pusher.registry.http.redaction import redacted
-from pusher.registry.http.transport import Answer, Transport
+from pusher.registry.http.transport import Transport
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.fakeregistry.wire import Reply

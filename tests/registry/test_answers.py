@@ -20,7 +20,7 @@ from pusher.errors import (
     Retry,
 )
 from pusher.registry.answers import read_message, refusal, retry_after
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 
 URL = "https://r.example:5000/v2/team/app/blobs/uploads/1?_state=s3cr3t-state&digest=sha256:ab"
 DIGEST = "sha256:" + "a" * 64

@@ -19,8 +19,9 @@ from pusher.errors import (
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
-from pusher.registry.http.transport import Answer, Transport
+from pusher.registry.http.transport import Transport
 from tests.registry.guarded import ANN, DIGEST, PUSH, REPOSITORY, World, opened, world
 from tests.support.fakeregistry import Action, Fault, On
 from tests.support.fakeregistry import Answer as Scripted

@@ -18,7 +18,8 @@ from pusher.errors import (
     RegistryFault,
     RegistryUnreachable,
 )
-from pusher.registry.http.transport import Answer, Transport
+from pusher.registry.http.answer import Answer
+from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN, Pretended, client_over
 from tests.registry.sites import transport_of
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On

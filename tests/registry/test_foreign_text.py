@@ -13,9 +13,9 @@ import pytest
 from pusher.errors import PusherError
 from pusher.registry.answers import read_message, refusal, retry_after
 from pusher.registry.auth.challenge import choose, parse_challenges, uncovered
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.error_pages import page_text
 from pusher.registry.http.redaction import for_people, host_of, one_line, redacted, redacted_headers
-from pusher.registry.http.transport import Answer
 from pusher.registry.http.warnings import read_warnings
 from pusher.registry.locations import Origin
 from pusher.sources.engine.command import DOCKER, failure

@@ -26,11 +26,12 @@ from pusher.errors import (
 )
 from pusher.registry.http import happy_eyeballs
 from pusher.registry.http.addresses import is_private
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob, Body
 from pusher.registry.http.happy_eyeballs import AddressForbidden, dial
 from pusher.registry.http.peer_certificate import Flaw
 from pusher.registry.http.tls import Trust, inspect
-from pusher.registry.http.transport import Answer, Transport
+from pusher.registry.http.transport import Transport
 from tests.registry.sites import Site, transport_of
 from tests.support.fakeregistry.wire import Reply
 

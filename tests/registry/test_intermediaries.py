@@ -10,7 +10,7 @@ from typing import Final
 import pytest
 
 from pusher.errors import RegistryFault, RegistryRefused
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 from pusher.registry.intermediaries import OPENING, Recognition, Voice
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, pushing
 from tests.support.fakeregistry import Answer as Registry

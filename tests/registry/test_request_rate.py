@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 from pusher.registry.request_rate import Pace
 from tests.registry.helpers import RULES, Push, pushing
 from tests.support.fakeregistry import Action, Fault, On

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.profiles import (
     ACR,

@@ -27,7 +27,8 @@ from pusher.errors import (
 from pusher.registry.auth.challenge import Challenge
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.auth.tokens import Scopes, TokenCache, TokenServer
-from pusher.registry.http.transport import Answer, Transport
+from pusher.registry.http.answer import Answer
+from pusher.registry.http.transport import Transport
 from pusher.registry.locations import Origin
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support.fakeregistry.wire import Reply

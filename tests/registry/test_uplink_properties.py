@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from pusher.errors import ConnectionBroken, PusherError
 from pusher.registry.client import Opened
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob, Body
-from pusher.registry.http.transport import Answer
 from pusher.registry.upload import upload
 from pusher.registry.upload.profiles import KIB, MIB, PROFILES
 from pusher.registry.upload.uplink import LinkFacts

@@ -33,6 +33,15 @@ _MAY_IMPORT = {
     "__main__": {"cli"},
     "__init__": set(),
 }
+_REGISTRY_FIRST = {"http", "answers", "locations"}
+_REGISTRY = {
+    "http": {"http"},
+    "answers": {"http", "answers"},
+    "locations": {"http", "locations"},
+    "auth": _REGISTRY_FIRST | {"auth"},
+    "upload": None,
+}
+"""What each part of ``pusher.registry`` may import of it; the other modules: all but ``upload``."""
 _ROOT_ONLY = {"__version__", ""}
 """``import pusher`` for its version or its folder is no edge."""
 
@@ -45,19 +54,20 @@ def _part(path: Path) -> str:
     return path.relative_to(ROOT).parts[0].removesuffix(".py")
 
 
-def _imported_parts(tree: ast.AST) -> Iterator[str]:
+def _imported_names(tree: ast.AST) -> Iterator[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        else:
-            continue
-        for name in names:
-            package, _, rest = name.partition(".")
-            if package == "pusher" and (part := rest.partition(".")[0]) not in _ROOT_ONLY:
-                yield part
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def _imported_parts(tree: ast.AST) -> Iterator[str]:
+    for name in _imported_names(tree):
+        package, _, rest = name.partition(".")
+        if package == "pusher" and (part := rest.partition(".")[0]) not in _ROOT_ONLY:
+            yield part
 
 
 def test_every_part_has_a_rule() -> None:
@@ -69,6 +79,19 @@ def test_imports_point_downwards(path: Path) -> None:
     part = _part(path)
     imported = set(_imported_parts(ast.parse(path.read_text())))
     assert imported - {part} <= _MAY_IMPORT[part]
+
+
+def test_registry_is_layered_as_well() -> None:
+    """http, what answers and locations mean, auth, the client, and uploads at the top."""
+    breaches = []
+    for path in sorted((ROOT / "registry").rglob("*.py")):
+        part = path.relative_to(ROOT / "registry").parts[0].removesuffix(".py")
+        found = {name for name in _imported_names(ast.parse(path.read_text())) if "registry." in name}
+        imported = {name.split(".")[2] for name in found if name.startswith("pusher.registry.")}
+        allowed = _REGISTRY.get(part, imported - {"upload"})
+        if allowed is not None and not imported <= allowed:
+            breaches.append((str(path), imported - allowed))
+    assert breaches == []
 
 
 @pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(ROOT)))

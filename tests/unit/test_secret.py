@@ -17,9 +17,9 @@ from pusher.errors import PusherError
 from pusher.registry.answers import read_message
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.auth.tokens import Token
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.proxies import Proxy
 from pusher.registry.http.redaction import for_people, redacted, redacted_headers
-from pusher.registry.http.transport import Answer
 from pusher.secret import note_secret, without_secrets
 
 PASSWORD: Final = 'p&ss w0rd/"<ü>+~=\\x'

@@ -25,8 +25,9 @@ from pusher.registry.answers import read_message
 from pusher.registry.auth.challenge import Challenge, choose, parse_challenges, uncovered
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.auth.tokens import Scopes, Token, TokenCache, TokenServer, basic, of_whom
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.redaction import for_people
-from pusher.registry.http.transport import Answer, Transport
+from pusher.registry.http.transport import Transport
 from pusher.registry.locations import Origin
 from pusher.retry import DEFAULT, RetryPolicy
 

@@ -29,12 +29,12 @@ from pusher.errors import (
     RegistryRefused,
     RegistryUnreachable,
 )
-from pusher.registry.answers import is_page, read_message, refusal
+from pusher.registry.answers import LEFT_ALONE, is_page, outage, read_message, refusal
 from pusher.registry.auth.challenge import Challenge
 from pusher.registry.auth.credentials import Credential
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.redaction import for_people, host_of
-from pusher.registry.http.transport import Answer, Transport
-from pusher.registry.intermediaries import LEFT_ALONE, outage
+from pusher.registry.http.transport import Transport
 from pusher.registry.locations import Origin
 from pusher.retry import DEFAULT, RetryPolicy
 from pusher.secret import note_secret, raw

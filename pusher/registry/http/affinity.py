@@ -13,8 +13,8 @@ from collections import OrderedDict
 from typing import Final
 from urllib.parse import quote, unquote
 
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.redaction import SECRET_HEADER
-from pusher.registry.http.transport import Answer
 from pusher.secret import note_secret
 
 _COOKIE: Final = re.compile(

@@ -6,7 +6,7 @@ from typing import Final
 
 from pusher.errors import ChunkTooLarge, RegistryFault
 from pusher.registry.answers import refusal
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 
 LEAST: Final = 1024 * 1024
 """Bytes of a body up to which its size is not what is wrong: nginx lets so many through as it comes."""

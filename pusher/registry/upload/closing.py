@@ -8,8 +8,8 @@ from typing import Final
 from pusher.errors import ConnectionBroken, DigestRejected, PusherError, RegistryBusy, RegistryStalled
 from pusher.registry.answers import is_final, read_message, refusal, refuses_size
 from pusher.registry.client import RegistryClient
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob, BlobDamaged, Body, Watch
-from pusher.registry.http.transport import Answer
 from pusher.registry.intermediaries import CLOSING, stores
 from pusher.registry.upload.session import Journal, Session
 

@@ -8,8 +8,8 @@ from typing import Final
 from pusher.errors import ChunkTooLarge, LayerTooLarge
 from pusher.registry.answers import read_message
 from pusher.registry.client import RegistryClient
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob
-from pusher.registry.http.transport import Answer
 from pusher.registry.upload import body_limit, chunk_sizes, profiles
 from pusher.registry.upload.blob_sizes import check_size
 from pusher.registry.upload.profiles import CHUNKED, DEFAULT, MONOLITHIC, Profile

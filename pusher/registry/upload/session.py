@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from pusher.registry.answers import read_message
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.profiles import Profile
 

@@ -14,8 +14,8 @@ from typing import Final
 from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenied, PusherError, RegistryFault
 from pusher.registry.answers import is_final, read_message, refusal
 from pusher.registry.client import RegistryClient
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob, Body, Watch
-from pusher.registry.http.transport import Answer
 from pusher.registry.intermediaries import takes_bytes
 from pusher.registry.upload import break_probe, chunk_sizes, profiles
 from pusher.registry.upload.body_limit import SmallBodies

@@ -21,8 +21,8 @@ from pusher.errors import (
 from pusher.oci.digest import short
 from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.redaction import host_of
-from pusher.registry.http.transport import Answer
 
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
 _GIVEN: Final = (200, 206)

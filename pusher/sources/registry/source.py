@@ -15,8 +15,9 @@ from pusher.oci import media_types
 from pusher.oci.digest import is_digest, of_bytes
 from pusher.oci.manifest import Descriptor
 from pusher.reference import Reference
+from pusher.registry.answers import is_temporary
 from pusher.registry.client import RegistryClient
-from pusher.registry.http.transport import Answer
+from pusher.registry.http.answer import Answer
 from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Json, SourceImage
 from pusher.sources.image_tree import MAX_DOCUMENT, Tree
@@ -128,7 +129,7 @@ class RegistrySource(InPlace):
                 accept=_ACCEPT if path.startswith("manifests/") else "*/*",
                 limit=MAX_DOCUMENT + 1,
             )
-            if answer.status in (408, 429) or answer.status >= 500:
+            if is_temporary(answer):
                 raise pull_refusal(answer, client, doing=f"giving {path} of {self.reference.name}")
             return answer
 
