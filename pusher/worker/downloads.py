@@ -1,6 +1,6 @@
-"""Fetching the blobs of an image that lies in another registry: several at once, the biggest first.
+"""The blobs of an image in another registry, fetched into the spool: several at once, the largest first.
 
-A big one is sent on while it comes in, where that leaves a thread for what is whole already.
+A large one is sent while it still comes in, if a thread is left for those that are whole already.
 """
 
 from __future__ import annotations
@@ -14,21 +14,19 @@ from pusher.errors import CredentialsMissing, PusherError, Retry, SourceError
 from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
-from pusher.retry import Attempts, retrying
-from pusher.sources.pins import RegistryPin
-from pusher.sources.registry.blob_download import BlobDownload
-from pusher.sources.registry.source import without_login
+from pusher.retry import RetryPolicy
+from pusher.sources.registry.source import RegistrySource, without_login
 from pusher.spool.arrival import Arrival
 from pusher.spool.partial import PartialBlob
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
 from pusher.store.records import JobRecord, LayerRecord
 from pusher.worker.control import Activity, Control
-from pusher.worker.registries import Registries
 
 _AT_ONCE: Final = 3
 _BIG: Final = 16 * 1024 * 1024
 """Bytes from which on a blob is sent before it is whole."""
-_TELL_EVERY: Final = 1024 * 1024
+_REPORT_EVERY: Final = 1024 * 1024
+"""Bytes."""
 
 
 @dataclass(frozen=True)
@@ -42,22 +40,26 @@ class Fetched:
 
 @dataclass(frozen=True)
 class Downloads:
-    """Brings blobs of other registries into the spool. Thread-safe."""
+    """Fetches blobs of other registries into the spool. Thread-safe."""
 
     spool: Spool
-    registries: Registries
+    retry: RetryPolicy
     progress: Progress
     activity: Activity
     followers: int
     """Blobs that may be sent before they are whole, at a time: each holds one of the threads that send."""
 
     def blobs(
-        self, job: JobRecord, pin: RegistryPin, control: Control, missing: Mapping[str, LayerRecord]
+        self,
+        source: RegistrySource,
+        job: JobRecord,
+        control: Control,
+        missing: Mapping[str, LayerRecord],
     ) -> Iterator[Fetched]:
-        """Each layer in ``missing`` as it is whole in the spool; a big one also when it begins to come.
+        """Yield each layer in ``missing`` once it is whole in the spool; a large one also when it begins.
 
-        What fails does not end the others, unless nothing can mend it. Raises what ``BlobDownload`` does once
-        the retries here are used up, DiskFull, Stopped, LeaseLost. What was fetched until then stays.
+        A failure does not end the others unless no retry can help. Raises what ``RegistrySource.fetch`` does,
+        DiskFull, Stopped, LeaseLost. What was fetched until then stays in the spool.
         """
         waiting = sorted(missing.values(), key=lambda layer: -(layer.size or 0))
         running: dict[Future[SpooledBlob], tuple[LayerRecord, Arrival | None]] = {}
@@ -74,7 +76,7 @@ class Downloads:
                         layer = waiting.pop(0)
                         followed = sum(arrival is not None for _, arrival in running.values())
                         arrival = self._arrival(layer) if followed < self.followers else None
-                        running[pool.submit(self._fetch, job, pin, leave, layer, arrival)] = layer, arrival
+                        running[pool.submit(self._fetch, source, job, leave, layer, arrival)] = layer, arrival
                         if arrival is not None:
                             yield Fetched(layer.diff_id, _spooled(layer), arrival)
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -92,7 +94,7 @@ class Downloads:
             raise failed
 
     def _may_start(self, layer: LayerRecord, running: Collection[LayerRecord]) -> bool:
-        """Not where the disk would take none of several to its end, and each of them alone."""
+        """Whether one more may be fetched: not if the disk has room for each alone but not for all."""
         if not running:
             return True
         left = sum((each.size or 0) - self.spool.fetched(each.digest or "") for each in (layer, *running))
@@ -104,8 +106,8 @@ class Downloads:
 
     def _fetch(
         self,
+        source: RegistrySource,
         job: JobRecord,
-        pin: RegistryPin,
         control: Control,
         layer: LayerRecord,
         arrival: Arrival | None,
@@ -116,11 +118,11 @@ class Downloads:
                 control.check()
                 with self.spool.fetching(blob.digest, blob.size, check_stop=control.check) as partial:
                     if partial is not None:
-                        _Fetch(self, job, pin, control, layer.diff_id, blob, partial, arrival).run()
+                        _Fetch(self, source, job, control, layer.diff_id, blob, partial, arrival).run()
                         partial.commit(self.spool.path(blob.digest))
                         break
                 self.activity.touch()
-                pause = self.registries.retry.blob_in_use
+                pause = self.retry.blob_in_use
                 self.progress.waiting(short(blob.digest), pause, "another worker is fetching it")
                 control.wait(pause)
             self.progress.prepared(job.id, layer.diff_id, blob.digest, blob.size)
@@ -133,7 +135,7 @@ class Downloads:
 
 
 def _spooled(layer: LayerRecord) -> SpooledBlob:
-    """What a layer's blob will be in the spool."""
+    """Return what a layer's blob will be in the spool."""
     if layer.digest is None or layer.size is None:
         raise SourceError(f"the blob of layer {layer.diff_id} is not known")
     media_type = layer.media_type or media_types.DOCKER_LAYER_GZIP
@@ -141,13 +143,13 @@ def _spooled(layer: LayerRecord) -> SpooledBlob:
 
 
 class _Fetch:
-    """One blob on its way: retries, and word of it to whoever looks on."""
+    """One blob being fetched: its retries are waited for and its progress is reported."""
 
     def __init__(
         self,
         downloads: Downloads,
+        source: RegistrySource,
         job: JobRecord,
-        pin: RegistryPin,
         control: Control,
         diff_id: str,
         blob: SpooledBlob,
@@ -155,60 +157,52 @@ class _Fetch:
         arrival: Arrival | None,
     ) -> None:
         self._downloads = downloads
+        self._source = source
         self._job = job
         self._control = control
-        self._registry, self._repository = pin.registry, pin.repository
         self._diff_id = diff_id
-        self._digest = blob.digest
-        self._size = blob.size
+        self._blob = blob
         self._partial = partial
         self._arrival = arrival
-        self._attempts = Attempts(downloads.registries.retry.step)
-        self._download: BlobDownload | None = None
-        self._furthest = self._told = partial.size
+        self._reported = partial.size
 
     def run(self) -> None:
         """Fetch it to its end."""
-        self._tell()
+        self._report()
         try:
-            retrying(self._step, self._attempts, self._wait)
-        except CredentialsMissing as error:
-            raise without_login(error, self._registry, self._job.registry) from error
-
-    def _step(self) -> None:
-        if self._download is None:
-            self._download = BlobDownload(
-                self._downloads.registries.get(self._registry, self._repository).client,
-                self._repository,
-                self._digest,
-                self._size,
+            self._source.fetch(
+                self._blob.digest,
+                self._blob.size,
                 self._partial,
-                on_bytes=self._moved,
+                on_bytes=self._on_bytes,
+                on_retry=self._on_retry,
                 note=self._downloads.progress.note,
             )
-        self._download.run()
+        except CredentialsMissing as error:
+            registry = self._source.reference.registry
+            raise without_login(error, registry, self._job.registry) from error
 
-    def _wait(self, pause: float, error: PusherError) -> None:
-        self._downloads.progress.waiting(short(self._digest), pause, error.message)
+    def _on_retry(self, pause: float, error: PusherError) -> None:
+        self._downloads.progress.waiting(short(self._blob.digest), pause, error.message)
         self._control.wait(pause)
 
-    def _moved(self) -> None:
+    def _on_bytes(self, is_progress: bool) -> None:
         self._downloads.activity.stir()
         self._control.stir_source()
         self._control.check()
-        self._tell_followers()
-        if self._partial.size > self._furthest:  # what is fetched a second time is no progress
-            self._furthest = self._partial.size
-            self._attempts.reset()
+        self._report_arrival()
+        if is_progress:
             self._downloads.activity.touch()
-        if abs(self._partial.size - self._told) >= _TELL_EVERY:
-            self._tell()
+        if abs(self._partial.size - self._reported) >= _REPORT_EVERY:
+            self._report()
 
-    def _tell(self) -> None:
-        self._tell_followers()
-        self._told = self._partial.size
-        self._downloads.progress.preparing(self._job.id, self._diff_id, self._told, self._size, "fetching")
+    def _report(self) -> None:
+        self._report_arrival()
+        self._reported = self._partial.size
+        self._downloads.progress.preparing(
+            self._job.id, self._diff_id, self._reported, self._blob.size, "fetching"
+        )
 
-    def _tell_followers(self) -> None:
+    def _report_arrival(self) -> None:
         if self._arrival is not None:
             self._arrival.holds(self._partial.held)

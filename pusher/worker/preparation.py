@@ -16,12 +16,14 @@ from pusher.registry.http.verified_file import Proof
 from pusher.sources import reopen
 from pusher.sources.base import Exported, Source, SourceImage
 from pusher.sources.pins import RegistryPin, pin_from_json
+from pusher.sources.registry.source import RegistrySource
 from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
 from pusher.store.records import COMPARED, BlobMemo, JobRecord, LayerRecord
 from pusher.store.store import Store
 from pusher.worker.compression import Chooser, Wish
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
+from pusher.worker.registries import Registries
 from pusher.worker.stall_notices import SourceWatch
 
 _TELL_EVERY = 4 * 1024 * 1024
@@ -38,6 +40,7 @@ class Preparation:
     progress: Progress
     activity: Activity
     downloads: Downloads
+    registries: Registries
 
     def config(self, job: JobRecord) -> Blob | None:
         """The image config's blob, if its bytes are known without an export."""
@@ -54,7 +57,8 @@ class Preparation:
         """
         pin = pin_from_json(job.source)
         if isinstance(pin, RegistryPin):
-            for found in self.downloads.blobs(job, pin, control, missing):
+            remote = RegistrySource.reopened(pin, self.registries.client, retry=self.settings.retry)
+            for found in self.downloads.blobs(remote, job, control, missing):
                 blob, path = found.blob, self.spool.path(found.blob.digest)
                 if found.arrival is None:
                     self._set_blob(job, found.diff_id, blob)

@@ -39,7 +39,6 @@ class Registries:
     ) -> None:
         """Without a store nothing is known of the links; ``note`` is told what registries want to be read."""
         self.links = Links(store)
-        self.retry = settings.retry
         self._store = store
         self._settings = settings
         self._note = note
@@ -71,6 +70,10 @@ class Registries:
                 with self._lock:
                     client = self._clients.setdefault((registry, credential), made)
             return Connection(client, self.links.get(registry))
+
+    def client(self, registry: str, repository: str) -> RegistryClient:
+        """Return the client of ``get``."""
+        return self.get(registry, repository).client
 
     def _credential(self, registry: str, repository: str) -> tuple[Credential | None, PusherError | None]:
         place = registry, repository
@@ -110,13 +113,13 @@ class Registries:
                 renew=partial(self._renew, registry, repository),
                 problem=problem,
                 headers=self.headers,
-                policy=self.retry,
+                policy=self._settings.retry,
             ),
             plain_http=self._settings.at(registry).plain_http,
             commit_timeout=self._settings.timeouts.commit,
             on_warning=self._note,
             known=self._store is not None and self._store.uploads.any_at(registry),
-            policy=self.retry,
+            policy=self._settings.retry,
         )
 
     def _renew(self, registry: str, repository: str, rejected: Credential) -> Credential | None:

@@ -141,7 +141,8 @@ class _Worker:
                 settings,
                 progress,
                 self._activity,
-                Downloads(spool, registries, progress, self._activity, followers=settings.parallel - 1),
+                Downloads(spool, settings.retry, progress, self._activity, followers=settings.parallel - 1),
+                registries,
             ),
             self._pool,
         )

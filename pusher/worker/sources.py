@@ -42,9 +42,7 @@ def open_source(
     if settings.login_registry is None and settings.password is not None and registry is not None:
         settings = replace(settings, login_registry=settings.holder_of_login({registry}))
     with closing(Registries(store, settings)) as registries:
-        source = RegistrySource(
-            place, lambda *name: registries.get(*name).client, choice, retry=settings.retry
-        )
+        source = RegistrySource(place, registries.client, choice, retry=settings.retry)
         try:
             yield source, source.own_name()
         except CredentialsMissing as error:

@@ -233,7 +233,7 @@ def test_a_short_fault_while_the_image_is_looked_for(home: Home, origin: FakeReg
     put(origin, image)
     origin.faults.add(Fault(On.GET_MANIFEST, busy()), Fault(On.GET_BLOB, Answer(502)))
     job = home.enqueue(name_of(origin), "registry.example.com/app:1")
-    assert job.source["root"] == sha256(image.manifest)
+    assert job.source["root_digest"] == sha256(image.manifest)
     origin.faults.assert_all_fired()
 
 

@@ -1,7 +1,6 @@
-"""``docker://REFERENCE``: an image that lies in a registry.
+"""``docker://REFERENCE``: an image in a registry.
 
-Only what is small is read here. Its blobs are final: what the destination lacks is mounted where both are on
-one registry, or fetched by ``downloads``.
+Its blobs are final: what the destination lacks is mounted if both are in one registry, or fetched.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from pusher.errors import CredentialsMissing, ImageNotFound, ImageUnsupported, LayerMismatch
+from pusher.errors import CredentialsMissing, ImageNotFound, ImageUnsupported, LayerMismatch, PusherError
 from pusher.oci import media_types
 from pusher.oci.digest import is_digest, of_bytes
 from pusher.oci.manifest import Descriptor
@@ -22,7 +21,7 @@ from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Json, SourceImage
 from pusher.sources.image_tree import MAX_DOCUMENT, Tree
 from pusher.sources.pins import RegistryPin
-from pusher.sources.registry.blob_download import pull_refusal
+from pusher.sources.registry.blob_download import BlobDownload, Sink, pull_refusal
 from pusher.sources.registry.names import own_name
 
 _SCHEMA_1: Final = (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED)
@@ -54,8 +53,16 @@ class RegistrySource(InPlace):
         self._retry = retry
         self._small: dict[str, bytes | None] = {}
 
+    @classmethod
+    def reopened(
+        cls, pin: RegistryPin, connect: Callable[[str, str], RegistryClient], *, retry: RetryPolicy
+    ) -> RegistrySource:
+        """Return the source of a job, from its pin."""
+        place = Reference(pin.registry, pin.repository, digest=pin.root_digest)
+        return cls(place, connect, pin.choice, retry=retry)
+
     def own_name(self) -> str | None:
-        """The reference without digest; None where there is nothing else to tell the image by."""
+        """Return the reference without digest; None if only the digest tells the image."""
         return own_name(self.reference)
 
     def resolve(self) -> SourceImage:
@@ -71,6 +78,45 @@ class RegistrySource(InPlace):
         )
         pin = RegistryPin(self.reference.registry, self.reference.repository, root.digest, self._choice)
         return tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing lies on this disk
+
+    def fetch(
+        self,
+        digest: str,
+        size: int,
+        sink: Sink,
+        *,
+        on_bytes: Callable[[bool], None],
+        on_retry: Callable[[float, PusherError], object],
+        note: Callable[[str], None],
+    ) -> None:
+        """Bring a blob of ``size`` bytes into ``sink``, behind what is there already.
+
+        ``on_bytes`` is called after every block with whether it made the blob longer than before, and
+        ``on_retry`` with a pause (seconds) and its error: it sleeps. Both may raise to stop. Raises what
+        ``BlobDownload`` does once the retries are used up.
+        """
+        attempts = Attempts(self._retry.step)
+        furthest = sink.size
+        download: BlobDownload | None = None
+
+        def count() -> None:
+            nonlocal furthest
+            is_progress = sink.size > furthest  # bytes that are fetched a second time are none
+            if is_progress:
+                furthest = sink.size
+                attempts.reset()
+            on_bytes(is_progress)
+
+        def run() -> None:
+            nonlocal download
+            if download is None:
+                client = self._connect(self.reference.registry, self.reference.repository)
+                download = BlobDownload(
+                    client, self.reference.repository, digest, size, sink, on_bytes=count, note=note
+                )
+            download.run()
+
+        retrying(run, attempts, on_retry)
 
     def _root(self, client: RegistryClient) -> Descriptor:
         """What the reference stands for, its bytes kept. A digest goes before a tag, as everywhere."""
