@@ -11,10 +11,11 @@ class Progress(Protocol):
     def job_started(self, job_id: int, image: str, destination: str) -> None:
         """A job was claimed."""
 
-    def job_ended(self, job_id: int, state: str, message: str) -> None:
+    def job_ended(self, job_id: int, state: str, message: str, *, resumes: bool = True) -> None:
         """A job left this worker: ``succeeded``, ``failed``, ``waiting``, ``queued``, ``paused``, ...
 
         ``message`` is a sentence for people: the digest reference, the error, when it is tried again.
+        ``resumes`` is False for a job that waits for the user, so that this run may end without it.
         """
 
     def preparing(

@@ -179,7 +179,7 @@ class Counters:
             self._seen.add(job_id)
             self._event("job-started", job=job_id, image=image, destination=destination, again=again)
 
-    def job_ended(self, job_id: int, state: str, message: str) -> None:
+    def job_ended(self, job_id: int, state: str, message: str, *, resumes: bool = True) -> None:
         with self._lock:
             self._jobs.discard(job_id)
             for digest in [d for d, blob in self._blobs.items() if blob.job_id == job_id]:
@@ -192,7 +192,7 @@ class Counters:
                 self._resting.add(job_id)
             for diff_id in [d for d, layer in self._preparing.items() if layer.job_id == job_id]:
                 self._stop_preparing(diff_id)
-            self._event("job-ended", job=job_id, state=state, message=message)
+            self._event("job-ended", job=job_id, state=state, message=message, resumes=resumes)
 
     def preparing(
         self, job_id: int, diff_id: str, done: int, total: int | None, doing: str = "compressing"

@@ -317,4 +317,4 @@ class Spool:
             free = shutil.disk_usage(self.root).free
         except OSError:
             return "the disk is full"
-        return f"{(free + written) / 1_000_000:.1f} MB were free, and it needs more"
+        return f"{(free + written) / 1024**2:.1f} MiB were free, and it needs more"

@@ -11,6 +11,7 @@ from typing import Final
 from pusher.config import Settings
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
+from pusher.progress.format import human_bytes
 from pusher.spool.choice import SAMPLE, candidates, choose, measure
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import GZIP, Compression, Kind
@@ -138,7 +139,7 @@ class Chooser:
             return f"compression: {GZIP}, as the speed of the link is not known yet"
         counts = Counter(str(compression) for compression in self._chosen)
         said = ", ".join(f"{name} for {_layers(count)}" for name, count in counts.most_common())
-        return f"compression: {said}, which is sent first at {self._uplink / 1_000_000:.1f} MB/s"
+        return f"compression: {said}, which is sent first at {human_bytes(self._uplink)}/s"
 
 
 def _layers(count: int) -> str:

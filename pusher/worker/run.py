@@ -329,7 +329,8 @@ class _Worker:
         if error.retry is Retry.OFFLINE:
             self._tell_offline(job)
         self._progress.waiting(f"job {job.id}", pause, error.message)
-        self._progress.job_ended(job.id, "waiting", error.message)
+        resumes = error.retry is not Retry.LATER
+        self._progress.job_ended(job.id, "waiting", error.message, resumes=resumes)
 
     def _tell_offline(self, job: JobRecord) -> None:
         """Once, until something moves again."""

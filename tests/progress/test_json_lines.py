@@ -61,7 +61,14 @@ def test_events() -> None:
             "reason": "offline",
         },
         {"type": "note", "at": AT, "message": "word"},
-        {"type": "job-ended", "at": AT, "job": 3, "state": "succeeded", "message": "r.example/app@x"},
+        {
+            "type": "job-ended",
+            "at": AT,
+            "job": 3,
+            "state": "succeeded",
+            "message": "r.example/app@x",
+            "resumes": True,
+        },
     ]
 
 

@@ -120,6 +120,13 @@ def test_the_end_of_a_single_job_is_left_to_the_caller() -> None:
     f.counters.job_ended(4, "succeeded", "r.example/app@sha256:abc")
     f.counters.job_ended(5, "waiting", "offline")
     assert f.written() == ["Job 5 waiting: offline"]
+    f.counters.job_ended(6, "waiting", "no room on the disk", resumes=False)
+    assert f.written() == []
+
+
+def test_a_job_that_waits_for_the_user_is_reported_where_there_are_several(f: Fixture) -> None:
+    f.counters.job_ended(6, "waiting", "no room on the disk", resumes=False)
+    assert f.written() == ["Job 6 waiting: no room on the disk"]
 
 
 def test_a_summary_every_ten_seconds_while_something_moves(f: Fixture) -> None:

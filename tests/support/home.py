@@ -43,14 +43,14 @@ class Recorder:
         self._changed = threading.Condition()
 
     def __getattr__(self, name: str) -> Callable[..., None]:
-        def told(*arguments: Any) -> None:
+        def record(*arguments: Any, **_options: object) -> None:
             with self._changed:
                 self.calls.append((name, *arguments))
                 self._changed.notify_all()
             if hook := self.hooks.get(name):
                 hook(*arguments)
 
-        return told
+        return record
 
     def of(self, name: str) -> list[tuple[Any, ...]]:
         """The arguments of every call of this method."""
