@@ -1,7 +1,7 @@
 """Data says what it is.
 
-What a job stores of its source is JSON throughout, without JSON or lists of words in strings, and its keys
-say whether a folder or a digest is meant.
+What a job stores of its source, and which documents are its own, is JSON throughout, without JSON or lists of
+words in strings; keys say whether a folder or a digest is meant. Manifests, indexes and configs are documents.
 """
 
 from __future__ import annotations
@@ -17,7 +17,13 @@ from alembic import op
 revision = "0008"
 down_revision = "0007"
 
-_JOBS = sa.table("jobs", sa.column("id"), sa.column("source", sa.JSON))
+_JOBS = sa.table(
+    "jobs",
+    sa.column("id"),
+    sa.column("source", sa.JSON),
+    sa.column("options", sa.JSON),
+    sa.column("documents", sa.JSON),
+)
 _BATCH = 1000
 _DAEMONS = {
     "docker-daemon": ("DOCKER_HOST", "DOCKER_CONTEXT"),
@@ -27,16 +33,45 @@ _DAEMONS = {
 
 
 def upgrade() -> None:
+    _rewrite_jobs()
+    op.create_table(
+        "documents",
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.Column("used_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("digest", name=op.f("pk_documents")),
+    )
+    op.execute(
+        "INSERT INTO documents (digest, content, used_at) SELECT digest, content, used_at FROM configs"
+    )
+    op.drop_table("configs")
+
+
+def _rewrite_jobs() -> None:
+    op.add_column("jobs", sa.Column("documents", sa.JSON(), nullable=False, server_default="[]"))
     connection = op.get_bind()
     last = -1
     while rows := connection.execute(
         sa.select(_JOBS).where(_JOBS.c.id > last).order_by(_JOBS.c.id).limit(_BATCH)
     ).all():
         for row in rows:
-            with suppress(KeyError, TypeError, ValueError):  # damaged: reading it will say so, if it is run
-                change = sa.update(_JOBS).where(_JOBS.c.id == row.id)
+            # what is damaged stays as it is: reading it will say so
+            change = sa.update(_JOBS).where(_JOBS.c.id == row.id)
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
                 connection.execute(change.values(source=_pin(row.source)))
+            with suppress(KeyError, TypeError, ValueError, AttributeError):
+                documents, options = _documents(row.options)
+                connection.execute(change.values(documents=documents, options=options))
         last = rows[-1].id
+
+
+def _documents(options: Mapping[str, Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """The documents that options named, and the other options."""
+    new = dict(options)
+    final, drafts = str(new.pop("documents", None) or ""), str(new.pop("drafts", None) or "{}")
+    documents: list[dict[str, Any]] = [{"digest": digest, "diff_ids": None} for digest in final.split()]
+    documents += [{"digest": digest, "diff_ids": diff_ids} for digest, diff_ids in json.loads(drafts).items()]
+    return documents, new
 
 
 def _pin(old: Mapping[str, Any]) -> dict[str, Any]:

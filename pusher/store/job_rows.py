@@ -9,7 +9,7 @@ from sqlalchemy import Row, and_, case, func, select
 
 from pusher.store.layers import session_of_layer
 from pusher.store.models import STORED_DONE, Job, Layer, Upload
-from pusher.store.records import JobRecord, LayerState, NewJob, StoredError
+from pusher.store.records import JobDocument, JobRecord, LayerState, NewJob, StoredError
 
 NO_ERROR: dict[str, Any] = {"error_code": None, "error_message": None, "error_hint": None}
 
@@ -98,6 +98,7 @@ def job_of(row: Row[Any]) -> JobRecord:
         priority=row.priority,
         attempts=row.attempts,
         options=row.options,
+        documents=tuple(map(JobDocument.from_json, row.documents)),
         digest=row.digest,
         bytes_sent=row.bytes_sent,
         error=error,

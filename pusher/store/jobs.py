@@ -64,6 +64,7 @@ class Jobs:
             "state": JobState.QUEUED,
             "priority": new.priority,
             "options": dict(new.options),
+            "documents": [document.to_json() for document in new.documents],
             "keeps_older": new.keeps_older,
             "created_at": now,
         }

@@ -8,13 +8,13 @@ from typing import Any
 from sqlalchemy import Row, select
 
 from pusher.store.engine import Database
-from pusher.store.models import Config, Memo
+from pusher.store.models import Memo
 from pusher.store.records import BlobMemo
 from pusher.store.upsert import upsert
 
 
 class Memos:
-    """Diff ID -> blobs it was compressed to, and the bytes of image configs."""
+    """Diff ID -> blobs it was compressed to."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -47,17 +47,6 @@ class Memos:
         }
         with self._database.write() as connection:
             upsert(connection, Memo, values)
-
-    def get_config(self, digest: str) -> bytes | None:
-        """The bytes of an image config."""
-        with self._database.read() as connection:
-            return connection.scalar(select(Config.content).where(Config.digest == digest))
-
-    def put_config(self, digest: str, content: bytes) -> None:
-        """Keep the bytes of an image config, which the caller has verified against ``digest``."""
-        with self._database.write() as connection:
-            values = {"digest": digest, "content": content, "used_at": self._database.now()}
-            upsert(connection, Config, values)
 
 
 def _memo(row: Row[Any]) -> BlobMemo:

@@ -108,6 +108,7 @@ class Job(Base):
     priority: Mapped[int] = mapped_column(Integer)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
+    documents: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list, server_default="[]")
     digest: Mapped[str | None] = mapped_column(Text)
     bytes_sent: Mapped[int] = mapped_column(BigInteger, default=0)
     error_code: Mapped[str | None] = mapped_column(Text)
@@ -228,10 +229,11 @@ class Memo(Base):
     __table_args__ = (Index("ix_blob_memos_digest", "digest"),)
 
 
-class Config(Base):
-    """Bytes of an image config: with them a known image is pushed again without an export."""
+class DocumentRow(Base):
+    """Bytes of a manifest, an index or an image config: with a config a known image is pushed again without an
+    export."""
 
-    __tablename__ = "configs"
+    __tablename__ = "documents"
 
     digest: Mapped[str] = mapped_column(Text, primary_key=True)
     content: Mapped[bytes] = mapped_column(LargeBinary)

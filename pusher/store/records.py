@@ -79,6 +79,25 @@ class NewLayer:
 
 
 @dataclass(frozen=True)
+class JobDocument:
+    """A manifest or index of a job's image, whose bytes the store keeps under its digest."""
+
+    digest: str
+    diff_ids: tuple[str, ...] | None = None
+    """None where it is pushed as it is. Of a draft, whose layers are compressed anew, their diff IDs (of an index
+    none)."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document as JSON values."""
+        return {"digest": self.digest, "diff_ids": None if self.diff_ids is None else list(self.diff_ids)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> JobDocument:
+        """Read what ``to_json`` gave."""
+        return cls(data["digest"], None if data["diff_ids"] is None else tuple(data["diff_ids"]))
+
+
+@dataclass(frozen=True)
 class NewJob:
     """What ``enqueue`` records."""
 
@@ -96,7 +115,9 @@ class NewJob:
     keeps_older: bool = False
     """Older jobs of the same tag go on and set it first; else they are superseded."""
     options: Mapping[str, str | int | bool | None] = field(default_factory=dict)
-    """``compression``, ``compression_level``, ``documents``."""
+    """``compression``, ``compression_level``."""
+    documents: tuple[JobDocument, ...] = ()
+    """Where the source has manifests; the root is the last."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +154,7 @@ class JobRecord:
     priority: int
     attempts: int
     options: Mapping[str, str | int | bool | None]
+    documents: tuple[JobDocument, ...]
     digest: str | None
     """Digest of the pushed manifest, once succeeded."""
     bytes_sent: int

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,8 +11,8 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, exists, or_, select
 
 from pusher.store.engine import Database
-from pusher.store.models import Config, Job, Layer, Memo, Upload
-from pusher.store.records import UploadState
+from pusher.store.models import DocumentRow, Job, Layer, Memo, Upload
+from pusher.store.records import JobDocument, UploadState
 
 _BATCH: Final = 2000
 """Rows deleted in one transaction: workers do not wait long for their turn."""
@@ -49,7 +48,7 @@ class Retention:
             jobs = run(lambda connection: _jobs(connection, before))
             known = run(lambda connection: _uploads(connection, unused))
             known += run(lambda connection: _memos(connection, unused, blobs))
-            known += run(lambda connection: _configs(connection, unused))
+            known += run(lambda connection: _documents(connection, unused))
         return Forgotten(jobs, known)
 
     def compact(self) -> int:
@@ -113,17 +112,16 @@ def _memos(connection: Connection, unused: datetime, blobs: Collection[str]) -> 
     )
 
 
-def _configs(connection: Connection, unused: datetime) -> int:
+def _documents(connection: Connection, unused: datetime) -> int:
     needed: set[str] = set()
-    for config, options in connection.execute(select(Job.config_digest, Job.options)):
+    for config, documents in connection.execute(select(Job.config_digest, Job.documents)):
         needed.add(config)
-        needed.update(str(options.get("documents") or "").split())
-        needed.update(json.loads(str(options.get("drafts") or "{}")))
-    query = select(Config.digest).where(or_(Config.used_at.is_(None), Config.used_at < unused))
+        needed.update(JobDocument.from_json(document).digest for document in documents)
+    query = select(DocumentRow.digest).where(or_(DocumentRow.used_at.is_(None), DocumentRow.used_at < unused))
     gone = [digest for digest in connection.scalars(query) if digest not in needed]
     return _delete(
         connection,
-        delete(Config).where(Config.digest == bindparam("one")),
+        delete(DocumentRow).where(DocumentRow.digest == bindparam("one")),
         [{"one": digest} for digest in gone[:_BATCH]],
     )
 

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 from pusher.errors import StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.store import migrate, schema
 from pusher.store.dead_sessions import DeadSessions
+from pusher.store.documents import Documents
 from pusher.store.engine import Clock, Database, file_of, is_sqlite, label_of, parse_url
 from pusher.store.events import Events
 from pusher.store.facts import Facts
@@ -38,6 +39,7 @@ class Store:
         self.layers = Layers(database)
         self.uploads = Uploads(database)
         self.memos = Memos(database)
+        self.documents = Documents(database)
         self.dead_sessions = DeadSessions(database)
         self.facts = Facts(database)
         self.events = Events(database)
@@ -73,6 +75,7 @@ class Store:
         store.layers = cast("Layers", Patient(plain.layers, patience))
         store.uploads = cast("Uploads", Patient(plain.uploads, patience))
         store.memos = cast("Memos", Patient(plain.memos, patience))
+        store.documents = cast("Documents", Patient(plain.documents, patience))
         store.dead_sessions = cast("DeadSessions", Patient(plain.dead_sessions, patience))
         store.facts = cast("Facts", Patient(plain.facts, patience))
         store.events = cast("Events", Patient(plain.events, patience))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 
 from pusher.errors import PusherError, RegistryBusy, RegistryFault, RegistryRefused, SourceError
 from pusher.oci.document import Document, parse_document
@@ -11,7 +10,8 @@ from pusher.oci.draft import Draft, finished
 from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.referrers import push_order, subject_of
 from pusher.registry.client import BlobsUnknown, RegistryClient
-from pusher.store.records import JobRecord
+from pusher.sources.base import SourceImage
+from pusher.store.records import JobDocument, JobRecord
 from pusher.store.store import Store
 from pusher.worker.referrers import list_referrer
 
@@ -19,26 +19,34 @@ from pusher.worker.referrers import list_referrer
 def stored_documents(store: Store, job: JobRecord) -> list[Document]:
     """The source's own manifests and indexes, bytes unchanged, each after what it needs at the registry, the
     root last; none where the manifest is made from the layers' blobs. Raises SourceError."""
-    digests = str(job.options.get("documents") or "").split()
-    found = [_stored(store, job, digest) for digest in digests]
+    found = [_stored(store, job, each.digest) for each in job.documents if each.diff_ids is None]
     return push_order(found) if found else []
 
 
-def drafts_as_text(drafts: Sequence[Draft]) -> str | None:
-    """What a job keeps of drafts beside their documents; None if there are none."""
-    return json.dumps({draft.document.digest: draft.diff_ids for draft in drafts}) if drafts else None
+def final_digests(job: JobRecord) -> frozenset[str]:
+    """Return the digests of the documents that are pushed as they are."""
+    return frozenset(each.digest for each in job.documents if each.diff_ids is None)
+
+
+def documents_of(image: SourceImage) -> tuple[JobDocument, ...]:
+    """Return the manifests and indexes of an image as its job records them."""
+    drafts = tuple(JobDocument(draft.document.digest, draft.diff_ids) for draft in image.drafts)
+    return drafts or tuple(JobDocument(document.digest) for document in image.documents)
 
 
 def finished_documents(store: Store, job: JobRecord, blobs: Mapping[str, Descriptor]) -> list[Document]:
     """The drafts of the job with the blobs that were made of its layers, by diff ID, in the order of
     ``stored_documents``; none if the job has no drafts. Raises SourceError."""
-    kept: dict[str, list[str]] = json.loads(str(job.options.get("drafts") or "{}"))
-    drafts = [Draft(_stored(store, job, digest), tuple(diff_ids)) for digest, diff_ids in kept.items()]
+    drafts = [
+        Draft(_stored(store, job, each.digest), each.diff_ids)
+        for each in job.documents
+        if each.diff_ids is not None
+    ]
     return push_order(finished(drafts, blobs)) if drafts else []
 
 
 def _stored(store: Store, job: JobRecord, digest: str) -> Document:
-    raw = store.memos.get_config(digest)
+    raw = store.documents.get(digest)
     if raw is None:
         raise SourceError(
             f"the manifest {digest} of {job.image} is no longer in the job store",

@@ -19,7 +19,7 @@ from pusher.store.store import Store
 from pusher.text import suggest
 from pusher.worker.compression import Wish
 from pusher.worker.destination import resolve
-from pusher.worker.documents import drafts_as_text
+from pusher.worker.documents import documents_of
 from pusher.worker.registries import Registries
 from pusher.worker.sources import open_source
 
@@ -83,14 +83,12 @@ def enqueue(
     for text in found.notes:
         note(text)
     if found.config is not None:
-        store.memos.put_config(found.config_digest, found.config)
+        store.documents.put(found.config_digest, found.config)
     for document in found.described:
-        store.memos.put_config(document.digest, document.raw)
+        store.documents.put(document.digest, document.raw)
     options = {
         "compression": compression,
         "compression_level": compression_level,
-        "documents": " ".join(document.digest for document in found.documents) or None,
-        "drafts": drafts_as_text(found.drafts),
     }
     return [
         store.jobs.add(
@@ -106,6 +104,7 @@ def enqueue(
                 priority=priority,
                 keeps_older=keeps_older,
                 options=options,
+                documents=documents_of(found),
             )
         )
         for destination in dict.fromkeys(destinations)

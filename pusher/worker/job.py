@@ -31,7 +31,7 @@ from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict
 from pusher.worker.compression import ZSTD_NOTE, Wish
 from pusher.worker.control import Control
-from pusher.worker.documents import Delivery, finished_documents, hopeless, stored_documents
+from pusher.worker.documents import Delivery, final_digests, finished_documents, hopeless, stored_documents
 from pusher.worker.error_rank import worst
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import Preparation
@@ -70,7 +70,7 @@ class JobPush:
         self._pushed: docker_blobs.PushedImage | None = None
         self._offline: tuple[float, PusherError] | None = None
         self._misses = 0
-        self._documents = frozenset(str(job.options.get("documents") or "").split())
+        self._documents = final_digests(job)
 
     def run(self) -> str:
         """Push the image; returns its manifest's digest.

@@ -44,7 +44,7 @@ class Preparation:
 
     def config(self, job: JobRecord) -> Blob | None:
         """The image config's blob, if its bytes are known without an export."""
-        content = self.store.memos.get_config(job.config_digest)
+        content = self.store.documents.get(job.config_digest)
         return None if content is None else self._keep_config(job, content)
 
     def blobs(
@@ -226,7 +226,7 @@ class Preparation:
             self.spool.write_blob(
                 io.BytesIO(content), digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
             )
-        self.store.memos.put_config(digest, content)
+        self.store.documents.put(digest, content)
         self.store.layers.set_blob(
             job, digest, digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
         )

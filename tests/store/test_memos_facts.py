@@ -30,10 +30,10 @@ def test_a_memo_of_the_same_blob_is_replaced(store: Store, clock: FakeClock) -> 
 
 def test_configs_are_kept_byte_for_byte(store: Store) -> None:
     content = bytes(range(256))
-    assert store.memos.get_config(digest("c")) is None
-    store.memos.put_config(digest("c"), content)
-    store.memos.put_config(digest("c"), content)
-    assert store.memos.get_config(digest("c")) == content
+    assert store.documents.get(digest("c")) is None
+    store.documents.put(digest("c"), content)
+    store.documents.put(digest("c"), content)
+    assert store.documents.get(digest("c")) == content
 
 
 def test_facts_are_updated_one_by_one(store: Store) -> None:

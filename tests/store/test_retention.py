@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from datetime import timedelta
 
 import pytest
 from sqlalchemy import func, select
 
-from pusher.store.models import Config, Event, Job, Layer, Memo, Upload
-from pusher.store.records import BlobMemo, JobRecord, LayerState, NewLayer
+from pusher.store.models import DocumentRow, Event, Job, Layer, Memo, Upload
+from pusher.store.records import BlobMemo, JobDocument, JobRecord, LayerState, NewLayer
 from pusher.store.retention import Forgotten
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
@@ -22,7 +21,7 @@ def pushed(store: Store, character: str, **changes: object) -> JobRecord:
     """A job that succeeded, with everything that is known of its one layer."""
     blob, diff_id, config = digest(character), digest(f"{character}0"), digest(f"{character}1")
     layer = NewLayer(diff_id, MT, blob, 5)
-    store.memos.put_config(config, b"{}")
+    store.documents.put(config, b"{}")
     job = store.jobs.add(new_job(layer, config_digest=config, **changes))
     store.memos.put(BlobMemo(diff_id, "isal:2", blob, 5, 9, MT))
     claimed = store.jobs.claim("w", lease=30, only=[job.id])
@@ -36,7 +35,7 @@ def rows(store: Store) -> dict[str, int]:
     with store._database.read() as connection:
         return {
             table.__tablename__: connection.scalar(select(func.count()).select_from(table)) or 0
-            for table in (Job, Layer, Event, Upload, Memo, Config)
+            for table in (Job, Layer, Event, Upload, Memo, DocumentRow)
         }
 
 
@@ -62,25 +61,25 @@ def test_what_a_job_that_stays_needs_is_kept(store: Store, clock: FakeClock) -> 
     """A base layer that is in every push is old and in use."""
     pushed(store, "a")
     index, config = digest("9"), digest("a1")
-    store.memos.put_config(index, b"[]")
+    store.documents.put(index, b"[]")
     clock.advance(8 * 86400)
     layer = NewLayer(digest("a0"), MT, digest("a"), 5)
-    store.jobs.add(new_job(layer, config_digest=config, options={"documents": f"{index} {config}"}))
+    store.jobs.add(new_job(layer, config_digest=config, documents=(JobDocument(index),)))
     assert store.retention.prune(clock.now) == Forgotten(jobs=1, known=0)
     assert store.memos.get(digest("a0")) is not None
-    assert store.memos.get_config(config) == b"{}"
-    assert store.memos.get_config(index) == b"[]"
+    assert store.documents.get(config) == b"{}"
+    assert store.documents.get(index) == b"[]"
     assert store.uploads.holders(REGISTRY, digest("a")) == [REPOSITORY]
 
 
 def test_drafts_of_a_job_that_stays_are_kept(store: Store, clock: FakeClock) -> None:
     for kept in "12":
-        store.memos.put_config(digest(kept), b"{}")
+        store.documents.put(digest(kept), b"{}")
     clock.advance(8 * 86400)
-    drafts = json.dumps({digest("1"): [digest("a0")], digest("2"): []})
-    store.jobs.add(new_job(NewLayer(digest("a0"), MT, digest("a"), 5), options={"drafts": drafts}))
+    drafts = (JobDocument(digest("1"), (digest("a0"),)), JobDocument(digest("2"), ()))
+    store.jobs.add(new_job(NewLayer(digest("a0"), MT, digest("a"), 5), documents=drafts))
     store.retention.prune(clock.now)
-    assert [store.memos.get_config(digest(kept)) for kept in "12"] == [b"{}", b"{}"]
+    assert [store.documents.get(digest(kept)) for kept in "12"] == [b"{}", b"{}"]
 
 
 def test_what_lies_in_the_spool_is_still_known(store: Store, clock: FakeClock) -> None:
@@ -91,10 +90,10 @@ def test_what_lies_in_the_spool_is_still_known(store: Store, clock: FakeClock) -
 
 
 def test_what_was_written_just_now_may_be_for_a_job_to_come(store: Store, clock: FakeClock) -> None:
-    store.memos.put_config(digest("c"), b"{}")
+    store.documents.put(digest("c"), b"{}")
     clock.advance(60)
     assert store.retention.prune(clock.now + timedelta(seconds=1)) == Forgotten(0, 0)
-    assert store.memos.get_config(digest("c")) == b"{}"
+    assert store.documents.get(digest("c")) == b"{}"
 
 
 def test_sessions_and_leases_are_never_forgotten(store: Store, clock: FakeClock) -> None:

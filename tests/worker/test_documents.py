@@ -14,6 +14,7 @@ import pytest
 from pusher.errors import ExitCode, ImageUnsupported
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice
+from pusher.store.records import JobDocument
 from tests.support.fakeregistry import (
     Answer,
     AnswerAfterEffect,
@@ -304,10 +305,9 @@ def test_a_document_that_the_store_lost(home: Home, registry: FakeRegistry, layo
     """Never is a child put under the tag because its index is missing."""
     root = layout.index(*platforms(layout))
     job = home.enqueue(layout.name(root), f"{registry.address}/app:1")
-    lost = dict(home.job(job.id).options)["documents"]
-    assert isinstance(lost, str)
-    original = home.store.memos.get_config
-    home.store.memos.get_config = lambda digest: None if digest == root["digest"] else original(digest)  # type: ignore[method-assign]
+    assert home.job(job.id).documents[-1] == JobDocument(root["digest"])
+    original = home.store.documents.get
+    home.store.documents.get = lambda digest: None if digest == root["digest"] else original(digest)  # type: ignore[method-assign]
     assert home.run([job.id]).exit_code == ExitCode.SOURCE
     assert registry.manifests.get("app", {}) == {}
 

@@ -124,7 +124,7 @@ def test_foreign_layers_stay_where_they_are(home: Home, origin: FakeRegistry, im
     job = home.enqueue(name_of(origin), "registry.example.com/app:1")
     digests = {layer.digest for layer in home.store.layers.of(job.id)}
     assert digests == {image.config_digest, *(layer.digest for layer in image.layers)}
-    assert home.store.memos.get_config(sha256(raw)) == raw
+    assert home.store.documents.get(sha256(raw)) == raw
 
 
 # --- indexes ----------------------------------------------------------------------------------------------
