@@ -1,7 +1,7 @@
 """Data says what it is.
 
-What a job stores of its source, and which documents are its own, is JSON throughout, without JSON or lists of
-words in strings; keys say whether a folder or a digest is meant. Manifests, indexes and configs are documents.
+What a job stores of its source and of its documents is JSON throughout, without JSON or lists of words in
+strings, and keys say whether a folder or a digest is meant. Manifests, indexes and configs are documents.
 """
 
 from __future__ import annotations
@@ -41,9 +41,7 @@ def upgrade() -> None:
         sa.Column("used_at", sa.DateTime(timezone=True)),
         sa.PrimaryKeyConstraint("digest", name=op.f("pk_documents")),
     )
-    op.execute(
-        "INSERT INTO documents (digest, content, used_at) SELECT digest, content, used_at FROM configs"
-    )
+    op.execute("INSERT INTO documents SELECT digest, content, used_at FROM configs")
     op.drop_table("configs")
 
 

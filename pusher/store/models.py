@@ -230,8 +230,10 @@ class Memo(Base):
 
 
 class DocumentRow(Base):
-    """Bytes of a manifest, an index or an image config: with a config a known image is pushed again without an
-    export."""
+    """Bytes of a manifest, an index or an image config.
+
+    With its config a known image is pushed again without an export.
+    """
 
     __tablename__ = "documents"
 

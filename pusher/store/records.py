@@ -84,8 +84,7 @@ class JobDocument:
 
     digest: str
     diff_ids: tuple[str, ...] | None = None
-    """None where it is pushed as it is. Of a draft, whose layers are compressed anew, their diff IDs (of an index
-    none)."""
+    """None where it is pushed as it is; of a draft, the layers whose blobs it will name (an index: none)."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as JSON values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pusher.errors import PusherError, RegistryBusy, RegistryFault, RegistryRefused, SourceError
 from pusher.oci.document import Document, parse_document

@@ -39,7 +39,7 @@ def rows(store: Store) -> dict[str, int]:
         }
 
 
-NOTHING = dict.fromkeys(("jobs", "layers", "events", "uploads", "blob_memos", "configs"), 0)
+NOTHING = dict.fromkeys(("jobs", "layers", "events", "uploads", "blob_memos", "documents"), 0)
 
 
 def test_what_only_old_jobs_needed_goes_with_them(store: Store, clock: FakeClock) -> None:
@@ -113,7 +113,7 @@ def test_thousands_go_in_batches(store: Store, clock: FakeClock, monkeypatch: py
     monkeypatch.setattr("pusher.store.retention._BATCH", 70)
     add_finished_jobs(store, 500)
     with store._database.write() as connection:
-        connection.exec_driver_sql("DELETE FROM configs")
+        connection.exec_driver_sql("DELETE FROM documents")
     assert store.retention.prune(clock.now, dry_run=True).jobs == 500
     assert store.retention.prune(clock.now).jobs == 500
     assert rows(store) == NOTHING
