@@ -32,6 +32,7 @@ from pusher.cli.prune import prune
 from pusher.cli.push import push
 from pusher.cli.registry import registry
 from pusher.cli.run import run
+from pusher.cli.serve import serve
 from pusher.cli.status import show_jobs, status
 from pusher.cli.verbose import Verbosity
 from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, of_machine
@@ -89,7 +90,7 @@ def cli(context: click.Context) -> int | None:
 
 
 for _command in (
-    *(push, enqueue, run, status, pause, resume, cancel, retry, log),
+    *(push, enqueue, run, serve, status, pause, resume, cancel, retry, log),
     *(login, logout, doctor, registry, config, prune, db, errors, completion, help_command),
 ):
     cli.add_command(_command)

@@ -86,6 +86,15 @@ def with_login(settings: Settings, registry: str, *, password_stdin: bool) -> Se
     return _bound(settings, registry, password_stdin)
 
 
+def read_password(username: str, *, password_stdin: bool) -> str:
+    """The password that clients of ours are to give: typed in, or piped in. Raises PasswordMissing."""
+    if _on_terminal() and not password_stdin:
+        return _typed(username, None)
+    if password_stdin:
+        return _piped(f"{username!r}")
+    raise _none_to_be_had(f"{username!r}", "pipe it in with --password-stdin")
+
+
 def _bound(settings: Settings, registry: str | None, password_stdin: bool) -> Settings:
     password = _password(settings, registry, password_stdin)
     return replace(settings, password=password, login_registry=registry)
@@ -122,17 +131,27 @@ def _password(settings: Settings, registry: str | None, password_stdin: bool) ->
     if settings.password is not None and not password_stdin:
         return _nonempty(settings.password, "PUSHER_PASSWORD is empty")
     if _on_terminal():
-        prompt = f"Password for {settings.username}" + (f" at {registry}: " if registry else ": ")
-        return _nonempty(
-            getpass.getpass(printable(prompt), stream=sys.stderr), f"the password typed for {user} is empty"
-        )
+        return _typed(str(settings.username), registry)
     # The push script of serverless-registry takes the password on stdin without an option.
     if password_stdin or settings.login_source == "USERNAME_REGISTRY":
-        return _nonempty(_read_stdin(user), f"the password for {user} on standard input is empty")
-    raise PasswordMissing(
-        f"there is no password for {user}, and no terminal to ask on",
-        hint="pipe it in with --password-stdin, or set PUSHER_PASSWORD",
+        return _piped(user)
+    raise _none_to_be_had(user, "pipe it in with --password-stdin, or set PUSHER_PASSWORD")
+
+
+def _typed(username: str, registry: str | None) -> str:
+    prompt = f"Password for {username}" + (f" at {registry}: " if registry else ": ")
+    user = f"{username!r}" + (f" at {registry}" if registry else "")
+    return _nonempty(
+        getpass.getpass(printable(prompt), stream=sys.stderr), f"the password typed for {user} is empty"
     )
+
+
+def _piped(user: str) -> str:
+    return _nonempty(_read_stdin(user), f"the password for {user} on standard input is empty")
+
+
+def _none_to_be_had(user: str, hint: str) -> PasswordMissing:
+    return PasswordMissing(f"there is no password for {user}, and no terminal to ask on", hint=hint)
 
 
 def _read_stdin(user: str) -> str:

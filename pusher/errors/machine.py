@@ -44,6 +44,22 @@ class OutputUnwritable(PusherError):
     advice = "make room where the output goes; nothing that was done is lost"
 
 
+class ListenFailed(PusherError):
+    """The address at which pusher serve should listen cannot be had."""
+
+    code = "listen-failed"
+    exit_code = ExitCode.USAGE
+    advice = "take another port: --listen 127.0.0.1:5056"
+
+
+class FolderInUse(PusherError):
+    """Another pusher serve has the registry in this folder open."""
+
+    code = "folder-in-use"
+    exit_code = ExitCode.USAGE
+    advice = "use that one, or name another folder"
+
+
 class StoreError(PusherError):
     """Base of what can be wrong with the job store."""
 

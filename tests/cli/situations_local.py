@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
 from pusher.errors import LeaseLost
+from pusher.serve.local import LocalRegistry
 from pusher.store import engine
 from pusher.worker.job import JobPush
 from tests.cli.world import NAME, World, situation
@@ -267,3 +269,35 @@ def a_bug_in_the_worker(world: World) -> None:
     world.patch.setattr("pusher.worker.job.JobPush.run", stumble)
     world.push_archive("registry.example.com")
     assert "s3cr3t" not in world.last.err
+
+
+# --- serve --------------------------------------------------------------------------------------------------
+
+
+@situation("listen-failed")
+def a_port_in_use(world: World) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        world.run("serve", "--local", world.folder / "registry", "--listen", f"127.0.0.1:{port}")
+
+
+@situation("folder-in-use")
+def a_second_serve(world: World) -> None:
+    with closing(LocalRegistry(world.folder / "registry")):
+        world.run("serve", "--local", world.folder / "registry", "--listen", "127.0.0.1:0")
+
+
+@situation("option-invalid-listen", "option-invalid")
+def open_to_all(world: World) -> None:
+    world.run("serve", "--local", world.folder / "registry", "--listen", "0.0.0.0:5055")
+
+
+@situation("option-invalid-serve-plain", "option-invalid")
+def a_password_in_the_clear(world: World) -> None:
+    world.run("serve", "--local", world.folder / "r", "--listen", "0.0.0.0:5055", "--username", "alice")
+
+
+@situation("option-invalid-serve-folder", "option-invalid")
+def a_folder_of_something_else(world: World) -> None:
+    world.file("photos/cat.jpg", b"cat")
+    world.run("serve", "--local", world.folder / "photos")

@@ -19,10 +19,11 @@ from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
 
 COMMANDS = [
-    *("push", "enqueue", "run", "status", "pause", "resume", "cancel", "retry", "log"),
+    *("push", "enqueue", "run", "serve", "status", "pause", "resume", "cancel", "retry", "log"),
     *("login", "logout", "doctor", "registry", "config", "prune", "db", "errors", "completion", "help"),
 ]
 HEAVY = ["requests", "sqlalchemy", "alembic", "rich", "filelock", "isal", "urllib3", "platformdirs"]
+HEAVY += ["starlette", "uvicorn", "httptools", "uvloop", "sqlite3"]
 
 
 @pytest.mark.parametrize(

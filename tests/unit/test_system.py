@@ -12,7 +12,7 @@ from pusher.system import open_flags, try_lock
 _ELSEWHERE = """
 import importlib, os, pkgutil, select, signal, sys, time, types
 # what we stand on has ways of its own
-import certifi, click, filelock, platformdirs, requests, rich.live, sqlalchemy, truststore
+import certifi, click, filelock, platformdirs, requests, rich.live, sqlalchemy, truststore, uvicorn.server
 for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):
     sys.modules[name] = None
 sys.modules["msvcrt"] = types.ModuleType("msvcrt")

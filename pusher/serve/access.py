@@ -1,0 +1,111 @@
+"""Who may use the registry: by login, or on this machine by being its owner or root.
+
+Pages in a browser may not: a foreign Host (DNS rebinding) and a foreign Origin are refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import hmac
+import os
+from dataclasses import dataclass, field
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from pusher.reference import is_loopback
+from pusher.serve import peer
+from pusher.serve.errors import ApiError
+from pusher.text import quoted
+
+PEER: Final = "peer"
+"""Key of a request's state: the user ID at the other end of its connection, None if nobody knows."""
+_WRONG_PASSWORD: Final = 1.0
+"""Seconds that the answer to a wrong password takes."""
+_CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="pusher serve", charset="UTF-8"'}
+_OPEN: Final = frozenset({"/healthz"})
+"""Paths that whoever reaches the port may ask for."""
+
+
+@dataclass(frozen=True)
+class Login:
+    """The one user name and password."""
+
+    username: str
+    password: str = field(repr=False)
+
+    def is_given(self, authorization: str | None) -> bool | None:
+        """Whether an Authorization header has it; None if there is no header."""
+        if authorization is None:
+            return None
+        scheme, _, encoded = authorization.partition(" ")
+        try:
+            given = base64.b64decode(encoded.strip(), validate=True)
+        except (binascii.Error, ValueError):
+            return False
+        ours = f"{self.username}:{self.password}".encode()
+        return scheme.lower() == "basic" and hmac.compare_digest(given, ours)
+
+
+@dataclass(frozen=True)
+class Access:
+    """What is asked of a client. ``is_local``: only this machine can connect."""
+
+    is_local: bool
+    login: Login | None = None
+
+
+class Gate:
+    """Refuses whoever may not."""
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self._app = app
+        self._access = access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                await self._check(scope)
+            except ApiError as error:
+                await error.response()(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    async def _check(self, scope: Scope) -> None:
+        headers = Headers(scope=scope)
+        self._check_host(headers)
+        if scope["path"] in _OPEN or (self._access.is_local and _is_ours(scope)):
+            return
+        login = self._access.login
+        if login is None:
+            raise ApiError(
+                403,
+                "DENIED",
+                "this registry is for the user who started pusher serve, and for root; with --username it is "
+                "for those who log in, too",
+            )
+        is_right = login.is_given(headers.get("authorization"))
+        if is_right:
+            return
+        if is_right is False:
+            await asyncio.sleep(_WRONG_PASSWORD)
+        what = "a login is needed: docker login" if is_right is None else "the user name or password is wrong"
+        raise ApiError(401, "UNAUTHORIZED", what, headers=_CHALLENGE)
+
+    def _check_host(self, headers: Headers) -> None:
+        host, origin = headers.get("host", ""), headers.get("origin")
+        if self._access.is_local and not is_loopback(host):
+            raise ApiError(403, "DENIED", f"this registry is localhost, not {quoted(host)}")
+        if origin is not None and urlsplit(origin).netloc != host:
+            raise ApiError(403, "DENIED", f"pages of {quoted(origin)} have no business here")
+
+
+def _is_ours(scope: Scope) -> bool:
+    """Whether the client is the user of this process, or root; on other systems nobody can tell."""
+    if not peer.CAN_TELL:
+        return True
+    return scope["state"].get(PEER) in (0, os.geteuid())

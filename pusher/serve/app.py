@@ -1,0 +1,80 @@
+"""The application: the API, with what holds for every request."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from pusher.errors import PusherError
+from pusher.serve.access import Access, Gate
+from pusher.serve.api import Api
+from pusher.serve.errors import ApiError, handle_api_error, handle_failure, handle_http_exception
+from pusher.serve.local import LocalRegistry
+
+_LOG: Final = logging.getLogger(__name__)
+_EVERY_ANSWER: Final = (
+    (b"docker-distribution-api-version", b"registry/2.0"),
+    (b"x-content-type-options", b"nosniff"),
+)
+
+
+def make_app(registry: LocalRegistry, access: Access) -> Starlette:
+    """Return the application that serves ``registry`` to those who have ``access``."""
+    return Starlette(
+        routes=[*Api(registry).routes(), Route("/healthz", _healthz, methods=["GET"])],
+        middleware=[Middleware(_Answers), Middleware(Gate, access)],
+        exception_handlers={
+            ApiError: handle_api_error,
+            HTTPException: handle_http_exception,
+            ClientDisconnect: _hung_up,
+            OSError: handle_failure,
+            PusherError: handle_failure,
+            sqlite3.Error: handle_failure,
+            Exception: handle_failure,
+        },
+    )
+
+
+async def _hung_up(_request: Request, _error: Exception) -> Response:
+    """Return what nobody reads any more."""
+    return Response(status_code=400)
+
+
+async def _healthz(_request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+class _Answers:
+    """Headers that every answer has, a line in the log, and no second try at an answer that has begun."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = time.monotonic(), 0
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), *_EVERY_ANSWER]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        finally:
+            took = time.monotonic() - began
+            _LOG.info("%s %s: %d, %.3f s", scope["method"], scope["path"], status, took)

@@ -1,0 +1,224 @@
+"""What each repository of a local registry holds: blobs, manifests, tags, uploads; a SQLite file.
+
+Manifests lie in it whole, blobs are files beside it. A change is durable when its call returns.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pusher.serve.manifests import PushedManifest
+
+VERSION: Final = 1
+_SCHEMA: Final = """
+CREATE TABLE blobs (
+    repository TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (repository, digest)
+) WITHOUT ROWID;
+CREATE INDEX blobs_by_digest ON blobs (digest);
+CREATE TABLE manifests (
+    repository TEXT NOT NULL, digest TEXT NOT NULL, media_type TEXT NOT NULL, subject TEXT,
+    descriptor TEXT NOT NULL, content BLOB NOT NULL, PRIMARY KEY (repository, digest)
+);
+CREATE INDEX manifests_by_subject ON manifests (repository, subject);
+CREATE TABLE tags (
+    repository TEXT NOT NULL, name TEXT NOT NULL, digest TEXT NOT NULL, PRIMARY KEY (repository, name)
+) WITHOUT ROWID;
+CREATE INDEX tags_by_digest ON tags (repository, digest);
+CREATE TABLE uploads (
+    id TEXT PRIMARY KEY, repository TEXT NOT NULL, algorithm TEXT NOT NULL, opened REAL NOT NULL
+) WITHOUT ROWID;
+"""
+
+
+@dataclass(frozen=True)
+class StoredManifest:
+    """A manifest of a repository, byte for byte as it was pushed."""
+
+    digest: str
+    media_type: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class UploadRow:
+    """An upload session: ``opened`` in seconds since the epoch."""
+
+    id: str
+    repository: str
+    algorithm: str
+    opened: float
+
+
+class Catalog:
+    """The tables; every method may be called from any thread. Raises sqlite3.Error, OSError."""
+
+    def __init__(self, path: Path) -> None:
+        self._lock = threading.RLock()
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        with self.transaction() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+        self.version: int = version or VERSION
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._connection.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One change, whole or not at all; nothing else reads or writes meanwhile."""
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._connection
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
+            self._connection.execute("COMMIT")
+
+    def _rows(self, query: str, *values: object) -> list[Any]:
+        with self._lock:
+            return self._connection.execute(query, values).fetchall()
+
+    # --- repositories and blobs ---------------------------------------------------------------------------
+
+    def has_repository(self, repository: str) -> bool:
+        """Whether the repository holds anything."""
+        query = (
+            "SELECT EXISTS(SELECT 1 FROM manifests WHERE repository = ?1)"
+            " OR EXISTS(SELECT 1 FROM blobs WHERE repository = ?1)"
+        )
+        return bool(self._rows(query, repository)[0][0])
+
+    def repositories(self, last: str, limit: int) -> list[str]:
+        """Return the names after ``last``, in order, at most ``limit``."""
+        query = (
+            "SELECT repository FROM manifests WHERE repository > ?1"
+            " UNION SELECT repository FROM blobs WHERE repository > ?1 ORDER BY repository LIMIT ?2"
+        )
+        return [name for (name,) in self._rows(query, last, limit)]
+
+    def has_blob(self, digest: str, repository: str | None = None) -> bool:
+        """Whether the repository has the blob; None: any repository."""
+        if repository is None:
+            return bool(self._rows("SELECT 1 FROM blobs WHERE digest = ? LIMIT 1", digest))
+        return bool(self._rows("SELECT 1 FROM blobs WHERE repository = ? AND digest = ?", repository, digest))
+
+    def add_blob(self, repository: str, digest: str) -> None:
+        """Record that the repository has the blob, whose file is there."""
+        with self.transaction() as connection:
+            connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?)", (repository, digest))
+
+    def remove_blob(self, repository: str, digest: str) -> bool:
+        """Take the blob out of the repository; whether it was there."""
+        with self.transaction() as connection:
+            query = "DELETE FROM blobs WHERE repository = ? AND digest = ?"
+            return connection.execute(query, (repository, digest)).rowcount > 0
+
+    def absent(self, repository: str, manifest: PushedManifest) -> list[str]:
+        """Return the digests that a manifest names and its repository lacks."""
+        return [digest for digest in manifest.blobs if not self.has_blob(digest, repository)] + [
+            digest
+            for digest in manifest.children
+            if not self.has_manifest(repository, digest) and not self.has_blob(digest, repository)
+        ]
+
+    # --- manifests and tags -------------------------------------------------------------------------------
+
+    def has_manifest(self, repository: str, digest: str) -> bool:
+        """Whether the repository has the manifest."""
+        query = "SELECT 1 FROM manifests WHERE repository = ? AND digest = ?"
+        return bool(self._rows(query, repository, digest))
+
+    def manifest(self, repository: str, digest: str) -> StoredManifest | None:
+        """Return the manifest; None if the repository lacks it."""
+        query = "SELECT digest, media_type, content FROM manifests WHERE repository = ? AND digest = ?"
+        rows = self._rows(query, repository, digest)
+        return StoredManifest(*rows[0]) if rows else None
+
+    def add_manifest(self, repository: str, manifest: PushedManifest, tags: Iterable[str]) -> None:
+        """Store the manifest, and have the tags point to it."""
+        row = (
+            repository,
+            manifest.digest,
+            manifest.media_type,
+            manifest.subject,
+            json.dumps(manifest.descriptor),
+            manifest.raw,
+        )
+        with self.transaction() as connection:
+            connection.execute("INSERT OR REPLACE INTO manifests VALUES (?, ?, ?, ?, ?, ?)", row)
+            connection.executemany(
+                "INSERT OR REPLACE INTO tags VALUES (?, ?, ?)",
+                [(repository, tag, manifest.digest) for tag in tags],
+            )
+
+    def remove_manifest(self, repository: str, digest: str) -> bool:
+        """Remove the manifest and every tag that points to it; whether it was there."""
+        with self.transaction() as connection:
+            for table in ("tags", "manifests"):
+                query = f"DELETE FROM {table} WHERE repository = ? AND digest = ?"  # noqa: S608 - our words
+                removed = connection.execute(query, (repository, digest)).rowcount
+            return removed > 0
+
+    def tagged(self, repository: str, tag: str) -> str | None:
+        """Return the digest that the tag points to; None if there is no such tag."""
+        rows = self._rows("SELECT digest FROM tags WHERE repository = ? AND name = ?", repository, tag)
+        return rows[0][0] if rows else None
+
+    def remove_tag(self, repository: str, tag: str) -> bool:
+        """Remove the tag, and nothing else; whether it was there."""
+        with self.transaction() as connection:
+            query = "DELETE FROM tags WHERE repository = ? AND name = ?"
+            return connection.execute(query, (repository, tag)).rowcount > 0
+
+    def tags(self, repository: str, last: str, limit: int) -> list[str]:
+        """Return the tags after ``last``, in the order of their bytes, at most ``limit``."""
+        query = "SELECT name FROM tags WHERE repository = ? AND name > ? ORDER BY name LIMIT ?"
+        return [name for (name,) in self._rows(query, repository, last, limit)]
+
+    def referrers(self, repository: str, subject: str, last: str, limit: int) -> Sequence[str]:
+        """Return the descriptors, as JSON, of what refers to ``subject``, after the digest ``last``."""
+        query = (
+            "SELECT descriptor FROM manifests WHERE repository = ? AND subject = ? AND digest > ?"
+            " ORDER BY digest LIMIT ?"
+        )
+        return [descriptor for (descriptor,) in self._rows(query, repository, subject, last, limit)]
+
+    # --- uploads ------------------------------------------------------------------------------------------
+
+    def add_upload(self, row: UploadRow) -> None:
+        """Record a new upload session."""
+        with self.transaction() as connection:
+            values = (row.id, row.repository, row.algorithm, row.opened)
+            connection.execute("INSERT INTO uploads VALUES (?, ?, ?, ?)", values)
+
+    def upload(self, upload_id: str) -> UploadRow | None:
+        """Return the session; None if there is none."""
+        rows = self._rows("SELECT id, repository, algorithm, opened FROM uploads WHERE id = ?", upload_id)
+        return UploadRow(*rows[0]) if rows else None
+
+    def uploads(self, opened_before: float | None = None) -> list[UploadRow]:
+        """Return the sessions, or those opened before that moment (seconds since the epoch)."""
+        limit = time.time() + 1 if opened_before is None else opened_before
+        query = "SELECT id, repository, algorithm, opened FROM uploads WHERE opened < ?"
+        return [UploadRow(*row) for row in self._rows(query, limit)]
+
+    def remove_upload(self, upload_id: str) -> None:
+        """Forget the session; no error if there is none."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))

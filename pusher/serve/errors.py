@@ -1,0 +1,89 @@
+"""Errors as the distribution API reports them (distribution-spec, "Error Codes")."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sqlite3
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import cast
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from pusher.errors import DiskFull, PusherError, bug, of_machine
+from pusher.text import printable
+
+_LOG = logging.getLogger(__name__)
+
+
+class ApiError(Exception):
+    """A request that is refused: status, one of the specification's codes, and a sentence."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        message: str,
+        *,
+        detail: object = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = printable(message)
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+    def response(self) -> Response:
+        """Return the answer, in the JSON of the specification."""
+        return errors_response(self.status, [(self.code, self.message, self.detail)], self.headers)
+
+
+def errors_response(
+    status: int, errors: list[tuple[str, str, object]], headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer with several errors, each code, message and detail (None: left out)."""
+    listed = [
+        {"code": code, "message": message, **({} if detail is None else {"detail": detail})}
+        for code, message, detail in errors
+    ]
+    body = json.dumps({"errors": listed}).encode()
+    return Response(body, status, dict(headers or {}), media_type="application/json")
+
+
+def name_unknown(repository: str) -> ApiError:
+    """The repository holds nothing."""
+    return ApiError(404, "NAME_UNKNOWN", f"there is no repository {repository} here")
+
+
+def handle_api_error(_request: Request, error: Exception) -> Response:
+    """Answer with an ApiError that a handler raised."""
+    return cast("ApiError", error).response()
+
+
+def handle_http_exception(_request: Request, error: Exception) -> Response:
+    """Answer what Starlette itself refuses: an unknown path, or a method that a path does not have."""
+    error = cast("HTTPException", error)
+    what = (
+        "there is nothing at this path" if error.status_code == 404 else HTTPStatus(error.status_code).phrase
+    )
+    return ApiError(error.status_code, "UNSUPPORTED", what, headers=error.headers).response()
+
+
+def handle_failure(_request: Request, error: Exception) -> Response:
+    """Answer what the machine could not do, with 507 where the disk is full, or a bug."""
+    known = error if isinstance(error, PusherError) else of_machine(error)
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        known = DiskFull("no room on the disk")
+    if known is None:
+        _LOG.error("a bug", exc_info=error)
+        known = bug(error)
+        status = 500
+    else:
+        status = 507 if isinstance(known, DiskFull) else 503
+        _LOG.error("%s", known.message)
+    return errors_response(status, [("UNKNOWN", f"{known.message}; {known.hint}", None)])

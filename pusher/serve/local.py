@@ -1,0 +1,130 @@
+"""A registry in a folder: ``registry.db`` tells what a repository holds, ``blobs/`` has the bytes, once each,
+``uploads/`` what clients are sending."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from pathlib import Path
+from typing import Final
+
+from pusher.errors import FolderInUse, InvalidOption
+from pusher.oci.digest import ALGORITHMS, algorithm_of, hex_of
+from pusher.serve.catalog import VERSION, Catalog
+from pusher.serve.uploads import Upload, Uploads
+from pusher.system import open_flags, try_lock
+
+_CATALOG: Final = "registry.db"
+_LOCK: Final = "lock"
+
+
+class LocalRegistry:
+    """The registry in ``folder``, which is made if it is not there, for this process alone.
+
+    Raises FolderInUse if another process serves it, InvalidOption if the folder is something else, OSError.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._descriptor = _locked(folder)
+        try:
+            self._blobs = {algorithm: folder / "blobs" / algorithm for algorithm in ALGORITHMS}
+            for path in self._blobs.values():
+                path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.catalog = _opened(folder)
+            self.uploads = Uploads(folder / "uploads", self.catalog)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self.catalog.close()
+        os.close(self._descriptor)
+
+    def blob_path(self, digest: str) -> Path:
+        """Where a blob's bytes lie."""
+        return self._blobs[algorithm_of(digest)] / hex_of(digest)
+
+    def blob_size(self, repository: str, digest: str) -> int | None:
+        """Bytes of a blob; None if the repository lacks it."""
+        if not self.catalog.has_blob(digest, repository):
+            return None
+        try:
+            return self.blob_path(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def take_blob(self, upload: Upload, digest: str) -> None:
+        """Make a finished upload a blob of its repository; durable when this returns."""
+        target = self.blob_path(digest)
+        with self._lock:
+            if not target.exists():
+                upload.path.replace(target)
+                _sync_folder(target.parent)
+            self.catalog.add_blob(upload.repository, digest)
+        self.uploads.remove(upload)
+
+    def mount(self, repository: str, digest: str, source: str | None) -> bool:
+        """Have the repository hold a blob of ``source``, or of any repository (None); whether it is there."""
+        with self._lock:
+            if not self.catalog.has_blob(digest, source) or not self.blob_path(digest).exists():
+                return False
+            self.catalog.add_blob(repository, digest)
+            return True
+
+    def remove_blob(self, repository: str, digest: str) -> bool:
+        """Take a blob out of a repository, and off the disk where no other has it; whether it was there."""
+        with self._lock:
+            found = self.catalog.remove_blob(repository, digest)
+            if found and not self.catalog.has_blob(digest):
+                self.blob_path(digest).unlink(missing_ok=True)
+            return found
+
+
+def _locked(folder: Path) -> int:
+    """Make the folder and lock it; the descriptor of the lock."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except FileExistsError:
+        raise InvalidOption(f"{folder} is a file, and a registry is kept in a folder") from None
+    if not (folder / _CATALOG).exists() and {entry.name for entry in folder.iterdir()} - {_LOCK}:
+        raise InvalidOption(
+            f"{folder} holds other things than a registry",
+            hint="name a folder that is empty or does not exist yet",
+        )
+    descriptor = os.open(folder / _LOCK, open_flags("O_RDWR", "O_CREAT", "O_CLOEXEC", "O_NOFOLLOW"), 0o600)
+    if not try_lock(descriptor):
+        os.close(descriptor)
+        raise FolderInUse(f"another pusher serve has the registry in {folder} open")
+    return descriptor
+
+
+def _opened(folder: Path) -> Catalog:
+    path = folder / _CATALOG
+    try:
+        catalog = Catalog(path)
+    except sqlite3.DatabaseError as error:
+        raise InvalidOption(
+            f"{path} cannot be read: {error}",
+            hint="it is damaged or something else; name another folder",
+        ) from error
+    if catalog.version != VERSION:
+        catalog.close()
+        raise InvalidOption(
+            f"the registry in {folder} was made by a newer pusher", hint="use that pusher, or another folder"
+        )
+    return catalog
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk; Windows cannot, and need not."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

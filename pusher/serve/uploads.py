@@ -1,0 +1,215 @@
+"""Uploads that clients have open: their bytes in a file, hashed as they are written.
+
+The file's size is the offset. After a restart it is read once, for no hash can be stored.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import secrets
+import threading
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pusher.oci.digest import algorithm_of, named
+from pusher.serve.catalog import Catalog, UploadRow
+from pusher.serve.errors import ApiError
+from pusher.spool.spool import room_at
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+BLOCK: Final = 1 << 20
+"""Bytes that are written and hashed at a time."""
+MOST: Final = 1000
+"""Sessions that may be open."""
+_LONGEST: Final = 7 * 86400.0
+"""Seconds after which a session that nobody touched is removed."""
+_SWEEP: Final = 3600.0
+"""Seconds between looks for those."""
+
+
+def upload_unknown(upload_id: str) -> ApiError:
+    """No such session, any more or at all."""
+    return ApiError(404, "BLOB_UPLOAD_UNKNOWN", f"there is no upload {upload_id[:40]} here")
+
+
+class Upload:
+    """One session. Its methods may be called from any thread; the last to ask for a turn is the one who
+    writes, for the request before it may hang on a connection that is dead."""
+
+    def __init__(self, upload_id: str, repository: str, algorithm: str, path: Path) -> None:
+        self.id = upload_id
+        self.repository = repository
+        self.algorithm = algorithm
+        self.path = path
+        self._lock = threading.Lock()
+        self._turn = 0
+        self._hash: _Hash | None = None
+        self._is_over = False
+        self.size = path.stat().st_size
+        """Bytes received."""
+
+    def take_turn(self, start: int | None, algorithm: str | None = None) -> int:
+        """Begin to write at ``start``, or where it stands (None); returns what ``append`` wants to be told.
+
+        ``algorithm``: of the digest, if that is known by now. Raises ApiError 416 if the upload stands
+        somewhere else.
+        """
+        with self._lock:
+            self._check_there()
+            if start is not None and start != self.size:
+                raise ApiError(
+                    416,
+                    "BLOB_UPLOAD_INVALID",
+                    f"the upload stands at {self.size}, and the chunk begins at {start}",
+                    headers={"Range": self.range, "Location": self.location},
+                )
+            if algorithm is not None and self.size == 0 and algorithm != self.algorithm:
+                self.algorithm, self._hash = algorithm, None
+            self._hash = self._hash or self._hashed()
+            self._turn += 1
+            return self._turn
+
+    def append(self, turn: int, data: bytes) -> None:
+        """Write and hash a block. ApiError 416 if another request writes now; OSError changes nothing."""
+        with self._lock:
+            self._check_there()
+            if turn != self._turn or self._hash is None:
+                raise ApiError(416, "BLOB_UPLOAD_INVALID", "another request writes to this upload now")
+            if len(data) > room_at(self.path.parent):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path.parent))
+            try:
+                with self.path.open("r+b", buffering=0) as file:
+                    file.seek(self.size)
+                    view = memoryview(data)
+                    while view:
+                        view = view[file.write(view) :]
+            except OSError:
+                with suppress(OSError):
+                    os.truncate(self.path, self.size)
+                raise
+            self._hash.update(data)
+            self.size += len(data)
+
+    def finish(self, turn: int, digest: str) -> None:
+        """See that the bytes have this digest and are on the disk; nobody can write after that.
+
+        Raises ApiError DIGEST_INVALID.
+        """
+        with self._lock:
+            self._check_there()
+            if turn != self._turn:
+                raise ApiError(416, "BLOB_UPLOAD_INVALID", "another request writes to this upload now")
+            if self._hash is None or self.algorithm != algorithm_of(digest):
+                self.algorithm = algorithm_of(digest)
+                self._hash = self._hashed()
+            found = named(self._hash)
+            if found != digest:
+                raise ApiError(
+                    400,
+                    "DIGEST_INVALID",
+                    f"the blob was sent as {digest}, its {self.size} bytes have {found}",
+                )
+            with self.path.open("r+b") as file:
+                os.fsync(file.fileno())
+            self._is_over = True
+
+    def end(self) -> None:
+        """Refuse whatever still comes."""
+        with self._lock:
+            self._is_over = True
+
+    @property
+    def location(self) -> str:
+        """Where the next request goes."""
+        return f"/v2/{self.repository}/blobs/uploads/{self.id}"
+
+    @property
+    def range(self) -> str:
+        """What was received, as the specification writes it; ``0-0`` for nothing, as of distribution."""
+        return f"0-{max(0, self.size - 1)}"
+
+    def _check_there(self) -> None:
+        if self._is_over:
+            raise upload_unknown(self.id)
+
+    def _hashed(self) -> _Hash:
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, self.algorithm)
+
+
+class Uploads:
+    """The sessions of a registry, in a folder of their own; they outlive the process."""
+
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self._folder = folder
+        self._catalog = catalog
+        self._lock = threading.Lock()
+        self._open: dict[str, Upload] = {}
+        self._swept = 0.0
+        folder.mkdir(mode=0o700, exist_ok=True)
+        known = {row.id for row in catalog.uploads()}
+        for path in folder.iterdir():
+            if path.name not in known:
+                path.unlink()
+
+    def open(self, repository: str, algorithm: str) -> Upload:
+        """Begin a session. ApiError TOOMANYREQUESTS if there are too many."""
+        self._sweep()
+        with self._lock:
+            if len(self._catalog.uploads()) >= MOST:
+                raise ApiError(
+                    429, "TOOMANYREQUESTS", f"{MOST} uploads are open already", headers={"Retry-After": "60"}
+                )
+            row = UploadRow(_uuid(), repository, algorithm, time.time())
+            path = self._folder / row.id
+            path.touch(mode=0o600, exist_ok=False)
+            self._catalog.add_upload(row)
+            upload = self._open[row.id] = Upload(row.id, repository, algorithm, path)
+            return upload
+
+    def get(self, repository: str, upload_id: str) -> Upload:
+        """Return a session of this repository. ApiError BLOB_UPLOAD_UNKNOWN."""
+        with self._lock:
+            if upload_id not in self._open:
+                row = self._catalog.upload(upload_id)
+                path = self._folder / upload_id
+                if row is None or not path.is_file():
+                    raise upload_unknown(upload_id)
+                self._open[row.id] = Upload(row.id, row.repository, row.algorithm, path)
+            upload = self._open[upload_id]
+        if upload.repository != repository:
+            raise upload_unknown(upload_id)
+        return upload
+
+    def remove(self, upload: Upload) -> None:
+        """End the session, and delete its bytes unless they became a blob."""
+        upload.end()
+        with self._lock:
+            self._catalog.remove_upload(upload.id)
+            self._open.pop(upload.id, None)
+            upload.path.unlink(missing_ok=True)
+
+    def _sweep(self) -> None:
+        """Remove what nobody touched for a week."""
+        now = time.time()
+        with self._lock:
+            if abs(now - self._swept) < _SWEEP:
+                return
+            self._swept = now
+        for row in self._catalog.uploads(opened_before=now - _LONGEST):
+            with suppress(ApiError, FileNotFoundError):
+                upload = self.get(row.repository, row.id)
+                if upload.path.stat().st_mtime < now - _LONGEST:
+                    self.remove(upload)
+
+
+def _uuid() -> str:
+    """A random UUID, for the specification wants one in the location."""
+    digits = secrets.token_hex(16)
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

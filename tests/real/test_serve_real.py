@@ -1,0 +1,85 @@
+"""``pusher serve`` and the clients that it is for: docker, podman, buildah, skopeo, and pusher itself."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.serve.served import Served
+from tests.support.engines import Docker, Engine, Podman
+from tests.support.home import Home
+from tests.support.images import make_image, write_archive
+from tests.support.layouts import two_platforms
+from tests.support.real import ReadBack, require
+from tests.support.skopeo import inspect_raw
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with Served(tmp_path_factory.mktemp("serve") / "registry") as served:
+        yield served
+
+
+@pytest.fixture
+def address(served: Served) -> str:
+    return f"127.0.0.1:{served.port}"
+
+
+def push_and_pull(engine: Engine, address: str, read_back: ReadBack, *options: str) -> None:
+    remote = f"{address}/{engine.command}/app:1"
+    image_id = engine.build_random(remote, [2_500_000, 1_000])
+    engine.run("push", *options, remote)
+    assert read_back(remote).config_digest == image_id
+    engine.remove(remote)
+    engine.run("pull", *options, remote)
+    assert engine.image_id(remote) == image_id
+    other = f"{address}/{engine.command}/again:1"
+    engine.run("tag", remote, other)
+    engine.run("push", *options, other)  # its layers are mounted
+    assert inspect_raw(other) == inspect_raw(remote)
+
+
+def test_docker(dockerd: Docker, address: str, read_back: ReadBack) -> None:
+    push_and_pull(dockerd, address, read_back)
+
+
+def test_podman(podman: Podman, address: str, read_back: ReadBack) -> None:
+    push_and_pull(podman, address, read_back, "--tls-verify=false")
+
+
+def test_buildah(podman: Podman, address: str, read_back: ReadBack) -> None:
+    require("buildah", root=True)
+    local, remote = "localhost/buildah:1", f"{address}/buildah/app:1"
+    image_id = podman.build_random(local, [100_000])
+    subprocess.run(
+        ["buildah", "push", "--tls-verify=false", local, f"docker://{remote}"],
+        check=True,
+        capture_output=True,
+    )
+    assert read_back(remote).config_digest == image_id
+
+
+def test_skopeo_copies_every_platform(address: str, tmp_path: Path) -> None:
+    require("skopeo")
+    layout, _ = two_platforms(("app",))
+    folder = layout.write_folder(tmp_path / "layout")
+    remote = f"docker://{address}/skopeo/app:1"
+    back = f"oci:{tmp_path / 'back'}:app"
+    for source, target in ((f"oci:{folder}:app", remote), (remote, back)):
+        subprocess.run(
+            ["skopeo", "copy", "--all", "--src-tls-verify=false", "--dest-tls-verify=false", source, target],
+            check=True,
+            capture_output=True,
+        )
+    blobs = {path.name for path in (folder / "blobs" / "sha256").iterdir()}
+    assert {path.name for path in (tmp_path / "back" / "blobs" / "sha256").iterdir()} == blobs
+
+
+def test_pusher_resumes_there(address: str, tmp_path: Path, read_back: ReadBack) -> None:
+    image = make_image(150_000, 30_000, compressible=0.0)
+    with Home(tmp_path / "home") as home:
+        home.push(write_archive(tmp_path / "app.tar", image), f"{address}/pusher/app:1")
+    assert read_back(f"{address}/pusher/app:1").config == image.config
