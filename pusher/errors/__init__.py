@@ -35,6 +35,7 @@ from pusher.errors.machine import (
     StoreTooNew,
     StoreUnreachable,
     causes_of,
+    of_limit,
     of_machine,
 )
 from pusher.errors.network import (
@@ -165,5 +166,6 @@ __all__ = [
     "TlsFailed",
     "bug",
     "causes_of",
+    "of_limit",
     "of_machine",
 ]

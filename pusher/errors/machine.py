@@ -131,8 +131,14 @@ _LIMITS: Final = {
     errno.ENFILE: "this machine cannot open any more files",
     errno.ENOMEM: "this machine has no memory left",
     errno.EAGAIN: "this machine starts no more processes",
+    errno.EFBIG: "this process may not write files as large as this (ulimit -f)",
 }
 _BROKEN_DISK: Final = frozenset({errno.EIO, errno.ESTALE, errno.ENODEV})
+
+
+def of_limit(error: OSError) -> MachineExhausted | None:
+    """Return the limit of the process or machine that a system call has hit; None if it failed otherwise."""
+    return MachineExhausted(_LIMITS[error.errno]) if error.errno in _LIMITS else None
 
 
 def of_machine(error: BaseException) -> PusherError | None:
@@ -145,8 +151,8 @@ def of_machine(error: BaseException) -> PusherError | None:
             return MachineExhausted(_LIMITS[errno.ENOMEM])
         if isinstance(cause, RuntimeError) and "can't start new thread" in str(cause):
             return MachineExhausted("this machine starts no more threads")
-        if isinstance(cause, OSError) and cause.errno in _LIMITS:
-            return MachineExhausted(_LIMITS[cause.errno])
+        if isinstance(cause, OSError) and (limit := of_limit(cause)):
+            return limit
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFull(f"no room on the disk{_where(cause)}")
         if isinstance(cause, OSError) and cause.errno in _BROKEN_DISK:

@@ -19,7 +19,13 @@ from pathlib import Path
 from typing import Final
 
 from pusher.config.private import make_private_folder
-from pusher.errors import DiskFull, HomeUnusable, LayerMismatch, PusherError
+from pusher.errors import (
+    DiskFull,
+    HomeUnusable,
+    LayerMismatch,
+    PusherError,
+    of_limit,
+)
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hash_for, hex_of, named, of_hex, short
 from pusher.spool import partial, pipeline, temporary
 from pusher.spool.arrival import Arrival
@@ -301,6 +307,8 @@ class Spool:
                 f"no room for {name} in {self.root}: {self._free(written)}",
                 hint="free some space there, or move PUSHER_HOME to a larger disk",
             )
+        if limit := of_limit(error):
+            return limit
         return HomeUnusable(
             f"cannot use {self.root} for {name}: {error.strerror or error}",
             hint=f"check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder",

@@ -60,9 +60,7 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
         return read_only(label)
     if code == sqlite3.SQLITE_FULL:
-        return DiskFull(
-            f"no room on the disk of the job store {label}", hint="free some space, then: pusher run"
-        )
+        return _full(label, "free some space, then: pusher run")
     if code == sqlite3.SQLITE_IOERR:
         return _failing_disk(error, label)
     if code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_AUTH):
@@ -80,6 +78,12 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
     if code == sqlite3.SQLITE_CORRUPT and _is_whole(label):
         return _failing_disk(error, label)
     return corrupt(label, "is damaged" if code == sqlite3.SQLITE_CORRUPT else f"is damaged ({error})")
+
+
+def _full(label: str, hint: str) -> DiskFull:
+    full = DiskFull(f"no room on the disk of the job store {label}", hint=hint)
+    full.retry = Retry.BACKOFF  # a run waits, and records what was acknowledged once there is room
+    return full
 
 
 def _failing_disk(error: sqlite3.Error, label: str) -> StoreUnreachable:
@@ -109,7 +113,7 @@ def _of_postgresql(error: BaseException | None, label: str) -> PusherError | Non
     if state in ("42P01", "42703"):  # no such table, no such column
         return corrupt(label, f"lacks a part of its schema ({reason})")
     if state == "53100":
-        return DiskFull(f"no room on the disk of the job store {label}", hint="free some space there")
+        return _full(label, "free some space there")
     if state[:2] in ("08", "28", "3D", "53", "57") or (
         not state and type(error).__name__ == "OperationalError"
     ):

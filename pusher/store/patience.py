@@ -1,4 +1,4 @@
-"""Waiting for a job store that is locked, restarts or cannot be reached for a time."""
+"""Waiting for a job store that is locked, restarts, cannot be reached or has no room for a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final, TypeVar
 
-from pusher.errors import PusherError, StoreError
+from pusher.errors import DiskFull, PusherError, StoreError
 from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
 
 T = TypeVar("T")
@@ -18,10 +18,11 @@ _LOOK_EVERY: Final = 0.1
 
 
 class Patience:
-    """Shared by the threads of a worker: one outage, told once. Thread-safe.
+    """The waits of a worker's threads for the job store: one outage, reported once. Thread-safe.
 
-    ``limit``: seconds that an outage may last, None for ever. ``stopping``: whether the run is to end.
-    ``only``: the kind of outage that is worth waiting for.
+    An outage ends when a call succeeds and none is waiting any more: a store whose disk is full can still be
+    read. ``limit``: seconds that an outage may last, None for ever. ``stopping``: whether the run is to end.
+    ``only``: the errors that are worth waiting for.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class Patience:
         note: Callable[[str], None],
         *,
         limit: float | None,
-        only: type[StoreError] = StoreError,
+        only: type[PusherError] | tuple[type[PusherError], ...] = (StoreError, DiskFull),
         stopping: Callable[[], bool] = lambda: False,
         back: Callable[[], None] = lambda: None,
         policy: RetryPolicy = DEFAULT,
@@ -44,34 +45,47 @@ class Patience:
         self._clock = clock
         self._lock = threading.Lock()
         self._since: float | None = None
+        self._waiting = 0
 
     def call(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call ``method``, again and again while the store is away; what it held in its hands it still holds.
+        """Call ``method``, again and again while the store is away; its arguments are kept meanwhile.
 
-        Raises its StoreError where waiting does not help or took too long.
+        Raises the method's error where waiting does not help or took too long.
         """
-        began = 0.0
+        began, waits = 0.0, False
 
         def step() -> T:
             nonlocal began
             began = self._clock()
             return method(*args, **kwargs)
 
-        result = retrying(
-            step, Attempts(self._policy.store), lambda pause, error: self._wait(error, began, pause)
-        )
-        if self._since is not None:
-            self._is_back()
+        def wait(pause: float, error: PusherError) -> None:
+            nonlocal waits
+            if not isinstance(error, self._only):
+                raise error
+            since = self._begin_wait(error, began, first=not waits)
+            waits = True
+            self._sleep(error, since, pause)
+
+        try:
+            result = retrying(step, Attempts(self._policy.store), wait)
+        except BaseException:
+            self._end_wait(waits, succeeded=False)
+            raise
+        if waits or self._since is not None:
+            self._end_wait(waits, succeeded=True)
         return result
 
-    def _wait(self, error: PusherError, began: float, pause: float) -> None:
-        if not isinstance(error, self._only):
-            raise error
+    def _begin_wait(self, error: PusherError, began: float, *, first: bool) -> float:
+        """Return when the outage began; report it if it is new."""
         with self._lock:
+            self._waiting += first
             if self._since is None:
                 self._since = began
                 self._note(f"{error.message}: waiting for it, and nothing is lost")
-            since = self._since
+            return self._since
+
+    def _sleep(self, error: PusherError, since: float, pause: float) -> None:
         until = self._clock() + pause
         stop_at: float | None = None
         while (now := self._clock()) < until:
@@ -83,8 +97,11 @@ class Patience:
                     raise error
             time.sleep(_LOOK_EVERY)
 
-    def _is_back(self) -> None:
+    def _end_wait(self, waits: bool, *, succeeded: bool) -> None:
         with self._lock:
+            self._waiting -= waits
+            if not succeeded or self._waiting:
+                return
             since, self._since = self._since, None
         if since is not None:
             self._back()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pusher.errors import ExitCode, MachineExhausted, SourceError, of_machine
-from pusher.registry.http import body
+from pusher.registry.http import body, watchdog
 from pusher.spool import pipeline, temporary
 from pusher.store.records import JobState
 from pusher.worker import pool
@@ -43,6 +43,8 @@ FAULTS: list[tuple[str, object, str, BaseException]] = [
     ("machine-exhausted", pipeline, "ThreadPoolExecutor", RuntimeError("can't start new thread")),
     ("machine-exhausted", body.Blob, "open", _system(errno.EMFILE)),
     ("machine-exhausted", body.Blob, "open", _system(errno.ENOMEM)),
+    ("machine-exhausted", temporary.TemporaryFile, "write", _system(errno.EFBIG)),
+    ("machine-exhausted", temporary.TemporaryFile, "commit", _system(errno.EMFILE)),
     ("home-unusable", temporary.TemporaryFile, "write", _system(errno.EROFS)),
     ("home-unusable", temporary.TemporaryFile, "commit", _system(errno.EACCES)),
     ("disk-full", temporary.TemporaryFile, "write", _system(errno.ENOSPC)),
@@ -103,6 +105,23 @@ def test_no_thread_for_a_job(
     assert home.state(job.id) == JobState.WAITING
     assert home.run().exit_code == ExitCode.DONE
     pushed(registry, "app", "1", image)
+
+
+def test_no_thread_for_the_time_limits_of_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one request fails; the next one has its limits, and closing finds nothing half begun."""
+
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    requests = watchdog.Waits()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"), requests.of(watchdog.Wait("host")):
+            pass
+    requests.close()
+    with requests.of(watchdog.Wait("host")):
+        assert any(thread.name == "waits" for thread in threading.enumerate())
+    requests.close()
 
 
 def test_fewer_threads_than_asked_for_send_as_well(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +15,8 @@ from typing import Any, TypeVar
 import pytest
 
 from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly, StoreRemoved
-from pusher.store import engine
+from pusher.retry import Backoff
+from pusher.store import engine, faults
 from pusher.store.patience import Patience
 from pusher.store.records import JobState
 from pusher.store.store import Store
@@ -197,7 +200,39 @@ def test_a_store_that_cannot_be_written(home: Home, registry: FakeRegistry, arch
     assert home.run().exit_code == ExitCode.DONE
 
 
-def test_a_store_whose_disk_is_full_ends_the_run(
+def _full() -> sqlite3.Error:
+    error = sqlite3.OperationalError("database or disk is full")
+    error.sqlite_errorcode = sqlite3.SQLITE_FULL
+    return error
+
+
+def test_a_store_whose_disk_is_full_is_waited_for(
+    home: Home, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It can be read meanwhile, which is no end of the outage."""
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    succeed, tries = home.store.jobs.succeed, []
+
+    def full_at_first(*args: Any) -> None:
+        tries.append(args)
+        if len(tries) < 3:
+            with faults.translated("jobs.db"):
+                raise _full()
+        succeed(*args)
+
+    monkeypatch.setattr(home.store.jobs, "succeed", full_at_first)
+    assert home.run().exit_code == ExitCode.DONE
+    assert len(tries) == 3
+    assert home.kinds(job.id) == ["queued", "running", "succeeded"]
+    notes = [text for (text,) in home.progress.of("note")]
+    assert [text for text in notes if "waiting for it" in text] == [
+        "no room on the disk of the job store jobs.db: waiting for it, and nothing is lost"
+    ]
+    assert len([text for text in notes if "is back after" in text]) == 1
+    pushed(registry, "app", "1", image)
+
+
+def test_a_store_whose_disk_stays_full_ends_the_run(
     home: Home, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job cannot even be put back; nothing hangs, nothing is printed by a dying thread."""
@@ -206,18 +241,46 @@ def test_a_store_whose_disk_is_full_ends_the_run(
     monkeypatch.setattr(threading, "excepthook", died.append)
 
     def full(*args: object, **kwargs: object) -> None:
-        raise DiskFull("no room on the disk of the job store", hint="free some space there")
+        with faults.translated("jobs.db"):
+            raise _full()
 
     with monkeypatch.context() as patch:
         for method in ("succeed", "fail", "release"):
             patch.setattr(home.store.jobs, method, full)
         with pytest.raises(DiskFull):
-            Background(home).join()
+            Background(home, retry=replace(QUICK, store_run=0.3)).join()
     assert died == []
     assert home.state(job.id) == JobState.RUNNING
     assert home.run().exit_code == ExitCode.DONE
     pushed(registry, "app", "1", image)
     home.assert_clean()
+
+
+def test_an_outage_ends_with_the_last_wait() -> None:
+    """One thread that can read does not report the end of what another one still waits for."""
+    notes: list[str] = []
+    patience = Patience(
+        notes.append, limit=None, policy=replace(QUICK, store=Backoff(first=0.01, tries=None))
+    )
+    tried, free = threading.Event(), threading.Event()
+
+    def write() -> str:
+        tried.set()
+        if not free.is_set():
+            raise StoreLocked("the job store is locked")
+        return "written"
+
+    with ThreadPoolExecutor(1) as threads:
+        writing = threads.submit(patience.call, write)
+        assert tried.wait(5)
+        while not notes:
+            time.sleep(0.01)
+        assert [patience.call(lambda: "read") for _ in range(3)] == ["read"] * 3
+        assert notes == ["the job store is locked: waiting for it, and nothing is lost"]
+        free.set()
+        assert writing.result(5) == "written"
+    assert len(notes) == 2
+    assert "is back after" in notes[1]
 
 
 def test_a_heartbeat_outlives_a_store_that_is_busy(

@@ -90,14 +90,15 @@ class Waits:
     @contextlib.contextmanager
     def of(self, wait: Wait) -> Iterator[Wait]:
         """A request of this thread, as long as it is under way."""
-        _current.wait = wait
         with self._changed:
-            self._waits.add(wait)
             if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="waits", daemon=True)
-                self._thread.start()
-            elif len(self._waits) == 1:
+                thread = threading.Thread(target=self._look, name="waits", daemon=True)
+                thread.start()  # it may be refused; then the next wait tries again
+                self._thread = thread
+            self._waits.add(wait)
+            if len(self._waits) == 1:
                 self._changed.notify_all()
+        _current.wait = wait
         try:
             yield wait
         finally:
