@@ -19,8 +19,22 @@ _WIDEST: Final = 100
 """Columns beyond which lines are tiring to read."""
 
 
+def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Offer topics and commands, or the commands of a group that was typed already."""
+    from pusher.help.topics import NAMES
+
+    command = context.find_root().command
+    names: tuple[str, ...] = NAMES
+    for word in context.params.get(parameter.name or "") or ():
+        command = command.commands.get(word, command) if isinstance(command, click.Group) else command
+        names = ()
+    if isinstance(command, click.Group):
+        names = (*names, *command.commands)
+    return [name for name in names if name.startswith(incomplete)]
+
+
 @click.command("help", cls=Command)
-@click.argument("name", metavar="[TOPIC | COMMAND]", required=False, nargs=-1)
+@click.argument("name", metavar="[TOPIC | COMMAND]", required=False, nargs=-1, shell_complete=_complete)
 @click.pass_context
 def help_command(context: click.Context, name: tuple[str, ...]) -> int:
     """Explain a TOPIC, or show the help of a COMMAND.

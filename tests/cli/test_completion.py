@@ -40,6 +40,8 @@ def test_commands_options_and_choices(pusher: Pusher) -> None:
     assert _complete(pusher, "") == cli.list_commands(None)  # type: ignore[arg-type]
     assert _complete(pusher, "re") == ["resume", "retry", "registry"]
     assert _complete(pusher, "db", "up") == ["upgrade"]
+    assert _complete(pusher, "help", "re") == ["registries", "resume", "retry", "registry"]
+    assert _complete(pusher, "help", "db", "") == ["upgrade", "check"]
     assert _complete(pusher, "push", "--limit") == ["--limit-rate"]
     assert _complete(pusher, "push", "--progress", "") == ["auto", "tty", "lines", "json", "none"]
     assert _complete(pusher, "completion", "") == SHELLS
