@@ -55,8 +55,12 @@ class _Printer:
                 yield from self._table(block)
 
     def _code(self, code: Code) -> Iterator[str]:
-        """A comment behind a command stands above it where there is no room for both."""
+        """Without room, a comment behind a command stands above it, and a drawing is left out."""
         indent = _INDENT * 2
+        columns = len(indent) + max(map(len, code.lines), default=0)
+        if code.language == "text" and columns > self._width:
+            yield from self._flow(_plain(f"(A drawing that needs {columns} columns.)"), indent)
+            return
         for line in code.lines:
             command, mark, comment = line.partition("  # ")
             if mark and len(indent + line) > self._width:

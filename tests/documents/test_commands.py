@@ -38,6 +38,8 @@ _ELSEWHERE: Final = {
     "PUSHER_DATABASE_URL": ".ci/run runs these with PostgreSQL, and so do the tests of the store",
     "pusher db upgrade": "the same",
     "pusher run --forever": "tests/crash/test_signals.py ends it",
+    "pusher serve": "tests/serve/test_process.py ends it",
+    "localhost:5055": "tests/real/test_serve_real.py pushes to it",
 }
 """Commands that cannot run here, and where they do."""
 _ANSWERS: Final = {

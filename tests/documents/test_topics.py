@@ -11,9 +11,11 @@ import pytest
 import pusher
 from pusher.config.settings import OPTIONS
 from pusher.config.variables import OTHER_VARIABLES
+from pusher.errors import ExitCode
 from pusher.help.markdown import Code, Heading, Paragraph, Table, parse, spans
 from pusher.help.terminal import render
 from pusher.help.topics import NAMES, SYNONYMS, read_topic
+from pusher.store.records import JobState, LayerState, UploadState
 from tests.documents.tables import GENERATED
 from tests.support import snapshots
 
@@ -55,12 +57,12 @@ def test_a_topic_has_a_title_and_uses_no_other_markdown(name: str) -> None:
         elif isinstance(block, Paragraph):
             assert not re.match(r"[*+>]|\d+\. |    |---", block.text)
             plain = "".join(span.text for span in spans(block.text) if span.style == "plain")
-            assert not re.search(r"[`*_\[\]]", plain), plain
+            assert not re.search(r"[`*_\[\]]", re.sub(r"<http[^>]*>", "", plain)), plain
         elif isinstance(block, Table):
             assert {len(row) for row in block.rows} == {len(block.head)}
         elif isinstance(block, Code):
             assert block.language in ("sh", "toml", "text")
-            assert max(map(len, block.lines)) <= 120
+            assert max(map(len, block.lines)) <= (76 if block.language == "text" else 120)
 
 
 @pytest.mark.parametrize("name", [*NAMES, "README"])
@@ -76,7 +78,8 @@ def test_the_links_lead_somewhere(name: str) -> None:
 def test_a_topic_fits_any_terminal(name: str, width: int, styled: bool) -> None:
     topic = read_topic(name)
     lines = [re.sub(r"\x1b\[\d*m", "", line) for line in render(topic.blocks, width, styled=styled)]
-    code = {line.strip() for block in topic.blocks if isinstance(block, Code) for line in block.lines}
+    blocks = [block for block in topic.blocks if isinstance(block, Code) and block.language != "text"]
+    code = {line.strip() for block in blocks for line in block.lines}
     commands = {line.partition("  # ")[0].strip() for line in code}
     wide = [line for line in lines if len(line) > width and line.strip() not in code | commands]
     assert wide == []
@@ -102,6 +105,21 @@ def test_every_variable_that_is_read_is_in_the_environment_topic() -> None:
     read |= {name for option in OPTIONS for name in option.variables} | set(OTHER_VARIABLES)
     assert len(read) > 25
     assert {name for name in read if f"`{name}`" not in text} == set()
+
+
+def _first_cells(topic: str) -> set[str]:
+    tables = (block for block in read_topic(topic).blocks if isinstance(block, Table))
+    return {row[0].strip("`") for table in tables for row in table.rows}
+
+
+def test_every_state_is_explained() -> None:
+    assert {str(state) for state in JobState} <= _first_cells("queue")
+    assert {str(state) for state in (*LayerState, *UploadState)} <= _first_cells("architecture")
+
+
+def test_every_exit_code_is_explained() -> None:
+    explained = {int(number) for cell in _first_cells("scripting") for number in re.findall(r"\b\d+\b", cell)}
+    assert {int(code) for code in ExitCode} <= explained
 
 
 # --- rendering ----------------------------------------------------------------------------------------------
@@ -170,6 +188,12 @@ def test_a_table_without_room_is_shown_row_by_row() -> None:
     )
     assert render(table, 40, styled=False)[0] == "  code   meaning        advice"
     assert render(long, 40, styled=False)[:2] == ["  `x-y`", "    meaning: It is broken. It is broken."]
+
+
+def test_a_drawing_is_whole_or_left_out() -> None:
+    drawing = parse("```text\n+------------------+\n|  a box           |\n```\n")
+    assert render(drawing, 40, styled=False) == ["    +------------------+", "    |  a box           |"]
+    assert render(drawing, 22, styled=False) == ["    (A drawing that", "    needs 24 columns.)"]
 
 
 def test_styles_of_a_terminal() -> None:
