@@ -15,7 +15,7 @@ from pusher.registry.intermediaries import OPENING, Recognition, Voice
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, pushing
 from tests.support.fakeregistry import Answer as Registry
 from tests.support.fakeregistry import Fault, Front, On, ResetAfter
-from tests.support.quick import QUICK
+from tests.support.quick import AT_ONCE
 
 PAGE: Final = b"<html><head><title>Sign in to this network</title></head><body>Welcome</body></html>"
 SHAPES: Final[dict[str, tuple[dict[str, str], bytes]]] = {
@@ -75,7 +75,7 @@ def test_front(kind: str, status: int, moment: str, shape: str, tmp_path: Path) 
     """The blob gets there, no session is lost, and no chunk but those in question is sent again."""
     on, nth = MOMENTS[moment]
     headers, body = SHAPES[shape]
-    with pushing(RULES[kind], tmp_path, policy=replace(QUICK, missing=0.1)) as push:
+    with pushing(RULES[kind], tmp_path, policy=replace(AT_ONCE, missing=0.1)) as push:
         front = Fault(on, Front(status, dict(headers), body), nth=nth, times=LASTS)
         push.registry.faults.add(front)
         if on is On.STATUS:

@@ -27,7 +27,7 @@ QUICK: Final = RetryPolicy(
     outage_new_repository=0.5,  # longer than some answers of a front take
 )
 """About a hundredth of every pause; outages and a store that is away are waited for as long as ever."""
-AT_ONCE: Final = replace(QUICK, missing=0.0)
+AT_ONCE: Final = replace(QUICK, missing=0.0, outage_new_repository=6.0)
 """A registry is believed at once that a session does not exist."""
 
 
