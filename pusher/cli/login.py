@@ -67,7 +67,7 @@ def _check(registry: str, settings: Settings) -> bool:
     try:
         client = registries.get(registry, "").client
         client.ping()
-        return client.asks_for_login
+        return client.requires_login
     except PusherError as error:
         hint = _REJECTED if isinstance(error, CredentialsRejected) else error.hint
         raise type(error)(f"{error.message}; nothing is stored", hint=hint) from error

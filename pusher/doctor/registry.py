@@ -11,9 +11,9 @@ from pusher.doctor.network import NetworkChecks
 from pusher.doctor.target import RegistryTarget
 from pusher.errors import LayerTooLarge, PusherError, RegistryRefused
 from pusher.progress.format import human_bytes
-from pusher.registry.auth.challenge import choose, parse_challenges
+from pusher.registry.auth.challenge import choose_challenge, parse_challenges
 from pusher.registry.auth.credentials import Credential, find_credential
-from pusher.registry.client import Opened
+from pusher.registry.client import OpenedUpload
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.redaction import host_of
 from pusher.registry.upload import chunk_sizes
@@ -49,7 +49,7 @@ class RegistryChecks:
         self._broken_login = broken_login
         self._credential: Credential | None = None
         self._connection: Connection | None = None
-        self._opened: Opened | None = None
+        self._opened: OpenedUpload | None = None
         self._status: Answer | PusherError | None = None
         self._profile: Profile | None = None
 
@@ -97,7 +97,7 @@ class RegistryChecks:
         self._connection.client.ping()
         if greeting is None or greeting.status != 401:
             return f"{to.registry} asks for no login"
-        challenge = choose(parse_challenges(greeting.headers.get("WWW-Authenticate", "")))
+        challenge = choose_challenge(parse_challenges(greeting.headers.get("WWW-Authenticate", "")))
         way = "Basic"
         if challenge is not None and challenge.scheme == "bearer":
             way = f"Bearer, tokens from {host_of(challenge.realm)}"
@@ -120,7 +120,7 @@ class RegistryChecks:
         location = opened.location or ""
         ended = "it expires there"
         try:
-            self._status = client.upload_status(to.repository, location)
+            self._status = client.get_upload_status(to.repository, location)
         except PusherError as error:
             self._status = error
         finally:
@@ -210,7 +210,7 @@ class RegistryChecks:
         largest = human_bytes(max(self._large.values()))
         return f"no layer that has to be sent is too large for {profile.title}; the largest has {largest}"
 
-    def _session(self) -> Opened:
+    def _session(self) -> OpenedUpload:
         if self._opened is None:
             raise Skipped("because no upload was opened")
         return self._opened

@@ -1,4 +1,4 @@
-"""What a registry's error answer means: one of our errors, with the registry's own words in it."""
+"""What an error answer of a registry means: a PusherError that quotes the registry."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from pusher.registry.http.error_pages import page_text
 from pusher.registry.http.redaction import for_people, host_of, redacted, shortened
 
 _BUSY: Final = frozenset({408, 429, 503})
-LEFT_ALONE: Final = frozenset({408, 413, 429, 503, 504, 524})
-"""Statuses whose meaning is the same whoever says them: wait, be smaller, it may still be at work."""
+UNAMBIGUOUS: Final = frozenset({408, 413, 429, 503, 504, 524})
+"""Statuses that mean the same from a registry and an intermediary: wait, send less, it may still be busy."""
 _MOST_ERRORS: Final = 100
 """Errors of one answer that are read."""
 _LONGEST_CODE: Final = 100
@@ -39,23 +39,23 @@ _QUOTA: Final = re.compile(
     r"(?i)\bquota|storage (?:limit|space|resource|capacity|is full)|insufficient storage|"
     r"exceed\w* .{0,80}\b(?:storage|upper limit|plan)|(?:out of|not enough|no) (?:disk |storage )?space"
 )
-"""How registries say that there is no room for more."""
+"""How registries report that a quota or their storage is used up."""
 _FINAL_CODES: Final = frozenset({"DENIED", "NAME_UNKNOWN", "NAME_INVALID", "UNAUTHORIZED"})
-"""Codes that speak of the request, and of no upload's state: it will be refused again."""
+"""Codes about the request rather than the state of an upload: it will be refused again."""
 _CLOUDFLARE: Final = {
-    520: "got an answer from it that makes no sense (520)",
-    521: "is refused by it (521)",
-    522: "cannot connect to it (522)",
-    523: "finds no way to it (523)",
+    520: "got an invalid answer from it (520)",
+    521: "cannot connect to it: connection refused (521)",
+    522: "cannot connect to it: timed out (522)",
+    523: "cannot reach it (523)",
     524: "waited 100 seconds for its answer (524)",
     525: "cannot agree on TLS with it (525)",
     526: "does not trust its certificate (526)",
     1006: "blocks this address (error code 1006)",
     1010: "blocks this client (error code 1010)",
-    1015: "lets no more requests through for now (error code 1015)",
+    1015: "limits the rate of requests (error code 1015)",
     1020: "blocks this request (error code 1020)",
     1101: "runs it as a Worker that failed (error code 1101)",
-    1102: "runs it as a Worker that used up its time (error code 1102)",
+    1102: "runs it as a Worker that exceeded its time limit (error code 1102)",
 }
 """https://developers.cloudflare.com/support/troubleshooting/http-status-codes/: statuses 52x, and the numbers
 of its error pages."""
@@ -63,7 +63,7 @@ of its error pages."""
 
 @dataclass(frozen=True)
 class RegistryMessage:
-    """The first error of a body (distribution-spec, "Error Codes"), or what a front said instead."""
+    """The errors in a body (distribution-spec, "Error Codes"), or the text of an intermediary."""
 
     codes: frozenset[str]
     text: str
@@ -72,7 +72,7 @@ class RegistryMessage:
 
 
 def read_message(answer: Answer) -> RegistryMessage:
-    """Read an error body: the specification's JSON, or the HTML or plain text of a front."""
+    """Read an error body: the specification's JSON, or the HTML or plain text of an intermediary."""
     try:
         errors = load_json(answer.body)["errors"]
         entries = [entry for entry in errors[:_MOST_ERRORS] if isinstance(entry, dict)]
@@ -89,16 +89,16 @@ def read_message(answer: Answer) -> RegistryMessage:
 
 
 def is_page(answer: Answer) -> bool:
-    """Whether an answer is a page for people, which no registry gives: HTML, or XML of a storage."""
+    """Return whether an answer is HTML, or a storage backend's XML, which no registry sends."""
     media_type = str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
     if media_type in _PAGES:
         return True
-    content = answer.ok and answer.method in ("GET", "HEAD")  # what was asked for may begin with anything
+    content = answer.ok and answer.method in ("GET", "HEAD")  # which may begin with anything
     return not content and answer.body.lstrip()[:1] == b"<"
 
 
-def tells_quota(answer: Answer) -> bool:
-    """Whether a registry says that it has no room for more, with whatever status: a pause mends nothing."""
+def reports_quota(answer: Answer) -> bool:
+    """Return whether the registry reports that a quota is exceeded, with whatever status: no pause helps."""
     message = read_message(answer)
     if answer.ok or answer.status in _BUSY or not message.codes:
         return False
@@ -108,39 +108,39 @@ def tells_quota(answer: Answer) -> bool:
 
 
 def is_temporary(answer: Answer) -> bool:
-    """Return whether the same request may succeed later: 408, 429 and 5xx, but for a quota."""
-    return (answer.status in _BUSY or answer.status >= 500) and not tells_quota(answer)
+    """Return whether the same request may succeed later: after 408, 429 and 5xx, except for a quota."""
+    return (answer.status in _BUSY or answer.status >= 500) and not reports_quota(answer)
 
 
-def refuses_size(answer: Answer) -> bool:
-    """Whether an answer is a 413 about the body's size, and not a quota that is told with this status."""
-    return answer.status == 413 and not tells_quota(answer)
+def is_size_refusal(answer: Answer) -> bool:
+    """Return whether an answer is a 413 about the size of the body, and not about a quota."""
+    return answer.status == 413 and not reports_quota(answer)
 
 
 def is_final(answer: Answer) -> bool:
-    """Whether a registry's own words say no to more than this one upload."""
-    own_no = 400 <= answer.status < 500 and _has(read_message(answer).codes, _FINAL_CODES)
-    return tells_quota(answer) or (own_no and answer.status not in _BUSY)
+    """Return whether the registry refuses more than this one upload, by its own error codes."""
+    refused = 400 <= answer.status < 500 and _has(read_message(answer).codes, _FINAL_CODES)
+    return reports_quota(answer) or (refused and answer.status not in _BUSY)
 
 
 def refusal(answer: Answer, *, doing: str) -> PusherError:
-    """The error for an answer that was not expected; ``doing`` completes "while ..."."""
+    """Return the error for an unexpected answer; ``doing`` completes "while ..."."""
     message = read_message(answer)
-    front = _front(answer, message)
-    words = ": " + (front or message.text) if front or message.text else ""
-    request = _asked(answer) + _who(answer)
+    cloudflare = _cloudflare_meaning(answer, message)
+    words = ": " + (cloudflare or message.text) if cloudflare or message.text else ""
+    request = _describe_request(answer) + _describe_sender(answer)
     what = f"{host_of(answer.url)} answered {answer.status} while {doing}{words} ({request})"
     if answer.status in _BUSY:
-        return RegistryBusy(what, hint="pusher waits and goes on", retry_after=retry_after(answer))
+        return RegistryBusy(what, hint="pusher waits and continues", retry_after=retry_after(answer))
     if is_temporary(answer):
-        return RegistryFault(what, hint="the fault is on the registry's side; pusher waits and goes on")
-    if tells_quota(answer):
+        return RegistryFault(what, hint="the registry failed; pusher waits and continues")
+    if reports_quota(answer):
         return RegistryRefused(
             what,
-            hint="make room at the registry (delete old images, collect its garbage) or have its quota "
-            "raised; then: pusher retry JOB, which goes on where it was",
+            hint="free space at the registry (delete old images, collect garbage) or have its quota raised; "
+            "then: pusher retry JOB, which continues where it stopped",
         )
-    if front and answer.status == 403:
+    if cloudflare and answer.status == 403:
         return PermissionDenied(
             what, hint="ask the registry's owner to let this network through Cloudflare's firewall"
         )
@@ -148,7 +148,7 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
         kind = PermissionDenied if answer.status == 403 else RegistryRefused
         return kind(
             what,
-            hint="this is a page, and no answer of a registry: ask who runs what stands in front of it (a "
+            hint="this is a web page, not a registry's answer: ask the owner of what is in front of it (a "
             f"proxy, a firewall, this network's login page) to let pusher through to {host_of(answer.url)}",
         )
     if answer.status == 403 or _has(message.codes, {"DENIED"}):
@@ -160,31 +160,32 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
     if not message.codes and answer.status in (404, 405):
         return RegistryRefused(
             what,
-            hint="a registry says why it refuses, and this does not: check the name of registry and "
-            "repository, or ask who runs what stands in front of the registry",
+            hint="a registry would say why: check the names of registry and repository, or ask the owner of "
+            "what is in front of the registry",
         )
-    return RegistryRefused(what, hint="the registry will say the same again; mend what it names first")
+    return RegistryRefused(what, hint="the registry will refuse it again; fix what it names first")
 
 
 def outage(answer: Answer, doing: str) -> PusherError:
-    """The error for an answer that is not the registry's and may soon give way to one that is."""
-    said = refusal(answer, doing=doing)
+    """Return the error for an intermediary's answer, after which the registry itself may answer again."""
+    error = refusal(answer, doing=doing)
     return RegistryFault(
-        said.message,
-        hint="this is not the registry's own answer: what it holds is kept, and pusher waits and goes on; if "
-        "it lasts, ask who runs what stands in front of it (a proxy, a firewall, a login page)",
-        retry_after=said.retry_after,
+        error.message,
+        hint="this is not the registry's own answer: nothing it stores is lost, and pusher waits and "
+        "continues; if it lasts, ask the owner of what is in front of the registry (a proxy, a firewall, a "
+        "login page)",
+        retry_after=error.retry_after,
     )
 
 
-def said(answer: Answer) -> str:
-    """What an answer says and who gave it, to be put behind its status; "" if it says nothing."""
-    text, who = read_message(answer).text, _who(answer).removeprefix(", ")
-    return (f": {text}" if text else "") + (f" ({who})" if who else "")
+def describe_answer(answer: Answer) -> str:
+    """Return the text of an answer and its sender, to follow the status; "" if it has no text."""
+    text, sender = read_message(answer).text, _describe_sender(answer).removeprefix(", ")
+    return (f": {text}" if text else "") + (f" ({sender})" if sender else "")
 
 
-def _who(answer: Answer) -> str:
-    """Who says that it answered, where it does not speak as a registry."""
+def _describe_sender(answer: Answer) -> str:
+    """Return what the Server and Via headers name, unless the answer has a registry's error codes."""
     if read_message(answer).codes:
         return ""
     names = [
@@ -195,8 +196,8 @@ def _who(answer: Answer) -> str:
     return "".join(f", {name}" for name in names)
 
 
-def _asked(answer: Answer) -> str:
-    """The request: method and path, without the host, which the sentence begins with, and without query."""
+def _describe_request(answer: Answer) -> str:
+    """Return method and path, without the host, with which the message begins, and without the query."""
     path = redacted(answer.url.partition("?")[0]).partition("//")[2].partition("/")[2]
     if len(path) > _LONGEST_PATH:
         path = f"{path[: _LONGEST_PATH // 2]}…{path[-_LONGEST_PATH // 2 :]}"
@@ -204,8 +205,7 @@ def _asked(answer: Answer) -> str:
 
 
 def retry_after(answer: Answer) -> float | None:
-    """Seconds of a Retry-After header (a number or a date, RFC 9110 10.2.3), if there is a usable one; a
-    day at most."""
+    """Return the seconds of a valid Retry-After (a number or a date, RFC 9110 10.2.3), at most a day."""
     value = answer.headers.get("Retry-After", "")[:100].strip()
     if value.isdecimal():
         return min(float(value), _LONGEST_PAUSE)
@@ -221,10 +221,10 @@ def _has(codes: Collection[str], wanted: Collection[str]) -> bool:
     return any(code.upper() in wanted for code in codes)
 
 
-def _front(answer: Answer, message: RegistryMessage) -> str:
-    """What Cloudflare means by a bare number, "" where somebody else speaks."""
+def _cloudflare_meaning(answer: Answer, message: RegistryMessage) -> str:
+    """Return what a status or number of Cloudflare means, "" for an answer that is not Cloudflare's."""
     if message.codes:
         return ""
-    said = re.search(r"(?i)\berror (?:code:? )?(1\d{3})\b", message.text)
-    meaning = _CLOUDFLARE.get(int(said[1]) if said else answer.status)
+    number = re.search(r"(?i)\berror (?:code:? )?(1\d{3})\b", message.text)
+    meaning = _CLOUDFLARE.get(int(number[1]) if number else answer.status)
     return f"Cloudflare, in front of the registry, {meaning}" if meaning else ""

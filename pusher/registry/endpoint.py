@@ -1,4 +1,4 @@
-"""The way to one registry: found, greeted, asked with our login, followed where it redirects."""
+"""Requests to one registry: scheme, login, redirects, rate of requests, and what sent the answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from pusher.errors import (
     RegistryUnreachable,
 )
 from pusher.reference import api_host, is_loopback
-from pusher.registry.answers import LEFT_ALONE, is_page, outage, refusal, said
+from pusher.registry.answers import UNAMBIGUOUS, describe_answer, is_page, outage, refusal
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.tokens import Scopes
 from pusher.registry.http.affinity import StickyCookies
@@ -30,22 +30,22 @@ from pusher.registry.http.body import Body
 from pusher.registry.http.redaction import host_of
 from pusher.registry.http.transport import ANSWER_LIMIT, Receiver, Transport
 from pusher.registry.http.warnings import Warnings
-from pusher.registry.intermediaries import Recognition, Voice
+from pusher.registry.intermediaries import AnsweredBy, IntermediaryDetector
 from pusher.registry.locations import Origin
-from pusher.registry.request_rate import Pace
+from pusher.registry.request_rate import RequestRate
 from pusher.retry import DEFAULT, RetryPolicy
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
 _WRITES: Final = frozenset({"POST", "PATCH", "PUT"})
-GREETING: Final = "greeting it"
+CHECKING: Final = "checking its API"
 
 
-class Conversation:
-    """Requests to one registry (``host[:port]``). Thread-safe.
+class RegistryEndpoint:
+    """Sends requests to one registry (``host[:port]``). Thread-safe.
 
-    ``on_warning`` is told once of each different warning that the registry sends. ``known``: it has taken
-    uploads before, so that a page at its address is an outage.
+    ``on_warning`` is called once for each different warning of the registry. ``known``: the registry has
+    accepted uploads before, so that a web page at its address is an outage.
     """
 
     def __init__(
@@ -66,59 +66,62 @@ class Conversation:
         self._plain_http = plain_http
         self._commit_timeout = commit_timeout
         self._warnings = Warnings(registry, on_warning)
-        self._recognition = Recognition(known=known, policy=policy)
-        self._pace = Pace(policy)
-        self._sticky = StickyCookies()
-        self._let_in = False  # a request that reads was answered to our login
+        self._detector = IntermediaryDetector(known=known, policy=policy)
+        self._rate = RequestRate(policy)
+        self._cookies = StickyCookies()
+        self._login_accepted = False  # for reading
         self._lock = threading.Lock()
         self._base: str | None = None
-        self._greeted = False
-        self.one_request_a_connection = False
-        """Set when the link cuts connections in the middle of bodies: where a front or a link does so after a
-        number of bytes, a fresh connection for each chunk gets through."""
+        self._login_checked = False
+        self.closes_connections = False
+        """Whether each chunk gets a new connection. Set when the link cuts connections inside bodies: if that
+        happens after a number of bytes, a new connection for each chunk gets through."""
 
     def ping(self) -> str:
-        """Make sure that a registry answers and takes our credential (GET /v2/, end-1); asked once.
+        """Check once that a registry answers and accepts the credential (GET /v2/, end-1).
 
-        Returns the base of its URLs. Raises NotARegistry, CredentialsRejected and the transport's errors.
+        Return the base of its URLs. Raises NotARegistry, CredentialsRejected and the transport's errors.
         """
-        base = self._reach()
-        if not self._greeted and self._auth.uses_tokens and self._auth.credential() is not None:
-            answer = self._request("GET", base, (), doing=GREETING)
+        base = self._base_url()
+        if not self._login_checked and self._auth.uses_tokens and self._auth.credential() is not None:
+            answer = self._request("GET", base, (), doing=CHECKING)
             if not answer.ok:
-                raise refusal(answer, doing=GREETING)
-        self._greeted = True
+                raise refusal(answer, doing=CHECKING)
+        self._login_checked = True
         return base
 
     @property
-    def asks_for_login(self) -> bool:
-        """Whether the registry has asked who we are; False before ``ping``."""
-        return self._auth.asked
+    def requires_login(self) -> bool:
+        """Whether the registry has asked for a login; False before ``ping``."""
+        return self._auth.was_challenged
 
     def location_of(self, answer: Answer, asked: str = "") -> str | None:
-        """The absolute URL that an answer's Location means, its query as given (RFC 3986 5); behind a ``#``
-        the cookies without which a balancer would not find it, where they may be stored."""
+        """Return the absolute URL of an answer's Location, its query unchanged (RFC 3986 5).
+
+        Its fragment holds the load balancer's cookies that lead to the session, if they may be stored.
+        ``asked`` is the location before.
+        """
         origin = Origin(self.registry, self._base or answer.url)
-        location = origin.location(answer)
+        location = origin.resolve_location(answer)
         if location is None:
             return None
         location = location.partition("#")[0]
-        if not (origin.holds(location) and origin.holds(answer.url)):
+        if not (origin.is_same_host(location) and origin.is_same_host(answer.url)):
             return location
         logged_in = self._auth.credential() is not None
-        return self._sticky.learn(asked or answer.url, answer, location, logged_in=logged_in)
+        return self._cookies.learn(asked or answer.url, answer, location, logged_in=logged_in)
 
-    def _reach(self) -> str:
-        """The base of the registry's URLs, once it is known that there is one.
+    def _base_url(self) -> str:
+        """Return the base of the registry's URLs; find it on first use.
 
-        Where it wants tokens, none is asked for yet: its token server may give none but for a repository.
+        No token is requested for that: a token server may give tokens for repositories alone.
         """
         with self._lock:
             if self._base is None:
-                self._base = self._find()
+                self._base = self._probe()
             return self._base
 
-    def _find(self) -> str:
+    def _probe(self) -> str:
         host = api_host(self.registry)
         loopback = is_loopback(self.registry)
         schemes = ["http"] if self._plain_http else ["http", "https"] if loopback else ["https"]
@@ -126,32 +129,33 @@ class Conversation:
         for scheme in schemes:
             base = f"{scheme}://{host}/v2/"
             try:
-                answer = self._request("GET", base, (), doing=GREETING, base=base)
+                answer = self._request("GET", base, (), doing=CHECKING, base=base)
             except ConnectionBroken as error:
                 if scheme == schemes[-1]:
                     raise
-                broken = error  # by a link, or because TLS is spoken here
+                broken = error  # by the link, or because this port speaks TLS
                 continue
             except NotARegistry as error:
                 raise broken or error from None
             if answer.status == 400 and scheme != schemes[-1]:
                 continue  # "client sent an HTTP request to an HTTPS server"
-            if self._recognition.judge(answer, GREETING) is Voice.REGISTRY and (
+            if self._detector.classify(answer, CHECKING) is AnsweredBy.REGISTRY and (
                 answer.ok or answer.status == 401
             ):
-                self._recognition.heard(answer, GREETING)
+                self._detector.record_answer(answer, CHECKING)
                 return base
-            self._recognition.wait_for_registry(answer, GREETING)
+            self._detector.raise_while_passing(answer, CHECKING)
             if answer.ok or answer.status in _REDIRECTS or answer.status in (400, 404, 405):
                 break
-            raise refusal(answer, doing=GREETING)
+            raise refusal(answer, doing=CHECKING)
         raise NotARegistry(
-            f"{self.registry} is no container registry: GET /v2/ answers {answer.status}{said(answer)}",
+            f"{self.registry} is not a container registry: "
+            f"GET /v2/ answers {answer.status}{describe_answer(answer)}",
             hint="check the registry's name: the part of the image name before the first slash",
         )
 
     def _url(self, path: str) -> str:
-        return self._reach() + path
+        return self._base_url() + path
 
     def _request(
         self,
@@ -167,24 +171,24 @@ class Conversation:
         receiver: Receiver | None = None,
         limit: int = ANSWER_LIMIT,
     ) -> Answer:
-        """Send, prove who we are when asked, follow redirects; the login goes to our origin only.
+        """Send a request, log in if challenged, follow redirects; only the registry's host sees the login.
 
-        With ``base``, the registry's URLs while it is being found, a demand for a token ends it, and whoever
-        answers is heard. Else an answer that is not the registry's raises what ``Recognition`` says.
+        With ``base``, the URLs of a registry that is being probed, any answer is returned, and so is a
+        challenge for a token. Otherwise an intermediary's answer raises what ``IntermediaryDetector`` does.
         """
-        origin = Origin(self.registry, base or self._reach())
-        attempt = self._auth.attempt(self._transport, method, scopes)
+        origin = Origin(self.registry, base or self._base_url())
+        attempt = self._auth.begin_request(self._transport, method, scopes)
         redirects, asked = 0, url
         url = bare = url.partition("#")[0]
         while True:
-            ours = origin.holds(url)
+            ours = origin.is_same_host(url)
             login = attempt.headers() if ours else {}
-            cookie = self._sticky.header(asked) if url == bare and ours else ""
+            cookie = self._cookies.header(asked) if url == bare and ours else ""
             if cookie:
                 others = [value for name, value in login.items() if name.lower() == "cookie"]
                 login = {name: value for name, value in login.items() if name.lower() != "cookie"}
                 login["Cookie"] = "; ".join([*others, cookie])
-            turn = self._pace.wait() if ours else 0.0
+            turn = self._rate.wait_for_turn() if ours else 0.0
             try:
                 answer = self._transport.send(
                     method,
@@ -197,129 +201,129 @@ class Conversation:
                     sent_by=origin.url,
                 )
             except NotARegistry as error:
-                if self._recognition.trusted:  # it was one before
+                if self._detector.is_registry_known:
                     raise RegistryFault(error.message, hint=error.hint) from error
                 raise
             except RegistryUnreachable as error:
                 if ours:
                     raise
                 raise RegistryUnreachable(
-                    f"{error.message}, where {self.registry} sends us",
-                    hint="if this host is known only where the registry runs, mend the registry's address: "
+                    f"{error.message} ({self.registry} redirected to it)",
+                    hint="if this host is known only where the registry runs, fix the registry's address: "
                     "its setting (http.host of distribution), or the headers Host and X-Forwarded-* that the "
                     "proxy in front of it sets",
                 ) from error
             if ours:
-                self._warnings.see(answer.headers)
-                self._pace.see(answer, turn)
-                self._let_in |= (
+                self._warnings.report_new(answer.headers)
+                self._rate.record_answer(answer, turn)
+                self._login_accepted |= (
                     "Authorization" in login
                     and method in ("GET", "HEAD")
                     and answer.status in (200, 204, 404)
                 )
             if answer.status == 401 and ours:
-                if self._recognition.is_stray(answer, doing):  # our login is not for it
-                    self._wait_out(answer, doing)
+                if self._detector.is_stray_challenge(answer, doing):  # it must not see the login
+                    self._raise_during_outage(answer, doing)
                 try:
-                    attempt.challenged(answer)
+                    attempt.handle_challenge(answer)
                 except (CredentialsMissing, CredentialsRejected, PermissionDenied) as error:
                     if not answer.headers.get("WWW-Authenticate"):
-                        self._wait_out(answer, doing)
-                    if isinstance(error, CredentialsRejected) and method in _WRITES and self._let_in:
-                        raise self._may_only_read(error) from error
+                        self._raise_during_outage(answer, doing)
+                    if isinstance(error, CredentialsRejected) and method in _WRITES and self._login_accepted:
+                        raise self._read_only_error(error) from error
                     raise
                 if base is not None and self._auth.uses_tokens:
                     return answer
             elif answer.status == 401 and (redirects == 0 or method not in ("GET", "HEAD")):
                 raise AuthenticationUnsupported(
-                    f"{self.registry} sends the upload to {host_of(url)}, which wants a login of its own",
+                    f"{self.registry} sends the upload to {host_of(url)}, which requires a login of its own",
                     hint=f"the login for {self.registry} goes to no other host; tell the registry's owner",
                 )
-            elif answer.status == 403 and ours and not is_page(answer) and attempt.denied():
-                pass  # ECR says so of a login that ran out
+            elif answer.status == 403 and ours and not is_page(answer) and attempt.renew_after_denial():
+                pass  # ECR's answer to a login that expired
             elif answer.status in _REDIRECTS and answer.headers.get("Location"):
                 redirects += 1
                 kept = method in ("GET", "HEAD") or answer.status in (307, 308)
-                target = self._redirected(answer, origin, asked, doing) if kept else url
-                astray = method in _WRITES and is_page(answer) and not origin.holds(target)
+                target = self._resolve_redirect(answer, origin, asked, doing) if kept else url
+                astray = method in _WRITES and is_page(answer) and not origin.is_same_host(target)
                 if redirects > _MOST_REDIRECTS:
-                    self._came_from_portal(asked, answer, doing)
+                    self._raise_if_portal(asked, answer, doing)
                     return answer
                 if not kept or astray:
-                    return self._judged(answer, doing, ours=ours)
+                    return self._check_sender(answer, doing, ours=ours)
                 url = target
             else:
-                return answer if base is not None else self._judged(answer, doing, ours=ours)
+                return answer if base is not None else self._check_sender(answer, doing, ours=ours)
             if isinstance(body, Body):
                 body.rewind()
 
-    def _redirected(self, answer: Answer, origin: Origin, asked: str, doing: str) -> str:
-        """Where a redirect leads; a portal's leads to where no registry's may."""
+    def _resolve_redirect(self, answer: Answer, origin: Origin, asked: str, doing: str) -> str:
+        """Return the target of a redirect. A portal redirects to where a registry must not."""
         try:
-            return origin.redirect(answer)
+            return origin.resolve_redirect(answer)
         except (LocationRefused, PlainHttpRefused, RegistryRefused):
-            self._came_from_portal(asked, answer, doing)
+            self._raise_if_portal(asked, answer, doing)
             raise
 
-    def _came_from_portal(self, asked: str, answer: Answer, doing: str) -> None:
-        """A redirect to nowhere in answer to what the registry has done before: raises RegistryFault."""
-        if self._recognition.has_done(asked, doing):
-            self._wait_out(answer, doing)
+    def _raise_if_portal(self, asked: str, answer: Answer, doing: str) -> None:
+        """Raise RegistryFault for a useless redirect, if the registry has answered such requests before."""
+        if self._detector.has_answered(asked, doing):
+            self._raise_during_outage(answer, doing)
 
-    def _may_only_read(self, error: CredentialsRejected) -> PermissionDenied:
-        """serverless-registry answers 401 to a POST of a user that may pull only."""
+    def _read_only_error(self, error: CredentialsRejected) -> PermissionDenied:
+        """Return the error for a login that may pull only: serverless-registry answers its POST with 401."""
         return PermissionDenied(
             f"{error.message}; it has just let the same login read, so this login may not push",
             hint="ask the registry's owner for the right to push, or take another login: "
             f"pusher login {self.registry}",
         )
 
-    def _judged(self, answer: Answer, doing: str, *, ours: bool) -> Answer:
-        """The answer if it is the registry's, or if nothing better is to be had."""
-        if answer.method == "DELETE" or answer.status in LEFT_ALONE:
+    def _check_sender(self, answer: Answer, doing: str, *, ours: bool) -> Answer:
+        """Return an answer. Raises RegistryFault for an intermediary's, and ``refusal`` if that lasts."""
+        if answer.method == "DELETE" or answer.status in UNAMBIGUOUS:
             return answer
-        if not ours:  # a storage speaks as it likes, but not in pages where a blob is asked for
+        if not ours:  # a storage backend has its own answers, but no web page for a blob
             if answer.ok and is_page(answer):
-                self._recognition.wait_for_registry(answer, doing)
+                self._detector.raise_while_passing(answer, doing)
             return answer
-        voice = self._recognition.judge(answer, doing)
-        if voice is Voice.UNCLEAR and self._recognition.trusted:
-            voice = Voice.REGISTRY if self._still_answers() else Voice.FRONT
-            if voice is Voice.REGISTRY:
-                self._recognition.wait_briefly(answer, doing)
-        if voice is Voice.REGISTRY:
-            self._recognition.heard(answer, doing)
-        elif voice is Voice.FRONT:
-            self._wait_out(answer, doing)
+        sender = self._detector.classify(answer, doing)
+        if sender is AnsweredBy.UNCLEAR and self._detector.is_registry_known:
+            sender = AnsweredBy.REGISTRY if self._is_answering() else AnsweredBy.INTERMEDIARY
+            if sender is AnsweredBy.REGISTRY:
+                self._detector.raise_if_recent(answer, doing)
+        if sender is AnsweredBy.REGISTRY:
+            self._detector.record_answer(answer, doing)
+        elif sender is AnsweredBy.INTERMEDIARY:
+            self._raise_during_outage(answer, doing)
         return answer
 
-    def _wait_out(self, answer: Answer, doing: str) -> None:
-        """Raise RegistryFault while a front's answer may pass."""
-        self._recognition.wait_for_registry(answer, doing, greets=self._still_answers)
+    def _raise_during_outage(self, answer: Answer, doing: str) -> None:
+        """Raise RegistryFault while an intermediary's answer may pass."""
+        self._detector.raise_while_passing(answer, doing, greets=self._is_answering)
 
-    def doubt(self, answer: Answer, doing: str) -> PusherError:
-        """The error for a success after which nothing is there; raises what it is once that lasts."""
-        self._recognition.wait_for_registry(answer, doing)
+    def unconfirmed(self, answer: Answer, doing: str) -> PusherError:
+        """Return the error for a success after which nothing is stored; raise ``refusal`` once that lasts."""
+        self._detector.raise_while_passing(answer, doing)
         return outage(answer, doing)
 
     def is_outage(self, answer: Answer, doing: str) -> bool:
-        """Whether something else answered, and not for long."""
-        if self._recognition.judge(answer, doing) is not Voice.FRONT:
+        """Return whether an intermediary answered, and not for long."""
+        if self._detector.classify(answer, doing) is not AnsweredBy.INTERMEDIARY:
             return False
         try:
-            self._recognition.wait_for_registry(answer, doing)
+            self._detector.raise_while_passing(answer, doing)
         except RegistryFault:
             return True
         return False
 
-    def _still_answers(self) -> bool:
-        """Whether the registry is there at this moment, by its greeting."""
-        base = self._reach()
+    def _is_answering(self) -> bool:
+        """Return whether the registry answers GET /v2/ now."""
+        base = self._base_url()
         try:
-            answer = self._request("GET", base, (), doing=GREETING, base=base)
+            answer = self._request("GET", base, (), doing=CHECKING, base=base)
         except (CredentialsRejected, PermissionDenied):
             return True
         except PusherError:
             return False
         greets = answer.ok or answer.status == 401
-        return greets and self._recognition.judge(answer, GREETING) is Voice.REGISTRY
+        return greets and self._detector.classify(answer, CHECKING) is AnsweredBy.REGISTRY

@@ -1,9 +1,9 @@
-"""Who answered: the registry, or something in front of it.
+"""Whether an answer is the registry's own or comes from an intermediary in front of it.
 
-Portals, balancers, firewalls and login pages answer in a registry's place, with any status, 200 among them.
-No list of them is ever complete. What can be known is what a registry's own answers look like (errors in the
-specification's JSON, challenges, headers of the API) and what this one has sent before. An answer that looks
-otherwise is an outage: what the registry holds stays there, and the same request is worth another try.
+Captive portals, load balancers, firewalls and login pages answer in a registry's place, with any status,
+even 200. No list of them is ever complete. What a registry's own answers look like is known: errors in the
+specification's JSON, challenges, headers of the API, and what this registry has sent before. Any other answer
+is an outage: the registry keeps what it has, and the same request is worth another try.
 """
 
 from __future__ import annotations
@@ -20,44 +20,51 @@ from pusher.registry.auth.challenge import parse_challenges
 from pusher.registry.http.answer import Answer
 from pusher.retry import DEFAULT, RetryPolicy
 
-_SIGN: Final = "Docker-Distribution-Api-Version"
-_OWN_HEADERS: Final = ("Docker-Upload-UUID", "Docker-Content-Digest", "OCI-Subject", "OCI-Chunk-Min-Length")
+_VERSION_HEADER: Final = "Docker-Distribution-Api-Version"
+_REGISTRY_HEADERS: Final = (
+    "Docker-Upload-UUID",
+    "Docker-Content-Digest",
+    "OCI-Subject",
+    "OCI-Chunk-Min-Length",
+)
 CLOSING: Final = "closing an upload"
 STATUS: Final = "asking for the state of an upload"
 OPENING: Final = "opening an upload"
 
 
-class Voice(Enum):
-    """Whose an answer is."""
+class AnsweredBy(Enum):
+    """What sent an answer."""
 
     REGISTRY = "registry"
-    FRONT = "front"
+    INTERMEDIARY = "intermediary"
     UNCLEAR = "unclear"
-    DOUBTFUL = "doubtful"
-    """A success without what should be in it: a look for what should be there now tells."""
+    UNCONFIRMED = "unconfirmed"
+    """A success without what it should contain: whether the blob or manifest exists must be checked."""
 
 
-def stores(answer: Answer, digest: str) -> bool:
-    """Whether an answer to a PUT says that the blob or manifest is there (distribution-spec, end-6 and end-7:
-    201 with its Location; all registries seen give its digest as well)."""
+def is_stored(answer: Answer, digest: str) -> bool:
+    """Return whether an answer to a PUT confirms that the blob or manifest is stored.
+
+    201 with its Location (distribution-spec, end-6 and end-7); all registries seen send its digest as well.
+    """
     if answer.status != 201 or is_page(answer):
         return False
-    told = answer.headers.get("Docker-Content-Digest")
-    return not contradicts(told, digest) if told else bool(answer.headers.get("Location"))
+    stored = answer.headers.get("Docker-Content-Digest")
+    return not contradicts(stored, digest) if stored else bool(answer.headers.get("Location"))
 
 
-def takes_bytes(answer: Answer) -> bool:
-    """Whether an answer to a chunk acknowledges it: 202 by the specification, 201 by ECR, with its Location
-    or Range. Range may lack (https://github.com/opencontainers/distribution-spec/issues/578)."""
+def is_chunk_accepted(answer: Answer) -> bool:
+    """Return whether an answer acknowledges a chunk: 202 by the specification, 201 by ECR, with Location or
+    Range. Range may be missing (https://github.com/opencontainers/distribution-spec/issues/578)."""
     named = any(answer.headers.get(name) for name in ("Location", "Range", "Docker-Upload-UUID"))
     return answer.status in (201, 202) and named and not is_page(answer)
 
 
-class Recognition:
-    """What the answers of one registry look like, and for how long something else has answered. Thread-safe.
+class IntermediaryDetector:
+    """Tells the answers of one registry from those of intermediaries, and times outages. Thread-safe.
 
-    ``known``: it has taken uploads before this process began. Requests are told apart by what they are for,
-    the ``doing`` of ``answers.refusal``.
+    ``known``: the registry accepted uploads before this process started. Requests are distinguished by their
+    purpose, the ``doing`` of ``answers.refusal``.
     """
 
     def __init__(
@@ -71,107 +78,115 @@ class Recognition:
         self._policy = policy
         self._clock = clock
         self._lock = threading.Lock()
-        self._heard: set[str] = set()
-        self._signed: set[str] = set()
-        self._places: dict[str, set[str]] = {}  # what was heard about each repository
+        self._answered: set[str] = set()
+        self._versioned: set[str] = set()
+        self._answered_at: dict[str, set[str]] = {}  # by repository
         self._since: dict[tuple[str, str], float] = {}
 
-    def judge(self, answer: Answer, doing: str) -> Voice:
-        """Whose an answer to a request is."""
+    def classify(self, answer: Answer, doing: str) -> AnsweredBy:
+        """Return what sent the answer to a request."""
         codes = read_message(answer).codes if not answer.ok else frozenset()
         if codes and not is_page(answer):
-            return Voice.REGISTRY
+            return AnsweredBy.REGISTRY
         if answer.status == 401:
             challenged = bool(parse_challenges(answer.headers.get("WWW-Authenticate", "")))
-            return Voice.REGISTRY if challenged else Voice.FRONT
-        if any(answer.headers.get(name) for name in _OWN_HEADERS):
-            return Voice.REGISTRY
-        if is_page(answer) or self._lacks_sign(answer, doing):
-            return Voice.FRONT
-        if answer.headers.get(_SIGN):
-            return Voice.REGISTRY
+            return AnsweredBy.REGISTRY if challenged else AnsweredBy.INTERMEDIARY
+        if any(answer.headers.get(name) for name in _REGISTRY_HEADERS):
+            return AnsweredBy.REGISTRY
+        if is_page(answer) or self._lacks_version_header(answer, doing):
+            return AnsweredBy.INTERMEDIARY
+        if answer.headers.get(_VERSION_HEADER):
+            return AnsweredBy.REGISTRY
         if answer.ok:
-            return self._judge_success(answer, doing)
-        if answer.method == "HEAD":  # there is no body to tell more by
-            voices = {404: Voice.REGISTRY, 405: Voice.REGISTRY, 400: Voice.UNCLEAR, 403: Voice.UNCLEAR}
-            return voices.get(answer.status, Voice.FRONT)
-        # serverless-registry says nothing more of a session that it does not know
+            return self._classify_success(answer, doing)
+        if answer.method == "HEAD":  # it has no body to look at
+            senders = {
+                404: AnsweredBy.REGISTRY,
+                405: AnsweredBy.REGISTRY,
+                400: AnsweredBy.UNCLEAR,
+                403: AnsweredBy.UNCLEAR,
+            }
+            return senders.get(answer.status, AnsweredBy.INTERMEDIARY)
+        # serverless-registry answers so for a session that it does not know
         bare = answer.method == "GET" and answer.status in (404, 410) and not answer.body.strip()
-        return Voice.UNCLEAR if bare else Voice.FRONT
+        return AnsweredBy.UNCLEAR if bare else AnsweredBy.INTERMEDIARY
 
     @staticmethod
-    def _judge_success(answer: Answer, doing: str) -> Voice:
+    def _classify_success(answer: Answer, doing: str) -> AnsweredBy:
         if answer.headers.get("Location") or answer.headers.get("Range"):
-            return Voice.REGISTRY
+            return AnsweredBy.REGISTRY
         if answer.method in ("GET", "HEAD") and doing != STATUS:
-            return Voice.REGISTRY  # what was asked for is compared with its digest
-        return Voice.DOUBTFUL if answer.method == "PUT" else Voice.FRONT
+            return AnsweredBy.REGISTRY  # what was asked for is compared with its digest
+        return AnsweredBy.UNCONFIRMED if answer.method == "PUT" else AnsweredBy.INTERMEDIARY
 
-    def _lacks_sign(self, answer: Answer, doing: str) -> bool:
+    def _lacks_version_header(self, answer: Answer, doing: str) -> bool:
         with self._lock:
-            always = self._heard == self._signed and (len(self._signed) > 1 or doing in self._signed)
-        return always and not answer.headers.get(_SIGN)
+            always = self._answered == self._versioned and (
+                len(self._versioned) > 1 or doing in self._versioned
+            )
+        return always and not answer.headers.get(_VERSION_HEADER)
 
-    def has_done(self, url: str, *doings: str) -> bool:
-        """Whether the registry itself has answered any such request about the repository of ``url``."""
-        place = _place(url)
+    def has_answered(self, url: str, *doings: str) -> bool:
+        """Return whether the registry itself has answered such a request about the repository of ``url``."""
+        repository = _repository_of(url)
         with self._lock:
-            heard = self._places.get(place, set()) if place else self._heard
-            return not heard.isdisjoint(doings)
+            answered = self._answered_at.get(repository, set()) if repository else self._answered
+            return not answered.isdisjoint(doings)
 
-    def is_stray(self, answer: Answer, doing: str) -> bool:
-        """Whether a demand for a login is a front's: no registry asks so for what it has done before."""
-        before = self.has_done(answer.url, doing, OPENING)
-        return before and (is_page(answer) or self._lacks_sign(answer, doing))
+    def is_stray_challenge(self, answer: Answer, doing: str) -> bool:
+        """Return whether a 401 is an intermediary's: this registry has answered such requests before, and
+        otherwise."""
+        before = self.has_answered(answer.url, doing, OPENING)
+        return before and (is_page(answer) or self._lacks_version_header(answer, doing))
 
     # --- outages ------------------------------------------------------------------------------------------
 
     @property
-    def trusted(self) -> bool:
-        """Whether the registry itself has ever answered."""
+    def is_registry_known(self) -> bool:
+        """Whether the registry itself has answered at least once."""
         with self._lock:
-            return self._known or bool(self._heard)
+            return self._known or bool(self._answered)
 
-    def heard(self, answer: Answer, doing: str) -> None:
-        """The registry itself answered: an outage of such requests is over."""
-        place = _place(answer.url)
+    def record_answer(self, answer: Answer, doing: str) -> None:
+        """Record an answer of the registry itself: an outage of such requests is over."""
+        repository = _repository_of(answer.url)
         with self._lock:
-            for key in ((doing, place), ("", place)):
+            for key in ((doing, repository), ("", repository)):
                 self._since.pop(key, None)
-            self._heard.add(doing)
-            self._places.setdefault(place, set()).add(doing)
-            if answer.headers.get(_SIGN):
-                self._signed.add(doing)
+            self._answered.add(doing)
+            self._answered_at.setdefault(repository, set()).add(doing)
+            if answer.headers.get(_VERSION_HEADER):
+                self._versioned.add(doing)
             else:
-                self._signed.discard(doing)
+                self._versioned.discard(doing)
 
-    def wait_briefly(self, answer: Answer, doing: str) -> None:
-        """The registry may have said this itself: raise RegistryFault until it has said so for a while."""
-        if self._lasts(answer, doing) < self._policy.missing:
+    def raise_if_recent(self, answer: Answer, doing: str) -> None:
+        """Raise RegistryFault for an answer that may be the registry's, until it has lasted for a while."""
+        if self._outage_seconds(answer, doing) < self._policy.missing:
             raise outage(answer, doing)
 
-    def _lasts(self, answer: Answer, doing: str) -> float:
-        """Seconds since the first such answer in a row about the repository: rules of fronts go by paths.
-        Where nothing was ever heard about it, any request counts."""
-        now, place = self._clock(), _place(answer.url)
+    def _outage_seconds(self, answer: Answer, doing: str) -> float:
+        """Return the seconds since the first such answer in a row about the repository: intermediaries have
+        rules by path. If the registry never answered about it, any request counts."""
+        now, repository = self._clock(), _repository_of(answer.url)
         with self._lock:
-            key = (doing if place in self._places else "", place)
+            key = (doing if repository in self._answered_at else "", repository)
             return now - self._since.setdefault(key, now)
 
-    def wait_for_registry(
+    def raise_while_passing(
         self, answer: Answer, doing: str, *, greets: Callable[[], bool] = lambda: False
     ) -> None:
-        """Something else answered: raise RegistryFault while that may pass, and what it is once it lasts.
+        """Raise RegistryFault for an intermediary's answer while the outage may pass, then ``refusal``.
 
-        ``greets`` tells whether the registry answers other requests meanwhile. Returns where there is no
-        telling: the registry has never answered, never to such a request, or it may be what fails.
+        ``greets`` returns whether the registry answers GET /v2/ meanwhile. Returns if nothing is certain: the
+        registry has never answered, or never such a request, or it may be the registry that fails.
         """
-        if not self.trusted:
+        if not self.is_registry_known:
             return
         with self._lock:
-            proven = self._known or doing in self._heard
-        begun = self._known or self.has_done(answer.url, OPENING)
-        policy, lasts = self._policy, self._lasts(answer, doing)
+            proven = self._known or doing in self._answered
+        begun = self._known or self.has_answered(answer.url, OPENING)
+        policy, lasts = self._policy, self._outage_seconds(answer, doing)
         patience = policy.outage if proven else policy.outage_unproven
         wrong = not begun and policy.outage_new_repository <= lasts < patience and greets()
         if lasts < patience and not wrong:
@@ -180,8 +195,8 @@ class Recognition:
             raise refusal(answer, doing=doing)
 
 
-def _place(url: str) -> str:
-    """The repository that a request was about; "" where its URL does not show it, as of some uploads."""
+def _repository_of(url: str) -> str:
+    """Return the repository that a request is about; "" if its URL does not show it, as for some uploads."""
     path = url.partition("?")[0].partition("/v2/")[2]
     named = path.partition("/manifests/")[0].partition("/blobs/")[0]
     return named if named != path else ""

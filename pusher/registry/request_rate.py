@@ -1,4 +1,4 @@
-"""How fast one registry lets us ask: learned from its refusals, forgotten while it takes everything."""
+"""The rate of requests that a registry allows: learned from its refusals, forgotten when they end."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from pusher.registry.http.answer import Answer
 from pusher.retry import DEFAULT, RetryPolicy
 
 _ENOUGH: Final = 20
-"""Requests that get through before a shorter pause is tried."""
+"""Accepted requests before a shorter pause is tried."""
 
 
-def _names_limit(answer: Answer) -> bool:
+def _reports_limit(answer: Answer) -> bool:
     return "Retry-After" in answer.headers or "TOOMANYREQUESTS" in read_message(answer).codes
 
 
-class Pace:
+class RequestRate:
     """A token bucket of one token, shared by all requests to a registry. Thread-safe.
 
-    No pause until something is refused (429; 503 from one that answered otherwise just before, as nginx's
-    limit_req says it); then it doubles with each refusal, and shrinks slowly.
+    There is no pause until a request is refused: with 429, or with 503 if the request before was accepted, as
+    by nginx's limit_req. Then the pause doubles with each refusal, and shrinks slowly.
     """
 
     def __init__(
@@ -40,10 +40,10 @@ class Pace:
         self._pause = 0.0
         self._next = 0.0
         self._changed = 0.0
-        self._passed = 1
+        self._accepted = 1
 
-    def wait(self) -> float:
-        """Wait for one's turn; returns the time at which it came."""
+    def wait_for_turn(self) -> float:
+        """Wait until the next request may be sent; return the time of that."""
         with self._lock:
             now = self._clock()
             turn = max(now, self._next)
@@ -52,22 +52,22 @@ class Pace:
             self._sleep(turn - now)
         return turn
 
-    def see(self, answer: Answer, turn: float) -> None:
-        """What a request was answered whose turn came then."""
+    def record_answer(self, answer: Answer, turn: float) -> None:
+        """Record the answer to the request that was sent at ``turn``."""
         with self._lock:
-            if answer.status == 429 or (answer.status == 503 and (self._passed or _names_limit(answer))):
+            if answer.status == 429 or (answer.status == 503 and (self._accepted or _reports_limit(answer))):
                 self._slow_down(retry_after(answer), turn)
             elif answer.status != 503:
-                self._passed += 1
-                if self._pause and self._passed > _ENOUGH:
+                self._accepted += 1
+                if self._pause and self._accepted > _ENOUGH:
                     shorter = 0.8 * self._pause
                     self._pause = shorter if shorter >= self._policy.rate_least else 0.0
-                    self._passed = 1
+                    self._accepted = 1
 
     def _slow_down(self, asked: float | None, turn: float) -> None:
         now = self._clock()
-        self._passed = 0
-        if turn >= self._changed:  # else it was on its way before the pace changed
+        self._accepted = 0
+        if turn >= self._changed:  # else it was sent before the rate changed
             self._pause = min(self._policy.rate_most, max(self._policy.rate_least, 2 * self._pause))
             self._changed = now
         hold = min(max(asked or 0.0, self._pause), self._policy.rate_hold)

@@ -54,7 +54,7 @@ def look_at(
     if not known or not job.tag:
         return None
     try:
-        raw = client.manifest_at(job.repository, job.tag)
+        raw = client.get_manifest(job.repository, job.tag)
         manifest = parse_manifest(raw) if raw is not None else None
         if manifest is None:
             return None

@@ -105,7 +105,7 @@ class Delivery:
                 raise self._judge(unknown) from unknown
             self._count_sent(self._job.id, sent)
             self._put = True
-        if self._client.manifest_is_there(self._job.repository, self._document):
+        if self._client.has_manifest(self._job.repository, self._document):
             return
         where = f"{self._job.registry} took the manifest {self._document.digest} of {self._job.repository}"
         if (pause := next(self._looks, None)) is not None:

@@ -23,7 +23,7 @@ def list_referrer(client: RegistryClient, repository: str, document: Document, s
     gone: tuple[str, ...] = ()
     for _ in range(_TRIES):
         try:
-            listed = with_referrer(client.index_at(repository, tag), document, gone)
+            listed = with_referrer(client.get_index(repository, tag), document, gone)
         except ValueError as error:
             raise RegistryRefused(
                 f"{client.registry}/{repository}:{tag} should list what refers to {subject}, and does not: "

@@ -253,7 +253,9 @@ def on_this_machine(answer: Registry, home: Path) -> Diagnosis:
 )
 def test_something_else_answers(tmp_path: Path, reply: Reply, word: str) -> None:
     found = on_this_machine(Registry(PING=reply), tmp_path)
-    found.assert_failed("registry", NotARegistry, "no container registry", word, skipped=[*PLAIN, *PUSHING])
+    found.assert_failed(
+        "registry", NotARegistry, "not a container registry", word, skipped=[*PLAIN, *PUSHING]
+    )
 
 
 def test_a_registry_that_is_down(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from pusher.oci.manifest import diff_ids_of
 from pusher.oci.platform import Platform
 from pusher.reference import Place, Reference, destination
 from pusher.registry.answers import read_message, refusal
-from pusher.registry.auth.challenge import choose, parse_challenges
+from pusher.registry.auth.challenge import choose_challenge, parse_challenges
 from pusher.registry.auth.credentials.authfile import AuthFile
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.redaction import redacted_headers
@@ -100,7 +100,7 @@ def _answer(data: bytes, _folder: Path) -> None:
 def _location(text: str) -> None:
     origin = Origin("registry.example.com", "https://registry.example.com/v2/")
     answer = Answer("POST", "https://registry.example.com/v2/a/blobs/uploads/", 202, {"Location": text})
-    url = origin.location(answer)
+    url = origin.resolve_location(answer)
     assert url is None or url.startswith("https://")
 
 
@@ -264,7 +264,7 @@ def readers(folder: Path) -> list[Reader]:
         Reader("destination", _text(_destination), [b"app:1.2 registry.example.com/team/", b"r.example/a "]),
         Reader("size", _text(lambda text: parse_size(text, "chunk_size")), [b"50MiB", b"1.5G", b".5kb"]),
         Reader("timetable", _text(_table), [b"Mon-Fri 08:00-18:00=2M,Sat-Sun=10M,off", b"512K/s"]),
-        Reader("challenge", _header(lambda text: choose(parse_challenges(text))), [_CHALLENGE]),
+        Reader("challenge", _header(lambda text: choose_challenge(parse_challenges(text))), [_CHALLENGE]),
         Reader("warnings", _header(lambda text: read_warnings({"Warning": text})), [_WARNING]),
         Reader("location", _header(_location), [b"/v2/a/blobs/uploads/1?_state=abc", _SIGNED]),
         Reader("log", _header(_log), [_CHALLENGE, _SIGNED]),

@@ -117,7 +117,7 @@ def test_over_a_restart(
         assert ("#" in location) is stays
         if stays:
             for _ in range(4):
-                assert client().upload_status(REPOSITORY, location).ok
+                assert client().get_upload_status(REPOSITORY, location).ok
         assert "#" not in "".join(seen.target for seen in site.seen)
 
 
@@ -133,8 +133,8 @@ def test_to_another_host_no_cookie_goes() -> None:
             client = RegistryClient(site.address, transport, Authenticator(site.address, None))
             location = client.open_upload(REPOSITORY).location
             assert location == f"{other.url}/up/1"
-            client.upload_status(REPOSITORY, location)
-            client.upload_status(REPOSITORY, f"{location}#AWSALB=1")
+            client.get_upload_status(REPOSITORY, location)
+            client.get_upload_status(REPOSITORY, f"{location}#AWSALB=1")
     assert len(other.seen) == 2
     assert not any("cookie" in seen.headers for seen in other.seen)
 

@@ -178,7 +178,7 @@ def test_a_long_request_is_shortened() -> None:
 @pytest.mark.parametrize(
     ("status", "body", "kind", "words"),
     [
-        (429, b"error code: 1015", RegistryBusy, "lets no more requests through for now (error code 1015)"),
+        (429, b"error code: 1015", RegistryBusy, "limits the rate of requests (error code 1015)"),
         (403, b"error code: 1020\n", PermissionDenied, "blocks this request (error code 1020)"),
         (
             403,
@@ -193,7 +193,7 @@ def test_a_long_request_is_shortened() -> None:
             "100 seconds",
         ),
         (524, b"error code: 524", RegistryFault, "waited 100 seconds for its answer (524)"),
-        (521, b"", RegistryFault, "is refused by it (521)"),
+        (521, b"", RegistryFault, "cannot connect to it: connection refused (521)"),
         (500, b"error code: 1101", RegistryFault, "runs it as a Worker that failed (error code 1101)"),
         (500, b"error code: 1999", RegistryFault, "error code: 1999"),
         (524, errors({"code": "UNKNOWN", "message": "ours"}), RegistryFault, ": ours ("),

@@ -40,7 +40,7 @@ def test_a_push_needs_one_token(there: World, blob_body: Callable[[], Body]) -> 
     assert client.close_upload(REPOSITORY, location, digest).ok
     layer = Descriptor("application/x", digest, 10)
     client.put_manifest(REPOSITORY, "1.0", build_manifest(layer, [layer]))
-    assert client.manifest_at(REPOSITORY, "1.0") is not None
+    assert client.get_manifest(REPOSITORY, "1.0") is not None
     assert there.asked == [(PUSH,)]
     assert there.tokens.asked[0].login == LOGIN
     assert there.tokens.asked[0].service == "a test"
@@ -69,7 +69,7 @@ def test_ping_proves_the_login_and_asks_once(there: World) -> None:
     client.ping()
     assert there.asked == [()]
     assert [record.status for record in there.registry.requests()] == [401, 200]
-    assert client.asks_for_login
+    assert client.requires_login
 
 
 def test_wrong_password_is_found_by_ping(there: World) -> None:
@@ -86,7 +86,7 @@ def test_registry_that_asks_nobody(there: World) -> None:
     client = there.client()
     client.ping()
     assert not client.blob_exists(REPOSITORY, DIGEST)
-    assert not client.asks_for_login
+    assert not client.requires_login
     assert there.asked == []
 
 

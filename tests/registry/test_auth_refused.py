@@ -94,7 +94,7 @@ def test_token_that_the_registry_does_not_believe(there: World) -> None:
     there.tokens.make = lambda granted: "forged"  # type: ignore[method-assign]
     with pytest.raises(CredentialsRejected) as error:
         there.client().blob_exists(REPOSITORY, DIGEST)
-    assert "rejects the token that its own token server has just given" in error.value.message
+    assert "rejects the token that its own token server has just issued" in error.value.message
     assert "forged" not in error.value.message
     assert len(there.asked) == 1
 
@@ -102,7 +102,7 @@ def test_token_that_the_registry_does_not_believe(there: World) -> None:
 def test_nobody_is_known(there: World) -> None:
     with pytest.raises(CredentialsMissing) as error:
         there.client(None).open_upload(REPOSITORY)
-    assert f"gives no token for {PUSH} without a login" in error.value.message
+    assert f"issues no token for {PUSH} without a login" in error.value.message
     assert error.value.hint == f"pusher login {there.registry.address}"
 
 
@@ -176,7 +176,7 @@ def test_realm_that_is_no_address(there: World) -> None:
     there.registry.faults.add(Fault(On.PING, Scripted(401, challenge), times=None))
     with pytest.raises(RegistryRefused) as error:
         there.client().ping()
-    assert "gave a location that is no http address" in error.value.message
+    assert "sent a location that is not an http URL" in error.value.message
 
 
 def test_password_that_ends_with_a_line_break(there: World) -> None:

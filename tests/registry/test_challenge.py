@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pusher.config import Timeouts
-from pusher.registry.auth.challenge import Challenge, choose, parse_challenges, uncovered
+from pusher.registry.auth.challenge import Challenge, choose_challenge, missing_scopes, parse_challenges
 from pusher.registry.http.transport import Transport
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support.fakeregistry.wire import Reply
@@ -118,7 +118,7 @@ def test_several_headers_are_read_as_one(transport: Transport) -> None:
     ],
 )
 def test_bearer_is_preferred_to_basic(header: str, scheme: str | None) -> None:
-    chosen = choose(parse_challenges(header))
+    chosen = choose_challenge(parse_challenges(header))
     assert (chosen.scheme if chosen else None) == scheme
 
 
@@ -135,13 +135,13 @@ def test_bearer_is_preferred_to_basic(header: str, scheme: str | None) -> None:
     ],
 )
 def test_scopes_that_are_not_covered(wanted: list[str], asked: list[str], missing: list[str]) -> None:
-    assert uncovered(wanted, asked) == tuple(missing)
+    assert missing_scopes(wanted, asked) == tuple(missing)
 
 
 def test_parameters_of_bearer() -> None:
     [challenge] = parse_challenges('Bearer realm="r",service="s",scope="a:b:c d:e:f",error="Invalid_Token"')
     assert (challenge.realm, challenge.service, challenge.error) == ("r", "s", "invalid_token")
     assert challenge.scopes == ("a:b:c", "d:e:f")
-    assert challenge.same_as(Challenge("bearer", {"realm": "r", "service": "s"}))
-    assert not challenge.same_as(Challenge("bearer", {"realm": "r", "service": "t"}))
-    assert Challenge("basic", {"realm": "a"}).same_as(Challenge("basic", {"realm": "b"}))
+    assert challenge.is_equivalent(Challenge("bearer", {"realm": "r", "service": "s"}))
+    assert not challenge.is_equivalent(Challenge("bearer", {"realm": "r", "service": "t"}))
+    assert Challenge("basic", {"realm": "a"}).is_equivalent(Challenge("basic", {"realm": "b"}))

@@ -100,8 +100,8 @@ def test_a_name_from_inside_is_told_as_the_registrys_word(
     client = client_over(transport, registry.address)
     location = client.open_upload(REPOSITORY).location
     with pytest.raises(RegistryUnreachable) as error:
-        client.upload_status(REPOSITORY, str(location))
-    assert f"registry-7f9c.invalid:5000 cannot be resolved, where {registry.address} sends us" in str(
+        client.get_upload_status(REPOSITORY, str(location))
+    assert f"registry-7f9c.invalid:5000 cannot be resolved ({registry.address} redirected to it)" in str(
         error.value.message
     )
     assert "http.host" in error.value.hint
@@ -206,7 +206,7 @@ def test_query_arrives_byte_by_byte(query: str, transport: Transport) -> None:
         client = client_over(transport, site.address)
         location = client.open_upload(REPOSITORY).location
         assert location is not None
-        client.upload_status("app", location)
+        client.get_upload_status("app", location)
         client.close_upload("app", location, DIGEST)
         assert [seen.target for seen in site.seen[2:]] == [f"/up/1?{query}", f"/up/1?{query}&digest={DIGEST}"]
 
@@ -214,7 +214,7 @@ def test_query_arrives_byte_by_byte(query: str, transport: Transport) -> None:
 def test_needless_escapes_keep_their_meaning(transport: Transport) -> None:
     """requests and urllib3 write escapes in their normal form (RFC 3986 6.2.2)."""
     with Site(lambda _: Reply(200, {"Range": "0-9"})) as site:
-        client_over(transport, site.address).upload_status("app", f"{site.url}/up?sig=%2b%3d&u=%7Eann")
+        client_over(transport, site.address).get_upload_status("app", f"{site.url}/up?sig=%2b%3d&u=%7Eann")
         assert site.seen[-1].target == "/up?sig=%2B%3D&u=~ann"
 
 
@@ -254,9 +254,9 @@ def test_challenge_of_another_host_is_not_answered() -> None:
     client = client_over(pretended)
     client.ping()
     with pytest.raises(AuthenticationUnsupported) as error:
-        client.upload_status("app", url)
+        client.get_upload_status("app", url)
     assert error.value.message == (
-        "r.example sends the upload to other.example, which wants a login of its own"
+        "r.example sends the upload to other.example, which requires a login of its own"
     )
     assert not pretended.logins[f"GET {url}"]
 
@@ -413,6 +413,6 @@ def test_exact_headers_of_a_chunk(
     assert chunk.headers["content-type"] == "application/octet-stream"
     assert chunk.headers["authorization"].startswith("Basic ")
     assert "connection" not in chunk.headers
-    client.one_request_a_connection = True
+    client.closes_connections = True
     client.send_chunk("app", location, blob_body(), 0)
     assert registry.requests(On.CHUNK)[1].headers["connection"] == "close"

@@ -57,7 +57,7 @@ def test_greeting_logs_in_once_and_is_remembered(registry: FakeRegistry, transpo
         (
             Scripted(404, {"Content-Type": "text/html"}, b"<html>no</html>"),
             NotARegistry,
-            "no container registry",
+            "not a container registry",
         ),
         (
             Scripted(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Hi</html>"),

@@ -12,7 +12,7 @@ import pytest
 
 from pusher.errors import PusherError
 from pusher.registry.answers import read_message, refusal, retry_after
-from pusher.registry.auth.challenge import choose, parse_challenges, uncovered
+from pusher.registry.auth.challenge import choose_challenge, missing_scopes, parse_challenges
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.error_pages import page_text
 from pusher.registry.http.redaction import for_people, host_of, one_line, redacted, redacted_headers
@@ -104,9 +104,9 @@ def _answer(body: bytes = b"", **headers: str) -> Answer:
 def _location(text: str) -> None:
     for value in (text, f"https://{text}", f"/{text}"):
         with suppress(PusherError):
-            Origin("r.example", URL).location(_answer(Location=value))
+            Origin("r.example", URL).resolve_location(_answer(Location=value))
         with suppress(PusherError):
-            Origin("r.example", URL).realm(value)
+            Origin("r.example", URL).resolve_realm(value)
 
 
 READERS: Final[dict[str, Callable[[str], object]]] = {
@@ -122,8 +122,8 @@ READERS: Final[dict[str, Callable[[str], object]]] = {
     "url": redacted,
     "host": host_of,
     "headers": lambda text: redacted_headers({"WWW-Authenticate": text, "Location": text, "Via": text}),
-    "challenge": lambda text: choose(parse_challenges(text)),
-    "scopes": lambda text: uncovered(text.split(), text.split()),
+    "challenge": lambda text: choose_challenge(parse_challenges(text)),
+    "scopes": lambda text: missing_scopes(text.split(), text.split()),
     "warnings": lambda text: read_warnings({"Warning": text}),
     "location": _location,
     "engine": lambda text: failure(DOCKER, ("save", "app"), 1, text.encode()),

@@ -11,7 +11,7 @@ import pytest
 
 from pusher.errors import RegistryFault, RegistryRefused
 from pusher.registry.http.answer import Answer
-from pusher.registry.intermediaries import OPENING, Recognition, Voice
+from pusher.registry.intermediaries import OPENING, AnsweredBy, IntermediaryDetector
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, pushing
 from tests.support.fakeregistry import Answer as Registry
 from tests.support.fakeregistry import Fault, Front, On, ResetAfter
@@ -96,31 +96,31 @@ CHUNK_OF: Final = "sending a chunk"
 
 def test_an_outage_that_lasts_is_told_for_what_it_is() -> None:
     now = [0.0]
-    ours = Recognition(clock=lambda: now[0])
-    ours.heard(Answer("PATCH", PAGE_404.url, 202), CHUNK_OF)
-    assert ours.judge(PAGE_404, CHUNK_OF) is Voice.FRONT
+    ours = IntermediaryDetector(clock=lambda: now[0])
+    ours.record_answer(Answer("PATCH", PAGE_404.url, 202), CHUNK_OF)
+    assert ours.classify(PAGE_404, CHUNK_OF) is AnsweredBy.INTERMEDIARY
     for at in (0.0, 200.0):
         now[0] = at
         with pytest.raises(RegistryFault) as passing:
-            ours.wait_for_registry(PAGE_404, CHUNK_OF)
-        assert "what it holds is kept" in passing.value.hint
+            ours.raise_while_passing(PAGE_404, CHUNK_OF)
+        assert "nothing it stores is lost" in passing.value.hint
     now[0] = 301.0
     with pytest.raises(RegistryRefused) as lasting:
-        ours.wait_for_registry(PAGE_404, CHUNK_OF)
+        ours.raise_while_passing(PAGE_404, CHUNK_OF)
     assert lasting.value.message == (
         "r.example answered 404 while sending a chunk: Sign in to this network "
         "(PATCH /v2/a/blobs/uploads/1, answered by traefik)"
     )
     assert "let pusher through to r.example" in lasting.value.hint
-    ours.heard(Answer("PATCH", PAGE_404.url, 202), CHUNK_OF)
+    ours.record_answer(Answer("PATCH", PAGE_404.url, 202), CHUNK_OF)
     with pytest.raises(RegistryFault):
-        ours.wait_for_registry(PAGE_404, CHUNK_OF)
+        ours.raise_while_passing(PAGE_404, CHUNK_OF)
 
 
 def test_what_never_answered_as_a_registry_is_told_at_once() -> None:
-    Recognition().wait_for_registry(PAGE_404, CHUNK_OF)
+    IntermediaryDetector().raise_while_passing(PAGE_404, CHUNK_OF)
     with pytest.raises(RegistryFault):
-        Recognition(known=True).wait_for_registry(PAGE_404, CHUNK_OF)
+        IntermediaryDetector(known=True).raise_while_passing(PAGE_404, CHUNK_OF)
 
 
 OPEN_404: Final = replace(PAGE_404, method="POST", url="https://r.example/v2/a/blobs/uploads/")
@@ -129,34 +129,34 @@ OPEN_404: Final = replace(PAGE_404, method="POST", url="https://r.example/v2/a/b
 def test_what_is_wrong_for_a_new_repository_is_told_within_seconds() -> None:
     """The registry greets us, so nothing stands in its way as a whole."""
     now = [0.0]
-    ours = Recognition(clock=lambda: now[0])
-    ours.heard(Answer("GET", "https://r.example/v2/", 200), "greeting it")
-    ours.heard(Answer("POST", "https://r.example/v2/b/blobs/uploads/", 202), OPENING)
+    ours = IntermediaryDetector(clock=lambda: now[0])
+    ours.record_answer(Answer("GET", "https://r.example/v2/", 200), "checking its API")
+    ours.record_answer(Answer("POST", "https://r.example/v2/b/blobs/uploads/", 202), OPENING)
     for now[0] in (0.0, 4.0):
         with pytest.raises(RegistryFault):
-            ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+            ours.raise_while_passing(OPEN_404, OPENING, greets=lambda: True)
     now[0] = 10.0
     with pytest.raises(RegistryFault):
-        ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: False)
+        ours.raise_while_passing(OPEN_404, OPENING, greets=lambda: False)
     with pytest.raises(RegistryRefused):
-        ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
-    ours.heard(replace(OPEN_404, status=202), OPENING)
+        ours.raise_while_passing(OPEN_404, OPENING, greets=lambda: True)
+    ours.record_answer(replace(OPEN_404, status=202), OPENING)
     with pytest.raises(RegistryFault):
-        ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+        ours.raise_while_passing(OPEN_404, OPENING, greets=lambda: True)
     now[0] = 100.0
     with pytest.raises(RegistryFault):
-        ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+        ours.raise_while_passing(OPEN_404, OPENING, greets=lambda: True)
 
 
 def test_what_a_repository_never_answered_is_one_outage() -> None:
     """A front that answers a look and then the opening is not waited for twice."""
     now = [0.0]
-    ours = Recognition(clock=lambda: now[0])
-    ours.heard(Answer("GET", "https://r.example/v2/", 200), "greeting it")
+    ours = IntermediaryDetector(clock=lambda: now[0])
+    ours.record_answer(Answer("GET", "https://r.example/v2/", 200), "checking its API")
     with pytest.raises(RegistryFault):
-        ours.wait_for_registry(OPEN_404, "looking for a blob", greets=lambda: True)
+        ours.raise_while_passing(OPEN_404, "looking for a blob", greets=lambda: True)
     now[0] = 7.0
-    ours.wait_for_registry(OPEN_404, OPENING, greets=lambda: True)
+    ours.raise_while_passing(OPEN_404, OPENING, greets=lambda: True)
 
 
 @pytest.mark.parametrize("asked", ['Basic realm="x"', "Negotiate", "Bearer", 'Bearer realm="http://t.test/"'])
@@ -183,13 +183,13 @@ def test_a_portal_that_leads_astray_is_an_outage(target: str, tmp_path: Path) ->
 
 
 def test_a_missing_sign_gives_a_front_away() -> None:
-    ours, sign = Recognition(), {"Docker-Distribution-Api-Version": "registry/2.0"}
+    ours, sign = IntermediaryDetector(), {"Docker-Distribution-Api-Version": "registry/2.0"}
     head = Answer("HEAD", "https://r.example/v2/a/blobs/sha256:0", 404)
-    assert ours.judge(head, "looking for a blob") is Voice.REGISTRY
-    for doing in ("greeting it", "opening an upload"):
-        ours.heard(Answer("GET", "https://r.example/v2/", 200, sign), doing)
-    assert ours.judge(head, "looking for a blob") is Voice.FRONT
-    assert ours.judge(replace(head, headers=sign), "looking for a blob") is Voice.REGISTRY
+    assert ours.classify(head, "looking for a blob") is AnsweredBy.REGISTRY
+    for doing in ("checking its API", "opening an upload"):
+        ours.record_answer(Answer("GET", "https://r.example/v2/", 200, sign), doing)
+    assert ours.classify(head, "looking for a blob") is AnsweredBy.INTERMEDIARY
+    assert ours.classify(replace(head, headers=sign), "looking for a blob") is AnsweredBy.REGISTRY
 
 
 # --- quotas -----------------------------------------------------------------------------------------------

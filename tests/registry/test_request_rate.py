@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pusher.registry.http.answer import Answer
-from pusher.registry.request_rate import Pace
+from pusher.registry.request_rate import RequestRate
 from tests.registry.helpers import RULES, Push, pushing
 from tests.support.fakeregistry import Action, Fault, On
 from tests.support.fakeregistry.rules import Exchange, problem
@@ -48,7 +48,7 @@ def test_a_limit_without_burst_is_passed(rate: float, status: int, tmp_path: Pat
     limit = Limit(clock, rate, status)
 
     def paced(push: Push) -> None:
-        push.client._pace = Pace(clock=clock, sleep=clock.sleep)
+        push.client._rate = RequestRate(clock=clock, sleep=clock.sleep)
 
     with pushing(RULES["distribution-3"], tmp_path, chunk_size=1000) as push:
         push.registry.faults.add(Fault(On.ANY, limit, times=None))
@@ -68,26 +68,28 @@ def answered(status: int, **headers: str) -> Answer:
 
 def test_without_refusals_there_is_no_pause() -> None:
     clock = Clock()
-    free = Pace(clock=clock, sleep=clock.sleep)
+    free = RequestRate(clock=clock, sleep=clock.sleep)
     for _ in range(50):
-        free.see(answered(200), free.wait())
+        free.record_answer(answered(200), free.wait_for_turn())
     assert clock.now == 1000
 
 
 def test_an_outage_slows_down_once_and_is_forgotten() -> None:
     clock = Clock()
-    slowed = Pace(clock=clock, sleep=clock.sleep)
+    slowed = RequestRate(clock=clock, sleep=clock.sleep)
     for status in [200, *[503] * 10, *[200] * 30]:
-        slowed.see(answered(status), slowed.wait())
+        slowed.record_answer(answered(status), slowed.wait_for_turn())
     at = clock.now
-    slowed.wait()
-    slowed.wait()
+    slowed.wait_for_turn()
+    slowed.wait_for_turn()
     assert clock.now == at
 
 
 def test_retry_after_holds_everybody_for_a_moment() -> None:
     clock = Clock()
-    held = Pace(clock=clock, sleep=clock.sleep)
-    held.see(Answer("GET", "https://r.example/v2/", 429, {"Retry-After": "600"}), held.wait())
-    held.wait()
+    held = RequestRate(clock=clock, sleep=clock.sleep)
+    held.record_answer(
+        Answer("GET", "https://r.example/v2/", 429, {"Retry-After": "600"}), held.wait_for_turn()
+    )
+    held.wait_for_turn()
     assert clock.now == 1005

@@ -142,7 +142,7 @@ def test_get_where_there_is_no_oauth2(transport: Transport, status: int) -> None
     ("reply", "credential", "error", "words"),
     [
         (Reply(401), ANN, CredentialsRejected, "rejects the credential for user ann (a test) (401)"),
-        (Reply(401), None, CredentialsMissing, "gives no token for repository:team/app:pull,push without"),
+        (Reply(401), None, CredentialsMissing, "issues no token for repository:team/app:pull,push without"),
         (Reply(403), None, CredentialsMissing, "no credential is known (403)"),
         (
             Reply(403, {}, b'{"errors":[{"code":"DENIED","message":"not yours"}]}'),
@@ -431,7 +431,7 @@ def test_a_server_that_takes_post_alone_and_no_login(transport: Transport) -> No
 def test_a_token_that_no_header_can_carry(transport: Transport, token: object) -> None:
     with Site(lambda _: given(token=token)) as site, pytest.raises(RegistryRefused) as error:
         server_at(f"{site.url}/token", transport).fetch(PUSH)
-    assert "gave an answer without a token" in error.value.message
+    assert "sent an answer without a token" in error.value.message
 
 
 def test_names_that_are_no_text(transport: Transport) -> None:

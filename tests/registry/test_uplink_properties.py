@@ -17,7 +17,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pusher.errors import ConnectionBroken, PusherError
-from pusher.registry.client import Opened
+from pusher.registry.client import OpenedUpload
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob, Body
 from pusher.registry.upload import upload
@@ -60,7 +60,7 @@ class Registry:
     keeps_part: bool
     restarts: bool = False
     registry: str = "registry.example"
-    one_request_a_connection: bool = False
+    closes_connections: bool = False
     held: int = 0
     closed: bool = field(default=False)
     gone: bool = field(default=False)
@@ -68,16 +68,16 @@ class Registry:
     def blob_exists(self, *_: Any) -> bool:
         return self.closed
 
-    def open_upload(self, *_: Any, **__: Any) -> Opened:
+    def open_upload(self, *_: Any, **__: Any) -> OpenedUpload:
         self.held, self.closed, self.gone = 0, False, False
         self.link.now += self.link.latency
-        return Opened(URL, {})
+        return OpenedUpload(URL, {})
 
     def send_chunk(self, _repository: str, _location: str, body: Body, start: int) -> Answer:
         self._receive(body, start)
         return Answer("PATCH", URL, 202, self._headers())
 
-    def upload_status(self, *_: Any) -> Answer:
+    def get_upload_status(self, *_: Any) -> Answer:
         if self.gone:
             return Answer("GET", URL, 404, {}, b'{"errors":[{"code":"BLOB_UPLOAD_INVALID"}]}')
         return Answer("GET", URL, 204, self._headers())

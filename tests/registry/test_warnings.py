@@ -39,10 +39,10 @@ def test_each_is_told_once_and_not_without_end() -> None:
     told: list[str] = []
     warnings = Warnings("r.example", told.append)
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: warnings.see({"Warning": '299 - "a"'}), range(50)))
+        list(pool.map(lambda _: warnings.report_new({"Warning": '299 - "a"'}), range(50)))
     assert told == ["r.example says: a"]
     for number in range(100):
-        warnings.see({"Warning": f'299 - "{number}"'})
+        warnings.report_new({"Warning": f'299 - "{number}"'})
     assert len(told) == 20
 
 

@@ -1,4 +1,4 @@
-"""What a registry offers as a way to log in: its WWW-Authenticate headers (RFC 9110 11.6.1)."""
+"""The ways to log in that a registry offers: its WWW-Authenticate headers (RFC 9110 11.6.1)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ITEM: Final = re.compile(
     )""",
     re.VERBOSE | re.ASCII | re.DOTALL,
 )
-"""A parameter, or the beginning of a challenge. Values may lack their quotes
+"""A parameter, or the start of a challenge. Values may lack their quotes
 (https://github.com/cloudflare/serverless-registry/issues/122)."""
 
 
@@ -36,7 +36,7 @@ class Challenge:
 
     @property
     def realm(self) -> str:
-        """For Bearer the address of the token server."""
+        """The URL of the token server, for Bearer."""
         return self.parameters.get("realm", "")
 
     @property
@@ -45,25 +45,25 @@ class Challenge:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """What a token must be good for; several are separated by spaces (RFC 6750 3)."""
+        """The scopes that a token needs; separated by spaces in the header (RFC 6750 3)."""
         return tuple(self.parameters.get("scope", "").split())
 
     @property
     def error(self) -> str:
-        """``invalid_token``, ``insufficient_scope`` (RFC 6750 3.1), or nothing."""
+        """``invalid_token``, ``insufficient_scope`` (RFC 6750 3.1), or ""."""
         return self.parameters.get("error", "").lower()
 
-    def same_as(self, other: Challenge) -> bool:
-        """Whether both are answered alike; Basic's realm says nothing."""
+    def is_equivalent(self, other: Challenge) -> bool:
+        """Return whether the same answer fits both; the realm of Basic has no meaning."""
         if self.scheme != other.scheme or self.scheme == "basic":
             return self.scheme == other.scheme
         return (self.realm, self.service) == (other.realm, other.service)
 
 
 def parse_challenges(header: str) -> list[Challenge]:
-    """All challenges of a WWW-Authenticate header, or of several that were joined with commas.
+    """Return all challenges of a WWW-Authenticate header, or of several joined with commas.
 
-    Never fails: what fits no grammar is left out, of a parameter given twice the first one counts.
+    Never fails: what does not fit the grammar is skipped, and the first of repeated parameters counts.
     """
     challenges: list[Challenge] = []
     parameters: dict[str, str] = {}
@@ -80,16 +80,16 @@ def parse_challenges(header: str) -> list[Challenge]:
     return challenges[:_MOST]
 
 
-def choose(challenges: Collection[Challenge]) -> Challenge | None:
-    """The one to answer: a Bearer that names its token server, else Basic."""
+def choose_challenge(challenges: Collection[Challenge]) -> Challenge | None:
+    """Return the challenge to answer: Bearer that names its token server, else Basic."""
     for challenge in challenges:
         if challenge.scheme == "bearer" and challenge.realm:
             return challenge
     return next((challenge for challenge in challenges if challenge.scheme == "basic"), None)
 
 
-def uncovered(wanted: Collection[str], asked: Collection[str]) -> tuple[str, ...]:
-    """The scopes of ``wanted`` that ``asked`` do not hold: ``repository:a:pull`` is part of
+def missing_scopes(wanted: Collection[str], asked: Collection[str]) -> tuple[str, ...]:
+    """Return the scopes of ``wanted`` that ``asked`` do not include: ``repository:a:pull`` is part of
     ``repository:a:pull,push`` (distribution, docs/content/spec/auth/scope.md)."""
     held: dict[str, set[str]] = {}
     for scope in asked:

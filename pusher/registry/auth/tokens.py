@@ -1,7 +1,7 @@
-"""Bearer tokens: asked of the token server that a registry's challenge names, kept until they run out.
+"""Bearer tokens, requested from the token server that a challenge names, and kept until they expire.
 
 The protocol is distribution's (docs/content/spec/auth/token.md, and oauth.md for identity tokens). Times are
-those of a monotonic clock here: no server's clock is believed.
+of a monotonic clock: no server's clock is trusted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pusher.errors import (
     RegistryRefused,
     RegistryUnreachable,
 )
-from pusher.registry.answers import LEFT_ALONE, is_page, outage, read_message, refusal
+from pusher.registry.answers import UNAMBIGUOUS, is_page, outage, read_message, refusal
 from pusher.registry.auth.challenge import Challenge
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.http.answer import Answer
@@ -42,22 +42,22 @@ from pusher.secret import note_secret, raw
 Scopes = tuple[str, ...]
 
 _DEFAULT_LIFE: Final = 60.0
-"""Seconds that a token lives whose answer does not say (token.md, expires_in)."""
+"""Lifetime in seconds if an answer does not give one (token.md, expires_in)."""
 _RENEW_BEFORE: Final = 30.0
-"""Seconds before its end that a token is not used any more; half its life if that is shorter."""
+"""Seconds before a token expires that another is requested; half its lifetime if that is shorter."""
 _LONGEST_ANSWER: Final = 256 * 1024
-"""Bytes; tokens have some thousands at most."""
+"""Bytes; tokens have a few thousand at most."""
 _MOST_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_NOT_YOU: Final = frozenset({"invalid_grant", "invalid_client"})
-"""Errors of OAuth2 by which an identity token is rejected (RFC 6749 5.2)."""
+_IDENTITY_REJECTED: Final = frozenset({"invalid_grant", "invalid_client"})
+"""Errors of OAuth2 that reject an identity token (RFC 6749 5.2)."""
 _IDENTITY_USER: Final = "<token>"
 """The user name of an identity token (docker-credential-helpers)."""
 
 
 @dataclass(frozen=True)
 class Token:
-    """What a token server gave; times are those of the cache's clock."""
+    """A token; its times are those of the cache's clock."""
 
     value: str = field(repr=False)
     asked_at: float
@@ -72,8 +72,8 @@ class Token:
         return self.expires_at - min(_RENEW_BEFORE, life / 2)
 
 
-def basic(username: str, password: str) -> str:
-    """The Authorization of Basic, its name as serverless-registry compares it, with its case."""
+def basic_authorization(username: str, password: str) -> str:
+    """Return the Authorization of Basic. serverless-registry compares its name with case."""
     return "Basic " + base64.b64encode(raw(f"{username}:{password}")).decode("ascii")
 
 
@@ -90,9 +90,9 @@ class TokenServer:
         extra: Mapping[str, str] | None = None,
         policy: RetryPolicy = DEFAULT,
     ) -> None:
-        """``extra`` headers go with requests to the registry's own host alone."""
+        """``extra`` headers are sent to the registry's own host only."""
         self._registry = origin.registry
-        self._realm = Origin(origin.registry, origin.realm(challenge.realm))
+        self._realm = Origin(origin.registry, origin.resolve_realm(challenge.realm))
         self._origin = origin
         self._extra = extra or {}
         self._policy = policy
@@ -101,35 +101,35 @@ class TokenServer:
         self._transport = transport
         self._identity = credential.identity_token if credential else None
         self._identity_lock = threading.Lock()
-        self._proven = False  # it has given a token
-        self._away_since: float | None = None  # something else answers in its place
+        self._has_given_token = False
+        self._away_since: float | None = None  # since an intermediary answers
 
     @property
     def host(self) -> str:
         return host_of(self._realm.url)
 
     def fetch(self, scopes: Scopes) -> tuple[str, float]:
-        """A token and the seconds that it lives from now on. It may be good for less than was asked.
+        """Request a token; return it and its lifetime in seconds. It may have fewer scopes than requested.
 
         Raises CredentialsRejected, CredentialsMissing, PermissionDenied, RegistryRefused for an answer
-        that holds no token, RegistryBusy, RegistryFault and the transport's errors.
+        without a token, RegistryBusy, RegistryFault and the transport's errors.
         """
         try:
             if self._identity is None:
                 answer = self._get(scopes)
                 if answer.status == 405 and self._credential is not None:  # OAuth2 alone (oauth.md)
                     answer = self._post(scopes)
-                return self._read(answer, scopes)
-            with self._identity_lock:  # each use may bring the next one
+                return self._read_token(answer, scopes)
+            with self._identity_lock:  # each use may replace it
                 answer = self._post(scopes)
-                if answer.status in (404, 405):  # no OAuth2 there (oauth.md)
+                if answer.status in (404, 405):  # without OAuth2 (oauth.md)
                     answer = self._get(scopes)
-                return self._read(answer, scopes)
+                return self._read_token(answer, scopes)
         except RegistryUnreachable as error:
             raise type(error)(f"no token for {self._registry}: {error.message}", hint=error.hint) from error
-        except ConnectionBroken as error:  # by which an upload would judge its own connection
+        except ConnectionBroken as error:  # an upload would take it for its own connection's
             raise RegistryFault(
-                f"no token for {self._registry}: {error.message}", hint="pusher waits and goes on"
+                f"no token for {self._registry}: {error.message}", hint="pusher waits and continues"
             ) from error
 
     def _get(self, scopes: Scopes) -> Answer:
@@ -139,23 +139,23 @@ class TokenServer:
         if self._credential is not None:
             user = self._credential.username or _IDENTITY_USER
             query.append(("account", raw(user)))
-            login["Authorization"] = basic(user, self._identity or self._credential.password)
+            login["Authorization"] = basic_authorization(user, self._identity or self._credential.password)
         url = self._realm.url
         if query:
             url += ("&" if urlsplit(url).query else "?") + urlencode(query, safe="/:,*")
         for _ in range(_MOST_REDIRECTS):
-            answer = self._send("GET", url, login if self._realm.holds(url) else {})
+            answer = self._send("GET", url, login if self._realm.is_same_host(url) else {})
             if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
                 break
             try:
-                url = self._realm.redirect(answer)
+                url = self._realm.resolve_redirect(answer)
             except (LocationRefused, PlainHttpRefused, RegistryRefused):
-                self._wait_out(answer)
+                self._raise_during_outage(answer)
                 raise
         return answer
 
     def _post(self, scopes: Scopes) -> Answer:
-        """Not redirected: the secret is in the body."""
+        """Not redirected, because the secret is in the body."""
         secret: dict[str, bytes] = {}
         if self._identity is not None:
             secret = {"refresh_token": raw(self._identity)}
@@ -175,70 +175,70 @@ class TokenServer:
         return self._transport.send(
             method,
             url,
-            headers={**(self._extra if self._origin.holds(url) else {}), **headers},
+            headers={**(self._extra if self._origin.is_same_host(url) else {}), **headers},
             body=body,
             limit=_LONGEST_ANSWER,
             sent_by=self._origin.url,
         )
 
-    def _wait_out(self, answer: Answer) -> None:
-        """Something else answers: raise RegistryFault while that may pass, for it has given tokens before."""
-        if not self._proven or answer.status in LEFT_ALONE:
+    def _raise_during_outage(self, answer: Answer) -> None:
+        """Raise RegistryFault for an intermediary's answer while the outage may pass."""
+        if not self._has_given_token or answer.status in UNAMBIGUOUS:
             return
         now = time.monotonic()
         self._away_since = self._away_since or now
         if now - self._away_since < self._policy.outage:
             raise outage(answer, f"asking for a token of {self._registry}")
 
-    def _read(self, answer: Answer, scopes: Scopes) -> tuple[str, float]:
-        reply = _json(answer)
+    def _read_token(self, answer: Answer, scopes: Scopes) -> tuple[str, float]:
+        reply = _json_object(answer)
         own_no = answer.status in (400, 401, 403) and not is_page(answer)
         if not answer.ok:
             if not (own_no or reply):
-                self._wait_out(answer)
+                self._raise_during_outage(answer)
             raise self._refusal(answer, scopes)
         token = reply.get("token") or reply.get("access_token")
         if not isinstance(token, str) or not re.fullmatch(r"[!-~]+", token):
-            self._wait_out(answer)
+            self._raise_during_outage(answer)
             raise RegistryRefused(
-                f"{self.host}, the token server of {self._registry}, gave an answer without a token",
-                hint="tell the registry's owner, or check whether a proxy answers in its place",
+                f"{self.host}, the token server of {self._registry}, sent an answer without a token",
+                hint="report it to the registry's owner, or check whether a proxy answers instead",
             )
-        self._proven, self._away_since = True, None
+        self._has_given_token, self._away_since = True, None
         renewed = reply.get("refresh_token")
         if self._identity is not None and isinstance(renewed, str) and renewed:
             self._identity = renewed
             note_secret(renewed, username=_IDENTITY_USER)
-        return token, _life(reply.get("expires_in"))
+        return token, _lifetime(reply.get("expires_in"))
 
     def _refusal(self, answer: Answer, scopes: Scopes) -> PusherError:
         what = f" for {' '.join(scopes)}" if scopes else ""
-        error = str(_json(answer).get("error") or "")  # OAuth2's form of an error (RFC 6749 5.2)
+        error = str(_json_object(answer).get("error") or "")  # OAuth2's form of an error (RFC 6749 5.2)
         words = for_people(error) or read_message(answer).text
         said = f" ({answer.status}: {words})" if words else f" ({answer.status})"
         where = f"{self.host}, the token server of {self._registry},"
         if answer.status in (401, 403) and self._credential is None:
             return CredentialsMissing(
-                f"{where} gives no token{what} without a login, and no credential is known{said}",
+                f"{where} issues no token{what} without a login, and no credential is known{said}",
                 hint=f"pusher login {self._registry}",
             )
-        if answer.status == 401 or (self._identity is not None and error in _NOT_YOU):
+        if answer.status == 401 or (self._identity is not None and error in _IDENTITY_REJECTED):
             doubt = self._credential.doubt if self._credential else ""
             return CredentialsRejected(
-                f"{where} rejects the credential{of_whom(self._credential)}{said}",
+                f"{where} rejects the credential{describe_credential(self._credential)}{said}",
                 hint=f"{doubt}pusher login {self._registry} stores a new one",
             )
         if answer.status == 403:
             return PermissionDenied(
-                f"{where} refuses a token{what}{of_whom(self._credential)}{said}",
+                f"{where} refuses a token{what}{describe_credential(self._credential)}{said}",
                 hint="ask the registry's owner for the right to push to this repository, or take another "
                 f"login: pusher login {self._registry}",
             )
         return refusal(answer, doing=f"asking for a token of {self._registry}{what}")
 
 
-def of_whom(credential: Credential | None) -> str:
-    """Whose credential it is and where it was found, to be put behind a word; never the secret."""
+def describe_credential(credential: Credential | None) -> str:
+    """Return the user of a credential and where it was found, to follow a word; never the secret."""
     if credential is None:
         return ""
     user = f" for user {credential.username}" if credential.username not in ("", _IDENTITY_USER) else ""
@@ -246,7 +246,7 @@ def of_whom(credential: Credential | None) -> str:
 
 
 class TokenCache:
-    """Tokens by their scopes; each is asked for once, however many threads need it. Thread-safe."""
+    """Tokens by their scopes; each is requested once, however many threads need it. Thread-safe."""
 
     def __init__(
         self,
@@ -260,7 +260,7 @@ class TokenCache:
         self._pending: dict[Scopes, Future[Token]] = {}
 
     def get(self, scopes: Scopes) -> Token:
-        """A token that will live for a while, kept or from the server. Raises what ``fetch`` does."""
+        """Return a token that does not expire soon, cached or requested. Raises what ``fetch`` does."""
         with self._lock:
             token = self._tokens.get(scopes)
             if token is not None and self._clock() < token.renew_at:
@@ -274,30 +274,30 @@ class TokenCache:
 
     def _fill(self, scopes: Scopes, pending: Future[Token]) -> None:
         try:
-            asked_at = self._clock()  # it was issued after this: so it never counts as alive for too long
+            asked_at = self._clock()  # before it is issued, so that it never counts as valid for too long
             value, life = self._fetch(scopes)
             token = Token(value, asked_at, asked_at + life)
         except BaseException as error:
-            self._settle(scopes, None)
+            self._finish(scopes, None)
             pending.set_exception(error)
         else:
-            self._settle(scopes, token)
+            self._finish(scopes, token)
             pending.set_result(token)
 
-    def _settle(self, scopes: Scopes, token: Token | None) -> None:
+    def _finish(self, scopes: Scopes, token: Token | None) -> None:
         with self._lock:
             del self._pending[scopes]
             if token is not None:
                 self._tokens[scopes] = token
 
     def discard(self, scopes: Scopes, token: Token) -> None:
-        """The registry refused it: ask for another the next time."""
+        """Remove a token that the registry rejected."""
         with self._lock:
             if self._tokens.get(scopes) is token:
                 del self._tokens[scopes]
 
 
-def _json(answer: Answer) -> dict[str, Any]:
+def _json_object(answer: Answer) -> dict[str, Any]:
     try:
         reply = json.loads(answer.body)
     except (ValueError, RecursionError):
@@ -305,7 +305,7 @@ def _json(answer: Answer) -> dict[str, Any]:
     return reply if isinstance(reply, dict) else {}
 
 
-def _life(seconds: object) -> float:
+def _lifetime(seconds: object) -> float:
     try:
         life = float(str(seconds))  # some send it as text
     except ValueError:

@@ -29,18 +29,18 @@ def read_warnings(headers: Mapping[str, str]) -> list[str]:
 class Warnings:
     """Passes each warning of one registry on once. Thread-safe."""
 
-    def __init__(self, registry: str, tell: Callable[[str], None]) -> None:
+    def __init__(self, registry: str, report: Callable[[str], None]) -> None:
         self._registry = registry
-        self._tell = tell
-        self._told: set[str] = set()
+        self._report = report
+        self._reported: set[str] = set()
         self._lock = threading.Lock()
 
-    def see(self, headers: Mapping[str, str]) -> None:
+    def report_new(self, headers: Mapping[str, str]) -> None:
         """Look at the headers of an answer."""
         for text in read_warnings(headers):
             with self._lock:
-                new = text not in self._told and len(self._told) < _MOST
+                new = text not in self._reported and len(self._reported) < _MOST
                 if new:
-                    self._told.add(text)
+                    self._reported.add(text)
             if new:
-                self._tell(f"{self._registry} says: {text}")
+                self._report(f"{self._registry} says: {text}")

@@ -16,7 +16,7 @@ def look_back(client: RegistryClient, repository: str, session: Session, before:
     does not fit any more, as it does after a break. Asking costs nothing, a break would cost the session.
     """
     try:
-        answer = client.upload_status(repository, before)
+        answer = client.get_upload_status(repository, before)
     except PusherError:
         return session.profile
     holds = answer.ok and reported_offset(answer) == session.offset

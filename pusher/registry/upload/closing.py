@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Final
 
 from pusher.errors import ConnectionBroken, DigestRejected, PusherError, RegistryBusy, RegistryStalled
-from pusher.registry.answers import is_final, read_message, refusal, refuses_size
+from pusher.registry.answers import is_final, is_size_refusal, read_message, refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob, BlobDamaged, Body, Watch
-from pusher.registry.intermediaries import CLOSING, stores
+from pusher.registry.intermediaries import CLOSING, is_stored
 from pusher.registry.upload.session import Journal, Session
 
 TIRED: Final = frozenset({504, 524})
@@ -83,15 +83,15 @@ class Closing:
             raise
         finally:
             self._watch.sending(0)
-        closed = stores(answer, self._blob.digest)
+        closed = is_stored(answer, self._blob.digest)
         if body is not None and closed:
             self._journal.acknowledged(replace(session, offset=self._blob.size, in_flight=0), body.sent)
         elif body is not None:
             self._journal.spent(body.sent)
-        if refuses_size(answer):
+        if is_size_refusal(answer):
             raise BodyRefused(answer)
         if answer.ok and not closed and not self.is_there():
-            raise self._client.doubt(answer, CLOSING)
+            raise self._client.unconfirmed(answer, CLOSING)
         if not answer.ok:
             self._refused(answer)
 

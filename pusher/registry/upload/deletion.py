@@ -23,7 +23,7 @@ def end_session(client: RegistryClient, repository: str, location: str) -> bool:
     if answer.ok:
         return True
     try:
-        status = client.upload_status(repository, location)
+        status = client.get_upload_status(repository, location)
     except (CredentialsRejected, PermissionDenied):
         return False
     present = client.location_of(status) if status.ok else None

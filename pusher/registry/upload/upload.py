@@ -16,7 +16,7 @@ from pusher.registry.answers import is_final, read_message, refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob, Body, Watch
-from pusher.registry.intermediaries import takes_bytes
+from pusher.registry.intermediaries import is_chunk_accepted
 from pusher.registry.upload import break_probe, chunk_sizes, profiles
 from pusher.registry.upload.body_limit import SmallBodies
 from pusher.registry.upload.chunk_plan import ChunkPlan
@@ -159,7 +159,7 @@ class BlobUpload:
         self._journal.sending(session)
         body = Body(self._blob, session.offset, length, self._watch)
         apart = self._apart = self._apart or self._link.cuts or self._link.breaks > 0
-        self._client.one_request_a_connection = apart
+        self._client.closes_connections = apart
         try:
             answer = self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
@@ -175,7 +175,7 @@ class BlobUpload:
             raise
         finally:
             self._watch.sending(0)
-        if takes_bytes(answer):
+        if is_chunk_accepted(answer):
             now = time.monotonic()
             self._plan.growth.passed(length, now - started)
             self._link.passed(length, now - started, None if body.ended_at is None else now - body.ended_at)
@@ -244,7 +244,7 @@ class BlobUpload:
             return self._settle_unasked(session)
         answer: Answer | None
         try:
-            answer = self._client.upload_status(self._repository, session.location)
+            answer = self._client.get_upload_status(self._repository, session.location)
         except (CredentialsRejected, PermissionDenied):
             answer = None
         if answer is not None and answer.status in PAUSE:

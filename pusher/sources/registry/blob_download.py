@@ -179,7 +179,7 @@ def pull_refusal(answer: Answer, client: RegistryClient, *, doing: str) -> Pushe
     error = refusal(answer, doing=doing)
     if not isinstance(error, PermissionDenied):
         return error
-    if not client.is_ours(answer):  # a signed address that ran out: the registry gives a new one
+    if not client.is_from_registry(answer):  # a signed address that ran out: the registry gives a new one
         return RegistryFault(error.message, hint="pusher asks the registry for a new address and goes on")
     return PermissionDenied(
         error.message, hint="ask the registry's owner for the right to pull from this repository"
