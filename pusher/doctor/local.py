@@ -18,7 +18,7 @@ from pusher.progress.format import human_bytes
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import Source, SourceImage
 from pusher.sources.docker_dir import DirSource
-from pusher.sources.engine.command import ask
+from pusher.sources.engine.command import run_command
 from pusher.sources.engine.disk.source import StorageSource
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.oci import LayoutSource
@@ -223,7 +223,7 @@ def _contents(image: SourceImage) -> str:
 def _size_in(source: EngineSource) -> int | None:
     """What Docker or Podman says of the image's size, uncompressed."""
     try:
-        answer = ask(source.engine, "image", "inspect", "--format", "{{.Size}}", "--", source.name)
+        answer = run_command(source.engine, "image", "inspect", "--format", "{{.Size}}", "--", source.name)
         return int(answer)
     except (PusherError, ValueError):
         return None

@@ -28,9 +28,9 @@ from pusher.sources.base import EVERYTHING, Choice, Pin, Source
 from pusher.sources.docker_dir import DirSource
 from pusher.sources.engine.command import DOCKER, ENGINES, PODMAN, is_installed
 from pusher.sources.engine.content_store import ContentStoreSource
-from pusher.sources.engine.disk.lists import ListSource
+from pusher.sources.engine.disk.podman_lists import PodmanListSource
 from pusher.sources.engine.disk.source import STORAGES, StorageSource
-from pusher.sources.engine.local_engine import NearbyEngineSource
+from pusher.sources.engine.local_engine import LocalEngineSource
 from pusher.sources.folders import holds_image, image_inside, kind_of_folder, refuse_folder
 from pusher.sources.foreign_files import exists, typed_path
 from pusher.sources.oci import LayoutSource
@@ -109,11 +109,11 @@ def reopen(pin: Pin) -> Source:
         case StoragePin():
             return StorageSource(pin.kind, pin.name, pin=pin)
         case ListPin():
-            return ListSource(pin)
+            return PodmanListSource(pin)
         case ContentStorePin():
-            return ContentStoreSource.reopened(pin)
+            return ContentStoreSource.from_pin(pin)
         case EnginePin():
-            return NearbyEngineSource(ENGINES[pin.kind], pin.name, pin=pin)
+            return LocalEngineSource(ENGINES[pin.kind], pin.name, pin=pin)
     raise ValueError(f"no source on this machine is of the kind {pin.kind}")
 
 
@@ -141,7 +141,7 @@ def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Sour
     if colon and prefix in STORAGES:
         return StorageSource(prefix, rest, choice, docker_root=docker_root)
     if colon and prefix in ENGINES:
-        return NearbyEngineSource(ENGINES[prefix], rest, choice, docker_root=docker_root)
+        return LocalEngineSource(ENGINES[prefix], rest, choice, docker_root=docker_root)
     if colon and prefix in _NOT_OURS:
         raise ImageUnsupported(
             f"pusher cannot read images from {prefix}:",
@@ -163,7 +163,7 @@ def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Sour
         where = typed_path(image)
         return _file(_kind_of(where), where, None, choice)
     installed = [engine for engine in ENGINES.values() if is_installed(engine)]
-    return NearbyEngineSource(installed[0] if installed else DOCKER, image, choice, docker_root=docker_root)
+    return LocalEngineSource(installed[0] if installed else DOCKER, image, choice, docker_root=docker_root)
 
 
 def _without_prefix(image: str, meant: str) -> ReferenceMalformed:

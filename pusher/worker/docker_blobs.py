@@ -50,7 +50,7 @@ def look_at(
     ``docker_root``: Docker's data root, where it is not the usual one.
     """
     records = DockerRecords(_found_in(pin_from_json(job.source)) or docker_root or DOCKER_ROOT)
-    known = {diff_id: found for diff_id in diff_ids if (found := records.blobs_of(diff_id))}
+    known = {diff_id: found for diff_id in diff_ids if (found := records.blob_digests(diff_id))}
     if not known or not job.tag:
         return None
     try:

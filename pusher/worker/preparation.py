@@ -57,7 +57,7 @@ class Preparation:
         """
         pin = pin_from_json(job.source)
         if isinstance(pin, RegistryPin):
-            remote = RegistrySource.reopened(pin, self.registries.client, retry=self.settings.retry)
+            remote = RegistrySource.from_pin(pin, self.registries.client, retry=self.settings.retry)
             for found in self.downloads.blobs(remote, job, control, missing):
                 blob, path = found.blob, self.spool.path(found.blob.digest)
                 if found.arrival is None:

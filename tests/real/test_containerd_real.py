@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pusher.sources import find
-from pusher.sources.engine.content_store import ContentStoreSource, store_with
+from pusher.sources.engine.content_store import ContentStoreSource, find_store
 from tests.support.images import make_image, sha256, write_archive
 from tests.support.layouts import two_platforms
 from tests.support.processes import Daemon, unmount_below
@@ -75,7 +75,7 @@ def test_all_platforms_lie_in_its_content_store(ctr: Ctr, folder: Path, tmp_path
     layout, root = two_platforms()
     saved = layout.write_archive(tmp_path / "in.tar")
     ctr("images", "import", "--no-unpack", "--all-platforms", str(saved))
-    store = store_with(root["digest"], [folder / "none", folder / "root"])
+    store = find_store(root["digest"], [folder / "none", folder / "root"])
     assert store == folder / "root"
     image = ContentStoreSource(store, root["digest"], "app:1").resolve()
     assert image.root is not None

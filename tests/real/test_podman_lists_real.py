@@ -13,7 +13,7 @@ from pusher.errors import ImageIncomplete, ImageUnsupported
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice
 from pusher.sources.engine import local_engine
-from pusher.sources.engine.podman_lists import digests_listed
+from pusher.sources.engine.podman_manifest import listed_digests
 from tests.support.docker_registry import DockerRegistry
 from tests.support.engines import Podman
 from tests.support.home import Home
@@ -114,7 +114,7 @@ def test_a_list_whose_disk_is_elsewhere(
     home: Home, made: Podman, docker_registry: DockerRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another Podman's disk, which may have another list of that name."""
-    monkeypatch.setattr(local_engine, "digests_listed", lambda *asked: digests_listed(*asked)[:1])
+    monkeypatch.setattr(local_engine, "listed_digests", lambda *asked: listed_digests(*asked)[:1])
     with pytest.raises(ImageUnsupported, match="is another Podman's") as caught:
         home.enqueue(f"podman:{LIST}", f"{docker_registry.address}/list:1")
     assert f"podman manifest push --all {LIST} oci:list:1" in caught.value.hint

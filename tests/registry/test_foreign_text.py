@@ -18,7 +18,7 @@ from pusher.registry.http.error_pages import page_text
 from pusher.registry.http.redaction import for_people, host_of, one_line, redacted, redacted_headers
 from pusher.registry.http.warnings import read_warnings
 from pusher.registry.locations import Origin
-from pusher.sources.engine.command import DOCKER, failure
+from pusher.sources.engine.command import DOCKER, command_error
 
 SIZE: Final = 64 * 1024
 URL: Final = "https://r.example/v2/app/blobs/uploads/1?_state=0123456789abcdef"
@@ -126,7 +126,7 @@ READERS: Final[dict[str, Callable[[str], object]]] = {
     "scopes": lambda text: missing_scopes(text.split(), text.split()),
     "warnings": lambda text: read_warnings({"Warning": text}),
     "location": _location,
-    "engine": lambda text: failure(DOCKER, ("save", "app"), 1, text.encode()),
+    "engine": lambda text: command_error(DOCKER, ("save", "app"), 1, text.encode()),
 }
 
 

@@ -186,7 +186,7 @@ def test_a_registry_without_ranges_starts_again() -> None:
         assert fetch.run() == DATA
         assert fetch.ranges == [None, "bytes=30000-"]
         assert len(fetch.notes) == 1
-        assert "does not go on at byte 30000" in fetch.notes[0]
+        assert "does not continue at byte 30000" in fetch.notes[0]
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pusher.errors import ImageChanged, ImageIncomplete
 from pusher.oci.platform import Platform
 from pusher.sources import reopen
 from pusher.sources.base import EVERYTHING, Choice
-from pusher.sources.engine.content_store import ContentStoreSource, known_roots, store_with
+from pusher.sources.engine.content_store import ContentStoreSource, find_store, usual_roots
 from tests.support.images import make_image
 from tests.support.layouts import Descriptor, Layout, two_platforms
 from tests.support.pins import stored
@@ -108,15 +108,15 @@ def test_the_store_that_has_the_image_is_found(tmp_path: Path) -> None:
     layout = Layout()
     root = layout.image(make_image(10))
     store = layout.write_store(tmp_path / "store")
-    assert store_with(root["digest"], [tmp_path / "none", store]) == store
-    assert store_with("sha256:" + "0" * 64, [store]) is None
+    assert find_store(root["digest"], [tmp_path / "none", store]) == store
+    assert find_store("sha256:" + "0" * 64, [store]) is None
 
 
 def test_known_places(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_DATA_HOME", "/data")
-    assert known_roots()[0] == Path("/var/lib/containerd")
-    assert Path("/var/lib/rancher/k3s/agent/containerd") in known_roots()
-    assert known_roots()[-1] == Path("/data/containerd")
+    assert usual_roots()[0] == Path("/var/lib/containerd")
+    assert Path("/var/lib/rancher/k3s/agent/containerd") in usual_roots()
+    assert usual_roots()[-1] == Path("/data/containerd")
 
 
 def test_an_image_id_is_no_name_to_push_to(tmp_path: Path) -> None:

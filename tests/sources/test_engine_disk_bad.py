@@ -334,7 +334,7 @@ def test_a_config_of_no_image(storage: StorageRoot, config: bytes) -> None:
     image = _Odd((), ("odd:1",))
     image.__dict__["config"] = config
     storage.add(image)
-    with pytest.raises(StorageDoubtful, match=r"no image whose layers|cannot be"):
+    with pytest.raises(StorageDoubtful, match=r"not an image whose layers|cannot be"):
         opened(storage.source("odd:1")).resolve()
 
 

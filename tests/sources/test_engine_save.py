@@ -149,7 +149,7 @@ def test_the_containerd_image_store_gives_manifest_and_final_blobs(
 
 def test_the_containerd_image_store_without_a_matching_manifest(docker: FakeEngine, tmp_path: Path) -> None:
     docker.has(IMAGE, write_archive(tmp_path / "a.tar", make_image(9), shape="containerd"), containerd=True)
-    with pytest.raises(EngineFailed, match="gives another image than sha256:"):
+    with pytest.raises(EngineFailed, match="writes another image than sha256:"):
         find(NAME)[0].resolve()
 
 

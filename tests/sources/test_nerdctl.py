@@ -41,7 +41,7 @@ def nerdctl(path_folder: Path, monkeypatch: pytest.MonkeyPatch) -> FakeEngine:
 def roots(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The content stores that this machine has: at first none."""
     found: list[Path] = []
-    monkeypatch.setattr("pusher.sources.engine.local_engine.known_roots", lambda: found)
+    monkeypatch.setattr("pusher.sources.engine.local_engine.usual_roots", lambda: found)
     return found
 
 
@@ -173,7 +173,7 @@ def test_an_index_of_what_is_there_is_saved_instead(engine: FakeEngine) -> None:
     assert [document.digest for document in image.documents] == [first["digest"], smaller["digest"]]
     assert exported(again(image), image) == {layer.digest: layer.gzip for layer in OWN.layers}
     (note,) = image.notes
-    assert f"gives only a part of {root['digest']}, which has the digest {smaller['digest']}" in note
+    assert f"writes only a part of {root['digest']}, which has the digest {smaller['digest']}" in note
 
 
 def test_an_image_of_one_manifest_needs_no_note(engine: FakeEngine) -> None:
@@ -296,5 +296,5 @@ def test_what_nerdctl_says_when_it_fails(
 def test_an_answer_without_the_images_digest(nerdctl: FakeEngine, digests: list[str] | None) -> None:
     described: dict[str, Any] = {"Id": OWN.config_digest, "RepoDigests": digests, "RootFS": {"Layers": []}}
     nerdctl.on("inspect", f"echo '{json.dumps([described])}'")
-    with pytest.raises(EngineFailed, match="no description of an image"):
+    with pytest.raises(EngineFailed, match="did not print a description"):
         find("nerdctl:app")[0].resolve()

@@ -9,7 +9,7 @@ import pytest
 from pusher.config import Settings
 from pusher.config.children import for_engines, for_helpers
 from pusher.registry.auth.credentials import find_credential
-from pusher.sources.engine.command import DOCKER, Output, ask
+from pusher.sources.engine.command import DOCKER, CommandOutput, run_command
 from tests.support.credential_helper import helper_on_path
 
 _OURS = {
@@ -71,8 +71,8 @@ def test_the_programs_themselves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     engine = tmp_path / "bin" / "docker"
     engine.write_text("#!/bin/sh\nenv\n")
     engine.chmod(0o755)
-    with Output(DOCKER, "save", "app") as output:
+    with CommandOutput(DOCKER, "save", "app") as output:
         saved = output.read(1 << 16).decode()
-    for text in (ask(DOCKER, "image", "inspect", "app"), saved):
+    for text in (run_command(DOCKER, "image", "inspect", "app"), saved):
         assert "SSH_AUTH_SOCK=/run/agent" in text
         assert "s3cr3t" not in text

@@ -103,7 +103,7 @@ def test_a_source_that_starts_again_leaves_no_gap(home: Home, registry: FakeRegi
         stall.release()
         assert worker.join().exit_code == 0
         same(origin, registry, image)
-    assert any("does not go on at byte" in note for (note,) in home.progress.of("note"))
+    assert any("does not continue at byte" in note for (note,) in home.progress.of("note"))
 
 
 def test_the_next_run_goes_on_at_both_ends(

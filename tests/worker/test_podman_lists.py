@@ -243,6 +243,6 @@ def test_an_image_that_is_no_image(home: Home, registry: FakeRegistry, storage: 
     storage.add_manifest(image, json.dumps(odd).encode())
     children = [descriptor(OCI_MANIFEST, json.dumps(odd).encode())]
     storage.add_list("localhost/odd:1", json.dumps({"schemaVersion": 2, "manifests": children}).encode())
-    with pytest.raises(ImageUnsupported, match="no image of layers") as caught:
+    with pytest.raises(ImageUnsupported, match="not an image of layers") as caught:
         home.enqueue(storage.source("odd:1"), f"{registry.address}/app:1")
     assert "podman manifest push --all odd:1 oci:list:1" in caught.value.hint

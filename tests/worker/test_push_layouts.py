@@ -139,7 +139,7 @@ def test_the_containerd_image_store(
     engine = FakeEngine(tmp_path / "bin", command)
     monkeypatch.setenv("PATH", str(engine.folder))
     roots = [layout.write_store(tmp_path / "store")] if readable else []
-    monkeypatch.setattr("pusher.sources.engine.local_engine.known_roots", lambda: roots)
+    monkeypatch.setattr("pusher.sources.engine.local_engine.usual_roots", lambda: roots)
     described = {
         "Id": root["digest"] if command == "docker" else OWN.config_digest,
         "RepoDigests": [f"app@{root['digest']}"],

@@ -59,7 +59,7 @@ def test_a_source_without_ranges(home: Home, registry: FakeRegistry, image: Imag
         origin.faults.add(Fault(On.GET_BLOB, BreakBody(20_000), path=is_layer(image, 0)))
         home.push(name_of(origin), f"{registry.address}/app:1")
         same(origin, registry, image)
-    assert any("does not go on at byte 20000" in note for (note,) in home.progress.of("note"))
+    assert any("does not continue at byte 20000" in note for (note,) in home.progress.of("note"))
 
 
 def test_a_run_that_ends_is_gone_on_with(

@@ -189,7 +189,7 @@ def local(
     storage.add(image)
     engine.has(image, write_archive(tmp_path / "app.tar", image))
     monkeypatch.setattr(
-        local_engine.NearbyEngineSource, "_info", lambda _: (storage.root, storage.driver), raising=True
+        local_engine.LocalEngineSource, "_info", lambda _: (storage.root, storage.driver), raising=True
     )
     monkeypatch.setattr(local_engine, "is_root", lambda: True)
     return "app:1" if engine.command == "docker" else "podman:app:1"

@@ -1,4 +1,4 @@
-"""Calling docker, podman and nerdctl, and understanding what they say when they fail."""
+"""Run docker, podman and nerdctl, and turn what they print when they fail into errors."""
 
 from __future__ import annotations
 
@@ -36,23 +36,24 @@ _PIPE_BYTES: Final = 1 << 20
 
 
 Daemon = Mapping[str, str | None]
-"""Which daemon is meant: environment variables, None for one that must not be set."""
+"""The environment variables that choose a daemon; None for one that must not be set."""
 
 
 @dataclass(frozen=True)
 class Engine:
-    """A command line that speaks Docker's."""
+    """An engine with a command line like Docker's."""
 
     kind: str
     """The prefix that chooses it, stored with the job."""
     command: str
     title: str
     save: tuple[str, ...]
+    """The arguments that write an archive to standard output."""
     host_variables: tuple[str, ...]
-    """Environment that says which daemon is meant; stored with the job: the worker asks the same one."""
+    """The environment variables that choose a daemon; stored with the job for its worker."""
 
     def daemon(self) -> dict[str, str | None]:
-        """Those variables as they are now; None where one is not set."""
+        """Return the host variables as they are now; None for one that is not set."""
         return {variable: os.environ.get(variable) for variable in self.host_variables}
 
 
@@ -65,8 +66,8 @@ NERDCTL: Final = Engine(
 )
 ENGINES: Final = {engine.kind: engine for engine in (DOCKER, PODMAN, NERDCTL)}
 
-_LOOKED_AT: Final = 4096
-"""Bytes at the end of what a command said that are looked at."""
+_ERROR_BYTES: Final = 4096
+"""Bytes at the end of a command's standard error that are examined."""
 _NOT_FOUND: Final = re.compile(
     r"no such image|image not known|unable to find .{1,300} in local storage|reference does not exist"
     r"|failed to find image|no such object",
@@ -89,12 +90,12 @@ _NOT_RUNNING: Final = re.compile(
 
 
 def is_installed(engine: Engine) -> bool:
-    """Whether its command is in PATH."""
+    """Return whether its command is in PATH."""
     return shutil.which(engine.command) is not None
 
 
-def ask(engine: Engine, *arguments: str, daemon: Daemon | None = None) -> str:
-    """Run a command that answers at once; its standard output.
+def run_command(engine: Engine, *arguments: str, daemon: Daemon | None = None) -> str:
+    """Run a command that answers at once, and return its standard output.
 
     Raises Engine*, ImageNotFound, ReferenceMalformed.
     """
@@ -112,19 +113,19 @@ def ask(engine: Engine, *arguments: str, daemon: Daemon | None = None) -> str:
                 process.kill()
                 raise
     except OSError as error:
-        raise _cannot_run(engine, error) from None
+        raise _cannot_run_error(engine, error) from None
     except subprocess.TimeoutExpired:
         raise EngineNotRunning(
             f"{engine.title} did not answer within {_ANSWER_SECONDS} seconds",
             hint=_start_hint(engine, daemon),
         ) from None
     if process.returncode:
-        raise failure(engine, arguments, process.returncode, said, daemon)
+        raise command_error(engine, arguments, process.returncode, said, daemon)
     return output.decode("utf-8", "replace")
 
 
-class Output:
-    """The standard output of a running command; leaving the context ends the command and all it started."""
+class CommandOutput:
+    """The standard output of a running command. Leaving the context ends the command and all it started."""
 
     def __init__(
         self,
@@ -150,7 +151,7 @@ class Output:
             )
         except OSError as error:
             self._errors.close()
-            raise _cannot_run(engine, error) from None
+            raise _cannot_run_error(engine, error) from None
         assert self._process.stdout is not None  # noqa: S101 - asked for above
         self._pipe = self._process.stdout.fileno()
         self._poll = select.poll()
@@ -162,23 +163,23 @@ class Output:
                 fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def read(self, size: int) -> bytes:
-        """At most ``size`` bytes, none at the end; calls ``check_stop`` each second while nothing comes."""
+        """Return at most ``size`` bytes, none at the end; call ``check_stop`` each second while none come."""
         while not self._poll.poll(1000):
             self._check_stop()
         return os.read(self._pipe, size)
 
     def finish(self, *, complete: bool) -> None:
-        """Read what is left and wait for the end; raises what the command failed with.
+        """Read the rest and wait for the command to end; raise the error that it failed with.
 
-        ``complete``: the archive in its output had an end; if not, that is a failure of its own.
+        ``complete``: the archive in its output had an end; without one that is an error, too.
         """
         while self.read(_PIPE_BYTES):
             pass
         if self._process.wait() or not complete:
-            raise self.failure()
+            raise self.error()
 
-    def failure(self) -> PusherError:
-        """Why the output is not what it should be, from the exit code and what the command said."""
+    def error(self) -> PusherError:
+        """Return why the output is unusable, from the exit code and the standard error."""
         try:
             code = self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -186,7 +187,7 @@ class Output:
         self._errors.seek(0)
         said = self._errors.read(1 << 16)
         if code or said:
-            return failure(self.engine, self._arguments, code, said, self._daemon)
+            return command_error(self.engine, self._arguments, code, said, self._daemon)
         return EngineFailed(
             f"`{self.engine.command} {self._arguments[0]}` gave an archive that is cut off or damaged",
             hint="try again; if it stays so, save the image to a file and push that file",
@@ -215,15 +216,15 @@ class Output:
         self._process.wait()
 
 
-def failure(
+def command_error(
     engine: Engine,
     arguments: tuple[str, ...],
     code: int,
     said: bytes,
     daemon: Daemon | None = None,
 ) -> PusherError:
-    """The error for a command that ended with ``code`` and ``said`` this on its standard error."""
-    text = said[-_LOOKED_AT:].decode("utf-8", "replace").strip()
+    """Return the error for a command that ended with ``code`` and wrote ``said`` to its standard error."""
+    text = said[-_ERROR_BYTES:].decode("utf-8", "replace").strip()
     if _NOT_PERMITTED.search(text):
         return EngineNotPermitted(
             f"{engine.title} refuses this user: no permission to use its socket",
@@ -254,7 +255,7 @@ def _environment(daemon: Daemon | None) -> dict[str, str]:
     return {variable: value for variable, value in changed.items() if value is not None}
 
 
-def _cannot_run(engine: Engine, error: OSError) -> PusherError:
+def _cannot_run_error(engine: Engine, error: OSError) -> PusherError:
     if not isinstance(error, FileNotFoundError):
         return EngineFailed(
             f"cannot run `{engine.command}`: {error.strerror or error}",

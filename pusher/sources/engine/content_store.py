@@ -1,6 +1,6 @@
 """containerd's content store (Docker 29's default, nerdctl, k3s): final blobs as files named by digest.
 
-Which image has which digest is in a database that only containerd opens; the engine is asked for that.
+Which digest an image has is in a database that only containerd opens, so the engine is asked for it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from pusher.sources.pins import ContentStorePin
 _BLOBS: Final = f"io.containerd.content.v1.content/{LAYOUT}"
 
 
-def known_roots() -> list[Path]:
-    """Where containerd keeps its content, if nobody says otherwise; Docker's own is below its data root."""
+def usual_roots() -> list[Path]:
+    """Return where containerd usually keeps its content; Docker's is below Docker's data root."""
     data = os.environ.get("XDG_DATA_HOME")
     return [
         Path("/var/lib/containerd"),
@@ -35,8 +35,8 @@ def known_roots() -> list[Path]:
     ]
 
 
-def store_with(digest: str, roots: Collection[Path]) -> Path | None:
-    """The first of some content stores that has this blob and can be read; None if none does."""
+def find_store(digest: str, roots: Collection[Path]) -> Path | None:
+    """Return the first of some content stores that has this blob and can be read, else None."""
     below = _BLOBS.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
     for root in roots:
         try:
@@ -50,7 +50,7 @@ def store_with(digest: str, roots: Collection[Path]) -> Path | None:
 class ContentStoreSource(InPlace):
     """The image below one manifest or index of a content store.
 
-    ``platform`` is this machine's: what is meant where only some platforms were pulled.
+    ``platform`` is this machine's, which is pushed if only some platforms were pulled.
     """
 
     def __init__(
@@ -71,12 +71,12 @@ class ContentStoreSource(InPlace):
         self._pin = pin
 
     @classmethod
-    def reopened(cls, pin: ContentStorePin) -> ContentStoreSource:
-        """Return the source of a job."""
+    def from_pin(cls, pin: ContentStorePin) -> ContentStoreSource:
+        """Return the source of a job, from its pin."""
         return cls(pin.root, pin.root_digest, pin.name, pin=pin)
 
     def own_name(self) -> str | None:
-        """The name as typed; None for an image ID."""
+        """Return the name as typed; None for an image ID."""
         return None if is_image_id(self.name) else self.name
 
     def resolve(self) -> SourceImage:

@@ -1,4 +1,4 @@
-"""An engine on this machine: asked what an image is, its layers read from its disk where that can be."""
+"""An image in an engine on this machine, its layers read from the engine's disk if possible."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from typing import Final
 from pusher.errors import EngineFailed, ImageAmbiguous, ImageNotFound, PusherError, StorageDoubtful
 from pusher.oci.platform import Platform
 from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage
-from pusher.sources.engine.command import DOCKER, PODMAN, Engine, ask
-from pusher.sources.engine.content_store import ContentStoreSource, known_roots, store_with
+from pusher.sources.engine.command import DOCKER, PODMAN, Engine, run_command
+from pusher.sources.engine.content_store import ContentStoreSource, find_store, usual_roots
 from pusher.sources.engine.disk.data_roots import is_root
-from pusher.sources.engine.disk.lists import list_called, list_image
 from pusher.sources.engine.disk.podman import PodmanStorage
-from pusher.sources.engine.disk.source import DOCKER_KIND, PODMAN_KIND, StorageSource, storage_of
-from pusher.sources.engine.disk.storage import pieces_of
-from pusher.sources.engine.podman_lists import digests_listed, list_refusal
+from pusher.sources.engine.disk.podman_lists import find_list, image_of_list
+from pusher.sources.engine.disk.source import DOCKER_KIND, PODMAN_KIND, StorageSource, open_storage
+from pusher.sources.engine.disk.storage import export_layers
+from pusher.sources.engine.podman_manifest import list_error, listed_digests
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.pins import EnginePin
 
@@ -26,11 +26,11 @@ _STORAGE_OF: Final = {
     DOCKER.kind: (DOCKER_KIND, "{{.DockerRootDir}}\n{{.Driver}}"),
     PODMAN.kind: (PODMAN_KIND, "{{.Store.GraphRoot}}\n{{.Store.GraphDriverName}}"),
 }
-"""For each engine the kind of its storage, and how its `info` tells root and driver."""
+"""For each engine the kind of its storage, and the template with which `info` prints root and driver."""
 
 
-class NearbyEngineSource(EngineSource):
-    """One image in an engine. Where a layer cannot be read from disk, ``fall_back`` gives the `save` pipe."""
+class LocalEngineSource(EngineSource):
+    """One image in an engine. If a layer cannot be read from disk, ``fall_back`` reads it from `save`."""
 
     def __init__(
         self,
@@ -41,12 +41,12 @@ class NearbyEngineSource(EngineSource):
         pin: EnginePin | None = None,
         docker_root: Path | None = None,
     ) -> None:
-        """``docker_root``: where Docker's root is mounted, if it is elsewhere than Docker says."""
+        """``docker_root``: where Docker's data root is mounted, if not where Docker says."""
         super().__init__(engine, name, choice, pin=pin)
-        self._own_root = docker_root if engine is DOCKER else None
+        self._docker_root = docker_root if engine is DOCKER else None
 
     def resolve(self) -> SourceImage:
-        """As the engine tells it; with the config, and the place on disk pinned, where the disk has it."""
+        """Ask the engine; if its disk has the image, add the config and pin the place on disk."""
         try:
             image = super().resolve()
         except EngineFailed as failed:
@@ -55,7 +55,7 @@ class NearbyEngineSource(EngineSource):
             return image
         try:
             return self._from_storage(image, image.pin, *self._info())
-        except (PusherError, KeyError):  # KeyError: an engine whose storage is not known
+        except (PusherError, KeyError):  # KeyError: an engine whose storage is unknown
             return image
 
     @contextmanager
@@ -66,7 +66,7 @@ class NearbyEngineSource(EngineSource):
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
     ) -> Iterator[Iterator[Exported]]:
-        """The wanted layers from disk; StorageDoubtful where one is not what it should be."""
+        """Yield the wanted layers from disk. Raises StorageDoubtful if one is not as expected."""
         pin = self.resolve().pin
         if not isinstance(pin, EnginePin) or pin.storage is None:
             with super().export(wanted, skip_sizes=skip_sizes, check_stop=check_stop) as pieces:
@@ -74,20 +74,20 @@ class NearbyEngineSource(EngineSource):
             return
         kind, _ = _STORAGE_OF[self.engine.kind]
         try:
-            layers = storage_of(kind, pin.storage, pin.driver).layers(pin.id)
+            layers = open_storage(kind, pin.storage, pin.driver).layers(pin.id)
         except ImageNotFound as error:
             raise StorageDoubtful(error.message) from error
-        yield pieces_of(layers, wanted)
+        yield export_layers(layers, wanted)
 
     def fall_back(self) -> Source | None:
-        """The same image from `save`."""
+        """Return the same image from `save`."""
         if self._pin is None or self._pin.storage is None:
             return None
         return EngineSource(self.engine, self.name, pin=replace(self._pin, storage=None))
 
     def _from_disk_alone(self, failed: EngineFailed) -> SourceImage:
-        """The image from Podman's disk where Podman fails to describe it, as it does (4.3) with one without
-        layers beside a manifest list. Raises ``failed`` where it cannot be read there."""
+        """Return the image from Podman's disk if `inspect` fails, as Podman 4.3 does for an image without
+        layers beside a manifest list. Raises ``failed`` if it cannot be read there."""
         if self.engine is not PODMAN or any(self._daemon.values()) or not is_root():
             raise failed
         try:
@@ -100,42 +100,44 @@ class NearbyEngineSource(EngineSource):
         self, image: SourceImage, pin: EnginePin, root: Path, driver: str | None
     ) -> SourceImage:
         try:
-            storage = storage_of(_STORAGE_OF[self.engine.kind][0], root, driver)
+            storage = open_storage(_STORAGE_OF[self.engine.kind][0], root, driver)
             config, layers = storage.config(image.config_digest), storage.layers(image.config_digest)
             whole = all(layer.tar_split.is_file() and layer.files.is_dir() for layer in layers)
         except (StorageDoubtful, ImageNotFound, OSError):
-            return image  # another machine's, as likely as not
+            return image  # probably the disk of another machine
         if not whole:
-            note = f"{root} lacks what its layers are put together from: `{self.engine.command} save` is used"
+            note = f"{root} lacks what its layers are assembled from: `{self.engine.command} save` is used"
             return replace(image, notes=(*image.notes, note))
         return replace(image, config=config, pin=replace(pin, storage=root, driver=driver))
 
     def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:
-        """The image as containerd's content store has it, if that can be read: with all its platforms."""
+        """Return the image from containerd's content store if that can be read: with all its platforms."""
         try:
-            roots = [self._info()[0] / "containerd/daemon", *known_roots()]
+            roots = [self._info()[0] / "containerd/daemon", *usual_roots()]
         except (PusherError, KeyError):
-            roots = known_roots()
-        store = store_with(target, roots)
+            roots = usual_roots()
+        store = find_store(target, roots)
         if store is None:
             return None
         return ContentStoreSource(store, target, self.name, self._choice, platform=own).resolve()
 
     def _from_list(self) -> SourceImage:
-        """The images of a manifest list, from Podman's storage, if that is on this disk."""
+        """Return the images of a manifest list from Podman's storage, if that is on this disk."""
         try:
             storage = PodmanStorage(*self._info())
-            index = list_called(storage, self.name)
+            index = find_list(storage, self.name)
             listed = index and [child.digest for child in index.children]
-            if index is None or listed != digests_listed(self.name, self._daemon):
+            if index is None or listed != listed_digests(self.name, self._daemon):
                 raise StorageDoubtful(f"{storage.root} is another Podman's")
         except (ValueError, ImageNotFound, ImageAmbiguous, StorageDoubtful) as error:
-            raise list_refusal(self.name, f"which cannot be read from its disk: {error}") from error
-        # other users' files may belong to users of their containers: Podman itself must read them
-        return list_image(storage, index, self.name, self._choice, with_save=not is_root())
+            raise list_error(self.name, f"which cannot be read from its disk: {error}") from error
+        # files of other users may belong to users of their containers: Podman itself must read them
+        return image_of_list(storage, index, self.name, self._choice, with_save=not is_root())
 
     def _info(self) -> tuple[Path, str]:
-        """Root and driver of the engine."""
+        """Return root and driver of the engine."""
         _, template = _STORAGE_OF[self.engine.kind]
-        root, _, driver = ask(self.engine, "info", "--format", template, daemon=self._daemon).partition("\n")
-        return self._own_root or Path(root.strip()), driver.strip()
+        root, _, driver = run_command(
+            self.engine, "info", "--format", template, daemon=self._daemon
+        ).partition("\n")
+        return self._docker_root or Path(root.strip()), driver.strip()

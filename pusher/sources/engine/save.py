@@ -1,4 +1,4 @@
-"""Images in Docker, Podman and containerd, read from the pipe of `docker save` and the like."""
+"""Images in Docker, Podman and containerd, read from the output of `docker save` and the like."""
 
 from __future__ import annotations
 
@@ -19,9 +19,17 @@ from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_sha256
 from pusher.oci.platform import Platform
 from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage, SourceLayer
-from pusher.sources.engine.command import DOCKER, NERDCTL, PODMAN, Engine, Output, ask, is_installed
-from pusher.sources.engine.podman_lists import is_list, list_refusal
-from pusher.sources.engine.save_stream import image_of, look_through, pinned_image
+from pusher.sources.engine.command import (
+    DOCKER,
+    NERDCTL,
+    PODMAN,
+    CommandOutput,
+    Engine,
+    is_installed,
+    run_command,
+)
+from pusher.sources.engine.podman_manifest import is_manifest_list, list_error
+from pusher.sources.engine.save_stream import image_in_stream, pinned_image, scan_save_stream
 from pusher.sources.entry_names import pieces
 from pusher.sources.image_names import did_you_mean, is_image_id
 from pusher.sources.pins import EnginePin
@@ -30,19 +38,19 @@ from pusher.sources.tar import reader
 from pusher.text import suggest
 
 _SNAPSHOTTER: Final = "io.containerd.snapshotter"
-"""In the driver status of `docker info` where images are in containerd's store."""
+"""In the driver status of `docker info` if images are in containerd's image store."""
 
 
 @dataclass(frozen=True)
-class _Inspected:
-    """What `image inspect` tells."""
+class _Inspection:
+    """What `image inspect` prints."""
 
     id: str
-    """The config's digest, or ``target``: what the engine is asked for."""
+    """The digest of the config, or ``target``: what the engine is asked for."""
     diff_ids: tuple[str, ...]
     platform: Platform | None
     target: str | None = None
-    """The digest of the manifest or index, where the engine keeps those: containerd's image store."""
+    """The digest of the manifest or index, in containerd's image store."""
 
 
 class EngineSource:
@@ -63,14 +71,14 @@ class EngineSource:
         self._daemon = engine.daemon() if pin is None else pin.daemon
 
     def own_name(self) -> str | None:
-        """The name as typed; None for an image ID."""
+        """Return the name as typed; None for an image ID."""
         return None if is_image_id(self.name) else self.name
 
     def resolve(self) -> SourceImage:
         """Ask the engine for ID and diff IDs; a pinned image is known without asking.
 
-        In containerd's image store the manifests exist and inspect does not tell them: they are read from one
-        `save`, which is stopped once all have passed.
+        In containerd's image store the manifests exist, but inspect does not print them. They are read from
+        one `save`, which is stopped after the last of them.
         """
         if self._pin is not None:
             return _image(self._pin)
@@ -85,9 +93,9 @@ class EngineSource:
         if stored is not None:
             return stored
         with self._save(found.id) as (_, stream):
-            saved = look_through(stream, found.target)
+            saved = scan_save_stream(stream, found.target)
         where = f"`{self.engine.command} save {self.name}`"
-        return image_of(
+        return image_in_stream(
             saved,
             found.target,
             self._choice,
@@ -98,12 +106,12 @@ class EngineSource:
         )
 
     def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:  # noqa: ARG002
-        """The image with all its platforms, where somebody can read it from disk; ``own``: this machine's."""
+        """Return the image with all its platforms if it can be read from disk; ``own``: this machine's."""
         return None
 
     def _from_list(self) -> SourceImage:
-        """The images of a manifest list of Podman, where somebody can read it from disk."""
-        raise list_refusal(self.name, "which can only be read from its disk")
+        """Return the images of a manifest list of Podman. Raises ImageUnsupported if they cannot be read."""
+        raise list_error(self.name, "which can only be read from its disk")
 
     @contextmanager
     def export(
@@ -113,50 +121,50 @@ class EngineSource:
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
     ) -> Iterator[Iterator[Exported]]:
-        """See ``Source.export``. ImageChanged if the image was deleted since it was enqueued."""
+        """See ``Source.export``. Raises ImageChanged if the image was deleted since it was enqueued."""
         image = self.resolve()
         uncompressed = set() if image.root else {layer.diff_id for layer in image.layers}
         missing = set(wanted)
         assert isinstance(image.pin, EnginePin)  # noqa: S101 - any other is reopened as another source
         with self._save(image.pin.id, check_stop) as (output, source):
 
-            def whole() -> Iterator[Exported]:
+            def exported() -> Iterator[Exported]:
                 yield from pieces(source, missing, uncompressed, skip_sizes)
                 if missing:
                     output.finish(complete=source.at_end_marker)
 
-            yield whole()
+            yield exported()
 
     def fall_back(self) -> Source | None:
-        """None: there is no other way."""
+        """Return None: there is no other way."""
         return None
 
     @contextmanager
     def _save(
         self, image_id: str, check_stop: Callable[[], None] | None = None
-    ) -> Iterator[tuple[Output, reader.PipeInput]]:
+    ) -> Iterator[tuple[CommandOutput, reader.PipeInput]]:
         arguments = (*self.engine.save, *self._platform_option(), image_id)
-        with Output(self.engine, *arguments, daemon=self._daemon, check_stop=check_stop) as output:
+        with CommandOutput(self.engine, *arguments, daemon=self._daemon, check_stop=check_stop) as output:
             try:
                 yield output, reader.PipeInput(output.read, f"the output of `{self.engine.command} save`")
             except (ArchiveTruncated, ArchiveInvalid) as error:
-                raise self._explained(output.failure(), image_id) from error
+                raise self._explain_failure(output.error(), image_id) from error
             except (EngineFailed, ImageNotFound) as error:
-                raise self._explained(error, image_id) from error
+                raise self._explain_failure(error, image_id) from error
 
     def _platform_option(self) -> tuple[str, ...]:
-        """nerdctl saves this machine's platform only if it is not told another; Docker all that it has."""
+        """Return the options that choose platforms: nerdctl needs them, Docker saves all that it has."""
         if self.engine is not NERDCTL:
             return ()
         if self._choice.every:
             return ("--all-platforms",)
         return tuple(f"--platform={platform}" for platform in self._choice.platforms)
 
-    def _explained(self, error: PusherError, image_id: str) -> PusherError:
-        """ImageChanged if the image is gone: saving words that in many ways, so the engine is asked."""
+    def _explain_failure(self, error: PusherError, image_id: str) -> PusherError:
+        """Return ImageChanged if the image is gone: `save` says it in many ways, so the engine is asked."""
         if isinstance(error, EngineFailed):
             try:
-                ask(self.engine, "image", "inspect", "--", image_id, daemon=self._daemon)
+                run_command(self.engine, "image", "inspect", "--", image_id, daemon=self._daemon)
             except ImageNotFound as gone:
                 error = gone
             except PusherError:
@@ -168,52 +176,54 @@ class EngineSource:
             hint="build or pull it again and enqueue it, or `pusher cancel` the job",
         )
 
-    def _inspect(self) -> _Inspected | None:
-        """What the engine says of the name; None if that is a manifest list of Podman."""
+    def _inspect(self) -> _Inspection | None:
+        """Return what the engine says of the name; None if it is a manifest list of Podman."""
         try:
-            answer = ask(self.engine, "image", "inspect", "--", self.name, daemon=self._daemon)
+            answer = run_command(self.engine, "image", "inspect", "--", self.name, daemon=self._daemon)
         except ImageNotFound as error:
-            if self.engine is PODMAN and is_list(self.name, None, self._daemon):
+            if self.engine is PODMAN and is_manifest_list(self.name, None, self._daemon):
                 return None
-            raise ImageNotFound(error.message, hint=self._elsewhere()) from None
+            raise ImageNotFound(error.message, hint=self._not_found_hint()) from None
         try:
             described = load_json(answer.encode())[0]
-            if self.engine is PODMAN and is_list(self.name, described, self._daemon):
+            if self.engine is PODMAN and is_manifest_list(self.name, described, self._daemon):
                 return None
-            return _understood(self.engine, described, in_containerd=self._is_in_containerd(described))
+            return _parse_inspection(self.engine, described, in_containerd=self._is_in_containerd(described))
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise EngineFailed(
-                f"`{self.engine.command} image inspect` gave something that is no description of an image",
+                f"`{self.engine.command} image inspect` did not print a description of an image",
                 hint=suggest("look at it: {} image inspect {}", self.engine.command, self.name),
             ) from error
 
     def _is_in_containerd(self, described: dict[str, Any]) -> bool:
-        """Whether Docker keeps its images in containerd: ``Id`` is then a manifest's or index's digest.
+        """Return whether Docker keeps its images in containerd, and ``Id`` is of a manifest or index.
 
-        ``Descriptor`` says so since API 1.48 (Docker 28); daemons and command lines before it do not give
-        it, and there `info` knows. A graph driver that describes the image's layers needs no such question.
+        ``Descriptor`` shows it since API 1.48 (Docker 28); before that `info` does. With a graph driver that
+        describes the image's layers there is no need to ask.
         """
         if self.engine is not DOCKER or described.get("Descriptor"):
             return self.engine is DOCKER
         if (described.get("GraphDriver") or {}).get("Data"):
             return False
         try:
-            status = ask(self.engine, "info", "--format", "{{json .DriverStatus}}", daemon=self._daemon)
-        except EngineFailed:  # a proxy before the socket may refuse it
+            status = run_command(
+                self.engine, "info", "--format", "{{json .DriverStatus}}", daemon=self._daemon
+            )
+        except EngineFailed:  # a proxy in front of the socket may refuse it
             return False
         return _SNAPSHOTTER in status
 
-    def _elsewhere(self) -> str:
-        """The hint for a name that the engine does not have: another engine's, or the nearest names."""
+    def _not_found_hint(self) -> str:
+        """Return the hint for a name that the engine does not have: another engine, or the nearest names."""
         if self.engine is DOCKER and is_installed(PODMAN):
             try:
-                ask(PODMAN, "image", "inspect", "--format", "{{.Id}}", "--", self.name)
+                run_command(PODMAN, "image", "inspect", "--format", "{{.Id}}", "--", self.name)
             except PusherError:
                 pass
             else:
                 return f"Podman has it: podman:{self.name}"
         try:
-            listed = ask(
+            listed = run_command(
                 self.engine, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", daemon=self._daemon
             )
         except PusherError:
@@ -221,18 +231,18 @@ class EngineSource:
         return did_you_mean(self.name, [name for name in listed.split() if "<none>" not in name])
 
 
-def _understood(engine: Engine, described: dict[str, Any], *, in_containerd: bool) -> _Inspected:
+def _parse_inspection(engine: Engine, described: dict[str, Any], *, in_containerd: bool) -> _Inspection:
     image_id = "sha256:" + described["Id"].removeprefix("sha256:")
     diff_ids = tuple((described.get("RootFS") or {}).get("Layers") or ())
     parts = {key.lower(): described.get(key) for key in ("Os", "Architecture", "Variant")}
     target = _target(described) if engine is NERDCTL else image_id if in_containerd else None
     if not all(is_sha256(digest) for digest in (image_id, *diff_ids, *([target] if target else ()))):
         raise ValueError("not digests")
-    return _Inspected(target or image_id, diff_ids, Platform.of_json(parts), target)
+    return _Inspection(target or image_id, diff_ids, Platform.of_json(parts), target)
 
 
 def _target(described: dict[str, Any]) -> str:
-    """nerdctl's ``Id`` is the config's digest; that of the manifest or index is part of the name."""
+    """Return the digest of the manifest or index: nerdctl's ``Id`` is the config's."""
     return str(described["RepoDigests"][0]).rpartition("@")[2]
 
 

@@ -1,7 +1,7 @@
-"""What `save` gives of an image whose manifests exist, as containerd's image store keeps them.
+"""What `save` writes of an image in containerd's image store, whose manifests exist.
 
-The blobs come sorted by digest, so manifests are met before, between and after the layers that they list:
-one pass finds them, and once they are pinned nobody looks for them again.
+The blobs come sorted by digest, with manifests before, between and after the layers that they list. One pass
+finds them; after that they are in the job's pin.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _SMALL_TOTAL: Final = 64 << 20
 
 
 @dataclass
-class Saved:
-    """What passed by: the small JSON of it, and the digests of all blobs, as far as the stream was read."""
+class StreamContents:
+    """The JSON documents of a stream and the digests of its blobs, as far as it was read."""
 
     documents: dict[str, bytes] = field(default_factory=dict)
     blobs: set[str] = field(default_factory=set)
     roots: list[str] = field(default_factory=list)
-    """What ``index.json`` lists, if the stream was read so far."""
+    """The digests in ``index.json``, if the stream was read so far."""
     is_all: bool = False
-    """Whether the stream was left before its end because nothing that describes the image was missing."""
+    """Whether reading stopped before the end because all documents of the image were found."""
 
     def read(self, blob: Descriptor) -> bytes | None:
-        """A manifest's or config's bytes."""
+        """Return the bytes of a manifest or config."""
         return self.documents.get(blob.digest)
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether a blob comes; engines save no manifest without what it lists."""
+        """Return whether the stream has a blob; engines save no manifest without what it lists."""
         return self.is_all or blob.digest in self.blobs
 
     def has_layers(self, diff_ids: tuple[str, ...]) -> bool:
-        """Whether a config among the documents has exactly these."""
+        """Return whether a config among the documents has exactly these diff IDs."""
         for raw in self.documents.values():
             with suppress(ValueError):
                 if diff_ids_of(raw) == diff_ids:
@@ -57,12 +57,12 @@ class Saved:
         return False
 
 
-def look_through(source: reader.Input, root: str) -> Saved:
+def scan_save_stream(source: reader.Input, root: str) -> StreamContents:
     """Read a `save` stream until every manifest and config below ``root`` is known, else to its end.
 
     At most 64 MiB of small JSON is kept in memory.
     """
-    saved = Saved()
+    saved = StreamContents()
     total = 0
     for entry in reader.walk(source):
         digest = digest_in(entry.name)
@@ -79,14 +79,14 @@ def look_through(source: reader.Input, root: str) -> Saved:
         elif data.startswith(b"{"):
             saved.documents[digest] = data
             total += entry.size
-            saved.is_all = _is_known(root, saved.documents)
+            saved.is_all = _has_all_documents(root, saved.documents)
             if saved.is_all:
                 break
     return saved
 
 
-def _is_known(root: str, documents: Mapping[str, bytes]) -> bool:
-    """Whether all manifests and configs below ``root`` are there."""
+def _has_all_documents(root: str, documents: Mapping[str, bytes]) -> bool:
+    """Return whether all manifests and configs below ``root`` are there."""
     left, seen = [root], set[str]()
     while left:
         digest = left.pop()
@@ -106,8 +106,8 @@ def _is_known(root: str, documents: Mapping[str, bytes]) -> bool:
     return True
 
 
-def image_of(
-    saved: Saved,
+def image_in_stream(
+    saved: StreamContents,
     root: str,
     choice: Choice,
     *,
@@ -116,19 +116,19 @@ def image_of(
     where: str,
     pin: EnginePin,
 ) -> SourceImage:
-    """The image, with what describes it in its pin. ``own``, ``diff_ids``: of this machine's platform.
+    """Return the image, its documents in its pin. ``own``, ``diff_ids``: of this machine's platform.
 
-    Newer Dockers save the part of an index that they have as an index of its own; that is pushed then, and
-    the image says so. Raises EngineFailed and what ``tree_or_own`` does.
+    Newer versions of Docker save the part of an index that they have as another index; that one is pushed,
+    and a note of the image says so. Raises EngineFailed and what ``tree_or_own`` does.
     """
     found, notes = root, []
     if root not in saved.documents:
         if not saved.roots or not saved.has_layers(diff_ids):
             raise EngineFailed(
-                f"{where} gives another image than {root}", hint="push it again; its tag was perhaps moved"
+                f"{where} writes another image than {root}", hint="push it again; its tag may have been moved"
             )
         found = saved.roots[0]
-        notes = [f"{where} gives only a part of {root}, which has the digest {found}"]
+        notes = [f"{where} writes only a part of {root}, which has the digest {found}"]
     tree = tree_or_own(_descriptor(found), saved.read, saved.has, choice, own=own, where=where)
     tree.notes[:0] = notes
     image = tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing lies on this disk
@@ -143,7 +143,7 @@ def pinned_image(pin: EnginePin) -> SourceImage | None:
     """Return the image of a pin that holds its documents, else None."""
     if pin.root_digest is None:
         return None
-    saved = Saved({of_bytes(raw): raw for raw in pin.documents}, is_all=True)
+    saved = StreamContents({of_bytes(raw): raw for raw in pin.documents}, is_all=True)
     # what was left out is left out of these documents; only the layers are chosen once more
     choice = Choice(foreign=pin.choice.foreign)
     tree = Tree(_descriptor(pin.root_digest), saved.read, saved.has, choice, where=pin.root_digest)

@@ -1,7 +1,7 @@
-"""Fetching one blob, in as many requests as the link makes of it: each goes on where the last one broke off.
+"""Download one blob in as many requests as the link needs: each continues where the last one broke off.
 
-By ranges (RFC 9110 14; distribution-spec, "Pulling blobs"), which registries need not know: what
-serverless-registry gives is the whole blob again. Bytes count only once all together have the blob's digest.
+Requests use ranges (RFC 9110 14; distribution-spec, "Pulling blobs"), which a registry need not support:
+serverless-registry sends the whole blob again. Bytes count only once all together have the blob's digest.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ _RANGE_UNFIT: Final = 416
 
 
 class Sink(Protocol):
-    """What a blob is written to; keeps its bytes when a request breaks."""
+    """Where a blob is written to; it keeps its bytes when a request breaks."""
 
     @property
     def size(self) -> int:
-        """Bytes held."""
+        """Return the bytes held."""
 
     def write(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Append the next bytes."""
 
     def rewind(self) -> None:
-        """Take the same bytes again, from the first one on."""
+        """Expect the same bytes again, from the first one on."""
 
     def reset(self) -> None:
-        """Forget all bytes."""
+        """Drop all bytes."""
 
     def digest(self) -> str:
-        """The digest of the bytes held."""
+        """Return the digest of the bytes held."""
 
 
 class BlobDownload:
-    """Brings a blob of ``size`` bytes into ``sink``, behind what is there already.
+    """Downloads a blob of ``size`` bytes into ``sink``, behind what is there already.
 
-    ``on_bytes`` is called after every block that was written and may raise to leave. ``note`` is told where
-    bytes have to be fetched a second time.
+    ``on_bytes`` is called after every block that was written and may raise to stop. ``note`` gets a sentence
+    if bytes have to be fetched a second time.
     """
 
     def __init__(
@@ -74,12 +74,12 @@ class BlobDownload:
         self._sink = sink
         self._on_bytes = on_bytes
         self._note = note
-        self._began_anew = False
+        self._restarted = False
 
     def run(self) -> None:
-        """Fetch what is missing. Wrong bytes are thrown away and fetched once more.
+        """Fetch what is missing. Wrong bytes are dropped and fetched once more.
 
-        After an error that a pause can mend it is called again. Raises ImageChanged if the blob is gone,
+        Call it again after a temporary error. Raises ImageChanged if the blob is gone,
         LayerMismatch if the registry keeps giving other bytes, what the client and the sink raise.
         """
         while True:
@@ -90,13 +90,13 @@ class BlobDownload:
             if self._sink.digest() == self._digest:
                 return
             self._sink.reset()
-            if self._began_anew:
+            if self._restarted:
                 raise LayerMismatch(
-                    f"{self._where} gives other bytes for the blob {self._digest} than it says",
+                    f"{self._where} sends other bytes for the blob {self._digest} than it says",
                     hint="something on the way changes them, or the registry's storage is damaged; try "
                     "another network, or push the image to that registry again",
                 )
-            self._began_anew = True
+            self._restarted = True
             self._note(f"{short(self._digest)}: what came from {self._where} is not that blob; fetched again")
 
     def _fetch(self) -> None:
@@ -116,7 +116,7 @@ class BlobDownload:
     # --- the transport's receiver -------------------------------------------------------------------------
 
     def begin(self, answer: Answer) -> bool:
-        """Whether this answer's body is the blob, or a part of it that fits to what is held."""
+        """Return whether the body is the blob, or the part of it that follows what is held."""
         if answer.status not in _GIVEN:
             return False
         held = self._sink.size
@@ -124,7 +124,7 @@ class BlobDownload:
             self._check_total(answer, answer.headers.get("Content-Length"))
             if held:
                 self._note(
-                    f"{short(self._digest)}: {self._where} does not go on at byte {held}; it starts again"
+                    f"{short(self._digest)}: {self._where} does not continue at byte {held}; it starts again"
                 )
                 self._sink.rewind()
             return True
@@ -140,7 +140,7 @@ class BlobDownload:
         return True
 
     def write(self, data: bytes) -> None:
-        """The next bytes of the body."""
+        """Append the next bytes of the body."""
         if self._sink.size + len(data) > self._size:
             raise self._wrong_size(f"more than {self._size}")
         self._sink.write(data)
@@ -175,12 +175,12 @@ class BlobDownload:
 
 
 def pull_refusal(answer: Answer, client: RegistryClient, *, doing: str) -> PusherError:
-    """The error for a GET that was not answered with what it asked for."""
+    """Return the error for a GET that was refused."""
     error = refusal(answer, doing=doing)
     if not isinstance(error, PermissionDenied):
         return error
     if not client.is_from_registry(answer):  # a signed address that ran out: the registry gives a new one
-        return RegistryFault(error.message, hint="pusher asks the registry for a new address and goes on")
+        return RegistryFault(error.message, hint="pusher asks the registry for a new address and continues")
     return PermissionDenied(
         error.message, hint="ask the registry's owner for the right to pull from this repository"
     )

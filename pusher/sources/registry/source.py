@@ -33,11 +33,11 @@ _ACCEPT: Final = ", ".join(
     )
 )
 _MOST_SMALL: Final = 4 * MAX_DOCUMENT
-"""Bytes of all manifests and configs of one image."""
+"""Bytes of all manifests and configs of one image together."""
 
 
 class RegistrySource(InPlace):
-    """One image in a registry. ``connect`` gives the client for a registry and repository."""
+    """One image in a registry. ``connect`` returns the client for a registry and repository."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class RegistrySource(InPlace):
         self._small: dict[str, bytes | None] = {}
 
     @classmethod
-    def reopened(
+    def from_pin(
         cls, pin: RegistryPin, connect: Callable[[str, str], RegistryClient], *, retry: RetryPolicy
     ) -> RegistrySource:
         """Return the source of a job, from its pin."""
@@ -66,7 +66,7 @@ class RegistrySource(InPlace):
         return own_name(self.reference)
 
     def resolve(self) -> SourceImage:
-        """Read manifests and configs. Raises besides what every source does what the client raises."""
+        """Read manifests and configs. Raises what the client raises, besides what every source does."""
         client = self._connect(self.reference.registry, self.reference.repository)
         root = self._root(client)
         tree = Tree(
@@ -119,7 +119,7 @@ class RegistrySource(InPlace):
         retrying(run, attempts, on_retry)
 
     def _root(self, client: RegistryClient) -> Descriptor:
-        """What the reference stands for, its bytes kept. A digest goes before a tag, as everywhere."""
+        """Return the manifest or index that the reference names. A digest wins over a tag."""
         wanted = self.reference.digest
         answer = self._get(client, f"manifests/{wanted or self.reference.tag}")
         if answer.status in (404, 410):
@@ -137,14 +137,14 @@ class RegistrySource(InPlace):
         found = of_bytes(answer.body, told if is_digest(told) else None)
         if is_digest(told) and told != found and media_type not in _SCHEMA_1:
             raise LayerMismatch(
-                f"{client.registry} gives other bytes for {self.reference} than its digest {told} says",
+                f"{client.registry} sends other bytes for {self.reference} than its digest {told} says",
                 hint="something on the way changes them; try another network, or tell the registry's owner",
             )
         self._small[found] = answer.body
         return Descriptor(media_type, found, len(answer.body))
 
     def _read(self, client: RegistryClient, descriptor: Descriptor) -> bytes | None:
-        """A manifest or config; the Tree asks for some of them several times."""
+        """Return a manifest or config; the Tree asks for some of them several times."""
         digest = descriptor.digest
         if digest not in self._small:
             kept = sum(len(raw) for raw in self._small.values() if raw is not None)
@@ -162,7 +162,7 @@ class RegistrySource(InPlace):
             raise pull_refusal(answer, client, doing=f"giving {descriptor.digest}")
         if of_bytes(answer.body, descriptor.digest) != descriptor.digest:
             raise LayerMismatch(
-                f"{self.reference.name} gives other bytes for {descriptor.digest} than its digest says",
+                f"{self.reference.name} sends other bytes for {descriptor.digest} than its digest says",
                 hint="something on the way changes them; try another network, or tell the registry's owner",
             )
         return answer.body
@@ -183,7 +183,7 @@ class RegistrySource(InPlace):
 
 
 def mountable(source: Json, registry: str) -> list[str]:
-    """The repositories of ``registry`` that hold the blobs of a job because its image lies there."""
+    """Return the repositories of ``registry`` that hold the blobs of a job because its image is there."""
     if source["kind"] != RegistryPin.kind:
         return []
     pin = RegistryPin.from_json(source)
@@ -191,7 +191,7 @@ def mountable(source: Json, registry: str) -> list[str]:
 
 
 def without_login(error: CredentialsMissing, registry: str, destination: str | None) -> CredentialsMissing:
-    """The error with the advice that helps at the source's registry: --username is for the destination's."""
+    """Return the error with advice for the source's registry: --username is for the destination's."""
     if registry == destination:
         return error
     return CredentialsMissing(error.message, hint=f"pusher login {registry}")

@@ -1,4 +1,4 @@
-"""Where engines keep their images, as far as that can be known without asking them."""
+"""Where engines keep their images, as far as it is known without asking them."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import Final
 from pusher.errors import StorageDoubtful
 
 DOCKER_ROOT: Final = Path("/var/lib/docker")
-"""Docker's data root unless it is told another."""
+"""Docker's data root unless it is configured."""
 _CONFIGS: Final = (Path("/etc/containers/storage.conf"), Path("/usr/share/containers/storage.conf"))
-"""The first that exists counts (containers-storage.conf(5))."""
+"""The first that exists is read (containers-storage.conf(5))."""
 
 
 def is_root() -> bool:
-    """Whether this user may read what engines of the system keep; nobody is where users have no numbers."""
+    """Return whether this user may read what engines of the system keep."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def podman_root() -> tuple[Path, str | None]:
-    """Podman's graph root for this user, and its driver where that is configured.
+    """Return Podman's graph root for this user, and its driver if one is configured.
 
     From CONTAINERS_STORAGE_CONF or storage.conf, else the usual one. Raises StorageDoubtful.
     """
@@ -47,7 +47,7 @@ def _read(path: Path) -> dict[str, object]:
     try:
         storage = tomllib.loads(path.read_text()).get("storage", {})
     except (OSError, ValueError) as error:
-        raise StorageDoubtful(f"cannot read {path}: {error}", hint="mend or remove it") from error
+        raise StorageDoubtful(f"cannot read {path}: {error}", hint="fix or remove it") from error
     return storage if isinstance(storage, dict) else {}
 
 

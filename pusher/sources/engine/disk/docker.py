@@ -1,6 +1,6 @@
-"""Docker's image store on disk (moby ``daemon/internal/layer/filestore.go``), where its driver keeps files.
+"""Docker's images on disk (moby ``daemon/internal/layer/filestore.go``).
 
-Readable by root only, and by whoever mounts the data root read-only into a container.
+Only root can read them, or a container into which the data root is mounted.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import hex_of, is_sha256
 from pusher.sources.engine.disk.storage import (
     StoredLayer,
-    diff_ids_in,
-    driver_at,
-    image_called,
+    find_driver,
+    find_image_id,
     read_config,
-    read_small,
+    read_diff_ids,
+    read_metadata,
 )
 from pusher.sources.image_names import is_image_id
 
@@ -28,67 +28,67 @@ _DRIVERS: Final = {
     "fuse-overlayfs": "fuse-overlayfs/{}/diff",
     "vfs": "vfs/dir/{}",
 }
-"""Where each graph driver has the files of the layer with a cache ID; vfs adds those of the layers below."""
+"""By graph driver, the folder of the layer with a cache ID; vfs includes the files of the layers below."""
 
 
 class DockerStorage:
-    """A data root such as ``/var/lib/docker``. ``driver``: where several storage drivers have left images.
+    """A data root such as ``/var/lib/docker``. ``driver``: if several storage drivers have left images.
 
-    Raises StorageDoubtful where it is not as expected.
+    Everything raises StorageDoubtful if it is not as expected.
     """
 
     def __init__(self, root: Path, driver: str | None = None) -> None:
         self.root = root
-        self.driver = driver_at(root, "image/{}/imagedb/content/sha256", _DRIVERS, driver)
+        self.driver = find_driver(root, "image/{}/imagedb/content/sha256", _DRIVERS, driver)
         self._images = root / "image" / self.driver
 
     def find(self, name: str) -> str:
-        """The image ID that a name, or an ID, means. ImageNotFound, ImageAmbiguous."""
+        """Return the image ID for a name or an ID. Raises ImageNotFound, ImageAmbiguous."""
         if is_image_id(name):
             digits = name.removeprefix("sha256:")
             found = list((self._images / "imagedb/content/sha256").glob(f"{digits}*"))
             if len(found) == 1 and is_sha256(f"sha256:{found[0].name}"):
                 return f"sha256:{found[0].name}"
-        return image_called(name, self._names(), self.root)
+        return find_image_id(name, self._ids_by_name(), self.root)
 
     def config(self, image_id: str) -> bytes:
-        """The exact bytes of an image's config. ImageNotFound."""
+        """Return the exact bytes of an image's config. Raises ImageNotFound."""
         return read_config(self._images / "imagedb/content/sha256" / hex_of(image_id), image_id, self.root)
 
     def layers(self, image_id: str) -> list[StoredLayer]:
-        """The image's layers, lowest first. ImageNotFound."""
-        diff_ids = diff_ids_in(self.config(image_id), image_id)
+        """Return the image's layers, lowest first. Raises ImageNotFound."""
+        diff_ids = read_diff_ids(self.config(image_id), image_id)
         return [self._layer(*ids) for ids in zip(diff_ids, chain_ids(diff_ids), strict=True)]
 
     def _layer(self, diff_id: str, chain_id: str) -> StoredLayer:
         folder = self._images / "layerdb/sha256" / hex_of(chain_id)
-        if _text(folder / "diff") != diff_id:
+        if _read_text(folder / "diff") != diff_id:
             raise StorageDoubtful(f"{folder} belongs to another layer than {diff_id}")
-        cache_id = _text(folder / "cache-id")
+        cache_id = _read_text(folder / "cache-id")
         if not cache_id.replace("-", "").isalnum():
             raise StorageDoubtful(f"{folder} names no folder of files")
-        size = _text(folder / "size")
+        size = _read_text(folder / "size")
         files = self.root / _DRIVERS[self.driver].format(cache_id)
         return StoredLayer(diff_id, folder / "tar-split.json.gz", files, int(size) if size.isdecimal() else 0)
 
-    def _names(self) -> dict[str, str]:
-        """Image IDs by name."""
+    def _ids_by_name(self) -> dict[str, str]:
+        """Return the image IDs by name."""
         path = self._images / "repositories.json"
         try:
-            repositories = load_json(read_small(path))["Repositories"]
+            repositories = load_json(read_metadata(path))["Repositories"]
             names = {name: image for each in repositories.values() for name, image in each.items()}
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise StorageDoubtful(f"{path} cannot be understood") from error
+            raise StorageDoubtful(f"{path} cannot be read: it is not what Docker writes") from error
         return {name: image for name, image in names.items() if isinstance(image, str) and is_sha256(image)}
 
 
 def chain_ids(diff_ids: Iterable[str]) -> Iterator[str]:
-    """The chain ID of each of some layers, lowest first (image-spec ``config.md``, "Layer ChainID")."""
+    """Yield the chain ID of each layer, lowest first (image-spec ``config.md``, "Layer ChainID")."""
     chain = ""
     for diff_id in diff_ids:
         chain = f"sha256:{hashlib.sha256(f'{chain} {diff_id}'.encode()).hexdigest()}" if chain else diff_id
         yield chain
 
 
-def _text(path: Path) -> str:
-    return read_small(path).decode("ascii", "replace").strip()
+def _read_text(path: Path) -> str:
+    return read_metadata(path).decode("ascii", "replace").strip()

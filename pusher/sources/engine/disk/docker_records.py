@@ -1,7 +1,7 @@
-"""What Docker on this machine knows of the blobs of layers (moby ``distribution/metadata``).
+"""Docker's records of the blobs of its layers (moby ``distribution/metadata``).
 
-For each diff ID it keeps the digests of the blobs that it made of the layer when it pushed it, or unpacked
-the layer from, verified, when it pulled it.
+For each diff ID Docker keeps the digests of the blobs that it compressed the layer to when it pushed it, or
+unpacked it from, verified, when it pulled it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ _LARGEST: Final = 1 << 20
 class DockerRecords:
     """The records of the data root ``root``.
 
-    They count only where nobody but root and who runs pusher can have written them; elsewhere, and where they
+    They count only if nobody but root and the user of pusher can have written them. Otherwise, and if they
     cannot be read, there are none.
     """
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def blobs_of(self, diff_id: str) -> frozenset[str]:
-        """Digests of blobs that are this layer, compressed."""
+    def blob_digests(self, diff_id: str) -> frozenset[str]:
+        """Return the digests of blobs that are this layer, compressed."""
         try:
             drivers = [folder.name for folder in (self._root / "image").iterdir()]
         except OSError:
@@ -47,7 +47,7 @@ class DockerRecords:
         return frozenset(filter(is_digest, found))
 
     def _read(self, *parts: str) -> bytes:
-        """A file below the root; OSError also where somebody else could have written it."""
+        """Read a file below the root. Raises OSError, also if another user could have written it."""
         *folders, name = parts
         descriptor = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
@@ -68,4 +68,4 @@ class DockerRecords:
 def _check_owner(descriptor: int) -> None:
     status = os.fstat(descriptor)
     if status.st_uid not in (0, os.geteuid()) or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise PermissionError("somebody else may write here")
+        raise PermissionError("another user may write here")

@@ -1,4 +1,4 @@
-"""Opening files of an engine's storage so that nothing outside of it is ever reached, and nothing hangs."""
+"""Open files of an engine's storage without ever reaching outside of it, and without hanging."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pusher.sources.foreign_files import open_regular
 from pusher.system import open_flags
 
 _KEPT_OPEN: Final = 64
-"""Folders: a layer's files come folder by folder, so the next one is nearly always in the last."""
+"""Folders; a layer's files come folder by folder, so the next one is nearly always in the last."""
 _FOLDER: Final = open_flags("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
 
 
@@ -27,9 +27,9 @@ class Folder:
         self._open: OrderedDict[bytes, int] = OrderedDict()
 
     def open(self, name: bytes) -> tuple[int, int]:
-        """Descriptor and size of a regular file; OSError where there is none, or a link is in the way.
+        """Return descriptor and size of a regular file. Raises OSError without one, or for a link on the way.
 
-        A name that begins with a slash is one below the folder, as it was when the layer was unpacked.
+        A name that begins with a slash is below the folder, too, as it was when the layer was unpacked.
         """
         *folders, last = _parts(name)
         return open_regular(last, self._parent(folders))
@@ -66,8 +66,8 @@ class Folder:
 
 
 def _parts(name: bytes) -> list[bytes]:
-    """``./usr//bin/x`` as ``usr``, ``bin``, ``x``; OSError for a way out of the folder."""
+    """Split ``./usr//bin/x`` into its names. Raises OSError for a path that leaves the folder."""
     parts = [part for part in name.split(b"/") if part not in (b"", b".")]
     if not parts or b".." in parts:
-        raise OSError(errno.EINVAL, "it is no path below the layer's folder")
+        raise OSError(errno.EINVAL, "it is not a path below the layer's folder")
     return parts

@@ -13,9 +13,9 @@ from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImag
 from pusher.sources.engine.command import DOCKER, PODMAN
 from pusher.sources.engine.disk.data_roots import DOCKER_ROOT, podman_root
 from pusher.sources.engine.disk.docker import DockerStorage
-from pusher.sources.engine.disk.lists import list_called, list_image
 from pusher.sources.engine.disk.podman import PodmanStorage
-from pusher.sources.engine.disk.storage import Storage, diff_ids_in, pieces_of
+from pusher.sources.engine.disk.podman_lists import find_list, image_of_list
+from pusher.sources.engine.disk.storage import Storage, export_layers, read_diff_ids
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.foreign_files import typed_path
 from pusher.sources.image_names import is_image_id
@@ -30,11 +30,11 @@ STORAGES: Final[Mapping[str, Callable[[Path, str | None], Storage]]] = {
 }
 _ENGINES: Final = {DOCKER_KIND: DOCKER, PODMAN_KIND: PODMAN}
 _WITH_ROOT: Final = re.compile(r"\[(?:([a-z0-9-]+)@)?([^]+]*)(?:\+[^]]*)?\](.*)")
-"""``[driver@graphroot+runroot]NAME``, as in containers-transports(5); the runroot is not needed."""
+"""``[driver@graphroot+runroot]NAME``, as in containers-transports(5); the runroot is not used."""
 
 
-def storage_of(kind: str, root: Path, driver: str | None = None) -> Storage:
-    """The storage of this kind at ``root``. Raises StorageDoubtful."""
+def open_storage(kind: str, root: Path, driver: str | None = None) -> Storage:
+    """Open the storage of this kind at ``root``. Raises StorageDoubtful."""
     return STORAGES[kind](root, driver)
 
 
@@ -56,7 +56,7 @@ class StorageSource:
         if pin is not None:
             self.name, self.root, self.driver = pin.name, pin.root, pin.driver
             return
-        self.driver, root, self.name = _split(text)
+        self.driver, root, self.name = _parse(text)
         if root is not None:
             self.root = root.absolute()
         elif kind == DOCKER_KIND:
@@ -65,18 +65,18 @@ class StorageSource:
             self.root, self.driver = podman_root()
 
     def own_name(self) -> str | None:
-        """The name as typed; None for an image ID."""
+        """Return the name as typed; None for an image ID."""
         return None if is_image_id(self.name) else self.name
 
     def resolve(self) -> SourceImage:
-        """Read the config, which lists the layers; whether these are whole shows when they are read.
+        """Read the config, which lists the layers; of a manifest list, those of all its images.
 
-        Of a manifest list, all its images.
+        Whether the layers are complete shows when they are read.
         """
-        storage = storage_of(self.kind, self.root, self.driver)
+        storage = open_storage(self.kind, self.root, self.driver)
         if self._pin is None:
-            if isinstance(storage, PodmanStorage) and (index := list_called(storage, self.name)):
-                return list_image(storage, index, self.name, self._choice)
+            if isinstance(storage, PodmanStorage) and (index := find_list(storage, self.name)):
+                return image_of_list(storage, index, self.name, self._choice)
             image_id = storage.find(self.name)
             config = storage.config(image_id)
             check_platform(platform_of(config), self._choice, str(self.root))
@@ -90,7 +90,7 @@ class StorageSource:
                     hint="build or pull it again and enqueue it, or `pusher cancel` the job",
                 ) from error
         pin = StoragePin(self.kind, self.name, self.root, storage.driver, image_id)
-        layers = tuple(SourceLayer(diff_id) for diff_id in diff_ids_in(config, image_id))
+        layers = tuple(SourceLayer(diff_id) for diff_id in read_diff_ids(config, image_id))
         return SourceImage(image_id, layers, pin, config)
 
     @contextmanager
@@ -101,12 +101,12 @@ class StorageSource:
         skip_sizes: Collection[int] = (),  # noqa: ARG002 - every layer is known by its diff ID
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a disk never keeps its reader waiting
     ) -> Iterator[Iterator[Exported]]:
-        """The wanted layers, each put together while it is read. StorageDoubtful."""
-        storage = storage_of(self.kind, self.root, self.driver)
-        yield pieces_of(storage.layers(self.resolve().config_digest), wanted)
+        """Yield the wanted layers, each assembled while it is read. Raises StorageDoubtful."""
+        storage = open_storage(self.kind, self.root, self.driver)
+        yield export_layers(storage.layers(self.resolve().config_digest), wanted)
 
     def fall_back(self) -> Source | None:
-        """The same image from the engine, where that has it."""
+        """Return the same image from the engine, if that has it."""
         if self._pin is None:
             return None
         engine = _ENGINES[self.kind]
@@ -119,8 +119,8 @@ class StorageSource:
         return EngineSource(engine, self.name, pin=pin)
 
 
-def _split(text: str) -> tuple[str | None, Path | None, str]:
-    """Driver, root and name of ``[driver@root]NAME``."""
+def _parse(text: str) -> tuple[str | None, Path | None, str]:
+    """Return driver, root and name of ``[driver@root]NAME``."""
     match = _WITH_ROOT.fullmatch(text)
     driver, root, name = (match[1], match[2], match[3]) if match else (None, "", text)
     if not name:

@@ -1,9 +1,9 @@
-"""A layer's exact tar, put together again from its files and its tar-split.
+"""A layer's exact tar, assembled from its files and its tar-split.
 
 tar-split (https://github.com/vbatts/tar-split, ``tar/storage/entry.go``, ``tar/asm/assemble.go``) keeps what
-is not in the files: gzip of JSON lines, type 2 with bytes of the tar as they are (headers, padding), type 1
-with the name and size of a file whose bytes come next. Its checksums of single files are not looked at: the
-diff ID of the whole is.
+is not in the files: gzipped JSON lines, type 2 with bytes of the tar as they are (headers, padding), type 1
+with the name and size of the file that comes next. Its checksums of single files are not checked: the diff ID
+of the whole layer is.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _FILE: Final = 1
 _SEGMENT: Final = 2
 _BLOCK: Final = 1 << 20
 _LONGEST_LINE: Final = 64 << 20
-"""Bytes: a segment holds the headers between two files, so one this long is made up."""
+"""Bytes; a segment holds the headers between two files, so a longer one is not genuine."""
 
 
 class LayerTar(io.RawIOBase):
-    """The tar of a layer as a stream. Reading raises StorageDoubtful where the disk lacks what it needs."""
+    """The tar of a layer as a stream. Reading raises StorageDoubtful if the disk lacks a part."""
 
     def __init__(self, tar_split: Path, files: Path) -> None:
         self._where = tar_split
@@ -39,14 +39,14 @@ class LayerTar(io.RawIOBase):
         try:
             self._folder = Folder(files)
         except OSError as error:
-            raise _doubt(tar_split, f"{files}: {error.strerror or error}") from error
+            raise _error(tar_split, f"{files}: {error.strerror or error}") from error
         try:
             self._packed = os.fdopen(open_regular(tar_split)[0], "rb")
         except OSError as error:
             self._folder.close()
-            raise _doubt(tar_split, error.strerror or str(error)) from error
+            raise _error(tar_split, error.strerror or str(error)) from error
         self._lines: Any = igzip.IGzipFile(fileobj=self._packed, mode="rb")  # type: ignore[no-untyped-call]
-        self._parts = self._assembled()
+        self._parts = self._assemble()
 
     def readable(self) -> bool:
         return True
@@ -74,7 +74,7 @@ class LayerTar(io.RawIOBase):
             self._folder.close()
         super().close()
 
-    def _assembled(self) -> Generator[bytes, None, None]:
+    def _assemble(self) -> Generator[bytes, None, None]:
         try:
             for entry in self._entries():
                 if entry["type"] == _SEGMENT:
@@ -83,51 +83,51 @@ class LayerTar(io.RawIOBase):
                     if entry.get("size", 0) > 0:
                         yield from self._file(_name_of(entry), entry["size"])
                 else:
-                    raise _doubt(self._where, f"an entry has the type {entry['type']!r:.50}")
+                    raise _error(self._where, f"an entry has the type {entry['type']!r:.50}")
         except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise _doubt(self._where, f"an entry cannot be understood ({type(error).__name__})") from error
+            raise _error(self._where, f"an entry cannot be read ({type(error).__name__})") from error
 
     def _entries(self) -> Iterator[dict[str, Any]]:
         try:
             while line := self._lines.readline(_LONGEST_LINE):
                 yield load_json(line)
         except (OSError, EOFError, _ISAL_ERROR) as error:
-            raise _doubt(self._where, "it is damaged") from error
+            raise _error(self._where, "it is damaged") from error
 
     def _file(self, name: bytes, size: int) -> Iterator[bytes]:
         shown = ascii(os.fsdecode(name))[:200]
         try:
             descriptor, there = self._folder.open(name)
         except OSError as error:
-            raise _doubt(self._where, f"its file {shown}: {error.strerror or error}") from error
+            raise _error(self._where, f"its file {shown}: {error.strerror or error}") from error
         try:
             if there != size:
-                raise _doubt(self._where, f"its file {shown} has {there} bytes, it had {size}")
+                raise _error(self._where, f"its file {shown} has {there} bytes, it had {size}")
             left = size
             while left:
                 data = os.read(descriptor, min(left, _BLOCK))
                 if not data:
-                    raise _doubt(self._where, f"its file {shown} became {left} bytes shorter")
+                    raise _error(self._where, f"its file {shown} became {left} bytes shorter")
                 left -= len(data)
                 yield data
         except OSError as error:
-            raise _doubt(self._where, f"its file {shown}: {error.strerror or error}") from error
+            raise _error(self._where, f"its file {shown}: {error.strerror or error}") from error
         finally:
             os.close(descriptor)
 
 
-def layer_tar(tar_split: Path, files: Path) -> BinaryIO:
-    """The tar of the layer whose files lie below ``files``; raises StorageDoubtful, as does reading it."""
+def open_layer_tar(tar_split: Path, files: Path) -> BinaryIO:
+    """Open the tar of a layer whose files are below ``files``. Raises StorageDoubtful, as does reading it."""
     return io.BufferedReader(LayerTar(tar_split, files), _BLOCK)
 
 
 def _name_of(entry: dict[str, Any]) -> bytes:
-    """``name_raw`` is there instead of ``name`` where that is not UTF-8."""
+    """Return the file's name: ``name_raw`` if it is not UTF-8, else ``name``."""
     if raw := entry.get("name_raw"):
         return binascii.a2b_base64(raw, strict_mode=True)
     name: str = entry["name"]
     return name.encode()
 
 
-def _doubt(where: Path, why: str) -> StorageDoubtful:
-    return StorageDoubtful(f"the layer of {where} cannot be put together from its files: {why}")
+def _error(where: Path, why: str) -> StorageDoubtful:
+    return StorageDoubtful(f"the layer of {where} cannot be assembled from its files: {why}")

@@ -1,9 +1,9 @@
-"""Manifest lists in Podman's storage: their images are there one by one, without their compressed blobs.
+"""Manifest lists in Podman's storage, which has their images one by one, without their compressed blobs.
 
-A list is an image record with two files: ``manifest``, the list, and ``instances.json``, where Podman found
-each image (containers/common ``libimage/manifests``). The images are found by the digests of their manifests,
-whose layers were compressed once or never were: they are compressed again, as Podman does, and the manifests
-and the list then name the blobs that were made.
+A list is an image record with two files: ``manifest``, the list, and ``instances.json``, which says where
+Podman found each image (containers/common ``libimage/manifests``). The images are found by the digests of
+their manifests. Their layers are compressed again, as Podman does, and the manifests and the list then name
+the blobs that were made.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.base import Choice, Exported, Pin, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import PODMAN
 from pusher.sources.engine.disk.podman import PodmanStorage
-from pusher.sources.engine.disk.storage import pieces_of, read_small
-from pusher.sources.engine.podman_lists import list_refusal, written_by_podman
+from pusher.sources.engine.disk.storage import export_layers, read_metadata
+from pusher.sources.engine.podman_manifest import list_error, podman_push_commands
 from pusher.sources.engine.save import EngineSource
 from pusher.sources.image_tree import Tree
 from pusher.sources.pins import EnginePin, ListPin
 from pusher.text import suggest
 
 
-def list_called(storage: PodmanStorage, name: str) -> Index | None:
-    """The manifest list with this name or ID; None if that is an image's.
+def find_list(storage: PodmanStorage, name: str) -> Index | None:
+    """Return the manifest list with this name or ID; None if that is an image.
 
     Raises StorageDoubtful, ImageNotFound, ImageAmbiguous; ImageUnsupported for a list without images.
     """
@@ -59,10 +59,10 @@ def list_called(storage: PodmanStorage, name: str) -> Index | None:
         raise StorageDoubtful(f"the manifest list {name} in {storage.root} is damaged: {error}") from error
 
 
-def list_image(
+def image_of_list(
     storage: PodmanStorage, index: Index, name: str, choice: Choice, *, with_save: bool = False
 ) -> SourceImage:
-    """The images of a list. ``with_save``: their layers are read from `podman save`.
+    """Return the images of a list. ``with_save``: their layers are read from `podman save`.
 
     Raises StorageDoubtful, ImageIncomplete, ImageNotFound, ImageUnsupported.
     """
@@ -81,10 +81,10 @@ def list_image(
         documents=tuple(document.raw for document in documents),
         configs=tuple(configs.values()),
     )
-    return _image(name, documents, configs, pin, _left_out(index, documents))
+    return _image(name, documents, configs, pin, _left_out_notes(index, documents))
 
 
-class ListSource:
+class PodmanListSource:
     """The images of a list, as a job pinned them."""
 
     def __init__(self, pin: ListPin) -> None:
@@ -93,11 +93,11 @@ class ListSource:
         self.root = pin.root
 
     def own_name(self) -> str:
-        """The name as typed."""
+        """Return the name as typed."""
         return self.name
 
     def resolve(self) -> SourceImage:
-        """The images as they were pinned: a list that is changed later changes nothing."""
+        """Return the images as they were pinned: later changes of the list do not matter."""
         documents = [parse_document(raw) for raw in self._pin.documents]
         configs = {of_bytes(raw): raw for raw in self._pin.configs}
         return _image(self.name, documents, configs, self._pin)
@@ -110,19 +110,19 @@ class ListSource:
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
     ) -> Iterator[Iterator[Exported]]:
-        """The wanted configs, then the wanted layers image by image. StorageDoubtful, ImageChanged."""
+        """Yield the wanted configs, then the layers image by image. Raises StorageDoubtful, ImageChanged."""
         with closing(self._pieces(set(wanted), skip_sizes, check_stop)) as pieces:
             yield pieces
 
     def fall_back(self) -> Source | None:
-        """The same images from `podman save`, where Podman has them."""
+        """Return the same images from `podman save`, if Podman has them."""
         if self._pin.with_save:
             return None
         try:
             EngineSource(PODMAN, hex_of(self.resolve().config_digest)).resolve()
         except PusherError:
             return None
-        return ListSource(replace(self._pin, with_save=True))
+        return PodmanListSource(replace(self._pin, with_save=True))
 
     def _pieces(
         self, wanted: set[str], skip_sizes: Collection[int], check_stop: Callable[[], None] | None
@@ -153,7 +153,7 @@ class ListSource:
                 f"an image of {self.name} was deleted from {self.root} since it was enqueued: {image_id}",
                 hint="build or pull it again and enqueue the list, or `pusher cancel` the job",
             ) from error
-        yield from pieces_of(layers, wanted)
+        yield from export_layers(layers, wanted)
 
 
 def _tree(storage: PodmanStorage, index: Index, name: str, choice: Choice) -> Tree:
@@ -163,7 +163,7 @@ def _tree(storage: PodmanStorage, index: Index, name: str, choice: Choice) -> Tr
         if blob.digest == index.digest:
             return index.raw
         if blob.digest in manifests:
-            return read_small(manifests[blob.digest])
+            return read_metadata(manifests[blob.digest])
         try:
             return storage.config(blob.digest)
         except ImageNotFound:
@@ -173,7 +173,7 @@ def _tree(storage: PodmanStorage, index: Index, name: str, choice: Choice) -> Tr
     try:
         return Tree(root, read, lambda _: True, choice, where=f"the manifest list {name}")
     except ImageIncomplete as error:
-        hint = f"have Podman fetch what is missing: {written_by_podman(name)}"
+        hint = f"have Podman fetch what is missing: {podman_push_commands(name)}"
         if not choice.platforms:
             hint = f"{error.hint}; or {hint}"
         raise ImageIncomplete(error.message, hint=hint) from error
@@ -183,7 +183,7 @@ def _config(storage: PodmanStorage, manifest: Manifest, name: str) -> bytes:
     try:
         return storage.config(manifest.config.digest)
     except ImageNotFound as error:  # images that were pulled in parts (zstd:chunked) go by another ID
-        raise list_refusal(name, f"and the config of {manifest.digest} is not on its disk") from error
+        raise list_error(name, f"and the config of {manifest.digest} is not on its disk") from error
 
 
 def _image(
@@ -193,7 +193,7 @@ def _image(
     pin: Pin,
     notes: tuple[str, ...] = (),
 ) -> SourceImage:
-    """The image of these documents: the configs but the first are blobs that exist, the layers are not."""
+    """Return the image of these documents: all configs but the first are blobs, the layers are not yet."""
     drafts = [_draft(name, document, configs) for document in documents]
     manifests = [draft.document for draft in drafts if isinstance(draft.document, Manifest)]
     first = manifests[0].config.digest
@@ -212,12 +212,12 @@ def _draft(name: str, document: Document, configs: Mapping[str, bytes]) -> Draft
         if len(diff_ids) != len(document.layers):
             raise ValueError("its config lists another number of layers")
     except ValueError as error:
-        raise list_refusal(name, f"and {document.digest} in it is no image of layers: {error}") from error
+        raise list_error(name, f"and {document.digest} in it is not an image of layers: {error}") from error
     return Draft(document, diff_ids)
 
 
-def _left_out(index: Index, documents: Sequence[Document]) -> tuple[str, ...]:
-    """What is to be told of a choice."""
+def _left_out_notes(index: Index, documents: Sequence[Document]) -> tuple[str, ...]:
+    """Return notes on the images that were not chosen."""
     there = {document.digest for document in documents}
     kept = [str(child) for child in index.children if child.digest in there]
     left_out = [str(child) for child in index.children if child.digest not in there]
