@@ -219,7 +219,7 @@ def test_absolute_names_are_below_the_layer(storage: StorageRoot, image: Image, 
     _entry(name=str(storage.root.parent / "plain"))(storage, image)
     assert "No such file" in doubt(storage, image).message
     _entry(name=secret.format(root=storage.root))(storage, image)
-    assert "no path below" in doubt(storage, image).message
+    assert "not a path below" in doubt(storage, image).message
 
 
 @pytest.mark.parametrize("size", [-5, 0])
