@@ -1,4 +1,4 @@
-"""What systems do in different ways: locks on open files, and flags for opening them.
+"""What systems do in different ways: locks on open files, flags for opening them, what a socket has sent.
 
 A lock is freed when its holder closes the file or dies.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 import os
 import sys
 from typing import Final
+
+_SIOCOUTQ: Final = 0x5411
+"""Linux, tcp(7): bytes that the peer has not acknowledged."""
 
 if sys.platform == "win32":
     import msvcrt
@@ -44,3 +47,14 @@ def open_flags(*names: str) -> int:
     for name in names:
         flags |= getattr(os, name, 0)
     return flags
+
+
+def unacknowledged(descriptor: int) -> int:
+    """Return how many bytes sent on a TCP socket its peer has not acknowledged; 0 where the system does not
+    say, or the descriptor is not open."""
+    if sys.platform != "linux":
+        return 0
+    try:
+        return int.from_bytes(fcntl.ioctl(descriptor, _SIOCOUTQ, bytes(4)), sys.byteorder)
+    except (OSError, ValueError):
+        return 0

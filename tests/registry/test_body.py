@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import socket
+import struct
+import sys
+import termios
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from pusher.config import Timeouts
-from pusher.errors import RegistryStalled
+from pusher.errors import ConnectionBroken, RegistryStalled
 from pusher.registry.http.body import BLOCK, Blob, BlobDamaged, Body
 from pusher.registry.http.transport import Transport
 from tests.registry.helpers import Onlooker
@@ -87,3 +94,43 @@ def test_what_counts_as_sent_has_left(tmp_path: Path) -> None:
             transport.send("PATCH", f"http://{host}:{port}/", body=body)
         transport.close()
     assert 0 < body.sent < 1024 * 1024
+
+
+def test_what_lay_in_our_kernel_when_the_link_broke_was_not_transmitted(tmp_path: Path) -> None:
+    """The other side knows what it has: what it read, and what waits in its own kernel."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(16 * 1024 * 1024))
+    body = Body(Blob("sha256:" + "0" * 64, 16 * 1024 * 1024, path), 0, 16 * 1024 * 1024)
+    received = []
+
+    def receive(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(1)
+        read, before = 0, -1
+        while read < 100_000:
+            read += len(connection.recv(10_000))
+        while before != body.sent:  # until it is stuck
+            before = body.sent
+            time.sleep(0.2)
+        waiting = array.array("i", [0])
+        fcntl.ioctl(connection, termios.FIONREAD, waiting)
+        received.append(read + waiting[0])
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
+        thread = threading.Thread(target=receive, args=(listener,))
+        thread.start()
+        transport = Transport(Timeouts(5, 5, 5, 5))
+        with pytest.raises(ConnectionBroken):
+            transport.send("PATCH", f"http://127.0.0.1:{listener.getsockname()[1]}/", body=body)
+        transport.close()
+        thread.join()
+    assert body.sent > received[0] + 100_000
+    if sys.platform == "linux":
+        assert body.transmitted == received[0]
+    else:
+        assert body.transmitted == body.sent

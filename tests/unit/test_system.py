@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
-from pusher.system import open_flags, try_lock
+from pusher.system import open_flags, try_lock, unacknowledged
 
 _ELSEWHERE = """
 import importlib, os, pkgutil, select, signal, sys, time, types
@@ -51,3 +52,11 @@ def test_a_lock_is_for_one_descriptor_and_free_when_it_is_closed(tmp_path: Path)
 
 def test_flags_that_a_system_lacks_are_left_out() -> None:
     assert open_flags("O_RDWR", "O_OF_ANOTHER_SYSTEM") == os.O_RDWR
+
+
+def test_of_what_is_no_open_socket_nothing_is_unacknowledged(tmp_path: Path) -> None:
+    with (tmp_path / "file").open("wb") as file:
+        assert unacknowledged(file.fileno()) == 0
+    with socket.socket() as never_connected:
+        assert unacknowledged(never_connected.fileno()) == 0
+    assert unacknowledged(-1) == 0

@@ -104,6 +104,7 @@ class Body:
         self._position = 0
         self.sent = 0
         """Bytes handed to the connection so far, resends included."""
+        self._unacknowledged = 0
         self.ended_at: float | None = None
         """When the last byte was (``time.monotonic``)."""
         if blob.proof is not None:
@@ -151,6 +152,15 @@ class Body:
             self._file = self._blob.open()
             self._file.seek(self._blob.start + self._offset + self._position)
         return self._file.read(size)
+
+    @property
+    def transmitted(self) -> int:
+        """Bytes that the other side of the connection has, as far as the system knows; ``sent`` elsewhere."""
+        return self.sent - self._unacknowledged
+
+    def record_unacknowledged(self, count: int) -> None:
+        """Record that the last ``count`` bytes sent were not acknowledged when the request ended."""
+        self._unacknowledged += min(count, self._position)
 
     def rewind(self) -> None:
         """Start again from the first byte, for a request that is sent a second time."""

@@ -33,6 +33,7 @@ from pusher.registry.http.proxies import BlamesProxy
 from pusher.registry.http.redaction import host_of
 from pusher.registry.http.tls import Trust, context
 from pusher.registry.http.watchdog import Wait, current
+from pusher.system import unacknowledged
 
 # its lines for debugging quote Locations with all that they carry; ours are in transport.py
 logging.getLogger("urllib3").setLevel(logging.WARNING)
@@ -119,7 +120,11 @@ class _StallTimeout:
         wait, timeout = current(), None if sock is None else sock.gettimeout()
         if wait:
             wait.begin(sock, within=timeout and timeout + _GRACE)
-        response = super().getresponse()  # type: ignore[misc]
+        try:
+            response = super().getresponse()  # type: ignore[misc]
+        except (OSError, http.client.HTTPException):
+            _note_unacknowledged(wait, sock)
+            raise
         self._served += 1
         if wait:
             wait.begin(sock, within=_WHOLE_ANSWER * self.stall_timeout)
@@ -135,14 +140,23 @@ class _StallTimeout:
             self.connect()
         if self._stands:
             self.sock.settimeout(self.stall_timeout)
-        left = memoryview(data)
+        left, wait = memoryview(data), current()
         try:
             while left:  # not sendall(): its time-out is for everything, however well it moves
                 left = left[self.sock.send(left) :]
-                if wait := current():
+                if wait:
                     wait.begin(self.sock)
-        except ssl.SSLEOFError as error:
+        except OSError as error:
+            _note_unacknowledged(wait, self.sock, unsent=len(left))
+            if not isinstance(error, ssl.SSLEOFError):
+                raise
             raise BrokenPipeError from error  # as without TLS: what was said last is still to be read
+
+
+def _note_unacknowledged(wait: Wait | None, sock: Any, *, unsent: int = 0) -> None:
+    """Record the most that was seen: a system forgets it once it has reported that a connection is reset."""
+    if wait and sock is not None:
+        wait.unacknowledged = max(wait.unacknowledged, unsent + unacknowledged(sock.fileno()))
 
 
 class _Adapter(HTTPAdapter):

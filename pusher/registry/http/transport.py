@@ -110,8 +110,8 @@ class Transport:
         if _LOG.isEnabledFor(logging.DEBUG):
             ours = {name: str(value) for name, value in self._session.headers.items()}
             _log_headers(">", f"{method} {redacted(url)}", {**ours, **(headers or {})})
+        wait = Wait(host_of(url), only_public=self._only_public(url, sent_by))
         try:
-            wait = Wait(host_of(url), only_public=self._only_public(url, sent_by))
             with self._waits.of(wait):
                 answer = self._send(wait, method, url, headers, body, answer_timeout, receiver, limit)
         except PusherError as error:
@@ -119,6 +119,7 @@ class Transport:
             raise
         finally:
             if isinstance(body, Body):
+                body.record_unacknowledged(wait.unacknowledged)
                 body.close()
         _log(method, url, answer.status, began, body, str(answer.status))
         if _LOG.isEnabledFor(logging.DEBUG):

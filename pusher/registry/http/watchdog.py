@@ -30,6 +30,8 @@ class Wait:
         """The request went over a connection that had served others."""
         self.peer: str | None = None
         """The address that it went to, unless through a proxy."""
+        self.unacknowledged = 0
+        """Bytes handed to the system that the other side had not acknowledged when the request ended."""
         self.late = False
         """It was broken off because its answer did not end."""
         self._deadline: float | None = None

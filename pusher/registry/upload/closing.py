@@ -75,7 +75,7 @@ class Closing:
                 self._repository, session.location, self._blob.digest, body, session.offset
             )
         except PusherError as error:
-            self._journal.spent(body.sent if body else 0)
+            self._journal.spent(body.transmitted if body else 0)
             if isinstance(error, RegistryStalled):
                 self._looks_left = _MOST_LOOKS
             elif isinstance(error, ConnectionBroken) and body is not None:
@@ -85,9 +85,11 @@ class Closing:
             self._watch.sending(0)
         closed = is_stored(answer, self._blob.digest)
         if body is not None and closed:
-            self._journal.acknowledged(replace(session, offset=self._blob.size, in_flight=0), body.sent)
+            self._journal.acknowledged(
+                replace(session, offset=self._blob.size, in_flight=0), body.transmitted
+            )
         elif body is not None:
-            self._journal.spent(body.sent)
+            self._journal.spent(body.transmitted)
         if is_size_refusal(answer):
             raise BodyRefused(answer)
         if answer.ok and not closed and not self.is_there():

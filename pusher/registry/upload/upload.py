@@ -163,7 +163,7 @@ class BlobUpload:
         try:
             answer = self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
-            self._journal.spent(body.sent)
+            self._journal.spent(body.transmitted)
             self._plan.growth.failed()
             if body.sent == 0:  # offline, say: the registry has nothing of it
                 self._journal.acknowledged(replace(session, in_flight=0), 0)
@@ -179,8 +179,8 @@ class BlobUpload:
             now = time.monotonic()
             self._plan.growth.passed(length, now - started)
             self._link.passed(length, now - started, None if body.ended_at is None else now - body.ended_at)
-            return self._accepted(session, answer, body.sent)
-        self._journal.spent(body.sent)
+            return self._accepted(session, answer, body.transmitted)
+        self._journal.spent(body.transmitted)
         self._plan.growth.failed()
         if answer.ok:  # it acknowledges nothing: the registry's word on the session counts
             return self._settle(session)
