@@ -11,7 +11,7 @@ from typing import Final, cast
 
 import click
 
-from pusher.cli.base import Command, say
+from pusher.cli.base import Command
 from pusher.errors import CommandLineInvalid, ExitCode
 from pusher.text import quoted
 
@@ -65,9 +65,9 @@ def _list(commands: Mapping[str, click.Command]) -> None:
     for heading, entries in (("Topics", titles), ("Commands", summaries)):
         with formatter.section(heading):
             formatter.write_dl(list(entries.items()))
+    formatter.write_paragraph()
+    formatter.write_text("pusher help NAME explains one of them.")
     click.echo(formatter.getvalue(), nl=False)
-    say()
-    say("pusher help TOPIC explains a topic, pusher help COMMAND a command.")
 
 
 def _topic(words: tuple[str, ...]) -> str | None:

@@ -20,7 +20,12 @@ def test_alone_it_lists_topics_and_commands(pusher: Pusher) -> None:
     topics, _, commands = result.out.partition("\nCommands:\n")
     assert [line.split()[0] for line in topics.splitlines()[1:]] == list(NAMES)
     assert [line.split()[0] for line in commands.partition("\n\n")[0].splitlines()] == COMMANDS
-    assert max(map(len, result.out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("width", [40, 80])
+def test_the_lists_fit_a_terminal(pusher: Pusher, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert max(map(len, pusher("help").out.splitlines())) <= width
 
 
 @pytest.mark.parametrize("name", NAMES)
