@@ -21,7 +21,7 @@ from pusher.text import printable, printable_lines
 
 if TYPE_CHECKING:
     from pusher.config import Settings
-    from pusher.doctor import Check, Step, Target
+    from pusher.doctor import Check, CheckResult, Target
 
 _STYLES: Final = {"PASSED": "green", "FAILED": "bold red", "SKIPPED": "yellow"}
 _INDENT: Final = len("SKIPPED ") + len("credential  ")
@@ -53,23 +53,23 @@ def doctor(
       pusher doctor registry.example.com/team/app --username bob
       pusher doctor docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
-    from pusher.doctor import Broken, examine, read_target
+    from pusher.doctor import EarlyErrors, parse_target, run_checks
 
     if len(set(to)) > 1:
         raise InvalidOption("doctor looks at one destination at a time", hint="give --to once")
-    settings, broken_config = _settings(flags)
-    chosen = read_target(target, to=to[0] if to else None, default=settings.default_registry)
-    settings, broken_login = _with_login(settings, chosen, password_stdin=password_stdin)
+    settings, config_error = _settings(flags)
+    chosen = parse_target(target, to=to[0] if to else None, default=settings.default_registry)
+    settings, login_error = _with_login(settings, chosen, password_stdin=password_stdin)
     report = _Report(quiet=as_json, with_registries=target is None)
-    broken = Broken(broken_config, broken_login)
+    errors = EarlyErrors(config_error, login_error)
     checks = []
     try:
-        for check in examine(chosen, settings, broken=broken, begin=report.begin):
+        for check in run_checks(chosen, settings, errors=errors, on_check=report.begin):
             report.show(check)
             checks.append(check)
     finally:
         report.clear()
-    failed = [check for check in checks if check.result == "FAILED"]
+    failed = [check for check in checks if check.status == "FAILED"]
     if as_json:
         print_json({"target": target, "checks": [_as_json(check) for check in checks], "passed": not failed})
     else:
@@ -119,13 +119,13 @@ class _Report:
         self._live = self._console.is_terminal and not self._console.is_dumb_terminal and not quiet
         self._registry = None if with_registries else ""
 
-    def begin(self, step: Step) -> None:
+    def begin(self, check: Check) -> None:
         """A check begins."""
         if self._live:
-            line = f"{'...':8}{step.name:12}{printable(step.doing)}"
+            line = f"{'...':8}{check.name:12}{printable(check.doing)}"
             self._print(line[: self._console.width - 1], "dim", end="")
 
-    def show(self, check: Check) -> None:
+    def show(self, check: CheckResult) -> None:
         """A check ended."""
         self.clear()
         if self._quiet:
@@ -139,7 +139,7 @@ class _Report:
             text = "; ".join(filter(None, [text, *hint])).replace(":; ", ": ")
             hint = []
         lines = [line for part in (text, *hint) for line in self._wrapped(part)]
-        self._print(f"{check.result:8}", _STYLES[check.result], end="")
+        self._print(f"{check.status:8}", _STYLES[check.status], end="")
         self._print(f"{check.name:12}{lines[0]}")
         for line in lines[1:]:
             self._print(" " * _INDENT + line)
@@ -167,10 +167,10 @@ class _Report:
         self._console.print(Text(safe, style=style), end=end, soft_wrap=True)
 
 
-def _as_json(check: Check) -> dict[str, object]:
+def _as_json(check: CheckResult) -> dict[str, object]:
     return {
         "name": check.name,
-        "result": check.result.value,
+        "result": check.status.value,
         "message": check.message,
         "hint": check.hint,
         "code": check.code,
@@ -178,9 +178,9 @@ def _as_json(check: Check) -> dict[str, object]:
     }
 
 
-def _summary(checks: Sequence[Check], failed: Sequence[Check]) -> str:
+def _summary(checks: Sequence[CheckResult], failed: Sequence[CheckResult]) -> str:
     if failed:
         return f"{len(failed)} of {len(checks)} checks failed: {', '.join(check.name for check in failed)}."
-    skipped = sum(check.result == "SKIPPED" for check in checks)
+    skipped = sum(check.status == "SKIPPED" for check in checks)
     was = "1 check was" if skipped == 1 else f"{skipped} checks were"
     return "Nothing stands in the way" + (f"; {was} skipped." if skipped else ".")

@@ -1,7 +1,7 @@
-"""``pusher doctor``: what stands in the way of a push, looked at piece by piece."""
+"""``pusher doctor``: checks of everything that a push needs, one by one."""
 
-from pusher.doctor.check import Check, Result, Step
-from pusher.doctor.examine import Broken, examine
-from pusher.doctor.target import Target, read_target
+from pusher.doctor.check import Check, CheckResult, Status
+from pusher.doctor.run import EarlyErrors, run_checks
+from pusher.doctor.target import Target, parse_target
 
-__all__ = ["Broken", "Check", "Result", "Step", "Target", "examine", "read_target"]
+__all__ = ["Check", "CheckResult", "EarlyErrors", "Status", "Target", "parse_target", "run_checks"]

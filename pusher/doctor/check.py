@@ -1,4 +1,4 @@
-"""One thing that is looked at, and what came of it."""
+"""A check, its result, and the order in which checks are made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pusher.errors import ExitCode, PusherError
 from pusher.errors.base import bug
 
 
-class Result(StrEnum):
+class Status(StrEnum):
     """How a check ended."""
 
     PASSED = "PASSED"
@@ -19,18 +19,18 @@ class Result(StrEnum):
 
 
 @dataclass(frozen=True)
-class Check:
-    """A check's outcome. ``message`` is one sentence with the facts, ``hint`` what to do next."""
+class CheckResult:
+    """The result of a check. ``message`` is one sentence with the facts, ``hint`` what to do next."""
 
     name: str
-    result: Result
+    status: Status
     message: str
     hint: str = ""
     code: str | None = None
-    """The error's code where the check failed."""
+    """The error's code if the check failed."""
     exit_code: ExitCode = ExitCode.DONE
     registry: str | None = None
-    """The registry (``host[:port]``) that was looked at; None for this machine."""
+    """The registry (``host[:port]``) that was checked; None for this machine."""
 
 
 class Skipped(Exception):
@@ -43,56 +43,59 @@ class Skipped(Exception):
 
 
 @dataclass(frozen=True)
-class Step:
-    """A check that is still to be made."""
+class Check:
+    """A check that can be made."""
 
     name: str
     doing: str
-    """What to show while it lasts."""
-    look: Callable[[], str]
-    """Returns the facts; raises PusherError where the check fails, Skipped where it does not apply."""
+    """What is shown while it runs."""
+    run: Callable[[], str]
+    """Returns the facts; raises PusherError if the check fails, Skipped if it does not apply."""
     needs: tuple[str, ...] = ()
-    """Names of the checks without which this one makes no sense."""
+    """Names of the checks that must not have failed before."""
 
 
-Begin = Callable[[Step], None]
+OnCheck = Callable[[Check], None]
 
 
-class Course:
-    """Makes checks in their order. A check that fails, or breaks, stops those that need it and no other."""
+class CheckRunner:
+    """Runs checks in their order. One that fails, or has a bug, stops those that need it and no others."""
 
-    def __init__(self, begin: Begin, *, registry: str | None = None, before: Course | None = None) -> None:
-        self._begin = begin
+    def __init__(
+        self, on_check: OnCheck, *, registry: str | None = None, before: CheckRunner | None = None
+    ) -> None:
+        """``on_check`` is called before each check; the failures of ``before`` stop checks here, too."""
+        self._on_check = on_check
         self._registry = registry
         self._stopped_by: dict[str, str] = dict(before._stopped_by) if before else {}
 
-    def run(self, steps: Iterable[Step]) -> Iterator[Check]:
-        """Each step's check, made when it is asked for."""
-        for step in steps:
-            cause = next((self._stopped_by[need] for need in step.needs if need in self._stopped_by), None)
+    def run(self, checks: Iterable[Check]) -> Iterator[CheckResult]:
+        """Yield the result of each check, which is made when it is asked for."""
+        for check in checks:
+            cause = next((self._stopped_by[need] for need in check.needs if need in self._stopped_by), None)
             if cause is not None:
-                self._stopped_by[step.name] = cause
-                yield self._check(step, Result.SKIPPED, f"because the check {cause} failed")
+                self._stopped_by[check.name] = cause
+                yield self._result(check, Status.SKIPPED, f"because the check {cause} failed")
                 continue
-            self._begin(step)
-            check = self._look(step)
-            if check.result is Result.FAILED:
-                self._stopped_by[step.name] = step.name
-            yield check
+            self._on_check(check)
+            result = self._run(check)
+            if result.status is Status.FAILED:
+                self._stopped_by[check.name] = check.name
+            yield result
 
-    def _look(self, step: Step) -> Check:
+    def _run(self, check: Check) -> CheckResult:
         try:
-            return self._check(step, Result.PASSED, step.look())
+            return self._result(check, Status.PASSED, check.run())
         except Skipped as skipped:
-            return self._check(step, Result.SKIPPED, skipped.reason, skipped.hint)
+            return self._result(check, Status.SKIPPED, skipped.reason, skipped.hint)
         except PusherError as error:
-            return self._failed(step, error)
-        except Exception as error:  # the checks after this one are as good as before
-            return self._failed(step, bug(error))
+            return self._failed_result(check, error)
+        except Exception as error:  # a bug in one check does not stop the others
+            return self._failed_result(check, bug(error))
 
-    def _failed(self, step: Step, error: PusherError) -> Check:
-        check = self._check(step, Result.FAILED, error.message, error.hint)
-        return replace(check, code=error.code, exit_code=error.exit_code)
+    def _failed_result(self, check: Check, error: PusherError) -> CheckResult:
+        result = self._result(check, Status.FAILED, error.message, error.hint)
+        return replace(result, code=error.code, exit_code=error.exit_code)
 
-    def _check(self, step: Step, result: Result, message: str, hint: str = "") -> Check:
-        return Check(step.name, result, message, hint, registry=self._registry)
+    def _result(self, check: Check, status: Status, message: str, hint: str = "") -> CheckResult:
+        return CheckResult(check.name, status, message, hint, registry=self._registry)

@@ -1,4 +1,4 @@
-"""The checks of this machine: configuration, the image, the job store, the disk."""
+"""The checks of this machine: settings, image, job store, disk."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from pusher.config import Settings
-from pusher.doctor.check import Skipped, Step
-from pusher.doctor.target import Kind, RegistryTarget, Target, base_url
+from pusher.doctor.check import Check, Skipped
+from pusher.doctor.target import Kind, RegistryTarget, Target, api_url
 from pusher.errors import DiskFull, HomeUnusable, PusherError
 from pusher.oci.digest import short
 from pusher.oci.index import Index
@@ -35,53 +35,55 @@ _MOST_PLATFORMS = 5
 
 
 class LocalChecks:
-    """What the checks find is kept for those that come after: ``destination``, ``store``."""
+    """What the checks find is kept for later ones: ``destination``, ``store``, ``sizes``."""
 
-    def __init__(self, target: Target, settings: Settings, broken_config: PusherError | None) -> None:
+    def __init__(self, target: Target, settings: Settings, config_error: PusherError | None) -> None:
         self.destination: RegistryTarget | None = None
         self.store: Store | None = None
         self.sizes: dict[str, int] = {}
-        """Bytes of the image's blobs that are final, by their digests."""
+        """Bytes of the image's blobs that exist already, by digest."""
         self._target = target
         self._settings = settings
-        self._broken_config = broken_config
-        self._named: str | None = None
+        self._config_error = config_error
+        self._own_name: str | None = None
         """The name that a file or folder gives its image."""
         self._source: Source | None = None
         self._image: SourceImage | None = None
         self._stack = ExitStack()
 
-    def steps(self) -> list[Step]:
-        """A file that names the destination is opened before the reference is read."""
+    def checks(self) -> list[Check]:
+        """Return the checks in their order: a file that names the destination is opened first."""
         target = self._target
         needs = ("reference",) if target.kind is not Kind.FILE and target.to is None else ()
-        reference = Step("reference", "reading it", self._read, ("image",) if target.named_by_file else ())
-        image = Step("image", f"looking for {target.text}", self._find, needs)
+        reference = Check(
+            "reference", "reading it", self._read_reference, ("image",) if target.needs_file_name else ()
+        )
+        image = Check("image", f"looking for {target.text}", self._find_image, needs)
         return [
-            Step("config", "reading the settings", self._configured),
-            *((image, reference) if target.named_by_file else (reference, image)),
-            Step("job store", "opening it", self._open),
-            Step("disk", f"writing to {self._settings.home}", self._room),
+            Check("config", "reading the settings", self._check_settings),
+            *((image, reference) if target.needs_file_name else (reference, image)),
+            Check("job store", "opening it", self._open_store),
+            Check("disk", f"writing to {self._settings.home}", self._check_room),
         ]
 
     def close(self) -> None:
         """Close the job store."""
         self._stack.close()
 
-    def _configured(self) -> str:
-        if self._broken_config is not None:
-            raise self._broken_config
-        return f"the settings are sound; PUSHER_HOME is {self._settings.home}"
+    def _check_settings(self) -> str:
+        if self._config_error is not None:
+            raise self._config_error
+        return f"the settings are valid; PUSHER_HOME is {self._settings.home}"
 
-    def _read(self) -> str:
+    def _read_reference(self) -> str:
         target = self._target
         if target.kind is Kind.MACHINE:
             raise Skipped(
                 "because neither an image nor a registry is named",
                 hint="pusher doctor registry.example.com/team/app:1.2",
             )
-        self.destination = found = target.destination(self._named)
-        base = base_url(found.registry, plain_http=self._settings.at(found.registry).plain_http)
+        self.destination = found = target.destination(self._own_name)
+        base = api_url(found.registry, plain_http=self._settings.at(found.registry).plain_http)
         if target.kind is Kind.REGISTRY:
             return f"{target.text} is read as a registry: {found.registry}, asked at {base}"
         blobs = f"blobs go to {base}{found.repository}/blobs/uploads/"
@@ -96,7 +98,7 @@ class LocalChecks:
             f"its manifest to {base}{found.repository}/manifests/{found.tag}"
         )
 
-    def _find(self) -> str:
+    def _find_image(self) -> str:
         target = self._target
         if not target.has_image:
             hint = (
@@ -105,24 +107,24 @@ class LocalChecks:
             raise Skipped("because no image is named", hint=hint)
         if target.kind is Kind.PIPE:
             raise Skipped("because a pipe can be read only once: push and enqueue check what comes from it")
-        destination = target.resolved if target.kind is Kind.REMOTE else None
+        destination = target.resolve() if target.kind is Kind.REMOTE else None
         opened = open_source(target.text, store=None, settings=self._settings, destination=destination)
-        with opened as (source, self._named):
+        with opened as (source, self._own_name):
             self._source = source
             self._image = image = source.resolve()
         self.sizes = {layer.blob.digest: layer.blob.size for layer in image.layers if layer.blob is not None}
-        size, exact = _size(image), True
+        size, exact = _compressed_size(image), True
         if size is None:
-            size, exact = self._needed()
+            size, exact = self._bytes_needed()
         amount = "" if not size else f", {human_bytes(size)}" + ("" if exact else " before compression")
-        return f"found in {_place(source)}: {_contents(image)}{amount}"
+        return f"found in {_place_of(source)}: {_describe(image)}{amount}"
 
-    def _open(self) -> str:
+    def _open_store(self) -> str:
         url = parse_url(self._settings.database_url)
         label = label_of(url)
         if is_sqlite(url) and not _exists(file_of(url)):
             _try_to_write(file_of(url).parent)
-            return f"there is none yet; the first push makes it at {label}"
+            return f"there is none yet; the first push creates it at {label}"
         self.store = self._stack.enter_context(Store.open(self._settings.database_url))
         self.store.check_writable()
         counts = self.store.jobs.counts()
@@ -130,17 +132,17 @@ class LocalChecks:
         jobs = f"jobs: {states}" if states else "no jobs"
         return f"{label} can be written and has schema {schema.head()}; {jobs}"
 
-    def _room(self) -> str:
+    def _check_room(self) -> str:
         spool = self._settings.spool
         free = max(0, room_at(_try_to_write(spool)))
-        size, exact = self._needed()
-        needed = max(0, (size or 0) - self._spooled(exact=exact))
+        size, exact = self._bytes_needed()
+        needed = max(0, (size or 0) - self._bytes_in_spool(exact=exact))
         room = f"room for {human_bytes(free)}"
         if not needed:
             return f"{spool} can be written and has {room}"
         if needed > free:
             raise DiskFull(
-                f"{spool} has {room}, and the layers that have to be put there have "
+                f"{spool} has {room}, and the layers that must be stored there have "
                 f"{human_bytes(needed)}{'' if exact else ' before compression'}",
                 hint="free some space there, or move PUSHER_HOME to a larger disk: export PUSHER_HOME=FOLDER",
             )
@@ -149,16 +151,16 @@ class LocalChecks:
             f"{'' if exact else 'at most '}{human_bytes(needed)}"
         )
 
-    def _needed(self) -> tuple[int | None, bool]:
-        """Bytes that the image's layers may take in the spool, and whether that is exact; None: unknown.
+    def _bytes_needed(self) -> tuple[int | None, bool]:
+        """Return the bytes that the layers may take in the spool (None: unknown), and if that is exact.
 
-        Layers that are uploaded from where they lie, or mounted, take none. Uncompressed sizes are an upper
+        Layers that are uploaded from where they are, or mounted, take none. Uncompressed sizes are an upper
         bound.
         """
         image, source = self._image, self._source
         if image is None:
             return None, False
-        if _size(image) is not None:
+        if _compressed_size(image) is not None:
             to = self.destination
             if isinstance(source, RegistrySource) and to and to.registry == source.reference.registry:
                 return 0, True
@@ -166,11 +168,11 @@ class LocalChecks:
         if isinstance(source, ArchiveSource):
             return source.path.stat().st_size, False
         if isinstance(source, EngineSource) and not image.drafts:
-            return _size_in(source), False
+            return _size_in_engine(source), False
         return None, False
 
-    def _spooled(self, *, exact: bool) -> int:
-        """Bytes of those layers that lie in the spool already, compressed or not as ``_needed`` counts."""
+    def _bytes_in_spool(self, *, exact: bool) -> int:
+        """Return the bytes of those layers that are in the spool already, counted as in ``_bytes_needed``."""
         spool, image = self._settings.spool, self._image
         if self.store is None or image is None or not spool.is_dir():
             return 0
@@ -185,14 +187,14 @@ class LocalChecks:
         return total
 
 
-def _size(image: SourceImage) -> int | None:
-    """Bytes of the image's layers as they will be sent; None where they are not compressed yet."""
+def _compressed_size(image: SourceImage) -> int | None:
+    """Return the bytes of the image's layers as they will be sent; None if some are not compressed yet."""
     sizes = [layer.blob.size for layer in image.layers if layer.blob is not None]
     return sum(sizes) if len(sizes) == len(image.layers) else None
 
 
-def _place(source: Source) -> str:
-    """Where an image is, for people."""
+def _place_of(source: Source) -> str:
+    """Return where an image is, for users."""
     if isinstance(source, EngineSource):
         return source.engine.title
     if isinstance(source, ArchiveSource | LayoutSource | DirSource):
@@ -203,7 +205,7 @@ def _place(source: Source) -> str:
     return source.reference.registry
 
 
-def _contents(image: SourceImage) -> str:
+def _describe(image: SourceImage) -> str:
     """What an image is made of; of an index, its platforms."""
     layers = [layer for layer in image.layers if layer.blob is None or layer.blob.media_type not in CONFIGS]
     counted = f"{len(layers)} layer" + ("" if len(layers) == 1 else "s")
@@ -220,8 +222,8 @@ def _contents(image: SourceImage) -> str:
     return f"index {short(indexes[-1].digest)}, {counted_platforms} ({shown}), {counted}"
 
 
-def _size_in(source: EngineSource) -> int | None:
-    """What Docker or Podman says of the image's size, uncompressed."""
+def _size_in_engine(source: EngineSource) -> int | None:
+    """Return the image's uncompressed size in Docker or Podman."""
     try:
         answer = run_command(source.engine, "image", "inspect", "--format", "{{.Size}}", "--", source.name)
         return int(answer)
@@ -233,11 +235,11 @@ def _exists(path: Path) -> bool:
     try:
         return path.exists()
     except OSError as error:
-        raise _unusable(path, error) from error
+        raise _write_error(path, error) from error
 
 
 def _try_to_write(folder: Path) -> Path:
-    """Write a byte in ``folder``, or in the nearest folder above it that exists; that one.
+    """Write a byte in ``folder``, or in the nearest folder above it that exists, and return that one.
 
     Raises HomeUnusable, DiskFull.
     """
@@ -248,11 +250,11 @@ def _try_to_write(folder: Path) -> Path:
         with tempfile.TemporaryFile(dir=place, buffering=0) as file:
             file.write(b"\0")
     except OSError as error:
-        raise _unusable(place, error) from error
+        raise _write_error(place, error) from error
     return place
 
 
-def _unusable(path: Path, error: OSError) -> PusherError:
+def _write_error(path: Path, error: OSError) -> PusherError:
     if error.errno in _NO_ROOM:
         return DiskFull(f"there is no room left in {path}", hint="free some space there, then try again")
     return HomeUnusable(

@@ -1,4 +1,4 @@
-"""The checks of the way to one registry: proxy, DNS, TCP, TLS, whether a registry answers, and its clock."""
+"""The checks of the connection to one registry: proxy, DNS, TCP, TLS, whether it answers, its clock."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import urllib3
 
 from pusher.config import Settings
-from pusher.doctor.check import Skipped, Step
-from pusher.doctor.target import base_url
+from pusher.doctor.check import Check, Skipped
+from pusher.doctor.target import api_url
 from pusher.errors import ClockWrong, ProxyFailed, ProxyUnusable, PusherError, RegistryUnreachable
 from pusher.progress.format import human_seconds
 from pusher.reference import is_loopback
@@ -29,12 +29,12 @@ from pusher.registry.http.transport import Transport
 from pusher.registry.http.untrusted_certificate import untrusted
 
 _MOST_SKEW: Final = 300.0
-"""Seconds: tokens and signed addresses are often good for no longer."""
+"""Seconds; tokens and signed addresses are often valid for no longer."""
 _PORTS: Final = {"http": 80, "https": 443}
 
 
 class NetworkChecks:
-    """``greeting`` is the answer to GET /v2/ without a login, ``base`` the address that was asked."""
+    """``ping_answer`` is the answer to GET /v2/ without a login, ``base`` the address that was asked."""
 
     def __init__(
         self,
@@ -50,8 +50,8 @@ class NetworkChecks:
         self._transport = transport
         self._trust_in = trust_in
         self._headers = headers
-        self.base = base_url(registry, plain_http=self._site.plain_http)
-        self.greeting: Answer | None = None
+        self.base = api_url(registry, plain_http=self._site.plain_http)
+        self.ping_answer: Answer | None = None
         url = urlsplit(self.base)
         self._host = url.hostname or ""
         self._port = url.port or _PORTS[url.scheme]
@@ -59,15 +59,15 @@ class NetworkChecks:
         self._addresses: list[str] = []
         self._asked_at = 0.0
 
-    def steps(self) -> list[Step]:
-        """In the order in which a connection comes about."""
+    def checks(self) -> list[Check]:
+        """Return the checks in the order in which a connection is made."""
         return [
-            Step("proxy", "looking for a proxy on the way", self._find_proxy, ("reference",)),
-            Step("DNS", f"asking for the address of {self._host}", self._resolve, ("proxy",)),
-            Step("TCP", f"connecting to {self._host}:{self._port}", self._connect, ("DNS",)),
-            Step("TLS", f"shaking hands with {self._host}:{self._port}", self._shake_hands, ("TCP",)),
-            Step("registry", f"asking {self.base}", self._greet, ("TLS",)),
-            Step("clock", "comparing the clocks", self._compare_clocks, ("TLS",)),
+            Check("proxy", "looking for a proxy", self._find_proxy, ("reference",)),
+            Check("DNS", f"asking for the address of {self._host}", self._resolve, ("proxy",)),
+            Check("TCP", f"connecting to {self._host}:{self._port}", self._connect, ("DNS",)),
+            Check("TLS", f"opening TLS to {self._host}:{self._port}", self._check_tls, ("TCP",)),
+            Check("registry", f"asking {self.base}", self._ask_registry, ("TLS",)),
+            Check("clock", "comparing the clocks", self._compare_clocks, ("TLS",)),
         ]
 
     # --- proxy --------------------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ class NetworkChecks:
         except (ProxyFailed, ProxyUnusable):
             raise
         except PusherError:
-            pass  # what lies behind the proxy is for the checks that follow
+            pass  # what is behind the proxy is left to the next checks
         return f"{proxy} ({proxy.origin}) makes the connection to {self._registry}"
 
     # --- DNS and TCP --------------------------------------------------------------------------------------
@@ -93,7 +93,7 @@ class NetworkChecks:
             infos = look_up(self._host, self._port, self._timeouts.connect)
         except (OSError, UnicodeError) as error:
             raise RegistryUnreachable(
-                f"the name {self._host} cannot be resolved: {_why(error, self._timeouts.connect)}",
+                f"the name {self._host} cannot be resolved: {_reason(error, self._timeouts.connect)}",
                 hint=f"check its spelling, the network and the VPN: getent hosts {self._host}",
             ) from error
         answer = list(dict.fromkeys(str(info[4][0]) for info in infos))
@@ -111,7 +111,7 @@ class NetworkChecks:
         except OSError as error:
             raise RegistryUnreachable(
                 f"{self._registry} takes no connection on port {self._port} "
-                f"({', '.join(self._addresses)}: {_why(error, self._timeouts.connect)})",
+                f"({', '.join(self._addresses)}: {_reason(error, self._timeouts.connect)})",
                 hint="check the port, that the registry runs, and that no firewall or VPN is in the way",
             ) from error
         milliseconds = 1000 * (time.monotonic() - began)
@@ -123,7 +123,7 @@ class NetworkChecks:
 
     # --- TLS ----------------------------------------------------------------------------------------------
 
-    def _shake_hands(self) -> str:
+    def _check_tls(self) -> str:
         if self._site.plain_http:
             raise Skipped(f"because plain http is allowed for {self._registry}, and used")
         if is_loopback(self._registry) and self._speaks_plain_http():
@@ -143,36 +143,36 @@ class NetworkChecks:
         return f'{peer.protocol}, certificate issued by "{peer.issuer}"{until}, {verdict}'
 
     def _speaks_plain_http(self) -> bool:
-        """Asks as the client does, which tries http first on this machine."""
+        """Send a request as the client does, which tries http first on this machine."""
         try:
             answer = self._ask()
         except PusherError:
             return False
         if answer.status == 400:  # "client sent an HTTP request to an HTTPS server"
-            self.greeting = None
+            self.ping_answer = None
             return False
         return True
 
     # --- the registry -------------------------------------------------------------------------------------
 
-    def _greet(self) -> str:
-        answer = self.greeting or self._ask()
+    def _ask_registry(self) -> str:
+        answer = self.ping_answer or self._ask()
         if answer.status != 401:
-            # the client knows what is a registry's answer, and says what this is if it is none
+            # the client knows which answers are a registry's, and describes others
             nobody = Authenticator(self._registry, None, headers=self._headers)
             RegistryClient(self._registry, self._transport, nobody, plain_http=self._site.plain_http).ping()
         version = answer.headers.get("Docker-Distribution-Api-Version", "")
         return f"GET {self.base} answers {answer.status}" + (f" ({version})" if version else "")
 
     def _ask(self) -> Answer:
-        self.greeting = self._transport.send("GET", self.base, headers=self._headers)
+        self.ping_answer = self._transport.send("GET", self.base, headers=self._headers)
         self._asked_at = time.time()
-        return self.greeting
+        return self.ping_answer
 
     def _compare_clocks(self) -> str:
-        if self.greeting is None:
+        if self.ping_answer is None:
             raise Skipped(f"because {self._registry} gave no answer")
-        date = self.greeting.headers.get("Date", "")
+        date = self.ping_answer.headers.get("Date", "")
         try:
             when = email.utils.parsedate_to_datetime(date)
         except ValueError:
@@ -189,7 +189,7 @@ class NetworkChecks:
         )
 
 
-def _why(error: Exception, patience: float) -> str:
+def _reason(error: Exception, patience: float) -> str:
     if isinstance(error, TimeoutError):
         return f"no answer within {patience:.0f} s"
     if isinstance(error, ConnectionRefusedError):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from pusher.config import Settings
-from pusher.doctor.check import Skipped, Step
+from pusher.doctor.check import Check, Skipped
 from pusher.doctor.network import NetworkChecks
 from pusher.doctor.target import RegistryTarget
 from pusher.errors import LayerTooLarge, PusherError, RegistryRefused
@@ -34,11 +34,10 @@ class RegistryChecks:
         registries: Registries,
         network: NetworkChecks,
         warnings: list[str],
-        broken_login: PusherError | None,
+        login_error: PusherError | None,
         sizes: Mapping[str, int],
     ) -> None:
-        """``warnings`` is filled with what the registry has to say beside its answers; ``sizes`` are those of
-        the image's blobs, by their digests."""
+        """``warnings`` is filled by the registry's client; ``sizes`` are the blobs' bytes, by digest."""
         self._large = {digest: size for digest, size in sizes.items() if may_be_too_large(size)}
         self._to = destination
         self._settings = settings
@@ -46,68 +45,68 @@ class RegistryChecks:
         self._registries = registries
         self._network = network
         self._warnings = warnings
-        self._broken_login = broken_login
+        self._login_error = login_error
         self._credential: Credential | None = None
         self._connection: Connection | None = None
         self._opened: OpenedUpload | None = None
         self._status: Answer | PusherError | None = None
         self._profile: Profile | None = None
 
-    def credential_step(self) -> Step:
-        """Needs no network."""
-        return Step("credential", "looking for a login", self._find_credential, ("reference",))
+    def credential_check(self) -> Check:
+        """Return the check that needs no network."""
+        return Check("credential", "looking for a login", self._find_credential, ("reference",))
 
-    def steps(self) -> list[Step]:
-        """After the network's. Sizes are compared where there is a registry that they are too large for."""
+    def checks(self) -> list[Check]:
+        """Return the checks after the network's. Sizes are compared if some registries refuse them."""
         to = self._to
-        layers = Step("layers", "comparing their sizes", self._compare, ("login", "profile"))
+        layers = Check("layers", "comparing their sizes", self._compare_sizes, ("login", "profile"))
         return [
-            Step("login", f"logging in to {to.registry}", self._log_in, ("registry", "credential")),
-            Step("push", f"opening an upload in {to.repository}", self._push, ("login",)),
-            Step(
+            Check("login", f"logging in to {to.registry}", self._log_in, ("registry", "credential")),
+            Check("push", f"opening an upload in {to.repository}", self._open_upload, ("login",)),
+            Check(
                 "profile",
                 "reading the answer",
                 self._choose_profile,
                 ("reference",) if self._site.profile else ("push",),
             ),
-            Step("chunks", "reading the answer", self._read_limits, ("push", "profile")),
-            Step("resume", "reading the answer", self._read_status, ("push", "profile")),
+            Check("chunks", "reading the answer", self._read_limits, ("push", "profile")),
+            Check("resume", "reading the answer", self._read_status, ("push", "profile")),
             *([layers] if self._large else []),
         ]
 
-    # --- who we are ---------------------------------------------------------------------------------------
+    # --- login ---------------------------------------------------------------------------------------------
 
     def _find_credential(self) -> str:
-        if self._broken_login is not None:
-            raise self._broken_login
+        if self._login_error is not None:
+            raise self._login_error
         to = self._to
         problems: list[PusherError] = []
         self._credential = found = find_credential(
             to.registry, self._settings, to.repository, on_problem=problems.append
         )
         if found is not None:
-            return "; but ".join([_whose(found), *(problem.message for problem in problems)])
+            return "; but ".join([_describe_credential(found), *(problem.message for problem in problems)])
         if problems:
             raise problems[0]
         return f"none is known for {to.registry}, which is asked without one"
 
     def _log_in(self) -> str:
-        to, greeting = self._to, self._network.greeting
+        to, ping_answer = self._to, self._network.ping_answer
         self._connection = self._registries.get(to.registry, to.repository)
         self._connection.client.ping()
-        if greeting is None or greeting.status != 401:
+        if ping_answer is None or ping_answer.status != 401:
             return f"{to.registry} asks for no login"
-        challenge = choose_challenge(parse_challenges(greeting.headers.get("WWW-Authenticate", "")))
+        challenge = choose_challenge(parse_challenges(ping_answer.headers.get("WWW-Authenticate", "")))
         way = "Basic"
         if challenge is not None and challenge.scheme == "bearer":
             way = f"Bearer, tokens from {host_of(challenge.realm)}"
         if self._credential is None:
-            return f"{to.registry} asks for a login ({way}); the push shows whether it does without one"
-        return f"{to.registry} accepts {_whose(self._credential)} ({way})"
+            return f"{to.registry} asks for a login ({way}); the push shows whether it is needed"
+        return f"{to.registry} accepts {_describe_credential(self._credential)} ({way})"
 
     # --- pushing ------------------------------------------------------------------------------------------
 
-    def _push(self) -> str:
+    def _open_upload(self) -> str:
         to = self._to
         if not to.repository:
             raise Skipped(
@@ -135,8 +134,8 @@ class RegistryChecks:
         forced = self._site.profile
         if forced is not None:
             self._profile = by_name(forced)
-            return f"{forced}, as --profile, PUSHER_PROFILE or pusher.toml says{self._keys()}"
-        opened, link = self._session(), self._link
+            return f"{forced}, as --profile, PUSHER_PROFILE or pusher.toml says{self._bucket_keys()}"
+        opened, link = self._opened_upload(), self._link
         self._profile = profile = detect(
             opened.location or "", opened.headers, registry=self._to.registry, learned=link.profile
         )
@@ -148,10 +147,10 @@ class RegistryChecks:
             why = "as its answer shows"
         else:
             why = "by its name"
-        return f"{profile.name} ({profile.title}), {why}{self._keys()}"
+        return f"{profile.name} ({profile.title}), {why}{self._bucket_keys()}"
 
     def _read_limits(self) -> str:
-        opened, link = self._session(), self._link
+        opened, link = self._opened_upload(), self._link
         profile = self._profile or DEFAULT
         said = [
             f"{word} {human_bytes(int(value))}"
@@ -165,11 +164,11 @@ class RegistryChecks:
         limits = chunk_sizes.announced(opened.headers, profile, link.limit(self._site.chunk_size))
         size = chunk_sizes.chunk_size(GIB, link.first_size(self._site.chunk_size, profile), limits, profile)
         if not profile.takes_chunks or profile.whole:
-            return f"{announced}; pusher sends each layer in one request{self._learned()}"
-        return f"{announced}; pusher begins with {human_bytes(size)}{self._learned()}"
+            return f"{announced}; pusher sends each layer in one request{self._earlier_refusal()}"
+        return f"{announced}; pusher begins with {human_bytes(size)}{self._earlier_refusal()}"
 
-    def _learned(self) -> str:
-        """That something was refused before, which a passing fault may have done."""
+    def _earlier_refusal(self) -> str:
+        """Return what was refused before, perhaps because of a temporary fault."""
         link = self._link
         if not link.limited:
             return ""
@@ -180,15 +179,15 @@ class RegistryChecks:
         )
 
     def _read_status(self) -> str:
-        self._session()
+        self._opened_upload()
         profile, status = self._profile or DEFAULT, self._status
         if not profile.tells_offset:
-            raise Skipped(f"because {profile.title} does not tell how much of an upload it holds")
+            raise Skipped(f"because {profile.title} does not report how much of an upload it holds")
         if isinstance(status, PusherError):
             raise status
         assert status is not None  # noqa: S101 - set before the session
         if status.ok and reported_offset(status) is not None:
-            return "the registry tells how much of an upload it holds: after a break it goes on from there"
+            return "the registry reports how much of an upload it holds: after a break it is resumed there"
         what = f"{status.status}" + ("" if not status.ok else " without a usable Range")
         raise RegistryRefused(
             f"{self._to.registry} answers {what} when asked for an upload that it has just opened: "
@@ -196,7 +195,7 @@ class RegistryChecks:
             hint="pushes work; a registry that runs as several instances needs one storage and http.secret",
         )
 
-    def _compare(self) -> str:
+    def _compare_sizes(self) -> str:
         to = self._to
         assert self._connection is not None  # noqa: S101 - "layers" needs "login"
         client = self._connection.client
@@ -210,7 +209,7 @@ class RegistryChecks:
         largest = human_bytes(max(self._large.values()))
         return f"no layer that has to be sent is too large for {profile.title}; the largest has {largest}"
 
-    def _session(self) -> OpenedUpload:
+    def _opened_upload(self) -> OpenedUpload:
         if self._opened is None:
             raise Skipped("because no upload was opened")
         return self._opened
@@ -220,8 +219,8 @@ class RegistryChecks:
         assert self._connection is not None  # noqa: S101 - "push" needs "login"
         return self._connection.link
 
-    def _keys(self) -> str:
-        """Where serverless-registry keeps an image in its R2 bucket (src/registry/r2.ts)."""
+    def _bucket_keys(self) -> str:
+        """Return where serverless-registry keeps an image in its R2 bucket (src/registry/r2.ts)."""
         to = self._to
         if self._profile is not SERVERLESS or not to.repository:
             return ""
@@ -231,7 +230,7 @@ class RegistryChecks:
         )
 
 
-def _whose(credential: Credential) -> str:
+def _describe_credential(credential: Credential) -> str:
     if credential.registry_token is not None:
         return f"a registry token from {credential.source}"
     if credential.identity_token is not None:

@@ -1,4 +1,4 @@
-"""What is to be examined: an image on its way to a registry, a registry, or this machine alone."""
+"""What is checked: an image and where it is pushed, a registry, or this machine alone."""
 
 from __future__ import annotations
 
@@ -53,33 +53,32 @@ class Target:
 
     @property
     def has_image(self) -> bool:
-        """Whether there is an image to look for."""
+        """Return whether there is an image to look for."""
         return self.kind in (Kind.IMAGE, Kind.FILE, Kind.PIPE, Kind.REMOTE)
 
     @property
-    def named_by_file(self) -> bool:
-        """Whether the name that a file or folder gives its image makes the destination, or a part of it."""
+    def needs_file_name(self) -> bool:
+        """Return whether the name in a file or folder is the destination, or a part of it."""
         if self.kind is not Kind.FILE:
             return False
         try:
-            return self.resolved.needs_name
+            return self.resolve().needs_name
         except ReferenceMalformed:
             return False
 
-    @property
-    def resolved(self) -> Destination:
-        """Where the image would be pushed. Raises ReferenceMalformed, InvalidOption."""
+    def resolve(self) -> Destination:
+        """Return where the image would be pushed. Raises ReferenceMalformed, InvalidOption."""
         return resolve(self.text, self.to, self.default, command="doctor")
 
     def destination(self, own_name: str | None) -> RegistryTarget:
-        """``own_name`` is the one that a file or folder gives its image.
+        """Return where a push would go. ``own_name``: the image's name in a file or folder.
 
         Raises ReferenceMalformed, InvalidOption.
         """
         if not self.has_image:
             place = Place.parse(self.text)
             return RegistryTarget(place.registry, place.namespace)
-        found = self.resolved.named(own_name if self.kind in (Kind.FILE, Kind.PIPE) else self._typed_name())
+        found = self.resolve().named(own_name if self.kind in (Kind.FILE, Kind.PIPE) else self._typed_name())
         return RegistryTarget(found.registry, found.repository, found.tag or "")
 
     def _typed_name(self) -> str | None:
@@ -88,8 +87,8 @@ class Target:
         return select.own_name(self.text)
 
 
-def read_target(text: str | None, *, to: str | None = None, default: str | None = None) -> Target:
-    """Tell an image from a registry.
+def parse_target(text: str | None, *, to: str | None = None, default: str | None = None) -> Target:
+    """Read the argument: an image or a registry.
 
     With ``to``, and for a file or folder, it is an image. ``host``, ``host:port`` and either with a slash at
     the end are a registry, where ``host`` has a dot, is ``localhost`` or an IPv6 address in brackets; with a
@@ -112,14 +111,14 @@ def read_target(text: str | None, *, to: str | None = None, default: str | None 
     return Target(Kind.IMAGE, text, to, default)
 
 
-def base_url(registry: str, *, plain_http: bool) -> str:
-    """Where the distribution API is asked for first: on this machine without TLS."""
+def api_url(registry: str, *, plain_http: bool) -> str:
+    """Return the first address of the distribution API to try: on this machine without TLS."""
     scheme = "http" if plain_http or is_loopback(registry) else "https"
     return f"{scheme}://{api_host(registry)}/v2/"
 
 
 def _is_registry(host: str, *, sure: bool) -> bool:
-    """Whether the part before the first slash is a host; ``sure``: there is a slash, as after a host."""
+    """Return whether the part before the first slash is a host; ``sure``: there is a slash after it."""
     found = _HOST.fullmatch(host)
     if found is None:
         return False

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from pusher.config import Settings, Timeouts
-from pusher.doctor import Broken, Check, Result, examine, read_target
+from pusher.doctor import CheckResult, EarlyErrors, Status, parse_target, run_checks
 from pusher.errors import PusherError
 from pusher.store.engine import sqlite_url
 from tests.registry.sites import Seen
@@ -29,27 +29,27 @@ NAME: Final = "registry.test"
 class Diagnosis:
     """Checks, each by its name."""
 
-    checks: list[Check]
+    checks: list[CheckResult]
 
-    def __getitem__(self, name: str) -> Check:
+    def __getitem__(self, name: str) -> CheckResult:
         (found,) = [check for check in self.checks if check.name == name]
         return found
 
-    def of(self, result: Result) -> list[str]:
-        return [check.name for check in self.checks if check.result is result]
+    def of(self, result: Status) -> list[str]:
+        return [check.name for check in self.checks if check.status is result]
 
     def assert_healthy(self, *, skipped: Collection[str] = ()) -> None:
         """Nothing failed, and these alone were skipped."""
-        assert self.of(Result.FAILED) == [], self.checks
-        assert set(self.of(Result.SKIPPED)) == set(skipped), self.checks
+        assert self.of(Status.FAILED) == [], self.checks
+        assert set(self.of(Status.SKIPPED)) == set(skipped), self.checks
         assert {check.name for check in self.checks} == set(EVERY)
 
     def assert_failed(
         self, name: str, error: type[PusherError], *words: str, skipped: Collection[str] = ()
-    ) -> Check:
+    ) -> CheckResult:
         """That check alone failed, with this error; its line has the words; the others are as they should."""
-        assert self.of(Result.FAILED) == [name], self.checks
-        assert set(self.of(Result.SKIPPED)) == set(skipped), self.checks
+        assert self.of(Status.FAILED) == [name], self.checks
+        assert set(self.of(Status.SKIPPED)) == set(skipped), self.checks
         assert {check.name for check in self.checks} == set(EVERY)
         check = self[name]
         assert (check.code, check.exit_code) == (error.code, error.exit_code)
@@ -57,7 +57,7 @@ class Diagnosis:
         for word in words:
             assert word in line, line
         assert check.hint
-        for other in self.of(Result.SKIPPED):
+        for other in self.of(Status.SKIPPED):
             assert self[other].message.startswith("because ")
         return check
 
@@ -85,10 +85,10 @@ def diagnose(
     settings: Settings,
     *,
     to: str | None = None,
-    broken: Broken = Broken(),  # noqa: B008
+    errors: EarlyErrors = EarlyErrors(),  # noqa: B008
 ) -> Diagnosis:
-    chosen = read_target(target, to=to, default=settings.default_registry)
-    return Diagnosis(list(examine(chosen, settings, broken=broken, begin=lambda _: None)))
+    chosen = parse_target(target, to=to, default=settings.default_registry)
+    return Diagnosis(list(run_checks(chosen, settings, errors=errors, on_check=lambda _: None)))
 
 
 def stay_here(monkeypatch: pytest.MonkeyPatch, **names: str) -> None:

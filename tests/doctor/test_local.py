@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from pusher.doctor import Broken, Result, examine, read_target
+from pusher.doctor import EarlyErrors, Status, parse_target, run_checks
 from pusher.errors import (
     ArchiveTruncated,
     ConfigInvalid,
@@ -84,8 +84,8 @@ def test_all_is_well_with_docker(
 def test_nothing_is_made_where_nothing_is_yet(tmp_path: Path) -> None:
     home = tmp_path / "not" / "there"
     found = diagnose(None, settings_in(home))
-    assert found.of(Result.FAILED) == []
-    assert f"the first push makes it at {home / 'jobs.db'}" in found["job store"].message
+    assert found.of(Status.FAILED) == []
+    assert f"the first push creates it at {home / 'jobs.db'}" in found["job store"].message
     assert not home.parent.exists()
 
 
@@ -178,8 +178,8 @@ def test_a_home_that_is_no_folder(tmp_path: Path, archive: Path, to: str) -> Non
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
     found = diagnose(str(archive), settings_in(blocked / "home"), to=to)
-    assert found.of(Result.FAILED) == ["job store", "disk"]
-    assert found.of(Result.SKIPPED) == ["TLS"]
+    assert found.of(Status.FAILED) == ["job store", "disk"]
+    assert found.of(Status.SKIPPED) == ["TLS"]
     for name in ("job store", "disk"):
         assert found[name].code == HomeUnusable.code
         assert found[name].exit_code == 8
@@ -192,7 +192,7 @@ def test_a_home_that_may_not_be_written(tmp_path: Path, archive: Path, to: str) 
     folder.mkdir(mode=0o500)
     with like_any_user():
         found = diagnose(str(archive), settings_in(folder), to=to)
-    assert found.of(Result.FAILED) == ["job store", "disk"]
+    assert found.of(Status.FAILED) == ["job store", "disk"]
     assert "Permission denied" in found["disk"].message
 
 
@@ -203,7 +203,7 @@ def test_a_store_that_may_only_be_read(archive: Path, home: Home, to: str) -> No
     with like_any_user():
         found = diagnose(str(archive), home.settings, to=to)
     home.settings.home.chmod(0o700)
-    assert found.of(Result.FAILED) == ["job store", "disk"]
+    assert found.of(Status.FAILED) == ["job store", "disk"]
     assert found["job store"].code == StoreReadOnly.code
 
 
@@ -251,15 +251,15 @@ def test_what_is_spooled_needs_no_room(
     diagnose(str(archive), home.settings, to=to).assert_healthy(skipped=["TLS"])
     for digest, _, _ in home.spool.blobs():
         home.spool.remove(digest)
-    assert diagnose(str(archive), home.settings, to=to).of(Result.FAILED) == ["disk"]
+    assert diagnose(str(archive), home.settings, to=to).of(Status.FAILED) == ["disk"]
 
 
 # --- one check among others -------------------------------------------------------------------------------
 
 
 def test_broken_settings_are_a_check_of_their_own(archive: Path, home: Home, to: str) -> None:
-    broken = Broken(config=ConfigInvalid("pusher.toml is not TOML", hint="mend it"))
-    found = diagnose(str(archive), home.settings, to=to, broken=broken)
+    errors = EarlyErrors(config=ConfigInvalid("pusher.toml is not TOML", hint="mend it"))
+    found = diagnose(str(archive), home.settings, to=to, errors=errors)
     found.assert_failed("config", ConfigInvalid, "pusher.toml", skipped=["TLS"])
 
 
@@ -278,14 +278,16 @@ def test_a_bug_in_one_check_hides_no_other(
 
 def test_every_check_is_announced_before_it_is_made(archive: Path, home: Home, to: str) -> None:
     told: list[str] = []
-    target = read_target(str(archive), to=to)
-    for check in examine(target, home.settings, broken=Broken(), begin=lambda step: told.append(step.name)):
+    target = parse_target(str(archive), to=to)
+    for check in run_checks(
+        target, home.settings, errors=EarlyErrors(), on_check=lambda check: told.append(check.name)
+    ):
         assert told[-1] == check.name
     assert told == list(EVERY)
 
 
 def test_an_image_from_a_pipe_is_left_to_push(home: Home, registry: FakeRegistry) -> None:
     found = diagnose("-", home.settings, to=f"{registry.address}/app:1")
-    assert found["image"].result is Result.SKIPPED
+    assert found["image"].status is Status.SKIPPED
     assert "a pipe can be read only once" in found["image"].message
-    assert found.of(Result.FAILED) == []
+    assert found.of(Status.FAILED) == []

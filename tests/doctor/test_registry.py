@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.doctor import Broken, Result
+from pusher.doctor import EarlyErrors, Status
 from pusher.errors import (
     CredentialHelperFailed,
     CredentialsMissing,
@@ -104,7 +104,7 @@ def test_a_helper_that_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         "credential", CredentialHelperFailed, "docker-credential-gone", skipped=[*REPOSITORY, *PUSHING]
     )
     assert check.exit_code == 4
-    assert found["registry"].result is Result.PASSED
+    assert found["registry"].status is Status.PASSED
 
 
 @pytest.mark.parametrize("content", ["{ not JSON", '{"auths": []}'])
@@ -116,9 +116,11 @@ def test_a_credential_file_that_is_broken(tmp_path: Path, content: str) -> None:
 
 
 def test_a_user_without_a_password(tmp_path: Path) -> None:
-    broken = Broken(login=PasswordMissing("there is no password for user 'bob'", hint="--password-stdin"))
+    errors = EarlyErrors(
+        login=PasswordMissing("there is no password for user 'bob'", hint="--password-stdin")
+    )
     with Site(Registry()) as site:
-        found = diagnose(f"{site.address}/team/app", settings_in(tmp_path, username="bob"), broken=broken)
+        found = diagnose(f"{site.address}/team/app", settings_in(tmp_path, username="bob"), errors=errors)
     found.assert_failed("credential", PasswordMissing, "bob", skipped=[*REPOSITORY, *PUSHING])
 
 
@@ -150,7 +152,7 @@ def test_tokens_for_nobody_but_users(tmp_path: Path, tokens: TokenServer) -> Non
     found.assert_failed(
         "push", CredentialsMissing, "no credential", "pusher login", skipped=[*REPOSITORY, *NO_PUSH[1:]]
     )
-    assert "the push shows whether it does without one" in found["login"].message
+    assert "the push shows whether it is needed" in found["login"].message
     tokens.anonymous = True
     with_tokens(tokens, tmp_path).assert_healthy(skipped=REPOSITORY)
 
@@ -255,7 +257,7 @@ def test_a_status_that_never_comes(tmp_path: Path) -> None:
         registry.faults.add(Fault(On.STATUS, DropReply(), times=None))
         found = diagnose(f"{registry.address}/team/app", settings_in(tmp_path))
         assert registry.sessions == {}
-    assert found.of(Result.FAILED) == ["resume"]
+    assert found.of(Status.FAILED) == ["resume"]
 
 
 def test_a_registry_that_never_tells_is_not_to_blame(tmp_path: Path) -> None:
@@ -316,12 +318,12 @@ def test_an_image_with_a_layer_that_is_too_large(
         assert (registry.sessions, registry.body_bytes_received()) == ({}, 0)
     check = found["layers"]
     if fits:
-        assert (check.result, "no layer that has to be sent is too large" in check.message) == (
-            Result.PASSED,
+        assert (check.status, "no layer that has to be sent is too large" in check.message) == (
+            Status.PASSED,
             True,
         )
     else:
-        assert (check.result, check.code, check.exit_code) == (Result.FAILED, "layer-too-large", 6)
+        assert (check.status, check.code, check.exit_code) == (Status.FAILED, "layer-too-large", 6)
         assert "--split-layers 50000" in check.hint
 
 
@@ -339,7 +341,7 @@ def test_the_registries_of_unfinished_jobs(home: Home, archive: Path) -> None:
         third_address = third.address
     registries = list(dict.fromkeys(check.registry for check in found.checks))
     assert registries == [None, one.address, two.address, third_address]
-    assert [(check.registry, check.name) for check in found.checks if check.result is Result.FAILED] == [
+    assert [(check.registry, check.name) for check in found.checks if check.status is Status.FAILED] == [
         (two.address, "push")
     ]
     assert "jobs: 3 queued" in found["job store"].message
@@ -353,6 +355,6 @@ def test_a_password_is_shown_to_no_other_registry(home: Home, archive: Path) -> 
         for site in (one, two):
             assert site.seen
             assert not [seen for seen in site.seen if "authorization" in seen.headers]
-    failed = [check for check in found.checks if check.result is Result.FAILED]
+    failed = [check for check in found.checks if check.status is Status.FAILED]
     assert [(check.name, check.code) for check in failed] == [("credential", InvalidOption.code)] * 2
     assert "for one registry" in failed[0].message

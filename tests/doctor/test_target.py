@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pusher.doctor import read_target
-from pusher.doctor.target import Kind, RegistryTarget, Target, base_url
+from pusher.doctor import parse_target
+from pusher.doctor.target import Kind, RegistryTarget, Target, api_url
 from pusher.errors import InvalidOption, ReferenceMalformed
 
 HUB = "docker.io"
@@ -46,7 +46,7 @@ HUB = "docker.io"
     ],
 )
 def test_names(text: str, kind: Kind, destination: RegistryTarget) -> None:
-    target = read_target(text)
+    target = parse_target(text)
     assert (target.kind, target.destination(None)) == (kind, destination)
     assert target.has_image == (kind is Kind.IMAGE)
 
@@ -64,7 +64,7 @@ def test_names(text: str, kind: Kind, destination: RegistryTarget) -> None:
 def test_what_completes_a_name(
     text: str, to: str | None, default: str | None, destination: RegistryTarget
 ) -> None:
-    target = read_target(text, to=to, default=default)
+    target = parse_target(text, to=to, default=default)
     assert (target.kind, target.destination(None)) == (Kind.IMAGE, destination)
 
 
@@ -77,56 +77,56 @@ def test_what_completes_a_name(
 )
 def test_files_and_folders(tmp_path: Path, text: str) -> None:
     (tmp_path / "image").write_bytes(b"")
-    target = read_target(text.format(here=tmp_path))
+    target = parse_target(text.format(here=tmp_path))
     assert target.kind is Kind.FILE
     assert target.has_image
-    assert target.named_by_file
+    assert target.needs_file_name
     assert target.destination("r.example/app:1") == RegistryTarget("r.example", "app", "1")
 
 
 @pytest.mark.parametrize("text", ["-", "docker-archive:-", "/dev/stdin"])
 def test_pipes(text: str) -> None:
-    target = read_target(text, to="r.example/app:1")
-    assert (target.kind, target.has_image, target.named_by_file) == (Kind.PIPE, True, False)
+    target = parse_target(text, to="r.example/app:1")
+    assert (target.kind, target.has_image, target.needs_file_name) == (Kind.PIPE, True, False)
     assert target.destination(None) == RegistryTarget("r.example", "app", "1")
     with pytest.raises(InvalidOption, match="has no name of its own"):
-        read_target(text).destination(None)
+        parse_target(text).destination(None)
 
 
 def test_what_names_a_file() -> None:
-    assert read_target("a.tar", to="r.example/").named_by_file
-    assert not read_target("a.tar", to="r.example/app:1").named_by_file
-    assert not read_target("a.tar", to="r.example/APP").named_by_file
+    assert parse_target("a.tar", to="r.example/").needs_file_name
+    assert not parse_target("a.tar", to="r.example/app:1").needs_file_name
+    assert not parse_target("a.tar", to="r.example/APP").needs_file_name
 
 
 def test_an_image_in_a_registry_goes_elsewhere() -> None:
     image = "docker://ghcr.io/team/app:1.2"
-    target = read_target(image, to="r.example/copies/")
-    assert (target.kind, target.has_image, target.named_by_file) == (Kind.REMOTE, True, False)
+    target = parse_target(image, to="r.example/copies/")
+    assert (target.kind, target.has_image, target.needs_file_name) == (Kind.REMOTE, True, False)
     assert target.destination(None) == RegistryTarget("r.example", "copies/team/app", "1.2")
-    assert read_target(image, to="r.example/b:2").destination(None) == RegistryTarget("r.example", "b", "2")
+    assert parse_target(image, to="r.example/b:2").destination(None) == RegistryTarget("r.example", "b", "2")
     with pytest.raises(InvalidOption) as nowhere:
-        read_target(image, default="r.example").destination(None)
+        parse_target(image, default="r.example").destination(None)
     assert nowhere.value.hint == f"pusher doctor {image} --to r.example/app:1.2"
 
 
 def test_an_image_in_a_registry_keeps_its_tag_where_a_digest_says_which() -> None:
-    target = read_target(f"docker://ghcr.io/team/app:1.2@sha256:{'a' * 64}", to="r.example/copies/")
+    target = parse_target(f"docker://ghcr.io/team/app:1.2@sha256:{'a' * 64}", to="r.example/copies/")
     assert target.destination(None) == RegistryTarget("r.example", "copies/team/app", "1.2")
 
 
 def test_nothing() -> None:
-    assert read_target(None, default="r.example") == Target(Kind.MACHINE, default="r.example")
+    assert parse_target(None, default="r.example") == Target(Kind.MACHINE, default="r.example")
 
 
 def test_what_cannot_be_pushed_to() -> None:
     with pytest.raises(InvalidOption) as nameless:
-        read_target("a.tar", to="r.example/team/").destination(None)
+        parse_target("a.tar", to="r.example/team/").destination(None)
     assert nameless.value.hint == "pusher doctor a.tar --to r.example/team/app:1.2"
     with pytest.raises(InvalidOption):
-        read_target("0123456789ab").destination(None)
+        parse_target("0123456789ab").destination(None)
     with pytest.raises(ReferenceMalformed) as digest:
-        read_target("r.example/app@sha256:" + "0" * 64).destination(None)
+        parse_target("r.example/app@sha256:" + "0" * 64).destination(None)
     assert "ends in a digest" in digest.value.message
 
 
@@ -140,4 +140,4 @@ def test_what_cannot_be_pushed_to() -> None:
     ],
 )
 def test_where_the_api_is(registry: str, plain_http: bool, url: str) -> None:
-    assert base_url(registry, plain_http=plain_http) == url
+    assert api_url(registry, plain_http=plain_http) == url

@@ -1,4 +1,4 @@
-"""Every check in its order: this machine's, then those of each registry."""
+"""All checks in their order: those of this machine, then those of each registry."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from pusher.config import Settings, Timeouts
-from pusher.doctor.check import Begin, Check, Course
+from pusher.doctor.check import CheckResult, CheckRunner, OnCheck
 from pusher.doctor.local import LocalChecks
 from pusher.doctor.network import NetworkChecks
 from pusher.doctor.registry import RegistryChecks
@@ -20,46 +20,48 @@ from pusher.store.records import UNFINISHED_STATES
 from pusher.worker.registries import Registries
 
 _PATIENCE: Final = 10.0
-"""Seconds that each look at the network may take."""
+"""Seconds that each request may take."""
 
 
 @dataclass(frozen=True)
-class Broken:
-    """What was found broken before the checks began, each to be told by its check."""
+class EarlyErrors:
+    """The errors of reading settings and login; each is reported by its check."""
 
     config: PusherError | None = None
     login: PusherError | None = None
 
 
-def examine(target: Target, settings: Settings, *, broken: Broken, begin: Begin) -> Iterator[Check]:
-    """Make the checks one by one; ``begin`` is told of each before it is made.
+def run_checks(
+    target: Target, settings: Settings, *, errors: EarlyErrors, on_check: OnCheck
+) -> Iterator[CheckResult]:
+    """Run the checks one by one; ``on_check`` is called before each.
 
-    Without an image or a registry those registries are examined that unfinished jobs go to, and the default.
-    Nothing is changed but for a job store of an older schema, which is upgraded as by every command.
+    Without an image or a registry the registries of unfinished jobs and the default one are checked. Nothing
+    is changed except a job store of an older schema, which is upgraded as by every command.
     """
-    settings = replace(settings, timeouts=_quick(settings.timeouts))
-    with closing(LocalChecks(target, settings, broken.config)) as local:
-        course = Course(begin)
-        yield from course.run(local.steps())
+    settings = replace(settings, timeouts=_short_timeouts(settings.timeouts))
+    with closing(LocalChecks(target, settings, errors.config)) as local:
+        runner = CheckRunner(on_check)
+        yield from runner.run(local.checks())
         destinations = _destinations(target, settings, local)
         if settings.username is not None and settings.login_registry is None:
             if len(destinations) > 1:
-                broken = replace(broken, login=_for_one(settings))
+                errors = replace(errors, login=_login_error(settings))
             elif destinations:
                 settings = replace(settings, login_registry=destinations[0].registry)
         for destination in destinations:
-            yield from _at_registry(destination, settings, local, broken, begin, course)
+            yield from _registry_checks(destination, settings, local, errors, on_check, runner)
 
 
-def _for_one(settings: Settings) -> PusherError:
-    """A password is shown to no registry that it may not be for."""
+def _login_error(settings: Settings) -> PusherError:
+    """Return the error for a login that may be for any of several registries: it is sent to none."""
     return InvalidOption(
         f"{settings.login_source} is for one registry, and these are several",
-        hint="name the one to be examined: pusher doctor REGISTRY",
+        hint="name the one to be checked: pusher doctor REGISTRY",
     )
 
 
-def _quick(timeouts: Timeouts) -> Timeouts:
+def _short_timeouts(timeouts: Timeouts) -> Timeouts:
     return Timeouts(
         connect=min(timeouts.connect, _PATIENCE),
         stall=min(timeouts.stall, _PATIENCE),
@@ -70,7 +72,7 @@ def _quick(timeouts: Timeouts) -> Timeouts:
 
 def _destinations(target: Target, settings: Settings, local: LocalChecks) -> list[RegistryTarget]:
     if target.kind is not Kind.MACHINE:
-        # A destination that cannot be read has its checks all the same, skipped.
+        # The checks of a destination that cannot be read are listed all the same, as skipped.
         return [local.destination or RegistryTarget("")]
     found: dict[str, RegistryTarget] = {}
     if local.store is not None:
@@ -82,23 +84,25 @@ def _destinations(target: Target, settings: Settings, local: LocalChecks) -> lis
     return list(found.values())
 
 
-def _at_registry(
+def _registry_checks(
     destination: RegistryTarget,
     settings: Settings,
     local: LocalChecks,
-    broken: Broken,
-    begin: Begin,
-    before: Course,
-) -> Iterator[Check]:
+    errors: EarlyErrors,
+    on_check: OnCheck,
+    before: CheckRunner,
+) -> Iterator[CheckResult]:
     registry = destination.registry
-    course = Course(begin, registry=registry, before=before)
+    runner = CheckRunner(on_check, registry=registry, before=before)
     warnings: list[str] = []
     with (
         closing(Registries(local.store, settings, warnings.append)) as registries,
         closing(Transport(settings.timeouts, trust=registries.trust_in, connections=1)) as transport,
     ):
         network = NetworkChecks(registry, settings, transport, registries.trust_in, registries.headers)
-        checks = RegistryChecks(
-            destination, settings, registries, network, warnings, broken.login, local.sizes
+        registry_checks = RegistryChecks(
+            destination, settings, registries, network, warnings, errors.login, local.sizes
         )
-        yield from course.run([checks.credential_step(), *network.steps(), *checks.steps()])
+        yield from runner.run(
+            [registry_checks.credential_check(), *network.checks(), *registry_checks.checks()]
+        )
