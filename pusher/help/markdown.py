@@ -16,7 +16,8 @@ _INLINE: Final = re.compile(
     r"`(?P<code>[^`]+)`"
     r"|\*\*(?P<bold>[^*]+)\*\*"
     r"|\*(?P<italic>[^*\s][^*]*)\*"
-    r"|!?\[(?P<text>(?:[^\]`]|`[^`]*`)+)\]\((?P<url>[^)]+)\)"
+    r"|\[[\w-]+\]\((?P<topic>[\w-]+)\.md\)"
+    r"|\[(?P<text>[^\]]+)\]\((?P<url>https?://[^)]+)\)"
 )
 
 
@@ -72,17 +73,20 @@ def parse(text: str) -> list[Block]:
 
 
 def spans(text: str) -> list[Span]:
-    """Return the parts of a line. A link becomes its text, and its address where that is on the web."""
+    """Return the parts of a line.
+
+    A link to the web becomes its text and its address, one to another topic the command that shows it.
+    """
     found: list[Span] = []
     position = 0
     for match in _INLINE.finditer(text):
         if before := text[position : match.start()]:
             found.append(Span(before))
         position = match.end()
-        if match["text"]:
-            found += spans(match["text"])
-            if match["url"].startswith("http"):
-                found.append(Span(f" <{match['url']}>"))
+        if topic := match["topic"]:
+            found.append(Span(f"pusher help {topic}", "code"))
+        elif match["text"]:
+            found += [*spans(match["text"]), Span(f" <{match['url']}>")]
         else:
             styles: tuple[Style, ...] = ("code", "bold", "italic")
             style = next(style for style in styles if match[style])

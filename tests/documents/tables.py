@@ -48,7 +48,8 @@ def variables_table() -> str:
         for option in OPTIONS
     ]
     rows += [(f"`{name}`", text) for name, text in OTHER_VARIABLES.items()]
-    return table(("variable", "used for"), sorted(rows))
+    rows.sort(key=lambda row: row[0].replace("`", ""))
+    return table(("variable", "used for"), rows)
 
 
 def profiles_table() -> str:

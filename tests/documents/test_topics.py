@@ -128,7 +128,7 @@ _SAMPLE = """\
 # A title
 
 A paragraph with `code`, *emphasis*, **weight** and
-[a link](other.md), [another](https://example.com/).
+[other](other.md), [another](https://example.com/).
 
 - one
 - two, which is
@@ -150,7 +150,7 @@ def test_plain_at_80_columns() -> None:
     assert render(parse(_SAMPLE), 80, styled=False) == [
         "A title",
         "",
-        "  A paragraph with `code`, emphasis, weight and a link, another",
+        "  A paragraph with `code`, emphasis, weight and `pusher help other`, another",
         "  <https://example.com/>.",
         "",
         "  - one",
