@@ -1,7 +1,8 @@
 """Data says what it is.
 
 What a job stores of its source and of its documents is JSON throughout, without JSON or lists of words in
-strings, and keys say whether a folder or a digest is meant. Manifests, indexes and configs are documents.
+strings, and keys say whether a folder or a digest is meant. Manifests, indexes and configs are documents. A
+blob of a job has a kind, and a diff ID only where it is a layer; what is known of layers' blobs is called so.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ _JOBS = sa.table(
     sa.column("documents", sa.JSON),
 )
 _BATCH = 1000
+_ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _DAEMONS = {
     "docker-daemon": ("DOCKER_HOST", "DOCKER_CONTEXT"),
     "podman": ("CONTAINER_HOST",),
@@ -43,6 +45,76 @@ def upgrade() -> None:
     )
     op.execute("INSERT INTO documents SELECT digest, content, used_at FROM configs")
     op.drop_table("configs")
+    _make_known_blobs()
+    _make_job_blobs()
+
+
+def _make_known_blobs() -> None:
+    op.create_table(
+        "known_blobs",
+        sa.Column("diff_id", sa.Text(), nullable=False),
+        sa.Column("digest", sa.Text(), nullable=False),
+        sa.Column("compression", sa.Text(), nullable=False),
+        sa.Column("size", sa.BigInteger(), nullable=False),
+        sa.Column("uncompressed_size", sa.BigInteger()),
+        sa.Column("media_type", sa.Text(), nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("diff_id", "digest", name=op.f("pk_known_blobs")),
+    )
+    op.execute(
+        "INSERT INTO known_blobs SELECT diff_id, digest, compression, size, uncompressed_size, media_type, "
+        "created_at FROM blob_memos"
+    )
+    op.drop_table("blob_memos")
+    op.create_index("ix_known_blobs_digest", "known_blobs", ["digest"])
+
+
+def _make_job_blobs() -> None:
+    op.create_table(
+        "job_blobs",
+        sa.Column("job_id", _ID, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(16), nullable=False),
+        sa.Column("diff_id", sa.Text()),
+        sa.Column("media_type", sa.Text()),
+        sa.Column("digest", sa.Text()),
+        sa.Column("size", sa.BigInteger()),
+        sa.Column("state", sa.String(16), nullable=False),
+        sa.Column("bytes_sent", sa.BigInteger(), nullable=False),
+        sa.Column("bytes_wasted", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint(
+            "state IN ('exists', 'mounted', 'pending', 'ready', 'uploaded')", name=op.f("ck_job_blobs_state")
+        ),
+        sa.CheckConstraint("state = 'pending' OR digest IS NOT NULL", name=op.f("ck_job_blobs_digest")),
+        sa.CheckConstraint("state <> 'ready' OR size IS NOT NULL", name=op.f("ck_job_blobs_size")),
+        sa.CheckConstraint("kind IN ('config', 'layer', 'other')", name=op.f("ck_job_blobs_kind")),
+        sa.CheckConstraint("(kind = 'layer') = (diff_id IS NOT NULL)", name=op.f("ck_job_blobs_diff_id")),
+        sa.CheckConstraint("kind = 'layer' OR digest IS NOT NULL", name=op.f("ck_job_blobs_known")),
+        sa.ForeignKeyConstraint(
+            ["job_id"], ["jobs.id"], name=op.f("fk_job_blobs_job_id_jobs"), ondelete="CASCADE"
+        ),
+        sa.PrimaryKeyConstraint("job_id", "position", name=op.f("pk_job_blobs")),
+    )
+    # A config, and what is not known to be a layer, had its own digest for a diff ID. So has a layer that is
+    # not compressed, and there it is one.
+    op.execute("""
+        INSERT INTO job_blobs
+        SELECT job_id, position + 1, kind, CASE WHEN kind = 'layer' THEN diff_id END, media_type,
+            CASE WHEN kind = 'layer' THEN digest ELSE diff_id END, size, state, bytes_sent,
+            COALESCE(bytes_wasted, 0)
+        FROM (
+            SELECT layers.*, CASE
+                WHEN position < 0 THEN 'config'
+                WHEN digest = diff_id AND COALESCE(media_type, '') NOT IN (
+                    'application/vnd.oci.image.layer.v1.tar', 'application/vnd.docker.image.rootfs.diff.tar'
+                ) THEN 'other'
+                ELSE 'layer' END AS kind
+            FROM layers
+        ) AS old
+    """)
+    op.drop_table("layers")
+    op.create_index("ix_job_blobs_digest", "job_blobs", ["digest"])
+    op.create_index("ix_job_blobs_diff_id", "job_blobs", ["diff_id"])
 
 
 def _rewrite_jobs() -> None:

@@ -97,9 +97,9 @@ def read_settings(**flags: object) -> config.Settings:
 def check_settings(settings: config.Settings) -> None:
     """Raises InvalidOption for a profile that there is not, or a level that the compression does not have."""
     if settings.compression_level is not None:
-        from pusher.worker.compression import Wish
+        from pusher.worker.compression import RequestedCompression
 
-        Wish.parse(settings.compression, settings.compression_level)
+        RequestedCompression.parse(settings.compression, settings.compression_level)
     named = {settings.at(registry).profile for registry in settings.registries} | {settings.profile}
     if named != {None}:
         from pusher.registry.upload.profiles import by_name

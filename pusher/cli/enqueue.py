@@ -91,7 +91,8 @@ def enqueue(
         )
         superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}
         layers = sum(
-            layer.position >= 0 and layer.media_type not in CONFIGS for layer in store.layers.of(jobs[0].id)
+            not layer.is_config and layer.media_type not in CONFIGS
+            for layer in store.blobs.of_job(jobs[0].id)
         )
     if as_json:
         told = [

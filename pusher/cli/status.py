@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pusher.cli.table import Row
-    from pusher.store.records import JobRecord, JobTotals, LayerRecord
+    from pusher.store.records import JobBlob, JobRecord, JobTotals
     from pusher.store.store import Store
 
 _FINISHED_SHOWN: Final = 5
@@ -100,7 +100,7 @@ def as_data(store: Store, number: int | None, everything: bool) -> dict[str, lis
 
 def _described(store: Store, jobs: Sequence[JobRecord]) -> list[dict[str, object]]:
     ids = [job.id for job in jobs]
-    totals, layers = store.jobs.totals(ids), store.layers.of_jobs(ids)
+    totals, layers = store.jobs.totals(ids), store.blobs.of_jobs(ids)
     profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
     return [_job(job, _standing(job, totals[job.id]), layers[job.id], profile) for job, profile in known]
@@ -197,7 +197,7 @@ def _details(store: Store, number: int, width: int) -> RenderableType:
     (row,) = _rows(store, [store.jobs.get(number)])
     place = (row.job.registry, row.job.repository)
     row = replace(row, profile=store.uploads.profiles([place]).get(place, ""))
-    return details(row, store.layers.of(number), now=store.now(), width=width)
+    return details(row, store.blobs.of_job(number), now=store.now(), width=width)
 
 
 def _watch(store: Store, number: int | None, everything: bool, as_json: bool) -> None:
@@ -236,7 +236,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
 
 
 def _job(
-    job: JobRecord, totals: JobTotals, layers: Sequence[LayerRecord], profile: str | None
+    job: JobRecord, totals: JobTotals, layers: Sequence[JobBlob], profile: str | None
 ) -> dict[str, object]:
     return {
         "id": job.id,
@@ -259,13 +259,13 @@ def _job(
         "error": error_json(job),
         "layers": [
             {
-                "diff_id": layer.diff_id,
+                "diff_id": layer.key,
                 "digest": layer.digest,
                 "size": layer.size,
                 "offset": layer.offset,
                 "state": layer.state,
             }
             for layer in layers
-            if layer.position >= 0
+            if not layer.is_config
         ],
     }

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from pusher.oci.digest import short
 from pusher.progress.format import human_bytes, human_seconds, human_share, percent
-from pusher.store.records import JobRecord, JobState, JobTotals, LayerRecord
+from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
 from pusher.text import printable, printable_lines
 
 _Line: TypeAlias = Sequence[tuple[str, str]]
@@ -226,7 +226,7 @@ def _sent_again(totals: JobTotals) -> str:
     return f"{lost} will be sent again: the registry does not keep an upload that was cut off inside a chunk"
 
 
-def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime, width: int = _PIPE) -> Group:
+def details(row: Row, layers: Sequence[JobBlob], *, now: datetime, width: int = _PIPE) -> Group:
     """Everything about one job."""
     job, totals = row.job, row.totals
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
@@ -257,18 +257,18 @@ def details(row: Row, layers: Sequence[LayerRecord], *, now: datetime, width: in
     return Group(facts, Text(), _layers_table(layers, narrow=width < _LAYER))
 
 
-def _layers_table(layers: Sequence[LayerRecord], *, narrow: bool) -> Table:
+def _layers_table(layers: Sequence[JobBlob], *, narrow: bool) -> Table:
     columns = ("BLOB", "STATE", "DONE") if narrow else ("DIFF ID", "BLOB", "STATE", "DONE/TOTAL")
     table = _table("LAYER", *columns)
     for layer in layers:
         size = "" if layer.size is None else human_share(layer.offset, layer.size)
         blob = short(layer.digest) if layer.digest else ""
-        name = "config" if layer.position < 0 else str(layer.position + 1)
+        name = "config" if layer.is_config else str(layer.position)
         if narrow:
             done = "" if layer.size is None else f"{percent(layer.offset, layer.size)}%"
             table.add_row(name, blob, layer.state, done)
         else:
-            table.add_row(name, short(layer.diff_id), blob, layer.state, size)
+            table.add_row(name, short(layer.key), blob, layer.state, size)
     return table
 
 

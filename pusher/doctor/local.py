@@ -179,9 +179,9 @@ class LocalChecks:
         blobs = Spool(spool)
         final = [layer.blob for layer in image.layers if layer.blob and not layer.slice]
         total = sum(blob.size for blob in final if blobs.path(blob.digest).exists())
-        streams = {layer.diff_id for layer in image.layers if layer.blob is None}
-        for memos in self.store.memos.all_of(streams).values():
-            kept = next((memo for memo in memos if blobs.path(memo.digest).exists()), None)
+        streams = {layer.key for layer in image.layers if layer.blob is None}
+        for known in self.store.known_blobs.of_layers(streams).values():
+            kept = next((blob for blob in known if blobs.path(blob.digest).exists()), None)
             if kept is not None:
                 total += kept.size if exact else kept.uncompressed_size or 0
         return total

@@ -50,18 +50,27 @@ class Slice:
 
 @dataclass(frozen=True)
 class SourceLayer:
-    """One layer as the source knows it before anything is read.
+    """One layer as the source knows it before anything is read, or another blob of an image with manifests.
 
-    ``diff_id`` is the digest of the uncompressed tar; where nobody knows it, or a blob is no layer, it is the
-    blob's own. ``blob`` is set where the final bytes exist, ``slice`` where they lie on disk. Unless these
-    were unpacked and ``compared``, and no program can read anything else in them, the diff ID is only the
-    image's word for what they are.
+    ``diff_id`` is the digest of the uncompressed tar, None where nobody knows it or the blob is not a layer.
+    ``blob`` is set where the final bytes exist, ``slice`` where they lie on disk. Unless these were unpacked
+    and ``compared``, and no program can read anything else in them, the diff ID is what the image claims.
     """
 
-    diff_id: str
+    diff_id: str | None
     blob: Descriptor | None = None
     slice: Slice | None = None
     compared: bool = False
+
+    @property
+    def key(self) -> str:
+        """By what a job knows the blob: the diff ID, or the blob's digest where there is none."""
+        return self.diff_id or (self.blob.digest if self.blob else "")
+
+    @property
+    def export_name(self) -> str:
+        """What an export calls it: the digest of the blob if that exists, else the diff ID."""
+        return self.blob.digest if self.blob else self.key
 
 
 @dataclass(frozen=True)

@@ -375,12 +375,12 @@ def final_layers(
     blobs: Sequence[tuple[Descriptor, str | None]], slice_of: Callable[[Descriptor], Slice | None]
 ) -> tuple[SourceLayer, ...]:
     """Blobs as layers. One whose diff ID is unknown, or is that of another blob as well (the same files
-    compressed in two ways) or another blob's digest, goes by its own digest."""
+    compressed in two ways) or another blob's digest, is given without."""
     holders: dict[str, set[str]] = {blob.digest: {blob.digest} for blob, _ in blobs}
     for blob, diff_id in blobs:
         holders.setdefault(diff_id or blob.digest, set()).add(blob.digest)
     return tuple(
-        SourceLayer(diff_id if diff_id and len(holders[diff_id]) == 1 else blob.digest, blob, slice_of(blob))
+        SourceLayer(diff_id if diff_id and len(holders[diff_id]) == 1 else None, blob, slice_of(blob))
         for blob, diff_id in blobs
     )
 

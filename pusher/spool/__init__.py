@@ -1,5 +1,5 @@
 """Blobs on disk: compressed layers under their digests, shared by every worker of one PUSHER_HOME."""
 
-from pusher.spool.spool import Spool, SpooledBlob
+from pusher.spool.spool import Spool
 
-__all__ = ["Spool", "SpooledBlob"]
+__all__ = ["Spool"]

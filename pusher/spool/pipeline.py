@@ -11,23 +11,13 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final, Protocol
 
+from pusher.oci.layer_blob import LayerBlob
 from pusher.spool.coders import BLOCK, Work
 from pusher.spool.compress import Compression, Kind
 
 _QUEUED: Final = 1
-
-
-@dataclass(frozen=True)
-class Compressed:
-    """Digests and sizes in bytes of a layer that was read once."""
-
-    diff_id: str
-    uncompressed_size: int
-    digest: str
-    size: int
 
 
 class Readable(Protocol):
@@ -56,7 +46,7 @@ def compress(
     how: Compression,
     on_bytes: Callable[[int], None] | None = None,
     check_stop: Callable[[], None] | None = None,
-) -> Compressed:
+) -> LayerBlob:
     """Read ``stream`` to its end and ``write`` its blob.
 
     ``on_bytes`` gets the number of uncompressed bytes of each block; it and ``check_stop`` (which may raise
@@ -90,7 +80,9 @@ def compress(
         writer.abandon()
         workers.shutdown()
     found = f"sha256:{diff_id.hexdigest()}"
-    return Compressed(found, total, output.digest or found, output.size)
+    return LayerBlob(
+        output.digest or found, output.size, how.label, how.media_type, diff_id=found, uncompressed_size=total
+    )
 
 
 class _Output:

@@ -14,7 +14,6 @@ import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -27,31 +26,16 @@ from pusher.errors import (
     of_limit,
 )
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hash_for, hex_of, named, of_hex, short
+from pusher.oci.layer_blob import ORIGINAL, LayerBlob
 from pusher.spool import partial, pipeline, temporary
 from pusher.spool.arrival import Arrival
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import Compression
 from pusher.spool.pipeline import Readable
 
-ORIGINAL: Final = "original"
-"""The compression label of a blob that came compressed and is kept as it is."""
-
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _RESERVE: Final = 16 * 1024 * 1024
 """Bytes of the disk that blobs leave free, or a twentieth of a small one."""
-
-
-@dataclass(frozen=True)
-class SpooledBlob:
-    """A blob in the spool; sizes in bytes. ``diff_id`` and ``uncompressed_size`` are None for one kept as it
-    came."""
-
-    digest: str
-    size: int
-    compression: str
-    media_type: str
-    diff_id: str | None = None
-    uncompressed_size: int | None = None
 
 
 def room_at(folder: Path) -> int:
@@ -84,7 +68,7 @@ class Spool:
         expected_diff_id: str | None = None,
         on_bytes: Callable[[int], None] | None = None,
         check_stop: Callable[[], None] | None = None,
-    ) -> SpooledBlob:
+    ) -> LayerBlob:
         """Compress a tar into the spool, in one pass; with Kind.NONE it is kept as it is.
 
         ``on_bytes`` gets the uncompressed bytes of each block read; ``check_stop`` may raise to give up.
@@ -100,14 +84,7 @@ class Spool:
                 )
             with self._errors(name):
                 file.commit(self.path(found.digest))
-        return SpooledBlob(
-            digest=found.digest,
-            size=found.size,
-            compression=how.label,
-            media_type=how.media_type,
-            diff_id=found.diff_id,
-            uncompressed_size=found.uncompressed_size,
-        )
+        return found
 
     def write_blob(
         self,
@@ -118,7 +95,7 @@ class Spool:
         media_type: str,
         on_bytes: Callable[[int], None] | None = None,
         check_stop: Callable[[], None] | None = None,
-    ) -> SpooledBlob:
+    ) -> LayerBlob:
         """Keep final bytes as they are; LayerMismatch unless they are ``size`` bytes with ``digest``."""
         found, count = hash_for(digest), 0
         with self._writing(f"blob {short(digest)}") as (file, write):
@@ -138,7 +115,7 @@ class Spool:
                 )
             with self._errors(f"blob {short(digest)}"):
                 file.commit(self.path(digest))
-        return SpooledBlob(digest, size, ORIGINAL, media_type)
+        return LayerBlob(digest, size, ORIGINAL, media_type)
 
     @contextmanager
     def fetching(

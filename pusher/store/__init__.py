@@ -1,1 +1,1 @@
-"""The job store: jobs, layers, uploads, memos, registry facts and events in SQLite or PostgreSQL."""
+"""The job store: jobs, their blobs and uploads, and what is known of registries, in SQLite or PostgreSQL."""

@@ -22,7 +22,7 @@ class DeadSessions:
 
     def all(self) -> list[DeadSession]:
         """The oldest first."""
-        query = select(models.DeadSession).order_by(models.DeadSession.id)
+        query = select(models.DeadSessionRow).order_by(models.DeadSessionRow.id)
         with self._database.read() as connection:
             return [
                 DeadSession(row.id, row.host, row.repository, row.location, row.tries)
@@ -32,7 +32,7 @@ class DeadSessions:
     def deleted(self, session: DeadSession) -> None:
         """It is gone at the registry."""
         with self._database.write() as connection:
-            connection.execute(delete(models.DeadSession).where(models.DeadSession.id == session.id))
+            connection.execute(delete(models.DeadSessionRow).where(models.DeadSessionRow.id == session.id))
 
     def refused(self, session: DeadSession) -> None:
         """The registry did not delete it: kept for another try, unless there were enough."""
@@ -40,11 +40,11 @@ class DeadSessions:
             self.deleted(session)
             return
         with self._database.write() as connection:
-            this = update(models.DeadSession).where(models.DeadSession.id == session.id)
+            this = update(models.DeadSessionRow).where(models.DeadSessionRow.id == session.id)
             connection.execute(this.values(tries=session.tries + 1))
 
 
 def record_dead(connection: Connection, host: str, repository: str, location: str) -> None:
     """Keep a session for deletion, in the transaction that gives it up."""
     row = {"host": host, "repository": repository, "location": location, "tries": 0}
-    connection.execute(insert(models.DeadSession).values(row))
+    connection.execute(insert(models.DeadSessionRow).values(row))

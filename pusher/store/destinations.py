@@ -20,13 +20,13 @@ from pusher.errors import TagNotYet
 from pusher.errors.catalogue import unmendable
 from pusher.store.engine import Database
 from pusher.store.events import record
+from pusher.store.job_blobs import batches
 from pusher.store.job_rows import job_of
-from pusher.store.layers import batches
 from pusher.store.leases import NOT_RUNNING, job_id_in, lapsed
-from pusher.store.models import Job
+from pusher.store.models import JobRow
 from pusher.store.records import JobRecord, JobState, NewJob
 
-_Other = aliased(Job, name="other")
+_Other = aliased(JobRow, name="other")
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ def supersede_older(connection: Connection, job: JobRecord, now: datetime) -> li
     """
     if job.tag is None or job.keeps_older:
         return []
-    found = select(Job).where(_same(Job, job), Job.id < job.id, Job.finished_at.is_(None))
+    found = select(JobRow).where(_same(JobRow, job), JobRow.id < job.id, JobRow.finished_at.is_(None))
     older = [
-        job_of(row) for row in connection.execute(found.where(Job.tagging_at.is_(None)).order_by(Job.id))
+        job_of(row)
+        for row in connection.execute(found.where(JobRow.tagging_at.is_(None)).order_by(JobRow.id))
     ]
     return [each for each in older if supersede(connection, each, job.id, now)]
 
@@ -63,28 +64,28 @@ def superseder(connection: Connection, job: JobRecord) -> int | None:
     """The newer job that has set the tag, sets it, or will: nothing older may set it any more."""
     if job.tag is None:
         return None
-    newer = select(Job.id).where(_same(Job, job), Job.id > job.id, _sets_tag(Job))
-    return connection.scalar(newer.order_by(Job.id.desc()).limit(1))
+    newer = select(JobRow.id).where(_same(JobRow, job), JobRow.id > job.id, _sets_tag(JobRow))
+    return connection.scalar(newer.order_by(JobRow.id.desc()).limit(1))
 
 
 def has_newer() -> ColumnElement[bool]:
     """For queries of jobs: whether there is what ``superseder`` looks for."""
     other: Any = _Other
-    same = and_(other.host == Job.host, other.repository == Job.repository, other.tag == Job.tag)
-    return exists().where(same, other.id > Job.id, _sets_tag(other))
+    same = and_(other.host == JobRow.host, other.repository == JobRow.repository, other.tag == JobRow.tag)
+    return exists().where(same, other.id > JobRow.id, _sets_tag(other))
 
 
 def beyond_retry(connection: Connection, job_ids: Collection[int]) -> frozenset[int]:
     """Those of the jobs that failed for good: the error cannot be mended, or the tag is a newer job's."""
-    for_good = or_(Job.error_code.in_(unmendable()), has_newer())
-    query = select(Job.id).where(Job.state == JobState.FAILED, for_good)
-    some = [connection.scalars(query.where(Job.id.in_(ids))) for ids in batches(job_ids)]
+    for_good = or_(JobRow.error_code.in_(unmendable()), has_newer())
+    query = select(JobRow.id).where(JobRow.state == JobState.FAILED, for_good)
+    some = [connection.scalars(query.where(JobRow.id.in_(ids))) for ids in batches(job_ids)]
     return frozenset(chain.from_iterable(some))
 
 
 def supersede(connection: Connection, job: JobRecord, by: int, now: datetime) -> bool:
     """End an unfinished job that is as it was read; False if it is not any more."""
-    unchanged = and_(Job.id == job.id, Job.state == job.state, Job.lease_token == job.lease_token)
+    unchanged = and_(JobRow.id == job.id, JobRow.state == job.state, JobRow.lease_token == job.lease_token)
     values = {
         **NOT_RUNNING,
         "state": JobState.SUPERSEDED,
@@ -93,7 +94,7 @@ def supersede(connection: Connection, job: JobRecord, by: int, now: datetime) ->
         "next_try_at": None,
         "finished_at": now,
     }
-    if connection.execute(update(Job).where(unchanged).values(values)).rowcount != 1:
+    if connection.execute(update(JobRow).where(unchanged).values(values)).rowcount != 1:
         return False
     record(connection, job.id, now, JobState.SUPERSEDED, f"superseded by job {by}, which is newer")
     return True
@@ -108,9 +109,11 @@ def goes_first(
 ) -> Older | None:
     """The oldest job that sets the tag before this one; None when it is this one's turn."""
     query = (
-        select(Job.id, Job.image, Job.state)
-        .where(_same(Job, job), Job.id < job.id, _blocks(Job, job.keeps_older, now, dead_owners, spared))
-        .order_by(Job.id)
+        select(JobRow.id, JobRow.image, JobRow.state)
+        .where(
+            _same(JobRow, job), JobRow.id < job.id, _blocks(JobRow, job.keeps_older, now, dead_owners, spared)
+        )
+        .order_by(JobRow.id)
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
@@ -120,8 +123,8 @@ def goes_first(
 def not_its_turn(now: datetime, dead_owners: Collection[str], spared: Collection[str]) -> ColumnElement[bool]:
     """For claims: whether a job waits for its turn, and it has not come yet."""
     return and_(
-        Job.error_code.is_not(None),
-        Job.error_code == TagNotYet.code,
+        JobRow.error_code.is_not(None),
+        JobRow.error_code == TagNotYet.code,
         exists().where(*_is_ahead(now, dead_owners, spared)),
     )
 
@@ -142,8 +145,8 @@ def waits_in_vain(
     if only is not None:
         not_ours.append(~job_id_in(only, other))
     return and_(
-        Job.error_code.is_not(None),
-        Job.error_code == TagNotYet.code,
+        JobRow.error_code.is_not(None),
+        JobRow.error_code == TagNotYet.code,
         exists().where(*_is_ahead(now, dead_owners, spared), other.state != JobState.RUNNING, or_(*not_ours)),
     )
 
@@ -153,12 +156,12 @@ def _is_ahead(
 ) -> tuple[ColumnElement[bool], ...]:
     """Whether the other job sets the tag of a job before it."""
     other: Any = _Other
-    same = and_(other.host == Job.host, other.repository == Job.repository, other.tag == Job.tag)
+    same = and_(other.host == JobRow.host, other.repository == JobRow.repository, other.tag == JobRow.tag)
     blocks = or_(
-        and_(Job.keeps_older.is_(True), other.finished_at.is_(None)),
+        and_(JobRow.keeps_older.is_(True), other.finished_at.is_(None)),
         _blocks(other, False, now, dead_owners, spared),
     )
-    return same, other.id < Job.id, blocks
+    return same, other.id < JobRow.id, blocks
 
 
 def _blocks(

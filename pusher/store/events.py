@@ -7,13 +7,13 @@ from datetime import datetime
 from sqlalchemy import Connection, insert, select
 
 from pusher.store.engine import Database
-from pusher.store.models import Event, Job
+from pusher.store.models import EventRow, JobRow
 from pusher.store.records import EventRecord
 
 
 def record(connection: Connection, job_id: int, at: datetime, kind: str, message: str) -> None:
     """Write an event in the transaction of the change that it tells of."""
-    connection.execute(insert(Event).values(job_id=job_id, at=at, kind=kind, message=message))
+    connection.execute(insert(EventRow).values(job_id=job_id, at=at, kind=kind, message=message))
 
 
 class Events:
@@ -24,7 +24,7 @@ class Events:
 
     def of(self, job_id: int) -> list[EventRecord]:
         """All events of a job."""
-        query = select(Event).where(Event.job_id == job_id).order_by(Event.id)
+        query = select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id)
         with self._database.read() as connection:
             return [
                 EventRecord(row.job_id, row.at, row.kind, row.message) for row in connection.execute(query)
@@ -34,7 +34,7 @@ class Events:
         """Note something; a job that was pruned meanwhile is no error."""
         with self._database.write() as connection:
             if (
-                connection.scalar(select(Job.id).where(Job.id == job_id).with_for_update(read=True))
+                connection.scalar(select(JobRow.id).where(JobRow.id == job_id).with_for_update(read=True))
                 is not None
             ):
                 record(connection, job_id, self._database.now(), kind, message)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from sqlalchemy import Row, delete, select, update
 
 from pusher.store.engine import Database
-from pusher.store.models import Registry
+from pusher.store.models import RegistryRow
 from pusher.store.records import RegistryFacts
 from pusher.store.upsert import upsert
 
@@ -24,13 +24,13 @@ class Facts:
     def get(self, registry: str) -> RegistryFacts:
         """The facts; all None for a registry that was never met."""
         with self._database.read() as connection:
-            row = connection.execute(select(Registry).where(Registry.host == registry)).one_or_none()
+            row = connection.execute(select(RegistryRow).where(RegistryRow.host == registry)).one_or_none()
         return RegistryFacts(registry) if row is None else _facts(row)
 
     def all(self) -> list[RegistryFacts]:
         """The facts of every registry, by name."""
         with self._database.read() as connection:
-            return [_facts(row) for row in connection.execute(select(Registry).order_by(Registry.host))]
+            return [_facts(row) for row in connection.execute(select(RegistryRow).order_by(RegistryRow.host))]
 
     def update(self, registry: str, **changes: int | float | str | None) -> RegistryFacts:
         """Set some facts (fields of RegistryFacts), keep the others; returns them all.
@@ -41,20 +41,20 @@ class Facts:
         if "max_chunk" in changes or "profile" in changes:
             values["limited_at"] = self._database.now()
         with self._database.write() as connection:
-            upsert(connection, Registry, {"host": registry, **values})
+            upsert(connection, RegistryRow, {"host": registry, **values})
         return self.get(registry)
 
     def allow_more(self, registry: str) -> None:
         """Forget what was refused, but not how the link is."""
         with self._database.write() as connection:
-            known = update(Registry).where(Registry.host == registry)
+            known = update(RegistryRow).where(RegistryRow.host == registry)
             connection.execute(known.values(max_chunk=None))
-            connection.execute(known.where(Registry.profile.in_(_STOPGAPS)).values(profile=None))
+            connection.execute(known.where(RegistryRow.profile.in_(_STOPGAPS)).values(profile=None))
 
     def forget(self, registry: str) -> bool:
         """Forget all that was learned; whether there was anything."""
         with self._database.write() as connection:
-            return connection.execute(delete(Registry).where(Registry.host == registry)).rowcount > 0
+            return connection.execute(delete(RegistryRow).where(RegistryRow.host == registry)).rowcount > 0
 
 
 def _facts(row: Row[Any]) -> RegistryFacts:

@@ -7,56 +7,62 @@ from typing import Any
 
 from sqlalchemy import Row, and_, case, func, select
 
-from pusher.store.layers import session_of_layer
-from pusher.store.models import STORED_DONE, Job, Layer, Upload
-from pusher.store.records import JobDocument, JobRecord, LayerState, NewJob, StoredError
+from pusher.store.job_blobs import session_of_blob
+from pusher.store.models import STORED_DONE, JobBlobRow, JobRow, UploadRow
+from pusher.store.records import BlobKind, BlobState, JobDocument, JobRecord, NewJob, StoredError
 
 NO_ERROR: dict[str, Any] = {"error_code": None, "error_message": None, "error_hint": None}
 
 
-def layer_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
-    """The rows of a new job's config and layers."""
+def blob_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
+    """Yield the rows of a new job's blobs, its config first."""
     yield {
         "job_id": job_id,
-        "position": -1,
-        "diff_id": new.config_digest,
+        "position": 0,
+        "kind": BlobKind.CONFIG,
+        "diff_id": None,
         "media_type": None,
         "digest": new.config_digest,
         "size": new.config_size,
-        "state": LayerState.PENDING if new.config_size is None else LayerState.READY,
+        "state": BlobState.PENDING if new.config_size is None else BlobState.READY,
     }
-    for position, layer in enumerate(new.layers):
-        known = layer.digest is not None and layer.size is not None
+    for position, blob in enumerate(new.blobs, 1):
+        known = blob.digest is not None and blob.size is not None
         yield {
             "job_id": job_id,
             "position": position,
-            "diff_id": layer.diff_id,
-            "media_type": layer.media_type,
-            "digest": layer.digest,
-            "size": layer.size,
-            "state": LayerState.READY if known else LayerState.PENDING,
+            "kind": BlobKind.OTHER if blob.diff_id is None else BlobKind.LAYER,
+            "diff_id": blob.diff_id,
+            "media_type": blob.media_type,
+            "digest": blob.digest,
+            "size": blob.size,
+            "state": BlobState.READY if known else BlobState.PENDING,
         }
 
 
 def totals_query(job_ids: list[int]) -> Any:
     """Selects job, bytes in total, done, sent, wasted, at risk, and the number of blobs of unknown size."""
-    blob = func.coalesce(Layer.digest, Layer.diff_id)
-    done = case((Layer.state.in_(STORED_DONE), Layer.size), else_=func.coalesce(Upload.offset, 0))
-    cut_off = and_(Layer.state.not_in(STORED_DONE), Upload.restarts.is_(True), Upload.in_flight > 0)
-    at_risk = case((cut_off, Upload.offset), else_=0)
+    blob = func.coalesce(JobBlobRow.digest, JobBlobRow.diff_id)
+    done = case(
+        (JobBlobRow.state.in_(STORED_DONE), JobBlobRow.size), else_=func.coalesce(UploadRow.offset, 0)
+    )
+    cut_off = and_(
+        JobBlobRow.state.not_in(STORED_DONE), UploadRow.restarts.is_(True), UploadRow.in_flight > 0
+    )
+    at_risk = case((cut_off, UploadRow.offset), else_=0)
     blobs = (
         select(
-            Layer.job_id,
-            func.max(Layer.size).label("size"),
+            JobBlobRow.job_id,
+            func.max(JobBlobRow.size).label("size"),
             func.max(done).label("done"),
-            func.sum(Layer.bytes_sent).label("sent"),
-            func.coalesce(func.sum(Layer.bytes_wasted), 0).label("wasted"),
+            func.sum(JobBlobRow.bytes_sent).label("sent"),
+            func.sum(JobBlobRow.bytes_wasted).label("wasted"),
             func.coalesce(func.max(at_risk), 0).label("at_risk"),
         )
-        .join(Job, Job.id == Layer.job_id)
-        .outerjoin(Upload, session_of_layer)
-        .where(Layer.job_id.in_(job_ids))
-        .group_by(Layer.job_id, blob)
+        .join(JobRow, JobRow.id == JobBlobRow.job_id)
+        .outerjoin(UploadRow, session_of_blob)
+        .where(JobBlobRow.job_id.in_(job_ids))
+        .group_by(JobBlobRow.job_id, blob)
         .subquery()
     )
     return (
@@ -64,13 +70,13 @@ def totals_query(job_ids: list[int]) -> Any:
             blobs.c.job_id,
             func.coalesce(func.sum(blobs.c.size), 0),
             func.coalesce(func.sum(blobs.c.done), 0),
-            func.sum(blobs.c.sent) + Job.bytes_sent,
+            func.sum(blobs.c.sent) + JobRow.bytes_sent,
             func.sum(blobs.c.wasted),
             func.sum(blobs.c.at_risk),
             func.count() - func.count(blobs.c.size),
         )
-        .join(Job, Job.id == blobs.c.job_id)
-        .group_by(blobs.c.job_id, Job.bytes_sent)
+        .join(JobRow, JobRow.id == blobs.c.job_id)
+        .group_by(blobs.c.job_id, JobRow.bytes_sent)
     )
 
 

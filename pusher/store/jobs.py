@@ -23,8 +23,8 @@ from pusher.store import decisions, destinations
 from pusher.store.destinations import Older
 from pusher.store.engine import Database
 from pusher.store.events import record
-from pusher.store.job_rows import NO_ERROR, error_columns, job_of, layer_rows, totals_query
-from pusher.store.layers import batches
+from pusher.store.job_blobs import batches
+from pusher.store.job_rows import NO_ERROR, blob_rows, error_columns, job_of, totals_query
 from pusher.store.leases import (
     NOT_RUNNING,
     grant,
@@ -34,7 +34,7 @@ from pusher.store.leases import (
     job_id_in,
     require_job,
 )
-from pusher.store.models import Job, Layer, Upload
+from pusher.store.models import JobBlobRow, JobRow, UploadRow
 from pusher.store.records import JobRecord, JobState, JobTotals, NewJob, StoredError
 from pusher.store.runnable import UNFINISHED, is_runnable, is_worth_waiting_for, owners_where
 
@@ -70,9 +70,9 @@ class Jobs:
         }
         with self._database.write() as connection:
             destinations.lock_destination(self._database, connection, new)
-            key: Any = connection.execute(insert(Job).values(values)).inserted_primary_key
+            key: Any = connection.execute(insert(JobRow).values(values)).inserted_primary_key
             job = _read(connection, key[0])
-            connection.execute(insert(Layer), list(layer_rows(job.id, new)))
+            connection.execute(insert(JobBlobRow), list(blob_rows(job.id, new)))
             record(connection, job.id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")
             destinations.supersede_older(connection, job, now)
         return job
@@ -92,35 +92,39 @@ class Jobs:
     ) -> list[JobRecord]:
         """Jobs in the order of their ids; with ``limit`` the newest ones. ``errors``: codes of their last
         errors; ``starts``: what the ids begin with."""
-        query = select(Job).order_by(Job.id.desc()).limit(limit)
+        query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
         if states is not None:
-            query = query.where(Job.state.in_(sorted(states)))
+            query = query.where(JobRow.state.in_(sorted(states)))
         if errors is not None:
-            query = query.where(Job.error_code.in_(sorted(errors)))
+            query = query.where(JobRow.error_code.in_(sorted(errors)))
         if starts:
-            query = query.where(cast(Job.id, String).startswith(starts, autoescape=True))
+            query = query.where(cast(JobRow.id, String).startswith(starts, autoescape=True))
         with self._database.read() as connection:
             return [job_of(row) for row in connection.execute(query)][::-1]
 
     def page(self, after: int, size: int) -> tuple[JobRecord, ...]:
         """The next jobs after an id, at most ``size``, in the order of their ids."""
-        query = select(Job).where(Job.id > after).order_by(Job.id).limit(size)
+        query = select(JobRow).where(JobRow.id > after).order_by(JobRow.id).limit(size)
         with self._database.read() as connection:
             return tuple(job_of(row) for row in connection.execute(query))
 
     def superseded_by(self, job: JobRecord) -> tuple[JobRecord, ...]:
         """The older jobs that this one took the place of."""
-        place = and_(Job.host == job.registry, Job.repository == job.repository, Job.tag == job.tag)
-        query = select(Job).where(place, Job.id < job.id, Job.superseded_by == job.id).order_by(Job.id)
+        place = and_(JobRow.host == job.registry, JobRow.repository == job.repository, JobRow.tag == job.tag)
+        query = (
+            select(JobRow)
+            .where(place, JobRow.id < job.id, JobRow.superseded_by == job.id)
+            .order_by(JobRow.id)
+        )
         with self._database.read() as connection:
             return tuple(job_of(row) for row in connection.execute(query))
 
     def failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
         """The newest failed jobs that can be tried again: no newer one pushed to the same tag, or will."""
         query = (
-            select(Job)
-            .where(Job.state == JobState.FAILED, ~destinations.has_newer())
-            .order_by(Job.id.desc())
+            select(JobRow)
+            .where(JobRow.state == JobState.FAILED, ~destinations.has_newer())
+            .order_by(JobRow.id.desc())
             .limit(limit)
         )
         with self._database.read() as connection:
@@ -133,7 +137,7 @@ class Jobs:
 
     def counts(self) -> dict[JobState, int]:
         """How many jobs are in each state; states without jobs are left out."""
-        query = select(Job.state, func.count().label("jobs")).group_by(Job.state)
+        query = select(JobRow.state, func.count().label("jobs")).group_by(JobRow.state)
         with self._database.read() as connection:
             return {row.state: row.jobs for row in connection.execute(query)}
 
@@ -148,9 +152,11 @@ class Jobs:
         return found
 
     def add_bytes_sent(self, job_id: int, count: int) -> None:
-        """Count body bytes that belong to no layer (manifests)."""
+        """Count body bytes that belong to no blob (manifests)."""
         with self._database.write() as connection:
-            connection.execute(update(Job).where(Job.id == job_id).values(bytes_sent=Job.bytes_sent + count))
+            connection.execute(
+                update(JobRow).where(JobRow.id == job_id).values(bytes_sent=JobRow.bytes_sent + count)
+            )
 
     # --- the worker's side ------------------------------------------------------------------------------
 
@@ -177,7 +183,7 @@ class Jobs:
         """
         now = self._database.now()
         runnable = is_runnable(owner, now, dead_owners, spared, at_work, waited)
-        query = select(Job).where(runnable).order_by(Job.priority.desc(), Job.id).limit(1)
+        query = select(JobRow).where(runnable).order_by(JobRow.priority.desc(), JobRow.id).limit(1)
         if only is not None:
             query = query.where(job_id_in(only))
         with self._database.write() as connection:
@@ -219,7 +225,9 @@ class Jobs:
         to set a tag comes after one of these. ``dead_owners`` and ``spared`` as for ``claim``.
         """
         now = self._database.now()
-        query = select(Job.id).where(is_worth_waiting_for(now, dead_owners, spared, only, put_off)).limit(1)
+        query = (
+            select(JobRow.id).where(is_worth_waiting_for(now, dead_owners, spared, only, put_off)).limit(1)
+        )
         if only is not None:
             query = query.where(job_id_in(only))
         with self._database.read() as connection:
@@ -235,7 +243,7 @@ class Jobs:
 
     def _owners(self, matches: Callable[[Any, datetime], ColumnElement[bool]]) -> set[str]:
         now = self._database.now()
-        query = owners_where(matches(Job.lease_expires_at, now), matches(Upload.lease_expires_at, now))
+        query = owners_where(matches(JobRow.lease_expires_at, now), matches(UploadRow.lease_expires_at, now))
         with self._database.read() as connection:
             return set(connection.scalars(query))
 
@@ -243,9 +251,9 @@ class Jobs:
         """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
         until = grant(owner, self._database.now(), lease)
         with self._database.write() as connection:
-            connection.execute(update(Job).where(UNFINISHED, Job.lease_owner == owner).values(until))
+            connection.execute(update(JobRow).where(UNFINISHED, JobRow.lease_owner == owner).values(until))
         with self._database.write() as connection:
-            connection.execute(update(Upload).where(Upload.lease_owner == owner).values(until))
+            connection.execute(update(UploadRow).where(UploadRow.lease_owner == owner).values(until))
 
     def take_tag(
         self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()
@@ -265,7 +273,7 @@ class Jobs:
                 destinations.supersede_older(connection, job, now)
                 older = destinations.goes_first(connection, job, now, dead_owners, spared)
                 if older is None:
-                    connection.execute(update(Job).where(held(job)).values(tagging_at=now))
+                    connection.execute(update(JobRow).where(held(job)).values(tagging_at=now))
                 return older
             destinations.supersede(connection, job, newer, now)
         raise LeaseLost(f"job {newer} supersedes job {job.id}")
@@ -273,7 +281,7 @@ class Jobs:
     def check_lease(self, job: JobRecord) -> None:
         """LeaseLost if the job was paused, cancelled or taken over."""
         with self._database.read() as connection:
-            if connection.scalar(select(Job.id).where(held(job))) is None:
+            if connection.scalar(select(JobRow.id).where(held(job))) is None:
                 raise LeaseLost(f"job {job.id} is not ours any more")
 
     def release(
@@ -299,7 +307,7 @@ class Jobs:
             state,
             message,
             next_try_at=next_try_at,
-            attempts=Job.attempts + int(attempt),
+            attempts=JobRow.attempts + int(attempt),
             **error_columns(error),
         )
 
@@ -311,7 +319,7 @@ class Jobs:
             f"pushed {digest}",
             digest=digest,
             finished_at=self._database.now(),
-            attempts=Job.attempts + 1,
+            attempts=JobRow.attempts + 1,
             **NO_ERROR,
         )
 
@@ -322,7 +330,7 @@ class Jobs:
             JobState.FAILED,
             error.message,
             finished_at=self._database.now(),
-            attempts=Job.attempts + 1,
+            attempts=JobRow.attempts + 1,
             **error_columns(error),
         )
 
@@ -330,7 +338,7 @@ class Jobs:
         """End the lease with a change of state and its event."""
         now = self._database.now()
         with self._database.write() as connection:
-            change = update(Job).where(held(job)).values(state=state, **values, **NOT_RUNNING)
+            change = update(JobRow).where(held(job)).values(state=state, **values, **NOT_RUNNING)
             if connection.execute(change).rowcount == 0:
                 raise LeaseLost(f"job {job.id} is not ours any more")
             record(connection, job.id, now, state, message)
@@ -380,7 +388,7 @@ class Jobs:
 
 
 def _read(connection: Connection, job_id: int, *, lock: bool = False) -> JobRecord:
-    query = select(Job).where(Job.id == job_id)
+    query = select(JobRow).where(JobRow.id == job_id)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
     if row is None:
         raise JobUnknown(f"there is no job {job_id}", hint="pusher status --all lists the jobs")
@@ -389,8 +397,10 @@ def _read(connection: Connection, job_id: int, *, lock: bool = False) -> JobReco
 
 def _move(connection: Connection, before: JobRecord, values: Mapping[str, Any]) -> JobRecord:
     """Change a job that is still as it was read, and read it again (RETURNING needs SQLite 3.35)."""
-    unchanged = and_(Job.id == before.id, Job.state == before.state, Job.lease_token == before.lease_token)
-    if connection.execute(update(Job).where(unchanged).values(values)).rowcount != 1:
+    unchanged = and_(
+        JobRow.id == before.id, JobRow.state == before.state, JobRow.lease_token == before.lease_token
+    )
+    if connection.execute(update(JobRow).where(unchanged).values(values)).rowcount != 1:
         raise StoreLocked(
             f"job {before.id} was changed by another process at the same moment", hint="try again"
         )

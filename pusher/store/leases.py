@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select
 
 from pusher import retry
 from pusher.errors import LeaseLost
-from pusher.store.models import Job, Upload
+from pusher.store.models import JobRow, UploadRow
 from pusher.store.records import JobRecord, JobState
 
 
@@ -44,7 +44,7 @@ def holds(expires_at: Any, now: datetime) -> ColumnElement[bool]:
     return and_(expires_at > now, expires_at <= now + LONGEST_LEASE)
 
 
-def job_id_in(ids: Collection[int], table: Any = Job) -> ColumnElement[bool]:
+def job_id_in(ids: Collection[int], table: Any = JobRow) -> ColumnElement[bool]:
     """Whether a job is one of ``ids``, which may be more than a statement can have parameters."""
     among: Any = bindparam(None, sorted(set(ids)), expanding=True, literal_execute=True)
     condition: ColumnElement[bool] = table.id.in_(among)
@@ -52,7 +52,10 @@ def job_id_in(ids: Collection[int], table: Any = Job) -> ColumnElement[bool]:
 
 
 def lapsed(
-    table: type[Job] | type[Upload], now: datetime, dead_owners: Collection[str], spared: Collection[str] = ()
+    table: type[JobRow] | type[UploadRow],
+    now: datetime,
+    dead_owners: Collection[str],
+    spared: Collection[str] = (),
 ) -> ColumnElement[bool]:
     """Whether a lease that somebody took binds nobody any more: it ended, and its owner is not among those
     ``spared`` for the moment, or its owner is dead."""
@@ -62,9 +65,9 @@ def lapsed(
 
 def due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
     """Whether a job has waited long enough, by the store's clock or because the caller knows it (``ids``)."""
-    next_try = Job.next_try_at
+    next_try = JobRow.next_try_at
     return and_(
-        Job.state == JobState.WAITING,
+        JobRow.state == JobState.WAITING,
         or_(next_try <= now, next_try > now + LONGEST_WAIT, job_id_in(ids)),
     )
 
@@ -72,14 +75,14 @@ def due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
 def held(job: JobRecord) -> ColumnElement[bool]:
     """Whether the job still runs under the lease that the caller was given."""
     return and_(
-        Job.id == job.id,
-        Job.state == JobState.RUNNING,
-        Job.lease_owner == job.lease_owner,
-        Job.lease_token == job.lease_token,
+        JobRow.id == job.id,
+        JobRow.state == JobState.RUNNING,
+        JobRow.lease_owner == job.lease_owner,
+        JobRow.lease_token == job.lease_token,
     )
 
 
 def require_job(connection: Connection, job: JobRecord) -> None:
     """Hold the job's lease fast until the end of the transaction; LeaseLost if it is not ours."""
-    if connection.scalar(select(Job.id).where(held(job)).with_for_update(read=True)) is None:
+    if connection.scalar(select(JobRow.id).where(held(job)).with_for_update(read=True)) is None:
         raise LeaseLost(f"job {job.id} is not ours any more")

@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from pusher.store.records import DONE_LAYER_STATES, FINAL_STATES, JobState, LayerState, UploadState
+from pusher.store.records import DONE_STATES, FINAL_STATES, BlobKind, BlobState, JobState, UploadState
 
 _ID = BigInteger().with_variant(Integer, "sqlite")
 """SQLite numbers rows by itself only where the type is exactly INTEGER."""
@@ -54,7 +54,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
 
 
-class Word(TypeDecorator[StrEnum]):
+class EnumText(TypeDecorator[StrEnum]):
     """A string enum, stored as its value: adding a state is no change of the column's type."""
 
     impl = String(16)
@@ -71,8 +71,8 @@ class Word(TypeDecorator[StrEnum]):
         return None if value is None else self.enum(value)
 
 
-def _words(words: Iterable[StrEnum]) -> str:
-    return ", ".join(f"'{word.value}'" for word in sorted(words))
+def _values(states: Iterable[StrEnum]) -> str:
+    return ", ".join(f"'{state.value}'" for state in sorted(states))
 
 
 class Base(DeclarativeBase):
@@ -92,7 +92,7 @@ class Base(DeclarativeBase):
     )
 
 
-class Job(Base):
+class JobRow(Base):
     """A push: what, where, how far, and who is at it."""
 
     __tablename__ = "jobs"
@@ -104,7 +104,7 @@ class Job(Base):
     host: Mapped[str] = mapped_column(Text)
     repository: Mapped[str] = mapped_column(Text)
     tag: Mapped[str | None] = mapped_column(Text)
-    state: Mapped[JobState] = mapped_column(Word(JobState))
+    state: Mapped[JobState] = mapped_column(EnumText(JobState))
     priority: Mapped[int] = mapped_column(Integer)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
     options: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -127,8 +127,8 @@ class Job(Base):
     superseded_by: Mapped[int | None] = mapped_column(BigInteger)
 
     __table_args__ = (
-        CheckConstraint(f"state IN ({_words(JobState)})", name="state"),
-        CheckConstraint(f"(state IN ({_words(FINAL_STATES)})) = (finished_at IS NOT NULL)", name="finished"),
+        CheckConstraint(f"state IN ({_values(JobState)})", name="state"),
+        CheckConstraint(f"(state IN ({_values(FINAL_STATES)})) = (finished_at IS NOT NULL)", name="finished"),
         CheckConstraint("(state = 'running') = (lease_owner IS NOT NULL)", name="lease_owner"),
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_expiry"),
         CheckConstraint("(state = 'waiting') = (next_try_at IS NOT NULL)", name="next_try"),
@@ -146,32 +146,36 @@ class Job(Base):
     )
 
 
-class Layer(Base):
-    """A layer of a job; position -1 is its config."""
+class JobBlobRow(Base):
+    """A blob of a job: its config, a layer, or another one."""
 
-    __tablename__ = "layers"
+    __tablename__ = "job_blobs"
 
     job_id: Mapped[int] = mapped_column(_ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(Integer, primary_key=True)
-    diff_id: Mapped[str] = mapped_column(Text)
+    kind: Mapped[BlobKind] = mapped_column(EnumText(BlobKind))
+    diff_id: Mapped[str | None] = mapped_column(Text)
     media_type: Mapped[str | None] = mapped_column(Text)
     digest: Mapped[str | None] = mapped_column(Text)
     size: Mapped[int | None] = mapped_column(BigInteger)
-    state: Mapped[LayerState] = mapped_column(Word(LayerState))
+    state: Mapped[BlobState] = mapped_column(EnumText(BlobState))
     bytes_sent: Mapped[int] = mapped_column(BigInteger, default=0)
-    bytes_wasted: Mapped[int | None] = mapped_column(BigInteger)
+    bytes_wasted: Mapped[int] = mapped_column(BigInteger, default=0)
 
     __table_args__ = (
         # `uploading` is never stored: it follows from the upload's row.
-        CheckConstraint(f"state IN ({_words(set(LayerState) - {LayerState.UPLOADING})})", name="state"),
+        CheckConstraint(f"state IN ({_values(set(BlobState) - {BlobState.UPLOADING})})", name="state"),
         CheckConstraint("state = 'pending' OR digest IS NOT NULL", name="digest"),
         CheckConstraint("state <> 'ready' OR size IS NOT NULL", name="size"),
-        Index("ix_layers_digest", "digest"),
-        Index("ix_layers_diff_id", "diff_id"),
+        CheckConstraint(f"kind IN ({_values(BlobKind)})", name="kind"),
+        CheckConstraint("(kind = 'layer') = (diff_id IS NOT NULL)", name="diff_id"),
+        CheckConstraint("kind = 'layer' OR digest IS NOT NULL", name="known"),
+        Index("ix_job_blobs_digest", "digest"),
+        Index("ix_job_blobs_diff_id", "diff_id"),
     )
 
 
-class Upload(Base):
+class UploadRow(Base):
     """The one upload of a blob to a repository."""
 
     __tablename__ = "uploads"
@@ -180,7 +184,7 @@ class Upload(Base):
     host: Mapped[str] = mapped_column(Text)
     repository: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(Text)
-    state: Mapped[UploadState] = mapped_column(Word(UploadState), default=UploadState.IDLE)
+    state: Mapped[UploadState] = mapped_column(EnumText(UploadState), default=UploadState.IDLE)
     location: Mapped[str | None] = mapped_column(Text)
     offset: Mapped[int] = mapped_column(BigInteger, default=0)
     in_flight: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -199,7 +203,7 @@ class Upload(Base):
 
     __table_args__ = (
         UniqueConstraint("host", "repository", "digest"),
-        CheckConstraint(f"state IN ({_words(UploadState)})", name="state"),
+        CheckConstraint(f"state IN ({_values(UploadState)})", name="state"),
         CheckConstraint("(state IN ('idle', 'present')) = (location IS NULL)", name="location"),
         CheckConstraint('location IS NOT NULL OR ("offset" = 0 AND in_flight = 0)', name="no_session"),
         CheckConstraint('"offset" >= 0 AND in_flight >= 0', name="counts"),
@@ -213,10 +217,10 @@ class Upload(Base):
     )
 
 
-class Memo(Base):
+class KnownBlobRow(Base):
     """A blob that certainly is a layer: what compressing it gave, or what was unpacked and compared."""
 
-    __tablename__ = "blob_memos"
+    __tablename__ = "known_blobs"
 
     diff_id: Mapped[str] = mapped_column(Text, primary_key=True)
     digest: Mapped[str] = mapped_column(Text, primary_key=True)
@@ -226,7 +230,7 @@ class Memo(Base):
     media_type: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    __table_args__ = (Index("ix_blob_memos_digest", "digest"),)
+    __table_args__ = (Index("ix_known_blobs_digest", "digest"),)
 
 
 class DocumentRow(Base):
@@ -243,7 +247,7 @@ class DocumentRow(Base):
     """When a job that needs it was last recorded."""
 
 
-class Registry(Base):
+class RegistryRow(Base):
     """What was learned about a registry."""
 
     __tablename__ = "registries"
@@ -257,7 +261,7 @@ class Registry(Base):
     limited_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
 
-class DeadSession(Base):
+class DeadSessionRow(Base):
     """A session at a registry that nobody will use again, to be deleted there."""
 
     __tablename__ = "dead_sessions"
@@ -269,7 +273,7 @@ class DeadSession(Base):
     tries: Mapped[int] = mapped_column(Integer, default=0)
 
 
-class Event(Base):
+class EventRow(Base):
     """One line of a job's history."""
 
     __tablename__ = "events"
@@ -283,5 +287,5 @@ class Event(Base):
     __table_args__ = (Index("ix_events_job_id", "job_id"),)
 
 
-STORED_DONE = sorted(DONE_LAYER_STATES)
-"""The states of a layer that need not be sent, for use in queries."""
+STORED_DONE = sorted(DONE_STATES)
+"""The states of a blob that need not be sent, for use in queries."""

@@ -31,8 +31,20 @@ UNFINISHED_STATES = frozenset(JobState) - FINAL_STATES
 RUNNABLE_STATES = UNFINISHED_STATES - {JobState.PAUSED}
 
 
-class LayerState(StrEnum):
-    """How far a layer (or the config) of a job is. The last three need not be sent any more."""
+class BlobKind(StrEnum):
+    """What a blob is in the image of its job."""
+
+    CONFIG = "config"
+    """The image's config; of several manifests, that of the first."""
+    LAYER = "layer"
+    """A layer: its diff ID is known, its blob perhaps not yet."""
+    OTHER = "other"
+    """Another blob of an image with manifests: a further config, a part of an artifact, a layer whose diff ID
+    is not known."""
+
+
+class BlobState(StrEnum):
+    """How far a blob of a job is. The last three need not be sent any more."""
 
     PENDING = "pending"
     """Its blob is not known or not in the spool yet."""
@@ -44,7 +56,7 @@ class LayerState(StrEnum):
     EXISTS = "exists"
 
 
-DONE_LAYER_STATES = frozenset({LayerState.UPLOADED, LayerState.MOUNTED, LayerState.EXISTS})
+DONE_STATES = frozenset({BlobState.UPLOADED, BlobState.MOUNTED, BlobState.EXISTS})
 
 
 class UploadState(StrEnum):
@@ -69,10 +81,11 @@ class StoredError:
 
 
 @dataclass(frozen=True)
-class NewLayer:
-    """A layer at enqueue time; digest and size are known where the source has the final blob."""
+class NewBlob:
+    """A blob of a new job; digest and size are known where the source has the final blob."""
 
-    diff_id: str
+    diff_id: str | None
+    """None for what is not a layer."""
     media_type: str | None = None
     digest: str | None = None
     size: int | None = None
@@ -108,7 +121,8 @@ class NewJob:
     registry: str
     repository: str
     tag: str | None
-    layers: tuple[NewLayer, ...]
+    blobs: tuple[NewBlob, ...]
+    """Without the config."""
     config_size: int | None = None
     priority: int = 0
     keeps_older: bool = False
@@ -120,22 +134,35 @@ class NewJob:
 
 
 @dataclass(frozen=True)
-class LayerRecord:
-    """One layer of a job; ``position`` -1 is the config (``diff_id`` is then its digest)."""
+class JobBlob:
+    """One blob of a job."""
 
     job_id: int
     position: int
-    diff_id: str
+    """In the image: the config is 0, the lowest layer 1."""
+    kind: BlobKind
+    diff_id: str | None
+    """Of a layer, else None."""
     media_type: str | None
     digest: str | None
     size: int | None
-    state: LayerState
+    state: BlobState
     offset: int
     """Bytes of the blob that the registry acknowledged (its size once it is done)."""
     bytes_sent: int
     """Body bytes really sent for it by this job, resends included."""
     bytes_wasted: int
     """Those of them that no registry keeps: of chunks that broke off, and of lost sessions."""
+
+    @property
+    def is_config(self) -> bool:
+        """Whether it is the image's config."""
+        return self.kind is BlobKind.CONFIG
+
+    @property
+    def key(self) -> str:
+        """By what the blob is known before its digest is: the diff ID of a layer, else its digest."""
+        return self.diff_id or self.digest or ""
 
 
 @dataclass(frozen=True)
@@ -157,7 +184,7 @@ class JobRecord:
     digest: str | None
     """Digest of the pushed manifest, once succeeded."""
     bytes_sent: int
-    """Body bytes sent for things that are no layer (manifests)."""
+    """Body bytes sent for what is not a blob (manifests)."""
     error: StoredError | None
     created_at: datetime
     started_at: datetime | None
@@ -178,7 +205,7 @@ class JobRecord:
 
 @dataclass(frozen=True)
 class JobTotals:
-    """Sums over a job's layers and config, for the status table."""
+    """Sums over a job's blobs, for the status table."""
 
     bytes_total: int
     """Of the blobs whose size is known."""
@@ -226,24 +253,6 @@ class UploadRecord:
     used_at: datetime | None
     lease_owner: str | None
     lease_token: int
-
-
-COMPARED = "compared"
-"""The origin of a memo whose blob came compressed, and was unpacked and compared with the diff ID."""
-
-
-@dataclass(frozen=True)
-class BlobMemo:
-    """A blob that certainly is a layer, because it was made or compared here: any memo of a diff ID is good
-    enough."""
-
-    diff_id: str
-    compression: str
-    """Where that is known from: compressor and level, e.g. ``isal-1.8:2``, or ``COMPARED``."""
-    digest: str
-    size: int
-    uncompressed_size: int | None
-    media_type: str
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Final
 from sqlalchemy import Connection, bindparam, delete, exists, or_, select
 
 from pusher.store.engine import Database
-from pusher.store.models import DocumentRow, Job, Layer, Memo, Upload
+from pusher.store.models import DocumentRow, JobBlobRow, JobRow, KnownBlobRow, UploadRow
 from pusher.store.records import JobDocument, UploadState
 
 _BATCH: Final = 2000
@@ -47,7 +47,7 @@ class Retention:
         with self._transactions(dry_run) as run:
             jobs = run(lambda connection: _jobs(connection, before))
             known = run(lambda connection: _uploads(connection, unused))
-            known += run(lambda connection: _memos(connection, unused, blobs))
+            known += run(lambda connection: _known_blobs(connection, unused, blobs))
             known += run(lambda connection: _documents(connection, unused))
         return Forgotten(jobs, known)
 
@@ -84,37 +84,39 @@ class Retention:
 
 
 def _jobs(connection: Connection, before: datetime) -> int:
-    ids = select(Job.id).where(Job.finished_at < before).order_by(Job.finished_at).limit(_BATCH)
-    return connection.execute(delete(Job).where(Job.id.in_(ids.scalar_subquery()))).rowcount
+    ids = select(JobRow.id).where(JobRow.finished_at < before).order_by(JobRow.finished_at).limit(_BATCH)
+    return connection.execute(delete(JobRow).where(JobRow.id.in_(ids.scalar_subquery()))).rowcount
 
 
 def _uploads(connection: Connection, unused: datetime) -> int:
     ids = (
-        select(Upload.id)
-        .where(Upload.state.in_([UploadState.IDLE, UploadState.PRESENT]), Upload.lease_owner.is_(None))
-        .where(or_(Upload.used_at.is_(None), Upload.used_at < unused))
-        .where(~exists().where(Layer.digest == Upload.digest))
+        select(UploadRow.id)
+        .where(UploadRow.state.in_([UploadState.IDLE, UploadState.PRESENT]), UploadRow.lease_owner.is_(None))
+        .where(or_(UploadRow.used_at.is_(None), UploadRow.used_at < unused))
+        .where(~exists().where(JobBlobRow.digest == UploadRow.digest))
         .limit(_BATCH)
     )
-    return connection.execute(delete(Upload).where(Upload.id.in_(ids.scalar_subquery()))).rowcount
+    return connection.execute(delete(UploadRow).where(UploadRow.id.in_(ids.scalar_subquery()))).rowcount
 
 
-def _memos(connection: Connection, unused: datetime, blobs: Collection[str]) -> int:
-    query = select(Memo.diff_id, Memo.digest).where(
-        Memo.created_at < unused, ~exists().where(Layer.diff_id == Memo.diff_id)
+def _known_blobs(connection: Connection, unused: datetime, blobs: Collection[str]) -> int:
+    query = select(KnownBlobRow.diff_id, KnownBlobRow.digest).where(
+        KnownBlobRow.created_at < unused, ~exists().where(JobBlobRow.diff_id == KnownBlobRow.diff_id)
     )
     kept = set(blobs)
     gone = [row for row in connection.execute(query) if row.digest not in kept][:_BATCH]
     return _delete(
         connection,
-        delete(Memo).where(Memo.diff_id == bindparam("one"), Memo.digest == bindparam("two")),
+        delete(KnownBlobRow).where(
+            KnownBlobRow.diff_id == bindparam("one"), KnownBlobRow.digest == bindparam("two")
+        ),
         [{"one": row.diff_id, "two": row.digest} for row in gone],
     )
 
 
 def _documents(connection: Connection, unused: datetime) -> int:
     needed: set[str] = set()
-    for config, documents in connection.execute(select(Job.config_digest, Job.documents)):
+    for config, documents in connection.execute(select(JobRow.config_digest, JobRow.documents)):
         needed.add(config)
         needed.update(JobDocument.from_json(document).digest for document in documents)
     query = select(DocumentRow.digest).where(or_(DocumentRow.used_at.is_(None), DocumentRow.used_at < unused))

@@ -10,10 +10,10 @@ from sqlalchemy import ColumnElement, and_, false, or_, select
 
 from pusher.store.destinations import not_its_turn, waits_in_vain
 from pusher.store.leases import due, job_id_in, lapsed
-from pusher.store.models import Job, Upload
+from pusher.store.models import JobRow, UploadRow
 from pusher.store.records import JobState
 
-UNFINISHED = Job.finished_at.is_(None)
+UNFINISHED = JobRow.finished_at.is_(None)
 """Literally the condition of the claim index, so that SQLite uses it."""
 
 
@@ -26,14 +26,14 @@ def is_runnable(
     waited: Collection[int],
 ) -> ColumnElement[bool]:
     """Whether ``owner`` can claim a job; the arguments are those of ``Jobs.claim``."""
-    running = Job.state == JobState.RUNNING
-    untold = false() if at_work is None else and_(running, Job.lease_owner == owner)
+    running = JobRow.state == JobState.RUNNING
+    untold = false() if at_work is None else and_(running, JobRow.lease_owner == owner)
     return and_(
         UNFINISHED,
         or_(
-            Job.state == JobState.QUEUED,
+            JobRow.state == JobState.QUEUED,
             and_(due(now, waited), ~not_its_turn(now, dead_owners, spared)),
-            and_(running, Job.lease_owner != owner, lapsed(Job, now, dead_owners, spared)),
+            and_(running, JobRow.lease_owner != owner, lapsed(JobRow, now, dead_owners, spared)),
             untold,
         ),
         ~job_id_in(at_work or ()),
@@ -50,7 +50,7 @@ def is_worth_waiting_for(
     """Whether a job waits and will be runnable; the arguments are those of ``Jobs.has_waiting``."""
     return and_(
         UNFINISHED,
-        Job.state == JobState.WAITING,
+        JobRow.state == JobState.WAITING,
         ~job_id_in(put_off),
         ~waits_in_vain(now, dead_owners, spared, only, put_off),
     )
@@ -59,7 +59,7 @@ def is_worth_waiting_for(
 def owners_where(jobs: ColumnElement[bool], uploads: ColumnElement[bool]) -> Any:
     """Select the owners of unfinished jobs and of uploads for which a condition holds."""
     return (
-        select(Job.lease_owner)
-        .where(UNFINISHED, Job.lease_owner.is_not(None), jobs)
-        .union(select(Upload.lease_owner).where(Upload.lease_owner.is_not(None), uploads))
+        select(JobRow.lease_owner)
+        .where(UNFINISHED, JobRow.lease_owner.is_not(None), jobs)
+        .union(select(UploadRow.lease_owner).where(UploadRow.lease_owner.is_not(None), uploads))
     )

@@ -17,10 +17,10 @@ from pusher.store.documents import Documents
 from pusher.store.engine import Clock, Database, file_of, is_sqlite, label_of, parse_url
 from pusher.store.events import Events
 from pusher.store.facts import Facts
+from pusher.store.job_blobs import JobBlobs
 from pusher.store.jobs import Jobs
-from pusher.store.layers import Layers
-from pusher.store.memos import Memos
-from pusher.store.models import Job
+from pusher.store.known_blobs import KnownBlobs
+from pusher.store.models import JobRow
 from pusher.store.patience import Patience, Patient
 from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
@@ -36,9 +36,9 @@ class Store:
         self._database = database
         self._plain: Store | None = None
         self.jobs = Jobs(database)
-        self.layers = Layers(database)
+        self.blobs = JobBlobs(database)
         self.uploads = Uploads(database)
-        self.memos = Memos(database)
+        self.known_blobs = KnownBlobs(database)
         self.documents = Documents(database)
         self.dead_sessions = DeadSessions(database)
         self.facts = Facts(database)
@@ -72,9 +72,9 @@ class Store:
         store._plain = plain
         store.now = partial(patience.call, plain.now)  # type: ignore[method-assign]
         store.jobs = cast("Jobs", Patient(plain.jobs, patience))
-        store.layers = cast("Layers", Patient(plain.layers, patience))
+        store.blobs = cast("JobBlobs", Patient(plain.blobs, patience))
         store.uploads = cast("Uploads", Patient(plain.uploads, patience))
-        store.memos = cast("Memos", Patient(plain.memos, patience))
+        store.known_blobs = cast("KnownBlobs", Patient(plain.known_blobs, patience))
         store.documents = cast("Documents", Patient(plain.documents, patience))
         store.dead_sessions = cast("DeadSessions", Patient(plain.dead_sessions, patience))
         store.facts = cast("Facts", Patient(plain.facts, patience))
@@ -94,7 +94,7 @@ class Store:
     def check_writable(self) -> None:
         """Raise what a change would raise now, by one that changes nothing."""
         with self._database.write() as connection:
-            connection.execute(update(Job).where(false()).values(priority=Job.priority))
+            connection.execute(update(JobRow).where(false()).values(priority=JobRow.priority))
 
     def now(self) -> datetime:
         """The store's time, to which leases and next tries refer."""

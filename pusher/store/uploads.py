@@ -11,9 +11,9 @@ from sqlalchemy import Row, and_, case, exists, func, or_, select, update
 from pusher.errors import LeaseLost
 from pusher.store.dead_sessions import record_dead
 from pusher.store.engine import Database
-from pusher.store.layers import SESSION_STATES, count_sent
+from pusher.store.job_blobs import SESSION_STATES, count_sent
 from pusher.store.leases import NO_LEASE, grant, lapsed
-from pusher.store.models import STORED_DONE, Job, Layer, Memo, Upload
+from pusher.store.models import STORED_DONE, JobBlobRow, JobRow, KnownBlobRow, UploadRow
 from pusher.store.records import JobState, UploadRecord, UploadState
 from pusher.store.upsert import insert_if_missing
 
@@ -49,28 +49,30 @@ class Uploads:
         that was to be deleted is open again. The lease of somebody ``spared`` binds though it ended.
         """
         now = self._database.now()
-        same_blob = and_(Upload.host == registry, Upload.digest == digest)
+        same_blob = and_(UploadRow.host == registry, UploadRow.digest == digest)
         elsewhere = and_(
             same_blob,
-            Upload.lease_owner != owner,
-            ~func.coalesce(lapsed(Upload, now, dead_owners, spared), True),
+            UploadRow.lease_owner != owner,
+            ~func.coalesce(lapsed(UploadRow, now, dead_owners, spared), True),
         )
         with self._database.write() as connection:
             # Two workers that ask for the blob in two repositories lock different rows.
             self._database.lock(connection, f"{registry} {digest}")
             if connection.scalar(select(exists().where(elsewhere))):
                 return None
-            row = and_(same_blob, Upload.repository == repository)
+            row = and_(same_blob, UploadRow.repository == repository)
             place = {"host": registry, "repository": repository, "digest": digest}
-            insert_if_missing(connection, Upload, place)
+            insert_if_missing(connection, UploadRow, place)
             values = {
                 **grant(owner, now, lease),
-                "state": case((Upload.state == UploadState.ABANDONED, UploadState.OPEN), else_=Upload.state),
-                "lease_token": Upload.lease_token + 1,
+                "state": case(
+                    (UploadRow.state == UploadState.ABANDONED, UploadState.OPEN), else_=UploadRow.state
+                ),
+                "lease_token": UploadRow.lease_token + 1,
                 "used_at": now,
             }
-            connection.execute(update(Upload).where(row).values(values))
-            return _upload(connection.execute(select(Upload).where(row)).one())
+            connection.execute(update(UploadRow).where(row).values(values))
+            return _upload(connection.execute(select(UploadRow).where(row)).one())
 
     def opened(
         self,
@@ -178,23 +180,25 @@ class Uploads:
         grows, so that nothing of it is recorded any more."""
         with self._database.write() as connection:
             connection.execute(
-                update(Upload)
-                .where(Upload.lease_owner == owner)
-                .values(lease_token=Upload.lease_token + 1, **NO_LEASE)
+                update(UploadRow)
+                .where(UploadRow.lease_owner == owner)
+                .values(lease_token=UploadRow.lease_token + 1, **NO_LEASE)
             )
 
     def any_at(self, registry: str) -> bool:
         """Whether a session was ever opened, or a blob found, at the registry."""
-        used = or_(Upload.opened_at.is_not(None), Upload.state == UploadState.PRESENT)
+        used = or_(UploadRow.opened_at.is_not(None), UploadRow.state == UploadState.PRESENT)
         with self._database.read() as connection:
-            return bool(connection.scalar(select(exists().where(Upload.host == registry, used))))
+            return bool(connection.scalar(select(exists().where(UploadRow.host == registry, used))))
 
     def holders(self, registry: str, digest: str) -> list[str]:
         """Repositories of the registry known to hold the blob (to mount it from), last used first."""
         query = (
-            select(Upload.repository)
-            .where(Upload.host == registry, Upload.digest == digest, Upload.state == UploadState.PRESENT)
-            .order_by(Upload.used_at.desc(), Upload.id.desc())
+            select(UploadRow.repository)
+            .where(
+                UploadRow.host == registry, UploadRow.digest == digest, UploadRow.state == UploadState.PRESENT
+            )
+            .order_by(UploadRow.used_at.desc(), UploadRow.id.desc())
         )
         with self._database.read() as connection:
             return list(connection.scalars(query))
@@ -205,10 +209,10 @@ class Uploads:
         with self._database.read() as connection:
             for host, repository in set(places):
                 last = (
-                    select(Upload.profile)
-                    .where(Upload.host == host, Upload.repository == repository)
-                    .where(Upload.opened_at.is_not(None), Upload.profile.is_not(None))
-                    .order_by(Upload.opened_at.desc())
+                    select(UploadRow.profile)
+                    .where(UploadRow.host == host, UploadRow.repository == repository)
+                    .where(UploadRow.opened_at.is_not(None), UploadRow.profile.is_not(None))
+                    .order_by(UploadRow.opened_at.desc())
                     .limit(1)
                 )
                 if profile := connection.scalar(last):
@@ -217,17 +221,17 @@ class Uploads:
 
     def met(self, registry: str) -> bool:
         """Whether the registry ever opened a session or was seen to hold a blob."""
-        known = or_(Upload.opened_at.is_not(None), Upload.state == UploadState.PRESENT)
+        known = or_(UploadRow.opened_at.is_not(None), UploadRow.state == UploadState.PRESENT)
         with self._database.read() as connection:
-            return bool(connection.scalar(select(exists().where(Upload.host == registry, known))))
+            return bool(connection.scalar(select(exists().where(UploadRow.host == registry, known))))
 
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """The registry says that it does not have these blobs after all."""
         with self._database.write() as connection:
             connection.execute(
-                update(Upload)
-                .where(Upload.host == registry, Upload.repository == repository)
-                .where(Upload.digest.in_(set(digests)), Upload.state == UploadState.PRESENT)
+                update(UploadRow)
+                .where(UploadRow.host == registry, UploadRow.repository == repository)
+                .where(UploadRow.digest.in_(set(digests)), UploadRow.state == UploadState.PRESENT)
                 .values(state=UploadState.IDLE)
             )
 
@@ -239,30 +243,30 @@ class Uploads:
         """
         now = self._database.now()
         unsent = (
-            select(Layer.job_id)
-            .join(Job, Job.id == Layer.job_id)
-            .where(Job.host == Upload.host, Job.repository == Upload.repository)
-            .where(or_(Job.finished_at.is_(None), Job.state == JobState.FAILED))
-            .where(Layer.state.not_in(STORED_DONE))
-            .correlate(Upload)
+            select(JobBlobRow.job_id)
+            .join(JobRow, JobRow.id == JobBlobRow.job_id)
+            .where(JobRow.host == UploadRow.host, JobRow.repository == UploadRow.repository)
+            .where(or_(JobRow.finished_at.is_(None), JobRow.state == JobState.FAILED))
+            .where(JobBlobRow.state.not_in(STORED_DONE))
+            .correlate(UploadRow)
         )
         # two questions: with OR, SQLite reads every layer
-        named = unsent.where(Layer.digest == Upload.digest)
-        unnamed = unsent.join(Memo, Memo.diff_id == Layer.diff_id).where(
-            Layer.digest.is_(None), Memo.digest == Upload.digest
+        named = unsent.where(JobBlobRow.digest == UploadRow.digest)
+        unnamed = unsent.join(KnownBlobRow, KnownBlobRow.diff_id == JobBlobRow.diff_id).where(
+            JobBlobRow.digest.is_(None), KnownBlobRow.digest == UploadRow.digest
         )
         with self._database.write() as connection:
             done = connection.execute(
-                update(Upload)
-                .where(Upload.state.in_(SESSION_STATES), ~named.exists(), ~unnamed.exists())
-                .where(or_(Upload.lease_owner.is_(None), lapsed(Upload, now, dead_owners)))
-                .values(state=UploadState.ABANDONED, lease_token=Upload.lease_token + 1, **NO_LEASE)
+                update(UploadRow)
+                .where(UploadRow.state.in_(SESSION_STATES), ~named.exists(), ~unnamed.exists())
+                .where(or_(UploadRow.lease_owner.is_(None), lapsed(UploadRow, now, dead_owners)))
+                .values(state=UploadState.ABANDONED, lease_token=UploadRow.lease_token + 1, **NO_LEASE)
             )
             return done.rowcount
 
     def abandoned(self) -> list[UploadRecord]:
         """Sessions to delete at their registries."""
-        query = select(Upload).where(Upload.state == UploadState.ABANDONED).order_by(Upload.id)
+        query = select(UploadRow).where(UploadRow.state == UploadState.ABANDONED).order_by(UploadRow.id)
         with self._database.read() as connection:
             return [_upload(row) for row in connection.execute(query)]
 
@@ -273,9 +277,9 @@ class Uploads:
         """
         with self._database.write() as connection:
             done = connection.execute(
-                update(Upload)
-                .where(Upload.id == u.id, Upload.lease_token == u.lease_token)
-                .where(Upload.state == UploadState.ABANDONED)
+                update(UploadRow)
+                .where(UploadRow.id == u.id, UploadRow.lease_token == u.lease_token)
+                .where(UploadRow.state == UploadState.ABANDONED)
                 .values(state=UploadState.IDLE, **_NO_SESSION)
             )
             if refused and done.rowcount and u.location is not None:
@@ -290,14 +294,14 @@ class Uploads:
         left: str | None = None,
         **values: Any,
     ) -> UploadRecord:
-        change = update(Upload).where(
-            Upload.id == u.id,
-            Upload.lease_owner.is_not(None),  # a record that was released holds none
-            Upload.lease_owner == u.lease_owner,
-            Upload.lease_token == u.lease_token,
+        change = update(UploadRow).where(
+            UploadRow.id == u.id,
+            UploadRow.lease_owner.is_not(None),  # a record that was released holds none
+            UploadRow.lease_owner == u.lease_owner,
+            UploadRow.lease_token == u.lease_token,
         )
         if expected is not None:
-            change = change.where(Upload.state.in_(expected))
+            change = change.where(UploadRow.state.in_(expected))
         with self._database.write() as connection:
             now = self._database.now(connection)
             if connection.execute(change.values(used_at=now, **values)).rowcount == 0:
@@ -306,7 +310,7 @@ class Uploads:
                 connection.execute(count_sent(sent[0], u.digest, *sent[1:]))
             if left is not None:
                 record_dead(connection, u.registry, u.repository, left)
-            return _upload(connection.execute(select(Upload).where(Upload.id == u.id)).one())
+            return _upload(connection.execute(select(UploadRow).where(UploadRow.id == u.id)).one())
 
 
 def _upload(row: Row[Any]) -> UploadRecord:

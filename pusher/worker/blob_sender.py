@@ -19,7 +19,7 @@ from pusher.registry.upload import profiles
 from pusher.registry.upload.upload import BlobUpload
 from pusher.retry import Attempts, retrying
 from pusher.sources.registry.source import mountable
-from pusher.store.records import JobRecord, LayerState, UploadRecord
+from pusher.store.records import BlobState, JobRecord, UploadRecord
 from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
 from pusher.worker.liveness import Presence
@@ -94,7 +94,7 @@ class BlobSender:
                 look, Attempts(self.settings.retry.step), job, control, blob.digest
             ):
                 self._forget_session(job, control, blob)
-                return self._done(job, blob, LayerState.EXISTS)
+                return self._done(job, blob, BlobState.EXISTS)
             upload, waited = self._acquire(job, control, blob.digest)
             journal = self._journal(job, blob, upload)
             watch = _BlobWatch(self, job, control, blob, journal)
@@ -105,7 +105,7 @@ class BlobSender:
                 if found is None:
                     return None
                 journal.arrived(found)
-                return self._done(job, blob, LayerState(found))
+                return self._done(job, blob, BlobState(found))
             except LeaseLost:
                 self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
             except BlobDamaged:
@@ -128,8 +128,8 @@ class BlobSender:
 
     def _forget_session(self, job: JobRecord, control: Control, blob: Blob) -> None:
         """A worker that died once the registry had closed the upload left its session and lease behind."""
-        layers = self.store.layers.of(job.id)
-        if any(layer.digest == blob.digest and layer.state == LayerState.UPLOADING for layer in layers):
+        layers = self.store.blobs.of_job(job.id)
+        if any(layer.digest == blob.digest and layer.state == BlobState.UPLOADING for layer in layers):
             upload, _ = self._acquire(job, control, blob.digest)
             with contextlib.suppress(LeaseLost):
                 self._journal(job, blob, upload).arrived("exists")
@@ -158,9 +158,9 @@ class BlobSender:
         if before is not None:
             self.progress.note(f"{short(digest)}: {why}")
 
-    def _done(self, job: JobRecord, blob: Blob, how: LayerState) -> str:
-        self.store.layers.set_done(job, blob.digest, how)
-        if how is not LayerState.EXISTS:  # every attempt finds that again
+    def _done(self, job: JobRecord, blob: Blob, how: BlobState) -> str:
+        self.store.blobs.set_done(job, blob.digest, how)
+        if how is not BlobState.EXISTS:  # every attempt finds that again
             self.activity.touch()
         self.progress.blob_done(job.id, blob.digest, blob.size, how)
         return str(how)

@@ -134,5 +134,5 @@ def _unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
         return []
     running = store.jobs.counts().get(JobState.RUNNING, 0)
     used_before = time.time() - _SETTLED if running else None
-    needed = store.layers.needed_digests([digest for digest, _, _ in found])
+    needed = store.blobs.needed_digests([digest for digest, _, _ in found])
     return spool.unneeded(needed, limit, used_before=used_before)

@@ -1,4 +1,4 @@
-"""What a job wants of compression: which known blobs will do, and how new ones are made."""
+"""The compression that a job asks for: which known blobs will do, and how new ones are made."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Final
 from pusher.config import Settings
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
+from pusher.oci.layer_blob import LayerBlob
 from pusher.progress.format import human_bytes
 from pusher.spool.choice import SAMPLE, candidates, choose, measure
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import GZIP, Compression, Kind
 from pusher.spool.pipeline import Readable, read_block
-from pusher.store.records import BlobMemo
 
 KEEP: Final = "keep"
 AUTO: Final = "auto"
-WISHES: Final = (*Kind, KEEP, AUTO)
+COMPRESSION_NAMES: Final = (*Kind, KEEP, AUTO)
 
 ZSTD_NOTE: Final = (
     "layers are zstd: containerd 1.5, Docker 23, current Podman, CRI-O and newer pull them; "
@@ -35,18 +35,18 @@ _KINDS: Final[Mapping[str, Kind]] = {
 
 
 @dataclass(frozen=True)
-class Wish:
+class RequestedCompression:
     """What was asked for, about layers that have no final blob of their own."""
 
     name: str
-    """One of ``WISHES``."""
+    """One of ``COMPRESSION_NAMES``."""
     compression: Compression | None
     """For new blobs; None: to be chosen for each (``auto``)."""
     threads: int | None = None
     """That work on one layer; None: as many as there are processors."""
 
     @classmethod
-    def of(cls, options: Mapping[str, object], settings: Settings) -> Wish:
+    def of(cls, options: Mapping[str, object], settings: Settings) -> RequestedCompression:
         """The job's own options go before the settings. Raises InvalidOption."""
         name = str(options.get("compression") or settings.compression)
         level = options.get("compression_level")
@@ -56,11 +56,12 @@ class Wish:
         return cls.parse(name, None if level is None else int(str(level)), settings.compression_threads)
 
     @classmethod
-    def parse(cls, name: str, level: int | None, threads: int | None = None) -> Wish:
+    def parse(cls, name: str, level: int | None, threads: int | None = None) -> RequestedCompression:
         """Raises InvalidOption if there is no such compression, or it has no such level."""
-        if name not in WISHES:
+        if name not in COMPRESSION_NAMES:
             raise InvalidOption(
-                f"{name!r} is no compression", hint=f"use --compression {', '.join(WISHES[:-1])} or {AUTO}"
+                f"{name!r} is no compression",
+                hint=f"use --compression {', '.join(COMPRESSION_NAMES[:-1])} or {AUTO}",
             )
         if name == AUTO:
             if level is not None:
@@ -81,19 +82,19 @@ class Wish:
         kind = kind_of_blob(media_type)
         return kind is not None and (not self.is_explicit or kind == self.name)
 
-    def memos(self, diff_id: str, memos: Iterable[BlobMemo]) -> list[BlobMemo]:
-        """The blobs that will do for a layer, among those it was ever compressed to.
+    def usable(self, diff_id: str, known: Iterable[LayerBlob]) -> list[LayerBlob]:
+        """Return the blobs that will do for a layer, among those it was ever compressed to.
 
         Any level of a kind is good enough. What is not compressed has its diff ID for a digest.
         """
         if self.compression is None:
-            return [memo for memo in memos if kind_of_blob(memo.media_type)]
+            return [blob for blob in known if kind_of_blob(blob.media_type)]
         kind = self.compression.kind
         if kind is not Kind.NONE:
-            return [memo for memo in memos if kind_of_blob(memo.media_type) is kind]
-        sizes = [memo.uncompressed_size for memo in memos if memo.uncompressed_size is not None]
+            return [blob for blob in known if kind_of_blob(blob.media_type) is kind]
+        sizes = [blob.uncompressed_size for blob in known if blob.uncompressed_size is not None]
         made = self.compression
-        return [BlobMemo(diff_id, made.label, diff_id, size, size, made.media_type) for size in sizes[:1]]
+        return [LayerBlob(diff_id, size, made.label, made.media_type, diff_id, size) for size in sizes[:1]]
 
 
 def kind_of_blob(media_type: str) -> Kind | None:
@@ -109,23 +110,23 @@ def _kind_of(name: str) -> Kind | None:
 class Chooser:
     """How each new blob of one job is made; ``auto`` looks at the beginning of each layer."""
 
-    def __init__(self, wish: Wish, uplink: Callable[[], float | None]) -> None:
-        self._wish = wish
-        self._uplink = uplink() if wish.compression is None else None
+    def __init__(self, requested: RequestedCompression, uplink: Callable[[], float | None]) -> None:
+        self._requested = requested
+        self._uplink = uplink() if requested.compression is None else None
         self._chosen: list[Compression] = []
 
     def settle(self, stream: Readable) -> tuple[Compression, Readable]:
         """The compression for a layer, and the stream from which it is to be read."""
-        if self._wish.compression is not None:
-            return self._wish.compression, stream
-        usual = Compression.of(Kind.GZIP, threads=self._wish.threads)
+        if self._requested.compression is not None:
+            return self._requested.compression, stream
+        usual = Compression.of(Kind.GZIP, threads=self._requested.threads)
         chosen, stream = (usual, stream) if self._uplink is None else self._try(stream, self._uplink)
         self._chosen.append(chosen)
         return chosen, stream
 
     def _try(self, stream: Readable, uplink: float) -> tuple[Compression, Readable]:
         head = read_block(stream, SAMPLE)
-        tried = candidates(uplink, self._wish.threads)
+        tried = candidates(uplink, self._requested.threads)
         chosen = tried[0]
         if len(head) >= BLOCK:  # else it makes no difference
             chosen = choose(measure(head, tried), uplink).compression

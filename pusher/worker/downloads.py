@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from typing import Final
 
 from pusher.errors import CredentialsMissing, PusherError, Retry, SourceError
-from pusher.oci import media_types
 from pusher.oci.digest import short
+from pusher.oci.manifest import Descriptor
 from pusher.progress.base import Progress
 from pusher.retry import RetryPolicy
 from pusher.sources.registry.source import RegistrySource, without_login
 from pusher.spool.arrival import Arrival
 from pusher.spool.partial import PartialBlob
-from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
-from pusher.store.records import JobRecord, LayerRecord
+from pusher.spool.spool import Spool
+from pusher.store.records import JobBlob, JobRecord
 from pusher.worker.control import Activity, Control
 
 _AT_ONCE: Final = 3
@@ -27,15 +27,6 @@ _BIG: Final = 16 * 1024 * 1024
 """Bytes from which on a blob is sent before it is whole."""
 _REPORT_EVERY: Final = 1024 * 1024
 """Bytes."""
-
-
-@dataclass(frozen=True)
-class Fetched:
-    """The blob of a layer, whole in the spool or, with an ``arrival``, on its way there."""
-
-    diff_id: str
-    blob: SpooledBlob
-    arrival: Arrival | None = None
 
 
 @dataclass(frozen=True)
@@ -54,15 +45,16 @@ class Downloads:
         source: RegistrySource,
         job: JobRecord,
         control: Control,
-        missing: Mapping[str, LayerRecord],
-    ) -> Iterator[Fetched]:
-        """Yield each layer in ``missing`` once it is whole in the spool; a large one also when it begins.
+        missing: Mapping[str, JobBlob],
+    ) -> Iterator[tuple[JobBlob, Arrival | None]]:
+        """Yield each blob in ``missing`` once it is whole in the spool; a large one also when it begins to
+        arrive, then with its ``Arrival``.
 
         A failure does not end the others unless no retry can help. Raises what ``RegistrySource.fetch`` does,
         DiskFull, Stopped, LeaseLost. What was fetched until then stays in the spool.
         """
         waiting = sorted(missing.values(), key=lambda layer: -(layer.size or 0))
-        running: dict[Future[SpooledBlob], tuple[LayerRecord, Arrival | None]] = {}
+        running: dict[Future[None], tuple[JobBlob, Arrival | None]] = {}
         failed: BaseException | None = None
         leave = Control(control)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
@@ -78,12 +70,12 @@ class Downloads:
                         arrival = self._arrival(layer) if followed < self.followers else None
                         running[pool.submit(self._fetch, source, job, leave, layer, arrival)] = layer, arrival
                         if arrival is not None:
-                            yield Fetched(layer.diff_id, _spooled(layer), arrival)
+                            yield layer, arrival
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
                         layer, _ = running.pop(future)
                         error = future.exception()
                         if error is None:
-                            yield Fetched(layer.diff_id, future.result())
+                            yield layer, None
                         elif failed is None:
                             failed = error
                             if not isinstance(error, PusherError) or error.retry is Retry.NEVER:
@@ -93,15 +85,15 @@ class Downloads:
         if failed is not None:
             raise failed
 
-    def _may_start(self, layer: LayerRecord, running: Collection[LayerRecord]) -> bool:
+    def _may_start(self, layer: JobBlob, running: Collection[JobBlob]) -> bool:
         """Whether one more may be fetched: not if the disk has room for each alone but not for all."""
         if not running:
             return True
         left = sum((each.size or 0) - self.spool.fetched(each.digest or "") for each in (layer, *running))
         return len(running) < _AT_ONCE and left <= self.spool.room()
 
-    def _arrival(self, layer: LayerRecord) -> Arrival | None:
-        blob = _spooled(layer)
+    def _arrival(self, layer: JobBlob) -> Arrival | None:
+        blob = descriptor_of(layer)
         return self.spool.arrival(blob.digest, blob.size) if blob.size >= _BIG else None
 
     def _fetch(
@@ -109,37 +101,35 @@ class Downloads:
         source: RegistrySource,
         job: JobRecord,
         control: Control,
-        layer: LayerRecord,
+        layer: JobBlob,
         arrival: Arrival | None,
-    ) -> SpooledBlob:
-        blob = _spooled(layer)
+    ) -> None:
+        blob = descriptor_of(layer)
         try:
             while not self.spool.has(blob.digest, blob.size):
                 control.check()
                 with self.spool.fetching(blob.digest, blob.size, check_stop=control.check) as partial:
                     if partial is not None:
-                        _Fetch(self, source, job, control, layer.diff_id, blob, partial, arrival).run()
+                        _Fetch(self, source, job, control, layer.key, blob, partial, arrival).run()
                         partial.commit(self.spool.path(blob.digest))
                         break
                 self.activity.touch()
                 pause = self.retry.blob_in_use
                 self.progress.waiting(short(blob.digest), pause, "another worker is fetching it")
                 control.wait(pause)
-            self.progress.prepared(job.id, layer.diff_id, blob.digest, blob.size)
+            self.progress.prepared(job.id, layer.key, blob.digest, blob.size)
             if arrival is not None:
                 arrival.end(whole=True)
-            return blob
         finally:
             if arrival is not None:
                 arrival.end(whole=False)
 
 
-def _spooled(layer: LayerRecord) -> SpooledBlob:
-    """Return what a layer's blob will be in the spool."""
-    if layer.digest is None or layer.size is None:
-        raise SourceError(f"the blob of layer {layer.diff_id} is not known")
-    media_type = layer.media_type or media_types.DOCKER_LAYER_GZIP
-    return SpooledBlob(layer.digest, layer.size, ORIGINAL, media_type)
+def descriptor_of(blob: JobBlob) -> Descriptor:
+    """Return what a manifest says of a blob of a job; SourceError while that is not known."""
+    if blob.digest is None or blob.size is None:
+        raise SourceError(f"the blob of layer {blob.key} is not known")
+    return Descriptor(blob.media_type or "", blob.digest, blob.size)
 
 
 class _Fetch:
@@ -152,7 +142,7 @@ class _Fetch:
         job: JobRecord,
         control: Control,
         diff_id: str,
-        blob: SpooledBlob,
+        blob: Descriptor,
         partial: PartialBlob,
         arrival: Arrival | None,
     ) -> None:

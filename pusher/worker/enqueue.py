@@ -14,10 +14,10 @@ from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from pusher.sources.registry.names import PREFIX
 from pusher.sources.split.source import SplitSource
-from pusher.store.records import JobRecord, NewJob, NewLayer
+from pusher.store.records import JobRecord, NewBlob, NewJob
 from pusher.store.store import Store
 from pusher.text import suggest
-from pusher.worker.compression import Wish
+from pusher.worker.compression import RequestedCompression
 from pusher.worker.destination import resolve
 from pusher.worker.documents import documents_of
 from pusher.worker.registries import Registries
@@ -55,7 +55,7 @@ def enqueue(
     client raises.
     """
     if compression is not None:
-        Wish.parse(compression, compression_level)
+        RequestedCompression.parse(compression, compression_level)
     # a typing error is told before the image is looked for
     typed = [resolve(image, text, default_registry, command=command) for text in to or (None,)]
     with open_source(image, choice, store=store, settings=settings, destination=typed[0]) as (source, name):
@@ -100,7 +100,7 @@ def enqueue(
                 registry=destination.registry,
                 repository=destination.repository,
                 tag=destination.tag,
-                layers=_layers(found),
+                blobs=_blobs(found),
                 priority=priority,
                 keeps_older=keeps_older,
                 options=options,
@@ -135,11 +135,11 @@ def _config_size(image: SourceImage) -> int | None:
     return configs.get(image.config_digest)
 
 
-def _layers(image: SourceImage) -> tuple[NewLayer, ...]:
+def _blobs(image: SourceImage) -> tuple[NewBlob, ...]:
     """Digest and size are known where the source has the final blob."""
     return tuple(
-        NewLayer(layer.diff_id)
+        NewBlob(layer.diff_id)
         if layer.blob is None
-        else NewLayer(layer.diff_id, layer.blob.media_type, layer.blob.digest, layer.blob.size)
+        else NewBlob(layer.diff_id, layer.blob.media_type, layer.blob.digest, layer.blob.size)
         for layer in image.layers
     )

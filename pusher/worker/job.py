@@ -19,19 +19,21 @@ from pusher.errors import (
 from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.oci.document import Document
-from pusher.oci.manifest import Descriptor, Manifest, build_manifest
+from pusher.oci.layer_blob import LayerBlob
+from pusher.oci.manifest import Manifest, build_manifest
 from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.registry.http.body import Blob, BlobDamaged
 from pusher.retry import Attempts, retrying
 from pusher.spool.arrival import NotArriving
 from pusher.spool.claims import Claims
-from pusher.store.records import DONE_LAYER_STATES, BlobMemo, JobRecord, LayerRecord
+from pusher.store.records import DONE_STATES, JobBlob, JobRecord
 from pusher.worker import docker_blobs, preflight
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict
-from pusher.worker.compression import ZSTD_NOTE, Wish
+from pusher.worker.compression import ZSTD_NOTE, RequestedCompression
 from pusher.worker.control import Control
 from pusher.worker.documents import Delivery, final_digests, finished_documents, hopeless, stored_documents
+from pusher.worker.downloads import descriptor_of
 from pusher.worker.error_rank import worst
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import Preparation
@@ -63,7 +65,7 @@ class JobPush:
         self._store = tools.sender.store
         self._spool = tools.preparation.spool
         self._job = job
-        self._wish = Wish.of(job.options, tools.sender.settings)
+        self._requested = RequestedCompression.of(job.options, tools.sender.settings)
         self._control = control
         self._sending: list[Future[str | None]] = []
         self._distrusted: frozenset[str] = frozenset()
@@ -78,9 +80,10 @@ class JobPush:
         Raises Stopped, LeaseLost, and the PusherError that keeps the image from getting there; what was done
         until then is stored. When it returns or raises, nothing of this job is being sent any more.
         """
-        if self._wish.is_explicit and self._documents:
+        if self._requested.is_explicit and self._documents:
             self._tools.sender.progress.note(
-                f"{self._job.image} has a manifest of its own and is sent as it is, not as {self._wish.name}"
+                f"{self._job.image} has a manifest of its own and is sent as it is, "
+                f"not as {self._requested.name}"
             )
         try:
             self._check_beforehand()
@@ -97,10 +100,10 @@ class JobPush:
             raise worst([error, *(future.exception() for future in self._sending)]) from error
 
     def _check_beforehand(self) -> None:
-        layers = self._store.layers.of(self._job.id)
-        memos = self._memos_of([layer.diff_id for layer in layers if layer.digest is None])
-        known = [self._candidates(layer, memos.get(layer.diff_id, [])) for layer in layers]
-        preflight.check(self._tools.sender, self._job, known)
+        layers = self._store.blobs.of_job(self._job.id)
+        known = self._known_blobs_of([layer.key for layer in layers if layer.digest is None])
+        candidates = [self._candidates(layer, known.get(layer.key, [])) for layer in layers]
+        preflight.check(self._tools.sender, self._job, candidates)
 
     @property
     def _client(self) -> RegistryClient:
@@ -128,39 +131,39 @@ class JobPush:
             hint=f"look whether the disk or the archive is in order, then: pusher retry {self._job.id}",
         )
 
-    def _send_what_is_known(self) -> dict[str, LayerRecord]:
+    def _send_what_is_known(self) -> dict[str, JobBlob]:
         """Send what is on disk, look for the rest at the registry; returns what is in neither place."""
         self._sending.clear()
         layers = self._named_layers()
-        distinct = {layer.diff_id: layer for layer in layers}
-        unnamed = [layer.diff_id for layer in layers if layer.digest is None]
-        memos = self._memos_of(unnamed)
-        looking: list[tuple[LayerRecord, Future[str | None]]] = []
-        missing: dict[str, LayerRecord] = {}
+        distinct = {layer.key: layer for layer in layers}
+        unnamed = [layer.key for layer in layers if layer.digest is None]
+        known = self._known_blobs_of(unnamed)
+        looking: list[tuple[JobBlob, Future[str | None]]] = []
+        missing: dict[str, JobBlob] = {}
         for layer in sorted(distinct.values(), key=lambda layer: -(layer.size or 0)):
-            blobs = self._candidates(layer, memos.get(layer.diff_id, []))
+            blobs = self._candidates(layer, known.get(layer.key, []))
             on_disk = next((blob for blob in blobs if self._spool.has(blob.digest, blob.size)), None)
-            if layer.position < 0 and (config := self._tools.preparation.config(self._job)) is not None:
+            if layer.is_config and (config := self._tools.preparation.config(self._job)) is not None:
                 self._send(config)
             elif on_disk is not None:
-                self._adopt(layer, on_disk, memos.get(layer.diff_id, []))
+                self._adopt(layer, on_disk, known.get(layer.key, []))
                 self._send(on_disk)
             elif blobs and layer.digest not in self._distrusted:
-                look = partial(self._locate, layer, blobs, memos.get(layer.diff_id, []))
+                look = partial(self._locate, layer, blobs, known.get(layer.key, []))
                 looking.append((layer, self._submit(blobs[0], look)))
             else:
-                missing[layer.diff_id] = layer
+                missing[layer.key] = layer
         for layer, future in looking:
             if future.result() is None:
-                missing[layer.diff_id] = layer
+                missing[layer.key] = layer
         return missing
 
-    def _named_layers(self) -> list[LayerRecord]:
+    def _named_layers(self) -> list[JobBlob]:
         """The job's layers; those never compressed here get the blobs that Docker made of them, if the image
         at our tag has these."""
-        layers = self._store.layers.of(self._job.id)
-        unnamed = {layer.diff_id for layer in layers if layer.digest is None and layer.position >= 0}
-        unknown = {diff_id for diff_id, memos in self._memos_of(unnamed).items() if not memos}
+        layers = self._store.blobs.of_job(self._job.id)
+        unnamed = {layer.key for layer in layers if layer.digest is None}
+        unknown = {diff_id for diff_id, known in self._known_blobs_of(unnamed).items() if not known}
         if not unknown or self._pushed is not None:
             return layers
         self._pushed = docker_blobs.look_at(
@@ -169,43 +172,43 @@ class JobPush:
         if self._pushed is None:
             return layers
         for diff_id, blob in self._pushed.blobs.items():
-            if self._wish.takes(blob.media_type):
-                self._store.layers.set_blob(
+            if self._requested.takes(blob.media_type):
+                self._store.blobs.set_blob(
                     self._job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
                 )
-        return self._store.layers.of(self._job.id)
+        return self._store.blobs.of_job(self._job.id)
 
-    def _memos_of(self, diff_ids: Collection[str]) -> dict[str, list[BlobMemo]]:
-        """The memos that will do for these layers, the newest first."""
-        known = self._store.memos.all_of(diff_ids)
-        return {diff_id: self._wish.memos(diff_id, memos) for diff_id, memos in known.items()}
+    def _known_blobs_of(self, diff_ids: Collection[str]) -> dict[str, list[LayerBlob]]:
+        """Return the known blobs that will do for these layers, the newest first."""
+        known = self._store.known_blobs.of_layers(diff_ids)
+        return {diff_id: self._requested.usable(diff_id, blobs) for diff_id, blobs in known.items()}
 
-    def _candidates(self, layer: LayerRecord, memos: Iterable[BlobMemo]) -> list[Blob]:
-        """The blobs that may stand for a layer: its own, or any that a memo names."""
+    def _candidates(self, layer: JobBlob, known: Iterable[LayerBlob]) -> list[Blob]:
+        """Return the blobs that may stand for a layer: its own, or any known one."""
         if layer.digest is not None and layer.size is not None:
-            known = [(layer.digest, layer.size)]
+            digests = [(layer.digest, layer.size)]
         else:
-            known = [(memo.digest, memo.size) for memo in memos]
-        return [Blob(digest, size, self._spool.path(digest)) for digest, size in known]
+            digests = [(blob.digest, blob.size) for blob in known]
+        return [Blob(digest, size, self._spool.path(digest)) for digest, size in digests]
 
-    def _locate(self, layer: LayerRecord, blobs: Iterable[Blob], memos: Iterable[BlobMemo]) -> str | None:
+    def _locate(self, layer: JobBlob, blobs: Iterable[Blob], known: Iterable[LayerBlob]) -> str | None:
         for blob in blobs:
-            self._adopt(layer, blob, memos)
+            self._adopt(layer, blob, known)
             if found := self._tools.sender.locate(self._job, self._control, blob):
                 return found
-            if layer.state in DONE_LAYER_STATES:
-                self._store.layers.clear_done(self._job, [blob.digest])
+            if layer.state in DONE_STATES:
+                self._store.blobs.clear_done(self._job, [blob.digest])
         return None
 
-    def _adopt(self, layer: LayerRecord, blob: Blob, memos: Iterable[BlobMemo]) -> None:
-        """Let the layer be this blob, which a memo names."""
-        memo = next((memo for memo in memos if memo.digest == blob.digest), None)
-        if layer.digest is None and memo is not None:
-            self._store.layers.set_blob(
-                self._job, layer.diff_id, digest=memo.digest, size=memo.size, media_type=memo.media_type
+    def _adopt(self, layer: JobBlob, blob: Blob, known: Iterable[LayerBlob]) -> None:
+        """Let the layer be this known blob."""
+        chosen = next((each for each in known if each.digest == blob.digest), None)
+        if layer.digest is None and chosen is not None:
+            self._store.blobs.set_blob(
+                self._job, layer.key, digest=chosen.digest, size=chosen.size, media_type=chosen.media_type
             )
 
-    def _prepare(self, missing: dict[str, LayerRecord]) -> None:
+    def _prepare(self, missing: dict[str, JobBlob]) -> None:
         """Make and send the missing blobs; what is done leaves ``missing``.
 
         A layer is compressed once for every job that needs it: what somebody else is at is left to him, here
@@ -235,27 +238,27 @@ class JobPush:
                 self._tools.sender.progress.waiting(told, pause, "another job is compressing it")
                 self._control.wait(pause)
 
-    def _take_what_others_made(self, missing: dict[str, LayerRecord]) -> None:
+    def _take_what_others_made(self, missing: dict[str, JobBlob]) -> None:
         """Send what has come to lie on disk since it was looked for; it leaves ``missing``."""
-        memos = self._memos_of(missing)
+        known = self._known_blobs_of(missing)
         for diff_id, layer in list(missing.items()):
-            blobs = self._candidates(layer, memos[diff_id])
+            blobs = self._candidates(layer, known[diff_id])
             on_disk = next((blob for blob in blobs if self._spool.has(blob.digest, blob.size)), None)
-            if on_disk is not None and layer.position >= 0:
-                self._adopt(layer, on_disk, memos[diff_id])
+            if on_disk is not None and not layer.is_config:
+                self._adopt(layer, on_disk, known[diff_id])
                 self._send(on_disk)
                 del missing[diff_id]
 
-    def _make_room(self, missing: dict[str, LayerRecord], full: DiskFull) -> dict[str, LayerRecord]:
+    def _make_room(self, missing: dict[str, JobBlob], full: DiskFull) -> dict[str, JobBlob]:
         """Let the uploads end and drop what they no longer need; raises ``full`` if that is nothing."""
         self._tools.sender.progress.note(f"{full.message}; waiting for uploads to make room")
         self._sending = [one for one in self._sending if not isinstance(one.exception(), NotArriving)]
         done = {
-            layer.digest for layer in self._store.layers.of(self._job.id) if layer.state in DONE_LAYER_STATES
+            layer.digest for layer in self._store.blobs.of_job(self._job.id) if layer.state in DONE_STATES
         }
         on_disk = set(filter(None, done))
         before = self._spool.usage()
-        for digest in on_disk - self._store.layers.needed_digests(on_disk):
+        for digest in on_disk - self._store.blobs.needed_digests(on_disk):
             self._spool.remove(digest)
         evict(self._store, self._spool, 0)
         if self._spool.usage() == before:
@@ -313,7 +316,7 @@ class JobPush:
         for child in children:
             self._put(child, child.digest)
         digest = self._put(root, self._job.tag or root.digest)
-        layers = self._store.layers.of(self._job.id)
+        layers = self._store.blobs.of_job(self._job.id)
         if not stored and any(layer.media_type == media_types.OCI_LAYER_ZSTD for layer in layers):
             self._tools.sender.progress.note(ZSTD_NOTE)
         return digest
@@ -347,27 +350,27 @@ class JobPush:
 
     def _made(self) -> list[Document]:
         """The manifests that are made from the blobs, the root last."""
-        blobs = {layer.diff_id: _descriptor(layer) for layer in self._store.layers.of(self._job.id)}
+        blobs = {layer.key: descriptor_of(layer) for layer in self._store.blobs.of_job(self._job.id)}
         return finished_documents(self._store, self._job, blobs) or [self._manifest()]
 
     def _manifest(self) -> Manifest:
         """The manifest made from the blobs; the one at the tag, if it says the same in other bytes."""
-        config, *layers = self._store.layers.of(self._job.id)
+        config, *layers = self._store.blobs.of_job(self._job.id)
         for layer in layers:
             if layer.media_type not in media_types.TO_OCI:
                 raise ImageUnsupported(
                     f"layer {layer.diff_id} is {layer.media_type}, and its image has no manifest of its own",
                     hint="save the image again with docker save or podman save",
                 )
-        described = [_descriptor(layer) for layer in layers]
+        described = [descriptor_of(layer) for layer in layers]
         there = None if self._pushed is None else self._pushed.manifest
-        if there is not None and docker_blobs.says_the_same(there, _descriptor(config), described):
+        if there is not None and docker_blobs.says_the_same(there, descriptor_of(config), described):
             return there
-        return build_manifest(_descriptor(config), described)
+        return build_manifest(descriptor_of(config), described)
 
     def _digests(self) -> set[str]:
         """Digests of all that this job brings to the registry."""
-        blobs = {layer.digest for layer in self._store.layers.of(self._job.id) if layer.digest}
+        blobs = {layer.digest for layer in self._store.blobs.of_job(self._job.id) if layer.digest}
         return blobs | self._documents
 
     def _distrust(self, digests: Collection[str]) -> bool:
@@ -381,7 +384,7 @@ class JobPush:
             return True  # every manifest is put again
         named = ours & set(digests) if self._misses == 1 else ours
         self._distrusted = frozenset(named or ours)
-        self._store.layers.clear_done(self._job, self._distrusted)
+        self._store.blobs.clear_done(self._job, self._distrusted)
         self._store.uploads.forget_present(self._job.registry, self._job.repository, self._distrusted)
         self._store.events.add(
             self._job.id,
@@ -389,9 +392,3 @@ class JobPush:
             f"the registry misses {len(self._distrusted)} blobs that it said it had; they are sent again",
         )
         return True
-
-
-def _descriptor(layer: LayerRecord) -> Descriptor:
-    if layer.digest is None or layer.size is None:
-        raise SourceError(f"the blob of layer {layer.diff_id} is not known")
-    return Descriptor(layer.media_type or "", layer.digest, layer.size)

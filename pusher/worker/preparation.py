@@ -10,6 +10,8 @@ from pusher.config import Settings
 from pusher.errors import ImageChanged, LayerMismatch, StorageDoubtful
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes, short
+from pusher.oci.layer_blob import COMPARED, ORIGINAL, LayerBlob
+from pusher.oci.manifest import Descriptor
 from pusher.progress.base import Progress
 from pusher.registry.http.body import Blob
 from pusher.registry.http.verified_file import Proof
@@ -17,12 +19,12 @@ from pusher.sources import reopen
 from pusher.sources.base import Exported, Source, SourceImage
 from pusher.sources.pins import RegistryPin, pin_from_json
 from pusher.sources.registry.source import RegistrySource
-from pusher.spool.spool import ORIGINAL, Spool, SpooledBlob
-from pusher.store.records import COMPARED, BlobMemo, JobRecord, LayerRecord
+from pusher.spool.spool import Spool
+from pusher.store.records import JobBlob, JobRecord
 from pusher.store.store import Store
-from pusher.worker.compression import Chooser, Wish
+from pusher.worker.compression import Chooser, RequestedCompression
 from pusher.worker.control import Activity, Control
-from pusher.worker.downloads import Downloads
+from pusher.worker.downloads import Downloads, descriptor_of
 from pusher.worker.registries import Registries
 from pusher.worker.stall_notices import SourceWatch
 
@@ -48,7 +50,7 @@ class Preparation:
         return None if content is None else self._keep_config(job, content)
 
     def blobs(
-        self, job: JobRecord, control: Control, missing: Mapping[str, LayerRecord]
+        self, job: JobRecord, control: Control, missing: Mapping[str, JobBlob]
     ) -> Iterator[tuple[str, Blob]]:
         """Diff ID and blob of each layer in ``missing`` (the config under its digest), as it gets ready.
 
@@ -58,15 +60,16 @@ class Preparation:
         pin = pin_from_json(job.source)
         if isinstance(pin, RegistryPin):
             remote = RegistrySource.from_pin(pin, self.registries.client, retry=self.settings.retry)
-            for found in self.downloads.blobs(remote, job, control, missing):
-                blob, path = found.blob, self.spool.path(found.blob.digest)
-                if found.arrival is None:
-                    self._set_blob(job, found.diff_id, blob)
-                yield found.diff_id, Blob(blob.digest, blob.size, path, arrival=found.arrival)
+            for found, arrival in self.downloads.blobs(remote, job, control, missing):
+                blob = descriptor_of(found)
+                if arrival is None:
+                    self._set_blob(job, found.key, blob)
+                yield found.key, Blob(blob.digest, blob.size, self.spool.path(blob.digest), arrival=arrival)
             return
         source: Source | None = reopen(pin)
         chooser = Chooser(
-            Wish.of(job.options, self.settings), lambda: self.store.facts.get(job.registry).uplink
+            RequestedCompression.of(job.options, self.settings),
+            lambda: self.store.facts.get(job.registry).uplink,
         )
         while source is not None:
             try:
@@ -85,19 +88,19 @@ class Preparation:
         source: Source,
         job: JobRecord,
         control: Control,
-        missing: Mapping[str, LayerRecord],
+        missing: Mapping[str, JobBlob],
         chooser: Chooser,
     ) -> Iterator[tuple[str, Blob]]:
         image = source.resolve()
         if image.config is not None and job.config_digest in missing:
             yield job.config_digest, self._keep_config(job, image.config)
-        slices = [(layer, layer.slice) for layer in image.layers if layer.slice and layer.diff_id in missing]
+        slices = [(layer, layer.slice) for layer in image.layers if layer.slice and layer.key in missing]
         for layer, part in sorted(slices, key=lambda pair: -pair[1].length):
             media_type = layer.blob.media_type if layer.blob else media_types.DOCKER_LAYER_GZIP
-            blob = SpooledBlob(part.digest, part.length, ORIGINAL, media_type)
-            self._record(job, layer.diff_id, blob, compared=layer.compared)
+            blob = LayerBlob(part.digest, part.length, ORIGINAL, media_type)
+            self._record(job, layer.key, blob, compared=layer.compared)
             yield (
-                layer.diff_id,
+                layer.key,
                 Blob(
                     part.digest,
                     part.length,
@@ -108,8 +111,8 @@ class Preparation:
                 ),
             )
         wanted = _wanted_names(job, image, missing)
-        compared = {layer.diff_id for layer in image.layers if layer.compared}
-        known = [memo.uncompressed_size for memo in self._memos_of_others(job, missing)]
+        compared = {layer.key for layer in image.layers if layer.compared}
+        known = [blob.uncompressed_size for blob in self._blobs_of_others(job, missing)]
         for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
             if not wanted:
                 return
@@ -184,7 +187,7 @@ class Preparation:
         self.progress.prepared(job.id, label, spooled.digest, spooled.size)
         return diff_id, Blob(spooled.digest, spooled.size, self.spool.path(spooled.digest))
 
-    def _record(self, job: JobRecord, diff_id: str, blob: SpooledBlob, *, compared: bool) -> None:
+    def _record(self, job: JobRecord, diff_id: str, blob: LayerBlob, *, compared: bool) -> None:
         """``compared``: the blob, which came compressed, was unpacked and has this diff ID."""
         if blob.compression != ORIGINAL:
             self._remember(diff_id, blob)
@@ -192,24 +195,13 @@ class Preparation:
             self._remember(diff_id, replace(blob, compression=COMPARED))
         self._set_blob(job, diff_id, blob)
 
-    def _set_blob(self, job: JobRecord, diff_id: str, blob: SpooledBlob) -> None:
-        self.store.layers.set_blob(
-            job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
-        )
+    def _set_blob(self, job: JobRecord, key: str, blob: LayerBlob | Descriptor) -> None:
+        self.store.blobs.set_blob(job, key, digest=blob.digest, size=blob.size, media_type=blob.media_type)
 
-    def _remember(self, diff_id: str, blob: SpooledBlob) -> None:
+    def _remember(self, diff_id: str, blob: LayerBlob) -> None:
         """For every later image: only what was seen here. What an image says of its own blobs is for that
         image alone, or a stranger's would choose what stands for a layer of ours."""
-        self.store.memos.put(
-            BlobMemo(
-                diff_id=diff_id,
-                compression=blob.compression,
-                digest=blob.digest,
-                size=blob.size,
-                uncompressed_size=blob.uncompressed_size,
-                media_type=blob.media_type,
-            )
-        )
+        self.store.known_blobs.remember(replace(blob, diff_id=diff_id))
 
     def _keep_config(self, job: JobRecord, content: bytes) -> Blob:
         """The config in the spool, and in the store: it saves the export when the image is pushed again.
@@ -227,28 +219,26 @@ class Preparation:
                 io.BytesIO(content), digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
             )
         self.store.documents.put(digest, content)
-        self.store.layers.set_blob(
-            job, digest, digest=digest, size=size, media_type=media_types.DOCKER_CONFIG
-        )
+        self.store.blobs.set_blob(job, digest, digest=digest, size=size, media_type=media_types.DOCKER_CONFIG)
         return Blob(digest, size, self.spool.path(digest))
 
-    def _memos_of_others(self, job: JobRecord, missing: Mapping[str, LayerRecord]) -> list[BlobMemo]:
-        """Memos of the job's layers that are not missing: those an export need not read."""
-        others = {layer.diff_id for layer in self.store.layers.of(job.id)} - set(missing)
-        return [memo for memos in self.store.memos.all_of(others).values() for memo in memos]
+    def _blobs_of_others(self, job: JobRecord, missing: Mapping[str, JobBlob]) -> list[LayerBlob]:
+        """Return the known blobs of the job's layers that are not missing: an export need not read these."""
+        others = {layer.key for layer in self.store.blobs.of_job(job.id)} - set(missing)
+        return [blob for blobs in self.store.known_blobs.of_layers(others).values() for blob in blobs]
 
     def _media_type(self, job: JobRecord, digest: str) -> str:
-        layers = self.store.layers.of(job.id)
+        layers = self.store.blobs.of_job(job.id)
         found = next((layer.media_type for layer in layers if layer.digest == digest), None)
         return found or media_types.DOCKER_LAYER_GZIP
 
 
-def _wanted_names(job: JobRecord, image: SourceImage, missing: Mapping[str, LayerRecord]) -> dict[str, str]:
+def _wanted_names(job: JobRecord, image: SourceImage, missing: Mapping[str, JobBlob]) -> dict[str, str]:
     """What to ask an export for: blob digest where the blob exists, else diff ID -> diff ID."""
     wanted: dict[str, str] = {}
     if image.config is None and job.config_digest in missing:
         wanted[job.config_digest] = job.config_digest
     for layer in image.layers:
-        if layer.slice is None and layer.diff_id in missing:
-            wanted[layer.blob.digest if layer.blob else layer.diff_id] = layer.diff_id
+        if layer.slice is None and layer.key in missing:
+            wanted[layer.export_name] = layer.key
     return wanted

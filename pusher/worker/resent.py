@@ -13,7 +13,7 @@ def in_vain(store: Store, job_id: int, upload: UploadRecord, *, restarts: bool) 
 
     ``restarts``: its registry starts a blob again when the connection breaks inside a chunk.
     """
-    layers = store.layers.of(job_id)
+    layers = store.blobs.of_job(job_id)
     wasted = sum(layer.bytes_wasted for layer in layers if layer.digest == upload.digest)
     registry = upload.registry
     cost = f"its upload was lost {upload.losses} times, and {human_bytes(wasted)} were sent in vain"

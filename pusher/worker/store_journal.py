@@ -96,7 +96,7 @@ class StoreJournal:
 
     def spent(self, sent: int) -> None:
         if sent:
-            self._store.layers.add_sent(self._job_id, self.upload.digest, sent)
+            self._store.blobs.add_sent(self._job_id, self.upload.digest, sent)
             self._counted[self.upload.id] = self._counted.get(self.upload.id, 0) + sent
 
     def arrived(self, how: str) -> None:
@@ -134,4 +134,4 @@ class StoreJournal:
 
     def _wasted(self, count: int) -> None:
         if count:
-            self._store.layers.add_sent(self._job_id, self.upload.digest, 0, count)
+            self._store.blobs.add_sent(self._job_id, self.upload.digest, 0, count)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pusher.cli import main
-from pusher.store.records import JobRecord, NewJob, NewLayer
+from pusher.store.records import JobRecord, NewBlob, NewJob
 from pusher.store.store import Store
 from tests.progress.helpers import digest
 
@@ -83,8 +83,8 @@ def store(home: Path, clock: Clock, empty_store: Path) -> Iterator[Store]:
 
 
 LAYERS = (
-    NewLayer(digest("1"), "layer", digest("a"), 300 * 1024**2),
-    NewLayer(digest("2"), "layer", digest("b"), 700 * 1024**2),
+    NewBlob(digest("1"), "layer", digest("a"), 300 * 1024**2),
+    NewBlob(digest("2"), "layer", digest("b"), 700 * 1024**2),
 )
 
 

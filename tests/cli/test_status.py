@@ -16,7 +16,7 @@ import pytest
 from filelock import FileLock
 
 from pusher.cli.table import Row, details, jobs_table, note
-from pusher.store.records import JobState, LayerState, StoredError
+from pusher.store.records import BlobState, JobState, StoredError
 from pusher.store.store import Store
 from pusher.worker.liveness import is_dead
 from tests.cli.conftest import Clock, Pusher, add_job, claim
@@ -34,11 +34,11 @@ def jobs(store: Store, clock: Clock) -> Store:
     )
     job = claim(store, succeeded)
     for blob in "abc":
-        store.layers.set_done(job, digest(blob), LayerState.UPLOADED)
-    store.layers.add_sent(job.id, digest("a"), 400 * 1024**2)
+        store.blobs.set_done(job, digest(blob), BlobState.UPLOADED)
+    store.blobs.add_sent(job.id, digest("a"), 400 * 1024**2)
     store.jobs.succeed(job, DIGEST)
     job = claim(store, waiting)
-    store.layers.set_done(job, digest("a"), LayerState.EXISTS)
+    store.blobs.set_done(job, digest("a"), BlobState.EXISTS)
     due = clock.now + timedelta(seconds=42)
     store.jobs.release(job, state=JobState.WAITING, next_try_at=due, error=OFFLINE, attempt=True)
     refused = StoredError("registry-refused", "the registry refuses the manifest", "look at it")
@@ -134,15 +134,15 @@ def test_a_pipe_gets_one_line_a_job(pusher: Pusher, jobs: Store, monkeypatch: py
 
 def test_a_partly_sent_job_says_where_it_goes_on(store: Store) -> None:
     job = claim(store, add_job(store))
-    store.layers.set_done(job, digest("a"), LayerState.UPLOADED)
+    store.blobs.set_done(job, digest("a"), BlobState.UPLOADED)
     store.jobs.release(job, state=JobState.QUEUED, attempt=False)
     assert "continues at 300.0 MiB with: pusher run" in "\n".join(_table(store, 80))
 
 
 def test_sizes_that_are_not_known_yet(store: Store) -> None:
-    from pusher.store.records import NewJob, NewLayer
+    from pusher.store.records import NewBlob, NewJob
 
-    new = NewJob("app", {}, digest("c"), "r.example", "app", "1", (NewLayer(digest("1")),), config_size=1024)
+    new = NewJob("app", {}, digest("c"), "r.example", "app", "1", (NewBlob(digest("1")),), config_size=1024)
     store.jobs.add(new)
     assert "0 B / 1.0 KiB+" in _table(store, 80)[1]
 
@@ -232,7 +232,7 @@ def test_one_job_in_detail(jobs: Store) -> None:
     console = Console(width=100, highlight=False)
     with console.capture() as capture:
         row = Row(jobs.jobs.get(2), jobs.jobs.totals([2])[2])
-        console.print(details(row, jobs.layers.of(2), now=jobs.now()))
+        console.print(details(row, jobs.blobs.of_job(2), now=jobs.now()))
     assert [line.rstrip() for line in capture.get().splitlines()] == [
         "job          2",
         "image        wait:1",
@@ -367,7 +367,7 @@ def test_nothing_of_a_jobs_figures_wraps_at_40_columns(jobs: Store) -> None:
     console = Console(width=40, highlight=False)
     with console.capture() as capture:
         console.print(jobs_table([Row(job, totals)], now=jobs.now(), width=40))
-        console.print(details(Row(job, totals), jobs.layers.of(job.id), now=jobs.now(), width=40))
+        console.print(details(Row(job, totals), jobs.blobs.of_job(job.id), now=jobs.now(), width=40))
     lines = [line.rstrip() for line in capture.get().splitlines()]
     assert lines[0] == "ID  STATE         %  DONE/TOTAL"
     assert lines[1] == f"{job.id:>2}  running     99%  989.0 / 990.0 MiB"

@@ -13,7 +13,7 @@ from pusher.config import Settings
 from pusher.errors import ExitCode, ImageNotFound
 from pusher.progress.base import Progress
 from pusher.sources.base import EVERYTHING
-from pusher.store.records import JobRecord, JobState, LayerState, StoredError
+from pusher.store.records import BlobState, JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from pusher.worker.result import RunResult
 from tests.cli.conftest import Pusher, add_job, claim
@@ -321,7 +321,7 @@ def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
             return
         claimed = claim(store, job)
         if job.image == "good:1":
-            store.layers.set_done(claimed, digest("a"), LayerState.UPLOADED)
+            store.blobs.set_done(claimed, digest("a"), BlobState.UPLOADED)
             store.jobs.succeed(claimed, DIGEST)
         else:
             store.jobs.fail(claimed, StoredError("repository-unknown", "no such repository", "create it"))

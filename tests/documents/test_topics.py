@@ -15,7 +15,7 @@ from pusher.errors import ExitCode
 from pusher.help.markdown import Code, Heading, Paragraph, Table, parse, spans
 from pusher.help.terminal import render
 from pusher.help.topics import NAMES, SYNONYMS, read_topic
-from pusher.store.records import JobState, LayerState, UploadState
+from pusher.store.records import BlobState, JobState, UploadState
 from tests.documents.tables import GENERATED
 from tests.support import snapshots
 
@@ -114,7 +114,7 @@ def _first_cells(topic: str) -> set[str]:
 
 def test_every_state_is_explained() -> None:
     assert {str(state) for state in JobState} <= _first_cells("queue")
-    assert {str(state) for state in (*LayerState, *UploadState)} <= _first_cells("architecture")
+    assert {str(state) for state in (*BlobState, *UploadState)} <= _first_cells("architecture")
 
 
 def test_every_exit_code_is_explained() -> None:

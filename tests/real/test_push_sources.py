@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode
-from pusher.store.records import LayerState
+from pusher.store.records import BlobState
 from tests.support.docker_registry import DockerRegistry
 from tests.support.engines import Docker, Engine, Podman
 from tests.support.home import Home
@@ -68,7 +68,7 @@ def test_a_second_push_from_docker_exports_nothing(
     to = f"{docker_registry.address}/twice/mounted:2"
     job = home.push("localhost/twice:1", to)
     assert read_back(to).manifest == read.manifest
-    assert {layer.state for layer in home.store.layers.of(job.id)} == {LayerState.MOUNTED}
+    assert {layer.state for layer in home.store.blobs.of_job(job.id)} == {BlobState.MOUNTED}
     assert list(home.spool.blobs()) == [] or len(list(home.spool.blobs())) == 1, "the config at most"
     assert home.figures(job.id)[2] == len(read.manifest)
 
@@ -183,8 +183,8 @@ def test_what_docker_pushed_is_not_pushed_again(
     job = home.push(to, to)
 
     assert job.digest == before.digest
-    layers = home.store.layers.of(job.id)
-    assert {layer.state for layer in layers} == {LayerState.EXISTS}
+    layers = home.store.blobs.of_job(job.id)
+    assert {layer.state for layer in layers} == {BlobState.EXISTS}
     assert [layer.digest for layer in layers[1:]] == [layer.digest for layer in before.layers]
     spooled = {digest for digest, *_ in home.spool.blobs()}
     assert spooled <= {dockerd.image_id(to)}, "at most the config was read, for the manifest"

@@ -76,7 +76,7 @@ def test_on_one_registry_nothing_is_fetched_and_nothing_sent(
     to = f"{origin.address}/other/app:1"
     job = home.push(f"docker://{source}", to)
     assert read_back(to) == read_back(source)
-    assert {layer.state for layer in home.store.layers.of(job.id)} == {"mounted"}
+    assert {layer.state for layer in home.store.blobs.of_job(job.id)} == {"mounted"}
     assert home.figures(job.id)[2] == len(read_back(to).manifest)
 
 

@@ -72,7 +72,7 @@ def test_an_image_is_exported_whole(engine: Engine, way: str, tmp_path: Path) ->
     assert name == NAME
     image = source.resolve()
     assert image.config_digest == engine.image_id(NAME)
-    diff_ids = [layer.diff_id for layer in image.layers]
+    diff_ids = [layer.key for layer in image.layers]
     assert diff_ids == engine.diff_ids(NAME)
 
     if image.config is not None:
@@ -90,7 +90,7 @@ def test_a_saved_archive_is_the_same_image(engine: Engine, tmp_path: Path) -> No
     image = source.resolve()
     assert name == NAME
     assert image.config_digest == engine.image_id(NAME)
-    diff_ids = [layer.diff_id for layer in image.layers]
+    diff_ids = [layer.key for layer in image.layers]
     assert diff_ids == engine.diff_ids(NAME)
     found = spooled(source, set(diff_ids), Spool(tmp_path / "spool"))
     assert set(found) == set(diff_ids)
@@ -113,7 +113,7 @@ def test_a_tag_moved_after_enqueue_changes_nothing(engine: Engine, tmp_path: Pat
     engine.build(MOVED, {"one": b"other"})
     engine.run("tag", MOVED, NAME)
     assert engine.image_id(NAME) != before.config_digest
-    wanted = {layer.diff_id for layer in before.layers}
+    wanted = {layer.key for layer in before.layers}
     assert set(spooled(reopen(before.pin), wanted, Spool(tmp_path))) == wanted
 
 
@@ -121,7 +121,7 @@ def test_an_image_deleted_after_enqueue_is_a_change(engine: Engine, way: str) ->
     engine.build(MOVED, {"one": b"to be deleted"})
     before = find(prefixed(engine, MOVED))[0].resolve()
     engine.remove(MOVED)
-    wanted = {layer.diff_id for layer in before.layers}
+    wanted = {layer.key for layer in before.layers}
     source: Source | None = reopen(before.pin)
     assert source is not None
     if way == "disk":
@@ -157,7 +157,7 @@ def test_a_daemon_that_does_not_run(dockerd: Docker, tmp_path: Path, monkeypatch
 def test_leaving_an_export_early_leaves_the_engine_usable(engine: Engine, tmp_path: Path) -> None:
     source = find(prefixed(engine, NAME))[0]
     image = source.resolve()
-    wanted = {layer.diff_id for layer in image.layers}
+    wanted = {layer.key for layer in image.layers}
     with source.export(wanted) as pieces:
         next(pieces)
     assert set(spooled(source, wanted, Spool(tmp_path))) == wanted

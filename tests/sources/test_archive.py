@@ -66,7 +66,7 @@ def contents(source: ArchiveSource, image: SourceImage) -> list[bytes]:
     result = []
     for layer in image.layers:
         if layer.slice is None:
-            result.append(streams[layer.diff_id])
+            result.append(streams[layer.key])
             continue
         with layer.slice.path.open("rb") as file:
             file.seek(layer.slice.offset)

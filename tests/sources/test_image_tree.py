@@ -77,7 +77,7 @@ def test_layers_go_by_their_diff_ids_where_configs_tell_them() -> None:
     image = make_image(5000, 6000)
     layout = Layout()
     found = image_of(layout, layout.image(image))
-    assert tuple(layer.diff_id for layer in found.layers) == image.diff_ids
+    assert tuple(layer.key for layer in found.layers) == image.diff_ids
     assert [layer.blob and layer.blob.digest for layer in found.layers] == [
         layer.digest for layer in image.layers
     ]
@@ -90,7 +90,7 @@ def test_a_layer_compressed_in_two_ways_is_two_blobs() -> None:
     found = image_of(layout, root)
     digests = {layer.blob.digest for layer in found.layers if layer.blob}
     assert len(digests) == 2
-    assert {layer.diff_id for layer in found.layers} == digests
+    assert {layer.key for layer in found.layers} == digests
 
 
 # --- platforms --------------------------------------------------------------------------------------------
@@ -290,13 +290,13 @@ def test_an_artifact_with_an_empty_config_and_a_subject() -> None:
     image = image_of(layout, root, platforms("linux/amd64"))
     assert pushed(image) == [root["digest"]]
     assert image.config == b"{}"
-    assert [layer.diff_id for layer in image.layers] == [sha256(b"signature")]
+    assert [layer.key for layer in image.layers] == [sha256(b"signature")]
 
 
 def test_an_artifact_of_nothing() -> None:
     layout = Layout()
     image = image_of(layout, layout.artifact(b""))
-    assert [(layer.diff_id, layer.blob and layer.blob.size) for layer in image.layers] == [(sha256(b""), 0)]
+    assert [(layer.key, layer.blob and layer.blob.size) for layer in image.layers] == [(sha256(b""), 0)]
 
 
 def test_a_config_that_is_also_a_layer_comes_once() -> None:
@@ -318,9 +318,9 @@ def test_foreign_layers_stay_where_they_are() -> None:
     base = layout.blob(b"windows", FOREIGN, urls=["https://example.com/windows"])
     root = layout.manifest(layout.blob(b"{}", "x"), base, layout.blob(b"own", f"{OCI_LAYER}+gzip"))
     without = layout.without(base)
-    assert [layer.diff_id for layer in image_of(without, root).layers] == [sha256(b"own")]
+    assert [layer.key for layer in image_of(without, root).layers] == [sha256(b"own")]
     allowed = image_of(layout, root, Choice(foreign=True))
-    assert [layer.diff_id for layer in allowed.layers] == [sha256(b"windows"), sha256(b"own")]
+    assert [layer.key for layer in allowed.layers] == [sha256(b"windows"), sha256(b"own")]
     with pytest.raises(ImageIncomplete, match=sha256(b"windows")):
         tree_of(without, root, Choice(foreign=True))
 
@@ -328,7 +328,7 @@ def test_foreign_layers_stay_where_they_are() -> None:
 def test_a_foreign_layer_without_an_address_is_pushed() -> None:
     layout = Layout()
     root = layout.manifest(layout.blob(b"{}", "x"), layout.blob(b"windows", FOREIGN))
-    assert [layer.diff_id for layer in image_of(layout, root).layers] == [sha256(b"windows")]
+    assert [layer.key for layer in image_of(layout, root).layers] == [sha256(b"windows")]
 
 
 def test_dockers_manifest_list() -> None:
@@ -347,7 +347,7 @@ def test_an_index_may_list_blobs_and_manifests_of_unknown_types() -> None:
     root = layout.index(layout.image(make_image(10)), cache, strange)
     image = image_of(layout, root)
     assert pushed(image) == [listed(image)[0], strange["digest"], root["digest"]]
-    assert cache["digest"] in {layer.diff_id for layer in image.layers}
+    assert cache["digest"] in {layer.key for layer in image.layers}
     with pytest.raises(ImageIncomplete):
         tree_of(layout.without(cache), root)
 
@@ -361,7 +361,7 @@ def test_a_build_cache_lists_nothing_but_blobs() -> None:
     image = image_of(layout, root)
     assert pushed(image) == [root["digest"]]
     assert image.config_digest == config["digest"]
-    assert {layer.diff_id for layer in image.layers} == {layer["digest"] for layer in layers}
+    assert {layer.key for layer in image.layers} == {layer["digest"] for layer in layers}
 
 
 def test_no_layers_may_be_written_as_null() -> None:

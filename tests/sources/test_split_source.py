@@ -71,7 +71,7 @@ def split(image: str, size: int = MIB, choice: Choice | None = None) -> SplitSou
 def tars(source: Source) -> list[bytes]:
     """The layers of a source's image as tars, from where they lie or from one export."""
     image = source.resolve()
-    wanted = {known.diff_id for known in image.layers if known.blob is None}
+    wanted = {known.key for known in image.layers if known.blob is None}
     wanted |= {known.blob.digest for known in image.layers if known.blob and not known.slice}
     found: dict[str, bytes] = {}
     with source.export(wanted) as pieces:
@@ -84,7 +84,7 @@ def tars(source: Source) -> list[bytes]:
         with part.path.open("rb") as opened:
             opened.seek(part.offset)
             found[part.digest] = opened.read(part.length)
-    blobs = (found[known.blob.digest if known.blob else known.diff_id] for known in image.layers)
+    blobs = (found[known.export_name] for known in image.layers)
     return [_plain(blob) for blob in blobs]
 
 
@@ -137,9 +137,9 @@ def test_docker_save_with_and_without_names_of_layers(
     saves = [call for call in docker.calls() if call.startswith("save")]
     assert len(saves) == 2, "once to plan, once to push"
     source = reopen(found.pin)
-    with source.export([found.layers[-1].diff_id]) as pieces:
+    with source.export([found.layers[-1].key]) as pieces:
         made = [(piece.name, sha256(piece.stream.read())) for piece in pieces if piece.name]
-    assert made == [(found.layers[-1].diff_id,) * 2], "the second of two layers of one size"
+    assert made == [(found.layers[-1].key,) * 2], "the second of two layers of one size"
 
 
 def test_docker_storage(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_the_other_way_to_the_image(tmp_path: Path, error: SourceError) -> None:
     doubtful = _Doubtful(path, error)
     found = check(SplitSource(doubtful, MIB, lambda _: doubtful))
     source = SplitSource(doubtful, MIB, reopen, pin=stored_as(SplitPin, found.pin))
-    with source.export([found.layers[1].diff_id]) as pieces, pytest.raises(type(error)):
+    with source.export([found.layers[1].key]) as pieces, pytest.raises(type(error)):
         next(pieces)
     other = source.fall_back()
     assert other is not None
@@ -272,7 +272,7 @@ def test_only_what_is_wanted_is_exported(tmp_path: Path) -> None:
     path = write_archive(tmp_path / "app.tar", IMAGE, shape="docker25")
     found = split(str(path)).resolve()
     source = reopen(found.pin)
-    wanted = {found.layers[n].diff_id for n in (0, 2, 7)}
+    wanted = {found.layers[n].key for n in (0, 2, 7)}
     with source.export(wanted) as pieces:
         assert {piece.name for piece in pieces} == wanted
     with source.export([]) as pieces:
@@ -287,7 +287,7 @@ def test_somebody_may_stop_it(tmp_path: Path) -> None:
     def stop() -> None:
         raise InterruptedError
 
-    export = reopen(found.pin).export([found.layers[1].diff_id], check_stop=stop)
+    export = reopen(found.pin).export([found.layers[1].key], check_stop=stop)
     with export as pieces, pytest.raises(InterruptedError):
         next(pieces).stream.read()
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
+from pusher.oci.layer_blob import LayerBlob
 from pusher.spool import coders, pipeline
 from pusher.spool.coders import BLOCK, FRAME
 from pusher.spool.compress import GZIP, Compression, Kind
@@ -57,7 +58,7 @@ class Dribble:
         return self._data.read(self._random.randint(1, size))
 
 
-def run(stream: pipeline.Readable, how: Compression = GZIP) -> tuple[pipeline.Compressed, bytes]:
+def run(stream: pipeline.Readable, how: Compression = GZIP) -> tuple[LayerBlob, bytes]:
     output = bytearray()
     found = pipeline.compress(stream, output.extend, how=how)
     return found, bytes(output)

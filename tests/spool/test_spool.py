@@ -19,7 +19,8 @@ import pytest
 from pusher import system
 from pusher.errors import DiskFull, HomeUnusable, LayerMismatch
 from pusher.oci import media_types
-from pusher.spool import Spool, SpooledBlob, temporary
+from pusher.oci.layer_blob import LayerBlob
+from pusher.spool import Spool, temporary
 from pusher.spool.compress import GZIP
 from tests.support.images import make_layer, random_bytes, sha256
 from tests.support.real import _lacking, require
@@ -52,7 +53,7 @@ def test_a_layer_is_compressed_under_its_digest(spool: Spool) -> None:
     )
     data = spool.path(blob.digest).read_bytes()
     assert gzip.decompress(data) == layer.tar
-    assert blob == SpooledBlob(
+    assert blob == LayerBlob(
         digest=sha256(data),
         size=len(data),
         compression=blob.compression,
@@ -93,7 +94,7 @@ def test_a_blob_is_kept_as_it_came(spool: Spool) -> None:
         io.BytesIO(data), digest=sha256(data), size=len(data), media_type="some/type", on_bytes=seen.append
     )
     assert sum(seen) == len(data)
-    assert blob == SpooledBlob(sha256(data), len(data), "original", "some/type")
+    assert blob == LayerBlob(sha256(data), len(data), "original", "some/type")
     assert spool.path(blob.digest).read_bytes() == data
 
 
@@ -193,7 +194,7 @@ def test_sweep_removes_what_a_dead_writer_left_and_spares_a_living_one(spool: Sp
             return super().read(size)
 
     layer = make_layer(100_000)
-    results: list[SpooledBlob] = []
+    results: list[LayerBlob] = []
     writer = threading.Thread(
         target=lambda: results.append(spool.write_layer(Slow(layer.tar), how=GZIP)), daemon=True
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from pusher.store.records import LayerState, NewLayer
+from pusher.store.records import BlobState, NewBlob
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, digest, new_job
 
@@ -22,7 +22,7 @@ def claim(url: str, owner: str) -> None:
 def churn(url: str, owner: str) -> None:
     """Work jobs forever, with a line before every change; the parent kills us in the middle of one."""
     blob = digest(owner[-1])
-    layer = NewLayer(digest("1"), "application/gzip", blob, 1000)
+    layer = NewBlob(digest("1"), "application/gzip", blob, 1000)
     with Store.open(url) as store:
         while True:
             print("add", flush=True)
@@ -43,7 +43,7 @@ def churn(url: str, owner: str) -> None:
                 )
             print("close", flush=True)
             store.uploads.release(store.uploads.closing(upload))
-            store.layers.set_done(job, blob, LayerState.UPLOADED)
+            store.blobs.set_done(job, blob, BlobState.UPLOADED)
             store.jobs.succeed(job, digest("f"))
 
 

@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 
 from pusher.errors import LeaseLost, TagNotYet
-from pusher.store.records import JobRecord, JobState, LayerState, StoredError
+from pusher.store.records import BlobState, JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
 
@@ -81,15 +81,15 @@ def test_a_lease_that_ended_is_taken_over_and_the_sleeper_is_fenced_off(
         lambda: store.jobs.succeed(sleeper, digest("f")),
         lambda: store.jobs.fail(sleeper, ERROR),
         lambda: store.jobs.release(sleeper, **waiting),  # type: ignore[arg-type]
-        lambda: store.layers.set_done(sleeper, digest("a"), LayerState.EXISTS),
-        lambda: store.layers.clear_done(sleeper, [digest("a")]),
-        lambda: store.layers.set_blob(sleeper, digest("1"), digest=digest("b"), size=1, media_type="m"),
+        lambda: store.blobs.set_done(sleeper, digest("a"), BlobState.EXISTS),
+        lambda: store.blobs.clear_done(sleeper, [digest("a")]),
+        lambda: store.blobs.set_blob(sleeper, digest("1"), digest=digest("b"), size=1, media_type="m"),
     ]
-    before = (store.jobs.get(heir.id), store.layers.of(heir.id), store.events.of(heir.id))
+    before = (store.jobs.get(heir.id), store.blobs.of_job(heir.id), store.events.of(heir.id))
     for call in late:
         with pytest.raises(LeaseLost):
             call()
-    assert (store.jobs.get(heir.id), store.layers.of(heir.id), store.events.of(heir.id)) == before
+    assert (store.jobs.get(heir.id), store.blobs.of_job(heir.id), store.events.of(heir.id)) == before
     store.jobs.succeed(heir, digest("f"))
 
 

@@ -202,7 +202,7 @@ def test_a_store_that_cannot_be_written_is_read(path: Path, folder_mode: int, fi
     path.parent.chmod(folder_mode)
     with like_any_user(), Store.open(sqlite_url(path)) as store:
         (job,) = store.jobs.list()
-        assert store.layers.of(job.id)
+        assert store.blobs.of_job(job.id)
         with pytest.raises(StoreReadOnly) as caught:
             store.jobs.cancel(job.id)
         assert "cannot be written" in told(caught.value)

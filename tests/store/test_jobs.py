@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pusher.errors import JobUnknown
-from pusher.store.records import JobState, JobTotals, LayerState, NewLayer, StoredError
+from pusher.store.records import BlobKind, BlobState, JobState, JobTotals, NewBlob, StoredError
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
 
@@ -20,8 +20,9 @@ def finish(store: Store) -> int:
 
 
 def test_a_new_job_is_queued_with_its_layers_and_its_config(store: Store, clock: FakeClock) -> None:
-    layers = (NewLayer(digest("1")), NewLayer(digest("2"), "application/gzip", digest("a"), 7))
-    job = store.jobs.add(new_job(*layers, tag="1", options={"plain_http": True}, priority=3))
+    other = NewBlob(None, "text/plain", digest("b"), 8)
+    blobs = (NewBlob(digest("1")), NewBlob(digest("2"), "application/gzip", digest("a"), 7), other)
+    job = store.jobs.add(new_job(*blobs, tag="1", options={"plain_http": True}, priority=3))
 
     assert store.jobs.get(job.id) == job
     assert job.state == JobState.QUEUED
@@ -29,18 +30,20 @@ def test_a_new_job_is_queued_with_its_layers_and_its_config(store: Store, clock:
     assert (job.priority, job.attempts, job.options) == (3, 0, {"plain_http": True})
     assert job.source == {"kind": "docker", "image": "app:1", "index": None}
     assert job.destination == f"{REGISTRY}/{REPOSITORY}:1"
-    rows = store.layers.of(job.id)
-    assert [(row.position, row.diff_id, row.digest, row.state) for row in rows] == [
-        (-1, digest("c"), digest("c"), LayerState.PENDING),
-        (0, digest("1"), None, LayerState.PENDING),
-        (1, digest("2"), digest("a"), LayerState.READY),
+    rows = store.blobs.of_job(job.id)
+    assert [(row.position, row.kind, row.diff_id, row.digest, row.state) for row in rows] == [
+        (0, BlobKind.CONFIG, None, digest("c"), BlobState.PENDING),
+        (1, BlobKind.LAYER, digest("1"), None, BlobState.PENDING),
+        (2, BlobKind.LAYER, digest("2"), digest("a"), BlobState.READY),
+        (3, BlobKind.OTHER, None, digest("b"), BlobState.READY),
     ]
+    assert [row.key for row in rows] == [digest(character) for character in "c12b"]
     assert [event.kind for event in store.events.of(job.id)] == ["queued"]
 
 
 def test_a_config_whose_size_is_known_is_ready(store: Store) -> None:
     job = store.jobs.add(new_job(config_size=12))
-    assert store.layers.of(job.id)[0].state == LayerState.READY
+    assert store.blobs.of_job(job.id)[0].state == BlobState.READY
 
 
 def test_an_unknown_id_is_an_error_with_a_hint(store: Store) -> None:
@@ -67,14 +70,14 @@ def test_counts(store: Store) -> None:
 
 
 def test_totals_count_a_blob_once_and_follow_the_upload(store: Store) -> None:
-    twice = NewLayer(digest("1"), "application/gzip", digest("a"), 1000)
-    done = NewLayer(digest("2"), "application/gzip", digest("b"), 50)
-    job = store.jobs.add(new_job(twice, twice, done, NewLayer(digest("3")), config_size=9))
+    twice = NewBlob(digest("1"), "application/gzip", digest("a"), 1000)
+    done = NewBlob(digest("2"), "application/gzip", digest("b"), 50)
+    job = store.jobs.add(new_job(twice, twice, done, NewBlob(digest("3")), config_size=9))
     other = store.jobs.add(new_job(twice, repository="other"))
     claimed = store.jobs.claim("w", lease=30)
     assert claimed is not None
 
-    store.layers.set_done(claimed, digest("b"), LayerState.MOUNTED)
+    store.blobs.set_done(claimed, digest("b"), BlobState.MOUNTED)
     upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="w", lease=30)
     assert upload is not None
     upload = store.uploads.opened(
@@ -91,7 +94,7 @@ def test_totals_count_a_blob_once_and_follow_the_upload(store: Store) -> None:
             1000, bytes_done=0, bytes_sent=0, bytes_wasted=0, bytes_at_risk=0, sizes_known=False
         ),
     }
-    store.layers.set_blob(claimed, digest("3"), digest=digest("d"), size=1, media_type="application/gzip")
+    store.blobs.set_blob(claimed, digest("3"), digest=digest("d"), size=1, media_type="application/gzip")
     assert store.jobs.totals([job.id])[job.id].sizes_known
 
 
@@ -108,7 +111,7 @@ def test_only_finished_jobs_are_deleted_and_ids_are_never_used_again(store: Stor
 
     assert store.retention.prune(store.now() + timedelta(1)).jobs == 2
     assert [job.id for job in store.jobs.list()] == [waiting]
-    assert store.layers.of(ids[0]) == []
+    assert store.blobs.of_job(ids[0]) == []
     assert store.events.of(ids[0]) == []
     store.jobs.cancel(waiting)
     store.retention.prune(store.now() + timedelta(1))

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from pusher.store import migrate
-from pusher.store.records import DONE_LAYER_STATES, JobState, LayerState
+from pusher.store.records import DONE_STATES, BlobState, JobState
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, FakeClock, digest
 
@@ -51,13 +51,13 @@ def test_a_killed_worker_leaves_a_whole_store(url: str) -> None:
 def check_job(store: Store, job_id: int) -> None:
     """One transaction wrote each of these pairs."""
     job, events = store.jobs.get(job_id), store.events.of(job_id)
-    config, layer = store.layers.of(job_id)
+    config, layer = store.blobs.of_job(job_id)
     assert events[-1].kind == job.state
-    assert config.position == -1
-    if layer.state in DONE_LAYER_STATES:
+    assert config.is_config
+    if layer.state in DONE_STATES:
         assert layer.bytes_sent == 1000
     if job.state == JobState.SUCCEEDED:
-        assert layer.state == LayerState.UPLOADED
+        assert layer.state == BlobState.UPLOADED
         return
     if job.lease_owner is not None:
         upload = store.uploads.acquire(

@@ -217,7 +217,7 @@ def test_every_released_schema_is_upgraded_with_its_jobs(
         assert (job.created_at.year, job.lease_token) == (2026, 3)
         assert pin_from_json(job.source) == DirPin(Path("/d"), "sha256:r", EVERYTHING)
         assert (job.keeps_older, job.superseded_by) == (False, None)
-        assert len(store.layers.of(job.id)) == 2
+        assert len(store.blobs.of_job(job.id)) == 2
         assert [event.kind for event in store.events.of(job.id)] == ["queued", "note"]
         with store._database.read() as connection:
             assert connection.exec_driver_sql("SELECT colour FROM jobs").scalar() == "red"
@@ -254,10 +254,10 @@ def test_what_images_and_registries_said_of_layers_is_forgotten(empty_url: str) 
             )
     migrate.upgrade(empty_url)
     with Store.open(empty_url) as store:
-        found = store.memos.all_of([made[0], claimed[0]])
+        found = store.known_blobs.of_layers([made[0], claimed[0]])
         assert [memo.digest for memo in found[made[0]]] == [made[1]]
         assert found[claimed[0]] == []
-        blobs = [[layer.digest for layer in store.layers.of(job)] for job in (7, 8)]
+        blobs = [[layer.digest for layer in store.blobs.of_job(job)] for job in (7, 8)]
         assert blobs == [[made[1], None], [made[1], claimed[1]]], "a manifest names its own blobs"
 
 

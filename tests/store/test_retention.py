@@ -7,8 +7,9 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import func, select
 
-from pusher.store.models import DocumentRow, Event, Job, Layer, Memo, Upload
-from pusher.store.records import BlobMemo, JobDocument, JobRecord, LayerState, NewLayer
+from pusher.oci.layer_blob import LayerBlob
+from pusher.store.models import DocumentRow, EventRow, JobBlobRow, JobRow, KnownBlobRow, UploadRow
+from pusher.store.records import BlobState, JobDocument, JobRecord, NewBlob
 from pusher.store.retention import Forgotten
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
@@ -20,13 +21,13 @@ MT = "application/gzip"
 def pushed(store: Store, character: str, **changes: object) -> JobRecord:
     """A job that succeeded, with everything that is known of its one layer."""
     blob, diff_id, config = digest(character), digest(f"{character}0"), digest(f"{character}1")
-    layer = NewLayer(diff_id, MT, blob, 5)
+    layer = NewBlob(diff_id, MT, blob, 5)
     store.documents.put(config, b"{}")
     job = store.jobs.add(new_job(layer, config_digest=config, **changes))
-    store.memos.put(BlobMemo(diff_id, "isal:2", blob, 5, 9, MT))
+    store.known_blobs.remember(LayerBlob(blob, 5, "isal:2", MT, diff_id, 9))
     claimed = store.jobs.claim("w", lease=30, only=[job.id])
     assert claimed is not None
-    store.layers.set_done(claimed, blob, LayerState.UPLOADED)
+    store.blobs.set_done(claimed, blob, BlobState.UPLOADED)
     store.jobs.succeed(claimed, digest("f"))
     return job
 
@@ -35,11 +36,11 @@ def rows(store: Store) -> dict[str, int]:
     with store._database.read() as connection:
         return {
             table.__tablename__: connection.scalar(select(func.count()).select_from(table)) or 0
-            for table in (Job, Layer, Event, Upload, Memo, DocumentRow)
+            for table in (JobRow, JobBlobRow, EventRow, UploadRow, KnownBlobRow, DocumentRow)
         }
 
 
-NOTHING = dict.fromkeys(("jobs", "layers", "events", "uploads", "blob_memos", "documents"), 0)
+NOTHING = dict.fromkeys(("jobs", "job_blobs", "events", "uploads", "known_blobs", "documents"), 0)
 
 
 def test_what_only_old_jobs_needed_goes_with_them(store: Store, clock: FakeClock) -> None:
@@ -63,10 +64,10 @@ def test_what_a_job_that_stays_needs_is_kept(store: Store, clock: FakeClock) -> 
     index, config = digest("9"), digest("a1")
     store.documents.put(index, b"[]")
     clock.advance(8 * 86400)
-    layer = NewLayer(digest("a0"), MT, digest("a"), 5)
+    layer = NewBlob(digest("a0"), MT, digest("a"), 5)
     store.jobs.add(new_job(layer, config_digest=config, documents=(JobDocument(index),)))
     assert store.retention.prune(clock.now) == Forgotten(jobs=1, known=0)
-    assert store.memos.get(digest("a0")) is not None
+    assert store.known_blobs.newest(digest("a0")) is not None
     assert store.documents.get(config) == b"{}"
     assert store.documents.get(index) == b"[]"
     assert store.uploads.holders(REGISTRY, digest("a")) == [REPOSITORY]
@@ -77,7 +78,7 @@ def test_drafts_of_a_job_that_stays_are_kept(store: Store, clock: FakeClock) -> 
         store.documents.put(digest(kept), b"{}")
     clock.advance(8 * 86400)
     drafts = (JobDocument(digest("1"), (digest("a0"),)), JobDocument(digest("2"), ()))
-    store.jobs.add(new_job(NewLayer(digest("a0"), MT, digest("a"), 5), documents=drafts))
+    store.jobs.add(new_job(NewBlob(digest("a0"), MT, digest("a"), 5), documents=drafts))
     store.retention.prune(clock.now)
     assert [store.documents.get(digest(kept)) for kept in "12"] == [b"{}", b"{}"]
 
@@ -86,7 +87,7 @@ def test_what_lies_in_the_spool_is_still_known(store: Store, clock: FakeClock) -
     pushed(store, "a")
     clock.advance(8 * 86400)
     store.retention.prune(clock.now, blobs={digest("a")})
-    assert store.memos.get(digest("a0")) is not None
+    assert store.known_blobs.newest(digest("a0")) is not None
 
 
 def test_what_was_written_just_now_may_be_for_a_job_to_come(store: Store, clock: FakeClock) -> None:

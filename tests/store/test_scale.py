@@ -38,7 +38,7 @@ def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, cl
         if statement.startswith(("SELECT", "UPDATE", "DELETE")):
             statements.append((statement, parameters))
 
-    jobs, uploads, layers = full.jobs, full.uploads, full.layers
+    jobs, uploads, blobs = full.jobs, full.uploads, full.blobs
     assert [job.id for job in jobs.list(states=UNFINISHED_STATES)] == [queued.id]
     assert [job.id for job in jobs.list(limit=1)] == [queued.id]
     assert not jobs.has_waiting(["x"], ["y"], put_off=[1])
@@ -49,7 +49,7 @@ def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, cl
     assert claimed.id == queued.id
     jobs.renew("w", 30)
     jobs.check_lease(claimed)
-    layers.of(queued.id)
+    blobs.of_job(queued.id)
     jobs.totals([queued.id])
     upload = uploads.acquire("r", "p", digest("a"), owner="w", lease=30)
     assert upload is not None
@@ -58,7 +58,7 @@ def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, cl
     assert uploads.holders("r", digest("b")) == []
     assert uploads.abandon_unneeded() == 0
     assert uploads.abandoned() == []
-    assert layers.needed_digests([digest("a")]) == {digest("a")}
+    assert blobs.needed_digests([digest("a")]) == {digest("a")}
     assert jobs.take_tag(claimed) is None
     jobs.succeed(claimed, digest("f"))
     event.remove(engine, "before_cursor_execute", remember)
@@ -69,6 +69,6 @@ def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, cl
         for statement, parameters in statements:
             plan = connection.exec_driver_sql(explain + statement, parameters).all()  # type: ignore[arg-type]
             text = "\n".join(str(row[-1]) for row in plan) + "\n"
-            for table in ("jobs", "uploads", "layers", "blob_memos"):
+            for table in ("jobs", "uploads", "job_blobs", "known_blobs"):
                 whole = f"Seq Scan on {table}" in text or f"SCAN {table}\n" in text
                 assert not whole or "LIMIT" in statement, (statement, text)

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pusher.errors import LeaseLost
-from pusher.store.records import BlobMemo, LayerState, NewLayer, StoredError, UploadRecord, UploadState
+from pusher.oci.layer_blob import LayerBlob
+from pusher.store.records import BlobState, NewBlob, StoredError, UploadRecord, UploadState
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
 
@@ -131,27 +132,27 @@ def test_sent_bytes_are_counted_with_the_acknowledgement(store: Store) -> None:
     job = store.jobs.add(new_job())
     upload = opened(store, acquire(store))
     store.uploads.acknowledged(upload, location="http://r/1", offset=100, job_id=job.id, sent=130)
-    assert store.layers.of(job.id)[1].bytes_sent == 130
+    assert store.blobs.of_job(job.id)[1].bytes_sent == 130
     acquire(store)
     with pytest.raises(LeaseLost):
         store.uploads.acknowledged(upload, location="http://r/1", offset=200, job_id=job.id, sent=100)
-    assert store.layers.of(job.id)[1].bytes_sent == 130
+    assert store.blobs.of_job(job.id)[1].bytes_sent == 130
 
 
 def test_holders_are_the_last_used_first(store: Store, clock: FakeClock) -> None:
-    layers = [NewLayer(digest(name), "application/gzip", digest(name), 10) for name in "ab"]
+    layers = [NewBlob(digest(name), "application/gzip", digest(name), 10) for name in "ab"]
     old = store.jobs.add(new_job(*layers, repository="old"))
     job = store.jobs.claim("w", lease=30, only=[old.id])
     assert job is not None
     for blob in (A, digest("b")):
-        store.layers.set_done(job, blob, LayerState.EXISTS)
+        store.blobs.set_done(job, blob, BlobState.EXISTS)
     clock.advance(1)
     store.uploads.present(acquire(store, repository="new"))
     clock.advance(1)
     acquire(store, repository="under way")
     assert store.uploads.holders(REGISTRY, A) == ["new", "old"]
     clock.advance(1)
-    store.layers.set_done(job, A, LayerState.EXISTS)
+    store.blobs.set_done(job, A, BlobState.EXISTS)
     assert store.uploads.holders(REGISTRY, A) == ["old", "new"]
     store.uploads.forget_present(REGISTRY, "old", [A])
     assert store.uploads.holders(REGISTRY, A) == ["new"]
@@ -165,7 +166,7 @@ def test_what_a_head_found_does_not_touch_a_session(store: Store) -> None:
     store.jobs.add(new_job())
     job = store.jobs.claim("w", lease=30)
     assert job is not None
-    store.layers.set_done(job, A, LayerState.EXISTS)
+    store.blobs.set_done(job, A, BlobState.EXISTS)
     assert store.uploads.holders(REGISTRY, A) == []
     assert acquire(store).location == upload.location
 
@@ -202,8 +203,8 @@ def test_a_session_is_abandoned_when_no_job_can_use_it(store: Store, jobs: list[
 
 def test_a_layer_without_a_digest_keeps_the_sessions_of_its_memos(store: Store) -> None:
     store.uploads.release(opened(store, acquire(store)))
-    store.memos.put(BlobMemo(digest("1"), "isal:2", A, 1000, 2000, "m"))
-    job = store.jobs.add(new_job(NewLayer(digest("1"))))
+    store.known_blobs.remember(LayerBlob(A, 1000, "isal:2", "m", digest("1"), 2000))
+    job = store.jobs.add(new_job(NewBlob(digest("1"))))
     assert store.uploads.abandon_unneeded() == 0
     store.jobs.cancel(job.id)
     assert store.uploads.abandon_unneeded() == 1

@@ -20,7 +20,7 @@ import pytest
 
 from pusher.store import migrate
 from pusher.store.engine import sqlite_url
-from pusher.store.records import NewJob, NewLayer
+from pusher.store.records import NewBlob, NewJob
 from pusher.store.store import Store
 
 NOBODY = 65534
@@ -49,7 +49,7 @@ def digest(character: str) -> str:
     return "sha256:" + (character * 64)[:64]
 
 
-def new_job(*layers: NewLayer, **changes: object) -> NewJob:
+def new_job(*blobs: NewBlob, **changes: object) -> NewJob:
     """A job with one layer of 1000 bytes for a tag of its own, unless told otherwise."""
     values: dict[str, object] = {
         "image": "app:1",
@@ -58,7 +58,7 @@ def new_job(*layers: NewLayer, **changes: object) -> NewJob:
         "registry": REGISTRY,
         "repository": REPOSITORY,
         "tag": str(next(_TAGS)),
-        "layers": layers or (NewLayer(digest("1"), "application/gzip", digest("a"), 1000),),
+        "blobs": blobs or (NewBlob(digest("1"), "application/gzip", digest("a"), 1000),),
     }
     return NewJob(**{**values, **changes})  # type: ignore[arg-type]
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from sqlalchemy import insert
 
-from pusher.store.models import Event, Job, Layer, Memo, Upload
-from pusher.store.records import JobState, LayerState, UploadState
+from pusher.store.models import EventRow, JobBlobRow, JobRow, KnownBlobRow, UploadRow
+from pusher.store.records import BlobKind, BlobState, JobState, UploadState
 from pusher.store.store import Store
 from tests.support.databases import digest
 
@@ -21,26 +21,31 @@ def add_finished_jobs(store: Store, count: int) -> None:
         "state": JobState.SUCCEEDED, "priority": 0, "options": {}, "digest": digest("f"),
         "created_at": at, "finished_at": at,
     }  # fmt: skip
-    layer = {"diff_id": digest("1"), "digest": digest("a"), "size": 9, "state": LayerState.UPLOADED}
+    blob = {"digest": digest("a"), "size": 9, "state": BlobState.UPLOADED}
+    config = {"position": 0, "kind": BlobKind.CONFIG, "diff_id": None, **blob}
+    layer = {"position": 1, "kind": BlobKind.LAYER, "diff_id": digest("1"), **blob}
     ids = range(1, count + 1)
     with store._database.write() as connection:
-        connection.execute(insert(Job), [{"id": number, **job} for number in ids])
+        connection.execute(insert(JobRow), [{"id": number, **job} for number in ids])
         connection.execute(
-            insert(Layer), [{"job_id": number, "position": p, **layer} for number in ids for p in (-1, 0)]
+            insert(JobBlobRow), [{"job_id": number, **row} for number in ids for row in (config, layer)]
         )
         connection.execute(
-            insert(Event), [{"job_id": number, "at": at, "kind": "queued", "message": ""} for number in ids]
+            insert(EventRow),
+            [{"job_id": number, "at": at, "kind": "queued", "message": ""} for number in ids],
         )
         blobs = [f"sha256:{number:064x}" for number in ids]
         connection.execute(
-            insert(Upload),
+            insert(UploadRow),
             [
                 {"host": "r", "repository": "p", "digest": blob, "state": UploadState.PRESENT, "used_at": at}
                 for blob in blobs
             ],
         )
         memo = {"compression": "isal:2", "size": 9, "media_type": "m", "created_at": at}
-        connection.execute(insert(Memo), [{"diff_id": blob, "digest": blob, **memo} for blob in blobs])
+        connection.execute(
+            insert(KnownBlobRow), [{"diff_id": blob, "digest": blob, **memo} for blob in blobs]
+        )
         if not store._database.is_sqlite:
             connection.exec_driver_sql(f"SELECT setval('jobs_id_seq', {count})")
             connection.exec_driver_sql("ANALYZE")

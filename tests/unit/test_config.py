@@ -278,9 +278,9 @@ def test_a_level_is_for_the_compression_it_stands_with(
 
 
 def test_every_compression_is_one_that_the_worker_knows() -> None:
-    from pusher.worker.compression import WISHES
+    from pusher.worker.compression import COMPRESSION_NAMES
 
-    assert set(COMPRESSIONS) == set(WISHES)
+    assert set(COMPRESSIONS) == set(COMPRESSION_NAMES)
 
 
 def test_the_folders_of_docker_and_podman(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode, ImageIncomplete
-from pusher.store.records import JobState, LayerState
+from pusher.store.records import BlobState, JobState
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Home, pushed
 from tests.support.images import Image, make_image
@@ -54,9 +54,9 @@ def test_what_the_destination_has_may_lack(
             f"{registry.address}/app:2",
             note=told.append,
         )
-        states = [layer.state for layer in other.store.layers.of(job.id)]
+        states = [layer.state for layer in other.store.blobs.of_job(job.id)]
     pushed(registry, "app", "2", image)
-    assert set(states) == {LayerState.EXISTS}
+    assert set(states) == {BlobState.EXISTS}
     assert registry.body_bytes_received() == received
     assert any(f"{len(gone)} of its blobs" in text for text in told)
 

@@ -89,7 +89,7 @@ def test_settings_say_what_the_job_does_not(
         media_types.OCI_LAYER_ZSTD,
         media_types.OCI_LAYER,
     ]
-    memos = home.store.memos.all_of([image.diff_ids[0]])[image.diff_ids[0]]
+    memos = home.store.known_blobs.of_layers([image.diff_ids[0]])[image.diff_ids[0]]
     assert any(memo.compression.startswith("zstd-") and memo.compression.endswith(":5") for memo in memos)
 
 

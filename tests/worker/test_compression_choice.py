@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from pusher.config import Settings
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
+from pusher.oci.layer_blob import LayerBlob
 from pusher.spool.choice import SAMPLE, Sample, candidates, choose, measure
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import GZIP, Compression, Kind
-from pusher.store.records import BlobMemo
-from pusher.worker.compression import WISHES, Chooser, Wish
+from pusher.worker.compression import COMPRESSION_NAMES, Chooser, RequestedCompression
 from tests.support.images import random_bytes, sha256
 
 ZSTD, NONE, ZSTD_9 = Compression.of(Kind.ZSTD), Compression.of(Kind.NONE), Compression.of(Kind.ZSTD, 9)
@@ -56,21 +56,21 @@ def settings(**changes: Any) -> Settings:
 def test_the_jobs_options_go_before_the_settings(
     options: dict[str, object], own: dict[str, object], expected: str
 ) -> None:
-    assert str(Wish.of(options, settings(**own)).compression) == expected
+    assert str(RequestedCompression.of(options, settings(**own)).compression) == expected
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
 @pytest.mark.parametrize("kind", ["keep", "gzip", "zstd", "auto"])
 @pytest.mark.parametrize("uplink", [None, 1e6])
 def test_the_threads_are_those_of_the_settings(kind: str, threads: int | None, uplink: float | None) -> None:
-    wish = Wish.of({"compression": kind}, settings(compression_threads=threads))
+    wish = RequestedCompression.of({"compression": kind}, settings(compression_threads=threads))
     chosen, _ = Chooser(wish, lambda: uplink).settle(io.BytesIO(bytes(5 << 20)))
     assert chosen.threads == threads
 
 
 def test_auto_has_no_compression_of_its_own() -> None:
-    assert Wish.of({"compression": "auto"}, settings()).compression is None
-    assert Wish.of({}, settings(compression="auto")).compression is None
+    assert RequestedCompression.of({"compression": "auto"}, settings()).compression is None
+    assert RequestedCompression.of({}, settings(compression="auto")).compression is None
 
 
 @pytest.mark.parametrize(
@@ -79,26 +79,26 @@ def test_auto_has_no_compression_of_its_own() -> None:
 )
 def test_what_does_not_exist_is_refused_with_what_does(name: str, level: int | None, named: str) -> None:
     with pytest.raises(InvalidOption) as caught:
-        Wish.parse(name, level)
+        RequestedCompression.parse(name, level)
     assert named in caught.value.message
     assert "--compression" in caught.value.hint
 
 
 def test_a_wrong_setting_is_refused_as_well() -> None:
     with pytest.raises(InvalidOption):
-        Wish.of({}, settings(compression="lzma"))
+        RequestedCompression.of({}, settings(compression="lzma"))
 
 
 # --- blobs that will do ---------------------------------------------------------------------------------
 
 
-def memo(kind: Kind, level: int | None = None, size: int | None = 3) -> BlobMemo:
+def memo(kind: Kind, level: int | None = None, size: int | None = 3) -> LayerBlob:
     made = Compression.of(kind, level)
-    return BlobMemo(DIFF_ID, made.label, sha256(made.label.encode()), 2, size, made.media_type)
+    return LayerBlob(sha256(made.label.encode()), 2, made.label, made.media_type, DIFF_ID, size)
 
 
 GZIP_2, GZIP_9, ZSTD_3 = memo(Kind.GZIP), memo(Kind.GZIP, 9), memo(Kind.ZSTD)
-FOREIGN = BlobMemo(DIFF_ID, "original", sha256(b"f"), 2, None, media_types.DOCKER_FOREIGN_LAYER)
+FOREIGN = LayerBlob(sha256(b"f"), 2, "original", media_types.DOCKER_FOREIGN_LAYER, DIFF_ID, None)
 KNOWN = [ZSTD_3, GZIP_9, GZIP_2, FOREIGN]
 
 
@@ -111,19 +111,19 @@ KNOWN = [ZSTD_3, GZIP_9, GZIP_2, FOREIGN]
         ("auto", [ZSTD_3, GZIP_9, GZIP_2]),
     ],
 )
-def test_any_level_of_a_kind_is_good_enough(name: str, expected: list[BlobMemo]) -> None:
-    assert Wish.parse(name, None).memos(DIFF_ID, KNOWN) == expected
+def test_any_level_of_a_kind_is_good_enough(name: str, expected: list[LayerBlob]) -> None:
+    assert RequestedCompression.parse(name, None).usable(DIFF_ID, KNOWN) == expected
 
 
 def test_a_layer_that_was_ever_read_is_known_uncompressed() -> None:
     """Its digest is its diff ID, and its size stands in any memo of what it was compressed to."""
-    wish = Wish.parse("none", None)
-    assert wish.memos(DIFF_ID, KNOWN) == [BlobMemo(DIFF_ID, "none", DIFF_ID, 3, 3, media_types.OCI_LAYER)]
-    assert wish.memos(DIFF_ID, [FOREIGN, memo(Kind.GZIP, size=None)]) == []
-    assert wish.memos(DIFF_ID, [memo(Kind.GZIP, size=0)])[0].size == 0
+    wish = RequestedCompression.parse("none", None)
+    assert wish.usable(DIFF_ID, KNOWN) == [LayerBlob(DIFF_ID, 3, "none", media_types.OCI_LAYER, DIFF_ID, 3)]
+    assert wish.usable(DIFF_ID, [FOREIGN, memo(Kind.GZIP, size=None)]) == []
+    assert wish.usable(DIFF_ID, [memo(Kind.GZIP, size=0)])[0].size == 0
 
 
-@pytest.mark.parametrize("name", WISHES)
+@pytest.mark.parametrize("name", COMPRESSION_NAMES)
 def test_what_is_at_the_tag_will_do_unless_a_kind_was_named(name: str) -> None:
     types = {
         media_types.DOCKER_LAYER_GZIP: "gzip",
@@ -132,7 +132,7 @@ def test_what_is_at_the_tag_will_do_unless_a_kind_was_named(name: str) -> None:
         media_types.OCI_LAYER: "none",
         media_types.DOCKER_LAYER: "none",
     }
-    wish = Wish.parse(name, None)
+    wish = RequestedCompression.parse(name, None)
     taken = {media_type for media_type in types if wish.takes(media_type)}
     assert taken == {media_type for media_type, kind in types.items() if name in ("keep", "auto", kind)}
     assert not wish.takes(media_types.DOCKER_FOREIGN_LAYER)
@@ -201,7 +201,7 @@ def test_samples_tell_ratio_and_speed() -> None:
 
 
 def settle(uplink: float | None, data: bytes, count: int = 1) -> tuple[list[Compression], str | None]:
-    chooser = Chooser(Wish.parse("auto", None), lambda: uplink)
+    chooser = Chooser(RequestedCompression.parse("auto", None), lambda: uplink)
     chosen = []
     for _ in range(count):
         compression, stream = chooser.settle(io.BytesIO(data))
@@ -234,7 +234,9 @@ def test_a_slow_link_gets_the_smallest(size: int) -> None:
 
 def test_the_summary_counts_layers_and_says_nothing_without_a_choice() -> None:
     assert settle(None, b"", count=0)[1] is None
-    chooser = Chooser(Wish.parse("zstd", None), lambda: pytest.fail("the link does not matter"))
+    chooser = Chooser(
+        RequestedCompression.parse("zstd", None), lambda: pytest.fail("the link does not matter")
+    )
     stream = io.BytesIO(b"x")
     assert chooser.settle(stream) == (ZSTD, stream)
     assert chooser.summary() is None

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode, JobStateConflict, JobUnknown, LeaseLost
-from pusher.store.records import JobRecord, JobState, LayerState
+from pusher.store.records import BlobState, JobRecord, JobState
 from pusher.worker import cleanup
 from tests.support.fakeregistry import Answer, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, cut_off, pushed
@@ -235,7 +235,7 @@ def test_prune_forgets_finished_jobs_and_unneeded_blobs(
         f"{registry.address}/b:1",
     )
     home.run(give_up_after=0.05)
-    needed = {layer.digest for layer in home.store.layers.of(waits.id)}
+    needed = {layer.digest for layer in home.store.blobs.of_job(waits.id)}
     _aged(home)
     usage = home.spool.usage()
     result = cleanup.prune(home.store, home.settings)
@@ -264,9 +264,9 @@ def test_while_a_job_runs_prune_keeps_what_was_just_written(
     home.enqueue(archive, f"{registry.address}/other:1")
     job = home.store.jobs.claim("another worker", lease=30)
     assert job is not None
-    for layer in home.store.layers.of(job.id):  # it has not recorded yet what it needs
+    for layer in home.store.blobs.of_job(job.id):  # it has not recorded yet what it needs
         if layer.digest:
-            home.store.layers.set_done(job, layer.digest, LayerState.EXISTS)
+            home.store.blobs.set_done(job, layer.digest, BlobState.EXISTS)
     assert cleanup.prune(home.store, home.settings, 0).bytes == 0
     assert home.spool.usage() == fresh
     _aged(home)

@@ -79,7 +79,7 @@ def test_only_the_new_layer_of_a_new_version_is_sent(
     newer = Image((*image.layers, make_layer(3000, seed=99)), names=image.names)
     job = home.push(write_archive(tmp_path / "newer.tar", newer), f"{registry.address}/app:1")
     pushed(registry, "app", "1", newer)
-    states = [str(layer.state) for layer in home.store.layers.of(job.id)]
+    states = [str(layer.state) for layer in home.store.blobs.of_job(job.id)]
     assert states == ["uploaded", *["exists"] * len(image.layers), "uploaded"]
 
 
@@ -131,7 +131,7 @@ def test_what_one_registry_says_does_not_count_at_another(
 ) -> None:
     push_as_docker_does(registry, docker, image, media_types.DOCKER_LAYER_GZIP)
     home.push(archive, f"{registry.address}/app:1")
-    assert not any(home.store.memos.all_of(image.diff_ids).values())
+    assert not any(home.store.known_blobs.of_layers(image.diff_ids).values())
 
 
 # --- what is not believed ---------------------------------------------------------------------------------
@@ -281,7 +281,9 @@ def test_what_a_strangers_image_calls_a_layer_is_not_remembered(
     for repository in ("app", "other"):
         home.push(archive, f"{registry.address}/{repository}:1")
         pushed(registry, repository, "1", image)
-    assert all(home.store.memos.all_of(image.diff_ids).values()), "what was compressed here is remembered"
+    assert all(home.store.known_blobs.of_layers(image.diff_ids).values()), (
+        "what was compressed here is remembered"
+    )
 
 
 def test_a_layer_that_was_unpacked_and_compared_is_remembered(
@@ -323,9 +325,11 @@ def test_what_programs_unpack_in_several_ways_is_not_remembered(
     path = write_archive(tmp_path / "gz.tar", theirs, shape="compressed")
     for repository in ("app", "other"):
         home.push(path, f"{registry.address}/{repository}:1")
-        remembered = [memo for memos in home.store.memos.all_of(image.diff_ids).values() for memo in memos]
-        assert odd_digests.isdisjoint(memo.digest for memo in remembered)
+        remembered = [
+            one for each in home.store.known_blobs.of_layers(image.diff_ids).values() for one in each
+        ]
+        assert odd_digests.isdisjoint(one.digest for one in remembered)
     job = home.push(write_archive(tmp_path / "app.tar", image), f"{registry.address}/app:2")
     pushed(registry, "app", "2", image)
-    used = {layer.digest for layer in home.store.layers.of(job.id)}
+    used = {layer.digest for layer in home.store.blobs.of_job(job.id)}
     assert used.isdisjoint(odd_digests)

@@ -175,7 +175,7 @@ def test_127_layers_of_which_some_are_the_same(home: Home, registry: FakeRegistr
     assert is_whole(registry, layout, "1") == root["digest"]
     opened = len(registry.requests(On.OPEN))
     assert opened == 21, "20 layers and the config"
-    assert len(home.store.layers.of(job.id)) == 21
+    assert len(home.store.blobs.of_job(job.id)) == 21
 
 
 # --- artifacts --------------------------------------------------------------------------------------------
@@ -229,7 +229,7 @@ def test_foreign_layers_are_left_out(home: Home, distribution: FakeRegistry, lay
     job = home.push(image, f"{distribution.address}/app:1")
     assert is_whole(distribution, layout, "1") == root["digest"]
     assert layer["digest"] not in distribution.blobs["app"]
-    assert layer["digest"] not in {known.digest for known in home.store.layers.of(job.id)}
+    assert layer["digest"] not in {known.digest for known in home.store.blobs.of_job(job.id)}
 
 
 def test_foreign_layers_are_sent_where_that_is_wanted(
@@ -315,7 +315,7 @@ def test_a_document_that_the_store_lost(home: Home, registry: FakeRegistry, layo
 def test_the_status_of_such_a_job(home: Home, registry: FakeRegistry, layout: Written) -> None:
     root = layout.index(*platforms(layout))
     job = home.enqueue(layout.name(root), f"{registry.address}/app:1")
-    layers = home.store.layers.of(job.id)
+    layers = home.store.blobs.of_job(job.id)
     assert all(layer.size is not None and layer.digest for layer in layers)
     assert len({layer.digest for layer in layers}) == len(layers) == 9, "4 configs, 3 layers, 2 statements"
     assert EMPTY not in {layer.media_type for layer in layers}
@@ -333,6 +333,6 @@ def test_any_media_type_of_a_layer_is_carried(
     root = layout.add(layout.manifest(layout.blob(b"{}", EMPTY), layer), "app:1")
     job = home.push(f"oci:{layout.write_folder(tmp_path / 'layout')}", f"{registry.address}/app:1")
     assert registry.manifests["app"]["1"][1] == layout.blobs[root["digest"]]
-    stored = home.store.layers.of(job.id)[1].media_type
+    stored = home.store.blobs.of_job(job.id)[1].media_type
     assert stored is not None
     assert stored == "" or stored.isprintable()

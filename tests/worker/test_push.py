@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode, InvalidOption, ReferenceMalformed
-from pusher.store.records import JobState, LayerState
+from pusher.store.records import BlobState, JobState
 from tests.support.fakeregistry import DISTRIBUTION_2, DISTRIBUTION_3, FakeRegistry, On
 from tests.support.home import CHUNK, Background, Home, blob_bytes, manifest_digest, pushed
 from tests.support.images import SHAPES, Image, Shape, make_image, write_archive
@@ -20,7 +20,10 @@ def test_a_job_from_queue_to_registry(
 ) -> None:
     job = home.enqueue(archive, f"{registry.address}/team/app:1.2")
     assert (job.state, job.destination) == (JobState.QUEUED, f"{registry.address}/team/app:1.2")
-    assert [layer.diff_id for layer in home.store.layers.of(job.id)] == [image.config_digest, *image.diff_ids]
+    assert [blob.key for blob in home.store.blobs.of_job(job.id)] == [
+        image.config_digest,
+        *image.diff_ids,
+    ]
     assert registry.log == []
 
     result = home.run()
@@ -35,7 +38,7 @@ def test_a_job_from_queue_to_registry(
     assert job.finished_at is not None
     assert job.created_at <= job.started_at <= job.finished_at
     assert home.kinds(job.id) == ["queued", "running", "succeeded"]
-    assert {layer.state for layer in home.store.layers.of(job.id)} == {LayerState.UPLOADED}
+    assert {layer.state for layer in home.store.blobs.of_job(job.id)} == {BlobState.UPLOADED}
     home.assert_clean()
 
 
@@ -99,7 +102,7 @@ def test_a_second_push_reads_no_source_and_sends_no_blob(
     pushed(registry, "app", "2", image)
     sent = [record for record in registry.log[before:] if record.body_received]
     assert [record.kind for record in sent] == [On.PUT_MANIFEST]
-    assert {layer.state for layer in home.store.layers.of(job.id)} == {LayerState.EXISTS}
+    assert {layer.state for layer in home.store.blobs.of_job(job.id)} == {BlobState.EXISTS}
     total, done, sent_bytes = home.figures(job.id)
     assert (done, sent_bytes) == (total, len(registry.manifests["app"]["2"][1]))
 
@@ -112,7 +115,7 @@ def test_blobs_are_mounted_from_another_repository(
     job = home.push(archive, f"{registry.address}/two/app:1")
     pushed(registry, "two/app", "1", image)
     assert registry.body_bytes_received() == before
-    assert {layer.state for layer in home.store.layers.of(job.id)} == {LayerState.MOUNTED}
+    assert {layer.state for layer in home.store.blobs.of_job(job.id)} == {BlobState.MOUNTED}
     assert registry.sessions == {}
 
 
@@ -228,6 +231,6 @@ def test_the_level_chosen_for_a_job_is_its_own(home: Home, registry: FakeRegistr
     archive = write_archive(tmp_path / "text.tar", image)
     home.push(archive, f"{registry.address}/app:best", compression_level=9)
     manifest = json.loads(registry.manifests["app"]["best"][1])
-    (memo,) = home.store.memos.all_of([image.diff_ids[0]])[image.diff_ids[0]]
+    (memo,) = home.store.known_blobs.of_layers([image.diff_ids[0]])[image.diff_ids[0]]
     assert memo.compression.startswith("zlib")
     assert memo.digest == manifest["layers"][0]["digest"]

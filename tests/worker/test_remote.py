@@ -122,7 +122,7 @@ def test_foreign_layers_stay_where_they_are(home: Home, origin: FakeRegistry, im
     raw = json.dumps(manifest).encode()
     origin.add_manifest(SOURCE, "1.2", OCI_MANIFEST, raw)
     job = home.enqueue(name_of(origin), "registry.example.com/app:1")
-    digests = {layer.digest for layer in home.store.layers.of(job.id)}
+    digests = {layer.digest for layer in home.store.blobs.of_job(job.id)}
     assert digests == {image.config_digest, *(layer.digest for layer in image.layers)}
     assert home.store.documents.get(sha256(raw)) == raw
 
@@ -193,7 +193,7 @@ def test_on_one_registry_everything_is_mounted_and_no_byte_moves(home: Home, ima
         assert [record.path for record in registry.requests(On.GET_BLOB)] == [
             f"/v2/{SOURCE}/blobs/{image.config_digest}"
         ]
-        states = {layer.state for layer in home.store.layers.of(job.id)}
+        states = {layer.state for layer in home.store.blobs.of_job(job.id)}
         assert states == {"mounted"}
 
 

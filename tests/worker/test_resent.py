@@ -76,8 +76,8 @@ def test_what_was_cut_off_inside_a_chunk_is_at_risk(home: Home, restarting: Fake
     job = home.enqueue(big, f"{restarting.address}/app:1")
     claimed = home.store.jobs.claim("w", lease=60)
     assert claimed is not None
-    layer = home.store.layers.of(job.id)[1]
-    home.store.layers.set_blob(claimed, layer.diff_id, digest="sha256:" + "1" * 64, size=MB, media_type="x")
+    layer = home.store.blobs.of_job(job.id)[1]
+    home.store.blobs.set_blob(claimed, layer.key, digest="sha256:" + "1" * 64, size=MB, media_type="x")
     upload = home.store.uploads.acquire(
         job.registry, job.repository, "sha256:" + "1" * 64, owner="w", lease=60
     )

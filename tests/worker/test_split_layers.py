@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode, ImageUnsupported
-from pusher.store.records import LayerState
+from pusher.store.records import BlobState
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import Home
 from tests.support.images import Image, Layer, make_layer, random_bytes, sha256, tar_of, write_archive
@@ -67,7 +67,7 @@ def test_it_is_sent_once_even_if_the_archive_is_gone(
     archive.unlink()
     assert home.run([job.id]).exit_code == ExitCode.DONE
     assert layers_at(registry, "other") == layers_at(registry, "app")
-    assert {layer.state for layer in home.store.layers.of(job.id)} == {LayerState.MOUNTED}
+    assert {layer.state for layer in home.store.blobs.of_job(job.id)} == {BlobState.MOUNTED}
 
 
 def test_only_the_parts_that_are_missing_are_made_again(

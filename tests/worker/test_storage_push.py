@@ -83,8 +83,8 @@ def test_the_base_that_docker_pushed_is_not_read(
     storage.add(image)
     with Home(tmp_path / "another") as another:
         job = another.push(storage.source("app:1"), f"{registry.address}/app:1")
-        for layer in another.store.layers.of(job.id):
-            storage.record(layer.diff_id, str(layer.digest))
+        for layer in another.store.blobs.of_job(job.id):
+            storage.record(layer.key, str(layer.digest))
     newer = storage.add(Image((*image.layers, make_layer(3000, seed=99)), ("app:2",)))
     for position in range(len(image.layers)):
         shutil.rmtree(storage.files(image, position))

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode, LeaseLost, RegistryUnreachable
+from pusher.oci.layer_blob import LayerBlob
 from pusher.registry.client import RegistryClient
 from pusher.registry.upload import profiles
-from pusher.store.records import BlobMemo, JobState, LayerState
+from pusher.store.records import BlobState, JobState
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.preparation import Preparation
 from tests.support.fakeregistry import (
@@ -230,7 +231,7 @@ def test_a_layer_that_the_registry_cannot_store_is_refused_before_a_byte(
         assert error is not None
         assert (home.state(job.id), error.code) == (JobState.FAILED, "layer-too-large")
         assert "50000" in error.message
-        big = max(layer.size or 0 for layer in home.store.layers.of(job.id))
+        big = max(layer.size or 0 for layer in home.store.blobs.of_job(job.id))
         assert big > 50_000
         assert registry.requests(On.CHUNK) == []
         assert registry.body_bytes_received() < 5_000, "the config and the little layer at most"
@@ -275,9 +276,9 @@ def test_blob_unknown_on_the_manifest_sends_those_blobs_again(
     job = home.push(archive, f"{registry.address}/app:2")
     registry.faults.assert_all_fired()
     pushed(registry, "app", "2", image)
-    states = {layer.digest: layer.state for layer in home.store.layers.of(job.id)}
-    assert states.pop(digest) == LayerState.UPLOADED
-    assert set(states.values()) == {LayerState.EXISTS}, "only what it missed is sent again"
+    states = {layer.digest: layer.state for layer in home.store.blobs.of_job(job.id)}
+    assert states.pop(digest) == BlobState.UPLOADED
+    assert set(states.values()) == {BlobState.EXISTS}, "only what it missed is sent again"
     assert "blobs-unknown" in home.kinds(job.id)
     assert [record.status for record in registry.requests(On.PUT_MANIFEST)] == [201, *[400] * 3, 201]
 
@@ -373,7 +374,7 @@ def test_a_job_taken_over_is_left_alone(
 ) -> None:
     """A worker that slept through its lease writes nothing more about the job."""
     job = home.enqueue(archive, f"{registry.address}/app:1")
-    original = getattr(home.store.layers, where)
+    original = getattr(home.store.blobs, where)
     taken = threading.Event()
 
     def take(*args: object, **kwargs: object) -> None:
@@ -384,7 +385,7 @@ def test_a_job_taken_over_is_left_alone(
             assert home.store.jobs.claim("elsewhere/1", lease=60, dead_owners={owner}) is not None
         original(*args, **kwargs)
 
-    monkeypatch.setattr(home.store.layers, where, take)
+    monkeypatch.setattr(home.store.blobs, where, take)
     result = Background(home).join()
     assert [left.id for left in result.unfinished] == [job.id]
     assert home.job(job.id).lease_owner == "elsewhere/1"
@@ -418,14 +419,14 @@ def test_a_memo_of_another_kind_of_blob_is_not_used(
 ) -> None:
     """A zstd blob of the same layer cannot stand in a Docker manifest."""
     layer = image.layers[0]
-    home.store.memos.put(
-        BlobMemo(
-            layer.diff_id,
-            "original",
+    home.store.known_blobs.remember(
+        LayerBlob(
             "sha256:" + "e" * 64,
             5,
-            len(layer.tar),
+            "original",
             "application/vnd.oci.image.layer.v1.tar+zstd",
+            layer.diff_id,
+            len(layer.tar),
         )
     )
     home.push(archive, f"{registry.address}/app:1")
@@ -441,14 +442,16 @@ def test_a_layer_known_under_two_blobs_takes_the_one_that_is_there(
     theirs = gzip.compress(layer.tar, 9, mtime=0)
     digest = registry.add_blob("app", theirs)
     media_type = "application/vnd.oci.image.layer.v1.tar+gzip"
-    home.store.memos.put(BlobMemo(layer.diff_id, "theirs", digest, len(theirs), len(layer.tar), media_type))
+    home.store.known_blobs.remember(
+        LayerBlob(digest, len(theirs), "theirs", media_type, layer.diff_id, len(layer.tar))
+    )
     for spooled, _, _ in list(home.spool.blobs()):
         home.spool.remove(spooled)
     job = home.enqueue(archive, f"{registry.address}/app:1")
     archive.unlink()
     assert home.run().exit_code == ExitCode.DONE
     assert pushed(registry, "app", "1", image)[1] == digest
-    assert home.store.layers.of(job.id)[1].state == LayerState.EXISTS
+    assert home.store.blobs.of_job(job.id)[1].state == BlobState.EXISTS
 
 
 def test_unreachable_is_told_while_it_lasts(home: Home, registry: FakeRegistry, archive: Path) -> None:
@@ -469,10 +472,10 @@ def test_states_of_layers_while_a_job_waits(
 ) -> None:
     job = home.enqueue(archive, f"{registry.address}/app:1")
     cut_off(home, registry, 2)
-    half = [layer for layer in home.store.layers.of(job.id) if layer.state == LayerState.UPLOADING]
+    half = [layer for layer in home.store.blobs.of_job(job.id) if layer.state == BlobState.UPLOADING]
     assert [layer.offset for layer in half] == [CHUNK]
     total, done, _ = home.figures(job.id)
-    assert done == sum(layer.offset for layer in home.store.layers.of(job.id)) < total
+    assert done == sum(layer.offset for layer in home.store.blobs.of_job(job.id)) < total
 
 
 def test_the_error_says_which_registry(home: Home, registry: FakeRegistry, archive: Path) -> None:

@@ -192,7 +192,7 @@ class ArchiveSource:
     ) -> Iterator[Exported]:
         pieces: dict[reader.Entry, tuple[bool, str]] = {}
         for layer, name in zip(image.layers, chosen.layers, strict=True):
-            known_as = layer.blob.digest if layer.blob else layer.diff_id
+            known_as = layer.export_name
             if layer.slice is None and known_as in wanted:
                 pieces[archive.entry(name)] = layer.blob is not None, known_as
         unpacked_before = image.pin.unpacked if isinstance(image.pin, ArchivePin) else ()

@@ -123,7 +123,7 @@ class EngineSource:
     ) -> Iterator[Iterator[Exported]]:
         """See ``Source.export``. Raises ImageChanged if the image was deleted since it was enqueued."""
         image = self.resolve()
-        uncompressed = set() if image.root else {layer.diff_id for layer in image.layers}
+        uncompressed = set() if image.root else {layer.key for layer in image.layers}
         missing = set(wanted)
         assert isinstance(image.pin, EnginePin)  # noqa: S101 - any other is reopened as another source
         with self._save(image.pin.id, check_stop) as (output, source):

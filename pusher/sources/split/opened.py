@@ -21,11 +21,6 @@ Read = Callable[[int], bytes]
 """Gives at most so many bytes of a layer's tar, none at its end."""
 
 
-def name_of(layer: SourceLayer) -> str:
-    """What an export calls a layer: the digest of its blob if there is one, else its diff ID."""
-    return layer.blob.digest if layer.blob else layer.diff_id
-
-
 def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
     """The layers of the one image that there is, the lowest first.
 
@@ -35,7 +30,7 @@ def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
         _only_manifest(image)
     if not image.documents:
         return image.layers
-    known = {name_of(layer): layer for layer in image.layers}
+    known = {layer.export_name: layer for layer in image.layers}
     manifest = _only_manifest(image)
     if not all(layer.digest in known for layer in manifest.layers):
         raise ImageUnsupported(

@@ -9,7 +9,7 @@ from pusher.errors import ArchiveInvalid, ImageUnsupported, LayerMismatch
 from pusher.oci.digest import of_bytes
 from pusher.sources.base import Source, SourceImage, SourceLayer
 from pusher.sources.split.layer_plan import LayerPlan
-from pusher.sources.split.opened import Read, diff_ids_in, name_of, opened, stack_of, uncompressed
+from pusher.sources.split.opened import Read, diff_ids_in, opened, stack_of, uncompressed
 from pusher.sources.split.plan import NoRoom, plan_layer
 
 _SHARES: Final = (64, 8, 2)
@@ -56,7 +56,7 @@ def _planned(
     def plan(read: Read, name: str | None, diff_id: str | None) -> None:
         plans.append(plan_layer(read, limit=limit, reserve=reserve, name=name, diff_id=diff_id))
 
-    wanted = {layer.diff_id for layer in image.layers if layer.blob is None}
+    wanted = {layer.key for layer in image.layers if layer.blob is None}
     for name, (layer, diff_id) in large.items():
         if layer.slice is None:
             wanted.add(name)
@@ -92,7 +92,7 @@ def _large_blobs(image: SourceImage, size: int) -> dict[str, tuple[SourceLayer, 
     if not large:
         return {}
     return {
-        name_of(layer): (layer, diff_id)
+        layer.export_name: (layer, diff_id)
         for layer, diff_id in zip(stack_of(image), diff_ids_in(image, image.config), strict=True)
-        if name_of(layer) in large
+        if layer.export_name in large
     }

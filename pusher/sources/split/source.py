@@ -16,7 +16,6 @@ from pusher.sources.split.opened import (
     Read,
     attestations_in,
     diff_ids_in,
-    name_of,
     opened,
     stack_of,
     uncompressed,
@@ -80,7 +79,7 @@ class SplitSource:
         new = rewritten(
             config,
             [
-                parts.get(name_of(layer), [diff_id])
+                parts.get(layer.export_name, [diff_id])
                 for layer, diff_id in zip(stack_of(image), diff_ids_in(image, config), strict=True)
             ],
         )
@@ -147,7 +146,7 @@ class SplitSource:
         plans = {plan.name: plan for plan in self._plans}
         layers: list[SourceLayer] = []
         for layer in stack_of(image):
-            plan = plans.get(name_of(layer))
+            plan = plans.get(layer.export_name)
             layers += [layer] if plan is None else [SourceLayer(part.diff_id) for part in plan.parts]
         notes = [
             f"layer {short(plan.diff_id)} ({plan.size / 2**20:,.0f} MiB) becomes {len(plan.parts)} layers"
@@ -171,7 +170,7 @@ class SplitSource:
         """The layers that have these plans, with a way to read each, and the ``others`` as they are."""
         known = {plan.name: plan for plan in plans}
         names = set(known)
-        slices = {name_of(layer): layer.slice for layer in self._inner.resolve().layers if layer.slice}
+        slices = {layer.export_name: layer.slice for layer in self._inner.resolve().layers if layer.slice}
         for plan in plans:
             if part := slices.get(plan.name):
                 names.discard(plan.name)

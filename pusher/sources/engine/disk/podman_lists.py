@@ -200,7 +200,7 @@ def _image(
     others = {manifest.config.digest: manifest.config for manifest in manifests}
     del others[first]
     diff_ids = dict.fromkeys(diff_id for draft in drafts for diff_id in draft.diff_ids)
-    layers = [*map(SourceLayer, diff_ids), *(SourceLayer(digest, blob) for digest, blob in others.items())]
+    layers = [*map(SourceLayer, diff_ids), *(SourceLayer(None, blob) for blob in others.values())]
     return SourceImage(first, tuple(layers), pin, configs[first], (), notes, tuple(drafts))
 
 

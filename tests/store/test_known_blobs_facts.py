@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pusher.store.records import BlobMemo, RegistryFacts
+from pusher.oci.layer_blob import LayerBlob
+from pusher.store.records import RegistryFacts
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, FakeClock, digest
 
-MEMO = BlobMemo(digest("1"), "isal-1.8:2", digest("a"), 500, 1500, "application/gzip")
+MEMO = LayerBlob(digest("a"), 500, "isal-1.8:2", "application/gzip", digest("1"), 1500)
 
 
 def test_memos_come_back_the_newest_first(store: Store, clock: FakeClock) -> None:
-    assert store.memos.get(digest("1")) is None
-    store.memos.put(MEMO)
+    assert store.known_blobs.newest(digest("1")) is None
+    store.known_blobs.remember(MEMO)
     clock.advance(1)
     original = replace(MEMO, compression="original", digest=digest("b"), uncompressed_size=None)
-    store.memos.put(original)
-    assert store.memos.get(digest("1")) == original
-    assert store.memos.all_of([digest("1"), digest("2")]) == {digest("1"): [original, MEMO], digest("2"): []}
+    store.known_blobs.remember(original)
+    assert store.known_blobs.newest(digest("1")) == original
+    assert store.known_blobs.of_layers([digest("1"), digest("2")]) == {
+        digest("1"): [original, MEMO],
+        digest("2"): [],
+    }
 
 
 def test_a_memo_of_the_same_blob_is_replaced(store: Store, clock: FakeClock) -> None:
-    store.memos.put(replace(MEMO, uncompressed_size=None))
+    store.known_blobs.remember(replace(MEMO, uncompressed_size=None))
     clock.advance(1)
-    store.memos.put(MEMO)
-    assert store.memos.all_of([digest("1")]) == {digest("1"): [MEMO]}
+    store.known_blobs.remember(MEMO)
+    assert store.known_blobs.of_layers([digest("1")]) == {digest("1"): [MEMO]}
 
 
 def test_configs_are_kept_byte_for_byte(store: Store) -> None:

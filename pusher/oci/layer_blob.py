@@ -1,0 +1,25 @@
+"""The blob of a layer, and how it came to be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+ORIGINAL: Final = "original"
+"""The compression of a blob that came compressed and is kept as it is."""
+COMPARED: Final = "compared"
+"""The same, once it was unpacked and compared with the diff ID."""
+
+
+@dataclass(frozen=True)
+class LayerBlob:
+    """A blob that a layer was compressed to, or came as. Sizes in bytes."""
+
+    digest: str
+    size: int
+    compression: str
+    """Compressor and level, like ``isal-1.8:2``; ``ORIGINAL`` or ``COMPARED``."""
+    media_type: str
+    diff_id: str | None = None
+    """None where nobody looked into the blob."""
+    uncompressed_size: int | None = None
