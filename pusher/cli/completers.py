@@ -71,7 +71,7 @@ def images(context: click.Context, parameter: click.Parameter, incomplete: str) 
     """Files, and the names of the images that Docker or Podman has."""
     from click.shell_completion import CompletionItem
 
-    from pusher.config.children import for_engines
+    from pusher.config.child_environment import engine_environment
     from pusher.sources.engine.command import DOCKER, PODMAN, is_installed
 
     files = CompletionItem(incomplete, type="file")
@@ -82,7 +82,7 @@ def images(context: click.Context, parameter: click.Parameter, incomplete: str) 
     try:
         done = subprocess.run(
             command,
-            env=for_engines(),
+            env=engine_environment(),
             capture_output=True,
             text=True,
             timeout=_PATIENCE,

@@ -13,7 +13,7 @@ from pusher.cli.options import every_option
 from pusher.errors import ExitCode, InvalidOption
 
 if TYPE_CHECKING:
-    from pusher.config.load import Found, Resolved
+    from pusher.config.load import Resolved, SettingValue
 
 _SET: Final = "(set)"
 
@@ -56,7 +56,7 @@ def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> in
 def _show(resolved: Resolved) -> None:
     file = resolved.file
     say(f"{file.path}" + ("" if file.exists else "  (does not exist)"))
-    tables = {"": resolved.found, **resolved.registries}
+    tables = {"": resolved.values, **resolved.registries}
     rows = {title: [_row(item, resolved) for item in table.values()] for title, table in tables.items()}
     widths = [max(len(row[column]) for table in rows.values() for row in table) for column in (0, 1)]
     for title, table in rows.items():
@@ -67,18 +67,18 @@ def _show(resolved: Resolved) -> None:
             say(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
 
 
-def _row(item: Found, resolved: Resolved) -> tuple[str, str, str]:
+def _row(item: SettingValue, resolved: Resolved) -> tuple[str, str, str]:
     return item.option.name, _shown(item, resolved) or item.option.without, item.source
 
 
-def _shown(item: Found, resolved: Resolved) -> str | None:
+def _shown(item: SettingValue, resolved: Resolved) -> str | None:
     """The value as one would write it, without its secrets; None where nothing is set."""
     name, settings = item.option.name, resolved.settings
     if name == "home":
         return str(settings.home)
     if name == "database_url":
         return _place_of(settings.database_url)
-    if name == "password":
+    if item.option.is_secret:
         return None if item.value is None else _SET
     return str(item.value) if isinstance(item.value, Path) else item.text
 
@@ -96,7 +96,7 @@ def _place_of(url: str) -> str:
 
 
 def _as_json(resolved: Resolved) -> dict[str, object]:
-    def table(items: dict[str, Found]) -> dict[str, object]:
+    def table(items: dict[str, SettingValue]) -> dict[str, object]:
         return {
             name: {"value": _json_value(item, resolved), "source": item.source}
             for name, item in items.items()
@@ -104,12 +104,12 @@ def _as_json(resolved: Resolved) -> dict[str, object]:
 
     return {
         "file": {"path": str(resolved.file.path), "exists": resolved.file.exists},
-        "settings": table(dict(resolved.found)),
+        "settings": table(dict(resolved.values)),
         "registries": {host: table(dict(items)) for host, items in resolved.registries.items()},
     }
 
 
-def _json_value(item: Found, resolved: Resolved) -> object:
+def _json_value(item: SettingValue, resolved: Resolved) -> object:
     """Bytes and seconds as numbers; what has no JSON of its own as text."""
     if isinstance(item.value, frozenset):
         return sorted(item.value)

@@ -11,12 +11,12 @@ from pusher.config import values
 
 
 def docker_config(environ: Mapping[str, str]) -> Path:
-    """Docker's ``config.json`` (docker/cli ``cli/config/config.go``)."""
+    """Return Docker's ``config.json`` (docker/cli ``cli/config/config.go``)."""
     return (_path(environ, "DOCKER_CONFIG") or values.user_home() / ".docker") / "config.json"
 
 
 def auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Podman's ``auth.json``, in its order (containers/image ``docs/containers-auth.json.5.md``).
+    """Return Podman's ``auth.json`` in its order (containers/image ``docs/containers-auth.json.5.md``).
 
     As with Podman, the file that REGISTRY_AUTH_FILE names is the only one.
     """
@@ -32,8 +32,8 @@ def auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def certs_dirs(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Folders with one folder a registry (containers/image ``docs/containers-certs.d.5.md``; the third is
-    rootless Docker's, https://docs.docker.com/engine/security/rootless/)."""
+    """Return folders with one folder a registry (containers/image ``docs/containers-certs.d.5.md``; the
+    third is rootless Docker's, https://docs.docker.com/engine/security/rootless/)."""
     user = _user_configuration(environ)
     return (
         user / "containers" / "certs.d",
@@ -44,7 +44,7 @@ def certs_dirs(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def _user_configuration(environ: Mapping[str, str]) -> Path:
-    """Docker and Podman follow the XDG rules on macOS too."""
+    """Return the user's folder by the XDG rules, which Docker and Podman follow on macOS, too."""
     return _path(environ, "XDG_CONFIG_HOME") or values.user_home() / ".config"
 
 

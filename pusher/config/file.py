@@ -20,7 +20,7 @@ TABLES: Final = "registries"
 
 
 @dataclass(frozen=True)
-class Entry:
+class FileEntry:
     """A value of the file: converted, and as it is written."""
 
     value: Any
@@ -35,8 +35,8 @@ class ConfigFile:
 
     path: Path
     exists: bool = False
-    entries: Mapping[str, Entry] = field(default_factory=dict)
-    registries: Mapping[str, Mapping[str, Entry]] = field(default_factory=dict)
+    entries: Mapping[str, FileEntry] = field(default_factory=dict)
+    registries: Mapping[str, Mapping[str, FileEntry]] = field(default_factory=dict)
 
 
 def find_file(environ: Mapping[str, str]) -> Path:
@@ -92,7 +92,7 @@ class _Reader:
         registries = tables.pop(TABLES, {})
         if not isinstance(registries, dict) or not all(isinstance(t, dict) for t in registries.values()):
             raise self._wrong(TABLES, "", "is no table", f'write [{TABLES}."ghcr.io"] above the settings')
-        found: dict[str, Mapping[str, Entry]] = {}
+        found: dict[str, Mapping[str, FileEntry]] = {}
         for name, table in registries.items():
             self._check_quotes(name, table)
             found[self._host(name)] = self._entries(table, name)
@@ -112,8 +112,8 @@ class _Reader:
         except InvalidOption as error:
             raise ConfigInvalid(error.message, hint=error.hint) from None
 
-    def _entries(self, table: Mapping[str, Any], registry: str = "") -> dict[str, Entry]:
-        entries: dict[str, Entry] = {}
+    def _entries(self, table: Mapping[str, Any], registry: str = "") -> dict[str, FileEntry]:
+        entries: dict[str, FileEntry] = {}
         for key, value in table.items():
             option = self._option(key, value, registry)
             if option.name in entries:
@@ -147,7 +147,7 @@ class _Reader:
             key, registry, "is no setting", f"{advice}pusher config --example shows all settings"
         )
 
-    def _entry(self, option: Option, key: str, value: Any, registry: str) -> Entry:
+    def _entry(self, option: Option, key: str, value: Any, registry: str) -> FileEntry:
         convert = option.table_convert if registry and option.table_convert else option.convert
         text = self._as_text(value, convert is values.switch, convert is values.hosts)
         if text is None:
@@ -164,7 +164,7 @@ class _Reader:
             raise ConfigInvalid(error.message, hint=error.hint) from None
         if isinstance(converted, Path):
             converted = self.path.parent / converted
-        return Entry(converted, text, place)
+        return FileEntry(converted, text, place)
 
     def _as_text(self, value: object, is_switch: bool, is_list: bool) -> str | None:
         """The value as a variable would hold it; None for another type."""

@@ -9,30 +9,30 @@ from pathlib import Path
 from typing import Any, Final
 
 from pusher.config.credential_files import auth_files, certs_dirs, docker_config
-from pusher.config.file import ConfigFile, Entry, read_file
+from pusher.config.file import ConfigFile, FileEntry, read_file
 from pusher.config.options import Option, fields_of
 from pusher.config.settings import OPTIONS, Settings
 
 DEFAULT: Final = "default"
-"""Where a value comes from that nobody gave."""
+"""The source of a value that was not given."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """The value of a setting, and where it comes from."""
+class SettingValue:
+    """The value of a setting and its source."""
 
     option: Option
     value: Any = field(repr=False)
     text: str | None = field(repr=False)
-    """As it was written; None: nothing is set."""
+    """As it was written; None if nothing is set."""
     source: str
     """``--parallel``, ``PUSHER_PARALLEL``, the path of ``pusher.toml``, or ``default``."""
     place: str
     """The same with key and line of the file, for messages."""
 
     @property
-    def beats_tables(self) -> bool:
-        """A flag or a variable holds for every registry; a registry's table beats the rest of the file."""
+    def overrides_tables(self) -> bool:
+        """Return whether it holds for every registry: a flag or a variable, but not the rest of the file."""
         return self.source == self.option.flag or self.source in self.option.variables
 
 
@@ -41,13 +41,13 @@ class Resolved:
     """All settings with their sources, for ``pusher config``."""
 
     file: ConfigFile
-    found: Mapping[str, Found]
-    registries: Mapping[str, Mapping[str, Found]]
+    values: Mapping[str, SettingValue]
+    registries: Mapping[str, Mapping[str, SettingValue]]
     settings: Settings
 
 
 def load(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Settings:
-    """The settings. ``flags``: the options given, by parameter name; None, False and () mean not given.
+    """Return the settings. ``flags``: the options given, by parameter; None, False and () mean not given.
 
     Raises InvalidOption, which names the flag or variable, and ConfigInvalid, which names the file.
     """
@@ -55,58 +55,63 @@ def load(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] |
 
 
 def resolve(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Resolved:
-    """What ``load`` does, with the sources."""
+    """Return what ``load`` does, with the sources."""
     environ = os.environ if environ is None else environ
     file = read_file(environ)
-    found = {option.name: _find(option, flags or {}, environ, file) for option in OPTIONS}
-    _fit_level(found, environ, file)
+    found = {option.name: _find_value(option, flags or {}, environ, file) for option in OPTIONS}
+    _drop_unfit_level(found, environ, file)
     registries = {
-        host: {name: _at(host, found[name], entry, file) for name, entry in table.items()}
+        host: {name: _value_at(host, found[name], entry, file) for name, entry in table.items()}
         for host, table in file.registries.items()
     }
-    return Resolved(file, found, registries, _settings(found, registries, environ))
+    return Resolved(file, found, registries, _make_settings(found, registries, environ))
 
 
-def _find(option: Option, flags: Mapping[str, object], environ: Mapping[str, str], file: ConfigFile) -> Found:
+def _find_value(
+    option: Option, flags: Mapping[str, object], environ: Mapping[str, str], file: ConfigFile
+) -> SettingValue:
     flag = flags.get(option.name)
     if flag is not None and flag is not False and flag != ():
         text = ",".join(flag) if isinstance(flag, tuple) else "true" if flag is True else str(flag)
-        return _given(option, text, option.flag)
+        return _parse_value(option, text, option.flag)
     for variable in option.variables:
         given = environ.get(variable)
-        if given or (given is not None and option.name == "password"):  # an empty password is a mistake
-            return _given(option, given, variable)
+        if given or (given is not None and option.is_secret):  # an empty password is a mistake
+            return _parse_value(option, given, variable)
     if entry := file.entries.get(option.name):
-        return Found(option, entry.value, entry.text, str(file.path), entry.place)
+        return SettingValue(option, entry.value, entry.text, str(file.path), entry.place)
     value = option.convert(option.default, option.name) if option.default is not None else None
-    return Found(option, frozenset() if option.is_list else value, option.default, DEFAULT, option.flag)
+    return SettingValue(
+        option, frozenset() if option.is_list else value, option.default, DEFAULT, option.flag
+    )
 
 
-def _fit_level(found: dict[str, Found], environ: Mapping[str, str], file: ConfigFile) -> None:
-    """A level is for the kind that holds where the level is written: ``--compression none`` makes nonsense of
-    none that stands in a variable or the file."""
+def _drop_unfit_level(found: dict[str, SettingValue], environ: Mapping[str, str], file: ConfigFile) -> None:
+    """Drop a level in a variable or the file if the kind of compression there is not the one that is used."""
     kind, level = found["compression"], found["compression_level"]
     if level.source == level.option.flag:
         return
-    meant = _find(kind.option, {}, environ if level.source in level.option.variables else {}, file)
+    meant = _find_value(kind.option, {}, environ if level.source in level.option.variables else {}, file)
     if meant.value != kind.value and {meant.value, kind.value} != {"keep", "gzip"}:  # "keep" makes gzip
-        found["compression_level"] = _find(level.option, {}, {}, ConfigFile(file.path))
+        found["compression_level"] = _find_value(level.option, {}, {}, ConfigFile(file.path))
 
 
-def _given(option: Option, text: str, source: str) -> Found:
-    value = text if option.name == "password" else option.convert(text, source)
-    return Found(option, value.absolute() if isinstance(value, Path) else value, text, source, source)
+def _parse_value(option: Option, text: str, source: str) -> SettingValue:
+    value = text if option.is_secret else option.convert(text, source)
+    return SettingValue(option, value.absolute() if isinstance(value, Path) else value, text, source, source)
 
 
-def _at(host: str, general: Found, entry: Entry, file: ConfigFile) -> Found:
-    """What holds for the registry in whose table the entry stands."""
-    if general.beats_tables and (not general.option.is_list or host in general.value):
+def _value_at(host: str, general: SettingValue, entry: FileEntry, file: ConfigFile) -> SettingValue:
+    """Return the value for the registry whose table has the entry."""
+    if general.overrides_tables and (not general.option.is_list or host in general.value):
         return general
-    return Found(general.option, entry.value, entry.text, str(file.path), entry.place)
+    return SettingValue(general.option, entry.value, entry.text, str(file.path), entry.place)
 
 
-def _settings(
-    found: Mapping[str, Found], registries: Mapping[str, Mapping[str, Found]], environ: Mapping[str, str]
+def _make_settings(
+    found: Mapping[str, SettingValue],
+    registries: Mapping[str, Mapping[str, SettingValue]],
+    environ: Mapping[str, str],
 ) -> Settings:
     value = fields_of(Settings, {name: item.value for name, item in found.items()})
     value["home"] = home = value["home"] or _default_home()
@@ -118,12 +123,12 @@ def _settings(
         docker_auth_config=environ.get("DOCKER_AUTH_CONFIG") or None,
         docker_config=docker_config(environ),
         auth_files=auth_files(environ),
-        registries={host: _fields(host, table) for host, table in registries.items()},
+        registries={host: _table_fields(host, table) for host, table in registries.items()},
     )
 
 
-def _fields(host: str, table: Mapping[str, Found]) -> dict[str, object]:
-    """The fields that a registry's table changes; a switch of the one that is a list stands for the host."""
+def _table_fields(host: str, table: Mapping[str, SettingValue]) -> dict[str, object]:
+    """Return the fields that a registry's table changes. For a list of hosts the table has a switch."""
     values: dict[str, object] = {}
     for name, item in table.items():
         if item.option.is_list:
@@ -135,7 +140,7 @@ def _fields(host: str, table: Mapping[str, Found]) -> dict[str, object]:
 
 
 def _sqlite_url(path: Path) -> str:
-    """Without SQLAlchemy, which costs a start 0.2 s; "?" would begin a URL's query."""
+    """Return the URL of a file, without SQLAlchemy, which takes 0.2 s to import; "?" would begin a query."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
 
 

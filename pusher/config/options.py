@@ -41,6 +41,8 @@ class Option:
     """May stand in a ``[registries."host"]`` table."""
     has_flag: bool = True
     in_file: bool = True
+    is_secret: bool = False
+    """Never shown; an empty value is kept as it is."""
     old_variable: str | None = None
     """Of serverless-registry's push script."""
     table_convert: Callable[[str, str], Any] | None = None
@@ -80,19 +82,18 @@ def setting(
     *,
     name: str = "",
     required: bool = False,
-    secret: bool = False,
     **others: Any,
 ) -> Any:
     """Declare a field of a settings class with the ``Option`` that gives its value.
 
-    ``name``: where it is not the field's. ``required``: the field has no default of its own. ``secret``: it
-    is left out of the ``repr``. ``others`` are fields of ``Option``.
+    ``name``: if it is not the field's. ``required``: the field has no default of its own. ``others`` are
+    fields of ``Option``.
     """
     option = Option(name, convert, metavar, help_, default, **others)
     if required:
         return field(metadata={_OPTION: option})
     value = convert(default, name) if default is not None else frozenset() if option.is_list else None
-    return field(default=value, repr=not secret, metadata={_OPTION: option})
+    return field(default=value, repr=not option.is_secret, metadata={_OPTION: option})
 
 
 def part(settings: type) -> Any:

@@ -65,7 +65,7 @@ class Settings:
         example="bob",
     )
     password: str | None = setting(
-        values.plain, "TEXT", "Password of that user.", has_flag=False, in_file=False, secret=True
+        values.plain, "TEXT", "Password of that user.", has_flag=False, in_file=False, is_secret=True
     )
     chunk_size: int | None = setting(
         values.chunk_size,

@@ -321,7 +321,7 @@ def test_a_setting_is_declared_once_and_found_by_everything_else() -> None:
         inner: Inner = part(Inner)
         names: frozenset[str] = setting(values.hosts, "HOST", "Names.")
         where: Path = setting(values.path, "FOLDER", "Where.", required=True)
-        word: str | None = setting(values.plain, "TEXT", "Secret.", secret=True)
+        word: str | None = setting(values.plain, "TEXT", "Secret.", is_secret=True)
         derived: int = 3
 
     assert [option.name for option in options_of(Outer)] == ["inner_pause", "names", "where", "word"]

@@ -134,7 +134,7 @@ def test_the_user_of_a_table_is_for_that_registry(file: Path) -> None:
 def test_sources(file: Path) -> None:
     environ = {**_write(file, TABLE), "PUSHER_PARALLEL": "2", "INSECURE_HTTP_PUSH": "true"}
     resolved = resolve({"profile": "quay"}, environ)
-    sources = {name: found.source for name, found in resolved.found.items()}
+    sources = {name: found.source for name, found in resolved.values.items()}
     assert sources["parallel"] == "PUSHER_PARALLEL"
     assert sources["plain_http"] == "INSECURE_HTTP_PUSH"
     assert sources["profile"] == "--profile"

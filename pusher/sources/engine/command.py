@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
-from pusher.config.children import for_engines
+from pusher.config.child_environment import engine_environment
 from pusher.errors import (
     EngineFailed,
     EngineMissing,
@@ -251,7 +251,7 @@ def command_error(
 
 
 def _environment(daemon: Daemon | None) -> dict[str, str]:
-    changed: dict[str, str | None] = {**for_engines(), "LC_ALL": "C", **(daemon or {})}
+    changed: dict[str, str | None] = {**engine_environment(), "LC_ALL": "C", **(daemon or {})}
     return {variable: value for variable, value in changed.items() if value is not None}
 
 

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from typing import Any, Final
 
-from pusher.config.children import for_helpers
+from pusher.config.child_environment import helper_environment
 from pusher.errors import CredentialHelperFailed
 from pusher.oci.bounded_json import load_json
 from pusher.registry.auth.credentials.credential import Credential
@@ -100,7 +100,7 @@ class Helper:
         pipe = subprocess.PIPE
         try:
             process = subprocess.Popen(
-                [self.find(), action], stdin=pipe, stdout=pipe, stderr=pipe, env=for_helpers()
+                [self.find(), action], stdin=pipe, stdout=pipe, stderr=pipe, env=helper_environment()
             )
         except OSError as error:
             raise self._failed(f"cannot be started: {error.strerror}") from error

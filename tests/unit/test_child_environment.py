@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pusher.config import Settings
-from pusher.config.children import for_engines, for_helpers
+from pusher.config.child_environment import engine_environment, helper_environment
 from pusher.registry.auth.credentials import find_credential
 from pusher.sources.engine.command import DOCKER, CommandOutput, run_command
 from tests.support.credential_helper import helper_on_path
@@ -45,14 +45,14 @@ def _environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_engines_get_no_secret() -> None:
-    given = for_engines()
+    given = engine_environment()
     assert not {*_OURS, *_OF_A_CLOUD, *_OTHERS} & given.keys()
     assert _NEEDED.items() <= given.items()
     assert "PATH" in given
 
 
 def test_helpers_get_what_their_cloud_wants() -> None:
-    given = for_helpers()
+    given = helper_environment()
     assert not _OURS.keys() & given.keys()
     assert (_OF_A_CLOUD | _NEEDED).items() <= given.items()
 

@@ -1,4 +1,4 @@
-"""The environment that other programs are started with: without what is secret and not theirs."""
+"""The environment of other programs: without secrets that are not theirs."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ _SECRET: Final = re.compile(
 )
 _HARMLESS: Final = re.compile(r"(?i)_(file|path|dir|sock)$|^(XDG_|SSH_)")
 _WITH_PASSWORD: Final = re.compile(r"://[^\s/:@]*:[^\s/@]+@")
-_WAY: Final = re.compile(r"(?i)_proxy$|_host$")
+_CONNECTION: Final = re.compile(r"(?i)_proxy$|_host$")
 
 
-def for_engines() -> dict[str, str]:
-    """For docker, podman and nerdctl, which read images on this machine: nothing that is called a secret,
-    and no address with a password in it but those of the way to their server."""
+def engine_environment() -> dict[str, str]:
+    """Return the environment for docker, podman and nerdctl.
+
+    They read images on this machine, so it has nothing that is named like a secret, and no address with a
+    password except those of proxies and of their server.
+    """
     return {
         name: value
-        for name, value in for_helpers().items()
+        for name, value in helper_environment().items()
         if (not _SECRET.search(name) or _HARMLESS.search(name))
-        and (not _WITH_PASSWORD.search(value) or _WAY.search(name))
+        and (not _WITH_PASSWORD.search(value) or _CONNECTION.search(name))
     }
 
 
-def for_helpers() -> dict[str, str]:
-    """For credential helpers, which need what their cloud knows the user by (``AWS_*``, ``GOOGLE_*``)."""
+def helper_environment() -> dict[str, str]:
+    """Return the environment for credential helpers, which need their cloud's (``AWS_*``, ``GOOGLE_*``)."""
     return {name: value for name, value in os.environ.items() if not _OURS.match(name)}
