@@ -26,7 +26,7 @@ from pusher.registry.http.happy_eyeballs import dial, look_up
 from pusher.registry.http.network_errors import explain
 from pusher.registry.http.proxies import Proxy, proxy_for
 from pusher.registry.http.transport import Transport
-from pusher.registry.http.untrusted_certificate import untrusted
+from pusher.registry.http.untrusted_certificate import certificate_error
 
 _MOST_SKEW: Final = 300.0
 """Seconds; tokens and signed addresses are often valid for no longer."""
@@ -131,13 +131,13 @@ class NetworkChecks:
         self.base = "https:" + self.base.partition(":")[2]
         trust = self._trust_in(self._registry)
         try:
-            peer = tls.inspect(self._host, self._port, trust, self._timeouts, self._proxy)
+            peer = tls.inspect_server(self._host, self._port, trust, self._timeouts, self._proxy)
         except (OSError, urllib3.exceptions.HTTPError, http.client.HTTPException) as error:
             raise explain(
                 error, self.base, trust=self._trust_in, timeouts=self._timeouts, proxy=self._proxy
             ) from error
         if peer.flaw is not None:
-            raise untrusted(self._registry, peer)
+            raise certificate_error(self._registry, peer)
         until = f", valid until {peer.not_after:%Y-%m-%d}" if peer.not_after else ""
         verdict = "verified" if peer.verified else "NOT verified, as --insecure allows"
         return f'{peer.protocol}, certificate issued by "{peer.issuer}"{until}, {verdict}'

@@ -21,7 +21,7 @@ from pusher.errors import (
 from pusher.oci.bounded_json import load_json
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.error_pages import page_text
-from pusher.registry.http.redaction import for_people, host_of, redacted, shortened
+from pusher.registry.http.redaction import for_display, host_of, redact, shorten
 
 _BUSY: Final = frozenset({408, 429, 503})
 UNAMBIGUOUS: Final = frozenset({408, 413, 429, 503, 504, 524})
@@ -77,13 +77,13 @@ def read_message(answer: Answer) -> RegistryMessage:
         errors = load_json(answer.body)["errors"]
         entries = [entry for entry in errors[:_MOST_ERRORS] if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError):
-        return RegistryMessage(frozenset(), for_people(page_text(answer.body), answer.url))
+        return RegistryMessage(frozenset(), for_display(page_text(answer.body), answer.url))
     texts = [str(entry.get("message") or entry.get("code") or "") for entry in entries]
     details = json.dumps([entry.get("detail") for entry in entries])
     codes = (entry.get("code") for entry in entries)
     return RegistryMessage(
         codes=frozenset(code[:_LONGEST_CODE] for code in codes if isinstance(code, str) and code),
-        text=for_people("; ".join(dict.fromkeys(text for text in texts if text)), answer.url),
+        text=for_display("; ".join(dict.fromkeys(text for text in texts if text)), answer.url),
         digests=tuple(dict.fromkeys(re.findall(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}", details))),
     )
 
@@ -189,7 +189,7 @@ def _describe_sender(answer: Answer) -> str:
     if read_message(answer).codes:
         return ""
     names = [
-        f"{title} {shortened(for_people(str(answer.headers[header])), _LONGEST_NAME)}"
+        f"{title} {shorten(for_display(str(answer.headers[header])), _LONGEST_NAME)}"
         for title, header in (("answered by", "Server"), ("through", "Via"))
         if answer.headers.get(header)
     ]
@@ -198,7 +198,7 @@ def _describe_sender(answer: Answer) -> str:
 
 def _describe_request(answer: Answer) -> str:
     """Return method and path, without the host, with which the message begins, and without the query."""
-    path = redacted(answer.url.partition("?")[0]).partition("//")[2].partition("/")[2]
+    path = redact(answer.url.partition("?")[0]).partition("//")[2].partition("/")[2]
     if len(path) > _LONGEST_PATH:
         path = f"{path[: _LONGEST_PATH // 2]}…{path[-_LONGEST_PATH // 2 :]}"
     return f"{answer.method} /{path}"

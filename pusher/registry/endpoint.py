@@ -109,7 +109,7 @@ class RegistryEndpoint:
         if not (origin.is_same_host(location) and origin.is_same_host(answer.url)):
             return location
         logged_in = self._auth.credential() is not None
-        return self._cookies.learn(asked or answer.url, answer, location, logged_in=logged_in)
+        return self._cookies.record(asked or answer.url, answer, location, logged_in=logged_in)
 
     def _base_url(self) -> str:
         """Return the base of the registry's URLs; find it on first use.

@@ -14,7 +14,7 @@ from pusher.oci.layer_blob import COMPARED, ORIGINAL, LayerBlob
 from pusher.oci.manifest import Descriptor
 from pusher.progress.base import Progress
 from pusher.registry.http.body import Blob
-from pusher.registry.http.verified_file import Proof
+from pusher.registry.http.verified_file import DigestVerifier
 from pusher.sources import reopen
 from pusher.sources.base import Exported, Source, SourceImage
 from pusher.sources.pins import RegistryPin, pin_from_json
@@ -107,7 +107,7 @@ class Preparation:
                     part.path,
                     part.offset,
                     opener=part.open,
-                    proof=Proof(part.digest, part.length),
+                    verifier=DigestVerifier(part.digest, part.length),
                 ),
             )
         wanted = _wanted_names(job, image, missing)

@@ -13,7 +13,7 @@ from pusher.store import engine
 from pusher.worker.job import JobPush
 from tests.cli.world import NAME, World, situation
 from tests.store.privileges import like_any_user
-from tests.support.quick import QUICK, hand_in
+from tests.support.quick import COMMANDS, hand_in
 
 # --- the command line ---------------------------------------------------------------------------------------
 
@@ -170,7 +170,7 @@ def no_database(world: World) -> None:
 def another_process_writes(world: World) -> None:
     world.run("db", "upgrade")
     world.patch.setattr(engine, "BUSY_TIMEOUT", 0.1)
-    hand_in(world.patch, replace(QUICK, store_command=0.2))
+    hand_in(world.patch, replace(COMMANDS, store_command=0.2))
     with closing(sqlite3.connect(world.home / "jobs.db", isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         world.run("enqueue", world.archive(), "--to", NAME)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +18,7 @@ from tests.cli import (  # noqa: F401 - fill SITUATIONS
 from tests.cli.conftest import Pusher
 from tests.cli.world import SITUATIONS, World
 from tests.support import snapshots
-from tests.support.quick import QUICK, hand_in
+from tests.support.quick import hand_in
 
 FOLDER = Path(__file__).parent / "snapshots"
 NOT_BY_A_COMMAND = {
@@ -35,7 +34,7 @@ NOT_BY_A_COMMAND = {
 @pytest.fixture
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pusher: Pusher, home: Path) -> Iterator[World]:
     """Every pause of the worker is a hundredth of what it is."""
-    hand_in(monkeypatch, replace(QUICK, unresolved=60.0))
+    hand_in(monkeypatch)
     with ExitStack() as stack:
         yield World(tmp_path, stack, monkeypatch, pusher, home)
 

@@ -21,7 +21,7 @@ from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
 from tests.support.databases import PostgresServer, postgres
 from tests.support.images import make_image, write_archive
-from tests.support.quick import QUICK, hand_in
+from tests.support.quick import COMMANDS, hand_in
 
 __all__ = ["postgres"]
 
@@ -82,7 +82,7 @@ def test_enqueueing_waits_too(
 def test_a_store_that_stays_locked_ends_the_command(
     home: Path, store: Store, pusher: Pusher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    hand_in(monkeypatch, replace(QUICK, store_command=0.3))
+    hand_in(monkeypatch, replace(COMMANDS, store_command=0.3))
     monkeypatch.setattr(engine, "BUSY_TIMEOUT", 0.1)
     job = add_job(store)
     with closing(sqlite3.connect(home / "jobs.db", isolation_level=None)) as other:

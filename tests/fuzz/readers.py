@@ -26,7 +26,7 @@ from pusher.registry.answers import read_message, refusal
 from pusher.registry.auth.challenge import choose_challenge, parse_challenges
 from pusher.registry.auth.credentials.authfile import AuthFile
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.redaction import redacted_headers
+from pusher.registry.http.redaction import redact_headers
 from pusher.registry.http.warnings import read_warnings
 from pusher.registry.locations import Origin
 from pusher.sources.archive.docker_archive import ArchiveSource
@@ -106,7 +106,7 @@ def _location(text: str) -> None:
 
 def _log(text: str) -> None:
     headers = {"Location": text, "WWW-Authenticate": text, "X-Other": text, "Authorization": f"Basic {text}"}
-    for value in redacted_headers(headers).values():
+    for value in redact_headers(headers).values():
         assert value == printable(value)
 
 

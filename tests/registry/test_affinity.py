@@ -19,7 +19,7 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.http.affinity import StickyCookies
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
-from pusher.registry.http.redaction import redacted
+from pusher.registry.http.redaction import redact
 from pusher.registry.http.transport import Transport
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
@@ -109,7 +109,7 @@ def test_over_a_restart(
         location = first.open_upload(REPOSITORY).location
         assert location is not None
         assert ("#" in location) is stays
-        assert "replica-number" not in redacted(location)
+        assert "replica-number" not in redact(location)
         answer = first.send_chunk(REPOSITORY, location, blob_body(), 0)
         assert answer.status == 202
         location = first.location_of(answer, location)
@@ -158,7 +158,7 @@ def test_to_another_host_no_cookie_goes() -> None:
 def test_what_a_cookie_is(header: str, cookie: str) -> None:
     sticky = StickyCookies()
     answer = Answer("POST", "http://r/v2/a/blobs/uploads/", 202, {"Set-Cookie": header})
-    location = sticky.learn(answer.url, answer, "http://r/up/1?_state=x", logged_in=False)
+    location = sticky.record(answer.url, answer, "http://r/up/1?_state=x", logged_in=False)
     assert sticky.header("http://r/up/1?_state=other") == cookie
     assert StickyCookies().header(location) == cookie
     assert sticky.header("http://r/up/2") == ""

@@ -15,7 +15,7 @@ from pusher.registry.answers import read_message, refusal, retry_after
 from pusher.registry.auth.challenge import choose_challenge, missing_scopes, parse_challenges
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.error_pages import page_text
-from pusher.registry.http.redaction import for_people, host_of, one_line, redacted, redacted_headers
+from pusher.registry.http.redaction import for_display, host_of, one_line, redact, redact_headers
 from pusher.registry.http.warnings import read_warnings
 from pusher.registry.locations import Origin
 from pusher.sources.engine.command import DOCKER, command_error
@@ -117,11 +117,11 @@ READERS: Final[dict[str, Callable[[str], object]]] = {
     ),
     "refusal": lambda text: refusal(_answer(text.encode(), Retry_After=text), doing="testing"),
     "retry-after": lambda text: retry_after(_answer(Retry_After=text)),
-    "people": lambda text: for_people(text, URL + text[:4096]),
+    "people": lambda text: for_display(text, URL + text[:4096]),
     "line": one_line,
-    "url": redacted,
+    "url": redact,
     "host": host_of,
-    "headers": lambda text: redacted_headers({"WWW-Authenticate": text, "Location": text, "Via": text}),
+    "headers": lambda text: redact_headers({"WWW-Authenticate": text, "Location": text, "Via": text}),
     "challenge": lambda text: choose_challenge(parse_challenges(text)),
     "scopes": lambda text: missing_scopes(text.split(), text.split()),
     "warnings": lambda text: read_warnings({"Warning": text}),

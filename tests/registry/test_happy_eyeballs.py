@@ -30,7 +30,7 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blob, Body
 from pusher.registry.http.happy_eyeballs import AddressForbidden, dial
 from pusher.registry.http.peer_certificate import Flaw
-from pusher.registry.http.tls import Trust, inspect
+from pusher.registry.http.tls import Trust, inspect_server
 from pusher.registry.http.transport import Transport
 from tests.registry.sites import Site, transport_of
 from tests.support.fakeregistry.wire import Reply
@@ -117,7 +117,7 @@ def test_the_family_that_worked_is_tried_first(monkeypatch: pytest.MonkeyPatch) 
         assert happy_eyeballs._families[NAME] == socket.AF_INET
         infos = happy_eyeballs.look_up(NAME, port, 5)
         assert [info[0] for info in infos] == [socket.AF_INET6, socket.AF_INET]
-        first = happy_eyeballs._ordered(infos, socket.AF_INET)[0]
+        first = happy_eyeballs._interleave(infos, socket.AF_INET)[0]
         assert first[0] == socket.AF_INET
 
 
@@ -201,8 +201,8 @@ def test_a_private_registry_may_name_private_addresses(monkeypatch: pytest.Monke
     ("said", "error", "words"),
     [
         (b"SSH-2.0-OpenSSH_9.2\r\n", NotARegistry, "it is an SSH server"),
-        (b"J\x00\x00\x00\x0a8.0.33\x00mysql_native_password\x00", NotARegistry, "something else than HTTP"),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 200, NotARegistry, "something else than HTTP"),
+        (b"J\x00\x00\x00\x0a8.0.33\x00mysql_native_password\x00", NotARegistry, "does not speak HTTP"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 200, NotARegistry, "does not speak HTTP"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok", ConnectionBroken, "after 2 of 9 bytes"),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\nok", RegistryRefused, "Content-Encoding"),
         (b"HTTP/1.1 200 OK\r\nContent-Encoding: br\r\n\r\nok", RegistryRefused, "Content-Encoding"),
@@ -243,7 +243,7 @@ def test_a_client_certificate_that_nginx_wants() -> None:
     with (
         speaking(said) as port,
         transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport,
-        pytest.raises(ClientCertificateRefused, match="wants a client certificate"),
+        pytest.raises(ClientCertificateRefused, match="requires a client certificate"),
     ):
         transport.send("GET", f"http://127.0.0.1:{port}/v2/")
 
@@ -280,7 +280,7 @@ def test_a_drip_of_bytes_has_an_end(first: bytes, drop: bytes, monkeypatch: pyte
     with dripping(first, drop) as port, transport_of(Transport(Timeouts(5, 0.1, 0.3, 5))) as transport:
         with pytest.raises(RegistryStalled) as caught:
             transport.send("GET", f"http://127.0.0.1:{port}/v2/")
-        assert caught.value.message == f"127.0.0.1:{port} began an answer that does not end"
+        assert caught.value.message == f"127.0.0.1:{port} started an answer that does not end"
 
 
 class Taker:
@@ -403,6 +403,6 @@ def test_the_look_at_a_certificate_goes_by_whichever_address_works(monkeypatch: 
     authority.issue_cert(NAME).configure_cert(served)
     with Site(lambda _: Reply(200), served) as site, black_hole(port=site.port):
         began = time.monotonic()
-        peer = inspect(NAME, site.port, Trust(), Timeouts(20, 5, 5, 5))
+        peer = inspect_server(NAME, site.port, Trust(), Timeouts(20, 5, 5, 5))
         assert peer.flaw is Flaw.UNKNOWN_ISSUER
         assert time.monotonic() - began < 10

@@ -13,7 +13,7 @@ from pusher.errors import CredentialsUnreadable
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials.headers import http_headers
 from pusher.registry.client import RegistryClient
-from pusher.registry.http.redaction import for_people
+from pusher.registry.http.redaction import for_display
 from pusher.registry.http.transport import Transport
 from tests.registry.guarded import ANN
 from tests.registry.sites import Seen, Site, transport_of
@@ -118,4 +118,4 @@ def test_a_push_goes_on_without_those_that_cannot_be_sent(tmp_path: Path) -> Non
 
 def test_values_that_may_be_secret_are_not_shown(tmp_path: Path) -> None:
     http_headers(_config(tmp_path, {"X-Front-Token": "sh0rt", "X-Pass": "v3ry-long-v3ry-secret-indeed"}))
-    assert for_people("you sent sh0rt and v3ry-long-v3ry-secret-indeed") == "you sent … and …"
+    assert for_display("you sent sh0rt and v3ry-long-v3ry-secret-indeed") == "you sent … and …"

@@ -12,8 +12,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
-from pusher.registry.http.peer_certificate import Flaw, peer_of
-from pusher.registry.http.untrusted_certificate import untrusted
+from pusher.registry.http.peer_certificate import Flaw, read_peer
+from pusher.registry.http.untrusted_certificate import certificate_error
 
 
 def _certificate() -> bytes:
@@ -44,8 +44,8 @@ def _certificate() -> bytes:
 def test_what_is_odd_is_told_as_a_certificate_that_cannot_be_verified(old: bytes, new: bytes) -> None:
     error = ssl.SSLCertVerificationError(1, "certificate verify failed")
     for der in (_certificate().replace(old, new), _certificate().replace(old, new)[:-40]):
-        peer = peer_of("TLSv1.3", "c", der, "r.example", verified=False, error=error)
+        peer = read_peer("TLSv1.3", "c", der, "r.example", verified=False, error=error)
         assert peer.flaw in (Flaw.OTHER, Flaw.UNKNOWN_ISSUER)
         assert "cannot be verified" in peer.problem or "was issued by" in peer.problem
-        assert "r.example" in untrusted("r.example", peer).message
-        assert peer_of("TLSv1.3", "c", der, "r.example", verified=True).flaw is None
+        assert "r.example" in certificate_error("r.example", peer).message
+        assert read_peer("TLSv1.3", "c", der, "r.example", verified=True).flaw is None

@@ -23,9 +23,9 @@ from pusher.errors import (
     TlsFailed,
 )
 from pusher.registry.http.peer_certificate import Flaw
-from pusher.registry.http.tls import Trust, context, inspect
+from pusher.registry.http.tls import Trust, inspect_server, tls_context
 from pusher.registry.http.transport import Transport
-from pusher.registry.http.untrusted_certificate import inspector
+from pusher.registry.http.untrusted_certificate import find_inspector
 from tests.registry.sites import Site, transport_of
 from tests.support import certificates
 from tests.support.certificates import INSPECTION, demanding, server, write_ca, write_pair
@@ -129,7 +129,7 @@ def test_machine_without_authorities(
     ],
 )
 def test_inspector(issuer: str, maker: str) -> None:
-    assert inspector(issuer) == maker
+    assert find_inspector(issuer) == maker
 
 
 def test_expired(authority: trustme.CA, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_self_signed(tmp_path: Path) -> None:
     tls, pem = certificates.self_signed(tmp_path, "registry.lan", address=HERE)
     with Site(fine, tls) as site:
         error = failure(site, kind=CertificateUntrusted)
-        assert 'is self-signed: nobody but "registry.lan"' in error.message
+        assert 'is self-signed by "registry.lan"' in error.message
         assert f"/etc/docker/certs.d/{site.address}/ca.crt" in error.hint
         with reaching(Trust(pem)) as transport:
             assert transport.send("GET", site.url).ok
@@ -180,7 +180,7 @@ def test_the_link_breaks_before_the_certificate_is_looked_at(
     def broken(*_: object) -> None:
         raise ConnectionResetError
 
-    monkeypatch.setattr("pusher.registry.http.network_errors.inspect", broken)
+    monkeypatch.setattr("pusher.registry.http.network_errors.inspect_server", broken)
     with Site(fine, server(authority, HERE)) as site:
         error = failure(site, kind=CertificateUntrusted)
     assert "cannot be verified: unable to get local issuer certificate" in error.message
@@ -305,7 +305,7 @@ def test_insecure(authority: trustme.CA) -> None:
 
 
 def test_the_context_itself() -> None:
-    made = context(Trust(), "r.example")
+    made = tls_context(Trust(), "r.example")
     assert made.minimum_version is ssl.TLSVersion.TLSv1_2
     assert not made.verify_flags & ssl.VERIFY_X509_STRICT, "inspection CAs do not stand it (cpython#107361)"
     assert made.check_hostname
@@ -329,7 +329,7 @@ def test_client_certificate(authority: trustme.CA, version: ssl.TLSVersion, tmp_
 
         write_pair(trustme.CA().issue_cert("ann@a.example"), folder / "client.cert", folder / "client.key")
         wrong = failure(site, trust, ClientCertificateRefused)
-        assert "does not accept our client certificate" in wrong.message
+        assert "does not accept the client certificate" in wrong.message
 
         write_pair(clients.issue_cert("ann@a.example"), folder / "client.cert", folder / "client.key")
         with reaching(trust) as transport:
@@ -375,18 +375,18 @@ def test_server_that_hangs_up_in_the_handshake() -> None:
 def test_inspect(authority: trustme.CA, gateway: trustme.CA, tmp_path: Path) -> None:
     ca = write_ca(authority, tmp_path / "ca.pem")
     with Site(fine, server(authority, HERE, "r.example")) as site:
-        peer = inspect(HERE, site.port, Trust(ca), TIMEOUTS)
+        peer = inspect_server(HERE, site.port, Trust(ca), TIMEOUTS)
         assert (peer.protocol, peer.verified, peer.flaw, peer.problem) == ("TLSv1.3", True, None, "")
         assert peer.cipher.startswith("TLS_")
         assert (peer.issuer, set(peer.names)) == ("Example Root (Example Ltd)", {HERE, "r.example"})
         assert peer.not_before is not None
         assert peer.not_after is not None
         assert peer.not_before < certificates.NOW < peer.not_after
-        careless = inspect(HERE, site.port, Trust(insecure=True), TIMEOUTS)
+        careless = inspect_server(HERE, site.port, Trust(insecure=True), TIMEOUTS)
         assert (careless.verified, careless.flaw) == (False, None)
         assert site.seen == []
     with Site(fine, server(gateway, HERE)) as site:
-        peer = inspect(HERE, site.port, Trust(ca), TIMEOUTS)
+        peer = inspect_server(HERE, site.port, Trust(ca), TIMEOUTS)
         assert (peer.verified, peer.flaw) == (False, Flaw.UNKNOWN_ISSUER)
         assert re.search(INSPECTION[1], peer.problem)
 
@@ -394,6 +394,6 @@ def test_inspect(authority: trustme.CA, gateway: trustme.CA, tmp_path: Path) -> 
 def test_inspect_where_even_a_look_wants_a_client_certificate(authority: trustme.CA) -> None:
     tls = demanding(authority, HERE, trustme.CA(), ssl.TLSVersion.TLSv1_2)
     with Site(fine, tls) as site:
-        peer = inspect(HERE, site.port, Trust(), TIMEOUTS)
+        peer = inspect_server(HERE, site.port, Trust(), TIMEOUTS)
     assert (peer.verified, peer.flaw, peer.issuer) == (False, Flaw.UNKNOWN_ISSUER, "")
     assert "cannot be verified" in peer.problem

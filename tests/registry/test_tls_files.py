@@ -12,7 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
 from pusher.errors import CertificateFileUnusable
-from pusher.registry.http.tls import Trust, context
+from pusher.registry.http.tls import Trust, tls_context
 from tests.support.certificates import write_ca, write_pair
 
 HOST = "r.example:5000"
@@ -32,7 +32,7 @@ def site(tmp_path: Path) -> Path:
 
 def failure(trust: Trust, host: str = HOST) -> CertificateFileUnusable:
     with pytest.raises(CertificateFileUnusable) as error:
-        context(trust, host)
+        tls_context(trust, host)
     return error.value
 
 
@@ -66,7 +66,7 @@ def test_der(authority: trustme.CA, tmp_path: Path) -> None:
     assert error.message == f"{tmp_path}/ca.cer is a certificate in DER form, and PEM is needed"
     command = error.hint.removeprefix("convert it: ")
     subprocess.run(command.split(), check=True)
-    context(Trust(tmp_path / "ca.pem"), HOST)
+    tls_context(Trust(tmp_path / "ca.pem"), HOST)
 
 
 @pytest.mark.parametrize("damage", [(40, b"!!!!"), (-40, b"")])
@@ -81,12 +81,12 @@ def test_damaged(authority: trustme.CA, damage: tuple[int, bytes], tmp_path: Pat
 def test_variable_is_named(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, str(tmp_path / "gone.pem"))
     assert failure(Trust()).message == f"{tmp_path}/gone.pem ({variable}) does not exist"
-    context(Trust(insecure=True), HOST)
+    tls_context(Trust(insecure=True), HOST)
 
 
 def test_missing_ssl_cert_file_is_passed_over_as_openssl_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/gone.pem")
-    context(Trust(), HOST)
+    tls_context(Trust(), HOST)
 
 
 # --- certs.d ----------------------------------------------------------------------------------------------
@@ -97,7 +97,7 @@ def test_the_first_folder_of_the_host_counts(authority: trustme.CA, tmp_path: Pa
     write_ca(authority, tmp_path / "b" / HOST / "ca.crt")
     (tmp_path / "c" / HOST).mkdir(parents=True)
     (tmp_path / "c" / HOST / "ca.crt").write_text("broken")
-    context(Trust(certs_dirs=tuple(tmp_path / name for name in "zabc")), HOST)
+    tls_context(Trust(certs_dirs=tuple(tmp_path / name for name in "zabc")), HOST)
     failure(Trust(certs_dirs=(tmp_path / "a", tmp_path / "c", tmp_path / "b")))
 
 
@@ -111,8 +111,8 @@ def test_docker_hub_has_one_folder(host: str, tmp_path: Path) -> None:
 def test_other_files_are_left_alone(site: Path) -> None:
     for name in ("hosts.toml", "README", "ca.pem", "crt", "key"):
         (site / name).write_text("broken")
-    context(Trust(certs_dirs=(site.parent,)), HOST)
-    context(Trust(certs_dirs=(site.parent,)), "r.example")
+    tls_context(Trust(certs_dirs=(site.parent,)), HOST)
+    tls_context(Trust(certs_dirs=(site.parent,)), "r.example")
 
 
 def test_broken_authority(site: Path) -> None:
@@ -162,15 +162,15 @@ def test_locked_key(authority: trustme.CA, site: Path) -> None:
     )
     (site / "client.key").write_bytes(locked)
     error = of_certs_d(site)
-    assert error.message == f"the key {site}/client.key is locked with a pass phrase"
+    assert error.message == f"the key {site}/client.key is encrypted with a passphrase"
     code = (
-        "from pathlib import Path; from pusher.registry.http.tls import Trust, context\n"
-        f"context(Trust(certs_dirs=(Path({str(site.parent)!r}),)), {HOST!r})"
+        "from pathlib import Path; from pusher.registry.http.tls import Trust, tls_context\n"
+        f"tls_context(Trust(certs_dirs=(Path({str(site.parent)!r}),)), {HOST!r})"
     )
     told = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
     )
-    assert "locked with a pass phrase" in told.stderr
+    assert "encrypted with a passphrase" in told.stderr
     assert "Enter PEM" not in told.stderr + told.stdout
 
 

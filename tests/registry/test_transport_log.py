@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pusher.config import Timeouts
 from pusher.errors import RegistryUnreachable
 from pusher.registry.http.body import Blob, Body
-from pusher.registry.http.redaction import for_people, redacted, redacted_headers
+from pusher.registry.http.redaction import for_display, redact, redact_headers
 from pusher.registry.http.transport import Transport
 from tests.registry.helpers import RULES, pushing
 from tests.registry.sites import Site, transport_of
@@ -113,7 +113,7 @@ def test_nothing_secret_in_the_log_of_a_push(
 
 
 def test_a_header_that_forges_a_line() -> None:
-    assert redacted_headers({"X": "a\r\nINFO forged\x1b[31m"}) == {"X": r"a INFO forged\x1b[31m"}
+    assert redact_headers({"X": "a\r\nINFO forged\x1b[31m"}) == {"X": r"a INFO forged\x1b[31m"}
 
 
 # --- redaction --------------------------------------------------------------------------------------------
@@ -134,10 +134,10 @@ def test_a_header_that_forges_a_line() -> None:
     ],
 )
 def test_redacted(url: str, shown: str) -> None:
-    assert redacted(url) == shown
+    assert redact(url) == shown
 
 
 @given(st.text(max_size=60))
 def test_any_url_makes_a_printable_line(url: str) -> None:
-    assert redacted(url).isprintable()
-    assert for_people(url, url).isprintable()
+    assert redact(url).isprintable()
+    assert for_display(url, url).isprintable()

@@ -23,7 +23,7 @@ from pusher.errors import (
 from pusher.registry.http.network_errors import explain
 from pusher.registry.http.peer_certificate import Flaw
 from pusher.registry.http.proxies import proxy_for
-from pusher.registry.http.tls import Trust, inspect
+from pusher.registry.http.tls import Trust, inspect_server
 from pusher.registry.http.transport import Transport
 from tests.registry.sites import Seen, Site, transport_of
 from tests.support import certificates
@@ -141,10 +141,10 @@ def test_no_proxy(no_proxy: str, url: str, direct: bool, monkeypatch: pytest.Mon
     [
         ("socks5://ann:s3cr3t@p:1080", "names a proxy that speaks SOCKS5"),
         ("SOCKS5h://p:1080", "names a proxy that speaks SOCKS5H"),
-        ("ftp://p", "names no address of a proxy"),
-        ("http://", "names no address of a proxy"),
-        ("http://p:99999", "names no address of a proxy"),
-        ("http://[p", "names no address of a proxy"),
+        ("ftp://p", "names something that is not the URL of a proxy"),
+        ("http://", "names something that is not the URL of a proxy"),
+        ("http://p:99999", "names something that is not the URL of a proxy"),
+        ("http://[p", "names something that is not the URL of a proxy"),
     ],
 )
 def test_proxy_that_is_none(
@@ -217,7 +217,7 @@ def test_certificate_seen_through_a_tunnel(transport: Transport, monkeypatch: py
         assert error.hint.startswith("Cloudflare inspects TLS")
         assert {seen.method for seen in proxy.seen} == {"CONNECT"}
         assert registry.seen == []
-        peer = inspect(NAME, registry.port, Trust(), TIMEOUTS, proxy_for(f"https://{NAME}"))
+        peer = inspect_server(NAME, registry.port, Trust(), TIMEOUTS, proxy_for(f"https://{NAME}"))
         assert (peer.flaw, peer.names) == (Flaw.UNKNOWN_ISSUER, (NAME,))
 
 
@@ -240,7 +240,7 @@ def test_login_wanted(scheme: str, transport: Transport, monkeypatch: pytest.Mon
     with Site(with_login) as proxy:
         monkeypatch.setenv("ALL_PROXY", proxy.url)
         error = failure(transport, f"{scheme}://{NAME}/", ProxyUnusable)
-        assert error.message.startswith(f"the proxy {proxy.url} (ALL_PROXY) wants a login")
+        assert error.message.startswith(f"the proxy {proxy.url} (ALL_PROXY) requires a login")
         assert f"ALL_PROXY=http://USER:PASSWORD@{proxy.address}" in error.hint
         monkeypatch.setenv("ALL_PROXY", proxy.url.replace("//", "//ann:s3cr3t@"))
         error = failure(transport, f"{scheme}://{NAME}/", ProxyUnusable)
@@ -254,7 +254,7 @@ def test_target_refused(transport: Transport, monkeypatch: pytest.MonkeyPatch) -
         error = failure(transport, f"https://{NAME}:5000/", ProxyUnusable)
     assert error.message == f"the proxy {proxy.url} (HTTPS_PROXY) refuses to connect to {NAME}:5000 (403)"
     assert error.hint == (
-        f"ask whoever runs it to allow {NAME}:5000; "
+        f"ask its owner to allow {NAME}:5000; "
         f"if {NAME}:5000 can be reached without it, add {NAME} to NO_PROXY"
     )
 
@@ -303,7 +303,7 @@ def test_https_where_the_proxy_speaks_http(transport: Transport, monkeypatch: py
 
 @pytest.mark.parametrize(
     ("status", "kind", "words"),
-    [(407, ProxyUnusable, "wants a login"), (403, ProxyUnusable, "refuses"), (None, ProxyFailed, "breaks")],
+    [(407, ProxyUnusable, "requires a"), (403, ProxyUnusable, "refuses"), (None, ProxyFailed, "breaks")],
 )
 def test_inspect_through_a_proxy_that_lets_nothing_through(
     status: int | None, kind: type[PusherError], words: str, monkeypatch: pytest.MonkeyPatch
@@ -313,7 +313,7 @@ def test_inspect_through_a_proxy_that_lets_nothing_through(
         monkeypatch.setenv("HTTPS_PROXY", way.url)
         proxy = proxy_for(f"https://{NAME}")
         with pytest.raises(urllib3.exceptions.ProxyError) as error:
-            inspect(NAME, 443, Trust(), TIMEOUTS, proxy)
+            inspect_server(NAME, 443, Trust(), TIMEOUTS, proxy)
         told = explain(
             error.value, f"https://{NAME}/", trust=lambda _: Trust(), timeouts=TIMEOUTS, proxy=proxy
         )
@@ -326,7 +326,7 @@ def test_inspect_through_a_proxy_with_an_unknown_certificate(monkeypatch: pytest
         monkeypatch.setenv("HTTPS_PROXY", way.url)
         proxy = proxy_for(f"https://{NAME}")
         with pytest.raises(urllib3.exceptions.ProxyError) as error:
-            inspect(NAME, 443, Trust(), TIMEOUTS, proxy)
+            inspect_server(NAME, 443, Trust(), TIMEOUTS, proxy)
         told = explain(
             error.value, f"https://{NAME}/", trust=lambda _: Trust(), timeouts=TIMEOUTS, proxy=proxy
         )

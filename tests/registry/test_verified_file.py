@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pusher.registry.http.body import Blob, BlobDamaged, Body
-from pusher.registry.http.verified_file import Proof
+from pusher.registry.http.verified_file import DigestVerifier
 from tests.registry.helpers import Onlooker, pushing
 from tests.support.fakeregistry import On
 from tests.support.fakeregistry.distribution import DISTRIBUTION_3
@@ -31,7 +31,9 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def blob(path: Path, digest: str) -> Blob:
-    return Blob(digest, len(DATA), path, 4, opener=lambda: path.open("rb"), proof=Proof(digest, len(DATA)))
+    return Blob(
+        digest, len(DATA), path, 4, opener=lambda: path.open("rb"), verifier=DigestVerifier(digest, len(DATA))
+    )
 
 
 def sent(blob: Blob, offset: int, length: int) -> Generator[bytes, None, None]:
@@ -88,7 +90,7 @@ def test_sending_goes_back_and_so_does_the_hash(blob: Blob) -> None:
 def test_another_process_reads_what_was_sent_before_it(digest: str, path: Path, blob: Blob) -> None:
     assert b"".join(sent(blob, 300_000, len(DATA) - 300_000)) == DATA[300_000:]
     flip(path, 299_999)
-    again = Blob(digest, len(DATA), path, 4, proof=Proof(digest, len(DATA)))
+    again = Blob(digest, len(DATA), path, 4, verifier=DigestVerifier(digest, len(DATA)))
     with pytest.raises(BlobDamaged):
         list(sent(again, 300_000, len(DATA) - 300_000))
 
@@ -97,7 +99,7 @@ def test_a_file_that_is_another_one_is_damaged(digest: str, path: Path) -> None:
     def opener() -> object:
         raise OSError("it is another file than before")
 
-    blob = Blob(digest, len(DATA), path, 4, opener=opener, proof=Proof(digest, len(DATA)))  # type: ignore[arg-type]
+    blob = Blob(digest, len(DATA), path, 4, opener=opener, verifier=DigestVerifier(digest, len(DATA)))  # type: ignore[arg-type]
     with pytest.raises(BlobDamaged):
         list(sent(blob, 0, len(DATA)))
     with pytest.raises(BlobDamaged):
@@ -110,8 +112,8 @@ def test_wrong_bytes_are_never_committed(tmp_path: Path, chunk_size: int) -> Non
     with pushing(DISTRIBUTION_3, tmp_path, chunk_size=chunk_size) as push:
         wrong = push.blob.path.with_name("wrong")
         wrong.write_bytes(bytes(push.blob.size))
-        proof = Proof(push.blob.digest, push.blob.size)
-        push.blob = Blob(push.blob.digest, push.blob.size, wrong, proof=proof)
+        verifier = DigestVerifier(push.blob.digest, push.blob.size)
+        push.blob = Blob(push.blob.digest, push.blob.size, wrong, verifier=verifier)
         push.restart()
         with pytest.raises(BlobDamaged):
             push.run()

@@ -31,7 +31,11 @@ AT_ONCE: Final = replace(QUICK, missing=0.0, outage_new_repository=6.0)
 """A registry is believed at once that a session does not exist."""
 
 
-def hand_in(patch: pytest.MonkeyPatch, policy: RetryPolicy = QUICK) -> None:
+COMMANDS: Final = replace(QUICK, unresolved=60.0, outage_new_repository=6.0)
+"""As for a user: errors that a wait would turn into others stay as they are."""
+
+
+def hand_in(patch: pytest.MonkeyPatch, policy: RetryPolicy = COMMANDS) -> None:
     """Let the commands that run in this process have ``policy``."""
     load = config.load
     patch.setattr(config, "load", lambda *given: replace(load(*given), retry=policy))

@@ -19,7 +19,7 @@ from pusher.registry.auth.credentials import Credential
 from pusher.registry.auth.tokens import Token
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.proxies import Proxy
-from pusher.registry.http.redaction import for_people, redacted, redacted_headers
+from pusher.registry.http.redaction import for_display, redact, redact_headers
 from pusher.secret import note_secret, without_secrets
 
 PASSWORD: Final = 'p&ss w0rd/"<ü>+~=\\x'
@@ -86,7 +86,7 @@ def test_a_part_of_a_long_secret_is_seen() -> None:
     token = "".join(chr(33 + (7 * number) % 90) for number in range(900))
     note_secret(token)
     assert without_secrets(f"bad token {token[:100]}... again {token}!") == "bad token …... again …!"
-    assert token[:20] not in for_people(token[:17_000] + "a" * 20_000)
+    assert token[:20] not in for_display(token[:17_000] + "a" * 20_000)
 
 
 def test_short_ones_are_no_part_of_words() -> None:
@@ -128,8 +128,8 @@ def test_answers_that_quote_it(where: str) -> None:
 def test_logs() -> None:
     note_secret("s3cr3t/t0ken", username="ann")
     for text in (
-        redacted("https://r.example/v2/s3cr3t%2Ft0ken/x"),
-        *redacted_headers(
+        redact("https://r.example/v2/s3cr3t%2Ft0ken/x"),
+        *redact_headers(
             {"WWW-Authenticate": 'Basic realm="s3cr3t/t0ken"', "X-Echo": "s3cr3t/t0ken"}
         ).values(),
     ):
@@ -142,5 +142,5 @@ def test_it_takes_no_time(tmp_path: Path) -> None:
     note_secret("a" * 40 + "c")
     began = time.process_time()
     assert without_secrets("a" * 16_000) != ""
-    for_people("a" * 65_536)
+    for_display("a" * 65_536)
     assert time.process_time() - began < 1

@@ -113,14 +113,14 @@ def test_no_thread_for_the_time_limits_of_requests(monkeypatch: pytest.MonkeyPat
     def refuse(thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    requests = watchdog.Waits()
+    requests = watchdog.Watchdog()
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        with pytest.raises(RuntimeError, match="new thread"), requests.of(watchdog.Wait("host")):
+        with pytest.raises(RuntimeError, match="new thread"), requests.watch(watchdog.PendingRequest("host")):
             pass
     requests.close()
-    with requests.of(watchdog.Wait("host")):
-        assert any(thread.name == "waits" for thread in threading.enumerate())
+    with requests.watch(watchdog.PendingRequest("host")):
+        assert any(thread.name == "watchdog" for thread in threading.enumerate())
     requests.close()
 
 

@@ -33,7 +33,7 @@ from pusher.registry.auth.tokens import (
     describe_credential,
 )
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.redaction import for_people
+from pusher.registry.http.redaction import for_display
 from pusher.registry.http.transport import Transport
 from pusher.registry.locations import Origin
 from pusher.retry import DEFAULT, RetryPolicy
@@ -142,7 +142,7 @@ class Authenticator:
                 "its challenge has no realm",
                 hint="report it to the registry's owner: the realm must be the URL of its token server",
             )
-        names = ", ".join(for_people(challenge.scheme).capitalize() for challenge in offered)
+        names = ", ".join(for_display(challenge.scheme).capitalize() for challenge in offered)
         return AuthenticationUnsupported(
             f"{self._registry} asks for {names} authentication, which pusher does not support",
             hint="ask the registry's owner to allow Basic or Bearer (tokens) for this client",

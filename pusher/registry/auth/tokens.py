@@ -33,7 +33,7 @@ from pusher.registry.answers import UNAMBIGUOUS, is_page, outage, read_message, 
 from pusher.registry.auth.challenge import Challenge
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.redaction import for_people, host_of
+from pusher.registry.http.redaction import for_display, host_of
 from pusher.registry.http.transport import Transport
 from pusher.registry.locations import Origin
 from pusher.retry import DEFAULT, RetryPolicy
@@ -214,7 +214,7 @@ class TokenServer:
     def _refusal(self, answer: Answer, scopes: Scopes) -> PusherError:
         what = f" for {' '.join(scopes)}" if scopes else ""
         error = str(_json_object(answer).get("error") or "")  # OAuth2's form of an error (RFC 6749 5.2)
-        words = for_people(error) or read_message(answer).text
+        words = for_display(error) or read_message(answer).text
         said = f" ({answer.status}: {words})" if words else f" ({answer.status})"
         where = f"{self.host}, the token server of {self._registry},"
         if answer.status in (401, 403) and self._credential is None:

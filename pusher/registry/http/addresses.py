@@ -1,4 +1,4 @@
-"""Addresses of the internet, and those that are none."""
+"""Public and private addresses."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 
 from pusher.reference import is_loopback
 
-_IPv4Inside: Final = {
+_EMBEDDED_IPV4: Final = {
     ipaddress.IPv6Network("64:ff9b::/96"): 0,  # NAT64, RFC 6052
     ipaddress.IPv6Network("::/96"): 0,  # RFC 4291 2.5.5.1
     ipaddress.IPv6Network("2002::/16"): 80,  # 6to4, RFC 3056
 }
-"""Networks of addresses that stand for an IPv4 address, and the bits behind that one."""
+"""Networks of addresses that contain an IPv4 address, and the bits behind it."""
 _NOT_GLOBAL: Final = (
     ipaddress.IPv6Network("64:ff9b:1::/48"),  # NAT64 of one's own, RFC 8215
     ipaddress.IPv6Network("fec0::/10"),  # site-local, RFC 3879
@@ -21,8 +21,8 @@ _NOT_GLOBAL: Final = (
 
 
 def is_private(host: str) -> bool:
-    """Whether a host is ``localhost``, or an address that is none of the internet: private (RFC 1918, RFC
-    4193), loopback, link-local and the like, also inside an IPv6 address. Names are not looked up."""
+    """Return whether a host is ``localhost`` or an address that is not public: private (RFC 1918, RFC 4193),
+    loopback, link-local and the like, also inside an IPv6 address. Names are not resolved."""
     bare = host.strip("[]").partition("%")[0].rstrip(".")
     if is_loopback(bare):
         return True
@@ -38,12 +38,12 @@ def is_private(host: str) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if any(address in network for network in _NOT_GLOBAL):
             return True
-        address = _inside(address) or address
+        address = _embedded_ipv4(address) or address
     return not address.is_global or address.is_multicast
 
 
-def _inside(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
+def _embedded_ipv4(address: ipaddress.IPv6Address) -> ipaddress.IPv4Address | None:
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
-    bits = next((bits for network, bits in _IPv4Inside.items() if address in network), None)
+    bits = next((bits for network, bits in _EMBEDDED_IPV4.items() if address in network), None)
     return None if bits is None else ipaddress.IPv4Address(int(address) >> bits & 0xFFFFFFFF)

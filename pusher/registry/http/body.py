@@ -1,4 +1,4 @@
-"""Request bodies read from a file: counted, bounded, and sent again from their start."""
+"""Request bodies that are read from a file, counted, and can be sent again."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from typing import BinaryIO, Protocol
 
 from pusher.errors import of_machine
 from pusher.oci.digest import hash_for, named
-from pusher.registry.http.verified_file import Proof
+from pusher.registry.http.verified_file import DigestVerifier
 
 BLOCK = 128 * 1024
 """Bytes read and handed to the connection at a time."""
 
 
 class BlobDamaged(Exception):
-    """The bytes on disk are not those of the blob any more; its argument is the digest."""
+    """The bytes on disk are no longer the blob's; the argument is its digest."""
 
 
 class Arrival(Protocol):
-    """Bytes that are still on their way to the disk."""
+    """A file that is still being written."""
 
     def wait(self, end: int, check_stop: Callable[[], None], /) -> None:
-        """Return once the first ``end`` bytes can be read, all of them only after they are verified."""
+        """Wait until the first ``end`` bytes can be read; the last ones only once all are verified."""
 
     def open(self) -> BinaryIO:
-        """A file with what is there."""
+        """Open the file."""
 
 
 @dataclass(frozen=True)
 class Blob:
-    """A blob's final bytes: ``size`` bytes from byte ``start`` of ``path``, or of what ``arrival`` opens.
+    """The bytes of a blob: ``size`` bytes from byte ``start`` of ``path``, or of the file of ``arrival``.
 
-    A file that others may change has an ``opener``, which gives the one that was looked at or raises OSError,
-    and a ``proof``: its last byte is not sent unless all have the digest.
+    A file that others may change has an ``opener``, which opens the file that was checked or raises OSError,
+    and a ``verifier``: the last byte is not sent unless the digest is right.
     """
 
     digest: str
@@ -45,21 +45,21 @@ class Blob:
     start: int = 0
     arrival: Arrival | None = field(default=None, compare=False)
     opener: Callable[[], BinaryIO] | None = field(default=None, compare=False)
-    proof: Proof | None = field(default=None, compare=False)
+    verifier: DigestVerifier | None = field(default=None, compare=False)
 
     def wait(self, end: int, check_stop: Callable[[], None]) -> None:
-        """See ``Arrival.wait``; what is on disk already has arrived."""
+        """Wait as ``Arrival.wait`` does; return at once if the whole blob is on disk."""
         if self.arrival is not None:
             self.arrival.wait(end, check_stop)
 
     def open(self) -> BinaryIO:
-        """The file, at its beginning."""
+        """Open the file."""
         if self.arrival is not None:
             return self.arrival.open()
         return self.path.open("rb") if self.opener is None else self.opener()
 
     def intact(self) -> bool:
-        """Whether the bytes on disk still have the blob's digest; reads them all."""
+        """Read all bytes on disk; return whether they still have the blob's digest."""
         digest = hash_for(self.digest)
         body = Body(self, 0, self.size)
         try:
@@ -73,26 +73,26 @@ class Blob:
 
 
 class Watch(Protocol):
-    """Whoever looks on."""
+    """Controls and observes the sending of a blob."""
 
     def check(self) -> None:
-        """Called between requests; raises Stopped or LeaseLost to leave."""
+        """Raise Stopped or LeaseLost to stop. Called between requests."""
 
     def allowance(self, wanted: int) -> int:
-        """How many of ``wanted`` bytes may be sent now, at least one; waits until then."""
+        """Wait until bytes may be sent; return how many of ``wanted``, at least one."""
 
     def sending(self, in_flight: int) -> None:
-        """Bytes of the present chunk that left; 0 once its fate is decided."""
+        """Report the bytes of the current chunk that were sent; 0 once it was answered or failed."""
 
     def acknowledged(self, offset: int) -> None:
-        """The registry holds ``offset`` bytes."""
+        """Report that the registry acknowledged ``offset`` bytes."""
 
 
 class Body:
-    """``length`` bytes of a blob from ``offset`` on, as requests takes a body.
+    """``length`` bytes of a blob from ``offset`` on, as a body for requests.
 
-    Not bytes (they would fill memory), no generator (it would switch to chunked transfer encoding, which
-    registries refuse for a chunk with Content-Range), and no plain file (sent twice, the second time empty).
+    Not bytes, which would fill memory; not a generator, which would be sent with chunked transfer encoding,
+    which registries refuse for a chunk with Content-Range; and not a file, which is empty the second time.
     """
 
     def __init__(self, blob: Blob, offset: int, length: int, watch: Watch | None = None) -> None:
@@ -103,13 +103,13 @@ class Body:
         self._file: BinaryIO | None = None
         self._position = 0
         self.sent = 0
-        """Bytes handed to the connection so far, resends included."""
+        """Bytes passed to the connection so far, resends included."""
         self._unacknowledged = 0
         self.ended_at: float | None = None
         """When the last byte was (``time.monotonic``)."""
-        if blob.proof is not None:
+        if blob.verifier is not None:
             with self._reading():
-                blob.proof.go_to(offset, blob, watch.check if watch is not None else lambda: None)
+                blob.verifier.start_at(offset, blob, watch.check if watch is not None else lambda: None)
 
     def __len__(self) -> int:
         return self._length
@@ -119,7 +119,7 @@ class Body:
             yield block
 
     def read(self, size: int = -1) -> bytes:
-        """The next at most ``size`` bytes; BlobDamaged if the file is shorter than the blob or unreadable."""
+        """Return at most ``size`` bytes. Raises BlobDamaged if the file is too short or unreadable."""
         left = self._length - self._position
         wanted = left if size < 0 else min(size, left)
         if wanted == 0:
@@ -130,7 +130,7 @@ class Body:
             data = self._read(wanted)
         if not data:
             raise BlobDamaged(self._blob.digest)
-        if self._blob.proof is not None and not self._blob.proof.takes(data):
+        if self._blob.verifier is not None and not self._blob.verifier.may_send(data):
             raise BlobDamaged(self._blob.digest)
         self._position += len(data)
         self.sent += len(data)
@@ -144,7 +144,7 @@ class Body:
     def _reading(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:  # which the transport would take for the connection's
+        except OSError as error:  # the transport would take it for the connection's
             raise of_machine(error) or BlobDamaged(self._blob.digest) from error
 
     def _read(self, size: int) -> bytes:
@@ -163,11 +163,11 @@ class Body:
         self._unacknowledged += min(count, self._position)
 
     def rewind(self) -> None:
-        """Start again from the first byte, for a request that is sent a second time."""
+        """Start again from the first byte, for a request that is sent again."""
         self.close()
         self._position = 0
-        if self._blob.proof is not None:
-            self._blob.proof.go_back()
+        if self._blob.verifier is not None:
+            self._blob.verifier.rewind()
 
     def close(self) -> None:
         """Close the file; the body can still be rewound."""

@@ -1,4 +1,4 @@
-"""The certificate files that a TLS context is made of: ``--ca-cert``, the environment's, and ``certs.d``."""
+"""The certificate files of a TLS context: ``--ca-cert``, the environment's, and ``certs.d``."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _PEM_HINT = "give a file of PEM certificates (they begin with -----BEGIN CERTIFI
 
 
 def add_authorities(context: ssl.SSLContext, ca_cert: Path | None) -> None:
-    """Trust the authorities of ``ca_cert`` and of the environment besides those that are trusted already.
+    """Trust the authorities of ``ca_cert`` and of the environment as well.
 
-    SSL_CERT_FILE is OpenSSL's variable, read here for the systems whose trust store is not OpenSSL's, and
-    like there a file that is missing is passed over; the other two are those of requests and curl.
+    SSL_CERT_FILE is OpenSSL's variable; it is read here for systems whose trust store is not OpenSSL's. As in
+    OpenSSL, a missing file is skipped. The other two variables are those of requests and curl.
     Raises CertificateFileUnusable.
     """
     if ca_cert is not None:
@@ -27,7 +27,7 @@ def add_authorities(context: ssl.SSLContext, ca_cert: Path | None) -> None:
         _add_authority(context, Path(file), f"{file} (SSL_CERT_FILE)")
     for variable in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if bundle := os.environ.get(variable):
-            if Path(bundle).is_dir():  # of certificates with hashes for names, read when they are needed
+            if Path(bundle).is_dir():  # certificates named by their hashes, read on demand
                 context.load_verify_locations(capath=bundle)
             else:
                 _add_authority(context, Path(bundle), f"{bundle} ({variable})")
@@ -35,8 +35,8 @@ def add_authorities(context: ssl.SSLContext, ca_cert: Path | None) -> None:
 
 
 def add_certs_dir(context: ssl.SSLContext, folders: tuple[Path, ...], host: str) -> None:
-    """Apply the first ``FOLDER/host[:port]/`` there is: ``*.crt`` are authorities, ``*.cert`` with ``*.key``
-    client certificates.
+    """Apply the first ``FOLDER/host[:port]/`` that exists: ``*.crt`` are authorities, ``*.cert`` with
+    ``*.key`` client certificates.
 
     The rules are Docker's (moby ``daemon/pkg/registry/registry.go``, ``loadTLSConfig``) and those of
     containers-certs.d(5). Raises CertificateFileUnusable.
@@ -53,12 +53,12 @@ def add_certs_dir(context: ssl.SSLContext, folders: tuple[Path, ...], host: str)
             if name.endswith(".crt"):
                 _add_authority(context, site / name, str(site / name))
         # the last of a kind counts for OpenSSL, the first for Docker
-        for certificate, key in reversed(list(_pairs(site, names))):
+        for certificate, key in reversed(list(_client_pairs(site, names))):
             _add_client_pair(context, certificate, key)
         return
 
 
-def _pairs(site: Path, names: list[str]) -> Iterator[tuple[Path, Path]]:
+def _client_pairs(site: Path, names: list[str]) -> Iterator[tuple[Path, Path]]:
     for name in names:
         stem, dot, kind = name.rpartition(".")
         if kind == "cert" and dot:
@@ -90,7 +90,7 @@ def _add_authority(context: ssl.SSLContext, path: Path, shown: str) -> None:
         if b"-----BEGIN CERTIFICATE-----" in data:
             raise CertificateFileUnusable(
                 f"{shown} holds a certificate that is damaged ({_reason(error)})",
-                hint="get the file again from where it came",
+                hint="get the file again from its source",
             ) from None
         raise CertificateFileUnusable(f"{shown} holds no certificate", hint=_PEM_HINT) from None
 
@@ -102,7 +102,7 @@ def _add_client_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> N
 
     def no_pass_phrase() -> str:
         nonlocal locked
-        locked = True  # OpenSSL would ask for it on the terminal
+        locked = True  # OpenSSL would prompt for it on the terminal
         return ""
 
     try:
@@ -110,9 +110,9 @@ def _add_client_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> N
     except (ssl.SSLError, ValueError) as error:
         if locked:
             raise CertificateFileUnusable(
-                f"the key {key} is locked with a pass phrase",
+                f"the key {key} is encrypted with a passphrase",
                 hint=suggest(
-                    "store it without one, readable by you alone: openssl pkey -in {} -out {}", key, key.name
+                    "store it without one, readable only by you: openssl pkey -in {} -out {}", key, key.name
                 ),
             ) from None
         mismatch = getattr(error, "reason", "") == "KEY_VALUES_MISMATCH"

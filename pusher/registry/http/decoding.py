@@ -1,4 +1,4 @@
-"""What goes into headers, and what comes out of bodies: within what HTTP can carry and memory can hold."""
+"""Checks of request headers, and the decoding of bodies within a limit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Final
 
 from pusher.errors import RegistryRefused
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.redaction import for_people, host_of
+from pusher.registry.http.redaction import for_display, host_of
 
 _UNSENDABLE: Final = re.compile("[^\\t -~\x80-\xff]")
 _WINDOWS: Final = {
@@ -20,20 +20,20 @@ _WINDOWS: Final = {
 
 
 def check_headers(headers: Mapping[str, str]) -> None:
-    """Raises RegistryRefused for what no header can carry: line breaks, and characters beyond latin-1."""
+    """Raise RegistryRefused for characters that a header cannot have: line breaks, and beyond latin-1."""
     for name, value in headers.items():
         if found := _UNSENDABLE.search(value):
             raise RegistryRefused(
                 f"the header {name} cannot be sent: it would hold the character U+{ord(found[0]):04X}",
-                hint="it comes from the image or the login; build the image anew, or store the login again",
+                hint="it comes from the image or the login; build the image again, or store the login again",
             )
 
 
-def decoded(answer: Answer, raw: bytes, limit: int) -> bytes:
-    """A body without its Content-Encoding, of at most ``limit`` bytes however small it was made.
+def decode_body(answer: Answer, raw: bytes, limit: int) -> bytes:
+    """Return a body without its Content-Encoding, at most ``limit`` bytes however well it is compressed.
 
-    pusher asks for none, so whoever sends one has added it: gzip and deflate are undone. What is no such
-    thing is no body of an error, and for a GET that succeeded raises RegistryRefused.
+    pusher accepts no encoding, but intermediaries add gzip and deflate. The body of an error in any other
+    encoding is dropped. Raises RegistryRefused if it is the body of a successful GET.
     """
     encoding = answer.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("", "identity") or not raw:
@@ -47,7 +47,7 @@ def decoded(answer: Answer, raw: bytes, limit: int) -> bytes:
         if answer.method != "GET" or not answer.ok:
             return b""
     raise RegistryRefused(
-        f"{host_of(answer.url)} sends an answer that is not what its Content-Encoding says: "
-        f"{for_people(encoding)}",
-        hint="pusher asked for none; tell the owner of the registry, or of the proxy before it",
+        f"{host_of(answer.url)} sent an answer that does not match its Content-Encoding: "
+        f"{for_display(encoding)}",
+        hint="pusher accepts none; report it to the owner of the registry, or of the proxy in front of it",
     )

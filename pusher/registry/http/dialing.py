@@ -1,4 +1,4 @@
-"""urllib3's connections, dialed as ``happy_eyeballs`` does."""
+"""urllib3's connections, connected by ``happy_eyeballs``."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from urllib3.exceptions import (
 )
 
 from pusher.registry.http.happy_eyeballs import LookupTimeout, dial
-from pusher.registry.http.watchdog import current
+from pusher.registry.http.watchdog import current_request
 
 
-class Dialled:
-    """Mixed into urllib3's connections: which then raise the errors that urllib3 has."""
+class HappyEyeballsMixin:
+    """Connects urllib3's connections. Raises urllib3's errors."""
 
     host: str
     port: int
@@ -26,14 +26,14 @@ class Dialled:
     socket_options: Any
 
     def _new_conn(self) -> socket.socket:
-        wait = current()
+        request = current_request()
         try:
             sock = dial(
                 self.host.strip("[]"),
                 self.port,
                 self.timeout,
                 options=self.socket_options or (),
-                only_public=wait is not None and wait.only_public and self.proxy is None,
+                only_public=request is not None and request.only_public and self.proxy is None,
             )
         except (socket.gaierror, LookupTimeout) as error:
             raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
@@ -43,6 +43,6 @@ class Dialled:
             raise ConnectTimeoutError(self, "timed out") from error
         except OSError as error:
             raise NewConnectionError(self, "failed") from error  # type: ignore[arg-type]
-        if wait:
-            wait.begin(sock.fileno())
+        if request:
+            request.wait_at(sock.fileno())
         return sock

@@ -1,6 +1,6 @@
-"""A connection to a host by whichever of its addresses works: Happy Eyeballs (RFC 8305).
+"""Happy Eyeballs (RFC 8305): a connection to a host by the first of its addresses that works.
 
-The look-up has a time limit, addresses of both families are tried side by side, and the family that worked is
+The lookup has a time limit, addresses of both families are tried in parallel, and the family that worked is
 remembered.
 """
 
@@ -19,9 +19,9 @@ from typing import Any, Final
 from pusher.registry.http.addresses import is_private
 
 STAGGER: Final = 0.25
-"""Seconds before the next address is tried beside the ones before (RFC 8305 5)."""
+"""Seconds before the next address is tried as well (RFC 8305 5)."""
 _MOST_LOOKUPS: Final = 32
-"""Look-ups at a time: each takes a thread, which may hang for as long as the system's resolver likes."""
+"""Lookups at a time: each has a thread, which hangs for as long as the system's resolver does."""
 
 _Info = tuple[Any, Any, int, str, Any]
 
@@ -31,7 +31,7 @@ _running: Final = threading.BoundedSemaphore(_MOST_LOOKUPS)
 
 
 class AddressForbidden(OSError):
-    """Every address of the host is one of a private network, to which nobody there may send us."""
+    """All addresses of the host are private, and only public ones are allowed."""
 
 
 class LookupTimeout(TimeoutError):
@@ -39,7 +39,7 @@ class LookupTimeout(TimeoutError):
 
 
 def look_up(host: str, port: int, timeout: float) -> list[_Info]:
-    """The host's addresses.
+    """Return the host's addresses.
 
     Raises socket.gaierror, LookupTimeout (an OSError) after ``timeout`` seconds.
     """
@@ -74,10 +74,10 @@ def dial(
     options: Sequence[tuple[Any, ...]] = (),
     only_public: bool = False,
 ) -> socket.socket:
-    """A connected socket, within ``timeout`` seconds for everything.
+    """Return a connected socket, within ``timeout`` seconds for lookup and connection.
 
     Raises socket.gaierror, LookupTimeout, TimeoutError, the OSError of the first address that failed, and
-    AddressForbidden if there are private addresses alone and ``only_public``.
+    AddressForbidden if all addresses are private and ``only_public`` is set.
     """
     end = time.monotonic() + timeout
     infos = look_up(host, port, timeout)
@@ -85,14 +85,15 @@ def dial(
         infos = [info for info in infos if not is_private(str(info[4][0]))]
         if not infos:
             raise AddressForbidden(errno.EACCES, os.strerror(errno.EACCES))
-    sock = _race(_ordered(infos, _families.get(host)), end, options)
+    sock = _race(_interleave(infos, _families.get(host)), end, options)
     _families[host] = sock.family
     sock.settimeout(timeout)
     return sock
 
 
-def _ordered(infos: list[_Info], first: int | None) -> list[_Info]:
-    """The families by turns, that of the resolver's first address or ``first`` before (RFC 8305 4)."""
+def _interleave(infos: list[_Info], first: int | None) -> list[_Info]:
+    """Return the addresses with alternating families, starting with ``first`` or that of the resolver's first
+    address (RFC 8305 4)."""
     unique = list({(info[0], info[4]): info for info in infos}.values())
     first = first if first in {info[0] for info in unique} else unique[0][0]
     ours = [info for info in unique if info[0] == first]
@@ -102,7 +103,7 @@ def _ordered(infos: list[_Info], first: int | None) -> list[_Info]:
 
 
 def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) -> socket.socket:
-    """The first socket that is connected, blocking again; the others are closed."""
+    """Return the first socket that connects, in blocking mode; close the others."""
     selector = selectors.DefaultSelector()
     first_error: OSError | None = None
     next_start = time.monotonic()
@@ -112,7 +113,7 @@ def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) ->
             now = time.monotonic()
             if infos and (now >= next_start or not selector.get_map()):
                 try:
-                    selector.register(_begin(infos.pop(0), options), selectors.EVENT_WRITE)
+                    selector.register(_start_connecting(infos.pop(0), options), selectors.EVENT_WRITE)
                 except OSError as error:
                     first_error = first_error or error
                     continue
@@ -141,7 +142,7 @@ def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) ->
         selector.close()
 
 
-def _begin(info: _Info, options: Sequence[tuple[Any, ...]]) -> socket.socket:
+def _start_connecting(info: _Info, options: Sequence[tuple[Any, ...]]) -> socket.socket:
     family, kind, protocol, _, address = info
     sock = socket.socket(family, kind, protocol)
     try:

@@ -1,4 +1,4 @@
-"""What went wrong on the way to a registry, in our words: judged by an error's causes, not by its class."""
+"""Errors of requests, urllib3, ssl and the system as PusherErrors: by their causes, not their class."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ from pusher.reference import is_loopback
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.error_pages import page_text
 from pusher.registry.http.happy_eyeballs import AddressForbidden, LookupTimeout
-from pusher.registry.http.peer_certificate import peer_of
+from pusher.registry.http.peer_certificate import read_peer
 from pusher.registry.http.proxies import Proxy
-from pusher.registry.http.redaction import for_people, host_of, shortened
-from pusher.registry.http.tls import Trust, inspect
-from pusher.registry.http.untrusted_certificate import untrusted
+from pusher.registry.http.redaction import for_display, host_of, shorten
+from pusher.registry.http.tls import Trust, inspect_server
+from pusher.registry.http.untrusted_certificate import certificate_error
 
-_OF_TLS: Final = frozenset({400, 495, 496, 497})
-"""Statuses of refusals that are about TLS; nginx logs the last three and answers them as 400."""
+_TLS_STATUSES: Final = frozenset({400, 495, 496, 497})
+"""Statuses of refusals because of TLS; nginx logs the last three and sends 400 for them."""
 _Kind = TypeVar("_Kind", bound=BaseException)
-_NO_ADDRESS: Final = (
+_INVALID_URL: Final = (
     requests.exceptions.InvalidURL,
     requests.exceptions.InvalidSchema,
     urllib3.exceptions.LocationValueError,
 )
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 _TOO_OLD: Final = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "VERSION_TOO_LOW", "WRONG_SSL_VERSION")
-_NO_AGREEMENT: Final = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY", "UNRECOGNIZED_NAME")
-_OUR_CERTIFICATE: Final = (
+_HANDSHAKE_REFUSED: Final = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY", "UNRECOGNIZED_NAME")
+_CLIENT_CERTIFICATE: Final = (
     *("BAD_CERTIFICATE", "UNSUPPORTED_CERTIFICATE", "CERTIFICATE_REVOKED", "CERTIFICATE_EXPIRED"),
     *("CERTIFICATE_UNKNOWN", "UNKNOWN_CA", "ACCESS_DENIED"),
 )
-"""Parts of OpenSSL's names for the alerts (RFC 8446 6.2) by which a server judges a client's certificate;
-those before, by which it refuses to speak at all."""
+"""Parts of OpenSSL's names for the alerts (RFC 8446 6.2) by which a server refuses a client certificate; the
+lists above are those by which it refuses the handshake itself."""
 
 
 class _Causes(list[BaseException]):
@@ -60,8 +60,8 @@ class _Causes(list[BaseException]):
         return next((cause for cause in self if isinstance(cause, kinds)), None)
 
 
-def root(error: Exception) -> BaseException | None:
-    """The operating system's own error; those made of it quote the address with its query."""
+def root_cause(error: Exception) -> BaseException | None:
+    """Return the operating system's own error; those that wrap it quote the URL with its query."""
     own = (cause for cause in _causes(error) if not isinstance(cause, requests.RequestException))
     return next((cause for cause in own if isinstance(cause, OSError)), None)
 
@@ -75,23 +75,23 @@ def explain(
     proxy: Proxy | None = None,
     answered: bool = False,
 ) -> PusherError:
-    """The error of requests, urllib3 or ssl that a request to ``url`` ended with as one of ours.
+    """Return the PusherError for the error with which a request to ``url`` ended.
 
-    ``answered``: this host has spoken HTTP with us before, so what is wrong may pass.
-    A certificate that cannot be verified is looked at in another handshake.
+    ``answered``: this host has answered with HTTP before, so the error may be temporary.
+    A certificate that cannot be verified is read in another handshake.
     """
     host, causes = host_of(url), _Causes(_causes(error))
     if proxy and causes.find(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
-        return _of_proxy(causes, proxy, host, trust, timeouts)
+        return _proxy_error(causes, proxy, host, trust, timeouts)
     if unverified := causes.find(ssl.SSLCertVerificationError):
-        return _untrusted(unverified, url, trust, timeouts, proxy)
-    if (broken := causes.find(ssl.SSLError)) and (found := _of_tls(broken, host, trust(host), answered)):
+        return _certificate_error(unverified, url, trust, timeouts, proxy)
+    if (broken := causes.find(ssl.SSLError)) and (found := _tls_error(broken, host, trust(host), answered)):
         return found
     if causes.find(AddressForbidden):
         return LocationRefused(
-            f"the registry sends us to {host}, which is at an address of a private network",
-            hint="push to a registry of that network by its own address; else tell the registry's owner, "
-            "its configuration is wrong",
+            f"the registry redirects to {host}, which has an address of a private network",
+            hint="push to a registry of that network by its own address; otherwise its configuration is "
+            "wrong: report it to the registry's owner",
         )
     if causes.find(LookupTimeout):
         return RegistryUnreachable(
@@ -111,39 +111,40 @@ def explain(
         )
     if causes.find(requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
         return RegistryUnreachable(f"{host} does not answer (connect time-out)", hint="check the network")
-    if causes.find(*_NO_ADDRESS):
-        return NotARegistry(f"{host} is no address that can be used", hint="check the registry's name")
+    if causes.find(*_INVALID_URL):
+        return NotARegistry(f"{host} is not a valid address", hint="check the registry's name")
     if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         return RegistryStalled(f"{host} stopped answering")
-    return _of_http(causes, host, answered) or ConnectionBroken(f"the connection to {host} broke")
+    return _http_error(causes, host, answered) or ConnectionBroken(f"the connection to {host} broke")
 
 
-def refused_by_front(answer: Answer, trust: Trust) -> PusherError | None:
-    """The error for the pages of servers that refuse a request for its TLS, before any registry sees it."""
-    if answer.status not in _OF_TLS:
+def tls_refusal(answer: Answer, trust: Trust) -> PusherError | None:
+    """Return the error for an answer that refuses a request because of TLS; None for any other."""
+    if answer.status not in _TLS_STATUSES:
         return None
     host, text = host_of(answer.url), page_text(answer.body).lower()
     if answer.status == 496 or "no required ssl certificate" in text or "requires client certificate" in text:
         return ClientCertificateRefused(
-            f"{host} wants a client certificate, and none is set for it", hint=_place(host, trust)
+            f"{host} requires a client certificate, and none is set for it",
+            hint=_client_certificate_hint(host, trust),
         )
     if answer.status == 495 or "ssl certificate error" in text:
         return ClientCertificateRefused(
-            f"{host} does not accept our client certificate", hint=_place(host, trust)
+            f"{host} does not accept the client certificate", hint=_client_certificate_hint(host, trust)
         )
     if (
         answer.status == 497 or "http request was sent to https" in text or "http request to an https" in text
     ) and (
-        not is_loopback(host)  # where https is tried next
+        not is_loopback(host)  # https is tried next there
     ):
         return NotARegistry(
-            f"{host} speaks TLS, and was asked over plain http", hint="leave out --plain-http"
+            f"{host} speaks TLS, and the request was plain http", hint="leave out --plain-http"
         )
     return None
 
 
-def _of_http(causes: _Causes, host: str, answered: bool) -> PusherError | None:
-    """An answer that is not as HTTP has it."""
+def _http_error(causes: _Causes, host: str, answered: bool) -> PusherError | None:
+    """Return the error for an answer that is not HTTP."""
     if cut := causes.find(http.client.IncompleteRead):
         got = len(cut.partial) if isinstance(cut.partial, bytes) else int(cut.partial)
         total = f" of {got + cut.expected}" if isinstance(cut.expected, int) else ""
@@ -153,33 +154,33 @@ def _of_http(causes: _Causes, host: str, answered: bool) -> PusherError | None:
     line = causes.find(http.client.BadStatusLine)
     if line is None and not causes.find(http.client.HTTPException):
         return None
-    said = for_people(str(line.args[0]).strip("'\"")) if line and line.args else ""
-    what = f"answers in something else than HTTP{f' ({_protocol(said)})' if said else ''}"
+    said = for_display(str(line.args[0]).strip("'\"")) if line and line.args else ""
+    what = f"does not speak HTTP{f' ({_describe_protocol(said)})' if said else ''}"
     if answered:
         return ConnectionBroken(f"{host} {what}, in the middle of a connection")
     return NotARegistry(f"{host} {what}", hint="check the registry's name and its port")
 
 
-def _protocol(line: str) -> str:
-    """What the greeting of a server says that waits for no request."""
+def _describe_protocol(line: str) -> str:
+    """Describe the protocol of a server that sends a greeting."""
     if line.startswith("SSH-"):
-        return f"it is an SSH server: {shortened(line, 40)}"
+        return f"it is an SSH server: {shorten(line, 40)}"
     if "mysql" in line.lower() or "mariadb" in line.lower():
         return "it is a MySQL server"
-    return shortened(line, 80)
+    return shorten(line, 80)
 
 
-def login_wanted(proxy: Proxy, host: str) -> ProxyUnusable:
-    """The error for a proxy that answers 407."""
+def proxy_login_error(proxy: Proxy, host: str) -> ProxyUnusable:
+    """Return the error for a proxy that answers 407."""
     parts = urlsplit(proxy.url)
-    what = "does not accept the login that is set for it" if parts.username else "wants a login"
+    what = "does not accept the login that is set for it" if parts.username else "requires a login"
     return ProxyUnusable(
         f"the proxy {proxy} ({proxy.origin}) {what}, so there is no way to {host}",
         hint=f"set {proxy.origin}={parts.scheme}://USER:PASSWORD@{proxy.host} (special characters as %XX)",
     )
 
 
-def _untrusted(
+def _certificate_error(
     error: ssl.SSLCertVerificationError,
     url: str,
     trust: Callable[[str], Trust],
@@ -189,23 +190,23 @@ def _untrusted(
     parts = urlsplit(url)
     host = parts.hostname or ""
     try:
-        peer = inspect(host, parts.port or 443, trust(host_of(url)), timeouts, proxy)
+        peer = inspect_server(host, parts.port or 443, trust(host_of(url)), timeouts, proxy)
     except (OSError, urllib3.exceptions.HTTPError):
         peer = None
-    if peer is None or peer.flaw is None:  # the link, or another server: all that is left is what we had
-        peer = peer_of("", "", b"", host, verified=False, error=error)
-    return untrusted(host_of(url), peer)
+    if peer is None or peer.flaw is None:  # the link broke, or another server answered
+        peer = read_peer("", "", b"", host, verified=False, error=error)
+    return certificate_error(host_of(url), peer)
 
 
-def _place(host: str, trust: Trust) -> str:
+def _client_certificate_hint(host: str, trust: Trust) -> str:
     folder = (trust.certs_dirs[0] if trust.certs_dirs else Path("/etc/docker/certs.d")) / host
     return f"put the certificate and its key there: {folder}/client.cert and client.key"
 
 
-def _of_tls(error: ssl.SSLError, host: str, trust: Trust, answered: bool) -> PusherError | None:
+def _tls_error(error: ssl.SSLError, host: str, trust: Trust, answered: bool) -> PusherError | None:
     """An error that the handshake ends with; None for one that any broken link can make."""
     reason = error.reason or ""
-    place = _place(host, trust)
+    place = _client_certificate_hint(host, trust)
     if any(name in reason for name in _NOT_TLS):
         return NotARegistry(
             f"{host} does not speak TLS", hint="if it is a registry without TLS, add --plain-http"
@@ -214,16 +215,16 @@ def _of_tls(error: ssl.SSLError, host: str, trust: Trust, answered: bool) -> Pus
         return TlsFailed(f"{host} speaks only versions of TLS that are too old to be safe")
     if "CERTIFICATE_REQUIRED" in reason:
         return ClientCertificateRefused(
-            f"{host} wants a client certificate, and none is set for it", hint=place
+            f"{host} requires a client certificate, and none is set for it", hint=place
         )
     why = re.sub(r"^.*ALERT_", "", reason).replace("_", " ").lower()
-    if "ALERT" in reason and any(name in reason for name in _OUR_CERTIFICATE):
+    if "ALERT" in reason and any(name in reason for name in _CLIENT_CERTIFICATE):
         return ClientCertificateRefused(
-            f"{host} does not accept our client certificate, or wants one ({why})", hint=place
+            f"{host} does not accept the client certificate, or requires one ({why})", hint=place
         )
-    if "ALERT" in reason and any(name in reason for name in _NO_AGREEMENT):
+    if "ALERT" in reason and any(name in reason for name in _HANDSHAKE_REFUSED):
         return TlsFailed(
-            f"{host} refuses the TLS handshake ({why})", hint=f"if it wants a client certificate, {place}"
+            f"{host} refuses the TLS handshake ({why})", hint=f"if it requires a client certificate, {place}"
         )
     if "ALERT" in reason and not answered:
         return TlsFailed(
@@ -233,7 +234,7 @@ def _of_tls(error: ssl.SSLError, host: str, trust: Trust, answered: bool) -> Pus
     return None
 
 
-def _of_proxy(
+def _proxy_error(
     causes: _Causes, proxy: Proxy, host: str, trust: Callable[[str], Trust], timeouts: Timeouts
 ) -> PusherError:
     who = f"the proxy {proxy} ({proxy.origin})"
@@ -241,17 +242,17 @@ def _of_proxy(
     tunnel = (re.search(r"Tunnel connection failed: (\d{3})", str(cause)) for cause in causes)
     if status := next((int(found[1]) for found in tunnel if found), None):
         if status == 407:
-            return login_wanted(proxy, host)
+            return proxy_login_error(proxy, host)
         if status < 500:
             return ProxyUnusable(
                 f"{who} refuses to connect to {host} ({status})",
-                hint=f"ask whoever runs it to allow {host}; {past_it}",
+                hint=f"ask its owner to allow {host}; {past_it}",
             )
         return ProxyFailed(
             f"{who} cannot connect to {host} ({status})", hint=f"check the registry's name; {past_it}"
         )
     if unverified := causes.find(ssl.SSLCertVerificationError):
-        return _untrusted(unverified, proxy.url, trust, timeouts, None)
+        return _certificate_error(unverified, proxy.url, trust, timeouts, None)
     if (broken := causes.find(ssl.SSLError)) and any(name in (broken.reason or "") for name in _NOT_TLS):
         return ProxyUnusable(
             f"{who} does not speak TLS", hint=f"set {proxy.origin}=http://{proxy.host}, with http"

@@ -1,4 +1,4 @@
-"""What a TLS server shows of itself, and what is wrong with its certificate."""
+"""The certificate of a TLS server, and why it cannot be verified."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
-from pusher.registry.http.redaction import for_people, shortened
+from pusher.registry.http.redaction import for_display, shorten
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name
@@ -45,7 +45,7 @@ _OPENSSL: Final = {
 
 @dataclass(frozen=True)
 class TlsPeer:
-    """Who answered and what was agreed on; what the certificate says is empty where it cannot be read."""
+    """A TLS server and its certificate; fields that cannot be read are empty."""
 
     protocol: str
     """``TLSv1.3``."""
@@ -54,17 +54,17 @@ class TlsPeer:
     """Its common name and organisation."""
     subject: str
     names: tuple[str, ...]
-    """Host names and addresses that the certificate is for."""
+    """Host names and addresses of the certificate."""
     not_before: datetime | None
     not_after: datetime | None
     verified: bool
     flaw: Flaw | None = None
-    """None: the certificate was verified, or nobody wanted it verified."""
+    """None: the certificate was verified, or verification is off."""
     problem: str = ""
-    """The flaw with names and dates, completing "the certificate of HOST ..."; empty without a flaw."""
+    """The flaw with names and dates, after "the certificate of HOST "; empty without a flaw."""
 
 
-def peer_of(
+def read_peer(
     protocol: str,
     cipher: str,
     der: bytes,
@@ -73,16 +73,16 @@ def peer_of(
     verified: bool,
     error: ssl.SSLCertVerificationError | None = None,
 ) -> TlsPeer:
-    """Read a certificate (DER). ``error``: why it could not be verified for ``host``."""
+    """Read a certificate (DER). ``error`` is that of its verification for ``host``."""
     from cryptography import x509  # here alone: it takes 50 ms to import
 
     try:
         certificate = x509.load_der_x509_certificate(der)
         issuer, subject = _name(certificate.issuer), _name(certificate.subject)
-        names = tuple(shortened(name, _LONGEST_NAME) for name in _names(certificate))
+        names = tuple(shorten(name, _LONGEST_NAME) for name in _names(certificate))
         begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
-    except _unreadable():  # by any but a lenient library
-        return TlsPeer(protocol, cipher, "", "", (), None, None, verified, *_unread(error))
+    except _parse_errors():  # cryptography is strict
+        return TlsPeer(protocol, cipher, "", "", (), None, None, verified, *_flaw_without_certificate(error))
     peer = TlsPeer(protocol, cipher, issuer, subject, names, begin, end, verified)
     if error is None:
         return peer
@@ -90,8 +90,8 @@ def peer_of(
     return replace(peer, flaw=flaw, problem=_problem(flaw, peer, host, error))
 
 
-def _unreadable() -> tuple[type[Exception], ...]:
-    """What cryptography raises for certificates that are not as RFC 5280 has them."""
+def _parse_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of cryptography for certificates that break RFC 5280."""
     from cryptography import x509
     from cryptography.exceptions import UnsupportedAlgorithm
 
@@ -105,7 +105,7 @@ def _unreadable() -> tuple[type[Exception], ...]:
 
 
 def _flaw(error: ssl.SSLCertVerificationError, peer: TlsPeer, *, self_issued: bool) -> Flaw:
-    """By OpenSSL's code; other systems' verifiers have codes of their own, so there by the facts."""
+    """Return the flaw by OpenSSL's code, or without one (other systems' verifiers) by the certificate."""
     now = datetime.now(UTC)
     if known := _OPENSSL.get(getattr(error, "verify_code", 0)):
         return known
@@ -113,9 +113,9 @@ def _flaw(error: ssl.SSLCertVerificationError, peer: TlsPeer, *, self_issued: bo
         return Flaw.EXPIRED
     if peer.not_before and peer.not_before > now:
         return Flaw.NOT_YET_VALID
-    if "host" in _words(error).lower():
+    if "host" in _message_of(error).lower():
         return Flaw.WRONG_HOST
-    if "trusted" in _words(error).lower():
+    if "trusted" in _message_of(error).lower():
         return Flaw.SELF_SIGNED if self_issued else Flaw.UNKNOWN_ISSUER
     return Flaw.OTHER
 
@@ -125,7 +125,7 @@ def _problem(flaw: Flaw, peer: TlsPeer, host: str, error: ssl.SSLCertVerificatio
     if flaw is Flaw.UNKNOWN_ISSUER:
         return f'was issued by "{peer.issuer}", which this machine does not trust'
     if flaw is Flaw.SELF_SIGNED:
-        return f'is self-signed: nobody but "{peer.subject}" itself vouches for it'
+        return f'is self-signed by "{peer.subject}"'
     if flaw is Flaw.EXPIRED:
         if peer.not_after and peer.not_after < now:
             return f"expired on {_date(peer.not_after)}"
@@ -136,17 +136,19 @@ def _problem(flaw: Flaw, peer: TlsPeer, host: str, error: ssl.SSLCertVerificatio
         names = ", ".join(peer.names[:_MOST_NAMES]) or f'"{peer.subject}"'
         more = len(peer.names) - _MOST_NAMES
         return f"is for {names}{f' and {more} more' if more > 0 else ''}, not for {host}"
-    return f"cannot be verified: {_words(error)}"
+    return f"cannot be verified: {_message_of(error)}"
 
 
-def _unread(error: ssl.SSLCertVerificationError | None) -> tuple[Flaw | None, str]:
+def _flaw_without_certificate(error: ssl.SSLCertVerificationError | None) -> tuple[Flaw | None, str]:
     if error is None:
         return None, ""
-    return _OPENSSL.get(getattr(error, "verify_code", 0), Flaw.OTHER), f"cannot be verified: {_words(error)}"
+    return _OPENSSL.get(
+        getattr(error, "verify_code", 0), Flaw.OTHER
+    ), f"cannot be verified: {_message_of(error)}"
 
 
-def _words(error: ssl.SSLCertVerificationError) -> str:
-    return for_people(getattr(error, "verify_message", "") or str(error))
+def _message_of(error: ssl.SSLCertVerificationError) -> str:
+    return for_display(getattr(error, "verify_message", "") or str(error))
 
 
 def _date(when: datetime) -> str:
@@ -154,7 +156,7 @@ def _date(when: datetime) -> str:
 
 
 def _name(name: Name) -> str:
-    """``Common name (Organisation)``, as far as there are such."""
+    """Return ``Common name (Organisation)``, or what the name has of it."""
     from cryptography.x509.oid import NameOID
 
     def of(oid: object) -> str:
@@ -163,7 +165,7 @@ def _name(name: Name) -> str:
     common = of(NameOID.COMMON_NAME) or of(NameOID.ORGANIZATIONAL_UNIT_NAME)
     organisation = of(NameOID.ORGANIZATION_NAME)
     both = f"{common} ({organisation})" if common and organisation else common or organisation
-    return shortened(for_people(both or name.rfc4514_string()), _LONGEST_NAME)
+    return shorten(for_display(both or name.rfc4514_string()), _LONGEST_NAME)
 
 
 def _names(certificate: Certificate) -> Iterable[str]:
@@ -174,6 +176,6 @@ def _names(certificate: Certificate) -> Iterable[str]:
     except x509.ExtensionNotFound:
         return ()
     hosts = found.get_values_for_type(x509.DNSName)
-    return [for_people(host) for host in hosts] + [
+    return [for_display(host) for host in hosts] + [
         str(ip) for ip in found.get_values_for_type(x509.IPAddress)
     ]

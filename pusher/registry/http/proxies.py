@@ -1,4 +1,4 @@
-"""The proxy on the way to an address, as HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY name it."""
+"""The proxy for a URL, by HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from pusher.secret import note_secret
 
 @dataclass(frozen=True)
 class Proxy:
-    """An HTTP or HTTPS proxy; ``str()`` is its address without the login."""
+    """An HTTP or HTTPS proxy; ``str()`` is its URL without the login."""
 
     url: str = field(repr=False)
     """May carry a login."""
@@ -41,10 +41,10 @@ class Proxy:
         return host_of(self.url)
 
 
-class BlamesProxy:
-    """Mixed into urllib3's connections: until the tunnel stands, whatever goes wrong is the proxy's doing.
+class ProxyErrorMixin:
+    """Makes urllib3's connections raise ProxyError for all errors until the tunnel is established.
 
-    Raises urllib3's ProxyError for it; urllib3 itself often blames the registry.
+    urllib3 itself often raises errors of the registry instead.
     """
 
     proxy: Any
@@ -65,20 +65,20 @@ class BlamesProxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy to use for ``url``; None: go there directly. This machine is never reached through one.
+    """Return the proxy for ``url``; None: connect directly, as always to this machine.
 
-    Raises ProxyUnusable if what is named is none that pusher can use.
+    Raises ProxyUnusable if pusher cannot use the proxy that is set.
     """
-    if is_loopback(host_of(url)) or _excepted(url):
+    if is_loopback(host_of(url)) or _is_excepted(url):
         return None
     proxies = urllib.request.getproxies()
     for kind in (urlsplit(url).scheme, "all"):
         if value := proxies.get(kind, "").strip():
-            return _checked(value, _origin(kind), host_of(url))
+            return _parse_proxy(value, _variable_of(kind), host_of(url))
     return None
 
 
-def _checked(value: str, origin: str, host: str) -> Proxy:
+def _parse_proxy(value: str, origin: str, host: str) -> Proxy:
     url = value if "://" in value else f"http://{value}"
     scheme = url.partition(":")[0].lower()
     try:
@@ -89,21 +89,22 @@ def _checked(value: str, origin: str, host: str) -> Proxy:
     if scheme in ("http", "https") and usable:
         return Proxy(url, origin)
     socks = usable and scheme.startswith("socks")
-    what = f"a proxy that speaks {scheme.upper()}" if socks else "no address of a proxy"
+    what = f"a proxy that speaks {scheme.upper()}" if socks else "something that is not the URL of a proxy"
     raise ProxyUnusable(
         f"{origin} names {what}, so there is no way to {host}",
         hint=f"set it to http://HOST:PORT of an HTTP proxy, or add {host} to NO_PROXY",
     )
 
 
-def _origin(kind: str) -> str:
+def _variable_of(kind: str) -> str:
     names = (f"{kind}_proxy", f"{kind}_PROXY".upper())
     return next((name for name in names if os.environ.get(name)), "the system's proxy settings")
 
 
-def _excepted(url: str) -> bool:
-    """NO_PROXY: names with or without ports, with or without a leading dot, ``*.name``, addresses, networks,
-    ``*`` (golang.org/x/net/http/httpproxy; urllib knows neither networks nor ``*.``)."""
+def _is_excepted(url: str) -> bool:
+    """Return whether NO_PROXY lists the host: by names with or without ports, with or without a leading dot,
+    ``*.name``, addresses, networks, ``*`` (golang.org/x/net/http/httpproxy; urllib supports neither networks
+    nor ``*.``)."""
     parts = urlsplit(url)
     host, port = parts.hostname or "", parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     if urllib.request.proxy_bypass(f"{host}:{port}"):

@@ -1,4 +1,4 @@
-"""Whom we believe to be a registry: the TLS context for a host, and a look at who answers there."""
+"""TLS: how a host's certificate is verified, and what a server shows in a handshake."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from urllib3.util import parse_url
 
 from pusher.config import Timeouts
 from pusher.registry.http.certificates import add_authorities, add_certs_dir
-from pusher.registry.http.dialing import Dialled
-from pusher.registry.http.peer_certificate import TlsPeer, peer_of
-from pusher.registry.http.proxies import BlamesProxy, Proxy
+from pusher.registry.http.dialing import HappyEyeballsMixin
+from pusher.registry.http.peer_certificate import TlsPeer, read_peer
+from pusher.registry.http.proxies import Proxy, ProxyErrorMixin
 
 _HTTPS: Final = 443
 
@@ -36,56 +36,58 @@ class Trust:
     """``certs.d`` folders of Docker and Podman."""
 
 
-class _Connection(BlamesProxy, Dialled, HTTPSConnection):
-    """Never used for a request."""
+class _Connection(ProxyErrorMixin, HappyEyeballsMixin, HTTPSConnection):
+    """A connection for handshakes only."""
 
 
-def context(trust: Trust, host: str) -> ssl.SSLContext:
-    """The TLS context for connections to ``host`` (``host[:port]``).
+def tls_context(trust: Trust, host: str) -> ssl.SSLContext:
+    """Return the TLS context for connections to ``host`` (``host[:port]``).
 
     Raises CertificateFileUnusable.
     """
-    made = _careless() if trust.insecure else _careful()
+    made = _unverified_context() if trust.insecure else _verifying_context()
     if not trust.insecure:
         add_authorities(made, trust.ca_cert)
     add_certs_dir(made, trust.certs_dirs, host)
     return made
 
 
-def inspect(host: str, port: int, trust: Trust, timeouts: Timeouts, proxy: Proxy | None = None) -> TlsPeer:
+def inspect_server(
+    host: str, port: int, trust: Trust, timeouts: Timeouts, proxy: Proxy | None = None
+) -> TlsPeer:
     """Shake hands with ``host`` (a name or an address, an IPv6 one without brackets) and send nothing.
 
-    A certificate that cannot be verified is looked at in a second handshake, without a client certificate.
-    Raises CertificateFileUnusable, and what urllib3, ssl and the operating system raise where no handshake
-    comes about (``faults.explain`` knows them).
+    A certificate that cannot be verified is read in a second handshake, without a client certificate.
+    Raises CertificateFileUnusable, and the errors of urllib3, ssl and the operating system if the handshake
+    fails (``network_errors.explain`` handles them).
     """
     name = f"[{host}]" if ":" in host else host
-    careful = context(trust, name if port == _HTTPS else f"{name}:{port}")
-    of_proxy = context(replace(trust, insecure=False), proxy.host) if proxy else None
+    careful = tls_context(trust, name if port == _HTTPS else f"{name}:{port}")
+    proxy_context = tls_context(replace(trust, insecure=False), proxy.host) if proxy else None
     try:
-        with _handshake(host, port, careful, timeouts, proxy, of_proxy) as found:
-            return peer_of(*found, host, verified=not trust.insecure)
+        with _handshake(host, port, careful, timeouts, proxy, proxy_context) as found:
+            return read_peer(*found, host, verified=not trust.insecure)
     except ssl.SSLCertVerificationError as failure:
         error = failure
     try:
-        with _handshake(host, port, _careless(), timeouts, proxy, of_proxy) as found:
-            return peer_of(*found, host, verified=False, error=error)
+        with _handshake(host, port, _unverified_context(), timeouts, proxy, proxy_context) as found:
+            return read_peer(*found, host, verified=False, error=error)
     except ssl.SSLCertVerificationError as failure:
-        raise ProxyError(str(failure), failure) from failure  # nothing else is verified by now
-    except OSError:  # without a client certificate not even this one is let through
-        return peer_of("", "", b"", host, verified=False, error=error)
+        raise ProxyError(str(failure), failure) from failure  # only the proxy's certificate is verified here
+    except OSError:  # the server requires a client certificate
+        return read_peer("", "", b"", host, verified=False, error=error)
 
 
-def _careful() -> ssl.SSLContext:
+def _verifying_context() -> ssl.SSLContext:
     made = truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     made.minimum_version = ssl.TLSVersion.TLSv1_2
-    # as Docker does: an authority that somebody names need not be a root
+    # as Docker does: an authority that the user names need not be a root
     made.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return made
 
 
-def _careless() -> ssl.SSLContext:
-    made = _careful()
+def _unverified_context() -> ssl.SSLContext:
+    made = _verifying_context()
     made.check_hostname = False
     made.verify_mode = ssl.CERT_NONE
     return made
@@ -98,9 +100,9 @@ def _handshake(
     using: ssl.SSLContext,
     timeouts: Timeouts,
     proxy: Proxy | None,
-    of_proxy: ssl.SSLContext | None,
+    proxy_context: ssl.SSLContext | None,
 ) -> Iterator[tuple[str, str, bytes]]:
-    """Protocol, cipher, and the server's certificate (DER)."""
+    """Yield protocol, cipher, and the server's certificate (DER)."""
     if proxy is None:
         connection = _Connection(host, port, timeout=timeouts.connect, ssl_context=using)
     else:
@@ -110,7 +112,7 @@ def _handshake(
             url.port or (_HTTPS if url.scheme == "https" else 80),
             timeout=timeouts.connect,
             proxy=url,
-            proxy_config=ProxyConfig(of_proxy, False, None, None),
+            proxy_config=ProxyConfig(proxy_context, False, None, None),
             ssl_context=using,
         )
         connection.set_tunnel(host, port, HTTPAdapter().proxy_headers(proxy.url), scheme=url.scheme or "http")

@@ -1,4 +1,4 @@
-"""One HTTP request to a registry: the answer, what went wrong in our words, and a line in the log."""
+"""One HTTP request to a registry: its answer or error, and a line in the log."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from pusher.registry.http.addresses import is_private
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
 from pusher.registry.http.connections import Session
-from pusher.registry.http.decoding import check_headers, decoded
-from pusher.registry.http.network_errors import explain, login_wanted, refused_by_front, root
+from pusher.registry.http.decoding import check_headers, decode_body
+from pusher.registry.http.network_errors import explain, proxy_login_error, root_cause, tls_refusal
 from pusher.registry.http.proxies import Proxy, proxy_for
-from pusher.registry.http.redaction import host_of, redacted, redacted_headers
+from pusher.registry.http.redaction import host_of, redact, redact_headers
 from pusher.registry.http.tls import Trust
-from pusher.registry.http.watchdog import Wait, Waits
+from pusher.registry.http.watchdog import PendingRequest, Watchdog
 
 ANSWER_LIMIT = 4 * 1024 * 1024
-"""Bytes of an answer that are read at most: nothing that a push asks for is larger."""
+"""Bytes of an answer that are read at most; a push needs no larger ones."""
 __all__ = ["ANSWER_LIMIT", "Answer", "Receiver", "Transport"]
 
-_KEEPS_NONE: Final = 2
-"""Kept connections that died at their next request, after which none to that host is kept."""
-_RECEIVED: Final = 256 * 1024
-"""Bytes that a receiver gets at once, at most."""
+_MOST_DROPPED: Final = 2
+"""Kept connections of a host that were closed at their next request before none is kept any more."""
+_BLOCK: Final = 256 * 1024
+"""Bytes that a receiver gets at most at once."""
 _LOG: Final = logging.getLogger("pusher.http")
 """INFO: a line a request, with the fields method, url, status, seconds, bytes (of the request's body) as
 ``extra``. DEBUG: the headers too. Nothing secret in either."""
 
 
 class Receiver(Protocol):
-    """Takes the body of an answer block by block; what it raises ends the request."""
+    """Receives the body of an answer block by block; an error that it raises ends the request."""
 
     def begin(self, answer: Answer) -> bool:
-        """The head of an answer arrived; whether its body is for this receiver."""
+        """Return whether the body of this answer is to be written."""
 
     def write(self, data: bytes) -> None:
-        """The next bytes of the body, as they were sent: no Content-Encoding is undone."""
+        """Write the next bytes of the body, as they were sent: Content-Encoding is not decoded."""
 
 
 class Transport:
-    """Sends requests; knows nothing of authentication or of the distribution API. Thread-safe.
+    """Sends requests, without authentication and knowledge of the distribution API. Thread-safe.
 
-    ``trust`` says for each https host (``host[:port]``), be it the registry or one that it sends us to, how
-    its certificate is verified.
+    ``trust`` returns how the certificate of an https host (``host[:port]``) is verified, be it the registry's
+    or one that the registry names.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Transport:
     ) -> None:
         self._timeouts = timeouts
         self._trust: Callable[[str], Trust] = lambda host: trust(canonical_registry(host))
-        self._waits = Waits()
+        self._watchdog = Watchdog()
         self._peers: dict[str, str] = {}
         self._answered: set[str] = set()
-        self._deaths: dict[str, int] = {}
+        self._dropped: dict[str, int] = {}
         self._session = Session(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
         # (https://github.com/cloudflare/serverless-registry/issues/134)
@@ -90,36 +90,36 @@ class Transport:
         limit: int = ANSWER_LIMIT,
         sent_by: str = "",
     ) -> Answer:
-        """Send one request, follow no redirect, read the answer: at most ``limit`` bytes of its body, or all
-        of it into ``receiver``.
+        """Send one request without following redirects, and read the answer: at most ``limit`` bytes of its
+        body, or all of it into ``receiver``.
 
-        ``sent_by``: the registry's URL, whose words brought us to ``url``. From a registry of the internet
-        nothing is sent to an address of a private network, whatever name has it.
+        ``sent_by``: the URL of the registry that named ``url``. A public registry cannot make pusher connect
+        to a private address, by whatever name.
 
-        A kept connection that dies before anything of the answer came costs no error: the request goes again
-        at once, unless it is part of an upload, whose sender asks how that stands. Where that happens twice
-        each request gets a connection of its own.
+        If a kept connection is closed before the answer starts, the request is sent again at once, unless it
+        is part of an upload, whose state must be asked for first. After the second time each request to the
+        host gets a new connection.
 
         Raises LocationRefused, RegistryUnreachable, ConnectionBroken,
         RegistryStalled, CertificateUntrusted, TlsFailed, ClientCertificateRefused, CertificateFileUnusable,
-        ProxyFailed, ProxyUnusable, NotARegistry, or RegistryRefused for what is no HTTP; any status is an
+        ProxyFailed, ProxyUnusable, NotARegistry, and RegistryRefused for an invalid answer; any status is an
         Answer.
         """
         check_headers(headers or {})
         began = time.monotonic()
         if _LOG.isEnabledFor(logging.DEBUG):
             ours = {name: str(value) for name, value in self._session.headers.items()}
-            _log_headers(">", f"{method} {redacted(url)}", {**ours, **(headers or {})})
-        wait = Wait(host_of(url), only_public=self._only_public(url, sent_by))
+            _log_headers(">", f"{method} {redact(url)}", {**ours, **(headers or {})})
+        request = PendingRequest(host_of(url), only_public=self._only_public(url, sent_by))
         try:
-            with self._waits.of(wait):
-                answer = self._send(wait, method, url, headers, body, answer_timeout, receiver, limit)
+            with self._watchdog.watch(request):
+                answer = self._send(request, method, url, headers, body, answer_timeout, receiver, limit)
         except PusherError as error:
             _log(method, url, None, began, body, f"failed: {error.message}")
             raise
         finally:
             if isinstance(body, Body):
-                body.record_unacknowledged(wait.unacknowledged)
+                body.record_unacknowledged(request.unacknowledged)
                 body.close()
         _log(method, url, answer.status, began, body, str(answer.status))
         if _LOG.isEnabledFor(logging.DEBUG):
@@ -129,18 +129,18 @@ class Transport:
     def close(self) -> None:
         """Close idle connections."""
         self._session.close()
-        self._waits.close()
+        self._watchdog.close()
 
     def _only_public(self, url: str, sent_by: str) -> bool:
         registry = host_of(sent_by)
         if not registry or registry.lower() == host_of(url).lower():
             return False
-        peer = self._peers.get(registry)  # unknown where a proxy is on the way
+        peer = self._peers.get(registry)  # unknown with a proxy
         return not is_private(urlsplit(sent_by).hostname or "" if peer is None else peer)
 
     def _send(
         self,
-        wait: Wait,
+        request: PendingRequest,
         method: str,
         url: str,
         headers: Mapping[str, str] | None,
@@ -151,7 +151,7 @@ class Transport:
     ) -> Answer:
         proxy: Proxy | None = None
         begun = False
-        if self._deaths.get(host_of(url), 0) >= _KEEPS_NONE:
+        if self._dropped.get(host_of(url), 0) >= _MOST_DROPPED:
             headers = {**(headers or {}), "Connection": "close"}
         try:
             proxy = proxy_for(url)
@@ -166,38 +166,38 @@ class Transport:
                 proxies={"http": proxy.url, "https": proxy.url} if proxy else {},
             ) as response:
                 begun = True
-                if wait.reused:
-                    self._deaths.pop(host_of(url), None)
+                if request.reused:
+                    self._dropped.pop(host_of(url), None)
                 if proxy and response.status_code == 407:
-                    raise login_wanted(proxy, host_of(url))
+                    raise proxy_login_error(proxy, host_of(url))
                 self._answered.add(host_of(url))
-                if wait.peer is not None:
-                    self._peers[host_of(url)] = wait.peer
+                if request.peer_address is not None:
+                    self._peers[host_of(url)] = request.peer_address
                 answer = Answer(method, url, response.status_code, response.headers)
                 if receiver is not None and receiver.begin(answer):
-                    # read1: what came before a break is not lost with the rest of its block
-                    while block := response.raw.read1(_RECEIVED, decode_content=False):
-                        with wait.moved(len(block)):
+                    # read1: what arrived before a break is not lost with the rest of its block
+                    while block := response.raw.read1(_BLOCK, decode_content=False):
+                        with request.record_bytes(len(block)):
                             receiver.write(block)
-                    _check(wait)
+                    _raise_if_timed_out(request)
                     return answer
                 raw = b""
                 while len(raw) < limit and (
                     block := response.raw.read(limit - len(raw), decode_content=False)
                 ):
                     raw += block
-                _check(wait)
-                answer = replace(answer, body=decoded(answer, raw, limit))
-                if refused := refused_by_front(answer, self._trust(host_of(url))):
+                _raise_if_timed_out(request)
+                answer = replace(answer, body=decode_body(answer, raw, limit))
+                if refused := tls_refusal(answer, self._trust(host_of(url))):
                     raise refused
                 return answer
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-            _check(wait)
-            if wait.reused and not begun and _hung_up(error):
-                # as Go's net/http does: the server closed a kept connection while we took it up again
-                self._deaths[host_of(url)] = self._deaths.get(host_of(url), 0) + 1
-                if _repeatable(method, body):
-                    return self._send(wait, method, url, headers, body, answer_timeout, receiver, limit)
+            _raise_if_timed_out(request)
+            if request.reused and not begun and _is_closed_connection(error):
+                # as Go's net/http does: the server closed a kept connection before it was used again
+                self._dropped[host_of(url)] = self._dropped.get(host_of(url), 0) + 1
+                if _is_repeatable(method, body):
+                    return self._send(request, method, url, headers, body, answer_timeout, receiver, limit)
             raise explain(
                 error,
                 url,
@@ -205,23 +205,23 @@ class Transport:
                 timeouts=self._timeouts,
                 proxy=proxy,
                 answered=host_of(url) in self._answered,
-            ) from root(error)
+            ) from root_cause(error)
 
 
-def _repeatable(method: str, body: Body | bytes | None) -> bool:
-    """Whether nothing is in doubt once a request was sent twice: not so with chunks and closing PUTs."""
+def _is_repeatable(method: str, body: Body | bytes | None) -> bool:
+    """Return whether a request may be sent twice: not chunks and closing PUTs."""
     return body is None if method in ("GET", "HEAD", "DELETE", "POST") else isinstance(body, bytes)
 
 
-def _hung_up(error: Exception) -> bool:
-    """Whether the connection was closed, by FIN or RST."""
-    return isinstance(root(error), ConnectionResetError | BrokenPipeError)
+def _is_closed_connection(error: Exception) -> bool:
+    """Return whether the connection was closed, by FIN or RST."""
+    return isinstance(root_cause(error), ConnectionResetError | BrokenPipeError)
 
 
-def _check(wait: Wait) -> None:
-    """Raises what a request ends with that was broken off, however far its answer had come."""
-    if wait.late:
-        raise RegistryStalled(f"{wait.host} began an answer that does not end") from None
+def _raise_if_timed_out(request: PendingRequest) -> None:
+    """Raise RegistryStalled if the watchdog closed the connection."""
+    if request.timed_out:
+        raise RegistryStalled(f"{request.host} started an answer that does not end") from None
 
 
 def _log(
@@ -231,12 +231,12 @@ def _log(
         return
     seconds = round(time.monotonic() - began, 3)
     size = body.sent if isinstance(body, Body) else len(body or b"")
-    shown = redacted(url)
+    shown = redact(url)
     fields = {"method": method, "url": shown, "status": status, "seconds": seconds, "bytes": size}
     sent = f", {size} bytes sent" if size else ""
     _LOG.info("%s %s %s (%.3f s%s)", method, shown, end, seconds, sent, extra=fields)
 
 
 def _log_headers(mark: str, first: str, headers: Mapping[str, str]) -> None:
-    lines = [f"{mark} {name}: {value}" for name, value in redacted_headers(headers).items()]
+    lines = [f"{mark} {name}: {value}" for name, value in redact_headers(headers).items()]
     _LOG.debug("%s", "\n".join([f"{mark} {first}", *lines]))

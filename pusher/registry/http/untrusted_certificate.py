@@ -1,4 +1,4 @@
-"""A certificate that cannot be verified, told to somebody who did not ask for a lesson in TLS."""
+"""The error for a certificate that cannot be verified, with what to do about it."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ _INSPECTORS: Final = (
     *("mitmproxy", "Netskope", "Palo Alto", "PortSwigger", "Skyhigh", "Sophos", "Squid", "Symantec"),
     *("Trend Micro", "WatchGuard", "Zscaler"),
 )
-"""Makers of what replaces certificates, as they name their CAs."""
+"""Makers of TLS inspection, by the names of their CAs."""
 _BUNDLES: Final = (
     *("/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem", "/etc/ssl/ca-bundle.pem"),
     *("/etc/pki/tls/cert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
 )
-"""Where truststore looks, besides OpenSSL's own places."""
-_FOR_A_TEST: Final = "only for a test registry, --insecure goes without"
+"""Where truststore looks besides OpenSSL's paths."""
+_INSECURE_HINT: Final = "only for a test registry, --insecure goes without"
 
 
-def untrusted(host: str, peer: TlsPeer) -> CertificateUntrusted:
-    """The error for a certificate of ``host`` with a flaw."""
+def certificate_error(host: str, peer: TlsPeer) -> CertificateUntrusted:
+    """Return the error for a certificate of ``host`` with a flaw."""
     beside = peer.flaw in (Flaw.EXPIRED, Flaw.NOT_YET_VALID, Flaw.WRONG_HOST, Flaw.OTHER)
     issuer = (
         f' (issued by "{peer.issuer}")' if beside and peer.issuer and peer.issuer not in peer.problem else ""
@@ -44,10 +44,10 @@ def untrusted(host: str, peer: TlsPeer) -> CertificateUntrusted:
     return CertificateUntrusted(f"the certificate of {host} {peer.problem}{issuer}", hint=_hint(host, peer))
 
 
-def inspector(issuer: str) -> str:
-    """The maker of the TLS inspection that issued a certificate; "" if the name tells nothing."""
+def find_inspector(issuer: str) -> str:
+    """Return the maker of the TLS inspection that issued a certificate; "" if the name is not of one."""
     name = issuer.lower()
-    if "cloudflare origin" in name:  # what a registry behind Cloudflare shows to who goes past Cloudflare
+    if "cloudflare origin" in name:  # a registry behind Cloudflare, reached directly
         return ""
     return next((maker for maker in _INSPECTORS if maker.lower() in name), "")
 
@@ -63,26 +63,26 @@ def _hint(host: str, peer: TlsPeer) -> str:
             "use a name that the certificate is for; or open a web page first, if this network wants a login "
             "there before it lets anything through"
         )
-    if maker := inspector(peer.issuer):
+    if maker := find_inspector(peer.issuer):
         return (
             f"{maker} inspects TLS on this network and puts its own certificate in place of the registry's:\n"
-            f"{_trust_it('its CA certificate')}"
+            f"{_how_to_trust('its CA certificate')}"
         )
     if peer.flaw is Flaw.UNKNOWN_ISSUER and not _has_roots():
         return "this machine has no trusted authorities at all: install the package ca-certificates"
     if peer.flaw is Flaw.SELF_SIGNED:
         return (
             "get the registry's certificate from its owner as a PEM file, then add --ca-cert FILE, or copy "
-            f"it to /etc/docker/certs.d/{host}/ca.crt\n{_FOR_A_TEST}"
+            f"it to /etc/docker/certs.d/{host}/ca.crt\n{_INSECURE_HINT}"
         )
     return (
         "if a VPN or proxy such as Cloudflare WARP or Zscaler replaces certificates here, or the registry "
-        f"has a CA of its own:\n{_trust_it('the CA certificate')}\n{_FOR_A_TEST}"
+        f"has a CA of its own:\n{_how_to_trust('the CA certificate')}\n{_INSECURE_HINT}"
     )
 
 
 def _has_roots() -> bool:
-    """False in a container image that was made without them."""
+    """Return whether there are trusted authorities; False in a container image without them."""
     if sys.platform in ("darwin", "win32"):
         return True
     paths = ssl.get_default_verify_paths()
@@ -90,7 +90,7 @@ def _has_roots() -> bool:
     return bool(paths.cafile) or any(Path(file).exists() for file in _BUNDLES) or any(hashed)
 
 
-def _trust_it(what: str) -> str:
+def _how_to_trust(what: str) -> str:
     if sys.platform == "darwin":
         install = "add it to the System keychain"
     elif sys.platform == "win32":

@@ -1,4 +1,4 @@
-"""That what is sent of a file that others may change is the blob: hashed as it goes out."""
+"""Verification that the bytes sent from a file that others may change are the blob's."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from pusher.oci.digest import hash_for, named
 _BLOCK: Final = 4 << 20
 
 
-class _Opened(Protocol):
+class _Openable(Protocol):
     @property
     def start(self) -> int: ...
 
     def open(self) -> BinaryIO: ...
 
 
-class Proof:
-    """The hash of a blob's ``size`` bytes as far as they were sent; where sending goes back to what the
-    registry has, so does the hash. For one upload at a time."""
+class DigestVerifier:
+    """The hash of the bytes of a blob that were sent. If sending returns to an earlier offset, so does the
+    hash. Used by one upload at a time."""
 
     def __init__(self, digest: str, size: int) -> None:
         self._digest = digest
@@ -28,9 +28,9 @@ class Proof:
         self._begin, self._hash_at_begin = 0, hash_for(digest)
         self._end, self._hash = 0, hash_for(digest)
 
-    def go_to(self, offset: int, blob: _Opened, check: Callable[[], None]) -> None:
-        """What is sent next begins at ``offset``. Bytes before it that an earlier process sent, or a request
-        that broke, are read again. ``check`` may raise to leave. Raises OSError."""
+    def start_at(self, offset: int, blob: _Openable, check: Callable[[], None]) -> None:
+        """Start at ``offset``: read the bytes before it that are not hashed yet, because an earlier process
+        or a broken request sent them. ``check`` may raise to stop. Raises OSError."""
         known = [(0, hash_for(self._digest)), (self._begin, self._hash_at_begin), (self._end, self._hash)]
         nearest, found = max((each for each in known if each[0] <= offset), key=lambda each: each[0])
         found = found.copy()
@@ -45,14 +45,14 @@ class Proof:
                     found.update(data)
                     nearest += len(data)
         self._begin, self._hash_at_begin = offset, found
-        self.go_back()
+        self.rewind()
 
-    def go_back(self) -> None:
-        """What was sent since ``go_to`` is sent a second time."""
+    def rewind(self) -> None:
+        """Return to the offset of ``start_at``."""
         self._end, self._hash = self._begin, self._hash_at_begin.copy()
 
-    def takes(self, data: bytes) -> bool:
-        """Whether the next bytes may be sent: the blob's last ones only if all have the digest."""
+    def may_send(self, data: bytes) -> bool:
+        """Hash the next bytes; return whether they may be sent: the last ones only if the digest is right."""
         self._hash.update(data)
         self._end += len(data)
         return self._end < self._size or named(self._hash) == self._digest

@@ -1,4 +1,4 @@
-"""What a registry wants its users to read: Warning headers (distribution-spec, "Warnings")."""
+"""Warning headers of a registry for its users (distribution-spec, "Warnings")."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ _WARNING: Final = re.compile(r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*+)("|\Z)')
 _LONGEST: Final = 4096
 """Bytes of all warnings of one answer."""
 _MOST: Final = 20
-"""Different warnings of one registry that are passed on, and of one answer."""
+"""Different warnings of one registry that are reported, and of one answer."""
 
 
 def read_warnings(headers: Mapping[str, str]) -> list[str]:
-    """The texts of an answer's warnings, printable and each on one line; those of another form are none."""
+    """Return the texts of valid warnings, printable and each on one line."""
     raw = headers.get("Warning", "")[:_LONGEST].encode("latin-1", errors="replace")
     texts = []
     for found in _WARNING.finditer(raw.decode("utf-8", errors="replace")):
-        if found[2]:  # it was closed
+        if found[2]:  # the quotes are closed
             texts.append(one_line(re.sub(r"\\(.)", r"\1", found[1])))
     return [text for text in dict.fromkeys(texts) if text][:_MOST]
 
 
 class Warnings:
-    """Passes each warning of one registry on once. Thread-safe."""
+    """Reports each warning of one registry once. Thread-safe."""
 
     def __init__(self, registry: str, report: Callable[[str], None]) -> None:
         self._registry = registry
@@ -36,7 +36,7 @@ class Warnings:
         self._lock = threading.Lock()
 
     def report_new(self, headers: Mapping[str, str]) -> None:
-        """Look at the headers of an answer."""
+        """Report the warnings in the headers of an answer that are new."""
         for text in read_warnings(headers):
             with self._lock:
                 new = text not in self._reported and len(self._reported) < _MOST

@@ -1,7 +1,7 @@
-"""Requests that wait, and how they are made to stop.
+"""A time limit for answers that never end.
 
-A request waits in a thread of its own, inside calls of the operating system. One more thread looks at all of
-them and ends an answer that never ends, by closing its connection for good.
+A request blocks its thread in calls of the operating system. One more thread checks all requests and shuts
+down the connection of one whose answer takes too long.
 """
 
 from __future__ import annotations
@@ -14,58 +14,59 @@ import time
 from collections.abc import Iterator
 from typing import Any, Final
 
-_LOOK: Final = 0.25
-_LEAST: Final = 4096
-"""Bytes of a long answer that must come in the time that a short one has for all."""
+_CHECK_EVERY: Final = 0.25
+_PROGRESS: Final = 4096
+"""Bytes of a long answer that must arrive in the time that a short one has for all."""
 
 
-class Wait:
-    """One request on its way; of one thread, and of those that break it off."""
+class PendingRequest:
+    """One request under way. Used by its own thread and the watchdog."""
 
     def __init__(self, host: str, *, only_public: bool = False) -> None:
         self.host = host
         self.only_public = only_public
-        """Private addresses may not be connected to."""
+        """Whether private addresses must not be connected to."""
         self.reused = False
-        """The request went over a connection that had served others."""
-        self.peer: str | None = None
-        """The address that it went to, unless through a proxy."""
+        """Whether the connection has served other requests."""
+        self.peer_address: str | None = None
+        """The address of the host; None with a proxy."""
         self.unacknowledged = 0
         """Bytes handed to the system that the other side had not acknowledged when the request ended."""
-        self.late = False
-        """It was broken off because its answer did not end."""
+        self.timed_out = False
+        """Whether the watchdog closed the connection."""
         self._deadline: float | None = None
         self._within: float | None = None
-        self._came = 0
+        self._received = 0
         self._sock: Any = None
 
-    def begin(self, sock: Any, *, within: float | None = None) -> None:
-        """It waits at ``sock``, during a handshake its descriptor; ``within``: seconds in which that ends."""
-        self._within, self._came = within, 0
+    def wait_at(self, sock: Any, *, within: float | None = None) -> None:
+        """Record that the request waits for ``sock`` (during a handshake its descriptor), at most ``within``
+        seconds."""
+        self._within, self._received = within, 0
         self._deadline = None if within is None else time.monotonic() + within
         self._sock = sock
 
     @contextlib.contextmanager
-    def moved(self, count: int) -> Iterator[None]:
-        """The next bytes came of an answer that may be as long as it likes, if it does not drip. The time
-        that the context takes, to write them down, does not count."""
-        self._came += count
+    def record_bytes(self, count: int) -> Iterator[None]:
+        """Record ``count`` bytes of an answer of any length, which must not arrive too slowly. The time spent
+        in the context, to store them, does not count."""
+        self._received += count
         left = None if self._deadline is None else self._deadline - time.monotonic()
         self._deadline = None
         yield
-        if self._came >= _LEAST:
-            self._came, left = 0, self._within
+        if self._received >= _PROGRESS:
+            self._received, left = 0, self._within
         self._deadline = None if left is None else time.monotonic() + left
 
     def expire(self) -> None:
-        """Break it off if its time is over."""
-        deadline = self._deadline  # which its own thread may change meanwhile
+        """Close the connection if the time is over."""
+        deadline = self._deadline  # its own thread may change it meanwhile
         if deadline is not None and time.monotonic() > deadline:
-            self.late = True
+            self.timed_out = True
             self._close()
 
     def _close(self) -> None:
-        with contextlib.suppress(OSError, ValueError):  # TLS stays out of it: another thread is inside
+        with contextlib.suppress(OSError, ValueError):  # without TLS, which another thread uses
             if isinstance(self._sock, int):  # a handshake's, whose socket object changes meanwhile
                 with socket.socket(fileno=os.dup(self._sock)) as same:
                     same.shutdown(socket.SHUT_RDWR)
@@ -76,49 +77,49 @@ class Wait:
 _current: Final = threading.local()
 
 
-def current() -> Wait | None:
-    """The request that this thread has under way."""
-    return getattr(_current, "wait", None)
+def current_request() -> PendingRequest | None:
+    """Return the request that this thread has under way."""
+    return getattr(_current, "request", None)
 
 
-class Waits:
-    """All requests of a transport. Thread-safe."""
+class Watchdog:
+    """Ends requests of a transport that take too long. Thread-safe."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waits: set[Wait] = set()
+        self._requests: set[PendingRequest] = set()
         self._thread: threading.Thread | None = None
 
     @contextlib.contextmanager
-    def of(self, wait: Wait) -> Iterator[Wait]:
-        """A request of this thread, as long as it is under way."""
+    def watch(self, request: PendingRequest) -> Iterator[PendingRequest]:
+        """Watch a request of this thread until the context ends."""
         with self._changed:
             if self._thread is None:
-                thread = threading.Thread(target=self._look, name="waits", daemon=True)
-                thread.start()  # it may be refused; then the next wait tries again
+                thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                thread.start()  # if that fails, the next request tries again
                 self._thread = thread
-            self._waits.add(wait)
-            if len(self._waits) == 1:
+            self._requests.add(request)
+            if len(self._requests) == 1:
                 self._changed.notify_all()
-        _current.wait = wait
+        _current.request = request
         try:
-            yield wait
+            yield request
         finally:
-            _current.wait = None
+            _current.request = None
             with self._changed:
-                self._waits.discard(wait)
+                self._requests.discard(request)
 
     def close(self) -> None:
-        """End the thread that looks on."""
+        """End the thread."""
         with self._changed:
             thread, self._thread = self._thread, None
             self._changed.notify_all()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def _look(self) -> None:
+    def _run(self) -> None:
         with self._changed:
             while self._thread is threading.current_thread():
-                for wait in self._waits:
-                    wait.expire()
-                self._changed.wait(_LOOK if self._waits else None)
+                for request in self._requests:
+                    request.expire()
+                self._changed.wait(_CHECK_EVERY if self._requests else None)
