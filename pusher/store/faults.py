@@ -99,7 +99,7 @@ def _is_whole(label: str) -> bool:
     try:
         with closing(sqlite3.connect(f"file:{quote(label)}?mode=ro", uri=True)) as connection:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):  # what is wrong is told in the bytes that are wrong
         return False
 
 

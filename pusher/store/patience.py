@@ -72,7 +72,7 @@ class Patience:
         except BaseException:
             self._end_wait(waits, succeeded=False)
             raise
-        if waits or self._since is not None:
+        if waits or (self._since is not None and not self._stopping()):
             self._end_wait(waits, succeeded=True)
         return result
 

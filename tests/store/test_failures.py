@@ -26,7 +26,7 @@ from pusher.errors import (
     StoreTooNew,
     StoreUnreachable,
 )
-from pusher.store import engine, migrate
+from pusher.store import engine, faults, migrate
 from pusher.store.engine import Database, parse_url, sqlite_url
 from pusher.store.faults import translated
 from pusher.store.store import Store
@@ -324,3 +324,16 @@ def test_sqlite_survives_power_cuts(path: Path) -> None:
         found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
     database.close()
     assert found == pragmas
+
+
+def test_damage_whose_description_is_damaged(tmp_path: Path) -> None:
+    """SQLite quotes what it found, and Python cannot decode that."""
+    url = sqlite_url(tmp_path / "jobs.db")
+    migrate.upgrade(url)
+    path = tmp_path / "jobs.db"
+    content = path.read_bytes()
+    assert b"CREATE INDEX ix_jobs_claim" in content
+    path.write_bytes(content.replace(b"CREATE INDEX ix_jobs_claim", b"CREATE INDXX ix_jobs_cl\xcbim"))
+    with pytest.raises(StoreCorrupt):
+        Store.open(url)
+    assert not faults._is_whole(str(path))
