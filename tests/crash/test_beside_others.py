@@ -1,4 +1,4 @@
-"""``kill -9`` of one of three workers: the others push everything, each job once, and nothing is left behind."""
+"""``kill -9`` of one of three workers: the others push all of it, each job once, and leave nothing behind."""
 
 from __future__ import annotations
 

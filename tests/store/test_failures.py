@@ -333,7 +333,8 @@ def test_damage_whose_description_is_damaged(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     content = path.read_bytes()
     assert b"CREATE INDEX ix_jobs_claim" in content
-    path.write_bytes(content.replace(b"CREATE INDEX ix_jobs_claim", b"CREATE INDXX ix_jobs_cl\xcbim"))
+    content = content.replace(b"CREATE INDEX ix_jobs_claim", b"CREATE INDXX ix_jobs_claim")
+    path.write_bytes(content.replace(b"ix_jobs_claim", b"ix_jobs_cl\xcbim"))
     with pytest.raises(StoreCorrupt):
         Store.open(url)
     assert not faults._is_whole(str(path))
