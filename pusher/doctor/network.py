@@ -41,14 +41,14 @@ class NetworkChecks:
         registry: str,
         settings: Settings,
         transport: Transport,
-        trust_in: Callable[[str], tls.Trust],
+        trust_for: Callable[[str], tls.Trust],
         headers: Mapping[str, str],
     ) -> None:
         self._registry = registry
         self._site = settings.at(registry)
         self._timeouts = settings.timeouts
         self._transport = transport
-        self._trust_in = trust_in
+        self._trust_in = trust_for
         self._headers = headers
         self.base = api_url(registry, plain_http=self._site.plain_http)
         self.ping_answer: Answer | None = None

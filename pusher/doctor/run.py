@@ -97,9 +97,9 @@ def _registry_checks(
     warnings: list[str] = []
     with (
         closing(Registries(local.store, settings, warnings.append)) as registries,
-        closing(Transport(settings.timeouts, trust=registries.trust_in, connections=1)) as transport,
+        closing(Transport(settings.timeouts, trust=registries.trust_for, connections=1)) as transport,
     ):
-        network = NetworkChecks(registry, settings, transport, registries.trust_in, registries.headers)
+        network = NetworkChecks(registry, settings, transport, registries.trust_for, registries.headers)
         registry_checks = RegistryChecks(
             destination, settings, registries, network, warnings, errors.login, local.sizes
         )

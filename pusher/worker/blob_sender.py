@@ -18,7 +18,7 @@ from pusher.registry.http.body import Blob, BlobDamaged
 from pusher.registry.upload import profiles
 from pusher.registry.upload.upload import BlobUpload
 from pusher.retry import Attempts, retrying
-from pusher.sources.registry.source import mountable
+from pusher.sources.registry.source import mountable_repositories
 from pusher.store.records import BlobState, JobRecord, UploadRecord
 from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
@@ -200,7 +200,7 @@ class BlobSender:
     ) -> BlobUpload:
         connection = self.registries.get(job.registry, job.repository)
         holders = [
-            *mountable(job.source, job.registry),
+            *mountable_repositories(job.source, job.registry),
             *self.store.uploads.holders(job.registry, blob.digest),
         ]
         return BlobUpload(

@@ -36,28 +36,28 @@ _KINDS: Final[Mapping[str, Kind]] = {
 
 @dataclass(frozen=True)
 class RequestedCompression:
-    """What was asked for, about layers that have no final blob of their own."""
+    """The compression that was asked for, for layers that have no final blob yet."""
 
     name: str
     """One of ``COMPRESSION_NAMES``."""
     compression: Compression | None
-    """For new blobs; None: to be chosen for each (``auto``)."""
+    """For new blobs; None: chosen for each (``auto``)."""
     threads: int | None = None
-    """That work on one layer; None: as many as there are processors."""
+    """That compress one layer; None: one for each processor."""
 
     @classmethod
     def of(cls, options: Mapping[str, object], settings: Settings) -> RequestedCompression:
-        """The job's own options go before the settings. Raises InvalidOption."""
+        """Return the job's own choice, else that of the settings. Raises InvalidOption."""
         name = str(options.get("compression") or settings.compression)
         level = options.get("compression_level")
-        # The settings' level is meant for the settings' kind.
-        if level is None and _kind_of(name) is _kind_of(settings.compression):
+        # the level in the settings is for the kind in the settings
+        if level is None and _new_blob_kind(name) is _new_blob_kind(settings.compression):
             level = settings.compression_level
         return cls.parse(name, None if level is None else int(str(level)), settings.compression_threads)
 
     @classmethod
     def parse(cls, name: str, level: int | None, threads: int | None = None) -> RequestedCompression:
-        """Raises InvalidOption if there is no such compression, or it has no such level."""
+        """Check a name and a level. Raises InvalidOption."""
         if name not in COMPRESSION_NAMES:
             raise InvalidOption(
                 f"{name!r} is no compression",
@@ -70,53 +70,53 @@ class RequestedCompression:
                     hint="leave out --compression-level, or use --compression gzip or zstd",
                 )
             return cls(name, None, threads)
-        return cls(name, Compression.of(_kind_of(name) or Kind.GZIP, level, threads), threads)
+        return cls(name, Compression.of(_new_blob_kind(name) or Kind.GZIP, level, threads), threads)
 
     @property
     def is_explicit(self) -> bool:
-        """Whether a kind was named, and no other will do."""
+        """Return whether one kind was named, so that no other is accepted."""
         return self.name in tuple(Kind)
 
-    def takes(self, media_type: str) -> bool:
-        """Whether a layer's blob that is at the tag already will do."""
-        kind = kind_of_blob(media_type)
+    def accepts(self, media_type: str) -> bool:
+        """Return whether a layer's blob that is at the tag already can be used."""
+        kind = compression_kind(media_type)
         return kind is not None and (not self.is_explicit or kind == self.name)
 
     def usable(self, diff_id: str, known: Iterable[LayerBlob]) -> list[LayerBlob]:
-        """Return the blobs that will do for a layer, among those it was ever compressed to.
+        """Return the blobs that can be used for a layer, among those it was compressed to before.
 
         Any level of a kind is good enough. What is not compressed has its diff ID for a digest.
         """
         if self.compression is None:
-            return [blob for blob in known if kind_of_blob(blob.media_type)]
+            return [blob for blob in known if compression_kind(blob.media_type)]
         kind = self.compression.kind
         if kind is not Kind.NONE:
-            return [blob for blob in known if kind_of_blob(blob.media_type) is kind]
+            return [blob for blob in known if compression_kind(blob.media_type) is kind]
         sizes = [blob.uncompressed_size for blob in known if blob.uncompressed_size is not None]
         made = self.compression
         return [LayerBlob(diff_id, size, made.label, made.media_type, diff_id, size) for size in sizes[:1]]
 
 
-def kind_of_blob(media_type: str) -> Kind | None:
-    """How a layer's blob is compressed; None for what is no ordinary layer."""
+def compression_kind(media_type: str) -> Kind | None:
+    """Return how a layer's blob is compressed; None if it is not an ordinary layer."""
     return _KINDS.get(media_types.TO_OCI.get(media_type, ""))
 
 
-def _kind_of(name: str) -> Kind | None:
-    """The kind that it is for new blobs; None for ``auto``."""
+def _new_blob_kind(name: str) -> Kind | None:
+    """Return the kind for new blobs; None for ``auto``."""
     return Kind.GZIP if name == KEEP else next((kind for kind in Kind if kind == name), None)
 
 
-class Chooser:
-    """How each new blob of one job is made; ``auto`` looks at the beginning of each layer."""
+class CompressionChooser:
+    """Chooses the compression of each new blob of one job; ``auto`` measures the beginning of each layer."""
 
     def __init__(self, requested: RequestedCompression, uplink: Callable[[], float | None]) -> None:
         self._requested = requested
         self._uplink = uplink() if requested.compression is None else None
         self._chosen: list[Compression] = []
 
-    def settle(self, stream: Readable) -> tuple[Compression, Readable]:
-        """The compression for a layer, and the stream from which it is to be read."""
+    def choose(self, stream: Readable) -> tuple[Compression, Readable]:
+        """Return the compression for a layer, and the stream to read it from."""
         if self._requested.compression is not None:
             return self._requested.compression, stream
         usual = Compression.of(Kind.GZIP, threads=self._requested.threads)
@@ -133,7 +133,7 @@ class Chooser:
         return chosen, _Rejoined(head, stream)
 
     def summary(self) -> str | None:
-        """What ``auto`` chose, and why; None if it had nothing to choose."""
+        """Return what ``auto`` chose and why; None if there was nothing to choose."""
         if not self._chosen:
             return None
         if self._uplink is None:
@@ -148,7 +148,7 @@ def _layers(count: int) -> str:
 
 
 class _Rejoined:
-    """A stream whose beginning was read already, and is read again."""
+    """A stream whose beginning was read already and is read again."""
 
     def __init__(self, head: bytes, rest: Readable) -> None:
         self._head = io.BytesIO(head)

@@ -1,9 +1,9 @@
-"""What need not be made because Docker on this machine pushed or pulled it, and the registry has it.
+"""Blobs that Docker on this machine pushed or pulled, and that the registry still has.
 
-``docker push`` compresses otherwise than we do, so its blobs have digests that we would never come to. Which
-blob stands for which layer is never taken from the manifest at a tag: whoever may write the tag could put
-anything there under the right config. Docker's own records say it; the manifest only tells what is to be
-looked for, and is kept as it is where it says nothing but what we would say.
+``docker push`` compresses in another way than pusher, so its blobs have other digests. Which blob is which
+layer is never taken from the manifest at a tag: anyone who can write the tag could put anything there under
+the right config. It is taken from Docker's own records. The manifest only says which blobs to look for, and
+is pushed again as it is if it says exactly what pusher's would say.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ _MAGIC: Final[Mapping[str, bytes]] = {
 
 @dataclass(frozen=True)
 class PushedImage:
-    """The image at a tag: its manifest, and by diff ID those of its blobs that are certainly these layers."""
+    """The image at a tag: its manifest, and by diff ID the blobs that are certainly these layers."""
 
     manifest: Manifest
     blobs: dict[str, Descriptor]
 
 
-def look_at(
+def find_pushed_image(
     client: RegistryClient, job: JobRecord, diff_ids: Collection[str], docker_root: Path | None
 ) -> PushedImage | None:
-    """What the image at the job's tag has of some layers; None if that is nothing, or cannot be seen.
+    """Return the image at the job's tag with its blobs of some layers; None if it has none that are known.
 
-    ``docker_root``: Docker's data root, where it is not the usual one.
+    ``docker_root``: Docker's data root, if it is not the usual one.
     """
-    records = DockerRecords(_found_in(pin_from_json(job.source)) or docker_root or DOCKER_ROOT)
+    records = DockerRecords(_docker_root_of(pin_from_json(job.source)) or docker_root or DOCKER_ROOT)
     known = {diff_id: found for diff_id in diff_ids if (found := records.blob_digests(diff_id))}
     if not known or not job.tag:
         return None
@@ -65,18 +65,18 @@ def look_at(
             if blob is not None and _is_as_described(client, job.repository, blob):
                 blobs[diff_id] = blob
     except (PusherError, ValueError):
-        return None  # it is only a short cut; whatever is wrong shows where it matters
+        return None  # only a shortcut: the push itself shows what is wrong
     return PushedImage(manifest, blobs) if blobs else None
 
 
-def says_the_same(there: Manifest, config: Descriptor, layers: Collection[Descriptor]) -> bool:
-    """Whether the manifest at a tag says of config and layers what we would, and nothing else."""
+def is_same_manifest(there: Manifest, config: Descriptor, layers: Collection[Descriptor]) -> bool:
+    """Return whether the manifest at a tag says what pusher's would say of config and layers, and no more."""
     data = json.loads(there.raw)
     described = [data["config"], *data["layers"]]
     if not set(data) <= _MANIFEST_FIELDS or not all(set(each) <= _DESCRIPTOR_FIELDS for each in described):
         return False
     if b"".join(there.raw.split()) != json.dumps(data, separators=(",", ":")).encode():
-        return False  # a name twice, of which others may read the first
+        return False  # a name occurs twice, and others may read the first
     theirs = [(blob.digest, blob.size, _oci(blob)) for blob in there.layers]
     return (
         there.media_type in media_types.MANIFESTS
@@ -87,7 +87,7 @@ def says_the_same(there: Manifest, config: Descriptor, layers: Collection[Descri
 
 
 def _is_as_described(client: RegistryClient, repository: str, blob: Descriptor) -> bool:
-    """Whether the registry has the blob with the size and the compression that the manifest says."""
+    """Return whether the registry has the blob with the size and compression in the manifest."""
     magic = _MAGIC.get(_oci(blob))
     if magic is None:
         return False
@@ -101,8 +101,8 @@ def _oci(layer: Descriptor) -> str:
     return media_types.TO_OCI.get(layer.media_type, layer.media_type)
 
 
-def _found_in(pin: Pin) -> Path | None:
-    """The data root of Docker that the image was found in."""
+def _docker_root_of(pin: Pin) -> Path | None:
+    """Return Docker's data root if the image was found there."""
     match pin:
         case EnginePin(kind=DOCKER.kind, storage=Path() as root):
             return root

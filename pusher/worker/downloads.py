@@ -15,7 +15,7 @@ from pusher.oci.digest import short
 from pusher.oci.manifest import Descriptor
 from pusher.progress.base import Progress
 from pusher.retry import RetryPolicy
-from pusher.sources.registry.source import RegistrySource, without_login
+from pusher.sources.registry.source import RegistrySource, add_login_hint
 from pusher.spool.arrival import Arrival
 from pusher.spool.partial import PartialBlob
 from pusher.spool.spool import Spool
@@ -37,10 +37,10 @@ class Downloads:
     retry: RetryPolicy
     progress: Progress
     activity: Activity
-    followers: int
-    """Blobs that may be sent before they are whole, at a time: each holds one of the threads that send."""
+    most_early: int
+    """Blobs sent at a time before they are whole: each takes one of the threads that send."""
 
-    def blobs(
+    def fetch(
         self,
         source: RegistrySource,
         job: JobRecord,
@@ -67,8 +67,11 @@ class Downloads:
                     ):
                         layer = waiting.pop(0)
                         followed = sum(arrival is not None for _, arrival in running.values())
-                        arrival = self._arrival(layer) if followed < self.followers else None
-                        running[pool.submit(self._fetch, source, job, leave, layer, arrival)] = layer, arrival
+                        arrival = self._new_arrival(layer) if followed < self.most_early else None
+                        running[pool.submit(self._fetch_blob, source, job, leave, layer, arrival)] = (
+                            layer,
+                            arrival,
+                        )
                         if arrival is not None:
                             yield layer, arrival
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
@@ -92,11 +95,11 @@ class Downloads:
         left = sum((each.size or 0) - self.spool.fetched(each.digest or "") for each in (layer, *running))
         return len(running) < _AT_ONCE and left <= self.spool.room()
 
-    def _arrival(self, layer: JobBlob) -> Arrival | None:
+    def _new_arrival(self, layer: JobBlob) -> Arrival | None:
         blob = descriptor_of(layer)
         return self.spool.arrival(blob.digest, blob.size) if blob.size >= _BIG else None
 
-    def _fetch(
+    def _fetch_blob(
         self,
         source: RegistrySource,
         job: JobRecord,
@@ -110,7 +113,7 @@ class Downloads:
                 control.check()
                 with self.spool.fetching(blob.digest, blob.size, check_stop=control.check) as partial:
                     if partial is not None:
-                        _Fetch(self, source, job, control, layer.key, blob, partial, arrival).run()
+                        _BlobFetch(self, source, job, control, layer.key, blob, partial, arrival).run()
                         partial.commit(self.spool.path(blob.digest))
                         break
                 self.activity.touch()
@@ -132,7 +135,7 @@ def descriptor_of(blob: JobBlob) -> Descriptor:
     return Descriptor(blob.media_type or "", blob.digest, blob.size)
 
 
-class _Fetch:
+class _BlobFetch:
     """One blob being fetched: its retries are waited for and its progress is reported."""
 
     def __init__(
@@ -170,7 +173,7 @@ class _Fetch:
             )
         except CredentialsMissing as error:
             registry = self._source.reference.registry
-            raise without_login(error, registry, self._job.registry) from error
+            raise add_login_hint(error, registry, self._job.registry) from error
 
     def _on_retry(self, pause: float, error: PusherError) -> None:
         self._downloads.progress.waiting(short(self._blob.digest), pause, error.message)

@@ -1,4 +1,4 @@
-"""Recording a job: the image found and pinned, the destination read, every layer listed."""
+"""Record a job: find and pin the image, work out the destination, list every layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pusher.worker.registries import Registries
 from pusher.worker.sources import open_source
 
 _MOST_ABSENT: Final = 200
-"""Blobs that a source lacks and the destination is asked for."""
+"""Blobs that a source may lack if the destination has them; one request each."""
 
 
 def enqueue(
@@ -46,7 +46,7 @@ def enqueue(
     """Find ``image``, pin it, and record the job of pushing it to where ``destination.resolve`` says:
     one for each place in ``to``, those that come to the same counted once.
 
-    The config digest is recorded: a tag that is moved later does not change what is pushed. ``note`` is told
+    The config digest is recorded: a tag that is moved later does not change what is pushed. ``note`` gets
     what is left out of the image or changes in it. ``split_layers``: bytes of a blob over which a layer
     becomes several; the image is then read once now. ``keeps_older``: as in NewJob. ``command``: the one that
     was typed, for hints.
@@ -56,7 +56,7 @@ def enqueue(
     """
     if compression is not None:
         RequestedCompression.parse(compression, compression_level)
-    # a typing error is told before the image is looked for
+    # mistyped destinations are reported before the image is looked for
     typed = [resolve(image, text, default_registry, command=command) for text in to or (None,)]
     with open_source(image, choice, store=store, settings=settings, destination=typed[0]) as (source, name):
         destinations = [each.named(name) for each in typed]
@@ -76,7 +76,7 @@ def enqueue(
                 raise
             absent = incomplete.missing
             for place in destinations:
-                _at_the_destination(incomplete, place, store, settings)
+                _check_destination_has(incomplete, place, store, settings)
                 note(f"not in {image}, and at {place.registry} already: {len(absent)} of its blobs")
             source, _ = find(image, replace(choice, absent=absent), docker_root=settings.docker_root)
             found = source.resolve()
@@ -111,10 +111,10 @@ def enqueue(
     ]
 
 
-def _at_the_destination(
+def _check_destination_has(
     incomplete: ImageIncomplete, destination: Reference, store: Store, settings: Settings
 ) -> None:
-    """Raises ``incomplete`` unless the destination has all the blobs that the source lacks."""
+    """Raise ``incomplete`` unless the destination has all blobs that the source lacks."""
     if not 0 < len(incomplete.missing) <= _MOST_ABSENT:
         raise incomplete
     with closing(Registries(store, settings)) as registries:
@@ -128,7 +128,7 @@ def _at_the_destination(
 
 
 def _config_size(image: SourceImage) -> int | None:
-    """Bytes of the config, as its manifest says where the source lacks it."""
+    """Return the bytes of the config, from its manifest if the source lacks it."""
     if image.config is not None:
         return len(image.config)
     configs = {manifest.config.digest: manifest.config.size for manifest in image.manifests}
@@ -136,7 +136,7 @@ def _config_size(image: SourceImage) -> int | None:
 
 
 def _blobs(image: SourceImage) -> tuple[NewBlob, ...]:
-    """Digest and size are known where the source has the final blob."""
+    """Return the job's blobs, with digest and size if the source has the final blob."""
     return tuple(
         NewBlob(layer.diff_id)
         if layer.blob is None

@@ -36,7 +36,7 @@ from pusher.worker.documents import Delivery, final_digests, finished_documents,
 from pusher.worker.downloads import descriptor_of
 from pusher.worker.error_rank import worst
 from pusher.worker.pool import BlobPool
-from pusher.worker.preparation import Preparation
+from pusher.worker.preparation import BlobPreparer
 from pusher.worker.stall_notices import Turn
 from pusher.worker.tags import take_tag
 
@@ -51,7 +51,7 @@ class Tools:
     """What every job of a worker shares."""
 
     sender: BlobSender
-    preparation: Preparation
+    preparer: BlobPreparer
     pool: BlobPool
     preparing: Turn = field(default_factory=Turn)
     """Held while a job reads its source: compression uses all processors for one layer already."""
@@ -63,7 +63,7 @@ class JobPush:
     def __init__(self, tools: Tools, job: JobRecord, control: Control) -> None:
         self._tools = tools
         self._store = tools.sender.store
-        self._spool = tools.preparation.spool
+        self._spool = tools.preparer.spool
         self._job = job
         self._requested = RequestedCompression.of(job.options, tools.sender.settings)
         self._control = control
@@ -143,7 +143,7 @@ class JobPush:
         for layer in sorted(distinct.values(), key=lambda layer: -(layer.size or 0)):
             blobs = self._candidates(layer, known.get(layer.key, []))
             on_disk = next((blob for blob in blobs if self._spool.has(blob.digest, blob.size)), None)
-            if layer.is_config and (config := self._tools.preparation.config(self._job)) is not None:
+            if layer.is_config and (config := self._tools.preparer.config_blob(self._job)) is not None:
                 self._send(config)
             elif on_disk is not None:
                 self._adopt(layer, on_disk, known.get(layer.key, []))
@@ -166,13 +166,13 @@ class JobPush:
         unknown = {diff_id for diff_id, known in self._known_blobs_of(unnamed).items() if not known}
         if not unknown or self._pushed is not None:
             return layers
-        self._pushed = docker_blobs.look_at(
+        self._pushed = docker_blobs.find_pushed_image(
             self._client, self._job, unknown, self._tools.sender.settings.docker_root
         )
         if self._pushed is None:
             return layers
         for diff_id, blob in self._pushed.blobs.items():
-            if self._requested.takes(blob.media_type):
+            if self._requested.accepts(blob.media_type):
                 self._store.blobs.set_blob(
                     self._job, diff_id, digest=blob.digest, size=blob.size, media_type=blob.media_type
                 )
@@ -223,7 +223,7 @@ class JobPush:
                 self._take_what_others_made(missing)
                 wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}
                 if wanted:
-                    for diff_id, blob in self._tools.preparation.blobs(self._job, self._control, wanted):
+                    for diff_id, blob in self._tools.preparer.prepare(self._job, self._control, wanted):
                         if diff_id not in begun:
                             self._send(blob)
                         begun.add(diff_id)
@@ -364,7 +364,7 @@ class JobPush:
                 )
         described = [descriptor_of(layer) for layer in layers]
         there = None if self._pushed is None else self._pushed.manifest
-        if there is not None and docker_blobs.says_the_same(there, descriptor_of(config), described):
+        if there is not None and docker_blobs.is_same_manifest(there, descriptor_of(config), described):
             return there
         return build_manifest(descriptor_of(config), described)
 

@@ -1,4 +1,4 @@
-"""From the source to blobs on disk: one pass over an export, every layer compressed once in its life."""
+"""Turn a source into blobs on disk: one pass over an export, every layer compressed only once."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from pusher.sources.registry.source import RegistrySource
 from pusher.spool.spool import Spool
 from pusher.store.records import JobBlob, JobRecord
 from pusher.store.store import Store
-from pusher.worker.compression import Chooser, RequestedCompression
+from pusher.worker.compression import CompressionChooser, RequestedCompression
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads, descriptor_of
 from pusher.worker.registries import Registries
 from pusher.worker.stall_notices import SourceWatch
 
-_TELL_EVERY = 4 * 1024 * 1024
-"""Bytes between two words on a layer that is being compressed."""
+_REPORT_EVERY = 4 * 1024 * 1024
+"""Bytes between two reports on a layer that is being compressed."""
 
 
 @dataclass(frozen=True)
-class Preparation:
-    """Makes the blobs that a job needs and that are not on disk yet."""
+class BlobPreparer:
+    """Prepares the blobs that a job needs and that are not on disk yet."""
 
     store: Store
     spool: Spool
@@ -44,15 +44,15 @@ class Preparation:
     downloads: Downloads
     registries: Registries
 
-    def config(self, job: JobRecord) -> Blob | None:
-        """The image config's blob, if its bytes are known without an export."""
+    def config_blob(self, job: JobRecord) -> Blob | None:
+        """Return the blob of the image's config if its bytes are known without an export, else None."""
         content = self.store.documents.get(job.config_digest)
         return None if content is None else self._keep_config(job, content)
 
-    def blobs(
+    def prepare(
         self, job: JobRecord, control: Control, missing: Mapping[str, JobBlob]
     ) -> Iterator[tuple[str, Blob]]:
-        """Diff ID and blob of each layer in ``missing`` (the config under its digest), as it gets ready.
+        """Yield the key of each blob in ``missing`` with the blob as soon as it is ready.
 
         A blob that can be sent before it is whole comes twice, first with its ``arrival``.
         Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry what ``Downloads`` does.
@@ -60,20 +60,20 @@ class Preparation:
         pin = pin_from_json(job.source)
         if isinstance(pin, RegistryPin):
             remote = RegistrySource.from_pin(pin, self.registries.client, retry=self.settings.retry)
-            for found, arrival in self.downloads.blobs(remote, job, control, missing):
+            for found, arrival in self.downloads.fetch(remote, job, control, missing):
                 blob = descriptor_of(found)
                 if arrival is None:
                     self._set_blob(job, found.key, blob)
                 yield found.key, Blob(blob.digest, blob.size, self.spool.path(blob.digest), arrival=arrival)
             return
         source: Source | None = reopen(pin)
-        chooser = Chooser(
+        chooser = CompressionChooser(
             RequestedCompression.of(job.options, self.settings),
             lambda: self.store.facts.get(job.registry).uplink,
         )
         while source is not None:
             try:
-                yield from self._blobs_of(source, job, control, missing, chooser)
+                yield from self._prepare_from(source, job, control, missing, chooser)
                 if chosen := chooser.summary():
                     self.progress.note(chosen)
                 return
@@ -83,13 +83,13 @@ class Preparation:
                     raise
                 self.progress.note(f"{doubt.message}; asking the engine for the image instead")
 
-    def _blobs_of(
+    def _prepare_from(
         self,
         source: Source,
         job: JobRecord,
         control: Control,
         missing: Mapping[str, JobBlob],
-        chooser: Chooser,
+        chooser: CompressionChooser,
     ) -> Iterator[tuple[str, Blob]]:
         image = source.resolve()
         if image.config is not None and job.config_digest in missing:
@@ -120,7 +120,7 @@ class Preparation:
             with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=watch) as pieces:
                 for piece in pieces:
                     control.check()
-                    made = self._make(job, control, piece, wanted, chooser, compared)
+                    made = self._prepare_piece(job, control, piece, wanted, chooser, compared)
                     if made is not None:
                         yield made
                     if not wanted:
@@ -130,32 +130,32 @@ class Preparation:
             hint=f"look whether the image is whole, then: pusher retry {job.id}",
         )
 
-    def _make(
+    def _prepare_piece(
         self,
         job: JobRecord,
         control: Control,
         piece: Exported,
         wanted: dict[str, str],
-        chooser: Chooser,
+        chooser: CompressionChooser,
         compared: Collection[str],
     ) -> tuple[str, Blob] | None:
-        """The blob of one piece; its name leaves ``wanted``. None if it turns out not to be wanted."""
+        """Return the blob of one piece and remove its name from ``wanted``; None if it is not wanted."""
         if piece.name == job.config_digest:
             wanted.pop(piece.name, None)
             return piece.name, self._keep_config(job, piece.stream.read())
         if piece.name is not None and piece.name not in wanted:
             return None
         label = piece.name or "a layer"
-        told = done = 0
+        reported = done = 0
         doing = "reading" if piece.kind == "blob" else "compressing"
 
         def on_bytes(count: int) -> None:
-            nonlocal told, done
+            nonlocal reported, done
             self.activity.stir()
             control.stir_source()
             done += count
-            if done - told >= _TELL_EVERY or done == piece.size:
-                told = done
+            if done - reported >= _REPORT_EVERY or done == piece.size:
+                reported = done
                 self.activity.touch()
                 self.progress.preparing(job.id, label, done, piece.size, doing)
 
@@ -171,7 +171,7 @@ class Preparation:
             )
             wanted.pop(piece.name)
         else:
-            how, stream = chooser.settle(piece.stream)
+            how, stream = chooser.choose(piece.stream)
             spooled = self.spool.write_layer(
                 stream,
                 how=how,
@@ -188,7 +188,7 @@ class Preparation:
         return diff_id, Blob(spooled.digest, spooled.size, self.spool.path(spooled.digest))
 
     def _record(self, job: JobRecord, diff_id: str, blob: LayerBlob, *, compared: bool) -> None:
-        """``compared``: the blob, which came compressed, was unpacked and has this diff ID."""
+        """Store the blob. ``compared``: it came compressed, was unpacked and has this diff ID."""
         if blob.compression != ORIGINAL:
             self._remember(diff_id, blob)
         elif compared:
@@ -199,19 +199,22 @@ class Preparation:
         self.store.blobs.set_blob(job, key, digest=blob.digest, size=blob.size, media_type=blob.media_type)
 
     def _remember(self, diff_id: str, blob: LayerBlob) -> None:
-        """For every later image: only what was seen here. What an image says of its own blobs is for that
-        image alone, or a stranger's would choose what stands for a layer of ours."""
+        """Store the blob for later images, too.
+
+        Only what was verified here: what an image says of its own blobs holds for that image alone, or anyone
+        could choose the blobs of our layers.
+        """
         self.store.known_blobs.remember(replace(blob, diff_id=diff_id))
 
     def _keep_config(self, job: JobRecord, content: bytes) -> Blob:
-        """The config in the spool, and in the store: it saves the export when the image is pushed again.
+        """Write the config to the spool, and to the store: it saves the export when it is pushed again.
 
-        Raises LayerMismatch if it is another than was promised.
+        Raises LayerMismatch if it is not the one that the image lists.
         """
         digest, size = job.config_digest, len(content)
         if (found := of_bytes(content, digest)) != digest:
             raise LayerMismatch(
-                f"the image promises a config with digest {digest}, its source has {found}",
+                f"the image lists a config with digest {digest}, its source has {found}",
                 hint="the source is damaged; save or pull the image again",
             )
         if not self.spool.has(digest, size):
@@ -234,7 +237,7 @@ class Preparation:
 
 
 def _wanted_names(job: JobRecord, image: SourceImage, missing: Mapping[str, JobBlob]) -> dict[str, str]:
-    """What to ask an export for: blob digest where the blob exists, else diff ID -> diff ID."""
+    """Return the names to ask an export for, with the keys of their blobs."""
     wanted: dict[str, str] = {}
     if image.config is None and job.config_digest in missing:
         wanted[job.config_digest] = job.config_digest

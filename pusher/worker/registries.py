@@ -22,7 +22,7 @@ from pusher.worker.uplinks import Links
 
 @dataclass(frozen=True)
 class Connection:
-    """A client with what is known of the way to its registry."""
+    """A client with what is known of the link to its registry."""
 
     client: RegistryClient
     link: LinkFacts
@@ -37,30 +37,30 @@ class Registries:
         settings: Settings,
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     ) -> None:
-        """Without a store nothing is known of the links; ``note`` is told what registries want to be read."""
+        """Without a store nothing is known of the links; ``note`` gets the warnings of registries."""
         self.links = Links(store)
         self._store = store
         self._settings = settings
         self._note = note
         self._lock = threading.Lock()
-        self._turns: dict[str, threading.Lock] = {}  # one a registry
+        self._registry_locks: dict[str, threading.Lock] = {}  # one a registry
         self.silence = Silence(note)
         self._transport = WatchedTransport(
-            self.silence, settings.timeouts, trust=self.trust_in, connections=settings.parallel + 2
+            self.silence, settings.timeouts, trust=self.trust_for, connections=settings.parallel + 2
         )
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
         self._credentials: dict[tuple[str, str], Credential | None] = {}
         self._clients: dict[tuple[str, Credential | None], RegistryClient] = {}
 
     def get(self, registry: str, repository: str) -> Connection:
-        """The connection to ``registry`` for work on ``repository``.
+        """Return the connection to ``registry`` for work on ``repository``.
 
-        A place for logins that cannot be used is told of; where the registry wants a login and none was
-        found, that is the error of the first request. Raises PasswordMissing.
+        A credential store that cannot be read is noted; if the registry then asks for a login, that is the
+        error of the first request. Raises PasswordMissing.
         """
         with self._lock:
-            turn = self._turns.setdefault(registry, threading.Lock())
-        # A helper may ask the user, or hang: that is for its registry alone to wait for.
+            turn = self._registry_locks.setdefault(registry, threading.Lock())
+        # A helper may ask the user, or hang: only its own registry waits for it.
         with self.silence.resting(), turn:
             credential, problem = self._credential(registry, repository)
             with self._lock:
@@ -87,13 +87,13 @@ class Registries:
             return self._credentials.setdefault(place, found), None
 
     def _look_up(self, registry: str, repository: str) -> tuple[Credential | None, PusherError | None]:
-        """The credential, or without one what is in the way of finding it."""
+        """Return the credential, or None and the problem with finding one."""
         problems: list[PusherError] = []
         found = find_credential(registry, self._settings, repository, on_problem=problems.append)
         how = f"the login of {found.source} is used" if found else f"{registry} is asked without a login"
         for problem in problems:
-            if (text := f"{problem.message}; {how}") not in self._told:
-                self._told.add(text)
+            if (text := f"{problem.message}; {how}") not in self._reported:
+                self._reported.add(text)
                 self._note(text)
         return found, problems[0] if problems and not found else None
 
@@ -123,8 +123,11 @@ class Registries:
         )
 
     def _renew(self, registry: str, repository: str, rejected: Credential) -> Credential | None:
-        """Look again for what was rejected: helpers hand out logins that end (ECR's after 12 hours), and the
-        user may have logged in anew. The client that asks goes on with what is found."""
+        """Return another credential than the rejected one; None if there is none.
+
+        Logins of helpers expire (ECR's after 12 hours), and the user may have logged in again. The client
+        that asks continues with what is returned.
+        """
         found, problem = self._look_up(registry, repository)
         if problem is not None:
             raise problem
@@ -141,19 +144,19 @@ class Registries:
 
     @cached_property
     def headers(self) -> Mapping[str, str]:
-        """What goes with every request to a registry itself."""
+        """The headers of every request to a registry itself."""
         try:
             return http_headers(self._settings.docker_config)
         except CredentialsUnreadable as error:
             self._note(f"{error.message}; no such header is sent")
             return {}
 
-    def trust_in(self, host: str) -> Trust:
-        """How the certificate of a host (``host[:port]``) is verified."""
+    def trust_for(self, host: str) -> Trust:
+        """Return how the certificate of a host (``host[:port]``) is verified."""
         site = self._settings.at(host)
         return Trust(site.ca_cert, insecure=bool(site.insecure), certs_dirs=self._settings.certs_dirs)
 
     def close(self) -> None:
-        """Close idle connections, write down what is left to be known of the links."""
+        """Close idle connections and store what is known of the links."""
         self._transport.close()
         self.links.close()

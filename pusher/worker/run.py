@@ -43,7 +43,7 @@ from pusher.worker.liveness import Presence
 from pusher.worker.name_lookup import Names
 from pusher.worker.piped_archives import FOLDER, drop
 from pusher.worker.pool import BlobPool
-from pusher.worker.preparation import Preparation
+from pusher.worker.preparation import BlobPreparer
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
 from pusher.worker.result import RunResult, outcome
@@ -135,13 +135,13 @@ class _Worker:
         limiter = RateLimiter(rate, progress.note) if rate is not None else None
         self._tools = Tools(
             BlobSender(store, settings, registries, presence, progress, self._activity, limiter),
-            Preparation(
+            BlobPreparer(
                 store,
                 spool,
                 settings,
                 progress,
                 self._activity,
-                Downloads(spool, settings.retry, progress, self._activity, followers=settings.parallel - 1),
+                Downloads(spool, settings.retry, progress, self._activity, most_early=settings.parallel - 1),
                 registries,
             ),
             self._pool,

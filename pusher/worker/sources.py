@@ -1,4 +1,4 @@
-"""Where an image may be found: on this machine, or in a registry, for which the worker joins the parts."""
+"""Open the source of an image, on this machine or in a registry."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pusher.config import Settings
 from pusher.errors import CredentialsMissing, SourceError
 from pusher.sources.base import EVERYTHING, Choice, Source
 from pusher.sources.registry.names import PREFIX, read_reference
-from pusher.sources.registry.source import RegistrySource, without_login
+from pusher.sources.registry.source import RegistrySource, add_login_hint
 from pusher.store.store import Store
 from pusher.worker.destination import Destination
 from pusher.worker.registries import Registries
@@ -28,7 +28,7 @@ def open_source(
 ) -> Iterator[tuple[Source, str | None]]:
     """Return the source that IMAGE names and the image's own name; both good until the context ends.
 
-    ``destination`` is looked at for an image in a registry alone: a login that was given may be for either.
+    ``destination`` is used only for an image in a registry: a login that was given may be for either.
     Raises what ``sources.find`` raises.
     """
     if not image.startswith(PREFIX):
@@ -46,4 +46,4 @@ def open_source(
         try:
             yield source, source.own_name()
         except CredentialsMissing as error:
-            raise without_login(error, place.registry, registry) from error
+            raise add_login_hint(error, place.registry, registry) from error

@@ -17,7 +17,7 @@ from pusher.oci.layer_blob import LayerBlob
 from pusher.spool.choice import SAMPLE, Sample, candidates, choose, measure
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import GZIP, Compression, Kind
-from pusher.worker.compression import COMPRESSION_NAMES, Chooser, RequestedCompression
+from pusher.worker.compression import COMPRESSION_NAMES, CompressionChooser, RequestedCompression
 from tests.support.images import random_bytes, sha256
 
 ZSTD, NONE, ZSTD_9 = Compression.of(Kind.ZSTD), Compression.of(Kind.NONE), Compression.of(Kind.ZSTD, 9)
@@ -64,7 +64,7 @@ def test_the_jobs_options_go_before_the_settings(
 @pytest.mark.parametrize("uplink", [None, 1e6])
 def test_the_threads_are_those_of_the_settings(kind: str, threads: int | None, uplink: float | None) -> None:
     wish = RequestedCompression.of({"compression": kind}, settings(compression_threads=threads))
-    chosen, _ = Chooser(wish, lambda: uplink).settle(io.BytesIO(bytes(5 << 20)))
+    chosen, _ = CompressionChooser(wish, lambda: uplink).choose(io.BytesIO(bytes(5 << 20)))
     assert chosen.threads == threads
 
 
@@ -133,10 +133,10 @@ def test_what_is_at_the_tag_will_do_unless_a_kind_was_named(name: str) -> None:
         media_types.DOCKER_LAYER: "none",
     }
     wish = RequestedCompression.parse(name, None)
-    taken = {media_type for media_type in types if wish.takes(media_type)}
+    taken = {media_type for media_type in types if wish.accepts(media_type)}
     assert taken == {media_type for media_type, kind in types.items() if name in ("keep", "auto", kind)}
-    assert not wish.takes(media_types.DOCKER_FOREIGN_LAYER)
-    assert not wish.takes("application/x-unknown")
+    assert not wish.accepts(media_types.DOCKER_FOREIGN_LAYER)
+    assert not wish.accepts("application/x-unknown")
 
 
 # --- auto -----------------------------------------------------------------------------------------------
@@ -201,10 +201,10 @@ def test_samples_tell_ratio_and_speed() -> None:
 
 
 def settle(uplink: float | None, data: bytes, count: int = 1) -> tuple[list[Compression], str | None]:
-    chooser = Chooser(RequestedCompression.parse("auto", None), lambda: uplink)
+    chooser = CompressionChooser(RequestedCompression.parse("auto", None), lambda: uplink)
     chosen = []
     for _ in range(count):
-        compression, stream = chooser.settle(io.BytesIO(data))
+        compression, stream = chooser.choose(io.BytesIO(data))
         chosen.append(compression)
         read = b"".join(iter(lambda stream=stream: stream.read(100_000), b""))  # type: ignore[misc]
         assert read == data, "what was tried is read again"
@@ -234,9 +234,9 @@ def test_a_slow_link_gets_the_smallest(size: int) -> None:
 
 def test_the_summary_counts_layers_and_says_nothing_without_a_choice() -> None:
     assert settle(None, b"", count=0)[1] is None
-    chooser = Chooser(
+    chooser = CompressionChooser(
         RequestedCompression.parse("zstd", None), lambda: pytest.fail("the link does not matter")
     )
     stream = io.BytesIO(b"x")
-    assert chooser.settle(stream) == (ZSTD, stream)
+    assert chooser.choose(stream) == (ZSTD, stream)
     assert chooser.summary() is None

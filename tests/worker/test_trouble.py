@@ -16,7 +16,7 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.upload import profiles
 from pusher.store.records import BlobState, JobState
 from pusher.worker.blob_sender import BlobSender
-from pusher.worker.preparation import Preparation
+from pusher.worker.preparation import BlobPreparer
 from tests.support.fakeregistry import (
     SERVERLESS,
     Answer,
@@ -350,7 +350,7 @@ def test_a_half_sent_blob_that_is_compressed_again_goes_on_in_its_session(
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(BlobSender, "send"), (Preparation, "blobs"), (RegistryClient, "put_manifest")]
+    ("where", "name"), [(BlobSender, "send"), (BlobPreparer, "blobs"), (RegistryClient, "put_manifest")]
 )
 def test_a_bug_fails_the_job_and_hangs_nothing(
     home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch, where: type, name: str

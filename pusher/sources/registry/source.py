@@ -182,7 +182,7 @@ class RegistrySource(InPlace):
         return retrying(ask, Attempts(self._retry.reading), lambda pause, _: time.sleep(pause))
 
 
-def mountable(source: Json, registry: str) -> list[str]:
+def mountable_repositories(source: Json, registry: str) -> list[str]:
     """Return the repositories of ``registry`` that hold the blobs of a job because its image is there."""
     if source["kind"] != RegistryPin.kind:
         return []
@@ -190,7 +190,7 @@ def mountable(source: Json, registry: str) -> list[str]:
     return [pin.repository] if pin.registry == registry else []
 
 
-def without_login(error: CredentialsMissing, registry: str, destination: str | None) -> CredentialsMissing:
+def add_login_hint(error: CredentialsMissing, registry: str, destination: str | None) -> CredentialsMissing:
     """Return the error with advice for the source's registry: --username is for the destination's."""
     if registry == destination:
         return error
