@@ -27,6 +27,15 @@ _JOBS = sa.table(
 )
 _BATCH = 1000
 _ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_EVERYTHING = {
+    "platforms": [],
+    "every": False,
+    "skip_missing": False,
+    "drop_attestations": False,
+    "foreign": False,
+    "follow_links": False,
+    "absent": [],
+}
 _DAEMONS = {
     "docker-daemon": ("DOCKER_HOST", "DOCKER_CONTEXT"),
     "podman": ("CONTAINER_HOST",),
@@ -167,7 +176,7 @@ def _pin(old: Mapping[str, Any]) -> dict[str, Any]:
         return {**new, "with_save": bool(old["save"]), "documents": documents, "configs": configs}
     if kind in ("docker-storage", "containers-storage"):
         return {**new, **{key: old[key] for key in ("name", "root", "driver", "id")}}
-    choice = {"platforms": [], "absent": [], **json.loads(old.get("choice") or "{}")}
+    choice = {**_EVERYTHING, **json.loads(old.get("choice") or "{}")}
     new |= {"choice": choice, "root_digest": old.get("root")}
     if kind in _DAEMONS:
         return {

@@ -1,14 +1,20 @@
-"""Upgrades of a store of version 0007."""
+"""Upgrades of stores of versions 0006 and 0007, in which data had other names."""
 
 from __future__ import annotations
 
+import base64
 import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Column, DateTime, MetaData
 
 from pusher.errors import StoreCorrupt
+from pusher.oci import media_types
+from pusher.oci.layer_blob import COMPARED, LayerBlob
 from pusher.oci.platform import Platform
 from pusher.sources.base import EVERYTHING, Choice, Pin
 from pusher.sources.decompression import Unpacked
@@ -25,9 +31,12 @@ from pusher.sources.pins import (
     pin_from_json,
 )
 from pusher.sources.split.layer_plan import LayerPlan, Part
-from pusher.store import migrate
+from pusher.store import migrate, schema
+from pusher.store.engine import Database
+from pusher.store.records import FINAL_STATES, BlobKind, BlobState, JobDocument, JobState, UploadState
 from pusher.store.store import Store
 from tests.store.test_migrations import closing_database, make_store
+from tests.support.databases import FakeClock, digest, new_job
 
 _A, _B, _C = ("sha256:" + letter * 64 for letter in "abc")
 _CHOICE = Choice((Platform("linux", "arm64", "v8"),), skip_missing=True, absent=(_C,))
@@ -51,6 +60,7 @@ _ARCHIVE = ArchivePin(
     1_700_000_000_000_000_001,
     unpacked=(Unpacked(_B, _C, 1024, is_plain=True),),
 )
+_ARCHIVE_PLAIN = ArchivePin(Path("/images/app.tar"), "app:1", "sha256:" + "c" * 64, 7168, _ARCHIVE.mtime_ns)
 _SOURCES: list[tuple[dict[str, Any], Pin]] = [
     (_OLD_ARCHIVE, _ARCHIVE),
     (
@@ -195,3 +205,158 @@ def test_a_damaged_source_stops_no_upgrade(empty_url: str, source: str) -> None:
     assert job.source == json.loads(source)
     with pytest.raises(StoreCorrupt, match="source cannot be read"):
         pin_from_json(job.source)
+
+
+_STORE: dict[str, list[dict[str, Any]]] = json.loads(
+    Path(__file__).with_name("store_0006.json").read_text(encoding="utf-8")
+)
+"""All rows of a store that version 0006 wrote."""
+
+
+def _write_0006(url: str) -> None:
+    make_store(url, "0006")
+    with closing_database(url) as database, database.write() as connection:
+        tables = MetaData()
+        tables.reflect(connection)
+        for table in tables.sorted_tables:
+            for row in _STORE.get(table.name, []):
+                values = {name: _value(table.c[name], value, database) for name, value in row.items()}
+                connection.execute(table.insert().values(values))
+        if not database.is_sqlite:
+            for name in ("jobs", "uploads", "events", "dead_sessions"):
+                connection.exec_driver_sql(f"SELECT setval('{name}_id_seq', 1000)")
+
+
+def _value(column: Column[Any], value: Any, database: Database) -> Any:
+    if isinstance(column.type, DateTime):
+        time = datetime.fromisoformat(value)
+        return time if database.is_sqlite else time.replace(tzinfo=UTC)
+    if isinstance(value, dict) and "base64" in value:
+        return base64.b64decode(value["base64"])
+    return value
+
+
+@pytest.fixture
+def upgraded(empty_url: str, clock: FakeClock) -> Iterator[Store]:
+    """A store of version 0006 with jobs in every state, after the upgrade."""
+    _write_0006(empty_url)
+    assert migrate.upgrade(empty_url) == ("0006", schema.head())
+    assert migrate.check(empty_url).problems == ()
+    with Store.open(empty_url, clock=clock) as store:
+        yield store
+
+
+def test_every_job_is_there_as_it_was(upgraded: Store) -> None:
+    jobs = {job.tag: job for job in upgraded.jobs.list()}
+    assert len(upgraded.jobs.list()) == len(_STORE["jobs"]) == 11
+    for row in _STORE["jobs"]:
+        job = upgraded.jobs.get(row["id"])
+        assert (job.image, job.tag, job.state) == (row["image"], row["tag"], row["state"])
+        assert (job.priority, job.attempts, job.bytes_sent) == (
+            row["priority"],
+            row["attempts"],
+            row["bytes_sent"],
+        )
+        assert (job.lease_owner, job.lease_token) == (row.get("lease_owner"), row["lease_token"])
+        assert job.created_at == datetime.fromisoformat(row["created_at"]).replace(tzinfo=UTC)
+        assert (job.error is None) == ("error_code" not in row)
+        assert job.options.keys() == {"compression", "compression_level"}
+    assert {job.state for job in jobs.values()} | {JobState.SUPERSEDED} == set(JobState)
+    assert jobs["queued"].source == _ARCHIVE_PLAIN.to_json()
+    assert pin_from_json(jobs["index"].source) == LayoutPin(
+        "oci", Path("/images/layout"), "1", digest("9"), EVERYTHING
+    )
+    assert jobs["index"].documents == (JobDocument(digest("8")), JobDocument(digest("9")))
+    assert jobs["list"].documents == (JobDocument(digest("8"), (digest("1"),)), JobDocument(digest("9"), ()))
+    assert jobs["list"].options == {"compression": "zstd", "compression_level": 9}
+    assert jobs["queued"].documents == ()
+
+
+def test_events_registries_and_dead_sessions_are_there(upgraded: Store) -> None:
+    for job in upgraded.jobs.list():
+        old = [row["kind"] for row in _STORE["events"] if row["job_id"] == job.id]
+        assert [event.kind for event in upgraded.events.of(job.id)] == old
+    facts = upgraded.facts.get("r.example")
+    assert (facts.max_chunk, facts.uplink, facts.carries, facts.breaks) == (7_000_000, 1.5e6, 9e6, 2)
+    assert [dead.location for dead in upgraded.dead_sessions.all()] == ["https://r.example/v2/dead"]
+
+
+def test_documents_and_known_blobs_are_there(upgraded: Store) -> None:
+    assert [upgraded.documents.get(digest(each)) for each in "c987"] == [
+        b'{"of": "%s"}' % each.encode() for each in "c987"
+    ]
+    known = upgraded.known_blobs.of_layers([digest(each) for each in "1234"])
+    assert [[blob.digest for blob in known[digest(each)]] for each in "1234"] == [
+        [digest("a")],
+        [digest("e"), digest("b")],
+        [digest("f")],
+        [],
+    ]
+    assert known[digest("3")] == [
+        LayerBlob(digest("f"), 1000, COMPARED, media_types.DOCKER_LAYER_GZIP, digest("3"), 10240)
+    ]
+
+
+def test_blobs_of_jobs_say_what_they_are(upgraded: Store) -> None:
+    jobs = {job.tag: job for job in upgraded.jobs.list()}
+
+    def blobs(tag: str) -> list[tuple[Any, ...]]:
+        found = upgraded.blobs.of_job(jobs[tag].id)
+        assert [blob.position for blob in found] == list(range(len(found)))
+        return [(blob.kind, blob.diff_id, blob.digest, blob.state, blob.offset) for blob in found]
+
+    config, layer, other = BlobKind.CONFIG, BlobKind.LAYER, BlobKind.OTHER
+    assert blobs("queued") == [
+        (config, None, digest("c"), BlobState.READY, 0),
+        (layer, digest("1"), None, BlobState.PENDING, 0),
+        (layer, digest("2"), None, BlobState.PENDING, 0),
+    ]
+    assert blobs("running")[:2] == [
+        (config, None, digest("c"), BlobState.EXISTS, 120),
+        (layer, digest("1"), digest("a"), BlobState.UPLOADING, 400),
+    ]
+    assert blobs("index") == [
+        (config, None, digest("c"), BlobState.READY, 0),
+        (layer, digest("1"), digest("a"), BlobState.UPLOADING, 400),
+        (other, None, digest("f0"), BlobState.READY, 0),
+        (layer, digest("e"), digest("e"), BlobState.READY, 0),
+    ]
+    assert blobs("list")[-1] == (other, None, digest("7"), BlobState.READY, 0)
+    totals = upgraded.jobs.totals([jobs["running"].id, jobs["succeeded"].id])
+    running, done = totals[jobs["running"].id], totals[jobs["succeeded"].id]
+    assert (running.bytes_sent, running.bytes_wasted, running.bytes_done) == (410, 10, 520)
+    assert (done.bytes_done, done.sizes_known) == (4000, False)
+
+
+def test_uploads_go_on_where_they_were(upgraded: Store, clock: FakeClock) -> None:
+    (running,) = upgraded.jobs.list(states=[JobState.RUNNING])
+    clock.advance(60)
+    claimed = upgraded.jobs.claim("new", lease=30, only=[running.id])
+    assert claimed is not None
+    upload = upgraded.uploads.acquire(
+        running.registry, running.repository, digest("a"), owner="new", lease=30
+    )
+    assert upload is not None
+    assert (upload.state, upload.offset, upload.in_flight) == (UploadState.OPEN, 400, 300)
+    upgraded.uploads.present(upload)
+    upgraded.blobs.set_done(claimed, digest("a"), BlobState.UPLOADED)
+    upgraded.blobs.set_blob(claimed, digest("2"), digest=digest("b"), size=1000, media_type="m")
+    assert [blob.state for blob in upgraded.blobs.of_job(running.id)] == [
+        BlobState.EXISTS,
+        BlobState.UPLOADED,
+        BlobState.UPLOADING,
+    ]
+    upgraded.jobs.succeed(claimed, digest("d"))
+    assert [upload.digest for upload in upgraded.uploads.abandoned()] == [digest("6")]
+
+
+def test_what_no_job_needs_is_pruned_after_the_upgrade(upgraded: Store, clock: FakeClock) -> None:
+    for job in upgraded.jobs.list():
+        if job.state not in FINAL_STATES:
+            upgraded.jobs.cancel(job.id)
+    new = upgraded.jobs.add(new_job())
+    assert new.id > 11, "an id is not used twice"
+    clock.advance(8 * 86400)
+    assert upgraded.retention.prune(clock.now).jobs == 11
+    assert [upgraded.documents.get(digest(each)) for each in "987"] == [None, None, None]
+    assert upgraded.blobs.of_jobs([1, 2]) == {1: [], 2: []}
