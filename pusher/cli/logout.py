@@ -39,7 +39,7 @@ def _left(registry: str, settings: Settings) -> str | None:
     """Where a credential for the registry still comes from."""
     from pusher.registry.auth.credentials import find_credential
 
-    if settings.username and settings.password and settings.holder_of_login({registry}) == registry:
+    if settings.username and settings.password and settings.registry_of_login({registry}) == registry:
         return settings.login_source
     found = find_credential(registry, replace(settings, username=None))
     return found.source if found else None

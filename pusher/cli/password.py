@@ -51,7 +51,7 @@ def with_password(
             given = "--password-stdin" if password_stdin else "PUSHER_PASSWORD"
             raise InvalidOption(f"{given} is given without a user name", hint="add --username USER")
         return settings
-    registry = settings.holder_of_login(registries, password_typed=password_stdin)
+    registry = settings.registry_of_login(registries, password_typed=password_stdin)
     if registry is None and (len(registries) > 1 or more_to_come):
         what = f"has jobs for {_listed(registries)}" if registries else "is empty, so nothing says which"
         raise InvalidOption(

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from pusher.config.credential_files import auth_files, certs_dirs, docker_config
 from pusher.config.file import ConfigFile, FileEntry, read_file
-from pusher.config.options import Option, fields_of
+from pusher.config.options import Option, field_values
 from pusher.config.settings import OPTIONS, Settings
 
 DEFAULT: Final = "default"
@@ -113,7 +113,7 @@ def _make_settings(
     registries: Mapping[str, Mapping[str, SettingValue]],
     environ: Mapping[str, str],
 ) -> Settings:
-    value = fields_of(Settings, {name: item.value for name, item in found.items()})
+    value = field_values(Settings, {name: item.value for name, item in found.items()})
     value["home"] = home = value["home"] or _default_home()
     value["database_url"] = value["database_url"] or _sqlite_url(home / "jobs.db")
     return Settings(

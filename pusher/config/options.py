@@ -111,13 +111,13 @@ def options_of(settings: type) -> Iterator[Option]:
             yield replace(option, name=option.name or each.name)
 
 
-def fields_of(settings: type, found: Mapping[str, Any]) -> dict[str, Any]:
+def field_values(settings: type, found: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a class's settings by field, from those by the names of the options."""
     values_by_field = {}
     for each in fields(settings):
         if _PART in each.metadata:
             inner = each.metadata[_PART]
-            values_by_field[each.name] = inner(**fields_of(inner, found))
+            values_by_field[each.name] = inner(**field_values(inner, found))
         elif _OPTION in each.metadata:
             values_by_field[each.name] = found[each.metadata[_OPTION].name or each.name]
     return values_by_field

@@ -233,7 +233,7 @@ class Settings:
             return self
         return replace(self, username=username, login_source=f"the username of {registry} in pusher.toml")
 
-    def holder_of_login(self, destinations: Collection[str], *, password_typed: bool = False) -> str | None:
+    def registry_of_login(self, destinations: Collection[str], *, password_typed: bool = False) -> str | None:
         """The one registry that user name and password are for; None where nothing says which.
 
         ``password_typed``: the password was typed or piped in for this very command. Such a login, and one of

@@ -100,23 +100,23 @@ def parse_timetable(text: str, option: str) -> Timetable:
         else:
             rest.append(_parse_rate(entry, option))
     if len(rest) > 1:
-        raise _nonsense(text, option, "has two rates without a time")
+        raise _invalid(text, option, "has two rates without a time")
     return Timetable(rest[0] if rest else None, tuple(spans))
 
 
 def _parse_span(entry: str, text: str, option: str) -> Span:
     match = _ENTRY.fullmatch(entry)
     if match is None or not (match["first"] or match["start"]):
-        raise _nonsense(text, option, f"has the entry {quoted(entry)}, which cannot be read")
+        raise _invalid(text, option, f"has the entry {quoted(entry)}, which cannot be read")
     days = [match["first"] or "Mon", match["last"] or match["first"] or "Sun"]
     if unknown := [day for day in days if day.capitalize() not in _DAYS]:
-        raise _nonsense(text, option, f"names the day {quoted(unknown[0])}")
+        raise _invalid(text, option, f"names the day {quoted(unknown[0])}")
     first, last = (_DAYS.index(day.capitalize()) for day in days)
     start, end = (_minutes(match[name] or other) for name, other in (("start", "00:00"), ("end", "24:00")))
     if start is None or end is None or start == _DAY:
-        raise _nonsense(text, option, f"has the entry {quoted(entry)}, which names no time of the day")
+        raise _invalid(text, option, f"has the entry {quoted(entry)}, which names no time of the day")
     if start == end:
-        raise _nonsense(text, option, f"has the entry {quoted(entry)}, which ends when it begins")
+        raise _invalid(text, option, f"has the entry {quoted(entry)}, which ends when it begins")
     return Span(_parse_rate(match["rate"], option), first, last, start, end)
 
 
@@ -155,5 +155,5 @@ _HINT: Final = (
 )
 
 
-def _nonsense(text: str, option: str, why: str) -> InvalidOption:
+def _invalid(text: str, option: str, why: str) -> InvalidOption:
     return InvalidOption(f"{option} is {quoted(text)}, which {why}", hint=_HINT)

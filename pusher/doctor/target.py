@@ -78,7 +78,9 @@ class Target:
         if not self.has_image:
             place = Place.parse(self.text)
             return RegistryTarget(place.registry, place.namespace)
-        found = self.resolve().named(own_name if self.kind in (Kind.FILE, Kind.PIPE) else self._typed_name())
+        found = self.resolve().complete(
+            own_name if self.kind in (Kind.FILE, Kind.PIPE) else self._typed_name()
+        )
         return RegistryTarget(found.registry, found.repository, found.tag or "")
 
     def _typed_name(self) -> str | None:

@@ -46,7 +46,7 @@ class RequestedCompression:
     """That compress one layer; None: one for each processor."""
 
     @classmethod
-    def of(cls, options: Mapping[str, object], settings: Settings) -> RequestedCompression:
+    def for_job(cls, options: Mapping[str, object], settings: Settings) -> RequestedCompression:
         """Return the job's own choice, else that of the settings. Raises InvalidOption."""
         name = str(options.get("compression") or settings.compression)
         level = options.get("compression_level")
@@ -82,7 +82,7 @@ class RequestedCompression:
         kind = compression_kind(media_type)
         return kind is not None and (not self.is_explicit or kind == self.name)
 
-    def usable(self, diff_id: str, known: Iterable[LayerBlob]) -> list[LayerBlob]:
+    def usable_blobs(self, diff_id: str, known: Iterable[LayerBlob]) -> list[LayerBlob]:
         """Return the blobs that can be used for a layer, among those it was compressed to before.
 
         Any level of a kind is good enough. What is not compressed has its diff ID for a digest.
@@ -120,11 +120,11 @@ class CompressionChooser:
         if self._requested.compression is not None:
             return self._requested.compression, stream
         usual = Compression.of(Kind.GZIP, threads=self._requested.threads)
-        chosen, stream = (usual, stream) if self._uplink is None else self._try(stream, self._uplink)
+        chosen, stream = (usual, stream) if self._uplink is None else self._measure(stream, self._uplink)
         self._chosen.append(chosen)
         return chosen, stream
 
-    def _try(self, stream: Readable, uplink: float) -> tuple[Compression, Readable]:
+    def _measure(self, stream: Readable, uplink: float) -> tuple[Compression, Readable]:
         head = read_block(stream, SAMPLE)
         tried = candidates(uplink, self._requested.threads)
         chosen = tried[0]

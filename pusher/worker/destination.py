@@ -37,12 +37,12 @@ class Destination:
     def registry(self) -> str:
         """Return the ``host[:port]``, which the image's own name may have to tell.
 
-        A file is opened for it; no engine and no registry is asked. Raises what ``named`` and
+        A file is opened for it; no engine and no registry is asked. Raises what ``complete`` and
         ``Source.own_name`` raise.
         """
-        return self.place.registry if self.place else self.named(own_name(self.image)).registry
+        return self.place.registry if self.place else self.complete(own_name(self.image)).registry
 
-    def named(self, name: str | None) -> Reference:
+    def complete(self, name: str | None) -> Reference:
         """Return the destination of the image that is called ``name``; None: it has no name.
 
         Raises InvalidOption if a name is needed, and ReferenceMalformed.

@@ -59,7 +59,7 @@ def enqueue(
     # mistyped destinations are reported before the image is looked for
     typed = [resolve(image, text, default_registry, command=command) for text in to or (None,)]
     with open_source(image, choice, store=store, settings=settings, destination=typed[0]) as (source, name):
-        destinations = [each.named(name) for each in typed]
+        destinations = [each.complete(name) for each in typed]
         if split_layers is not None:
             if image.startswith(PREFIX):
                 name = image.removeprefix(PREFIX)

@@ -65,7 +65,7 @@ class JobPush:
         self._store = tools.sender.store
         self._spool = tools.preparer.spool
         self._job = job
-        self._requested = RequestedCompression.of(job.options, tools.sender.settings)
+        self._requested = RequestedCompression.for_job(job.options, tools.sender.settings)
         self._control = control
         self._sending: list[Future[str | None]] = []
         self._distrusted: frozenset[str] = frozenset()
@@ -181,7 +181,7 @@ class JobPush:
     def _known_blobs_of(self, diff_ids: Collection[str]) -> dict[str, list[LayerBlob]]:
         """Return the known blobs that will do for these layers, the newest first."""
         known = self._store.known_blobs.of_layers(diff_ids)
-        return {diff_id: self._requested.usable(diff_id, blobs) for diff_id, blobs in known.items()}
+        return {diff_id: self._requested.usable_blobs(diff_id, blobs) for diff_id, blobs in known.items()}
 
     def _candidates(self, layer: JobBlob, known: Iterable[LayerBlob]) -> list[Blob]:
         """Return the blobs that may stand for a layer: its own, or any known one."""

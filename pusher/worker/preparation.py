@@ -68,7 +68,7 @@ class BlobPreparer:
             return
         source: Source | None = reopen(pin)
         chooser = CompressionChooser(
-            RequestedCompression.of(job.options, self.settings),
+            RequestedCompression.for_job(job.options, self.settings),
             lambda: self.store.facts.get(job.registry).uplink,
         )
         while source is not None:

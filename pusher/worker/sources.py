@@ -40,7 +40,7 @@ def open_source(
         return
     place, registry = read_reference(image), destination.registry() if destination else None
     if settings.login_registry is None and settings.password is not None and registry is not None:
-        settings = replace(settings, login_registry=settings.holder_of_login({registry}))
+        settings = replace(settings, login_registry=settings.registry_of_login({registry}))
     with closing(Registries(store, settings)) as registries:
         source = RegistrySource(place, registries.client, choice, retry=settings.retry)
         try:

@@ -117,7 +117,7 @@ class Home:
         ours = replace(self.settings, **settings)
         if ours.login_registry is None:  # as the commands do
             jobs = [job for job in self.store.jobs.list() if only is None or job.id in only]
-            ours = replace(ours, login_registry=ours.holder_of_login({job.registry for job in jobs}))
+            ours = replace(ours, login_registry=ours.registry_of_login({job.registry for job in jobs}))
         return run(self.store, ours, self.progress, only=only, forever=forever, wait=wait)
 
     def push(self, image: Path | str, to: str, **options: Any) -> JobRecord:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pusher.config import MIB, Settings, Timeouts, load, parse_size, values
-from pusher.config.options import COMPRESSIONS, fields_of, options_of, part, setting
+from pusher.config.options import COMPRESSIONS, field_values, options_of, part, setting
 from pusher.errors import ExitCode, InvalidOption
 
 
@@ -328,7 +328,7 @@ def test_a_setting_is_declared_once_and_found_by_everything_else() -> None:
     assert next(option.flag for option in options_of(Outer)) == "--inner-pause"
     assert (Inner().pause, Outer(where=Path()).names) == (2.0, frozenset())
     found = {"inner_pause": 7.0, "names": frozenset({"a"}), "where": Path("b"), "word": "hush"}
-    outer = Outer(**fields_of(Outer, found))
+    outer = Outer(**field_values(Outer, found))
     assert outer == Outer(inner=Inner(7.0), names=frozenset({"a"}), where=Path("b"), word="hush")
     assert "hush" not in repr(outer)
     with pytest.raises(TypeError):

@@ -56,21 +56,21 @@ def settings(**changes: Any) -> Settings:
 def test_the_jobs_options_go_before_the_settings(
     options: dict[str, object], own: dict[str, object], expected: str
 ) -> None:
-    assert str(RequestedCompression.of(options, settings(**own)).compression) == expected
+    assert str(RequestedCompression.for_job(options, settings(**own)).compression) == expected
 
 
 @pytest.mark.parametrize("threads", [None, 1, 3])
 @pytest.mark.parametrize("kind", ["keep", "gzip", "zstd", "auto"])
 @pytest.mark.parametrize("uplink", [None, 1e6])
 def test_the_threads_are_those_of_the_settings(kind: str, threads: int | None, uplink: float | None) -> None:
-    wish = RequestedCompression.of({"compression": kind}, settings(compression_threads=threads))
+    wish = RequestedCompression.for_job({"compression": kind}, settings(compression_threads=threads))
     chosen, _ = CompressionChooser(wish, lambda: uplink).choose(io.BytesIO(bytes(5 << 20)))
     assert chosen.threads == threads
 
 
 def test_auto_has_no_compression_of_its_own() -> None:
-    assert RequestedCompression.of({"compression": "auto"}, settings()).compression is None
-    assert RequestedCompression.of({}, settings(compression="auto")).compression is None
+    assert RequestedCompression.for_job({"compression": "auto"}, settings()).compression is None
+    assert RequestedCompression.for_job({}, settings(compression="auto")).compression is None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_what_does_not_exist_is_refused_with_what_does(name: str, level: int | N
 
 def test_a_wrong_setting_is_refused_as_well() -> None:
     with pytest.raises(InvalidOption):
-        RequestedCompression.of({}, settings(compression="lzma"))
+        RequestedCompression.for_job({}, settings(compression="lzma"))
 
 
 # --- blobs that will do ---------------------------------------------------------------------------------
@@ -112,15 +112,17 @@ KNOWN = [ZSTD_3, GZIP_9, GZIP_2, FOREIGN]
     ],
 )
 def test_any_level_of_a_kind_is_good_enough(name: str, expected: list[LayerBlob]) -> None:
-    assert RequestedCompression.parse(name, None).usable(DIFF_ID, KNOWN) == expected
+    assert RequestedCompression.parse(name, None).usable_blobs(DIFF_ID, KNOWN) == expected
 
 
 def test_a_layer_that_was_ever_read_is_known_uncompressed() -> None:
     """Its digest is its diff ID, and its size stands in any memo of what it was compressed to."""
     wish = RequestedCompression.parse("none", None)
-    assert wish.usable(DIFF_ID, KNOWN) == [LayerBlob(DIFF_ID, 3, "none", media_types.OCI_LAYER, DIFF_ID, 3)]
-    assert wish.usable(DIFF_ID, [FOREIGN, memo(Kind.GZIP, size=None)]) == []
-    assert wish.usable(DIFF_ID, [memo(Kind.GZIP, size=0)])[0].size == 0
+    assert wish.usable_blobs(DIFF_ID, KNOWN) == [
+        LayerBlob(DIFF_ID, 3, "none", media_types.OCI_LAYER, DIFF_ID, 3)
+    ]
+    assert wish.usable_blobs(DIFF_ID, [FOREIGN, memo(Kind.GZIP, size=None)]) == []
+    assert wish.usable_blobs(DIFF_ID, [memo(Kind.GZIP, size=0)])[0].size == 0
 
 
 @pytest.mark.parametrize("name", COMPRESSION_NAMES)

@@ -40,9 +40,9 @@ def test_only_a_file_is_looked_into_for_its_name(tmp_path: Path) -> None:
 
 
 def test_the_name_completes_it() -> None:
-    assert str(resolve("a.tar", "r.example/team/", None).named("ghcr.io/app:1")) == "r.example/team/app:1"
-    assert str(resolve("a.tar", None, "r.example/team").named("app:1")) == "r.example/team/app:1"
-    assert str(resolve("a.tar", "s.example/b:2", "r.example").named(None)) == "s.example/b:2"
+    assert str(resolve("a.tar", "r.example/team/", None).complete("ghcr.io/app:1")) == "r.example/team/app:1"
+    assert str(resolve("a.tar", None, "r.example/team").complete("app:1")) == "r.example/team/app:1"
+    assert str(resolve("a.tar", "s.example/b:2", "r.example").complete(None)) == "s.example/b:2"
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_without_a_name_the_hint_says_what_to_type(
     image: str, to: str | None, default: str | None, hint: str
 ) -> None:
     with pytest.raises(InvalidOption) as caught:
-        resolve(image, to, default, command="run-it").named(None)
+        resolve(image, to, default, command="run-it").complete(None)
     assert caught.value.hint == hint
 
 

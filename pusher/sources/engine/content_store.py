@@ -84,7 +84,7 @@ class ContentStoreSource(InPlace):
         place = BlobFolder(self.root, f"the image {self.name}", _BLOBS)
         size = place.size_of(self.digest)
         if size is None and self._pin is not None:
-            raise self._deleted()
+            raise self._deleted_error()
         root = Descriptor(OCI_INDEX, self.digest, size or 0)
         try:
             tree = tree_or_own(
@@ -94,10 +94,10 @@ class ContentStoreSource(InPlace):
             # containerd deletes blob by blob: an attestation at once, what the build cache holds much later
             if self._pin is None:
                 raise
-            raise self._deleted() from error
+            raise self._deleted_error() from error
         return tree.image(place.slice_of, ContentStorePin(self.root, self.digest, self.name, tree.choice))
 
-    def _deleted(self) -> ImageChanged:
+    def _deleted_error(self) -> ImageChanged:
         return ImageChanged(
             f"{self.name} was deleted from {self.root} since it was enqueued",
             hint="build or pull it again and enqueue it, or `pusher cancel` the job",

@@ -106,7 +106,7 @@ class BlobDownload:
             self._sink.reset()
             answer = self._client.get_blob(self._repository, self._digest, self)
         if answer.status not in _GIVEN:
-            raise self._refused(answer)
+            raise self._refusal(answer)
         if self._sink.size < self._size:
             raise ConnectionBroken(
                 f"{host_of(answer.url)} ended the blob {short(self._digest)} after {self._sink.size} of its "
@@ -164,7 +164,7 @@ class BlobDownload:
             hint="the image in that registry is damaged; push it there again",
         )
 
-    def _refused(self, answer: Answer) -> PusherError:
+    def _refusal(self, answer: Answer) -> PusherError:
         if answer.status in (404, 410):
             return ImageChanged(
                 f"{self._where} no longer has the blob {self._digest}; the image was deleted there",
