@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+import socket
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from pusher.cli.base import Command, warn, warn_of_variables
-from pusher.cli.password import read_password
+from pusher.cli.base import Command, opened, progress_option, read_settings, warn, warn_of_variables
+from pusher.cli.password import read_password, with_password
+from pusher.cli.work import conclude, work
 from pusher.errors import ExitCode, InvalidOption
 from pusher.secret import note_secret
 
@@ -24,9 +27,21 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option(
     "--local",
     metavar="DIR",
-    required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Folder of the registry; it is made if it is not there.",
+    help="Keep what is pushed in this folder, which is made if it is not there, and forward nothing.",
+)
+@click.option(
+    "--to",
+    metavar="REGISTRY[/PREFIX]",
+    help="Forward every name to below this place; without it the first part of a name is the registry.",
+)
+@click.option(
+    "--acknowledge",
+    type=click.Choice(["pushed", "received"]),
+    default="pushed",
+    show_default=True,
+    help="When a forwarded push is answered: once the destination has everything, or once it is on disk here "
+    "and in the queue.",
 )
 @click.option(
     "--listen",
@@ -35,50 +50,121 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     show_default=True,
     help="Where to listen. Beyond this machine it takes a login, and TLS or --plain-http.",
 )
-@click.option("--username", metavar="USER", help="Ask for a login of this user, whose password is read.")
-@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
+@click.option(
+    "--username", metavar="USER", help="Ask clients for a login of this user, whose password is read."
+)
+@click.option("--password-stdin", is_flag=True, help="Read that password from standard input.")
 @click.option("--tls-cert", metavar="FILE", type=_FILE, help="Certificate with its chain (PEM).")
 @click.option("--tls-key", metavar="FILE", type=_FILE, help="Key of the certificate (PEM).")
 @click.option("--plain-http", is_flag=True, help="Listen beyond this machine without TLS.")
+@progress_option
 def serve(
-    local: Path,
+    local: Path | None,
+    to: str | None,
+    acknowledge: str,
     listen: str,
     username: str | None,
     password_stdin: bool,
     tls_cert: Path | None,
     tls_key: Path | None,
     plain_http: bool,
+    progress: str,
 ) -> int:
-    """Be a registry on this machine.
+    """Be a registry here that forwards pushes, or keeps them.
 
-    docker, podman, buildah, skopeo, crane, oras and others push to it and pull from it. It has all of the OCI
-    distribution specification 1.1, and uploads that a client can continue survive a restart.
+    docker, podman, buildah, skopeo, crane, oras and others push here, and the queue does the rest: it is
+    worked as by pusher run --forever, with the settings and logins that pusher run takes. The registry to
+    push to is the first part of the name (registry.example.com_5000 if it has a port), unless --to names it.
+    Pulls are passed on.
 
     At 127.0.0.1 it is for you and root, and for others with the login of --username. Only Linux tells who
     connects; elsewhere every user of the machine gets in. Ctrl-C ends it.
 
     \b
     Example:
+      pusher serve
+      docker push localhost:5055/registry.example.com/team/app:1.2
       pusher serve --local ~/registry
       docker push localhost:5055/app:1.2
     """
-    from pusher.serve.app import make_app
-    from pusher.serve.local import LocalRegistry
-    from pusher.serve.server import Address, open_sockets, run_server
+    from pusher.serve.server import Address
 
-    warn_of_variables()
+    if local is not None and (to is not None or acknowledge != "pushed"):
+        option = "--to" if to is not None else "--acknowledge"
+        raise InvalidOption(f"--local forwards nothing, and {option} says how", hint="give one of the two")
     address = Address.parse(listen)
     certificate = _certificate(tls_cert, tls_key)
     access = _access(address, username, password_stdin=password_stdin, safe=bool(certificate) or plain_http)
-    with closing(LocalRegistry(local.expanduser().absolute())) as registry:
-        sockets = open_sockets(address)
-        port = sockets[0].getsockname()[1]
-        scheme = "https" if certificate else "http"
-        warn(f"The registry in {registry.folder} is at {scheme}://{address.at(port)}; Ctrl-C ends it.")
-        if access.is_local:
-            warn(f"Push to it with: docker push localhost:{port}/NAME:TAG")
-        number = run_server(make_app(registry, access), sockets, note=warn, certificate=certificate)
+    front = _Front(address, certificate, access)
+    if local is None:
+        return _forward(front, to, progress, waits=acknowledge == "pushed")
+    return _keep(front, local.expanduser().absolute())
+
+
+@dataclass(frozen=True)
+class _Front:
+    """Where clients come, and who may."""
+
+    address: Address
+    certificate: Certificate | None
+    access: Access
+
+    def open(self, stack: ExitStack) -> list[socket.socket]:
+        """Listen, until the stack is left; nobody is answered yet."""
+        from pusher.serve.server import open_sockets
+
+        sockets = open_sockets(self.address)
+        for listener in sockets:
+            stack.callback(listener.close)
+        return sockets
+
+    def announce(self, what: str, port: int, name: str) -> None:
+        """Print where it is, and how to push to it."""
+        scheme = "https" if self.certificate else "http"
+        warn(f"{what} at {scheme}://{self.address.at(port)}; Ctrl-C ends it.")
+        if self.access.is_local:
+            warn(f"Push to it with: docker push localhost:{port}/{name}")
+
+
+def _keep(front: _Front, folder: Path) -> int:
+    from pusher.serve.api import Api
+    from pusher.serve.app import make_app
+    from pusher.serve.local import LocalRegistry
+    from pusher.serve.server import run_server
+
+    warn_of_variables()
+    with closing(LocalRegistry(folder)) as registry, ExitStack() as stack:
+        sockets = front.open(stack)
+        front.announce(f"The registry in {folder} is", sockets[0].getsockname()[1], "NAME:TAG")
+        app = make_app(Api(registry), front.access)
+        number = run_server(app, sockets, note=warn, certificate=front.certificate)
     return 128 + number if number else ExitCode.DONE
+
+
+def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> int:
+    from pusher.reference import Place
+    from pusher.serve.app import make_app
+    from pusher.serve.forward.service import forwarding
+    from pusher.serve.server import server_in_background
+
+    settings = read_settings()
+    place = None if to is None else Place.parse(to)
+    with opened(settings, forever=True) as store, ExitStack() as stack:
+        settings = with_password(
+            settings, {place.registry} if place else set(), password_stdin=False, more_to_come=place is None
+        )
+        sockets = front.open(stack)
+        port = sockets[0].getsockname()[1]
+        api = stack.enter_context(forwarding(store, settings, to=place, port=port, waits=waits, note=warn))
+        with server_in_background(make_app(api, front.access), sockets, front.certificate):
+            front.announce(
+                f"What is pushed here goes to {place or 'the registry that its name begins with'}: it is",
+                port,
+                "NAME:TAG" if place else "registry.example.com/team/app:1.2",
+            )
+            result = work(store, settings, progress, forever=True)
+            api.end()
+    return conclude(result, progress, single=False)
 
 
 def _certificate(certificate: Path | None, key: Path | None) -> Certificate | None:

@@ -167,6 +167,13 @@ class RegistryClient(RegistryEndpoint):
             "GET", url, _pull_scopes(repository), doing="reading", headers={"Accept": accept}, limit=limit
         )
 
+    def head(self, path: str, repository: str, *, accept: str = "*/*") -> Answer:
+        """HEAD ``manifests/...`` or ``blobs/...`` of a repository, with the scope to pull."""
+        url = self._url(f"{repository}/{path}")
+        return self._request(
+            "HEAD", url, _pull_scopes(repository), doing="looking", headers={"Accept": accept}
+        )
+
     def is_from_registry(self, answer: Answer) -> bool:
         """Return whether the registry's own host answered, and not storage to which it redirected."""
         return Origin(self.registry, self._base_url()).is_same_host(answer.url)

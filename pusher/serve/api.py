@@ -86,6 +86,10 @@ class Api:
                 return send_file(request, self._registry.blob_path(digest), size, headers)
             except FileNotFoundError:
                 pass  # deleted just now
+        return self.blob_elsewhere(request, repository, digest)
+
+    def blob_elsewhere(self, request: Request, repository: str, digest: str) -> Response:  # noqa: ARG002
+        """Return a blob that is not here; ApiError BLOB_UNKNOWN, for there is no other place."""
         raise ApiError(404, "BLOB_UNKNOWN", f"{repository} has no blob {digest}", detail={"digest": digest})
 
     def delete_blob(self, request: Request) -> Response:
@@ -159,12 +163,16 @@ class Api:
         digest = self._digest_of(repository, reference)
         manifest = self._catalog.manifest(repository, digest) if digest else None
         if manifest is None:
-            raise _manifest_unknown(repository, reference)
+            return self.manifest_elsewhere(request, repository, reference)
         etag = f'"{manifest.digest}"'
         headers = {"Docker-Content-Digest": manifest.digest, "ETag": etag}
         if is_known(request, etag):
             return Response(status_code=304, headers=headers)
         return Response(manifest.content, 200, {"Content-Type": manifest.media_type, **headers})
+
+    def manifest_elsewhere(self, request: Request, repository: str, reference: str) -> Response:  # noqa: ARG002
+        """Return a manifest that is not here; ApiError MANIFEST_UNKNOWN, for there is no other place."""
+        raise _manifest_unknown(repository, reference)
 
     async def put_manifest(self, request: Request) -> Response:
         """Store a manifest whose blobs and children are here, and set tags."""
@@ -177,20 +185,30 @@ class Api:
             raise ApiError(414, "MANIFEST_INVALID", f"a request sets at most {_MOST_TAGS} tags")
         tags = list(map(checked_tag, tags))
         raw = await receive_small(request, LARGEST)
-        return await run_in_threadpool(self._store_manifest, request, repository, digest, tags, raw)
-
-    def _store_manifest(
-        self, request: Request, repository: str, digest: str | None, tags: list[str], raw: bytes
-    ) -> Response:
-        manifest = read_manifest(raw, request.headers.get("content-type"), digest)
-        if absent := self._catalog.absent(repository, manifest):
+        content_type = request.headers.get("content-type")
+        manifest = await run_in_threadpool(read_manifest, raw, content_type, digest)
+        if absent := await run_in_threadpool(self.absent, repository, manifest):
             code, what = "MANIFEST_BLOB_UNKNOWN", "the manifest names what its repository lacks"
             return errors_response(404, [(code, f"{what}: {one}", {"digest": one}) for one in absent[:20]])
-        reference = digest or tags[0]
+        await self.store_manifest(request, repository, manifest, tags)
+        return _manifest_created(repository, digest or tags[0], manifest, tags if digest else [])
+
+    def absent(self, repository: str, manifest: PushedManifest) -> list[str]:
+        """Return the digests that the manifest names and the repository lacks."""
+        return self._catalog.absent(repository, manifest)
+
+    async def store_manifest(
+        self, request: Request, repository: str, manifest: PushedManifest, tags: list[str]
+    ) -> None:
+        """Keep a manifest, and have the tags point to it."""
+        await run_in_threadpool(self._store_manifest, request, repository, manifest, tags)
+
+    def _store_manifest(
+        self, request: Request, repository: str, manifest: PushedManifest, tags: list[str]
+    ) -> None:
         with self._tagging:
-            self._check_conditions(request, repository, reference)
+            self._check_conditions(request, repository, tags[0] if tags else manifest.digest)
             self._catalog.add_manifest(repository, manifest, tags)
-        return _manifest_created(repository, reference, manifest, tags if digest else [])
 
     def _check_conditions(self, request: Request, repository: str, reference: str) -> None:
         """Raises ApiError 412 where If-Match or If-None-Match forbid to replace what is there."""

@@ -19,7 +19,6 @@ from pusher.errors import PusherError
 from pusher.serve.access import Access, Gate
 from pusher.serve.api import Api
 from pusher.serve.errors import ApiError, handle_api_error, handle_failure, handle_http_exception
-from pusher.serve.local import LocalRegistry
 
 _LOG: Final = logging.getLogger(__name__)
 _EVERY_ANSWER: Final = (
@@ -28,10 +27,10 @@ _EVERY_ANSWER: Final = (
 )
 
 
-def make_app(registry: LocalRegistry, access: Access) -> Starlette:
-    """Return the application that serves ``registry`` to those who have ``access``."""
+def make_app(api: Api, access: Access) -> Starlette:
+    """Return the application that answers with ``api`` those who have ``access``."""
     return Starlette(
-        routes=[*Api(registry).routes(), Route("/healthz", _healthz, methods=["GET"])],
+        routes=[*api.routes(), Route("/healthz", _healthz, methods=["GET"])],
         middleware=[Middleware(_Answers), Middleware(Gate, access)],
         exception_handlers={
             ApiError: handle_api_error,

@@ -95,9 +95,21 @@ async def _parts(request: Request) -> AsyncIterator[bytes]:
 
 def send_file(request: Request, path: Path, size: int, headers: Mapping[str, str]) -> Response:
     """Return a file, or the one range that is asked for; ``headers`` has its ETag. FileNotFoundError."""
-    headers = {**headers, "Accept-Ranges": "bytes"}
+    headers = dict(headers)
+    start, end, status = asked_range(request, size, headers)
+    if request.method == "HEAD" or status == 304:
+        return Response(status_code=status, headers=headers)
+    return StreamingResponse(_read(path.open("rb"), start, end), status, headers)
+
+
+def asked_range(request: Request, size: int, headers: dict[str, str]) -> tuple[int, int, int]:
+    """Return the first byte that is wanted, the one after the last, and the status: 200, 206 or 304.
+
+    ``headers``, which has the ETag, gets what belongs to that. ApiError 416 for a range behind the end.
+    """
+    headers["Accept-Ranges"] = "bytes"
     if is_known(request, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
+        return 0, 0, 304
     start, end, status = _asked(request, size, headers["ETag"])
     if status == 416:
         raise ApiError(
@@ -106,9 +118,7 @@ def send_file(request: Request, path: Path, size: int, headers: Mapping[str, str
     if status == 206:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     headers["Content-Length"] = str(end - start)
-    if request.method == "HEAD":
-        return Response(status_code=status, headers=headers)
-    return StreamingResponse(_read(path.open("rb"), start, end), status, headers)
+    return start, end, status
 
 
 async def _read(file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:

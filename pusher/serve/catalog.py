@@ -129,6 +129,12 @@ class Catalog:
             query = "DELETE FROM blobs WHERE repository = ? AND digest = ?"
             return connection.execute(query, (repository, digest)).rowcount > 0
 
+    def blobs(self, repository: str) -> list[str]:
+        """Return the digests of a repository's blobs."""
+        return [
+            digest for (digest,) in self._rows("SELECT digest FROM blobs WHERE repository = ?", repository)
+        ]
+
     def absent(self, repository: str, manifest: PushedManifest) -> list[str]:
         """Return the digests that a manifest names and its repository lacks."""
         return [digest for digest in manifest.blobs if not self.has_blob(digest, repository)] + [
@@ -174,6 +180,12 @@ class Catalog:
                 query = f"DELETE FROM {table} WHERE repository = ? AND digest = ?"  # noqa: S608 - our words
                 removed = connection.execute(query, (repository, digest)).rowcount
             return removed > 0
+
+    def remove_manifests(self, repository: str) -> None:
+        """Remove every manifest and tag of a repository."""
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM tags WHERE repository = ?", (repository,))
+            connection.execute("DELETE FROM manifests WHERE repository = ?", (repository,))
 
     def tagged(self, repository: str, tag: str) -> str | None:
         """Return the digest that the tag points to; None if there is no such tag."""

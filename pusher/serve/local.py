@@ -12,7 +12,7 @@ from typing import Final
 from pusher.errors import FolderInUse, InvalidOption
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hex_of
 from pusher.serve.catalog import VERSION, Catalog
-from pusher.serve.uploads import Upload, Uploads
+from pusher.serve.uploads import LONGEST, Upload, Uploads
 from pusher.system import open_flags, try_lock
 
 _CATALOG: Final = "registry.db"
@@ -22,10 +22,12 @@ _LOCK: Final = "lock"
 class LocalRegistry:
     """The registry in ``folder``, which is made if it is not there, for this process alone.
 
+    ``upload_lifetime``: seconds after which an upload that nobody touched is removed.
+
     Raises FolderInUse if another process serves it, InvalidOption if the folder is something else, OSError.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, upload_lifetime: float = LONGEST) -> None:
         self.folder = folder
         self._lock = threading.Lock()
         self._descriptor = _locked(folder)
@@ -34,7 +36,7 @@ class LocalRegistry:
             for path in self._blobs.values():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.catalog = _opened(folder)
-            self.uploads = Uploads(folder / "uploads", self.catalog)
+            self.uploads = Uploads(folder / "uploads", self.catalog, upload_lifetime)
         except BaseException:
             os.close(self._descriptor)
             raise

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import errno
 import socket
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -141,6 +142,27 @@ def run_server(
         with on_signals(stop, note=note) as signals:
             server.run(list(sockets))
         return signals.number
+
+
+@contextlib.contextmanager
+def server_in_background(
+    app: ASGIApp, sockets: Sequence[socket.socket], certificate: Certificate | None = None
+) -> Iterator[None]:
+    """Answer requests in a thread until the context ends, and then those in flight.
+
+    Raises CertificateFileUnusable. The sockets are closed at the end.
+    """
+    with contextlib.ExitStack() as stack:
+        for listener in sockets:
+            stack.callback(listener.close)
+        server = make_server(app, certificate)
+        thread = threading.Thread(target=server.run, args=(list(sockets),), name="serve", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            server.should_exit = True
+            thread.join()
 
 
 def make_server(app: ASGIApp, certificate: Certificate | None = None) -> uvicorn.Server:

@@ -27,7 +27,7 @@ BLOCK: Final = 1 << 20
 """Bytes that are written and hashed at a time."""
 MOST: Final = 1000
 """Sessions that may be open."""
-_LONGEST: Final = 7 * 86400.0
+LONGEST: Final = 7 * 86400.0
 """Seconds after which a session that nobody touched is removed."""
 _SWEEP: Final = 3600.0
 """Seconds between looks for those."""
@@ -146,7 +146,9 @@ class Upload:
 class Uploads:
     """The sessions of a registry, in a folder of their own; they outlive the process."""
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, longest: float = LONGEST) -> None:
+        """``longest``: seconds after which a session that nobody touched is removed."""
+        self._longest = longest
         self._folder = folder
         self._catalog = catalog
         self._lock = threading.Lock()
@@ -202,10 +204,10 @@ class Uploads:
             if abs(now - self._swept) < _SWEEP:
                 return
             self._swept = now
-        for row in self._catalog.uploads(opened_before=now - _LONGEST):
+        for row in self._catalog.uploads(opened_before=now - self._longest):
             with suppress(ApiError, FileNotFoundError):
                 upload = self.get(row.repository, row.id)
-                if upload.path.stat().st_mtime < now - _LONGEST:
+                if upload.path.stat().st_mtime < now - self._longest:
                     self.remove(upload)
 
 

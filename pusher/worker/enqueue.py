@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Final
@@ -82,14 +82,33 @@ def enqueue(
             found = source.resolve()
     for text in found.notes:
         note(text)
+    return record(
+        store,
+        found,
+        list(dict.fromkeys(destinations)),
+        image=image,
+        priority=priority,
+        keeps_older=keeps_older,
+        options={"compression": compression, "compression_level": compression_level},
+    )
+
+
+def record(
+    store: Store,
+    found: SourceImage,
+    destinations: Sequence[Reference],
+    *,
+    image: str,
+    priority: int = 0,
+    keeps_older: bool = False,
+    options: Mapping[str, str | int | bool | None] | None = None,
+) -> list[JobRecord]:
+    """Record a job for each destination, and what they need of the image itself. A destination without a tag
+    is pushed to by digest alone. ``image``: what people call it. Raises StoreError."""
     if found.config is not None:
         store.documents.put(found.config_digest, found.config)
     for document in found.described:
         store.documents.put(document.digest, document.raw)
-    options = {
-        "compression": compression,
-        "compression_level": compression_level,
-    }
     return [
         store.jobs.add(
             NewJob(
@@ -103,11 +122,11 @@ def enqueue(
                 blobs=_blobs(found),
                 priority=priority,
                 keeps_older=keeps_older,
-                options=options,
+                options=options or {},
                 documents=documents_of(found),
             )
         )
-        for destination in dict.fromkeys(destinations)
+        for destination in destinations
     ]
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.serve.forward.front import Front
 from tests.serve.served import Served
+from tests.support.docker_registry import DockerRegistry
 from tests.support.engines import Docker, Engine, Podman
 from tests.support.home import Home
 from tests.support.images import make_image, write_archive
@@ -63,10 +65,14 @@ def test_buildah(podman: Podman, address: str, read_back: ReadBack) -> None:
 
 
 def test_skopeo_copies_every_platform(address: str, tmp_path: Path) -> None:
+    copy_every_platform(f"docker://{address}/skopeo/app:1", tmp_path)
+
+
+def copy_every_platform(remote: str, tmp_path: Path) -> None:
+    """There and back again."""
     require("skopeo")
     layout, _ = two_platforms(("app",))
     folder = layout.write_folder(tmp_path / "layout")
-    remote = f"docker://{address}/skopeo/app:1"
     back = f"oci:{tmp_path / 'back'}:app"
     for source, target in ((f"oci:{folder}:app", remote), (remote, back)):
         subprocess.run(
@@ -83,3 +89,46 @@ def test_pusher_resumes_there(address: str, tmp_path: Path, read_back: ReadBack)
     with Home(tmp_path / "home") as home:
         home.push(write_archive(tmp_path / "app.tar", image), f"{address}/pusher/app:1")
     assert read_back(f"{address}/pusher/app:1").config == image.config
+
+
+# --- forwarded ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def front(tmp_path: Path) -> Iterator[Front]:
+    with Front(tmp_path / "front") as front:
+        yield front
+
+
+def test_docker_through_serve(dockerd: Docker, front: Front, docker_registry: DockerRegistry) -> None:
+    """What arrives is what a direct push sends; a second push sends nothing."""
+    engine, registry = dockerd, docker_registry
+    through = f"127.0.0.1:{front.port}/{registry.address.replace(':', '_')}/through/{engine.command}:1"
+    direct = f"{registry.address}/direct/{engine.command}:1"
+    engine.build_random(through, [2_500_000, 1_000])
+    engine.run("push", through)
+    arrived = inspect_raw(f"{registry.address}/through/{engine.command}:1")
+    engine.run("tag", through, direct)
+    engine.run("push", direct)
+    assert inspect_raw(direct) == arrived
+    engine.run("push", through)
+    sent = [front.home.figures(job.id)[2] for job in front.home.store.jobs.list()]
+    assert sent[0] > 2_500_000
+    assert sum(sent[1:]) < 10_000
+    engine.remove(through)
+    engine.run("pull", through)
+
+
+def test_skopeo_through_serve(front: Front, docker_registry: DockerRegistry, tmp_path: Path) -> None:
+    place = docker_registry.address.replace(":", "_")
+    copy_every_platform(f"docker://127.0.0.1:{front.port}/{place}/through/skopeo:1", tmp_path)
+
+
+def test_docker_shows_why_the_destination_refuses(
+    dockerd: Docker, front: Front, make_docker_registry: Callable[..., DockerRegistry]
+) -> None:
+    registry = make_docker_registry(authenticated=True)
+    through = f"127.0.0.1:{front.port}/{registry.address.replace(':', '_')}/app:1"
+    dockerd.build_random(through, [1_000])
+    with pytest.raises(AssertionError, match=r"denied: job 1: .* wants a login.*pusher login"):
+        dockerd.run("push", through)

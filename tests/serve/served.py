@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,9 +15,10 @@ from starlette.types import ASGIApp
 
 from pusher.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from pusher.serve.access import Access, Login
+from pusher.serve.api import Api
 from pusher.serve.app import make_app
 from pusher.serve.local import LocalRegistry
-from pusher.serve.server import Address, Certificate, make_server, open_sockets
+from pusher.serve.server import Address, Certificate, open_sockets, server_in_background
 
 EMPTY: Final = b"{}"
 
@@ -35,17 +35,9 @@ def sha512(data: bytes) -> str:
 def listening(app: ASGIApp, certificate: Certificate | None = None) -> Iterator[int]:
     """Serve ``app`` in a thread; the port."""
     sockets = open_sockets(Address("127.0.0.1", 0))
-    server = make_server(app, certificate)
-    thread = threading.Thread(target=server.run, args=(sockets,), daemon=True)
-    thread.start()
-    try:
-        yield sockets[0].getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive()
-        for listener in sockets:
-            listener.close()
+    port = sockets[0].getsockname()[1]
+    with server_in_background(app, sockets, certificate):
+        yield port
 
 
 class Served:
@@ -77,7 +69,7 @@ class Served:
 
     def start(self) -> None:
         self.registry = LocalRegistry(self.folder)
-        self._context = listening(make_app(self.registry, self._access), self._tls)
+        self._context = listening(make_app(Api(self.registry), self._access), self._tls)
         self.port = self._context.__enter__()
         self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 

@@ -11,6 +11,7 @@ import pytest
 
 from pusher.errors import CertificateFileUnusable, FolderInUse, InvalidOption, ListenFailed, PasswordMissing
 from pusher.serve.access import Access
+from pusher.serve.api import Api
 from pusher.serve.app import make_app
 from pusher.serve.catalog import Catalog
 from pusher.serve.local import LocalRegistry
@@ -117,7 +118,10 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
             if content:
                 path.write_text(content)
         with closing(LocalRegistry(tmp_path / "r")) as registry:
-            app, sockets = make_app(registry, Access(is_local=True)), open_sockets(Address("127.0.0.1", 0))
+            app, sockets = (
+                make_app(Api(registry), Access(is_local=True)),
+                open_sockets(Address("127.0.0.1", 0)),
+            )
             with pytest.raises(CertificateFileUnusable, match=r"cert\.pem"):
                 run_server(app, sockets, note=print, certificate=Certificate(*files))
 

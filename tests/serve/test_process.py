@@ -6,74 +6,19 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Final
 
 import pytest
 import requests
 
 from pusher.serve.uploads import BLOCK
+from tests.serve.process import Process, serving
 from tests.serve.served import codes, sha256
 from tests.serve.test_uploads import BLOB
 from tests.support.processes import unmount_below
 from tests.support.real import require
-
-_AT: Final = re.compile(r"is at (https?://\S+:\d+)")
-
-
-class Process:
-    """A real ``pusher serve``, and where it listens."""
-
-    def __init__(self, folder: Path, *options: str, stdin: str = "") -> None:
-        command = [sys.executable, "-m", "pusher", "serve", "--local", str(folder), *options]
-        if "--listen" not in options:
-            command += ["--listen", "127.0.0.1:0"]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-        )
-        assert self.process.stdin is not None
-        self.process.stdin.write(stdin)
-        self.process.stdin.close()
-        self.said: list[str] = []
-        found = self.read_until(_AT)
-        self.url = found[1]
-        self.http = requests.Session()
-        self.http.trust_env = False
-
-    def read_until(self, pattern: re.Pattern[str]) -> re.Match[str]:
-        """Read its lines up to one that matches."""
-        error: IO[str] | None = self.process.stderr
-        assert error is not None
-        for line in error:
-            self.said.append(line)
-            if found := pattern.search(line):
-                return found
-        raise AssertionError("".join(self.said))
-
-    def ask(self, method: str, path: str, **options: object) -> requests.Response:
-        return self.http.request(method, f"{self.url}{path}", timeout=20, **options)  # type: ignore[arg-type]
-
-    def end(self, number: int = signal.SIGTERM) -> int:
-        """Send the signal; the exit code."""
-        self.process.send_signal(number)
-        return self.process.wait(20)
-
-
-@contextmanager
-def serving(folder: Path, *options: str, stdin: str = "") -> Iterator[Process]:
-    served = Process(folder, *options, stdin=stdin)
-    try:
-        yield served
-    finally:
-        served.http.close()
-        served.process.kill()
-        served.process.wait()
-        assert served.process.stderr is not None
-        served.process.stderr.close()
 
 
 @pytest.fixture
@@ -85,18 +30,18 @@ def test_uploads_and_images_survive_the_end_and_kill_9(folder: Path) -> None:
     config = b"{}"
     raw = b'{"schemaVersion":2,"config":{"mediaType":"a","digest":"%s","size":2}}' % sha256(config).encode()
     half = 2 * BLOCK + 10
-    with serving(folder) as served:
+    with serving("--local", str(folder)) as served:
         assert served.ask("POST", f"/v2/a/blobs/uploads/?digest={sha256(config)}", data=config).ok
         assert served.ask("PUT", "/v2/a/manifests/1", data=raw).status_code == 201
         location = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]
         assert served.ask("PATCH", location, data=BLOB[:BLOCK]).status_code == 202
         served.end(signal.SIGKILL)
-    with serving(folder) as served:
+    with serving("--local", str(folder)) as served:
         assert served.ask("GET", location).headers["Range"] == f"0-{BLOCK - 1}"
         ranged = {"Content-Range": f"{BLOCK}-{half - 1}"}
         assert served.ask("PATCH", location, data=BLOB[BLOCK:half], headers=ranged).status_code == 202
         served.end()
-    with serving(folder) as served:
+    with serving("--local", str(folder)) as served:
         answer = served.ask("PUT", f"{location}?digest={sha256(BLOB)}", data=BLOB[half:])
         assert answer.status_code == 201
         assert served.ask("GET", f"/v2/a/blobs/{sha256(BLOB)}").content == BLOB
@@ -104,7 +49,7 @@ def test_uploads_and_images_survive_the_end_and_kill_9(folder: Path) -> None:
 
 
 def test_asked_to_end_it_finishes_what_is_in_flight(folder: Path) -> None:
-    with serving(folder) as served:
+    with serving("--local", str(folder)) as served:
         location = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]
 
         def slowly() -> Iterator[bytes]:
@@ -119,7 +64,7 @@ def test_asked_to_end_it_finishes_what_is_in_flight(folder: Path) -> None:
 
 
 def test_asked_twice_it_ends_at_once(folder: Path) -> None:
-    with serving(folder) as served:
+    with serving("--local", str(folder)) as served:
         location = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]
 
         def never() -> Iterator[bytes]:
@@ -135,7 +80,7 @@ def test_asked_twice_it_ends_at_once(folder: Path) -> None:
 
 def test_a_login_that_is_piped_in(folder: Path) -> None:
     options = ("--listen", "0.0.0.0:0", "--username", "alice", "--password-stdin", "--plain-http")
-    with serving(folder, *options, stdin="secret\n") as served:
+    with serving("--local", str(folder), *options, stdin="secret\n") as served:
         url = served.url.replace("0.0.0.0", "127.0.0.1")
         assert served.http.get(f"{url}/v2/", timeout=20).status_code == 401
         assert served.http.get(f"{url}/v2/", auth=("alice", "secret"), timeout=20).status_code == 200
@@ -149,7 +94,7 @@ def test_a_full_disk_is_507_and_loses_nothing(tmp_path: Path) -> None:
     disk.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=8M", "tmpfs", str(disk)], check=True)
     try:
-        with serving(disk / "registry") as served:
+        with serving("--local", str(disk / "registry")) as served:
             location = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]
             assert served.ask("PATCH", location, data=BLOB).status_code == 202
             other = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]
@@ -171,7 +116,7 @@ def test_memory_does_not_grow_with_the_blob(folder: Path) -> None:
         status = Path(f"/proc/{served.process.pid}/status").read_text()
         return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1])  # type: ignore[index]
 
-    with serving(folder) as served:
+    with serving("--local", str(folder)) as served:
         served.ask("POST", f"/v2/a/blobs/uploads/?digest={sha256(BLOB)}", data=BLOB)
         before = memory(served)
         location = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]

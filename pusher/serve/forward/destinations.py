@@ -1,0 +1,56 @@
+"""From the name that a client uses to the repository that is meant."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from pusher.errors import ReferenceMalformed
+from pusher.reference import Place, Reference, names_registry
+from pusher.serve.errors import ApiError
+
+_WITH_PORT: Final = re.compile(r"(.+)_([0-9]{1,5})")
+"""A colon cannot stand in a repository's name."""
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A repository of a registry (``host[:port]``)."""
+
+    registry: str
+    path: str
+
+
+@dataclass(frozen=True)
+class Destinations:
+    """Where names lead: below one place, or each to the registry that its first part is."""
+
+    to: Place | None
+    port: int
+    """At which pusher serve listens itself."""
+
+    def of(self, name: str) -> Repository:
+        """Return the repository that ``name`` means. ApiError NAME_INVALID if it means none."""
+        try:
+            found = Reference.parse(f"{self.to}/{name}" if self.to else self._with_registry(name))
+        except ReferenceMalformed as error:
+            raise ApiError(400, "NAME_INVALID", f"{error.message}; {error.hint}") from error
+        if found.registry in (f"localhost:{self.port}", f"127.0.0.1:{self.port}"):
+            raise ApiError(400, "NAME_INVALID", f"{found.registry} is this pusher serve itself")
+        return Repository(found.registry, found.repository)
+
+    @staticmethod
+    def _with_registry(name: str) -> str:
+        first, slash, rest = name.partition("/")
+        if port := _WITH_PORT.fullmatch(first):
+            first = f"{port[1]}:{port[2]}"
+        if not names_registry(f"{first}{slash}{rest}"):
+            raise ApiError(
+                400,
+                "NAME_INVALID",
+                f"{first} is not a registry: push to localhost:PORT/registry.example.com/team/app, with the "
+                "registry as the first part of the name (registry.example.com_5000 if it has a port), or "
+                "start pusher serve with --to",
+            )
+        return f"{first}/{rest}"

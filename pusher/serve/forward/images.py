@@ -1,0 +1,194 @@
+"""Images on their way: an OCI layout for each under PUSHER_HOME, and the jobs that push it.
+
+A layout holds its blobs by hard links, so that nothing else has to know what a job still needs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from pusher.errors import JobUnknown
+from pusher.oci.digest import ALGORITHMS, algorithm_of, hex_of
+from pusher.oci.media_types import OCI_INDEX
+from pusher.reference import Reference
+from pusher.serve.forward.destinations import Destinations
+from pusher.serve.forward.upstream import Upstream
+from pusher.serve.local import LocalRegistry
+from pusher.serve.manifests import PushedManifest, read_manifest
+from pusher.sources.base import Choice
+from pusher.sources.oci import FOLDER_KIND, LayoutSource
+from pusher.store.records import FINAL_STATES, UNFINISHED_STATES, JobRecord, JobState
+from pusher.store.store import Store
+from pusher.worker.enqueue import record
+
+_JOBS: Final = "jobs.json"
+_KEPT: Final = 3600.0
+"""Seconds for which blobs wait for a manifest that names them, after the last of their repository came."""
+
+
+class Images:
+    """The layouts in ``folder``, made of what ``registry`` received. Thread-safe."""
+
+    def __init__(
+        self,
+        folder: Path,
+        store: Store,
+        registry: LocalRegistry,
+        upstream: Upstream,
+        destinations: Destinations,
+    ) -> None:
+        self._folder = folder
+        self._store = store
+        self._registry = registry
+        self._upstream = upstream
+        self._destinations = destinations
+        self._lock = threading.Lock()
+        folder.mkdir(mode=0o700, exist_ok=True)
+
+    def enqueue(self, name: str, manifest: PushedManifest, tag: str | None) -> JobRecord:
+        """Record the job that pushes a manifest with all that it names; the one that does so already if
+        there is one.
+
+        ``name`` is the client's. Raises SourceError, StoreError, OSError.
+        """
+        place = self._destinations.of(name)
+        with self._lock:
+            path = self._folder / f"{hex_of(manifest.digest)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+            for job in self._store.jobs.list(states=UNFINISHED_STATES):
+                if (job.registry, job.repository, job.tag) == (place.registry, place.path, tag) and (
+                    job.source.get("path") == str(path)
+                ):
+                    return job
+            absent = self._write(path, name, manifest)
+            choice = Choice(absent=tuple(sorted(absent)))
+            found = LayoutSource(FOLDER_KIND, path, f"@{manifest.digest}", choice).resolve()
+            shown = f"{name}:{tag}" if tag else f"{name}@{manifest.digest}"
+            destination = Reference(place.registry, place.path, tag)
+            (job,) = record(self._store, found, [destination], image=shown)
+            jobs = [*_read(path).get("jobs", []), job.id]
+            _write_file(path / _JOBS, json.dumps({"name": name, "jobs": jobs}).encode())
+            return job
+
+    def _write(self, path: Path, name: str, root: PushedManifest) -> set[str]:
+        """Make the layout; the digests of the blobs that only the destination has."""
+        for algorithm in ALGORITHMS:
+            (path / "blobs" / algorithm).mkdir(mode=0o700, parents=True, exist_ok=True)
+        absent: set[str] = set()
+        for manifest in self._tree(name, root):
+            _write_file(_blob(path, manifest.digest), manifest.raw)
+            for digest in manifest.blobs:
+                if not self._link(name, digest, _blob(path, digest)):
+                    absent.add(digest)
+        listed = {"mediaType": root.media_type, "digest": root.digest, "size": len(root.raw)}
+        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [listed]}
+        _write_file(path / "index.json", json.dumps(index).encode())
+        _write_file(path / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        return absent
+
+    def _tree(self, name: str, root: PushedManifest) -> Iterator[PushedManifest]:
+        """The manifest and all below it, each once."""
+        seen, waiting = {root.digest}, [root]
+        while waiting:
+            manifest = waiting.pop()
+            yield manifest
+            for digest in manifest.children:
+                stored = self._registry.catalog.manifest(name, digest)
+                if stored is not None and digest not in seen:
+                    seen.add(digest)
+                    waiting.append(read_manifest(stored.content, stored.media_type, digest))
+
+    def _link(self, name: str, digest: str, target: Path) -> bool:
+        """Whether the blob is in the layout now."""
+        if target.exists():
+            return True
+        if self._registry.blob_size(name, digest) is None:
+            return False
+        source = self._registry.blob_path(digest)
+        try:
+            target.hardlink_to(source)
+        except FileNotFoundError:
+            return False
+        except OSError:  # a file system without hard links
+            shutil.copyfile(source, target)
+        return True
+
+    # --- afterwards ---------------------------------------------------------------------------------------
+
+    def tidy(self) -> None:
+        """Remove the layouts that no job needs any more, what they were made of, and what waited in vain.
+
+        A job that failed keeps its layout for ``pusher retry``.
+        """
+        with self._lock:
+            for path in list(self._folder.iterdir()):
+                known = _read(path)
+                states = [self._state(job_id) for job_id in known.get("jobs", [])]
+                if not all(state in FINAL_STATES for state in states) or JobState.FAILED in states:
+                    continue
+                if JobState.SUCCEEDED in states:
+                    self._forget(path, str(known["name"]))
+                shutil.rmtree(path, ignore_errors=True)
+            self._forget_the_old()
+
+    def _state(self, job_id: int) -> JobState:
+        try:
+            return self._store.jobs.get(job_id).state
+        except JobUnknown:  # pruned
+            return JobState.CANCELLED
+
+    def _forget(self, path: Path, name: str) -> None:
+        """What the destination has now need not be here."""
+        for algorithm in ALGORITHMS:
+            for file in (path / "blobs" / algorithm).iterdir():
+                digest = f"{algorithm}:{file.name}"
+                if self._registry.catalog.remove_manifest(name, digest):
+                    continue
+                self._upstream.note_pushed(name, digest, file.stat().st_size)
+                self._registry.remove_blob(name, digest)
+
+    def _forget_the_old(self) -> None:
+        """Repositories to which nobody pushed for a while, and that no upload is open for."""
+        catalog, now = self._registry.catalog, time.time()
+        busy = {row.repository for row in catalog.uploads()}
+        for name in catalog.repositories("", 1000):
+            if name in busy:
+                continue
+            blobs = catalog.blobs(name)
+            ages = [
+                now - path.stat().st_mtime for path in map(self._registry.blob_path, blobs) if path.exists()
+            ]
+            if min(ages, default=_KEPT) >= _KEPT:
+                for digest in blobs:
+                    self._registry.remove_blob(name, digest)
+                catalog.remove_manifests(name)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    with suppress(OSError, ValueError):
+        known = json.loads((path / _JOBS).read_bytes())
+        if isinstance(known, dict):
+            return known
+    return {}
+
+
+def _blob(path: Path, digest: str) -> Path:
+    return path / "blobs" / algorithm_of(digest) / hex_of(digest)
+
+
+def _write_file(path: Path, data: bytes) -> None:
+    """Whole, and on the disk when this returns."""
+    new = path.with_name(f".{path.name}.new")
+    with new.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

@@ -1,0 +1,171 @@
+"""What the destinations have: asked for clients, with pusher's login, and remembered for a while."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Final
+
+from pusher.errors import PusherError
+from pusher.oci.digest import of_bytes
+from pusher.oci.media_types import INDEXES, MANIFESTS
+from pusher.registry.http.answer import Answer
+from pusher.serve.forward.destinations import Destinations
+from pusher.serve.manifests import LARGEST
+from pusher.worker.registries import Registries
+
+_REMEMBERED: Final = 600.0
+"""Seconds for which a blob that is there counts as being there."""
+_MISSED: Final = 10.0
+"""Seconds for which one counts as missing: somebody may push it."""
+_LEFT_ALONE: Final = 20.0
+"""Seconds for which a registry that does not answer is not asked whether it has a blob."""
+_MOST: Final = 20_000
+_EVERY_MANIFEST: Final = ", ".join([*sorted(MANIFESTS | INDEXES), "*/*"])
+"""distribution 2 gives an OCI manifest only to who names its type."""
+_AHEAD: Final = 16
+"""Blocks of a blob that are read ahead of a slow client."""
+
+
+class Upstream:
+    """The destinations, by the names that clients use. Thread-safe; raises what a registry's client raises,
+    and ApiError NAME_INVALID for a name that leads nowhere."""
+
+    def __init__(self, registries: Registries, destinations: Destinations) -> None:
+        self._registries = registries
+        self._destinations = destinations
+        self._lock = threading.Lock()
+        self._sizes: dict[tuple[str, str], tuple[int | None, float]] = {}
+        self._silent: dict[str, float] = {}
+
+    def blob_size(self, name: str, digest: str) -> int | None:
+        """Return the bytes of a blob; None if it is not there, or nobody can be asked."""
+        place, now = self._destinations.of(name), time.monotonic()
+        with self._lock:
+            size, until = self._sizes.get((name, digest), (None, 0.0))
+            if until > now:
+                return size
+            if self._silent.get(place.registry, 0.0) > now:
+                return None
+        try:
+            client = self._registries.client(place.registry, place.path)
+            answer = client.head(f"blobs/{digest}", place.path)
+        except PusherError:
+            with self._lock:
+                self._silent[place.registry] = time.monotonic() + _LEFT_ALONE
+            return None
+        told = answer.headers.get("Content-Length", "")
+        size = int(told) if answer.ok and told.isdigit() else None
+        self._remember(name, digest, size)
+        return size
+
+    def note_pushed(self, name: str, digest: str, size: int) -> None:
+        """Remember a blob that the destination was seen to have."""
+        self._remember(name, digest, size)
+
+    def _remember(self, name: str, digest: str, size: int | None) -> None:
+        with self._lock:
+            if len(self._sizes) >= _MOST:
+                self._sizes.clear()
+            self._sizes[name, digest] = (
+                size,
+                time.monotonic() + (_MISSED if size is None else _REMEMBERED),
+            )
+
+    def ask(self, method: str, name: str, path: str, accept: str) -> Answer:
+        """GET or HEAD ``manifests/...``, ``tags/list...`` or ``referrers/...``; any answer is returned."""
+        place = self._destinations.of(name)
+        client = self._registries.client(place.registry, place.path)
+        if method == "HEAD":
+            return client.head(path, place.path, accept=accept)
+        return client.get_small(path, place.path, accept=accept, limit=LARGEST)
+
+    def manifest(self, name: str, digest: str) -> tuple[str, bytes] | None:
+        """Return media type and bytes of a manifest; None if it is not there."""
+        answer = self.ask("GET", name, f"manifests/{digest}", _EVERY_MANIFEST)
+        if not answer.ok or of_bytes(answer.body, digest) != digest:
+            return None
+        return answer.headers.get("Content-Type", ""), answer.body
+
+    def blob(self, name: str, digest: str, start: int) -> Download:
+        """Begin to download a blob from byte ``start`` on."""
+        place = self._destinations.of(name)
+        client = self._registries.client(place.registry, place.path)
+        download = Download()
+
+        def work() -> None:
+            try:
+                download.end(client.get_blob(place.path, digest, download, start))
+            except _Enough:
+                pass
+            except Exception as error:
+                download.fail(error)
+
+        threading.Thread(target=work, name="pull", daemon=True).start()
+        return download
+
+
+class _Enough(Exception):
+    """The client wants no more."""
+
+
+class Download:
+    """A blob on its way from the destination to a client: a Receiver on one side, blocks on the other."""
+
+    def __init__(self) -> None:
+        self._blocks: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
+        self._head: queue.Queue[Answer | BaseException] = queue.Queue()
+        self._is_over = False
+
+    def begin(self, answer: Answer) -> bool:
+        """The head of an answer arrived."""
+        if answer.ok:
+            self._head.put(answer)
+        return answer.ok
+
+    def write(self, data: bytes) -> None:
+        """The next bytes."""
+        self._put(data)
+
+    def _put(self, item: bytes | BaseException | None) -> None:
+        while not self._is_over:
+            with suppress(queue.Full):
+                self._blocks.put(item, timeout=0.5)
+                return
+        raise _Enough
+
+    def end(self, answer: Answer) -> None:
+        """The answer is complete."""
+        if not answer.ok:
+            self._head.put(answer)
+        with suppress(_Enough):
+            self._put(None)
+
+    def fail(self, error: BaseException) -> None:
+        """The request ended with an error."""
+        self._head.put(error)
+        with suppress(_Enough):
+            self._put(error)
+
+    # --- the client's side --------------------------------------------------------------------------------
+
+    def head(self) -> Answer:
+        """Wait for the head of the answer. Raises what the request raised."""
+        found = self._head.get()
+        if isinstance(found, BaseException):
+            raise found
+        return found
+
+    def blocks(self) -> Iterator[bytes]:
+        """The body. Raises what the request raised, ConnectionError for what nobody expected."""
+        while (block := self._blocks.get()) is not None:
+            if isinstance(block, BaseException):
+                raise block
+            yield block
+
+    def leave(self) -> None:
+        """Want no more."""
+        self._is_over = True
