@@ -8,7 +8,7 @@ import click
 
 from pusher.cli.base import Command, json_option, print_json, say_columns
 from pusher.errors import ExitCode, InvalidOption
-from pusher.errors.catalogue import AGAIN, Entry, catalogue
+from pusher.errors.catalogue import AGAIN, CatalogueEntry, catalogue
 
 
 @click.command(cls=Command)
@@ -40,7 +40,7 @@ def errors(code: str | None, as_json: bool) -> int:
     return ExitCode.DONE
 
 
-def _explain(entry: Entry) -> None:
+def _explain(entry: CatalogueEntry) -> None:
     say_columns(f"{entry.code}: ", entry.meaning)
     say_columns("  what to do:          ", entry.advice)
     say_columns("  exit code:           ", f"{entry.exit_code:d}")

@@ -25,7 +25,7 @@ _ENTRY: Final = re.compile(
 
 
 @dataclass(frozen=True)
-class Span:
+class TimeSpan:
     """A stretch of time that comes back every week."""
 
     rate: int | None
@@ -62,7 +62,7 @@ class Timetable:
 
     rest: int | None
     """Bytes a second whenever no span holds; None: no limit."""
-    spans: tuple[Span, ...] = ()
+    spans: tuple[TimeSpan, ...] = ()
     """The first one that holds counts."""
 
     def rate_at(self, now: datetime) -> int | None:
@@ -92,7 +92,7 @@ def parse_timetable(text: str, option: str) -> Timetable:
     DAYS is ``Sat`` or ``Mon-Fri``, RATE is what ``parse_size`` reads, a second, or ``off`` for no limit. What
     no entry names is not limited. Raises InvalidOption, which names ``option``.
     """
-    spans: list[Span] = []
+    spans: list[TimeSpan] = []
     rest: list[int | None] = []
     for entry in text.split(","):
         if "=" in entry:
@@ -104,7 +104,7 @@ def parse_timetable(text: str, option: str) -> Timetable:
     return Timetable(rest[0] if rest else None, tuple(spans))
 
 
-def _parse_span(entry: str, text: str, option: str) -> Span:
+def _parse_span(entry: str, text: str, option: str) -> TimeSpan:
     match = _ENTRY.fullmatch(entry)
     if match is None or not (match["first"] or match["start"]):
         raise _invalid(text, option, f"has the entry {quoted(entry)}, which cannot be read")
@@ -117,7 +117,7 @@ def _parse_span(entry: str, text: str, option: str) -> Span:
         raise _invalid(text, option, f"has the entry {quoted(entry)}, which names no time of the day")
     if start == end:
         raise _invalid(text, option, f"has the entry {quoted(entry)}, which ends when it begins")
-    return Span(_parse_rate(match["rate"], option), first, last, start, end)
+    return TimeSpan(_parse_rate(match["rate"], option), first, last, start, end)
 
 
 def _parse_rate(text: str, option: str) -> int | None:

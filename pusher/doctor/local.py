@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pusher.config import Settings
 from pusher.doctor.check import Check, Skipped
-from pusher.doctor.target import Kind, RegistryTarget, Target, api_url
+from pusher.doctor.target import RegistryTarget, Target, TargetKind, api_url
 from pusher.errors import DiskFull, HomeUnusable, PusherError
 from pusher.oci.digest import short
 from pusher.oci.index import Index
@@ -54,7 +54,7 @@ class LocalChecks:
     def checks(self) -> list[Check]:
         """Return the checks in their order: a file that names the destination is opened first."""
         target = self._target
-        needs = ("reference",) if target.kind is not Kind.FILE and target.to is None else ()
+        needs = ("reference",) if target.kind is not TargetKind.FILE and target.to is None else ()
         reference = Check(
             "reference", "reading it", self._read_reference, ("image",) if target.needs_file_name else ()
         )
@@ -77,17 +77,17 @@ class LocalChecks:
 
     def _read_reference(self) -> str:
         target = self._target
-        if target.kind is Kind.MACHINE:
+        if target.kind is TargetKind.MACHINE:
             raise Skipped(
                 "because neither an image nor a registry is named",
                 hint="pusher doctor registry.example.com/team/app:1.2",
             )
         self.destination = found = target.destination(self._own_name)
         base = api_url(found.registry, plain_http=self._settings.at(found.registry).plain_http)
-        if target.kind is Kind.REGISTRY:
+        if target.kind is TargetKind.REGISTRY:
             return f"{target.text} is read as a registry: {found.registry}, asked at {base}"
         blobs = f"blobs go to {base}{found.repository}/blobs/uploads/"
-        if target.kind is Kind.REPOSITORY:
+        if target.kind is TargetKind.REPOSITORY:
             return (
                 f"{target.text} has no tag and is read as a repository: registry {found.registry}, "
                 f"repository {found.repository}; {blobs}"
@@ -102,12 +102,14 @@ class LocalChecks:
         target = self._target
         if not target.has_image:
             hint = (
-                suggest("pusher doctor {}", f"{target.text}:latest") if target.kind is Kind.REPOSITORY else ""
+                suggest("pusher doctor {}", f"{target.text}:latest")
+                if target.kind is TargetKind.REPOSITORY
+                else ""
             )
             raise Skipped("because no image is named", hint=hint)
-        if target.kind is Kind.PIPE:
+        if target.kind is TargetKind.PIPE:
             raise Skipped("because a pipe can be read only once: push and enqueue check what comes from it")
-        destination = target.resolve() if target.kind is Kind.REMOTE else None
+        destination = target.resolve() if target.kind is TargetKind.REMOTE else None
         opened = open_source(target.text, store=None, settings=self._settings, destination=destination)
         with opened as (source, self._own_name):
             self._source = source
@@ -164,7 +166,7 @@ class LocalChecks:
             to = self.destination
             if isinstance(source, RegistrySource) and to and to.registry == source.reference.registry:
                 return 0, True
-            return sum(layer.blob.size for layer in image.layers if layer.blob and not layer.slice), True
+            return sum(layer.blob.size for layer in image.layers if layer.blob and not layer.file), True
         if isinstance(source, ArchiveSource):
             return source.path.stat().st_size, False
         if isinstance(source, EngineSource) and not image.drafts:
@@ -177,7 +179,7 @@ class LocalChecks:
         if self.store is None or image is None or not spool.is_dir():
             return 0
         blobs = Spool(spool)
-        final = [layer.blob for layer in image.layers if layer.blob and not layer.slice]
+        final = [layer.blob for layer in image.layers if layer.blob and not layer.file]
         total = sum(blob.size for blob in final if blobs.path(blob.digest).exists())
         streams = {layer.key for layer in image.layers if layer.blob is None}
         for known in self.store.known_blobs.of_layers(streams).values():

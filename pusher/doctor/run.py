@@ -12,7 +12,7 @@ from pusher.doctor.check import CheckResult, CheckRunner, OnCheck
 from pusher.doctor.local import LocalChecks
 from pusher.doctor.network import NetworkChecks
 from pusher.doctor.registry import RegistryChecks
-from pusher.doctor.target import Kind, RegistryTarget, Target
+from pusher.doctor.target import RegistryTarget, Target, TargetKind
 from pusher.errors import InvalidOption, PusherError
 from pusher.reference import Place
 from pusher.registry.http.transport import Transport
@@ -71,7 +71,7 @@ def _short_timeouts(timeouts: Timeouts) -> Timeouts:
 
 
 def _destinations(target: Target, settings: Settings, local: LocalChecks) -> list[RegistryTarget]:
-    if target.kind is not Kind.MACHINE:
+    if target.kind is not TargetKind.MACHINE:
         # The checks of a destination that cannot be read are listed all the same, as skipped.
         return [local.destination or RegistryTarget("")]
     found: dict[str, RegistryTarget] = {}

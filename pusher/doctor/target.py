@@ -17,7 +17,7 @@ from pusher.worker.destination import Destination, resolve
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
 
-class Kind(Enum):
+class TargetKind(Enum):
     """How the argument is read."""
 
     MACHINE = "this machine"
@@ -46,7 +46,7 @@ class RegistryTarget:
 class Target:
     """The argument, with the --to option and the default registry that complete it."""
 
-    kind: Kind
+    kind: TargetKind
     text: str = ""
     to: str | None = None
     default: str | None = None
@@ -54,12 +54,12 @@ class Target:
     @property
     def has_image(self) -> bool:
         """Return whether there is an image to look for."""
-        return self.kind in (Kind.IMAGE, Kind.FILE, Kind.PIPE, Kind.REMOTE)
+        return self.kind in (TargetKind.IMAGE, TargetKind.FILE, TargetKind.PIPE, TargetKind.REMOTE)
 
     @property
     def needs_file_name(self) -> bool:
         """Return whether the name in a file or folder is the destination, or a part of it."""
-        if self.kind is not Kind.FILE:
+        if self.kind is not TargetKind.FILE:
             return False
         try:
             return self.resolve().needs_name
@@ -79,12 +79,12 @@ class Target:
             place = Place.parse(self.text)
             return RegistryTarget(place.registry, place.namespace)
         found = self.resolve().complete(
-            own_name if self.kind in (Kind.FILE, Kind.PIPE) else self._typed_name()
+            own_name if self.kind in (TargetKind.FILE, TargetKind.PIPE) else self._typed_name()
         )
         return RegistryTarget(found.registry, found.repository, found.tag or "")
 
     def _typed_name(self) -> str | None:
-        if self.kind is Kind.IMAGE and "://" in self.text:
+        if self.kind is TargetKind.IMAGE and "://" in self.text:
             return self.text  # refused as a reference: here a registry's address is more likely than a file's
         return select.own_name(self.text)
 
@@ -97,20 +97,20 @@ def parse_target(text: str | None, *, to: str | None = None, default: str | None
     path and neither tag nor digest it is a repository there. Everything else is an image, by its name.
     """
     if text is None:
-        return Target(Kind.MACHINE, default=default)
+        return Target(TargetKind.MACHINE, default=default)
     if text.startswith(PREFIX):
-        return Target(Kind.REMOTE, text, to, default)
+        return Target(TargetKind.REMOTE, text, to, default)
     if is_stream(text):
-        return Target(Kind.PIPE, text, to, default)
+        return Target(TargetKind.PIPE, text, to, default)
     if select.is_file(text):
-        return Target(Kind.FILE, text, to, default)
+        return Target(TargetKind.FILE, text, to, default)
     first, slash, path = text.partition("/")
     if to is None and _is_registry(first, sure=bool(slash)):
         if not path:
-            return Target(Kind.REGISTRY, text)
+            return Target(TargetKind.REGISTRY, text)
         if ":" not in path and "@" not in path:
-            return Target(Kind.REPOSITORY, text)
-    return Target(Kind.IMAGE, text, to, default)
+            return Target(TargetKind.REPOSITORY, text)
+    return Target(TargetKind.IMAGE, text, to, default)
 
 
 def api_url(registry: str, *, plain_http: bool) -> str:

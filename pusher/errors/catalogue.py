@@ -18,7 +18,7 @@ AGAIN: Final = {
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """One kind of error. ``meaning`` is a sentence with its full stop, ``advice`` what a hint is."""
 
     code: str
@@ -38,7 +38,7 @@ class Entry:
         }
 
 
-def catalogue() -> dict[str, Entry]:
+def catalogue() -> dict[str, CatalogueEntry]:
     """Every error that can be met, by its code; ordered by exit code, then by name."""
     entries = sorted(map(_entry, _classes(PusherError)), key=lambda entry: (entry.exit_code, entry.code))
     return {entry.code: entry for entry in entries}
@@ -86,6 +86,6 @@ def _classes(base: type[PusherError]) -> Iterator[type[PusherError]]:
         yield from _classes(cls)
 
 
-def _entry(cls: type[PusherError]) -> Entry:
+def _entry(cls: type[PusherError]) -> CatalogueEntry:
     sentence = " ".join((cls.__doc__ or "").split()).partition(". ")[0]
-    return Entry(cls.code, sentence.rstrip(".") + ".", cls.advice, cls.exit_code, cls.retry)
+    return CatalogueEntry(cls.code, sentence.rstrip(".") + ".", cls.advice, cls.exit_code, cls.retry)

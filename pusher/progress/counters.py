@@ -28,7 +28,7 @@ class Event:
 
 
 @dataclass
-class Blob:
+class BlobProgress:
     """A blob of a job at work; sizes and offsets in bytes, speed in bytes a second."""
 
     job_id: int
@@ -73,13 +73,13 @@ class Snapshot:
     """One moment of a run: its unfinished jobs and their blobs."""
 
     jobs: int
-    blobs: tuple[Blob, ...]
+    blobs: tuple[BlobProgress, ...]
     preparing: tuple[Preparing, ...]
     waiting: tuple[Waiting, ...]
     speed: float | None
 
     @property
-    def active(self) -> tuple[Blob, ...]:
+    def active(self) -> tuple[BlobProgress, ...]:
         """Blobs being sent, in the order in which they began."""
         return tuple(blob for blob in self.blobs if blob.active)
 
@@ -134,7 +134,7 @@ class Counters:
         self._jobs: set[int] = set()
         self._resting: set[int] = set()
         self._seen: set[int] = set()
-        self._blobs: dict[str, Blob] = {}
+        self._blobs: dict[str, BlobProgress] = {}
         self._preparing: dict[str, Preparing] = {}
         self._waiting: dict[str, _Wait] = {}
         self._speeds = _Speeds(Estimator(clock()))
@@ -211,13 +211,13 @@ class Counters:
             before = self._preparing.get(diff_id)
             how = _DONE[before.doing] if before is not None else _DONE["compressing"]
             self._stop_preparing(diff_id)
-            self._blobs.setdefault(digest, Blob(job_id, digest, size))
+            self._blobs.setdefault(digest, BlobProgress(job_id, digest, size))
             self._event("layer-prepared", job=job_id, diff_id=diff_id, digest=digest, size=size, how=how)
 
     def blob_started(self, job_id: int, digest: str, size: int, offset: int) -> None:
         with self._lock:
             self._blobs.pop(digest, None)
-            self._blobs[digest] = Blob(job_id, digest, size, offset, active=True)
+            self._blobs[digest] = BlobProgress(job_id, digest, size, offset, active=True)
             self._speeds.blobs[digest] = Estimator(self._clock())
             self._waiting.pop(short(digest), None)
             self._event("blob-started", job=job_id, digest=digest, size=size, offset=offset)
@@ -244,7 +244,7 @@ class Counters:
             self._waiting.pop(short(digest), None)
             if before is not None and before.active and how == "uploaded":
                 self._speeds.total.add(before.remaining, self._clock())
-            self._blobs[digest] = Blob(job_id, digest, size, size, done=True)
+            self._blobs[digest] = BlobProgress(job_id, digest, size, size, done=True)
             self._event("blob-done", job=job_id, digest=digest, size=size, how=how)
 
     def waiting(self, what: str, seconds: float, reason: str) -> None:
@@ -265,7 +265,7 @@ class Counters:
     def _event(self, kind: str, **fields: object) -> None:
         self._events.append(Event(kind, fields))
 
-    def _moved(self, blob: Blob, count: int) -> None:
+    def _moved(self, blob: BlobProgress, count: int) -> None:
         """What has left for good changed: a chunk that is given up and a session that is lost take back what
         they had brought, so that the speed is the one at which the push comes to its end."""
         if count:

@@ -11,7 +11,7 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from pusher.oci.digest import short
-from pusher.progress.counters import Blob, Counters, Preparing, Snapshot, Waiting, eta
+from pusher.progress.counters import BlobProgress, Counters, Preparing, Snapshot, Waiting, eta
 from pusher.progress.format import fitted, human_bytes, human_left, human_share, human_wait, percent
 from pusher.progress.lines import describe
 from pusher.text import printable
@@ -88,7 +88,7 @@ def block(snapshot: Snapshot, *, width: int, height: int, ascii_only: bool = Fal
     return rows
 
 
-def _blob(blob: Blob, width: int, ascii_only: bool) -> Text:
+def _blob(blob: BlobProgress, width: int, ascii_only: bool) -> Text:
     return _row(
         short(blob.digest),
         (blob.offset, blob.in_flight, blob.size),

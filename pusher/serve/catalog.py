@@ -48,7 +48,7 @@ class StoredManifest:
 
 
 @dataclass(frozen=True)
-class UploadRow:
+class SessionRow:
     """An upload session: ``opened`` in seconds since the epoch."""
 
     id: str
@@ -213,22 +213,22 @@ class Catalog:
 
     # --- uploads ------------------------------------------------------------------------------------------
 
-    def add_upload(self, row: UploadRow) -> None:
+    def add_upload(self, row: SessionRow) -> None:
         """Record a new upload session."""
         with self.transaction() as connection:
             values = (row.id, row.repository, row.algorithm, row.opened)
             connection.execute("INSERT INTO uploads VALUES (?, ?, ?, ?)", values)
 
-    def upload(self, upload_id: str) -> UploadRow | None:
+    def upload(self, upload_id: str) -> SessionRow | None:
         """Return the session; None if there is none."""
         rows = self._rows("SELECT id, repository, algorithm, opened FROM uploads WHERE id = ?", upload_id)
-        return UploadRow(*rows[0]) if rows else None
+        return SessionRow(*rows[0]) if rows else None
 
-    def uploads(self, opened_before: float | None = None) -> list[UploadRow]:
+    def uploads(self, opened_before: float | None = None) -> list[SessionRow]:
         """Return the sessions, or those opened before that moment (seconds since the epoch)."""
         limit = time.time() + 1 if opened_before is None else opened_before
         query = "SELECT id, repository, algorithm, opened FROM uploads WHERE opened < ?"
-        return [UploadRow(*row) for row in self._rows(query, limit)]
+        return [SessionRow(*row) for row in self._rows(query, limit)]
 
     def remove_upload(self, upload_id: str) -> None:
         """Forget the session; no error if there is none."""

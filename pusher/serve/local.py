@@ -12,7 +12,7 @@ from typing import Final
 from pusher.errors import FolderInUse, InvalidOption
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hex_of
 from pusher.serve.catalog import VERSION, Catalog
-from pusher.serve.uploads import LONGEST, Upload, Uploads
+from pusher.serve.uploads import LONGEST, Upload, UploadSessions
 from pusher.system import open_flags, try_lock
 
 _CATALOG: Final = "registry.db"
@@ -36,7 +36,7 @@ class LocalRegistry:
             for path in self._blobs.values():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.catalog = _opened(folder)
-            self.uploads = Uploads(folder / "uploads", self.catalog, upload_lifetime)
+            self.uploads = UploadSessions(folder / "uploads", self.catalog, upload_lifetime)
         except BaseException:
             os.close(self._descriptor)
             raise

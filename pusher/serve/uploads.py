@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pusher.oci.digest import algorithm_of, named
-from pusher.serve.catalog import Catalog, UploadRow
+from pusher.serve.catalog import Catalog, SessionRow
 from pusher.serve.errors import ApiError
 from pusher.spool.spool import room_at
 
@@ -143,7 +143,7 @@ class Upload:
             return hashlib.file_digest(file, self.algorithm)
 
 
-class Uploads:
+class UploadSessions:
     """The sessions of a registry, in a folder of their own; they outlive the process."""
 
     def __init__(self, folder: Path, catalog: Catalog, longest: float = LONGEST) -> None:
@@ -168,7 +168,7 @@ class Uploads:
                 raise ApiError(
                     429, "TOOMANYREQUESTS", f"{MOST} uploads are open already", headers={"Retry-After": "60"}
                 )
-            row = UploadRow(_uuid(), repository, algorithm, time.time())
+            row = SessionRow(_uuid(), repository, algorithm, time.time())
             path = self._folder / row.id
             path.touch(mode=0o600, exist_ok=False)
             self._catalog.add_upload(row)

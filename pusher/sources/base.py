@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
 from pusher.oci.document import Document
 from pusher.oci.draft import Draft
 from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.platform import Platform
-from pusher.sources.foreign_files import Identity
+from pusher.registry.http.body import BlobFile
 
 Json = Mapping[str, Any]
 """An object of JSON values."""
@@ -30,36 +29,17 @@ class Pin(Protocol):
 
 
 @dataclass(frozen=True)
-class Slice:
-    """Final bytes of a blob that already lie on disk; uploaded from there without a copy.
-
-    ``offset`` and ``length`` are in bytes. ``digest`` is what these bytes must hash to.
-    """
-
-    path: Path
-    offset: int
-    length: int
-    digest: str
-    identity: Identity | None = field(default=None, compare=False)
-    """Of the file, when it was looked at."""
-
-    def open(self) -> BinaryIO:
-        """The file that was looked at, at its beginning; OSError if another one is in its place."""
-        return self.path.open("rb") if self.identity is None else self.identity.open(self.path)
-
-
-@dataclass(frozen=True)
 class SourceLayer:
     """One layer as the source knows it before anything is read, or another blob of an image with manifests.
 
     ``diff_id`` is the digest of the uncompressed tar, None where nobody knows it or the blob is not a layer.
-    ``blob`` is set where the final bytes exist, ``slice`` where they lie on disk. Unless these were unpacked
+    ``blob`` is set where the final bytes exist, ``file`` where they lie on disk. Unless these were unpacked
     and ``compared``, and no program can read anything else in them, the diff ID is what the image claims.
     """
 
     diff_id: str | None
     blob: Descriptor | None = None
-    slice: Slice | None = None
+    file: BlobFile | None = None
     compared: bool = False
 
     @property

@@ -6,14 +6,16 @@ import errno
 import os
 from collections.abc import Collection, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pusher.errors import ArchiveInvalid, ImageNotFound, SourceError
 from pusher.oci.digest import algorithm_of, hex_of
 from pusher.oci.manifest import Descriptor
+from pusher.registry.http.body import BlobFile
 from pusher.sources.archive.file import ArchiveFile
-from pusher.sources.base import Exported, Slice
+from pusher.sources.base import Exported
 from pusher.sources.engine.disk.folder import Folder
 from pusher.sources.foreign_files import Identity, open_regular
 from pusher.text import suggest
@@ -48,9 +50,9 @@ class BlobFolder:
 
     def has(self, blob: Descriptor) -> bool:
         """Whether a blob is there; ArchiveInvalid if its size is another."""
-        return self.slice_of(blob) is not None
+        return self.file_of(blob) is not None
 
-    def slice_of(self, blob: Descriptor) -> Slice | None:
+    def file_of(self, blob: Descriptor) -> BlobFile | None:
         """Where a blob's bytes lie, None where it is missing; ArchiveInvalid if its size is another."""
         found = self._open(blob.digest)
         if found is None:
@@ -58,7 +60,7 @@ class BlobFolder:
         with found[0] as file:
             identity = Identity.of(os.fstat(file.fileno()))
         _check_size(self.name, blob, identity.size)
-        return Slice(found[1], 0, identity.size, blob.digest, identity)
+        return BlobFile(blob.digest, identity.size, found[1], opener=partial(identity.open, found[1]))
 
     def size_of(self, digest: str) -> int | None:
         """Bytes of a blob, None where it is missing. Raises SourceError, ArchiveInvalid."""
@@ -97,15 +99,15 @@ class BlobsInArchive:
         entry = self._archive.find(in_layout(digest))
         return None if entry is None else entry.size
 
-    def slice_of(self, blob: Descriptor) -> Slice | None:
+    def file_of(self, blob: Descriptor) -> BlobFile | None:
         if not self.has(blob):
             return None
-        return self._archive.slice_of(self._archive.entry(in_layout(blob.digest)), blob.digest)
+        return self._archive.file_of(self._archive.entry(in_layout(blob.digest)), blob.digest)
 
     def export(self, wanted: Collection[str]) -> Iterator[Exported]:
         """The blobs with these digests that are no slices, in the archive's order."""
         entries = {self._archive.entry(in_layout(digest)): digest for digest in wanted}
-        stored = {entry for entry, digest in entries.items() if not self._archive.slice_of(entry, digest)}
+        stored = {entry for entry, digest in entries.items() if not self._archive.file_of(entry, digest)}
         for entry, stream in self._archive.streams(stored):
             yield Exported("blob", entries[entry], entry.size, stream)
 

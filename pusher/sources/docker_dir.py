@@ -54,7 +54,7 @@ class DirSource(InPlace):
             return listed.read(blob) or blobs.read(blob)
 
         tree = Tree(root, read, blobs.has, self._choice, where=str(self.path))
-        return tree.image(blobs.slice_of, DirPin(self.path, root.digest, self._choice))
+        return tree.image(blobs.file_of, DirPin(self.path, root.digest, self._choice))
 
     def _manifest(self) -> bytes:
         try:

@@ -14,7 +14,8 @@ from pusher.oci.document import Document, parse_document
 from pusher.oci.index import Child, Index
 from pusher.oci.manifest import LARGEST_SIZE, Descriptor, Manifest, diff_ids_of
 from pusher.oci.platform import Platform
-from pusher.sources.base import Choice, Pin, Slice, SourceImage, SourceLayer
+from pusher.registry.http.body import BlobFile
+from pusher.sources.base import Choice, Pin, SourceImage, SourceLayer
 from pusher.sources.platforms import check_platform, platform_of
 from pusher.text import suggest
 
@@ -76,8 +77,8 @@ class Tree:
                 found.setdefault(blob.digest, blob)
         return list(found.values())
 
-    def image(self, slice_of: Callable[[Descriptor], Slice | None], pin: Pin) -> SourceImage:
-        """The image as a source gives it; ``slice_of``: where a blob lies, if it does on this disk."""
+    def image(self, file_of: Callable[[Descriptor], BlobFile | None], pin: Pin) -> SourceImage:
+        """The image as a source gives it; ``file_of``: where a blob lies, if it does on this disk."""
         manifests = [document for document in self.documents if isinstance(document, Manifest)]
         diff_ids = self._diff_ids(manifests)
         if manifests:
@@ -90,7 +91,7 @@ class Tree:
             raise self._unsupported(f"its config has {first.size} bytes")
         blobs = [blob for blob in self.blobs() if blob.digest != first.digest]
         diff_ids = {digest: diff_id for digest, diff_id in diff_ids.items() if diff_id != first.digest}
-        layers = final_layers([(blob, diff_ids.get(blob.digest)) for blob in blobs], slice_of)
+        layers = final_layers([(blob, diff_ids.get(blob.digest)) for blob in blobs], file_of)
         if sum(blob.size for blob in blobs) > LARGEST_SIZE:
             raise self._unsupported("its blobs have more bytes than can be counted")
         config = self._verified(first, "config")
@@ -372,7 +373,7 @@ def tree_or_own(
 
 
 def final_layers(
-    blobs: Sequence[tuple[Descriptor, str | None]], slice_of: Callable[[Descriptor], Slice | None]
+    blobs: Sequence[tuple[Descriptor, str | None]], file_of: Callable[[Descriptor], BlobFile | None]
 ) -> tuple[SourceLayer, ...]:
     """Blobs as layers. One whose diff ID is unknown, or is that of another blob as well (the same files
     compressed in two ways) or another blob's digest, is given without."""
@@ -380,7 +381,7 @@ def final_layers(
     for blob, diff_id in blobs:
         holders.setdefault(diff_id or blob.digest, set()).add(blob.digest)
     return tuple(
-        SourceLayer(diff_id if diff_id and len(holders[diff_id]) == 1 else None, blob, slice_of(blob))
+        SourceLayer(diff_id if diff_id and len(holders[diff_id]) == 1 else None, blob, file_of(blob))
         for blob, diff_id in blobs
     )
 

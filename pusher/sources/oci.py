@@ -100,7 +100,7 @@ class LayoutSource:
             return root.raw if root.raw and blob.digest == root.descriptor.digest else place.read(blob)
 
         tree = Tree(root.descriptor, read, place.has, self._choice, where=str(self.path))
-        return tree.image(place.slice_of, pin)
+        return tree.image(place.file_of, pin)
 
     @contextmanager
     def _open(self) -> Iterator[_Layout]:

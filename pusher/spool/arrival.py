@@ -14,11 +14,11 @@ _LOOK_EVERY: Final = 0.1
 """Seconds between looks at whether to leave."""
 
 
-class NotArriving(Stopped):
+class ArrivalFailed(Stopped):
     """The rest of the blob does not come; why says who fetches it."""
 
 
-class Arrival:
+class BlobArrival:
     """How much of a blob of ``size`` bytes is there: told by who fetches it, waited for by who sends it.
 
     Bytes are sent before they are verified; nobody is told that the blob is whole before it is.
@@ -47,12 +47,12 @@ class Arrival:
     def wait(self, end: int, check_stop: Callable[[], None]) -> None:
         """Return once the first ``end`` bytes can be read; all of them only after they are verified.
 
-        ``check_stop`` may raise to leave. Raises NotArriving.
+        ``check_stop`` may raise to leave. Raises ArrivalFailed.
         """
         with self._changed:
             while not self._whole and (end >= self._size or end > self._held):
                 if self._whole is False:
-                    raise NotArriving
+                    raise ArrivalFailed
                 self._changed.wait(_LOOK_EVERY)
                 check_stop()
 

@@ -28,7 +28,7 @@ from pusher.errors import (
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hash_for, hex_of, named, of_hex, short
 from pusher.oci.layer_blob import ORIGINAL, LayerBlob
 from pusher.spool import partial, pipeline, temporary
-from pusher.spool.arrival import Arrival
+from pusher.spool.arrival import BlobArrival
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import Compression
 from pusher.spool.pipeline import Readable
@@ -148,9 +148,9 @@ class Spool:
         finally:
             file.close()
 
-    def arrival(self, digest: str, size: int) -> Arrival:
+    def arrival(self, digest: str, size: int) -> BlobArrival:
         """For a blob that is about to be fetched."""
-        return Arrival(size, self._partial / hex_of(digest), self.path(digest))
+        return BlobArrival(size, self._partial / hex_of(digest), self.path(digest))
 
     def fetched(self, digest: str) -> int:
         """Bytes that are there of a blob that is being fetched."""

@@ -14,7 +14,7 @@ from pusher.errors import LeaseLost, PusherError
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
 from pusher.progress.format import human_bytes
-from pusher.registry.http.body import Blob, BlobDamaged
+from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.registry.upload import profiles
 from pusher.registry.upload.upload import BlobUpload
 from pusher.retry import Attempts, retrying
@@ -67,14 +67,16 @@ class BlobSender:
         cost = sum(watch.at_stake() for watch in watches)
         return cost if cost >= _SMALL or any(watch.may_restart() for watch in watches) else 0
 
-    def locate(self, job: JobRecord, control: Control, blob: Blob) -> str | None:
+    def locate(self, job: JobRecord, control: Control, blob: BlobFile) -> str | None:
         """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
 
         Raises what BlobUpload raises once the retries here are used up, Stopped and LeaseLost.
         """
         return self._bring(job, control, blob, BlobUpload.locate, believe_head=True)
 
-    def send(self, job: JobRecord, control: Control, blob: Blob, *, believe_head: bool = True) -> str | None:
+    def send(
+        self, job: JobRecord, control: Control, blob: BlobFile, *, believe_head: bool = True
+    ) -> str | None:
         """Bring the blob there and return how. Raises like ``locate``, and BlobDamaged."""
         return self._bring(job, control, blob, BlobUpload.run, believe_head=believe_head)
 
@@ -82,7 +84,7 @@ class BlobSender:
         self,
         job: JobRecord,
         control: Control,
-        blob: Blob,
+        blob: BlobFile,
         step: Callable[[BlobUpload], str | None],
         *,
         believe_head: bool,
@@ -126,7 +128,7 @@ class BlobSender:
                 client = self.registries.get(job.registry, job.repository).client
                 client.delete_upload(job.repository, session.location)
 
-    def _forget_session(self, job: JobRecord, control: Control, blob: Blob) -> None:
+    def _forget_session(self, job: JobRecord, control: Control, blob: BlobFile) -> None:
         """A worker that died once the registry had closed the upload left its session and lease behind."""
         layers = self.store.blobs.of_job(job.id)
         if any(layer.digest == blob.digest and layer.state == BlobState.UPLOADING for layer in layers):
@@ -134,7 +136,7 @@ class BlobSender:
             with contextlib.suppress(LeaseLost):
                 self._journal(job, blob, upload).arrived("exists")
 
-    def _journal(self, job: JobRecord, blob: Blob, upload: UploadRecord) -> StoreJournal:
+    def _journal(self, job: JobRecord, blob: BlobFile, upload: UploadRecord) -> StoreJournal:
         return StoreJournal(
             self.store,
             self.registries.links,
@@ -145,7 +147,7 @@ class BlobSender:
             partial(self._opened, job, blob),
         )
 
-    def _opened(self, job: JobRecord, blob: Blob, digest: str, size: int) -> None:
+    def _opened(self, job: JobRecord, blob: BlobFile, digest: str, size: int) -> None:
         """Say so where the link makes this session's chunks others than those of the session before."""
         before = self.chunk_sizes.get(job.registry)
         fixed = self.settings.at(job.registry).chunk_size is not None
@@ -158,7 +160,7 @@ class BlobSender:
         if before is not None:
             self.progress.note(f"{short(digest)}: {why}")
 
-    def _done(self, job: JobRecord, blob: Blob, how: BlobState) -> str:
+    def _done(self, job: JobRecord, blob: BlobFile, how: BlobState) -> str:
         self.store.blobs.set_done(job, blob.digest, how)
         if how is not BlobState.EXISTS:  # every attempt finds that again
             self.activity.touch()
@@ -191,7 +193,7 @@ class BlobSender:
     def _upload(
         self,
         job: JobRecord,
-        blob: Blob,
+        blob: BlobFile,
         journal: StoreJournal,
         watch: _BlobWatch,
         *,
@@ -245,7 +247,7 @@ class _BlobWatch:
     """Passes on what an upload tells; acknowledged bytes make its retries patient again."""
 
     def __init__(
-        self, sender: BlobSender, job: JobRecord, control: Control, blob: Blob, journal: StoreJournal
+        self, sender: BlobSender, job: JobRecord, control: Control, blob: BlobFile, journal: StoreJournal
     ) -> None:
         self.attempts = Attempts(sender.settings.retry.step)
         self._sender = sender

@@ -16,7 +16,7 @@ from pusher.oci.manifest import Descriptor
 from pusher.progress.base import Progress
 from pusher.retry import RetryPolicy
 from pusher.sources.registry.source import RegistrySource, add_login_hint
-from pusher.spool.arrival import Arrival
+from pusher.spool.arrival import BlobArrival
 from pusher.spool.partial import PartialBlob
 from pusher.spool.spool import Spool
 from pusher.store.records import JobBlob, JobRecord
@@ -46,15 +46,15 @@ class Downloads:
         job: JobRecord,
         control: Control,
         missing: Mapping[str, JobBlob],
-    ) -> Iterator[tuple[JobBlob, Arrival | None]]:
+    ) -> Iterator[tuple[JobBlob, BlobArrival | None]]:
         """Yield each blob in ``missing`` once it is whole in the spool; a large one also when it begins to
-        arrive, then with its ``Arrival``.
+        arrive, then with its ``BlobArrival``.
 
         A failure does not end the others unless no retry can help. Raises what ``RegistrySource.fetch`` does,
         DiskFull, Stopped, LeaseLost. What was fetched until then stays in the spool.
         """
         waiting = sorted(missing.values(), key=lambda layer: -(layer.size or 0))
-        running: dict[Future[None], tuple[JobBlob, Arrival | None]] = {}
+        running: dict[Future[None], tuple[JobBlob, BlobArrival | None]] = {}
         failed: BaseException | None = None
         leave = Control(control)
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
@@ -95,7 +95,7 @@ class Downloads:
         left = sum((each.size or 0) - self.spool.fetched(each.digest or "") for each in (layer, *running))
         return len(running) < _AT_ONCE and left <= self.spool.room()
 
-    def _new_arrival(self, layer: JobBlob) -> Arrival | None:
+    def _new_arrival(self, layer: JobBlob) -> BlobArrival | None:
         blob = descriptor_of(layer)
         return self.spool.arrival(blob.digest, blob.size) if blob.size >= _BIG else None
 
@@ -105,7 +105,7 @@ class Downloads:
         job: JobRecord,
         control: Control,
         layer: JobBlob,
-        arrival: Arrival | None,
+        arrival: BlobArrival | None,
     ) -> None:
         blob = descriptor_of(layer)
         try:
@@ -147,7 +147,7 @@ class _BlobFetch:
         diff_id: str,
         blob: Descriptor,
         partial: PartialBlob,
-        arrival: Arrival | None,
+        arrival: BlobArrival | None,
     ) -> None:
         self._downloads = downloads
         self._source = source

@@ -22,9 +22,9 @@ from pusher.oci.document import Document
 from pusher.oci.layer_blob import LayerBlob
 from pusher.oci.manifest import Manifest, build_manifest
 from pusher.registry.client import BlobsUnknown, RegistryClient
-from pusher.registry.http.body import Blob, BlobDamaged
+from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.retry import Attempts, retrying
-from pusher.spool.arrival import NotArriving
+from pusher.spool.arrival import ArrivalFailed
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_STATES, JobBlob, JobRecord
 from pusher.worker import docker_blobs, preflight
@@ -183,15 +183,15 @@ class JobPush:
         known = self._store.known_blobs.of_layers(diff_ids)
         return {diff_id: self._requested.usable_blobs(diff_id, blobs) for diff_id, blobs in known.items()}
 
-    def _candidates(self, layer: JobBlob, known: Iterable[LayerBlob]) -> list[Blob]:
+    def _candidates(self, layer: JobBlob, known: Iterable[LayerBlob]) -> list[BlobFile]:
         """Return the blobs that may stand for a layer: its own, or any known one."""
         if layer.digest is not None and layer.size is not None:
             digests = [(layer.digest, layer.size)]
         else:
             digests = [(blob.digest, blob.size) for blob in known]
-        return [Blob(digest, size, self._spool.path(digest)) for digest, size in digests]
+        return [BlobFile(digest, size, self._spool.path(digest)) for digest, size in digests]
 
-    def _locate(self, layer: JobBlob, blobs: Iterable[Blob], known: Iterable[LayerBlob]) -> str | None:
+    def _locate(self, layer: JobBlob, blobs: Iterable[BlobFile], known: Iterable[LayerBlob]) -> str | None:
         for blob in blobs:
             self._adopt(layer, blob, known)
             if found := self._tools.sender.locate(self._job, self._control, blob):
@@ -200,7 +200,7 @@ class JobPush:
                 self._store.blobs.clear_done(self._job, [blob.digest])
         return None
 
-    def _adopt(self, layer: JobBlob, blob: Blob, known: Iterable[LayerBlob]) -> None:
+    def _adopt(self, layer: JobBlob, blob: BlobFile, known: Iterable[LayerBlob]) -> None:
         """Let the layer be this known blob."""
         chosen = next((each for each in known if each.digest == blob.digest), None)
         if layer.digest is None and chosen is not None:
@@ -252,7 +252,7 @@ class JobPush:
     def _make_room(self, missing: dict[str, JobBlob], full: DiskFull) -> dict[str, JobBlob]:
         """Let the uploads end and drop what they no longer need; raises ``full`` if that is nothing."""
         self._tools.sender.progress.note(f"{full.message}; waiting for uploads to make room")
-        self._sending = [one for one in self._sending if not isinstance(one.exception(), NotArriving)]
+        self._sending = [one for one in self._sending if not isinstance(one.exception(), ArrivalFailed)]
         done = {
             layer.digest for layer in self._store.blobs.of_job(self._job.id) if layer.state in DONE_STATES
         }
@@ -265,14 +265,14 @@ class JobPush:
             raise full
         return missing
 
-    def _send(self, blob: Blob) -> None:
+    def _send(self, blob: BlobFile) -> None:
         believe_head = blob.digest not in self._distrusted
         self._submit(
             blob,
             partial(self._tools.sender.send, self._job, self._control, blob, believe_head=believe_head),
         )
 
-    def _submit(self, blob: Blob, work: partial[str | None]) -> Future[str | None]:
+    def _submit(self, blob: BlobFile, work: partial[str | None]) -> Future[str | None]:
         def unless_offline() -> str | None:
             if self._offline is not None and self._is_offline():
                 raise self._offline[1]

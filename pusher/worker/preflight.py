@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pusher.errors import PusherError, Retry
-from pusher.registry.http.body import Blob
+from pusher.registry.http.body import BlobFile
 from pusher.registry.upload import blob_sizes
 from pusher.sources.registry.source import mountable_repositories
 from pusher.store.records import JobRecord
 from pusher.worker.blob_sender import BlobSender
 
 
-def check(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[Blob]]) -> None:
+def check(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[BlobFile]]) -> None:
     """Check login, certificate and layer sizes. ``known``: for each layer the blobs it may have, if any.
 
     Raises the errors of a login or a certificate, and LayerTooLarge.
@@ -29,7 +29,7 @@ def check(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[Blob]]) -
             raise
 
 
-def _refuse_too_large(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[Blob]]) -> None:
+def _refuse_too_large(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[BlobFile]]) -> None:
     """Raise LayerTooLarge for a layer that the registry cannot store. An ordinary image costs no request."""
     suspects = [
         blobs for blobs in known if blobs and all(blob_sizes.may_be_too_large(one.size) for one in blobs)
@@ -45,7 +45,7 @@ def _refuse_too_large(sender: BlobSender, job: JobRecord, known: Iterable[Sequen
         blob_sizes.check_size(smallest.digest, smallest.size, profile, job.registry)
 
 
-def _may_exist(sender: BlobSender, job: JobRecord, blob: Blob) -> bool:
+def _may_exist(sender: BlobSender, job: JobRecord, blob: BlobFile) -> bool:
     """Return whether the repository has the blob, or another that it may be mounted from."""
     if mountable_repositories(job.source, job.registry) or sender.store.uploads.holders(
         job.registry, blob.digest

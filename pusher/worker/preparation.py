@@ -13,7 +13,7 @@ from pusher.oci.digest import of_bytes, short
 from pusher.oci.layer_blob import COMPARED, ORIGINAL, LayerBlob
 from pusher.oci.manifest import Descriptor
 from pusher.progress.base import Progress
-from pusher.registry.http.body import Blob
+from pusher.registry.http.body import BlobFile
 from pusher.registry.http.verified_file import DigestVerifier
 from pusher.sources import reopen
 from pusher.sources.base import Exported, Source, SourceImage
@@ -44,14 +44,14 @@ class BlobPreparer:
     downloads: Downloads
     registries: Registries
 
-    def config_blob(self, job: JobRecord) -> Blob | None:
+    def config_blob(self, job: JobRecord) -> BlobFile | None:
         """Return the blob of the image's config if its bytes are known without an export, else None."""
         content = self.store.documents.get(job.config_digest)
         return None if content is None else self._keep_config(job, content)
 
     def prepare(
         self, job: JobRecord, control: Control, missing: Mapping[str, JobBlob]
-    ) -> Iterator[tuple[str, Blob]]:
+    ) -> Iterator[tuple[str, BlobFile]]:
         """Yield the key of each blob in ``missing`` with the blob as soon as it is ready.
 
         A blob that can be sent before it is whole comes twice, first with its ``arrival``.
@@ -64,7 +64,10 @@ class BlobPreparer:
                 blob = descriptor_of(found)
                 if arrival is None:
                     self._set_blob(job, found.key, blob)
-                yield found.key, Blob(blob.digest, blob.size, self.spool.path(blob.digest), arrival=arrival)
+                yield (
+                    found.key,
+                    BlobFile(blob.digest, blob.size, self.spool.path(blob.digest), arrival=arrival),
+                )
             return
         source: Source | None = reopen(pin)
         chooser = CompressionChooser(
@@ -90,26 +93,16 @@ class BlobPreparer:
         control: Control,
         missing: Mapping[str, JobBlob],
         chooser: CompressionChooser,
-    ) -> Iterator[tuple[str, Blob]]:
+    ) -> Iterator[tuple[str, BlobFile]]:
         image = source.resolve()
         if image.config is not None and job.config_digest in missing:
             yield job.config_digest, self._keep_config(job, image.config)
-        slices = [(layer, layer.slice) for layer in image.layers if layer.slice and layer.key in missing]
-        for layer, part in sorted(slices, key=lambda pair: -pair[1].length):
+        files = [(layer, layer.file) for layer in image.layers if layer.file and layer.key in missing]
+        for layer, file in sorted(files, key=lambda pair: -pair[1].size):
             media_type = layer.blob.media_type if layer.blob else media_types.DOCKER_LAYER_GZIP
-            blob = LayerBlob(part.digest, part.length, ORIGINAL, media_type)
+            blob = LayerBlob(file.digest, file.size, ORIGINAL, media_type)
             self._record(job, layer.key, blob, compared=layer.compared)
-            yield (
-                layer.key,
-                Blob(
-                    part.digest,
-                    part.length,
-                    part.path,
-                    part.offset,
-                    opener=part.open,
-                    verifier=DigestVerifier(part.digest, part.length),
-                ),
-            )
+            yield layer.key, replace(file, verifier=DigestVerifier(file.digest, file.size))
         wanted = _wanted_names(job, image, missing)
         compared = {layer.key for layer in image.layers if layer.compared}
         known = [blob.uncompressed_size for blob in self._blobs_of_others(job, missing)]
@@ -138,7 +131,7 @@ class BlobPreparer:
         wanted: dict[str, str],
         chooser: CompressionChooser,
         compared: Collection[str],
-    ) -> tuple[str, Blob] | None:
+    ) -> tuple[str, BlobFile] | None:
         """Return the blob of one piece and remove its name from ``wanted``; None if it is not wanted."""
         if piece.name == job.config_digest:
             wanted.pop(piece.name, None)
@@ -185,7 +178,7 @@ class BlobPreparer:
                 return None
         self._record(job, diff_id, spooled, compared=diff_id in compared)
         self.progress.prepared(job.id, label, spooled.digest, spooled.size)
-        return diff_id, Blob(spooled.digest, spooled.size, self.spool.path(spooled.digest))
+        return diff_id, BlobFile(spooled.digest, spooled.size, self.spool.path(spooled.digest))
 
     def _record(self, job: JobRecord, diff_id: str, blob: LayerBlob, *, compared: bool) -> None:
         """Store the blob. ``compared``: it came compressed, was unpacked and has this diff ID."""
@@ -206,7 +199,7 @@ class BlobPreparer:
         """
         self.store.known_blobs.remember(replace(blob, diff_id=diff_id))
 
-    def _keep_config(self, job: JobRecord, content: bytes) -> Blob:
+    def _keep_config(self, job: JobRecord, content: bytes) -> BlobFile:
         """Write the config to the spool, and to the store: it saves the export when it is pushed again.
 
         Raises LayerMismatch if it is not the one that the image lists.
@@ -223,7 +216,7 @@ class BlobPreparer:
             )
         self.store.documents.put(digest, content)
         self.store.blobs.set_blob(job, digest, digest=digest, size=size, media_type=media_types.DOCKER_CONFIG)
-        return Blob(digest, size, self.spool.path(digest))
+        return BlobFile(digest, size, self.spool.path(digest))
 
     def _blobs_of_others(self, job: JobRecord, missing: Mapping[str, JobBlob]) -> list[LayerBlob]:
         """Return the known blobs of the job's layers that are not missing: an export need not read these."""
@@ -242,6 +235,6 @@ def _wanted_names(job: JobRecord, image: SourceImage, missing: Mapping[str, JobB
     if image.config is None and job.config_digest in missing:
         wanted[job.config_digest] = job.config_digest
     for layer in image.layers:
-        if layer.slice is None and layer.key in missing:
+        if layer.file is None and layer.key in missing:
             wanted[layer.export_name] = layer.key
     return wanted

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pusher.config.timetable import parse_timetable
-from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.body import BlobFile, Body
 from pusher.worker.rate import RateLimiter
 
 _RATES: Final = ("50K", "500K", "2M", "20M", "200M")
@@ -49,7 +49,7 @@ def measure(rate: str, path: Path, seconds: float, parallel: int) -> tuple[float
     def upload(number: int) -> None:
         watch = _Limited(limiter)
         while time.monotonic() < end:
-            body = Body(Blob("sha256:" + "0" * 64, _CHUNK, path), 0, _CHUNK, watch)
+            body = Body(BlobFile("sha256:" + "0" * 64, _CHUNK, path), 0, _CHUNK, watch)
             for block in body:
                 if time.monotonic() >= end:
                     break

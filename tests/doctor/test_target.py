@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pusher.doctor import parse_target
-from pusher.doctor.target import Kind, RegistryTarget, Target, api_url
+from pusher.doctor.target import RegistryTarget, Target, TargetKind, api_url
 from pusher.errors import InvalidOption, ReferenceMalformed
 
 HUB = "docker.io"
@@ -16,39 +16,47 @@ HUB = "docker.io"
 @pytest.mark.parametrize(
     ("text", "kind", "destination"),
     [
-        ("registry.example.com", Kind.REGISTRY, RegistryTarget("registry.example.com")),
-        ("registry.example.com/", Kind.REGISTRY, RegistryTarget("registry.example.com")),
-        ("registry.example.com:443", Kind.REGISTRY, RegistryTarget("registry.example.com:443")),
-        ("Registry.Example.com", Kind.REGISTRY, RegistryTarget("registry.example.com")),
-        ("localhost", Kind.REGISTRY, RegistryTarget("localhost")),
-        ("localhost:5000", Kind.REGISTRY, RegistryTarget("localhost:5000")),
-        ("[::1]:5000", Kind.REGISTRY, RegistryTarget("[::1]:5000")),
-        ("127.0.0.1:5000", Kind.REGISTRY, RegistryTarget("127.0.0.1:5000")),
-        ("intranet:5000/", Kind.REGISTRY, RegistryTarget("intranet:5000")),
-        ("localhost:5000/team/app", Kind.REPOSITORY, RegistryTarget("localhost:5000", "team/app")),
-        ("intranet:5000/app", Kind.REPOSITORY, RegistryTarget("intranet:5000", "app")),
-        ("localhost:5000/app:1.2", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1.2")),
-        ("docker-daemon:localhost:5000/app:1", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
-        ("podman:localhost:5000/app:1", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
-        ("app:1.2", Kind.IMAGE, RegistryTarget(HUB, "library/app", "1.2")),
-        ("app:5000", Kind.IMAGE, RegistryTarget(HUB, "library/app", "5000")),
-        ("app.v2:1.2", Kind.IMAGE, RegistryTarget(HUB, "library/app.v2", "1.2")),
-        ("team/app", Kind.IMAGE, RegistryTarget(HUB, "team/app", "latest")),
-        ("nerdctl:localhost:5000/app:1", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
-        ("docker-storage:localhost:5000/app:1", Kind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
+        ("registry.example.com", TargetKind.REGISTRY, RegistryTarget("registry.example.com")),
+        ("registry.example.com/", TargetKind.REGISTRY, RegistryTarget("registry.example.com")),
+        ("registry.example.com:443", TargetKind.REGISTRY, RegistryTarget("registry.example.com:443")),
+        ("Registry.Example.com", TargetKind.REGISTRY, RegistryTarget("registry.example.com")),
+        ("localhost", TargetKind.REGISTRY, RegistryTarget("localhost")),
+        ("localhost:5000", TargetKind.REGISTRY, RegistryTarget("localhost:5000")),
+        ("[::1]:5000", TargetKind.REGISTRY, RegistryTarget("[::1]:5000")),
+        ("127.0.0.1:5000", TargetKind.REGISTRY, RegistryTarget("127.0.0.1:5000")),
+        ("intranet:5000/", TargetKind.REGISTRY, RegistryTarget("intranet:5000")),
+        ("localhost:5000/team/app", TargetKind.REPOSITORY, RegistryTarget("localhost:5000", "team/app")),
+        ("intranet:5000/app", TargetKind.REPOSITORY, RegistryTarget("intranet:5000", "app")),
+        ("localhost:5000/app:1.2", TargetKind.IMAGE, RegistryTarget("localhost:5000", "app", "1.2")),
+        (
+            "docker-daemon:localhost:5000/app:1",
+            TargetKind.IMAGE,
+            RegistryTarget("localhost:5000", "app", "1"),
+        ),
+        ("podman:localhost:5000/app:1", TargetKind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
+        ("app:1.2", TargetKind.IMAGE, RegistryTarget(HUB, "library/app", "1.2")),
+        ("app:5000", TargetKind.IMAGE, RegistryTarget(HUB, "library/app", "5000")),
+        ("app.v2:1.2", TargetKind.IMAGE, RegistryTarget(HUB, "library/app.v2", "1.2")),
+        ("team/app", TargetKind.IMAGE, RegistryTarget(HUB, "team/app", "latest")),
+        ("nerdctl:localhost:5000/app:1", TargetKind.IMAGE, RegistryTarget("localhost:5000", "app", "1")),
+        (
+            "docker-storage:localhost:5000/app:1",
+            TargetKind.IMAGE,
+            RegistryTarget("localhost:5000", "app", "1"),
+        ),
         (
             "containers-storage:[/mnt]r.example/app:1",
-            Kind.IMAGE,
+            TargetKind.IMAGE,
             RegistryTarget("r.example", "app", "1"),
         ),
-        ("docker-storage:[vfs@/mnt:2]app:1", Kind.IMAGE, RegistryTarget(HUB, "library/app", "1")),
-        ("oci:1.2", Kind.IMAGE, RegistryTarget(HUB, "library/oci", "1.2")),
+        ("docker-storage:[vfs@/mnt:2]app:1", TargetKind.IMAGE, RegistryTarget(HUB, "library/app", "1")),
+        ("oci:1.2", TargetKind.IMAGE, RegistryTarget(HUB, "library/oci", "1.2")),
     ],
 )
-def test_names(text: str, kind: Kind, destination: RegistryTarget) -> None:
+def test_names(text: str, kind: TargetKind, destination: RegistryTarget) -> None:
     target = parse_target(text)
     assert (target.kind, target.destination(None)) == (kind, destination)
-    assert target.has_image == (kind is Kind.IMAGE)
+    assert target.has_image == (kind is TargetKind.IMAGE)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +73,7 @@ def test_what_completes_a_name(
     text: str, to: str | None, default: str | None, destination: RegistryTarget
 ) -> None:
     target = parse_target(text, to=to, default=default)
-    assert (target.kind, target.destination(None)) == (Kind.IMAGE, destination)
+    assert (target.kind, target.destination(None)) == (TargetKind.IMAGE, destination)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +86,7 @@ def test_what_completes_a_name(
 def test_files_and_folders(tmp_path: Path, text: str) -> None:
     (tmp_path / "image").write_bytes(b"")
     target = parse_target(text.format(here=tmp_path))
-    assert target.kind is Kind.FILE
+    assert target.kind is TargetKind.FILE
     assert target.has_image
     assert target.needs_file_name
     assert target.destination("r.example/app:1") == RegistryTarget("r.example", "app", "1")
@@ -87,7 +95,7 @@ def test_files_and_folders(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("text", ["-", "docker-archive:-", "/dev/stdin"])
 def test_pipes(text: str) -> None:
     target = parse_target(text, to="r.example/app:1")
-    assert (target.kind, target.has_image, target.needs_file_name) == (Kind.PIPE, True, False)
+    assert (target.kind, target.has_image, target.needs_file_name) == (TargetKind.PIPE, True, False)
     assert target.destination(None) == RegistryTarget("r.example", "app", "1")
     with pytest.raises(InvalidOption, match="has no name of its own"):
         parse_target(text).destination(None)
@@ -102,7 +110,7 @@ def test_what_names_a_file() -> None:
 def test_an_image_in_a_registry_goes_elsewhere() -> None:
     image = "docker://ghcr.io/team/app:1.2"
     target = parse_target(image, to="r.example/copies/")
-    assert (target.kind, target.has_image, target.needs_file_name) == (Kind.REMOTE, True, False)
+    assert (target.kind, target.has_image, target.needs_file_name) == (TargetKind.REMOTE, True, False)
     assert target.destination(None) == RegistryTarget("r.example", "copies/team/app", "1.2")
     assert parse_target(image, to="r.example/b:2").destination(None) == RegistryTarget("r.example", "b", "2")
     with pytest.raises(InvalidOption) as nowhere:
@@ -116,7 +124,7 @@ def test_an_image_in_a_registry_keeps_its_tag_where_a_digest_says_which() -> Non
 
 
 def test_nothing() -> None:
-    assert parse_target(None, default="r.example") == Target(Kind.MACHINE, default="r.example")
+    assert parse_target(None, default="r.example") == Target(TargetKind.MACHINE, default="r.example")
 
 
 def test_what_cannot_be_pushed_to() -> None:

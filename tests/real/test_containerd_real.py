@@ -65,10 +65,10 @@ def test_an_exported_image_keeps_its_manifest_and_blobs(ctr: Ctr, tmp_path: Path
     assert found.root is not None
     assert found.root.raw == image.manifest
     for known, layer in zip(image.layers, found.layers, strict=True):
-        assert layer.slice is not None
-        with layer.slice.path.open("rb") as file:
-            file.seek(layer.slice.offset)
-            assert sha256(file.read(layer.slice.length)) == layer.slice.digest == known.digest
+        assert layer.file is not None
+        with layer.file.path.open("rb") as file:
+            file.seek(layer.file.start)
+            assert sha256(file.read(layer.file.size)) == layer.file.digest == known.digest
 
 
 def test_all_platforms_lie_in_its_content_store(ctr: Ctr, folder: Path, tmp_path: Path) -> None:
@@ -82,6 +82,6 @@ def test_all_platforms_lie_in_its_content_store(ctr: Ctr, folder: Path, tmp_path
     assert image.root.digest == root["digest"]
     documents = {document.digest: document.raw for document in image.documents}
     blobs = {
-        layer.slice.digest: layer.slice.path.read_bytes() for layer in image.layers if layer.slice is not None
+        layer.file.digest: layer.file.path.read_bytes() for layer in image.layers if layer.file is not None
     }
     assert {**documents, **blobs, image.config_digest: image.config} == layout.blobs

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.body import BlobFile, Body
 from tests.registry.helpers import RULES
 from tests.support.fakeregistry import Rules
 
@@ -28,4 +28,4 @@ def blob_body(tmp_path: Path) -> Callable[[], Body]:
     """Makes bodies of ten bytes."""
     path = tmp_path / "ten"
     path.write_bytes(b"0123456789")
-    return lambda: Body(Blob("sha256:" + "0" * 64, 10, path), 0, 10)
+    return lambda: Body(BlobFile("sha256:" + "0" * 64, 10, path), 0, 10)

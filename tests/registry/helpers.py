@@ -17,7 +17,7 @@ from pusher.oci.digest import of_bytes
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
-from pusher.registry.http.body import Blob
+from pusher.registry.http.body import BlobFile
 from pusher.registry.http.transport import Transport
 from pusher.registry.upload import body_limit, chunk_sizes
 from pusher.registry.upload.session import Session
@@ -218,7 +218,7 @@ class Push:
         self.digest = of_bytes(self.data)
         path = folder / "file"
         path.write_bytes(b"before" + self.data + b"after")
-        self.blob = Blob(self.digest, size, path, start=len(b"before"))
+        self.blob = BlobFile(self.digest, size, path, start=len(b"before"))
         self.chunk_size = chunk_size
         self.journal = MemoryJournal(facts={"profile": learned} if learned else {})
         self.watch = Onlooker()

@@ -16,7 +16,7 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import ConnectionBroken, RegistryStalled
-from pusher.registry.http.body import BLOCK, Blob, BlobDamaged, Body
+from pusher.registry.http.body import BLOCK, BlobDamaged, BlobFile, Body
 from pusher.registry.http.transport import Transport
 from tests.registry.helpers import Onlooker
 
@@ -24,13 +24,13 @@ DATA = bytes(range(256)) * 2000
 
 
 @pytest.fixture
-def blob(tmp_path: Path) -> Blob:
+def blob(tmp_path: Path) -> BlobFile:
     path = tmp_path / "file"
     path.write_bytes(b"head" + DATA + b"tail")
-    return Blob("sha256:" + "0" * 64, len(DATA), path, start=4)
+    return BlobFile("sha256:" + "0" * 64, len(DATA), path, start=4)
 
 
-def test_window(blob: Blob) -> None:
+def test_window(blob: BlobFile) -> None:
     body = Body(blob, 100, 300_000)
     assert len(body) == 300_000
     blocks = list(body)
@@ -40,7 +40,7 @@ def test_window(blob: Blob) -> None:
     body.close()
 
 
-def test_read_sizes(blob: Blob) -> None:
+def test_read_sizes(blob: BlobFile) -> None:
     body = Body(blob, 0, 1000)
     assert [body.read(0), body.read(10), body.read(5000), body.read(1), body.read()] == [
         b"",
@@ -52,7 +52,7 @@ def test_read_sizes(blob: Blob) -> None:
     body.close()
 
 
-def test_rewound_body_is_sent_whole_again_and_counted(blob: Blob) -> None:
+def test_rewound_body_is_sent_whole_again_and_counted(blob: BlobFile) -> None:
     onlooker = Onlooker()
     body = Body(blob, 5, 600, onlooker)
     body.read(400)
@@ -63,7 +63,7 @@ def test_rewound_body_is_sent_whole_again_and_counted(blob: Blob) -> None:
 
 
 def test_nothing_is_opened_before_it_is_read(tmp_path: Path) -> None:
-    body = Body(Blob("sha256:" + "0" * 64, 10, tmp_path / "missing"), 0, 10)
+    body = Body(BlobFile("sha256:" + "0" * 64, 10, tmp_path / "missing"), 0, 10)
     assert len(body) == 10
     body.rewind()
     body.close()
@@ -71,8 +71,8 @@ def test_nothing_is_opened_before_it_is_read(tmp_path: Path) -> None:
         body.read(1)
 
 
-def test_file_that_ends_early(blob: Blob) -> None:
-    longer = Blob(blob.digest, blob.size + 5, blob.path, blob.start)
+def test_file_that_ends_early(blob: BlobFile) -> None:
+    longer = BlobFile(blob.digest, blob.size + 5, blob.path, blob.start)
     body = Body(longer, blob.size, 5)
     assert body.read(5) == b"tail"
     with pytest.raises(BlobDamaged) as error:
@@ -85,7 +85,7 @@ def test_what_counts_as_sent_has_left(tmp_path: Path) -> None:
     """A registry that reads nothing more holds a little of the body, and our kernel hardly anything."""
     path = tmp_path / "file"
     path.write_bytes(bytes(16 * 1024 * 1024))
-    body = Body(Blob("sha256:" + "0" * 64, path.stat().st_size, path), 0, path.stat().st_size)
+    body = Body(BlobFile("sha256:" + "0" * 64, path.stat().st_size, path), 0, path.stat().st_size)
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         host, port = server.getsockname()
@@ -100,7 +100,7 @@ def test_what_lay_in_our_kernel_when_the_link_broke_was_not_transmitted(tmp_path
     """The other side knows what it has: what it read, and what waits in its own kernel."""
     path = tmp_path / "file"
     path.write_bytes(bytes(16 * 1024 * 1024))
-    body = Body(Blob("sha256:" + "0" * 64, 16 * 1024 * 1024, path), 0, 16 * 1024 * 1024)
+    body = Body(BlobFile("sha256:" + "0" * 64, 16 * 1024 * 1024, path), 0, 16 * 1024 * 1024)
     received = []
 
     def receive(listener: socket.socket) -> None:

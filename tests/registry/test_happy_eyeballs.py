@@ -27,7 +27,7 @@ from pusher.errors import (
 from pusher.registry.http import happy_eyeballs
 from pusher.registry.http.addresses import is_private
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.http.happy_eyeballs import AddressForbidden, dial
 from pusher.registry.http.peer_certificate import Flaw
 from pusher.registry.http.tls import Trust, inspect_server
@@ -367,7 +367,7 @@ def test_a_kept_connection_that_dies_at_the_next_request(method: str) -> None:
 def test_a_blob_on_a_connection_that_dies_is_not_sent_again_by_itself(tmp_path: Path) -> None:
     """The registry may hold part of it: whoever sends it asks first. Then no connection is kept."""
     (tmp_path / "blob").write_bytes(b"x" * 10)
-    blob = Blob("sha256:" + "a" * 64, 10, tmp_path / "blob")
+    blob = BlobFile("sha256:" + "a" * 64, 10, tmp_path / "blob")
     with hanging_up() as (port, got), transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
         url, died = f"http://127.0.0.1:{port}/v2/", 0
         for _ in range(8):

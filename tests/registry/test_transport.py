@@ -13,7 +13,7 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import ConnectionBroken, NotARegistry, RegistryStalled, RegistryUnreachable
-from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.http.transport import ANSWER_LIMIT, Transport
 from tests.registry.sites import Site, transport_of
 from tests.support.fakeregistry import (
@@ -50,7 +50,7 @@ def body_of(folder: Path, size: int) -> Body:
     path = folder / "body"
     with path.open("wb") as file:
         file.truncate(size)
-    return Body(Blob("sha256:" + "0" * 64, size, path), 0, size)
+    return Body(BlobFile("sha256:" + "0" * 64, size, path), 0, size)
 
 
 def upload_url(registry: FakeRegistry, transport: Transport) -> str:

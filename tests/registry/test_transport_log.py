@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from pusher.config import Timeouts
 from pusher.errors import RegistryUnreachable
-from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.http.redaction import for_display, redact, redact_headers
 from pusher.registry.http.transport import Transport
 from tests.registry.helpers import RULES, pushing
@@ -39,7 +39,7 @@ def lines(caplog: pytest.LogCaptureFixture, level: int) -> list[logging.LogRecor
 
 def test_a_line_a_request(transport: Transport, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(1000))
-    body = Body(Blob("sha256:" + "0" * 64, 1000, tmp_path / "file"), 0, 1000)
+    body = Body(BlobFile("sha256:" + "0" * 64, 1000, tmp_path / "file"), 0, 1000)
     with Site(lambda _: Reply(202)) as site, caplog.at_level(logging.INFO):
         transport.send(
             "PATCH", f"{site.url}/v2/a/blobs/uploads/1?_state={SECRET}&digest=sha256:ab", body=body

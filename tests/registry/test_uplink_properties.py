@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pusher.errors import ConnectionBroken, PusherError
 from pusher.registry.client import OpenedUpload
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import Blob, Body
+from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.upload import upload
 from pusher.registry.upload.profiles import KIB, MIB, PROFILES
 from pusher.registry.upload.uplink import LinkFacts
@@ -129,7 +129,7 @@ def bring(
     """Bring one blob; the seconds that it took. ``restart_every``: so many breaks end the process."""
     Link.present = registry.link
     before = registry.link.now
-    blob = Blob("sha256:" + "0" * 64, size, Path("/does-not-exist"))
+    blob = BlobFile("sha256:" + "0" * 64, size, Path("/does-not-exist"))
     registry.closed = False
     journal = journal or MemoryJournal()
     forced = profile or ("distribution-3" if registry.keeps_part else "default")

@@ -8,7 +8,7 @@ import pytest
 
 from pusher.errors import DigestRejected, PermissionDenied, PusherError, RegistryBusy, RegistryFault
 from pusher.oci.digest import of_bytes
-from pusher.registry.http.body import Blob, BlobDamaged
+from pusher.registry.http.body import BlobDamaged, BlobFile
 from tests.registry.helpers import CHUNK, REPOSITORY, RULES, SIZE, pushing
 from tests.support.fakeregistry import Action, Answer, DropReply, Fault, On, ResetAfter, bad_gateway
 from tests.support.fakeregistry.rules import Exchange
@@ -131,11 +131,11 @@ def test_blob_whose_file_is_short_is_damaged_and_no_broken_connection(
 
 def test_intact(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"xxhello, worldyy")
-    blob = Blob(of_bytes(b"hello, world"), 12, tmp_path / "file", start=2)
+    blob = BlobFile(of_bytes(b"hello, world"), 12, tmp_path / "file", start=2)
     assert blob.intact()
-    assert not Blob(blob.digest, 12, blob.path, start=1).intact()
-    assert not Blob(blob.digest, 15, blob.path, start=2).intact()
-    assert not Blob(blob.digest, 12, tmp_path / "other").intact()
+    assert not BlobFile(blob.digest, 12, blob.path, start=1).intact()
+    assert not BlobFile(blob.digest, 15, blob.path, start=2).intact()
+    assert not BlobFile(blob.digest, 12, tmp_path / "other").intact()
 
 
 def test_errors_that_a_pause_mends_say_so(kind: str, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ChunkTooLarge, LayerTooLarge, RegistryFault
-from pusher.registry.http.body import Blob
+from pusher.registry.http.body import BlobFile
 from pusher.registry.upload.chunk_sizes import DEFAULT_CHUNK
 from pusher.registry.upload.profiles import GIB
 from tests.registry.helpers import CHUNK, LEAST, REPOSITORY, RULES, pushing
@@ -71,7 +71,7 @@ def test_413_before_the_smallest_chunk_is_an_error_that_says_so(tmp_path: Path) 
 def test_too_large_a_layer_is_refused_before_a_byte_is_sent(tmp_path: Path) -> None:
     with pushing(SERVERLESS, tmp_path) as push:
         digest = "sha256:" + "0" * 64
-        push.blob = Blob(digest, 5 * GIB + 1, tmp_path / "is-never-opened")
+        push.blob = BlobFile(digest, 5 * GIB + 1, tmp_path / "is-never-opened")
         push.restart()
         with pytest.raises(LayerTooLarge) as error:
             push.run()

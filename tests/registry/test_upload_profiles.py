@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ChunkTooLarge, InvalidOption, LayerTooLarge, PusherError
-from pusher.registry.http.body import Blob
+from pusher.registry.http.body import BlobFile
 from pusher.registry.upload.profiles import PROFILES
 from tests.registry.helpers import CHUNK, REPOSITORY, SIZE, Push
 from tests.registry.kinds import IN_CHUNKS, KINDS, WHOLE, Kind, pushing_to
@@ -85,7 +85,7 @@ def test_a_blob_beyond_what_it_stores(tmp_path: Path) -> None:
     kind = KINDS["Quay"]
     with pushing_to(kind, tmp_path, forced=None) as push:
         assert kind.profile.max_blob is not None
-        push.blob = Blob(push.digest, kind.profile.max_blob + 1, tmp_path / "is-never-opened")
+        push.blob = BlobFile(push.digest, kind.profile.max_blob + 1, tmp_path / "is-never-opened")
         push.restart()
         with pytest.raises(LayerTooLarge, match="Quay"):
             push.run()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.registry.http.body import Blob, BlobDamaged, Body
+from pusher.registry.http.body import BlobDamaged, BlobFile, Body
 from pusher.registry.http.verified_file import DigestVerifier
 from tests.registry.helpers import Onlooker, pushing
 from tests.support.fakeregistry import On
@@ -30,13 +30,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def blob(path: Path, digest: str) -> Blob:
-    return Blob(
+def blob(path: Path, digest: str) -> BlobFile:
+    return BlobFile(
         digest, len(DATA), path, 4, opener=lambda: path.open("rb"), verifier=DigestVerifier(digest, len(DATA))
     )
 
 
-def sent(blob: Blob, offset: int, length: int) -> Generator[bytes, None, None]:
+def sent(blob: BlobFile, offset: int, length: int) -> Generator[bytes, None, None]:
     body = Body(blob, offset, length, Onlooker())
     try:
         yield from body
@@ -51,13 +51,13 @@ def flip(path: Path, position: int) -> None:
 
 
 @pytest.mark.parametrize("chunk", [1000, 130_000, len(DATA)])
-def test_what_is_right_is_sent(blob: Blob, chunk: int) -> None:
+def test_what_is_right_is_sent(blob: BlobFile, chunk: int) -> None:
     chunks = [b"".join(sent(blob, at, min(chunk, len(DATA) - at))) for at in range(0, len(DATA), chunk)]
     assert b"".join(chunks) == DATA
 
 
 @pytest.mark.parametrize("position", [0, 200_000, len(DATA) - 1])
-def test_the_end_of_what_is_wrong_is_not_sent(blob: Blob, path: Path, position: int) -> None:
+def test_the_end_of_what_is_wrong_is_not_sent(blob: BlobFile, path: Path, position: int) -> None:
     flip(path, position)
     got = bytearray()
     with pytest.raises(BlobDamaged):
@@ -66,14 +66,14 @@ def test_the_end_of_what_is_wrong_is_not_sent(blob: Blob, path: Path, position: 
     assert not blob.intact()
 
 
-def test_what_changes_between_two_chunks_is_noticed(blob: Blob, path: Path) -> None:
+def test_what_changes_between_two_chunks_is_noticed(blob: BlobFile, path: Path) -> None:
     b"".join(sent(blob, 0, 150_000))
     path.write_bytes(b"head" + DATA[:150_000] + bytes(len(DATA) - 150_000) + b"tail")
     with pytest.raises(BlobDamaged):
         list(sent(blob, 150_000, len(DATA) - 150_000))
 
 
-def test_sending_goes_back_and_so_does_the_hash(blob: Blob) -> None:
+def test_sending_goes_back_and_so_does_the_hash(blob: BlobFile) -> None:
     """A chunk breaks, the registry has a part of it; another is sent a second time."""
     list(sent(blob, 0, 100_000))
     broken = sent(blob, 100_000, 100_000)
@@ -87,10 +87,10 @@ def test_sending_goes_back_and_so_does_the_hash(blob: Blob) -> None:
     body.close()
 
 
-def test_another_process_reads_what_was_sent_before_it(digest: str, path: Path, blob: Blob) -> None:
+def test_another_process_reads_what_was_sent_before_it(digest: str, path: Path, blob: BlobFile) -> None:
     assert b"".join(sent(blob, 300_000, len(DATA) - 300_000)) == DATA[300_000:]
     flip(path, 299_999)
-    again = Blob(digest, len(DATA), path, 4, verifier=DigestVerifier(digest, len(DATA)))
+    again = BlobFile(digest, len(DATA), path, 4, verifier=DigestVerifier(digest, len(DATA)))
     with pytest.raises(BlobDamaged):
         list(sent(again, 300_000, len(DATA) - 300_000))
 
@@ -99,7 +99,7 @@ def test_a_file_that_is_another_one_is_damaged(digest: str, path: Path) -> None:
     def opener() -> object:
         raise OSError("it is another file than before")
 
-    blob = Blob(digest, len(DATA), path, 4, opener=opener, verifier=DigestVerifier(digest, len(DATA)))  # type: ignore[arg-type]
+    blob = BlobFile(digest, len(DATA), path, 4, opener=opener, verifier=DigestVerifier(digest, len(DATA)))  # type: ignore[arg-type]
     with pytest.raises(BlobDamaged):
         list(sent(blob, 0, len(DATA)))
     with pytest.raises(BlobDamaged):
@@ -113,7 +113,7 @@ def test_wrong_bytes_are_never_committed(tmp_path: Path, chunk_size: int) -> Non
         wrong = push.blob.path.with_name("wrong")
         wrong.write_bytes(bytes(push.blob.size))
         verifier = DigestVerifier(push.blob.digest, push.blob.size)
-        push.blob = Blob(push.blob.digest, push.blob.size, wrong, verifier=verifier)
+        push.blob = BlobFile(push.blob.digest, push.blob.size, wrong, verifier=verifier)
         push.restart()
         with pytest.raises(BlobDamaged):
             push.run()

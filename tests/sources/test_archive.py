@@ -62,16 +62,16 @@ def exported(source: ArchiveSource, wanted: object) -> dict[str, bytes]:
 
 def contents(source: ArchiveSource, image: SourceImage) -> list[bytes]:
     """The bytes of each layer, as a slice or from an export."""
-    streams = exported(source, {layer.diff_id for layer in image.layers if layer.slice is None})
+    streams = exported(source, {layer.diff_id for layer in image.layers if layer.file is None})
     result = []
     for layer in image.layers:
-        if layer.slice is None:
+        if layer.file is None:
             result.append(streams[layer.key])
             continue
-        with layer.slice.path.open("rb") as file:
-            file.seek(layer.slice.offset)
-            data = file.read(layer.slice.length)
-        assert sha256(data) == layer.slice.digest
+        with layer.file.path.open("rb") as file:
+            file.seek(layer.file.start)
+            data = file.read(layer.file.size)
+        assert sha256(data) == layer.file.digest
         result.append(data)
     return result
 
@@ -102,7 +102,7 @@ def test_the_containerd_stores_manifest_is_given_unchanged(tmp_path: Path) -> No
     assert [layer.blob and layer.blob.media_type for layer in found.layers] == [
         media_types.OCI_LAYER_GZIP
     ] * 2
-    assert [layer.slice and layer.slice.digest for layer in found.layers] == [
+    assert [layer.file and layer.file.digest for layer in found.layers] == [
         layer.digest for layer in image.layers
     ]
 
@@ -112,7 +112,7 @@ def test_uncompressed_layers_are_not_final(tmp_path: Path, shape: Shape) -> None
     """Docker 25's made-up manifest of uncompressed layers is not what one wants in a registry."""
     found = ArchiveSource(write_archive(tmp_path / "a.tar", make_image(5000), shape=shape)).resolve()
     assert found.root is None
-    assert [layer.slice for layer in found.layers] == [None]
+    assert [layer.file for layer in found.layers] == [None]
 
 
 @pytest.mark.parametrize("shape", SHAPES)

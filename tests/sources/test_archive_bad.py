@@ -246,7 +246,7 @@ def test_a_compressed_layer_of_several_gzip_members_is_fine(tmp_path: Path) -> N
     name = layer.diff_id.removeprefix("sha256:") + ".tar"
     data = gzip.compress(layer.tar[:1000]) + gzip.compress(layer.tar[1000:])
     path = write_tar(tmp_path / "a.tar", changed("compressed", with_data(name, data)))
-    first = ArchiveSource(path).resolve().layers[0].slice
+    first = ArchiveSource(path).resolve().layers[0].file
     assert first is not None
     assert first.digest == sha256(data)
 

@@ -117,7 +117,7 @@ def test_an_image_without_a_manifest(tmp_path: Path) -> None:
     del layout.blobs[manifest["digest"]]
     image = found(layout.write_archive(tmp_path / "a.tar", manifest_json(OWN)))
     assert image.documents == ()
-    assert [layer.slice and layer.slice.digest for layer in image.layers] == [
+    assert [layer.file and layer.file.digest for layer in image.layers] == [
         layer.digest for layer in OWN.layers
     ]
 

@@ -62,7 +62,7 @@ def contents(source: Source, image: SourceImage) -> dict[str, bytes]:
     """What an export gives when all is wanted; each piece comes once, has its size and its digest."""
     found: dict[str, bytes] = {}
     wanted = {layer.export_name for layer in image.layers}
-    assert all(layer.slice is None for layer in image.layers)
+    assert all(layer.file is None for layer in image.layers)
     with source.export(wanted) as pieces:
         for piece in pieces:
             assert piece.name is not None

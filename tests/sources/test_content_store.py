@@ -42,7 +42,7 @@ def test_the_index_with_all_its_platforms(tmp_path: Path) -> None:
     assert source.own_name() == NAME
     documents = {document.digest: document.raw for document in image.documents}
     slices = {
-        layer.slice.digest: layer.slice.path.read_bytes() for layer in image.layers if layer.slice is not None
+        layer.file.digest: layer.file.path.read_bytes() for layer in image.layers if layer.file is not None
     }
     assert {**documents, **slices, image.config_digest: image.config} == layout.blobs
     assert image.notes == ()

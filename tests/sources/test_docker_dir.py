@@ -41,7 +41,7 @@ def test_an_image_lies_where_it_lies(path: Path) -> None:
     image = source.resolve()
     assert image.config == IMAGE.config
     assert tuple(layer.diff_id for layer in image.layers) == IMAGE.diff_ids
-    assert [layer.slice and layer.slice.path.read_bytes() for layer in image.layers] == [
+    assert [layer.file and layer.file.path.read_bytes() for layer in image.layers] == [
         layer.gzip for layer in IMAGE.layers
     ]
     with source.export(IMAGE.diff_ids) as pieces:

@@ -137,7 +137,7 @@ def test_the_containerd_image_store_gives_manifest_and_final_blobs(
     assert found.root.raw == IMAGE.manifest
     blobs = [layer.blob for layer in found.layers]
     assert [blob and blob.digest for blob in blobs] == [layer.digest for layer in IMAGE.layers]
-    assert all(layer.slice is None for layer in found.layers)
+    assert all(layer.file is None for layer in found.layers)
 
     source = reopen(stored(found.pin))
     assert source.resolve() == replace(found, notes=())

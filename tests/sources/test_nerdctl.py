@@ -93,7 +93,7 @@ def test_all_platforms_come_from_a_store_that_can_be_read(
     image = source.resolve()
     assert name == NAME
     assert [document.digest for document in image.documents][-1] == root["digest"]
-    assert all(layer.slice is not None for layer in image.layers)
+    assert all(layer.file is not None for layer in image.layers)
     assert isinstance(again(image), ContentStoreSource)
     assert again(image).resolve() == image
     assert not [call for call in engine.calls() if call.startswith("save")], "nothing is saved"

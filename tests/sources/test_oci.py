@@ -56,10 +56,10 @@ def sliced(image: SourceImage) -> dict[str, bytes]:
     """The bytes of each layer by digest, from where they lie."""
     found: dict[str, bytes] = {}
     for layer in image.layers:
-        assert layer.slice is not None
-        with layer.slice.path.open("rb") as file:
-            file.seek(layer.slice.offset)
-            found[layer.slice.digest] = file.read(layer.slice.length)
+        assert layer.file is not None
+        with layer.file.path.open("rb") as file:
+            file.seek(layer.file.start)
+            found[layer.file.digest] = file.read(layer.file.size)
     return found
 
 
@@ -380,9 +380,9 @@ class TestFolders:
         image = find(f"oci:{path}")[0].resolve()
         assert image.config == IMAGE.config
         for layer in image.layers:
-            assert layer.slice is not None
-            with layer.slice.open() as file:
-                assert sha256(file.read()) == layer.slice.digest
+            assert layer.file is not None
+            with layer.file.open() as file:
+                assert sha256(file.read()) == layer.file.digest
 
     def test_links_out_of_the_folder_are_followed_where_somebody_says_so(
         self, path: Path, tmp_path: Path

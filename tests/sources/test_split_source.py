@@ -72,7 +72,7 @@ def tars(source: Source) -> list[bytes]:
     """The layers of a source's image as tars, from where they lie or from one export."""
     image = source.resolve()
     wanted = {known.key for known in image.layers if known.blob is None}
-    wanted |= {known.blob.digest for known in image.layers if known.blob and not known.slice}
+    wanted |= {known.blob.digest for known in image.layers if known.blob and not known.file}
     found: dict[str, bytes] = {}
     with source.export(wanted) as pieces:
         for piece in pieces:
@@ -80,10 +80,10 @@ def tars(source: Source) -> list[bytes]:
             if piece.name is not None:
                 assert len(data) == piece.size
             found[piece.name or sha256(data)] = data
-    for part in filter(None, (known.slice for known in image.layers)):
+    for part in filter(None, (known.file for known in image.layers)):
         with part.path.open("rb") as opened:
-            opened.seek(part.offset)
-            found[part.digest] = opened.read(part.length)
+            opened.seek(part.start)
+            found[part.digest] = opened.read(part.size)
     blobs = (found[known.export_name] for known in image.layers)
     return [_plain(blob) for blob in blobs]
 
@@ -124,7 +124,7 @@ def test_archives_of_every_shape(tmp_path: Path, shape: Shape) -> None:
     found = check(source)
     small = found.layers[0]
     assert small.diff_id == IMAGE.diff_ids[0]
-    assert (small.slice is not None) == (shape in ("compressed", "containerd")), "its blob is kept"
+    assert (small.file is not None) == (shape in ("compressed", "containerd")), "its blob is kept"
 
 
 @pytest.mark.parametrize("shape", ["classic", "docker25"])
@@ -153,7 +153,7 @@ def test_a_layout(tmp_path: Path, zstd: bool) -> None:
     layout = Layout()
     layout.add(layout.image(IMAGE, zstd=zstd), NAME)
     found = check(split(f"oci:{layout.write_folder(tmp_path / 'layout')}"))
-    assert [layer.slice is not None for layer in found.layers] == [True, *[False] * 3, True, *[False] * 3]
+    assert [layer.file is not None for layer in found.layers] == [True, *[False] * 3, True, *[False] * 3]
 
 
 def test_a_layer_that_is_there_twice_is_read_once(tmp_path: Path) -> None:

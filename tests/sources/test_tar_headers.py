@@ -306,7 +306,7 @@ def test_archives_whose_layers_were_packed_again_with_holes(
     assert (tmp_path / "a.tar").stat().st_size < 200_000
     source = ArchiveSource(tmp_path / "a.tar")
     found = source.resolve()
-    wanted = {layer.export_name for layer in found.layers if not layer.slice}
+    wanted = {layer.export_name for layer in found.layers if not layer.file}
     with source.export(wanted) as pieces:
         given = {piece.name: sha256(piece.stream.read()) for piece in pieces}
     assert given == {name: name for name in wanted}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import Stopped
-from pusher.spool.arrival import Arrival, NotArriving
+from pusher.spool.arrival import ArrivalFailed, BlobArrival
 from pusher.spool.spool import Spool
 from tests.support.images import random_bytes, sha256
 
@@ -27,11 +27,11 @@ def spool(tmp_path: Path) -> Spool:
 
 
 @pytest.fixture
-def arrival(spool: Spool) -> Arrival:
+def arrival(spool: Spool) -> BlobArrival:
     return spool.arrival(DIGEST, len(DATA))
 
 
-def test_what_is_there_need_not_be_waited_for(arrival: Arrival) -> None:
+def test_what_is_there_need_not_be_waited_for(arrival: BlobArrival) -> None:
     arrival.wait(0, nothing)
     arrival.holds(500)
     arrival.wait(1, nothing)
@@ -39,7 +39,7 @@ def test_what_is_there_need_not_be_waited_for(arrival: Arrival) -> None:
 
 
 @pytest.mark.parametrize("end", [501, len(DATA)])
-def test_the_rest_is_waited_for(arrival: Arrival, end: int) -> None:
+def test_the_rest_is_waited_for(arrival: BlobArrival, end: int) -> None:
     arrival.holds(500)
     looked = threading.Event()
     with ThreadPoolExecutor(1) as pool:
@@ -57,21 +57,21 @@ def test_the_rest_is_waited_for(arrival: Arrival, end: int) -> None:
 
 
 @pytest.mark.parametrize("held", [0, 500, len(DATA)])
-def test_what_does_not_come_is_not_waited_for(arrival: Arrival, held: int) -> None:
+def test_what_does_not_come_is_not_waited_for(arrival: BlobArrival, held: int) -> None:
     arrival.holds(held)
     arrival.end(whole=False)
     arrival.end(whole=True)
-    with pytest.raises(NotArriving):
+    with pytest.raises(ArrivalFailed):
         arrival.wait(len(DATA), nothing)
 
 
-def test_what_was_whole_stays_whole(arrival: Arrival) -> None:
+def test_what_was_whole_stays_whole(arrival: BlobArrival) -> None:
     arrival.end(whole=True)
     arrival.end(whole=False)
     arrival.wait(len(DATA), nothing)
 
 
-def test_a_stop_ends_the_wait(arrival: Arrival) -> None:
+def test_a_stop_ends_the_wait(arrival: BlobArrival) -> None:
     def stop() -> None:
         raise Stopped
 
@@ -79,7 +79,7 @@ def test_a_stop_ends_the_wait(arrival: Arrival) -> None:
         arrival.wait(1, stop)
 
 
-def test_the_bytes_are_found_before_and_after_they_are_whole(spool: Spool, arrival: Arrival) -> None:
+def test_the_bytes_are_found_before_and_after_they_are_whole(spool: Spool, arrival: BlobArrival) -> None:
     with spool.fetching(DIGEST, len(DATA)) as partial:
         assert partial is not None
         partial.write(DATA[:500])

@@ -32,7 +32,7 @@ class Arrival(Protocol):
 
 
 @dataclass(frozen=True)
-class Blob:
+class BlobFile:
     """The bytes of a blob: ``size`` bytes from byte ``start`` of ``path``, or of the file of ``arrival``.
 
     A file that others may change has an ``opener``, which opens the file that was checked or raises OSError,
@@ -95,7 +95,7 @@ class Body:
     which registries refuse for a chunk with Content-Range; and not a file, which is empty the second time.
     """
 
-    def __init__(self, blob: Blob, offset: int, length: int, watch: Watch | None = None) -> None:
+    def __init__(self, blob: BlobFile, offset: int, length: int, watch: Watch | None = None) -> None:
         self._blob = blob
         self._offset = offset
         self._length = length

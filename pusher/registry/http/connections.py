@@ -206,7 +206,7 @@ def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
     return request
 
 
-class Session(requests.Session):
+class TimedSession(requests.Session):
     """Ignores the environment, and verifies each https host as ``trust`` returns."""
 
     def __init__(self, timeouts: Timeouts, trust: Callable[[str], Trust], connections: int) -> None:

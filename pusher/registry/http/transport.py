@@ -20,7 +20,7 @@ from pusher.reference import canonical_registry
 from pusher.registry.http.addresses import is_private
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
-from pusher.registry.http.connections import Session
+from pusher.registry.http.connections import TimedSession
 from pusher.registry.http.decoding import check_headers, decode_body
 from pusher.registry.http.network_errors import explain, proxy_login_error, root_cause, tls_refusal
 from pusher.registry.http.proxies import Proxy, proxy_for
@@ -71,7 +71,7 @@ class Transport:
         self._peers: dict[str, str] = {}
         self._answered: set[str] = set()
         self._dropped: dict[str, int] = {}
-        self._session = Session(timeouts, self._trust, connections)
+        self._session = TimedSession(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
         # (https://github.com/cloudflare/serverless-registry/issues/134)
         self._session.headers = CaseInsensitiveDict(

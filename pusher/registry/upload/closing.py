@@ -9,7 +9,7 @@ from pusher.errors import ConnectionBroken, DigestRejected, PusherError, Registr
 from pusher.registry.answers import is_final, is_size_refusal, read_message, refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import Blob, BlobDamaged, Body, Watch
+from pusher.registry.http.body import BlobDamaged, BlobFile, Body, Watch
 from pusher.registry.intermediaries import CLOSING, is_stored
 from pusher.registry.upload.session import Journal, Session
 
@@ -44,7 +44,7 @@ class Closing:
     """Closes the sessions of one blob's upload: with an empty PUT, the last chunk or the whole blob."""
 
     def __init__(
-        self, client: RegistryClient, repository: str, blob: Blob, journal: Journal, watch: Watch
+        self, client: RegistryClient, repository: str, blob: BlobFile, journal: Journal, watch: Watch
     ) -> None:
         self._client = client
         self._repository = repository

@@ -9,7 +9,7 @@ from pusher.errors import ChunkTooLarge, LayerTooLarge
 from pusher.registry.answers import read_message
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import Blob
+from pusher.registry.http.body import BlobFile
 from pusher.registry.upload import body_limit, chunk_sizes, profiles
 from pusher.registry.upload.blob_sizes import check_size
 from pusher.registry.upload.profiles import CHUNKED, DEFAULT, MONOLITHIC, Profile
@@ -27,7 +27,7 @@ class Opening:
         self,
         client: RegistryClient,
         repository: str,
-        blob: Blob,
+        blob: BlobFile,
         journal: Journal,
         link: LinkFacts,
         *,

@@ -15,7 +15,7 @@ from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenie
 from pusher.registry.answers import is_final, read_message, refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import Blob, Body, Watch
+from pusher.registry.http.body import BlobFile, Body, Watch
 from pusher.registry.intermediaries import is_chunk_accepted
 from pusher.registry.upload import break_probe, chunk_sizes, profiles
 from pusher.registry.upload.body_limit import SmallBodies
@@ -38,7 +38,7 @@ class BlobUpload:
         self,
         client: RegistryClient,
         repository: str,
-        blob: Blob,
+        blob: BlobFile,
         journal: Journal,
         watch: Watch,
         link: LinkFacts,

@@ -133,7 +133,7 @@ class ArchiveSource:
             own = platform_of(config)
             tree = tree_or_own(root, place.read, place.has, self._choice, own=own, where=str(self.path))
             pin = replace(pin, root_digest=root.digest, choice=tree.choice)
-            return tree.image(place.slice_of, pin)
+            return tree.image(place.file_of, pin)
         check_platform(platform_of(config), self._choice, str(self.path))
         known = self._known(pin)
         layers = self._described(archive, image, diff_ids, known)
@@ -171,7 +171,7 @@ class ArchiveSource:
             SourceLayer(
                 diff_id,
                 Descriptor(media_type, known[diff_id].digest, entries[diff_id].size),
-                archive.slice_of(entries[diff_id], known[diff_id].digest),
+                archive.file_of(entries[diff_id], known[diff_id].digest),
                 compared=known[diff_id].is_plain,
             )
             if (media_type := media_types.of_layer(heads[diff_id])) and not known[diff_id].is_padded
@@ -193,7 +193,7 @@ class ArchiveSource:
         pieces: dict[reader.Entry, tuple[bool, str]] = {}
         for layer, name in zip(image.layers, chosen.layers, strict=True):
             known_as = layer.export_name
-            if layer.slice is None and known_as in wanted:
+            if layer.file is None and known_as in wanted:
                 pieces[archive.entry(name)] = layer.blob is not None, known_as
         unpacked_before = image.pin.unpacked if isinstance(image.pin, ArchivePin) else ()
         known = {each.diff_id: each for each in unpacked_before}

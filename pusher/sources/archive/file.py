@@ -8,12 +8,13 @@ import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, SourceError
+from pusher.registry.http.body import BlobFile
 from pusher.sources.archive.kinds import HOW, check_compressed_again, check_kind, without_image
-from pusher.sources.base import Slice
 from pusher.sources.decompression import HEAD, decompressed, methods_of
 from pusher.sources.file_range import FileRange, buffered
 from pusher.sources.folders import refuse_folder
@@ -114,11 +115,12 @@ class ArchiveFile:
             return self._contents.heads[entry.offset]
         return self._stream(entry).read(HEAD)
 
-    def slice_of(self, entry: reader.Entry, digest: str) -> Slice | None:
+    def file_of(self, entry: reader.Entry, digest: str) -> BlobFile | None:
         """Where an entry lies in the file; None where it is compressed, or has holes."""
-        is_there = not self.is_compressed and entry.pieces is None
-        identity = Identity.of(self.status)
-        return Slice(self.path, entry.offset, entry.size, digest, identity) if is_there else None
+        if self.is_compressed or entry.pieces is not None:
+            return None
+        opener = partial(Identity.of(self.status).open, self.path)
+        return BlobFile(digest, entry.size, self.path, entry.offset, opener=opener)
 
     def streams(self, wanted: Collection[reader.Entry]) -> Iterator[tuple[reader.Entry, BinaryIO]]:
         """The data of some entries in the archive's order; each is usable until the next is asked for."""

@@ -13,7 +13,7 @@ from pusher.oci.manifest import diff_ids_of
 from pusher.oci.platform import Platform
 from pusher.sources.archive.file import ArchiveFile
 from pusher.sources.archive.kinds import HOW
-from pusher.sources.archive.roots import Facts, Roots
+from pusher.sources.archive.roots import ArchivedImageFacts, Roots
 from pusher.sources.base import Choice
 from pusher.sources.image_names import did_you_mean, is_image_id, normalized, numbered, shown
 from pusher.sources.platforms import platform_of
@@ -127,7 +127,7 @@ def _with_roots(
 ) -> list[Chosen]:
     """The image with each root that may be meant; none if it has not the ``digest`` that was asked for."""
     config = image.read_config(archive)
-    facts = Facts(of_bytes(config), image.layers, diff_ids_in(archive, config))
+    facts = ArchivedImageFacts(of_bytes(config), image.layers, diff_ids_in(archive, config))
     if digest and digest != facts.config:
         is_meant = roots.leads_to(digest, facts) and (not name or roots.may_be_called(digest, name))
         return [Chosen(image, config, digest)] if is_meant else []

@@ -50,7 +50,7 @@ class _Listed:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ArchivedImageFacts:
     """What tells an image's manifest: the digest of its config, its layers' paths and diff IDs."""
 
     config: str
@@ -86,7 +86,7 @@ class Roots:
         self._known: dict[str, Manifest | tuple[str, ...] | None] = {}
         self._bytes = 0
 
-    def of(self, image: Facts, name: str | None) -> tuple[str, ...]:
+    def of(self, image: ArchivedImageFacts, name: str | None) -> tuple[str, ...]:
         """The digest of what ``name`` means; without a name, of all that have one and lead to the image.
 
         () where there is none, or none whose layers are final.
@@ -127,7 +127,7 @@ class Roots:
             if not child.is_attestation
         )
 
-    def leads_to(self, digest: str, image: Facts) -> bool:
+    def leads_to(self, digest: str, image: ArchivedImageFacts) -> bool:
         """Whether the document ``digest`` is there and is the image's, or an index with it."""
         return self._below(digest, image.fits) is not None
 

@@ -95,7 +95,7 @@ class ContentStoreSource(InPlace):
             if self._pin is None:
                 raise
             raise self._deleted_error() from error
-        return tree.image(place.slice_of, ContentStorePin(self.root, self.digest, self.name, tree.choice))
+        return tree.image(place.file_of, ContentStorePin(self.root, self.digest, self.name, tree.choice))
 
     def _deleted_error(self) -> ImageChanged:
         return ImageChanged(

@@ -11,7 +11,8 @@ from typing import BinaryIO, Final
 from pusher.errors import ImageUnsupported, SourceError
 from pusher.oci.index import Index
 from pusher.oci.manifest import Manifest, diff_ids_of
-from pusher.sources.base import Slice, SourceImage, SourceLayer
+from pusher.registry.http.body import BlobFile
+from pusher.sources.base import SourceImage, SourceLayer
 from pusher.sources.decompression import HEAD, Decompressed, decompression
 from pusher.sources.file_range import FileRange, Joined, buffered
 
@@ -60,14 +61,14 @@ def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(part: Slice) -> Iterator[Read]:
+def opened(part: BlobFile) -> Iterator[Read]:
     """The tar of a layer whose blob lies on disk."""
     try:
         file = part.open()
     except OSError as error:
         raise SourceError(f"cannot read {part.path}: {error.strerror or error}") from error
     with file:
-        stream = buffered(FileRange(file, part.offset, part.length, str(part.path)))
+        stream = buffered(FileRange(file, part.start, part.size, str(part.path)))
         yield uncompressed(stream, f"layer {part.digest}")
 
 

@@ -58,10 +58,10 @@ def _planned(
 
     wanted = {layer.key for layer in image.layers if layer.blob is None}
     for name, (layer, diff_id) in large.items():
-        if layer.slice is None:
+        if layer.file is None:
             wanted.add(name)
             continue
-        with opened(layer.slice) as read:
+        with opened(layer.file) as read:
             plan(read, name, diff_id)
     config = image.config
     if config is None:

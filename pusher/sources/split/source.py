@@ -170,7 +170,7 @@ class SplitSource:
         """The layers that have these plans, with a way to read each, and the ``others`` as they are."""
         known = {plan.name: plan for plan in plans}
         names = set(known)
-        slices = {layer.export_name: layer.slice for layer in self._inner.resolve().layers if layer.slice}
+        slices = {layer.export_name: layer.file for layer in self._inner.resolve().layers if layer.file}
         for plan in plans:
             if part := slices.get(plan.name):
                 names.discard(plan.name)
