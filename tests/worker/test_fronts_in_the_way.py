@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry,
 from tests.support.fakeregistry.wire import Reply
 from tests.support.home import CHUNK, Home
 from tests.support.images import make_image, sha256, write_archive
+from tests.support.quick import QUICK
 from tests.support.tokens import TokenServer, demand
 
 PAGE: Final = b"<html><head><title>Sign in to this network</title></head></html>"
@@ -80,7 +82,9 @@ def test_exit_0_means_that_all_is_there(
         if on is On.STATUS:
             registry.faults.add(Fault(On.CHUNK, ResetAfter(CHUNK // 2), nth=2))
         home.enqueue(archive, f"{registry.address}/app:1")
-        result = home.run(give_up_after=0.3) if times is None else home.run()
+        # three answers of a front are no outage, however slow the machine
+        patient = replace(QUICK, outage_new_repository=60.0)
+        result = home.run(give_up_after=0.3) if times is None else home.run(retry=patient)
         there = gives_back(registry, "app", "1")
         assert there or result.exit_code != ExitCode.DONE
         asks = shape == "a login of its own" and on in (On.OPEN, On.HEAD_BLOB)  # as a registry may, at first
