@@ -81,6 +81,10 @@ class StoreJournal:
         self.upload = self._store.uploads.intend(self.upload, session.in_flight)
         self._counted[self.upload.id] = 0
 
+    def withdraw(self, session: Session) -> None:  # noqa: ARG002
+        self._counted.pop(self.upload.id, None)
+        self.upload = self._store.uploads.intend(self.upload, 0)
+
     def acknowledged(self, session: Session, sent: int) -> None:
         arrived = session.offset - self.upload.offset
         counted = self._counted.pop(self.upload.id, 0)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
+from typing import ClassVar, Final
 
 import pytest
 
@@ -19,7 +20,7 @@ from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.body import BlobFile
 from pusher.registry.http.transport import Transport
-from pusher.registry.upload import body_limit, chunk_sizes
+from pusher.registry.upload import body_limit, chunk_sizes, states
 from pusher.registry.upload.session import Session
 from pusher.registry.upload.uplink import LinkFacts
 from pusher.registry.upload.upload import BlobUpload
@@ -114,6 +115,11 @@ class MemoryJournal:
             assert self.session == replace(session, in_flight=0), "the chunk before is still in doubt"
             self.session = session
 
+    def withdraw(self, session: Session) -> None:
+        with self._call("withdraw"):
+            assert self.session == session
+            self.session = replace(session, in_flight=0)
+
     def acknowledged(self, session: Session, sent: int) -> None:
         with self._call("acknowledged"):
             assert self.session is not None
@@ -194,6 +200,23 @@ class Intent(Action):
             self.wrong.append(f"{kind} came without being announced")
 
 
+ARROWS: Final = frozenset(re.findall(r"^    ([A-Z]{3,5}) .* ([A-Z]{3,5})$", states.__doc__ or "", re.M))
+"""From the table of the state machine."""
+
+
+class WalkedUpload(BlobUpload):
+    """An upload that takes no step but those of the table, and notes them."""
+
+    walked: ClassVar[set[tuple[str, str]]] = set()
+
+    def _step(self, state: states.State) -> states.State:
+        reached = super()._step(state)
+        arrow = (type(state).__name__.upper(), type(reached).__name__.upper())
+        assert arrow in ARROWS
+        self.walked.add(arrow)
+        return reached
+
+
 class Push:
     """Bring one blob to one fake registry, as the worker does: again and again, without its pauses."""
 
@@ -253,7 +276,7 @@ class Push:
             profile=str(facts["profile"]) if "profile" in facts else None,
             max_chunk=int(facts["max_chunk"]) if "max_chunk" in facts else None,
         )
-        self.upload = BlobUpload(
+        self.upload = WalkedUpload(
             self.client,
             REPOSITORY,
             self.blob,

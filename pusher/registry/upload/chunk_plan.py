@@ -1,11 +1,13 @@
-"""Choosing the size of the next chunk of a blob, and whether its session should start over in larger ones."""
+"""Choosing the size of the next chunk of a blob, and when to start over in larger ones."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from pusher.registry.upload import chunk_sizes
+from pusher.registry.upload.profiles import KIB, Profile
 from pusher.registry.upload.session import Session
+from pusher.registry.upload.states import Close, Lost, Send
 from pusher.registry.upload.uplink import LinkFacts
 
 _SENT_AGAIN: Final = 8
@@ -42,10 +44,25 @@ class ChunkPlan:
         left = self._total - session.offset
         return left == 0 or (session.profile.last_in_put and left <= self.next_size(session))
 
+    def next_state(self, session: Session) -> Send | Close | Lost:
+        """Return what comes next where nothing of ``session`` is in doubt."""
+        if self.is_last(session):
+            return Close(session)
+        larger = self.larger(session)
+        if larger is None:
+            return Send(session)
+        self._given_up += session.offset
+        return Lost(
+            session,
+            f"chunks of {session.chunk_size // KIB} KiB take too long at this registry, and have one size "
+            f"for a whole upload; continuing with {larger // KIB} KiB",
+            fruitless=False,
+        )
+
     def larger(self, session: Session) -> int | None:
         """Return the size of a new session's chunks if they save more time than this session's bytes cost;
         None if the session should be kept."""
-        if not session.profile.equal_chunks or self._wanted:
+        if not session.profile.equal_chunks or self._wanted or session.offset == 0:
             return None
         if (self._given_up + session.offset) * _SENT_AGAIN > self._total:
             return None
@@ -56,6 +73,8 @@ class ChunkPlan:
         pays = self._link.pays_to_restart(session.offset, self._total, session.chunk_size, size)
         return size if pays else None
 
-    def give_up(self, session: Session) -> None:
-        """Count what ``session`` holds as sent again."""
-        self._given_up += session.offset
+    def lose_to_break(self, session: Session, profile: Profile, broken_at: int | None) -> None:
+        """Retreat where a chunk that broke cost the session, in chunks whose size the user set: else the link
+        adapts them."""
+        if self._wanted and profile.breaks_with_chunk and broken_at:
+            self._link.retreat(session.chunk_size, session.limits, session.chunk_size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pusher.errors import ConnectionBroken, DigestRejected, PusherError, RegistryBusy, RegistryStalled
@@ -12,11 +12,8 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobDamaged, BlobFile, Body, Watch
 from pusher.registry.intermediaries import CLOSING, is_stored
 from pusher.registry.upload.session import Journal, Session
+from pusher.registry.upload.verdicts import PAUSE, TIRED
 
-TIRED: Final = frozenset({504, 524})
-"""A front that waited long enough; the registry may be at work all the same."""
-PAUSE: Final = TIRED | {408, 429, 500, 502, 503, 520, 521, 522, 523}
-"""Answers after which the same request may succeed later (52x are Cloudflare's)."""
 _MOST_LOOKS: Final = 3
 _LOOK_PAUSE: Final = 5.0
 """Looks for a blob, and seconds between them, while the registry may still be putting it together."""
@@ -24,20 +21,26 @@ _MOST_IN_VAIN: Final = 3
 """Whole uploads whose closing PUT fails before the registry is taken to refuse the blob."""
 
 
-class BodyRefused(Exception):
+@dataclass(frozen=True)
+class Stored:
+    """The registry has the blob."""
+
+    sent: int | None = None
+    """Bytes of the PUT's body, where its answer acknowledged them."""
+
+
+@dataclass(frozen=True)
+class BodyTooLarge:
     """413: a front refused the PUT before the registry saw it."""
 
-    def __init__(self, answer: Answer) -> None:
-        self.answer = answer
-        super().__init__(answer.status)
+    answer: Answer
 
 
-class CloseRefused(Exception):
+@dataclass(frozen=True)
+class CloseRefused:
     """The session cannot be closed and is of no use any more; ``error`` says why."""
 
-    def __init__(self, error: PusherError) -> None:
-        self.error = error
-        super().__init__(error.message)
+    error: PusherError
 
 
 class Closing:
@@ -60,18 +63,29 @@ class Closing:
         self.broke_after = 0
         """Bytes of the last PUT's body that had left when the connection broke."""
 
-    def put(self, session: Session) -> None:
-        """Send what the registry does not hold yet, and the digest; the blob is there when this returns.
-
-        Raises what a pause mends, BodyRefused and CloseRefused.
-        """
+    def put(self, session: Session) -> Stored | BodyTooLarge | CloseRefused:
+        """Send what the registry does not hold yet, and the digest. Raises what a pause helps against."""
         rest = self._blob.size - session.offset
         session = replace(session, in_flight=rest, closing=True)
         self._journal.closing(session)
         body = Body(self._blob, session.offset, rest, self._watch) if rest else None
+        answer = self._exchange(session, body)
+        if is_stored(answer, self._blob.digest):
+            return Stored(body.transmitted if body else None)
+        if body is not None:
+            self._journal.spent(body.transmitted)
+        if is_size_refusal(answer):
+            return BodyTooLarge(answer)
+        if not answer.ok:
+            return self._judge_refusal(answer)
+        if not self.is_there():
+            raise self._client.unconfirmed(answer, CLOSING)
+        return Stored()
+
+    def _exchange(self, session: Session, body: Body | None) -> Answer:
         self.broke_after = 0
         try:
-            answer = self._client.close_upload(
+            return self._client.close_upload(
                 self._repository, session.location, self._blob.digest, body, session.offset
             )
         except PusherError as error:
@@ -83,19 +97,6 @@ class Closing:
             raise
         finally:
             self._watch.sending(0)
-        closed = is_stored(answer, self._blob.digest)
-        if body is not None and closed:
-            self._journal.acknowledged(
-                replace(session, offset=self._blob.size, in_flight=0), body.transmitted
-            )
-        elif body is not None:
-            self._journal.spent(body.transmitted)
-        if is_size_refusal(answer):
-            raise BodyRefused(answer)
-        if answer.ok and not closed and not self.is_there():
-            raise self._client.unconfirmed(answer, CLOSING)
-        if not answer.ok:
-            self._refused(answer)
 
     def give_it_time(self) -> None:
         """Registries copy gigabytes after the closing PUT: do not send it all again while they are at it."""
@@ -105,26 +106,27 @@ class Closing:
                 f"{self._client.registry} has not put the blob together yet", retry_after=_LOOK_PAUSE
             )
 
-    def _refused(self, answer: Answer) -> None:
-        """Anything may have happened: blob there (returns), session dead, or a front in the way.
+    def _judge_refusal(self, answer: Answer) -> Stored | CloseRefused:
+        """Anything may have happened: blob there, session dead, or a front in the way.
 
         Sending no byte again is tried first. A session whose second closing PUT fails as well is dead,
         whatever its status says (serverless-registry, src/registry/r2.ts).
         """
         error = refusal(answer, doing=CLOSING)
-        wrong_digest = "DIGEST_INVALID" in read_message(answer).codes
         if answer.status in (401, 403) or is_final(answer) or isinstance(error, RegistryBusy):
             raise error  # nothing was tried: the session is as good as before
+        codes = read_message(answer).codes
         first, self.failure = self.failure is None, error
         first = first or self._client.is_outage(answer, CLOSING)
-        if first and answer.status in PAUSE and not wrong_digest:
+        if first and answer.status in PAUSE and "DIGEST_INVALID" not in codes:
             self._looks_left = _MOST_LOOKS if answer.status in TIRED else 0
             raise error
         # the second one may be refused because the first one worked
         # (https://github.com/GoogleContainerTools/jib/issues/4301)
-        if not self.is_there():
-            self.refused = answer.status < 500 and bool(read_message(answer).codes)
-            raise CloseRefused(error)
+        if self.is_there():
+            return Stored()
+        self.refused = answer.status < 500 and bool(codes)
+        return CloseRefused(error)
 
     def is_there(self) -> bool:
         """Whether the registry has the blob."""

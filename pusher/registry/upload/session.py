@@ -115,6 +115,9 @@ class Journal(Protocol):
     def sending(self, session: Session) -> None:
         """``session.in_flight`` bytes are about to be sent."""
 
+    def withdraw(self, session: Session) -> None:
+        """No byte of what was about to be sent has left."""
+
     def acknowledged(self, session: Session, sent: int) -> None:
         """The registry holds ``session.offset`` bytes; ``sent`` body bytes were spent on the way."""
 

@@ -68,8 +68,8 @@ class LinkFacts:
     pace: float | None = field(default=None, init=False, repr=False)
     """Seconds that a byte takes without that; None before the first chunk."""
     cuts: bool = field(default=False, init=False, repr=False)
-    """Whether a connection of this process broke while it carried a body of any size: how much a link carries
-    is one question, whether a connection should carry more than one request another."""
+    """Whether a connection broke while it carried a body of any size, so that each chunk gets one of its own;
+    how much a link carries is another question."""
     limited_here: bool = field(default=False, init=False, repr=False)
     """Whether this process met the limit itself."""
     _carried: float = field(init=False, repr=False)
@@ -83,6 +83,7 @@ class LinkFacts:
 
     def __post_init__(self) -> None:
         self._carried = self.carries or _UNTRIED
+        self.cuts = self.breaks > 0
 
     # --- what uploads tell --------------------------------------------------------------------------------
 
@@ -217,19 +218,21 @@ class LinkFacts:
                 return "larger bodies are refused (413)"
             if self.uplink is not None and self.uplink * _SECONDS < size + MIB:
                 return f"an upload gets {self.uplink / MIB:.1f} MiB/s"
-            if self.breaks == 1:
-                return "the link broke once"
-            if self.breaks and len(self._gaps) < 2:
-                return f"the link broke {self.breaks} times"
             if self.breaks:
-                gap = (
-                    sum(self._gaps[1:]) / len(self._gaps[1:]) / MIB
-                )  # what came before the first is not known
-                between = f"some {gap:.{0 if gap >= 10 else 1}f} MiB between two breaks"
-                return f"the link broke {self.breaks} times, with {between}"
+                return self._describe_breaks()
             if self.carries is not None:
                 return "the link has held so far"
             return "nothing is known of the link yet"
+
+    def _describe_breaks(self) -> str:
+        if self.breaks == 1:
+            return "the link broke once"
+        gaps = self._gaps[1:]  # what came before the first break of this process is not known
+        if not gaps:
+            return f"the link broke {self.breaks} times"
+        gap = sum(gaps) / len(gaps) / MIB
+        between = f"some {gap:.{0 if gap >= 10 else 1}f} MiB between two breaks"
+        return f"the link broke {self.breaks} times, with {between}"
 
     def _best(self, profile: Profile, *, part: int = 4) -> int:
         # Where the registry keeps what it has of a broken chunk, a break costs next to nothing.

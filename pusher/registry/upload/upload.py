@@ -1,8 +1,9 @@
 """Sending one blob so that nothing acknowledged is ever sent twice.
 
-``BlobUpload.run`` looks where the blob stands, goes on from there and closes. It raises what a pause can mend
-(RegistryUnreachable, ConnectionBroken, RegistryBusy, RegistryFault); called again, even after a reboot, it
-goes on. A reset and a power cut are one case: the journal says what was under way, the registry what it has.
+``BlobUpload.run`` takes the steps of a small state machine, whose table stands in ``states.py``. It raises
+what a pause helps against (RegistryUnreachable, ConnectionBroken, RegistryBusy, RegistryFault); called again,
+even after a reboot, it continues. A reset and a power cut are one case: the journal says what was under way,
+the registry what it has.
 """
 
 from __future__ import annotations
@@ -12,23 +13,23 @@ from dataclasses import replace
 from typing import Final
 
 from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenied, PusherError, RegistryFault
-from pusher.registry.answers import is_final, read_message, refusal
+from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
-from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile, Body, Watch
-from pusher.registry.intermediaries import is_chunk_accepted
-from pusher.registry.upload import break_probe, chunk_sizes, profiles
+from pusher.registry.http.transport import Answer
+from pusher.registry.upload import break_probe, chunk_sizes, profiles, verdicts
 from pusher.registry.upload.body_limit import SmallBodies
 from pusher.registry.upload.chunk_plan import ChunkPlan
-from pusher.registry.upload.closing import PAUSE, BodyRefused, CloseRefused, Closing
+from pusher.registry.upload.closing import BodyTooLarge, CloseRefused, Closing
 from pusher.registry.upload.opening import Opening
-from pusher.registry.upload.profiles import KIB
-from pusher.registry.upload.session import Journal, Session, outgrown, reported_offset, why_lost
+from pusher.registry.upload.session import Journal, Session, reported_offset
+from pusher.registry.upload.setbacks import Setbacks, Stuck
+from pusher.registry.upload.states import Ask, Close, Done, Lost, Open, Send, State
 from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.verdicts import PAUSE, ChunkAnswer, Holds, Unusable
 
-_MOST_FRUITLESS: Final = 4
-"""Sessions lost in one pass without getting further than before."""
 _ABSENT: Final = 10.0  # seconds for which a HEAD that found nothing counts
+_SENDING: Final = "sending a chunk"
 
 
 class BlobUpload:
@@ -56,7 +57,6 @@ class BlobUpload:
         self._journal = journal
         self._watch = watch
         self._link = link
-        self._wanted_chunk = chunk_size
         self._believe_head = believe_head
         self._absent_until = time.monotonic() + _ABSENT if looked else 0.0
         self._opening = Opening(
@@ -70,15 +70,9 @@ class BlobUpload:
             forced=forced,
         )
         self._closing = Closing(client, repository, blob, journal, watch)
-        self._broken_at: int | None = None  # bytes that left before the connection last broke inside a chunk
-        self._small_bodies = SmallBodies()
-        self._stuck = 0  # chunks sent in a row that gained nothing
-        self._explained = False
-        self._put_off = False  # the last chunk was answered with "later"
         self._plan = ChunkPlan(blob.size, link, chunk_size)
-        self._apart = False  # a connection for every chunk, since the link broke
-        self._fruitless = 0  # sessions lost in this pass since one got further than all before
-        self._furthest = 0
+        self._setbacks = Setbacks()
+        self._small_bodies = SmallBodies()
         self._refused: PusherError | None = None
 
     def locate(self) -> str | None:
@@ -92,7 +86,7 @@ class BlobUpload:
             if self._is_there():
                 return "exists"
             self._absent_until = time.monotonic() + _ABSENT
-        if self._opening.mount_from is not None and self._open() is None:
+        if self._opening.mount_from is not None and isinstance(self._open(), Done):
             self._absent_until = 0.0
             return "mounted"
         return None
@@ -105,111 +99,117 @@ class BlobUpload:
         """
         if (found := self.locate()) is not None:
             return found
+        self._setbacks.begin_pass()
         session = self._journal.load()
-        doubtful = session is not None
-        self._fruitless = self._furthest = 0
-        while True:
-            self._watch.check()
-            if session is None:
-                if self._fruitless and self._is_there():
-                    return "exists"
-                session, doubtful = self._open(), False
-                if session is None:
-                    return "mounted"
-            elif session.closing:
-                if self._closing.is_there():
-                    return "uploaded"
-                self._closing.give_it_time()
-                session, doubtful = self._settle(session), False
-            elif doubtful or session.in_flight:
-                session, doubtful = self._settle(session), False
-            elif self._plan.is_last(session):
-                closed = self._close(session)
-                if closed is session:
-                    return "uploaded"
-                session = closed
-            elif larger := self._plan.larger(session):
-                session = self._start_over(session, larger)
-            else:
-                session = self._send_chunk(session)
+        state: State = Open() if session is None else Ask(session)
+        while not isinstance(state, Done):
+            state = self._step(state)
+        return state.how
+
+    def _step(self, state: State) -> State:
+        """Take one step; returns the state it leads to."""
+        if isinstance(state, Lost):
+            return self._forget(state)
+        self._watch.check()
+        match state:
+            case Open():
+                return self._open_unless_there()
+            case Send(session):
+                return self._send(session)
+            case Ask(session, accepted):
+                return self._ask(session, accepted=accepted)
+            case Close(session):
+                return self._close(session)
+            case Done():
+                return state
 
     def _is_there(self) -> bool:
         return self._believe_head and self._closing.is_there()
 
-    # --- the steps ----------------------------------------------------------------------------------------
+    # --- OPEN ---------------------------------------------------------------------------------------------
 
-    def _open(self) -> Session | None:
-        """A new session, or None if the blob was mounted instead."""
-        if self._fruitless >= _MOST_FRUITLESS:
+    def _open_unless_there(self) -> State:
+        """Open a session, unless the registry got the blob from elsewhere while sessions were lost."""
+        if self._setbacks.has_lost_sessions and self._is_there():
+            return Done("exists")
+        return self._open()
+
+    def _open(self) -> State:
+        if self._setbacks.is_hopeless:
             raise self._refused or RegistryFault(
                 f"{self._client.registry} keeps losing its upload sessions",
                 hint="the fault is on the registry's side; pusher waits and goes on",
             )
         session = self._opening.open()
-        self._stuck = 0
-        return session
+        self._setbacks.begin_session()
+        return Done("mounted") if session is None else self._plan.next_state(session)
 
-    def _send_chunk(self, session: Session) -> Session | None:
-        length = chunk_sizes.next_length(
-            session.offset, self._blob.size, self._plan.next_size(session), session.profile
-        )
+    # --- SEND ---------------------------------------------------------------------------------------------
+
+    def _send(self, session: Session) -> State:
+        """Send the next chunk, and judge the answer."""
+        size = self._plan.next_size(session)
+        length = chunk_sizes.next_length(session.offset, self._blob.size, size, session.profile)
         self._blob.wait(session.offset + length, self._watch.check)
         started = time.monotonic()
         session = replace(session, in_flight=length)
         self._journal.sending(session)
         body = Body(self._blob, session.offset, length, self._watch)
-        apart = self._apart = self._apart or self._link.cuts or self._link.breaks > 0
+        answer = self._exchange(session, body)
+        meaning = verdicts.judge_chunk(answer)
+        if meaning is ChunkAnswer.ACCEPTED:
+            now = time.monotonic()
+            waited = None if body.ended_at is None else now - body.ended_at
+            self._plan.growth.passed(length, now - started)
+            self._link.passed(length, now - started, waited)
+            return self._accept(session, answer, body.transmitted)
+        self._journal.spent(body.transmitted)
+        self._plan.growth.failed()
+        match meaning:
+            case ChunkAnswer.SILENT:
+                return Ask(session)
+            case ChunkAnswer.TOO_LARGE:
+                return self._send_less(session, answer)
+            case ChunkAnswer.REFUSED:
+                self._setbacks.postponed = False
+                return self._refuse_chunk(session, answer)
+            case ChunkAnswer.LATER:
+                self._setbacks.postponed = answer.status in PAUSE - {500}
+        raise refusal(answer, doing=_SENDING)
+
+    def _exchange(self, session: Session, body: Body) -> Answer:
+        """Send ``body``; where that fails, record what it cost and raise."""
+        apart = self._link.cuts
         self._client.closes_connections = apart
         try:
-            answer = self._client.send_chunk(self._repository, session.location, body, session.offset)
+            return self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
             self._journal.spent(body.transmitted)
             self._plan.growth.failed()
             if body.sent == 0:  # offline, say: the registry has nothing of it
-                self._journal.acknowledged(replace(session, in_flight=0), 0)
+                self._journal.withdraw(session)
             if isinstance(error, ConnectionBroken):
-                self._broke(body.sent, length)
-                if apart and session.profile.breaks_with_chunk and length > session.chunk_size:
-                    self._plan.growth.dare_less(length)
-            self._put_off = isinstance(error, RegistryFault)
+                self._record_break(body.sent, len(body))
+                if apart and session.profile.breaks_with_chunk and len(body) > session.chunk_size:
+                    self._plan.growth.dare_less(len(body))
+            self._setbacks.postponed = isinstance(error, RegistryFault)
             raise
         finally:
             self._watch.sending(0)
-        if is_chunk_accepted(answer):
-            now = time.monotonic()
-            self._plan.growth.passed(length, now - started)
-            self._link.passed(length, now - started, None if body.ended_at is None else now - body.ended_at)
-            return self._accepted(session, answer, body.transmitted)
-        self._journal.spent(body.transmitted)
-        self._plan.growth.failed()
-        if answer.ok:  # it acknowledges nothing: the registry's word on the session counts
-            return self._settle(session)
-        if is_final(answer):
-            raise refusal(answer, doing="sending a chunk")
-        if answer.status == 413:
-            self._small_bodies.demand_smaller(answer, length, session.offset, doing="sending a chunk")
-            begun = session.offset > 0 or length > session.chunk_size
-            if not begun or session.profile.equal_chunks:
-                return self._shrink(session, length)
-            self._opening.refuse_above(max(min(session.chunk_size, length - 1), length // 2))
-            return self._settle(session)
-        self._put_off = answer.status in PAUSE - {500}
-        if answer.status in PAUSE or answer.status == 403:
-            raise refusal(answer, doing="sending a chunk")
-        return self._chunk_refused(session, answer)
 
-    def _accepted(self, session: Session, answer: Answer, sent: int) -> Session | None:
+    def _accept(self, session: Session, answer: Answer, sent: int) -> State:
         """A chunk was answered with 2xx: 202 by the specification, 201 by ECR."""
         self._opening.chunk_taken()
         before = session.location
         session = replace(session, location=self._client.location_of(answer, before) or before)
         expected = session.offset + session.in_flight
-        if not session.profile.tells_offset or reported_offset(answer) in (None, expected):
-            return (on := self._at(session, expected, sent=sent)) and self._looked_at(on, before)
-        self._journal.spent(sent)
-        return self._settle(session, accepted=True)
+        if session.profile.tells_offset and reported_offset(answer) not in (None, expected):
+            self._journal.spent(sent)
+            return Ask(session, accepted=True)
+        session = self._gain(self._acknowledge(session, expected, sent))
+        return self._plan.next_state(self._probe(session, before))
 
-    def _looked_at(self, session: Session, before: str) -> Session:
+    def _probe(self, session: Session, before: str) -> Session:
         """After the first chunk: what becomes of one that breaks off, where no answer has shown it yet."""
         if not session.profile.break_unclear or session.offset == self._blob.size:
             return session
@@ -221,177 +221,179 @@ class BlobUpload:
         self._journal.refined(session)
         return session
 
-    def _chunk_refused(self, session: Session, answer: Answer) -> Session | None:
+    def _send_less(self, session: Session, answer: Answer) -> State:
+        """413: a front refuses bodies of this length."""
+        length = session.in_flight
+        self._small_bodies.demand_smaller(answer, length, session.offset, doing=_SENDING)
+        begun = session.offset > 0 or length > session.chunk_size
+        if not begun or session.profile.equal_chunks:
+            return self._shrink(session, length)
+        self._opening.refuse_above(max(min(session.chunk_size, length - 1), length // 2))
+        return Ask(session)
+
+    def _refuse_chunk(self, session: Session, answer: Answer) -> State:
         """A chunk was answered with 4xx: go on where the answer says, ask, or do without chunks."""
-        self._refused = refusal(answer, doing="sending a chunk")
-        self._broken_at = None  # the link carried it
+        self._refused = refusal(answer, doing=_SENDING)
+        self._setbacks.broken_at = None  # the link carried it
         offset, location = session.told(answer), self._client.location_of(answer, session.location)
         located = location is not None or session.profile.resends
         if answer.status == 416 and located and offset and session.may_hold(offset):
-            return self._at(replace(session, location=location or session.location), offset)
+            return self._resume(replace(session, location=location or session.location), offset)
         if session.offset == 0 and self._opening.chunk_refused(session, answer):
-            return self._lost(session, f"chunks are refused ({answer.status}); going on with one request")
-        if not session.profile.tells_offset:
-            return self._lost(session, self._refused.message)
-        return self._settle(session)
+            return Lost(session, f"chunks are refused ({answer.status}); going on with one request")
+        return Ask(session) if session.profile.tells_offset else Lost(session, self._refused.message)
 
-    def _settle(self, session: Session, *, accepted: bool = False) -> Session | None:
-        """Ask where the session stands (GET, end-13); None if it is lost.
+    # --- ASK ----------------------------------------------------------------------------------------------
 
-        ``accepted``: the chunk in flight was answered with 2xx; without a usable answer our own count holds.
-        """
+    def _ask(self, session: Session, *, accepted: bool) -> State:
+        """Ask where the session stands (GET, end-13), and go on from there."""
+        if session.closing:
+            if self._closing.is_there():
+                return Done("uploaded")
+            self._closing.give_it_time()
+        answer = self._status(session)
+        return self._decide(session, answer, self._judge(session, answer, accepted=accepted))
+
+    def _judge(self, session: Session, answer: Answer | None, *, accepted: bool) -> Holds | Unusable:
         if not session.profile.tells_offset:
-            return self._settle_unasked(session)
-        answer: Answer | None
+            return verdicts.judge_unasked(session, self._blob.size)
+        return verdicts.judge_status(session, answer, accepted=accepted, may_repeat=self._setbacks.may_repeat)
+
+    def _decide(self, session: Session, answer: Answer | None, standing: Holds | Unusable) -> State:
+        if isinstance(standing, Unusable):
+            if session.closing and session.profile.tells_offset and self._closing.is_there():
+                return Done("uploaded")  # it was closed between the two looks
+            return Lost(session, standing.reason, cut_off=standing.cut_off)
+        if standing.in_doubt:
+            self._plan.again = session.in_flight
+        if answer is not None and standing.reported:
+            location = self._client.location_of(answer, session.location) or session.location
+            session = replace(session, location=location)
+        return self._resume(session, standing.offset)
+
+    def _status(self, session: Session) -> Answer | None:
+        """The registry's answer to a status request; None if it is not or may not be asked."""
+        if not session.profile.tells_offset:
+            return None
         try:
             answer = self._client.get_upload_status(self._repository, session.location)
         except (CredentialsRejected, PermissionDenied):
-            answer = None
-        if answer is not None and answer.status in PAUSE:
+            return None
+        if answer.status in PAUSE:
             raise refusal(answer, doing="asking for the state of an upload")
-        if answer is not None and answer.ok:
-            offset = session.told(answer)
-            location = self._client.location_of(answer, session.location) or session.location
-            if accepted and offset is not None and offset <= max(session.offset, session.in_flight):
-                offset = session.offset + session.in_flight  # a Range that stands still or is the chunk's own
-            if offset is not None and not session.may_hold(offset):
-                return self._lost(
-                    session,
-                    f"the registry says it holds {offset} bytes, which cannot be "
-                    f"({session.offset} acknowledged, {session.in_flight} in flight)",
-                )
-            if offset is not None:
-                return self._at(replace(session, location=location), offset)
-        if accepted:
-            return self._at(session, session.offset + session.in_flight)
-        lives = answer is None or answer.status != 404 or "UNSUPPORTED" in read_message(answer).codes
-        if session.in_flight == 0 and lives:
-            return self._at(session, session.offset)  # nothing was in doubt: our own count holds
-        may_send_again = session.offset > 0 or not session.profile.appends_at_start
-        if (answer is None or answer.status == 403) and self._stuck < 2 and may_send_again:
-            self._plan.again = session.in_flight  # a login that may not pull, say: sending it again tells
-            return self._at(session, session.offset)
-        if session.closing and self._closing.is_there():
-            return session  # it was closed between the two looks
-        return self._lost(session, why_lost(answer), found=not outgrown(answer))
+        return answer
 
-    def _settle_unasked(self, session: Session) -> Session | None:
-        """The registry does not say what it holds: our own count holds where nothing is in doubt."""
-        if session.in_flight == 0 or session.profile.resends:
-            return self._at(session, session.offset)
-        if session.goes_whole(self._blob.size):
-            return self._lost(session, "a blob goes to this registry in one request and cannot be resumed")
-        return self._lost(session, why_lost(None))
-
-    def _at(self, session: Session, offset: int, *, sent: int = 0) -> Session | None:
-        """The registry holds ``offset`` bytes: remember it and go on from there."""
-        gained = offset - session.offset
-        if gained and 0 < gained < session.in_flight:
+    def _resume(self, session: Session, offset: int) -> State:
+        """The registry holds ``offset`` bytes after a doubt: continue there, or see why it is no more."""
+        gained, in_flight = offset - session.offset, session.in_flight
+        if 0 < gained < in_flight:
             self._opening.learn_version(profiles.after_doubt(session.profile, found=True, grown=True))
-        stuck = session.in_flight > 0 and gained == 0
-        session = replace(session, offset=offset, in_flight=0, closing=False)
+        session = self._acknowledge(replace(session, closing=False), offset)
+        if gained or not in_flight:
+            return self._plan.next_state(self._gain(session))
+        match self._setbacks.judge_stuck(session.offset):
+            case Stuck.PATIENT:
+                return self._plan.next_state(session)
+            case Stuck.SESSION_ILL:
+                stuck = self._setbacks.stuck
+                return Lost(session, f"the registry took none of {stuck} chunks sent to it")
+            case Stuck.LINK_BREAKS:
+                return self._dare_less(session, self._setbacks.broken_at or 0)
+
+    def _dare_less(self, session: Session, broken_at: int) -> State:
+        """The link breaks again and again inside a chunk, after ``broken_at`` bytes: smaller ones, if any."""
+        if self._blob.size - session.offset < chunk_sizes.LEAST:  # which says nothing of the link
+            return self._plan.next_state(session)
+        tried = self._plan.next_size(session)
+        size = self._link.retreat(tried, session.limits, broken_at)
+        if size == tried:
+            if not session.profile.whole and self._setbacks.explain_once():
+                self._journal.tell(break_probe.nothing_lasts(self._client.registry, session))
+            return self._plan.next_state(session)
+        if session.offset and not session.profile.equal_chunks:
+            self._setbacks.clear()
+            return self._plan.next_state(session)
+        return Lost(session, f"the link breaks within chunks of {tried} bytes; going on with {size}")
+
+    def _acknowledge(self, session: Session, offset: int, sent: int = 0) -> Session:
+        """Store that the registry holds ``offset`` bytes, then report it; nothing else does either."""
+        session = replace(session, offset=offset, in_flight=0)
         self._journal.acknowledged(session, sent)
         self._watch.acknowledged(offset)
-        if not stuck:
-            self._stuck, self._broken_at, self._plan.again = 0, None, 0
-            if offset > self._furthest:
-                self._furthest, self._fruitless = offset, 0
-            return session
-        if self._put_off:  # by a front or a busy registry: that says nothing of the session
-            self._put_off = False
-            return session
-        self._stuck += 1
-        return self._unstick(session)
-
-    def _unstick(self, session: Session) -> Session | None:
-        """A chunk gained nothing. Again and again, it is too big for the link, or the session is ill."""
-        # what is acknowledged is worth more tries, above all where the registry itself answers (500)
-        patience = 2 if session.offset == 0 else 4 if self._broken_at is not None else 8
-        if self._stuck < patience:
-            return session
-        if self._broken_at is None:
-            return self._lost(session, f"the registry took none of {self._stuck} chunks sent to it")
-        if self._blob.size - session.offset < chunk_sizes.LEAST:  # which says nothing of the link
-            return session
-        tried = self._plan.next_size(session)
-        size = self._link.retreat(tried, session.limits, self._broken_at)
-        if size == tried:
-            if not (self._explained or session.profile.whole):
-                self._explained = True
-                self._journal.tell(break_probe.nothing_lasts(self._client.registry, session))
-            return session
-        if session.offset and not session.profile.equal_chunks:
-            self._stuck, self._broken_at = 0, None
-            return session
-        return self._lost(session, f"the link breaks within chunks of {tried} bytes; going on with {size}")
-
-    def _close(self, session: Session) -> Session | None:
-        """The closing PUT. The same session: the blob is there; else the one to go on with."""
-        self._blob.wait(self._blob.size, self._watch.check)
-        started = time.monotonic()
-        try:
-            self._closing.put(session)
-        except ConnectionBroken:
-            self._broke(self._closing.broke_after, self._blob.size - session.offset)
-            raise
-        except BodyRefused as refused:
-            rest = self._blob.size - session.offset
-            self._small_bodies.demand_smaller(refused.answer, rest, session.offset, doing="closing an upload")
-            return self._shrink(session, rest or session.chunk_size)
-        except CloseRefused as refused:
-            self._refused = refused.error
-            return self._lost(session, refused.error.message)
-        self._opening.got_through(session)
-        if rest := self._blob.size - session.offset:
-            self._link.passed(rest, time.monotonic() - started)
-        self._link.got_through()
         return session
 
-    # --- setbacks -----------------------------------------------------------------------------------------
+    def _gain(self, session: Session) -> Session:
+        """Nothing is in doubt: what was tried before does not count any more."""
+        self._plan.again = 0
+        self._setbacks.record_gain(session.offset)
+        return session
 
-    def _lost(self, session: Session, reason: str, *, found: bool = True) -> Session | None:
-        """Give the session up, for the blob to start again in a new one; always None.
+    # --- CLOSE --------------------------------------------------------------------------------------------
+
+    def _close(self, session: Session) -> State:
+        """Send the closing PUT, with what the registry does not hold yet."""
+        self._blob.wait(self._blob.size, self._watch.check)
+        started = time.monotonic()
+        rest = self._blob.size - session.offset
+        try:
+            outcome = self._closing.put(session)
+        except ConnectionBroken:
+            self._record_break(self._closing.broke_after, rest)
+            raise
+        match outcome:
+            case BodyTooLarge(answer):
+                self._small_bodies.demand_smaller(answer, rest, session.offset, doing="closing an upload")
+                return self._shrink(session, rest or session.chunk_size)
+            case CloseRefused(error):
+                self._refused = error
+                return Lost(session, error.message)
+        if outcome.sent is not None:
+            self._acknowledge(replace(session, closing=True), self._blob.size, outcome.sent)
+        self._opening.got_through(session)
+        if rest:
+            self._link.passed(rest, time.monotonic() - started)
+        self._link.got_through()
+        return Done("uploaded")
+
+    # --- LOST ---------------------------------------------------------------------------------------------
+
+    def _forget(self, lost: Lost) -> State:
+        """Give the session up, for the blob to start again in a new one.
 
         Raises BlobDamaged, and DigestRejected after several whole uploads in vain.
         """
-        self._fruitless += 1
-        if session.in_flight and not found:
+        session = lost.session
+        if lost.fruitless:
+            self._setbacks.record_lost()
+        if session.in_flight and lost.cut_off:
             profile = profiles.after_doubt(session.profile, found=False, grown=False)
             self._opening.learn_version(profile)
-            if self._wanted_chunk and profile.breaks_with_chunk and self._broken_at:  # else the link adapts
-                self._link.retreat(session.chunk_size, session.limits, session.chunk_size)
-        self._journal.lost(reason)
+            self._plan.lose_to_break(session, profile, self._setbacks.broken_at)
+        self._journal.lost(lost.reason)
         self._watch.acknowledged(0)
         if self._closing.failure is not None:
             self._opening.close_failed(session, refused=self._closing.refused)
         self._closing.session_lost()
-        return None
+        return Open()
 
-    def _broke(self, sent: int, length: int) -> None:
+    # --- setbacks -----------------------------------------------------------------------------------------
+
+    def _record_break(self, sent: int, length: int) -> None:
         """The connection broke while a body of ``length`` bytes was on its way, after ``sent`` had left."""
         if sent:
-            self._broken_at = min(sent, self._broken_at or sent)
+            self._setbacks.record_break(sent)
             self._link.broke(sent, length)
 
-    def _shrink(self, session: Session, length: int) -> Session | None:
+    def _shrink(self, session: Session, length: int) -> State:
         """413: a front refuses bodies of ``length`` bytes; go on with half. It answers before the registry
         sees a byte, and chunks have no size before the first one: an empty session can be kept."""
         smaller = self._opening.smaller(session, length)
         if smaller is None:
-            return self._lost(session, f"bodies of {length} bytes are refused (413); going on with chunks")
+            return Lost(session, f"bodies of {length} bytes are refused (413); going on with chunks")
         if smaller.offset == 0:
             self._journal.opened(smaller)
-            return smaller
-        self._fruitless -= 1
-        return self._lost(
-            session, f"bodies of {length} bytes are refused (413); going on with {smaller.chunk_size}"
-        )
-
-    def _start_over(self, session: Session, larger: int) -> Session | None:
-        self._plan.give_up(session)
-        self._fruitless -= 1
-        return self._lost(
-            session,
-            f"chunks of {session.chunk_size // KIB} KiB take too long at this registry, and have one size "
-            f"for a whole upload; going on with {larger // KIB} KiB",
+            return self._plan.next_state(smaller)
+        size = smaller.chunk_size
+        return Lost(
+            session, f"bodies of {length} bytes are refused (413); going on with {size}", fruitless=False
         )

@@ -1,0 +1,114 @@
+"""What the registry's answers mean for an upload session: judged from values alone, without a connection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Final
+
+from pusher.registry.answers import is_final, read_message
+from pusher.registry.http.answer import Answer
+from pusher.registry.intermediaries import is_chunk_accepted
+from pusher.registry.upload.session import Session, outgrown, why_lost
+
+TIRED: Final = frozenset({504, 524})
+"""A front that waited long enough; the registry may be at work all the same."""
+PAUSE: Final = TIRED | {408, 429, 500, 502, 503, 520, 521, 522, 523}
+"""Answers after which the same request may succeed later (52x are Cloudflare's)."""
+
+
+class ChunkAnswer(Enum):
+    """What the answer to a chunk means."""
+
+    ACCEPTED = auto()
+    SILENT = auto()
+    """2xx that acknowledges nothing."""
+    FINAL = auto()
+    """Nothing that is sent will be accepted."""
+    TOO_LARGE = auto()
+    LATER = auto()
+    """The same chunk may be accepted later."""
+    REFUSED = auto()
+
+
+def judge_chunk(answer: Answer) -> ChunkAnswer:
+    """Return what the answer to a chunk means."""
+    if is_chunk_accepted(answer):
+        return ChunkAnswer.ACCEPTED
+    if answer.ok:
+        return ChunkAnswer.SILENT
+    if is_final(answer):
+        return ChunkAnswer.FINAL
+    if answer.status == 413:
+        return ChunkAnswer.TOO_LARGE
+    return ChunkAnswer.LATER if answer.status in PAUSE or answer.status == 403 else ChunkAnswer.REFUSED
+
+
+@dataclass(frozen=True)
+class Holds:
+    """The registry holds ``offset`` bytes, by its own word or by our count."""
+
+    offset: int
+    reported: bool = False
+    """The registry said so; its Location is the present one."""
+    in_doubt: bool = False
+    """Nobody can be asked: the chunk in flight is sent again as it was, and the answer to it tells."""
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """The session cannot be continued."""
+
+    reason: str
+    cut_off: bool = False
+    """The registry holds part of a chunk and cannot continue from there."""
+
+
+def judge_unasked(session: Session, total: int) -> Holds | Unusable:
+    """Return where a session of a blob of ``total`` bytes stands at a registry that does not say so: our own
+    count holds unless a chunk is in flight."""
+    if session.in_flight == 0 or session.profile.resends:
+        return Holds(session.offset)
+    if session.goes_whole(total):
+        return Unusable("a blob goes to this registry in one request and cannot be resumed")
+    return Unusable(why_lost(None))
+
+
+def judge_status(
+    session: Session, answer: Answer | None, *, accepted: bool = False, may_repeat: bool = True
+) -> Holds | Unusable:
+    """Return where a session stands by the answer to a status request.
+
+    ``answer`` None: the login may not ask. ``accepted``: the chunk in flight was answered with 2xx.
+    ``may_repeat``: it was not sent again in vain yet.
+    """
+    after_chunk = session.offset + session.in_flight
+    offset = session.told(answer) if answer is not None and answer.ok else None
+    if offset is not None:
+        if accepted and offset <= max(session.offset, session.in_flight):
+            offset = after_chunk  # a Range that stands still or is the chunk's own
+        return Holds(offset, reported=True) if session.may_hold(offset) else _impossible(session, offset)
+    if accepted:
+        return Holds(after_chunk)
+    if session.in_flight == 0 and not _is_unknown(answer):
+        return Holds(session.offset)
+    if may_repeat and _can_repeat(session, answer):
+        return Holds(session.offset, in_doubt=True)
+    return Unusable(why_lost(answer), cut_off=outgrown(answer))
+
+
+def _is_unknown(answer: Answer | None) -> bool:
+    """Return whether the registry does not know the session; a route that does not exist is a 404, too."""
+    return answer is not None and answer.status == 404 and "UNSUPPORTED" not in read_message(answer).codes
+
+
+def _can_repeat(session: Session, answer: Answer | None) -> bool:
+    refused = answer is None or answer.status == 403  # a login that may not pull, or a wrong one
+    return refused and (session.offset > 0 or not session.profile.appends_at_start)
+
+
+def _impossible(session: Session, offset: int) -> Unusable:
+    return Unusable(
+        f"the registry says it holds {offset} bytes, which cannot be "
+        f"({session.offset} acknowledged, {session.in_flight} in flight)"
+    )
