@@ -39,12 +39,12 @@ def login(
       pusher login registry.example.com --username bob --password-stdin < pw.txt
     """
     from pusher.registry.auth.credentials import find_credential
-    from pusher.registry.auth.credentials.keep import Keeper
+    from pusher.registry.auth.credentials.keep import LoginStore
 
     settings = read_settings(username=username, plain_http=plain_http, **flags)
     registry = registry_named(registry, settings, "login")
     # What cannot be used is told before anything is asked.
-    keeper = Keeper(registry, settings)
+    keeper = LoginStore(registry, settings)
     elsewhere = replace(settings, username=None, docker_config=None, auth_files=())
     sooner = find_credential(registry, elsewhere)
     settings = with_login(settings, registry, password_stdin=password_stdin)
@@ -52,7 +52,7 @@ def login(
     if not _check(registry, settings):
         warn(f"{registry} asks nobody for a login; this one could not be checked and is stored all the same.")
     place = keeper.store(user, password)
-    note = ", not encrypted" if keeper.in_the_open else ""
+    note = ", not encrypted" if keeper.is_plain_text else ""
     say(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
     if sooner is not None:
         warn(f"{sooner.source} has a login for {registry} too, which is used before this one.")

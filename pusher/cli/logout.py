@@ -21,11 +21,11 @@ def logout(registry: str | None) -> int:
     Example:
       pusher logout registry.example.com
     """
-    from pusher.registry.auth.credentials.keep import Keeper
+    from pusher.registry.auth.credentials.keep import LoginStore
 
     settings = read_settings()
     registry = registry_named(registry, settings, "logout")
-    places = Keeper(registry, settings).forget()
+    places = LoginStore(registry, settings).forget()
     for place in places:
         say(f"The login for {registry} is removed from {place}.")
     if not places:

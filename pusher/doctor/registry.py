@@ -21,7 +21,7 @@ from pusher.registry.upload.blob_sizes import check_size, may_be_too_large
 from pusher.registry.upload.profiles import DEFAULT, GIB, SERVERLESS, Profile, by_name, detect
 from pusher.registry.upload.session import reported_offset
 from pusher.registry.upload.uplink import LinkFacts
-from pusher.worker.registries import Connection, Registries
+from pusher.worker.registries import Registries, RegistryConnection
 
 
 class RegistryChecks:
@@ -47,7 +47,7 @@ class RegistryChecks:
         self._warnings = warnings
         self._login_error = login_error
         self._credential: Credential | None = None
-        self._connection: Connection | None = None
+        self._connection: RegistryConnection | None = None
         self._opened: OpenedUpload | None = None
         self._status: Answer | PusherError | None = None
         self._profile: Profile | None = None

@@ -32,7 +32,13 @@ from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict
 from pusher.worker.compression import ZSTD_NOTE, RequestedCompression
 from pusher.worker.control import Control
-from pusher.worker.documents import Delivery, final_digests, finished_documents, hopeless, stored_documents
+from pusher.worker.documents import (
+    DocumentPush,
+    blobs_missing_error,
+    final_digests,
+    finish_drafts,
+    load_documents,
+)
 from pusher.worker.downloads import descriptor_of
 from pusher.worker.error_rank import worst
 from pusher.worker.pool import BlobPool
@@ -93,7 +99,7 @@ class JobPush:
                     return self._put_manifest()
                 except BlobsUnknown as unknown:
                     if not self._distrust(unknown.digests):
-                        raise hopeless(unknown, self._job) from unknown
+                        raise blobs_missing_error(unknown, self._job) from unknown
                 self._bring_blobs()
         except Exception as error:
             self._control.stop()
@@ -310,7 +316,7 @@ class JobPush:
 
         Returns the digest of what the tag stands for.
         """
-        stored = stored_documents(self._store, self._job)
+        stored = load_documents(self._store, self._job)
         *children, root = stored or self._made()
         self._documents |= {child.digest for child in children}
         for child in children:
@@ -322,7 +328,7 @@ class JobPush:
         return digest
 
     def _put(self, document: Document, reference: str) -> str:
-        delivery = Delivery(
+        delivery = DocumentPush(
             self._client,
             self._job,
             document,
@@ -339,7 +345,7 @@ class JobPush:
                 take_tag(self._store, self._tools.sender.presence, self._job)
             else:
                 self._store.jobs.check_lease(self._job)
-            delivery.step()
+            delivery.put_and_confirm()
             return document.digest
 
         def wait(pause: float, error: PusherError) -> None:
@@ -351,7 +357,7 @@ class JobPush:
     def _made(self) -> list[Document]:
         """The manifests that are made from the blobs, the root last."""
         blobs = {layer.key: descriptor_of(layer) for layer in self._store.blobs.of_job(self._job.id)}
-        return finished_documents(self._store, self._job, blobs) or [self._manifest()]
+        return finish_drafts(self._store, self._job, blobs) or [self._manifest()]
 
     def _manifest(self) -> Manifest:
         """The manifest made from the blobs; the one at the tag, if it says the same in other bytes."""

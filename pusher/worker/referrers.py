@@ -1,4 +1,4 @@
-"""Making an artifact findable through its subject at registries that do not do it themselves."""
+"""The referrers tag, for registries without the referrers API (distribution-spec, "Referrers Tag Schema")."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pusher.registry.client import BlobsUnknown, RegistryClient
 _TRIES: Final = 5
 
 
-def list_referrer(client: RegistryClient, repository: str, document: Document, subject: str) -> int:
-    """Add ``document`` to the list of what refers to ``subject`` (distribution-spec, "Pushing Manifests with
-    Subject"); returns the bytes sent for that.
+def add_referrer(client: RegistryClient, repository: str, document: Document, subject: str) -> int:
+    """Add ``document`` to the referrers of ``subject`` (distribution-spec, "Pushing Manifests with Subject").
 
-    The list is looked at again once it is written: another client may have written it at the same moment.
-    Raises RegistryRefused if something else lies at the tag, RegistryBusy if others are always faster.
+    Return the bytes sent. The list is read again after it is written: another client may have written it at
+    the same time. Raises RegistryRefused if the tag is something else, RegistryBusy if other clients keep
+    overwriting it.
     """
     tag, sent = fallback_tag(subject), 0
     gone: tuple[str, ...] = ()
@@ -26,8 +26,7 @@ def list_referrer(client: RegistryClient, repository: str, document: Document, s
             listed = with_referrer(client.get_index(repository, tag), document, gone)
         except ValueError as error:
             raise RegistryRefused(
-                f"{client.registry}/{repository}:{tag} should list what refers to {subject}, and does not: "
-                f"{error}",
+                f"{client.registry}/{repository}:{tag} is not the list of referrers of {subject}: {error}",
                 hint="delete that tag, then push again",
             ) from error
         if listed is None:
@@ -38,11 +37,11 @@ def list_referrer(client: RegistryClient, repository: str, document: Document, s
             stale = {child.digest for child in listed.children} & set(unknown.digests) - {document.digest}
             if not stale:
                 raise unknown.refusal from unknown
-            gone = (*gone, *stale)  # entries of manifests that were deleted since
+            gone = (*gone, *stale)  # manifests that have been deleted
             continue
         gone = ()
         sent += len(listed.raw)
     raise RegistryBusy(
-        f"the list of what refers to {subject} at {client.registry}/{repository} is written by others",
-        hint="pusher waits and goes on",
+        f"other clients keep changing the referrers of {subject} at {client.registry}/{repository}",
+        hint="pusher waits and continues",
     )

@@ -11,7 +11,7 @@ from pusher.config import Settings
 from pusher.errors import CredentialsUnreadable, PusherError
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential, find_credential
-from pusher.registry.auth.credentials.headers import http_headers
+from pusher.registry.auth.credentials.headers import read_http_headers
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.tls import Trust
 from pusher.registry.upload.uplink import LinkFacts
@@ -21,7 +21,7 @@ from pusher.worker.uplinks import Links
 
 
 @dataclass(frozen=True)
-class Connection:
+class RegistryConnection:
     """A client with what is known of the link to its registry."""
 
     client: RegistryClient
@@ -52,7 +52,7 @@ class Registries:
         self._credentials: dict[tuple[str, str], Credential | None] = {}
         self._clients: dict[tuple[str, Credential | None], RegistryClient] = {}
 
-    def get(self, registry: str, repository: str) -> Connection:
+    def get(self, registry: str, repository: str) -> RegistryConnection:
         """Return the connection to ``registry`` for work on ``repository``.
 
         A credential store that cannot be read is noted; if the registry then asks for a login, that is the
@@ -69,7 +69,7 @@ class Registries:
                 made = self._client(registry, repository, credential, problem)
                 with self._lock:
                     client = self._clients.setdefault((registry, credential), made)
-            return Connection(client, self.links.get(registry))
+            return RegistryConnection(client, self.links.get(registry))
 
     def client(self, registry: str, repository: str) -> RegistryClient:
         """Return the client of ``get``."""
@@ -146,9 +146,9 @@ class Registries:
     def headers(self) -> Mapping[str, str]:
         """The headers of every request to a registry itself."""
         try:
-            return http_headers(self._settings.docker_config)
+            return read_http_headers(self._settings.docker_config)
         except CredentialsUnreadable as error:
-            self._note(f"{error.message}; no such header is sent")
+            self._note(f"{error.message}; its HttpHeaders are not sent")
             return {}
 
     def trust_for(self, host: str) -> Trust:

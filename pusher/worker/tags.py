@@ -1,4 +1,4 @@
-"""Whose turn it is to set a tag that several jobs push to."""
+"""The order in which several jobs set the same tag."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from pusher.worker.liveness import Presence
 
 
 def take_tag(store: Store, presence: Presence, job: JobRecord) -> None:
-    """Record that the job is about to set its tag, before each request that does.
+    """Record that the job is about to set its tag, before each request that does so.
 
-    Raises TagNotYet where an older job sets it first, LeaseLost where a newer one took the job's place.
+    Raises TagNotYet if an older job sets it first, TagHeld if that is paused, LeaseLost if a newer job has
+    replaced this one.
     """
     older = store.jobs.take_tag(job, presence.dead_owners(store), presence.doubtful_owners(store))
     if older is None:
         return
-    who = f"job {older.id}, {older.image}, sets {job.destination} first"
+    first = f"job {older.id}, {older.image}, sets {job.destination} first"
     if older.state is JobState.PAUSED:
-        raise TagHeld(f"{who}, and is paused", hint=f"pusher resume {older.id}, or pusher cancel {older.id}")
-    raise TagNotYet(who)
+        raise TagHeld(
+            f"{first}, and is paused", hint=f"pusher resume {older.id}, or pusher cancel {older.id}"
+        )
+    raise TagNotYet(first)

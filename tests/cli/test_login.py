@@ -204,8 +204,8 @@ def _with_helper(config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("text", "why", "hint"),
     [
-        ('{"auths": {"hunter2', "cannot be read: it is not JSON", "mend it or take it away, or push with"),
-        ('{"credsStore": "missing"}', "is not installed", "install it, or take it out of"),
+        ('{"auths": {"hunter2', "cannot be read: it is not JSON", "fix or remove it, or push with"),
+        ('{"credsStore": "missing"}', "is not installed", "install it, or remove it from"),
     ],
 )
 def test_a_place_that_cannot_be_used_is_told_before_anything_is_asked(

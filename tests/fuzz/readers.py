@@ -114,7 +114,7 @@ def _auth(data: bytes, _folder: Path) -> None:
     file = AuthFile.parse(data, "config.json")
     for registry in ("registry.example.com", "docker.io", "localhost:5000"):
         file.credential(registry, "team/app")
-        file.helper(registry)
+        file.helper_name(registry)
 
 
 def _toml(data: bytes, folder: Path) -> None:

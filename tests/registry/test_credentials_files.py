@@ -14,7 +14,7 @@ from pusher.config import Settings
 from pusher.errors import CredentialsUnreadable, CredentialsUnwritable, ExitCode, PasswordMissing
 from pusher.registry.auth.credentials import Credential, find_credential
 from pusher.registry.auth.credentials.authfile import AuthFile
-from pusher.registry.auth.credentials.rewrite import rewriting
+from pusher.registry.auth.credentials.rewrite import rewrite_auth_file
 from tests.support.real import require
 
 
@@ -235,7 +235,7 @@ def test_a_broken_file_is_named_and_never_quoted(tmp_path: Path, config: Any, wh
     if "base64" in why:
         assert error.hint == "store the login again: pusher login r.example"
     else:
-        assert error.hint == "mend it or take it away, or push with --username and --password-stdin"
+        assert error.hint == "fix or remove it, or push with --username and --password-stdin"
     assert error.exit_code is ExitCode.AUTH
     assert error.__cause__ is None
 
@@ -309,7 +309,7 @@ def test_the_longest_namespace_wins(
 
 def test_a_pipe_in_place_of_the_file_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "config.json")
-    with pytest.raises(CredentialsUnreadable, match="it is a pipe and no file"):
+    with pytest.raises(CredentialsUnreadable, match="it is a pipe, not a file"):
         AuthFile.read(tmp_path / "config.json")
 
 
@@ -322,11 +322,11 @@ def test_another_users_link_is_not_followed(tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("{}")
     (tmp_path / "config.json").symlink_to(victim)
-    with rewriting(tmp_path / "config.json") as content:
+    with rewrite_auth_file(tmp_path / "config.json") as content:
         content["auths"] = {}
     os.chown(tmp_path / "config.json", 4242, 4242, follow_symlinks=False)
     with (
         pytest.raises(CredentialsUnwritable, match="another user's link"),
-        rewriting(tmp_path / "config.json"),
+        rewrite_auth_file(tmp_path / "config.json"),
     ):
         pass

@@ -212,9 +212,9 @@ def test_the_variable_of_another_registry(tmp_path: Path) -> None:
     [
         ({"credsStore": "gone"}, "", "docker-credential-gone, which"),
         ({"credHelpers": {HOST: "gone"}}, "", "docker-credential-gone, which"),
-        ({"credHelpers": {HOST: "a/b"}}, "", "which is no name of a program"),
+        ({"credHelpers": {HOST: "a/b"}}, "", "which is not the name of a program"),
         ({"credsStore": "test"}, "echo 'the keychain is locked' >&2; exit 1", "the keychain is locked"),
-        ({"credsStore": "test"}, "echo no JSON", "gives something for r.example that is no credential"),
+        ({"credsStore": "test"}, "echo no JSON", "returned something for r.example that is not a credential"),
         ({"credsStore": 5}, "", "is not text"),
     ],
 )
@@ -231,7 +231,7 @@ def test_the_search_goes_on_past_what_cannot_be_used(
         assert found.username == user
         assert len(problems) == 1
         assert problem in problems[0].message
-        assert "pusher login" in problems[0].hint or "mend" in problems[0].hint
+        assert "pusher login" in problems[0].hint or "fix" in problems[0].hint
 
 
 def test_a_broken_file_is_told_of_once(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from pusher.errors import CredentialHelperFailed, ExitCode
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.auth.credentials import helper as module
-from pusher.registry.auth.credentials.helper import Helper
+from pusher.registry.auth.credentials.helper import CredentialHelper
 from tests.support.credential_helper import HelperProgram, helper_on_path
 
 FILE = "/home/bob/.docker/config.json"
@@ -22,8 +22,8 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HelperProgram:
     return helper_on_path(tmp_path / "bin", monkeypatch)
 
 
-def _helper() -> Helper:
-    return Helper("test", FILE, "r.example", "https://r.example/key")
+def _helper() -> CredentialHelper:
+    return CredentialHelper("test", FILE, "r.example", "https://r.example/key")
 
 
 def _failure() -> CredentialHelperFailed:
@@ -122,8 +122,8 @@ def test_its_own_words_are_passed_on(program: HelperProgram, script: str, words:
         f"the credential helper docker-credential-test cannot get the login for r.example: {words}"
     )
     assert error.hint == (
-        "see whether this works: docker-credential-test list; "
-        f"or take it out of {FILE} and run: pusher login r.example"
+        "check whether this works: docker-credential-test list; "
+        f"or remove it from {FILE} and run: pusher login r.example"
     )
 
 
@@ -148,7 +148,8 @@ def test_garbage_is_not_quoted(program: HelperProgram, script: str) -> None:
     program.behave(script)
     error = _failure()
     assert error.message == (
-        "the credential helper docker-credential-test gives something for r.example that is no credential"
+        "the credential helper docker-credential-test returned something for r.example "
+        "that is not a credential"
     )
     assert error.__cause__ is None
 
@@ -170,9 +171,9 @@ def test_one_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setenv("PATH", str(tmp_path))
     error = _failure()
     assert error.message == (
-        f"the credential helper docker-credential-test, which {FILE} asks for, is not installed"
+        f"the credential helper docker-credential-test, which {FILE} names, is not installed"
     )
-    assert error.hint == f"install it, or take it out of {FILE} and run: pusher login r.example"
+    assert error.hint == f"install it, or remove it from {FILE} and run: pusher login r.example"
 
 
 def test_one_that_is_no_program(program: HelperProgram, tmp_path: Path) -> None:
@@ -185,8 +186,8 @@ def test_one_that_is_no_program(program: HelperProgram, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../evil", "a/b", "a\\b", "", "a b", "a\nb"])
 def test_a_name_is_only_a_name(name: str) -> None:
     with pytest.raises(CredentialHelperFailed) as caught:
-        Helper(name, FILE, "r.example", "r.example")
+        CredentialHelper(name, FILE, "r.example", "r.example")
     assert caught.value.message == (
-        f"{FILE} asks for the credential helper {name!r}, which is no name of a program"
+        f"{FILE} names the credential helper {name!r}, which is not the name of a program"
     )
     assert os.sep not in caught.value.hint.replace(FILE, "")

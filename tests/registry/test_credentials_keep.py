@@ -19,7 +19,7 @@ from filelock import FileLock
 from pusher.config import Settings
 from pusher.errors import CredentialHelperFailed, CredentialsUnreadable, CredentialsUnwritable, ExitCode
 from pusher.registry.auth.credentials import find_credential, rewrite
-from pusher.registry.auth.credentials.keep import Keeper
+from pusher.registry.auth.credentials.keep import LoginStore
 from tests.store.privileges import like_any_user
 from tests.support.credential_helper import HelperProgram, helper_on_path
 
@@ -70,8 +70,8 @@ def _settings(path: Path) -> Settings:
     return Settings(home=path.parent, database_url="", docker_config=path)
 
 
-def _keeper(path: Path, registry: str = HOST) -> Keeper:
-    return Keeper(registry, _settings(path))
+def _keeper(path: Path, registry: str = HOST) -> LoginStore:
+    return LoginStore(registry, _settings(path))
 
 
 def _mode(path: Path) -> int:
@@ -180,7 +180,7 @@ def test_with_sudo_the_file_stays_its_owners(existing: Path, monkeypatch: pytest
 @pytest.mark.parametrize(
     "act", [lambda k: k.store("bob", "pw"), lambda k: k.forget()], ids=["login", "logout"]
 )
-def test_a_broken_file_is_never_overwritten(path: Path, text: str, act: Callable[[Keeper], Any]) -> None:
+def test_a_broken_file_is_never_overwritten(path: Path, text: str, act: Callable[[LoginStore], Any]) -> None:
     with pytest.raises(CredentialsUnreadable):
         act(_keeper_then_break(path, text))
     assert path.read_text() == text
@@ -188,7 +188,7 @@ def test_a_broken_file_is_never_overwritten(path: Path, text: str, act: Callable
         _keeper(path)
 
 
-def _keeper_then_break(path: Path, text: str) -> Keeper:
+def _keeper_then_break(path: Path, text: str) -> LoginStore:
     keeper = _keeper(path)
     path.parent.mkdir()
     path.write_text(text)
@@ -202,7 +202,7 @@ def _unwritable(path: Path, why: str) -> None:
         keeper.store("bob", "hunter2")
     assert caught.value.message == f"{path} cannot be written: {why}"
     assert caught.value.hint == (
-        f"see to it that you may write in {path.parent} and that there is room, "
+        f"make sure that {path.parent} is writable and has free space, "
         "or use PUSHER_USERNAME and PUSHER_PASSWORD instead"
     )
     assert caught.value.exit_code is ExitCode.AUTH
@@ -259,20 +259,20 @@ def test_another_process_that_does_not_end(existing: Path, monkeypatch: pytest.M
     with FileLock(f"{existing}.lock"), pytest.raises(CredentialsUnwritable) as caught:
         _keeper(existing).store("bob", "pw")
     assert caught.value.message == f"another process keeps {existing} locked"
-    assert caught.value.hint == f"try again, after looking who uses it: lsof {existing}.lock"
+    assert caught.value.hint == f"try again once it is free; what uses it: lsof {existing}.lock"
 
 
 _STORE_MANY = """
 import sys
 from pathlib import Path
 from pusher.config import Settings
-from pusher.registry.auth.credentials.keep import Keeper
+from pusher.registry.auth.credentials.keep import LoginStore
 path = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
 for number in range(25):
     registry = f"{sys.argv[2]}{number}.example"
-    Keeper(registry, Settings(home=path.parent, database_url="", docker_config=path)).store("bob", "pw")
+    LoginStore(registry, Settings(home=path.parent, database_url="", docker_config=path)).store("bob", "pw")
 """
 
 
@@ -304,14 +304,14 @@ def test_two_processes_lose_nothing(existing: Path) -> None:
 
 def test_without_a_file() -> None:
     with pytest.raises(CredentialsUnwritable) as caught:
-        Keeper(HOST, Settings(home=Path(), database_url=""))
+        LoginStore(HOST, Settings(home=Path(), database_url=""))
     assert caught.value.hint == "set DOCKER_CONFIG to a folder"
 
 
 # --- helpers ----------------------------------------------------------------------------------------------
 
 
-def _with_helper(path: Path, auths: dict[str, Any]) -> Keeper:
+def _with_helper(path: Path, auths: dict[str, Any]) -> LoginStore:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"auths": auths, "credsStore": "test"}))
     return _keeper(path)
@@ -319,7 +319,7 @@ def _with_helper(path: Path, auths: dict[str, Any]) -> Keeper:
 
 def test_a_helper_gets_the_login_and_the_file_notes_it(path: Path, program: HelperProgram) -> None:
     keeper = _with_helper(path, {HOST: {"auth": _auth("old:pw")}, "other.example": {}})
-    assert not keeper.in_the_open
+    assert not keeper.is_plain_text
     assert keeper.store("bob", "hunter2") == "docker-credential-test"
     assert program.logins == {HOST: ["bob", "hunter2"]}
     assert json.loads(path.read_text()) == {"auths": {HOST: {}, "other.example": {}}, "credsStore": "test"}

@@ -11,7 +11,7 @@ import pytest
 from pusher.config import Timeouts
 from pusher.errors import CredentialsUnreadable
 from pusher.registry.auth.authenticator import Authenticator
-from pusher.registry.auth.credentials.headers import http_headers
+from pusher.registry.auth.credentials.headers import read_http_headers
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.redaction import for_display
 from pusher.registry.http.transport import Transport
@@ -77,22 +77,22 @@ def test_no_other_host_gets_them() -> None:
 def test_what_a_request_has_by_itself_stays(tmp_path: Path) -> None:
     names = ("Authorization", "content-length", "Host", "USER-AGENT", "Transfer-Encoding", "Accept")
     given = {**dict.fromkeys(names, "x"), "X-Mine": "y"}
-    assert http_headers(_config(tmp_path, given)) == {"X-Mine": "y"}
+    assert read_http_headers(_config(tmp_path, given)) == {"X-Mine": "y"}
 
 
 @pytest.mark.parametrize("headers", [None, {}, {"X-Empty": ""}])
 def test_none(tmp_path: Path, headers: Any) -> None:
-    assert dict(http_headers(_config(tmp_path, headers))) == (headers or {})
-    assert http_headers(tmp_path / "missing.json") == {}
-    assert http_headers(None) == {}
+    assert dict(read_http_headers(_config(tmp_path, headers))) == (headers or {})
+    assert read_http_headers(tmp_path / "missing.json") == {}
+    assert read_http_headers(None) == {}
 
 
 @pytest.mark.parametrize(
     ("headers", "why"),
     [
         (["hunter2"], "HttpHeaders is not an object"),
-        ({"a b": "hunter2"}, "'a b' in HttpHeaders is no name of a header"),
-        ({"": "hunter2"}, "'' in HttpHeaders is no name of a header"),
+        ({"a b": "hunter2"}, "'a b' in HttpHeaders is not the name of a header"),
+        ({"": "hunter2"}, "'' in HttpHeaders is not the name of a header"),
         ({"X-A": "hunter2\r\nX-B: c"}, "the value of X-A in HttpHeaders cannot be sent"),
         ({"X-A": "hunter2€"}, "the value of X-A in HttpHeaders cannot be sent"),
         ({"X-A": "hunter2 "}, "the value of X-A in HttpHeaders cannot be sent"),
@@ -101,7 +101,7 @@ def test_none(tmp_path: Path, headers: Any) -> None:
 )
 def test_what_cannot_be_sent(tmp_path: Path, headers: Any, why: str) -> None:
     with pytest.raises(CredentialsUnreadable) as error:
-        http_headers(_config(tmp_path, headers))
+        read_http_headers(_config(tmp_path, headers))
     assert error.value.message == f"{why} ({tmp_path}/config.json)"
     assert "hunter2" not in f"{error.value.message} {error.value.hint}"
 
@@ -117,5 +117,5 @@ def test_a_push_goes_on_without_those_that_cannot_be_sent(tmp_path: Path) -> Non
 
 
 def test_values_that_may_be_secret_are_not_shown(tmp_path: Path) -> None:
-    http_headers(_config(tmp_path, {"X-Front-Token": "sh0rt", "X-Pass": "v3ry-long-v3ry-secret-indeed"}))
+    read_http_headers(_config(tmp_path, {"X-Front-Token": "sh0rt", "X-Pass": "v3ry-long-v3ry-secret-indeed"}))
     assert for_display("you sent sh0rt and v3ry-long-v3ry-secret-indeed") == "you sent … and …"

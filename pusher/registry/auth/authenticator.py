@@ -221,9 +221,10 @@ class Authenticator:
             return self._missing_error(words)
         whom = describe_credential(authorization.credential)
         if authorization.token is None:
+            warning = authorization.credential.password_warning
             return CredentialsRejected(
                 f"{self._registry} rejects the credential{whom}{words}",
-                hint=f"{authorization.credential.doubt}check user name and password; {login} stores new ones",
+                hint=f"{warning}check user name and password; {login} stores new ones",
             )
         if challenge.error == "invalid_token":
             return CredentialsRejected(

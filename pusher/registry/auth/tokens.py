@@ -223,7 +223,7 @@ class TokenServer:
                 hint=f"pusher login {self._registry}",
             )
         if answer.status == 401 or (self._identity is not None and error in _IDENTITY_REJECTED):
-            doubt = self._credential.doubt if self._credential else ""
+            doubt = self._credential.password_warning if self._credential else ""
             return CredentialsRejected(
                 f"{where} rejects the credential{describe_credential(self._credential)}{said}",
                 hint=f"{doubt}pusher login {self._registry} stores a new one",

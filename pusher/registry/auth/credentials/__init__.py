@@ -1,7 +1,7 @@
-"""Where the credential for a registry comes from, and where a new one is kept.
+"""Where the credential for a registry comes from, and where a new one is stored.
 
-``find`` has the order; ``authfile`` reads what Docker and Podman write, ``helper`` runs their programs,
-``keep`` changes what ``login`` and ``logout`` have to.
+``find`` defines the order; ``authfile`` reads the files of Docker and Podman, ``helper`` runs their
+credential helpers, ``keep`` stores and removes the logins of ``pusher login`` and ``logout``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What Docker's ``config.json``, Podman's ``auth.json`` and DOCKER_AUTH_CONFIG have in common."""
+"""The format of Docker's ``config.json``, Podman's ``auth.json`` and DOCKER_AUTH_CONFIG."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from typing import Any, Final
 from pusher.errors import CredentialsUnreadable
 from pusher.oci.bounded_json import MOST_BYTES, load_json
 from pusher.registry.auth.credentials.credential import Credential
-from pusher.registry.auth.credentials.keys import entry_of
+from pusher.registry.auth.credentials.keys import find_entry
 
-_HINT: Final = "mend it or take it away, or push with --username and --password-stdin"
+_HINT: Final = "fix or remove it, or push with --username and --password-stdin"
 _IN_A_VARIABLE: Final = "DOCKER_AUTH_CONFIG"
 
 
 class AuthFile:
-    """A JSON object with ``auths`` and perhaps the names of credential helpers.
+    """A JSON object with ``auths``, and optionally the names of credential helpers.
 
     docker/cli ``cli/config/configfile/file.go``, containers-auth.json(5). The methods raise
-    CredentialsUnreadable; what is wrong with it is said without quoting it.
+    CredentialsUnreadable, which never quotes the content.
     """
 
     def __init__(self, content: dict[str, Any], place: str) -> None:
         self.content = content
         self.place = place
-        """Path or variable that it was read from, for messages."""
+        """The path or variable, for messages."""
         self.auths = self._object("auths")
         """Entries by registry or namespace."""
 
     @classmethod
     def read(cls, path: Path) -> AuthFile:
-        """The file; as if it were empty where there is none."""
+        """Read a file; one that does not exist counts as empty."""
         try:
             data = _content(path)
         except (FileNotFoundError, NotADirectoryError):
@@ -48,19 +48,19 @@ class AuthFile:
 
     @classmethod
     def parse(cls, data: bytes, place: str) -> AuthFile:
-        """JSON from ``place``; nothing at all is an empty object, as for Docker."""
+        """Parse JSON from ``place``; no content is an empty object, as for Docker."""
         try:
             content = load_json(data.removeprefix(codecs.BOM_UTF8)) if data.strip() else {}
         except ValueError as error:
-            # The error that it comes from, and its traceback, would quote the file.
+            # the original error and its traceback would quote the file
             raise _unreadable(place, str(error)) from None
         if not isinstance(content, dict):
             raise _unreadable(place, "it is not a JSON object")
         return cls(content, place)
 
     def credential(self, registry: str, repository: str = "") -> Credential | None:
-        """What its ``auths`` have for a repository; None also for an entry whose secret a helper keeps."""
-        entry = entry_of(self.auths, registry, repository)
+        """Return the credential for a repository; None also for an entry whose secret a helper stores."""
+        entry = find_entry(self.auths, registry, repository)
         if entry is None:
             return None
         if not isinstance(entry, dict):
@@ -71,13 +71,14 @@ class AuthFile:
             return None
         return Credential(username, password, self.place, identity or None, bearer or None)
 
-    def helper(self, registry: str, *, for_all: bool = True) -> str | None:
-        """The helper that keeps the registry's login: ``credHelpers``, else (``for_all``) ``credsStore``.
+    def helper_name(self, registry: str, *, for_all: bool = True) -> str | None:
+        """Return the helper that stores the registry's login: ``credHelpers``, else (``for_all``)
+        ``credsStore``.
 
-        An empty name in ``credHelpers`` means the file for this registry, whatever ``credsStore`` says.
+        An empty name in ``credHelpers`` means the file itself, whatever ``credsStore`` is.
         """
         helpers = self._object("credHelpers")
-        name = entry_of(helpers, registry)
+        name = find_entry(helpers, registry)
         if name is None and for_all:
             name = self.content.get("credsStore")
         if name is not None and not isinstance(name, str):
@@ -93,7 +94,8 @@ class AuthFile:
         return value
 
     def _login_of(self, entry: Mapping[str, Any], registry: str) -> tuple[str, str]:
-        """``auth`` is base64 of ``user:password``, cut at the first colon, trailing NULs dropped; it wins."""
+        """Return user name and password. ``auth`` wins: base64 of ``user:password``, split at the first
+        colon, without trailing NULs."""
         if not entry.get("auth"):
             return self._text(entry, "username", registry), self._text(entry, "password", registry)
         username, colon, password = _decoded(entry["auth"]).partition(":")
@@ -115,16 +117,16 @@ class AuthFile:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file (or /dev/null); OSError for a pipe, which would be waited for."""
+    """Read a file (or /dev/null). Raises OSError for a pipe, which would block."""
     if stat.S_ISFIFO(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "it is a pipe and no file")
+        raise OSError(errno.EINVAL, "it is a pipe, not a file")
     with path.open("rb") as file:
         return file.read(MOST_BYTES + 1)
 
 
 def _decoded(auth: object) -> str:
-    """Base64, empty if it is none: with line breaks, as Go's decoder that Docker and Podman use has it, and
-    without padding, as Kubernetes and go-containerregistry read it."""
+    """Decode base64; return "" if it is invalid. Line breaks are allowed, as in Go's decoder that Docker and
+    Podman use, and padding may be missing, as for Kubernetes and go-containerregistry."""
     if not isinstance(auth, str):
         return ""
     text = re.sub(r"[\r\n]", "", auth)

@@ -9,20 +9,20 @@ from pusher.secret import note_secret
 
 @dataclass(frozen=True)
 class Credential:
-    """A user name and password, or one of the tokens that take the password's place."""
+    """A user name and a password, or a token instead of the password."""
 
     username: str
     password: str = field(repr=False)
     source: str
-    """Where it was found (an option, a variable, a file, a program), for messages."""
+    """Where it was found (option, variable, file or program), for messages."""
     identity_token: str | None = field(default=None, repr=False)
-    """OAuth2 refresh token: a token server gives access tokens for it."""
+    """OAuth2 refresh token, for which a token server issues access tokens."""
     registry_token: str | None = field(default=None, repr=False)
-    """Bearer token that goes to the registry as it is."""
+    """Bearer token that is sent to the registry unchanged."""
 
     @property
-    def doubt(self) -> str:
-        """What may be wrong with the password, to be put before a hint."""
+    def password_warning(self) -> str:
+        """What may be wrong with the password, to precede a hint."""
         if not self.password.endswith(("\n", "\r")):
             return ""
         return "its password ends with a line break, as `echo` adds one and `printf %s` does not; "

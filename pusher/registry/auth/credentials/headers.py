@@ -1,4 +1,4 @@
-"""``HttpHeaders`` of Docker's config.json: what a front before a registry may want to see."""
+"""``HttpHeaders`` of Docker's config.json, which a proxy in front of a registry may require."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pusher.registry.auth.credentials.authfile import AuthFile
 from pusher.registry.http.redaction import SECRET_HEADER
 from pusher.secret import note_secret
 
-_OURS: Final = frozenset(
+_RESERVED: Final = frozenset(
     {"accept", "accept-encoding", "authorization", "connection", "content-length", "content-range"}
     | {
         "content-type",
@@ -26,17 +26,17 @@ _OURS: Final = frozenset(
         "user-agent",
     }
 )
-"""Those that a request has by itself; as with Docker, nobody else sets them."""
+"""Headers that pusher sets; as with Docker, the file cannot."""
 _NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _VALUE: Final = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|")
-_LONG: Final = 20
-"""Characters from which on a value may be a secret, whatever the header is called."""
+_SECRET_LENGTH: Final = 20
+"""Characters from which a value may be a secret, whatever the header."""
 
 
-def http_headers(path: Path | None) -> Mapping[str, str]:
-    """The headers of the file that go to registries, and to no other host.
+def read_http_headers(path: Path | None) -> Mapping[str, str]:
+    """Return the headers of the file, which are sent to registries only.
 
-    Raises CredentialsUnreadable; a value is never quoted.
+    Raises CredentialsUnreadable, which never quotes a value.
     """
     if path is None:
         return {}
@@ -47,16 +47,16 @@ def http_headers(path: Path | None) -> Mapping[str, str]:
     found = {}
     for name, value in given.items():
         if not _NAME.fullmatch(name):
-            raise _unusable(path, f"{name!r} in HttpHeaders is no name of a header")
+            raise _unusable(path, f"{name!r} in HttpHeaders is not the name of a header")
         if not isinstance(value, str) or not _VALUE.fullmatch(value):
             raise _unusable(path, f"the value of {name} in HttpHeaders cannot be sent")
-        if name.lower() in _OURS:
+        if name.lower() in _RESERVED:
             continue
-        if SECRET_HEADER.search(name) or len(value) >= _LONG:
+        if SECRET_HEADER.search(name) or len(value) >= _SECRET_LENGTH:
             note_secret(value)
         found[name] = value
     return found
 
 
 def _unusable(path: Path, why: str) -> CredentialsUnreadable:
-    return CredentialsUnreadable(f"{why} ({path})", hint=f"mend it, or take HttpHeaders out of {path}")
+    return CredentialsUnreadable(f"{why} ({path})", hint=f"fix it, or remove HttpHeaders from {path}")

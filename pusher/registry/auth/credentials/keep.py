@@ -1,4 +1,4 @@
-"""Keep a login where Docker would, and forget it there."""
+"""Storing and removing a login where Docker does."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import contextlib
 from pusher.config import Settings
 from pusher.errors import CredentialsUnwritable
 from pusher.registry.auth.credentials.authfile import AuthFile
-from pusher.registry.auth.credentials.helper import Helper
-from pusher.registry.auth.credentials.keys import docker_key, keys_of
-from pusher.registry.auth.credentials.rewrite import rewriting
+from pusher.registry.auth.credentials.helper import CredentialHelper
+from pusher.registry.auth.credentials.keys import docker_key, matching_keys
+from pusher.registry.auth.credentials.rewrite import rewrite_auth_file
 
 
-class Keeper:
-    """The place where Docker keeps the login for ``registry``: a helper, or its ``config.json``.
+class LoginStore:
+    """Where Docker stores the login for ``registry``: a helper, or its ``config.json``.
 
-    Making one raises CredentialsUnreadable or CredentialHelperFailed where that place cannot be used.
+    The constructor raises CredentialsUnreadable or CredentialHelperFailed if that cannot be used.
     """
 
     def __init__(self, registry: str, settings: Settings) -> None:
@@ -26,18 +26,20 @@ class Keeper:
             )
         self._registry = registry
         self._path = settings.docker_config
-        name = AuthFile.read(self._path).helper(registry)
-        self._helper = Helper(name, str(self._path), registry, docker_key(registry)) if name else None
+        name = AuthFile.read(self._path).helper_name(registry)
+        self._helper = (
+            CredentialHelper(name, str(self._path), registry, docker_key(registry)) if name else None
+        )
         if self._helper is not None:
             self._helper.find()
 
     @property
-    def in_the_open(self) -> bool:
-        """Whether whoever may read the file can read the password."""
+    def is_plain_text(self) -> bool:
+        """Whether everybody who can read the file can read the password."""
         return self._helper is None
 
     def store(self, username: str, password: str) -> str:
-        """Keep the login in place of the one before; returns the helper's program or the file's path.
+        """Store the login in place of the one before; return the helper's program or the file's path.
 
         Raises CredentialHelperFailed, CredentialsUnreadable, CredentialsUnwritable.
         """
@@ -46,15 +48,15 @@ class Keeper:
             self._write({"auth": auth})
             return str(self._path)
         self._helper.store(username, password)
-        # Docker notes in the file with an empty entry that the helper has it. It works without, unless an
-        # older password stands there.
+        # Docker marks in the file, by an empty entry, that the helper has it. That is optional, unless the
+        # file has an older password.
         outdated = any(self._entries())
         with contextlib.nullcontext() if outdated else contextlib.suppress(CredentialsUnwritable):
             self._write({})
         return self._helper.program
 
     def forget(self) -> list[str]:
-        """Remove the login wherever ``store`` may have put it; returns the places that had one.
+        """Remove the login wherever ``store`` may have stored it; return the places that had one.
 
         Raises CredentialHelperFailed, CredentialsUnreadable, CredentialsUnwritable.
         """
@@ -64,8 +66,8 @@ class Keeper:
             places.append(self._helper.program)
         entries = self._entries()
         if entries:
-            with rewriting(self._path) as content:
-                for key in keys_of(content["auths"], self._registry):
+            with rewrite_auth_file(self._path) as content:
+                for key in matching_keys(content["auths"], self._registry):
                     del content["auths"][key]
         if any(entries):
             places.append(str(self._path))
@@ -73,8 +75,8 @@ class Keeper:
 
     def _entries(self) -> list[object]:
         auths = AuthFile.read(self._path).auths
-        return [auths[key] for key in keys_of(auths, self._registry)]
+        return [auths[key] for key in matching_keys(auths, self._registry)]
 
     def _write(self, entry: dict[str, str]) -> None:
-        with rewriting(self._path) as content:
+        with rewrite_auth_file(self._path) as content:
             content["auths"] = {**(content.get("auths") or {}), docker_key(self._registry): entry}

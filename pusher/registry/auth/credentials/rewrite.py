@@ -1,4 +1,4 @@
-"""Changing a file that Docker and Podman use too: wholly or not at all, and one process at a time."""
+"""Atomic changes to a file that Docker and Podman use too, by one process at a time."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from pusher.registry.auth.credentials.authfile import AuthFile
 from pusher.text import suggest
 
 _PATIENCE: Final = 10.0
-"""Seconds to wait for another process that changes the same file."""
+"""Seconds to wait for another process that is changing the file."""
 
 
 @contextmanager
-def rewriting(path: Path) -> Iterator[dict[str, Any]]:
-    """The file's content (empty if there is no file), which is written back if it was changed.
+def rewrite_auth_file(path: Path) -> Iterator[dict[str, Any]]:
+    """Yield the file's content (empty if there is no file), and write it back if it was changed.
 
-    A symbolic link stays one; another user's is not followed. Raises CredentialsUnreadable, and
-    CredentialsUnwritable: the file is then as it was.
+    A symbolic link is kept; another user's is not followed. Raises CredentialsUnreadable and
+    CredentialsUnwritable; the file is then unchanged.
     """
     _check_link(path)
     target = Path(os.path.realpath(path))
@@ -38,27 +38,27 @@ def rewriting(path: Path) -> Iterator[dict[str, Any]]:
             before = copy.deepcopy(content)
             yield content
             if content != before:
-                # As Docker writes it: tabs, no line break at the end.
+                # as Docker writes it: tabs, no line break at the end
                 _replace(target, json.dumps(content, indent="\t", ensure_ascii=False).encode())
     except Timeout:
         raise CredentialsUnwritable(
             f"another process keeps {path} locked",
-            hint=suggest("try again, after looking who uses it: lsof {}", f"{target}.lock"),
+            hint=suggest("try again once it is free; what uses it: lsof {}", f"{target}.lock"),
         ) from None
     except OSError as error:
         raise CredentialsUnwritable(
             f"{path} cannot be written: {error.strerror or 'unknown error'}",
-            hint=f"see to it that you may write in {target.parent} and that there is room, "
+            hint=f"make sure that {target.parent} is writable and has free space, "
             "or use PUSHER_USERNAME and PUSHER_PASSWORD instead",
         ) from error
 
 
 def _check_link(path: Path) -> None:
-    """Another user's link could have a login written over any file of ours."""
+    """Refuse another user's link, by which a login could overwrite any file of this user."""
     if os.name == "posix" and path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
         raise CredentialsUnwritable(
             f"{path} is another user's link, which is not followed",
-            hint=suggest("look where it leads with `ls -l {}`, and take it away", path),
+            hint=suggest("check its target with `ls -l {}`, and remove it", path),
         )
 
 
@@ -70,7 +70,7 @@ def _replace(target: Path, data: bytes) -> None:
             file.flush()
             os.fsync(descriptor)
         with contextlib.suppress(FileNotFoundError, PermissionError):
-            owner = target.stat()  # with sudo, the file may be another user's
+            owner = target.stat()  # with sudo it may be another user's
             os.chown(name, owner.st_uid, owner.st_gid)
         Path(name).replace(target)
     except BaseException:
