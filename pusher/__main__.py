@@ -10,6 +10,12 @@ import threading
 
 def main() -> None:
     """Run the command line. Ctrl-C while it is being loaded ends the process without a word, as later."""
+    if os.name != "posix":  # the imports below need what Windows lacks
+        sys.stderr.write(
+            "error: pusher does not run on Windows: it needs the file locks of Linux or macOS\n"
+            "  hint: install it in WSL (wsl --install), which sees the files of Windows below /mnt\n"
+        )
+        sys.exit(2)
     usual = signal.getsignal(signal.SIGINT)
     if usual is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

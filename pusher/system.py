@@ -1,44 +1,53 @@
-"""What systems do in different ways: locks on open files, flags for opening them, what a socket has sent.
-
-A lock is freed when its holder closes the file or dies.
-"""
+"""What Linux and macOS do in different ways: clocks, flags for opening files, what a socket has sent."""
 
 from __future__ import annotations
 
+import fcntl
+import functools
 import os
+import subprocess
 import sys
+import time
+from pathlib import Path
 from typing import Final
 
 _SIOCOUTQ: Final = 0x5411
 """Linux, tcp(7): bytes that the peer has not acknowledged."""
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+_UPTIME_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Linux's CLOCK_MONOTONIC stands still while the machine sleeps; that of macOS does not."""
 
-if sys.platform == "win32":
-    import msvcrt
 
-    _FAR: Final = 1 << 62
-    """Windows locks bytes and keeps others from them; behind the end of every file nobody misses one."""
+def elapsed() -> float:
+    """Return the seconds since the machine started, sleep included, by a clock that cannot be set."""
+    return time.clock_gettime(_UPTIME_CLOCK)
 
-    def try_lock(descriptor: int) -> bool:
-        """Lock the open file for its descriptor alone; False if somebody else has it locked."""
-        os.lseek(descriptor, _FAR, os.SEEK_SET)
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-        finally:
-            os.lseek(descriptor, 0, os.SEEK_SET)
-        return True
 
-else:
-    import fcntl
+@functools.cache
+def boot_id() -> str | None:
+    """Return what identifies this start of the kernel, also in containers; None where nothing does."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        pass
+    try:  # macOS
+        command = ["sysctl", "-n", "kern.bootsessionuuid"]
+        asked = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return asked.stdout.decode("ascii", "replace").strip() or None
 
-    def try_lock(descriptor: int) -> bool:
-        """Lock the open file for its descriptor alone; False if somebody else has it locked."""
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
+
+def try_lock(descriptor: int) -> bool:
+    """Lock the open file for its descriptor alone; return False if another one has locked it.
+
+    The lock is freed when the file is closed or its process dies.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def open_flags(*names: str) -> int:

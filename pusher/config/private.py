@@ -1,7 +1,6 @@
 """What is this user's alone: a folder in which nobody else can put a link, a pipe, or a file of his own.
 
-The job store, its locks and the spool are trusted because of this. It is ssh's rule for its folder; systems
-without owners (Windows) know none of it.
+The job store, its locks and the spool are trusted because of this. It is ssh's rule for its folder.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ def make_private_folder(path: Path, *, closed: bool = False) -> None:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
     except FileExistsError:
         check_private_folder(path, closed=closed)
-    if closed and _has_owners() and stat.S_IMODE(path.stat().st_mode) != stat.S_IRWXU:
+    if closed and stat.S_IMODE(path.stat().st_mode) != stat.S_IRWXU:
         path.chmod(stat.S_IRWXU)  # made by hand, or under an odd umask
 
 
@@ -48,7 +47,7 @@ def check_private_folder(path: Path, *, closed: bool = False) -> None:
     if not stat.S_ISDIR(status.st_mode):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
     _check_owner(path, status)
-    if _has_owners() and status.st_mode & _OTHERS_WRITE:
+    if status.st_mode & _OTHERS_WRITE:
         raise HomeUnusable(
             f"other users may write in {path}, so that what lies there cannot be trusted",
             hint=suggest("forbid it with `chmod go-w {}`, or " + _ANOTHER, path) or _ANOTHER,
@@ -72,15 +71,11 @@ def check_private_file(path: Path) -> None:
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
-    if _has_owners() and status.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid():
         raise HomeUnusable(
             f"{path} belongs to {_name_of(status.st_uid)}, and a job store is used by its owner alone",
             hint=f"{_ANOTHER}, or run pusher as {_name_of(status.st_uid)}",
         )
-
-
-def _has_owners() -> bool:
-    return os.name == "posix"
 
 
 def _name_of(user: int) -> str:

@@ -122,9 +122,7 @@ def _opened(folder: Path) -> Catalog:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk; Windows cannot, and need not."""
-    if os.name != "posix":
-        return
+    """Have the names in a folder on the disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from pusher.system import open_flags, try_lock
+from pusher.system import elapsed, open_flags, try_lock
 
 _NEW: Final = open_flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_CLOEXEC", "O_BINARY")
 _ITS_FILE: Final = open_flags("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
@@ -88,7 +88,5 @@ def is_durable(status: os.stat_result) -> bool:
     Waiting for the disk at ``commit`` would hold up the upload, and on a shared disk the registry. So what a
     power cut may have torn is read again before it is used, and then made read-only to show that.
     """
-    # macOS has no CLOCK_BOOTTIME; its CLOCK_MONOTONIC counts from the start, sleep included.
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    started = time.time() - time.clock_gettime(clock)
+    started = time.time() - elapsed()
     return not status.st_mode & stat.S_IWUSR or status.st_mtime > started

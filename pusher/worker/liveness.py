@@ -20,7 +20,7 @@ from pusher.config.private import make_private_folder
 from pusher.errors import HomeUnusable, PusherError
 from pusher.store.leases import LONGEST_LEASE
 from pusher.store.store import Store
-from pusher.worker.clock import elapsed
+from pusher.system import boot_id, elapsed
 
 _BEAT: Final = 1.0
 """Seconds between two looks at the leases."""
@@ -149,11 +149,8 @@ class Presence:
 
 @functools.cache
 def _boot() -> str:
-    """What this kernel's start is called: locks of processes below it are seen here, whatever its name."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
-    except OSError:  # not Linux
-        return uuid.uuid4().hex[:8]
+    """Name the kernel's start: locks of processes below it are seen here, whatever the host's name is."""
+    return (boot_id() or uuid.uuid4().hex)[:8].replace("-", "")
 
 
 def is_dead(folder: Path, owner: str) -> bool:

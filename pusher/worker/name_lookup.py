@@ -7,7 +7,7 @@ import socket
 from pusher.errors import PusherError, RegistryNameUnknown, causes_of
 from pusher.retry import RetryPolicy
 from pusher.store.store import Store
-from pusher.worker.clock import elapsed
+from pusher.system import elapsed
 
 
 class Names:

@@ -32,10 +32,10 @@ from pusher.spool.spool import Spool
 from pusher.store.patience import Patience
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
+from pusher.system import elapsed
 from pusher.waiting import told
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import delete_sessions, evict
-from pusher.worker.clock import elapsed
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
 from pusher.worker.job import JobPush, Tools

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from queue import SimpleQueue
@@ -17,9 +16,8 @@ from pusher.progress.format import human_bytes
 _ASKED: Final = {
     signal.SIGINT: "stopping once the chunks in flight are through; press Ctrl-C again to stop now",
     signal.SIGTERM: "asked to end: stopping once the chunks in flight are through",
+    signal.SIGHUP: "the terminal is gone: stopping once the chunks in flight are through",
 }
-if sys.platform != "win32":
-    _ASKED[signal.SIGHUP] = "the terminal is gone: stopping once the chunks in flight are through"
 
 
 class Signals:
@@ -71,7 +69,7 @@ def on_signals(
             os._exit(128 + number)
 
     caught = [signal.SIGINT, signal.SIGTERM]
-    if sys.platform != "win32" and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         caught.append(signal.SIGHUP)
     thread = threading.Thread(target=answer, name="signals", daemon=True)
     thread.start()

@@ -96,7 +96,7 @@ def test_inspection(gateway: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> Non
     assert "--insecure" not in error.hint
 
 
-@pytest.mark.parametrize(("platform", "where"), [("darwin", "keychain"), ("win32", "Trusted Root")])
+@pytest.mark.parametrize(("platform", "where"), [("darwin", "keychain"), ("linux", "update-ca-")])
 def test_install_hint_of_other_systems(
     gateway: trustme.CA, platform: str, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

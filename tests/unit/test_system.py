@@ -1,4 +1,4 @@
-"""Systems other than Linux: what they lack stands in nobody's way before it is used."""
+"""Systems other than Linux: macOS lacks some names and /proc, Windows is refused."""
 
 from __future__ import annotations
 
@@ -8,35 +8,110 @@ import subprocess
 import sys
 from pathlib import Path
 
-from pusher.system import open_flags, try_lock, unacknowledged
+import pytest
 
-_ELSEWHERE = """
-import importlib, os, pkgutil, select, signal, sys, time, types
+from pusher import system
+from pusher.system import elapsed, open_flags, try_lock, unacknowledged
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry
+from tests.support.home import pushed
+from tests.support.images import make_image, write_archive
+
+_ROOT = Path(__file__).parents[2]
+
+_MACOS = """
+import importlib, os, pkgutil, select, socket, sys, time
 # what we stand on has ways of its own
 import certifi, click, filelock, platformdirs, requests, rich.live, sqlalchemy, truststore, uvicorn.server
-for name in ("fcntl", "grp", "pwd", "resource", "termios", "tty"):
-    sys.modules[name] = None
-sys.modules["msvcrt"] = types.ModuleType("msvcrt")
-flags = ("CLOEXEC", "DIRECTORY", "NOCTTY", "NOFOLLOW", "NONBLOCK")
-for module, names in {
-    os: ["getuid", "geteuid", "killpg", *("O_" + name for name in flags)],
-    signal: ["SIGHUP", "SIGKILL", "SIGUSR1"],
-    select: ["poll", "epoll"],
+LACKING = {
+    os: ["memfd_create", "posix_fadvise", "posix_fallocate", "sched_getaffinity", "splice", "O_PATH"],
+    select: ["epoll"],
+    socket: ["AF_NETLINK", "TCP_USER_TIMEOUT"],
     time: ["CLOCK_BOOTTIME"],
-}.items():
+}
+for module, names in LACKING.items():
     for name in names:
-        delattr(module, name)
-sys.platform = "win32"
+        if hasattr(module, name):
+            delattr(module, name)
+sys.platform = "darwin"
+
+
+def no_proc(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir") and str(arguments[0]).startswith(("/proc/", "/sys/")):
+        raise FileNotFoundError(2, "No such file or directory", arguments[0])
+
+
+sys.addaudithook(no_proc)
+"""
+_IMPORT_ALL = """
 import pusher
 for module in pkgutil.walk_packages(pusher.__path__, "pusher."):
     if not module.name.startswith("pusher._migrations") and module.name != "pusher.__main__":
         importlib.import_module(module.name)
 """
+_COMMAND = """
+from pusher.cli import main
+main(sys.argv[1:])
+"""
 
 
-def test_every_module_can_be_imported_on_windows() -> None:
-    done = subprocess.run([sys.executable, "-c", _ELSEWHERE], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+def _on_macos(script: str, *arguments: str, env: dict[str, str] | None = None) -> str:
+    """Run Python as if on macOS; return what it wrote to stderr."""
+    done = subprocess.run(
+        [sys.executable, "-c", _MACOS + script, *arguments],
+        env={**os.environ, "PYTHONPATH": str(_ROOT), **(env or {})},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_every_module_can_be_imported_on_macos() -> None:
+    assert _on_macos(_IMPORT_ALL) == ""
+
+
+def test_a_push_on_macos(tmp_path: Path) -> None:
+    image = make_image(90_000, 300)
+    archive = write_archive(tmp_path / "app.tar", image)
+    home = tmp_path / "home"
+    with FakeRegistry(SERVERLESS) as registry:
+        said = _on_macos(
+            _COMMAND,
+            *("push", str(archive), "--to", f"{registry.address}/app:1"),
+            env={"PUSHER_HOME": str(home)},
+        )
+        assert "Traceback" not in said
+        pushed(registry, "app", "1", image)
+    _on_macos(_COMMAND, "status", env={"PUSHER_HOME": str(home)})
+
+
+def test_the_start_of_the_kernel_is_known_on_macos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sysctl = tmp_path / "sysctl"
+    sysctl.write_text("#!/bin/sh\n[ \"$*\" = '-n kern.bootsessionuuid' ] && echo 1B2C3D4E-0000\n")
+    sysctl.chmod(0o700)
+    monkeypatch.setattr(system, "_BOOT_ID", tmp_path / "proc")
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert system.boot_id.__wrapped__() == "1B2C3D4E-0000"
+    sysctl.unlink()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert system.boot_id.__wrapped__() is None
+
+
+def test_windows_is_refused_with_a_sentence() -> None:
+    """Before anything is imported that cannot be there."""
+    script = (
+        "import os, sys; os.name = 'nt'; sys.modules['fcntl'] = None; import pusher.__main__ as p; p.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: pusher does not run on Windows")
+    assert "\n  hint: " in done.stderr
+
+
+def test_time_passes() -> None:
+    before = elapsed()
+    assert 0 < before <= elapsed()
 
 
 def test_a_lock_is_for_one_descriptor_and_free_when_it_is_closed(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def _hint(host: str, peer: TlsPeer) -> str:
 
 def _has_roots() -> bool:
     """Return whether there are trusted authorities; False in a container image without them."""
-    if sys.platform in ("darwin", "win32"):
+    if sys.platform == "darwin":
         return True
     paths = ssl.get_default_verify_paths()
     hashed = Path(paths.capath).iterdir() if paths.capath else iter(())
@@ -93,8 +93,6 @@ def _has_roots() -> bool:
 def _how_to_trust(what: str) -> str:
     if sys.platform == "darwin":
         install = "add it to the System keychain"
-    elif sys.platform == "win32":
-        install = "import it into the Trusted Root Certification Authorities"
     elif Path("/etc/pki/ca-trust/source/anchors").is_dir():
         install = "sudo cp FILE /etc/pki/ca-trust/source/anchors/ && sudo update-ca-trust"
     else:

@@ -9,7 +9,6 @@ import os
 import re
 import select
 import stat
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -110,9 +109,8 @@ def _copied(source: int, folder: Path, what: str, note: Callable[[str], object])
 
 
 def _read(source: int, what: str, note: Callable[[str], object]) -> bytes:
-    if sys.platform != "win32":  # where only sockets can be waited for
-        while not select.select([source], [], [], _SILENCE)[0]:
-            note(f"nothing has come through {what} for {_SILENCE:.0f} s; Ctrl-C ends the waiting")
+    while not select.select([source], [], [], _SILENCE)[0]:
+        note(f"nothing has come through {what} for {_SILENCE:.0f} s; Ctrl-C ends the waiting")
     return os.read(source, _READ)
 
 

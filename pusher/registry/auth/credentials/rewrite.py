@@ -55,7 +55,7 @@ def rewrite_auth_file(path: Path) -> Iterator[dict[str, Any]]:
 
 def _check_link(path: Path) -> None:
     """Refuse another user's link, by which a login could overwrite any file of this user."""
-    if os.name == "posix" and path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
+    if path.is_symlink() and path.lstat().st_uid not in (0, os.geteuid()):
         raise CredentialsUnwritable(
             f"{path} is another user's link, which is not followed",
             hint=suggest("check its target with `ls -l {}`, and remove it", path),
