@@ -20,6 +20,7 @@ from pusher.cli.completion import completion
 from pusher.cli.config import config
 from pusher.cli.control import cancel, pause, resume, retry
 from pusher.cli.db import db
+from pusher.cli.demo import demo
 from pusher.cli.doctor import doctor
 from pusher.cli.enqueue import enqueue
 from pusher.cli.errors import errors
@@ -91,7 +92,7 @@ def cli(context: click.Context) -> int | None:
 
 for _command in (
     *(push, enqueue, run, serve, status, pause, resume, cancel, retry, log),
-    *(login, logout, doctor, registry, config, prune, db, errors, completion, help_command),
+    *(login, logout, doctor, registry, config, prune, db, errors, completion, demo, help_command),
 ):
     cli.add_command(_command)
 

@@ -20,6 +20,7 @@ from pusher.errors.auth import (
 from pusher.errors.base import ExitCode, LeaseLost, PusherError, Retry, Stopped, bug
 from pusher.errors.machine import (
     ClockWrong,
+    DemoFailed,
     DiskFull,
     FolderInUse,
     HomeUnusable,
@@ -107,6 +108,7 @@ __all__ = [
     "CredentialsRejected",
     "CredentialsUnreadable",
     "CredentialsUnwritable",
+    "DemoFailed",
     "DigestRejected",
     "DiskFull",
     "EngineFailed",

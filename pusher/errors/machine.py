@@ -60,6 +60,13 @@ class FolderInUse(PusherError):
     advice = "use that one, or name another folder"
 
 
+class DemoFailed(PusherError):
+    """A step of pusher demo did not go as it should."""
+
+    code = "demo-failed"
+    advice = "run it again; if it fails again, report what it printed"
+
+
 class StoreError(PusherError):
     """Base of what can be wrong with the job store."""
 

@@ -120,22 +120,22 @@ class Api:
 
     def show_upload(self, request: Request) -> Response:
         """Say where an upload stands."""
-        return _upload_status(204, self._upload(request))
+        return _upload_status(204, self.upload(request))
 
     async def write_upload(self, request: Request) -> Response:
         """Append a chunk, or a stream of any length."""
-        upload = await run_in_threadpool(self._upload, request)
+        upload = await run_in_threadpool(self.upload, request)
         await receive(request, upload)
         return _upload_status(202, upload)
 
     async def close_upload(self, request: Request) -> Response:
         """Make an upload a blob, after the bytes that come with the request."""
-        upload = await run_in_threadpool(self._upload, request)
+        upload = await run_in_threadpool(self.upload, request)
         return await self._finish(request, upload, checked_digest(request.query_params.get("digest")))
 
     def cancel_upload(self, request: Request) -> Response:
         """End an upload."""
-        self._registry.uploads.remove(self._upload(request))
+        self._registry.uploads.remove(self.upload(request))
         return Response(status_code=204)
 
     async def _finish(self, request: Request, upload: Upload, digest: str) -> Response:
@@ -152,7 +152,8 @@ class Api:
             raise
         self._registry.take_blob(upload, digest)
 
-    def _upload(self, request: Request) -> Upload:
+    def upload(self, request: Request) -> Upload:
+        """Return the upload that a request is about. ApiError BLOB_UPLOAD_UNKNOWN."""
         return self._registry.uploads.get(_repository(request), request.path_params["upload"])
 
     # --- manifests and tags -------------------------------------------------------------------------------

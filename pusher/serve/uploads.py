@@ -119,6 +119,13 @@ class Upload:
                 os.fsync(file.fileno())
             self._is_over = True
 
+    def shorten(self, size: int) -> None:
+        """Lose what came after the first ``size`` bytes."""
+        with self._lock:
+            os.truncate(self.path, size)
+            self.size, self._hash = size, None
+            self._turn += 1
+
     def end(self) -> None:
         """Refuse whatever still comes."""
         with self._lock:

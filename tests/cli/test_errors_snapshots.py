@@ -26,6 +26,7 @@ NOT_BY_A_COMMAND = {
     "source-stalled": "takes half an hour: tests/worker/test_stall_notices.py",
     "machine-exhausted": "needs a machine that is: tests/worker/test_machine.py",
     "store-removed": "needs a run that has it open: tests/worker/test_store_faults.py",
+    "demo-failed": "needs a pusher that fails: tests/serve/test_demo.py",
     "clock-wrong": "one of many lines of pusher doctor: tests/doctor/test_network.py",
 }
 """Errors that no command ends with, each with its reason."""

@@ -20,7 +20,19 @@ from tests.cli.conftest import Pusher, add_job
 
 COMMANDS = [
     *("push", "enqueue", "run", "serve", "status", "pause", "resume", "cancel", "retry", "log"),
-    *("login", "logout", "doctor", "registry", "config", "prune", "db", "errors", "completion", "help"),
+    *(
+        "login",
+        "logout",
+        "doctor",
+        "registry",
+        "config",
+        "prune",
+        "db",
+        "errors",
+        "completion",
+        "demo",
+        "help",
+    ),
 ]
 HEAVY = ["requests", "sqlalchemy", "alembic", "rich", "filelock", "isal", "urllib3", "platformdirs"]
 HEAVY += ["starlette", "uvicorn", "httptools", "uvloop", "sqlite3"]

@@ -1,0 +1,44 @@
+"""``pusher demo``."""
+
+from __future__ import annotations
+
+import click
+
+from pusher.cli.base import Command, say, warn
+from pusher.errors import ExitCode
+
+
+@click.command(cls=Command)
+@click.option("--keep", is_flag=True, help="Leave the registry running at the end, to push to it.")
+def demo(keep: bool) -> int:
+    """Show a push over a link that breaks, on this machine alone.
+
+    It makes an image of 60 MB and a registry with serverless-registry's limits behind a bad link, pushes with
+    real pusher processes, kills one with kill -9, takes the network away, and pulls everything back. Nothing
+    beyond this machine is contacted, and nothing is left of it. It takes 20 seconds and 250 MB of disk.
+
+    \b
+    Example:
+      pusher demo --keep
+    """
+    from pusher.serve.demo.story import Scale, tell
+
+    for port in tell(say, Scale()):
+        say()
+        if keep:
+            say(
+                f"The registry stays at localhost:{port}: docker push localhost:{port}/app:1. Ctrl-C ends it."
+            )
+            _wait()
+        else:
+            say("Next: pusher push IMAGE --to registry.example.com/team/app:1.2, or pusher demo --keep")
+    return ExitCode.DONE
+
+
+def _wait() -> None:
+    import threading
+
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        warn("The registry is gone.")

@@ -1,0 +1,57 @@
+"""The limits of Cloudflare's serverless-registry in front of the API: chunks of 5 MiB to 100 MB, kept whole
+or not at all."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from pusher.registry.upload.profiles.table import SERVERLESS
+from pusher.serve.api import Api
+from pusher.serve.errors import ApiError
+from pusher.serve.local import LocalRegistry
+
+_STATE: Final = "?_stateHash=demo"
+"""By the like of which that registry is known."""
+
+
+class ServerlessApi(Api):
+    """The handlers. ``min_chunk`` and ``max_chunk`` in bytes."""
+
+    def __init__(
+        self,
+        registry: LocalRegistry,
+        *,
+        min_chunk: int = SERVERLESS.min_chunk,
+        max_chunk: int = SERVERLESS.max_chunk or 0,
+    ) -> None:
+        super().__init__(registry)
+        self._min_chunk = min_chunk
+        self._max_chunk = max_chunk
+
+    async def open_upload(self, request: Request) -> Response:
+        """Announce the limits."""
+        answer = await super().open_upload(request)
+        if answer.status_code == 202:
+            answer.headers["Location"] += _STATE
+            answer.headers["OCI-Chunk-Min-Length"] = str(self._min_chunk)
+            answer.headers["OCI-Chunk-Max-Length"] = str(self._max_chunk)
+        return answer
+
+    async def write_upload(self, request: Request) -> Response:
+        """Take a chunk whole; what comes of one that breaks off is lost."""
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > self._max_chunk:
+            raise ApiError(413, "SIZE_INVALID", f"a request has at most {self._max_chunk} bytes")
+        upload = await run_in_threadpool(self.upload, request)
+        size = upload.size
+        try:
+            answer = await super().write_upload(request)
+        except ClientDisconnect:
+            await run_in_threadpool(upload.shorten, size)
+            raise
+        answer.headers["Location"] += _STATE
+        return answer
