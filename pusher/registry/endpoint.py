@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from pusher.errors import (
@@ -22,7 +23,7 @@ from pusher.errors import (
 )
 from pusher.reference import api_host, is_loopback
 from pusher.registry.answers import UNAMBIGUOUS, describe_answer, is_page, outage, refusal
-from pusher.registry.auth.authenticator import Authenticator
+from pusher.registry.auth.authenticator import AuthenticatedRequest, Authenticator
 from pusher.registry.auth.tokens import Scopes
 from pusher.registry.http.affinity import StickyCookies
 from pusher.registry.http.answer import Answer
@@ -39,6 +40,21 @@ _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _MOST_REDIRECTS: Final = 5
 _WRITES: Final = frozenset({"POST", "PATCH", "PUT"})
 CHECKING: Final = "checking its API"
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is sent, wherever redirects lead; ``url`` is the first one, ``doing`` its purpose for messages."""
+
+    method: str
+    url: str
+    doing: str
+    origin: Origin
+    headers: Mapping[str, str]
+    body: Body | bytes | None
+    answer_timeout: float | None
+    receiver: Receiver | None
+    limit: int
 
 
 class RegistryEndpoint:
@@ -177,98 +193,124 @@ class RegistryEndpoint:
         challenge for a token. Otherwise an intermediary's answer raises what ``IntermediaryDetector`` does.
         """
         origin = Origin(self.registry, base or self._base_url())
-        attempt = self._auth.begin_request(self._transport, method, scopes)
-        redirects, asked = 0, url
-        url = bare = url.partition("#")[0]
+        request = _Request(method, url, doing, origin, headers or {}, body, answer_timeout, receiver, limit)
+        login = self._auth.begin_request(self._transport, method, scopes)
+        url, redirects = url.partition("#")[0], 0
         while True:
-            ours = origin.is_same_host(url)
-            login = attempt.headers() if ours else {}
-            cookie = self._cookies.header(asked) if url == bare and ours else ""
-            if cookie:
-                others = [value for name, value in login.items() if name.lower() == "cookie"]
-                login = {name: value for name, value in login.items() if name.lower() != "cookie"}
-                login["Cookie"] = "; ".join([*others, cookie])
-            turn = self._rate.wait_for_turn() if ours else 0.0
-            try:
-                answer = self._transport.send(
-                    method,
-                    url,
-                    headers={**(headers or {}), **login},
-                    body=body,
-                    answer_timeout=answer_timeout,
-                    receiver=receiver,
-                    limit=limit,
-                    sent_by=origin.url,
-                )
-            except NotARegistry as error:
-                if self._detector.is_registry_known:
-                    raise RegistryFault(error.message, hint=error.hint) from error
-                raise
-            except RegistryUnreachable as error:
-                if ours:
-                    raise
-                raise RegistryUnreachable(
-                    f"{error.message} ({self.registry} redirected to it)",
-                    hint="if this host is known only where the registry runs, fix the registry's address: "
-                    "its setting (http.host of distribution), or the headers Host and X-Forwarded-* that the "
-                    "proxy in front of it sets",
-                ) from error
-            if ours:
-                self._warnings.report_new(answer.headers)
-                self._rate.record_answer(answer, turn)
-                self._login_accepted |= (
-                    "Authorization" in login
-                    and method in ("GET", "HEAD")
-                    and answer.status in (200, 204, 404)
-                )
-            if answer.status == 401 and ours:
-                if self._detector.is_stray_challenge(answer, doing):  # it must not see the login
-                    self._raise_during_outage(answer, doing)
-                try:
-                    attempt.handle_challenge(answer)
-                except (CredentialsMissing, CredentialsRejected, PermissionDenied) as error:
-                    if not answer.headers.get("WWW-Authenticate"):
-                        self._raise_during_outage(answer, doing)
-                    if isinstance(error, CredentialsRejected) and method in _WRITES and self._login_accepted:
-                        raise self._read_only_error(error) from error
-                    raise
-                if base is not None and self._auth.uses_tokens:
+            answer = self._send(request, url, login)
+            if self._can_log_in(request, answer, login, redirected=redirects > 0):
+                if base is not None and answer.status == 401 and self._auth.uses_tokens:
                     return answer
-            elif answer.status == 401 and (redirects == 0 or method not in ("GET", "HEAD")):
-                raise AuthenticationUnsupported(
-                    f"{self.registry} sends the upload to {host_of(url)}, which requires a login of its own",
-                    hint=f"the login for {self.registry} goes to no other host; tell the registry's owner",
-                )
-            elif answer.status == 403 and ours and not is_page(answer) and attempt.renew_after_denial():
-                pass  # ECR's answer to a login that expired
             elif answer.status in _REDIRECTS and answer.headers.get("Location"):
                 redirects += 1
-                kept = method in ("GET", "HEAD") or answer.status in (307, 308)
-                target = self._resolve_redirect(answer, origin, asked, doing) if kept else url
-                astray = method in _WRITES and is_page(answer) and not origin.is_same_host(target)
+                target = self._redirect_target(request, answer)
                 if redirects > _MOST_REDIRECTS:
-                    self._raise_if_portal(asked, answer, doing)
+                    self._raise_if_portal(request, answer)
                     return answer
-                if not kept or astray:
-                    return self._check_sender(answer, doing, ours=ours)
+                if target is None:
+                    return self._check_sender(request, answer)
                 url = target
             else:
-                return answer if base is not None else self._check_sender(answer, doing, ours=ours)
+                return answer if base is not None else self._check_sender(request, answer)
             if isinstance(body, Body):
                 body.rewind()
 
-    def _resolve_redirect(self, answer: Answer, origin: Origin, asked: str, doing: str) -> str:
-        """Return the target of a redirect. A portal redirects to where a registry must not."""
+    def _send(self, request: _Request, url: str, login: AuthenticatedRequest) -> Answer:
+        """Send a request to ``url``, once, and record what the registry's own answer says about it."""
+        ours = request.origin.is_same_host(url)
+        headers = self._login_headers(request, url, login) if ours else {}
+        turn = self._rate.wait_for_turn() if ours else 0.0
         try:
-            return origin.resolve_redirect(answer)
-        except (LocationRefused, PlainHttpRefused, RegistryRefused):
-            self._raise_if_portal(asked, answer, doing)
+            answer = self._transport.send(
+                request.method,
+                url,
+                headers={**request.headers, **headers},
+                body=request.body,
+                answer_timeout=request.answer_timeout,
+                receiver=request.receiver,
+                limit=request.limit,
+                sent_by=request.origin.url,
+            )
+        except NotARegistry as error:
+            if self._detector.is_registry_known:
+                raise RegistryFault(error.message, hint=error.hint) from error
+            raise
+        except RegistryUnreachable as error:
+            if ours:
+                raise
+            raise RegistryUnreachable(
+                f"{error.message} ({self.registry} redirected to it)",
+                hint="if this host is known only where the registry runs, fix the registry's address: "
+                "its setting (http.host of distribution), or the headers Host and X-Forwarded-* that the "
+                "proxy in front of it sets",
+            ) from error
+        if ours:
+            self._warnings.report_new(answer.headers)
+            self._rate.record_answer(answer, turn)
+            reads = request.method in ("GET", "HEAD") and answer.status in (200, 204, 404)
+            self._login_accepted |= "Authorization" in headers and reads
+        return answer
+
+    def _login_headers(self, request: _Request, url: str, login: AuthenticatedRequest) -> dict[str, str]:
+        """Return the login and the cookies of the upload, which are for its own URL only."""
+        headers = login.headers()
+        cookie = self._cookies.header(request.url) if url == request.url.partition("#")[0] else ""
+        if not cookie:
+            return headers
+        others = [value for name, value in headers.items() if name.lower() == "cookie"]
+        headers = {name: value for name, value in headers.items() if name.lower() != "cookie"}
+        return {**headers, "Cookie": "; ".join([*others, cookie])}
+
+    def _can_log_in(
+        self, request: _Request, answer: Answer, login: AuthenticatedRequest, *, redirected: bool
+    ) -> bool:
+        """Return whether to send the request again with another login. Raises what its refusal means."""
+        ours = request.origin.is_same_host(answer.url)
+        if answer.status == 403:  # ECR's answer to a login that expired
+            return ours and not is_page(answer) and login.renew_after_denial()
+        if answer.status != 401:
+            return False
+        if ours:
+            self._handle_challenge(request, answer, login)
+            return True
+        if redirected and request.method in ("GET", "HEAD"):
+            return False
+        raise AuthenticationUnsupported(
+            f"{self.registry} sends the upload to {host_of(answer.url)}, which requires a login of its own",
+            hint=f"the login for {self.registry} goes to no other host; tell the registry's owner",
+        )
+
+    def _handle_challenge(self, request: _Request, answer: Answer, login: AuthenticatedRequest) -> None:
+        if self._detector.is_stray_challenge(answer, request.doing):  # it must not see the login
+            self._raise_during_outage(answer, request.doing)
+        try:
+            login.handle_challenge(answer)
+        except (CredentialsMissing, CredentialsRejected, PermissionDenied) as error:
+            if not answer.headers.get("WWW-Authenticate"):
+                self._raise_during_outage(answer, request.doing)
+            if isinstance(error, CredentialsRejected) and request.method in _WRITES and self._login_accepted:
+                raise self._read_only_error(error) from error
             raise
 
-    def _raise_if_portal(self, asked: str, answer: Answer, doing: str) -> None:
+    def _redirect_target(self, request: _Request, answer: Answer) -> str | None:
+        """Return where to send the request next; None if the redirect is not to be followed.
+
+        A captive portal redirects to where a registry must not.
+        """
+        if request.method not in ("GET", "HEAD") and answer.status not in (307, 308):
+            return None
+        try:
+            target = request.origin.resolve_redirect(answer)
+        except (LocationRefused, PlainHttpRefused, RegistryRefused):
+            self._raise_if_portal(request, answer)
+            raise
+        astray = request.method in _WRITES and is_page(answer) and not request.origin.is_same_host(target)
+        return None if astray else target
+
+    def _raise_if_portal(self, request: _Request, answer: Answer) -> None:
         """Raise RegistryFault for a useless redirect, if the registry has answered such requests before."""
-        if self._detector.has_answered(asked, doing):
-            self._raise_during_outage(answer, doing)
+        if self._detector.has_answered(request.url, request.doing):
+            self._raise_during_outage(answer, request.doing)
 
     def _read_only_error(self, error: CredentialsRejected) -> PermissionDenied:
         """Return the error for a login that may pull only: serverless-registry answers its POST with 401."""
@@ -278,12 +320,13 @@ class RegistryEndpoint:
             f"pusher login {self.registry}",
         )
 
-    def _check_sender(self, answer: Answer, doing: str, *, ours: bool) -> Answer:
+    def _check_sender(self, request: _Request, answer: Answer) -> Answer:
         """Return an answer. Raises RegistryFault for an intermediary's, and ``refusal`` if that lasts."""
+        doing = request.doing
         if answer.method == "DELETE" or answer.status in UNAMBIGUOUS:
             return answer
-        if not ours:  # a storage backend has its own answers, but no web page for a blob
-            if answer.ok and is_page(answer):
+        if not request.origin.is_same_host(answer.url):
+            if answer.ok and is_page(answer):  # a storage backend has its own answers, but no page for a blob
                 self._detector.raise_while_passing(answer, doing)
             return answer
         sender = self._detector.classify(answer, doing)
