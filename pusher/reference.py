@@ -162,7 +162,7 @@ class _Parser:
         host, _, namespace = self.text.removesuffix("/").partition("/")
         if not _is_host(host):
             raise self._wrong(
-                f"its first part {_cut(host)!r} is no host: it has neither a dot nor a port",
+                f"its first part {_cut(host)!r} is not a host: it has neither a dot nor a port",
                 "write it like registry.example.com, localhost:5000 or registry.example.com/team",
             )
         self._check_host(host)

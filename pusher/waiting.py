@@ -42,7 +42,7 @@ class Wait:
         self._called, silent = now, now - self._since
         if silent >= self._next:
             self._next *= 6
-            _tell(f"{self._whom} has not answered for {silent:.0f}s; still waiting")
+            _tell(f"{self._whom} has not responded for {silent:.0f}s; still waiting")
 
 
 def communicate(

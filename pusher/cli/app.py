@@ -42,19 +42,19 @@ from pusher.text import as_json, quoted
 from pusher.waiting import told
 
 _START = """\
-pusher push registry.example.com/team/app:1.2    push an image from Docker, now
-pusher enqueue IMAGE, then pusher run            push several; run again to go on where it was cut
-pusher status                                    see what is done and what is left
+pusher push registry.example.com/team/app:1.2    push an image from Docker
+pusher enqueue IMAGE, then pusher run            push several; run again to resume
+pusher status                                    show what is done and what is left
 """
 
 _EXIT_CODES = """\
 
 Exit codes:
-  0 done                     5 unfinished, trying again helps
+  0 done                     5 unfinished, try again
   1 unexpected               6 refused by the registry
   2 usage                    7 source missing or changed
   3 failed for good          8 job store
-  4 authentication           129 and more: by signal
+  4 authentication           129 and up: ended by a signal
 """
 
 
@@ -73,7 +73,7 @@ _OUTPUT_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, 
 def cli(context: click.Context) -> int | None:
     """Push container images over bad links: what has arrived is never sent again.
 
-    Without a command: the jobs and how far they are.
+    Without a command, show the jobs and their progress.
 
     \b
     Example:
@@ -173,12 +173,10 @@ def _ours(error: Exception) -> PusherError:
     if isinstance(error, click.ClickException):
         return unreadable(error)
     if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
-        return CommandLineInvalid(
-            "the folder in which this command runs was deleted", hint="go to another folder: cd"
-        )
+        return CommandLineInvalid("the working folder was deleted", hint="go to another folder: cd")
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return CommandLineInvalid(
-            f"{quoted(error.filename)} can be no file: {error.strerror}", hint="check the path"
+            f"{quoted(error.filename)} cannot be a file: {error.strerror}", hint="check the path"
         )
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
         _give_up_output()

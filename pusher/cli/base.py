@@ -79,7 +79,7 @@ progress_option = click.option(
     type=click.Choice(["auto", "tty", "lines", "json", "none"]),
     default="auto",
     show_default=True,
-    help="How to show the progress: on stderr, but JSON lines go to stdout.",
+    help="How to show progress; JSON lines go to stdout, the others to stderr.",
 )
 
 
@@ -143,7 +143,7 @@ def job_id(text: str) -> int:
     """The number that ``enqueue`` printed; InvalidOption for anything else."""
     if text.isascii() and text.isdigit() and len(text) < 19:
         return int(text)
-    raise InvalidOption(f"{text!r} is not a job's id, which is a number", hint="pusher status lists the jobs")
+    raise InvalidOption(f"{text!r} is not a job ID", hint="pusher status lists the jobs")
 
 
 def runnable(store: Store) -> list[JobRecord]:
@@ -188,8 +188,8 @@ def warn_of_variables() -> None:
         return
     context.find_root().meta[_VARIABLES_TOLD] = True
     for name, meant in unknown_variables(os.environ).items():
-        guess = f"; did you mean {meant}?" if meant else "; pusher config shows those that are read"
-        warn(f"Nothing reads the variable {name}{guess}")
+        guess = f"; did you mean {meant}?" if meant else "; pusher config shows those that exist"
+        warn(f"Unknown environment variable {name}{guess}")
 
 
 def show_error(message: str, hint: str, code: str = "") -> None:

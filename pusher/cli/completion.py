@@ -105,9 +105,9 @@ for _shell in _SHELLS.values():
 @click.argument("shell", type=click.Choice(list(_SHELLS)))
 @click.pass_context
 def completion(context: click.Context, shell: str) -> int:
-    """Print the script that makes TAB work in a shell.
+    """Print a script that makes TAB complete in a shell.
 
-    It completes commands, options and their values, job ids, and the names of images in Docker or Podman.
+    It completes commands, options and their values, job IDs, and the names of images in Docker or Podman.
 
     \b
     Example:

@@ -19,15 +19,15 @@ _SET: Final = "(set)"
 
 
 @click.command(cls=Command)
-@click.option("--path", "show_path", is_flag=True, help="Print the path of pusher.toml alone.")
+@click.option("--path", "show_path", is_flag=True, help="Print only the path of pusher.toml.")
 @click.option("--example", is_flag=True, help="Print a pusher.toml with every setting explained.")
 @json_option
 @every_option
 def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> int:
     """Show every setting and where it comes from.
 
-    A flag wins over a variable, that over pusher.toml, and that over the default. In pusher.toml a registry's
-    own table wins over the general settings.
+    Flags override environment variables, variables override pusher.toml, and pusher.toml overrides the
+    defaults. In pusher.toml the table of a registry overrides the general settings.
 
     \b
     Example:

@@ -20,7 +20,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _jobs_or_all(function: F) -> F:
-    function = click.option("--all", "everything", is_flag=True, help="Every job that this applies to.")(
+    function = click.option("--all", "everything", is_flag=True, help="All jobs to which this applies.")(
         function
     )
     return click.argument("jobs", metavar="JOB...", nargs=-1, shell_complete=completers.jobs)(function)
@@ -29,7 +29,7 @@ def _jobs_or_all(function: F) -> F:
 @click.command(cls=Command)
 @_jobs_or_all
 def pause(jobs: tuple[str, ...], everything: bool) -> int:
-    """Hold jobs back; what was sent is kept.
+    """Pause jobs; what was sent is kept.
 
     \b
     Example:
@@ -53,9 +53,9 @@ def resume(jobs: tuple[str, ...], everything: bool) -> int:
 @click.command(cls=Command)
 @_jobs_or_all
 def retry(jobs: tuple[str, ...], everything: bool) -> int:
-    """Try failed jobs again, and waiting ones at once.
+    """Retry failed jobs, and waiting ones without delay.
 
-    A cancelled job is tried again only where its id is given.
+    Cancelled jobs are retried only if they are given by ID.
 
     \b
     Example:
@@ -69,9 +69,9 @@ def retry(jobs: tuple[str, ...], everything: bool) -> int:
 @login_options
 @setting_options("insecure", "ca_cert")
 def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flags: object) -> int:
-    """Give jobs up, here and at the registry.
+    """Cancel jobs, here and at the registry.
 
-    What the registry keeps of their unfinished uploads is deleted.
+    Their unfinished uploads are deleted from the registry.
 
     \b
     Example:
@@ -137,7 +137,7 @@ def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) ->
     from pusher.store.decisions import DECISIONS
 
     if bool(jobs) == everything:
-        what = "jobs and --all exclude each other" if jobs else "no job is named"
+        what = "jobs and --all cannot be used together" if jobs else "no job given"
         raise InvalidOption(
             what, hint=f"pusher {verb} JOB..., or pusher {verb} --all; pusher status lists the jobs"
         )
@@ -145,7 +145,7 @@ def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) ->
         return list(dict.fromkeys(job_id(job) for job in jobs))
     found = [job.id for job in store.jobs.list(states=DECISIONS[verb].of_all)]
     if not found:
-        warn(f"There is no job to {verb}.")
+        warn(f"There are no jobs to {verb}.")
     return found
 
 

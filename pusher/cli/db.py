@@ -10,7 +10,7 @@ from pusher.errors import ExitCode, StoreCorrupt, StoreOutdated
 
 @click.group(cls=Group, no_args_is_help=False)
 def db() -> None:
-    """Look after the job store.
+    """Manage the job store.
 
     \b
     Example:
@@ -20,9 +20,9 @@ def db() -> None:
 
 @db.command()
 def upgrade() -> int:
-    """Create the job store's schema, or bring it up to date.
+    """Create or upgrade the schema of the job store.
 
-    With SQLite every command does so by itself.
+    With SQLite this happens automatically.
 
     \b
     Example:
@@ -32,15 +32,15 @@ def upgrade() -> int:
 
     before, after = upgrade_store(read_settings().database_url)
     if before == after:
-        warn(f"The job store is up to date: schema {after}.")
+        warn(f"The job store is up to date (schema {after}).")
     else:
-        warn(f"The job store is upgraded: schema {before or 'none'} -> {after}.")
+        warn(f"Upgraded the job store: schema {before or 'none'} -> {after}.")
     return ExitCode.DONE
 
 
 @db.command()
 def check() -> int:
-    """Check the job store's schema and pages.
+    """Check the job store for damage.
 
     \b
     Example:
@@ -50,20 +50,21 @@ def check() -> int:
 
     settings = read_settings()
     if not store_exists(settings):
-        warn("There is no job store yet; the first pusher push or enqueue makes it.")
+        warn("There is no job store yet; the first pusher push or enqueue creates it.")
         return ExitCode.DONE
     report = check_store(settings.database_url)
     for problem in report.problems:
         show_error(f"the job store is damaged: {problem}", "")
     if report.problems:
         raise StoreCorrupt(
-            f"the job store has {len(report.problems)} faults",
-            hint="move it away and enqueue the images again; what the registry has is found again",
+            f"the job store has {len(report.problems)} problems",
+            hint="move it away and enqueue the images again; what the registry has is not sent again",
         )
     if report.current != report.head:
         raise StoreOutdated(
-            f"the job store has schema {report.current or 'none'}, and this pusher needs {report.head}",
+            f"the job store has schema {report.current or 'none'}, but this version of pusher needs "
+            f"{report.head}",
             hint="run: pusher db upgrade",
         )
-    warn(f"The job store is whole and up to date: schema {report.head}.")
+    warn(f"The job store is undamaged and up to date (schema {report.head}).")
     return ExitCode.DONE

@@ -39,13 +39,13 @@ _NARROWEST: Final = 20
 def doctor(
     target: str | None, to: tuple[str, ...], password_stdin: bool, as_json: bool, **flags: object
 ) -> int:
-    """Find what stands in the way of a push, and how to mend it.
+    """Check what a push needs, and how to fix it.
 
-    One line a check. registry.example.com and localhost:5000 are a registry, registry.example.com/team/app is
-    a repository in it; a file, a name with a tag, and everything else is an image. Without an argument: this
-    machine, the default registry, and the registries that unfinished jobs go to.
+    registry.example.com and localhost:5000 are registries, and registry.example.com/team/app is a repository;
+    a file, a name with a tag, and everything else is an image. Without an argument, check this machine, the
+    default registry, and the registries of unfinished jobs.
 
-    An upload is opened at the registry and deleted at once; nothing is stored there.
+    An upload is opened at the registry and deleted again; nothing is stored there.
 
     \b
     Example:
@@ -56,7 +56,7 @@ def doctor(
     from pusher.doctor import EarlyErrors, parse_target, run_checks
 
     if len(set(to)) > 1:
-        raise InvalidOption("doctor looks at one destination at a time", hint="give --to once")
+        raise InvalidOption("doctor checks one destination at a time", hint="give --to once")
     settings, config_error = _settings(flags)
     chosen = parse_target(target, to=to[0] if to else None, default=settings.default_registry)
     settings, login_error = _with_login(settings, chosen, password_stdin=password_stdin)
@@ -183,4 +183,4 @@ def _summary(checks: Sequence[CheckResult], failed: Sequence[CheckResult]) -> st
         return f"{len(failed)} of {len(checks)} checks failed: {', '.join(check.name for check in failed)}."
     skipped = sum(check.status == "SKIPPED" for check in checks)
     was = "1 check was" if skipped == 1 else f"{skipped} checks were"
-    return "Nothing stands in the way" + (f"; {was} skipped." if skipped else ".")
+    return "No problems found" + (f"; {was} skipped." if skipped else ".")

@@ -23,15 +23,16 @@ to_option = click.option(
     "--to",
     metavar="WHERE",
     multiple=True,
-    help="A reference, or a registry (registry.example.com, or with a namespace and a slash at the end, "
-    "registry.example.com/team/) in which IMAGE keeps its name; may be repeated.",
+    help="Destination: a reference, or a registry (registry.example.com, or registry.example.com/team/ "
+    "with a "
+    "slash at the end) where IMAGE keeps its name. May be repeated.",
 )
 
 no_supersede_option = click.option(
     "--no-supersede",
     "keeps_older",
     is_flag=True,
-    help="Keep unfinished older jobs for the same tag; it is set in the order of enqueueing.",
+    help="Keep unfinished older jobs for the same tag; the jobs set the tag in the order of their IDs.",
 )
 
 
@@ -45,7 +46,7 @@ no_supersede_option = click.option(
     metavar="N",
     default=0,
     show_default=True,
-    help="Higher goes first.",
+    help="Jobs with a higher priority go first.",
 )
 @image_options
 @setting_options("plain_http", "insecure", "ca_cert")  # for docker://, which alone is looked at here
@@ -54,25 +55,25 @@ no_supersede_option = click.option(
 def enqueue(
     image: str, to: tuple[str, ...], keeps_older: bool, priority: int, as_json: bool, **flags: object
 ) -> int:
-    """Put IMAGE into the queue and print the job's id.
+    """Add IMAGE to the queue and print the job ID.
 
-    IMAGE is a name in Docker or Podman, the path of an archive or a folder, or
+    IMAGE is a name in Docker or Podman, the path of an archive or folder, or
 
     \b
       docker-daemon:NAME, podman:NAME, nerdctl:NAME
-                                  what that engine has
+                                  an image in that engine
       docker-storage:NAME, containers-storage:NAME
-                                  what lies on its disk, read without it
-      docker-archive:FILE[:NAME]  what docker save and podman save write
+                                  an image on its disk, read without the engine
+      docker-archive:FILE[:NAME]  the output of docker save or podman save
       oci:FOLDER[:NAME], oci-archive:FILE[:NAME], dir:FOLDER
-                                  what buildx, skopeo, kaniko or ko write
-      docker://REFERENCE          what another registry has, read with the
+                                  the output of buildx, skopeo, kaniko or ko
+      docker://REFERENCE          an image in another registry, read with the
                                   login of pusher login or docker login
 
-    What it is now will be pushed, even if its tag moves later. Unfinished older jobs for the same tag are
-    superseded: the tag never goes back to their image.
+    The job pushes the image as it is now, even if its name is moved to another image later. Unfinished older
+    jobs for the same tag are superseded, so the tag never moves back to an older image.
 
-    Without --to it is pushed where its name says. A name that says no registry goes to the one of the setting
+    Without --to, the image is pushed to its own name. A name without a registry goes to the setting
     "registry" (PUSHER_REGISTRY), or else to Docker Hub.
 
     \b
@@ -171,8 +172,8 @@ def record(
             warn(f"Job {job.id} supersedes job {older.id} ({older.image} -> {older.destination}).")
         if job.destination.startswith(f"{DOCKER_HUB}/library/") and not any("library/" in w for w in typed):
             warn(
-                f"{' '.join(typed)} names no registry, so it goes to Docker Hub: {job.destination}. "
-                "To a registry of your own: --to registry.example.com, or set PUSHER_REGISTRY."
+                f"{' '.join(typed)} has no registry, so it goes to Docker Hub: {job.destination}. "
+                "For another registry use --to registry.example.com, or set PUSHER_REGISTRY."
             )
     return jobs
 

@@ -15,9 +15,9 @@ from pusher.errors.catalogue import AGAIN, CatalogueEntry, catalogue
 @click.argument("code", required=False)
 @json_option
 def errors(code: str | None, as_json: bool) -> int:
-    """Explain the errors that pusher can end with.
+    """Explain the errors of pusher.
 
-    Every error has a CODE, which status --json and --log-json show.
+    Every error has a CODE; status --json and --log-json show it.
 
     \b
     Example:
@@ -26,7 +26,7 @@ def errors(code: str | None, as_json: bool) -> int:
     entries = catalogue()
     if code is not None and code not in entries:
         close = get_close_matches(code, entries, n=1)
-        hint = f"did you mean {close[0]}?" if close else "pusher errors lists them"
+        hint = f"did you mean {close[0]}?" if close else "pusher errors lists all errors"
         raise InvalidOption(f"there is no error {code!r}", hint=hint)
     chosen = [entries[code]] if code else list(entries.values())
     if as_json:

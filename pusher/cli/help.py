@@ -113,5 +113,9 @@ def _unknown(word: str, context: click.Context) -> CommandLineInvalid:
     what = "topic or command" if is_top else f"command of {context.command_path}"
     path = context.command_path.removeprefix("pusher").strip()
     command = f"pusher help {path} {guess}".replace("  ", " ")
-    hint = f"did you mean {command}? otherwise: pusher help" if guess else "pusher help lists them"
+    hint = (
+        f"did you mean {command}? See also: pusher help"
+        if guess
+        else "pusher help lists all topics and commands"
+    )
     return CommandLineInvalid(f"no such {what} {quoted(word)}", hint=hint)

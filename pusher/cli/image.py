@@ -36,44 +36,44 @@ _OPTIONS: Final = (
         metavar="OS/ARCH",
         cls=ImageOption,
         shell_complete=completers.platforms,
-        help="Only this platform, like linux/arm64; may be repeated.",
+        help="Push only this platform, such as linux/arm64. May be repeated.",
     ),
     click.option(
         "--all",
         "every",
         is_flag=True,
         cls=ImageOption,
-        help="Every platform that the image lists: the default, but where Docker has pulled only one.",
+        help="Push all platforms that the image lists: the default, unless Docker has pulled only one.",
     ),
     click.option(
         "--skip-missing",
         is_flag=True,
         cls=ImageOption,
-        help="Leave out what the image lists and its source lacks; its digest changes.",
+        help="Leave out platforms that the source does not have; the digest changes.",
     ),
     click.option(
         "--drop-attestations",
         is_flag=True,
         cls=ImageOption,
-        help="Leave out provenance and SBOM of BuildKit; the digest changes.",
+        help="Leave out the provenance and SBOM of BuildKit; the digest changes.",
     ),
     click.option(
         "--allow-nondistributable",
         is_flag=True,
         cls=ImageOption,
-        help="Send foreign layers, as of Windows images, too.",
+        help="Push foreign layers too, such as those of Windows images.",
     ),
     click.option(
         "--follow-links",
         is_flag=True,
         cls=ImageOption,
-        help="Follow links that lead out of an image's folder, as of Bazel's outputs.",
+        help="Follow links that lead out of the image's folder, such as those of Bazel.",
     ),
     click.option(
         "--split-layers",
         metavar="SIZE",
         cls=ImageOption,
-        help="Split layers larger than this, like 4GiB, into several; the digest changes.",
+        help="Split layers larger than this, such as 4GiB; the digest changes.",
     ),
 )
 
@@ -103,7 +103,7 @@ def _choice(flags: Mapping[str, Any]) -> Choice:
 
     texts: Sequence[str] = flags["platforms"]
     if flags["every"] and texts:
-        raise InvalidOption("--all and --platform contradict each other", hint="leave out one of them")
+        raise InvalidOption("--all and --platform cannot be used together", hint="leave out one of the two")
     try:
         platforms = tuple(Platform.parse(text) for text in texts)
     except ValueError as error:

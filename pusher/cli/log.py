@@ -22,7 +22,7 @@ from pusher.errors import ExitCode
 @click.argument("job", shell_complete=completers.jobs)
 @json_option
 def log(job: str, as_json: bool) -> int:
-    """Print what happened to a job, oldest first.
+    """Print the events of a job, oldest first.
 
     \b
     Example:

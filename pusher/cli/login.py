@@ -16,7 +16,7 @@ from pusher.reference import Place, is_loopback
 from pusher.text import suggest
 
 _REJECTED: Final = (
-    "check user name and password; many registries want an access token made on their website "
+    "check the user name and the password; many registries require an access token from their website "
     "in place of the password"
 )
 
@@ -28,10 +28,10 @@ _REJECTED: Final = (
 def login(
     registry: str | None, username: str | None, password_stdin: bool, plain_http: bool, **flags: object
 ) -> int:
-    """Check a login with REGISTRY, and store it where Docker would.
+    """Log in to REGISTRY, and store the login where Docker does.
 
-    That is the credential helper which Docker's config.json names, else that file itself. Without REGISTRY:
-    the default registry.
+    The login is checked first. It is stored with the credential helper that Docker's config.json names, or
+    else in that file. Without REGISTRY, log in to the default registry.
 
     \b
     Example:
@@ -50,12 +50,12 @@ def login(
     settings = with_login(settings, registry, password_stdin=password_stdin)
     user, password = settings.username or "", settings.password or ""
     if not _check(registry, settings):
-        warn(f"{registry} asks nobody for a login; this one could not be checked and is stored all the same.")
+        warn(f"{registry} does not require a login; this one could not be checked, but is stored.")
     place = keeper.store(user, password)
     note = ", not encrypted" if keeper.is_plain_text else ""
     say(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
     if sooner is not None:
-        warn(f"{sooner.source} has a login for {registry} too, which is used before this one.")
+        warn(f"{sooner.source} has a login for {registry} too, and takes precedence.")
     return ExitCode.DONE
 
 
@@ -70,7 +70,7 @@ def _check(registry: str, settings: Settings) -> bool:
         return client.requires_login
     except PusherError as error:
         hint = _REJECTED if isinstance(error, CredentialsRejected) else error.hint
-        raise type(error)(f"{error.message}; nothing is stored", hint=hint) from error
+        raise type(error)(f"{error.message}; nothing was stored", hint=hint) from error
     finally:
         registries.close()
 
@@ -83,7 +83,7 @@ def registry_named(text: str | None, settings: Settings, command: str) -> str:
     if text is None:
         if settings.default_registry is None:
             raise InvalidOption(
-                "no registry is named",
+                "no registry given",
                 hint=f"pusher {command} registry.example.com, or pusher {command} docker.io for Docker Hub",
             )
         return Place.parse(settings.default_registry).registry
@@ -91,7 +91,7 @@ def registry_named(text: str | None, settings: Settings, command: str) -> str:
     rest = rest if is_url else text
     if "@" in rest:  # not quoted: it may be a password that stands before it
         raise InvalidOption(
-            "a registry is named by its host, without user name and password",
+            "give the host of the registry without user name and password",
             hint=suggest(
                 f"pusher {command} {{}}" + " --username USER" * (command == "login"), rest.rpartition("@")[2]
             ),
@@ -101,13 +101,13 @@ def registry_named(text: str | None, settings: Settings, command: str) -> str:
     place = Place.parse(rest)
     if place.namespace:
         raise InvalidOption(
-            f"{text!r} is more than a registry, and a login is for a whole registry",
+            f"{text!r} is not a registry, and a login is for a whole registry",
             hint=f"pusher {command} {place.registry}",
         )
     in_the_open = is_url and scheme.lower() == "http" and not is_loopback(place.registry)
     if command == "login" and in_the_open and not settings.at(place.registry).plain_http:
         raise InvalidOption(
-            f"{text!r} would send the password over plain http, for everyone on the way to read",
-            hint=f"pusher login {place.registry}; if it must be: pusher login {place.registry} --plain-http",
+            f"{text!r} would send the password unencrypted, over plain HTTP",
+            hint=f"use: pusher login {place.registry} (with --plain-http if you trust the network)",
         )
     return place.registry

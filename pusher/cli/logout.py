@@ -15,7 +15,9 @@ from pusher.errors import ExitCode
 @click.command(cls=Command)
 @click.argument("registry", required=False)
 def logout(registry: str | None) -> int:
-    """Forget the login for REGISTRY, where pusher login stores it.
+    """Log out of REGISTRY.
+
+    This removes the login that pusher login stored.
 
     \b
     Example:
@@ -27,11 +29,11 @@ def logout(registry: str | None) -> int:
     registry = registry_named(registry, settings, "logout")
     places = LoginStore(registry, settings).forget()
     for place in places:
-        say(f"The login for {registry} is removed from {place}.")
+        say(f"Removed the login for {registry} from {place}.")
     if not places:
-        say(f"No login for {registry} was stored.")
+        say(f"Not logged in to {registry}.")
     if source := _left(registry, settings):
-        warn(f"{source} still has a login for {registry}, which is used from now on.")
+        warn(f"{source} still has a login for {registry}, which is used now.")
     return ExitCode.DONE
 
 

@@ -105,7 +105,7 @@ def unreadable(error: click.ClickException) -> CommandLineInvalid:
     hint = help_of
     if isinstance(error, click.MissingParameter) and context:
         usage = " ".join(context.command.collect_usage_pieces(context))
-        hint = f"write: {path} {usage}; more: {hint}"
+        hint = f"usage: {path} {usage}; see also: {hint}"
     return CommandLineInvalid(message[:1].lower() + message[1:], hint=hint)
 
 
@@ -116,7 +116,7 @@ def too_many(context: click.Context, extra: Sequence[str]) -> CommandLineInvalid
     if "to" in params and len(extra) == 1 and not params["to"]:
         image = params.get("image") or params.get("target")
         where = extra[0].removeprefix("docker://")
-        hint = suggest(f"where an image goes is said with --to: {path} {{}} --to {{}}", image, where)
+        hint = suggest(f"give the destination with --to: {path} {{}} --to {{}}", image, where)
         return CommandLineInvalid(message, hint=hint or f"{path} --help")
     return CommandLineInvalid(message, hint=f"{path} --help")
 
@@ -126,7 +126,7 @@ def _option_meant(error: click.NoSuchOption) -> str:
         return ""
     name = error.option_name
     if name in _VARIABLES:
-        return f"the variable {_VARIABLES[name]}"
+        return f"the environment variable {_VARIABLES[name]}"
     has = {flag for parameter in error.ctx.command.get_params(error.ctx) for flag in parameter.opts}
     if meant := next((words for words in _OPTIONS.get(name, ()) if words.split()[0] in has), ""):
         return meant
@@ -136,5 +136,5 @@ def _option_meant(error: click.NoSuchOption) -> str:
 
 
 def _unknown(what: str, name: str, guess: str, help_of: str) -> CommandLineInvalid:
-    hint = f"did you mean {guess}? otherwise: {help_of}" if guess else help_of
+    hint = f"did you mean {guess}? See also: {help_of}" if guess else help_of
     return CommandLineInvalid(f"no such {what} {quoted(name)}", hint=hint)

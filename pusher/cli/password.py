@@ -49,14 +49,15 @@ def with_password(
     if settings.username is None:
         if password_stdin or settings.password is not None:
             given = "--password-stdin" if password_stdin else "PUSHER_PASSWORD"
-            raise InvalidOption(f"{given} is given without a user name", hint="add --username USER")
+            raise InvalidOption(f"{given} needs a user name", hint="add --username USER")
         return settings
     registry = settings.registry_of_login(registries, password_typed=password_stdin)
     if registry is None and (len(registries) > 1 or more_to_come):
-        what = f"has jobs for {_listed(registries)}" if registries else "is empty, so nothing says which"
+        what = f"has jobs for {_listed(registries)}" if registries else "is empty"
         raise InvalidOption(
-            f"{settings.login_source} is for one registry, and the queue {what}",
-            hint="name it in PUSHER_REGISTRY; or log in to each with pusher login REGISTRY and leave it out",
+            f"{settings.login_source} is for one registry, but the queue {what}",
+            hint="set PUSHER_REGISTRY to that registry; or log in to each registry with pusher login "
+            "REGISTRY instead",
         )
     if not password_stdin and _is_stored(settings, registry):
         return replace(settings, username=None)
@@ -73,15 +74,15 @@ def with_login(settings: Settings, registry: str, *, password_stdin: bool) -> Se
     if not username:
         if not _on_terminal():
             raise InvalidOption(
-                f"no user name is given for {registry}, and there is no terminal to ask on",
+                f"no user name for {registry}, and no terminal to ask for it",
                 hint=f"pusher login {registry} --username USER --password-stdin",
             )
         username = _ask_username(registry)
         settings = replace(settings, username=username, login_source="typed in")
     if ":" in username:
         raise InvalidOption(
-            f"the user name {username!r} has a colon, which registries take for its end",
-            hint="give the user name alone; the password is asked for, or read with --password-stdin",
+            f"the user name {username!r} contains a colon, which ends a user name",
+            hint="give only the user name; the password is asked for, or read with --password-stdin",
         )
     return _bound(settings, registry, password_stdin)
 
@@ -122,7 +123,7 @@ def _ask_username(registry: str) -> str:
     if username := sys.stdin.readline().strip():
         return username
     raise InvalidOption(
-        f"no user name was typed for {registry}", hint=f"pusher login {registry} --username USER"
+        f"no user name was entered for {registry}", hint=f"pusher login {registry} --username USER"
     )
 
 
@@ -142,7 +143,7 @@ def _typed(username: str, registry: str | None) -> str:
     prompt = f"Password for {username}" + (f" at {registry}: " if registry else ": ")
     user = f"{username!r}" + (f" at {registry}" if registry else "")
     return _nonempty(
-        getpass.getpass(printable(prompt), stream=sys.stderr), f"the password typed for {user} is empty"
+        getpass.getpass(printable(prompt), stream=sys.stderr), f"the password entered for {user} is empty"
     )
 
 
@@ -151,7 +152,7 @@ def _piped(user: str) -> str:
 
 
 def _none_to_be_had(user: str, hint: str) -> PasswordMissing:
-    return PasswordMissing(f"there is no password for {user}, and no terminal to ask on", hint=hint)
+    return PasswordMissing(f"no password for {user}, and no terminal to ask for it", hint=hint)
 
 
 def _read_stdin(user: str) -> str:

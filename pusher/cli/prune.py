@@ -21,21 +21,21 @@ if TYPE_CHECKING:
     metavar="AGE",
     default="7d",
     show_default=True,
-    help="Keep jobs that finished within this time, like 12h, 30d or 4w; 0 keeps none.",
+    help="Delete jobs that finished longer ago than this, such as 12h, 30d or 4w; 0 deletes all.",
 )
 @click.option(
     "--spool-limit",
     metavar="SIZE",
     default="0",
     show_default=True,
-    help="How much of the blobs that no job needs to keep, like 5GiB.",
+    help="Keep up to this much of the blobs that no job needs, such as 5GiB.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Show what would be removed, and remove nothing.")
 def prune(older_than: str, spool_limit: str, dry_run: bool) -> int:
-    """Forget old finished jobs, and delete unneeded blobs.
+    """Remove old finished jobs and unneeded blobs.
 
-    Jobs of the last week stay, with their log. Compressed blobs that no job needs are deleted down to the
-    limit, the longest unused first; those that are kept save compressing the same layer again.
+    Jobs that finished in the last week are kept, with their log. Blobs that no job needs are removed down to
+    the limit, the least recently used first; those that are kept save compressing the same layer again.
 
     \b
     Example:
@@ -57,12 +57,16 @@ def prune(older_than: str, spool_limit: str, dry_run: bool) -> int:
     left = finished - (result.jobs if dry_run else 0)
     warn(f"{'Would remove' if dry_run else 'Removed'} {_what(result)}.")
     if left:
-        warn(f"{left} finished job{'s' if left > 1 else ''} of the last {older_than} stay.")
+        warn(f"Kept {left} finished job{'s' if left > 1 else ''} of the last {older_than}.")
     return ExitCode.DONE
 
 
 def _intent(older_than: str, spool_limit: str) -> str:
-    jobs = "every finished job" if older_than.strip() == "0" else f"jobs that finished over {older_than} ago"
+    jobs = (
+        "every finished job"
+        if older_than.strip() == "0"
+        else f"jobs that finished more than {older_than} ago"
+    )
     over = "" if spool_limit.strip() == "0" else f" beyond {spool_limit}"
     return f"Removing {jobs}, and blobs that no job needs{over}."
 

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 def push(
     image: str, to: tuple[str, ...], keeps_older: bool, password_stdin: bool, progress: str, **flags: object
 ) -> int:
-    """Push IMAGE now, and print the reference with its digest.
+    """Push IMAGE, and print its reference with the digest.
 
-    The same as enqueue and run for this one image; pusher enqueue --help says what IMAGE may be. Where it is
-    cut off, pusher run goes on with it.
+    The same as enqueue and run for this one image; see pusher enqueue --help for what IMAGE can be. If the
+    push is interrupted, pusher run resumes it.
 
-    --username is for the registry that is pushed to. What docker:// names is read with the login that pusher
-    login or docker login keeps for it.
+    --username is for the destination. An image in docker:// is read with the login that pusher login or
+    docker login stored for its registry.
 
     \b
     Example:
@@ -53,8 +53,8 @@ def push(
     wishes = image_wishes(flags, settings)
     if password_stdin and is_standard_input(image):
         raise InvalidOption(
-            "standard input cannot give both the archive and the password",
-            hint="log in before, with: pusher login REGISTRY",
+            "standard input cannot be both the archive and the password",
+            hint="log in first: pusher login REGISTRY",
         )
     is_piped = is_stream(image)
     if not is_piped:

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @click.argument("host", required=False)
-@click.option("--forget", is_flag=True, help="Forget it; the next push finds out again.")
+@click.option("--forget", is_flag=True, help="Forget it; the next push learns it again.")
 @json_option
 def registry(host: str | None, forget: bool, as_json: bool) -> int:
-    """Show what pushes have taught about registries.
+    """Show what pushes have learned about registries.
 
     How fast the link is and what it carries between two breaks, chunks that were refused as too large, and
     the way of sending. What was refused is tried again after a day and after pusher retry; --chunk-size and
@@ -43,12 +43,12 @@ def registry(host: str | None, forget: bool, as_json: bool) -> int:
     from pusher.reference import canonical_registry
 
     if forget and host is None:
-        raise CommandLineInvalid("no registry is named", hint="write: pusher registry HOST --forget")
+        raise CommandLineInvalid("no registry given", hint="use: pusher registry HOST --forget")
     name = None if host is None else canonical_registry(host)
     with opened(read_settings()) as store:
         if name is not None and forget:
             known = store.facts.forget(name)
-            warn(f"What was learned of {name} is forgotten." if known else f"Nothing was known of {name}.")
+            warn(f"Forgot what was learned about {name}." if known else f"Nothing is known about {name}.")
             return ExitCode.DONE
         found = store.facts.all() if name is None else [store.facts.get(name)]
     if as_json:
@@ -60,7 +60,7 @@ def registry(host: str | None, forget: bool, as_json: bool) -> int:
         for title, value in _lines(facts):
             say_columns(f"{title:<12}", value)
     if not found:
-        warn("Nothing is known of any registry yet.")
+        warn("Nothing is known about any registry yet.")
     return ExitCode.DONE
 
 

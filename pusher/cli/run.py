@@ -11,17 +11,16 @@ from pusher.cli.work import conclude, work
 
 
 @click.command(cls=Command)
-@click.option("--forever", is_flag=True, help="Stay and wait for new jobs.")
-@click.option("--wait", is_flag=True, help="Wait for the jobs that other workers push as well.")
+@click.option("--forever", is_flag=True, help="Keep running, and wait for new jobs.")
+@click.option("--wait", is_flag=True, help="Wait for jobs that other workers push, too.")
 @login_options
 @worker_options
 @progress_option
 def run(forever: bool, wait: bool, password_stdin: bool, progress: str, **flags: object) -> int:
-    """Push what is queued, going on where an earlier run stopped.
+    """Push the queued jobs, resuming where an earlier run stopped.
 
-    Ends when no job is left that can go on: with 0 if nothing is unfinished, with 5 if something is, as a job
-    that is paused. Ctrl-C finishes the chunks on their way and stops; run it
-    again to continue.
+    Exits when no job can continue: with 0 if all are finished, with 5 if some are not, such as paused ones.
+    Ctrl-C finishes the chunks in flight and stops; run it again to continue.
 
     \b
     Example:

@@ -48,7 +48,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     metavar="HOST:PORT",
     default="127.0.0.1:5055",
     show_default=True,
-    help="Where to listen. Beyond this machine it takes a login, and TLS or --plain-http.",
+    help="Address to listen on. Beyond this machine, a login and TLS or --plain-http are required.",
 )
 @click.option(
     "--username", metavar="USER", help="Ask clients for a login of this user, whose password is read."
@@ -174,7 +174,8 @@ def _certificate(certificate: Path | None, key: Path | None) -> Certificate | No
         return None
     if certificate is None or key is None:
         raise InvalidOption(
-            "--tls-cert and --tls-key belong together", hint="name the certificate and its key: two PEM files"
+            "--tls-cert and --tls-key must be used together",
+            hint="give both: the certificate and its key, as PEM files",
         )
     return Certificate(certificate, key)
 
@@ -185,21 +186,22 @@ def _access(address: Address, username: str | None, *, password_stdin: bool, saf
 
     if not address.is_local and username is None:
         raise InvalidOption(
-            f"whoever reaches {address} could push and pull",
-            hint="have them log in: --username USER --password-stdin, and add --tls-cert and --tls-key; or "
-            "listen at 127.0.0.1:5055, for you alone",
+            f"everybody who can reach {address} could push and pull",
+            hint="require a login with --username USER --password-stdin, and add --tls-cert and --tls-key; "
+            "or "
+            "listen on 127.0.0.1:5055, for yourself",
         )
     if not address.is_local and not safe:
         raise InvalidOption(
-            f"the password would cross the network to {address} in the clear",
+            f"the password would be sent to {address} unencrypted",
             hint="add --tls-cert and --tls-key, or --plain-http if you trust the network",
         )
     if username is None:
         if password_stdin:
-            raise InvalidOption("--password-stdin is given without a user name", hint="add --username USER")
+            raise InvalidOption("--password-stdin needs a user name", hint="add --username USER")
         return Access(address.is_local)
     if ":" in username:
-        raise InvalidOption(f"the user name {username!r} has a colon", hint="take another name")
+        raise InvalidOption(f"the user name {username!r} contains a colon", hint="use another name")
     password = read_password(username, password_stdin=password_stdin)
     note_secret(password, username=username)
     return Access(address.is_local, Login(username, password))

@@ -42,12 +42,12 @@ _WATCH_EVERY: Final = 1.0
 @click.command(cls=Command)
 @click.argument("job", required=False, shell_complete=completers.jobs)
 @json_option
-@click.option("--watch", is_flag=True, help="Show it again whenever it changes, until Ctrl-C.")
-@click.option("--all", "everything", is_flag=True, help="Show every finished job, too.")
+@click.option("--watch", is_flag=True, help="Keep it up to date until Ctrl-C.")
+@click.option("--all", "everything", is_flag=True, help="Show all finished jobs, too.")
 def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int:
-    """Show the jobs and how far they are, or JOB with its layers.
+    """Show the jobs and their progress, or JOB with its layers.
 
-    Without --all the finished jobs are left out, but for the last few.
+    Without --all, only the last few finished jobs are shown.
 
     \b
     Example:

@@ -203,7 +203,7 @@ def note(row: Row, now: datetime) -> str:
         case JobState.SUCCEEDED:
             return f"sha256:{short(job.digest)}" if job.digest else ""
         case JobState.SUPERSEDED:
-            return f"by job {job.superseded_by}, which is newer"
+            return f"by the newer job {job.superseded_by}"
         case JobState.FAILED:
             again = f"try again with: pusher retry {job.id}" if row.again else ""
             return "\n".join(filter(None, [reason, again]))
@@ -242,7 +242,7 @@ def details(row: Row, layers: Sequence[JobBlob], *, now: datetime, width: int = 
         ("next try", local(job.next_try_at)),
         ("done", done.replace("% of ", "%, ")),
         ("sent", human_bytes(totals.bytes_sent)),
-        ("in vain", human_bytes(totals.bytes_wasted) if totals.bytes_wasted else ""),
+        ("sent again", human_bytes(totals.bytes_wasted) if totals.bytes_wasted else ""),
         ("priority", str(job.priority) if job.priority else ""),
         ("attempts", str(job.attempts) if job.attempts else ""),
         ("digest", job.digest or ""),

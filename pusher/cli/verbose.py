@@ -62,21 +62,21 @@ def verbose_options() -> list[click.Parameter]:
             count=True,
             expose_value=False,
             callback=_told("level"),
-            help="Log every request to stderr; -vv: with its headers.",
+            help="Log every request to stderr; -vv also logs headers.",
         ),
         click.Option(
             ["--log-json"],
             is_flag=True,
             expose_value=False,
             callback=_told("log_json"),
-            help="Log, one JSON object a line.",
+            help="Log as JSON, one object per line.",
         ),
         click.Option(
             ["--debug"],
             is_flag=True,
             expose_value=False,
             callback=_told("debug"),
-            help="Show a traceback with an error.",
+            help="Show a traceback on errors.",
         ),
     ]
 

@@ -87,7 +87,7 @@ def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> 
         from pusher.progress.format import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
-        warn(f"Sent in vain, for connections broke or uploads were lost: {wasted}.")
+        warn(f"{wasted} had to be sent again, because connections broke or uploads were lost.")
     if mode == "json":
         click.echo(as_json(_as_json(result)))
     elif pushed:
@@ -113,9 +113,10 @@ def _what_to_do(result: RunResult) -> str:
 
 def _superseded(job: JobRecord) -> JobSuperseded:
     return JobSuperseded(
-        f"job {job.superseded_by} pushes to {job.destination} now and took the place of job {job.id}; what "
-        "was sent is kept for it",
-        hint=f"pusher status {job.superseded_by}, or pusher push --no-supersede where each is to set the tag",
+        f"job {job.id} was superseded by job {job.superseded_by}, which pushes to {job.destination}; what "
+        "was "
+        "sent is kept for it",
+        hint=f"see pusher status {job.superseded_by}; to keep both jobs, push with --no-supersede",
     )
 
 
@@ -144,7 +145,7 @@ def _complaint(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
     if job.state == "running":
         return (
             f"job {job.id}, {job.image}, is being pushed by another worker ({job.lease_owner})",
-            "wait for it with: pusher run --wait, which goes on with the job where that worker is gone",
+            "to wait for it: pusher run --wait (which takes the job over if that worker dies)",
         )
     why = f": {error.message}" if error else ""
     return f"job {job.id}, {job.image}, is {job.state}{why}", _how_to_go_on(job)
@@ -152,7 +153,7 @@ def _complaint(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
 
 def _how_to_go_on(job: JobRecord) -> str:
     if job.state == "paused":
-        return f"continue with: pusher resume {job.id}, then pusher run"
+        return f"continue with: pusher resume {job.id} && pusher run"
     advice = f"{job.error.hint}\n" if job.error and job.error.hint else ""
     return f"{advice}continue with: pusher run"
 
@@ -163,7 +164,7 @@ def _summary(result: RunResult) -> str:
     parts = [f"{len(jobs)} {what}" for what, jobs in counts.items() if jobs]
     if parts:
         return f"Jobs: {', '.join(parts)}."
-    return "There is nothing to push" + ("." if result.failed_before else ": no job is queued.")
+    return "Nothing to push" + ("." if result.failed_before else ": no jobs are queued.")
 
 
 def _as_json(result: RunResult) -> dict[str, object]:

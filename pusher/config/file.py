@@ -63,7 +63,7 @@ def read_file(environ: Mapping[str, str]) -> ConfigFile:
     except OSError as error:
         raise ConfigInvalid(
             f"{path} cannot be read: {error.strerror}",
-            hint="mend it, or name another file with PUSHER_CONFIG",
+            hint="fix it, or set PUSHER_CONFIG to another file",
         ) from error
     return _Reader(path, raw).read()
 
@@ -87,11 +87,11 @@ class _Reader:
         except (ValueError, RecursionError) as error:  # ValueError also for integers of thousands of digits
             raise ConfigInvalid(
                 f"{self.path} is not TOML: {printable(str(error), 200)}",
-                hint='texts stand in quotes, chunk_size = "50MiB"; pusher config --example shows a file',
+                hint='put text in quotes, as in chunk_size = "50MiB"; pusher config --example shows a file',
             ) from None
         registries = tables.pop(TABLES, {})
         if not isinstance(registries, dict) or not all(isinstance(t, dict) for t in registries.values()):
-            raise self._wrong(TABLES, "", "is no table", f'write [{TABLES}."ghcr.io"] above the settings')
+            raise self._wrong(TABLES, "", "is not a table", f'write [{TABLES}."ghcr.io"] above the settings')
         found: dict[str, Mapping[str, FileEntry]] = {}
         for name, table in registries.items():
             self._check_quotes(name, table)
@@ -117,7 +117,7 @@ class _Reader:
         for key, value in table.items():
             option = self._option(key, value, registry)
             if option.name in entries:
-                raise self._wrong(key, registry, "is there twice, with - and with _", "take one of them out")
+                raise self._wrong(key, registry, "is there twice, with - and with _", "remove one of them")
             entries[option.name] = self._entry(option, key, value, registry)
         return entries
 
@@ -128,23 +128,23 @@ class _Reader:
             raise self._wrong(
                 key,
                 registry,
-                "is refused: this file is no place for secrets",
-                f"take it out; keep it where Docker does, pusher login {registry or 'REGISTRY'}, "
+                "is not allowed: secrets do not belong in this file",
+                f"remove it, and store it where Docker does with pusher login {registry or 'REGISTRY'}, "
                 "or set PUSHER_PASSWORD",
             )
         if isinstance(value, dict) and not registry:
             host = next(iter(value), "ghcr.io")
             table = f'[{TABLES}."{host if name == "registry" else key}"]'
-            raise self._wrong(key, "", "is a table", f"a registry's settings stand below {table}")
+            raise self._wrong(key, "", "is a table", f"put a registry's settings below {table}")
         if option is not None and option.in_file and (option.per_registry or not registry):
             return option
         if option is not None:
-            raise self._wrong(key, registry, "holds for all registries", "move it above the first table")
+            raise self._wrong(key, registry, "applies to all registries", "move it above the first table")
         known = [o.name for o in BY_NAME.values() if o.in_file and (o.per_registry or not registry)]
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"write {near[0]}; " if near else ""
         raise self._wrong(
-            key, registry, "is no setting", f"{advice}pusher config --example shows all settings"
+            key, registry, "is not a setting", f"{advice}pusher config --example shows all settings"
         )
 
     def _entry(self, option: Option, key: str, value: Any, registry: str) -> FileEntry:

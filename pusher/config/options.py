@@ -16,10 +16,10 @@ EVERYDAY: Final = ""
 
 COMPRESSIONS: Final[Mapping[str, str]] = {
     "keep": "gzip, unless the registry has the layer in another form",
-    "gzip": "what everything can pull",
+    "gzip": "everything can pull it",
     "zstd": "smaller and faster; old tools cannot pull it",
     "none": "layers as they are",
-    "auto": "what arrives first over this link",
+    "auto": "whichever arrives first over this link",
 }
 """What ``compression`` may be, with what it means, for people."""
 

@@ -40,8 +40,8 @@ def check_private_folder(path: Path, *, closed: bool = False) -> None:
     if stat.S_ISLNK(status.st_mode):
         if closed:
             raise HomeUnusable(
-                f"{path} is a link, and none is followed there",
-                hint=f"{_ANOTHER}, on the disk where the blobs shall lie",
+                f"{path} is a symbolic link, which is not allowed there",
+                hint=f"{_ANOTHER}, on the disk that is to hold the blobs",
             )
         status = path.stat()
     if not stat.S_ISDIR(status.st_mode):
@@ -49,8 +49,8 @@ def check_private_folder(path: Path, *, closed: bool = False) -> None:
     _check_owner(path, status)
     if status.st_mode & _OTHERS_WRITE:
         raise HomeUnusable(
-            f"other users may write in {path}, so that what lies there cannot be trusted",
-            hint=suggest("forbid it with `chmod go-w {}`, or " + _ANOTHER, path) or _ANOTHER,
+            f"other users can write to {path}, so its contents cannot be trusted",
+            hint=suggest("run `chmod go-w {}`, or " + _ANOTHER, path) or _ANOTHER,
         )
 
 
@@ -63,9 +63,13 @@ def check_private_file(path: Path) -> None:
     if stat.S_ISDIR(status.st_mode):
         return  # nothing is read from it, and whoever opens it says so
     if not stat.S_ISREG(status.st_mode):
-        kind = "a link, and none is followed there" if stat.S_ISLNK(status.st_mode) else "not a regular file"
+        kind = (
+            "a symbolic link, which is not allowed there"
+            if stat.S_ISLNK(status.st_mode)
+            else "not a regular file"
+        )
         raise HomeUnusable(
-            f"{path} is {kind}", hint=suggest("look who made it with `ls -l {}`, and take it away", path)
+            f"{path} is {kind}", hint=suggest("see who made it with `ls -l {}`, and remove it", path)
         )
     _check_owner(path, status)
 
@@ -73,7 +77,7 @@ def check_private_file(path: Path) -> None:
 def _check_owner(path: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         raise HomeUnusable(
-            f"{path} belongs to {_name_of(status.st_uid)}, and a job store is used by its owner alone",
+            f"{path} belongs to {_name_of(status.st_uid)}, but only its owner may use a job store",
             hint=f"{_ANOTHER}, or run pusher as {_name_of(status.st_uid)}",
         )
 

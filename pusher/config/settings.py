@@ -19,20 +19,20 @@ class Timeouts:
     """Seconds; three different things (a slow link that moves is never cut)."""
 
     connect: float = setting(
-        *(values.seconds, "TIME", "Longest wait for a connection.", "15s"), name="connect_timeout", group=LINK
+        *(values.seconds, "TIME", "Time limit for a connection.", "15s"), name="connect_timeout", group=LINK
     )
     stall: float = setting(
-        *(values.seconds, "TIME", "Longest silence while bytes are sent.", "60s"),
+        *(values.seconds, "TIME", "Time limit for an upload that sends no bytes.", "60s"),
         name="stall_timeout",
         group=LINK,
     )
     """Without a single byte moving while a body is sent."""
     answer: float = setting(
-        *(values.seconds, "TIME", "Longest wait for an answer.", "2m"), name="answer_timeout", group=LINK
+        *(values.seconds, "TIME", "Time limit for a response.", "2m"), name="answer_timeout", group=LINK
     )
     """Between the last byte of a request and the answer."""
     commit: float = setting(
-        *(values.seconds, "TIME", "Longest wait for the answer that closes an upload.", "15m"),
+        *(values.seconds, "TIME", "Time limit for the response that completes an upload.", "15m"),
         name="commit_timeout",
         group=LINK,
     )
@@ -46,12 +46,12 @@ class Settings:
     This is the table of settings, in the order in which they are shown: a new one is declared here alone.
     """
 
-    parallel: int = setting(values.integer(1, 64), "N", "Blobs sent at a time.", "4")
+    parallel: int = setting(values.integer(1, 64), "N", "Number of blobs to send at a time.", "4")
     """Over all jobs of one worker."""
     limit_rate: Timetable | None = setting(
         parse_timetable,
         "RATE",
-        "Bytes a second for all uploads together, like 2M or '08:00-18:00=2M,off'.",
+        "Limit for all uploads together, in bytes per second, such as 2M or '08:00-18:00=2M,off'.",
         without="no limit",
         example="08:00-18:00=2M,off",
     )
@@ -59,7 +59,7 @@ class Settings:
     username: str | None = setting(
         values.plain,
         "USER",
-        "User at the registry.",
+        "User name at the registry.",
         per_registry=True,
         old_variable="USERNAME_REGISTRY",
         example="bob",
@@ -70,7 +70,7 @@ class Settings:
     chunk_size: int | None = setting(
         values.chunk_size,
         "SIZE",
-        "Largest chunk, like 50MiB or 100MB; auto: what suits link and registry.",
+        "Largest chunk, such as 50MiB or 100MB; auto fits it to link and registry.",
         "auto",
         group=LINK,
         per_registry=True,
@@ -80,7 +80,7 @@ class Settings:
     give_up_after: float = setting(
         values.seconds,
         "TIME",
-        "End a run that got nothing done for so long, with exit code 5.",
+        "End a run that made no progress for this long, with exit code 5.",
         "30m",
         group=LINK,
     )
@@ -88,7 +88,7 @@ class Settings:
     default_registry: str | None = setting(
         values.place,
         "HOST[/NAMESPACE]",
-        "Where images go whose names say no registry; --to on the command line.",
+        "Registry for images whose names have none; --to on the command line.",
         name="registry",
         has_flag=False,
         without="docker.io",
@@ -98,17 +98,17 @@ class Settings:
     profile: str | None = setting(
         values.plain,
         "NAME",
-        "What the registry is taken for, whatever it looks like.",
+        "Treat the registry as this kind, whatever it looks like.",
         group=REGISTRY,
         per_registry=True,
-        without="found out",
+        without="detected",
         example="distribution",
     )
     """Name of a registry profile."""
     plain_http: bool = setting(
         values.switch,
         "BOOL",
-        "Allow http without TLS beyond this machine.",
+        "Allow plain HTTP beyond this machine.",
         "false",
         group=REGISTRY,
         per_registry=True,
@@ -117,7 +117,7 @@ class Settings:
     insecure: frozenset[str] = setting(
         values.hosts,
         "REGISTRY",
-        "Do not verify this registry's certificate; may be repeated.",
+        "Do not verify this registry's certificate. May be repeated.",
         group=REGISTRY,
         per_registry=True,
         table_convert=values.switch,
@@ -127,7 +127,7 @@ class Settings:
     ca_cert: Path | None = setting(
         values.path,
         "FILE",
-        "Trust these certificate authorities too (PEM).",
+        "Trust these certificate authorities as well (PEM).",
         group=REGISTRY,
         per_registry=True,
         example="company-ca.pem",
@@ -135,7 +135,7 @@ class Settings:
     compression: str = setting(
         values.one_of(*COMPRESSIONS),
         "KIND",
-        "For layers that are not compressed yet: gzip, zstd, none, auto (what arrives first), or keep (gzip, "
+        "For uncompressed layers: gzip, zstd, none, auto (whichever arrives first), or keep (gzip, "
         "unless the registry has the layer in another form).",
         "keep",
         group=STORAGE,
@@ -143,16 +143,16 @@ class Settings:
     compression_level: int | None = setting(
         values.integer(1, 19),
         "N",
-        "1 to 9 for gzip (usually 2), 1 to 19 for zstd (usually 3).",
+        "1 to 9 for gzip (default 2), 1 to 19 for zstd (default 3).",
         group=STORAGE,
-        without="the usual one",
+        without="the default of the kind",
         example="6",
     )
     """gzip 1 to 3 are ISA-L's, 4 to 9 zlib's."""
     compression_threads: int | None = setting(
         values.integer(1, 64),
         "N",
-        "Processors that compress one layer; the bytes do not depend on it.",
+        "Processors that compress one layer; the result does not depend on it.",
         group=STORAGE,
         without="all",
         example="2",
@@ -160,7 +160,7 @@ class Settings:
     spool_limit: int = setting(
         values.size(0),
         "SIZE",
-        "What blobs that no job needs may keep on disk.",
+        "Disk space that blobs no job needs may use.",
         "20GiB",
         group=STORAGE,
     )
@@ -168,7 +168,7 @@ class Settings:
     lease: float = setting(
         values.seconds,
         "TIME",
-        "After this silence a worker on another machine is taken for dead.",
+        "Time after which a silent worker on another machine counts as dead.",
         "30s",
         group=STORAGE,
     )

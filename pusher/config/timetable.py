@@ -114,7 +114,7 @@ def _parse_span(entry: str, text: str, option: str) -> TimeSpan:
     first, last = (_DAYS.index(day.capitalize()) for day in days)
     start, end = (_minutes(match[name] or other) for name, other in (("start", "00:00"), ("end", "24:00")))
     if start is None or end is None or start == _DAY:
-        raise _invalid(text, option, f"has the entry {quoted(entry)}, which names no time of the day")
+        raise _invalid(text, option, f"has the entry {quoted(entry)}, which has no valid time of day")
     if start == end:
         raise _invalid(text, option, f"has the entry {quoted(entry)}, which ends when it begins")
     return TimeSpan(_parse_rate(match["rate"], option), first, last, start, end)

@@ -122,7 +122,7 @@ def switch(text: str, option: str) -> bool:
 def plain(text: str, option: str) -> str:
     if not text.strip().isprintable():
         raise InvalidOption(
-            f"{option} is {quoted(text)}, which has characters that cannot be seen", hint="type it again"
+            f"{option} is {quoted(text)}, which contains invisible characters", hint="type it again"
         )
     if text.strip():
         return text.strip()

@@ -79,7 +79,7 @@ class LocalChecks:
         target = self._target
         if target.kind is TargetKind.MACHINE:
             raise Skipped(
-                "because neither an image nor a registry is named",
+                "because neither an image nor a registry was given",
                 hint="pusher doctor registry.example.com/team/app:1.2",
             )
         self.destination = found = target.destination(self._own_name)
@@ -106,7 +106,7 @@ class LocalChecks:
                 if target.kind is TargetKind.REPOSITORY
                 else ""
             )
-            raise Skipped("because no image is named", hint=hint)
+            raise Skipped("because no image was given", hint=hint)
         if target.kind is TargetKind.PIPE:
             raise Skipped("because a pipe can be read only once: push and enqueue check what comes from it")
         destination = target.resolve() if target.kind is TargetKind.REMOTE else None
@@ -258,7 +258,7 @@ def _try_to_write(folder: Path) -> Path:
 
 def _write_error(path: Path, error: OSError) -> PusherError:
     if error.errno in _NO_ROOM:
-        return DiskFull(f"there is no room left in {path}", hint="free some space there, then try again")
+        return DiskFull(f"no space left in {path}", hint="free some space there, then try again")
     return HomeUnusable(
         f"{path} cannot be written: {error.strerror or error}",
         hint="check its owner and permissions, or choose another folder: export PUSHER_HOME=FOLDER",

@@ -88,14 +88,14 @@ class RegistryChecks:
             return "; but ".join([_describe_credential(found), *(problem.message for problem in problems)])
         if problems:
             raise problems[0]
-        return f"none is known for {to.registry}, which is asked without one"
+        return f"none for {to.registry}; pushing without a login"
 
     def _log_in(self) -> str:
         to, ping_answer = self._to, self._network.ping_answer
         self._connection = self._registries.get(to.registry, to.repository)
         self._connection.client.ping()
         if ping_answer is None or ping_answer.status != 401:
-            return f"{to.registry} asks for no login"
+            return f"{to.registry} requires no login"
         challenge = choose_challenge(parse_challenges(ping_answer.headers.get("WWW-Authenticate", "")))
         way = "Basic"
         if challenge is not None and challenge.scheme == "bearer":
@@ -110,7 +110,7 @@ class RegistryChecks:
         to = self._to
         if not to.repository:
             raise Skipped(
-                "because no repository is named",
+                "because no repository was given",
                 hint=f"pusher doctor {to.registry}/team/app, with your own names",
             )
         assert self._connection is not None  # noqa: S101 - "push" needs "login"

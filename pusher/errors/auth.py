@@ -6,7 +6,7 @@ from pusher.errors.base import ExitCode, PusherError
 
 
 class PasswordMissing(PusherError):
-    """A password was announced, and none or an empty one came."""
+    """A password was expected, and none or an empty one was given."""
 
     code = "password-missing"
     exit_code = ExitCode.AUTH
@@ -14,7 +14,7 @@ class PasswordMissing(PusherError):
 
 
 class CredentialsMissing(PusherError):
-    """The registry wants a login, and no credential is known for it."""
+    """The registry requires a login, and no credential for it is known."""
 
     code = "credentials-missing"
     exit_code = ExitCode.AUTH
@@ -22,7 +22,7 @@ class CredentialsMissing(PusherError):
 
 
 class CredentialsRejected(PusherError):
-    """The registry does not accept the user name or the password that it was given."""
+    """The registry rejected the user name or the password."""
 
     code = "credentials-rejected"
     exit_code = ExitCode.AUTH
@@ -30,40 +30,40 @@ class CredentialsRejected(PusherError):
 
 
 class CredentialsUnreadable(PusherError):
-    """A file with credentials exists and cannot be used."""
+    """A file with credentials cannot be read."""
 
     code = "credentials-unreadable"
     exit_code = ExitCode.AUTH
-    advice = "mend the file, or move it away and log in again with: pusher login REGISTRY"
+    advice = "fix the file, or move it away and log in again with: pusher login REGISTRY"
 
 
 class PermissionDenied(PusherError):
-    """The login is accepted, but it may not push to this repository."""
+    """The login is valid, but may not push to this repository."""
 
     code = "permission-denied"
     exit_code = ExitCode.AUTH
-    advice = "check the repository's name, and ask the registry's owner for the right to push to it"
+    advice = "check the repository's name, and ask the registry's administrator for permission to push to it"
 
 
 class AuthenticationUnsupported(PusherError):
-    """The registry asks for a way to authenticate that pusher does not know."""
+    """The registry asks for an authentication scheme that pusher does not support."""
 
     code = "authentication-unsupported"
     exit_code = ExitCode.AUTH
-    advice = "report it as a bug, with the name of the registry"
+    advice = "report it as a bug, with the registry's name"
 
 
 class CredentialHelperFailed(PusherError):
-    """A program that keeps credentials for Docker cannot be run, or fails."""
+    """A credential helper of Docker cannot be run, or failed."""
 
     code = "credential-helper-failed"
     exit_code = ExitCode.AUTH
-    advice = "mend what it says, or log in with --username and --password-stdin"
+    advice = "fix what it reports, or log in with --username and --password-stdin"
 
 
 class CredentialsUnwritable(PusherError):
-    """The place where Docker or Podman keep credentials cannot be changed."""
+    """The file in which Docker or Podman keeps credentials cannot be written."""
 
     code = "credentials-unwritable"
     exit_code = ExitCode.AUTH
-    advice = "make the file writable, or give the login with each command: --username and --password-stdin"
+    advice = "make the file writable, or log in with each command: --username and --password-stdin"

@@ -40,7 +40,7 @@ class Retry(Enum):
 
 
 class PusherError(Exception):
-    """Something happened that should not: a bug in pusher. A subclass says what else it can be.
+    """An unexpected error: a bug in pusher. Subclasses are the errors that are expected.
 
     ``message`` is one sentence without a final full stop: what happened and where. ``hint`` says what to do,
     with the exact command where there is one; it is the class's ``advice`` where the instance knows nothing
@@ -53,7 +53,7 @@ class PusherError(Exception):
     retry = Retry.NEVER
     mendable = True
     """Whether ``pusher retry`` can help once the hint is followed; else it takes another job."""
-    advice = "nothing is lost; try again with --debug added, and report what it prints"
+    advice = "nothing is lost; run the command again with --debug, and report what it prints"
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
         self.message = printable(without_secrets(message, distinct=True))

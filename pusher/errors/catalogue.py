@@ -11,7 +11,7 @@ from pusher.errors.base import ExitCode, PusherError, Retry
 AGAIN: Final = {
     Retry.NEVER: "no",
     Retry.BACKOFF: "yes, after a pause",
-    Retry.OFFLINE: "yes, once the network is there",
+    Retry.OFFLINE: "yes, once the network is back",
     Retry.LATER: "yes, once that is done",
 }
 """What trying again is worth, in words."""

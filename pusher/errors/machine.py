@@ -11,37 +11,37 @@ from pusher.errors.base import ExitCode, PusherError, Retry
 
 
 class DiskFull(PusherError):
-    """There is no room on the disk."""
+    """There is no space left on the disk."""
 
     code = "disk-full"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.LATER
-    advice = "make room, for example with pusher prune, or set PUSHER_HOME to a folder on a larger disk"
+    advice = "free some space, for example with pusher prune, or set PUSHER_HOME to a folder on a larger disk"
 
 
 class HomeUnusable(PusherError):
-    """The folder of PUSHER_HOME cannot be made or written, or is not this user's alone."""
+    """PUSHER_HOME cannot be created or written, or does not belong to this user alone."""
 
     code = "home-unusable"
     exit_code = ExitCode.STORE
     retry = Retry.LATER
-    advice = "set PUSHER_HOME to a folder that you may write"
+    advice = "set PUSHER_HOME to a folder that you can write"
 
 
 class MachineExhausted(PusherError):
-    """This machine has no more memory, threads or open files to give, or its disk fails."""
+    """This machine has run out of memory, threads or open files, or its disk failed."""
 
     code = "machine-exhausted"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.LATER
-    advice = "end what uses it up, or raise the limit (ulimit -a shows all), then: pusher run"
+    advice = "stop what uses it up, or raise the limit (see ulimit -a), then: pusher run"
 
 
 class OutputUnwritable(PusherError):
-    """What a command prints cannot be written to where standard output leads."""
+    """Standard output cannot be written."""
 
     code = "output-unwritable"
-    advice = "make room where the output goes; nothing that was done is lost"
+    advice = "free some space where the output goes; no work is lost"
 
 
 class ListenFailed(PusherError):
@@ -68,13 +68,13 @@ class DemoFailed(PusherError):
 
 
 class StoreError(PusherError):
-    """Base of what can be wrong with the job store."""
+    """Base of the errors of the job store."""
 
     exit_code = ExitCode.STORE
 
 
 class StoreLocked(StoreError):
-    """Another process holds the job store for longer than pusher waits."""
+    """Another process has kept the job store locked for too long."""
 
     code = "store-locked"
     retry = Retry.BACKOFF
@@ -85,43 +85,43 @@ class StoreReadOnly(StoreError):
     """The job store cannot be written."""
 
     code = "store-read-only"
-    advice = "make the file and its folder writable, or set PUSHER_HOME to a folder that you may write"
+    advice = "make the file and its folder writable, or set PUSHER_HOME to a folder that you can write"
 
 
 class StoreUnreachable(StoreError):
-    """The database server does not answer, or the job store's file cannot be opened."""
+    """The database server does not respond, or the job store's file cannot be opened."""
 
     code = "store-unreachable"
     retry = Retry.BACKOFF
-    advice = "check that it runs and that PUSHER_DATABASE_URL is right, then run the command again"
+    advice = "check that the server runs and that PUSHER_DATABASE_URL is right, then run the command again"
 
 
 class StoreRemoved(StoreError):
     """The job store's file was removed or replaced while it was in use."""
 
     code = "store-removed"
-    advice = "put the file back if you can, then: pusher run; else enqueue the images again"
+    advice = "restore the file if you can, then: pusher run; otherwise enqueue the images again"
 
 
 class StoreOutdated(StoreError):
-    """The job store was made by an older pusher."""
+    """The job store was written by an older version of pusher."""
 
     code = "store-needs-upgrade"
     advice = "run: pusher db upgrade"
 
 
 class StoreTooNew(StoreError):
-    """The job store was made by a newer pusher."""
+    """The job store was written by a newer version of pusher."""
 
     code = "store-too-new"
-    advice = "use that pusher, or set PUSHER_HOME to another folder"
+    advice = "use that version, or set PUSHER_HOME to another folder"
 
 
 class StoreCorrupt(StoreError):
-    """The job store's file is something else, or is damaged."""
+    """The job store's file is damaged, or is not a job store."""
 
     code = "store-corrupt"
-    advice = "move the file away and enqueue the images again; what the registry has is found there"
+    advice = "move the file away and enqueue the images again; what the registry has is not sent again"
 
 
 class ClockWrong(PusherError):
@@ -134,10 +134,10 @@ class ClockWrong(PusherError):
 
 
 _LIMITS: Final = {
-    errno.EMFILE: "this process may not open any more files",
+    errno.EMFILE: "this process cannot open any more files",
     errno.ENFILE: "this machine cannot open any more files",
     errno.ENOMEM: "this machine has no memory left",
-    errno.EAGAIN: "this machine starts no more processes",
+    errno.EAGAIN: "this machine cannot start any more processes",
     errno.EFBIG: "this process may not write files as large as this (ulimit -f)",
 }
 _BROKEN_DISK: Final = frozenset({errno.EIO, errno.ESTALE, errno.ENODEV})
@@ -157,15 +157,15 @@ def of_machine(error: BaseException) -> PusherError | None:
         if isinstance(cause, MemoryError):
             return MachineExhausted(_LIMITS[errno.ENOMEM])
         if isinstance(cause, RuntimeError) and "can't start new thread" in str(cause):
-            return MachineExhausted("this machine starts no more threads")
+            return MachineExhausted("this machine cannot start any more threads")
         if isinstance(cause, OSError) and (limit := of_limit(cause)):
             return limit
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            return DiskFull(f"no room on the disk{_where(cause)}")
+            return DiskFull(f"no space left on the disk{_where(cause)}")
         if isinstance(cause, OSError) and cause.errno in _BROKEN_DISK:
             return MachineExhausted(
-                f"the disk fails{_where(cause)}: {os.strerror(cause.errno)}",
-                hint="look after the disk or its connection (dmesg names it), then: pusher run",
+                f"the disk failed{_where(cause)}: {os.strerror(cause.errno)}",
+                hint="check the disk and its connection (see dmesg), then: pusher run",
             )
     return None
 

@@ -6,7 +6,7 @@ from pusher.errors.base import ExitCode, PusherError, Retry
 
 
 class RegistryUnreachable(PusherError):
-    """No connection to the registry comes about."""
+    """No connection to the registry can be made."""
 
     code = "registry-unreachable"
     exit_code = ExitCode.UNFINISHED
@@ -15,7 +15,7 @@ class RegistryUnreachable(PusherError):
 
 
 class RegistryNameUnknown(PusherError):
-    """The registry's name has no address, and never had one here."""
+    """The registry's name cannot be resolved, and never could be on this machine."""
 
     code = "registry-name-unknown"
     exit_code = ExitCode.FAILED
@@ -23,37 +23,37 @@ class RegistryNameUnknown(PusherError):
 
 
 class ConnectionBroken(PusherError):
-    """A connection that stood was cut."""
+    """The connection to the registry broke."""
 
     code = "connection-broken"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.BACKOFF
-    advice = "check the network; what the registry keeps is not sent again"
+    advice = "check the network; what the registry acknowledged is not sent again"
 
 
 class RegistryStalled(ConnectionBroken):
-    """The registry stopped taking bytes, or its answer takes too long."""
+    """The registry stopped receiving data, or took too long to respond."""
 
     code = "registry-stalled"
-    advice = "check the network; what the registry keeps is not sent again"
+    advice = "check the network; what the registry acknowledged is not sent again"
 
 
 class RegistryBusy(PusherError):
-    """The registry asks for a pause (429 or 503)."""
+    """The registry asked for a pause (429 or 503)."""
 
     code = "registry-busy"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.BACKOFF
-    advice = "pusher waits as long as the registry asks, then goes on"
+    advice = "pusher waits as long as the registry asks, then continues"
 
 
 class RegistryFault(PusherError):
-    """The registry, or what stands before it, failed (5xx)."""
+    """The registry, or a proxy in front of it, failed (5xx)."""
 
     code = "registry-error"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.BACKOFF
-    advice = "the fault is on the registry's side; try again later"
+    advice = "the fault is at the registry; try again later"
 
 
 class CertificateUntrusted(PusherError):
@@ -61,27 +61,27 @@ class CertificateUntrusted(PusherError):
 
     code = "certificate-untrusted"
     exit_code = ExitCode.FAILED
-    advice = "add the CA of the registry, or of the VPN or proxy before it, with --ca-cert FILE"
+    advice = "add the CA of the registry, or of the VPN or proxy in front of it, with --ca-cert FILE"
 
 
 class ClientCertificateRefused(PusherError):
-    """The registry wants a client certificate that it trusts, and got none or another."""
+    """The registry requires a client certificate, and got none or one that it does not trust."""
 
     code = "client-certificate-refused"
     exit_code = ExitCode.AUTH
-    advice = "put its certificate and key into the registry's folder of certs.d: client.cert and client.key"
+    advice = "put client.cert and client.key into the registry's folder in certs.d"
 
 
 class TlsFailed(PusherError):
-    """The registry and pusher cannot agree on how to speak TLS."""
+    """The registry and pusher cannot agree on a version of TLS."""
 
     code = "tls-failed"
     exit_code = ExitCode.FAILED
-    advice = "let the registry offer TLS 1.2 or 1.3"
+    advice = "enable TLS 1.2 or 1.3 at the registry"
 
 
 class NotARegistry(PusherError):
-    """What answers at this address is no registry."""
+    """The server at this address is not a container registry."""
 
     code = "not-a-registry"
     exit_code = ExitCode.REFUSED
@@ -89,59 +89,59 @@ class NotARegistry(PusherError):
 
 
 class RegistryRefused(PusherError):
-    """The registry says no to the content or the request, and will again."""
+    """The registry refused the content or the request, and will refuse it again."""
 
     code = "registry-refused"
     exit_code = ExitCode.REFUSED
-    advice = "mend what the registry names; until then it will say the same"
+    advice = "fix what the registry names, then try again"
 
 
 class RepositoryUnknown(RegistryRefused):
     """The repository does not exist, and the registry does not create it on a push."""
 
     code = "repository-unknown"
-    advice = "create the repository at the registry, or check its name"
+    advice = "create the repository in the registry, or check its name"
 
 
 class LayerTooLarge(RegistryRefused):
-    """A layer is larger than the registry can ever store."""
+    """A layer is larger than the registry can store."""
 
     code = "layer-too-large"
     mendable = False
-    advice = "split it with --split-layers SIZE, or in the image's build, or use another registry"
+    advice = "split it with --split-layers SIZE or in the image's build, or use another registry"
 
 
 class ChunkTooLarge(RegistryRefused):
-    """The registry, or what stands before it, refuses even the smallest chunk as too large (413)."""
+    """The registry, or a proxy in front of it, refuses even the smallest chunk as too large (413)."""
 
     code = "chunk-too-large"
-    advice = "raise the limit on a body's size at the registry or at the proxy before it"
+    advice = "raise the limit on request bodies at the registry or at the proxy in front of it"
 
 
 class DigestRejected(RegistryRefused):
-    """The registry computed another digest from bytes that pusher had verified."""
+    """The registry computed another digest than pusher for the same data."""
 
     code = "digest-rejected"
-    advice = "try another network, for something on the way may change bytes; or tell the registry's owner"
+    advice = "try another network, as something on the way may change the data; or report it to the registry"
 
 
 class ProxyFailed(RegistryUnreachable):
-    """The proxy of HTTPS_PROXY or HTTP_PROXY cannot be reached, or lets nothing through."""
+    """The proxy of HTTPS_PROXY or HTTP_PROXY cannot be reached, or breaks the connection."""
 
     code = "proxy-failed"
-    advice = "check HTTPS_PROXY and HTTP_PROXY, or name the registry in NO_PROXY"
+    advice = "check HTTPS_PROXY and HTTP_PROXY, or add the registry to NO_PROXY"
 
 
 class ProxyUnusable(PusherError):
-    """The proxy wants a login, refuses to connect to the registry, or is of a kind that pusher cannot use."""
+    """The proxy requires a login, refuses to connect to the registry, or is not an HTTP proxy."""
 
     code = "proxy-unusable"
     exit_code = ExitCode.FAILED
-    advice = "set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT, or name the registry in NO_PROXY"
+    advice = "set HTTPS_PROXY to http://USER:PASSWORD@HOST:PORT, or add the registry to NO_PROXY"
 
 
 class LocationRefused(RegistryRefused):
-    """The registry sends the upload, or a request for a token, to an address where it has no business."""
+    """The registry redirects an upload, or a token request, to an address that is not safe."""
 
     code = "location-refused"
-    advice = "tell the registry's owner; nothing was sent there"
+    advice = "report it to the registry's administrator; nothing was sent there"

@@ -10,65 +10,65 @@ class SourceError(PusherError):
 
     code = "source-error"
     exit_code = ExitCode.SOURCE
-    advice = "check that it exists and that you may read it"
+    advice = "check that it exists and that you can read it"
 
 
 class ImageNotFound(SourceError):
-    """There is no image of this name."""
+    """There is no image with this name."""
 
     code = "image-not-found"
-    advice = "list what is there with: docker image ls"
+    advice = "list the images with: docker image ls"
 
 
 class ImageAmbiguous(SourceError):
-    """An archive holds several images, and none was chosen."""
+    """An archive contains several images, and none was chosen."""
 
     code = "image-ambiguous"
     advice = "choose one: docker-archive:FILE:NAME"
 
 
 class ImageChanged(SourceError):
-    """What was enqueued is no longer there: the image was deleted, or the archive replaced."""
+    """The image that was enqueued no longer exists: it was deleted, or its archive was replaced."""
 
     code = "image-changed"
     advice = "enqueue the image again with: pusher enqueue IMAGE"
 
 
 class ImageIncomplete(SourceError):
-    """The source lacks parts of the image: platforms that were never pulled, blobs that were thrown away."""
+    """Parts of the image are missing: platforms that were never pulled, or blobs that were deleted."""
 
     missing: tuple[str, ...] = ()
     """Digests of the blobs it lacks, if it lacks nothing else."""
     code = "image-incomplete"
-    advice = "pull or save the whole image, or push one platform of it with --platform"
+    advice = "pull or save the whole image, or push one platform with --platform"
 
 
 class ImageUnsupported(SourceError):
-    """The image is of a kind that pusher does not push."""
+    """The image is of a kind that pusher cannot push."""
 
     code = "image-unsupported"
     advice = "build or save it in another form, with docker build or docker save"
 
 
 class ArchiveInvalid(SourceError):
-    """The file is no image archive, or its parts contradict each other."""
+    """The file is not an image archive, or its parts do not match."""
 
     code = "archive-invalid"
     advice = "write it again with: docker save -o FILE IMAGE"
 
 
 class ArchiveTruncated(SourceError):
-    """The archive ends in the middle."""
+    """The archive is truncated."""
 
     code = "archive-truncated"
-    advice = "write or copy it again; it was perhaps not finished"
+    advice = "write or copy it again; it may not have been finished"
 
 
 class LayerMismatch(SourceError):
-    """A layer's bytes do not have the digest that the image promises."""
+    """The content of a layer does not have the digest that the image lists."""
 
     code = "layer-mismatch"
-    advice = "write the archive, or pull or build the image, again"
+    advice = "save, pull or build the image again"
 
 
 class EngineMissing(SourceError):
@@ -79,37 +79,37 @@ class EngineMissing(SourceError):
 
 
 class EngineNotRunning(SourceError):
-    """The Docker daemon does not answer."""
+    """The Docker daemon does not respond."""
 
     code = "engine-not-running"
-    advice = "start it, with: sudo systemctl start docker"
+    advice = "start it with: sudo systemctl start docker"
 
 
 class EngineNotPermitted(SourceError):
-    """The Docker daemon's socket refuses this user."""
+    """This user may not use the Docker daemon's socket."""
 
     code = "engine-not-permitted"
-    advice = "join the group docker, or use sudo"
+    advice = "add yourself to the docker group, or use sudo"
 
 
 class EngineFailed(SourceError):
-    """The docker or podman command ended with an error."""
+    """The docker or podman command failed."""
 
     code = "engine-failed"
-    advice = "mend what it says, then try again"
+    advice = "fix what it reports, then try again"
 
 
 class SourceStalled(SourceError):
-    """The source gives nothing, and does not end."""
+    """The source stopped delivering data."""
 
     code = "source-stalled"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.BACKOFF
-    advice = "look what holds it up: docker info, or the disk that it reads"
+    advice = "check the engine (docker info) or the disk that is read"
 
 
 class StorageDoubtful(SourceError):
-    """What lies on an engine's disk is not what the image should be, or cannot be read."""
+    """The data on an engine's disk does not match the image, or cannot be read."""
 
     code = "storage-doubtful"
     advice = "read it through the engine instead: docker-daemon:NAME or podman:NAME"

@@ -6,15 +6,15 @@ from pusher.errors.base import ExitCode, PusherError, Retry
 
 
 class CommandLineInvalid(PusherError):
-    """A command, an option or an argument is not known, or missing."""
+    """A command, an option or an argument is unknown or missing."""
 
     code = "command-line-invalid"
     exit_code = ExitCode.USAGE
-    advice = "pusher --help lists the commands, and each has a --help of its own"
+    advice = "see pusher --help, and the --help of each command"
 
 
 class InvalidOption(PusherError):
-    """The value of an option or a setting makes no sense."""
+    """The value of an option or a setting is not valid."""
 
     code = "option-invalid"
     exit_code = ExitCode.USAGE
@@ -22,7 +22,7 @@ class InvalidOption(PusherError):
 
 
 class ReferenceMalformed(PusherError):
-    """An image reference is not written as one."""
+    """An image reference is not valid."""
 
     code = "reference-malformed"
     exit_code = ExitCode.USAGE
@@ -30,7 +30,7 @@ class ReferenceMalformed(PusherError):
 
 
 class JobUnknown(PusherError):
-    """There is no job of this number."""
+    """There is no job with this ID."""
 
     code = "job-unknown"
     exit_code = ExitCode.USAGE
@@ -38,7 +38,7 @@ class JobUnknown(PusherError):
 
 
 class JobStateConflict(PusherError):
-    """The job is in a state in which this cannot be done to it."""
+    """The state of the job does not allow this."""
 
     code = "job-state-conflict"
     exit_code = ExitCode.USAGE
@@ -46,15 +46,15 @@ class JobStateConflict(PusherError):
 
 
 class JobCancelled(PusherError):
-    """Someone cancelled the job while it was being pushed."""
+    """The job was cancelled while it was being pushed."""
 
     code = "job-cancelled"
     exit_code = ExitCode.FAILED
-    advice = "push the image again, or put the job back with: pusher retry JOB"
+    advice = "push the image again, or requeue the job with: pusher retry JOB"
 
 
 class JobSuperseded(PusherError):
-    """A newer job for the same tag took the place of this one."""
+    """A newer job for the same tag replaced this one."""
 
     code = "job-superseded"
     exit_code = ExitCode.FAILED
@@ -62,22 +62,22 @@ class JobSuperseded(PusherError):
 
 
 class TagNotYet(PusherError):
-    """An older job for the same tag sets it first."""
+    """An older job for the same tag has to set it first."""
 
     code = "tag-not-yet"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.BACKOFF
-    advice = "the older job goes on with pusher run; where it is not wanted any more: pusher cancel JOB"
+    advice = "continue the older job with: pusher run; if it is no longer wanted: pusher cancel JOB"
 
 
 class TagHeld(TagNotYet):
-    """The older job is paused, so that waiting for it is of no use."""
+    """The older job is paused, so waiting for it does not help."""
 
     retry = Retry.LATER
 
 
 class PlainHttpRefused(PusherError):
-    """Plain http was asked of a registry that is not on this machine, without consent."""
+    """Plain HTTP was requested for a registry that is not on this machine."""
 
     code = "plain-http-refused"
     exit_code = ExitCode.USAGE
@@ -85,16 +85,16 @@ class PlainHttpRefused(PusherError):
 
 
 class ConfigInvalid(PusherError):
-    """The settings file cannot be read, or holds what makes no sense."""
+    """The settings file cannot be read, or contains an invalid value."""
 
     code = "config-invalid"
     exit_code = ExitCode.USAGE
-    advice = "mend the line that is named; pusher config shows every setting"
+    advice = "fix the line that is named; pusher config shows every setting"
 
 
 class CertificateFileUnusable(PusherError):
-    """A certificate file that was named, or lies in a certs.d folder, cannot be used."""
+    """A certificate file that was given, or is in a certs.d folder, cannot be used."""
 
     code = "certificate-file-unusable"
     exit_code = ExitCode.USAGE
-    advice = "check the path, and that the file holds PEM certificates"
+    advice = "check the path, and that the file contains PEM certificates"

@@ -25,7 +25,7 @@ class Platform:
         """Read ``linux/arm64`` or ``linux/arm/v7``; ValueError if it is neither."""
         parts = text.strip().lower().split("/")
         if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
-            raise ValueError(f"{text!r} is no platform")
+            raise ValueError(f"{text!r} is not a platform")
         return cls(parts[0], _ALIASES.get(parts[1], parts[1]), parts[2] if len(parts) == 3 else "")
 
     @classmethod

@@ -107,10 +107,10 @@ def _described(event: Event, snapshot: Snapshot, *, single: bool, each_blob: boo
             return f"{short(f['diff_id'])}: {how} {human_bytes(f['size'])}, blob {short(f['digest'])}"
         case "blob-started" if each_blob:
             if f["offset"]:
-                return f"{short(f['digest'])}: going on at {human_share(f['offset'], f['size'])}"
+                return f"{short(f['digest'])}: resuming at {human_share(f['offset'], f['size'])}"
             return f"{short(f['digest'])}: sending {human_bytes(f['size'])}"
         case "blob-done" if each_blob:
-            how = {"exists": "already there", "mounted": "mounted from another repository"}.get(
+            how = {"exists": "already exists", "mounted": "mounted from another repository"}.get(
                 f["how"], f["how"]
             )
             return f"{short(f['digest'])}: {how}, {human_bytes(f['size'])}"
@@ -123,18 +123,18 @@ def arrow(image: str, destination: str) -> str:
 
 
 def summary(snapshot: Snapshot) -> str:
-    """``1.2 / 3.4 GiB (35 %), 5.1 MiB/s, 7m12s left, 2 blobs on their way``."""
+    """Return a line like ``1.2 / 3.4 GiB (35%), 5.1 MiB/s, 7m12s left, sending 2 blobs``."""
     parts = []
     if snapshot.total:
         known = not snapshot.preparing  # else there is more to come, and no share of it
-        share = f" ({percent(snapshot.done, snapshot.total)} %)" if known else "+"
+        share = f" ({percent(snapshot.done, snapshot.total)}%)" if known else "+"
         parts.append(human_share(snapshot.done, snapshot.total) + share)
     if snapshot.speed is not None and snapshot.active:
         parts.append(f"{human_bytes(snapshot.speed)}/s")
     if snapshot.eta is not None and snapshot.active and not snapshot.preparing:
         parts.append(f"{human_left(snapshot.eta)} left")
     if count := len(snapshot.active):
-        parts.append(f"{count} {'blob' if count == 1 else 'blobs'} on the way")
+        parts.append(f"sending {count} {'blob' if count == 1 else 'blobs'}")
     for doing in dict.fromkeys(layer.doing for layer in snapshot.preparing):
         count = sum(layer.doing == doing for layer in snapshot.preparing)
         parts.append(f"{doing} {count} {'layer' if count == 1 else 'layers'}")

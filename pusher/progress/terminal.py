@@ -160,5 +160,6 @@ def _preparing(layer: Preparing) -> Text:
 
 
 def _waiting(wait: Waiting) -> Text:
-    text = f"waiting {human_wait(wait.seconds, wait.until)}: {printable(wait.reason)}"
+    pause = f" {human_wait(wait.seconds, wait.until)}" if wait.seconds >= 1 else ""
+    text = f"waiting{pause}: {printable(wait.reason)}"
     return Text(f"{printable(wait.what):<{_LABEL + _BAR_GAP}}").append(text, style="yellow")

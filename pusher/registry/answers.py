@@ -142,7 +142,7 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
         )
     if cloudflare and answer.status == 403:
         return PermissionDenied(
-            what, hint="ask the registry's owner to let this network through Cloudflare's firewall"
+            what, hint="ask the registry's administrator to let this network through Cloudflare's firewall"
         )
     if is_page(answer):
         kind = PermissionDenied if answer.status == 403 else RegistryRefused
@@ -153,7 +153,7 @@ def refusal(answer: Answer, *, doing: str) -> PusherError:
         )
     if answer.status == 403 or _has(message.codes, {"DENIED"}):
         return PermissionDenied(
-            what, hint="ask the registry's owner for the right to push to this repository"
+            what, hint="ask the registry's administrator for permission to push to this repository"
         )
     if _has(message.codes, {"NAME_UNKNOWN", "REPOSITORY_NOT_FOUND"}):
         return RepositoryUnknown(what, hint="create the repository at the registry first, or check its name")

@@ -277,7 +277,8 @@ class RegistryEndpoint:
             return False
         raise AuthenticationUnsupported(
             f"{self.registry} sends the upload to {host_of(answer.url)}, which requires a login of its own",
-            hint=f"the login for {self.registry} goes to no other host; tell the registry's owner",
+            hint=f"the login for {self.registry} goes to no other host; report it to the registry's "
+            "administrator",
         )
 
     def _handle_challenge(self, request: _Request, answer: Answer, login: AuthenticatedRequest) -> None:
@@ -316,7 +317,7 @@ class RegistryEndpoint:
         """Return the error for a login that may pull only: serverless-registry answers its POST with 401."""
         return PermissionDenied(
             f"{error.message}; it has just let the same login read, so this login may not push",
-            hint="ask the registry's owner for the right to push, or take another login: "
+            hint="ask the registry's administrator for permission to push, or use another login: "
             f"pusher login {self.registry}",
         )
 

@@ -74,7 +74,7 @@ class Origin:
         if self._leaves_tls(url):
             raise LocationRefused(
                 f"{self.registry} wants the login to go to {_host_parts(url)[1]} over plain http",
-                hint="the registry's token server must use https; report it to the registry's owner",
+                hint="the registry's token server must use https; report it to the registry's administrator",
             )
         return self._check_not_private(url, "the login")
 
@@ -114,7 +114,7 @@ class Origin:
             raise LocationRefused(
                 f"{self.registry} wants {what} to go to {host}, which is an address of a private network",
                 hint="push to a registry of that network by its own address; otherwise its configuration is "
-                "wrong: report it to the registry's owner",
+                "wrong: report it to the registry's administrator",
             )
         return url
 

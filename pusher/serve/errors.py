@@ -78,7 +78,7 @@ def handle_failure(_request: Request, error: Exception) -> Response:
     """Answer what the machine could not do, with 507 where the disk is full, or a bug."""
     known = error if isinstance(error, PusherError) else of_machine(error)
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        known = DiskFull("no room on the disk")
+        known = DiskFull("no space left on the disk")
     if known is None:
         _LOG.error("a bug", exc_info=error)
         known = bug(error)

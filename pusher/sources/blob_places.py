@@ -165,6 +165,6 @@ def _leads_out(root: Path, path: Path) -> ArchiveInvalid:
 def _check_size(where: str, blob: Descriptor, size: int) -> None:
     if size != blob.size:
         raise ArchiveInvalid(
-            f"{where} contradicts itself: {blob.digest} has {size} bytes, what refers to it says {blob.size}",
+            f"{where} is inconsistent: {blob.digest} has {size} bytes, what refers to it says {blob.size}",
             hint="the copy is damaged or not complete; make it again",
         )

@@ -41,7 +41,7 @@ class DirSource(InPlace):
         root = Descriptor(OCI_INDEX, of_bytes(raw), len(raw))
         if self._pin is not None and self._pin.root_digest != root.digest:
             raise ImageChanged(
-                f"{self.path} no longer holds the image that was enqueued ({self._pin.root_digest})",
+                f"{self.path} no longer contains the image that was enqueued ({self._pin.root_digest})",
                 hint="put the old one back and `pusher retry` the job, or enqueue the new image",
             )
         follow = self._choice.follow_links
@@ -62,7 +62,7 @@ class DirSource(InPlace):
         except ImageNotFound as error:
             if self._pin is not None:
                 raise ImageChanged(
-                    f"{self.path} is gone since the image was enqueued",
+                    f"{self.path} was removed after the image was enqueued",
                     hint="put it back and `pusher retry` the job, or `pusher cancel` it",
                 ) from error
             if self.path.is_dir():

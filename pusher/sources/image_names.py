@@ -56,7 +56,7 @@ def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
 def did_you_mean(name: str, known: Sequence[str]) -> str:
     """A hint that names the nearest of ``known``, or some of them, or says that there are none."""
     if not known:
-        return "it holds no named image"
+        return "it contains no named image"
     if near := nearest(name, known):
         return f"did you mean {' or '.join(near)}?"
     listed = ", ".join(sorted(known)[:5])

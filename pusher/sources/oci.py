@@ -148,7 +148,7 @@ class LayoutSource:
         if self._pin is not None:
             return self._of_last_time(layout, index, self._pin.root_digest)
         if not index.children:
-            raise ImageNotFound(f"{self.path} holds no image")
+            raise ImageNotFound(f"{self.path} contains no image")
         found = _matching(index.children, self.name)
         if len(found) == 1:
             return _Root(found[0].descriptor, _names(found[0]))
@@ -160,20 +160,20 @@ class LayoutSource:
         if found:
             listed = ", ".join(known[:20]) if len(set(known)) == len(index.children) else numbers
             raise ImageAmbiguous(
-                f"{self.path} holds {len(found)} images{f' {self.name}' if self.name else ''}: {listed}",
+                f"{self.path} contains {len(found)} images{f' {self.name}' if self.name else ''}: {listed}",
                 hint=choose_one(f"{self.kind}:{self.path}", names if listed != numbers else ()),
             )
         unlisted = self._blob(layout, (self.name or "").removeprefix("@"))
         if unlisted is not None:
             return unlisted
         hint = did_you_mean(self.name or "", known) if known else f"it has {numbers}"
-        raise ImageNotFound(f"{self.path} holds no image {self.name}", hint=hint)
+        raise ImageNotFound(f"{self.path} contains no image {self.name}", hint=hint)
 
     def _of_last_time(self, layout: _Layout, index: Index, digest: str) -> _Root:
         found = self._blob(layout, digest) or _joined(index, _matching(index.children, self.name))
         if found is None or found.descriptor.digest != digest:
             raise ImageChanged(
-                f"{self.path} no longer holds the image that was enqueued ({digest})",
+                f"{self.path} no longer contains the image that was enqueued ({digest})",
                 hint="put the old one back and `pusher retry` the job, or enqueue the new image",
             )
         return found
@@ -185,7 +185,7 @@ class LayoutSource:
 
     def _gone(self) -> ImageChanged:
         return ImageChanged(
-            f"{self.path} is gone since the image was enqueued",
+            f"{self.path} was removed after the image was enqueued",
             hint="put it back and `pusher retry` the job, or `pusher cancel` it",
         )
 

@@ -133,7 +133,7 @@ def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Sour
         )
     if prefix in _ALSO_NAMES and rest == "-":
         raise InvalidOption(
-            f"{prefix}: means a folder, and a pipe gives an archive",
+            f"{prefix}: reads a folder, not a pipe",
             hint=f"write {oci.ARCHIVE_KIND}:- or {docker_archive.KIND}:-",
         )
     if colon and _is_file_prefix(prefix, rest):
@@ -152,7 +152,7 @@ def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Sour
         raise _file_address(image)
     if colon and (meant := _meant(prefix, rest)) is not None:
         raise ReferenceMalformed(
-            f"no images are read from {prefix}:", hint=suggest("did you mean {}?", f"{meant}:{rest}")
+            f"unknown prefix {prefix}:", hint=suggest("did you mean {}?", f"{meant}:{rest}")
         )
     if colon and not exists(typed_path(image)) and (path := _split(image))[1] and _is_meant(image, path[0]):
         raise _without_prefix(image, f"{_kind_of(path[0])}:{image}")
@@ -179,19 +179,19 @@ def _url(scheme: str, rest: str) -> PusherError:
     address = f"{scheme}:{rest}"
     if scheme in ("http", "https", "ftp"):
         command = "curl -fL {} | pusher push - --to registry.example.com/team/app:1.2"
-        return ImageUnsupported(f"pusher fetches nothing from {scheme}://", hint=suggest(command, address))
+        return ImageUnsupported(f"pusher does not download from {scheme}://", hint=suggest(command, address))
     if scheme == "file":
         return _file_address(address)
     if (meant := _OF_OTHERS.get(scheme)) is not None:
         return ReferenceMalformed(
-            f"no images are read from {scheme}:", hint=suggest("did you mean {}?", f"{meant}:{rest[2:]}")
+            f"unknown prefix {scheme}:", hint=suggest("did you mean {}?", f"{meant}:{rest[2:]}")
         )
     if scheme in _PREFIXES:
         return ReferenceMalformed(
             f"{scheme}: is written without //", hint=suggest("did you mean {}?", f"{scheme}:{rest[2:]}")
         )
     return ImageUnsupported(
-        f"pusher reads nothing from {scheme}://",
+        f"pusher cannot read images from {scheme}://",
         hint=f"it reads {': '.join(_PREFIXES)}: and docker://",
     )
 

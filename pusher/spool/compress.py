@@ -54,7 +54,7 @@ class Compression:
                 f"compression none has no level {self.level}", hint="leave out --compression-level"
             )
         raise InvalidOption(
-            f"{self.level} is no compression level of {self.kind}",
+            f"{self.level} is not a compression level of {self.kind}",
             hint=f"use --compression-level {lowest} (fastest) to {highest} (smallest)",
         )
 

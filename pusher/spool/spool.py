@@ -79,8 +79,8 @@ class Spool:
             found = pipeline.compress(stream, write, how=how, on_bytes=on_bytes, check_stop=check_stop)
             if expected_diff_id not in (None, found.diff_id):
                 raise LayerMismatch(
-                    f"a layer should have diff ID {expected_diff_id}, its bytes have {found.diff_id}",
-                    hint="the source is damaged; save or pull the image again",
+                    f"a layer should have diff ID {expected_diff_id}, but has {found.diff_id}",
+                    hint="the source is damaged: save or pull the image again",
                 )
             with self._errors(name):
                 file.commit(self.path(found.digest))
@@ -109,9 +109,9 @@ class Spool:
                     check_stop()
             if (count, named(found)) != (size, digest):
                 raise LayerMismatch(
-                    f"the image promises a blob of {size} bytes with digest {digest}, "
+                    f"the image lists a blob of {size} bytes with digest {digest}, "
                     f"its source has {count} bytes with {named(found)}",
-                    hint="the source is damaged; save or pull the image again",
+                    hint="the source is damaged: save or pull the image again",
                 )
             with self._errors(f"blob {short(digest)}"):
                 file.commit(self.path(digest))
@@ -281,13 +281,13 @@ class Spool:
     def _translated(self, error: OSError, name: str, written: int) -> PusherError:
         if error.errno in _NO_ROOM:
             return DiskFull(
-                f"no room for {name} in {self.root}: {self._free(written)}",
+                f"no space for {name} in {self.root}: {self._free(written)}",
                 hint="free some space there, or move PUSHER_HOME to a larger disk",
             )
         if limit := of_limit(error):
             return limit
         return HomeUnusable(
-            f"cannot use {self.root} for {name}: {error.strerror or error}",
+            f"cannot write {name} to {self.root}: {error.strerror or error}",
             hint=f"check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder",
         )
 
@@ -302,4 +302,4 @@ class Spool:
             free = shutil.disk_usage(self.root).free
         except OSError:
             return "the disk is full"
-        return f"{(free + written) / 1024**2:.1f} MiB were free, and it needs more"
+        return f"{(free + written) / 1024**2:.1f} MiB are free, and it needs more"

@@ -49,9 +49,9 @@ class Decision:
 _HAS = {JobState.SUCCEEDED: "has", JobState.FAILED: "has"}
 _HINTS = {
     JobState.PAUSED: "pusher resume {0}",
-    JobState.SUCCEEDED: "it is done; to push the image again: pusher enqueue",
-    JobState.FAILED: "it has ended; to try it again: pusher retry {0}",
-    JobState.CANCELLED: "it has ended; to try it again: pusher retry {0}",
+    JobState.SUCCEEDED: "to push the image again: pusher enqueue IMAGE",
+    JobState.FAILED: "to try it again: pusher retry {0}",
+    JobState.CANCELLED: "to try it again: pusher retry {0}",
     JobState.SUPERSEDED: "a newer job pushes to the same tag: pusher status {0}",
 }
 
@@ -69,7 +69,7 @@ CANCEL = Decision(
 RETRY = Decision(
     "retried",
     _Q,
-    "tried again at the user's wish",
+    "retried by the user",
     frozenset({_W, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED}),
     frozenset({_Q, _R}),
     clears_error=True,

@@ -43,7 +43,7 @@ def translated(label: str) -> Iterator[None]:
         raise corrupt(label, "holds something that pusher did not write") from error
 
 
-_RETRY = "try again in a moment; `pusher status` shows what is running"
+_RETRY = "try again; `pusher status` shows what is running"
 
 
 def _of_driver(error: BaseException | None, label: str) -> PusherError | None:
@@ -74,14 +74,14 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
     if "no such table" in str(error) or "no such column" in str(error):
         return corrupt(label, f"lacks a part of its schema ({error})")
     if code == sqlite3.SQLITE_NOTADB:
-        return corrupt(label, "is no SQLite database")
+        return corrupt(label, "is not an SQLite database")
     if code == sqlite3.SQLITE_CORRUPT and _is_whole(label):
         return _failing_disk(error, label)
     return corrupt(label, "is damaged" if code == sqlite3.SQLITE_CORRUPT else f"is damaged ({error})")
 
 
 def _full(label: str, hint: str) -> DiskFull:
-    full = DiskFull(f"no room on the disk of the job store {label}", hint=hint)
+    full = DiskFull(f"no space left on the disk of the job store {label}", hint=hint)
     full.retry = Retry.BACKOFF  # a run waits, and records what was acknowledged once there is room
     return full
 
@@ -89,8 +89,7 @@ def _full(label: str, hint: str) -> DiskFull:
 def _failing_disk(error: sqlite3.Error, label: str) -> StoreUnreachable:
     return StoreUnreachable(
         f"the job store {label} cannot be read or written now: {error}",
-        hint="look after its disk (dmesg names what fails); the job store itself may well be whole: "
-        "pusher db check",
+        hint="check its disk (see dmesg); the job store itself may be undamaged: pusher db check",
     )
 
 
@@ -118,7 +117,7 @@ def _of_postgresql(error: BaseException | None, label: str) -> PusherError | Non
         not state and type(error).__name__ == "OperationalError"
     ):
         return StoreUnreachable(
-            f"the job store {label} does not answer: {reason}",
+            f"the job store {label} does not respond: {reason}",
             hint="check PUSHER_DATABASE_URL and that the PostgreSQL server runs",
         )
     return None

@@ -282,7 +282,7 @@ class Jobs:
         """LeaseLost if the job was paused, cancelled or taken over."""
         with self._database.read() as connection:
             if connection.scalar(select(JobRow.id).where(held(job))) is None:
-                raise LeaseLost(f"job {job.id} is not ours any more")
+                raise LeaseLost(f"job {job.id} no longer belongs to this worker")
 
     def release(
         self,
@@ -340,7 +340,7 @@ class Jobs:
         with self._database.write() as connection:
             change = update(JobRow).where(held(job)).values(state=state, **values, **NOT_RUNNING)
             if connection.execute(change).rowcount == 0:
-                raise LeaseLost(f"job {job.id} is not ours any more")
+                raise LeaseLost(f"job {job.id} no longer belongs to this worker")
             record(connection, job.id, now, state, message)
 
     # --- the user's side --------------------------------------------------------------------------------
@@ -402,6 +402,6 @@ def _move(connection: Connection, before: JobRecord, values: Mapping[str, Any]) 
     )
     if connection.execute(update(JobRow).where(unchanged).values(values)).rowcount != 1:
         raise StoreLocked(
-            f"job {before.id} was changed by another process at the same moment", hint="try again"
+            f"job {before.id} was changed by another process at the same time", hint="try again"
         )
     return _read(connection, before.id)

@@ -85,4 +85,4 @@ def held(job: JobRecord) -> ColumnElement[bool]:
 def require_job(connection: Connection, job: JobRecord) -> None:
     """Hold the job's lease fast until the end of the transaction; LeaseLost if it is not ours."""
     if connection.scalar(select(JobRow.id).where(held(job)).with_for_update(read=True)) is None:
-        raise LeaseLost(f"job {job.id} is not ours any more")
+        raise LeaseLost(f"job {job.id} no longer belongs to this worker")

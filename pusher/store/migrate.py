@@ -146,7 +146,7 @@ def _copy(path: Path, to: Path) -> None:
     if free < 2 * size:  # the upgrade may write every table anew
         raise DiskFull(
             f"the job store {path} is to be upgraded, and its disk has no room for that: {free >> 20} MiB",
-            hint=f"make room for {2 * size >> 20} MiB there; nothing was changed",
+            hint=f"free {2 * size >> 20} MiB there; nothing was changed",
         )
     try:
         os.close(os.open(part, os.O_RDWR | os.O_CREAT, 0o600))

@@ -82,7 +82,7 @@ class Patience:
             self._waiting += first
             if self._since is None:
                 self._since = began
-                self._note(f"{error.message}: waiting for it, and nothing is lost")
+                self._note(f"{error.message}: waiting for it; nothing is lost")
             return self._since
 
     def _sleep(self, error: PusherError, since: float, pause: float) -> None:
@@ -105,7 +105,7 @@ class Patience:
             since, self._since = self._since, None
         if since is not None:
             self._back()
-            self._note(f"the job store is back after {self._clock() - since:.0f} s; going on")
+            self._note(f"the job store is back after {self._clock() - since:.0f} s; continuing")
 
 
 class Patient:

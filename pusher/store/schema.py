@@ -26,7 +26,7 @@ def revision_of(connection: Connection, label: str) -> str | None:
     inspector = inspect(connection)
     if not inspector.has_table("alembic_version"):
         if connection.dialect.name == "sqlite" and inspector.get_table_names():
-            raise corrupt(label, "is a SQLite database, but not one of pusher's")
+            raise corrupt(label, "is an SQLite database, but not a job store of pusher")
         return None
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if revision is not None and revision not in REVISIONS:

@@ -60,7 +60,7 @@ class RequestedCompression:
         """Check a name and a level. Raises InvalidOption."""
         if name not in COMPRESSION_NAMES:
             raise InvalidOption(
-                f"{name!r} is no compression",
+                f"{name!r} is not a compression",
                 hint=f"use --compression {', '.join(COMPRESSION_NAMES[:-1])} or {AUTO}",
             )
         if name == AUTO:
@@ -137,10 +137,10 @@ class CompressionChooser:
         if not self._chosen:
             return None
         if self._uplink is None:
-            return f"compression: {GZIP}, as the speed of the link is not known yet"
+            return f"compression: {GZIP}, as the speed of the link is not yet known"
         counts = Counter(str(compression) for compression in self._chosen)
         said = ", ".join(f"{name} for {_layers(count)}" for name, count in counts.most_common())
-        return f"compression: {said}, which is sent first at {human_bytes(self._uplink)}/s"
+        return f"compression: {said}, which arrives first at {human_bytes(self._uplink)}/s"
 
 
 def _layers(count: int) -> str:

@@ -51,7 +51,7 @@ class Destination:
         if found is None:
             place = (self.to or self.default or _EXAMPLE).removesuffix("/")
             raise InvalidOption(
-                f"{self.image} has no name of its own to push it under",
+                f"{self.image} has no name to be pushed as",
                 hint=suggest(f"pusher {self.command} {{}} --to {{}}", self.image, f"{place}/app:1.2"),
             )
         _check_tag(found)
@@ -72,7 +72,7 @@ def resolve(image: str, to: str | None, default: str | None, *, command: str = "
             where = (default or _EXAMPLE).removesuffix("/")
             name = f"{source.repository.rpartition('/')[2]}:{source.tag or '1.2'}"
             raise InvalidOption(
-                f"{image} is in its registry already, and nothing says where else it is to go",
+                f"{image} is already in a registry, and no destination is given",
                 hint=suggest(f"pusher {command} {{}} --to {{}}", image, f"{where}/{name}"),
             )
     return Destination(image, to, default, command, place)

@@ -134,7 +134,7 @@ class JobPush:
                 self._spool.remove(digest)
         raise SourceError(
             f"the bytes of {damaged[0]} change while they are sent",
-            hint=f"look whether the disk or the archive is in order, then: pusher retry {self._job.id}",
+            hint=f"check the disk and the archive, then: pusher retry {self._job.id}",
         )
 
     def _send_what_is_known(self) -> dict[str, JobBlob]:
@@ -257,7 +257,7 @@ class JobPush:
 
     def _make_room(self, missing: dict[str, JobBlob], full: DiskFull) -> dict[str, JobBlob]:
         """Let the uploads end and drop what they no longer need; raises ``full`` if that is nothing."""
-        self._tools.sender.progress.note(f"{full.message}; waiting for uploads to make room")
+        self._tools.sender.progress.note(f"{full.message}; waiting for uploads to free space")
         self._sending = [one for one in self._sending if not isinstance(one.exception(), ArrivalFailed)]
         done = {
             layer.digest for layer in self._store.blobs.of_job(self._job.id) if layer.state in DONE_STATES
@@ -395,6 +395,7 @@ class JobPush:
         self._store.events.add(
             self._job.id,
             "blobs-unknown",
-            f"the registry misses {len(self._distrusted)} blobs that it said it had; they are sent again",
+            f"the registry is missing {len(self._distrusted)} blobs that it reported to have; sending them "
+            "again",
         )
         return True

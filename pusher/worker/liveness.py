@@ -61,7 +61,7 @@ class Presence:
         except OSError as error:
             raise HomeUnusable(
                 f"{self._folder} cannot be written: {error.strerror}",
-                hint="point PUSHER_HOME to a folder that you can write",
+                hint="set PUSHER_HOME to a folder that you can write",
             ) from error
         return self
 

@@ -28,8 +28,8 @@ class Names:
         if elapsed() - since < self._policy.unresolved:
             return error
         return RegistryNameUnknown(
-            f"there is no host {registry.partition(':')[0]}: its name has not been found for a minute",
-            hint="check the spelling of the registry's name and push again; if it is right, the network",
+            f"the host {registry.partition(':')[0]} cannot be found: its name has not resolved for a minute",
+            hint="check the spelling of the registry's name, and the network; then push again",
         )
 
 

@@ -119,8 +119,9 @@ class BlobPreparer:
                     if not wanted:
                         return
         raise ImageChanged(
-            f"the export of {job.image} lacks {len(wanted)} of its layers, among them {short(min(wanted))}",
-            hint=f"look whether the image is whole, then: pusher retry {job.id}",
+            f"the export of {job.image} is missing {len(wanted)} of its layers, including "
+            f"{short(min(wanted))}",
+            hint=f"check that the image is complete, then: pusher retry {job.id}",
         )
 
     def _prepare_piece(
@@ -208,7 +209,7 @@ class BlobPreparer:
         if (found := of_bytes(content, digest)) != digest:
             raise LayerMismatch(
                 f"the image lists a config with digest {digest}, its source has {found}",
-                hint="the source is damaged; save or pull the image again",
+                hint="the source is damaged: save or pull the image again",
             )
         if not self.spool.has(digest, size):
             self.spool.write_blob(

@@ -16,13 +16,15 @@ def in_vain(store: Store, job_id: int, upload: UploadRecord, *, restarts: bool) 
     layers = store.blobs.of_job(job_id)
     wasted = sum(layer.bytes_wasted for layer in layers if layer.digest == upload.digest)
     registry = upload.registry
-    cost = f"its upload was lost {upload.losses} times, and {human_bytes(wasted)} were sent in vain"
+    cost = f"its upload was lost {upload.losses} times, and {human_bytes(wasted)} had to be sent again"
     if not restarts:
-        return f"{cost}; what stands in the way may be seen with: pusher doctor {registry}"
+        return f"{cost}; to find out why: pusher doctor {registry}"
     facts = store.facts.get(registry)
     size = f"{max(1, round(facts.carries / 2 / MIB))}MiB" if facts.carries and facts.breaks else "SIZE"
     return (
-        f"{cost}: {registry} starts a blob again when the connection breaks inside a chunk. What helps: "
-        f"a link that holds; layers that it carries in one go (pusher push IMAGE --split-layers {size}, "
-        "which changes the image's digest); or a registry that goes on after a break, as distribution 3 does"
+        f"{cost}: {registry} starts a blob again when the connection breaks inside a chunk. To avoid that, "
+        "use "
+        f"a more stable link, smaller layers (pusher push IMAGE --split-layers {size}, which changes the "
+        "image's "
+        "digest), or a registry that resumes after a break, such as distribution 3"
     )

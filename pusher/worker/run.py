@@ -228,8 +228,9 @@ class _Worker:
         patient = self._activity.idle < self._settings.give_up_after
         if not patient:
             self._progress.note(
-                f"nothing has got through for {human_seconds(self._activity.idle)}: giving up, and nothing "
-                "is lost; go on with pusher run, or pusher run --forever, which waits as long as it takes"
+                f"no progress for {human_seconds(self._activity.idle)}: giving up, and nothing is lost; "
+                "continue "
+                "with pusher run, or with pusher run --forever, which never gives up"
             )
         return patient
 
@@ -280,7 +281,7 @@ class _Worker:
             digest = JobPush(self._tools, job, control).run()
         except Stopped:
             self._store.jobs.release(job, state=JobState.QUEUED, attempt=False)
-            self._progress.job_ended(job.id, "queued", f"stopped; go on with: pusher run (job {job.id})")
+            self._progress.job_ended(job.id, "queued", "stopped")
         except (StoreError, LeaseLost):
             raise
         except Exception as error:
@@ -337,11 +338,11 @@ class _Worker:
         if self._offline_since == self._activity.last:
             return
         self._offline_since = self._activity.last
-        patience = "for as long as it takes"
+        patience = "until it succeeds"
         if not self._forever:
             patience = f"for up to {human_seconds(self._settings.give_up_after)}"
         self._progress.note(
-            f"no connection to {job.registry}: trying again, at least every "
+            f"no connection to {job.registry}: retrying, at least every "
             f"{self._settings.retry.job_offline:.0f} s, {patience}"
         )
 

@@ -59,9 +59,7 @@ def give_back(
         control.lose_lease()
         with contextlib.suppress(LeaseLost):
             store.jobs.release(job, state=JobState.QUEUED, attempt=False)
-            progress.job_ended(
-                job.id, "queued", f"stopped without an answer; go on with: pusher run (job {job.id})"
-            )
+            progress.job_ended(job.id, "queued", "stopped without a response; continue with: pusher run")
     store.uploads.release_all(owner)
 
 
@@ -71,11 +69,11 @@ def why_lost(store: Store, job: JobRecord, stood_still: float) -> tuple[str, str
     try:
         now = store.jobs.get(job.id)
     except JobUnknown:
-        return "taken", "it was cancelled and forgotten"
+        return "taken", "it was cancelled and removed"
     if now.state == JobState.SUPERSEDED:
         said = f"job {now.superseded_by} pushes to {job.destination} now; what was sent is kept for it"
         return now.state, said
     if now.state != JobState.RUNNING:
         return "taken", f"it is {now.state} now"
-    why = f", because this one stood still for {human_seconds(stood_still)}" if stood_still else ""
+    why = f", because this worker was stopped for {human_seconds(stood_still)}" if stood_still else ""
     return "taken", f"another worker took it over{why}"

@@ -14,9 +14,9 @@ from typing import Final
 from pusher.progress.format import human_bytes
 
 _ASKED: Final = {
-    signal.SIGINT: "stopping once the chunks in flight are through; press Ctrl-C again to stop now",
-    signal.SIGTERM: "asked to end: stopping once the chunks in flight are through",
-    signal.SIGHUP: "the terminal is gone: stopping once the chunks in flight are through",
+    signal.SIGINT: "stopping after the chunks in flight; press Ctrl-C again to stop now",
+    signal.SIGTERM: "asked to exit: stopping after the chunks in flight",
+    signal.SIGHUP: "the terminal was closed: stopping after the chunks in flight",
 }
 
 
@@ -86,6 +86,6 @@ def on_signals(
 def _warning(cost: int, number: int) -> str:
     again = "press Ctrl-C once more" if number == signal.SIGINT else "send the signal once more"
     return (
-        f"{human_bytes(cost)} will be sent again if it stops now: waiting for the chunks in flight; "
-        f"{again} to stop all the same"
+        f"{human_bytes(cost)} would have to be sent again: waiting for the chunks in flight; "
+        f"{again} to stop anyway"
     )

@@ -87,7 +87,7 @@ class Silence:
                 after = self._told.get(whom, WORD_AFTER)
                 if silent >= after:
                     self._told[whom] = 6 * after
-                    words.append(f"{whom} has not answered for {human_seconds(silent)}; still waiting")
+                    words.append(f"{whom} has not responded for {human_seconds(silent)}; still waiting")
         for word in words:
             self._note(word)
         return stuck
@@ -157,11 +157,14 @@ class SourceWatch:
             self._since, self._next = now, WORD_AFTER
         self._called, silent = now, now - self._since
         if silent >= _GIVE_UP_SOURCE:
-            raise SourceStalled(f"the source of {self._image} has given nothing for {human_seconds(silent)}")
+            raise SourceStalled(
+                f"the source of {self._image} has delivered no data for {human_seconds(silent)}"
+            )
         if silent >= self._next:
             self._next *= 6
             self._note(
-                f"the source of {self._image} has given nothing for {human_seconds(silent)}; still waiting"
+                f"the source of {self._image} has delivered no data for {human_seconds(silent)}; still "
+                "waiting"
             )
 
 

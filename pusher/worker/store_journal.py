@@ -125,7 +125,7 @@ class StoreJournal:
         wasted = self.upload.offset + self._counted.pop(self.upload.id, 0)
         restarts = bool(self.upload.restarts)
         self.upload = self._store.uploads.lost(self.upload, job_id=self._job_id, wasted=wasted)
-        self._note(f"{short(self.upload.digest)}: starts again: {reason}")
+        self._note(f"{short(self.upload.digest)}: restarts: {reason}")
         if (losses := self.upload.losses or 0) and losses % _TELL_EVERY == 0:
             self.tell(in_vain(self._store, self._job_id, self.upload, restarts=restarts))
 

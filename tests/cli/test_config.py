@@ -167,7 +167,7 @@ def test_where_nothing_is_set(pusher: Pusher, home: Path) -> None:
     assert result.out.startswith(f"{path}  (does not exist)\n\nparallel             4  ")
     rows = _rows(pusher)
     assert rows["compression"] == ["compression", "keep", "default"]
-    assert rows["compression_level"] == ["compression_level", "the usual one", "default"]
+    assert rows["compression_level"] == ["compression_level", "the default of the kind", "default"]
     assert rows["limit_rate"] == ["limit_rate", "no limit", "default"]
     assert rows["registry"] == ["registry", "docker.io", "default"]
     assert rows["insecure"] == ["insecure", "none", "default"]
@@ -184,11 +184,11 @@ def test_a_level_that_the_compression_does_not_have(
         result = pusher(*command)
         assert result.code == 2
         assert result.err == (
-            "error: 12 is no compression level of gzip\n"
+            "error: 12 is not a compression level of gzip\n"
             "  hint: use --compression-level 1 (fastest) to 9 (smallest)\n"
         )
     monkeypatch.setenv("PUSHER_COMPRESSION", "zstd")
-    assert _rows(pusher)["compression_level"] == ["compression_level", "the usual one", "default"]
+    assert _rows(pusher)["compression_level"] == ["compression_level", "the default of the kind", "default"]
     file.write_text('compression = "zstd"\ncompression_level = 12')
     assert _rows(pusher)["compression_level"] == ["compression_level", "12", str(file)]
 
@@ -245,8 +245,8 @@ def test_a_mistyped_variable_is_noticed(pusher: Pusher, monkeypatch: pytest.Monk
     monkeypatch.setenv("PUSHER_CHUNKSIZE", "50MiB")
     monkeypatch.setenv("PUSHER_OF_SOMEBODY_ELSE", "1")
     told = (
-        "Nothing reads the variable PUSHER_CHUNKSIZE; did you mean PUSHER_CHUNK_SIZE?\n"
-        "Nothing reads the variable PUSHER_OF_SOMEBODY_ELSE; pusher config shows those that are read\n"
+        "Unknown environment variable PUSHER_CHUNKSIZE; did you mean PUSHER_CHUNK_SIZE?\n"
+        "Unknown environment variable PUSHER_OF_SOMEBODY_ELSE; pusher config shows those that exist\n"
     )
     for command in (("config",), ("status", "--json"), ("prune",)):
         assert pusher(*command).err.startswith(told)

@@ -40,7 +40,7 @@ def test_one_job_that_refuses_does_not_keep_the_others(pusher: Pusher, store: St
         "error: there is no job 9\n"
         "  hint: pusher status --all lists the jobs\n"
         "error: job 2 has failed and cannot be paused\n"
-        "  hint: it has ended; to try it again: pusher retry 2\n"
+        "  hint: to try it again: pusher retry 2\n"
         "Job 1 is paused.\n"
     )
 
@@ -82,12 +82,12 @@ def test_all_leaves_what_a_newer_job_replaced_and_says_so(pusher: Pusher, store:
 
 def test_all_of_none(pusher: Pusher) -> None:
     result = pusher("retry", "--all")
-    assert (result.code, result.err) == (0, "There is no job to retry.\n")
+    assert (result.code, result.err) == (0, "There are no jobs to retry.\n")
 
 
 @pytest.mark.parametrize("verb", ["pause", "resume", "cancel", "retry"])
 @pytest.mark.parametrize(
-    ("arguments", "what"), [([], "no job is named"), (["1", "--all"], "jobs and --all exclude each other")]
+    ("arguments", "what"), [([], "no job given"), (["1", "--all"], "jobs and --all cannot be used together")]
 )
 def test_jobs_or_all(pusher: Pusher, store: Store, verb: str, arguments: list[str], what: str) -> None:
     add_job(store)
@@ -133,7 +133,7 @@ def test_prune(pusher: Pusher, store: Store) -> None:
         0,
         "",
         [
-            "Removing jobs that finished over 7d ago, and blobs that no job needs.",
+            "Removing jobs that finished more than 7d ago, and blobs that no job needs.",
             "Removed 1 finished job and 0 blobs, 0 B.",
         ],
     )
@@ -163,9 +163,9 @@ def test_db(pusher: Pusher) -> None:
     missing = pusher("db", "check")
     assert missing.code == 0
     assert missing.err.startswith("There is no job store yet; ")
-    assert pusher("db", "upgrade").err.startswith("The job store is upgraded: schema none -> ")
-    assert pusher("db", "upgrade").err.startswith("The job store is up to date: schema ")
-    assert pusher("db", "check").err.startswith("The job store is whole and up to date: schema ")
+    assert pusher("db", "upgrade").err.startswith("Upgraded the job store: schema none -> ")
+    assert pusher("db", "upgrade").err.startswith("The job store is up to date (schema ")
+    assert pusher("db", "check").err.startswith("The job store is undamaged and up to date (schema ")
 
 
 def test_db_check_finds_damage(pusher: Pusher, store: Store) -> None:

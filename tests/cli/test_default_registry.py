@@ -61,10 +61,10 @@ def test_the_default_registry_from_variable_and_file(
 
 
 def test_without_one_it_is_docker_hub_and_the_way_out_is_told(pusher: Pusher) -> None:
-    note = "names no registry, so it goes to Docker Hub: docker.io/library/app:1.2. "
+    note = "has no registry, so it goes to Docker Hub: docker.io/library/app:1.2. "
     result = pusher("enqueue", "app:1.2")
     assert result.err.splitlines()[0] == (
-        f"app:1.2 {note}To a registry of your own: --to registry.example.com, or set PUSHER_REGISTRY."
+        f"app:1.2 {note}For another registry use --to registry.example.com, or set PUSHER_REGISTRY."
     )
     assert "Docker Hub" in pusher("enqueue", "other:1", "--to", "app:1.2").err
     for said in ("team/app:1.2", "docker.io/library/app:1.2", "library/app:1.2", "r.example/library/app:1"):
@@ -85,8 +85,7 @@ def test_an_archive_without_a_name_needs_a_whole_reference(
         result = pusher(command, str(archive), *arguments)
         assert (result.code, result.out) == (2, "")
         assert result.err == (
-            f"error: {archive} has no name of its own to push it under\n"
-            f"  hint: pusher {command} {archive} {hint}\n"
+            f"error: {archive} has no name to be pushed as\n  hint: pusher {command} {archive} {hint}\n"
         )
 
 

@@ -30,8 +30,8 @@ def test_it_lists_every_error_on_a_line_of_its_own(pusher: Pusher) -> None:
 
 def test_it_explains_one(pusher: Pusher) -> None:
     assert pusher("errors", "registry-busy").out == (
-        "registry-busy: The registry asks for a pause (429 or 503).\n"
-        "  what to do:          pusher waits as long as the registry asks, then goes on\n"
+        "registry-busy: The registry asked for a pause (429 or 503).\n"
+        "  what to do:          pusher waits as long as the registry asks, then continues\n"
         "  exit code:           5\n"
         "  trying again helps:  yes, after a pause\n"
     )
@@ -43,7 +43,7 @@ def test_it_is_there_for_programs(pusher: Pusher) -> None:
     (one,) = json.loads(pusher("errors", "job-unknown", "--json").out)["errors"]
     assert one == {
         "code": "job-unknown",
-        "meaning": "There is no job of this number.",
+        "meaning": "There is no job with this ID.",
         "advice": "pusher status --all lists the jobs",
         "exit_code": 2,
         "retry": "never",
@@ -134,4 +134,4 @@ def test_the_exit_code_survives_a_stderr_that_cannot_be_written(home: Path) -> N
 def test_an_error_for_a_program_that_cannot_be_written_is_told_to_people(home: Path) -> None:
     done = _shell("pusher errors bogus --json > /dev/full")
     assert done.returncode == ExitCode.USAGE
-    assert done.stderr == "error: there is no error 'bogus'\n  hint: pusher errors lists them\n"
+    assert done.stderr == "error: there is no error 'bogus'\n  hint: pusher errors lists all errors\n"

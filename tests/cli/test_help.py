@@ -54,13 +54,16 @@ def test_a_command(pusher: Pusher, command: list[str]) -> None:
 def test_an_unknown_name_gets_the_nearest(pusher: Pusher, words: list[str], guess: str) -> None:
     result = pusher("help", *words)
     assert (result.code, result.out) == (2, "")
-    assert result.err.endswith(f"\n  hint: did you mean pusher help {guess}? otherwise: pusher help\n")
+    assert result.err.endswith(f"\n  hint: did you mean pusher help {guess}? See also: pusher help\n")
 
 
 def test_an_unknown_name_that_is_near_nothing(pusher: Pusher) -> None:
     result = pusher("help", "zzzz")
     assert result.code == 2
-    assert result.err == "error: no such topic or command 'zzzz'\n  hint: pusher help lists them\n"
+    assert (
+        result.err
+        == "error: no such topic or command 'zzzz'\n  hint: pusher help lists all topics and commands\n"
+    )
     assert pusher("help", "push", "pull").code == 2
 
 

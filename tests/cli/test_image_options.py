@@ -95,12 +95,12 @@ def test_what_no_flag_says_is_left_to_the_run(
     [
         (
             ["--all", "--platform", "linux/arm64"],
-            "--all and --platform contradict each other",
-            "leave out one of them",
+            "--all and --platform cannot be used together",
+            "leave out one of the two",
         ),
         (
             ["--platform", "nonsense"],
-            "--platform: 'nonsense' is no platform",
+            "--platform: 'nonsense' is not a platform",
             "write it like linux/arm64 or linux/arm/v7",
         ),
         (
@@ -136,12 +136,12 @@ def test_what_no_flag_says_is_left_to_the_run(
         ),
         (
             ["--compression", "gzip", "--compression-level", "12"],
-            "12 is no compression level of gzip",
+            "12 is not a compression level of gzip",
             "use --compression-level 1 (fastest) to 9 (smallest)",
         ),
         (
             ["--compression-level", "12"],
-            "12 is no compression level of gzip",
+            "12 is not a compression level of gzip",
             "use --compression-level 1 (fastest) to 9 (smallest)",
         ),
     ],
@@ -248,7 +248,7 @@ def test_what_is_refused_between_registries(pusher: Pusher, home: Path, command:
     result = pusher(command, image)
     assert result.code == 2
     assert result.err == (
-        f"error: {image} is in its registry already, and nothing says where else it is to go\n"
+        f"error: {image} is already in a registry, and no destination is given\n"
         f"  hint: pusher {command} {image} --to registry.example.com/team/app:1.2\n"
     )
     result = pusher(command, image, "--to", "r.example", "--split-layers", "4GiB")
@@ -316,7 +316,7 @@ def test_the_password_is_that_of_the_registry_that_is_pushed_to(
     result = pusher("push", image, "--username", "bob", *(() if to is None else ("--to", to)))
     assert (result.code, result.out) == (4, "")
     assert result.err.startswith(
-        f"error: there is no password for 'bob' at {registry}, and no terminal to ask on\n"
+        f"error: no password for 'bob' at {registry}, and no terminal to ask for it\n"
     )
     assert not home.exists()
     assert not (folder / "bin" / "docker.log").exists()
@@ -325,9 +325,9 @@ def test_the_password_is_that_of_the_registry_that_is_pushed_to(
 @pytest.mark.parametrize(
     ("image", "code", "words"),
     [
-        ("nameless.tar", 2, "has no name of its own"),
-        ("dir:dir", 2, "has no name of its own"),
-        ("docker://ghcr.io/team/app:1", 2, "nothing says where else it is to go"),
+        ("nameless.tar", 2, "has no name to be pushed as"),
+        ("dir:dir", 2, "has no name to be pushed as"),
+        ("docker://ghcr.io/team/app:1", 2, "no destination is given"),
         ("oci:./missing", 7, "missing"),
         ("missing.tar", 7, "missing.tar"),
     ],

@@ -104,8 +104,9 @@ def test_a_wrong_password_stores_nothing(
         f"error: {registry.address} rejects the credential for user bob (--username)"
     )
     assert result.err.endswith(
-        ": authentication required; nothing is stored\n"
-        "  hint: check user name and password; many registries want an access token made on their website "
+        ": authentication required; nothing was stored\n"
+        "  hint: check the user name and the password; many registries require an access token from their "
+        "website "
         "in place of the password\n"
     )
     assert not config.parent.exists()
@@ -126,7 +127,7 @@ def test_a_registry_that_is_not_there_stores_nothing(
     registry.stop()
     result = login(registry.address)
     assert result.code == ExitCode.UNFINISHED
-    assert result.err.startswith(f"error: {registry.address} refuses the connection; nothing is stored\n")
+    assert result.err.startswith(f"error: {registry.address} refuses the connection; nothing was stored\n")
     assert not config.parent.exists()
 
 
@@ -135,8 +136,7 @@ def test_a_registry_that_asks_nobody(login: Callable[..., Result], config: Path)
         result = login(registry.address)
     assert result.code == ExitCode.DONE
     assert result.err == (
-        f"{registry.address} asks nobody for a login; this one could not be checked "
-        "and is stored all the same.\n"
+        f"{registry.address} does not require a login; this one could not be checked, but is stored.\n"
     )
     assert registry.address in _auths(config)
 
@@ -146,7 +146,9 @@ def test_a_registry_with_a_token_server(login: Callable[..., Result], config: Pa
         registry.faults.add(demand(tokens))
         wrong = login(registry.address, password="hunter2")
         assert wrong.code == ExitCode.AUTH
-        assert "; nothing is stored\n  hint: check user name and password; many registries" in wrong.err
+        assert (
+            "; nothing was stored\n  hint: check the user name and the password; many registries" in wrong.err
+        )
         assert not config.exists()
         assert login(registry.address).err == ""
     assert _auths(config) == {registry.address: _entry()}
@@ -169,7 +171,7 @@ def test_the_certificate_is_verified_as_for_a_push(
     with Site(answer, context) as site:
         unknown = login(site.address)
         assert unknown.code == ExitCode.FAILED
-        assert "; nothing is stored\n" in unknown.err
+        assert "; nothing was stored\n" in unknown.err
         assert not config.exists()
         assert login(site.address, "--ca-cert", str(tmp_path / "ca.pem")).code == ExitCode.DONE
         assert login(site.address, "--insecure", site.address).code == ExitCode.DONE
@@ -229,7 +231,7 @@ def test_another_place_that_comes_first_is_named(
     result = login(registry.address)
     assert result.code == ExitCode.DONE
     assert result.err == (
-        f"DOCKER_AUTH_CONFIG has a login for {registry.address} too, which is used before this one.\n"
+        f"DOCKER_AUTH_CONFIG has a login for {registry.address} too, and takes precedence.\n"
     )
 
 
@@ -249,7 +251,7 @@ def test_no_user_name_and_no_terminal(
     result = pusher("login", registry.address, *options)
     assert result.code == ExitCode.USAGE
     assert result.err == (
-        f"error: no user name is given for {registry.address}, and there is no terminal to ask on\n"
+        f"error: no user name for {registry.address}, and no terminal to ask for it\n"
         f"  hint: pusher login {registry.address} --username USER --password-stdin\n"
     )
 
@@ -257,7 +259,7 @@ def test_no_user_name_and_no_terminal(
 def test_a_user_name_with_a_colon(login: Callable[..., Result], registry: FakeRegistry) -> None:
     result = login(registry.address, user="bob:secret")
     assert result.code == ExitCode.USAGE
-    assert "has a colon" in result.err
+    assert "contains a colon" in result.err
     assert registry.requests() == []
 
 
@@ -284,7 +286,7 @@ def test_the_default_registry(
     pipe(PASSWORD.encode())
     assert pusher("login", "--username", "bob", "--password-stdin").code == ExitCode.DONE
     assert list(_auths(config)) == [registry.address]
-    assert pusher("logout").out == f"The login for {registry.address} is removed from {config}.\n"
+    assert pusher("logout").out == f"Removed the login for {registry.address} from {config}.\n"
 
 
 @pytest.mark.parametrize("command", ["login", "logout"])
@@ -293,22 +295,22 @@ def test_the_default_registry(
     [
         (
             [],
-            "no registry is named",
+            "no registry given",
             "pusher {} registry.example.com, or pusher {} docker.io for Docker Hub",
         ),
         (
             ["r.example/team"],
-            "'r.example/team' is more than a registry, and a login is for a whole registry",
+            "'r.example/team' is not a registry, and a login is for a whole registry",
             "pusher {} r.example",
         ),
         (
             ["https://bob:hunter2@r.example/"],
-            "a registry is named by its host, without user name and password",
+            "give the host of the registry without user name and password",
             "pusher {} r.example/",
         ),
         (
             ["myhost"],
-            "'myhost' is not a registry: its first part 'myhost' is no host: it has neither a dot nor a port",
+            "'myhost' is not a registry: its first part 'myhost' is not a host: it has neither a dot nor a port",  # noqa: E501
             "write it like registry.example.com, localhost:5000 or registry.example.com/team",
         ),
     ],
@@ -326,8 +328,8 @@ def test_no_password_goes_over_plain_http_unasked(login: Callable[..., Result]) 
     result = login("http://r.example")
     assert result.code == ExitCode.USAGE
     assert result.err == (
-        "error: 'http://r.example' would send the password over plain http, for everyone on the way to read\n"
-        "  hint: pusher login r.example; if it must be: pusher login r.example --plain-http\n"
+        "error: 'http://r.example' would send the password unencrypted, over plain HTTP\n"
+        "  hint: use: pusher login r.example (with --plain-http if you trust the network)\n"
     )
 
 
@@ -349,7 +351,7 @@ def test_a_terminal_is_asked_for_both(registry: FakeRegistry, config: Path) -> N
 def test_nothing_typed_for_the_user_name(registry: FakeRegistry) -> None:
     done = dialogue([sys.executable, "-m", "pusher", "login", registry.address], ("Username", b"\n"))
     assert done.code == ExitCode.USAGE
-    assert f"error: no user name was typed for {registry.address}" in done.shown
+    assert f"error: no user name was entered for {registry.address}" in done.shown
 
 
 def test_a_wrong_password_in_a_terminal(registry: FakeRegistry, config: Path) -> None:
@@ -386,11 +388,11 @@ def test_nothing_waits_in_silence(registry: FakeRegistry) -> None:
 def test_logout(login: Callable[..., Result], pusher: Pusher, registry: FakeRegistry, config: Path) -> None:
     login(registry.address)
     assert pusher("logout", registry.address) == Result(
-        ExitCode.DONE, f"The login for {registry.address} is removed from {config}.\n", ""
+        ExitCode.DONE, f"Removed the login for {registry.address} from {config}.\n", ""
     )
     assert _auths(config) == {}
     assert pusher("logout", registry.address) == Result(
-        ExitCode.DONE, f"No login for {registry.address} was stored.\n", ""
+        ExitCode.DONE, f"Not logged in to {registry.address}.\n", ""
     )
 
 
@@ -400,7 +402,7 @@ def test_logout_from_a_helper(
     program = _with_helper(config, tmp_path, monkeypatch)
     program.keep("https://index.docker.io/v1/", "bob", "pw")
     assert pusher("logout", "docker.io").out == (
-        "The login for docker.io is removed from docker-credential-test.\n"
+        "Removed the login for docker.io from docker-credential-test.\n"
     )
     assert program.logins == {}
 
@@ -410,10 +412,10 @@ def test_logout_names_what_is_left(pusher: Pusher, tmp_path: Path, monkeypatch: 
     podman.write_text(json.dumps({"auths": {"r.example": _entry()}}))
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(podman))
     result = pusher("logout", "r.example")
-    assert (result.code, result.out) == (ExitCode.DONE, "No login for r.example was stored.\n")
-    assert result.err == f"{podman} still has a login for r.example, which is used from now on.\n"
+    assert (result.code, result.out) == (ExitCode.DONE, "Not logged in to r.example.\n")
+    assert result.err == f"{podman} still has a login for r.example, which is used now.\n"
     monkeypatch.setenv("PUSHER_USERNAME", "bob")
     monkeypatch.setenv("PUSHER_PASSWORD", "pw")
     assert pusher("logout", "r.example").err == (
-        "PUSHER_USERNAME still has a login for r.example, which is used from now on.\n"
+        "PUSHER_USERNAME still has a login for r.example, which is used now.\n"
     )

@@ -57,9 +57,9 @@ def test_the_start_without_jobs_needs_no_database(pusher: Pusher, home: Path) ->
     result = pusher()
     assert result.code == 0
     assert result.out == (
-        "pusher push registry.example.com/team/app:1.2    push an image from Docker, now\n"
-        "pusher enqueue IMAGE, then pusher run            push several; run again to go on where it was cut\n"
-        "pusher status                                    see what is done and what is left\n"
+        "pusher push registry.example.com/team/app:1.2    push an image from Docker\n"
+        "pusher enqueue IMAGE, then pusher run            push several; run again to resume\n"
+        "pusher status                                    show what is done and what is left\n"
     )
     assert result.err == ""
     assert not home.exists()
@@ -93,7 +93,7 @@ def test_the_help_lists_every_command_and_exit_code(pusher: Pusher) -> None:
     out = pusher("--help").out
     listed = [line.split()[0] for line in out.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()]
     assert listed == COMMANDS
-    for code in ("0 done", "5 unfinished", "129 and more: by signal"):
+    for code in ("0 done", "5 unfinished", "129 and up: ended by a signal"):
         assert code in out
 
 
@@ -102,11 +102,11 @@ def test_the_help_lists_every_command_and_exit_code(pusher: Pusher) -> None:
     [
         (["bogus"], "no such command 'bogus'", "pusher --help"),
         (["--xyz"], "no such option '--xyz'", "pusher --help"),
-        (["--debugg"], "no such option '--debugg'", "did you mean '--debug'? otherwise: pusher --help"),
+        (["--debugg"], "no such option '--debugg'", "did you mean '--debug'? See also: pusher --help"),
         (
             ["push"],
             "missing argument 'IMAGE'",
-            "write: pusher push [OPTIONS] IMAGE; more: pusher push --help",
+            "usage: pusher push [OPTIONS] IMAGE; see also: pusher push --help",
         ),
         (["status", "--xyz"], "no such option '--xyz'", "pusher status --help"),
         (["db"], "missing command", "pusher db --help"),
@@ -160,13 +160,13 @@ NINES = "9" * 30
         ),
         (
             ["log", "x"],
-            "error: 'x' is not a job's id, which is a number\n  hint: pusher status lists the jobs\n",
+            "error: 'x' is not a job ID\n  hint: pusher status lists the jobs\n",
         ),
         (["log", "7"], "error: there is no job 7\n  hint: pusher status --all lists the jobs\n"),
         (["status", "7"], "error: there is no job 7\n  hint: pusher status --all lists the jobs\n"),
         (
             ["pause", NINES],
-            f"error: '{NINES}' is not a job's id, which is a number\n  hint: pusher status lists the jobs\n",
+            f"error: '{NINES}' is not a job ID\n  hint: pusher status lists the jobs\n",
         ),
     ],
 )
@@ -213,7 +213,7 @@ def test_an_unexpected_exception_is_one_line_and_quotes_nothing(
     assert result.code == 1
     first, second = result.err.splitlines()
     assert first.startswith("error: this is a bug in pusher: KeyError in pusher/cli/app.py, line ")
-    assert second.startswith("  hint: nothing is lost; try again with --debug added")
+    assert second.startswith("  hint: nothing is lost; run the command again with --debug")
     assert "hunter2" not in result.err
 
 

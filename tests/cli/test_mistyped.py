@@ -43,12 +43,12 @@ def hint(pusher: Pusher, *arguments: str) -> str:
         (("push", "-t", "r.example/a:1", "a"), "--to REFERENCE"),
         (("run", "--jobs", "8"), "--parallel N"),
         (("status", "-w"), "--watch"),
-        (("push", "--home", "/x", "a"), "the variable PUSHER_HOME"),
+        (("push", "--home", "/x", "a"), "the environment variable PUSHER_HOME"),
         (("push", "--too", "x", "a"), "'--to'"),
     ],
 )
 def test_the_right_guess(pusher: Pusher, typed: tuple[str, ...], meant: str) -> None:
-    assert hint(pusher, *typed).startswith(f"did you mean {meant}? otherwise: pusher ")
+    assert hint(pusher, *typed).startswith(f"did you mean {meant}? See also: pusher ")
 
 
 @pytest.mark.parametrize("option", ["--creds", "--dest-creds", "--password", "-p"])
@@ -63,9 +63,7 @@ def test_a_password_that_was_typed_is_not_repeated(pusher: Pusher, option: str, 
 @pytest.mark.parametrize("command", ["push", "enqueue", "doctor"])
 def test_an_image_and_its_destination_as_two_arguments(pusher: Pusher, command: str) -> None:
     told = hint(pusher, command, "my image.tar", "docker://r.example/app:1")
-    assert (
-        told == f"where an image goes is said with --to: pusher {command} 'my image.tar' --to r.example/app:1"
-    )
+    assert told == f"give the destination with --to: pusher {command} 'my image.tar' --to r.example/app:1"
 
 
 @pytest.mark.parametrize(
@@ -105,9 +103,7 @@ def test_a_folder_that_was_deleted(home: Path, tmp_path: Path, command: str, cod
     assert "bug" not in done.stderr
     assert done.returncode == code, done.stderr
     if code == 2:
-        assert done.stderr == (
-            "error: the folder in which this command runs was deleted\n  hint: go to another folder: cd\n"
-        )
+        assert done.stderr == ("error: the working folder was deleted\n  hint: go to another folder: cd\n")
 
 
 @pytest.mark.parametrize("variable", ["PUSHER_CONFIG", "PUSHER_HOME", "DOCKER_CONFIG", "XDG_CONFIG_HOME"])

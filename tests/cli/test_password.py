@@ -95,7 +95,7 @@ def test_a_password_that_is_no_text() -> None:
 def test_a_user_name_alone_does_not_read_a_pipe() -> None:
     out, _ = _piped(b"data for someone else\n", "bob")
     assert out == (
-        "there is no password for 'bob' at r.example, and no terminal to ask on|"
+        "no password for 'bob' at r.example, and no terminal to ask for it|"
         "pipe it in with --password-stdin, or set PUSHER_PASSWORD"
     )
 
@@ -130,7 +130,7 @@ def test_a_terminal_is_asked_without_echo(arguments: list[str]) -> None:
 
 def test_an_empty_line_on_a_terminal() -> None:
     out, _ = _on_a_terminal(b"\n", "bob")
-    assert out.startswith("the password typed for 'bob' at r.example is empty|")
+    assert out.startswith("the password entered for 'bob' at r.example is empty|")
 
 
 def _store(home: Path, username: str) -> None:
@@ -152,7 +152,7 @@ def test_a_user_name_whose_login_is_stored_needs_no_password() -> None:
 def test_the_stored_login_of_somebody_else_is_not_taken() -> None:
     _store(Path.home(), "alice")
     out, _ = _piped(b"", "bob")
-    assert out.startswith("there is no password for 'bob' at r.example, ")
+    assert out.startswith("no password for 'bob' at r.example, ")
 
 
 def test_a_broken_store_does_not_matter_to_who_types_the_password() -> None:
@@ -179,10 +179,10 @@ def test_a_user_name_is_for_one_registry() -> None:
     with pytest.raises(InvalidOption) as caught:
         with_password(settings, {"c.example", "a.example", "b.example"}, password_stdin=False)
     assert caught.value.message == (
-        "PUSHER_USERNAME is for one registry, and the queue has jobs for a.example, b.example and c.example"
+        "PUSHER_USERNAME is for one registry, but the queue has jobs for a.example, b.example and c.example"
     )
     assert caught.value.hint == (
-        "name it in PUSHER_REGISTRY; or log in to each with pusher login REGISTRY and leave it out"
+        "set PUSHER_REGISTRY to that registry; or log in to each registry with pusher login REGISTRY instead"
     )
     assert with_password(settings, ["a.example"], password_stdin=False).login_registry == "a.example"
     assert with_password(settings, [], password_stdin=False).login_registry is None
@@ -192,9 +192,7 @@ def test_a_user_name_for_whatever_comes_is_refused() -> None:
     settings = _settings(PUSHER_USERNAME="bob", PUSHER_PASSWORD="secret")
     with pytest.raises(InvalidOption) as caught:
         with_password(settings, [], password_stdin=False, more_to_come=True)
-    assert caught.value.message == (
-        "PUSHER_USERNAME is for one registry, and the queue is empty, so nothing says which"
-    )
+    assert caught.value.message == ("PUSHER_USERNAME is for one registry, but the queue is empty")
 
 
 @pytest.mark.parametrize("destinations", [[], ["b.example"], ["a.example", "b.example"]])
@@ -213,8 +211,8 @@ def test_a_login_of_the_command_line_is_for_its_destination() -> None:
 @pytest.mark.parametrize(
     ("environ", "password_stdin", "message"),
     [
-        ({}, True, "--password-stdin is given without a user name"),
-        ({"PUSHER_PASSWORD": "secret"}, False, "PUSHER_PASSWORD is given without a user name"),
+        ({}, True, "--password-stdin needs a user name"),
+        ({"PUSHER_PASSWORD": "secret"}, False, "PUSHER_PASSWORD needs a user name"),
     ],
 )
 def test_a_password_needs_a_user_name(environ: dict[str, str], password_stdin: bool, message: str) -> None:
@@ -237,9 +235,7 @@ def test_run_asks_for_the_registry_of_its_jobs(
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     result = pusher("run", "--username", "bob")
     assert result.code == ExitCode.AUTH
-    assert result.err.startswith(
-        "error: there is no password for 'bob' at a.example, and no terminal to ask on\n"
-    )
+    assert result.err.startswith("error: no password for 'bob' at a.example, and no terminal to ask for it\n")
 
 
 def test_push_asks_before_it_looks_for_the_image(

@@ -52,8 +52,8 @@ def test_a_link_that_never_broke_is_not_said_to_break(pusher: Pusher, store: Sto
 
 def test_it_is_forgotten(pusher: Pusher, store: Store) -> None:
     teach(store)
-    assert "forgotten" in pusher("registry", HOST, "--forget").err
+    assert "Forgot" in pusher("registry", HOST, "--forget").err
     assert store.facts.get(HOST).max_chunk is None
     assert "nothing is known yet" in pusher("registry", HOST).out
-    assert "Nothing was known" in pusher("registry", HOST, "--forget").err
+    assert "Nothing is known" in pusher("registry", HOST, "--forget").err
     assert pusher("registry", "--forget").code == 2

@@ -79,7 +79,7 @@ def test_a_terminal_is_told_what_is_wanted(home: Path, archive: bytes) -> None:
         os.close(leader)
         os.close(terminal)
     assert done.returncode == 2
-    assert b"standard input, and that is a terminal" in done.stderr
+    assert b"standard input, but that is a terminal" in done.stderr
     assert b"docker save app:1.2 | pusher push - --to" in done.stderr
     assert archive
     assert not home.joinpath("spool/incoming").exists()
@@ -88,7 +88,7 @@ def test_a_terminal_is_told_what_is_wanted(home: Path, archive: bytes) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda _: b"", b"nothing came through standard input"),
+        (lambda _: b"", b"no data came from standard input"),
         (lambda data: data[:20_000], b"cut off"),
         (lambda _: b"Error response from daemon: No such image\n", b"is a text file"),
     ],

@@ -40,7 +40,7 @@ class Worker:
 
     def enqueue(self, store: Store, image: str, **options: Any) -> list[JobRecord]:
         assert isinstance(options.pop("settings"), Settings)
-        note = options.pop("note")
+        note, _ = options.pop("note"), options.pop("command")
         self.calls.append({"image": image, **options})
         if image == "reduced":
             note("only linux/arm64 is pushed")
@@ -214,7 +214,7 @@ def test_a_push_that_someone_pauses(pusher: Pusher, worker: Worker) -> None:
     result = pusher("push", "app:1.2", "--progress", "none")
     assert (
         result.err
-        == "error: job 1, app:1.2, is paused\n  hint: continue with: pusher resume 1, then pusher run\n"
+        == "error: job 1, app:1.2, is paused\n  hint: continue with: pusher resume 1 && pusher run\n"
     )
 
 
@@ -267,7 +267,7 @@ def test_doctor_takes_one_place(pusher: Pusher) -> None:
 
 def test_run_with_nothing_to_do(pusher: Pusher, worker: Worker) -> None:
     result = pusher("run")
-    assert (result.code, result.out, result.err) == (0, "", "There is nothing to push: no job is queued.\n")
+    assert (result.code, result.out, result.err) == (0, "", "Nothing to push: no jobs are queued.\n")
     assert worker.calls[0]["only"] is None
 
 
@@ -285,9 +285,9 @@ def test_run_says_what_others_have_and_what_failed_before(
     assert (told.code, told.out) == (5, "")
     assert told.err == (
         "error: job 2, busy:1, is being pushed by another worker (worker)\n"
-        "  hint: wait for it with: pusher run --wait, which goes on with the job where that worker is gone\n"
+        "  hint: to wait for it: pusher run --wait (which takes the job over if that worker dies)\n"
         "error: job 3, held:1, is paused\n"
-        "  hint: continue with: pusher resume 3, then pusher run\n"
+        "  hint: continue with: pusher resume 3 && pusher run\n"
         "Jobs: 2 unfinished.\n"
         "Failed earlier: job 1. Try again: pusher retry 1 && pusher run\n"
     )

@@ -143,7 +143,7 @@ class Engines(NamedTuple):
         Engines(
             "Cannot connect to the Docker daemon at unix:///d.sock. Is the docker daemon running?",
             EngineNotRunning,
-            ("Docker does not answer", "systemctl start docker"),
+            ("Docker does not respond", "systemctl start docker"),
         ),
         Engines(None, EngineMissing, ("docker` command is not installed",)),
     ],
@@ -219,7 +219,7 @@ def test_a_store_of_a_newer_pusher(archive: Path, home: Home, to: str) -> None:
 def test_a_store_that_is_none(archive: Path, tmp_path: Path, to: str) -> None:
     (tmp_path / "jobs.db").write_bytes(b"this is no database at all" * 100)
     diagnose(str(archive), settings_in(tmp_path), to=to).assert_failed(
-        "job store", StoreCorrupt, "is no SQLite database", "move it away", skipped=["TLS"]
+        "job store", StoreCorrupt, "is not an SQLite database", "move it away", skipped=["TLS"]
     )
 
 

@@ -1,4 +1,4 @@
-"""The doctor at a registry: logins, the right to push, profiles, chunks, and uploads that can be resumed."""
+"""The doctor at a registry: logins, permission to push, profiles, chunks, and uploads that can be resumed."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_credential(tmp_path: Path) -> None:
         "login", CredentialsMissing, "no credential is known", "pusher login", skipped=skipped
     )
     assert check.exit_code == 4
-    assert "none is known" in found["credential"].message
+    assert "pushing without a login" in found["credential"].message
 
 
 def test_a_wrong_password(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_token_that_may_not_push(tmp_path: Path, tokens: TokenServer) -> None:
     found.assert_failed("push", PermissionDenied, "push", "ann", skipped=[*REPOSITORY, *NO_PUSH[1:]])
 
 
-# --- the right to push ------------------------------------------------------------------------------------
+# --- permission to push ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

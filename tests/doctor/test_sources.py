@@ -180,7 +180,7 @@ def test_it_has_to_go_elsewhere(home: Home, origin: FakeRegistry) -> None:
     put(origin, make_image(3_000))
     found = diagnose(name_of(origin), home.settings)
     found.assert_failed(
-        "reference", InvalidOption, "nothing says where else", skipped=["image", *OF_THE_REGISTRY]
+        "reference", InvalidOption, "no destination is given", skipped=["image", *OF_THE_REGISTRY]
     )
     assert origin.requests() == []
 

@@ -97,7 +97,7 @@ def test_pipes(text: str) -> None:
     target = parse_target(text, to="r.example/app:1")
     assert (target.kind, target.has_image, target.needs_file_name) == (TargetKind.PIPE, True, False)
     assert target.destination(None) == RegistryTarget("r.example", "app", "1")
-    with pytest.raises(InvalidOption, match="has no name of its own"):
+    with pytest.raises(InvalidOption, match="has no name to be pushed as"):
         parse_target(text).destination(None)
 
 

@@ -44,7 +44,7 @@ def test_a_job_from_beginning_to_end(f: Fixture) -> None:
     f.counters.job_ended(3, "succeeded", "r.example/app@sha256:abc")
     assert f.written() == [
         "Job 3: app:1 -> r.example/app:1",
-        "aaaaaaaaaaaa: already there, 2.0 KiB",
+        "aaaaaaaaaaaa: already exists, 2.0 KiB",
         "cccccccccccc: compressing 10.0 MiB",
         "cccccccccccc: compressed to 4.0 MiB, blob bbbbbbbbbbbb",
         "bbbbbbbbbbbb: sending 4.0 MiB",
@@ -76,7 +76,7 @@ def test_interruptions(f: Fixture) -> None:
     f.counters.job_ended(3, "paused", "")
     assert f.written() == [
         "Job 3: r.example/app:1",
-        "aaaaaaaaaaaa: going on at 1.0 / 4.0 MiB",
+        "aaaaaaaaaaaa: resuming at 1.0 / 4.0 MiB",
         "aaaaaaaaaaaa: waiting 42s: the connection was reset",
         "manifest: waiting 2m10s (next try at 14:34:15 UTC): the network is away",
         "the registry lost a session",
@@ -120,13 +120,13 @@ def test_the_end_of_a_single_job_is_left_to_the_caller() -> None:
     f.counters.job_ended(4, "succeeded", "r.example/app@sha256:abc")
     f.counters.job_ended(5, "waiting", "offline")
     assert f.written() == ["Job 5 waiting: offline"]
-    f.counters.job_ended(6, "waiting", "no room on the disk", resumes=False)
+    f.counters.job_ended(6, "waiting", "no space left on the disk", resumes=False)
     assert f.written() == []
 
 
 def test_a_job_that_waits_for_the_user_is_reported_where_there_are_several(f: Fixture) -> None:
-    f.counters.job_ended(6, "waiting", "no room on the disk", resumes=False)
-    assert f.written() == ["Job 6 waiting: no room on the disk"]
+    f.counters.job_ended(6, "waiting", "no space left on the disk", resumes=False)
+    assert f.written() == ["Job 6 waiting: no space left on the disk"]
 
 
 def test_a_summary_every_ten_seconds_while_something_moves(f: Fixture) -> None:
@@ -138,7 +138,7 @@ def test_a_summary_every_ten_seconds_while_something_moves(f: Fixture) -> None:
     f.counters.blob_acknowledged(A, 50 * MIB)
     assert f.written() == []
     f.clock.advance(0.1)
-    expected = "50.0 / 100.0 MiB+, 5.0 MiB/s, 1 blob on the way, compressing 1 layer"
+    expected = "50.0 / 100.0 MiB+, 5.0 MiB/s, sending 1 blob, compressing 1 layer"
     assert f.written() == [expected]
     f.clock.advance(5)
     assert f.written() == []
@@ -146,7 +146,7 @@ def test_a_summary_every_ten_seconds_while_something_moves(f: Fixture) -> None:
     f.written()
     f.clock.advance(5)
     (line,) = f.written()
-    assert "2 blobs on the way" in line
+    assert "sending 2 blobs" in line
 
 
 def test_no_summary_while_nothing_moves(f: Fixture) -> None:

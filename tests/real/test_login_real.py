@@ -75,7 +75,7 @@ def test_login_push_logout(registry: DockerRegistry, push: Push, config: Path) -
     assert push().returncode == ExitCode.AUTH
     refused = _login(registry, "wrong")
     assert refused.returncode == ExitCode.AUTH
-    assert "; nothing is stored" in refused.stderr
+    assert "; nothing was stored" in refused.stderr
     assert not config.exists()
 
     done = _login(registry)
@@ -118,7 +118,7 @@ def test_a_login_of_skopeo(registry: DockerRegistry, push: Push, config: Path) -
     assert push().returncode == ExitCode.DONE
     left = _pusher("logout", registry.address)
     auth = Path(os.environ["XDG_RUNTIME_DIR"]) / "containers" / "auth.json"
-    assert left.stdout == f"No login for {registry.address} was stored.\n"
-    assert left.stderr == f"{auth} still has a login for {registry.address}, which is used from now on.\n"
+    assert left.stdout == f"Not logged in to {registry.address}.\n"
+    assert left.stderr == f"{auth} still has a login for {registry.address}, which is used now.\n"
     _run("skopeo", "logout", registry.address)
     assert push().returncode == ExitCode.AUTH

@@ -51,7 +51,7 @@ def test_login_that_may_not_push(tells_scope: bool) -> None:
             f"{there.registry.address} does not allow {PUSH} to the login for user ann (a test): "
             "authentication required"
         )
-        assert "the right to push" in error.value.hint
+        assert "permission to push" in error.value.hint
         assert len(there.asked) == 2, "the right may have been given since"
 
 
@@ -124,10 +124,10 @@ def test_anonymous_may_pull_only(there: World) -> None:
     [
         ("Negotiate", "asks for Negotiate authentication"),
         ("Negotiate, NTLM", "asks for Negotiate, Ntlm authentication"),
-        ('Bearer service="no realm"', "asks for a token and does not say where to get one"),
-        ("Bearer", "asks for a token and does not say where to get one"),
-        ('Bearer realm=""', "asks for a token and does not say where to get one"),
-        ('Negotiate, Bearer service="r"', "asks for a token and does not say where to get one"),
+        ('Bearer service="no realm"', "asks for a token but does not say where to get one"),
+        ("Bearer", "asks for a token but does not say where to get one"),
+        ('Bearer realm=""', "asks for a token but does not say where to get one"),
+        ('Negotiate, Bearer service="r"', "asks for a token but does not say where to get one"),
     ],
 )
 def test_unsupported(there: World, offered: str, words: str) -> None:
@@ -136,7 +136,7 @@ def test_unsupported(there: World, offered: str, words: str) -> None:
     with pytest.raises(AuthenticationUnsupported) as error:
         there.client().ping()
     assert words in error.value.message
-    assert "the registry's owner" in error.value.hint
+    assert "the registry's administrator" in error.value.hint
 
 
 @pytest.mark.parametrize(

@@ -162,7 +162,7 @@ def test_one_that_hangs_is_ended(
     program.behave(script)
     start = time.monotonic()
     assert _failure().message == (
-        "the credential helper docker-credential-test did not answer within 0.3 seconds"
+        "the credential helper docker-credential-test did not respond within 0.3 seconds"
     )
     assert time.monotonic() - start < 20
 

@@ -112,7 +112,7 @@ def test_connection_that_does_not_come_about() -> None:
             with pytest.raises(RegistryUnreachable) as error:
                 transport.send("GET", f"http://127.0.0.1:{full.getsockname()[1]}/v2/?secret=s3cr3t")
             assert time.monotonic() - began < 2
-            assert "time-out" in error.value.message
+            assert "timed out" in error.value.message
 
 
 # --- no connection ----------------------------------------------------------------------------------------

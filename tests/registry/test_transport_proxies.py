@@ -152,7 +152,7 @@ def test_proxy_that_is_none(
 ) -> None:
     monkeypatch.setenv("ALL_PROXY", value)
     error = failure(transport, f"https://{NAME}/", ProxyUnusable)
-    assert error.message == f"ALL_PROXY {words}, so there is no way to {NAME}"
+    assert error.message == f"ALL_PROXY {words}, so {NAME} cannot be reached"
     assert f"add {NAME} to NO_PROXY" in error.hint
 
 
@@ -341,7 +341,7 @@ def test_proxy_that_does_not_answer_costs_the_connect_time_out(monkeypatch: pyte
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
         with transport_of(Transport(Timeouts(connect=0.2, stall=60, answer=60))) as transport:
             error = failure(transport, f"https://{NAME}/", ProxyFailed)
-    assert error.message.endswith("does not answer")
+    assert error.message.endswith("does not respond")
 
 
 def test_answer_time_out_behind_a_tunnel(

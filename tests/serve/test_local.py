@@ -133,10 +133,10 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
     ("options", "said"),
     [
         (["--listen", "0.0.0.0:0"], "could push and pull"),
-        (["--listen", "0.0.0.0:0", "--username", "a", "--password-stdin"], "in the clear"),
-        (["--tls-cert", "a.pem"], "belong together"),
-        (["--password-stdin"], "without a user name"),
-        (["--username", "a:b"], "has a colon"),
+        (["--listen", "0.0.0.0:0", "--username", "a", "--password-stdin"], "unencrypted"),
+        (["--tls-cert", "a.pem"], "must be used together"),
+        (["--password-stdin"], "needs a user name"),
+        (["--username", "a:b"], "contains a colon"),
         (["--listen", "nowhere"], "is not an address"),
     ],
 )
@@ -150,4 +150,4 @@ def test_options_that_make_no_sense(pusher: Pusher, tmp_path: Path, options: lis
 def test_a_user_needs_a_password(pusher: Pusher, tmp_path: Path) -> None:  # noqa: F811
     result = pusher("serve", "--local", str(tmp_path / "r"), "--username", "alice")
     assert result.code == PasswordMissing.exit_code
-    assert "there is no password for 'alice'" in result.err
+    assert "no password for 'alice'" in result.err

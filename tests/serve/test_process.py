@@ -100,7 +100,7 @@ def test_a_full_disk_is_507_and_loses_nothing(tmp_path: Path) -> None:
             other = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]
             answer = served.ask("PATCH", other, data=3 * BLOB)
             assert (answer.status_code, codes(answer)) == (507, ["UNKNOWN"])
-            assert "no room on the disk" in answer.json()["errors"][0]["message"]
+            assert "no space left on the disk" in answer.json()["errors"][0]["message"]
             assert served.ask("DELETE", other).status_code == 204
             assert served.ask("PUT", f"{location}?digest={sha256(BLOB)}").status_code == 201
             assert served.ask("GET", f"/v2/a/blobs/{sha256(BLOB)}").content == BLOB

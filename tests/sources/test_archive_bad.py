@@ -222,7 +222,7 @@ def test_a_blob_of_another_size_than_the_manifest_says(tmp_path: Path) -> None:
     layer = IMAGE.layers[0]
     name = "blobs/sha256/" + layer.digest.removeprefix("sha256:")
     path = write_tar(tmp_path / "a.tar", changed("containerd", with_data(name, layer.gzip + b"more")))
-    refused(path, ArchiveInvalid, layer.digest, "contradicts")
+    refused(path, ArchiveInvalid, layer.digest, "is inconsistent")
 
 
 def test_a_compressed_layer_with_other_content(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def test_the_config_alone_does_not(two_compressions: tuple[Path, str, str]) -> N
     for image in (str(path), f"docker-archive:{path}:{IMAGE.config_digest}"):
         with pytest.raises(ImageAmbiguous) as caught:
             resolved(image)
-        assert caught.value.message.endswith("holds 2 images: app:gz, app:zst")
+        assert caught.value.message.endswith("contains 2 images: app:gz, app:zst")
         assert caught.value.hint == f"choose one: docker-archive:{path}:app:gz"
     for name in (f"app:zst@{gzip}", "@sha256:" + "0" * 64, "app:other", "@2"):
         with pytest.raises(ImageNotFound):
@@ -173,7 +173,7 @@ def test_a_platform_that_none_of_several_images_is_for(tmp_path: Path, shape: Sh
     with pytest.raises(ImageNotFound, match="has no image for linux/s390x") as caught:
         resolved(str(path), Choice((Platform("linux", "s390x"),)))
     assert caught.value.hint == "its images are for linux/amd64"
-    with pytest.raises(ImageAmbiguous, match="holds 2 images"):
+    with pytest.raises(ImageAmbiguous, match="contains 2 images"):
         resolved(str(path), Choice((Platform("linux", "amd64"),)))
 
 
@@ -203,7 +203,7 @@ def test_images_without_names_are_told_by_number(tmp_path: Path, shape: str) -> 
     path = write_archive(tmp_path / "it's a.tar", *images, shape=shape)  # type: ignore[arg-type]
     with pytest.raises(ImageAmbiguous) as caught:
         resolved(f"docker-archive:{path}")
-    assert "holds 2 images without names: @0 (linux/amd64), @1" in caught.value.message
+    assert "contains 2 images without names: @0 (linux/amd64), @1" in caught.value.message
     assert "'\"'\"'" in caught.value.hint, "the path is quoted for the shell"
     assert resolved(f"docker-archive:{path}:@1")[0].config == images[1].config
 

@@ -377,4 +377,4 @@ def test_a_refusal_names_the_right_that_is_lacking() -> None:
         fetch.registry.faults.add(Fault(On.GET_BLOB, Answer(403)))
         with pytest.raises(PermissionDenied, match=fetch.registry.address) as error:
             fetch.run()
-        assert "right to pull" in error.value.hint
+        assert "permission to pull" in error.value.hint

@@ -372,7 +372,7 @@ def test_a_root_that_is_none(tmp_path: Path, kind: str, what: str) -> None:
     if what == "another folder":
         (root / "image").write_text("")
         (root / "overlay-images").write_text("")
-    said = "holds no images" if root.is_dir() else f"there is no folder {root}"
+    said = "contains no images" if root.is_dir() else f"there is no folder {root}"
     with pytest.raises(StorageDoubtful, match=said):
         opened(f"{kind}:[{root}]app:1").resolve()
 

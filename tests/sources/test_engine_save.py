@@ -266,7 +266,7 @@ def test_the_host_that_was_asked_is_shown(docker: FakeEngine, monkeypatch: pytes
 def test_an_engine_that_never_answers(docker: FakeEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pusher.sources.engine.command._ANSWER_SECONDS", 0.05)
     docker.on("inspect", "exec /bin/sleep 30")
-    with pytest.raises(EngineNotRunning, match="did not answer"):
+    with pytest.raises(EngineNotRunning, match="did not respond"):
         find(NAME)[0].resolve()
 
 
@@ -383,7 +383,7 @@ def test_a_stream_that_breaks_off(docker: FakeEngine, tmp_path: Path, cut: int, 
     docker.on("save", f"/bin/cat {path}; {'echo the disk broke >&2; exit 1' if code else 'exit 0'}")
     with pytest.raises(EngineFailed) as caught:
         exported(source, {*IMAGE.diff_ids, "sha256:" + "0" * 64})
-    assert ("the disk broke" if code else "cut off") in caught.value.message
+    assert ("the disk broke" if code else "truncated") in caught.value.message
 
 
 def test_a_failure_after_the_whole_archive_is_a_failure(docker: FakeEngine, tmp_path: Path) -> None:

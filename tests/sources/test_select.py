@@ -270,7 +270,7 @@ def test_hints_for_names() -> None:
     assert did_you_mean("web:2", ["web:1"]) == "did you mean web:1?"
     assert "a:1, b:1" in did_you_mean("zzz", ["b:1", "a:1"])
     assert "and others" in did_you_mean("zzz", [f"{letter}:1" for letter in "abcdef"])
-    assert did_you_mean("zzz", []) == "it holds no named image"
+    assert did_you_mean("zzz", []) == "it contains no named image"
 
 
 @pytest.mark.parametrize(
@@ -311,7 +311,7 @@ def test_names_that_are_too_long_for_any_file(image: str, tmp_path: Path) -> Non
     [
         (
             "https://x.example/app.tar",
-            "fetches nothing from https://",
+            "does not download from https://",
             "curl -fL https://x.example/app.tar |",
         ),
         ("file:///tmp/a b.tar", "is a URL, not a path", "use: '/tmp/a b.tar'"),
@@ -322,10 +322,10 @@ def test_names_that_are_too_long_for_any_file(image: str, tmp_path: Path) -> Non
         ("file:./a.tar", "is a URL, not a path", "use: ./a.tar"),
         ("file:/tmp/a.tar", "is a URL, not a path", "use: /tmp/a.tar"),
         ("oci://layout", "oci: is written without //", "did you mean oci:layout?"),
-        ("s3://bucket/app.tar", "reads nothing from s3://", "docker-archive:"),
-        ("docker-archve:app.tar", "no images are read from docker-archve:", "docker-archive:app.tar?"),
-        ("oci-archiv:./app.tar", "no images are read from oci-archiv:", "oci-archive:./app.tar?"),
-        ("docker-deamon:app:1", "no images are read from docker-deamon:", "docker-daemon:app:1?"),
+        ("s3://bucket/app.tar", "cannot read images from s3://", "docker-archive:"),
+        ("docker-archve:app.tar", "unknown prefix docker-archve:", "docker-archive:app.tar?"),
+        ("oci-archiv:./app.tar", "unknown prefix oci-archiv:", "oci-archive:./app.tar?"),
+        ("docker-deamon:app:1", "unknown prefix docker-deamon:", "docker-daemon:app:1?"),
     ],
 )
 def test_addresses_and_mistyped_prefixes(image: str, words: str, hint: str) -> None:

@@ -338,7 +338,7 @@ def test_memory_does_not_grow_with_the_files() -> None:
     ("entries", "words"),
     [
         ([file("../up", 1)], "leads upwards"),
-        ([file("a", 1), file("a/b", 1)], "a/b lies below a, which is no folder"),
+        ([file("a", 1), file("a/b", 1)], "a/b lies below a, which is not a folder"),
         ([entry("lib", kind=tarfile.SYMTYPE, linkname="usr"), *filler(1), file("lib/x/y", 1)], "below lib"),
         ([file("a/b", 1), file("a", 1)], "a twice, once as a folder"),
         ([file("a", 1), folder("a/")], "a twice, once as a folder"),

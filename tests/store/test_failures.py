@@ -96,7 +96,7 @@ def test_a_writer_that_waits_gets_its_turn(url: str) -> None:
 def test_a_file_that_is_no_database(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     path.write_text("this is a letter to my aunt, and no database at all\n" * 100)
-    with pytest.raises(StoreCorrupt, match="is no SQLite database") as caught:
+    with pytest.raises(StoreCorrupt, match="is not an SQLite database") as caught:
         Store.open(sqlite_url(path))
     assert str(path) in told(caught.value)
     assert path.read_text().startswith("this is a letter")
@@ -255,12 +255,12 @@ def test_a_full_disk() -> None:
 @pytest.mark.parametrize(
     ("url", "why"),
     [
-        ("jobs.db", "is no database URL"),
+        ("jobs.db", "is not a database URL"),
         ("mysql://me:secret@host/db", "of the kind mysql"),
         ("postgresql+asyncpg://me:secret@host/db", "of the kind postgresql.asyncpg"),
         ("sqlite://", "names no file"),
         ("sqlite:///:memory:", "names no file"),
-        ("postgresql://me:secret@host:port/db", "is no database URL"),
+        ("postgresql://me:secret@host:port/db", "is not a database URL"),
     ],
 )
 def test_a_url_that_names_no_job_store(url: str, why: str) -> None:
@@ -275,7 +275,7 @@ def test_a_server_that_does_not_answer(postgres: PostgresServer, tmp_path: Path)
         f"postgres://me@/db?password=secret&host={tmp_path}",
         postgres.url("nothing_of_this_name"),
     ):
-        with pytest.raises(StoreUnreachable, match="does not answer") as caught:
+        with pytest.raises(StoreUnreachable, match="does not respond") as caught:
             Store.open(url)
         told(caught.value)
         assert "PUSHER_DATABASE_URL" in caught.value.hint

@@ -190,7 +190,7 @@ def test_nonsense_sizes(text: str) -> None:
             {},
             {"PUSHER_REGISTRY": "team"},
             (
-                "PUSHER_REGISTRY: 'team' is not a registry: its first part 'team' is no host: "
+                "PUSHER_REGISTRY: 'team' is not a registry: its first part 'team' is not a host: "
                 "it has neither a dot nor a port"
             ),
             "write it like registry.example.com, localhost:5000 or registry.example.com/team",

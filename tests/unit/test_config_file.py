@@ -154,12 +154,12 @@ def test_sources(file: Path) -> None:
     [
         (
             "parallel = 4\nchunk_siez = 5",
-            "chunk_siez (line 2 of FILE) is no setting",
+            "chunk_siez (line 2 of FILE) is not a setting",
             "write chunk_size; pusher config --example shows all settings",
         ),
         (
             "zzz = 5",
-            "zzz (line 1 of FILE) is no setting",
+            "zzz (line 1 of FILE) is not a setting",
             "pusher config --example shows all settings",
         ),
         ("parallel = 'x'", "parallel (line 1 of FILE) is 'x'", "write a whole number from 1 to 64"),
@@ -188,16 +188,16 @@ def test_sources(file: Path) -> None:
         (
             "chunk_size = 5000\nchunk-size = 6000",
             "chunk-size (line 2 of FILE) is there twice, with - and with _",
-            "take one of them out",
+            "remove one of them",
         ),
         (
             '[registries."ghcr.io"]\nparallel = 4',
-            "parallel of ghcr.io (line 2 of FILE) holds for all registries",
+            "parallel of ghcr.io (line 2 of FILE) applies to all registries",
             "move it above the first table",
         ),
         (
             'chunk_sise = 4\n[registries."ghcr.io"]\nchunk_sise = 4',
-            "chunk_sise of ghcr.io (line 3 of FILE) is no setting",
+            "chunk_sise of ghcr.io (line 3 of FILE) is not a setting",
             "write chunk_size; pusher config --example shows all settings",
         ),
         (
@@ -221,12 +221,12 @@ def test_sources(file: Path) -> None:
         (
             '[registry."ghcr.io"]\nchunk_size = 5',
             "registry (line 1 of FILE) is a table",
-            'a registry\'s settings stand below [registries."ghcr.io"]',
+            'put a registry\'s settings below [registries."ghcr.io"]',
         ),
         (
             '["ghcr.io"]\nchunk_size = 5',
             "ghcr.io (line 1 of FILE) is a table",
-            'a registry\'s settings stand below [registries."ghcr.io"]',
+            'put a registry\'s settings below [registries."ghcr.io"]',
         ),
         (
             "lease = 9\n[registries.r.example]\ninsecure = true",
@@ -235,13 +235,13 @@ def test_sources(file: Path) -> None:
         ),
         (
             "registries = 5",
-            "registries (line 1 of FILE) is no table",
+            "registries (line 1 of FILE) is not a table",
             'write [registries."ghcr.io"] above the settings',
         ),
         (
             "chunk_size = 50MiB",
             "FILE is not TOML: Expected newline or end of document after a statement (at line 1, column 16)",
-            'texts stand in quotes, chunk_size = "50MiB"; pusher config --example shows a file',
+            'put text in quotes, as in chunk_size = "50MiB"; pusher config --example shows a file',
         ),
     ],
 )
@@ -266,9 +266,9 @@ def test_a_password_is_refused_and_not_shown(file: Path, text: str, place: str, 
     with pytest.raises(ConfigInvalid) as caught:
         _load(file, text)
     message = caught.value.message.replace(str(file), "FILE")
-    assert message == f"{place} is refused: this file is no place for secrets"
+    assert message == f"{place} is not allowed: secrets do not belong in this file"
     assert caught.value.hint == (
-        f"take it out; keep it where Docker does, pusher login {registry}, or set PUSHER_PASSWORD"
+        f"remove it, and store it where Docker does with pusher login {registry}, or set PUSHER_PASSWORD"
     )
 
 

@@ -69,7 +69,7 @@ def test_what_is_a_reference_and_no_registry(to: str) -> None:
     [
         (
             "team/",
-            "'team/' is not a registry: its first part 'team' is no host: it has neither a dot nor a port",
+            "'team/' is not a registry: its first part 'team' is not a host: it has neither a dot nor a port",
             "write it like registry.example.com, localhost:5000 or registry.example.com/team",
         ),
         (

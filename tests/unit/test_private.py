@@ -89,7 +89,7 @@ def test_another_users_folder_is_refused_by_everything_that_uses_it(home: Path) 
 def test_a_folder_that_others_may_write_is_refused(home: Path, mode: int) -> None:
     home.chmod(mode)
     for message in refused(home):
-        assert message.startswith(f"other users may write in {home}")
+        assert message.startswith(f"other users can write to {home}")
     assert list(home.iterdir()) == []
 
 
@@ -137,14 +137,14 @@ def test_no_link_is_followed_for_the_spool(home: Path, tmp_path: Path, name: str
     (tmp_path / "elsewhere").mkdir()
     (home / name).parent.mkdir(exist_ok=True)
     (home / name).symlink_to(tmp_path / "elsewhere")
-    assert refused(home, "spool") == [f"{home / name} is a link, and none is followed there"]
+    assert refused(home, "spool") == [f"{home / name} is a symbolic link, which is not allowed there"]
     assert list((tmp_path / "elsewhere").iterdir()) == []
 
 
 def test_no_link_is_followed_for_the_workers_locks(home: Path, tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (home / "workers").symlink_to(tmp_path / "elsewhere")
-    assert refused(home, "worker") == [f"{home / 'workers'} is a link, and none is followed there"]
+    assert refused(home, "worker") == [f"{home / 'workers'} is a symbolic link, which is not allowed there"]
 
 
 @pytest.mark.parametrize("name", ["jobs.db", "jobs.db-wal", "jobs.db-shm", "jobs.db-journal"])
@@ -154,7 +154,10 @@ def test_no_link_is_followed_for_the_store(home: Path, tmp_path: Path, name: str
     Store.open(sqlite_url(home / "jobs.db")).close()
     (home / name).unlink(missing_ok=True)
     (home / name).symlink_to(victim)
-    assert refused(home, "store", "upgrade") == [f"{home / name} is a link, and none is followed there"] * 2
+    assert (
+        refused(home, "store", "upgrade")
+        == [f"{home / name} is a symbolic link, which is not allowed there"] * 2
+    )
     assert victim.read_text() == "precious"
 
 

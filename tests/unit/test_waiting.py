@@ -26,7 +26,7 @@ def test_a_word_after_ten_seconds_and_after_a_minute() -> None:
             clock.now = 50.0 + second
             wait()
             assert len(words) == (second >= 10) + (second >= 60)
-    assert words[0] == "Docker has not answered for 10s; still waiting"
+    assert words[0] == "Docker has not responded for 10s; still waiting"
 
 
 def test_what_came_between_begins_it_anew() -> None:
@@ -60,5 +60,5 @@ def test_a_process_is_given_what_it_reads_and_named_while_it_is_slow(monkeypatch
     with told(words.append), subprocess.Popen(slow, stdin=pipe, stdout=pipe, stderr=pipe) as process:
         answer = communicate(process, b"this\n", limit=20, whom="the program")
     assert answer == (b"got this\n", b"and\n")
-    assert words == ["the program has not answered for 1s; still waiting"]
+    assert words == ["the program has not responded for 1s; still waiting"]
     assert process.returncode == 0

@@ -109,7 +109,7 @@ def test_a_setting_that_does_not_exist_fails_the_job_with_a_sentence(
     assert home.run(compression="gzip").exit_code == ExitCode.USAGE
     error = home.job(job.id).error
     assert error is not None
-    assert "15 is no compression level of gzip" in error.message
+    assert "15 is not a compression level of gzip" in error.message
 
 
 # --- what is known is not made again ----------------------------------------------------------------------
@@ -238,4 +238,4 @@ def test_auto_on_a_link_never_measured_is_gzip_and_says_so(
     home: Home, registry: FakeRegistry, archive: Path
 ) -> None:
     home.push(archive, f"{registry.address}/app:1", compression="auto")
-    assert "compression: gzip 2, as the speed of the link is not known yet" in notes(home)
+    assert "compression: gzip 2, as the speed of the link is not yet known" in notes(home)

@@ -216,7 +216,7 @@ def settle(uplink: float | None, data: bytes, count: int = 1) -> tuple[list[Comp
 def test_a_link_of_unknown_speed_gets_gzip() -> None:
     assert settle(None, bytes(2 * BLOCK)) == (
         [GZIP],
-        "compression: gzip 2, as the speed of the link is not known yet",
+        "compression: gzip 2, as the speed of the link is not yet known",
     )
 
 

@@ -163,7 +163,7 @@ def test_wrong_bytes_once_are_sent_again(
     stall.release()
     assert worker.join().exit_code == 0
     same(origin, registry, image)
-    assert any("is not that blob; fetched again" in note for (note,) in home.progress.of("note"))
+    assert any("is not that blob; fetching it again" in note for (note,) in home.progress.of("note"))
     home.assert_clean()
 
 

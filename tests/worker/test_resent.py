@@ -57,7 +57,7 @@ def test_a_layer_that_starts_again_without_end_is_given_up(
     assert lost * 500_000 <= totals.bytes_wasted <= lost * 3 * CHUNK
     assert totals.bytes_wasted <= totals.bytes_sent
     assert result.bytes_wasted == totals.bytes_wasted
-    told = [message for (message,) in home.progress.of("note") if "sent in vain" in message]
+    told = [message for (message,) in home.progress.of("note") if "had to be sent again" in message]
     assert len(told) == lost // 3, "after every third loss"
     assert "starts a blob again when the connection breaks inside a chunk" in told[0]
     assert "--split-layers" in told[0]

@@ -41,7 +41,7 @@ def test_a_word_after_ten_seconds_and_ever_more_seldom() -> None:
             clock.now = 100.0 + second
             assert waits.look() == (2 if second >= 5 else 0)
             assert len(told) == (second >= 10) + (second >= 60)
-    assert told[0] == "r.example has not answered for 10s; still waiting"
+    assert told[0] == "r.example has not responded for 10s; still waiting"
     assert waits.look() == 0
     with waits.waiting_for("r.example"):
         clock.now += 10
@@ -67,7 +67,7 @@ def test_a_source_that_gives_nothing() -> None:
     for _ in range(11):
         clock.now += 1
         watch()
-    assert told == ["the source of app:1 has given nothing for 10s; still waiting"]
+    assert told == ["the source of app:1 has delivered no data for 10s; still waiting"]
     while clock.now < 1930:
         clock.now += 1
         watch()

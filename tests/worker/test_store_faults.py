@@ -226,7 +226,7 @@ def test_a_store_whose_disk_is_full_is_waited_for(
     assert home.kinds(job.id) == ["queued", "running", "succeeded"]
     notes = [text for (text,) in home.progress.of("note")]
     assert [text for text in notes if "waiting for it" in text] == [
-        "no room on the disk of the job store jobs.db: waiting for it, and nothing is lost"
+        "no space left on the disk of the job store jobs.db: waiting for it; nothing is lost"
     ]
     assert len([text for text in notes if "is back after" in text]) == 1
     pushed(registry, "app", "1", image)
@@ -276,7 +276,7 @@ def test_an_outage_ends_with_the_last_wait() -> None:
         while not notes:
             time.sleep(0.01)
         assert [patience.call(lambda: "read") for _ in range(3)] == ["read"] * 3
-        assert notes == ["the job store is locked: waiting for it, and nothing is lost"]
+        assert notes == ["the job store is locked: waiting for it; nothing is lost"]
         free.set()
         assert writing.result(5) == "written"
     assert len(notes) == 2

@@ -214,10 +214,10 @@ def test_a_drain_that_gives_up_says_so(home: Home, wide: FakeRegistry, tmp_path:
         assert home.run(give_up_after=0.6, retry=OFFLINE_30).exit_code == ExitCode.UNFINISHED
     told = [message for (message,) in home.progress.of("note")]
     assert told == [
-        f"no connection to {link.address}: trying again, at least every 30 s, for up to 1s",
+        f"no connection to {link.address}: retrying, at least every 30 s, for up to 1s",
         (
-            "nothing has got through for 1s: giving up, and nothing is lost; go on with pusher run, or "
-            "pusher run --forever, which waits as long as it takes"
+            "no progress for 1s: giving up, and nothing is lost; continue with pusher run, or with "
+            "pusher run --forever, which never gives up"
         ),
     ]
     waiting = home.job(job.id)
@@ -247,7 +247,5 @@ def test_forever_waits_for_the_network_and_goes_on(
         worker.join()
     assert home.state(job.id) == JobState.SUCCEEDED
     pushed(wide, "app", "1", image)
-    told = [message for (message,) in home.progress.of("note") if "trying again" in message]
-    assert told == [
-        f"no connection to {link.address}: trying again, at least every 30 s, for as long as it takes"
-    ]
+    told = [message for (message,) in home.progress.of("note") if "retrying" in message]
+    assert told == [f"no connection to {link.address}: retrying, at least every 30 s, until it succeeds"]

@@ -138,14 +138,15 @@ class Authenticator:
     def _unsupported_error(self, offered: Collection[Challenge]) -> AuthenticationUnsupported:
         if any(challenge.scheme == "bearer" for challenge in offered):
             return AuthenticationUnsupported(
-                f"{self._registry} asks for a token and does not say where to get one: "
+                f"{self._registry} asks for a token but does not say where to get one: "
                 "its challenge has no realm",
-                hint="report it to the registry's owner: the realm must be the URL of its token server",
+                hint="report it to the registry's administrator: the realm must be the URL of its token "
+                "server",
             )
         names = ", ".join(for_display(challenge.scheme).capitalize() for challenge in offered)
         return AuthenticationUnsupported(
             f"{self._registry} asks for {names} authentication, which pusher does not support",
-            hint="ask the registry's owner to allow Basic or Bearer (tokens) for this client",
+            hint="ask the registry's administrator to allow Basic or Bearer (tokens) for this client",
         )
 
     def _cache(self, server: _Server | None) -> TokenCache | None:
@@ -229,11 +230,13 @@ class Authenticator:
         if challenge.error == "invalid_token":
             return CredentialsRejected(
                 f"{self._registry} rejects the token that its own token server has just issued{whom}{words}",
-                hint="the clock or the key of one of the two is wrong; report it to the registry's owner",
+                hint="the clock or the key of one of the two is wrong; report it to the registry's "
+                "administrator",
             )
         return PermissionDenied(
             f"{self._registry} does not allow {' '.join(scopes) or 'this'} to the login{whom}{words}",
-            hint=f"ask the registry's owner for the right to {_action_of(scopes)} this repository, or take "
+            hint=f"ask the registry's administrator for permission to {_action_of(scopes)} this "
+            "repository, or take "
             f"another login: {login}",
         )
 

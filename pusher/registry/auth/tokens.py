@@ -202,7 +202,7 @@ class TokenServer:
             self._raise_during_outage(answer)
             raise RegistryRefused(
                 f"{self.host}, the token server of {self._registry}, sent an answer without a token",
-                hint="report it to the registry's owner, or check whether a proxy answers instead",
+                hint="report it to the registry's administrator, or check whether a proxy answers instead",
             )
         self._has_given_token, self._away_since = True, None
         renewed = reply.get("refresh_token")
@@ -231,7 +231,8 @@ class TokenServer:
         if answer.status == 403:
             return PermissionDenied(
                 f"{where} refuses a token{what}{describe_credential(self._credential)}{said}",
-                hint="ask the registry's owner for the right to push to this repository, or take another "
+                hint="ask the registry's administrator for permission to push to this repository, or take "
+                "another "
                 f"login: pusher login {self._registry}",
             )
         return refusal(answer, doing=f"asking for a token of {self._registry}{what}")

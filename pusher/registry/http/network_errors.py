@@ -91,7 +91,7 @@ def explain(
         return LocationRefused(
             f"the registry redirects to {host}, which has an address of a private network",
             hint="push to a registry of that network by its own address; otherwise its configuration is "
-            "wrong: report it to the registry's owner",
+            "wrong: report it to the registry's administrator",
         )
     if causes.find(LookupTimeout):
         return RegistryUnreachable(
@@ -110,11 +110,11 @@ def explain(
             hint="check the network, the registry's name and its port",
         )
     if causes.find(requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
-        return RegistryUnreachable(f"{host} does not answer (connect time-out)", hint="check the network")
+        return RegistryUnreachable(f"{host} does not respond (timed out)", hint="check the network")
     if causes.find(*_INVALID_URL):
         return NotARegistry(f"{host} is not a valid address", hint="check the registry's name")
     if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
-        return RegistryStalled(f"{host} stopped answering")
+        return RegistryStalled(f"{host} stopped responding")
     return _http_error(causes, host, answered) or ConnectionBroken(f"the connection to {host} broke")
 
 
@@ -175,7 +175,7 @@ def proxy_login_error(proxy: Proxy, host: str) -> ProxyUnusable:
     parts = urlsplit(proxy.url)
     what = "does not accept the login that is set for it" if parts.username else "requires a login"
     return ProxyUnusable(
-        f"the proxy {proxy} ({proxy.origin}) {what}, so there is no way to {host}",
+        f"the proxy {proxy} ({proxy.origin}) {what}, so {host} cannot be reached",
         hint=f"set {proxy.origin}={parts.scheme}://USER:PASSWORD@{proxy.host} (special characters as %XX)",
     )
 
@@ -228,8 +228,8 @@ def _tls_error(error: ssl.SSLError, host: str, trust: Trust, answered: bool) -> 
         )
     if "ALERT" in reason and not answered:
         return TlsFailed(
-            f"{host} breaks off the TLS handshake ({why})",
-            hint="check the registry's name and its port; the reason is in the log of the server there",
+            f"{host} aborted the TLS handshake ({why})",
+            hint="check the registry's name and its port; see the server's log for the reason",
         )
     return None
 
@@ -262,7 +262,7 @@ def _proxy_error(
     if causes.find(ConnectionRefusedError):
         return ProxyFailed(f"{who} refuses the connection", hint=f"check its port; {past_it}")
     if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
-        return ProxyFailed(f"{who} does not answer", hint=past_it)
+        return ProxyFailed(f"{who} does not respond", hint=past_it)
     return ProxyFailed(f"{who} cannot be reached, or breaks the connection", hint=past_it)
 
 

@@ -91,7 +91,7 @@ def _parse_proxy(value: str, origin: str, host: str) -> Proxy:
     socks = usable and scheme.startswith("socks")
     what = f"a proxy that speaks {scheme.upper()}" if socks else "something that is not the URL of a proxy"
     raise ProxyUnusable(
-        f"{origin} names {what}, so there is no way to {host}",
+        f"{origin} names {what}, so {host} cannot be reached",
         hint=f"set it to http://HOST:PORT of an HTTP proxy, or add {host} to NO_PROXY",
     )
 

@@ -32,7 +32,7 @@ _BUNDLES: Final = (
     *("/etc/pki/tls/cert.pem", "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem"),
 )
 """Where truststore looks besides OpenSSL's paths."""
-_INSECURE_HINT: Final = "only for a test registry, --insecure goes without"
+_INSECURE_HINT: Final = "for a test registry only: --insecure skips the check"
 
 
 def certificate_error(host: str, peer: TlsPeer) -> CertificateUntrusted:
@@ -56,7 +56,7 @@ def _hint(host: str, peer: TlsPeer) -> str:
     if peer.flaw in (Flaw.EXPIRED, Flaw.NOT_YET_VALID):
         return (
             f"check this machine's clock, which says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC; "
-            "if it is right, the registry's owner has to renew the certificate"
+            "if it is right, the registry's administrator has to renew the certificate"
         )
     if peer.flaw is Flaw.WRONG_HOST:
         return (

@@ -103,7 +103,7 @@ class Closing:
         if self._looks_left:
             self._looks_left -= 1
             raise RegistryBusy(
-                f"{self._client.registry} has not put the blob together yet", retry_after=_LOOK_PAUSE
+                f"{self._client.registry} has not assembled the blob yet", retry_after=_LOOK_PAUSE
             )
 
     def _judge_refusal(self, answer: Answer) -> Stored | CloseRefused:
@@ -145,7 +145,7 @@ class Closing:
             raise BlobDamaged(self._blob.digest)
         if self._in_vain >= _MOST_IN_VAIN:
             raise DigestRejected(
-                f"{self._client.registry} could not put the blob {self._blob.digest} together in "
+                f"{self._client.registry} could not assemble the blob {self._blob.digest} in "
                 f"{self._in_vain} uploads: {error.message}",
                 hint="the bytes sent were verified here; the registry or a proxy in front of it is at fault",
             )

@@ -94,10 +94,10 @@ def outgrown(answer: Answer | None) -> bool:
 def why_lost(answer: Answer | None) -> str:
     """What a status answer from which nobody can go on means, for people."""
     if outgrown(answer):
-        return "the registry cannot go on with an upload that was cut off inside a chunk"
+        return "the registry cannot resume an upload that was cut off inside a chunk"
     if answer is not None and answer.status == 404:
-        return "the registry does not know the upload any more"
-    return "the registry does not say how much of the upload it holds"
+        return "the registry no longer knows the upload"
+    return "the registry does not report how much of the upload it has"
 
 
 class Journal(Protocol):

@@ -138,7 +138,7 @@ class BlobUpload:
         if self._setbacks.is_hopeless:
             raise self._refused or RegistryFault(
                 f"{self._client.registry} keeps losing its upload sessions",
-                hint="the fault is on the registry's side; pusher waits and goes on",
+                hint="the fault is at the registry; pusher waits and tries again",
             )
         session = self._opening.open()
         self._setbacks.begin_session()
@@ -240,7 +240,7 @@ class BlobUpload:
         if answer.status == 416 and located and offset and session.may_hold(offset):
             return self._resume(replace(session, location=location or session.location), offset)
         if session.offset == 0 and self._opening.chunk_refused(session, answer):
-            return Lost(session, f"chunks are refused ({answer.status}); going on with one request")
+            return Lost(session, f"chunks are refused ({answer.status}); continuing with one request")
         return Ask(session) if session.profile.tells_offset else Lost(session, self._refused.message)
 
     # --- ASK ----------------------------------------------------------------------------------------------
@@ -313,7 +313,7 @@ class BlobUpload:
         if session.offset and not session.profile.equal_chunks:
             self._setbacks.clear()
             return self._plan.next_state(session)
-        return Lost(session, f"the link breaks within chunks of {tried} bytes; going on with {size}")
+        return Lost(session, f"the link breaks within chunks of {tried} bytes; continuing with {size}")
 
     def _acknowledge(self, session: Session, offset: int, sent: int = 0) -> Session:
         """Store that the registry holds ``offset`` bytes, then report it; nothing else does either."""
@@ -389,11 +389,11 @@ class BlobUpload:
         sees a byte, and chunks have no size before the first one: an empty session can be kept."""
         smaller = self._opening.smaller(session, length)
         if smaller is None:
-            return Lost(session, f"bodies of {length} bytes are refused (413); going on with chunks")
+            return Lost(session, f"bodies of {length} bytes are refused (413); continuing with chunks")
         if smaller.offset == 0:
             self._journal.opened(smaller)
             return self._plan.next_state(smaller)
         size = smaller.chunk_size
         return Lost(
-            session, f"bodies of {length} bytes are refused (413); going on with {size}", fruitless=False
+            session, f"bodies of {length} bytes are refused (413); continuing with {size}", fruitless=False
         )

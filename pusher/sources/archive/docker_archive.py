@@ -91,7 +91,7 @@ class ArchiveSource:
         """The archive; ImageChanged instead of ImageNotFound if it was there before."""
         if self._pin is not None and not self.path.exists():
             raise ImageChanged(
-                f"{self.path} is gone since the image was enqueued",
+                f"{self.path} was removed after the image was enqueued",
                 hint="put the archive back and `pusher retry` the job, or `pusher cancel` it",
             )
         with open_archive(self.path) as archive:
@@ -105,7 +105,7 @@ class ArchiveSource:
             if of_bytes(config) == self._pin.config_digest:
                 return Chosen(image, config, self._pin.root_digest)
         raise ImageChanged(
-            f"{self.path} no longer holds the image that was enqueued ({self._pin.config_digest})",
+            f"{self.path} no longer contains the image that was enqueued ({self._pin.config_digest})",
             hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
         )
 
@@ -116,7 +116,7 @@ class ArchiveSource:
         diff_ids = diff_ids_in(archive, config)
         if len(diff_ids) != len(image.layers):
             raise ArchiveInvalid(
-                f"{self.path} contradicts itself: its manifest.json lists {len(image.layers)} layers "
+                f"{self.path} is inconsistent: its manifest.json lists {len(image.layers)} layers "
                 f"and the config {len(diff_ids)}"
             )
         status = archive.status
@@ -126,7 +126,7 @@ class ArchiveSource:
             size = place.size_of(chosen.root)
             if size is None:
                 raise ImageChanged(
-                    f"{self.path} no longer holds the manifest that was enqueued ({chosen.root})",
+                    f"{self.path} no longer contains the manifest that was enqueued ({chosen.root})",
                     hint="put the old archive back and `pusher retry` the job, or enqueue the new image",
                 )
             root = Descriptor(media_types.OCI_INDEX, chosen.root, size)

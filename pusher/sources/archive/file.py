@@ -90,7 +90,7 @@ class ArchiveFile:
         """The bytes of a small file (at most 16 MiB)."""
         entry = self.entry(name)
         if entry.size > _SMALL:
-            raise ArchiveInvalid(f"{self.path} is no image archive: its {name} has {entry.size} bytes")
+            raise ArchiveInvalid(f"{self.path} is not an image archive: its {name} has {entry.size} bytes")
         return self.read_entry(entry)
 
     def read_entry(self, entry: reader.Entry) -> bytes:

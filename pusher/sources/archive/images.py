@@ -65,7 +65,7 @@ def images_in(archive: ArchiveFile) -> tuple[ArchivedImage, ...]:
             raise TypeError
         return tuple(_image(item) for item in listed)
     except (ValueError, KeyError, TypeError) as error:
-        raise ArchiveInvalid(f"the manifest.json in {archive.path} cannot be understood", hint=HOW) from error
+        raise ArchiveInvalid(f"the manifest.json in {archive.path} is not valid", hint=HOW) from error
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
     """
     images = images_in(archive)
     if not images:
-        raise ImageNotFound(f"{archive.path} holds no image")
+        raise ImageNotFound(f"{archive.path} contains no image")
     if (number := numbered(name or "")) is not None:
         asked, digest, found = "", "", list(enumerate(images))[number:][:1]
     else:
@@ -117,7 +117,7 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
         known = [shown(own) for image in images for own in image.names]
         numbers = f"it has @0 to @{len(images) - 1}"
         raise ImageNotFound(
-            f"{archive.path} holds no image {name}", hint=did_you_mean(asked, known) if known else numbers
+            f"{archive.path} contains no image {name}", hint=did_you_mean(asked, known) if known else numbers
         )
     raise _ambiguous(archive, name, [*chosen.values()][::-1], roots)
 
@@ -166,7 +166,7 @@ def _ambiguous(
     is_name = name is not None and "@" not in name and not is_image_id(name)
     called = f" {name}" if is_name else "" if often else " without names"
     return ImageAmbiguous(
-        f"{archive.path} holds {len(found)} images{called}: {', '.join(listed[:20])}", hint=hint
+        f"{archive.path} contains {len(found)} images{called}: {', '.join(listed[:20])}", hint=hint
     )
 
 

@@ -1,4 +1,4 @@
-"""What a file is that is no image archive: other compressions, other archives, tars of something else."""
+"""What a file is that is not an image archive: other compressions, other archives, tars of something else."""
 
 from __future__ import annotations
 

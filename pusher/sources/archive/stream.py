@@ -51,7 +51,9 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
     assert parts is not None  # noqa: S101 - as ``is_stream`` told
     kind, place, name = parts
     if place in _STANDARD and os.isatty(0):
-        raise InvalidOption(f"{image} is an archive on standard input, and that is a terminal", hint=_EXAMPLE)
+        raise InvalidOption(
+            f"{image} means an archive on standard input, but that is a terminal", hint=_EXAMPLE
+        )
     what = "standard input" if place in _STANDARD else place
     note(f"reading the archive from {what}")
     try:
@@ -65,7 +67,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
     except OSError as error:
         if error.errno in _NO_ROOM:
             raise DiskFull(
-                f"no room in {folder} for the archive from {what}",
+                f"no space in {folder} for the archive from {what}",
                 hint="free some space, or set PUSHER_HOME to a folder on another disk",
             ) from error
         raise SourceError(f"cannot read {what}: {error.strerror or error}") from error
@@ -97,8 +99,8 @@ def _copied(source: int, folder: Path, what: str, note: Callable[[str], object])
                 file.write(data)
         if not size:
             raise ArchiveInvalid(
-                f"nothing came through {what}",
-                hint=f"see what the command before the | says; {_EXAMPLE}",
+                f"no data came from {what}",
+                hint=f"check what the command before the | reports; {_EXAMPLE}",
             )
         path = folder / f"{digest.hexdigest()}.tar"
         os.replace(partial, path)  # noqa: PTH105
@@ -110,7 +112,7 @@ def _copied(source: int, folder: Path, what: str, note: Callable[[str], object])
 
 def _read(source: int, what: str, note: Callable[[str], object]) -> bytes:
     while not select.select([source], [], [], _SILENCE)[0]:
-        note(f"nothing has come through {what} for {_SILENCE:.0f} s; Ctrl-C ends the waiting")
+        note(f"no data has come from {what} for {_SILENCE:.0f} s; Ctrl-C stops waiting")
     return os.read(source, _READ)
 
 

@@ -116,7 +116,7 @@ def run_command(engine: Engine, *arguments: str, daemon: Daemon | None = None) -
         raise _cannot_run_error(engine, error) from None
     except subprocess.TimeoutExpired:
         raise EngineNotRunning(
-            f"{engine.title} did not answer within {_ANSWER_SECONDS} seconds",
+            f"{engine.title} did not respond within {_ANSWER_SECONDS} seconds",
             hint=_start_hint(engine, daemon),
         ) from None
     if process.returncode:
@@ -189,8 +189,8 @@ class CommandOutput:
         if code or said:
             return command_error(self.engine, self._arguments, code, said, self._daemon)
         return EngineFailed(
-            f"`{self.engine.command} {self._arguments[0]}` gave an archive that is cut off or damaged",
-            hint="try again; if it stays so, save the image to a file and push that file",
+            f"`{self.engine.command} {self._arguments[0]}` returned a truncated or damaged archive",
+            hint="try again; if it fails again, save the image to a file and push that file",
         )
 
     def __enter__(self) -> Self:
@@ -227,18 +227,18 @@ def command_error(
     text = said[-_ERROR_BYTES:].decode("utf-8", "replace").strip()
     if _NOT_PERMITTED.search(text):
         return EngineNotPermitted(
-            f"{engine.title} refuses this user: no permission to use its socket",
+            f"{engine.title} does not let this user use its socket",
             hint="run pusher with sudo"
             if engine is NERDCTL
-            else "type `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo",
+            else "run `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo",
         )
     if _NOT_RUNNING.search(text):
-        return EngineNotRunning(f"{engine.title} does not answer", hint=_start_hint(engine, daemon))
+        return EngineNotRunning(f"{engine.title} does not respond", hint=_start_hint(engine, daemon))
     if _NOT_FOUND.search(text):
         return ImageNotFound(f"{engine.title} has no image {arguments[-1]}")
     if _MALFORMED.search(text):
         return ReferenceMalformed(
-            f"{engine.title} says that {arguments[-1]!r} is no image name",
+            f"{engine.title} says that {arguments[-1]!r} is not an image name",
             hint="a name looks like registry.example.com/team/app:1.2",
         )
     last = text.rsplit("\n", 1)[-1].removeprefix("Error: ") if text else f"exit code {code}"
@@ -259,7 +259,7 @@ def _cannot_run_error(engine: Engine, error: OSError) -> PusherError:
     if not isinstance(error, FileNotFoundError):
         return EngineFailed(
             f"cannot run `{engine.command}`: {error.strerror or error}",
-            hint=f"see which one it is: command -v {engine.command}",
+            hint=f"check which one it is: command -v {engine.command}",
         )
     return EngineMissing(
         f"the `{engine.command}` command is not installed, or not in PATH",

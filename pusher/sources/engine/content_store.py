@@ -99,6 +99,6 @@ class ContentStoreSource(InPlace):
 
     def _deleted_error(self) -> ImageChanged:
         return ImageChanged(
-            f"{self.name} was deleted from {self.root} since it was enqueued",
+            f"{self.name} was deleted from {self.root} after it was enqueued",
             hint="build or pull it again and enqueue it, or `pusher cancel` the job",
         )

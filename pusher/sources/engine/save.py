@@ -121,7 +121,7 @@ class EngineSource:
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
     ) -> Iterator[Iterator[Exported]]:
-        """See ``Source.export``. Raises ImageChanged if the image was deleted since it was enqueued."""
+        """See ``Source.export``. Raises ImageChanged if the image was deleted after it was enqueued."""
         image = self.resolve()
         uncompressed = set() if image.root else {layer.key for layer in image.layers}
         missing = set(wanted)
@@ -172,7 +172,7 @@ class EngineSource:
         if not isinstance(error, ImageNotFound):
             return error
         return ImageChanged(
-            f"{self.name} was deleted from {self.engine.title} since it was enqueued",
+            f"{self.name} was deleted from {self.engine.title} after it was enqueued",
             hint="build or pull it again and enqueue it, or `pusher cancel` the job",
         )
 
@@ -192,7 +192,7 @@ class EngineSource:
         except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
             raise EngineFailed(
                 f"`{self.engine.command} image inspect` did not print a description of an image",
-                hint=suggest("look at it: {} image inspect {}", self.engine.command, self.name),
+                hint=suggest("check it with: {} image inspect {}", self.engine.command, self.name),
             ) from error
 
     def _is_in_containerd(self, described: dict[str, Any]) -> bool:
@@ -227,7 +227,7 @@ class EngineSource:
                 self.engine, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", daemon=self._daemon
             )
         except PusherError:
-            return f"see what there is: {self.engine.command} image ls"
+            return f"list the images with: {self.engine.command} image ls"
         return did_you_mean(self.name, [name for name in listed.split() if "<none>" not in name])
 
 

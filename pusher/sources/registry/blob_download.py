@@ -97,7 +97,9 @@ class BlobDownload:
                     "another network, or push the image to that registry again",
                 )
             self._restarted = True
-            self._note(f"{short(self._digest)}: what came from {self._where} is not that blob; fetched again")
+            self._note(
+                f"{short(self._digest)}: what came from {self._where} is not that blob; fetching it again"
+            )
 
     def _fetch(self) -> None:
         start = self._sink.size
@@ -124,7 +126,7 @@ class BlobDownload:
             self._check_total(answer, answer.headers.get("Content-Length"))
             if held:
                 self._note(
-                    f"{short(self._digest)}: {self._where} does not continue at byte {held}; it starts again"
+                    f"{short(self._digest)}: {self._where} does not continue at byte {held}; starting again"
                 )
                 self._sink.rewind()
             return True
@@ -171,7 +173,7 @@ class BlobDownload:
                 hint="see whether it is there under another tag, and enqueue that: "
                 f"pusher enqueue docker://{self._where}:TAG --to REFERENCE",
             )
-        return pull_refusal(answer, self._client, doing=f"giving the blob {self._digest}")
+        return pull_refusal(answer, self._client, doing=f"reading the blob {self._digest}")
 
 
 def pull_refusal(answer: Answer, client: RegistryClient, *, doing: str) -> PusherError:
@@ -182,5 +184,5 @@ def pull_refusal(answer: Answer, client: RegistryClient, *, doing: str) -> Pushe
     if not client.is_from_registry(answer):  # a signed address that ran out: the registry gives a new one
         return RegistryFault(error.message, hint="pusher asks the registry for a new address and continues")
     return PermissionDenied(
-        error.message, hint="ask the registry's owner for the right to pull from this repository"
+        error.message, hint="ask the registry's administrator for permission to pull from this repository"
     )

@@ -129,7 +129,7 @@ class RegistrySource(InPlace):
                 f"pusher login {client.registry}",
             )
         if not answer.ok:
-            raise pull_refusal(answer, client, doing=f"giving the manifest of {self.reference}")
+            raise pull_refusal(answer, client, doing=f"reading the manifest of {self.reference}")
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         if len(answer.body) > MAX_DOCUMENT:
             raise _too_large(f"the manifest of {self.reference}")
@@ -138,7 +138,8 @@ class RegistrySource(InPlace):
         if is_digest(told) and told != found and media_type not in _SCHEMA_1:
             raise LayerMismatch(
                 f"{client.registry} sends other bytes for {self.reference} than its digest {told} says",
-                hint="something on the way changes them; try another network, or tell the registry's owner",
+                hint="something on the way changes them; try another network, or report it to the "
+                "registry's administrator",
             )
         self._small[found] = answer.body
         return Descriptor(media_type, found, len(answer.body))
@@ -159,11 +160,12 @@ class RegistrySource(InPlace):
         if answer.status in (404, 410):
             return None
         if not answer.ok:
-            raise pull_refusal(answer, client, doing=f"giving {descriptor.digest}")
+            raise pull_refusal(answer, client, doing=f"reading {descriptor.digest}")
         if of_bytes(answer.body, descriptor.digest) != descriptor.digest:
             raise LayerMismatch(
                 f"{self.reference.name} sends other bytes for {descriptor.digest} than its digest says",
-                hint="something on the way changes them; try another network, or tell the registry's owner",
+                hint="something on the way changes them; try another network, or report it to the "
+                "registry's administrator",
             )
         return answer.body
 
@@ -176,7 +178,7 @@ class RegistrySource(InPlace):
                 limit=MAX_DOCUMENT + 1,
             )
             if is_temporary(answer):
-                raise pull_refusal(answer, client, doing=f"giving {path} of {self.reference.name}")
+                raise pull_refusal(answer, client, doing=f"reading {path} of {self.reference.name}")
             return answer
 
         return retrying(ask, Attempts(self._retry.reading), lambda pause, _: time.sleep(pause))

@@ -231,7 +231,7 @@ class Cutter:
     def _check_parents(self, path: str) -> None:
         for above in _above(path):
             if hash(above) in self._files:
-                raise self._refused(f"{shown(path)} lies below {shown(above)}, which is no folder in it")
+                raise self._refused(f"{shown(path)} lies below {shown(above)}, which is not a folder in it")
             if above not in self._folders:
                 self._folders[above] = _Folder()
                 self._bare.update(_above(above))

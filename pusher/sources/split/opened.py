@@ -48,7 +48,7 @@ def attestations_in(image: SourceImage) -> set[str]:
 
 
 def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
-    """A diff ID for each layer of ``stack_of``. Raises ImageUnsupported if it is no image of layers."""
+    """A diff ID for each layer of ``stack_of``. Raises ImageUnsupported if it is not an image of layers."""
     try:
         diff_ids = diff_ids_of(config or b"")
         if len(diff_ids) != len(stack_of(image)):

@@ -119,7 +119,7 @@ def plan_layer(
     if diff_id not in (None, found):
         raise LayerMismatch(
             f"a layer should have diff ID {diff_id}, its bytes have {found}",
-            hint="the source is damaged; save or pull the image again",
+            hint="the source is damaged: save or pull the image again",
         )
     finished = [part.finished() for part in parts]
     if not are_the_same(contents, [part.contents for part in parts]):

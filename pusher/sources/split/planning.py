@@ -81,7 +81,7 @@ def _planned(
     if of_bytes(config) != image.config_digest:
         raise LayerMismatch(
             f"the image's config should have digest {image.config_digest}, its bytes have {of_bytes(config)}",
-            hint="the source is damaged; save or pull the image again",
+            hint="the source is damaged: save or pull the image again",
         )
     return Planned(tuple(plans), config)
 

@@ -137,7 +137,7 @@ def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
             entry = _entry(source, header, block, own)
         except Damaged as error:
             raise ArchiveInvalid(
-                f"{source.name} is damaged, or no tar: at byte {start} {error}",
+                f"{source.name} is damaged, or not a tar: at byte {start} {error}",
                 hint="save or copy the image again",
             ) from error
         own = {}

@@ -108,7 +108,7 @@ class CredentialHelper:
             said = given.encode("utf-8", "surrogateescape")
             output, errors = communicate(process, said, limit=time_limit, whom=self.program)
         except subprocess.TimeoutExpired:
-            raise self._error(f"did not answer within {time_limit:g} seconds") from None
+            raise self._error(f"did not respond within {time_limit:g} seconds") from None
         finally:
             _end(process)
         # some helpers of Windows answer in UTF-16, of which only ASCII is kept

@@ -150,7 +150,7 @@ class PodmanListSource:
             layers = PodmanStorage(self.root, self._pin.driver).layers(image_id)
         except ImageNotFound as error:
             raise ImageChanged(
-                f"an image of {self.name} was deleted from {self.root} since it was enqueued: {image_id}",
+                f"an image of {self.name} was deleted from {self.root} after it was enqueued: {image_id}",
                 hint="build or pull it again and enqueue the list, or `pusher cancel` the job",
             ) from error
         yield from export_layers(layers, wanted)

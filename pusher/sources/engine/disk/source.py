@@ -86,7 +86,7 @@ class StorageSource:
                 config = storage.config(image_id)
             except ImageNotFound as error:
                 raise ImageChanged(
-                    f"{self.name} was deleted from {self.root} since it was enqueued",
+                    f"{self.name} was deleted from {self.root} after it was enqueued",
                     hint="build or pull it again and enqueue it, or `pusher cancel` the job",
                 ) from error
         pin = StoragePin(self.kind, self.name, self.root, storage.driver, image_id)

@@ -75,7 +75,7 @@ def read_config(path: Path, image_id: str, root: Path) -> bytes:
     try:
         raw = _read(path)
     except FileNotFoundError as error:
-        raise ImageNotFound(f"{root} holds no image {image_id}") from error
+        raise ImageNotFound(f"{root} contains no image {image_id}") from error
     except OSError as error:
         raise _unreadable_error(path, error) from error
     if of_bytes(raw) != image_id:
@@ -115,7 +115,7 @@ def find_driver(root: Path, pattern: str, known: Collection[str], wanted: str | 
             hint="name the root of the storage, which the engine's `info` prints: [/var/lib/docker]NAME",
         )
     raise StorageDoubtful(
-        f"{root} holds no images of {wanted or 'a storage driver'} that can be read directly",
+        f"{root} contains no images of {wanted or 'a storage driver'} that can be read directly",
         hint=f"the drivers {', '.join(known)} can; docker-daemon:NAME and podman:NAME go through the engine",
     )
 
@@ -133,12 +133,12 @@ def find_image_id(name: str, ids: Mapping[str, str], root: Path) -> str:
     found = {known: image_id for known, image_id in ids.items() if normalized(known) == wanted}
     if len(set(found.values())) > 1:
         raise ImageAmbiguous(
-            f"{root} holds {len(found)} images that are called {name} for short",
+            f"{root} contains {len(found)} images that are called {name} for short",
             hint=f"write the whole name: {' or '.join(sorted(found))}",
         )
     if not found:
         hint = did_you_mean(name, [known for known in ids if "@" not in known])
-        raise ImageNotFound(f"{root} holds no image {name}", hint=hint)
+        raise ImageNotFound(f"{root} contains no image {name}", hint=hint)
     return next(iter(found.values()))
 
 
