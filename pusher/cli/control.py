@@ -92,7 +92,7 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
 
 def _allow_more(store: Store, number: int) -> None:
     """Somebody may have raised a limit: what the registry refused before is tried again."""
-    store.facts.allow_more(store.jobs.get(number).registry)
+    store.facts.forget_limits(store.jobs.get(number).registry)
 
 
 def _decide(

@@ -211,7 +211,7 @@ def _describe(image: SourceImage) -> str:
     """What an image is made of; of an index, its platforms."""
     layers = [layer for layer in image.layers if layer.blob is None or layer.blob.media_type not in CONFIGS]
     counted = f"{len(layers)} layer" + ("" if len(layers) == 1 else "s")
-    indexes = [document for document in image.described if isinstance(document, Index)]
+    indexes = [document for document in image.all_documents if isinstance(document, Index)]
     if not indexes:
         return f"{short(image.config_digest)}, {counted}"
     nested = {index.digest for index in indexes}

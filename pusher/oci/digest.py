@@ -30,7 +30,7 @@ def is_sha256(text: str) -> bool:
     return _SHA256.fullmatch(text) is not None
 
 
-def checked(digest: object, what: str) -> str:
+def check_digest(digest: object, what: str) -> str:
     """``digest`` if it is one; UnsupportedDigest, ValueError with ``what`` in them."""
     if isinstance(digest, str) and is_digest(digest):
         return digest
@@ -60,7 +60,7 @@ def hash_for(digest: str) -> _Hash:
     return hashlib.new(algorithm_of(digest))
 
 
-def named(found: _Hash) -> str:
+def digest_of_hash(found: _Hash) -> str:
     """The digest that a hash has come to."""
     return f"{found.name}:{found.hexdigest()}"
 
@@ -69,7 +69,7 @@ def of_bytes(data: bytes, like: str | None = None) -> str:
     """The digest of ``data``: sha256, or of the algorithm of the digest ``like``."""
     found = hashlib.sha256() if like is None else hash_for(like)
     found.update(data)
-    return named(found)
+    return digest_of_hash(found)
 
 
 def contradicts(told: str, digest: str) -> bool:

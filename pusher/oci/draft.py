@@ -27,7 +27,7 @@ class Draft:
     diff_ids: tuple[str, ...] = ()
 
 
-def finished(drafts: Sequence[Draft], blobs: Mapping[str, Descriptor]) -> list[Document]:
+def fill_drafts(drafts: Sequence[Draft], blobs: Mapping[str, Descriptor]) -> list[Document]:
     """The documents with the ``blobs`` that were made, by diff ID; each after what it lists, the root last.
 
     What lists the very same blobs as before keeps its bytes.
@@ -57,10 +57,10 @@ def _with_layers(manifest: Manifest, blobs: Sequence[Descriptor]) -> Manifest:
         data["config"]["mediaType"] = media_types.OCI_CONFIG
     data["mediaType"] = manifest.media_type if is_docker else media_types.OCI_MANIFEST
     data["layers"] = [
-        _renamed(layer, media_type, blob.digest, blob.size)
+        _rename(layer, media_type, blob.digest, blob.size)
         for layer, media_type, blob in zip(data["layers"], types, blobs, strict=True)
     ]
-    return parse_manifest(_serialized(data))
+    return parse_manifest(_serialize(data))
 
 
 def _with_children(index: Index, made: Mapping[str, Document]) -> Index:
@@ -70,13 +70,13 @@ def _with_children(index: Index, made: Mapping[str, Document]) -> Index:
         new = made[child["digest"]]
         if new.digest != child["digest"]:
             is_changed = True
-            data["manifests"][number] = _renamed(child, new.media_type, new.digest, len(new.raw))
+            data["manifests"][number] = _rename(child, new.media_type, new.digest, len(new.raw))
             if new.media_type != child["mediaType"]:  # Docker's list is of Docker's manifests
                 data["mediaType"] = media_types.OCI_INDEX
-    return parse_index(_serialized(data)) if is_changed else index
+    return parse_index(_serialize(data)) if is_changed else index
 
 
-def _renamed(descriptor: dict[str, Any], media_type: str, digest: str, size: int) -> dict[str, Any]:
+def _rename(descriptor: dict[str, Any], media_type: str, digest: str, size: int) -> dict[str, Any]:
     kept = {key: value for key, value in descriptor.items() if key not in _OF_THE_BYTES}
     annotations = kept.get("annotations")
     if isinstance(annotations, dict):
@@ -94,5 +94,5 @@ def _oci(blob: Descriptor) -> str:
     return media_types.TO_OCI.get(blob.media_type, blob.media_type)
 
 
-def _serialized(data: Any) -> bytes:
+def _serialize(data: Any) -> bytes:
     return json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode()

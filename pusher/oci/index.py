@@ -73,7 +73,7 @@ def parse_index(raw: bytes, called: str | None = None) -> Index:
     data = load_json(raw)
     if not isinstance(data, dict) or not isinstance(data.get("manifests"), list):
         raise ValueError("the index lists no manifests")
-    media_type = media_types.checked(data.get("mediaType"), "index", OCI_INDEX)
+    media_type = media_types.check_media_type(data.get("mediaType"), "index", OCI_INDEX)
     return Index(raw, media_type, tuple(_child(child) for child in data["manifests"]), called)
 
 

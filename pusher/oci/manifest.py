@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from pusher.oci import media_types
 from pusher.oci.bounded_json import load_json
-from pusher.oci.digest import checked, is_sha256, of_bytes
+from pusher.oci.digest import check_digest, is_sha256, of_bytes
 from pusher.text import printable
 
 _LONGEST_MEDIA_TYPE: Final = 255
@@ -27,7 +27,7 @@ class Descriptor:
     urls: tuple[str, ...] = ()
     """Where a foreign layer is fetched from."""
 
-    def as_json(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """The descriptor in a manifest's field order."""
         return {"mediaType": self.media_type, "size": self.size, "digest": self.digest}
 
@@ -69,7 +69,7 @@ def parse_manifest(raw: bytes, called: str | None = None) -> Manifest:
         raise ValueError("the manifest has no config and layers")
     return Manifest(
         raw=raw,
-        media_type=media_types.checked(data.get("mediaType"), "manifest", media_types.OCI_MANIFEST),
+        media_type=media_types.check_media_type(data.get("mediaType"), "manifest", media_types.OCI_MANIFEST),
         config=parse_descriptor(data["config"]),
         called=called,
         layers=tuple(parse_descriptor(layer) for layer in layers or ()),  # Go writes no layers as null
@@ -81,7 +81,7 @@ def parse_descriptor(data: Any) -> Descriptor:
     if not isinstance(data, dict):
         raise ValueError("a descriptor is not an object")
     size, media_type = data.get("size"), data.get("mediaType")
-    digest = checked(data.get("digest"), "a descriptor")
+    digest = check_digest(data.get("digest"), "a descriptor")
     if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size <= LARGEST_SIZE:
         raise ValueError(f"the descriptor of {digest} has no size")
     if not isinstance(media_type, str):
@@ -113,8 +113,8 @@ def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest
     body = {
         "schemaVersion": 2,
         "mediaType": media_type,
-        "config": config.as_json(),
-        "layers": [layer.as_json() for layer in layers],
+        "config": config.to_json(),
+        "layers": [layer.to_json() for layer in layers],
     }
     raw = json.dumps(body, separators=(",", ":")).encode()
     return Manifest(raw, media_type, config, tuple(layers))

@@ -44,7 +44,7 @@ ZSTD_MAGIC: Final = b"\x28\xb5\x2f\xfd"
 _IN_A_HEADER: Final = re.compile(r"[!-~](?:[ -~]{,253}[!-~])?")
 
 
-def checked(media_type: object, what: str, otherwise: str) -> str:
+def check_media_type(media_type: object, what: str, otherwise: str) -> str:
     """The media type of ``what``, which is sent in a header: ValueError if that cannot be.
 
     Where there is none, or null, as Go reads it, it is ``otherwise``.

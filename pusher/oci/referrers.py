@@ -53,7 +53,7 @@ def fallback_tag(subject: str) -> str:
     return subject.replace(":", "-")
 
 
-def with_referrer(listed: bytes | None, document: Document, gone: Collection[str] = ()) -> Index | None:
+def index_with_referrer(listed: bytes | None, document: Document, gone: Collection[str] = ()) -> Index | None:
     """The list at the fallback tag with ``document`` and without ``gone``; None if it is in there already.
 
     ``listed`` is None where there is no list yet. ValueError if it is something else than an index.
@@ -65,11 +65,11 @@ def with_referrer(listed: bytes | None, document: Document, gone: Collection[str
             return None
         data = load_json(listed)
     kept = [child for child in data["manifests"] if child["digest"] not in {*gone, document.digest}]
-    data["manifests"] = [*kept, _described(document)]
+    data["manifests"] = [*kept, _descriptor_of(document)]
     return parse_index(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())
 
 
-def _described(document: Document) -> dict[str, object]:
+def _descriptor_of(document: Document) -> dict[str, object]:
     data = load_json(document.raw)
     described: dict[str, object] = {
         "mediaType": document.media_type,

@@ -9,7 +9,7 @@ from typing import Any, Final
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Descriptor, parse_descriptor
-from pusher.oci.media_types import OCI_INDEX, OCI_MANIFEST, checked, is_nondistributable
+from pusher.oci.media_types import OCI_INDEX, OCI_MANIFEST, check_media_type, is_nondistributable
 from pusher.serve.errors import ApiError
 from pusher.text import quoted
 
@@ -67,7 +67,7 @@ def _media_type(data: dict[str, Any], content_type: str | None) -> str:
         raise ValueError("its mediaType is not a string")
     if sent and written and sent != written:
         raise ValueError(f"it was sent as {quoted(sent)}, its mediaType is {quoted(written)}")
-    return checked(sent or written, "manifest", OCI_INDEX if "manifests" in data else OCI_MANIFEST)
+    return check_media_type(sent or written, "manifest", OCI_INDEX if "manifests" in data else OCI_MANIFEST)
 
 
 def _blobs(data: dict[str, Any]) -> Iterator[Descriptor]:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pusher.oci.digest import algorithm_of, named
+from pusher.oci.digest import algorithm_of, digest_of_hash
 from pusher.serve.catalog import Catalog, SessionRow
 from pusher.serve.errors import ApiError
 from pusher.spool.spool import room_at
@@ -108,7 +108,7 @@ class Upload:
             if self._hash is None or self.algorithm != algorithm_of(digest):
                 self.algorithm = algorithm_of(digest)
                 self._hash = self._hashed()
-            found = named(self._hash)
+            found = digest_of_hash(self._hash)
             if found != digest:
                 raise ApiError(
                     400,

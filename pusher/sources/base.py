@@ -116,7 +116,7 @@ class SourceImage:
     drafts: tuple[Draft, ...] = ()
 
     @property
-    def described(self) -> tuple[Document, ...]:
+    def all_documents(self) -> tuple[Document, ...]:
         """The documents that there are, final or not."""
         return self.documents or tuple(draft.document for draft in self.drafts)
 

@@ -86,7 +86,7 @@ class BlobsInArchive:
         self._archive = archive
 
     def read(self, blob: Descriptor) -> bytes | None:
-        return self._archive.read(in_layout(blob.digest)) if self.has(blob) else None
+        return self._archive.read(layout_path(blob.digest)) if self.has(blob) else None
 
     def has(self, blob: Descriptor) -> bool:
         size = self.size_of(blob.digest)
@@ -96,17 +96,17 @@ class BlobsInArchive:
 
     def size_of(self, digest: str) -> int | None:
         """Bytes of a blob, None where it is missing."""
-        entry = self._archive.find(in_layout(digest))
+        entry = self._archive.find(layout_path(digest))
         return None if entry is None else entry.size
 
     def file_of(self, blob: Descriptor) -> BlobFile | None:
         if not self.has(blob):
             return None
-        return self._archive.file_of(self._archive.entry(in_layout(blob.digest)), blob.digest)
+        return self._archive.file_of(self._archive.entry(layout_path(blob.digest)), blob.digest)
 
     def export(self, wanted: Collection[str]) -> Iterator[Exported]:
         """The blobs with these digests that are no slices, in the archive's order."""
-        entries = {self._archive.entry(in_layout(digest)): digest for digest in wanted}
+        entries = {self._archive.entry(layout_path(digest)): digest for digest in wanted}
         stored = {entry for entry, digest in entries.items() if not self._archive.file_of(entry, digest)}
         for entry, stream in self._archive.streams(stored):
             yield Exported("blob", entries[entry], entry.size, stream)
@@ -148,7 +148,7 @@ def open_below(root: Path, name: str, *, follow_links: bool = False) -> tuple[Bi
     return os.fdopen(descriptor, "rb"), real
 
 
-def in_layout(digest: str) -> str:
+def layout_path(digest: str) -> str:
     """The path of a blob in an OCI image layout."""
     return LAYOUT.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
 

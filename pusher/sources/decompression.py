@@ -68,7 +68,7 @@ class Unpacked:
     containerd's, takes them for the next member's header and fails."""
 
 
-def unpacked(stream: BinaryIO, name: str, how: Method) -> Unpacked:
+def unpack(stream: BinaryIO, name: str, how: Method) -> Unpacked:
     """Read a compressed file once, to its end. Raises what ``Decompressed`` does."""
     hashed = _Hashed(stream)
     content, size = hashlib.sha256(), 0
@@ -172,7 +172,7 @@ def decompression(head: bytes) -> Method | None:
     return next((how for magic, how in _KINDS if head.startswith(magic)), None) or _bzip2_of(head)
 
 
-def decompressed(file: BinaryIO, name: str, methods: Sequence[Method]) -> BinaryIO | Decompressed:
+def decompress(file: BinaryIO, name: str, methods: Sequence[Method]) -> BinaryIO | Decompressed:
     """``file`` read by one method after the other."""
     stream: BinaryIO | Decompressed = file
     for number, how in enumerate(methods):
@@ -189,7 +189,7 @@ def methods_of(open_again: Callable[[], BinaryIO], name: str) -> tuple[Method, .
     """
     methods: list[Method] = []
     while True:
-        stream = decompressed(open_again(), name, methods)
+        stream = decompress(open_again(), name, methods)
         head = b""
         while len(head) < HEAD and (data := stream.read(HEAD - len(head))):
             head += data

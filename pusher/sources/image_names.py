@@ -13,7 +13,7 @@ _IMPLIED: Final = re.compile(r"^(localhost/|((index\.)?docker\.io/)?(library/)?)
 _ID: Final = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 
 
-def normalized(name: str) -> str:
+def normalize_name(name: str) -> str:
     """The short spelling with a tag: ``docker.io/library/app`` and ``localhost/app`` are ``app:latest``."""
     name = _IMPLIED.sub("", name, count=1)
     if "@" in name or ":" in name.rpartition("/")[2]:
@@ -21,7 +21,7 @@ def normalized(name: str) -> str:
     return f"{name}:latest"
 
 
-def shown(name: str) -> str:
+def display_name(name: str) -> str:
     """A name from an archive, safe to print."""
     return printable(name, 200)
 
@@ -37,7 +37,7 @@ def is_image_id(name: str) -> bool:
     return _ID.fullmatch(name) is not None
 
 
-def numbered(name: str) -> int | None:
+def parse_number(name: str) -> int | None:
     """N where ``name`` is ``@N``: the N-th image from 0."""
     digits = name.removeprefix("@")
     return int(digits) if digits != name and digits.isdecimal() and len(digits) < 10 else None
@@ -45,8 +45,8 @@ def numbered(name: str) -> int | None:
 
 def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     """The names among ``known`` that are most like ``name``."""
-    spellings = {normalized(candidate): candidate for candidate in known}
-    wanted = normalized(name)
+    spellings = {normalize_name(candidate): candidate for candidate in known}
+    wanted = normalize_name(name)
     found = difflib.get_close_matches(wanted, spellings, n=limit, cutoff=0.6)
     tail = wanted.rpartition("/")[2].partition(":")[0]
     found += [spelling for spelling in spellings if tail == spelling.rpartition("/")[2].partition(":")[0]]

@@ -61,7 +61,7 @@ class Tree:
         # at the tag it is found by its sha256 digest, whatever the source calls it
         top = replace(self._chosen(self._document(root)), called=None)
         if not self._is_whole(top):
-            raise self._incomplete(top)
+            raise self._incomplete_error(top)
         self._add(top)
 
     @property
@@ -88,13 +88,13 @@ class Tree:
         else:
             raise ImageUnsupported(f"the index in {self._where} lists no image")
         if first.size > MAX_DOCUMENT:
-            raise self._unsupported(f"its config has {first.size} bytes")
+            raise self._unsupported_error(f"its config has {first.size} bytes")
         blobs = [blob for blob in self.blobs() if blob.digest != first.digest]
         diff_ids = {digest: diff_id for digest, diff_id in diff_ids.items() if diff_id != first.digest}
         layers = final_layers([(blob, diff_ids.get(blob.digest)) for blob in blobs], file_of)
         if sum(blob.size for blob in blobs) > LARGEST_SIZE:
-            raise self._unsupported("its blobs have more bytes than can be counted")
-        config = self._verified(first, "config")
+            raise self._unsupported_error("its blobs have more bytes than can be counted")
+        config = self._read_verified(first, "config")
         return SourceImage(first.digest, layers, pin, config, self.documents, tuple(self.notes))
 
     # --- which documents ----------------------------------------------------------------------------------
@@ -106,17 +106,17 @@ class Tree:
             check_platform(self._platform_of(document), self.choice, self._where)
             return document
         if not wanted:
-            return self._reduced(document, [])
+            return self._reduce(document, [])
         images = [child for child in document.children if not child.is_attestation]
         kept: dict[str, Child] = {}
         for platform in wanted:
             fitting = {child.digest: child for child in images if self._is_for(child, platform)}
             if not fitting:
-                hint = f"it has images for {_counted([str(child) for child in images])}"
+                hint = f"it has images for {_list_names([str(child) for child in images])}"
                 raise ImageNotFound(f"{self._where} has no image for {platform}", hint=hint)
             kept |= fitting
         if len(kept) > 1:
-            return self._reduced(document, [child for child in images if child.digest not in kept])
+            return self._reduce(document, [child for child in images if child.digest not in kept])
         (only,) = kept.values()
         found = self._child(only)
         if found is None:
@@ -134,7 +134,7 @@ class Tree:
         # What the index says holds, as for those who pull: configs tend to leave out the variant.
         return found if isinstance(found, Manifest) else self._chosen(found)
 
-    def _reduced(self, index: Index, dropped: Sequence[Child]) -> Index:
+    def _reduce(self, index: Index, dropped: Sequence[Child]) -> Index:
         """The index without what is not wanted or, with consent, not there."""
         if self.choice.drop_attestations:
             dropped = [*dropped, *(child for child in index.children if child.is_attestation)]
@@ -144,7 +144,7 @@ class Tree:
             child for child in index.children if child.digest not in gone and not self._is_there(child)
         ]
         if missing and not self.choice.skip_missing:
-            raise self._lacking(index, missing)
+            raise self._lacking_error(index, missing)
         gone |= {child.digest for child in missing}
         gone |= {child.digest for child in index.children if child.attested in gone}
         if not gone:
@@ -157,7 +157,7 @@ class Tree:
         left_out = [str(child) for child in index.children if child.digest in gone]
         reduced = index.without(gone)
         self.notes.append(
-            f"left out of the index: {_counted(left_out)}; its digest changes from {index.digest} "
+            f"left out of the index: {_list_names(left_out)}; its digest changes from {index.digest} "
             f"to {reduced.digest}"
         )
         return reduced
@@ -251,19 +251,19 @@ class Tree:
                 f"no registry takes more than {MAX_DOCUMENT}"
             )
         if descriptor.media_type in (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED):
-            raise self._unsupported("it is of schema version 1, which registries no longer take")
-        raw = self._verified(descriptor, "manifest")
+            raise self._unsupported_error("it is of schema version 1, which registries no longer take")
+        raw = self._read_verified(descriptor, "manifest")
         if raw is None:
             return None
         self._bytes += len(raw)
         if self._bytes > _MAX_BYTES or len(self._known) > _MAX_DOCUMENTS:
-            raise self._unsupported("its indexes list too much")
+            raise self._unsupported_error("its indexes list too much")
         try:
             return parse_document(raw, descriptor.digest)
         except ValueError as error:
-            raise self._unsupported(str(error)) from error
+            raise self._unsupported_error(str(error)) from error
 
-    def _verified(self, descriptor: Descriptor, what: str) -> bytes | None:
+    def _read_verified(self, descriptor: Descriptor, what: str) -> bytes | None:
         raw = self._read(descriptor)
         if raw is not None and (found := of_bytes(raw, descriptor.digest)) != descriptor.digest:
             raise LayerMismatch(
@@ -275,7 +275,7 @@ class Tree:
     def _platform_of(self, manifest: Manifest) -> Platform | None:
         """What the config says; None where it says nothing or is not there."""
         small = manifest.config.size <= MAX_DOCUMENT
-        raw = self._verified(manifest.config, "config") if small and self._has(manifest.config) else None
+        raw = self._read_verified(manifest.config, "config") if small and self._has(manifest.config) else None
         return platform_of(raw or b"")
 
     def _diff_ids(self, manifests: Sequence[Manifest]) -> dict[str, str]:
@@ -284,7 +284,9 @@ class Tree:
         for manifest in manifests:
             small = manifest.config.size <= MAX_DOCUMENT
             try:
-                diff_ids = diff_ids_of((self._verified(manifest.config, "config") if small else None) or b"")
+                diff_ids = diff_ids_of(
+                    (self._read_verified(manifest.config, "config") if small else None) or b""
+                )
             except ValueError:
                 continue
             if len(diff_ids) == len(manifest.layers):
@@ -297,16 +299,16 @@ class Tree:
 
     def _check_depth(self, depth: int) -> None:
         if depth > _MAX_DEPTH:
-            raise self._unsupported(f"indexes are nested more than {_MAX_DEPTH} deep")
+            raise self._unsupported_error(f"indexes are nested more than {_MAX_DEPTH} deep")
 
-    def _lacking(self, index: Index, missing: Sequence[Child]) -> ImageIncomplete:
+    def _lacking_error(self, index: Index, missing: Sequence[Child]) -> ImageIncomplete:
         absent = {child.digest for child in missing}
         there = [child for child in index.children if child.digest not in absent and not child.is_attestation]
         hint = "pull what is missing first"
         if there:
             one = suggest("push one platform alone with --platform {}, or ", there[0])
             hint = f"{one}leave out what is missing with --skip-missing (the index then has another digest)"
-        listed = _counted([str(child) for child in missing])
+        listed = _list_names([str(child) for child in missing])
         error = ImageIncomplete(
             f"{self._where} lacks {len(missing)} of the {len(index.children)} manifests that its index "
             f"lists: {listed}",
@@ -315,11 +317,11 @@ class Tree:
         error.missing = self._absent_below(missing)
         return error
 
-    def _incomplete(self, document: Document) -> ImageIncomplete:
+    def _incomplete_error(self, document: Document) -> ImageIncomplete:
         absent = [blob.digest for blob in self._blobs_of(document) if not self._has(blob)]
         count = "a blob" if len(absent) == 1 else f"{len(absent)} blobs"
         error = ImageIncomplete(
-            f"{self._where} lacks {count} of the image: {_counted(absent)}",
+            f"{self._where} lacks {count} of the image: {_list_names(absent)}",
             hint="pull or save the image again",
         )
         error.missing = tuple(dict.fromkeys(absent))
@@ -341,7 +343,7 @@ class Tree:
             absent |= dict.fromkeys(blob.digest for blob in blobs if not self._has(blob))
         return tuple(absent)
 
-    def _unsupported(self, why: str) -> ImageUnsupported:
+    def _unsupported_error(self, why: str) -> ImageUnsupported:
         return ImageUnsupported(
             f"the manifest in {self._where} cannot be pushed: {why}",
             hint="build or pull the image again with a current tool",
@@ -386,7 +388,7 @@ def final_layers(
     )
 
 
-def _counted(names: Sequence[str]) -> str:
+def _list_names(names: Sequence[str]) -> str:
     """Some of the names, equal ones once with their number."""
     counts = Counter(names)
     shown = [name if count == 1 else f"{name} ({count} times)" for name, count in list(counts.items())[:5]]

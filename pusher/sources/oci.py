@@ -17,7 +17,7 @@ from pusher.sources.archive.file import open_archive
 from pusher.sources.base import EVERYTHING, Choice, Exported, SourceImage
 from pusher.sources.blob_places import BlobFolder, BlobsInArchive, read_small
 from pusher.sources.folders import LAYOUT, refuse_folder
-from pusher.sources.image_names import choose_one, did_you_mean, normalized, numbered, shown
+from pusher.sources.image_names import choose_one, did_you_mean, display_name, normalize_name, parse_number
 from pusher.sources.image_tree import Tree
 from pusher.sources.pins import LayoutPin
 from pusher.text import suggest
@@ -110,7 +110,7 @@ class LayoutSource:
             )
             return
         if self._pin is not None and not self.path.exists():
-            raise self._gone()
+            raise self._gone_error()
         with open_archive(self.path) as archive:
             if "index.json" not in archive and "manifest.json" in archive:
                 raise ImageUnsupported(
@@ -125,7 +125,7 @@ class LayoutSource:
             return read_small(self.path, "index.json", follow_links=self._choice.follow_links)
         except ImageNotFound as error:
             if self._pin is not None:
-                raise self._gone() from error
+                raise self._gone_error() from error
             if not self.path.is_dir():
                 raise ImageNotFound(f"there is no folder {self.path}", hint="check the path") from error
             raise refuse_folder(self.path, FOLDER_KIND) from error
@@ -146,16 +146,16 @@ class LayoutSource:
                 hint="make the copy again, with the tool that made it",
             ) from error
         if self._pin is not None:
-            return self._of_last_time(layout, index, self._pin.root_digest)
+            return self._pinned_root(layout, index, self._pin.root_digest)
         if not index.children:
             raise ImageNotFound(f"{self.path} contains no image")
         found = _matching(index.children, self.name)
         if len(found) == 1:
             return _Root(found[0].descriptor, _names(found[0]))
-        if (joined := _joined(index, found)) is not None:
+        if (joined := _join_entries(index, found)) is not None:
             return joined
         names = [name for child in index.children for name in _names(child)[:1]]
-        known = [shown(name) for name in names]
+        known = [display_name(name) for name in names]
         numbers = f"@0 to @{len(index.children) - 1}"
         if found:
             listed = ", ".join(known[:20]) if len(set(known)) == len(index.children) else numbers
@@ -169,8 +169,8 @@ class LayoutSource:
         hint = did_you_mean(self.name or "", known) if known else f"it has {numbers}"
         raise ImageNotFound(f"{self.path} contains no image {self.name}", hint=hint)
 
-    def _of_last_time(self, layout: _Layout, index: Index, digest: str) -> _Root:
-        found = self._blob(layout, digest) or _joined(index, _matching(index.children, self.name))
+    def _pinned_root(self, layout: _Layout, index: Index, digest: str) -> _Root:
+        found = self._blob(layout, digest) or _join_entries(index, _matching(index.children, self.name))
         if found is None or found.descriptor.digest != digest:
             raise ImageChanged(
                 f"{self.path} no longer contains the image that was enqueued ({digest})",
@@ -183,14 +183,14 @@ class LayoutSource:
         size = layout.place.size_of(digest) if is_digest(digest) else None
         return None if size is None else _Root(Descriptor(OCI_INDEX, digest, size))
 
-    def _gone(self) -> ImageChanged:
+    def _gone_error(self) -> ImageChanged:
         return ImageChanged(
             f"{self.path} was removed after the image was enqueued",
             hint="put it back and `pusher retry` the job, or `pusher cancel` it",
         )
 
 
-def _joined(index: Index, found: Sequence[Child]) -> _Root | None:
+def _join_entries(index: Index, found: Sequence[Child]) -> _Root | None:
     """Several entries of one name, each for another platform, as the one index that they are; else None."""
     platforms = [child.platform for child in found if not child.is_attestation]
     names = {tuple(_names(child)) for child in found}
@@ -204,19 +204,19 @@ def _joined(index: Index, found: Sequence[Child]) -> _Root | None:
 
 def _matching(children: Sequence[Child], name: str | None) -> list[Child]:
     """The entries that a name means, of equal ones the first."""
-    return list({child.digest: child for child in reversed(_named(children, name))}.values())[::-1]
+    return list({child.digest: child for child in reversed(_find_named(children, name))}.values())[::-1]
 
 
-def _named(children: Sequence[Child], name: str | None) -> list[Child]:
+def _find_named(children: Sequence[Child], name: str | None) -> list[Child]:
     if name is None:
         return list(children)
-    if (number := numbered(name)) is not None:
+    if (number := parse_number(name)) is not None:
         return list(children[number:][:1])
     if name.startswith("@sha256:"):
         return [child for child in children if child.digest == name[1:]]
     exact = [child for child in children if name in _names(child)]
-    wanted = normalized(name)
-    return exact or [child for child in children if wanted in {normalized(own) for own in _names(child)}]
+    wanted = normalize_name(name)
+    return exact or [child for child in children if wanted in {normalize_name(own) for own in _names(child)}]
 
 
 def _names(child: Child) -> list[str]:

@@ -31,13 +31,13 @@ class BlobArrival:
         self._held = 0
         self._whole: bool | None = None
 
-    def holds(self, count: int) -> None:
+    def set_held(self, count: int) -> None:
         """So many bytes can be read."""
         with self._changed:
             self._held = count
             self._changed.notify_all()
 
-    def end(self, *, whole: bool) -> None:
+    def finish(self, *, whole: bool) -> None:
         """The blob is there and verified, or does not come; only the first word counts."""
         with self._changed:
             if self._whole is None:
@@ -45,7 +45,7 @@ class BlobArrival:
             self._changed.notify_all()
 
     def wait(self, end: int, check_stop: Callable[[], None]) -> None:
-        """Return once the first ``end`` bytes can be read; all of them only after they are verified.
+        """Return once the first ``finish`` bytes can be read; all of them only after they are verified.
 
         ``check_stop`` may raise to leave. Raises ArrivalFailed.
         """

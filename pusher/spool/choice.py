@@ -48,10 +48,10 @@ def choose(samples: Collection[Sample], uplink: float) -> Sample:
 
 def measure(data: bytes, compressions: Iterable[Compression]) -> list[Sample]:
     """Try them on ``data``, which is not empty; their speed is this thread's, times the threads they use."""
-    return [_measured(data, compression) for compression in compressions]
+    return [_measure_one(data, compression) for compression in compressions]
 
 
-def _measured(data: bytes, compression: Compression) -> Sample:
+def _measure_one(data: bytes, compression: Compression) -> Sample:
     coder = compression.coder()
     started = time.thread_time()  # what else runs here does not make a compression slower than another
     works = [coder.take(data[start : start + BLOCK]) for start in range(0, len(data), BLOCK)]

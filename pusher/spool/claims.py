@@ -43,7 +43,7 @@ class Claims:
             make_private_folder(self._folder, closed=True)
         return {diff_id for diff_id in diff_ids if self._take(diff_id)}
 
-    def stir(self) -> None:
+    def touch(self) -> None:
         """What is claimed makes progress; to be called now and then, as cheap as can be."""
         now = self._clock()
         if now - self._stirred < _STIR_EVERY:
@@ -52,7 +52,7 @@ class Claims:
         for lock in list(self._held.values()):
             _sign(lock)
 
-    def give_back(self, diff_id: str) -> None:
+    def release(self, diff_id: str) -> None:
         """The layer's blob is made, or given up."""
         lock = self._held.pop(diff_id, None)
         if lock is not None:
@@ -67,7 +67,7 @@ class Claims:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for diff_id in list(self._held):
-            self.give_back(diff_id)
+            self.release(diff_id)
 
     def _take(self, diff_id: str) -> bool:
         name = hashlib.sha256(diff_id.encode()).hexdigest()[:32]

@@ -130,7 +130,7 @@ def _gzip_part(deflate: Callable[[bytes, bytes], bytes], head: bytes, before: by
 
 def _fast(level: int, before: bytes, piece: bytes) -> bytes:
     if _looks_like_noise(piece):
-        return _stored(piece)
+        return _store(piece)
     packer = isal_zlib.compressobj(level, wbits=_RAW, zdict=before)
     return packer.compress(piece) + packer.flush(isal_zlib.Z_SYNC_FLUSH)
 
@@ -138,7 +138,7 @@ def _fast(level: int, before: bytes, piece: bytes) -> bytes:
 def _small(level: int, before: bytes, piece: bytes) -> bytes:
     # zlib takes so long that it pays to be sure: noise may still repeat itself.
     if _looks_like_noise(piece) and not _is_worth_it(piece):
-        return _stored(piece)
+        return _store(piece)
     packer = zlib.compressobj(level, wbits=_RAW, zdict=before)
     return packer.compress(piece) + packer.flush(zlib.Z_SYNC_FLUSH)
 
@@ -155,7 +155,7 @@ def _is_worth_it(data: bytes) -> bool:
     return len(isal_zlib.compress(data, 1, _RAW)) < len(data) * _WORTH
 
 
-def _stored(piece: bytes) -> bytes:
+def _store(piece: bytes) -> bytes:
     """Deflate blocks that hold the bytes as they are; what is before them ends at a byte's border."""
     parts: list[bytes] = []
     for start in range(0, len(piece), _STORED):

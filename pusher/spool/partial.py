@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Final
 
-from pusher.oci.digest import hash_for, named
+from pusher.oci.digest import digest_of_hash, hash_for
 from pusher.system import open_flags, try_lock
 
 _BLOCK: Final = 1024 * 1024
@@ -67,7 +67,7 @@ class PartialBlob:
 
     def digest(self) -> str:
         """The digest of the bytes held."""
-        return named(self._hash)
+        return digest_of_hash(self._hash)
 
     def commit(self, target: Path) -> None:
         """Give the file its final name, once it is whole."""

@@ -25,7 +25,7 @@ from pusher.errors import (
     PusherError,
     of_limit,
 )
-from pusher.oci.digest import ALGORITHMS, algorithm_of, hash_for, hex_of, named, of_hex, short
+from pusher.oci.digest import ALGORITHMS, algorithm_of, digest_of_hash, hash_for, hex_of, of_hex, short
 from pusher.oci.layer_blob import ORIGINAL, LayerBlob
 from pusher.spool import partial, pipeline, temporary
 from pusher.spool.arrival import BlobArrival
@@ -107,10 +107,10 @@ class Spool:
                     on_bytes(len(block))
                 if check_stop:
                     check_stop()
-            if (count, named(found)) != (size, digest):
+            if (count, digest_of_hash(found)) != (size, digest):
                 raise LayerMismatch(
                     f"the image lists a blob of {size} bytes with digest {digest}, "
-                    f"its source has {count} bytes with {named(found)}",
+                    f"its source has {count} bytes with {digest_of_hash(found)}",
                     hint="the source is damaged: save or pull the image again",
                 )
             with self._errors(f"blob {short(digest)}"):
@@ -118,7 +118,7 @@ class Spool:
         return LayerBlob(digest, size, ORIGINAL, media_type)
 
     @contextmanager
-    def fetching(
+    def open_partial(
         self, digest: str, size: int, *, check_stop: Callable[[], None] = lambda: None
     ) -> Iterator[partial.PartialBlob | None]:
         """What is there of a blob of ``size`` bytes that is fetched; None while somebody else is at it.
@@ -148,11 +148,11 @@ class Spool:
         finally:
             file.close()
 
-    def arrival(self, digest: str, size: int) -> BlobArrival:
+    def new_arrival(self, digest: str, size: int) -> BlobArrival:
         """For a blob that is about to be fetched."""
         return BlobArrival(size, self._partial / hex_of(digest), self.path(digest))
 
-    def fetched(self, digest: str) -> int:
+    def fetched_size(self, digest: str) -> int:
         """Bytes that are there of a blob that is being fetched."""
         with suppress(FileNotFoundError):
             return (self._partial / hex_of(digest)).stat().st_size
@@ -213,11 +213,11 @@ class Spool:
                     found = entry.stat()
                     yield of_hex(entry.name), found.st_size, found.st_mtime
 
-    def everything(self) -> list[tuple[str, int, float]]:
+    def all_files(self) -> list[tuple[str, int, float]]:
         """As ``blobs``, those included that are not fetched to their end."""
         return [*self.blobs(), *self._files(self._partial)]
 
-    def unneeded(
+    def find_unneeded(
         self, keep: Collection[str], limit: int, *, used_before: float | None = None
     ) -> list[tuple[str, int]]:
         """Digests and sizes of the blobs not in ``keep``, longest unused first, that have to be removed for
@@ -226,7 +226,7 @@ class Spool:
         ``used_before`` (seconds since the epoch) spares blobs used at or after that moment: another worker
         may have written one and not recorded it yet when ``keep`` was read.
         """
-        left = sorted((used, size, digest) for digest, size, used in self.everything() if digest not in keep)
+        left = sorted((used, size, digest) for digest, size, used in self.all_files() if digest not in keep)
         total, found = sum(size for _, size, _ in left), list[tuple[str, int]]()
         for used, size, digest in left:
             if total <= limit or (used_before is not None and used >= used_before):
@@ -236,7 +236,7 @@ class Spool:
         return found
 
     def remove_all(self, blobs: Collection[tuple[str, int]]) -> int:
-        """Remove what is ``unneeded``; returns the bytes freed."""
+        """Remove what is ``find_unneeded``; returns the bytes freed."""
         for digest, _ in blobs:
             self.remove(digest)
         return sum(size for _, size in blobs)
@@ -250,7 +250,7 @@ class Spool:
         """Read the blob again: whether it still is what its name says."""
         try:
             with self.path(digest).open("rb") as file:
-                return named(hashlib.file_digest(file, lambda: hash_for(digest))) == digest
+                return digest_of_hash(hashlib.file_digest(file, lambda: hash_for(digest))) == digest
         except OSError:
             return False
 
@@ -276,9 +276,9 @@ class Spool:
         try:
             yield
         except OSError as error:
-            raise self._translated(error, name, file.size if file else 0) from error
+            raise self._translate(error, name, file.size if file else 0) from error
 
-    def _translated(self, error: OSError, name: str, written: int) -> PusherError:
+    def _translate(self, error: OSError, name: str, written: int) -> PusherError:
         if error.errno in _NO_ROOM:
             return DiskFull(
                 f"no space for {name} in {self.root}: {self._free(written)}",

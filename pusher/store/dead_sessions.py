@@ -29,15 +29,15 @@ class DeadSessions:
                 for row in connection.execute(query)
             ]
 
-    def deleted(self, session: DeadSession) -> None:
+    def remove(self, session: DeadSession) -> None:
         """It is gone at the registry."""
         with self._database.write() as connection:
             connection.execute(delete(models.DeadSessionRow).where(models.DeadSessionRow.id == session.id))
 
-    def refused(self, session: DeadSession) -> None:
+    def record_refusal(self, session: DeadSession) -> None:
         """The registry did not delete it: kept for another try, unless there were enough."""
         if session.tries + 1 >= _MOST_TRIES:
-            self.deleted(session)
+            self.remove(session)
             return
         with self._database.write() as connection:
             this = update(models.DeadSessionRow).where(models.DeadSessionRow.id == session.id)

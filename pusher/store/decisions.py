@@ -84,7 +84,7 @@ DECISIONS: Final[Mapping[str, Decision]] = {
 """By the name of the command."""
 
 
-def overtaken(job: JobRecord, newer: int) -> JobStateConflict:
+def overtaken_error(job: JobRecord, newer: int) -> JobStateConflict:
     """The error for a job that would set its tag back to an older image."""
     return JobStateConflict(
         f"job {job.id} would move {job.destination} back to an older image: job {newer}, which is newer, "

@@ -60,7 +60,7 @@ def supersede_older(connection: Connection, job: JobRecord, now: datetime) -> li
     return [each for each in older if supersede(connection, each, job.id, now)]
 
 
-def superseder(connection: Connection, job: JobRecord) -> int | None:
+def newer_job(connection: Connection, job: JobRecord) -> int | None:
     """The newer job that has set the tag, sets it, or will: nothing older may set it any more."""
     if job.tag is None:
         return None
@@ -100,7 +100,7 @@ def supersede(connection: Connection, job: JobRecord, by: int, now: datetime) ->
     return True
 
 
-def goes_first(
+def job_to_wait_for(
     connection: Connection,
     job: JobRecord,
     now: datetime,

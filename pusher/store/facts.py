@@ -44,7 +44,7 @@ class Facts:
             upsert(connection, RegistryRow, {"host": registry, **values})
         return self.get(registry)
 
-    def allow_more(self, registry: str) -> None:
+    def forget_limits(self, registry: str) -> None:
         """Forget what was refused, but not how the link is."""
         with self._database.write() as connection:
             known = update(RegistryRow).where(RegistryRow.host == registry)

@@ -192,7 +192,7 @@ class Jobs:
                 if row is None:
                     return None
                 before = job_of(row)
-                newer = destinations.superseder(connection, before)
+                newer = destinations.newer_job(connection, before)
                 if newer is None:
                     break
                 destinations.supersede(connection, before, newer, now)
@@ -268,10 +268,10 @@ class Jobs:
         with self._database.write() as connection:
             destinations.lock_destination(self._database, connection, job)
             require_job(connection, job)
-            newer = destinations.superseder(connection, job)
+            newer = destinations.newer_job(connection, job)
             if newer is None:
                 destinations.supersede_older(connection, job, now)
-                older = destinations.goes_first(connection, job, now, dead_owners, spared)
+                older = destinations.job_to_wait_for(connection, job, now, dead_owners, spared)
                 if older is None:
                     connection.execute(update(JobRow).where(held(job)).values(tagging_at=now))
                 return older
@@ -369,9 +369,9 @@ class Jobs:
             if not decision.changes(job_id, before.state):
                 return before
             if decision.to == JobState.QUEUED:
-                newer = destinations.superseder(connection, before)
+                newer = destinations.newer_job(connection, before)
                 if newer is not None:
-                    raise decisions.overtaken(before, newer)
+                    raise decisions.overtaken_error(before, newer)
             values: dict[str, Any] = {
                 **NOT_RUNNING,
                 "state": decision.to,

@@ -74,7 +74,7 @@ class Uploads:
             connection.execute(update(UploadRow).where(row).values(values))
             return _upload(connection.execute(select(UploadRow).where(row)).one())
 
-    def opened(
+    def record_session(
         self,
         u: UploadRecord,
         *,
@@ -103,15 +103,15 @@ class Uploads:
             opened_at=self._database.now(),
         )
 
-    def refined(self, u: UploadRecord, *, profile: str, restarts: bool) -> UploadRecord:
+    def record_profile(self, u: UploadRecord, *, profile: str, restarts: bool) -> UploadRecord:
         """The session showed what its registry is like."""
         return self._change(u, expected=SESSION_STATES, profile=profile, restarts=restarts)
 
-    def intend(self, u: UploadRecord, length: int) -> UploadRecord:
+    def record_chunk(self, u: UploadRecord, length: int) -> UploadRecord:
         """A chunk of ``length`` bytes is about to be sent from the acknowledged offset on."""
         return self._change(u, expected=SESSION_STATES, in_flight=length)
 
-    def acknowledged(
+    def record_offset(
         self,
         u: UploadRecord,
         *,
@@ -137,11 +137,11 @@ class Uploads:
             furthest=max(u.furthest or 0, offset),
         )
 
-    def closing(self, u: UploadRecord, in_flight: int = 0) -> UploadRecord:
+    def record_closing(self, u: UploadRecord, in_flight: int = 0) -> UploadRecord:
         """The closing PUT is about to be sent, with the whole blob of ``in_flight`` bytes or empty."""
         return self._change(u, expected=SESSION_STATES, state=UploadState.CLOSING, in_flight=in_flight)
 
-    def present(self, u: UploadRecord, *, session_left: bool = False) -> UploadRecord:
+    def record_present(self, u: UploadRecord, *, session_left: bool = False) -> UploadRecord:
         """The registry holds the blob; the lease is given back.
 
         ``session_left``: it has the blob from elsewhere, and the session is to be deleted.
@@ -156,11 +156,11 @@ class Uploads:
             **NO_LEASE,
         )
 
-    def lost(self, u: UploadRecord, *, job_id: int | None = None, wasted: int = 0) -> UploadRecord:
+    def record_loss(self, u: UploadRecord, *, job_id: int | None = None, wasted: int = 0) -> UploadRecord:
         """The session is of no use any more, or there is none; what it held is lost.
 
         What may be left of it is to be deleted at the registry; ``wasted`` bytes are counted as in
-        ``acknowledged``.
+        ``record_offset``.
         """
         return self._change(
             u,
@@ -185,7 +185,7 @@ class Uploads:
                 .values(lease_token=UploadRow.lease_token + 1, **NO_LEASE)
             )
 
-    def any_at(self, registry: str) -> bool:
+    def has_any_at(self, registry: str) -> bool:
         """Whether a session was ever opened, or a blob found, at the registry."""
         used = or_(UploadRow.opened_at.is_not(None), UploadRow.state == UploadState.PRESENT)
         with self._database.read() as connection:
@@ -218,12 +218,6 @@ class Uploads:
                 if profile := connection.scalar(last):
                     found[host, repository] = profile
         return found
-
-    def met(self, registry: str) -> bool:
-        """Whether the registry ever opened a session or was seen to hold a blob."""
-        known = or_(UploadRow.opened_at.is_not(None), UploadRow.state == UploadState.PRESENT)
-        with self._database.read() as connection:
-            return bool(connection.scalar(select(exists().where(UploadRow.host == registry, known))))
 
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """The registry says that it does not have these blobs after all."""
@@ -264,13 +258,13 @@ class Uploads:
             )
             return done.rowcount
 
-    def abandoned(self) -> list[UploadRecord]:
+    def list_abandoned(self) -> list[UploadRecord]:
         """Sessions to delete at their registries."""
         query = select(UploadRow).where(UploadRow.state == UploadState.ABANDONED).order_by(UploadRow.id)
         with self._database.read() as connection:
             return [_upload(row) for row in connection.execute(query)]
 
-    def deleted(self, u: UploadRecord, *, refused: bool = False) -> None:
+    def record_deletion(self, u: UploadRecord, *, refused: bool = False) -> None:
         """An abandoned session was deleted, or is gone; no effect if a job took it up again meanwhile.
 
         ``refused``: the registry did not delete it; nobody uses it again, and deleting it is tried again.

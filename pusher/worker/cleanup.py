@@ -61,14 +61,14 @@ def delete_sessions(store: Store, registries: Registries, dead_owners: Collectio
     reached or is refused stays for later."""
     store.uploads.abandon_unneeded(dead_owners)
     there = _Reach(registries)
-    for upload in store.uploads.abandoned():
+    for upload in store.uploads.list_abandoned():
         gone = upload.location is None or there.delete(upload.registry, upload.repository, upload.location)
         if gone is not None:
-            store.uploads.deleted(upload, refused=not gone)
+            store.uploads.record_deletion(upload, refused=not gone)
     for session in store.dead_sessions.all():
         gone = there.delete(session.registry, session.repository, session.location)
         if gone is not None:
-            (store.dead_sessions.deleted if gone else store.dead_sessions.refused)(session)
+            (store.dead_sessions.remove if gone else store.dead_sessions.record_refusal)(session)
 
 
 class _Reach:
@@ -129,10 +129,10 @@ def _unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
 
     While jobs run, what was used just now stays: its worker may not have recorded yet what it is for.
     """
-    found = spool.everything()
+    found = spool.all_files()
     if sum(size for _, size, _ in found) <= limit:
         return []
     running = store.jobs.counts().get(JobState.RUNNING, 0)
     used_before = time.time() - _SETTLED if running else None
     needed = store.blobs.needed_digests([digest for digest, _, _ in found])
-    return spool.unneeded(needed, limit, used_before=used_before)
+    return spool.find_unneeded(needed, limit, used_before=used_before)

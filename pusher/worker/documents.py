@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from pusher.errors import PusherError, RegistryBusy, RegistryFault, RegistryRefused, SourceError
 from pusher.oci.document import Document, parse_document
-from pusher.oci.draft import Draft, finished
+from pusher.oci.draft import Draft, fill_drafts
 from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.referrers import push_order, subject_of
 from pusher.registry.client import BlobsUnknown, RegistryClient
@@ -44,7 +44,7 @@ def finish_drafts(store: Store, job: JobRecord, blobs: Mapping[str, Descriptor])
         for each in job.documents
         if each.diff_ids is not None
     ]
-    return push_order(finished(drafts, blobs)) if drafts else []
+    return push_order(fill_drafts(drafts, blobs)) if drafts else []
 
 
 def _load(store: Store, job: JobRecord, digest: str) -> Document:

@@ -92,12 +92,14 @@ class Downloads:
         """Whether one more may be fetched: not if the disk has room for each alone but not for all."""
         if not running:
             return True
-        left = sum((each.size or 0) - self.spool.fetched(each.digest or "") for each in (layer, *running))
+        left = sum(
+            (each.size or 0) - self.spool.fetched_size(each.digest or "") for each in (layer, *running)
+        )
         return len(running) < _AT_ONCE and left <= self.spool.room()
 
     def _new_arrival(self, layer: JobBlob) -> BlobArrival | None:
         blob = descriptor_of(layer)
-        return self.spool.arrival(blob.digest, blob.size) if blob.size >= _BIG else None
+        return self.spool.new_arrival(blob.digest, blob.size) if blob.size >= _BIG else None
 
     def _fetch_blob(
         self,
@@ -111,7 +113,7 @@ class Downloads:
         try:
             while not self.spool.has(blob.digest, blob.size):
                 control.check()
-                with self.spool.fetching(blob.digest, blob.size, check_stop=control.check) as partial:
+                with self.spool.open_partial(blob.digest, blob.size, check_stop=control.check) as partial:
                     if partial is not None:
                         _BlobFetch(self, source, job, control, layer.key, blob, partial, arrival).run()
                         partial.commit(self.spool.path(blob.digest))
@@ -122,10 +124,10 @@ class Downloads:
                 control.wait(pause)
             self.progress.prepared(job.id, layer.key, blob.digest, blob.size)
             if arrival is not None:
-                arrival.end(whole=True)
+                arrival.finish(whole=True)
         finally:
             if arrival is not None:
-                arrival.end(whole=False)
+                arrival.finish(whole=False)
 
 
 def descriptor_of(blob: JobBlob) -> Descriptor:
@@ -198,4 +200,4 @@ class _BlobFetch:
 
     def _report_arrival(self) -> None:
         if self._arrival is not None:
-            self._arrival.holds(self._partial.held)
+            self._arrival.set_held(self._partial.held)

@@ -107,7 +107,7 @@ def record(
     is pushed to by digest alone. ``image``: what people call it. Raises StoreError."""
     if found.config is not None:
         store.documents.put(found.config_digest, found.config)
-    for document in found.described:
+    for document in found.all_documents:
         store.documents.put(document.digest, document.raw)
     return [
         store.jobs.add(

@@ -222,7 +222,7 @@ class JobPush:
         """
         begun: set[str] = set()
         claims = Claims(self._spool.root)
-        self._control.on_source = claims.stir
+        self._control.on_source = claims.touch
         while missing:
             with self._tools.preparing.taken(self._control), claims:
                 ours = claims.take(missing)
@@ -234,7 +234,7 @@ class JobPush:
                             self._send(blob)
                         begun.add(diff_id)
                         if blob.arrival is None:
-                            claims.give_back(diff_id)
+                            claims.release(diff_id)
                             wanted.pop(diff_id, None)
                             missing.pop(diff_id, None)
             if missing and not wanted:

@@ -21,7 +21,7 @@ class Names:
 
     def judge(self, error: PusherError, registry: str) -> PusherError:
         """The error, or RegistryNameUnknown if it has been that the name does not resolve for a minute."""
-        if self.patient or not _unresolved(error) or self._store.uploads.met(registry):
+        if self.patient or not _unresolved(error) or self._store.uploads.has_any_at(registry):
             self._since.pop(registry, None)
             return error
         since = self._since.setdefault(registry, elapsed())

@@ -6,7 +6,7 @@ from typing import Final
 
 from pusher.errors import RegistryBusy, RegistryRefused
 from pusher.oci.document import Document
-from pusher.oci.referrers import fallback_tag, with_referrer
+from pusher.oci.referrers import fallback_tag, index_with_referrer
 from pusher.registry.client import BlobsUnknown, RegistryClient
 
 _TRIES: Final = 5
@@ -23,7 +23,7 @@ def add_referrer(client: RegistryClient, repository: str, document: Document, su
     gone: tuple[str, ...] = ()
     for _ in range(_TRIES):
         try:
-            listed = with_referrer(client.get_index(repository, tag), document, gone)
+            listed = index_with_referrer(client.get_index(repository, tag), document, gone)
         except ValueError as error:
             raise RegistryRefused(
                 f"{client.registry}/{repository}:{tag} is not the list of referrers of {subject}: {error}",

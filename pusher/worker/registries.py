@@ -118,7 +118,7 @@ class Registries:
             plain_http=self._settings.at(registry).plain_http,
             commit_timeout=self._settings.timeouts.commit,
             on_warning=self._note,
-            known=self._store is not None and self._store.uploads.any_at(registry),
+            known=self._store is not None and self._store.uploads.has_any_at(registry),
             policy=self._settings.retry,
         )
 

@@ -60,7 +60,7 @@ class StoreJournal:
 
     def opened(self, session: Session) -> None:
         self._wasted(self._counted.pop(self.upload.id, 0))
-        self.upload = self._store.uploads.opened(
+        self.upload = self._store.uploads.record_session(
             self.upload,
             location=session.location,
             chunk_size=session.chunk_size,
@@ -73,23 +73,23 @@ class StoreJournal:
             self._told(self.upload.digest, session.chunk_size)
 
     def refined(self, session: Session) -> None:
-        self.upload = self._store.uploads.refined(
+        self.upload = self._store.uploads.record_profile(
             self.upload, profile=session.profile.name, restarts=session.profile.may_restart
         )
 
     def sending(self, session: Session) -> None:
-        self.upload = self._store.uploads.intend(self.upload, session.in_flight)
+        self.upload = self._store.uploads.record_chunk(self.upload, session.in_flight)
         self._counted[self.upload.id] = 0
 
     def withdraw(self, session: Session) -> None:  # noqa: ARG002
         self._counted.pop(self.upload.id, None)
-        self.upload = self._store.uploads.intend(self.upload, 0)
+        self.upload = self._store.uploads.record_chunk(self.upload, 0)
 
     def acknowledged(self, session: Session, sent: int) -> None:
         arrived = session.offset - self.upload.offset
         counted = self._counted.pop(self.upload.id, 0)
         sent += max(0, arrived - sent - counted)
-        self.upload = self._store.uploads.acknowledged(
+        self.upload = self._store.uploads.record_offset(
             self.upload,
             location=session.location,
             offset=session.offset,
@@ -113,18 +113,18 @@ class StoreJournal:
             self._wasted(max(0, counted - self.upload.in_flight))
         else:
             self._wasted(self.upload.offset + counted)
-        self.upload = self._store.uploads.present(self.upload, session_left=not ours)
+        self.upload = self._store.uploads.record_present(self.upload, session_left=not ours)
         self._counted.pop(self.upload.id, None)
 
     def closing(self, session: Session) -> None:
-        self.upload = self._store.uploads.closing(self.upload, session.in_flight)
+        self.upload = self._store.uploads.record_closing(self.upload, session.in_flight)
         self._counted[self.upload.id] = 0
 
     def lost(self, reason: str) -> None:
         self._store.events.add(self._job_id, "session-lost", f"{self.upload.digest}: {reason}")
         wasted = self.upload.offset + self._counted.pop(self.upload.id, 0)
         restarts = bool(self.upload.restarts)
-        self.upload = self._store.uploads.lost(self.upload, job_id=self._job_id, wasted=wasted)
+        self.upload = self._store.uploads.record_loss(self.upload, job_id=self._job_id, wasted=wasted)
         self._note(f"{short(self.upload.digest)}: restarts: {reason}")
         if (losses := self.upload.losses or 0) and losses % _TELL_EVERY == 0:
             self.tell(in_vain(self._store, self._job_id, self.upload, restarts=restarts))

@@ -50,7 +50,7 @@ class Links:
         """Try a larger chunk once a day: limits are raised, and what refused may have been in passing."""
         facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
         if self._store and facts.limited_at and self._store.now() - facts.limited_at >= _DOUBT_AFTER:
-            self._store.facts.allow_more(registry)
+            self._store.facts.forget_limits(registry)
             link.allow_more()
 
     def learn(self, registry: str, *, profile: str | None = None, max_chunk: int | None = None) -> None:

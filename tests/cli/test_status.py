@@ -257,7 +257,7 @@ def test_the_profile_in_use(pusher: Pusher, store: Store) -> None:
     job = add_job(store)
     upload = store.uploads.acquire(job.registry, job.repository, digest("a"), owner="w", lease=30)
     assert upload is not None
-    store.uploads.opened(
+    store.uploads.record_session(
         upload, location="http://r/1", chunk_size=1, min_chunk=None, max_chunk=None, profile="quay"
     )
     assert "profile      quay" in pusher("status", str(job.id)).out

@@ -35,7 +35,7 @@ def test_killed_in_the_middle_only_the_rest_is_fetched(
         first.kill()
         assert ended(first).returncode == -9
         stall.release()
-        assert home.spool.fetched(big) == 40_000
+        assert home.spool.fetched_size(big) == 40_000
         done = pusher.work()
         assert done.returncode == 0, done.stderr
         assert _sent(origin, big) == [None, "bytes=40000-"]

@@ -120,8 +120,8 @@ def _put_image(registry: FakeRegistry, blob: bytes, diff_id: str) -> bytes:
     manifest = {
         "schemaVersion": 2,
         "mediaType": media_types.OCI_MANIFEST,
-        "config": Descriptor(media_types.OCI_CONFIG, of_bytes(config), len(config)).as_json(),
-        "layers": [Descriptor(layer_type, of_bytes(blob), len(blob)).as_json()],
+        "config": Descriptor(media_types.OCI_CONFIG, of_bytes(config), len(config)).to_json(),
+        "layers": [Descriptor(layer_type, of_bytes(blob), len(blob)).to_json()],
     }
     raw = json.dumps(manifest).encode()
     registry.add_blob("team/app", config)

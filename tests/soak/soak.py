@@ -209,7 +209,7 @@ class Soak:
                 assert not (kind == "running" and taker == dead.partition(",")[0]), message
         self._home.assert_clean()
         assert list((self._home.settings.spool / "partial").iterdir()) == []
-        assert self._home.store.uploads.abandoned() == []
+        assert self._home.store.uploads.list_abandoned() == []
         sessions = [*self._registry.data.rglob("_uploads/*")]
         self.figures["sessions left at the registry"] = len(sessions)
         assert len(sessions) <= self._blind(), "more than those of which no answer can have come"

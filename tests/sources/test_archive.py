@@ -160,7 +160,7 @@ def test_digests_of_compressed_layers_are_computed_once(
     def never(*args: object) -> None:
         raise AssertionError("computed again")
 
-    monkeypatch.setattr("pusher.sources.archive.docker_archive.unpacked", never)
+    monkeypatch.setattr("pusher.sources.archive.docker_archive.unpack", never)
     pinned = stored_as(ArchivePin, first.pin)
     assert ArchiveSource(path, pin=pinned).resolve().layers == first.layers
     os.utime(path, (1, 1))

@@ -21,7 +21,7 @@ from pusher.errors import (
 from pusher.sources import find, mention_path, reopen
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.engine.save import EngineSource
-from pusher.sources.image_names import did_you_mean, is_image_id, nearest, normalized
+from pusher.sources.image_names import did_you_mean, is_image_id, nearest, normalize_name
 from tests.support.fake_engine import FakeEngine
 from tests.support.images import make_image, write_archive
 from tests.support.layouts import Layout, manifest_json, two_platforms
@@ -241,7 +241,7 @@ def test_every_kind_can_be_opened_again(docker: FakeEngine, podman: FakeEngine, 
     ],
 )
 def test_normalized(name: str, short: str) -> None:
-    assert normalized(name) == short
+    assert normalize_name(name) == short
 
 
 @pytest.mark.parametrize(

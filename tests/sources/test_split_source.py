@@ -26,7 +26,7 @@ from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import Choice, Exported, Source, SourceImage
 from pusher.sources.pins import SplitPin
 from pusher.sources.split import plan as split_plan
-from pusher.sources.split.config import rewritten
+from pusher.sources.split.config import rewrite_config
 from pusher.sources.split.planning import largest_part
 from pusher.sources.split.source import SplitSource
 from tests.support.fake_engine import FakeEngine
@@ -380,7 +380,7 @@ def test_the_history_gets_an_entry_for_every_further_part() -> None:
         {"created_by": "CMD", "empty_layer": True},
     ]
     config = _config(config={"Env": ["A=<&>ü\ud83d\ude00"], "x": 1.5, "n": 10**20}, history=history)
-    new = json.loads(rewritten(config, [["a"], ["b", "c", "d"], ["e"]]))
+    new = json.loads(rewrite_config(config, [["a"], ["b", "c", "d"], ["e"]]))
     old = json.loads(config)
     assert new["rootfs"] == {"type": "layers", "diff_ids": ["a", "b", "c", "d", "e"]}
     text = "pusher --split-layers: part {} of 3 of this layer"
@@ -396,5 +396,5 @@ def test_the_history_gets_an_entry_for_every_further_part() -> None:
 
 @pytest.mark.parametrize("history", [None, [], [{"created_by": "x"}], "text", [1, 2, 3]])
 def test_a_history_that_does_not_fit_is_left_alone(history: object) -> None:
-    new = json.loads(rewritten(_config(history=history), [["a"], ["b", "c"], ["e"]]))
+    new = json.loads(rewrite_config(_config(history=history), [["a"], ["b", "c"], ["e"]]))
     assert new["history"] == history

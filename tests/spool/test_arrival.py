@@ -28,46 +28,46 @@ def spool(tmp_path: Path) -> Spool:
 
 @pytest.fixture
 def arrival(spool: Spool) -> BlobArrival:
-    return spool.arrival(DIGEST, len(DATA))
+    return spool.new_arrival(DIGEST, len(DATA))
 
 
 def test_what_is_there_need_not_be_waited_for(arrival: BlobArrival) -> None:
     arrival.wait(0, nothing)
-    arrival.holds(500)
+    arrival.set_held(500)
     arrival.wait(1, nothing)
     arrival.wait(500, nothing)
 
 
 @pytest.mark.parametrize("end", [501, len(DATA)])
 def test_the_rest_is_waited_for(arrival: BlobArrival, end: int) -> None:
-    arrival.holds(500)
+    arrival.set_held(500)
     looked = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(arrival.wait, end, looked.set)
         assert looked.wait(10)
         assert not waiting.done()
-        arrival.holds(501)
-        arrival.holds(len(DATA))
+        arrival.set_held(501)
+        arrival.set_held(len(DATA))
         if end == len(DATA):
             looked.clear()
             assert looked.wait(10)
             assert not waiting.done(), "all bytes are there, and nobody has verified them"
-            arrival.end(whole=True)
+            arrival.finish(whole=True)
         waiting.result(10)
 
 
 @pytest.mark.parametrize("held", [0, 500, len(DATA)])
 def test_what_does_not_come_is_not_waited_for(arrival: BlobArrival, held: int) -> None:
-    arrival.holds(held)
-    arrival.end(whole=False)
-    arrival.end(whole=True)
+    arrival.set_held(held)
+    arrival.finish(whole=False)
+    arrival.finish(whole=True)
     with pytest.raises(ArrivalFailed):
         arrival.wait(len(DATA), nothing)
 
 
 def test_what_was_whole_stays_whole(arrival: BlobArrival) -> None:
-    arrival.end(whole=True)
-    arrival.end(whole=False)
+    arrival.finish(whole=True)
+    arrival.finish(whole=False)
     arrival.wait(len(DATA), nothing)
 
 
@@ -80,7 +80,7 @@ def test_a_stop_ends_the_wait(arrival: BlobArrival) -> None:
 
 
 def test_the_bytes_are_found_before_and_after_they_are_whole(spool: Spool, arrival: BlobArrival) -> None:
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
         partial.write(DATA[:500])
         with arrival.open() as early:

@@ -27,7 +27,7 @@ def spool(tmp_path: Path) -> Spool:
 
 def keep(spool: Spool, data: bytes, digest: str = DIGEST) -> None:
     """Have a part of the blob there."""
-    with spool.fetching(digest, len(DATA)) as partial:
+    with spool.open_partial(digest, len(DATA)) as partial:
         assert partial is not None
         partial.write(data)
 
@@ -35,8 +35,8 @@ def keep(spool: Spool, data: bytes, digest: str = DIGEST) -> None:
 def test_what_was_written_is_there_the_next_time(spool: Spool) -> None:
     keep(spool, DATA[:10])
     keep(spool, DATA[10:2_000_001])
-    assert spool.fetched(DIGEST) == 2_000_001
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    assert spool.fetched_size(DIGEST) == 2_000_001
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
         assert (partial.size, partial.digest()) == (2_000_001, sha256(DATA[:2_000_001]))
         partial.write(DATA[2_000_001:])
@@ -45,29 +45,29 @@ def test_what_was_written_is_there_the_next_time(spool: Spool) -> None:
         partial.commit(spool.path(DIGEST))
     assert spool.has(DIGEST, len(DATA))
     assert spool.verify(DIGEST)
-    assert spool.fetched(DIGEST) == 0
+    assert spool.fetched_size(DIGEST) == 0
 
 
 def test_reset_forgets_everything(spool: Spool) -> None:
     keep(spool, b"something else")
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
         partial.reset()
         assert (partial.size, partial.digest()) == (0, sha256(b""))
         partial.write(DATA[:5])
-    assert spool.fetched(DIGEST) == 5
+    assert spool.fetched_size(DIGEST) == 5
 
 
 def test_written_once_more_there_is_no_gap_for_who_reads_it(spool: Spool) -> None:
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
         partial.write(DATA[:50])
         partial.rewind()
         assert (partial.size, partial.held, partial.digest()) == (0, 50, sha256(b""))
         partial.write(DATA[:20])
         assert (partial.size, partial.held, partial.digest()) == (20, 50, sha256(DATA[:20]))
-    assert spool.fetched(DIGEST) == 50, "they are read again the next time"
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    assert spool.fetched_size(DIGEST) == 50, "they are read again the next time"
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
         assert (partial.size, partial.digest()) == (50, sha256(DATA[:50]))
         partial.rewind()
@@ -78,15 +78,17 @@ def test_written_once_more_there_is_no_gap_for_who_reads_it(spool: Spool) -> Non
 
 
 def test_only_one_is_at_it(spool: Spool) -> None:
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
-        with spool.fetching(DIGEST, len(DATA)) as other:
+        with spool.open_partial(DIGEST, len(DATA)) as other:
             assert other is None
         partial.commit(spool.path(DIGEST))
-        with spool.fetching(DIGEST, len(DATA)) as heir:  # a file of its own, not the blob that was committed
+        with spool.open_partial(
+            DIGEST, len(DATA)
+        ) as heir:  # a file of its own, not the blob that was committed
             assert heir is not None
             heir.reset()
-    assert spool.size(DIGEST) == 0 == spool.fetched(DIGEST)
+    assert spool.size(DIGEST) == 0 == spool.fetched_size(DIGEST)
 
 
 class Full:
@@ -107,13 +109,13 @@ class Full:
 
 
 def test_a_write_that_fails_leaves_what_was_whole(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
         partial.write(DATA[:100])
         monkeypatch.setattr(partial, "_file", Full(partial._file))
         with pytest.raises(DiskFull):
             partial.write(DATA[100:1000])
-    assert spool.fetched(DIGEST) == 100
+    assert spool.fetched_size(DIGEST) == 100
 
 
 def test_no_room_for_the_rest_is_told_before_anything_is_fetched(
@@ -121,10 +123,10 @@ def test_no_room_for_the_rest_is_told_before_anything_is_fetched(
 ) -> None:
     keep(spool, DATA[:1_000_000])
     monkeypatch.setattr(spool_module, "room_at", lambda folder: 1_999_999)
-    with pytest.raises(DiskFull), spool.fetching(DIGEST, len(DATA)):
+    with pytest.raises(DiskFull), spool.open_partial(DIGEST, len(DATA)):
         pass
     monkeypatch.setattr(spool_module, "room_at", lambda folder: 2_000_000)
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert partial is not None
 
 
@@ -134,16 +136,16 @@ def test_reading_what_is_there_can_be_left(spool: Spool) -> None:
     def stop() -> None:
         raise Stopped
 
-    with pytest.raises(Stopped), spool.fetching(DIGEST, len(DATA), check_stop=stop):
+    with pytest.raises(Stopped), spool.open_partial(DIGEST, len(DATA), check_stop=stop):
         pass
-    assert spool.fetched(DIGEST) == len(DATA)
+    assert spool.fetched_size(DIGEST) == len(DATA)
 
 
 def test_a_link_in_its_place_is_not_followed(spool: Spool, tmp_path: Path) -> None:
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (spool.root / "partial" / DIGEST.removeprefix("sha256:")).symlink_to(victim)
-    with pytest.raises(HomeUnusable), spool.fetching(DIGEST, len(DATA)):
+    with pytest.raises(HomeUnusable), spool.open_partial(DIGEST, len(DATA)):
         pass
     assert victim.read_text() == "precious"
 
@@ -152,19 +154,19 @@ def test_eviction_counts_and_removes_what_nobody_needs(spool: Spool) -> None:
     other = sha256(b"other")
     keep(spool, DATA[:1000])
     keep(spool, DATA[:500], other)
-    assert spool.remove_all(spool.unneeded({DIGEST}, 0)) == 500
-    assert (spool.fetched(DIGEST), spool.fetched(other)) == (1000, 0)
-    assert spool.remove_all(spool.unneeded((), 1000)) == 0
-    assert spool.remove_all(spool.unneeded((), 0, used_before=time.time() - 60)) == 0
-    with spool.fetching(DIGEST, len(DATA)) as partial:
+    assert spool.remove_all(spool.find_unneeded({DIGEST}, 0)) == 500
+    assert (spool.fetched_size(DIGEST), spool.fetched_size(other)) == (1000, 0)
+    assert spool.remove_all(spool.find_unneeded((), 1000)) == 0
+    assert spool.remove_all(spool.find_unneeded((), 0, used_before=time.time() - 60)) == 0
+    with spool.open_partial(DIGEST, len(DATA)) as partial:
         assert isinstance(partial, PartialBlob)
-        spool.remove_all(spool.unneeded((), 0))
-        assert spool.fetched(DIGEST) == 1000  # somebody is at it
-    spool.remove_all(spool.unneeded((), 0))
-    assert spool.fetched(DIGEST) == 0
+        spool.remove_all(spool.find_unneeded((), 0))
+        assert spool.fetched_size(DIGEST) == 1000  # somebody is at it
+    spool.remove_all(spool.find_unneeded((), 0))
+    assert spool.fetched_size(DIGEST) == 0
 
 
 def test_a_sweep_leaves_it_alone(spool: Spool) -> None:
     keep(spool, DATA[:1000])
     assert spool.sweep() == 0
-    assert spool.fetched(DIGEST) == 1000
+    assert spool.fetched_size(DIGEST) == 1000

@@ -161,17 +161,17 @@ def test_usage_and_blobs(spool: Spool) -> None:
 def test_the_longest_unused_goes_and_what_is_needed_stays(spool: Spool) -> None:
     old, middle, new = (put(spool, bytes([n]) * 10, used=float(n)) for n in (1, 2, 3))
     needed = put(spool, b"n" * 10, used=0.0)
-    assert spool.remove_all(spool.unneeded({needed}, 20)) == 10
+    assert spool.remove_all(spool.find_unneeded({needed}, 20)) == 10
     assert [spool.has(digest) for digest in (old, middle, new, needed)] == [False, True, True, True]
-    assert spool.remove_all(spool.unneeded({needed}, 20)) == 0
-    assert spool.remove_all(spool.unneeded({needed}, 0)) == 20
+    assert spool.remove_all(spool.find_unneeded({needed}, 20)) == 0
+    assert spool.remove_all(spool.find_unneeded({needed}, 0)) == 20
     assert [digest for digest, _, _ in spool.blobs()] == [needed]
 
 
 def test_what_was_used_since_the_jobs_were_read_stays(spool: Spool) -> None:
     before = time.time() - 10
     old, fresh = put(spool, b"old", used=before - 1), put(spool, b"fresh")
-    assert spool.remove_all(spool.unneeded((), 0, used_before=before)) == 3
+    assert spool.remove_all(spool.find_unneeded((), 0, used_before=before)) == 3
     assert not spool.has(old)
     assert spool.has(fresh)
 
@@ -179,7 +179,7 @@ def test_what_was_used_since_the_jobs_were_read_stays(spool: Spool) -> None:
 def test_reading_a_blob_marks_it_as_used(spool: Spool) -> None:
     first, second = put(spool, b"1", used=1.0), put(spool, b"2", used=2.0)
     assert spool.has(first)
-    spool.remove_all(spool.unneeded((), 1))
+    spool.remove_all(spool.find_unneeded((), 1))
     assert spool.has(first)
     assert not spool.has(second)
 

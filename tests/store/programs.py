@@ -32,17 +32,17 @@ def churn(url: str, owner: str) -> None:
             assert job is not None
             upload = store.uploads.acquire(REGISTRY, f"{owner}/{job.id}", blob, owner=owner, lease=60)
             assert upload is not None
-            upload = store.uploads.opened(
+            upload = store.uploads.record_session(
                 upload, location="http://r/0", chunk_size=100, min_chunk=None, max_chunk=None, profile=None
             )
             for offset in range(100, 1001, 100):
                 print("chunk", flush=True)
-                upload = store.uploads.intend(upload, 100)
-                upload = store.uploads.acknowledged(
+                upload = store.uploads.record_chunk(upload, 100)
+                upload = store.uploads.record_offset(
                     upload, location=f"http://r/{offset}", offset=offset, job_id=job.id, sent=100
                 )
             print("close", flush=True)
-            store.uploads.release(store.uploads.closing(upload))
+            store.uploads.release(store.uploads.record_closing(upload))
             store.blobs.set_done(job, blob, BlobState.UPLOADED)
             store.jobs.succeed(job, digest("f"))
 

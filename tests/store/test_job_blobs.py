@@ -77,16 +77,16 @@ def test_offset_and_state_follow_the_upload_of_the_same_repository(store: Store)
     upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="w", lease=30)
     assert upload is not None
     assert only(store, job).state == BlobState.READY
-    upload = store.uploads.opened(
+    upload = store.uploads.record_session(
         upload, location="http://r/0", chunk_size=400, min_chunk=None, max_chunk=None, profile=None
     )
-    upload = store.uploads.acknowledged(upload, location="http://r/1", offset=400)
+    upload = store.uploads.record_offset(upload, location="http://r/1", offset=400)
     assert (only(store, job).state, only(store, job).offset) == (BlobState.UPLOADING, 400)
-    upload = store.uploads.closing(upload)
+    upload = store.uploads.record_closing(upload)
     assert only(store, job).state == BlobState.UPLOADING
     elsewhere = store.jobs.add(new_job(repository="elsewhere"))
     assert only(store, elsewhere).offset == 0
-    store.uploads.lost(upload)
+    store.uploads.record_loss(upload)
     assert (only(store, job).state, only(store, job).offset) == (BlobState.READY, 0)
 
 

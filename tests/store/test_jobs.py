@@ -80,10 +80,10 @@ def test_totals_count_a_blob_once_and_follow_the_upload(store: Store) -> None:
     store.blobs.set_done(claimed, digest("b"), BlobState.MOUNTED)
     upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="w", lease=30)
     assert upload is not None
-    upload = store.uploads.opened(
+    upload = store.uploads.record_session(
         upload, location="http://r/1", chunk_size=400, min_chunk=None, max_chunk=None, profile="p"
     )
-    store.uploads.acknowledged(upload, location="http://r/2", offset=400, job_id=job.id, sent=450)
+    store.uploads.record_offset(upload, location="http://r/2", offset=400, job_id=job.id, sent=450)
     store.jobs.add_bytes_sent(job.id, 33)
 
     assert store.jobs.totals([job.id, other.id, 99]) == {

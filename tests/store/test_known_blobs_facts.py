@@ -67,7 +67,7 @@ def test_what_was_refused_has_an_age(store: Store, clock: FakeClock) -> None:
 def test_what_was_refused_is_forgotten_and_the_link_is_not(store: Store) -> None:
     for registry, profile in ((REGISTRY, "monolithic"), ("other.example.com", "distribution-2")):
         store.facts.update(registry, max_chunk=1 << 20, profile=profile, carries=4.5e7)
-        store.facts.allow_more(registry)
+        store.facts.forget_limits(registry)
     first, other = store.facts.all() if REGISTRY < "other.example.com" else store.facts.all()[::-1]
     assert (first.max_chunk, first.profile, first.carries) == (None, None, 4.5e7)
     assert (other.max_chunk, other.profile, other.carries) == (None, "distribution-2", 4.5e7)

@@ -338,7 +338,7 @@ def test_uploads_go_on_where_they_were(upgraded: Store, clock: FakeClock) -> Non
     )
     assert upload is not None
     assert (upload.state, upload.offset, upload.in_flight) == (UploadState.OPEN, 400, 300)
-    upgraded.uploads.present(upload)
+    upgraded.uploads.record_present(upload)
     upgraded.blobs.set_done(claimed, digest("a"), BlobState.UPLOADED)
     upgraded.blobs.set_blob(claimed, digest("2"), digest=digest("b"), size=1000, media_type="m")
     assert [blob.state for blob in upgraded.blobs.of_job(running.id)] == [
@@ -347,7 +347,7 @@ def test_uploads_go_on_where_they_were(upgraded: Store, clock: FakeClock) -> Non
         BlobState.UPLOADING,
     ]
     upgraded.jobs.succeed(claimed, digest("d"))
-    assert [upload.digest for upload in upgraded.uploads.abandoned()] == [digest("6")]
+    assert [upload.digest for upload in upgraded.uploads.list_abandoned()] == [digest("6")]
 
 
 def test_what_no_job_needs_is_pruned_after_the_upgrade(upgraded: Store, clock: FakeClock) -> None:

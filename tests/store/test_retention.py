@@ -102,7 +102,7 @@ def test_sessions_and_leases_are_never_forgotten(store: Store, clock: FakeClock)
         upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest(character), owner="w", lease=30)
         assert upload is not None
         if character == "a":
-            opened = store.uploads.opened(
+            opened = store.uploads.record_session(
                 upload, location="http://r/0", chunk_size=1, min_chunk=None, max_chunk=None, profile=None
             )
             store.uploads.release(opened)

@@ -53,11 +53,13 @@ def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, cl
     jobs.totals([queued.id])
     upload = uploads.acquire("r", "p", digest("a"), owner="w", lease=30)
     assert upload is not None
-    uploads.opened(upload, location="http://r", chunk_size=1, min_chunk=None, max_chunk=None, profile="zot")
+    uploads.record_session(
+        upload, location="http://r", chunk_size=1, min_chunk=None, max_chunk=None, profile="zot"
+    )
     assert uploads.profiles([("r", "p")]) == {("r", "p"): "zot"}
     assert uploads.holders("r", digest("b")) == []
     assert uploads.abandon_unneeded() == 0
-    assert uploads.abandoned() == []
+    assert uploads.list_abandoned() == []
     assert blobs.needed_digests([digest("a")]) == {digest("a")}
     assert jobs.take_tag(claimed) is None
     jobs.succeed(claimed, digest("f"))

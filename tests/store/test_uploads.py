@@ -23,7 +23,7 @@ def acquire(store: Store, owner: str = "w", repository: str = REPOSITORY, **opti
 
 
 def opened(store: Store, upload: UploadRecord) -> UploadRecord:
-    return store.uploads.opened(
+    return store.uploads.record_session(
         upload, location="http://r/0?_state=secret", chunk_size=100, min_chunk=10, max_chunk=200, profile="p"
     )
 
@@ -39,23 +39,23 @@ def test_the_life_of_a_session(store: Store, clock: FakeClock) -> None:
     upload = opened(store, upload)
     assert (upload.state, upload.opened_at) == (UploadState.OPEN, clock.now)
     assert (upload.chunk_size, upload.min_chunk, upload.max_chunk, upload.profile) == (100, 10, 200, "p")
-    upload = store.uploads.intend(upload, 100)
+    upload = store.uploads.record_chunk(upload, 100)
     assert (upload.offset, upload.in_flight) == (0, 100)
     clock.advance(2)
-    upload = store.uploads.acknowledged(upload, location="http://r/1", offset=100)
+    upload = store.uploads.record_offset(upload, location="http://r/1", offset=100)
     assert (upload.location, upload.offset, upload.in_flight) == ("http://r/1", 100, 0)
     assert upload.used_at == clock.now
-    upload = store.uploads.closing(store.uploads.closing(upload, 40))
+    upload = store.uploads.record_closing(store.uploads.record_closing(upload, 40))
     assert (upload.state, upload.offset, upload.in_flight) == (UploadState.CLOSING, 100, 0)
-    upload = store.uploads.present(upload)
+    upload = store.uploads.record_present(upload)
     assert (upload.state, upload.location, upload.offset) == (UploadState.PRESENT, None, 0)
     assert upload.lease_owner is None
     assert store.uploads.holders(REGISTRY, A) == [REPOSITORY]
 
 
 def test_a_session_outlives_its_worker(store: Store, clock: FakeClock) -> None:
-    before = store.uploads.acknowledged(opened(store, acquire(store)), location="http://r/1", offset=60)
-    before = store.uploads.intend(before, 40)
+    before = store.uploads.record_offset(opened(store, acquire(store)), location="http://r/1", offset=60)
+    before = store.uploads.record_chunk(before, 40)
     clock.advance(30)
     after = acquire(store, "heir")
     assert (after.location, after.offset, after.in_flight) == ("http://r/1", 60, 40)
@@ -63,8 +63,8 @@ def test_a_session_outlives_its_worker(store: Store, clock: FakeClock) -> None:
 
 
 def test_a_lost_session_leaves_nothing_behind(store: Store) -> None:
-    upload = store.uploads.intend(opened(store, acquire(store)), 50)
-    upload = store.uploads.lost(upload)
+    upload = store.uploads.record_chunk(opened(store, acquire(store)), 50)
+    upload = store.uploads.record_loss(upload)
     assert (upload.state, upload.location, upload.offset, upload.in_flight) == (UploadState.IDLE, None, 0, 0)
 
 
@@ -74,11 +74,11 @@ def test_every_change_demands_the_lease(store: Store) -> None:
     uploads = store.uploads
     changes: list[Callable[[], UploadRecord]] = [
         lambda: opened(store, old),
-        lambda: uploads.intend(old, 1),
-        lambda: uploads.acknowledged(old, location="http://r/1", offset=1),
-        lambda: uploads.closing(old),
-        lambda: uploads.present(old),
-        lambda: uploads.lost(old),
+        lambda: uploads.record_chunk(old, 1),
+        lambda: uploads.record_offset(old, location="http://r/1", offset=1),
+        lambda: uploads.record_closing(old),
+        lambda: uploads.record_present(old),
+        lambda: uploads.record_loss(old),
         lambda: uploads.release(old),
     ]
     for change in changes:
@@ -90,17 +90,17 @@ def test_every_change_demands_the_lease(store: Store) -> None:
 def test_a_released_record_changes_nothing(store: Store) -> None:
     released = store.uploads.release(opened(store, acquire(store)))
     with pytest.raises(LeaseLost):
-        store.uploads.intend(released, 1)
+        store.uploads.record_chunk(released, 1)
 
 
 def test_chunks_need_a_session(store: Store) -> None:
     upload = acquire(store)
     with pytest.raises(LeaseLost):
-        store.uploads.intend(upload, 1)
+        store.uploads.record_chunk(upload, 1)
     with pytest.raises(LeaseLost):
-        store.uploads.acknowledged(upload, location="http://r/1", offset=1)
+        store.uploads.record_offset(upload, location="http://r/1", offset=1)
     with pytest.raises(LeaseLost):
-        store.uploads.closing(upload)
+        store.uploads.record_closing(upload)
 
 
 def test_nobody_else_gets_the_blob_to_any_repository_of_the_registry(store: Store, clock: FakeClock) -> None:
@@ -131,11 +131,11 @@ def test_two_workers_that_ask_at_once_do_not_both_get_it(store: Store) -> None:
 def test_sent_bytes_are_counted_with_the_acknowledgement(store: Store) -> None:
     job = store.jobs.add(new_job())
     upload = opened(store, acquire(store))
-    store.uploads.acknowledged(upload, location="http://r/1", offset=100, job_id=job.id, sent=130)
+    store.uploads.record_offset(upload, location="http://r/1", offset=100, job_id=job.id, sent=130)
     assert store.blobs.of_job(job.id)[1].bytes_sent == 130
     acquire(store)
     with pytest.raises(LeaseLost):
-        store.uploads.acknowledged(upload, location="http://r/1", offset=200, job_id=job.id, sent=100)
+        store.uploads.record_offset(upload, location="http://r/1", offset=200, job_id=job.id, sent=100)
     assert store.blobs.of_job(job.id)[1].bytes_sent == 130
 
 
@@ -147,7 +147,7 @@ def test_holders_are_the_last_used_first(store: Store, clock: FakeClock) -> None
     for blob in (A, digest("b")):
         store.blobs.set_done(job, blob, BlobState.EXISTS)
     clock.advance(1)
-    store.uploads.present(acquire(store, repository="new"))
+    store.uploads.record_present(acquire(store, repository="new"))
     clock.advance(1)
     acquire(store, repository="under way")
     assert store.uploads.holders(REGISTRY, A) == ["new", "old"]
@@ -198,7 +198,7 @@ def test_a_session_is_abandoned_when_no_job_can_use_it(store: Store, jobs: list[
         end(store, store.jobs.add(new_job()).id, how)
     end(store, store.jobs.add(new_job(repository="elsewhere")).id, "queued")
     assert store.uploads.abandon_unneeded() == abandoned
-    assert len(store.uploads.abandoned()) == abandoned
+    assert len(store.uploads.list_abandoned()) == abandoned
 
 
 def test_a_layer_without_a_digest_keeps_the_sessions_of_its_memos(store: Store) -> None:
@@ -220,36 +220,36 @@ def test_a_session_that_somebody_holds_is_not_abandoned(store: Store, clock: Fak
 
 
 def test_an_abandoned_session_is_deleted(store: Store) -> None:
-    store.uploads.release(store.uploads.intend(opened(store, acquire(store)), 7))
+    store.uploads.release(store.uploads.record_chunk(opened(store, acquire(store)), 7))
     store.uploads.abandon_unneeded()
-    (upload,) = store.uploads.abandoned()
+    (upload,) = store.uploads.list_abandoned()
     assert upload.location == "http://r/0?_state=secret"
-    store.uploads.deleted(upload)
-    assert store.uploads.abandoned() == []
+    store.uploads.record_deletion(upload)
+    assert store.uploads.list_abandoned() == []
     assert acquire(store).state == UploadState.IDLE
 
 
 def test_a_job_may_take_an_abandoned_session_up_again(store: Store) -> None:
-    upload = store.uploads.acknowledged(opened(store, acquire(store)), location="http://r/1", offset=60)
+    upload = store.uploads.record_offset(opened(store, acquire(store)), location="http://r/1", offset=60)
     store.uploads.release(upload)
     store.uploads.abandon_unneeded()
-    (abandoned,) = store.uploads.abandoned()
+    (abandoned,) = store.uploads.list_abandoned()
     again = acquire(store)
     assert (again.state, again.location, again.offset) == (UploadState.OPEN, "http://r/1", 60)
-    store.uploads.deleted(abandoned)
-    assert store.uploads.intend(again, 1).offset == 60
+    store.uploads.record_deletion(abandoned)
+    assert store.uploads.record_chunk(again, 1).offset == 60
 
 
 def test_the_profile_of_the_last_session(store: Store, clock: FakeClock) -> None:
     def session(repository: str, profile: str | None) -> UploadRecord:
         clock.advance(1)
         upload = acquire(store, repository=repository)
-        return store.uploads.opened(
+        return store.uploads.record_session(
             upload, location="http://r/0", chunk_size=1, min_chunk=None, max_chunk=None, profile=profile
         )
 
     session("a/other", "quay")
-    store.uploads.present(session(REPOSITORY, "distribution"))
+    store.uploads.record_present(session(REPOSITORY, "distribution"))
     places = [(REGISTRY, "a/other"), (REGISTRY, REPOSITORY), (REGISTRY, "never")]
     assert store.uploads.profiles(places) == {
         (REGISTRY, "a/other"): "quay",

@@ -60,19 +60,19 @@ def call(store: Store, u: UploadRecord, step: str, number: int) -> UploadRecord:
     uploads = store.uploads
     match step:
         case "opened":
-            return uploads.opened(
+            return uploads.record_session(
                 u, location="http://r/0", chunk_size=number, min_chunk=None, max_chunk=None, profile=None
             )
         case "intend":
-            return uploads.intend(u, number)
+            return uploads.record_chunk(u, number)
         case "acknowledged":
-            return uploads.acknowledged(u, location="http://r/1", offset=u.offset + number)
+            return uploads.record_offset(u, location="http://r/1", offset=u.offset + number)
         case "closing":
-            return uploads.closing(u)
+            return uploads.record_closing(u)
         case "present":
-            return uploads.present(u)
+            return uploads.record_present(u)
         case "lost":
-            return uploads.lost(u)
+            return uploads.record_loss(u)
     return uploads.release(u)
 
 

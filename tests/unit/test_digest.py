@@ -9,13 +9,13 @@ import pytest
 from pusher.oci.digest import (
     UnsupportedDigest,
     algorithm_of,
-    checked,
+    check_digest,
     contradicts,
+    digest_of_hash,
     hash_for,
     hex_of,
     is_digest,
     is_sha256,
-    named,
     of_bytes,
     of_hex,
     short,
@@ -29,14 +29,14 @@ SHA512 = "sha512:" + hashlib.sha512(DATA).hexdigest()
 @pytest.mark.parametrize("digest", [SHA256, SHA512])
 def test_both_algorithms(digest: str) -> None:
     assert is_digest(digest)
-    assert checked(digest, "x") == digest
+    assert check_digest(digest, "x") == digest
     assert of_bytes(DATA, digest) == digest
     assert of_hex(hex_of(digest)) == digest
     assert digest == f"{algorithm_of(digest)}:{hex_of(digest)}"
     assert hex_of(digest).startswith(short(digest))
     found = hash_for(digest)
     found.update(DATA)
-    assert named(found) == digest
+    assert digest_of_hash(found) == digest
 
 
 def test_diff_ids_and_image_ids_are_sha256() -> None:
@@ -50,14 +50,14 @@ def test_diff_ids_and_image_ids_are_sha256() -> None:
 def test_what_is_none(text: str) -> None:
     assert not is_digest(text)
     with pytest.raises(ValueError, match="digest"):
-        checked(text, "it")
+        check_digest(text, "it")
     with pytest.raises(ValueError, match="not a digest"):
         hex_of(text)
 
 
 def test_other_algorithms_are_told_from_nonsense() -> None:
     with pytest.raises(UnsupportedDigest, match="blake3"):
-        checked("blake3:" + "0" * 64, "it")
+        check_digest("blake3:" + "0" * 64, "it")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 from pusher.oci import media_types as mt
 from pusher.oci.digest import of_bytes
 from pusher.oci.document import parse_document
-from pusher.oci.draft import Draft, finished
+from pusher.oci.draft import Draft, fill_drafts
 from pusher.oci.manifest import Descriptor
 from tests.support.images import sha256
 
@@ -39,7 +39,7 @@ def made(
 ) -> list[tuple[str, dict[str, Any]]]:
     """Media type and contents of what becomes of the documents; each has the digest of its bytes."""
     drafts = [Draft(parse_document(one), tuple(TARS[n] for n in tars)) for one, tars in documents]
-    return [(document.media_type, json.loads(document.raw)) for document in finished(drafts, found)]
+    return [(document.media_type, json.loads(document.raw)) for document in fill_drafts(drafts, found)]
 
 
 def test_all_but_the_blobs_stays_as_it_was() -> None:
@@ -75,7 +75,7 @@ def test_the_very_same_blobs_leave_every_byte() -> None:
     index = raw(manifests=[child(manifest)])
     same = {TARS[0]: Descriptor(mt.OCI_LAYER, TARS[0], 10240)}
     drafts = [Draft(parse_document(manifest), (TARS[0],)), Draft(parse_document(index))]
-    assert [document.raw for document in finished(drafts, same)] == [manifest, index]
+    assert [document.raw for document in fill_drafts(drafts, same)] == [manifest, index]
 
 
 def docker(*tars: int) -> bytes:
@@ -129,4 +129,4 @@ def test_an_image_without_layers() -> None:
     manifest = docker()
     index = raw(mediaType=mt.DOCKER_LIST, manifests=[child(manifest)])
     drafts = [Draft(parse_document(manifest)), Draft(parse_document(index))]
-    assert [document.raw for document in finished(drafts, {})] == [manifest, index]
+    assert [document.raw for document in fill_drafts(drafts, {})] == [manifest, index]

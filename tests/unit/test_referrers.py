@@ -9,7 +9,7 @@ import pytest
 
 from pusher.oci.document import Document, parse_document
 from pusher.oci.manifest import parse_manifest
-from pusher.oci.referrers import fallback_tag, push_order, subject_of, with_referrer
+from pusher.oci.referrers import fallback_tag, index_with_referrer, push_order, subject_of
 from tests.support.images import make_image
 from tests.support.layouts import Descriptor, Layout
 
@@ -70,14 +70,14 @@ def test_the_list_keeps_what_others_wrote() -> None:
         "data": "Zg==",
     }
     listed = json.dumps({"schemaVersion": 2, "annotations": {"ä": "ö"}, "manifests": [theirs]}).encode()
-    made = with_referrer(listed, report)
+    made = index_with_referrer(listed, report)
     assert made is not None
     data = json.loads(made.raw)
     assert data["annotations"] == {"ä": "ö"}
     assert data["manifests"][0] == theirs
     assert data["manifests"][1]["digest"] == report.digest
-    assert with_referrer(made.raw, report) is None
-    without = with_referrer(made.raw, report, gone=[theirs["digest"]])  # type: ignore[list-item]
+    assert index_with_referrer(made.raw, report) is None
+    without = index_with_referrer(made.raw, report, gone=[theirs["digest"]])  # type: ignore[list-item]
     assert without is not None
     assert [entry["digest"] for entry in json.loads(without.raw)["manifests"]] == [report.digest]
 
@@ -87,4 +87,4 @@ def test_a_list_that_is_none(listed: bytes) -> None:
     layout = Layout()
     (report,) = _documents(layout, layout.artifact(b"report", layout.image(make_image(10))))
     with pytest.raises(ValueError, match=r"not JSON|index|descriptor"):
-        with_referrer(listed, report)
+        index_with_referrer(listed, report)

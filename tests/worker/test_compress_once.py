@@ -114,8 +114,8 @@ def test_a_claim_is_one_s_until_it_is_given_back(tmp_path: Path) -> None:
     with Claims(tmp_path) as one, Claims(tmp_path) as two:
         assert one.take(["a", "b"]) == {"a", "b"}
         assert two.take(["a", "c"]) == {"c"}
-        one.give_back("a")
-        one.give_back("never")
+        one.release("a")
+        one.release("never")
         assert two.take(["a", "b"]) == {"a"}
     with Claims(tmp_path) as three:
         assert three.take(["a", "b", "c"]) == {"a", "b", "c"}
@@ -129,13 +129,13 @@ def test_a_claim_of_one_who_stands_still_keeps_nobody_waiting(tmp_path: Path) ->
         for _ in range(8):
             assert two.take(["a"]) == set()
             now[0] += 3
-            one.stir()
+            one.touch()
         assert two.take(["a"]) == set()
         now[0] += 9
         assert two.take(["a"]) == set()
         now[0] += 1
         assert two.take(["a"]) == {"a"}, "twice is better than never"
-        one.stir()
+        one.touch()
         assert two.take(["a"]) == set()
 
 

@@ -83,7 +83,7 @@ def test_what_was_cut_off_inside_a_chunk_is_at_risk(home: Home, restarting: Fake
     )
     assert upload is not None
     for restarts, risk in ((True, 600_000), (False, 0)):
-        upload = home.store.uploads.opened(
+        upload = home.store.uploads.record_session(
             upload,
             location="http://r/1",
             chunk_size=CHUNK,
@@ -92,9 +92,9 @@ def test_what_was_cut_off_inside_a_chunk_is_at_risk(home: Home, restarting: Fake
             profile="p",
             restarts=restarts,
         )
-        upload = home.store.uploads.acknowledged(upload, location="http://r/2", offset=600_000)
+        upload = home.store.uploads.record_offset(upload, location="http://r/2", offset=600_000)
         assert home.store.jobs.totals([job.id])[job.id].bytes_at_risk == 0
-        upload = home.store.uploads.intend(upload, CHUNK)
+        upload = home.store.uploads.record_chunk(upload, CHUNK)
         totals = home.store.jobs.totals([job.id])[job.id]
         assert (totals.bytes_done, totals.bytes_at_risk) == (600_000, risk)
         assert totals.unattended().bytes_done == 600_000 - risk

@@ -216,7 +216,7 @@ def test_a_name_that_was_known_is_waited_for(nameless: None, home: Home, archive
     where = ("reg.no-such.example", "app", "sha256:" + "a" * 64)
     upload = home.store.uploads.acquire(*where, owner="earlier", lease=60)
     assert upload is not None
-    home.store.uploads.present(upload)
+    home.store.uploads.record_present(upload)
     job = home.enqueue(archive, "reg.no-such.example/app:1")
     assert home.run([job.id], give_up_after=1.0).exit_code == 5
     error = home.job(job.id).error

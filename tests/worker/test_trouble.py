@@ -399,7 +399,7 @@ def test_an_upload_taken_over_is_taken_up_again(
 ) -> None:
     """The lease of one upload is lost and free again, the job's is not: the blob is looked at afresh."""
     uploads = home.store.uploads
-    original, lost = uploads.acknowledged, list[bool]()
+    original, lost = uploads.record_offset, list[bool]()
 
     def lose_once(upload, **values):  # type: ignore[no-untyped-def]
         if not lost:
@@ -407,7 +407,7 @@ def test_an_upload_taken_over_is_taken_up_again(
             raise LeaseLost("slept too long")
         return original(upload, **values)
 
-    monkeypatch.setattr(uploads, "acknowledged", lose_once)
+    monkeypatch.setattr(uploads, "record_offset", lose_once)
     home.push(archive, f"{registry.address}/app:1")
     assert lost
     pushed(registry, "app", "1", image)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from pusher.errors import of_machine
-from pusher.oci.digest import hash_for, named
+from pusher.oci.digest import digest_of_hash, hash_for
 from pusher.registry.http.verified_file import DigestVerifier
 
 BLOCK = 128 * 1024
@@ -69,7 +69,7 @@ class BlobFile:
             return False
         finally:
             body.close()
-        return named(digest) == self.digest
+        return digest_of_hash(digest) == self.digest
 
 
 class Watch(Protocol):

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 from typing import BinaryIO, Final, Protocol
 
-from pusher.oci.digest import hash_for, named
+from pusher.oci.digest import digest_of_hash, hash_for
 
 _BLOCK: Final = 4 << 20
 
@@ -55,4 +55,4 @@ class DigestVerifier:
         """Hash the next bytes; return whether they may be sent: the last ones only if the digest is right."""
         self._hash.update(data)
         self._end += len(data)
-        return self._end < self._size or named(self._hash) == self._digest
+        return self._end < self._size or digest_of_hash(self._hash) == self._digest

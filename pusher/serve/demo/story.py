@@ -16,7 +16,7 @@ from typing import Final
 import requests
 
 from pusher.errors import DemoFailed
-from pusher.oci.digest import hash_for, named, of_bytes
+from pusher.oci.digest import digest_of_hash, hash_for, of_bytes
 from pusher.oci.manifest import parse_manifest
 from pusher.progress.format import human_bytes
 from pusher.registry.upload.profiles.profile import MIB
@@ -189,6 +189,6 @@ def _pull_back(repository: str) -> int:
             with http.get(f"{repository}/blobs/{blob.digest}", timeout=_PATIENCE, stream=True) as pulled:
                 for block in pulled.iter_content(1 << 20):
                     found.update(block)
-            if named(found) != blob.digest:
+            if digest_of_hash(found) != blob.digest:
                 raise DemoFailed(f"the registry has other bytes than {blob.digest}")
     return len(manifest.blobs)

@@ -18,9 +18,9 @@ from pusher.sources.archive.images import ArchivedImage, Chosen, choose, diff_id
 from pusher.sources.archive.roots import Roots
 from pusher.sources.base import EVERYTHING, Choice, Exported, SourceImage, SourceLayer
 from pusher.sources.blob_places import BlobsInArchive
-from pusher.sources.decompression import Decompressed, Unpacked, decompression, unpacked
+from pusher.sources.decompression import Decompressed, Unpacked, decompression, unpack
 from pusher.sources.file_range import buffered
-from pusher.sources.image_names import normalized, shown
+from pusher.sources.image_names import display_name, normalize_name
 from pusher.sources.image_tree import tree_or_own
 from pusher.sources.pins import ArchivePin
 from pusher.sources.platforms import check_platform, platform_of
@@ -54,8 +54,8 @@ class ArchiveSource:
         with open_archive(self.path) as archive:
             chosen = self._choose(archive)
             names = Roots(archive).names_of(chosen.root, chosen.image.names)
-        wanted = normalized(self.name.partition("@")[0]) if self.name else None
-        matching = [name for name in names if normalized(name) == wanted]
+        wanted = normalize_name(self.name.partition("@")[0]) if self.name else None
+        matching = [name for name in names if normalize_name(name) == wanted]
         return next(iter(matching or names), None)
 
     def resolve(self) -> SourceImage:
@@ -136,13 +136,13 @@ class ArchiveSource:
             return tree.image(place.file_of, pin)
         check_platform(platform_of(config), self._choice, str(self.path))
         known = self._known(pin)
-        layers = self._described(archive, image, diff_ids, known)
+        layers = self._describe_layers(archive, image, diff_ids, known)
         pin = replace(pin, unpacked=tuple(known.values()))
         return SourceImage(pin.config_digest, layers, pin, config)
 
     # --- layers without a manifest ------------------------------------------------------------------------
 
-    def _described(
+    def _describe_layers(
         self,
         archive: ArchiveFile,
         image: ArchivedImage,
@@ -159,10 +159,10 @@ class ArchiveSource:
         }
         for entry, stream in archive.streams(unknown):
             diff_id, how = unknown[entry]
-            found = unpacked(stream, f"layer {shown(entry.name)} in {self.path}", how)
+            found = unpack(stream, f"layer {display_name(entry.name)} in {self.path}", how)
             if found.diff_id != diff_id:
                 raise LayerMismatch(
-                    f"layer {shown(entry.name)} in {self.path} should have diff ID {diff_id}, "
+                    f"layer {display_name(entry.name)} in {self.path} should have diff ID {diff_id}, "
                     f"its bytes have {found.diff_id}",
                     hint="the archive is damaged; save the image again",
                 )
@@ -203,5 +203,5 @@ class ArchiveSource:
             if how is None:
                 yield Exported("blob" if is_blob else "layer", known_as, entry.size, stream)
             else:  # registries take neither xz nor bzip2, nor padded gzip: the layer is compressed anew
-                tar_of = Decompressed(stream, f"layer {shown(entry.name)} in {archive.path}", how)
+                tar_of = Decompressed(stream, f"layer {display_name(entry.name)} in {archive.path}", how)
                 yield Exported("layer", known_as, known[known_as].size, buffered(tar_of))

@@ -15,11 +15,11 @@ from typing import BinaryIO, Final
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, SourceError
 from pusher.registry.http.body import BlobFile
 from pusher.sources.archive.kinds import HOW, check_compressed_again, check_kind, without_image
-from pusher.sources.decompression import HEAD, decompressed, methods_of
+from pusher.sources.decompression import HEAD, decompress, methods_of
 from pusher.sources.file_range import FileRange, buffered
 from pusher.sources.folders import refuse_folder
 from pusher.sources.foreign_files import Identity, never_waiting
-from pusher.sources.image_names import shown
+from pusher.sources.image_names import display_name
 from pusher.sources.tar import reader
 from pusher.sources.tar.headers import BLOCK
 from pusher.text import suggest
@@ -58,7 +58,7 @@ class ArchiveFile:
         self._file = file
         self._methods = methods_of(self._whole, str(path))
         if self._methods:
-            check_compressed_again(path, decompressed(self._whole(), str(path), self._methods).read(BLOCK))
+            check_compressed_again(path, decompress(self._whole(), str(path), self._methods).read(BLOCK))
         self._contents = self._of_last_time() or self._look()
 
     @property
@@ -73,7 +73,7 @@ class ArchiveFile:
         """The regular file that ``name`` is or links to; ArchiveInvalid, ArchiveTruncated."""
         entry = self.find(name)
         if entry is None:
-            raise ArchiveInvalid(f"{self.path} has no {shown(name)}", hint=HOW)
+            raise ArchiveInvalid(f"{self.path} has no {display_name(name)}", hint=HOW)
         return entry
 
     def find(self, name: str) -> reader.Entry | None:
@@ -81,7 +81,7 @@ class ArchiveFile:
         entry = self._lookup(name)
         if entry is None and not self._contents.whole:
             raise ArchiveTruncated(
-                f"{self.path} is cut off: {shown(name)} is not in it",
+                f"{self.path} is cut off: {display_name(name)} is not in it",
                 hint="save or copy the image again",
             )
         return entry
@@ -147,7 +147,7 @@ class ArchiveFile:
         name = str(self.path)
         if not self._methods:
             return reader.FileInput(self._file, name)
-        return reader.PipeInput(decompressed(self._whole(), name, self._methods).read, name)
+        return reader.PipeInput(decompress(self._whole(), name, self._methods).read, name)
 
     # --- the first pass -----------------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from pusher.sources.archive.file import ArchiveFile
 from pusher.sources.archive.kinds import HOW
 from pusher.sources.archive.roots import ArchivedImageFacts, Roots
 from pusher.sources.base import Choice
-from pusher.sources.image_names import did_you_mean, is_image_id, normalized, numbered, shown
+from pusher.sources.image_names import did_you_mean, display_name, is_image_id, normalize_name, parse_number
 from pusher.sources.platforms import platform_of
 from pusher.text import suggest
 
@@ -32,7 +32,7 @@ class ArchivedImage:
         """Whether ``name`` is one of its names, or its image ID."""
         if is_image_id(name) and self._config_hex.startswith(name.removeprefix("sha256:")):
             return True
-        return normalized(name) in {normalized(own) for own in self.names}
+        return normalize_name(name) in {normalize_name(own) for own in self.names}
 
     def read_config(self, archive: ArchiveFile) -> bytes:
         """Its config's bytes; LayerMismatch if they are not what its path says."""
@@ -86,7 +86,7 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
     images = images_in(archive)
     if not images:
         raise ImageNotFound(f"{archive.path} contains no image")
-    if (number := numbered(name or "")) is not None:
+    if (number := parse_number(name or "")) is not None:
         asked, digest, found = "", "", list(enumerate(images))[number:][:1]
     else:
         asked, _, digest = (name or "").partition("@")
@@ -114,7 +114,7 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
             f"{archive.path} has no image for {choice.platforms[0]}", hint=f"its images are for {listed}"
         )
     if not chosen:
-        known = [shown(own) for image in images for own in image.names]
+        known = [display_name(own) for image in images for own in image.names]
         numbers = f"it has @0 to @{len(images) - 1}"
         raise ImageNotFound(
             f"{archive.path} contains no image {name}", hint=did_you_mean(asked, known) if known else numbers
@@ -156,7 +156,7 @@ def _ambiguous(
     for (number, _), own, platform in zip(found, names, platforms, strict=True):
         if own and all(often[name] == 1 for name in own):
             words += own
-            listed += map(shown, own)
+            listed += map(display_name, own)
         else:
             words.append(f"@{number}")
             listed.append(f"@{number} ({platform})" if platform else f"@{number}")

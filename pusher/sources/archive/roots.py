@@ -21,8 +21,8 @@ from pusher.oci.manifest import Manifest, parse_manifest
 from pusher.oci.media_types import MANIFESTS
 from pusher.oci.platform import Platform
 from pusher.sources.archive.file import ArchiveFile
-from pusher.sources.blob_places import in_layout
-from pusher.sources.image_names import normalized
+from pusher.sources.blob_places import layout_path
+from pusher.sources.image_names import normalize_name
 from pusher.sources.index_children import child_digests
 
 _MOST_DEPTH: Final = 8
@@ -42,9 +42,9 @@ class _Listed:
 
     def is_called(self, name: str) -> bool:
         """A whole name is compared; of a tag alone, as the OCI writes it, the tag."""
-        wanted = normalized(name)
+        wanted = normalize_name(name)
         return any(
-            normalized(own) == wanted if set("/:") & set(own) else own == wanted.rpartition(":")[2]
+            normalize_name(own) == wanted if set("/:") & set(own) else own == wanted.rpartition(":")[2]
             for own in self.names
         )
 
@@ -118,7 +118,7 @@ class Roots:
         if digest is None or not isinstance(self._read(digest), tuple):
             return False
         try:
-            children = parse_index(self._archive.read(in_layout(digest))).children
+            children = parse_index(self._archive.read(layout_path(digest))).children
         except ValueError:
             return True
         return any(
@@ -185,7 +185,7 @@ class Roots:
         return self._known[digest]
 
     def _parsed(self, digest: str) -> Manifest | tuple[str, ...] | None:
-        entry = self._archive.find(in_layout(digest))
+        entry = self._archive.find(layout_path(digest))
         if entry is None or entry.size > _LARGEST or not self._archive.head(entry).startswith(b"{"):
             return None
         self._bytes += entry.size

@@ -7,7 +7,7 @@ from typing import Any
 from pusher.errors import ImageUnsupported, PusherError
 from pusher.oci.index import parse_index
 from pusher.sources.engine.command import PODMAN, Daemon, run_command
-from pusher.sources.image_names import is_image_id, normalized
+from pusher.sources.image_names import is_image_id, normalize_name
 from pusher.text import suggest
 
 
@@ -50,4 +50,4 @@ def _is_named(described: dict[str, Any], name: str) -> bool:
     if is_image_id(name) and str(described.get("Id")).startswith(name.removeprefix("sha256:")):
         return True
     names = [*(described.get("RepoTags") or ()), *(described.get("RepoDigests") or ())]
-    return normalized(name) in {normalized(str(own)) for own in names}
+    return normalize_name(name) in {normalize_name(str(own)) for own in names}

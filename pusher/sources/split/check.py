@@ -97,7 +97,7 @@ class Contents:
             if not header.size:
                 self._look()
             return
-        self._current = header, headers.named(header, self._own)
+        self._current = header, headers.resolve_name(header, self._own)
         self._go_on(block[482] if header.kind == headers.SPARSE else 0)
 
     def _go_on(self, more: int) -> None:

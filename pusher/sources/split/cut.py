@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from pusher.errors import ImageUnsupported
-from pusher.sources.image_names import shown
+from pusher.sources.image_names import display_name
 from pusher.sources.split.headers import Tape
 from pusher.sources.tar import reader
 from pusher.sources.tar.headers import BLOCK
@@ -106,7 +106,7 @@ class Cutter:
             if home is not None and (home < self._part or not self._fits(size)):
                 if name == _OPAQUE and home < self._part and parent in self._bare:
                     # folders of the layers below would lose their owner and mode, which nothing here says
-                    raise self._refused(f"{shown(path)} comes after what lies in its folder")
+                    raise self._refused(f"{display_name(path)} comes after what lies in its folder")
                 yield from self._late(entry, path, home, header)
                 continue
             if not self._fits(size):
@@ -131,18 +131,18 @@ class Cutter:
         if name.startswith(_WHITEOUT):
             self._check_whiteout(path, name)
             if entry.size:
-                raise self._refused(f"{shown(path)} is a deletion that has content")
+                raise self._refused(f"{display_name(path)} is a deletion that has content")
             return 0
         if not entry.is_hardlink:
             return None
         target = self._normal(entry.target or "")
         if any(hash(above) in self._files for above in _above(target)):
             raise self._refused(
-                f"{shown(path)} is a hard link to {shown(target)}, which lies below no folder"
+                f"{display_name(path)} is a hard link to {display_name(target)}, which lies below no folder"
             )
         home = self._files.get(hash(target))
         if home is not None and self._files.get(hash(path), -1) > home:
-            raise self._refused(f"it holds {shown(path)} twice, once as a hard link")
+            raise self._refused(f"it holds {display_name(path)} twice, once as a hard link")
         return home
 
     def _fits(self, size: int) -> bool:
@@ -199,7 +199,7 @@ class Cutter:
     def _list(self, source: Tape, entry: reader.Entry) -> bytes:
         """The data of a folder, which belong to its header: they go into every part that has it."""
         if entry.stored > _LONGEST_LIST:
-            raise self._refused(f"its folder {shown(entry.name)} has {entry.stored} bytes of data")
+            raise self._refused(f"its folder {display_name(entry.name)} has {entry.stored} bytes of data")
         return b"".join(chunk.data for chunk in self._content(source, entry))
 
     def _content(self, source: Tape, entry: reader.Entry) -> Iterator[Chunk]:
@@ -223,15 +223,17 @@ class Cutter:
         """A path without what has no meaning; the root is empty."""
         steps = [step for step in name.split("/") if step not in ("", ".")]
         if ".." in steps:
-            raise self._refused(f"the path {shown(name)} leads upwards")
+            raise self._refused(f"the path {display_name(name)} leads upwards")
         if len(name) > _LONGEST_PATH or len(steps) > _MOST_STEPS:
-            raise self._refused(f"the path {shown(name[:60])}... has {len(name)} characters")
+            raise self._refused(f"the path {display_name(name[:60])}... has {len(name)} characters")
         return "/".join(steps)
 
     def _check_parents(self, path: str) -> None:
         for above in _above(path):
             if hash(above) in self._files:
-                raise self._refused(f"{shown(path)} lies below {shown(above)}, which is not a folder in it")
+                raise self._refused(
+                    f"{display_name(path)} lies below {display_name(above)}, which is not a folder in it"
+                )
             if above not in self._folders:
                 self._folders[above] = _Folder()
                 self._bare.update(_above(above))
@@ -239,21 +241,21 @@ class Cutter:
 
     def _check_kind(self, entry: reader.Entry, path: str) -> None:
         if hash(path) in self._files if entry.is_folder else path in self._folders:
-            raise self._refused(f"it holds {shown(path)} twice, once as a folder")
+            raise self._refused(f"it holds {display_name(path)} twice, once as a folder")
 
     def _check_whiteout(self, path: str, name: str) -> None:
         if name == _OPAQUE:
             return
         if name.startswith(_META):
-            raise self._refused(f"{shown(path)} is AUFS's own")
+            raise self._refused(f"{display_name(path)} is AUFS's own")
         hidden = path[: -len(name)] + name[len(_WHITEOUT) :]
         if hash(hidden) in self._files or hidden in self._folders:
-            raise self._refused(f"it holds {shown(hidden)} and then its deletion")
+            raise self._refused(f"it holds {display_name(hidden)} and then its deletion")
 
     def _too_large(self, entry: reader.Entry) -> ImageUnsupported:
         return ImageUnsupported(
-            f"{shown(entry.name)} in {self._name} has {entry.size / 2**20:,.1f} MiB, too much for a layer of "
-            f"{self._limit / 2**20:,.1f} MiB of files (a little less than --split-layers)",
+            f"{display_name(entry.name)} in {self._name} has {entry.size / 2**20:,.1f} MiB, too much "
+            f"for a layer of {self._limit / 2**20:,.1f} MiB of files (a little less than --split-layers)",
             hint="a file cannot be spread over layers: build the image with the file in pieces, or push it "
             "with a larger --split-layers to a registry that takes larger blobs",
         )

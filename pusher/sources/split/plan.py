@@ -16,7 +16,7 @@ from pusher.sources.split.check import Contents, are_the_same
 from pusher.sources.split.cut import END, Cutter
 from pusher.sources.split.headers import Tape
 from pusher.sources.split.layer_plan import LayerPlan, Part
-from pusher.sources.split.opened import Read
+from pusher.sources.split.layer_tars import Read
 
 MOST_LAYERS: Final = 127
 """What engines can mount on each other."""
@@ -108,7 +108,7 @@ def plan_layer(
     for chunk in Cutter(limit, reserve, label).chunks(tape):
         if chunk.part == len(parts):
             if chunk.part == MOST_LAYERS:
-                raise too_many(f"{label} would become more than {MOST_LAYERS} layers")
+                raise too_many_error(f"{label} would become more than {MOST_LAYERS} layers")
             parts.append(_Growing())
         if chunk.late:
             parts[chunk.part].add_late(chunk.data)
@@ -157,17 +157,17 @@ def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]
             yield Exported("layer", part.diff_id, part.size, buffered(Joined(pieces)))
         if number == last:
             return
-    raise changed(plan)
+    raise changed_error(plan)
 
 
-def too_many(what: str) -> ImageUnsupported:
+def too_many_error(what: str) -> ImageUnsupported:
     """The error for parts that are too small."""
     return ImageUnsupported(
         f"{what}, and engines take no image of more than {MOST_LAYERS}", hint="use a larger --split-layers"
     )
 
 
-def changed(plan: LayerPlan) -> LayerMismatch:
+def changed_error(plan: LayerPlan) -> LayerMismatch:
     """The error for a layer that is not the one that was planned."""
     return LayerMismatch(
         f"layer {plan.diff_id} is not what it was when its parts were planned",
@@ -181,7 +181,7 @@ def _ordinary(plan: LayerPlan, read: Read, limit: int) -> Iterator[tuple[int, by
             if not chunk.late:
                 yield chunk.part, chunk.data
     except (ArchiveInvalid, ArchiveTruncated, ImageUnsupported) as error:
-        raise changed(plan) from error
+        raise changed_error(plan) from error
 
 
 def _unpacked(packed: bytes) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from pusher.errors import ArchiveInvalid, ImageUnsupported, LayerMismatch
 from pusher.oci.digest import of_bytes
 from pusher.sources.base import Source, SourceImage, SourceLayer
 from pusher.sources.split.layer_plan import LayerPlan
-from pusher.sources.split.opened import Read, diff_ids_in, opened, stack_of, uncompressed
+from pusher.sources.split.layer_tars import Read, diff_ids_in, open_tar, read_uncompressed, stack_of
 from pusher.sources.split.plan import NoRoom, plan_layer
 
 _SHARES: Final = (64, 8, 2)
@@ -39,7 +39,7 @@ def plan_image(source: Source, image: SourceImage, size: int) -> Planned:
     large = _large_blobs(image, size)
     for share in _SHARES:
         try:
-            return _planned(source, image, large, limit, limit // share)
+            return _plan(source, image, large, limit, limit // share)
         except NoRoom:
             continue
     raise ImageUnsupported(
@@ -48,7 +48,7 @@ def plan_image(source: Source, image: SourceImage, size: int) -> Planned:
     )
 
 
-def _planned(
+def _plan(
     source: Source, image: SourceImage, large: dict[str, tuple[SourceLayer, str]], limit: int, reserve: int
 ) -> Planned:
     plans: list[LayerPlan] = []
@@ -61,7 +61,7 @@ def _planned(
         if layer.file is None:
             wanted.add(name)
             continue
-        with opened(layer.file) as read:
+        with open_tar(layer.file) as read:
             plan(read, name, diff_id)
     config = image.config
     if config is None:
@@ -72,7 +72,7 @@ def _planned(
                 if piece.name == image.config_digest:
                     config = piece.stream.read()
                 elif piece.name in large:
-                    read = uncompressed(piece.stream, f"layer {piece.name}")
+                    read = read_uncompressed(piece.stream, f"layer {piece.name}")
                     plan(read, piece.name, large[piece.name][1])
                 elif piece.kind == "layer" and piece.size > limit:
                     plan(piece.stream.read, piece.name, piece.name)

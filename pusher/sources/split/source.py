@@ -10,21 +10,21 @@ from pusher.errors import InvalidOption, LayerMismatch, StorageDoubtful
 from pusher.oci.digest import of_bytes, short
 from pusher.sources.base import Exported, Pin, Source, SourceImage, SourceLayer
 from pusher.sources.pins import SplitPin
-from pusher.sources.split.config import rewritten
+from pusher.sources.split.config import rewrite_config
 from pusher.sources.split.layer_plan import LayerPlan
-from pusher.sources.split.opened import (
+from pusher.sources.split.layer_tars import (
     Read,
     attestations_in,
     diff_ids_in,
-    opened,
+    open_tar,
+    read_uncompressed,
     stack_of,
-    uncompressed,
 )
 from pusher.sources.split.plan import (
     MOST_LAYERS,
     parts_of,
     plan_layer,
-    too_many,
+    too_many_error,
 )
 from pusher.sources.split.planning import Planned, largest_part, plan_image
 
@@ -71,12 +71,12 @@ class SplitSource:
         image = self._inner.resolve()
         if self._pin is not None:
             return self._image(image, self._pin)
-        image, planned = self._planned(image)
+        image, planned = self._plan(image)
         if not planned.layers:
             return image
         self._plans, config = planned.layers, planned.config
         parts = {plan.name: [part.diff_id for part in plan.parts] for plan in self._plans}
-        new = rewritten(
+        new = rewrite_config(
             config,
             [
                 parts.get(layer.export_name, [diff_id])
@@ -85,7 +85,7 @@ class SplitSource:
         )
         split = self._image(image, SplitPin(image.pin, self._size, new, self._plans))
         if len(split.layers) > MOST_LAYERS:
-            raise too_many(f"the image would have {len(split.layers)} layers")
+            raise too_many_error(f"the image would have {len(split.layers)} layers")
         return split
 
     @contextmanager
@@ -130,7 +130,7 @@ class SplitSource:
         inner = self._inner.fall_back()
         return inner and SplitSource(inner, self._size, self._reopen, pin=self._pin)
 
-    def _planned(self, image: SourceImage) -> tuple[SourceImage, Planned]:
+    def _plan(self, image: SourceImage) -> tuple[SourceImage, Planned]:
         """How the image's layers are cut; and the image as the source that could be read gives it."""
         source = self._reopen(image.pin)
         while True:
@@ -174,7 +174,7 @@ class SplitSource:
         for plan in plans:
             if part := slices.get(plan.name):
                 names.discard(plan.name)
-                with opened(part) as read:
+                with open_tar(part) as read:
                     yield plan, _stoppable(read, check_stop)
         if not names | others:
             return
@@ -189,7 +189,7 @@ class SplitSource:
                     read = (
                         piece.stream.read
                         if piece.kind == "layer"
-                        else uncompressed(piece.stream, f"layer {piece.name}")
+                        else read_uncompressed(piece.stream, f"layer {piece.name}")
                     )
                     yield found, _stoppable(read, check_stop)
 

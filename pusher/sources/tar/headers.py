@@ -180,7 +180,7 @@ class Named:
     is_folder: bool
 
 
-def named(header: Header, own: Mapping[str, bytes]) -> Named:
+def resolve_name(header: Header, own: Mapping[str, bytes]) -> Named:
     """Put together what a header says and what ``said`` gave before it. Raises Damaged."""
     name = own.get("GNU.sparse.name") or own.get("path") or header.name
     target = own.get("linkpath") or header.target

@@ -13,7 +13,7 @@ from typing import BinaryIO, Final, Protocol
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated
 from pusher.sources.file_range import buffered
-from pusher.sources.image_names import shown
+from pusher.sources.image_names import display_name
 from pusher.sources.tar import headers
 from pusher.sources.tar.headers import BLOCK, Damaged, Header, Pieces
 
@@ -151,7 +151,7 @@ def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
 def cut_off(archive: str, entry: str, existing: int, size: int) -> ArchiveTruncated:
     """The error for an entry of which only ``existing`` of ``size`` bytes are there."""
     return ArchiveTruncated(
-        f"{archive} is cut off inside {shown(entry)}: {existing} of its {size} bytes are there",
+        f"{archive} is cut off inside {display_name(entry)}: {existing} of its {size} bytes are there",
         hint="save or copy the image again, and check that the disk did not fill up",
     )
 
@@ -213,7 +213,9 @@ def content(archive: str, entry: Entry, stored: io.RawIOBase) -> BinaryIO:
     if entry.pieces is None:
         return buffered(stored)
     if entry.size > _SPARSE_LIMIT:
-        raise ArchiveInvalid(f"{archive} holds {shown(entry.name)} as a sparse file of {entry.size} bytes")
+        raise ArchiveInvalid(
+            f"{archive} holds {display_name(entry.name)} as a sparse file of {entry.size} bytes"
+        )
     return buffered(_Filled(buffered(stored), entry.size, entry.pieces))
 
 
@@ -235,7 +237,7 @@ def _described(source: Input, header: Header) -> dict[str, bytes]:
 
 
 def _entry(source: Input, header: Header, block: bytes, own: dict[str, bytes]) -> Entry:
-    known = headers.named(header, own)
+    known = headers.resolve_name(header, own)
     stored = size = known.stored
     pieces: Pieces | None = None
     if header.kind == headers.SPARSE:

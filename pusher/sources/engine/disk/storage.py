@@ -15,7 +15,7 @@ from pusher.oci.manifest import diff_ids_of
 from pusher.sources.base import Exported
 from pusher.sources.engine.disk.tar_split import open_layer_tar
 from pusher.sources.foreign_files import open_regular
-from pusher.sources.image_names import did_you_mean, normalized
+from pusher.sources.image_names import did_you_mean, normalize_name
 from pusher.text import suggest
 
 _LARGEST: Final = 64 << 20
@@ -129,8 +129,8 @@ def find_image_id(name: str, ids: Mapping[str, str], root: Path) -> str:
     for exact in (name, f"{name}:latest"):
         if exact in ids:
             return ids[exact]
-    wanted = normalized(name)
-    found = {known: image_id for known, image_id in ids.items() if normalized(known) == wanted}
+    wanted = normalize_name(name)
+    found = {known: image_id for known, image_id in ids.items() if normalize_name(known) == wanted}
     if len(set(found.values())) > 1:
         raise ImageAmbiguous(
             f"{root} contains {len(found)} images that are called {name} for short",

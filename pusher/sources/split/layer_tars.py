@@ -43,7 +43,7 @@ def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
 
 def attestations_in(image: SourceImage) -> set[str]:
     """Digests of the manifests that attest something of another one."""
-    indexes = [document for document in image.described if isinstance(document, Index)]
+    indexes = [document for document in image.all_documents if isinstance(document, Index)]
     return {child.digest for index in indexes for child in index.children if child.is_attestation}
 
 
@@ -61,7 +61,7 @@ def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
 
 
 @contextmanager
-def opened(part: BlobFile) -> Iterator[Read]:
+def open_tar(part: BlobFile) -> Iterator[Read]:
     """The tar of a layer whose blob lies on disk."""
     try:
         file = part.open()
@@ -69,10 +69,10 @@ def opened(part: BlobFile) -> Iterator[Read]:
         raise SourceError(f"cannot read {part.path}: {error.strerror or error}") from error
     with file:
         stream = buffered(FileRange(file, part.start, part.size, str(part.path)))
-        yield uncompressed(stream, f"layer {part.digest}")
+        yield read_uncompressed(stream, f"layer {part.digest}")
 
 
-def uncompressed(blob: BinaryIO, name: str) -> Read:
+def read_uncompressed(blob: BinaryIO, name: str) -> Read:
     """The tar that a blob holds."""
     head = blob.read(HEAD)
     how = decompression(head)
@@ -84,7 +84,7 @@ def _only_manifest(image: SourceImage) -> Manifest:
     attestations = attestations_in(image)
     manifests = [
         document
-        for document in image.described
+        for document in image.all_documents
         if isinstance(document, Manifest) and document.digest not in attestations
     ]
     if len(manifests) != 1 or manifests[0].config.digest != image.config_digest:
