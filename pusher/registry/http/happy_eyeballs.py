@@ -107,7 +107,6 @@ def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) ->
     selector = selectors.DefaultSelector()
     first_error: OSError | None = None
     next_start = time.monotonic()
-    winner: socket.socket | None = None
     try:
         while True:
             now = time.monotonic()
@@ -123,23 +122,33 @@ def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) ->
             if now >= end:
                 raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
             pause = min(end - now, max(0.0, next_start - now) if infos else end - now)
-            for key, _ in selector.select(pause):
-                sock: Any = key.fileobj
-                if code := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                    first_error = first_error or _error(code)
-                    selector.unregister(sock)
-                    sock.close()
-                    next_start = now  # the next one at once
-                elif winner is None:
-                    winner = sock
+            winner, failed = _wait_for_attempts(selector, pause)
             if winner is not None:
-                selector.unregister(winner)
-                winner.setblocking(True)
                 return winner
+            if failed is not None:
+                first_error = first_error or failed
+                next_start = now  # the next one at once
     finally:
         for key in list(selector.get_map().values()):
             key.fileobj.close()  # type: ignore[union-attr]
         selector.close()
+
+
+def _wait_for_attempts(
+    selector: selectors.BaseSelector, timeout: float
+) -> tuple[socket.socket | None, OSError | None]:
+    """Wait for attempts to end; return a socket that is connected, in blocking mode, or the first error."""
+    error: OSError | None = None
+    for key, _ in selector.select(timeout):
+        sock: Any = key.fileobj
+        selector.unregister(sock)
+        code = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if not code:
+            sock.setblocking(True)
+            return sock, None
+        error = error or _error(code)
+        sock.close()
+    return None, error
 
 
 def _start_connecting(info: _Info, options: Sequence[tuple[Any, ...]]) -> socket.socket:

@@ -87,6 +87,17 @@ def explain(
         return _certificate_error(unverified, url, trust, timeouts, proxy)
     if (broken := causes.find(ssl.SSLError)) and (found := _tls_error(broken, host, trust(host), answered)):
         return found
+    if unreachable := _unreachable_error(causes, host, timeouts):
+        return unreachable
+    if causes.find(*_INVALID_URL):
+        return NotARegistry(f"{host} is not a valid address", hint="check the registry's name")
+    if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
+        return RegistryStalled(f"{host} stopped responding")
+    return _http_error(causes, host, answered) or ConnectionBroken(f"the connection to {host} broke")
+
+
+def _unreachable_error(causes: _Causes, host: str, timeouts: Timeouts) -> PusherError | None:
+    """Return the error if no connection was established."""
     if causes.find(AddressForbidden):
         return LocationRefused(
             f"the registry redirects to {host}, which has an address of a private network",
@@ -111,11 +122,7 @@ def explain(
         )
     if causes.find(requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
         return RegistryUnreachable(f"{host} does not respond (timed out)", hint="check the network")
-    if causes.find(*_INVALID_URL):
-        return NotARegistry(f"{host} is not a valid address", hint="check the registry's name")
-    if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
-        return RegistryStalled(f"{host} stopped responding")
-    return _http_error(causes, host, answered) or ConnectionBroken(f"the connection to {host} broke")
+    return None
 
 
 def tls_refusal(answer: Answer, trust: Trust) -> PusherError | None:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 import requests
@@ -174,23 +174,7 @@ class Transport:
                 if request.peer_address is not None:
                     self._peers[host_of(url)] = request.peer_address
                 answer = Answer(method, url, response.status_code, response.headers)
-                if receiver is not None and receiver.begin(answer):
-                    # read1: what arrived before a break is not lost with the rest of its block
-                    while block := response.raw.read1(_BLOCK, decode_content=False):
-                        with request.record_bytes(len(block)):
-                            receiver.write(block)
-                    _raise_if_timed_out(request)
-                    return answer
-                raw = b""
-                while len(raw) < limit and (
-                    block := response.raw.read(limit - len(raw), decode_content=False)
-                ):
-                    raw += block
-                _raise_if_timed_out(request)
-                answer = replace(answer, body=decode_body(answer, raw, limit))
-                if refused := tls_refusal(answer, self._trust(host_of(url))):
-                    raise refused
-                return answer
+                return self._read(answer, response.raw, request, receiver, limit)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             _raise_if_timed_out(request)
             if request.reused and not begun and _is_closed_connection(error):
@@ -206,6 +190,26 @@ class Transport:
                 proxy=proxy,
                 answered=host_of(url) in self._answered,
             ) from root_cause(error)
+
+    def _read(
+        self, answer: Answer, raw: Any, request: PendingRequest, receiver: Receiver | None, limit: int
+    ) -> Answer:
+        """Read the body of an answer, into ``receiver`` or at most ``limit`` bytes of it."""
+        if receiver is not None and receiver.begin(answer):
+            # read1: what arrived before a break is not lost with the rest of its block
+            while block := raw.read1(_BLOCK, decode_content=False):
+                with request.record_bytes(len(block)):
+                    receiver.write(block)
+            _raise_if_timed_out(request)
+            return answer
+        body = b""
+        while len(body) < limit and (block := raw.read(limit - len(body), decode_content=False)):
+            body += block
+        _raise_if_timed_out(request)
+        answer = replace(answer, body=decode_body(answer, body, limit))
+        if refused := tls_refusal(answer, self._trust(host_of(answer.url))):
+            raise refused
+        return answer
 
 
 def _is_repeatable(method: str, body: Body | bytes | None) -> bool:
