@@ -113,7 +113,7 @@ def store_exists(settings: config.Settings) -> bool:
     kind, found, path = settings.database_url.partition(":///")
     if not found or not kind.startswith("sqlite"):
         return True
-    file = values.path(unquote(path.partition("?")[0]), "PUSHER_DATABASE_URL")
+    file = values.parse_path(unquote(path.partition("?")[0]), "PUSHER_DATABASE_URL")
     try:
         return os.path.lexists(file)
     except OSError:

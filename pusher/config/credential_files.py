@@ -50,4 +50,4 @@ def _user_configuration(environ: Mapping[str, str]) -> Path:
 
 def _path(environ: Mapping[str, str], variable: str) -> Path | None:
     text = environ.get(variable)
-    return values.path(text, variable).absolute() if text else None
+    return values.parse_path(text, variable).absolute() if text else None

@@ -18,7 +18,7 @@ _TABLE = f"""
 
 
 def example_file() -> str:
-    """The text; with every ``#`` that is followed by no space taken away it is a valid file."""
+    """Return the text. Without every ``#`` that is not followed by a space it is a valid file."""
     general = "".join(f"\n# {option.help}\n#{option.name} = {_value(option)}\n" for option in _in_file())
     names = ", ".join(option.name for option in _in_file() if option.per_registry)
     return _HEAD + general + _TABLE.format(names=names)

@@ -1,4 +1,4 @@
-"""``pusher.toml``: found, read, and every key looked at."""
+"""Find and read ``pusher.toml``, and check every key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ TABLES: Final = "registries"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A value of the file: converted, and as it is written."""
+    """A value of the file, converted and as it is written."""
 
     value: Any
     text: str
@@ -40,16 +40,16 @@ class ConfigFile:
 
 
 def find_file(environ: Mapping[str, str]) -> Path:
-    """The file that PUSHER_CONFIG names, or ``pusher.toml`` in the user's configuration folder."""
+    """Return the file that PUSHER_CONFIG names, or ``pusher.toml`` in the user's configuration folder."""
     from platformdirs import user_config_path
 
     if named := environ.get("PUSHER_CONFIG"):
-        return values.path(named, "PUSHER_CONFIG").absolute()
+        return values.parse_path(named, "PUSHER_CONFIG").absolute()
     return user_config_path("pusher") / "pusher.toml"
 
 
 def read_file(environ: Mapping[str, str]) -> ConfigFile:
-    """Read it; only a file that PUSHER_CONFIG names has to exist. Raises ConfigInvalid."""
+    """Read the file; only one that PUSHER_CONFIG names must exist. Raises ConfigInvalid."""
     path = find_file(environ)
     try:
         raw = path.read_bytes()
@@ -69,7 +69,7 @@ def read_file(environ: Mapping[str, str]) -> ConfigFile:
 
 
 class _Reader:
-    """One file being read; knows its text, for the lines in complaints."""
+    """Reads one file; keeps its text for the lines in errors."""
 
     def __init__(self, path: Path, raw: bytes) -> None:
         self.path = path
@@ -99,7 +99,7 @@ class _Reader:
         return ConfigFile(self.path, exists=True, entries=self._entries(tables), registries=found)
 
     def _check_quotes(self, name: str, table: Mapping[str, Any]) -> None:
-        """Without quotes ``[registries.ghcr.io]`` is a table ``io`` in a table ``ghcr``."""
+        """Refuse ``[registries.ghcr.io]`` without quotes, which is a table ``io`` in a table ``ghcr``."""
         whole, inner = name, next(iter(table.items()), ("", None))
         while isinstance(inner[1], dict):
             whole, inner = f"{whole}.{inner[0]}", next(iter(inner[1].items()), ("", None))
@@ -108,7 +108,7 @@ class _Reader:
 
     def _host(self, name: str) -> str:
         try:
-            return values.host(name, self._place(f"{TABLES}.{name}", name))
+            return values.parse_host(name, self._place(f"{TABLES}.{name}", name))
         except InvalidOption as error:
             raise ConfigInvalid(error.message, hint=error.hint) from None
 
@@ -149,12 +149,12 @@ class _Reader:
 
     def _entry(self, option: Option, key: str, value: Any, registry: str) -> FileEntry:
         convert = option.table_convert if registry and option.table_convert else option.convert
-        text = self._as_text(value, convert is values.switch, convert is values.hosts)
+        text = self._as_text(value, convert is values.parse_switch, convert is values.parse_hosts)
         if text is None:
             right = "a text in quotes or a number"
-            if convert is values.switch:
+            if convert is values.parse_switch:
                 right = "true or false"
-            elif convert is values.hosts:
+            elif convert is values.parse_hosts:
                 right = 'a list, like ["registry.example.com:5000"]'
             raise self._wrong(key, registry, "has the wrong type", f"write {right}")
         place = self._place(key, registry)
@@ -167,7 +167,7 @@ class _Reader:
         return FileEntry(converted, text, place)
 
     def _as_text(self, value: object, is_switch: bool, is_list: bool) -> str | None:
-        """The value as a variable would hold it; None for another type."""
+        """Return the value as a variable would have it; None for another type."""
         if isinstance(value, bool):
             return str(value).lower() if is_switch else None
         if isinstance(value, list):
@@ -183,7 +183,7 @@ class _Reader:
         return f"{key}{of} ({f'line {line} of ' if line else ''}{self.path})"
 
     def _line(self, key: str, registry: str) -> int | None:
-        """Where the key stands, as far as one line tells it; TOML has many ways to write it."""
+        """Return the line of the key if it can be found; TOML has many ways to write one."""
         inside = not registry
         for number, line in enumerate(self.text.splitlines(), 1):
             if header := re.match(r"\s*\[+([^\]]*)\]", line):

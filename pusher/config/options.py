@@ -21,7 +21,7 @@ COMPRESSIONS: Final[Mapping[str, str]] = {
     "none": "layers as they are",
     "auto": "whichever arrives first over this link",
 }
-"""What ``compression`` may be, with what it means, for people."""
+"""What ``compression`` may be, and what it means."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Option:
     name: str
     """Empty until ``options_of`` takes it from the field."""
     convert: Callable[[str, str], Any]
-    """From text, and where it stands for complaints; raises InvalidOption."""
+    """From text and the option's name for errors; raises InvalidOption."""
     metavar: str
     help: str
     default: str | None = None
-    """As one would write it; None: nothing is set."""
+    """As it would be written; None: nothing is set."""
     group: str = EVERYDAY
     per_registry: bool = False
     """May stand in a ``[registries."host"]`` table."""
@@ -44,13 +44,13 @@ class Option:
     is_secret: bool = False
     """Never shown; an empty value is kept as it is."""
     old_variable: str | None = None
-    """Of serverless-registry's push script."""
+    """That of serverless-registry's push script."""
     table_convert: Callable[[str, str], Any] | None = None
     """``convert`` for a registry's table, where it differs."""
     without: str = "none"
-    """What holds where nothing is set, for people."""
+    """What is used if nothing is set, for users."""
     example: str | None = None
-    """For ``pusher config --example``, where there is no default."""
+    """For ``pusher config --example``, if there is no default."""
     variables: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -63,11 +63,11 @@ class Option:
 
     @property
     def is_switch(self) -> bool:
-        return self.convert is values.switch
+        return self.convert is values.parse_switch
 
     @property
     def is_list(self) -> bool:
-        return self.convert is values.hosts
+        return self.convert is values.parse_hosts
 
 
 _OPTION: Final = "option"

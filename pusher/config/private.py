@@ -1,6 +1,7 @@
-"""What is this user's alone: a folder in which nobody else can put a link, a pipe, or a file of his own.
+"""Folders and files that only this user can write.
 
-The job store, its locks and the spool are trusted because of this. It is ssh's rule for its folder.
+The job store, its locks and the spool are trusted because nobody else can put a link, a pipe or a file there.
+ssh has the same rule for its folder.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _ANOTHER: Final = "set PUSHER_HOME to a folder of your own"
 
 
 def make_private_folder(path: Path, *, closed: bool = False) -> None:
-    """Make the folder for this user alone, or see that it is one; ``closed``: others may not read it either.
+    """Make a folder for this user alone, or check that it is one; ``closed``: others may not read it either.
 
     A link to a folder is followed only for the folder of PUSHER_HOME itself, which is not ``closed``.
     Raises HomeUnusable, and OSError where it cannot be made.
@@ -35,7 +36,7 @@ def make_private_folder(path: Path, *, closed: bool = False) -> None:
 
 
 def check_private_folder(path: Path, *, closed: bool = False) -> None:
-    """Raise HomeUnusable where others may put something into an existing folder; OSError where it is none."""
+    """Raise HomeUnusable if others may write to an existing folder; OSError if it is not a folder."""
     status = path.lstat()
     if stat.S_ISLNK(status.st_mode):
         if closed:
@@ -55,7 +56,7 @@ def check_private_folder(path: Path, *, closed: bool = False) -> None:
 
 
 def check_private_file(path: Path) -> None:
-    """Raise HomeUnusable where a link, a pipe, a device or another user's file lies at ``path``."""
+    """Raise HomeUnusable if ``path`` is a link, a pipe, a device or another user's file."""
     try:
         status = path.lstat()
     except FileNotFoundError:

@@ -16,23 +16,34 @@ from pusher.retry import RetryPolicy
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds; three different things (a slow link that moves is never cut)."""
+    """Seconds. A slow link on which bytes move never times out."""
 
     connect: float = setting(
-        *(values.seconds, "TIME", "Time limit for a connection.", "15s"), name="connect_timeout", group=LINK
+        values.parse_seconds,
+        "TIME",
+        "Time limit for a connection.",
+        "15s",
+        name="connect_timeout",
+        group=LINK,
     )
     stall: float = setting(
-        *(values.seconds, "TIME", "Time limit for an upload that sends no bytes.", "60s"),
+        values.parse_seconds,
+        "TIME",
+        "Time limit for an upload that sends no bytes.",
+        "60s",
         name="stall_timeout",
         group=LINK,
     )
-    """Without a single byte moving while a body is sent."""
+    """Without any byte moving while a body is sent."""
     answer: float = setting(
-        *(values.seconds, "TIME", "Time limit for a response.", "2m"), name="answer_timeout", group=LINK
+        values.parse_seconds, "TIME", "Time limit for a response.", "2m", name="answer_timeout", group=LINK
     )
     """Between the last byte of a request and the answer."""
     commit: float = setting(
-        *(values.seconds, "TIME", "Time limit for the response that completes an upload.", "15m"),
+        values.parse_seconds,
+        "TIME",
+        "Time limit for the response that completes an upload.",
+        "15m",
         name="commit_timeout",
         group=LINK,
     )
@@ -46,7 +57,7 @@ class Settings:
     This is the table of settings, in the order in which they are shown: a new one is declared here alone.
     """
 
-    parallel: int = setting(values.integer(1, 64), "N", "Number of blobs to send at a time.", "4")
+    parallel: int = setting(values.integer_parser(1, 64), "N", "Number of blobs to send at a time.", "4")
     """Over all jobs of one worker."""
     limit_rate: Timetable | None = setting(
         parse_timetable,
@@ -57,7 +68,7 @@ class Settings:
     )
     """By the time of day."""
     username: str | None = setting(
-        values.plain,
+        values.parse_text,
         "USER",
         "User name at the registry.",
         per_registry=True,
@@ -65,10 +76,10 @@ class Settings:
         example="bob",
     )
     password: str | None = setting(
-        values.plain, "TEXT", "Password of that user.", has_flag=False, in_file=False, is_secret=True
+        values.parse_text, "TEXT", "Password of that user.", has_flag=False, in_file=False, is_secret=True
     )
     chunk_size: int | None = setting(
-        values.chunk_size,
+        values.parse_chunk_size,
         "SIZE",
         "Largest chunk, such as 50MiB or 100MB; auto fits it to link and registry.",
         "auto",
@@ -78,7 +89,7 @@ class Settings:
     """Bytes; None (``auto``) leaves it to the registry's limits and what was learned of the link."""
     timeouts: Timeouts = part(Timeouts)
     give_up_after: float = setting(
-        values.seconds,
+        values.parse_seconds,
         "TIME",
         "End a run that made no progress for this long, with exit code 5.",
         "30m",
@@ -86,7 +97,7 @@ class Settings:
     )
     """Seconds without any progress; a run with ``--forever`` does not end."""
     default_registry: str | None = setting(
-        values.place,
+        values.parse_place,
         "HOST[/NAMESPACE]",
         "Registry for images whose names have none; --to on the command line.",
         name="registry",
@@ -96,7 +107,7 @@ class Settings:
     )
     """``host[:port][/namespace]``."""
     profile: str | None = setting(
-        values.plain,
+        values.parse_text,
         "NAME",
         "Treat the registry as this kind, whatever it looks like.",
         group=REGISTRY,
@@ -106,7 +117,7 @@ class Settings:
     )
     """Name of a registry profile."""
     plain_http: bool = setting(
-        values.switch,
+        values.parse_switch,
         "BOOL",
         "Allow plain HTTP beyond this machine.",
         "false",
@@ -115,17 +126,17 @@ class Settings:
         old_variable="INSECURE_HTTP_PUSH",
     )
     insecure: frozenset[str] = setting(
-        values.hosts,
+        values.parse_hosts,
         "REGISTRY",
         "Do not verify this registry's certificate. May be repeated.",
         group=REGISTRY,
         per_registry=True,
-        table_convert=values.switch,
+        table_convert=values.parse_switch,
         example="registry.example.com:5000",
     )
     """Registries (``host[:port]``)."""
     ca_cert: Path | None = setting(
-        values.path,
+        values.parse_path,
         "FILE",
         "Trust these certificate authorities as well (PEM).",
         group=REGISTRY,
@@ -133,7 +144,7 @@ class Settings:
         example="company-ca.pem",
     )
     compression: str = setting(
-        values.one_of(*COMPRESSIONS),
+        values.word_parser(*COMPRESSIONS),
         "KIND",
         "For uncompressed layers: gzip, zstd, none, auto (whichever arrives first), or keep (gzip, "
         "unless the registry has the layer in another form).",
@@ -141,7 +152,7 @@ class Settings:
         group=STORAGE,
     )
     compression_level: int | None = setting(
-        values.integer(1, 19),
+        values.integer_parser(1, 19),
         "N",
         "1 to 9 for gzip (default 2), 1 to 19 for zstd (default 3).",
         group=STORAGE,
@@ -150,7 +161,7 @@ class Settings:
     )
     """gzip 1 to 3 are ISA-L's, 4 to 9 zlib's."""
     compression_threads: int | None = setting(
-        values.integer(1, 64),
+        values.integer_parser(1, 64),
         "N",
         "Processors that compress one layer; the result does not depend on it.",
         group=STORAGE,
@@ -158,7 +169,7 @@ class Settings:
         example="2",
     )
     spool_limit: int = setting(
-        values.size(0),
+        values.size_parser(0),
         "SIZE",
         "Disk space that blobs no job needs may use.",
         "20GiB",
@@ -166,7 +177,7 @@ class Settings:
     )
     """Bytes."""
     lease: float = setting(
-        values.seconds,
+        values.parse_seconds,
         "TIME",
         "Time after which a silent worker on another machine counts as dead.",
         "30s",
@@ -175,7 +186,7 @@ class Settings:
     """Seconds."""
     # Where the jobs are is no flag: every command has to look at the same place.
     home: Path = setting(
-        values.path,
+        values.parse_path,
         "FOLDER",
         "Folder of the job store and the compressed blobs.",
         has_flag=False,
@@ -183,7 +194,7 @@ class Settings:
         example="/var/lib/pusher",
     )
     database_url: str = setting(
-        values.plain,
+        values.parse_text,
         "URL",
         "Job store: a PostgreSQL URL, or sqlite:////PATH.",
         has_flag=False,
@@ -191,7 +202,7 @@ class Settings:
         example="postgresql://pusher@db.example.com/pusher",
     )
     docker_root: Path | None = setting(
-        values.path,
+        values.parse_path,
         "FOLDER",
         "Docker's data root, to read images and its records from disk.",
         has_flag=False,
@@ -201,9 +212,9 @@ class Settings:
 
     # What is found in files and variables of other programs.
     certs_dirs: tuple[Path, ...] = ()
-    """``certs.d`` folders of Docker and Podman; the first that has a folder for a registry counts."""
+    """``certs.d`` folders of Docker and Podman; the first that has a folder for a registry is used."""
     login_registry: str | None = None
-    """The one registry (``host[:port]``) that ``username`` is for; None: none, until it is said which."""
+    """The one registry (``host[:port]``) that ``username`` is for; None: not decided yet."""
     login_source: str = "--username"
     """Where ``username`` was given, for messages."""
     docker_auth_config: str | None = field(default=None, repr=False)
@@ -227,14 +238,14 @@ class Settings:
         return replace(self, **{"insecure": self.insecure & {registry}, **table})
 
     def with_user_of(self, registry: str) -> Settings:
-        """These settings with the user name that the registry's own table gives, if it does."""
+        """Return these settings with the user name from the registry's own table, if it has one."""
         username = self.at(registry).username
         if username == self.username:
             return self
         return replace(self, username=username, login_source=f"the username of {registry} in pusher.toml")
 
     def registry_of_login(self, destinations: Collection[str], *, password_typed: bool = False) -> str | None:
-        """The one registry that user name and password are for; None where nothing says which.
+        """Return the one registry that user name and password are for; None if nothing says which.
 
         ``password_typed``: the password was typed or piped in for this very command. Such a login, and one of
         ``--username``, is for the only destination; one that stands in the environment is for the registry
@@ -248,12 +259,12 @@ class Settings:
 
     @property
     def spool(self) -> Path:
-        """Folder of the compressed blobs."""
+        """The folder of the compressed blobs."""
         return self.home / "spool"
 
     @property
     def workers(self) -> Path:
-        """Folder of the lock files by which a dead worker of this host is told from a living one."""
+        """The folder of the lock files that show whether a worker of this host is alive."""
         return self.home / "workers"
 
 

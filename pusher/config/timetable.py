@@ -1,4 +1,4 @@
-"""How much may be sent at which time of the day: ``2M``, ``08:00-18:00=2M,off``, ``Sat-Sun=10M,512K``."""
+"""Limits of the rate by time of day: ``2M``, ``08:00-18:00=2M,off``, ``Sat-Sun=10M,512K``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pusher.errors import InvalidOption
 from pusher.text import quoted
 
 LEAST_RATE: Final = 1024
-"""Bytes a second below which a registry would give up before a small chunk is through."""
+"""Bytes a second; with less, a registry would close the connection during a small chunk."""
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY: Final = 24 * 60
@@ -26,19 +26,19 @@ _ENTRY: Final = re.compile(
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """A stretch of time that comes back every week."""
+    """A span of time that repeats every week."""
 
     rate: int | None
     """Bytes a second; None: no limit."""
     first: int = 0
     last: int = 6
-    """Weekdays on which it begins, Monday is 0; ``last`` before ``first`` goes over Sunday."""
+    """Weekdays on which it begins, from Monday, 0; ``last`` before ``first`` goes over Sunday."""
     start: int = 0
     end: int = _DAY
     """Minutes of the day; ``end`` before ``start`` goes over midnight."""
 
-    def holds(self, day: int, minute: int) -> bool:
-        """Whether it holds at this minute of this weekday."""
+    def contains(self, day: int, minute: int) -> bool:
+        """Return whether this minute of this weekday is in it."""
         if self.start < self.end:
             return self._begins_on(day) and self.start <= minute < self.end
         return (self._begins_on(day) and minute >= self.start) or (
@@ -61,17 +61,17 @@ class Timetable:
     """Rates by the local time of the day and of the week. ``str`` of it can be parsed again."""
 
     rest: int | None
-    """Bytes a second whenever no span holds; None: no limit."""
+    """Bytes a second outside of all spans; None: no limit."""
     spans: tuple[TimeSpan, ...] = ()
-    """The first one that holds counts."""
+    """The first one that contains a time decides."""
 
     def rate_at(self, now: datetime) -> int | None:
-        """Bytes a second at ``now``, a local time; None: no limit."""
+        """Return the bytes a second at ``now``, a local time; None: no limit."""
         day, minute = now.weekday(), now.hour * 60 + now.minute
-        return next((span.rate for span in self.spans if span.holds(day, minute)), self.rest)
+        return next((span.rate for span in self.spans if span.contains(day, minute)), self.rest)
 
     def next_change(self, now: datetime) -> datetime | None:
-        """When the rate will first differ from the one at ``now``, a local time; None: never."""
+        """Return when the rate will first differ from the one at ``now``, a local time; None: never."""
         minutes = sorted({0} | {minute % _DAY for span in self.spans for minute in (span.start, span.end)})
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         for day in range(8):
@@ -87,7 +87,7 @@ class Timetable:
 
 
 def parse_timetable(text: str, option: str) -> Timetable:
-    """Read ``[DAYS] [FROM-TO]=RATE`` entries with commas between them; one without a time is for the rest.
+    """Read ``[DAYS] [FROM-TO]=RATE`` entries separated by commas; one without a time is for the rest.
 
     DAYS is ``Sat`` or ``Mon-Fri``, RATE is what ``parse_size`` reads, a second, or ``off`` for no limit. What
     no entry names is not limited. Raises InvalidOption, which names ``option``.
@@ -139,7 +139,7 @@ def _clock(minutes: int) -> str:
 
 
 def _rate(rate: int | None) -> str:
-    """As ``parse_size`` reads it."""
+    """Return the rate as ``parse_size`` reads it."""
     if rate is None:
         return "off"
     for base, tail in ((1024, ""), (1000, "B")):

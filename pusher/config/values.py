@@ -1,4 +1,4 @@
-"""What may stand in a setting: sizes, times, numbers, switches, names. Complaints say where it stands."""
+"""Read the values of settings: sizes, times, numbers, switches, names. Errors name the option."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 
 
 def parse_size(text: str, option: str, *, least: int = 0) -> int:
-    """Bytes of ``50MiB``, ``100MB``, ``1.5G`` or ``1048576``.
+    """Return the bytes of ``50MiB``, ``100MB``, ``1.5G`` or ``1048576``.
 
     K, M, G, T and KiB, MiB, GiB, TiB count by 1024; KB, MB, GB, TB by 1000, as registries announce their
     limits. Upper and lower case are the same. Raises InvalidOption, which names ``option``, for nonsense and
@@ -45,16 +45,16 @@ def parse_size(text: str, option: str, *, least: int = 0) -> int:
     return size
 
 
-def size(least: int) -> Callable[[str, str], int]:
+def size_parser(least: int) -> Callable[[str, str], int]:
     return lambda text, option: parse_size(text, option, least=least)
 
 
-def chunk_size(text: str, option: str) -> int | None:
-    """Bytes; None for ``auto``."""
+def parse_chunk_size(text: str, option: str) -> int | None:
+    """Return bytes; None for ``auto``."""
     return None if text.strip().lower() == "auto" else parse_size(text, option, least=1000)
 
 
-def integer(least: int, most: int) -> Callable[[str, str], int]:
+def integer_parser(least: int, most: int) -> Callable[[str, str], int]:
     def convert(text: str, option: str) -> int:
         if re.fullmatch(r"[0-9]{1,9}", text.strip(" ")) and least <= int(text) <= most:
             return int(text)
@@ -65,8 +65,8 @@ def integer(least: int, most: int) -> Callable[[str, str], int]:
     return convert
 
 
-def one_of(*words: str) -> Callable[[str, str], str]:
-    """One of some words."""
+def word_parser(*words: str) -> Callable[[str, str], str]:
+    """Return a function that accepts one of some words."""
 
     def convert(text: str, option: str) -> str:
         if text.strip().lower() in words:
@@ -81,7 +81,7 @@ def one_of(*words: str) -> Callable[[str, str], str]:
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
-def seconds(text: str, option: str) -> float:
+def parse_seconds(text: str, option: str) -> float:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([smh]?)", text.strip().lower())
     if match is None or float(match[1]) == 0:
         raise InvalidOption(
@@ -99,7 +99,7 @@ _AGES: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
 def parse_age(text: str, option: str) -> float:
-    """Seconds of ``7d``, ``12h``, ``2w`` or ``0``. Raises InvalidOption, which names ``option``."""
+    """Return the seconds of ``7d``, ``12h``, ``2w`` or ``0``. Raises InvalidOption that names ``option``."""
     match = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)\s*([smhdw])|0", text.strip().lower())
     if match is None:
         raise InvalidOption(
@@ -108,7 +108,7 @@ def parse_age(text: str, option: str) -> float:
     return min(float(match[1]) * _AGES[match[2]], 100 * _LONGEST_TIME) if match[1] else 0.0
 
 
-def switch(text: str, option: str) -> bool:
+def parse_switch(text: str, option: str) -> bool:
     value = text.strip().lower()
     if value in ("1", "true", "yes", "on"):
         return True
@@ -119,7 +119,7 @@ def switch(text: str, option: str) -> bool:
     )
 
 
-def plain(text: str, option: str) -> str:
+def parse_text(text: str, option: str) -> str:
     if not text.strip().isprintable():
         raise InvalidOption(
             f"{option} is {quoted(text)}, which contains invisible characters", hint="type it again"
@@ -129,31 +129,31 @@ def plain(text: str, option: str) -> str:
     raise InvalidOption(f"{option} is empty", hint="write a value, or leave it out")
 
 
-def path(text: str, option: str) -> Path:
-    """A path; ``~`` and ``~user`` at its beginning are home folders."""
+def parse_path(text: str, option: str) -> Path:
+    """Return a path; ``~`` and ``~user`` at its beginning are home folders."""
     try:
-        return Path(plain(text, option)).expanduser()
+        return Path(parse_text(text, option)).expanduser()
     except RuntimeError:
         why = "there is no such user" if text.strip()[1:2] not in ("", "/") else "no home folder is known"
         raise InvalidOption(f"{option} is {quoted(text)}, and {why}", hint="write the whole path") from None
 
 
 def user_home() -> Path:
-    """The user's home folder. Raises InvalidOption where the system knows none."""
-    return path("~", "HOME")
+    """Return the user's home folder. Raises InvalidOption if the system knows none."""
+    return parse_path("~", "HOME")
 
 
-def place(text: str, option: str) -> str:
-    """``host[:port][/namespace]``."""
+def parse_place(text: str, option: str) -> str:
+    """Return ``host[:port][/namespace]``."""
     try:
         return str(Place.parse(text))
     except PusherError as error:
         raise InvalidOption(f"{option}: {error.message}", hint=error.hint) from None
 
 
-def host(text: str, option: str) -> str:
-    """``host[:port]`` of a registry."""
-    name = place(text, option)
+def parse_host(text: str, option: str) -> str:
+    """Return ``host[:port]`` of a registry."""
+    name = parse_place(text, option)
     if "/" in name:
         raise InvalidOption(
             f"{option} is {quoted(text)}, which is more than a registry",
@@ -162,6 +162,6 @@ def host(text: str, option: str) -> str:
     return name
 
 
-def hosts(text: str, option: str) -> frozenset[str]:
-    """Registries with commas between them."""
-    return frozenset(host(name.strip(), option) for name in text.split(",") if name.strip())
+def parse_hosts(text: str, option: str) -> frozenset[str]:
+    """Return registries that are separated by commas."""
+    return frozenset(parse_host(name.strip(), option) for name in text.split(",") if name.strip())

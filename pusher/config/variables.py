@@ -1,4 +1,4 @@
-"""Environment variables of pusher's own that are no settings, and those that nothing reads."""
+"""Environment variables of pusher that are not settings, and unknown ones."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ OTHER_VARIABLES: Final[Mapping[str, str]] = {
     "PUSHER_LOG_JSON": "1: as --log-json",
     "PUSHER_VERBOSE": "1 or 2: as -v or -vv",
 }
-"""What is needed before settings are read, with what it is for."""
+"""What is needed before settings are read, and what it is for."""
 _TESTS: Final = "PUSHER_TEST_"
-"""What the tests of pusher are told."""
+"""The prefix of variables of pusher's tests."""
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:

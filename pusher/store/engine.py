@@ -70,7 +70,7 @@ def is_sqlite(url: URL) -> bool:
 
 def file_of(url: URL) -> Path:
     """The file of a SQLite job store."""
-    return values.path(str(url.database), "PUSHER_DATABASE_URL").absolute()
+    return values.parse_path(str(url.database), "PUSHER_DATABASE_URL").absolute()
 
 
 class Database:

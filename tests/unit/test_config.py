@@ -314,14 +314,14 @@ def test_the_text_of_docker_auth_config_is_taken_as_it_is_and_not_shown() -> Non
 def test_a_setting_is_declared_once_and_found_by_everything_else() -> None:
     @dataclass(frozen=True)
     class Inner:
-        pause: float = setting(values.seconds, "TIME", "Wait.", "2s", name="inner_pause")
+        pause: float = setting(values.parse_seconds, "TIME", "Wait.", "2s", name="inner_pause")
 
     @dataclass(frozen=True, kw_only=True)
     class Outer:
         inner: Inner = part(Inner)
-        names: frozenset[str] = setting(values.hosts, "HOST", "Names.")
-        where: Path = setting(values.path, "FOLDER", "Where.", required=True)
-        word: str | None = setting(values.plain, "TEXT", "Secret.", is_secret=True)
+        names: frozenset[str] = setting(values.parse_hosts, "HOST", "Names.")
+        where: Path = setting(values.parse_path, "FOLDER", "Where.", required=True)
+        word: str | None = setting(values.parse_text, "TEXT", "Secret.", is_secret=True)
         derived: int = 3
 
     assert [option.name for option in options_of(Outer)] == ["inner_pause", "names", "where", "word"]
