@@ -350,7 +350,7 @@ def test_a_half_sent_blob_that_is_compressed_again_goes_on_in_its_session(
 
 
 @pytest.mark.parametrize(
-    ("where", "name"), [(BlobSender, "send"), (BlobPreparer, "blobs"), (RegistryClient, "put_manifest")]
+    ("where", "name"), [(BlobSender, "send"), (BlobPreparer, "prepare"), (RegistryClient, "put_manifest")]
 )
 def test_a_bug_fails_the_job_and_hangs_nothing(
     home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch, where: type, name: str
