@@ -20,7 +20,7 @@ from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.blob_sizes import check_size, may_be_too_large
 from pusher.registry.upload.profiles import DEFAULT, GIB, SERVERLESS, Profile, by_name, detect
 from pusher.registry.upload.session import reported_offset
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.worker.registries import Registries, RegistryConnection
 
 
@@ -161,7 +161,9 @@ class RegistryChecks:
             if value.isdecimal()
         ]
         announced = f"{self._to.registry} announces chunks of {' and '.join(said) or 'no particular size'}"
-        limits = chunk_sizes.announced(opened.headers, profile, link.limit(self._site.chunk_size))
+        limits = chunk_sizes.announced_limits(
+            opened.headers, profile, link.accepted_size(self._site.chunk_size)
+        )
         size = chunk_sizes.chunk_size(GIB, link.first_size(self._site.chunk_size, profile), limits, profile)
         if not profile.takes_chunks or profile.whole:
             return f"{announced}; pusher sends each layer in one request{self._earlier_refusal()}"
@@ -170,7 +172,7 @@ class RegistryChecks:
     def _earlier_refusal(self) -> str:
         """Return what was refused before, perhaps because of a temporary fault."""
         link = self._link
-        if not link.limited:
+        if not link.is_limited:
             return ""
         what = f"chunks over {human_bytes(link.max_chunk)}" if link.max_chunk else "another way of sending"
         return (
@@ -181,7 +183,7 @@ class RegistryChecks:
     def _read_status(self) -> str:
         self._opened_upload()
         profile, status = self._profile or DEFAULT, self._status
-        if not profile.tells_offset:
+        if not profile.reports_offset:
             raise Skipped(f"because {profile.title} does not report how much of an upload it holds")
         if isinstance(status, PusherError):
             raise status
@@ -215,7 +217,7 @@ class RegistryChecks:
         return self._opened
 
     @property
-    def _link(self) -> LinkFacts:
+    def _link(self) -> LinkEstimate:
         assert self._connection is not None  # noqa: S101 - "push" needs "login"
         return self._connection.link
 

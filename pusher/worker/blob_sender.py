@@ -29,8 +29,8 @@ from pusher.worker.store_journal import StoreJournal
 
 T = TypeVar("T")
 
-_TELL_EVERY: Final = 256 * 1024
-_TELL_AFTER: Final = 1.0
+_REPORT_BYTES: Final = 256 * 1024
+_REPORT_SECONDS: Final = 1.0
 """Bytes, and seconds, between two words on a chunk that is being sent."""
 _SMALL: Final = 1024 * 1024
 """Bytes below which sending them again is not worth a question."""
@@ -50,7 +50,7 @@ class BlobSender:
     counted: dict[int, int] = field(default_factory=dict)
     chunk_sizes: dict[str, int] = field(default_factory=dict)
     """By registry, those of the session that was opened last."""
-    watches: dict[str, _BlobWatch] = field(default_factory=dict)
+    observers: dict[str, _BlobObserver] = field(default_factory=dict)
     """By digest, of the blobs that are being brought."""
 
     def bytes_at_stake(self) -> int:
@@ -59,28 +59,28 @@ class BlobSender:
 
         Takes no lock and asks no store, so that a signal handler may call it.
         """
-        return sum(watch.at_stake() for watch in list(self.watches.values()))
+        return sum(observer.bytes_at_stake() for observer in list(self.observers.values()))
 
-    def worth_a_word(self) -> int:
+    def bytes_worth_reporting(self) -> int:
         """``bytes_at_stake`` where it is more than the odd part of a small chunk, else 0."""
-        watches = list(self.watches.values())
-        cost = sum(watch.at_stake() for watch in watches)
-        return cost if cost >= _SMALL or any(watch.may_restart() for watch in watches) else 0
+        observers = list(self.observers.values())
+        cost = sum(observer.bytes_at_stake() for observer in observers)
+        return cost if cost >= _SMALL or any(observer.may_restart() for observer in observers) else 0
 
     def locate(self, job: JobRecord, control: Control, blob: BlobFile) -> str | None:
         """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
 
         Raises what BlobUpload raises once the retries here are used up, Stopped and LeaseLost.
         """
-        return self._bring(job, control, blob, BlobUpload.locate, believe_head=True)
+        return self._run(job, control, blob, BlobUpload.locate, believe_head=True)
 
     def send(
         self, job: JobRecord, control: Control, blob: BlobFile, *, believe_head: bool = True
     ) -> str | None:
         """Bring the blob there and return how. Raises like ``locate``, and BlobDamaged."""
-        return self._bring(job, control, blob, BlobUpload.run, believe_head=believe_head)
+        return self._run(job, control, blob, BlobUpload.run, believe_head=believe_head)
 
-    def _bring(
+    def _run(
         self,
         job: JobRecord,
         control: Control,
@@ -96,26 +96,26 @@ class BlobSender:
                 look, Attempts(self.settings.retry.step), job, control, blob.digest
             ):
                 self._forget_session(job, control, blob)
-                return self._done(job, blob, BlobState.EXISTS)
+                return self._finish(job, blob, BlobState.EXISTS)
             upload, waited = self._acquire(job, control, blob.digest)
             journal = self._journal(job, blob, upload)
-            watch = _BlobWatch(self, job, control, blob, journal)
-            attempt = self._upload(job, blob, journal, watch, believe_head=believe_head, looked=not waited)
-            self.watches[blob.digest] = watch
+            observer = _BlobObserver(self, job, control, blob, journal)
+            attempt = self._upload(job, blob, journal, observer, believe_head=believe_head, looked=not waited)
+            self.observers[blob.digest] = observer
             try:
-                found = self._retry(partial(step, attempt), watch.attempts, job, control, blob.digest)
+                found = self._retry(partial(step, attempt), observer.attempts, job, control, blob.digest)
                 if found is None:
                     return None
-                journal.arrived(found)
-                return self._done(job, blob, BlobState(found))
+                journal.record_arrival(found)
+                return self._finish(job, blob, BlobState(found))
             except LeaseLost:
                 self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
             except BlobDamaged:
                 self._discard_session(job, journal)
                 raise
             finally:
-                self.watches.pop(blob.digest, None)
-                watch.report_loss()
+                self.observers.pop(blob.digest, None)
+                observer.report_loss()
                 with contextlib.suppress(LeaseLost):
                     self.store.uploads.release(journal.upload)
 
@@ -123,7 +123,7 @@ class BlobSender:
         """Have the registry drop bytes that are not the blob's; nothing goes on from them."""
         session = journal.load()
         if session is not None:
-            journal.lost("the file that it is read from was changed")
+            journal.record_loss("the file that it is read from was changed")
             with contextlib.suppress(PusherError):
                 client = self.registries.get(job.registry, job.repository).client
                 client.delete_upload(job.repository, session.location)
@@ -134,7 +134,7 @@ class BlobSender:
         if any(layer.digest == blob.digest and layer.state == BlobState.UPLOADING for layer in layers):
             upload, _ = self._acquire(job, control, blob.digest)
             with contextlib.suppress(LeaseLost):
-                self._journal(job, blob, upload).arrived("exists")
+                self._journal(job, blob, upload).record_arrival("exists")
 
     def _journal(self, job: JobRecord, blob: BlobFile, upload: UploadRecord) -> StoreJournal:
         return StoreJournal(
@@ -144,10 +144,10 @@ class BlobSender:
             job.id,
             self.progress.note,
             self.counted,
-            partial(self._opened, job, blob),
+            partial(self._report_chunk_size, job, blob),
         )
 
-    def _opened(self, job: JobRecord, blob: BlobFile, digest: str, size: int) -> None:
+    def _report_chunk_size(self, job: JobRecord, blob: BlobFile, digest: str, size: int) -> None:
         """Say so where the link makes this session's chunks others than those of the session before."""
         before = self.chunk_sizes.get(job.registry)
         fixed = self.settings.at(job.registry).chunk_size is not None
@@ -155,12 +155,12 @@ class BlobSender:
             return
         self.chunk_sizes[job.registry] = size
         link = self.registries.get(job.registry, job.repository).link
-        why = f"chunks of {human_bytes(size)}: {link.why(size)}"
+        why = f"chunks of {human_bytes(size)}: {link.describe(size)}"
         self.store.events.add(job.id, "chunk-size", f"{digest}: {why}")
         if before is not None:
             self.progress.note(f"{short(digest)}: {why}")
 
-    def _done(self, job: JobRecord, blob: BlobFile, how: BlobState) -> str:
+    def _finish(self, job: JobRecord, blob: BlobFile, how: BlobState) -> str:
         self.store.blobs.set_done(job, blob.digest, how)
         if how is not BlobState.EXISTS:  # every attempt finds that again
             self.activity.touch()
@@ -195,7 +195,7 @@ class BlobSender:
         job: JobRecord,
         blob: BlobFile,
         journal: StoreJournal,
-        watch: _BlobWatch,
+        observer: _BlobObserver,
         *,
         believe_head: bool,
         looked: bool,
@@ -210,7 +210,7 @@ class BlobSender:
             job.repository,
             blob,
             journal,
-            watch,
+            observer,
             connection.link,
             chunk_size=self.settings.at(job.registry).chunk_size,
             mount_from=next(
@@ -230,7 +230,7 @@ class BlobSender:
             try:
                 return step()
             except PusherError:
-                self.registries.links.keep(job.registry)
+                self.registries.links.save(job.registry)
                 raise
 
         def wait(pause: float, error: PusherError) -> None:
@@ -243,7 +243,7 @@ class BlobSender:
         return retrying(attempt, attempts, wait)
 
 
-class _BlobWatch:
+class _BlobObserver:
     """Passes on what an upload tells; acknowledged bytes make its retries patient again."""
 
     def __init__(
@@ -259,8 +259,8 @@ class _BlobWatch:
         self._furthest = max(self._offset, journal.upload.furthest or 0)
         self._started = False
         self._in_flight = 0
-        self._told = 0
-        self._told_at = 0.0
+        self._reported = 0
+        self._reported_at = 0.0
 
     def check(self) -> None:
         self._control.check()
@@ -268,25 +268,25 @@ class _BlobWatch:
     def allowance(self, wanted: int) -> int:
         if self._sender.limiter is None:
             return wanted
-        allowed = self._sender.limiter.take(wanted, self._look_up)
+        allowed = self._sender.limiter.take(wanted, self._check_lease_if_cheap)
         if self._offset + self._in_flight >= self._furthest:
             self._sender.activity.touch()
         return allowed
 
-    def _look_up(self) -> None:
+    def _check_lease_if_cheap(self) -> None:
         """Waiting for one's turn is left at once, but where half a chunk would cost the whole session."""
         profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
         if not profile.may_restart:
             self._control.check_lease()
 
-    def at_stake(self) -> int:
+    def bytes_at_stake(self) -> int:
         """Bytes of this blob that are sent again if the connection is closed now."""
         session = self._journal.load()
-        return 0 if session is None else session.costs(self._in_flight, self._blob.size)
+        return 0 if session is None else session.cost_of_break(self._in_flight, self._blob.size)
 
     def may_restart(self) -> bool:
         """Whether that is more than what is in flight: the registry would begin the blob again."""
-        return self.at_stake() > self._in_flight
+        return self.bytes_at_stake() > self._in_flight
 
     def report_loss(self) -> None:
         """Show that nothing is certain of a blob that was cut off inside a chunk, where the
@@ -295,7 +295,7 @@ class _BlobWatch:
         if session is not None and session.in_flight and session.profile.may_restart:
             self._sender.progress.blob_acknowledged(self._blob.digest, 0)
 
-    def sending(self, in_flight: int) -> None:
+    def report_sent(self, in_flight: int) -> None:
         self._sender.activity.stir()
         self._control.stir()
         self._in_flight = in_flight
@@ -303,15 +303,19 @@ class _BlobWatch:
             self._started = True
             self._sender.progress.blob_started(self._job.id, self._blob.digest, self._blob.size, self._offset)
         now = time.monotonic()
-        if in_flight == 0 or in_flight - self._told >= _TELL_EVERY or now - self._told_at >= _TELL_AFTER:
-            self._told, self._told_at = in_flight, now
+        if (
+            in_flight == 0
+            or in_flight - self._reported >= _REPORT_BYTES
+            or now - self._reported_at >= _REPORT_SECONDS
+        ):
+            self._reported, self._reported_at = in_flight, now
             self._sender.progress.blob_sending(self._blob.digest, in_flight)
 
-    def acknowledged(self, offset: int) -> None:
+    def report_acknowledged(self, offset: int) -> None:
         if offset > self._furthest:  # what was lost and is sent again is no progress
             self._furthest = offset
             self.attempts.reset()
             self._sender.activity.touch()
         self._offset = offset
         self._sender.progress.blob_acknowledged(self._blob.digest, offset)
-        self._sender.registries.links.keep(self._job.registry)
+        self._sender.registries.links.save(self._job.registry)

@@ -10,7 +10,7 @@ from typing import Final
 
 from pusher.config import Settings
 from pusher.errors import PusherError
-from pusher.registry.upload.deletion import end_session
+from pusher.registry.upload.deletion import delete_session
 from pusher.spool.spool import Spool
 from pusher.store.migrate import remove_old_copies
 from pusher.store.records import JobRecord, JobState
@@ -83,7 +83,7 @@ class _Reach:
         if registry in self._unreachable:
             return None
         try:
-            return end_session(self._registries.get(registry, repository).client, repository, location)
+            return delete_session(self._registries.get(registry, repository).client, repository, location)
         except PusherError:
             self._unreachable.add(registry)
             return None

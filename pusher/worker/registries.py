@@ -14,10 +14,10 @@ from pusher.registry.auth.credentials import Credential, find_credential
 from pusher.registry.auth.credentials.headers import read_http_headers
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.tls import Trust
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.store.store import Store
 from pusher.worker.stall_notices import Silence, WatchedTransport
-from pusher.worker.uplinks import Links
+from pusher.worker.uplinks import LinkEstimates
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class RegistryConnection:
     """A client with what is known of the link to its registry."""
 
     client: RegistryClient
-    link: LinkFacts
+    link: LinkEstimate
 
 
 class Registries:
@@ -38,7 +38,7 @@ class Registries:
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     ) -> None:
         """Without a store nothing is known of the links; ``note`` gets the warnings of registries."""
-        self.links = Links(store)
+        self.links = LinkEstimates(store)
         self._store = store
         self._settings = settings
         self._note = note

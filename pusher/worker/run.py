@@ -350,7 +350,7 @@ class _Worker:
 
     def bytes_at_stake(self) -> int:
         """Bytes that would be sent again if the process ended now; 0 where it is not worth a word."""
-        return self._tools.sender.worth_a_word()
+        return self._tools.sender.bytes_worth_reporting()
 
     def look(self, store: Store) -> None:
         """Tell of those who do not answer and lend their places; have jobs leave that were paused, cancelled

@@ -12,9 +12,9 @@ from pusher.registry.upload.session import Session
 from pusher.store.records import UploadRecord, UploadState
 from pusher.store.store import Store
 from pusher.worker.resent import in_vain
-from pusher.worker.uplinks import Links
+from pusher.worker.uplinks import LinkEstimates
 
-_TELL_EVERY: Final = 3
+_EXPLAIN_EVERY: Final = 3
 """Sessions of a blob that are lost between two explanations."""
 
 
@@ -22,19 +22,19 @@ class StoreJournal:
     """Writes what happens to one upload, whose lease is held, in one transaction a step.
 
     ``counted``: by upload id, the bytes in flight that this process has counted as sent. What arrived beyond
-    them was sent by a worker that died before it could count. ``told``: the digest and the size of the chunks
-    of every session that is opened.
+    them was sent by a worker that died before it could count. ``on_opened`` is called with the digest and the
+    size of the chunks of every session that is opened.
     """
 
     def __init__(
         self,
         store: Store,
-        links: Links,
+        links: LinkEstimates,
         upload: UploadRecord,
         job_id: int,
         note: Callable[[str], None],
         counted: dict[int, int],
-        told: Callable[[str, int], None] = lambda digest, size: None,  # noqa: ARG005
+        on_opened: Callable[[str, int], None] = lambda digest, size: None,  # noqa: ARG005
     ) -> None:
         self._store = store
         self._links = links
@@ -42,7 +42,7 @@ class StoreJournal:
         self._job_id = job_id
         self._note = note
         self._counted = counted
-        self._told = told
+        self._on_opened = on_opened
 
     def load(self) -> Session | None:
         u = self.upload
@@ -52,14 +52,14 @@ class StoreJournal:
             location=u.location,
             chunk_size=u.chunk_size,
             limits=Limits(u.min_chunk or 1, u.max_chunk),
-            profile=profiles.remembered(u.profile),
+            profile=profiles.stored_profile(u.profile),
             offset=u.offset,
             in_flight=u.in_flight,
             closing=u.state == UploadState.CLOSING,
         )
 
-    def opened(self, session: Session) -> None:
-        self._wasted(self._counted.pop(self.upload.id, 0))
+    def record_session(self, session: Session) -> None:
+        self._count_wasted(self._counted.pop(self.upload.id, 0))
         self.upload = self._store.uploads.record_session(
             self.upload,
             location=session.location,
@@ -70,22 +70,22 @@ class StoreJournal:
             restarts=session.profile.may_restart,
         )
         if not session.profile.whole:
-            self._told(self.upload.digest, session.chunk_size)
+            self._on_opened(self.upload.digest, session.chunk_size)
 
-    def refined(self, session: Session) -> None:
+    def record_profile(self, session: Session) -> None:
         self.upload = self._store.uploads.record_profile(
             self.upload, profile=session.profile.name, restarts=session.profile.may_restart
         )
 
-    def sending(self, session: Session) -> None:
+    def record_chunk(self, session: Session) -> None:
         self.upload = self._store.uploads.record_chunk(self.upload, session.in_flight)
         self._counted[self.upload.id] = 0
 
-    def withdraw(self, session: Session) -> None:  # noqa: ARG002
+    def withdraw_chunk(self, session: Session) -> None:  # noqa: ARG002
         self._counted.pop(self.upload.id, None)
         self.upload = self._store.uploads.record_chunk(self.upload, 0)
 
-    def acknowledged(self, session: Session, sent: int) -> None:
+    def record_offset(self, session: Session, sent: int) -> None:
         arrived = session.offset - self.upload.offset
         counted = self._counted.pop(self.upload.id, 0)
         sent += max(0, arrived - sent - counted)
@@ -98,44 +98,44 @@ class StoreJournal:
             wasted=counted + sent - arrived,
         )
 
-    def spent(self, sent: int) -> None:
+    def count_sent(self, sent: int) -> None:
         if sent:
             self._store.blobs.add_sent(self._job_id, self.upload.digest, sent)
             self._counted[self.upload.id] = self._counted.get(self.upload.id, 0) + sent
 
-    def arrived(self, how: str) -> None:
+    def record_arrival(self, how: str) -> None:
         """The whole blob is there (``uploaded``, ``mounted``, ``exists``); if it came from our session, so is
         what was in flight."""
         ours = how == "uploaded" or self.upload.state == UploadState.CLOSING
         counted = self._counted.pop(self.upload.id, 0)
         if ours:
-            self.spent(max(0, self.upload.in_flight - counted))
-            self._wasted(max(0, counted - self.upload.in_flight))
+            self.count_sent(max(0, self.upload.in_flight - counted))
+            self._count_wasted(max(0, counted - self.upload.in_flight))
         else:
-            self._wasted(self.upload.offset + counted)
+            self._count_wasted(self.upload.offset + counted)
         self.upload = self._store.uploads.record_present(self.upload, session_left=not ours)
         self._counted.pop(self.upload.id, None)
 
-    def closing(self, session: Session) -> None:
+    def record_closing(self, session: Session) -> None:
         self.upload = self._store.uploads.record_closing(self.upload, session.in_flight)
         self._counted[self.upload.id] = 0
 
-    def lost(self, reason: str) -> None:
+    def record_loss(self, reason: str) -> None:
         self._store.events.add(self._job_id, "session-lost", f"{self.upload.digest}: {reason}")
         wasted = self.upload.offset + self._counted.pop(self.upload.id, 0)
         restarts = bool(self.upload.restarts)
         self.upload = self._store.uploads.record_loss(self.upload, job_id=self._job_id, wasted=wasted)
         self._note(f"{short(self.upload.digest)}: restarts: {reason}")
-        if (losses := self.upload.losses or 0) and losses % _TELL_EVERY == 0:
-            self.tell(in_vain(self._store, self._job_id, self.upload, restarts=restarts))
+        if (losses := self.upload.losses or 0) and losses % _EXPLAIN_EVERY == 0:
+            self.add_note(in_vain(self._store, self._job_id, self.upload, restarts=restarts))
 
-    def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
+    def record_facts(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
         self._links.learn(self.upload.registry, profile=profile, max_chunk=max_chunk)
 
-    def tell(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         self._store.events.add(self._job_id, "note", f"{self.upload.digest}: {text}")
         self._note(f"{short(self.upload.digest)}: {text}")
 
-    def _wasted(self, count: int) -> None:
+    def _count_wasted(self, count: int) -> None:
         if count:
             self._store.blobs.add_sent(self._job_id, self.upload.digest, 0, count)

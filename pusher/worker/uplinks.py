@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from pusher.errors import StoreError
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.store.records import RegistryFacts
 from pusher.store.store import Store
 
@@ -20,7 +20,7 @@ _DOUBT_AFTER: Final = timedelta(days=1)
 """For so long it is believed that larger chunks are refused."""
 
 
-class Links:
+class LinkEstimates:
     """The facts of every registry in use, shared by all uploads to it; without a store nothing is kept.
     Thread-safe."""
 
@@ -28,30 +28,30 @@ class Links:
         self._store = store
         self._clock = clock
         self._lock = threading.Lock()
-        self._links: dict[str, LinkFacts] = {}
-        self._kept: dict[str, tuple[float, float | None, float | None, int]] = {}
+        self._links: dict[str, LinkEstimate] = {}
+        self._saved: dict[str, tuple[float, float | None, float | None, int]] = {}
 
-    def get(self, registry: str) -> LinkFacts:
+    def get(self, registry: str) -> LinkEstimate:
         """The facts of a registry, the stored ones at first. Raises StoreError."""
         with self._lock:
             if registry not in self._links:
                 facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
-                link = LinkFacts(
+                link = LinkEstimate(
                     facts.profile, facts.max_chunk, facts.uplink, facts.carries, facts.breaks or 0
                 )
                 self._links[registry] = link
-                self._kept[registry] = (self._clock(), link.uplink, link.carries, link.breaks)
+                self._saved[registry] = (self._clock(), link.uplink, link.carries, link.breaks)
             link = self._links[registry]
-            if link.limited:
-                self._doubt(registry, link)
+            if link.is_limited:
+                self._forget_old_refusals(registry, link)
             return link
 
-    def _doubt(self, registry: str, link: LinkFacts) -> None:
+    def _forget_old_refusals(self, registry: str, link: LinkEstimate) -> None:
         """Try a larger chunk once a day: limits are raised, and what refused may have been in passing."""
         facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
         if self._store and facts.limited_at and self._store.now() - facts.limited_at >= _DOUBT_AFTER:
             self._store.facts.forget_limits(registry)
-            link.allow_more()
+            link.forget_refusals()
 
     def learn(self, registry: str, *, profile: str | None = None, max_chunk: int | None = None) -> None:
         """Store the profile or the largest chunk that refusals showed. Raises StoreError."""
@@ -60,14 +60,14 @@ class Links:
         if self._store and known:
             self._store.facts.update(registry, **known)
 
-    def keep(self, registry: str, *, at_once: bool = False) -> None:
+    def save(self, registry: str, *, at_once: bool = False) -> None:
         """Write down what is new, now and then. Raises StoreError."""
         with self._lock:
-            link, (at, *before), now = self._links[registry], self._kept[registry], self._clock()
+            link, (at, *before), now = self._links[registry], self._saved[registry], self._clock()
             uplink, carries, breaks = link.uplink, link.carries, link.breaks
             if [uplink, carries, breaks] == before or (now - at < _KEEP_EVERY and not at_once):
                 return
-            self._kept[registry] = (now, uplink, carries, breaks)
+            self._saved[registry] = (now, uplink, carries, breaks)
         if self._store:
             self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks)
 
@@ -75,4 +75,4 @@ class Links:
         """Write down what is left; a store that is gone keeps the rest of a run from nothing."""
         with contextlib.suppress(StoreError):
             for registry in list(self._links):
-                self.keep(registry, at_once=True)
+                self.save(registry, at_once=True)

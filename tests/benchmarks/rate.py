@@ -33,10 +33,10 @@ class _Limited:
     def allowance(self, wanted: int) -> int:
         return self._limiter.take(wanted)
 
-    def sending(self, in_flight: int) -> None:
+    def report_sent(self, in_flight: int) -> None:
         """Counted by the body."""
 
-    def acknowledged(self, offset: int) -> None:
+    def report_acknowledged(self, offset: int) -> None:
         """There is no registry."""
 
 

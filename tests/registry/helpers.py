@@ -22,7 +22,7 @@ from pusher.registry.http.body import BlobFile
 from pusher.registry.http.transport import Transport
 from pusher.registry.upload import body_limit, chunk_sizes, states
 from pusher.registry.upload.session import Session
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.registry.upload.upload import BlobUpload
 from pusher.retry import RetryPolicy
 from tests.support.fakeregistry import (
@@ -88,8 +88,8 @@ class MemoryJournal:
     def load(self) -> Session | None:
         return self.session
 
-    def opened(self, session: Session) -> None:
-        with self._call("opened"):
+    def record_session(self, session: Session) -> None:
+        with self._call("record_session"):
             kept = self.session is not None and (self.session.location, self.session.offset)
             assert self.session is None or kept == (session.location, 0), "a session was given up silently"
             assert (session.offset, session.in_flight, session.closing) == (0, 0, False)
@@ -97,17 +97,17 @@ class MemoryJournal:
             self.chunk_sizes.append(session.chunk_size)
             self.profiles.append(session.profile.name)
 
-    def refined(self, session: Session) -> None:
-        with self._call("refined"):
+    def record_profile(self, session: Session) -> None:
+        with self._call("record_profile"):
             assert self.session is not None
             assert replace(session, profile=self.session.profile) == self.session
             self.session = session
 
-    def tell(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         self.told.append(text)
 
-    def sending(self, session: Session) -> None:
-        with self._call("sending"):
+    def record_chunk(self, session: Session) -> None:
+        with self._call("record_chunk"):
             assert self.session is not None
             assert session.in_flight > 0
             assert session.in_flight <= session.chunk_size or not session.profile.equal_chunks
@@ -115,46 +115,46 @@ class MemoryJournal:
             assert self.session == replace(session, in_flight=0), "the chunk before is still in doubt"
             self.session = session
 
-    def withdraw(self, session: Session) -> None:
-        with self._call("withdraw"):
+    def withdraw_chunk(self, session: Session) -> None:
+        with self._call("withdraw_chunk"):
             assert self.session == session
             self.session = replace(session, in_flight=0)
 
-    def acknowledged(self, session: Session, sent: int) -> None:
-        with self._call("acknowledged"):
+    def record_offset(self, session: Session, sent: int) -> None:
+        with self._call("record_offset"):
             assert self.session is not None
             assert self.session.may_hold(session.offset)
             assert session.in_flight == 0
             self.session = session
             self.sent += sent
 
-    def spent(self, sent: int) -> None:
-        with self._call("spent"):
+    def count_sent(self, sent: int) -> None:
+        with self._call("count_sent"):
             self.sent += sent
 
-    def closing(self, session: Session) -> None:
-        with self._call("closing"):
+    def record_closing(self, session: Session) -> None:
+        with self._call("record_closing"):
             assert self.session is not None
             assert session.closing
             self.session = session
 
-    def lost(self, reason: str) -> None:
-        with self._call("lost"):
+    def record_loss(self, reason: str) -> None:
+        with self._call("record_loss"):
             assert self.session is not None
             self.lost_sessions.append(reason)
             self.lost_bytes += self.session.offset + self.session.in_flight
             self.lost_acknowledged += self.session.offset
             self.session = None
 
-    def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
-        with self._call("learned"):
+    def record_facts(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
+        with self._call("record_facts"):
             self.facts |= {"profile": profile} if profile else {}
             self.facts |= {"max_chunk": max_chunk} if max_chunk else {}
 
 
 @dataclass
 class Onlooker:
-    """A Watch that notes what it sees; ``kill_at`` counts all its calls, ``then`` acts once at an offset."""
+    """Notes what it sees; ``kill_at`` counts all its calls, ``then`` acts once at an offset."""
 
     offsets: list[int] = field(default_factory=list)
     in_flight: list[int] = field(default_factory=list)
@@ -168,11 +168,11 @@ class Onlooker:
     def allowance(self, wanted: int) -> int:
         return wanted
 
-    def sending(self, in_flight: int) -> None:
+    def report_sent(self, in_flight: int) -> None:
         self.in_flight.append(in_flight)
         self._call()
 
-    def acknowledged(self, offset: int) -> None:
+    def report_acknowledged(self, offset: int) -> None:
         self.offsets.append(offset)
         self._call()
         self.then.pop(offset, lambda: None)()
@@ -245,7 +245,7 @@ class Push:
         self.chunk_size = chunk_size
         self.journal = MemoryJournal(facts={"profile": learned} if learned else {})
         self.watch = Onlooker()
-        self.link = LinkFacts()
+        self.link = LinkEstimate()
         self.errors: list[PusherError] = []
         self.address = address or registry.address
         self.timeouts = timeouts
@@ -272,7 +272,7 @@ class Push:
             policy=self.policy,
         )
         facts = self.journal.facts
-        self.link = LinkFacts(
+        self.link = LinkEstimate(
             profile=str(facts["profile"]) if "profile" in facts else None,
             max_chunk=int(facts["max_chunk"]) if "max_chunk" in facts else None,
         )

@@ -10,10 +10,10 @@ from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.chunk_sizes import (
     DEFAULT_CHUNK,
     Limits,
-    announced,
+    announced_limits,
     chunk_size,
     next_length,
-    smaller,
+    smaller_size,
 )
 from pusher.registry.upload.profiles import DEFAULT, DISTRIBUTION, GIB, MIB, SERVERLESS, Profile
 
@@ -98,25 +98,27 @@ NONSENSE = ["", "0", "-5", "5MiB", "1e6", "0x10", "99999999999999999999", "12, 1
 @pytest.mark.parametrize("value", NONSENSE)
 def test_nonsense_in_headers_counts_as_nothing(value: str) -> None:
     headers = {"OCI-Chunk-Min-Length": value, "OCI-Chunk-Max-Length": value}
-    limits = announced(headers, DEFAULT)
+    limits = announced_limits(headers, DEFAULT)
     assert limits == (Limits(34, 34) if value == "٣٤" else Limits(1, None))
     if value != "٣٤":
-        assert announced(headers, SERVERLESS) == Limits(5 * MIB, 100_000_000)
+        assert announced_limits(headers, SERVERLESS) == Limits(5 * MIB, 100_000_000)
 
 
 def test_announced_limits() -> None:
     headers = {"OCI-Chunk-Min-Length": "1000", "OCI-Chunk-Max-Length": " 5000 "}
-    assert announced(headers, SERVERLESS) == Limits(1000, 5000)
-    assert announced(headers, SERVERLESS, learned_max=3000) == Limits(1000, 3000)
-    assert announced(headers, SERVERLESS, learned_max=7000) == Limits(1000, 5000)
-    assert announced(headers, SERVERLESS, learned_max=10) == Limits(1000, 1000)
-    assert announced({}, DEFAULT, learned_max=10) == Limits(1, 10)
-    assert announced({"OCI-Chunk-Min-Length": "9", "OCI-Chunk-Max-Length": "3"}, DEFAULT) == Limits(3, 3)
+    assert announced_limits(headers, SERVERLESS) == Limits(1000, 5000)
+    assert announced_limits(headers, SERVERLESS, learned_max=3000) == Limits(1000, 3000)
+    assert announced_limits(headers, SERVERLESS, learned_max=7000) == Limits(1000, 5000)
+    assert announced_limits(headers, SERVERLESS, learned_max=10) == Limits(1000, 1000)
+    assert announced_limits({}, DEFAULT, learned_max=10) == Limits(1, 10)
+    assert announced_limits({"OCI-Chunk-Min-Length": "9", "OCI-Chunk-Max-Length": "3"}, DEFAULT) == Limits(
+        3, 3
+    )
 
 
 @given(size=st.integers(2, GIB), at_most=st.integers(1, GIB), smallest=st.integers(1, 10 * MIB))
 def test_smaller(size: int, at_most: int, smallest: int) -> None:
-    found = smaller(size, Limits(smallest), at_most=at_most)
+    found = smaller_size(size, Limits(smallest), at_most=at_most)
     if found is None:
         assert size <= max(smallest, 2)
     else:
@@ -126,7 +128,7 @@ def test_smaller(size: int, at_most: int, smallest: int) -> None:
 
 def test_halving_ends() -> None:
     sizes = [chunk_sizes.DEFAULT_CHUNK]
-    while (size := smaller(sizes[-1], Limits(1000), at_most=sizes[-1])) is not None:
+    while (size := smaller_size(sizes[-1], Limits(1000), at_most=sizes[-1])) is not None:
         sizes.append(size)
     assert sizes[-1] == 1000
     assert len(sizes) < 20

@@ -130,7 +130,7 @@ def test_what_the_user_says_overrules_everything(name: str) -> None:
     found = profiles.detect(
         PLAIN + "?_stateHash=ab", headers, registry="ghcr.io", learned="monolithic", forced=name
     )
-    assert found is PROFILES[name] is profiles.by_name(name) is profiles.remembered(name)
+    assert found is PROFILES[name] is profiles.by_name(name) is profiles.stored_profile(name)
 
 
 def test_a_name_that_there_is_not() -> None:
@@ -145,15 +145,15 @@ def test_a_name_that_there_is_not() -> None:
 
 @pytest.mark.parametrize("name", ["of-a-newer-version", "", None])
 def test_a_name_in_a_job_store_that_there_is_not(name: str | None) -> None:
-    assert profiles.remembered(name) is DEFAULT
+    assert profiles.stored_profile(name) is DEFAULT
 
 
 def test_doubt_tells_2x_from_3x() -> None:
-    assert profiles.after_doubt(DISTRIBUTION, found=False, grown=False) is DISTRIBUTION_2
-    assert profiles.after_doubt(DISTRIBUTION, found=True, grown=True) is DISTRIBUTION_3
-    assert profiles.after_doubt(DISTRIBUTION, found=True, grown=False) is DISTRIBUTION
+    assert profiles.profile_after_break(DISTRIBUTION, found=False, grown=False) is DISTRIBUTION_2
+    assert profiles.profile_after_break(DISTRIBUTION, found=True, grown=True) is DISTRIBUTION_3
+    assert profiles.profile_after_break(DISTRIBUTION, found=True, grown=False) is DISTRIBUTION
     for other in set(PROFILES.values()) - {DISTRIBUTION}:
-        assert profiles.after_doubt(other, found=False, grown=False) is other
+        assert profiles.profile_after_break(other, found=False, grown=False) is other
 
 
 @pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
@@ -163,7 +163,7 @@ def test_every_profile_makes_sense(profile: Profile) -> None:
     assert profile.max_chunk is None or profile.min_chunk <= profile.max_chunk
     assert profile.takes_chunks or profile.whole, "else there is no way to send anything"
     assert not (profile.whole and profile.max_whole is not None)
-    assert not (profile.resends and profile.tells_offset), "asking costs less than sending again"
+    assert not (profile.resends and profile.reports_offset), "asking costs less than sending again"
     assert not profile.whole_chunks or profile.equal_chunks
     assert hash(profile)
     assert not any(isinstance(getattr(profile, field.name), (list, dict, set)) for field in fields(profile))

@@ -73,13 +73,13 @@ def test_only_what_can_be_is_believed(profile: Profile, believed: set[int]) -> N
 @pytest.mark.parametrize(("text", "offset"), [("bytes=0-0", 0), ("bytes=0-1", 1), ("bytes=0-4000", 4000)])
 def test_a_status_that_is_one_too_high(text: str, offset: int) -> None:
     session = Session(LOCATION, 50, Limits(), QUAY)
-    assert session.told(Answer("GET", LOCATION, 204, {"Range": text})) == offset
+    assert session.offset_in(Answer("GET", LOCATION, 204, {"Range": text})) == offset
 
 
 @pytest.mark.parametrize("profile", [ALIYUN, GOOGLE, NEXUS])
 def test_a_range_that_says_nothing(profile: Profile) -> None:
     session = Session(LOCATION, 50, Limits(), profile)
-    assert session.told(Answer("GET", LOCATION, 204, {"Range": "0-49"})) is None
+    assert session.offset_in(Answer("GET", LOCATION, 204, {"Range": "0-49"})) is None
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def test_a_range_that_says_nothing(profile: Profile) -> None:
 def test_an_offset_in_words(message: str, offset: int | None) -> None:
     body = f'{{"errors": [{{"code": "BLOB_UPLOAD_INVALID", "message": "{message}"}}]}}'.encode()
     answer = Answer("PATCH", LOCATION, 416, {"Range": "0-99"}, body)
-    assert Session(LOCATION, 50, Limits(), ECR).told(answer) == offset
+    assert Session(LOCATION, 50, Limits(), ECR).offset_in(answer) == offset
 
 
 @pytest.mark.parametrize(
@@ -111,8 +111,8 @@ def test_an_offset_in_words(message: str, offset: int | None) -> None:
 )
 def test_what_goes_in_one_put(profile: Profile, limits: Limits, most: int | None) -> None:
     session = Session(LOCATION, 50_000_000, limits, profile)
-    assert session.goes_whole(most if most is not None else 2**50)
-    assert most is None or not session.goes_whole(most + 1)
+    assert session.is_sent_whole(most if most is not None else 2**50)
+    assert most is None or not session.is_sent_whole(most + 1)
 
 
 # --- what a break would cost ------------------------------------------------------------------------------
@@ -133,10 +133,10 @@ def test_what_goes_in_one_put(profile: Profile, limits: Limits, most: int | None
 )
 def test_what_is_sent_again_if_the_connection_is_closed_in_a_chunk(profile: Profile, cost: int) -> None:
     session = Session(LOCATION, 50, Limits(), profile, offset=50, in_flight=50)
-    assert session.costs(40, 1000) == cost
-    assert session.costs(0, 1000) == 0, "at a chunk's boundary every registry goes on"
+    assert session.cost_of_break(40, 1000) == cost
+    assert session.cost_of_break(0, 1000) == 0, "at a chunk's boundary every registry goes on"
 
 
 def test_a_blob_in_one_request_is_sent_again_from_its_start() -> None:
-    assert Session(LOCATION, 5000, Limits(), NEXUS, in_flight=1000).costs(400, 1000) == 400
-    assert Session(LOCATION, 5000, Limits(), DISTRIBUTION_3, in_flight=1000).costs(400, 1000) == 400
+    assert Session(LOCATION, 5000, Limits(), NEXUS, in_flight=1000).cost_of_break(400, 1000) == 400
+    assert Session(LOCATION, 5000, Limits(), DISTRIBUTION_3, in_flight=1000).cost_of_break(400, 1000) == 400

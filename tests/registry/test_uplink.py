@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from pusher.registry.upload.chunk_sizes import DEFAULT_CHUNK, Limits, Stride
+from pusher.registry.upload.chunk_sizes import DEFAULT_CHUNK, ChunkGrowth, Limits
 from pusher.registry.upload.profiles import (
     DEFAULT,
     DISTRIBUTION,
@@ -18,25 +18,25 @@ from pusher.registry.upload.profiles import (
     SERVERLESS,
     Profile,
 )
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 
 FREE = Limits()
 KIB = 1024
 MB = 1_000_000
 
 
-def send(link: LinkFacts, size: int, *, rate: float, profile: Profile, wait: float = 0.3) -> list[int]:
+def send(link: LinkEstimate, size: int, *, rate: float, profile: Profile, wait: float = 0.3) -> list[int]:
     """Bring ``size`` bytes over a link of ``rate`` bytes a second that holds; the sizes of its chunks."""
     sizes = []
     while size > 0:
         chunk = min(size, link.first_size(None, profile))
         sizes.append(chunk)
-        link.passed(chunk, chunk / rate + wait)
+        link.record_chunk(chunk, chunk / rate + wait)
         size -= chunk
     return sizes
 
 
-def shake(link: LinkFacts, size: int, breaks: Callable[[], int], *, chunk: int | None = None) -> float:
+def shake(link: LinkEstimate, size: int, breaks: Callable[[], int], *, chunk: int | None = None) -> float:
     """Bring ``size`` bytes in whole chunks over a link that breaks after ``breaks()`` bytes each time; bytes
     sent for each byte. ``chunk``: the user's."""
     sent = done = 0
@@ -46,9 +46,9 @@ def shake(link: LinkFacts, size: int, breaks: Callable[[], int], *, chunk: int |
         if length <= left:
             left -= length
             sent, done = sent + length, done + length
-            link.passed(length, 0.5)
+            link.record_chunk(length, 0.5)
         else:
-            link.broke(left, length)
+            link.record_break(left, length)
             sent, left = sent + left, breaks()
     return sent / size
 
@@ -60,8 +60,8 @@ def shake(link: LinkFacts, size: int, breaks: Callable[[], int], *, chunk: int |
     ("profile", "size"), [(SERVERLESS, 5), (DISTRIBUTION_2, 5), (DISTRIBUTION, 10), (DEFAULT, 10)]
 )
 def test_the_first_chunks_are_smaller_where_a_break_is_dear(profile: Profile, size: int) -> None:
-    assert LinkFacts().first_size(None, profile) == size * MIB
-    assert LinkFacts().first_size(123, profile) == 123, "what the user says counts"
+    assert LinkEstimate().first_size(None, profile) == size * MIB
+    assert LinkEstimate().first_size(123, profile) == 123, "what the user says counts"
 
 
 # --- a link that holds ------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ def test_the_first_chunks_are_smaller_where_a_break_is_dear(profile: Profile, si
 
 @pytest.mark.parametrize("rate", [60 * KIB, 100 * 1000, 400 * KIB, MIB, 1.7 * MIB, 3 * MIB, 8 * MIB])
 def test_a_chunk_takes_5_to_15_seconds(rate: float) -> None:
-    link = LinkFacts()
+    link = LinkEstimate()
     send(link, 2000 * MIB, rate=rate, profile=SERVERLESS)
     size = link.first_size(None, SERVERLESS)
     assert 5 <= size / rate <= 15
@@ -77,13 +77,13 @@ def test_a_chunk_takes_5_to_15_seconds(rate: float) -> None:
 
 
 def test_a_very_slow_link_gets_no_tiny_chunks() -> None:
-    link = LinkFacts()
-    link.passed(MIB, 1000)
+    link = LinkEstimate()
+    link.record_chunk(MIB, 1000)
     assert link.first_size(None) == 256 * KIB
 
 
 def test_a_fast_link_is_bounded_below_100_mb() -> None:
-    link = LinkFacts()
+    link = LinkEstimate()
     sizes = send(link, 4000 * MIB, rate=500 * MIB, profile=SERVERLESS)
     assert sizes == sorted(sizes[:-1]) + sizes[-1:]
     assert max(sizes) == 90 * MIB < 100 * MB
@@ -91,26 +91,26 @@ def test_a_fast_link_is_bounded_below_100_mb() -> None:
 
 
 def test_the_answers_of_small_chunks_say_nothing_of_the_speed() -> None:
-    link = LinkFacts()
-    link.passed(2000, 0.4)
+    link = LinkEstimate()
+    link.record_chunk(2000, 0.4)
     assert link.uplink is None
-    link.passed(2000, 4)
+    link.record_chunk(2000, 4)
     assert link.uplink is None
 
 
 def test_a_link_that_becomes_slow_is_noticed_at_once_and_a_fast_one_soon() -> None:
-    link = LinkFacts(uplink=10 * MIB, carries=700 * MIB)
-    link.passed(MIB, 10)
+    link = LinkEstimate(uplink=10 * MIB, carries=700 * MIB)
+    link.record_chunk(MIB, 10)
     assert link.uplink is not None
     assert link.uplink < MIB / 2
     for _ in range(10):
-        link.passed(10 * MIB, 1)
+        link.record_chunk(10 * MIB, 1)
     assert link.uplink > 3 * MIB
 
 
 def test_a_link_that_was_slow_once_gets_larger_chunks_again() -> None:
     """Chunks so small that they do not show how fast it is now show that it is faster than before."""
-    link = LinkFacts(uplink=20_000, carries=700 * MIB)
+    link = LinkEstimate(uplink=20_000, carries=700 * MIB)
     assert link.first_size(None) == 256 * KIB
     sizes = send(link, 400 * MIB, rate=40 * MIB, profile=SERVERLESS)
     assert max(sizes) == 90 * MIB
@@ -120,36 +120,36 @@ def test_a_link_that_was_slow_once_gets_larger_chunks_again() -> None:
 
 
 def test_one_break_early_on_does_not_make_chunks_tiny() -> None:
-    link = LinkFacts()
-    link.broke(100, DEFAULT_CHUNK)
+    link = LinkEstimate()
+    link.record_break(100, DEFAULT_CHUNK)
     assert link.first_size(None) >= 3 * MIB
     for _ in range(20):
-        link.broke(100, DEFAULT_CHUNK)
+        link.record_break(100, DEFAULT_CHUNK)
     assert link.first_size(None) == 256 * KIB
 
 
 @pytest.mark.parametrize("every", [2 * MB, 5 * MB, 20 * MB, 60 * MB, 200 * MB])
 def test_a_regular_break_leaves_chunks_well_below_what_is_carried(every: int) -> None:
-    link = LinkFacts()
+    link = LinkEstimate()
     shake(link, 20 * every, lambda: every)
     assert every / 16 <= link.first_size(None, SERVERLESS) <= every / 5
     assert shake(link, 20 * every, lambda: every) < 1.26
 
 
 def test_less_is_sent_again_than_with_fixed_chunks() -> None:
-    fixed = shake(LinkFacts(), 300 * MB, lambda: 20 * MB, chunk=DEFAULT_CHUNK)
+    fixed = shake(LinkEstimate(), 300 * MB, lambda: 20 * MB, chunk=DEFAULT_CHUNK)
     assert 1.8 < fixed < 2
-    assert shake(LinkFacts(), 300 * MB, lambda: 20 * MB) < 1.26
+    assert shake(LinkEstimate(), 300 * MB, lambda: 20 * MB) < 1.26
 
 
 def test_irregular_breaks_cost_little() -> None:
     draw = random.Random(5)
-    wasted = shake(LinkFacts(), 3000 * MB, lambda: round(draw.expovariate(1 / (30 * MB))))
+    wasted = shake(LinkEstimate(), 3000 * MB, lambda: round(draw.expovariate(1 / (30 * MB))))
     assert wasted < 1.15
 
 
 def test_a_link_that_has_got_better_is_slowly_trusted_again() -> None:
-    link = LinkFacts()
+    link = LinkEstimate()
     shake(link, 200 * MB, lambda: 4 * MB)
     small = link.first_size(None, SERVERLESS)
     assert small < MIB
@@ -160,47 +160,49 @@ def test_a_link_that_has_got_better_is_slowly_trusted_again() -> None:
 
 
 def test_what_is_known_goes_on_in_the_next_process() -> None:
-    link = LinkFacts()
+    link = LinkEstimate()
     shake(link, 300 * MB, lambda: 20 * MB)
-    later = LinkFacts(uplink=link.uplink, carries=link.carries, breaks=link.breaks)
+    later = LinkEstimate(uplink=link.uplink, carries=link.carries, breaks=link.breaks)
     assert later.first_size(None, SERVERLESS) == link.first_size(None, SERVERLESS)
-    assert later.why(later.first_size(None, SERVERLESS)) == f"the link broke {link.breaks} times"
+    assert later.describe(later.first_size(None, SERVERLESS)) == f"the link broke {link.breaks} times"
 
 
 def test_a_link_that_never_broke_is_not_said_to_break() -> None:
-    link = LinkFacts()
-    assert link.why(5 * MIB) == "nothing is known of the link yet"
-    link.passed(5 * MIB, 0.1)
-    assert link.why(5 * MIB) == "the link has held so far"
-    link.broke(3 * MIB, 5 * MIB)
-    assert link.why(5 * MIB) == "the link broke once"
+    link = LinkEstimate()
+    assert link.describe(5 * MIB) == "nothing is known of the link yet"
+    link.record_chunk(5 * MIB, 0.1)
+    assert link.describe(5 * MIB) == "the link has held so far"
+    link.record_break(3 * MIB, 5 * MIB)
+    assert link.describe(5 * MIB) == "the link broke once"
 
 
 def test_what_lies_between_breaks_is_what_was_measured() -> None:
-    link = LinkFacts()
+    link = LinkEstimate()
     for sent in (3 * MIB, MIB, 2 * MIB, 3 * MIB):
-        link.broke(sent, 5 * MIB)
-    assert link.why(5 * MIB) == "the link broke 4 times, with some 2.0 MiB between two breaks"
+        link.record_break(sent, 5 * MIB)
+    assert link.describe(5 * MIB) == "the link broke 4 times, with some 2.0 MiB between two breaks"
 
 
 def test_a_slow_link_is_named_as_the_reason() -> None:
-    assert LinkFacts(uplink=200_000, carries=900 * MB).why(MIB) == "an upload gets 0.2 MiB/s"
-    assert LinkFacts(max_chunk=MIB).why(MIB) == "larger bodies are refused (413)"
+    assert LinkEstimate(uplink=200_000, carries=900 * MB).describe(MIB) == "an upload gets 0.2 MiB/s"
+    assert LinkEstimate(max_chunk=MIB).describe(MIB) == "larger bodies are refused (413)"
 
 
 def test_growth_within_a_session_keeps_to_what_the_link_carries() -> None:
-    assert LinkFacts().most(None, DISTRIBUTION_3, FREE) == 20 * MIB
-    assert LinkFacts().most(None, DISTRIBUTION_2, FREE) == 5 * MIB, "a break is dear there"
-    assert LinkFacts().most(7 * MIB, DISTRIBUTION_3, FREE) == 7 * MIB, "what the user asks for does not grow"
-    assert LinkFacts(carries=500 * MB).most(None, DISTRIBUTION_3, FREE) == 90 * MIB
+    assert LinkEstimate().largest_size(None, DISTRIBUTION_3, FREE) == 20 * MIB
+    assert LinkEstimate().largest_size(None, DISTRIBUTION_2, FREE) == 5 * MIB, "a break is dear there"
+    assert LinkEstimate().largest_size(7 * MIB, DISTRIBUTION_3, FREE) == 7 * MIB, (
+        "what the user asks for does not grow"
+    )
+    assert LinkEstimate(carries=500 * MB).largest_size(None, DISTRIBUTION_3, FREE) == 90 * MIB
 
 
 def test_many_uploads_may_tell_at_once() -> None:
-    link = LinkFacts(carries=1)
+    link = LinkEstimate(carries=1)
 
     def tell() -> None:
         for _ in range(2000):
-            link.passed(1000, 1)
+            link.record_chunk(1000, 1)
 
     threads = [threading.Thread(target=tell) for _ in range(4)]
     for thread in threads:
@@ -214,32 +216,32 @@ def test_many_uploads_may_tell_at_once() -> None:
 
 
 def test_a_link_that_breaks_gets_chunks_that_it_carried() -> None:
-    link = LinkFacts()
-    assert link.retreat(100 * MIB, FREE, 20 * MIB) == 10 * MIB
+    link = LinkEstimate()
+    assert link.lower_ceiling(100 * MIB, FREE, 20 * MIB) == 10 * MIB
     assert link.first_size(100 * MIB) == 10 * MIB
     assert link.first_size(None) == DEFAULT_CHUNK
 
 
 def test_a_retreat_does_not_go_down_to_nothing() -> None:
-    link = LinkFacts()
-    assert link.retreat(DEFAULT_CHUNK, FREE, 100) == 256 * 1024
+    link = LinkEstimate()
+    assert link.lower_ceiling(DEFAULT_CHUNK, FREE, 100) == 256 * 1024
     assert link.first_size(None) == 256 * 1024
 
 
 def test_a_registry_that_takes_no_smaller_chunks_gets_the_same_again() -> None:
     limits = Limits(DEFAULT_CHUNK, None)
-    assert LinkFacts().retreat(DEFAULT_CHUNK, limits, 100) == DEFAULT_CHUNK
+    assert LinkEstimate().lower_ceiling(DEFAULT_CHUNK, limits, 100) == DEFAULT_CHUNK
 
 
 def test_whole_blobs_that_get_through_bring_the_chunks_back() -> None:
-    link = LinkFacts()
-    link.retreat(DEFAULT_CHUNK, FREE, 4 * MIB)
+    link = LinkEstimate()
+    link.lower_ceiling(DEFAULT_CHUNK, FREE, 4 * MIB)
     sizes = []
     while (size := link.first_size(None)) < DEFAULT_CHUNK:
         sizes.append(size)
-        link.got_through()
+        link.record_blob()
     assert sizes == [2 * MIB, 4 * MIB, 8 * MIB]
-    link.got_through()
+    link.record_blob()
     assert link.first_size(100 * MIB) == 100 * MIB
 
 
@@ -247,58 +249,58 @@ def test_whole_blobs_that_get_through_bring_the_chunks_back() -> None:
 
 
 def test_quick_chunks_double_up_to_what_the_link_carries() -> None:
-    stride, sizes = Stride(), []
+    stride, sizes = ChunkGrowth(), []
     for _ in range(5):
-        sizes.append(stride.size(DEFAULT_CHUNK, 90 * MIB) // MIB)
-        stride.passed(sizes[-1] * MIB, 0.1)
+        sizes.append(stride.next_size(DEFAULT_CHUNK, 90 * MIB) // MIB)
+        stride.record_success(sizes[-1] * MIB, 0.1)
     assert sizes == [10, 20, 40, 80, 90]
-    stride.failed()
-    assert stride.size(DEFAULT_CHUNK, 90 * MIB) == 90 * MIB
+    stride.record_failure()
+    assert stride.next_size(DEFAULT_CHUNK, 90 * MIB) == 90 * MIB
     for size in (40, 20, 10, 10):
-        stride.failed()
-        assert stride.size(DEFAULT_CHUNK, 80 * MIB) == size * MIB
+        stride.record_failure()
+        assert stride.next_size(DEFAULT_CHUNK, 80 * MIB) == size * MIB
 
 
 def test_slow_chunks_stay_as_they_are() -> None:
-    stride = Stride()
-    stride.passed(DEFAULT_CHUNK, 5.0)
-    assert stride.size(DEFAULT_CHUNK, 90 * MIB) == DEFAULT_CHUNK
+    stride = ChunkGrowth()
+    stride.record_success(DEFAULT_CHUNK, 5.0)
+    assert stride.next_size(DEFAULT_CHUNK, 90 * MIB) == DEFAULT_CHUNK
 
 
 def test_what_cost_the_session_once_is_not_dared_again() -> None:
-    stride = Stride()
-    stride.passed(4 * MIB, 0.1)
-    stride.failed()
-    stride.dare_less(8 * MIB)
+    stride = ChunkGrowth()
+    stride.record_success(4 * MIB, 0.1)
+    stride.record_failure()
+    stride.lower_cap(8 * MIB)
     for _ in range(3):
-        stride.passed(stride.size(MIB, 90 * MIB), 0.1)
-    assert stride.size(MIB, 90 * MIB) == 4 * MIB
+        stride.record_success(stride.next_size(MIB, 90 * MIB), 0.1)
+    assert stride.next_size(MIB, 90 * MIB) == 4 * MIB
 
 
 def test_it_is_dared_again_where_answers_cost_more_than_the_session() -> None:
-    link, stride = LinkFacts(), Stride()
-    link.passed(4 * MIB, 0.9, answer=0.5)
-    stride.passed(4 * MIB, 0.9)
-    stride.dare_less(8 * MIB)
-    assert stride.keeps_small(90 * MIB)
+    link, stride = LinkEstimate(), ChunkGrowth()
+    link.record_chunk(4 * MIB, 0.9, answer=0.5)
+    stride.record_success(4 * MIB, 0.9)
+    stride.lower_cap(8 * MIB)
+    assert stride.is_capped(90 * MIB)
     assert link.pays_to_grow(4 * MIB, 900 * MIB, 4 * MIB, failures=1)
     assert not link.pays_to_grow(400 * MIB, 900 * MIB, 4 * MIB, failures=1)
     assert not link.pays_to_grow(40 * MIB, 900 * MIB, 4 * MIB, failures=9)
-    stride.dare_more()
-    assert stride.size(MIB, 90 * MIB) == 8 * MIB
-    assert not stride.keeps_small(90 * MIB)
+    stride.raise_cap()
+    assert stride.next_size(MIB, 90 * MIB) == 8 * MIB
+    assert not stride.is_capped(90 * MIB)
 
 
 def test_where_answers_take_long_chunks_are_as_large_as_breaks_allow() -> None:
-    link = LinkFacts(carries=80 * MIB)
+    link = LinkEstimate(carries=80 * MIB)
     assert link.first_size(None, SERVERLESS) == 10 * MIB
-    link.passed(10 * MIB, 0.6, answer=0.5)
+    link.record_chunk(10 * MIB, 0.6, answer=0.5)
     assert link.first_size(None, SERVERLESS) == 40 * MIB
 
 
 @pytest.mark.parametrize(("most", "size"), [(25 * MIB, 20), (10 * MIB, 10), (5 * MIB, 5), (90 * MIB, 40)])
 def test_grown_chunks_keep_to_the_limit(most: int, size: int) -> None:
-    stride = Stride()
-    stride.passed(DEFAULT_CHUNK, 0.1)
-    stride.passed(2 * DEFAULT_CHUNK, 0.1)
-    assert stride.size(DEFAULT_CHUNK, most) == size * MIB
+    stride = ChunkGrowth()
+    stride.record_success(DEFAULT_CHUNK, 0.1)
+    stride.record_success(2 * DEFAULT_CHUNK, 0.1)
+    assert stride.next_size(DEFAULT_CHUNK, most) == size * MIB

@@ -22,7 +22,7 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.upload import upload
 from pusher.registry.upload.profiles import KIB, MIB, PROFILES
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.registry.upload.upload import BlobUpload
 from tests.registry.helpers import MemoryJournal, Onlooker
 
@@ -111,14 +111,14 @@ class Registry:
             raise ConnectionBroken("it broke")
 
 
-def stored(facts: LinkFacts) -> LinkFacts:
+def stored(facts: LinkEstimate) -> LinkEstimate:
     """What a later process knows."""
-    return LinkFacts(uplink=facts.uplink, carries=facts.carries, breaks=facts.breaks)
+    return LinkEstimate(uplink=facts.uplink, carries=facts.carries, breaks=facts.breaks)
 
 
 def bring(
     registry: Registry,
-    facts: LinkFacts,
+    facts: LinkEstimate,
     size: int,
     *,
     profile: str = "",
@@ -188,7 +188,7 @@ def test_chunks_are_never_half_as_fast_as_the_best_fixed_size(
     small: list[int], breaks: list[int], rate: float, keeps_part: bool
 ) -> None:
     """After configs in which the link broke as well."""
-    facts = LinkFacts()
+    facts = LinkEstimate()
     registry = Registry(Link(cycle([100, 10 * MIB]), rate, 0.2), keeps_part)
     for size in small:
         bring(registry, facts, size + 100)
@@ -227,7 +227,7 @@ def test_after_a_bad_hour_chunks_grow_again(
             took = fixed(link, size, max(chunk, known.min_chunk), keeps_part=kept, restarts=restarts)
         best = min(best, took)
     assume(best < float("inf"))
-    facts = LinkFacts()
+    facts = LinkEstimate()
     registry = Registry(Link(chain(bad, cycle(good)), rate, latency), kept, restarts)
     for size in sizes:
         bring(registry, facts, size, profile=profile, restart_every=restart_every)
@@ -245,7 +245,7 @@ def test_a_blob_that_a_link_does_not_carry_in_one_request_goes_in_chunks(
     breaks: list[int], size: int, keeps_part: bool
 ) -> None:
     registry = Registry(Link(cycle([*breaks, 4 * MIB]), 8 * MIB, 0.2), keeps_part)
-    assert bring(registry, LinkFacts(), size) < 600
+    assert bring(registry, LinkEstimate(), size) < 600
 
 
 # --- chunks of one size for a whole upload ----------------------------------------------------------------
@@ -257,7 +257,7 @@ def bring_unbroken(
     journal = MemoryJournal()
     registry = Registry(Link(cycle([2**50]), rate, latency), keeps_part=False)
     took = bring(
-        registry, LinkFacts(), size, profile="serverless-registry", chunk_size=chunk_size, journal=journal
+        registry, LinkEstimate(), size, profile="serverless-registry", chunk_size=chunk_size, journal=journal
     )
     return journal, took
 
@@ -296,6 +296,6 @@ def test_what_is_sent_again_for_larger_chunks_is_a_small_part_of_the_blob(
 ) -> None:
     journal = MemoryJournal()
     registry = Registry(Link(cycle(breaks), rate, latency), keeps_part=False)
-    bring(registry, LinkFacts(), SIZE, profile="serverless-registry", journal=journal)
+    bring(registry, LinkEstimate(), SIZE, profile="serverless-registry", journal=journal)
     assume(all("too long" in reason for reason in journal.lost_sessions))
     assert journal.lost_acknowledged <= SIZE / 8

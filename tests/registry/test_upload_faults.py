@@ -161,7 +161,7 @@ def test_undisturbed_push_sends_every_byte_once(kind: str, tmp_path: Path) -> No
         assert push.run() == "uploaded"
         push.assert_there(faults=0)
         assert push.registry.chunks == [CHUNK] * 4 + [SIZE - 4 * CHUNK]
-        calls = ["opened"] + ["sending", "acknowledged"] * 5 + ["closing"]
+        calls = ["record_session"] + ["record_chunk", "record_offset"] * 5 + ["record_closing"]
         if kind in TOLD_APART:
             calls[3:3] = ["learned", "refined"]
         assert push.journal.calls == calls

@@ -59,7 +59,7 @@ def test_locate_reads_no_byte_and_keeps_the_session(kind: str, tmp_path: Path) -
     with pushing(RULES[kind], tmp_path, mount_from=OTHER) as push:
         assert push.upload.locate() is None
         assert push.upload.locate() is None
-        assert push.journal.calls == ["opened"]
+        assert push.journal.calls == ["record_session"]
         push.restart()
         assert push.run() == "uploaded"
         assert len(push.registry.requests(On.OPEN)) == 1

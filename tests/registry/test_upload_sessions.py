@@ -150,7 +150,7 @@ def test_2x_and_3x_are_told_apart_before_anything_breaks(kind: str, tmp_path: Pa
         learned = None if kind == "serverless" else kind
         assert push.link.profile == push.journal.facts.get("profile") == learned
         assert len(push.registry.requests(On.STATUS)) == (0 if learned is None else 1)
-        assert push.journal.calls.count("refined") == (0 if learned is None else 1)
+        assert push.journal.calls.count("record_profile") == (0 if learned is None else 1)
 
 
 def test_2x_and_3x_are_told_apart_by_a_broken_chunk(kind: str, tmp_path: Path) -> None:

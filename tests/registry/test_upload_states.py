@@ -25,7 +25,7 @@ from pusher.registry.upload.profiles import (
 from pusher.registry.upload.session import Session
 from pusher.registry.upload.setbacks import Setbacks, Stuck
 from pusher.registry.upload.states import Close, Lost, Send, State
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.registry.upload.verdicts import (
     ChunkAnswer,
     Holds,
@@ -151,11 +151,11 @@ def test_a_status_tells_where_to_continue(
         pytest.param(session_of(), status(299), "it holds 300 bytes, which cannot be", False, id="less"),
         pytest.param(session_of(), status(599), "it holds 600 bytes, which cannot be", False, id="more"),
         pytest.param(session_of(SERVERLESS), status(449), "which cannot be", False, id="part"),
-        pytest.param(session_of(), GONE, "does not know the upload any more", False, id="gone"),
-        pytest.param(session_of(in_flight=0), GONE, "does not know the upload any more", False, id="idle"),
+        pytest.param(session_of(), GONE, "no longer knows the upload", False, id="gone"),
+        pytest.param(session_of(in_flight=0), GONE, "no longer knows the upload", False, id="idle"),
         pytest.param(session_of(DISTRIBUTION_2), CUT_OFF, "cut off inside a chunk", True, id="cut-off"),
-        pytest.param(session_of(), status(None), "does not say how much", False, id="no-range"),
-        pytest.param(session_of(QUAY, offset=0), None, "does not say how much", False, id="appends-at-0"),
+        pytest.param(session_of(), status(None), "does not report how much", False, id="no-range"),
+        pytest.param(session_of(QUAY, offset=0), None, "does not report how much", False, id="appends-at-0"),
     ],
 )
 def test_a_status_tells_that_a_session_is_unusable(
@@ -208,12 +208,12 @@ def test_what_the_answer_to_a_chunk_means(code: int, meaning: ChunkAnswer) -> No
     ],
 )
 def test_what_comes_next(session: Session, total: int, state: type[State]) -> None:
-    assert isinstance(ChunkPlan(total, LinkFacts(), None).next_state(session), state)
+    assert isinstance(ChunkPlan(total, LinkEstimate(), None).next_state(session), state)
 
 
 def test_a_session_in_far_too_small_chunks_is_lost_on_purpose() -> None:
-    link = LinkFacts()
-    link.passed(5 * MIB, 0.55, answer=0.5)
+    link = LinkEstimate()
+    link.record_chunk(5 * MIB, 0.55, answer=0.5)
     session = Session("http://r/1", 5 * MIB, Limits(5 * MIB), SERVERLESS, offset=5 * MIB)
     state = ChunkPlan(1500 * MIB, link, None).next_state(session)
     assert isinstance(state, Lost)

@@ -19,7 +19,7 @@ from pusher.store.records import JobState
 from pusher.worker import run
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.signals import Signals
-from pusher.worker.uplinks import Links
+from pusher.worker.uplinks import LinkEstimates
 from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, On
 from tests.support.home import Background, Home, blob_bytes, pushed
 from tests.support.images import make_image, write_archive
@@ -170,24 +170,24 @@ def test_chunks_follow_the_link_and_the_next_run_knows_it(
 
 def test_facts_are_written_now_and_then(home: Home) -> None:
     now = [0.0]
-    links = Links(home.store, clock=lambda: now[0])
+    links = LinkEstimates(home.store, clock=lambda: now[0])
     link = links.get("r.example")
-    link.passed(4 * MB, 2)
-    links.keep("r.example")
+    link.record_chunk(4 * MB, 2)
+    links.save("r.example")
     assert home.store.facts.get("r.example").uplink is None, "written a moment ago"
     now[0] = 3.0
-    links.keep("r.example")
+    links.save("r.example")
     facts = home.store.facts.get("r.example")
     assert facts.uplink == pytest.approx(2 * MB)
-    assert Links(home.store).get("r.example").carries == facts.carries == link.carries
-    link.broke(1000, MB)
+    assert LinkEstimates(home.store).get("r.example").carries == facts.carries == link.carries
+    link.record_break(1000, MB)
     links.close()
     assert home.store.facts.get("r.example").carries == link.carries
 
 
 def test_without_a_store_nothing_is_kept() -> None:
-    links = Links(None)
-    links.get("r.example").passed(4 * MB, 2)
+    links = LinkEstimates(None)
+    links.get("r.example").record_chunk(4 * MB, 2)
     links.close()
 
 

@@ -72,7 +72,7 @@ class BlobFile:
         return digest_of_hash(digest) == self.digest
 
 
-class Watch(Protocol):
+class UploadObserver(Protocol):
     """Controls and observes the sending of a blob."""
 
     def check(self) -> None:
@@ -81,10 +81,10 @@ class Watch(Protocol):
     def allowance(self, wanted: int) -> int:
         """Wait until bytes may be sent; return how many of ``wanted``, at least one."""
 
-    def sending(self, in_flight: int) -> None:
+    def report_sent(self, in_flight: int) -> None:
         """Report the bytes of the current chunk that were sent; 0 once it was answered or failed."""
 
-    def acknowledged(self, offset: int) -> None:
+    def report_acknowledged(self, offset: int) -> None:
         """Report that the registry acknowledged ``offset`` bytes."""
 
 
@@ -95,7 +95,7 @@ class Body:
     which registries refuse for a chunk with Content-Range; and not a file, which is empty the second time.
     """
 
-    def __init__(self, blob: BlobFile, offset: int, length: int, watch: Watch | None = None) -> None:
+    def __init__(self, blob: BlobFile, offset: int, length: int, watch: UploadObserver | None = None) -> None:
         self._blob = blob
         self._offset = offset
         self._length = length
@@ -137,7 +137,7 @@ class Body:
         if self._position == self._length:
             self.ended_at = time.monotonic()
         if self._watch is not None:
-            self._watch.sending(self._position)
+            self._watch.report_sent(self._position)
         return data
 
     @contextmanager

@@ -8,7 +8,7 @@ from pusher.errors import LayerTooLarge, PusherError
 from pusher.registry.client import RegistryClient
 from pusher.registry.upload import profiles
 from pusher.registry.upload.profiles import GIB, Profile
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 
 
 def may_be_too_large(size: int) -> bool:
@@ -31,7 +31,7 @@ def check_size(digest: str, size: int, profile: Profile, registry: str) -> None:
     )
 
 
-def find_profile(client: RegistryClient, repository: str, link: LinkFacts, forced: str | None) -> Profile:
+def find_profile(client: RegistryClient, repository: str, link: LinkEstimate, forced: str | None) -> Profile:
     """The profile that an upload would have: ``forced``, or as a session shows that is deleted at once.
 
     Raises what opening an upload raises, and InvalidOption.

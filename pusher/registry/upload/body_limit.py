@@ -14,7 +14,7 @@ _MOST: Final = 6
 """Refusals in a row, with the pauses of retries between them, after which it does not pass by itself."""
 
 
-class SmallBodies:
+class SizeRefusals:
     """Refusals of small bodies of one blob: a body of a few bytes is not too large for anything, and its
     refusal teaches nothing."""
 
@@ -22,7 +22,7 @@ class SmallBodies:
         self._refused = 0
         self._offset = 0
 
-    def demand_smaller(self, answer: Answer, length: int, offset: int, *, doing: str) -> None:
+    def check(self, answer: Answer, length: int, offset: int, *, doing: str) -> None:
         """Return if smaller bodies may get through where one of ``length`` bytes was answered with 413, sent
         where the registry held ``offset`` bytes.
 

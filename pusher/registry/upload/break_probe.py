@@ -6,10 +6,10 @@ from pusher.errors import PusherError
 from pusher.registry.client import RegistryClient
 from pusher.registry.upload import profiles
 from pusher.registry.upload.profiles import KIB, Profile
-from pusher.registry.upload.session import Session, outgrown, reported_offset
+from pusher.registry.upload.session import Session, is_cut_off, reported_offset
 
 
-def look_back(client: RegistryClient, repository: str, session: Session, before: str) -> Profile:
+def probe(client: RegistryClient, repository: str, session: Session, before: str) -> Profile:
     """The session's profile, refined by what the registry says of ``before``, its location one chunk ago.
 
     A registry that goes on inside a chunk answers for an older location, too; distribution 2.x says that it
@@ -20,10 +20,10 @@ def look_back(client: RegistryClient, repository: str, session: Session, before:
     except PusherError:
         return session.profile
     holds = answer.ok and reported_offset(answer) == session.offset
-    return profiles.after_doubt(session.profile, found=not outgrown(answer), grown=holds)
+    return profiles.profile_after_break(session.profile, found=not is_cut_off(answer), grown=holds)
 
 
-def nothing_lasts(registry: str, session: Session) -> str:
+def explain_losses(registry: str, session: Session) -> str:
     """Why bytes leave and none stays: the link breaks within the smallest chunk that is taken."""
     return (
         f"the connection breaks again and again within a chunk of {session.chunk_size // KIB} KiB. "

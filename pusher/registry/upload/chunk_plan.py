@@ -8,7 +8,7 @@ from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.profiles import KIB, Profile
 from pusher.registry.upload.session import Session
 from pusher.registry.upload.states import Close, Lost, Send
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 
 _SENT_AGAIN: Final = 8
 """Part of a blob, one in so many bytes, that may be sent again to continue in larger chunks."""
@@ -17,8 +17,8 @@ _SENT_AGAIN: Final = 8
 class ChunkPlan:
     """The sizes of one blob's chunks; ``wanted`` is the size that the user asked for. Sizes in bytes."""
 
-    def __init__(self, total: int, link: LinkFacts, wanted: int | None) -> None:
-        self.growth = chunk_sizes.Stride()
+    def __init__(self, total: int, link: LinkEstimate, wanted: int | None) -> None:
+        self.growth = chunk_sizes.ChunkGrowth()
         self.again = 0
         """Bytes of a chunk that may be there, and about which the registry cannot be asked."""
         self._total = total
@@ -30,16 +30,16 @@ class ChunkPlan:
         """Return the size of a full chunk now: what the link carries, where chunks may differ in size."""
         if session.profile.equal_chunks:
             return session.chunk_size
-        most = self._link.most(self._wanted, session.profile, session.limits)
-        if self.growth.keeps_small(most):
-            size = self.growth.size(session.chunk_size, most)
+        most = self._link.largest_size(self._wanted, session.profile, session.limits)
+        if self.growth.is_capped(most):
+            size = self.growth.next_size(session.chunk_size, most)
             if self._link.pays_to_grow(session.offset, self._total, size, self.growth.failures):
-                self.growth.dare_more()
-        return max(self.growth.size(session.chunk_size, most), session.limits.smallest, self.again)
+                self.growth.raise_cap()
+        return max(self.growth.next_size(session.chunk_size, most), session.limits.smallest, self.again)
 
     def is_last(self, session: Session) -> bool:
         """Return whether the closing PUT comes next."""
-        if session.offset == 0 and session.goes_whole(self._total):
+        if session.offset == 0 and session.is_sent_whole(self._total):
             return True
         left = self._total - session.offset
         return left == 0 or (session.profile.last_in_put and left <= self.next_size(session))
@@ -48,7 +48,7 @@ class ChunkPlan:
         """Return what comes next where nothing of ``session`` is in doubt."""
         if self.is_last(session):
             return Close(session)
-        larger = self.larger(session)
+        larger = self.larger_size(session)
         if larger is None:
             return Send(session)
         self._given_up += session.offset
@@ -59,22 +59,22 @@ class ChunkPlan:
             fruitless=False,
         )
 
-    def larger(self, session: Session) -> int | None:
+    def larger_size(self, session: Session) -> int | None:
         """Return the size of a new session's chunks if they save more time than this session's bytes cost;
         None if the session should be kept."""
         if not session.profile.equal_chunks or self._wanted or session.offset == 0:
             return None
         if (self._given_up + session.offset) * _SENT_AGAIN > self._total:
             return None
-        most = self._link.most(None, session.profile, session.limits)
+        most = self._link.largest_size(None, session.profile, session.limits)
         size = chunk_sizes.chunk_size(self._total, most, session.limits, session.profile)
         if size < 2 * session.chunk_size:
             return None
         pays = self._link.pays_to_restart(session.offset, self._total, session.chunk_size, size)
         return size if pays else None
 
-    def lose_to_break(self, session: Session, profile: Profile, broken_at: int | None) -> None:
+    def shrink_after_break(self, session: Session, profile: Profile, broken_at: int | None) -> None:
         """Retreat where a chunk that broke cost the session, in chunks whose size the user set: else the link
         adapts them."""
         if self._wanted and profile.breaks_with_chunk and broken_at:
-            self._link.retreat(session.chunk_size, session.limits, session.chunk_size)
+            self._link.lower_ceiling(session.chunk_size, session.limits, session.chunk_size)

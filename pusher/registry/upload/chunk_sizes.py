@@ -25,7 +25,7 @@ class Limits:
     largest: int | None = None
 
 
-def announced(headers: Mapping[str, str], profile: Profile, learned_max: int | None = None) -> Limits:
+def announced_limits(headers: Mapping[str, str], profile: Profile, learned_max: int | None = None) -> Limits:
     """What the registry announces (distribution-spec "Pushing a blob in chunks"; OCI-Chunk-Max-Length is
     serverless-registry's), what its profile knows, and what a 413 taught."""
     smallest = _size(headers, "OCI-Chunk-Min-Length") or max(1, profile.min_chunk)
@@ -63,7 +63,7 @@ def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
     return size
 
 
-class Stride:
+class ChunkGrowth:
     """Chunks of one blob that grow by doubling while they take no time; sizes in bytes.
 
     Distribution flushes its file to the disk after every chunk, and every chunk waits for its answer, so many
@@ -77,36 +77,36 @@ class Stride:
         self.failures = 0
         """Chunks that had grown, and cost a session."""
 
-    def size(self, first: int, most: int) -> int:
+    def next_size(self, first: int, most: int) -> int:
         """The size of the next chunk of a session whose first has ``first`` bytes: a multiple of that, or
         ``most`` where it is less."""
         if self._most is not None:
             most = min(most, max(first, self._most))
         return most if most < first else min(max(self._grown, first), most) // first * first
 
-    def passed(self, size: int, seconds: float) -> None:
+    def record_success(self, size: int, seconds: float) -> None:
         """A chunk of ``size`` bytes was acknowledged after so long."""
         self._grown = 2 * size if seconds < _QUICK else min(size, self._grown)
 
-    def failed(self) -> None:
+    def record_failure(self) -> None:
         """A chunk did not get through: lose no more than a small one the next time."""
         self._grown //= 2
 
-    def dare_less(self, size: int) -> None:
+    def lower_cap(self, size: int) -> None:
         """A chunk of ``size`` bytes broke, and cost the session: none as large again until ``dare_more``."""
         self._most = size // 2
         self.failures += 1
 
-    def keeps_small(self, most: int) -> bool:
+    def is_capped(self, most: int) -> bool:
         """Whether chunks would be larger, up to ``most`` bytes, if none had cost a session."""
         return self._most is not None and self._most < most and self._grown > self._most
 
-    def dare_more(self) -> None:
+    def raise_cap(self) -> None:
         """Try twice the size above which nothing was dared."""
         self._most = None if self._most is None else 2 * self._most
 
 
-def smaller(size: int, limits: Limits, *, at_most: int, least: int = 2) -> int | None:
+def smaller_size(size: int, limits: Limits, *, at_most: int, least: int = 2) -> int | None:
     """The next smaller chunk size to try, from ``least`` to ``at_most``; None if there is none."""
     floor = max(limits.smallest, least)
     target = max(floor, min(at_most, size // 2))

@@ -9,7 +9,7 @@ from pusher.errors import ConnectionBroken, DigestRejected, PusherError, Registr
 from pusher.registry.answers import is_final, is_size_refusal, read_message, refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import BlobDamaged, BlobFile, Body, Watch
+from pusher.registry.http.body import BlobDamaged, BlobFile, Body, UploadObserver
 from pusher.registry.intermediaries import CLOSING, is_stored
 from pusher.registry.upload.session import Journal, Session
 from pusher.registry.upload.verdicts import PAUSE, TIRED
@@ -43,62 +43,67 @@ class CloseRefused:
     error: PusherError
 
 
-class Closing:
+class SessionCloser:
     """Closes the sessions of one blob's upload: with an empty PUT, the last chunk or the whole blob."""
 
     def __init__(
-        self, client: RegistryClient, repository: str, blob: BlobFile, journal: Journal, watch: Watch
+        self,
+        client: RegistryClient,
+        repository: str,
+        blob: BlobFile,
+        journal: Journal,
+        observer: UploadObserver,
     ) -> None:
         self._client = client
         self._repository = repository
         self._blob = blob
         self._journal = journal
-        self._watch = watch
+        self._observer = observer
         self._looks_left = 0  # for a blob that the registry may still be putting together
         self._in_vain = 0
         self.failure: PusherError | None = None
         """Why the present session's closing PUT failed, if it did."""
         self.refused = False
         """Whether it was surely the registry that said no (4xx), rather than to fail or a front."""
-        self.broke_after = 0
+        self.sent_before_break = 0
         """Bytes of the last PUT's body that had left when the connection broke."""
 
-    def put(self, session: Session) -> Stored | BodyTooLarge | CloseRefused:
+    def close(self, session: Session) -> Stored | BodyTooLarge | CloseRefused:
         """Send what the registry does not hold yet, and the digest. Raises what a pause helps against."""
         rest = self._blob.size - session.offset
         session = replace(session, in_flight=rest, closing=True)
-        self._journal.closing(session)
-        body = Body(self._blob, session.offset, rest, self._watch) if rest else None
+        self._journal.record_closing(session)
+        body = Body(self._blob, session.offset, rest, self._observer) if rest else None
         answer = self._exchange(session, body)
         if is_stored(answer, self._blob.digest):
             return Stored(body.transmitted if body else None)
         if body is not None:
-            self._journal.spent(body.transmitted)
+            self._journal.count_sent(body.transmitted)
         if is_size_refusal(answer):
             return BodyTooLarge(answer)
         if not answer.ok:
             return self._judge_refusal(answer)
-        if not self.is_there():
+        if not self.has_blob():
             raise self._client.unconfirmed(answer, CLOSING)
         return Stored()
 
     def _exchange(self, session: Session, body: Body | None) -> Answer:
-        self.broke_after = 0
+        self.sent_before_break = 0
         try:
             return self._client.close_upload(
                 self._repository, session.location, self._blob.digest, body, session.offset
             )
         except PusherError as error:
-            self._journal.spent(body.transmitted if body else 0)
+            self._journal.count_sent(body.transmitted if body else 0)
             if isinstance(error, RegistryStalled):
                 self._looks_left = _MOST_LOOKS
             elif isinstance(error, ConnectionBroken) and body is not None:
-                self.broke_after = body.sent
+                self.sent_before_break = body.sent
             raise
         finally:
-            self._watch.sending(0)
+            self._observer.report_sent(0)
 
-    def give_it_time(self) -> None:
+    def wait_for_commit(self) -> None:
         """Registries copy gigabytes after the closing PUT: do not send it all again while they are at it."""
         if self._looks_left:
             self._looks_left -= 1
@@ -123,16 +128,16 @@ class Closing:
             raise error
         # the second one may be refused because the first one worked
         # (https://github.com/GoogleContainerTools/jib/issues/4301)
-        if self.is_there():
+        if self.has_blob():
             return Stored()
         self.refused = answer.status < 500 and bool(codes)
         return CloseRefused(error)
 
-    def is_there(self) -> bool:
+    def has_blob(self) -> bool:
         """Whether the registry has the blob."""
         return self._client.blob_exists(self._repository, self._blob.digest, self._blob.size)
 
-    def session_lost(self) -> None:
+    def count_lost_session(self) -> None:
         """The session is gone; if its closing PUT had failed, a whole upload was in vain.
 
         Raises BlobDamaged if that is our fault, DigestRejected after several.

@@ -6,13 +6,13 @@ from typing import Final
 
 from pusher.errors import CredentialsRejected, PermissionDenied
 from pusher.registry.client import RegistryClient
-from pusher.registry.upload.session import outgrown
+from pusher.registry.upload.session import is_cut_off
 
 _GONE: Final = frozenset({404, 405, 410})
 """Answers to DELETE after which nothing is left to be done: it is not there, or nothing ever is deleted."""
 
 
-def end_session(client: RegistryClient, repository: str, location: str) -> bool:
+def delete_session(client: RegistryClient, repository: str, location: str) -> bool:
     """Delete an upload's session; whether it is gone.
 
     After a chunk that broke off the location that is known is behind: distribution 3 answers DELETE with 416,
@@ -29,4 +29,4 @@ def end_session(client: RegistryClient, repository: str, location: str) -> bool:
     present = client.location_of(status) if status.ok else None
     if present is not None and present != location:
         answer = client.delete_upload(repository, present)
-    return answer.ok or (answer.status in _GONE and not status.ok and not outgrown(status))
+    return answer.ok or (answer.status in _GONE and not status.ok and not is_cut_off(status))

@@ -14,13 +14,13 @@ from pusher.registry.upload import body_limit, chunk_sizes, profiles
 from pusher.registry.upload.blob_sizes import check_size
 from pusher.registry.upload.profiles import CHUNKED, DEFAULT, MONOLITHIC, Profile
 from pusher.registry.upload.session import Journal, Session
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 
 _NO_CHUNKS: Final = frozenset({405, 501})
 """Answers that say that there is no such request."""
 
 
-class Opening:
+class SessionOpener:
     """Opens the sessions of one blob's upload, and changes the way of sending where it is refused."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Opening:
         repository: str,
         blob: BlobFile,
         journal: Journal,
-        link: LinkFacts,
+        link: LinkEstimate,
         *,
         wanted_chunk: int | None,
         mount_from: str | None,
@@ -72,14 +72,16 @@ class Opening:
         except LayerTooLarge:
             self._client.delete_upload(self._repository, opened.location)
             raise
-        limits = chunk_sizes.announced(opened.headers, profile, self._link.limit(self._wanted_chunk))
+        limits = chunk_sizes.announced_limits(
+            opened.headers, profile, self._link.accepted_size(self._wanted_chunk)
+        )
         wanted = self._link.first_size(self._wanted_chunk, profile)
         size = chunk_sizes.chunk_size(self._blob.size, wanted, limits, profile)
         session = Session(opened.location, size, limits, profile)
-        self._journal.opened(session)
+        self._journal.record_session(session)
         return session
 
-    def smaller(self, session: Session, refused: int) -> Session | None:
+    def shrink(self, session: Session, refused: int) -> Session | None:
         """413: a front refuses bodies of ``refused`` bytes; remember it. The session with chunks to try next,
         None if it must be one without our stopgap of one PUT. Raises ChunkTooLarge if there are none.
         """
@@ -88,9 +90,9 @@ class Opening:
             self._tried.add(MONOLITHIC)
             self._instead = None
             return None
-        at_most = min(session.chunk_size, self._link.limit(self._wanted_chunk) or refused)
+        at_most = min(session.chunk_size, self._link.accepted_size(self._wanted_chunk) or refused)
         size = (
-            chunk_sizes.smaller(refused, session.limits, at_most=at_most, least=body_limit.LEAST)
+            chunk_sizes.smaller_size(refused, session.limits, at_most=at_most, least=body_limit.LEAST)
             if profile.takes_chunks
             else None
         )
@@ -100,19 +102,19 @@ class Opening:
                 "and the registry takes no smaller chunks",
                 hint="raise the body limit of the proxy in front of the registry",
             )
-        self.refuse_above(size)
+        self.record_size_refusal(size)
         limits = replace(session.limits, largest=size)
         size = chunk_sizes.chunk_size(self._blob.size, size, limits, profile)
         return replace(session, chunk_size=size, limits=limits, in_flight=0, closing=False)
 
-    def refuse_above(self, size: int) -> None:
+    def record_size_refusal(self, size: int) -> None:
         """Remember that a front refused more than ``size`` bytes."""
-        self._link.refused_above(size)
-        self._journal.learned(max_chunk=size)
+        self._link.record_refusal(size)
+        self._journal.record_facts(max_chunk=size)
 
     # --- another way of sending ---------------------------------------------------------------------------
 
-    def chunk_refused(self, session: Session, answer: Answer) -> bool:
+    def switch_after_refusal(self, session: Session, answer: Answer) -> bool:
         """A session's first chunk was refused; whether the blob is to go in one PUT from now on.
 
         Where the answer does not say that there are no chunks, it must have come twice, and a registry that
@@ -127,11 +129,11 @@ class Opening:
             return self._switch(MONOLITHIC, worth_learning=bool(codes) and not proven)
         return False
 
-    def chunk_taken(self) -> None:
+    def record_accepted_chunk(self) -> None:
         """The registry takes chunks: one that it refuses later has another reason."""
         self._takes_chunks = True
 
-    def close_failed(self, session: Session, *, refused: bool) -> None:
+    def switch_after_failed_close(self, session: Session, *, refused: bool) -> None:
         """The session is lost after its closing PUT failed; where nothing is known of the registry, the other
         way is tried. ``refused``: the registry said no, rather than to fail or to lose the session.
 
@@ -139,26 +141,26 @@ class Opening:
         """
         if session.profile is not DEFAULT or not self._blob.size:
             return
-        if session.goes_whole(self._blob.size):
+        if session.is_sent_whole(self._blob.size):
             self._switch(CHUNKED, worth_learning=refused)
         else:
             self._once = self._switch(MONOLITHIC, worth_learning=False)
 
-    def learn(self, profile: Profile) -> None:
+    def learn_profile(self, profile: Profile) -> None:
         """Remember what the registry turned out to be."""
         if profile.name != self._link.profile and self._forced is None:
             self._link.profile = profile.name
-            self._journal.learned(profile=profile.name)
+            self._journal.record_facts(profile=profile.name)
 
     def learn_version(self, profile: Profile) -> None:
         """Remember which distribution it is, if a doubt showed it."""
         if profile in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
-            self.learn(profile)
+            self.learn_profile(profile)
 
-    def got_through(self, session: Session) -> None:
+    def confirm_profile(self, session: Session) -> None:
         """The blob is there: a way of sending that was a stopgap holds for the next ones."""
         if session.profile in self._tried and self._worth_learning:
-            self.learn(session.profile)
+            self.learn_profile(session.profile)
 
     def _switch(self, way: Profile, *, worth_learning: bool) -> bool:
         if way in self._tried:

@@ -36,7 +36,7 @@ class Session:
             return offset in (self.offset, self.offset + self.in_flight)
         return self.offset <= offset <= self.offset + self.in_flight
 
-    def told(self, answer: Answer) -> int | None:
+    def offset_in(self, answer: Answer) -> int | None:
         """The bytes that the registry holds by a status or by the refusal of a chunk; None: it does not say.
 
         The refusal names them in words where Range says nothing
@@ -45,24 +45,24 @@ class Session:
         if self.profile.resends:
             found = _INSTEAD.search(read_message(answer).text)
             return int(found[1]) if found else None
-        if not self.profile.tells_offset:
+        if not self.profile.reports_offset:
             return None
         return reported_offset(answer, excess=self.profile.status_excess)
 
-    def costs(self, sent: int, total: int) -> int:
+    def cost_of_break(self, sent: int, total: int) -> int:
         """Bytes that go to this registry again if the connection is closed now, ``sent`` bytes into a body of
         a blob of ``total`` bytes; where it is not known what the registry keeps, the most it can be."""
         profile = self.profile
         if sent == 0:
             return 0
-        if self.offset == 0 and self.goes_whole(total):
+        if self.offset == 0 and self.is_sent_whole(total):
             return sent
         if profile.may_restart:
             return self.offset + sent
-        keeps_part = profile.tells_offset and not profile.whole_chunks and not self.closing
+        keeps_part = profile.reports_offset and not profile.whole_chunks and not self.closing
         return 0 if keeps_part and profile.proven else sent
 
-    def goes_whole(self, total: int) -> bool:
+    def is_sent_whole(self, total: int) -> bool:
         """Whether a blob of ``total`` bytes goes in one PUT, as far as nothing of it was sent."""
         if not self.profile.takes_chunks:
             return True
@@ -85,15 +85,15 @@ def reported_offset(answer: Answer, *, excess: int = 0) -> int | None:
     return last + 1 - excess if last > 0 else 0
 
 
-def outgrown(answer: Answer | None) -> bool:
+def is_cut_off(answer: Answer | None) -> bool:
     """Whether a status answer is what distribution 2.x says of a session that holds more than it signed for:
     part of a chunk. One that is gone is BLOB_UPLOAD_UNKNOWN."""
     return answer is not None and "BLOB_UPLOAD_INVALID" in read_message(answer).codes
 
 
-def why_lost(answer: Answer | None) -> str:
+def explain_loss(answer: Answer | None) -> str:
     """What a status answer from which nobody can go on means, for people."""
-    if outgrown(answer):
+    if is_cut_off(answer):
         return "the registry cannot resume an upload that was cut off inside a chunk"
     if answer is not None and answer.status == 404:
         return "the registry no longer knows the upload"
@@ -106,32 +106,32 @@ class Journal(Protocol):
     def load(self) -> Session | None:
         """The session to go on with, if there is one."""
 
-    def opened(self, session: Session) -> None:
+    def record_session(self, session: Session) -> None:
         """A session was opened at the registry, or one that holds nothing yet gets other chunks."""
 
-    def refined(self, session: Session) -> None:
+    def record_profile(self, session: Session) -> None:
         """The session showed what its registry is like: ``session.profile`` is another one."""
 
-    def sending(self, session: Session) -> None:
+    def record_chunk(self, session: Session) -> None:
         """``session.in_flight`` bytes are about to be sent."""
 
-    def withdraw(self, session: Session) -> None:
+    def withdraw_chunk(self, session: Session) -> None:
         """No byte of what was about to be sent has left."""
 
-    def acknowledged(self, session: Session, sent: int) -> None:
+    def record_offset(self, session: Session, sent: int) -> None:
         """The registry holds ``session.offset`` bytes; ``sent`` body bytes were spent on the way."""
 
-    def spent(self, sent: int) -> None:
+    def count_sent(self, sent: int) -> None:
         """Body bytes were sent that were refused or whose fate is unknown."""
 
-    def closing(self, session: Session) -> None:
+    def record_closing(self, session: Session) -> None:
         """The closing PUT is about to be sent."""
 
-    def lost(self, reason: str) -> None:
+    def record_loss(self, reason: str) -> None:
         """The session is of no use any more."""
 
-    def learned(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
+    def record_facts(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
         """Something true of the whole registry."""
 
-    def tell(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         """A sentence for people about this upload."""

@@ -49,7 +49,7 @@ _STOPGAPS: Final = frozenset({MONOLITHIC.name, CHUNKED.name})
 
 
 @dataclass
-class LinkFacts:
+class LinkEstimate:
     """Shared by all uploads to one registry in a process; sizes in bytes. Thread-safe."""
 
     profile: str | None = None
@@ -63,11 +63,11 @@ class LinkFacts:
 
     breaks: int = 0
     """Breaks of the link in bodies large enough to say something, since it last held for long."""
-    answers: float | None = field(default=None, init=False, repr=False)
+    answer_seconds: float | None = field(default=None, init=False, repr=False)
     """Seconds from a chunk's last byte to its answer; None before the first chunk."""
-    pace: float | None = field(default=None, init=False, repr=False)
+    byte_seconds: float | None = field(default=None, init=False, repr=False)
     """Seconds that a byte takes without that; None before the first chunk."""
-    cuts: bool = field(default=False, init=False, repr=False)
+    breaks_connections: bool = field(default=False, init=False, repr=False)
     """Whether a connection broke while it carried a body of any size, so that each chunk gets one of its own;
     how much a link carries is another question."""
     limited_here: bool = field(default=False, init=False, repr=False)
@@ -83,35 +83,35 @@ class LinkFacts:
 
     def __post_init__(self) -> None:
         self._carried = self.carries or _UNTRIED
-        self.cuts = self.breaks > 0
+        self.breaks_connections = self.breaks > 0
 
     # --- what uploads tell --------------------------------------------------------------------------------
 
-    def passed(self, size: int, seconds: float, answer: float | None = None) -> None:
+    def record_chunk(self, size: int, seconds: float, answer: float | None = None) -> None:
         """A chunk of ``size`` bytes was acknowledged after so long; ``answer``: the seconds of it after its
         last byte."""
         pace = max(seconds, 0.001) / max(size, 1)
         with self._lock:
-            self._moved(size)
+            self._count_bytes(size)
             if answer is not None and size >= chunk_sizes.LEAST:
-                self.answers = _average(self.answers, answer)
-                self.pace = _average(self.pace, max(seconds - answer, 0.001) / size)
+                self.answer_seconds = _average(self.answer_seconds, answer)
+                self.byte_seconds = _average(self.byte_seconds, max(seconds - answer, 0.001) / size)
             faster = self.uplink is not None and pace * self.uplink < 1  # which no chunk is too small to tell
             if size >= _TELLING or (size >= chunk_sizes.LEAST and seconds >= 1) or faster:
                 # by the time a byte takes: so that a link that becomes slow is noticed at once
                 self.uplink = 1 / _average(self.uplink and 1 / self.uplink, pace)
 
-    def broke(self, sent: int, length: int) -> None:
+    def record_break(self, sent: int, length: int) -> None:
         """The connection broke after ``sent`` bytes of a body of ``length`` bytes.
 
         A body smaller than any chunk, a config's say, is gone before a link has carried anything: its breaks
         tell of a front or of the registry.
         """
-        self.cuts = True
+        self.breaks_connections = True
         if length < chunk_sizes.LEAST:
             return
         with self._lock:
-            self._moved(sent)
+            self._count_bytes(sent)
             self.breaks += 1
             self._gaps = [*self._gaps[-9:], self._since]
             self._carried = _FORGET * self._carried + self._since
@@ -119,7 +119,7 @@ class LinkFacts:
             self._since = self._unbroken = 0
             self.carries = self._carried / self._weight
 
-    def _moved(self, size: int) -> None:
+    def _count_bytes(self, size: int) -> None:
         self._since += size
         self._unbroken += size
         # what has got through since the last break counts at once: chunks of a part of it risk no more
@@ -130,13 +130,13 @@ class LinkFacts:
         if self._ceiling is not None and self._unbroken >= _HELD * self._ceiling:
             self._raise_ceiling()
 
-    def retreat(self, tried: int, limits: Limits, sent: int) -> int:
+    def lower_ceiling(self, tried: int, limits: Limits, sent: int) -> int:
         """Chunks of ``tried`` bytes break again and again, after ``sent`` bytes: the size to go on with.
 
         It is ``tried`` where there are no smaller chunks that are worth it. Chunks that get through for a
         while, and whole blobs, bring larger ones back.
         """
-        size = chunk_sizes.smaller(
+        size = chunk_sizes.smaller_size(
             tried, limits, at_most=max(sent // 2, chunk_sizes.LEAST), least=chunk_sizes.LEAST
         )
         if size is None:
@@ -146,7 +146,7 @@ class LinkFacts:
             self._unbroken = 0
         return size
 
-    def got_through(self) -> None:
+    def record_blob(self) -> None:
         """A whole blob did: dare more with the next one."""
         with self._lock:
             self._raise_ceiling()
@@ -156,12 +156,12 @@ class LinkFacts:
             self._ceiling = 2 * self._ceiling if 2 * self._ceiling < chunk_sizes.DEFAULT_CHUNK else None
         self._unbroken = 0
 
-    def refused_above(self, size: int) -> None:
+    def record_refusal(self, size: int) -> None:
         """A front refused more than ``size`` bytes, just now."""
         with self._lock:
             self.max_chunk, self.limited_here = size, True
 
-    def allow_more(self) -> None:
+    def forget_refusals(self) -> None:
         """Try again what was refused long ago: limits are raised, and what answered may have been passing."""
         with self._lock:
             self.max_chunk, self.limited_here = None, False
@@ -171,11 +171,11 @@ class LinkFacts:
     # --- what follows -------------------------------------------------------------------------------------
 
     @property
-    def limited(self) -> bool:
+    def is_limited(self) -> bool:
         """Whether something was refused, be it larger chunks or a way of sending."""
         return self.max_chunk is not None or self.profile in _STOPGAPS
 
-    def limit(self, wanted: int | None) -> int | None:
+    def accepted_size(self, wanted: int | None) -> int | None:
         """Bytes of a chunk that no front refused, None if nothing is known of one. What the user asks for
         goes before what an earlier run met, and not before what this one did."""
         return self.max_chunk if wanted is None or self.limited_here else None
@@ -183,35 +183,39 @@ class LinkFacts:
     def first_size(self, wanted: int | None, profile: Profile = DEFAULT) -> int:
         """The chunk size to ask for when a session is opened; ``wanted`` is the user's."""
         with self._lock:
-            size = wanted or self._best(profile)
+            size = wanted or self._best_size(profile)
             return size if self._ceiling is None else min(size, self._ceiling)
 
-    def most(self, wanted: int | None, profile: Profile, limits: Limits) -> int:
+    def largest_size(self, wanted: int | None, profile: Profile, limits: Limits) -> int:
         """The size up to which the chunks of an open session may grow."""
         with self._lock:
-            size = wanted or self._best(profile, part=2)
-            return min(size, *(most or size for most in (self._ceiling, self.limit(wanted), limits.largest)))
+            size = wanted or self._best_size(profile, part=2)
+            return min(
+                size, *(most or size for most in (self._ceiling, self.accepted_size(wanted), limits.largest))
+            )
 
     def pays_to_restart(self, offset: int, total: int, size: int, larger: int) -> bool:
         """Whether a session that holds ``offset`` bytes of ``total`` should be given up, because all of it in
         chunks of ``larger`` bytes takes far less time than what is left in chunks of ``size`` bytes."""
         with self._lock:
-            if self.pace is None or self.answers is None or larger <= size:
+            if self.byte_seconds is None or self.answer_seconds is None or larger <= size:
                 return False
-            left = (total - offset) * (self.pace + self.answers / size)
-            again = self.answers + total * (self.pace + self.answers / larger)
+            left = (total - offset) * (self.byte_seconds + self.answer_seconds / size)
+            again = self.answer_seconds + total * (self.byte_seconds + self.answer_seconds / larger)
             return again < _WORTH * left and left - again >= _SAVES
 
     def pays_to_grow(self, offset: int, total: int, size: int, failures: int) -> bool:
         """Whether chunks of twice ``size`` bytes should be tried where ``failures`` such have cost a session:
         what they would save is more than what another break would cost."""
         with self._lock:
-            if self.pace is None or self.answers is None:
+            if self.byte_seconds is None or self.answer_seconds is None:
                 return False
             chunks_left, chunks_held = (total - offset) / size, offset / size
-            return chunks_left * self.answers / 2 > failures * chunks_held * (self.answers + size * self.pace)
+            return chunks_left * self.answer_seconds / 2 > failures * chunks_held * (
+                self.answer_seconds + size * self.byte_seconds
+            )
 
-    def why(self, size: int) -> str:
+    def describe(self, size: int) -> str:
         """What the link is like that chunks should have ``size`` bytes, for people."""
         with self._lock:
             if self.max_chunk is not None and size + 2 >= self.max_chunk:
@@ -234,13 +238,15 @@ class LinkFacts:
         between = f"some {gap:.{0 if gap >= 10 else 1}f} MiB between two breaks"
         return f"the link broke {self.breaks} times, with {between}"
 
-    def _best(self, profile: Profile, *, part: int = 4) -> int:
+    def _best_size(self, profile: Profile, *, part: int = 4) -> int:
         # Where the registry keeps what it has of a broken chunk, a break costs next to nothing.
-        dear = profile.whole_chunks or profile.breaks_with_chunk or not profile.tells_offset
+        dear = profile.whole_chunks or profile.breaks_with_chunk or not profile.reports_offset
         carries = self.carries or _UNTRIED
         size = carries / (8 if dear else part)
-        if self.pace is not None and self.answers is not None:
-            size = max(size, min(math.sqrt(2 * self.answers / self.pace * carries), carries / 2))
+        if self.byte_seconds is not None and self.answer_seconds is not None:
+            size = max(
+                size, min(math.sqrt(2 * self.answer_seconds / self.byte_seconds * carries), carries / 2)
+            )
         if self.uplink is not None:
             size = min(size, self.uplink * _SECONDS)
         return _even(min(max(size, chunk_sizes.LEAST), _MOST))

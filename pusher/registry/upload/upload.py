@@ -15,17 +15,17 @@ from typing import Final
 from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenied, PusherError, RegistryFault
 from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
-from pusher.registry.http.body import BlobFile, Body, Watch
+from pusher.registry.http.body import BlobFile, Body, UploadObserver
 from pusher.registry.http.transport import Answer
 from pusher.registry.upload import break_probe, chunk_sizes, profiles, verdicts
-from pusher.registry.upload.body_limit import SmallBodies
+from pusher.registry.upload.body_limit import SizeRefusals
 from pusher.registry.upload.chunk_plan import ChunkPlan
-from pusher.registry.upload.closing import BodyTooLarge, CloseRefused, Closing
-from pusher.registry.upload.opening import Opening
+from pusher.registry.upload.closing import BodyTooLarge, CloseRefused, SessionCloser
+from pusher.registry.upload.opening import SessionOpener
 from pusher.registry.upload.session import Journal, Session, reported_offset
 from pusher.registry.upload.setbacks import Setbacks, Stuck
 from pusher.registry.upload.states import Ask, Close, Done, Lost, Open, Send, State
-from pusher.registry.upload.uplink import LinkFacts
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.registry.upload.verdicts import PAUSE, ChunkAnswer, Holds, Unusable
 
 _ABSENT: Final = 10.0  # seconds for which a HEAD that found nothing counts
@@ -41,8 +41,8 @@ class BlobUpload:
         repository: str,
         blob: BlobFile,
         journal: Journal,
-        watch: Watch,
-        link: LinkFacts,
+        observer: UploadObserver,
+        link: LinkEstimate,
         *,
         chunk_size: int | None = None,
         mount_from: str | None = None,
@@ -55,11 +55,11 @@ class BlobUpload:
         self._repository = repository
         self._blob = blob
         self._journal = journal
-        self._watch = watch
+        self._observer = observer
         self._link = link
         self._believe_head = believe_head
         self._absent_until = time.monotonic() + _ABSENT if looked else 0.0
-        self._opening = Opening(
+        self._opening = SessionOpener(
             client,
             repository,
             blob,
@@ -69,10 +69,10 @@ class BlobUpload:
             mount_from=mount_from,
             forced=forced,
         )
-        self._closing = Closing(client, repository, blob, journal, watch)
+        self._closing = SessionCloser(client, repository, blob, journal, observer)
         self._plan = ChunkPlan(blob.size, link, chunk_size)
         self._setbacks = Setbacks()
-        self._small_bodies = SmallBodies()
+        self._size_refusals = SizeRefusals()
         self._refused: PusherError | None = None
 
     def locate(self) -> str | None:
@@ -110,7 +110,7 @@ class BlobUpload:
         """Take one step; returns the state it leads to."""
         if isinstance(state, Lost):
             return self._forget(state)
-        self._watch.check()
+        self._observer.check()
         match state:
             case Open():
                 return self._open_unless_there()
@@ -124,7 +124,7 @@ class BlobUpload:
                 return state
 
     def _is_there(self) -> bool:
-        return self._believe_head and self._closing.is_there()
+        return self._believe_head and self._closing.has_blob()
 
     # --- OPEN ---------------------------------------------------------------------------------------------
 
@@ -150,21 +150,21 @@ class BlobUpload:
         """Send the next chunk, and judge the answer."""
         size = self._plan.next_size(session)
         length = chunk_sizes.next_length(session.offset, self._blob.size, size, session.profile)
-        self._blob.wait(session.offset + length, self._watch.check)
+        self._blob.wait(session.offset + length, self._observer.check)
         started = time.monotonic()
         session = replace(session, in_flight=length)
-        self._journal.sending(session)
-        body = Body(self._blob, session.offset, length, self._watch)
+        self._journal.record_chunk(session)
+        body = Body(self._blob, session.offset, length, self._observer)
         answer = self._exchange(session, body)
         meaning = verdicts.judge_chunk(answer)
         if meaning is ChunkAnswer.ACCEPTED:
             now = time.monotonic()
             waited = None if body.ended_at is None else now - body.ended_at
-            self._plan.growth.passed(length, now - started)
-            self._link.passed(length, now - started, waited)
+            self._plan.growth.record_success(length, now - started)
+            self._link.record_chunk(length, now - started, waited)
             return self._accept(session, answer, body.transmitted)
-        self._journal.spent(body.transmitted)
-        self._plan.growth.failed()
+        self._journal.count_sent(body.transmitted)
+        self._plan.growth.record_failure()
         match meaning:
             case ChunkAnswer.SILENT:
                 return Ask(session)
@@ -179,32 +179,32 @@ class BlobUpload:
 
     def _exchange(self, session: Session, body: Body) -> Answer:
         """Send ``body``; where that fails, record what it cost and raise."""
-        apart = self._link.cuts
+        apart = self._link.breaks_connections
         self._client.closes_connections = apart
         try:
             return self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
-            self._journal.spent(body.transmitted)
-            self._plan.growth.failed()
+            self._journal.count_sent(body.transmitted)
+            self._plan.growth.record_failure()
             if body.sent == 0:  # offline, say: the registry has nothing of it
-                self._journal.withdraw(session)
+                self._journal.withdraw_chunk(session)
             if isinstance(error, ConnectionBroken):
                 self._record_break(body.sent, len(body))
                 if apart and session.profile.breaks_with_chunk and len(body) > session.chunk_size:
-                    self._plan.growth.dare_less(len(body))
+                    self._plan.growth.lower_cap(len(body))
             self._setbacks.postponed = isinstance(error, RegistryFault)
             raise
         finally:
-            self._watch.sending(0)
+            self._observer.report_sent(0)
 
     def _accept(self, session: Session, answer: Answer, sent: int) -> State:
         """A chunk was answered with 2xx: 202 by the specification, 201 by ECR."""
-        self._opening.chunk_taken()
+        self._opening.record_accepted_chunk()
         before = session.location
         session = replace(session, location=self._client.location_of(answer, before) or before)
         expected = session.offset + session.in_flight
-        if session.profile.tells_offset and reported_offset(answer) not in (None, expected):
-            self._journal.spent(sent)
+        if session.profile.reports_offset and reported_offset(answer) not in (None, expected):
+            self._journal.count_sent(sent)
             return Ask(session, accepted=True)
         session = self._gain(self._acknowledge(session, expected, sent))
         return self._plan.next_state(self._probe(session, before))
@@ -213,55 +213,55 @@ class BlobUpload:
         """After the first chunk: what becomes of one that breaks off, where no answer has shown it yet."""
         if not session.profile.break_unclear or session.offset == self._blob.size:
             return session
-        profile = break_probe.look_back(self._client, self._repository, session, before)
+        profile = break_probe.probe(self._client, self._repository, session, before)
         if profile is session.profile:
             return session
         self._opening.learn_version(profile)
         session = replace(session, profile=profile)
-        self._journal.refined(session)
+        self._journal.record_profile(session)
         return session
 
     def _send_less(self, session: Session, answer: Answer) -> State:
         """413: a front refuses bodies of this length."""
         length = session.in_flight
-        self._small_bodies.demand_smaller(answer, length, session.offset, doing=_SENDING)
+        self._size_refusals.check(answer, length, session.offset, doing=_SENDING)
         begun = session.offset > 0 or length > session.chunk_size
         if not begun or session.profile.equal_chunks:
             return self._shrink(session, length)
-        self._opening.refuse_above(max(min(session.chunk_size, length - 1), length // 2))
+        self._opening.record_size_refusal(max(min(session.chunk_size, length - 1), length // 2))
         return Ask(session)
 
     def _refuse_chunk(self, session: Session, answer: Answer) -> State:
         """A chunk was answered with 4xx: go on where the answer says, ask, or do without chunks."""
         self._refused = refusal(answer, doing=_SENDING)
         self._setbacks.broken_at = None  # the link carried it
-        offset, location = session.told(answer), self._client.location_of(answer, session.location)
+        offset, location = session.offset_in(answer), self._client.location_of(answer, session.location)
         located = location is not None or session.profile.resends
         if answer.status == 416 and located and offset and session.may_hold(offset):
             return self._resume(replace(session, location=location or session.location), offset)
-        if session.offset == 0 and self._opening.chunk_refused(session, answer):
+        if session.offset == 0 and self._opening.switch_after_refusal(session, answer):
             return Lost(session, f"chunks are refused ({answer.status}); continuing with one request")
-        return Ask(session) if session.profile.tells_offset else Lost(session, self._refused.message)
+        return Ask(session) if session.profile.reports_offset else Lost(session, self._refused.message)
 
     # --- ASK ----------------------------------------------------------------------------------------------
 
     def _ask(self, session: Session, *, accepted: bool) -> State:
         """Ask where the session stands (GET, end-13), and go on from there."""
         if session.closing:
-            if self._closing.is_there():
+            if self._closing.has_blob():
                 return Done("uploaded")
-            self._closing.give_it_time()
+            self._closing.wait_for_commit()
         answer = self._status(session)
         return self._decide(session, answer, self._judge(session, answer, accepted=accepted))
 
     def _judge(self, session: Session, answer: Answer | None, *, accepted: bool) -> Holds | Unusable:
-        if not session.profile.tells_offset:
+        if not session.profile.reports_offset:
             return verdicts.judge_unasked(session, self._blob.size)
         return verdicts.judge_status(session, answer, accepted=accepted, may_repeat=self._setbacks.may_repeat)
 
     def _decide(self, session: Session, answer: Answer | None, standing: Holds | Unusable) -> State:
         if isinstance(standing, Unusable):
-            if session.closing and session.profile.tells_offset and self._closing.is_there():
+            if session.closing and session.profile.reports_offset and self._closing.has_blob():
                 return Done("uploaded")  # it was closed between the two looks
             return Lost(session, standing.reason, cut_off=standing.cut_off)
         if standing.in_doubt:
@@ -273,7 +273,7 @@ class BlobUpload:
 
     def _status(self, session: Session) -> Answer | None:
         """The registry's answer to a status request; None if it is not or may not be asked."""
-        if not session.profile.tells_offset:
+        if not session.profile.reports_offset:
             return None
         try:
             answer = self._client.get_upload_status(self._repository, session.location)
@@ -287,7 +287,7 @@ class BlobUpload:
         """The registry holds ``offset`` bytes after a doubt: continue there, or see why it is no more."""
         gained, in_flight = offset - session.offset, session.in_flight
         if 0 < gained < in_flight:
-            self._opening.learn_version(profiles.after_doubt(session.profile, found=True, grown=True))
+            self._opening.learn_version(profiles.profile_after_break(session.profile, found=True, grown=True))
         session = self._acknowledge(replace(session, closing=False), offset)
         if gained or not in_flight:
             return self._plan.next_state(self._gain(session))
@@ -305,10 +305,10 @@ class BlobUpload:
         if self._blob.size - session.offset < chunk_sizes.LEAST:  # which says nothing of the link
             return self._plan.next_state(session)
         tried = self._plan.next_size(session)
-        size = self._link.retreat(tried, session.limits, broken_at)
+        size = self._link.lower_ceiling(tried, session.limits, broken_at)
         if size == tried:
             if not session.profile.whole and self._setbacks.explain_once():
-                self._journal.tell(break_probe.nothing_lasts(self._client.registry, session))
+                self._journal.add_note(break_probe.explain_losses(self._client.registry, session))
             return self._plan.next_state(session)
         if session.offset and not session.profile.equal_chunks:
             self._setbacks.clear()
@@ -318,8 +318,8 @@ class BlobUpload:
     def _acknowledge(self, session: Session, offset: int, sent: int = 0) -> Session:
         """Store that the registry holds ``offset`` bytes, then report it; nothing else does either."""
         session = replace(session, offset=offset, in_flight=0)
-        self._journal.acknowledged(session, sent)
-        self._watch.acknowledged(offset)
+        self._journal.record_offset(session, sent)
+        self._observer.report_acknowledged(offset)
         return session
 
     def _gain(self, session: Session) -> Session:
@@ -332,27 +332,27 @@ class BlobUpload:
 
     def _close(self, session: Session) -> State:
         """Send the closing PUT, with what the registry does not hold yet."""
-        self._blob.wait(self._blob.size, self._watch.check)
+        self._blob.wait(self._blob.size, self._observer.check)
         started = time.monotonic()
         rest = self._blob.size - session.offset
         try:
-            outcome = self._closing.put(session)
+            outcome = self._closing.close(session)
         except ConnectionBroken:
-            self._record_break(self._closing.broke_after, rest)
+            self._record_break(self._closing.sent_before_break, rest)
             raise
         match outcome:
             case BodyTooLarge(answer):
-                self._small_bodies.demand_smaller(answer, rest, session.offset, doing="closing an upload")
+                self._size_refusals.check(answer, rest, session.offset, doing="closing an upload")
                 return self._shrink(session, rest or session.chunk_size)
             case CloseRefused(error):
                 self._refused = error
                 return Lost(session, error.message)
         if outcome.sent is not None:
             self._acknowledge(replace(session, closing=True), self._blob.size, outcome.sent)
-        self._opening.got_through(session)
+        self._opening.confirm_profile(session)
         if rest:
-            self._link.passed(rest, time.monotonic() - started)
-        self._link.got_through()
+            self._link.record_chunk(rest, time.monotonic() - started)
+        self._link.record_blob()
         return Done("uploaded")
 
     # --- LOST ---------------------------------------------------------------------------------------------
@@ -366,14 +366,14 @@ class BlobUpload:
         if lost.fruitless:
             self._setbacks.record_lost()
         if session.in_flight and lost.cut_off:
-            profile = profiles.after_doubt(session.profile, found=False, grown=False)
+            profile = profiles.profile_after_break(session.profile, found=False, grown=False)
             self._opening.learn_version(profile)
-            self._plan.lose_to_break(session, profile, self._setbacks.broken_at)
-        self._journal.lost(lost.reason)
-        self._watch.acknowledged(0)
+            self._plan.shrink_after_break(session, profile, self._setbacks.broken_at)
+        self._journal.record_loss(lost.reason)
+        self._observer.report_acknowledged(0)
         if self._closing.failure is not None:
-            self._opening.close_failed(session, refused=self._closing.refused)
-        self._closing.session_lost()
+            self._opening.switch_after_failed_close(session, refused=self._closing.refused)
+        self._closing.count_lost_session()
         return Open()
 
     # --- setbacks -----------------------------------------------------------------------------------------
@@ -382,16 +382,16 @@ class BlobUpload:
         """The connection broke while a body of ``length`` bytes was on its way, after ``sent`` had left."""
         if sent:
             self._setbacks.record_break(sent)
-            self._link.broke(sent, length)
+            self._link.record_break(sent, length)
 
     def _shrink(self, session: Session, length: int) -> State:
         """413: a front refuses bodies of ``length`` bytes; go on with half. It answers before the registry
         sees a byte, and chunks have no size before the first one: an empty session can be kept."""
-        smaller = self._opening.smaller(session, length)
+        smaller = self._opening.shrink(session, length)
         if smaller is None:
             return Lost(session, f"bodies of {length} bytes are refused (413); continuing with chunks")
         if smaller.offset == 0:
-            self._journal.opened(smaller)
+            self._journal.record_session(smaller)
             return self._plan.next_state(smaller)
         size = smaller.chunk_size
         return Lost(

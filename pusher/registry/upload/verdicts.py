@@ -9,7 +9,7 @@ from typing import Final
 from pusher.registry.answers import is_final, read_message
 from pusher.registry.http.answer import Answer
 from pusher.registry.intermediaries import is_chunk_accepted
-from pusher.registry.upload.session import Session, outgrown, why_lost
+from pusher.registry.upload.session import Session, explain_loss, is_cut_off
 
 TIRED: Final = frozenset({504, 524})
 """A front that waited long enough; the registry may be at work all the same."""
@@ -69,9 +69,9 @@ def judge_unasked(session: Session, total: int) -> Holds | Unusable:
     count holds unless a chunk is in flight."""
     if session.in_flight == 0 or session.profile.resends:
         return Holds(session.offset)
-    if session.goes_whole(total):
+    if session.is_sent_whole(total):
         return Unusable("a blob goes to this registry in one request and cannot be resumed")
-    return Unusable(why_lost(None))
+    return Unusable(explain_loss(None))
 
 
 def judge_status(
@@ -83,7 +83,7 @@ def judge_status(
     ``may_repeat``: it was not sent again in vain yet.
     """
     after_chunk = session.offset + session.in_flight
-    offset = session.told(answer) if answer is not None and answer.ok else None
+    offset = session.offset_in(answer) if answer is not None and answer.ok else None
     if offset is not None:
         if accepted and offset <= max(session.offset, session.in_flight):
             offset = after_chunk  # a Range that stands still or is the chunk's own
@@ -94,7 +94,7 @@ def judge_status(
         return Holds(session.offset)
     if may_repeat and _can_repeat(session, answer):
         return Holds(session.offset, in_doubt=True)
-    return Unusable(why_lost(answer), cut_off=outgrown(answer))
+    return Unusable(explain_loss(answer), cut_off=is_cut_off(answer))
 
 
 def _is_unknown(answer: Answer | None) -> bool:

@@ -6,7 +6,7 @@ the digest decides in the end: a wrong profile costs time, never a byte.
 
 from __future__ import annotations
 
-from pusher.registry.upload.profiles.detect import after_doubt, by_name, detect, remembered
+from pusher.registry.upload.profiles.detect import by_name, detect, profile_after_break, stored_profile
 from pusher.registry.upload.profiles.profile import GIB, KIB, MIB, Profile
 from pusher.registry.upload.profiles.table import (
     ACR,
@@ -58,8 +58,8 @@ __all__ = [
     "SERVERLESS",
     "ZOT",
     "Profile",
-    "after_doubt",
     "by_name",
     "detect",
-    "remembered",
+    "profile_after_break",
+    "stored_profile",
 ]

@@ -96,7 +96,7 @@ def by_name(name: str) -> Profile:
     )
 
 
-def remembered(name: str | None) -> Profile:
+def stored_profile(name: str | None) -> Profile:
     """The profile of this name in a job store, which another version may have written."""
     return PROFILES.get(name or "", DEFAULT)
 
@@ -134,7 +134,7 @@ def _by_host(registry: str) -> Profile | None:
     return next((profile for pattern, profile in _HOSTS.items() if fnmatch.fnmatchcase(host, pattern)), None)
 
 
-def after_doubt(profile: Profile, *, found: bool, grown: bool) -> Profile:
+def profile_after_break(profile: Profile, *, found: bool, grown: bool) -> Profile:
     """What the status answer after a broken chunk tells: ``found`` the session is known, ``grown`` it holds
     part of that chunk. 2.x never answers for a session that has grown, 3.x always answers."""
     if profile is not DISTRIBUTION:

@@ -44,7 +44,7 @@ class Profile:
     """A connection that breaks inside a chunk makes the session unusable: chunks should be small."""
     break_unclear: bool = False
     """What such a break does is not known before the first chunk was looked at."""
-    tells_offset: bool = True
+    reports_offset: bool = True
     """Range and status say how much it holds; else only an answer of 2xx counts, and nobody asks."""
     resends: bool = False
     """In doubt the chunk is sent again: one that is there is refused with the offset to go on from."""
@@ -62,4 +62,4 @@ class Profile:
     @property
     def may_restart(self) -> bool:
         """Whether a connection that breaks inside a chunk costs, or may cost, all that the session holds."""
-        return self.breaks_with_chunk or self.break_unclear or not (self.tells_offset or self.resends)
+        return self.breaks_with_chunk or self.break_unclear or not (self.reports_offset or self.resends)

@@ -75,7 +75,7 @@ ECR: Final = Profile(
     min_chunk=5 * MIB,
     max_chunk=20 * MIB,
     last_in_put=True,
-    tells_offset=False,
+    reports_offset=False,
     resends=True,
 )
 GOOGLE: Final = Profile(
@@ -85,7 +85,7 @@ GOOGLE: Final = Profile(
     title="Google Artifact Registry",
     whole=True,
     takes_chunks=False,
-    tells_offset=False,
+    reports_offset=False,
 )
 ACR: Final = Profile(
     # a chunk sent again is answered 404: https://github.com/Azure/azure-sdk-for-python/issues/29738; one PUT
@@ -131,13 +131,13 @@ NEXUS: Final = Profile(
     name="nexus",
     title="Sonatype Nexus",
     whole=True,
-    tells_offset=False,
+    reports_offset=False,
 )
 ALIYUN: Final = Profile(
     # Range of the chunk only: https://github.com/regclient/regclient/issues/627
     name="aliyun",
     title="Alibaba Cloud's registry",
-    tells_offset=False,
+    reports_offset=False,
 )
 MONOLITHIC: Final = Profile(
     # learned: it, or something in front of it, refused chunks
@@ -145,7 +145,7 @@ MONOLITHIC: Final = Profile(
     title="a registry without chunked uploads",
     whole=True,
     takes_chunks=False,
-    tells_offset=False,
+    reports_offset=False,
 )
 CHUNKED: Final = Profile(
     # learned: it refused a blob in one PUT
