@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from pusher import __version__
-from pusher.cli.base import Group, opened, print_json, read_settings, show_error, store_exists, warn
+from pusher.cli.command import Group
 from pusher.cli.completion import completion
 from pusher.cli.config import config
 from pusher.cli.control import cancel, pause, resume, retry
@@ -28,13 +28,16 @@ from pusher.cli.help import help_command
 from pusher.cli.log import log
 from pusher.cli.login import login
 from pusher.cli.logout import logout
-from pusher.cli.mistyped import unreadable
+from pusher.cli.mistyped import explain_click_error
+from pusher.cli.output import print_error, print_json, print_notice
 from pusher.cli.prune import prune
 from pusher.cli.push import push
 from pusher.cli.registry import registry
 from pusher.cli.run import run
 from pusher.cli.serve import serve
+from pusher.cli.settings import read_settings
 from pusher.cli.status import show_jobs, status
+from pusher.cli.store import open_store, store_exists
 from pusher.cli.verbose import Verbosity
 from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, of_machine
 from pusher.errors.catalogue import error_as_json
@@ -83,7 +86,7 @@ def cli(context: click.Context) -> int | None:
         return None
     settings = read_settings()
     if store_exists(settings):
-        with opened(settings) as store:
+        with open_store(settings) as store:
             if store.jobs.list(limit=1):
                 return show_jobs(store, everything=False)
     click.echo(_START, nl=False)
@@ -125,7 +128,7 @@ def _run(arguments: list[str]) -> int:
     verbosity.start()
     try:
         _check(arguments)
-        with told(warn):
+        with told(print_notice):
             code = cli.main(arguments, prog_name="pusher", standalone_mode=False, obj=verbosity)
         sys.stdout.flush()
         return code or ExitCode.DONE
@@ -154,7 +157,7 @@ def _check(arguments: list[str]) -> None:
 
 def _conclude(error: PusherError, arguments: list[str]) -> int:
     """Tell people on stderr, and the program that asked for JSON on stdout."""
-    show_error(error.message, error.hint, error.code)
+    print_error(error.message, error.hint, error.code)
     described = error_as_json(error.code, error.message, error.hint)
     try:
         if "--json" in arguments:
@@ -171,7 +174,7 @@ def _ours(error: Exception) -> PusherError:
     if isinstance(error, PusherError):
         return error
     if isinstance(error, click.ClickException):
-        return unreadable(error)
+        return explain_click_error(error)
     if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
         return CommandLineInvalid("the working folder was deleted", hint="go to another folder: cd")
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):

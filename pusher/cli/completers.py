@@ -44,7 +44,8 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
     """Ids of the jobs that the command can do something with, the newest first."""
     from click.shell_completion import CompletionItem
 
-    from pusher.cli.base import opened, read_settings, store_exists
+    from pusher.cli.settings import read_settings
+    from pusher.cli.store import open_store, store_exists
     from pusher.store.decisions import DECISIONS
 
     settings = read_settings()
@@ -53,7 +54,7 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
         return []
     decision = DECISIONS.get(context.info_name or "")
     typed = set(context.params.get(parameter.name or "") or ())
-    with opened(settings) as store:
+    with open_store(settings) as store:
         found = store.jobs.list(
             states=None if decision is None else decision.of_all,
             starts=incomplete,

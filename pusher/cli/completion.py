@@ -16,7 +16,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
-from pusher.cli.base import Command
+from pusher.cli.command import Command
 from pusher.errors import ExitCode
 
 _VARIABLE: Final = "_PUSHER_COMPLETE"

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from pusher.cli.base import Command, check_settings, json_option, print_json, say, warn_of_variables
+from pusher.cli.command import Command, json_option
 from pusher.cli.options import every_option
+from pusher.cli.output import print_json, print_line
+from pusher.cli.settings import check_settings, warn_of_unknown_variables
 from pusher.errors import ExitCode, InvalidOption
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> in
     from pusher.config.load import resolve
 
     if show_path:
-        say(str(find_file(os.environ)))
+        print_line(str(find_file(os.environ)))
     elif example:
         click.echo(example_file(), nl=False)
     else:
@@ -49,22 +51,22 @@ def config(show_path: bool, example: bool, as_json: bool, **flags: object) -> in
             print_json(_as_json(resolved))
         else:
             _show(resolved)
-        warn_of_variables()
+        warn_of_unknown_variables()
     return ExitCode.DONE
 
 
 def _show(resolved: Resolved) -> None:
     file = resolved.file
-    say(f"{file.path}" + ("" if file.exists else "  (does not exist)"))
+    print_line(f"{file.path}" + ("" if file.exists else "  (does not exist)"))
     tables = {"": resolved.values, **resolved.registries}
     rows = {title: [_row(item, resolved) for item in table.values()] for title, table in tables.items()}
     widths = [max(len(row[column]) for table in rows.values() for row in table) for column in (0, 1)]
     for title, table in rows.items():
-        say()
+        print_line()
         if title:
-            say(f'[registries."{title}"]')
+            print_line(f'[registries."{title}"]')
         for name, value, source in table:
-            say(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
+            print_line(f"{name:<{widths[0]}}  {value:<{widths[1]}}  {source}")
 
 
 def _row(item: SettingValue, resolved: Resolved) -> tuple[str, str, str]:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from pusher.cli import completers
-from pusher.cli.base import Command, job_id, opened, read_settings, show_error, warn
+from pusher.cli.command import Command
 from pusher.cli.options import setting_options
+from pusher.cli.output import print_error, print_notice
 from pusher.cli.password import login_options, with_password
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store, parse_job_id
 from pusher.errors import ExitCode, InvalidOption, JobStateConflict, JobUnknown, PusherError
 
 if TYPE_CHECKING:
@@ -80,7 +83,7 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
     from pusher.worker.cleanup import cancel as delete_sessions
 
     settings = read_settings(**flags)
-    with opened(settings) as store:
+    with open_store(settings) as store:
         ids = _chosen(store, "cancel", jobs, everything)
         registries = {store.jobs.get(number).registry for number in ids}
         settings = with_password(settings, registries, password_stdin=password_stdin)
@@ -101,7 +104,7 @@ def _decide(
     everything: bool,
     then: Callable[[Store, int], None] = lambda store, number: None,  # noqa: ARG005
 ) -> int:
-    with opened(read_settings()) as store:
+    with open_store(read_settings()) as store:
         done, code = _each(
             getattr(store.jobs, verb), _chosen(store, verb, jobs, everything), everything=everything
         )
@@ -126,9 +129,9 @@ def _each(
             done.append(number)
         except PusherError as error:
             if everything and isinstance(error, JobStateConflict | JobUnknown):
-                warn(f"Skipped: {error.message}.")
+                print_notice(f"Skipped: {error.message}.")
             else:
-                show_error(error.message, error.hint)
+                print_error(error.message, error.hint)
                 code = error.exit_code
     return done, code
 
@@ -142,14 +145,16 @@ def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) ->
             what, hint=f"pusher {verb} JOB..., or pusher {verb} --all; pusher status lists the jobs"
         )
     if jobs:
-        return list(dict.fromkeys(job_id(job) for job in jobs))
+        return list(dict.fromkeys(parse_job_id(job) for job in jobs))
     found = [job.id for job in store.jobs.list(states=DECISIONS[verb].of_all)]
     if not found:
-        warn(f"There are no jobs to {verb}.")
+        print_notice(f"There are no jobs to {verb}.")
     return found
 
 
 def _report(store: Store, numbers: list[int]) -> None:
     for number in numbers:
         state = store.jobs.get(number).state
-        warn(f"Job {number} is {state}." + (" Start it with: pusher run" if state == "queued" else ""))
+        print_notice(
+            f"Job {number} is {state}." + (" Start it with: pusher run" if state == "queued" else "")
+        )

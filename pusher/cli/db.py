@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import click
 
-from pusher.cli.base import Group, read_settings, show_error, store_exists, warn
+from pusher.cli.command import Group
+from pusher.cli.output import print_error, print_notice
+from pusher.cli.settings import read_settings
+from pusher.cli.store import store_exists
 from pusher.errors import ExitCode, StoreCorrupt, StoreOutdated
 
 
@@ -32,9 +35,9 @@ def upgrade() -> int:
 
     before, after = upgrade_store(read_settings().database_url)
     if before == after:
-        warn(f"The job store is up to date (schema {after}).")
+        print_notice(f"The job store is up to date (schema {after}).")
     else:
-        warn(f"Upgraded the job store: schema {before or 'none'} -> {after}.")
+        print_notice(f"Upgraded the job store: schema {before or 'none'} -> {after}.")
     return ExitCode.DONE
 
 
@@ -50,11 +53,11 @@ def check() -> int:
 
     settings = read_settings()
     if not store_exists(settings):
-        warn("There is no job store yet; the first pusher push or enqueue creates it.")
+        print_notice("There is no job store yet; the first pusher push or enqueue creates it.")
         return ExitCode.DONE
     report = check_store(settings.database_url)
     for problem in report.problems:
-        show_error(f"the job store is damaged: {problem}", "")
+        print_error(f"the job store is damaged: {problem}", "")
     if report.problems:
         raise StoreCorrupt(
             f"the job store has {len(report.problems)} problems",
@@ -66,5 +69,5 @@ def check() -> int:
             f"{report.head}",
             hint="run: pusher db upgrade",
         )
-    warn(f"The job store is undamaged and up to date (schema {report.head}).")
+    print_notice(f"The job store is undamaged and up to date (schema {report.head}).")
     return ExitCode.DONE

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from pusher.cli.base import Command, say, warn
+from pusher.cli.command import Command
+from pusher.cli.output import print_line, print_notice
 from pusher.errors import ExitCode
 
 
@@ -13,9 +14,9 @@ from pusher.errors import ExitCode
 def demo(keep: bool) -> int:
     """Show a push over a link that breaks, on this machine alone.
 
-    It makes an image of 60 MB and a registry with serverless-registry's limits behind a bad link, pushes with
-    real pusher processes, kills one with kill -9, takes the network away, and pulls everything back. Nothing
-    beyond this machine is contacted, and nothing is left of it. It takes 20 seconds and 250 MB of disk.
+    It creates an image of 60 MB and a registry with serverless-registry's limits behind a bad link, pushes
+    with real pusher processes, kills one with kill -9, cuts the network, and pulls everything back. Nothing
+    beyond this machine is contacted, and nothing is left behind. It takes 20 seconds and 250 MB of disk.
 
     \b
     Example:
@@ -23,15 +24,17 @@ def demo(keep: bool) -> int:
     """
     from pusher.serve.demo.story import Scale, tell
 
-    for port in tell(say, Scale()):
-        say()
+    for port in tell(print_line, Scale()):
+        print_line()
         if keep:
-            say(
+            print_line(
                 f"The registry stays at localhost:{port}: docker push localhost:{port}/app:1. Ctrl-C ends it."
             )
             _wait()
         else:
-            say("Next: pusher push IMAGE --to registry.example.com/team/app:1.2, or pusher demo --keep")
+            print_line(
+                "Next: pusher push IMAGE --to registry.example.com/team/app:1.2, or pusher demo --keep"
+            )
     return ExitCode.DONE
 
 
@@ -41,4 +44,4 @@ def _wait() -> None:
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
-        warn("The registry is gone.")
+        print_notice("The registry was stopped.")

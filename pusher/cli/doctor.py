@@ -12,10 +12,12 @@ import click
 
 from pusher import config
 from pusher.cli import completers
-from pusher.cli.base import Command, json_option, print_json, read_settings, warn
+from pusher.cli.command import Command, json_option
 from pusher.cli.enqueue import to_option
 from pusher.cli.options import registry_options, setting_options
+from pusher.cli.output import print_json, print_notice
 from pusher.cli.password import login_options, with_password
+from pusher.cli.settings import read_settings
 from pusher.errors import ConfigInvalid, ExitCode, InvalidOption, PasswordMissing, PusherError
 from pusher.text import printable, printable_lines
 
@@ -73,7 +75,7 @@ def doctor(
     if as_json:
         print_json({"target": target, "checks": [_as_json(check) for check in checks], "passed": not failed})
     else:
-        warn(_summary(checks, failed))
+        print_notice(_summary(checks, failed))
     return failed[0].exit_code if failed else ExitCode.DONE
 
 

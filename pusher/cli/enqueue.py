@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pusher.cli import completers
-from pusher.cli.base import Command, json_option, opened, print_json, read_settings, warn
+from pusher.cli.command import Command, json_option
 from pusher.cli.image import image_options, image_wishes
 from pusher.cli.options import compression_options, setting_options
+from pusher.cli.output import print_json, print_notice
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store
 from pusher.errors import ExitCode, PusherError
 
 if TYPE_CHECKING:
@@ -86,7 +89,7 @@ def enqueue(
 
     settings = read_settings(**flags)
     wishes = image_wishes(flags, settings)
-    with opened(settings) as store, received(image, store, settings) as image:
+    with open_store(settings) as store, received(image, store, settings) as image:
         jobs = record(
             store, settings, image, to, wishes, "enqueue", keeps_older=keeps_older, priority=priority
         )
@@ -113,9 +116,9 @@ def enqueue(
     count = f"{layers} layer" + ("s" if layers != 1 else "")
     for job in jobs:
         start = ". Start it with: pusher run" if len(jobs) == 1 else "."
-        warn(f"Job {job.id}: {job.image} -> {job.destination}, {count}{start}")
+        print_notice(f"Job {job.id}: {job.image} -> {job.destination}, {count}{start}")
     if len(jobs) > 1:
-        warn("Start them with: pusher run")
+        print_notice("Start them with: pusher run")
     return ExitCode.DONE
 
 
@@ -169,9 +172,9 @@ def record(
     )
     for job in jobs:
         for older in store.jobs.superseded_by(job):
-            warn(f"Job {job.id} supersedes job {older.id} ({older.image} -> {older.destination}).")
+            print_notice(f"Job {job.id} supersedes job {older.id} ({older.image} -> {older.destination}).")
         if job.destination.startswith(f"{DOCKER_HUB}/library/") and not any("library/" in w for w in typed):
-            warn(
+            print_notice(
                 f"{' '.join(typed)} has no registry, so it goes to Docker Hub: {job.destination}. "
                 "For another registry use --to registry.example.com, or set PUSHER_REGISTRY."
             )
@@ -179,4 +182,4 @@ def record(
 
 
 def _note(text: str) -> None:
-    warn(f"note: {text}")
+    print_notice(f"note: {text}")

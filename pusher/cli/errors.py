@@ -6,7 +6,8 @@ from difflib import get_close_matches
 
 import click
 
-from pusher.cli.base import Command, json_option, print_json, say_columns
+from pusher.cli.command import Command, json_option
+from pusher.cli.output import print_columns, print_json
 from pusher.errors import ExitCode, InvalidOption
 from pusher.errors.catalogue import AGAIN, CatalogueEntry, catalogue
 
@@ -36,12 +37,12 @@ def errors(code: str | None, as_json: bool) -> int:
     else:
         width = max(map(len, entries))
         for entry in chosen:
-            say_columns(f"{entry.code:<{width}}  ", entry.meaning)
+            print_columns(f"{entry.code:<{width}}  ", entry.meaning)
     return ExitCode.DONE
 
 
 def _explain(entry: CatalogueEntry) -> None:
-    say_columns(f"{entry.code}: ", entry.meaning)
-    say_columns("  what to do:          ", entry.advice)
-    say_columns("  exit code:           ", f"{entry.exit_code:d}")
-    say_columns("  trying again helps:  ", AGAIN[entry.retry])
+    print_columns(f"{entry.code}: ", entry.meaning)
+    print_columns("  what to do:          ", entry.advice)
+    print_columns("  exit code:           ", f"{entry.exit_code:d}")
+    print_columns("  trying again helps:  ", AGAIN[entry.retry])

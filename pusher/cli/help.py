@@ -11,7 +11,7 @@ from typing import Final, cast
 
 import click
 
-from pusher.cli.base import Command
+from pusher.cli.command import Command
 from pusher.errors import CommandLineInvalid, ExitCode
 from pusher.text import quoted
 

@@ -5,16 +5,10 @@ from __future__ import annotations
 import click
 
 from pusher.cli import completers
-from pusher.cli.base import (
-    Command,
-    job_id,
-    json_option,
-    opened,
-    print_json,
-    read_settings,
-    rfc3339,
-    say_columns,
-)
+from pusher.cli.command import Command, json_option
+from pusher.cli.output import print_columns, print_json, rfc3339
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store, parse_job_id
 from pusher.errors import ExitCode
 
 
@@ -28,8 +22,8 @@ def log(job: str, as_json: bool) -> int:
     Example:
       pusher log 3
     """
-    with opened(read_settings()) as store:
-        record = store.jobs.get(job_id(job))
+    with open_store(read_settings()) as store:
+        record = store.jobs.get(parse_job_id(job))
         events = store.events.of(record.id)
     if as_json:
         print_json({"events": [{"at": rfc3339(e.at), "kind": e.kind, "message": e.message} for e in events]})
@@ -37,5 +31,5 @@ def log(job: str, as_json: bool) -> int:
     width = max((len(event.kind) for event in events), default=0)
     for event in events:
         at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-        say_columns(f"{at}  {event.kind:<{width}}  ", event.message)
+        print_columns(f"{at}  {event.kind:<{width}}  ", event.message)
     return ExitCode.DONE

@@ -7,9 +7,11 @@ from typing import Final
 
 import click
 
-from pusher.cli.base import Command, read_settings, say, warn
+from pusher.cli.command import Command
 from pusher.cli.options import setting_options
+from pusher.cli.output import print_line, print_notice
 from pusher.cli.password import login_options, with_login
+from pusher.cli.settings import read_settings
 from pusher.config import Settings
 from pusher.errors import CredentialsRejected, ExitCode, InvalidOption, PusherError
 from pusher.reference import Place, is_loopback
@@ -50,12 +52,12 @@ def login(
     settings = with_login(settings, registry, password_stdin=password_stdin)
     user, password = settings.username or "", settings.password or ""
     if not _check(registry, settings):
-        warn(f"{registry} does not require a login; this one could not be checked, but is stored.")
+        print_notice(f"{registry} does not require a login; this one could not be checked, but is stored.")
     place = keeper.store(user, password)
     note = ", not encrypted" if keeper.is_plain_text else ""
-    say(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
+    print_line(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
     if sooner is not None:
-        warn(f"{sooner.source} has a login for {registry} too, and takes precedence.")
+        print_notice(f"{sooner.source} has a login for {registry} too, and takes precedence.")
     return ExitCode.DONE
 
 
@@ -63,7 +65,7 @@ def _check(registry: str, settings: Settings) -> bool:
     """Whether the registry, which takes the login, asks for one at all."""
     from pusher.worker.registries import Registries
 
-    registries = Registries(None, settings, note=warn)
+    registries = Registries(None, settings, note=print_notice)
     try:
         client = registries.get(registry, "").client
         client.ping()

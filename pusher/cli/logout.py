@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import click
 
-from pusher.cli.base import Command, read_settings, say, warn
+from pusher.cli.command import Command
 from pusher.cli.login import registry_named
+from pusher.cli.output import print_line, print_notice
+from pusher.cli.settings import read_settings
 from pusher.config import Settings
 from pusher.errors import ExitCode
 
@@ -29,11 +31,11 @@ def logout(registry: str | None) -> int:
     registry = registry_named(registry, settings, "logout")
     places = LoginStore(registry, settings).forget()
     for place in places:
-        say(f"Removed the login for {registry} from {place}.")
+        print_line(f"Removed the login for {registry} from {place}.")
     if not places:
-        say(f"Not logged in to {registry}.")
+        print_line(f"Not logged in to {registry}.")
     if source := _left(registry, settings):
-        warn(f"{source} still has a login for {registry}, which is used now.")
+        print_notice(f"{source} still has a login for {registry}, which is used now.")
     return ExitCode.DONE
 
 

@@ -76,7 +76,7 @@ _VARIABLES: Final = {
 """What is told by the environment, because every command has to be told the same."""
 
 
-def unknown_command(
+def refuse_command(
     name: str, path: str, known: Iterable[str], rest: Sequence[str] = ()
 ) -> CommandLineInvalid:
     """``path`` is what stands before ``name``, ``rest`` what stands after it."""
@@ -94,7 +94,7 @@ def unknown_command(
     return _unknown("command", name, guess, f"{path} --help")
 
 
-def unreadable(error: click.ClickException) -> CommandLineInvalid:
+def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
     """What click says of the command line, as an error with advice."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "pusher"
@@ -109,7 +109,7 @@ def unreadable(error: click.ClickException) -> CommandLineInvalid:
     return CommandLineInvalid(message[:1].lower() + message[1:], hint=hint)
 
 
-def too_many(context: click.Context, extra: Sequence[str]) -> CommandLineInvalid:
+def refuse_arguments(context: click.Context, extra: Sequence[str]) -> CommandLineInvalid:
     """Arguments that a command does not take: after an image most probably where it is to go."""
     path, params = context.command_path, context.params
     message = f"{quoted(extra[0])} is one argument too many"

@@ -11,8 +11,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
-from pusher.cli.base import warn
 from pusher.cli.options import setting_options
+from pusher.cli.output import print_notice
 from pusher.config import Settings
 from pusher.errors import InvalidOption, PasswordMissing, PusherError
 from pusher.text import printable
@@ -159,7 +159,7 @@ def _read_stdin(user: str) -> str:
     if sys.stdin is None:
         return ""
     if not select.select([sys.stdin], [], [], _PATIENCE)[0]:
-        warn(f"Waiting for the password of {user} on standard input.")
+        print_notice(f"Waiting for the password of {user} on standard input.")
     data = sys.stdin.buffer.read()
     try:
         text = data.decode()

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pusher.cli.base import Command, opened, read_settings, warn
+from pusher.cli.command import Command
+from pusher.cli.output import print_notice
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store
 from pusher.config import parse_age, parse_size
 from pusher.errors import ExitCode
 
@@ -48,16 +51,16 @@ def prune(older_than: str, spool_limit: str, dry_run: bool) -> int:
     limit = parse_size(spool_limit, "--spool-limit")
     age = timedelta(seconds=parse_age(older_than, "--older-than"))
     settings = read_settings()
-    with opened(settings) as store:
+    with open_store(settings) as store:
         if not dry_run:
-            warn(_intent(older_than, spool_limit))
+            print_notice(_intent(older_than, spool_limit))
         result = prune_store(store, settings, limit, older_than=age, dry_run=dry_run)
         counts = store.jobs.counts()
     finished = sum(count for state, count in counts.items() if state in FINAL_STATES)
     left = finished - (result.jobs if dry_run else 0)
-    warn(f"{'Would remove' if dry_run else 'Removed'} {_what(result)}.")
+    print_notice(f"{'Would remove' if dry_run else 'Removed'} {_what(result)}.")
     if left:
-        warn(f"Kept {left} finished job{'s' if left > 1 else ''} of the last {older_than}.")
+        print_notice(f"Kept {left} finished job{'s' if left > 1 else ''} of the last {older_than}.")
     return ExitCode.DONE
 
 

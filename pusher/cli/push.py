@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 import click
 
 from pusher.cli import completers
-from pusher.cli.base import Command, opened, progress_option, read_settings
+from pusher.cli.command import Command, progress_option
 from pusher.cli.enqueue import no_supersede_option, received, record, to_option
 from pusher.cli.image import image_options, image_wishes
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store
 from pusher.cli.work import conclude, work
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ def push(
     is_piped = is_stream(image)
     if not is_piped:
         settings = _with_login(settings, image, to, password_stdin=password_stdin)
-    with opened(settings) as store, received(image, store, settings) as image:
+    with open_store(settings) as store, received(image, store, settings) as image:
         if is_piped:  # only what came tells its name
             settings = _with_login(settings, image, to, password_stdin=password_stdin)
         jobs = record(store, settings, image, to, wishes, "push", keeps_older=keeps_older)

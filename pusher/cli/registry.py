@@ -6,17 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pusher.cli.base import (
-    Command,
-    json_option,
-    opened,
-    print_json,
-    read_settings,
-    rfc3339,
-    say,
-    say_columns,
-    warn,
-)
+from pusher.cli.command import Command, json_option
+from pusher.cli.output import print_columns, print_json, print_line, print_notice, rfc3339
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store
 from pusher.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -45,10 +38,12 @@ def registry(host: str | None, forget: bool, as_json: bool) -> int:
     if forget and host is None:
         raise CommandLineInvalid("no registry given", hint="use: pusher registry HOST --forget")
     name = None if host is None else canonical_registry(host)
-    with opened(read_settings()) as store:
+    with open_store(read_settings()) as store:
         if name is not None and forget:
             known = store.facts.forget(name)
-            warn(f"Forgot what was learned about {name}." if known else f"Nothing is known about {name}.")
+            print_notice(
+                f"Forgot what was learned about {name}." if known else f"Nothing is known about {name}."
+            )
             return ExitCode.DONE
         found = store.facts.all() if name is None else [store.facts.get(name)]
     if as_json:
@@ -56,11 +51,11 @@ def registry(host: str | None, forget: bool, as_json: bool) -> int:
         return ExitCode.DONE
     for number, facts in enumerate(found):
         if number:
-            say("")
+            print_line("")
         for title, value in _lines(facts):
-            say_columns(f"{title:<12}", value)
+            print_columns(f"{title:<12}", value)
     if not found:
-        warn("Nothing is known about any registry yet.")
+        print_notice("Nothing is known about any registry yet.")
     return ExitCode.DONE
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
-from pusher.cli.base import Command, opened, progress_option, read_settings, runnable
+from pusher.cli.command import Command, progress_option
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store, runnable_jobs
 from pusher.cli.work import conclude, work
 
 
@@ -27,8 +29,8 @@ def run(forever: bool, wait: bool, password_stdin: bool, progress: str, **flags:
       pusher run --parallel 2 --limit-rate 2M
     """
     settings = read_settings(**flags)
-    with opened(settings, forever=forever) as store:
-        registries = {job.registry for job in runnable(store)}
+    with open_store(settings, forever=forever) as store:
+        registries = {job.registry for job in runnable_jobs(store)}
         settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
         result = work(store, settings, progress, forever=forever, wait=wait)
     return conclude(result, progress, single=False)

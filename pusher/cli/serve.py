@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pusher.cli.base import Command, opened, progress_option, read_settings, warn, warn_of_variables
+from pusher.cli.command import Command, progress_option
+from pusher.cli.output import print_notice
 from pusher.cli.password import read_password, with_password
+from pusher.cli.settings import read_settings, warn_of_unknown_variables
+from pusher.cli.store import open_store
 from pusher.cli.work import conclude, work
 from pusher.errors import ExitCode, InvalidOption
 from pusher.secret import note_secret
@@ -121,9 +124,9 @@ class _Front:
     def announce(self, what: str, port: int, name: str) -> None:
         """Print where it is, and how to push to it."""
         scheme = "https" if self.certificate else "http"
-        warn(f"{what} at {scheme}://{self.address.at(port)}; Ctrl-C ends it.")
+        print_notice(f"{what} at {scheme}://{self.address.at(port)}; Ctrl-C ends it.")
         if self.access.is_local:
-            warn(f"Push to it with: docker push localhost:{port}/{name}")
+            print_notice(f"Push to it with: docker push localhost:{port}/{name}")
 
 
 def _keep(front: _Front, folder: Path) -> int:
@@ -132,12 +135,12 @@ def _keep(front: _Front, folder: Path) -> int:
     from pusher.serve.local import LocalRegistry
     from pusher.serve.server import run_server
 
-    warn_of_variables()
+    warn_of_unknown_variables()
     with closing(LocalRegistry(folder)) as registry, ExitStack() as stack:
         sockets = front.open(stack)
         front.announce(f"The registry in {folder} is", sockets[0].getsockname()[1], "NAME:TAG")
         app = make_app(Api(registry), front.access)
-        number = run_server(app, sockets, note=warn, certificate=front.certificate)
+        number = run_server(app, sockets, note=print_notice, certificate=front.certificate)
     return 128 + number if number else ExitCode.DONE
 
 
@@ -149,13 +152,15 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
 
     settings = read_settings()
     place = None if to is None else Place.parse(to)
-    with opened(settings, forever=True) as store, ExitStack() as stack:
+    with open_store(settings, forever=True) as store, ExitStack() as stack:
         settings = with_password(
             settings, {place.registry} if place else set(), password_stdin=False, more_to_come=place is None
         )
         sockets = front.open(stack)
         port = sockets[0].getsockname()[1]
-        api = stack.enter_context(forwarding(store, settings, to=place, port=port, waits=waits, note=warn))
+        api = stack.enter_context(
+            forwarding(store, settings, to=place, port=port, waits=waits, note=print_notice)
+        )
         with server_in_background(make_app(api, front.access), sockets, front.certificate):
             front.announce(
                 f"What is pushed here goes to {place or 'the registry that its name begins with'}: it is",

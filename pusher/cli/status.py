@@ -11,18 +11,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pusher.cli import completers
-from pusher.cli.base import (
-    Command,
-    error_json,
-    job_id,
-    json_option,
-    opened,
-    print_json,
-    read_settings,
-    rfc3339,
-    store_exists,
-    warn,
-)
+from pusher.cli.command import Command, json_option
+from pusher.cli.output import job_error_json, print_json, print_notice, rfc3339
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store, parse_job_id, store_exists
 from pusher.errors import ExitCode
 from pusher.text import as_json as json_text
 
@@ -54,14 +46,14 @@ def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int
       pusher status --watch
     """
     settings = read_settings()
-    number = None if job is None else job_id(job)
+    number = None if job is None else parse_job_id(job)
     if number is None and not store_exists(settings):
         if as_json:
             print_json({"jobs": []})
         else:
-            warn("There are no jobs.")
+            print_notice("There are no jobs.")
         return ExitCode.DONE
-    with opened(settings) as store:
+    with open_store(settings) as store:
         if watch:
             _watch(store, number, everything, as_json)
         if as_json and everything and number is None:
@@ -85,7 +77,7 @@ def show_jobs(store: Store, everything: bool) -> int:
     out.print(_table(store, everything, out.width))
     if hidden := _hidden(store, everything):
         jobs = f"{hidden} finished job is" if hidden == 1 else f"{hidden} finished jobs are"
-        warn(f"{jobs} not shown; pusher status --all shows all.")
+        print_notice(f"{jobs} not shown; pusher status --all shows all.")
     return ExitCode.DONE
 
 
@@ -256,7 +248,7 @@ def _job(
         "superseded_by": job.superseded_by,
         "finished_at": rfc3339(job.finished_at),
         "next_try_at": rfc3339(job.next_try_at),
-        "error": error_json(job),
+        "error": job_error_json(job),
         "layers": [
             {
                 "diff_id": layer.key,

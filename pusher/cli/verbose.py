@@ -117,7 +117,7 @@ class _Handler(logging.Handler):
 
 
 @contextmanager
-def logged_above(display: Callable[[str], None] | None) -> Iterator[None]:
+def redirect_log(display: Callable[[str], None] | None) -> Iterator[None]:
     """Hand the log lines to a live display meanwhile, which must not be written over; None: as always."""
     before, _Handler.display = _Handler.display, display
     try:
@@ -126,15 +126,15 @@ def logged_above(display: Callable[[str], None] | None) -> Iterator[None]:
         _Handler.display = before
 
 
-def log_is_json() -> bool:
+def is_log_json() -> bool:
     """Whether stderr is for a program, which wants nothing there but JSON lines."""
     handlers = logging.getLogger("pusher").handlers
     return any(isinstance(handler, _Handler) and handler.json for handler in handlers)
 
 
-def as_log_line(level: int, message: str, **fields: object) -> bool:
+def log_as_json(level: int, message: str, **fields: object) -> bool:
     """Say it as a line of the log if those are JSON; whether that was done."""
-    if not log_is_json():
+    if not is_log_json():
         return False
     logging.getLogger("pusher.cli").log(level, message, extra=fields)
     return True

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from pusher.cli.base import error_json, say, show_error, warn
-from pusher.cli.verbose import log_is_json, logged_above
+from pusher.cli.output import job_error_json, print_error, print_line, print_notice
+from pusher.cli.verbose import is_log_json, redirect_log
 from pusher.errors import ExitCode, JobCancelled, JobSuperseded
 from pusher.text import as_json
 
@@ -41,16 +41,16 @@ def work(
 ) -> RunResult:
     """Work the queue, or ``only`` these jobs, with the progress shown as ``mode`` says; ``forever`` and
     ``wait`` as for ``worker.run``."""
-    from pusher.progress.display import Display, chosen
+    from pusher.progress.display import Display, choose_mode
     from pusher.worker.run import run
 
     stream = sys.stdout if mode == "json" else sys.stderr
-    if mode == "auto" and log_is_json():
+    if mode == "auto" and is_log_json():
         mode = "none"
-    drawn = chosen(cast("Mode", mode), stream)
+    drawn = choose_mode(cast("Mode", mode), stream)
     with (
         Display(drawn, stream, single=only is not None) as display,
-        logged_above(display.progress.log if drawn == "tty" else None),
+        redirect_log(display.progress.log if drawn == "tty" else None),
     ):
         leave = partial(_leave, display)
         return run(store, settings, display.progress, forever=forever, wait=wait, only=only, leave=leave)
@@ -59,7 +59,7 @@ def work(
 def _leave(display: Display) -> None:
     """Clear the display before a second Ctrl-C ends the process, and print how to continue."""
     if display.close(_CLEARED_WITHIN):
-        warn("Stopped at once; what was acknowledged is kept. Continue with: pusher run")
+        print_notice("Stopped at once; what was acknowledged is kept. Continue with: pusher run")
 
 
 def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> int:
@@ -75,28 +75,28 @@ def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> 
     stopped = [job for job in result.unfinished if job.state == "queued"]
     told = [job for job in (*result.failed, *result.unfinished) if job.state != "queued"]
     for job in told[:_TOLD]:
-        show_error(
+        print_error(
             *_complaint(job, single=single, again=job.id not in result.beyond_retry),
             code=job.error.code if job.error else "",
         )
     if len(told) > _TOLD:
-        warn(f"... and {len(told) - _TOLD} more jobs: pusher status")
+        print_notice(f"... and {len(told) - _TOLD} more jobs: pusher status")
     if stopped:
-        warn(f"Stopped, and nothing is lost ({_jobs(stopped)}). Continue with: pusher run")
+        print_notice(f"Stopped, and nothing is lost ({_jobs(stopped)}). Continue with: pusher run")
     if mode != "json" and result.bytes_wasted >= _WORTH_TELLING:
         from pusher.progress.format import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
-        warn(f"{wasted} had to be sent again, because connections broke or uploads were lost.")
+        print_notice(f"{wasted} had to be sent again, because connections broke or uploads were lost.")
     if mode == "json":
         click.echo(as_json(_as_json(result)))
     elif pushed:
         for job in result.succeeded:
-            say(digest_reference(job))
+            print_line(digest_reference(job))
     if mode != "json" and not single:
-        warn(_summary(result))
+        print_notice(_summary(result))
         if result.failed_before:
-            warn(f"Failed earlier: {_jobs(result.failed_before)}. {_what_to_do(result)}")
+            print_notice(f"Failed earlier: {_jobs(result.failed_before)}. {_what_to_do(result)}")
     if result.exit_code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
         return ExitCode.FAILED
     return result.exit_code
@@ -179,7 +179,7 @@ def _as_json(result: RunResult) -> dict[str, object]:
                 "id": job.id,
                 "state": job.state,
                 "reference": digest_reference(job) if job.digest else None,
-                "error": error_json(job),
+                "error": job_error_json(job),
             }
             for job in jobs
         ],

@@ -20,7 +20,7 @@ class _Renderer(Protocol):
     def close(self) -> None: ...
 
 
-def chosen(mode: Mode, stream: TextIO) -> Mode:
+def choose_mode(mode: Mode, stream: TextIO) -> Mode:
     """What ``auto`` comes to: ``tty`` on a terminal that can move its cursor, else ``lines``."""
     if mode != "auto":
         return mode
@@ -36,7 +36,7 @@ class Display:
 
     def __init__(self, mode: Mode, stream: TextIO, *, single: bool = False) -> None:
         self.progress = Counters()
-        self._renderer = _renderer(chosen(mode, stream), self.progress, stream, single)
+        self._renderer = _renderer(choose_mode(mode, stream), self.progress, stream, single)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_draw, args=(self._renderer, self._stop), name="progress", daemon=True

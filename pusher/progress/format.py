@@ -50,7 +50,7 @@ def human_wait(seconds: float, until: datetime) -> str:
     return f"{human_seconds(seconds)} (next try at {until.astimezone():%H:%M:%S %Z})"
 
 
-def fitted(line: str, width: int, *, is_command: bool = False) -> str:
+def fit(line: str, width: int, *, is_command: bool = False) -> str:
     """``line`` broken between words for a terminal of ``width`` columns.
 
     One with a command to copy (``is_command``) is left to terminals of 60 columns and more: what a terminal
@@ -69,7 +69,7 @@ def fitted(line: str, width: int, *, is_command: bool = False) -> str:
     return "\n".join(rows)
 
 
-def columns(first: str, text: str, width: int) -> str:
+def format_columns(first: str, text: str, width: int) -> str:
     """``text`` in a column of its own beside ``first``, broken between words to fit a terminal of ``width``
     columns; below ``first`` where too little room is left beside it. Commands and digests are not broken."""
     beside = width - 1 - len(first)

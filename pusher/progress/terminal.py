@@ -12,7 +12,7 @@ from rich.text import Text
 
 from pusher.oci.digest import short
 from pusher.progress.counters import BlobProgress, Counters, Preparing, Snapshot, Waiting, eta
-from pusher.progress.format import fitted, human_bytes, human_left, human_share, human_wait, percent
+from pusher.progress.format import fit, human_bytes, human_left, human_share, human_wait, percent
 from pusher.progress.lines import describe
 from pusher.text import printable
 
@@ -50,7 +50,7 @@ class Terminal:
             if line := describe(event, snapshot, single=self._single, each_blob=False):
                 self._clear_row()
                 whole = event.kind == "log"
-                self._console.print(Text(fitted(line, self._console.width, is_command=whole)))
+                self._console.print(Text(fit(line, self._console.width, is_command=whole)))
         width, height = self._console.size
         ascii_only = not self._console.encoding.startswith("utf")
         rows = block(snapshot, width=width, height=height, ascii_only=ascii_only)

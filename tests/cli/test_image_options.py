@@ -85,8 +85,8 @@ def test_what_no_flag_says_is_left_to_the_run(
     pusher("enqueue", "app:1.2")
     pusher("enqueue", "app:1.2", "--compression", "gzip")
     pusher("enqueue", "app:1.2", "--compression-level", "7")
-    chosen = [(options["compression"], options["compression_level"]) for options in asked]
-    assert chosen == [(None, None), ("gzip", None), ("zstd", 7)]
+    choose_mode = [(options["compression"], options["compression_level"]) for options in asked]
+    assert choose_mode == [(None, None), ("gzip", None), ("zstd", 7)]
 
 
 @BOTH

@@ -13,7 +13,7 @@ import pytest
 
 from pusher import __version__
 from pusher.cli import app
-from pusher.cli.base import Command
+from pusher.cli.command import Command
 from pusher.errors import CredentialsRejected, StoreLocked
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from pusher.cli import base
+from pusher.cli import store as cli_store
+from pusher.cli.output import print_notice
 from pusher.store import engine
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
@@ -30,14 +31,14 @@ __all__ = ["postgres"]
 def _locked_until_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Another program holds the lock that writers need until the command has said that it waits."""
     monkeypatch.setattr(engine, "BUSY_TIMEOUT", 0.2)
-    words, told, warn = list[str](), threading.Event(), base.warn
+    words, told = list[str](), threading.Event()
 
     def tell(line: str) -> None:
         words.append(line)
         told.set()
-        warn(line)
+        print_notice(line)
 
-    monkeypatch.setattr(base, "warn", tell)
+    monkeypatch.setattr(cli_store, "print_notice", tell)
     held = threading.Event()
 
     def hold() -> None:

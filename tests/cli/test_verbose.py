@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pusher.cli.verbose import Verbosity, logged_above
+from pusher.cli.verbose import Verbosity, redirect_log
 from tests.cli.conftest import Pusher, Result
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.images import make_image, write_archive
@@ -150,7 +150,7 @@ def test_lines_go_to_a_live_display_and_back_to_stderr(capsys: pytest.CaptureFix
     Verbosity(level=1).start()
     shown: list[str] = []
     log = logging.getLogger("pusher.http")
-    with logged_above(shown.append):
+    with redirect_log(shown.append):
         log.info("GET %s", "/v2/")
     log.info("HEAD")
     assert [line.partition("  ")[2] for line in shown] == ["GET /v2/"]

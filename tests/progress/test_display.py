@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from pusher.progress.display import Display, Mode, chosen
+from pusher.progress.display import Display, Mode, choose_mode
 from tests.progress.helpers import digest
 
 
@@ -51,7 +51,7 @@ def test_auto_goes_by_the_terminal(
     monkeypatch: pytest.MonkeyPatch, mode: Mode, stream: io.StringIO, term: str, found: Mode
 ) -> None:
     monkeypatch.setenv("TERM", term)
-    assert chosen(mode, stream) == found
+    assert choose_mode(mode, stream) == found
 
 
 class _Broken(io.StringIO):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pusher.progress.format import (
-    columns,
-    fitted,
+    fit,
+    format_columns,
     human_bytes,
     human_left,
     human_seconds,
@@ -82,15 +82,15 @@ def test_lines_are_broken_between_words() -> None:
     line = "  hint: check the network, the registry's name and its port"
     for is_command in (False, True):
         assert (
-            fitted(line, 40, is_command=is_command)
+            fit(line, 40, is_command=is_command)
             == "  hint: check the network, the\n    registry's name and its port"
         )
-        assert fitted(line, 80, is_command=is_command) == line
+        assert fit(line, 80, is_command=is_command) == line
     longer = line + " and its path; then run the command again"
-    assert fitted(longer, 80) == line + " and its path; then\n    run the command again"
-    assert fitted(longer, 80, is_command=True) == longer, "a terminal copies it as one line"
-    assert fitted("short", 40) == "short"
-    assert fitted("x" * 100, 40) == "x" * 100
+    assert fit(longer, 80) == line + " and its path; then\n    run the command again"
+    assert fit(longer, 80, is_command=True) == longer, "a terminal copies it as one line"
+    assert fit("short", 40) == "short"
+    assert fit("x" * 100, 40) == "x" * 100
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_lines_are_broken_between_words() -> None:
     ],
 )
 def test_a_column_beside_another_is_broken_between_words(width: int, text: str) -> None:
-    found = columns("12:00  queued  ", "stopped by the user, and nothing of it is lost", width)
+    found = format_columns("12:00  queued  ", "stopped by the user, and nothing of it is lost", width)
     assert found == text
     assert max(map(len, found.split("\n"))) < width
 
 
 def test_what_is_there_to_copy_is_never_broken() -> None:
     digest = "sha256:" + "a" * 64
-    assert digest in columns("12:00  queued  ", f"pushed {digest}", 40).split()
+    assert digest in format_columns("12:00  queued  ", f"pushed {digest}", 40).split()

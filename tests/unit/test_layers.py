@@ -95,6 +95,49 @@ def test_registry_is_layered_as_well() -> None:
     assert breaches == []
 
 
+def _modules_imported(tree: ast.AST, package: str) -> set[str]:
+    """The modules of ``package`` that are imported anywhere, inside of functions too."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module == package:
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{package}."):
+            found.add((node.module or "").removeprefix(f"{package}.").partition(".")[0])
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith(f"{package}.")]
+            found |= {name.removeprefix(f"{package}.").partition(".")[0] for name in names}
+    return found
+
+
+def _find_circle(imports: dict[str, set[str]]) -> list[str]:
+    """Return modules that import one another in a circle; none where there is no circle."""
+
+    def walk(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        return next(
+            (found for inner in imports.get(module, ()) if (found := walk(inner, [*path, module]))), []
+        )
+
+    return next((circle for module in imports if (circle := walk(module, []))), [])
+
+
+@pytest.mark.parametrize("package", ["cli", "config", "errors", "progress"])
+def test_modules_do_not_import_each_other_in_a_circle(package: str) -> None:
+    paths = [path for path in (ROOT / package).glob("*.py") if path.stem != "__init__"]
+    assert paths
+    imports = {
+        path.stem: _modules_imported(ast.parse(path.read_text()), f"pusher.{package}") for path in paths
+    }
+    assert _find_circle(imports) == []
+
+
+def test_a_circle_is_found() -> None:
+    late = ast.parse("def f():\n    from pusher.cli.a import x")
+    assert _modules_imported(late, "pusher.cli") == {"a"}
+    assert _find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+
+
 @pytest.mark.parametrize("path", _files(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_only_the_command_line_prints(path: Path) -> None:
     if _part(path) == "cli":

@@ -1,0 +1,61 @@
+"""The classes of commands, and the options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from pusher.cli.mistyped import refuse_arguments, refuse_command
+from pusher.cli.options import write_options
+from pusher.cli.verbose import verbose_options
+
+
+class Command(click.Command):
+    """A command with ``-v``, ``--log-json`` and ``--debug``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += verbose_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.allow_extra_args = True  # they are refused here, with what was probably meant
+        super().parse_args(ctx, args)
+        if ctx.args and not ctx.resilient_parsing:
+            raise refuse_arguments(ctx, ctx.args)
+        return ctx.args
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        write_options(self, ctx, formatter)
+
+
+class Group(click.Group):
+    """A group of such commands, listed in the order in which they were added."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params += verbose_options()
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
+            raise refuse_command(name, ctx.command_path, self.commands, args[1:])
+        return super().resolve_command(ctx, args)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        return list(self.commands)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+progress_option = click.option(
+    "--progress",
+    type=click.Choice(["auto", "tty", "lines", "json", "none"]),
+    default="auto",
+    show_default=True,
+    help="How to show progress; JSON lines go to stdout, the others to stderr.",
+)

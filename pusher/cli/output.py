@@ -1,0 +1,77 @@
+"""What commands print: data and results on stdout, the rest on stderr."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+import sys
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import click
+
+from pusher.cli.verbose import log_as_json
+from pusher.errors.catalogue import error_as_json
+from pusher.text import as_json, printable
+
+if TYPE_CHECKING:
+    from pusher.store.records import JobRecord
+
+
+def print_json(value: Mapping[str, object] | Collection[object]) -> None:
+    """Print data for a program, on stdout."""
+    click.echo(as_json(value, indent=2))
+
+
+def print_line(line: str = "") -> None:
+    """Print a line on stdout, safe for a terminal."""
+    click.echo(printable(line))
+
+
+def print_columns(first: str, text: str) -> None:
+    """Print ``first``, padding included, and ``text`` as a column beside it; one line where stdout is not a
+    terminal."""
+    from pusher.progress.format import format_columns
+
+    first, text = printable(first), printable(text)
+    if not sys.stdout.isatty():
+        click.echo(first + text)
+    else:
+        click.echo(format_columns(first, text, shutil.get_terminal_size().columns))
+
+
+def print_notice(line: str) -> None:
+    """Print a line for people, on stderr. A stderr that cannot be written does not end the command."""
+    if not log_as_json(logging.INFO, line):
+        _print_to_stderr(line)
+
+
+def print_error(message: str, hint: str, code: str = "") -> None:
+    """Print what happened and what to do, on stderr."""
+    if log_as_json(logging.ERROR, message, hint=hint, **({"code": code} if code else {})):
+        return
+    _print_to_stderr(f"error: {message}")
+    for number, line in enumerate(hint.split("\n") if hint else ()):
+        _print_to_stderr(f"        {line}" if number else f"  hint: {line}", is_command=True)
+
+
+def _print_to_stderr(line: str, *, is_command: bool = False) -> None:
+    from pusher.progress.format import fit
+
+    with contextlib.suppress(OSError, ValueError):
+        line = printable(line)
+        if sys.stderr.isatty():
+            line = fit(line, shutil.get_terminal_size().columns, is_command=is_command)
+        click.echo(line, err=True)
+
+
+def job_error_json(job: JobRecord) -> dict[str, object] | None:
+    """Return the last error of a job, for a program."""
+    return error_as_json(job.error.code, job.error.message, job.error.hint) if job.error else None
+
+
+def rfc3339(time: datetime | None) -> str | None:
+    """Return ``2025-01-31T12:00:00Z``."""
+    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
