@@ -1,0 +1,63 @@
+"""The user's side of the queue: a job is paused, resumed, cancelled or retried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pusher.store import decisions, destinations
+from pusher.store.engine import Database
+from pusher.store.events import record
+from pusher.store.job_changes import change_job, read_job
+from pusher.store.job_rows import NO_ERROR
+from pusher.store.leases import (
+    NOT_RUNNING,
+)
+from pusher.store.records import JobRecord, JobState
+
+
+class JobDecisions:
+    """The decisions of ``store.decisions``, made. Raises JobUnknown, JobStateConflict."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def pause(self, job_id: int) -> JobRecord:
+        """Keep the job from being worked on; a worker that has it notices at its next step."""
+        return self._decide(job_id, decisions.PAUSE)
+
+    def resume(self, job_id: int) -> JobRecord:
+        """Queue a paused job again."""
+        return self._decide(job_id, decisions.RESUME)
+
+    def cancel(self, job_id: int) -> JobRecord:
+        """End the job for good; its upload sessions are deleted once no other job needs them."""
+        return self._decide(job_id, decisions.CANCEL)
+
+    def retry(self, job_id: int) -> JobRecord:
+        """Queue a failed or cancelled job again, or a waiting one at once."""
+        return self._decide(job_id, decisions.RETRY)
+
+    def _decide(self, job_id: int, decision: decisions.Decision) -> JobRecord:
+        now = self._database.now()
+        with self._database.write() as connection:
+            destinations.lock_destination(self._database, connection, read_job(connection, job_id))
+            before = read_job(connection, job_id, lock=True)
+            if not decision.changes(job_id, before.state):
+                return before
+            if decision.to == JobState.QUEUED:
+                newer = destinations.newer_job(connection, before)
+                if newer is not None:
+                    raise decisions.overtaken_error(before, newer)
+            values: dict[str, Any] = {
+                **NOT_RUNNING,
+                "state": decision.to,
+                "lease_token": before.lease_token + 1,
+                "next_try_at": None,
+                "finished_at": now if decision.to == JobState.CANCELLED else None,
+                "superseded_by": None,
+            }
+            if decision.clears_error:
+                values |= NO_ERROR
+            job = change_job(connection, before, values)
+            record(connection, job_id, now, decision.to, decision.said)
+        return job

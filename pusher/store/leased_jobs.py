@@ -1,0 +1,226 @@
+"""The worker's side of the queue: jobs are claimed, and held under a lease that is renewed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    select,
+    update,
+)
+
+from pusher.errors import LeaseLost
+from pusher.store import destinations
+from pusher.store.destinations import Older
+from pusher.store.engine import Database
+from pusher.store.events import record
+from pusher.store.job_changes import change_job
+from pusher.store.job_rows import NO_ERROR, error_columns, job_of
+from pusher.store.leases import (
+    NOT_RUNNING,
+    grant,
+    has_ended,
+    held,
+    holds,
+    job_id_in,
+    require_job,
+)
+from pusher.store.models import JobRow, UploadRow
+from pusher.store.records import JobRecord, JobState, StoredError
+from pusher.store.runnable import UNFINISHED, is_runnable, is_worth_waiting_for, owners_where
+
+
+class LeasedJobs:
+    """Claims and leases.
+
+    Methods that take a JobRecord raise LeaseLost once the job does not run under the record's lease any more.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(
+        self,
+        owner: str,
+        *,
+        lease: float,
+        dead_owners: Collection[str] = (),
+        spared: Collection[str] = (),
+        only: Collection[int] | None = None,
+        at_work: Collection[int] | None = None,
+        waited: Collection[int] = (),
+    ) -> JobRecord | None:
+        """Take the next runnable job for ``lease`` seconds: highest priority, then lowest id.
+
+        Runnable is what is queued, what waits and is due, and what runs under another owner's lease that
+        ended, unless that owner is ``spared``, or whose owner is among ``dead_owners``. ``only`` restricts
+        the choice to these ids. What a newer job supersedes is ended instead.
+
+        ``at_work``: ids that the owner still works on, whatever became of them; they are left alone. Any
+        other that runs under its own lease is one whose claim it was never told of, and is given again.
+        ``waited``: ids whose pause is over, as the owner knows by a clock of its own.
+        """
+        now = self._database.now()
+        runnable = is_runnable(owner, now, dead_owners, spared, at_work, waited)
+        query = select(JobRow).where(runnable).order_by(JobRow.priority.desc(), JobRow.id).limit(1)
+        if only is not None:
+            query = query.where(job_id_in(only))
+        with self._database.write() as connection:
+            while True:
+                row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+                if row is None:
+                    return None
+                before = job_of(row)
+                newer = destinations.newer_job(connection, before)
+                if newer is None:
+                    break
+                destinations.supersede(connection, before, newer, now)
+            values = {
+                **grant(owner, now, lease),
+                "state": JobState.RUNNING,
+                "lease_token": before.lease_token + 1,
+                "started_at": before.started_at or now,
+                "next_try_at": None,
+                "tagging_at": None,
+            }
+            job = change_job(connection, before, values)
+            how = f"claimed by {owner}"
+            if before.state == JobState.RUNNING and before.lease_owner != owner:
+                how = f"taken over by {owner} from {before.lease_owner}, which is gone"
+            record(connection, job.id, now, JobState.RUNNING, how)
+        return job
+
+    def has_waiting(
+        self,
+        dead_owners: Collection[str] = (),
+        spared: Collection[str] = (),
+        *,
+        only: Collection[int] | None = None,
+        put_off: Collection[int] = (),
+    ) -> bool:
+        """Return whether a job waits that will be runnable without the user.
+
+        Left out are the jobs ``put_off`` until the user acts, those not among ``only``, and those whose turn
+        to set a tag comes after one of these. ``dead_owners`` and ``spared`` as for ``claim``.
+        """
+        now = self._database.now()
+        query = (
+            select(JobRow.id).where(is_worth_waiting_for(now, dead_owners, spared, only, put_off)).limit(1)
+        )
+        if only is not None:
+            query = query.where(job_id_in(only))
+        with self._database.read() as connection:
+            return connection.scalar(query) is not None
+
+    def owners(self) -> set[str]:
+        """Owners whose leases, of jobs or uploads, have not ended yet."""
+        return self._owners(holds)
+
+    def lapsed_owners(self) -> set[str]:
+        """Owners of leases, of jobs or uploads, that ended and that nobody took over."""
+        return self._owners(has_ended)
+
+    def _owners(self, matches: Callable[[Any, datetime], ColumnElement[bool]]) -> set[str]:
+        now = self._database.now()
+        query = owners_where(matches(JobRow.lease_expires_at, now), matches(UploadRow.lease_expires_at, now))
+        with self._database.read() as connection:
+            return set(connection.scalars(query))
+
+    def renew(self, owner: str, lease: float) -> None:
+        """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
+        until = grant(owner, self._database.now(), lease)
+        with self._database.write() as connection:
+            connection.execute(update(JobRow).where(UNFINISHED, JobRow.lease_owner == owner).values(until))
+        with self._database.write() as connection:
+            connection.execute(update(UploadRow).where(UploadRow.lease_owner == owner).values(until))
+
+    def take_tag(
+        self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()
+    ) -> Older | None:
+        """Record that the job is about to set its tag; to be called before each request that does.
+
+        Returns the older job that has to be through before; then nothing is recorded. ``dead_owners`` and
+        ``spared`` as for ``claim``. Raises LeaseLost, also
+        where a newer job has taken this one's place.
+        """
+        now = self._database.now()
+        with self._database.write() as connection:
+            destinations.lock_destination(self._database, connection, job)
+            require_job(connection, job)
+            newer = destinations.newer_job(connection, job)
+            if newer is None:
+                destinations.supersede_older(connection, job, now)
+                older = destinations.job_to_wait_for(connection, job, now, dead_owners, spared)
+                if older is None:
+                    connection.execute(update(JobRow).where(held(job)).values(tagging_at=now))
+                return older
+            destinations.supersede(connection, job, newer, now)
+        raise LeaseLost(f"job {newer} supersedes job {job.id}")
+
+    def check_lease(self, job: JobRecord) -> None:
+        """LeaseLost if the job was paused, cancelled or taken over."""
+        with self._database.read() as connection:
+            if connection.scalar(select(JobRow.id).where(held(job))) is None:
+                raise LeaseLost(f"job {job.id} no longer belongs to this worker")
+
+    def release(
+        self,
+        job: JobRecord,
+        *,
+        state: JobState,
+        next_try_at: datetime | None = None,
+        error: StoredError | None = None,
+        attempt: bool,
+    ) -> None:
+        """Give the job back: ``queued``, or ``waiting`` until ``next_try_at``.
+
+        ``attempt`` tells whether this counts as one.
+        """
+        if state not in (JobState.QUEUED, JobState.WAITING) or (state == JobState.WAITING) != (
+            next_try_at is not None
+        ):
+            raise ValueError(f"a job is released as queued, or as waiting until a time; not as {state}")
+        message = error.message if error else "stopped"
+        self._leave(
+            job,
+            state,
+            message,
+            next_try_at=next_try_at,
+            attempts=JobRow.attempts + int(attempt),
+            **error_columns(error),
+        )
+
+    def succeed(self, job: JobRecord, digest: str) -> None:
+        """The manifest ``digest`` is pushed."""
+        self._leave(
+            job,
+            JobState.SUCCEEDED,
+            f"pushed {digest}",
+            digest=digest,
+            finished_at=self._database.now(),
+            attempts=JobRow.attempts + 1,
+            **NO_ERROR,
+        )
+
+    def fail(self, job: JobRecord, error: StoredError) -> None:
+        """Trying again does not help."""
+        self._leave(
+            job,
+            JobState.FAILED,
+            error.message,
+            finished_at=self._database.now(),
+            attempts=JobRow.attempts + 1,
+            **error_columns(error),
+        )
+
+    def _leave(self, job: JobRecord, state: JobState, message: str, **values: Any) -> None:
+        """End the lease with a change of state and its event."""
+        now = self._database.now()
+        with self._database.write() as connection:
+            change = update(JobRow).where(held(job)).values(state=state, **values, **NOT_RUNNING)
+            if connection.execute(change).rowcount == 0:
+                raise LeaseLost(f"job {job.id} no longer belongs to this worker")
+            record(connection, job.id, now, state, message)
