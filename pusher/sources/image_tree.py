@@ -1,4 +1,4 @@
-"""Everything that a manifest or index leads to: the documents to push, in order, and their blobs."""
+"""What is below a manifest or index: the documents to push, in order, and their blobs."""
 
 from __future__ import annotations
 
@@ -7,23 +7,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
-from pusher.errors import ImageIncomplete, ImageNotFound, ImageUnsupported, LayerMismatch
+from pusher.errors import ImageIncomplete, ImageNotFound, ImageUnsupported
 from pusher.oci import media_types
-from pusher.oci.digest import of_bytes
-from pusher.oci.document import Document, parse_document
+from pusher.oci.document import Document
 from pusher.oci.index import Child, Index
-from pusher.oci.manifest import LARGEST_SIZE, Descriptor, Manifest, diff_ids_of
+from pusher.oci.manifest import LARGEST_SIZE, Descriptor, Manifest
 from pusher.oci.platform import Platform
 from pusher.registry.http.body import BlobFile
 from pusher.sources.base import Choice, Pin, SourceImage, SourceLayer
+from pusher.sources.document_reader import MAX_DOCUMENT, DocumentReader
 from pusher.sources.platforms import check_platform, platform_of
 from pusher.text import suggest
 
-MAX_DOCUMENT: Final = 16 << 20
-"""Bytes of a manifest or index: registries take 4 MiB (distribution-spec, "Pushing Manifests")."""
 _MAX_DEPTH: Final = 8
-_MAX_DOCUMENTS: Final = 2000
-_MAX_BYTES: Final = 64 << 20
 _DOCUMENTS: Final = (
     media_types.MANIFESTS
     | media_types.INDEXES
@@ -48,18 +44,16 @@ class Tree:
         *,
         where: str,
     ) -> None:
-        self._read = read
+        self._reader = DocumentReader(read, where)
         self._asked = has
         self._there: dict[Descriptor, bool] = {}
         self._where = where
-        self._known: dict[str, Document | None] = {}
         self._whole: dict[str, bool] = {}
-        self._bytes = 0
         self._documents: dict[str, Document] = {}
         self.choice = choice
         self.notes: list[str] = []
         # at the tag it is found by its sha256 digest, whatever the source calls it
-        top = replace(self._chosen(self._document(root)), called=None)
+        top = replace(self._choose(self._reader.get(root)), called=None)
         if not self._is_whole(top):
             raise self._incomplete_error(top)
         self._add(top)
@@ -88,18 +82,18 @@ class Tree:
         else:
             raise ImageUnsupported(f"the index in {self._where} lists no image")
         if first.size > MAX_DOCUMENT:
-            raise self._unsupported_error(f"its config has {first.size} bytes")
+            raise self._reader.unsupported_error(f"its config has {first.size} bytes")
         blobs = [blob for blob in self.blobs() if blob.digest != first.digest]
         diff_ids = {digest: diff_id for digest, diff_id in diff_ids.items() if diff_id != first.digest}
         layers = final_layers([(blob, diff_ids.get(blob.digest)) for blob in blobs], file_of)
         if sum(blob.size for blob in blobs) > LARGEST_SIZE:
-            raise self._unsupported_error("its blobs have more bytes than can be counted")
-        config = self._read_verified(first, "config")
+            raise self._reader.unsupported_error("its blobs have more bytes than can be counted")
+        config = self._reader.read_verified(first, "config")
         return SourceImage(first.digest, layers, pin, config, self.documents, tuple(self.notes))
 
     # --- which documents ----------------------------------------------------------------------------------
 
-    def _chosen(self, document: Document) -> Document:
+    def _choose(self, document: Document) -> Document:
         """What of the root was asked for."""
         wanted = self.choice.platforms
         if isinstance(document, Manifest):
@@ -132,7 +126,7 @@ class Tree:
                 f"{document.digest}"
             )
         # What the index says holds, as for those who pull: configs tend to leave out the variant.
-        return found if isinstance(found, Manifest) else self._chosen(found)
+        return found if isinstance(found, Manifest) else self._choose(found)
 
     def _reduce(self, index: Index, dropped: Sequence[Child]) -> Index:
         """The index without what is not wanted or, with consent, not there."""
@@ -225,81 +219,27 @@ class Tree:
             if self.choice.foreign or not (blob.urls and media_types.is_nondistributable(blob.media_type))
         ]
 
-    # --- reading ------------------------------------------------------------------------------------------
-
-    def _document(self, descriptor: Descriptor) -> Document:
-        found = self._try_document(descriptor)
-        if found is None:
-            raise ImageIncomplete(
-                f"{self._where} lacks the manifest {descriptor.digest}", hint="save or pull the image again"
-            )
-        return found
-
     def _child(self, child: Child) -> Document | None:
-        return self._try_document(child.descriptor)
-
-    def _try_document(self, descriptor: Descriptor) -> Document | None:
-        """The document, None where the source lacks it; each is read once."""
-        if descriptor.digest not in self._known:
-            self._known[descriptor.digest] = self._read_document(descriptor)
-        return self._known[descriptor.digest]
-
-    def _read_document(self, descriptor: Descriptor) -> Document | None:
-        if descriptor.size > MAX_DOCUMENT:
-            raise ImageUnsupported(
-                f"the manifest {descriptor.digest} in {self._where} has {descriptor.size} bytes; "
-                f"no registry takes more than {MAX_DOCUMENT}"
-            )
-        if descriptor.media_type in (media_types.DOCKER_SCHEMA_1, media_types.DOCKER_SCHEMA_1_SIGNED):
-            raise self._unsupported_error("it is of schema version 1, which registries no longer take")
-        raw = self._read_verified(descriptor, "manifest")
-        if raw is None:
-            return None
-        self._bytes += len(raw)
-        if self._bytes > _MAX_BYTES or len(self._known) > _MAX_DOCUMENTS:
-            raise self._unsupported_error("its indexes list too much")
-        try:
-            return parse_document(raw, descriptor.digest)
-        except ValueError as error:
-            raise self._unsupported_error(str(error)) from error
-
-    def _read_verified(self, descriptor: Descriptor, what: str) -> bytes | None:
-        raw = self._read(descriptor)
-        if raw is not None and (found := of_bytes(raw, descriptor.digest)) != descriptor.digest:
-            raise LayerMismatch(
-                f"the {what} {descriptor.digest} in {self._where} is damaged: its bytes have {found}",
-                hint="save or copy the image again",
-            )
-        return raw
+        return self._reader.find(child.descriptor)
 
     def _platform_of(self, manifest: Manifest) -> Platform | None:
-        """What the config says; None where it says nothing or is not there."""
-        small = manifest.config.size <= MAX_DOCUMENT
-        raw = self._read_verified(manifest.config, "config") if small and self._has(manifest.config) else None
+        """Return the platform in the config; None where it has none or is not there."""
+        raw = self._reader.read_config(manifest) if self._has(manifest.config) else None
         return platform_of(raw or b"")
 
     def _diff_ids(self, manifests: Sequence[Manifest]) -> dict[str, str]:
-        """Diff IDs by blob digest, as far as configs tell them."""
+        """Return diff IDs by blob digest, as far as configs list them."""
         known: dict[str, str] = {}
         for manifest in manifests:
-            small = manifest.config.size <= MAX_DOCUMENT
-            try:
-                diff_ids = diff_ids_of(
-                    (self._read_verified(manifest.config, "config") if small else None) or b""
-                )
-            except ValueError:
-                continue
-            if len(diff_ids) == len(manifest.layers):
-                known |= {
-                    blob.digest: diff_id for blob, diff_id in zip(manifest.layers, diff_ids, strict=True)
-                }
+            diff_ids = self._reader.read_diff_ids(manifest) or ()
+            known |= {blob.digest: diff_id for blob, diff_id in zip(manifest.layers, diff_ids, strict=False)}
         return known
 
     # --- what is wrong ------------------------------------------------------------------------------------
 
     def _check_depth(self, depth: int) -> None:
         if depth > _MAX_DEPTH:
-            raise self._unsupported_error(f"indexes are nested more than {_MAX_DEPTH} deep")
+            raise self._reader.unsupported_error(f"indexes are nested more than {_MAX_DEPTH} deep")
 
     def _lacking_error(self, index: Index, missing: Sequence[Child]) -> ImageIncomplete:
         absent = {child.digest for child in missing}
@@ -342,12 +282,6 @@ class Tree:
             blobs = [child.descriptor] if document is None else self._blobs_of(document)
             absent |= dict.fromkeys(blob.digest for blob in blobs if not self._has(blob))
         return tuple(absent)
-
-    def _unsupported_error(self, why: str) -> ImageUnsupported:
-        return ImageUnsupported(
-            f"the manifest in {self._where} cannot be pushed: {why}",
-            hint="build or pull the image again with a current tool",
-        )
 
 
 def tree_or_own(

@@ -19,7 +19,8 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
 from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
 from pusher.sources.base import EVERYTHING, Choice, InPlace, Json, SourceImage
-from pusher.sources.image_tree import MAX_DOCUMENT, Tree
+from pusher.sources.document_reader import MAX_DOCUMENT
+from pusher.sources.image_tree import Tree
 from pusher.sources.pins import RegistryPin
 from pusher.sources.registry.blob_download import BlobDownload, Sink, pull_refusal
 from pusher.sources.registry.names import own_name
