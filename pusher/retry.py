@@ -22,11 +22,10 @@ LONGEST_WAIT: Final = 3600.0
 
 @dataclass(frozen=True)
 class Backoff:
-    """Pauses in seconds that double from ``first`` up to ``longest``, with full jitter unless ``jitter`` is
-    False.
+    """Pauses in seconds that double from ``first`` to ``longest``, with full jitter if ``jitter`` is set.
 
-    After ``tries`` pauses in a row the caller gives up; None: never. A registry that cannot be reached gets
-    ``offline_tries``: they bridge a changed address, after that all of a job's blobs wait together.
+    The caller gives up after ``tries`` pauses in a row, None: never; after ``offline_tries`` if the registry
+    cannot be reached. Those bridge a changed address; after that all blobs of a job wait together.
     """
 
     first: float = 0.5
@@ -38,58 +37,67 @@ class Backoff:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """Every pause and limit of retries, in seconds; made at the top (``Settings.retry``) and handed down."""
+    """All pauses and limits of retries, in seconds.
+
+    A run has one policy, ``Settings.retry``, and hands it down; tests have a quick one.
+    """
 
     step: Backoff = Backoff()
-    """One step of a job: a blob that is sent or fetched, a manifest."""
+    """One step of a job: sending or fetching a blob, pushing a manifest."""
     reading: Backoff = Backoff(tries=3, offline_tries=1)
     """Reading an image's manifests from a registry while a user waits."""
     job_first: float = 2.0
-    """A job's pause after its first failure; it doubles with each failure in a row."""
+    """The pause of a job after its first failure; it doubles with each failure in a row."""
     job_longest: float = 120.0
+    """The longest pause of a job."""
     job_offline: float = 30.0
-    """The longest pause before another look for a registry that cannot be reached."""
+    """The longest pause of a job whose registry cannot be reached."""
     job_user: float = 300.0
-    """A job's pause after an error that only the user can fix."""
+    """The pause of a job after an error that only the user can fix."""
+    offline_blobs: float = 30.0
+    """How long a registry that cannot be reached is not tried for further blobs of the same job."""
     poll: float = 0.5
-    """Between looks for a job that has become runnable."""
+    """Between checks for a job that has become runnable."""
     blob_in_use: float = 1.0
-    """Between looks at a blob that another worker sends or fetches."""
+    """Between checks of a blob that another worker sends or fetches."""
     layer_in_use: float = 0.5
-    """Between looks at a layer that another job compresses."""
+    """Between checks of a layer that another job compresses."""
     not_shown: tuple[float, ...] = (1.0, 2.0, 4.0)
-    """Before each look for what a registry has accepted and does not show yet."""
+    """Before each check for what a registry has accepted and does not show yet."""
     unresolved: float = 60.0
     """How long a registry's name may have no address before it counts as misspelled, if it never had one."""
     rate_least: float = 0.1
     """Between two requests, once a registry has refused one as too many; it doubles with each refusal."""
     rate_most: float = 10.0
+    """The longest pause between two requests."""
     rate_hold: float = 5.0
     """How long a Retry-After holds back the other requests; the refused one waits for all of it."""
     missing: float = 5.0
-    """How long a registry must say that something does not exist, if its answer has no error in it."""
+    """How long a registry must report that something does not exist, if its answer has no error code."""
     outage: float = 300.0
-    """How long something else may answer in a registry's place before its answer is taken for final, if the
-    registry has answered such requests before; ``outage_unproven`` if it never has."""
+    """How long an intermediary may answer in a registry's place before its answer counts, if the registry has
+    answered such requests before."""
     outage_unproven: float = 30.0
+    """The same if the registry has never answered such a request."""
     outage_new_repository: float = 6.0
-    """The same where the registry answers its greeting, but no upload was ever opened in the repository: its
-    name is wrong, most likely."""
+    """The same if the registry answers GET /v2/, but no upload was ever opened in the repository: its name
+    is probably wrong."""
     store: Backoff = Backoff(first=0.25, longest=2.0, tries=None, jitter=False)
     """A job store that is locked, restarts or cannot be reached."""
     store_command: float = 60.0
-    """How long a command waits for the job store; ``store_run``: a run without ``--forever``."""
+    """How long a command waits for the job store."""
     store_run: float = 600.0
+    """How long a run without ``--forever`` waits for the job store."""
     store_stopping: float = 5.0
-    """How long a run that is to end waits for the job store, to record what was acknowledged."""
+    """How long a run that was stopped waits for the job store, to record what was acknowledged."""
 
     def job_pause(
         self, error: PusherError, failures: int, draw: Callable[[], float] = random.random
     ) -> float:
-        """Return the seconds that a job waits after ``error``, with ``failures`` in a row without progress
-        before.
+        """Return the seconds that a job waits after ``error``. ``failures``: those in a row before, without
+        progress.
 
-        Half of the pause is fixed, so that a dead registry is not asked all the time, half is jitter, so that
+        Half of the pause is fixed, so that a dead registry is not asked all the time; half is jitter, so that
         jobs do not come back together.
         """
         if error.retry is Retry.LATER:

@@ -224,6 +224,7 @@ class Settings:
     auth_files: tuple[Path, ...] = ()
     """Podman's ``auth.json`` files, first match wins; they are asked after ``docker_config``."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """Pauses and limits of retries; no option sets them."""
 
     registries: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """What the tables of single registries change: by ``host[:port]``, then by field."""

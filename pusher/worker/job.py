@@ -48,8 +48,6 @@ from pusher.worker.tags import take_tag
 
 _MOST_DAMAGED: Final = 2
 _MOST_MISSES: Final = 2
-_OFFLINE_FOR: Final = 30.0
-"""Seconds for which a registry that cannot be reached is not tried for further blobs of the same job."""
 
 
 @dataclass(frozen=True)
@@ -291,7 +289,8 @@ class JobPush:
         return future
 
     def _is_offline(self) -> bool:
-        return self._offline is not None and time.monotonic() - self._offline[0] < _OFFLINE_FOR
+        limit = self._tools.sender.settings.retry.offline_blobs
+        return self._offline is not None and time.monotonic() - self._offline[0] < limit
 
     def _look_at_failure(self, future: Future[str | None]) -> None:
         """What fails for good ends the job; offline, its other blobs need not all wait for time-outs."""
