@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
 from pusher.config.settings import OPTIONS
 from pusher.config.variables import OTHER_VARIABLES
 from pusher.errors.catalogue import markdown as errors_table
+from pusher.registry.upload import states
 from pusher.registry.upload.profiles import PROFILES
 from pusher.registry.upload.profiles.profile import MIB, Profile
 
@@ -97,7 +99,14 @@ def _after_a_break(profile: Profile) -> str:
     return "resumes inside the chunk"
 
 
+def upload_table() -> str:
+    """Return the arrows of the state machine of an upload, from its module's docstring."""
+    rows = re.findall(r"^    ([A-Z]+) +(\S.*?) {2,}([A-Z]+)$", states.__doc__ or "", re.MULTILINE)
+    return table(("state", "what happened", "next state"), rows)
+
+
 GENERATED: Final[dict[tuple[str, str], Callable[[], str]]] = {
+    ("architecture", "upload"): upload_table,
     ("errors", "errors"): errors_table,
     ("settings", "settings"): settings_table,
     ("environment", "variables"): variables_table,
