@@ -12,6 +12,7 @@ from pusher.errors.catalogue import markdown as errors_table
 from pusher.registry.upload import states
 from pusher.registry.upload.profiles import PROFILES
 from pusher.registry.upload.profiles.profile import MIB, Profile
+from pusher.store.models import Base
 
 _NOT_A_PRODUCT: Final = {"distribution", "monolithic", "chunked", "default"}
 
@@ -105,7 +106,21 @@ def upload_table() -> str:
     return table(("state", "what happened", "next state"), rows)
 
 
+def store_table() -> str:
+    """Return the tables of the job store, with what a row is and its columns."""
+    rows = (
+        (
+            f"`{mapper.class_.__tablename__}`",
+            (mapper.class_.__doc__ or "").strip().split("\n")[0],
+            ", ".join(f"`{column.name}`" for column in mapper.columns),
+        )
+        for mapper in sorted(Base.registry.mappers, key=lambda mapper: mapper.class_.__tablename__)
+    )
+    return table(("table", "a row is", "columns"), rows)
+
+
 GENERATED: Final[dict[tuple[str, str], Callable[[], str]]] = {
+    ("architecture", "store"): store_table,
     ("architecture", "upload"): upload_table,
     ("errors", "errors"): errors_table,
     ("settings", "settings"): settings_table,
