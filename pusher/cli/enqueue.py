@@ -138,7 +138,7 @@ def received(image: str, store: Store, settings: Settings) -> Iterator[str]:
     except PusherError as error:
         raise stream.as_typed(error, image, folder) from error
     finally:
-        piped_archives.drop(store, folder, kept)
+        piped_archives.remove_if_unneeded(store, folder, kept)
 
 
 def record(

@@ -170,9 +170,9 @@ def _orphaned(job: JobRecord) -> bool:
 
     if job.state != JobState.RUNNING or job.lease_owner is None:
         return False
-    from pusher.worker.liveness import is_dead
+    from pusher.worker.liveness import is_owner_dead
 
-    return is_dead(read_settings().workers, job.lease_owner)
+    return is_owner_dead(read_settings().workers, job.lease_owner)
 
 
 def _show_job(store: Store, number: int) -> int:

@@ -36,18 +36,18 @@ def open_store(settings: Settings, *, forever: bool = False) -> Iterator[Store]:
     With ``forever`` a server that is not there yet is waited for as well, without a limit.
     """
     from pusher.errors import StoreError, StoreLocked
-    from pusher.store.patience import Patience
+    from pusher.store.outages import StoreOutages
     from pusher.store.store import Store
 
     is_file = settings.database_url.startswith("sqlite")
-    patience = Patience(
+    patience = StoreOutages(
         print_notice,
         limit=None if forever else settings.retry.store_command,
         only=StoreError if forever and not is_file else StoreLocked,
         policy=settings.retry,
     )
     with patience.call(Store.open, settings.database_url) as store:
-        yield store.patient(patience)
+        yield store.waiting_out(patience)
 
 
 def parse_job_id(text: str) -> int:

@@ -21,7 +21,7 @@ from pusher.reference import is_loopback
 from pusher.serve.access import PEER
 from pusher.serve.peer import CAN_TELL, user_at
 from pusher.text import quoted
-from pusher.worker.signals import on_signals
+from pusher.worker.signals import handle_signals
 
 _KEEP_ALIVE: Final = 75
 """Seconds that an idle connection is kept."""
@@ -139,7 +139,7 @@ def run_server(
         def stop() -> None:
             server.should_exit = True
 
-        with on_signals(stop, note=note) as signals:
+        with handle_signals(stop, note=note) as signals:
             server.run(list(sockets))
         return signals.number
 
@@ -200,7 +200,7 @@ def make_server(app: ASGIApp, certificate: Certificate | None = None) -> uvicorn
 class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals to ``on_signals``."""
+        """Leave the signals to ``handle_signals``."""
         yield
 
 

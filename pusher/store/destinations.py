@@ -22,7 +22,7 @@ from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_blobs import batches
 from pusher.store.job_rows import job_of
-from pusher.store.leases import NOT_RUNNING, job_id_in, lapsed
+from pusher.store.leases import NOT_RUNNING, is_lapsed, job_id_in
 from pusher.store.models import JobRow
 from pusher.store.records import JobRecord, JobState, NewJob
 
@@ -170,7 +170,7 @@ def _blocks(
     unfinished: ColumnElement[bool] = table.finished_at.is_(None)
     if keeps_older:
         return unfinished
-    return and_(unfinished, table.tagging_at.is_not(None), ~lapsed(table, now, dead_owners, spared))
+    return and_(unfinished, table.tagging_at.is_not(None), ~is_lapsed(table, now, dead_owners, spared))
 
 
 def _sets_tag(table: Any) -> ColumnElement[bool]:

@@ -17,7 +17,7 @@ from sqlalchemy.engine import URL
 from pusher.config import values
 from pusher.config.private import check_private_file, check_private_folder
 from pusher.errors import InvalidOption, StoreRemoved
-from pusher.store.faults import read_only, translated
+from pusher.store.driver_errors import read_only_error, translate_errors
 
 Clock = Callable[[], datetime]
 
@@ -118,21 +118,21 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """A connection that sees one state of the store (SQLite) and changes nothing."""
-        with translated(self.label), self.engine.connect() as connection:
+        with translate_errors(self.label), self.engine.connect() as connection:
             yield connection.execution_options(**{_READS: True})
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A transaction: committed at the end of the block, rolled back if it raises."""
         if not self.writable:
-            raise read_only(self.label)
-        with translated(self.label), self._turn, self.engine.begin() as connection:
+            raise read_only_error(self.label)
+        with translate_errors(self.label), self._turn, self.engine.begin() as connection:
             yield connection
 
     @contextmanager
-    def undone(self) -> Iterator[Connection]:
+    def dry_run(self) -> Iterator[Connection]:
         """A transaction that is rolled back at the end of the block, to count what it would change."""
-        with translated(self.label), self._turn, self.engine.connect() as connection:
+        with translate_errors(self.label), self._turn, self.engine.connect() as connection:
             yield connection  # closing it rolls back
 
     def compact(self) -> int:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from sqlalchemy import Row, and_, func, select, update
 
 from pusher.store.engine import Database
-from pusher.store.leases import require_job
+from pusher.store.leases import require_lease
 from pusher.store.models import STORED_DONE, JobBlobRow, JobRow, KnownBlobRow, UploadRow
 from pusher.store.records import DONE_STATES, BlobState, JobBlob, JobRecord, UploadState
 from pusher.store.upsert import insert_if_missing
@@ -62,7 +62,7 @@ class JobBlobs:
         has_key = func.coalesce(JobBlobRow.diff_id, JobBlobRow.digest) == key
         change = update(JobBlobRow).where(JobBlobRow.job_id == job.id, has_key)
         with self._database.write() as connection:
-            require_job(connection, job)
+            require_lease(connection, job)
             connection.execute(change.values(digest=digest, size=size, media_type=media_type))
             connection.execute(
                 change.where(JobBlobRow.state == BlobState.PENDING).values(state=BlobState.READY)
@@ -83,7 +83,7 @@ class JobBlobs:
             UploadRow.state.in_([UploadState.IDLE, UploadState.PRESENT]),
         )
         with self._database.write() as connection:
-            require_job(connection, job)
+            require_lease(connection, job)
             connection.execute(
                 update(JobBlobRow)
                 .where(
@@ -105,7 +105,7 @@ class JobBlobs:
             JobBlobRow.state.in_(STORED_DONE),
         )
         with self._database.write() as connection:
-            require_job(connection, job)
+            require_lease(connection, job)
             connection.execute(change.where(JobBlobRow.size.is_not(None)).values(state=BlobState.READY))
             connection.execute(change.values(state=BlobState.PENDING))
 

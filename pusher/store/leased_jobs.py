@@ -21,12 +21,12 @@ from pusher.store.job_changes import change_job
 from pusher.store.job_rows import NO_ERROR, error_columns, job_of
 from pusher.store.leases import (
     NOT_RUNNING,
-    grant,
     has_ended,
-    held,
-    holds,
+    is_current,
+    is_held,
     job_id_in,
-    require_job,
+    lease_columns,
+    require_lease,
 )
 from pusher.store.models import JobRow, UploadRow
 from pusher.store.records import JobRecord, JobState, StoredError
@@ -79,7 +79,7 @@ class LeasedJobs:
                     break
                 destinations.supersede(connection, before, newer, now)
             values = {
-                **grant(owner, now, lease),
+                **lease_columns(owner, now, lease),
                 "state": JobState.RUNNING,
                 "lease_token": before.lease_token + 1,
                 "started_at": before.started_at or now,
@@ -117,7 +117,7 @@ class LeasedJobs:
 
     def owners(self) -> set[str]:
         """Owners whose leases, of jobs or uploads, have not ended yet."""
-        return self._owners(holds)
+        return self._owners(is_current)
 
     def lapsed_owners(self) -> set[str]:
         """Owners of leases, of jobs or uploads, that ended and that nobody took over."""
@@ -131,7 +131,7 @@ class LeasedJobs:
 
     def renew(self, owner: str, lease: float) -> None:
         """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
-        until = grant(owner, self._database.now(), lease)
+        until = lease_columns(owner, self._database.now(), lease)
         with self._database.write() as connection:
             connection.execute(update(JobRow).where(UNFINISHED, JobRow.lease_owner == owner).values(until))
         with self._database.write() as connection:
@@ -149,13 +149,13 @@ class LeasedJobs:
         now = self._database.now()
         with self._database.write() as connection:
             destinations.lock_destination(self._database, connection, job)
-            require_job(connection, job)
+            require_lease(connection, job)
             newer = destinations.newer_job(connection, job)
             if newer is None:
                 destinations.supersede_older(connection, job, now)
                 older = destinations.job_to_wait_for(connection, job, now, dead_owners, spared)
                 if older is None:
-                    connection.execute(update(JobRow).where(held(job)).values(tagging_at=now))
+                    connection.execute(update(JobRow).where(is_held(job)).values(tagging_at=now))
                 return older
             destinations.supersede(connection, job, newer, now)
         raise LeaseLost(f"job {newer} supersedes job {job.id}")
@@ -163,7 +163,7 @@ class LeasedJobs:
     def check_lease(self, job: JobRecord) -> None:
         """LeaseLost if the job was paused, cancelled or taken over."""
         with self._database.read() as connection:
-            if connection.scalar(select(JobRow.id).where(held(job))) is None:
+            if connection.scalar(select(JobRow.id).where(is_held(job))) is None:
                 raise LeaseLost(f"job {job.id} no longer belongs to this worker")
 
     def release(
@@ -220,7 +220,7 @@ class LeasedJobs:
         """End the lease with a change of state and its event."""
         now = self._database.now()
         with self._database.write() as connection:
-            change = update(JobRow).where(held(job)).values(state=state, **values, **NOT_RUNNING)
+            change = update(JobRow).where(is_held(job)).values(state=state, **values, **NOT_RUNNING)
             if connection.execute(change).rowcount == 0:
                 raise LeaseLost(f"job {job.id} no longer belongs to this worker")
             record(connection, job.id, now, state, message)

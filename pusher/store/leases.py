@@ -18,7 +18,7 @@ from pusher.store.models import JobRow, UploadRow
 from pusher.store.records import JobRecord, JobState
 
 
-def grant(owner: str, now: datetime, lease: float) -> dict[str, Any]:
+def lease_columns(owner: str, now: datetime, lease: float) -> dict[str, Any]:
     """The columns of a lease taken now for ``lease`` seconds."""
     return {"lease_owner": owner, "lease_expires_at": now + timedelta(seconds=lease)}
 
@@ -39,7 +39,7 @@ def has_ended(expires_at: Any, now: datetime) -> ColumnElement[bool]:
     return or_(expires_at <= now, expires_at > now + LONGEST_LEASE)
 
 
-def holds(expires_at: Any, now: datetime) -> ColumnElement[bool]:
+def is_current(expires_at: Any, now: datetime) -> ColumnElement[bool]:
     """The opposite; not its negation, for which no index is used."""
     return and_(expires_at > now, expires_at <= now + LONGEST_LEASE)
 
@@ -51,7 +51,7 @@ def job_id_in(ids: Collection[int], table: Any = JobRow) -> ColumnElement[bool]:
     return condition
 
 
-def lapsed(
+def is_lapsed(
     table: type[JobRow] | type[UploadRow],
     now: datetime,
     dead_owners: Collection[str],
@@ -63,7 +63,7 @@ def lapsed(
     return or_(ended, table.lease_owner.in_(set(dead_owners)))
 
 
-def due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
+def is_due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
     """Whether a job has waited long enough, by the store's clock or because the caller knows it (``ids``)."""
     next_try = JobRow.next_try_at
     return and_(
@@ -72,7 +72,7 @@ def due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
     )
 
 
-def held(job: JobRecord) -> ColumnElement[bool]:
+def is_held(job: JobRecord) -> ColumnElement[bool]:
     """Whether the job still runs under the lease that the caller was given."""
     return and_(
         JobRow.id == job.id,
@@ -82,7 +82,7 @@ def held(job: JobRecord) -> ColumnElement[bool]:
     )
 
 
-def require_job(connection: Connection, job: JobRecord) -> None:
+def require_lease(connection: Connection, job: JobRecord) -> None:
     """Hold the job's lease fast until the end of the transaction; LeaseLost if it is not ours."""
-    if connection.scalar(select(JobRow.id).where(held(job)).with_for_update(read=True)) is None:
+    if connection.scalar(select(JobRow.id).where(is_held(job)).with_for_update(read=True)) is None:
         raise LeaseLost(f"job {job.id} no longer belongs to this worker")

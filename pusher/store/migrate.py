@@ -20,8 +20,8 @@ import pusher
 from pusher.config.private import check_private_file, make_private_folder
 from pusher.errors import DiskFull, StoreLocked, StoreUnreachable
 from pusher.store import schema
+from pusher.store.driver_errors import translate_errors
 from pusher.store.engine import Database, file_of, is_sqlite, label_of, parse_url
-from pusher.store.faults import translated
 from pusher.store.models import Base
 
 LOCK_TIMEOUT = 60.0
@@ -78,7 +78,7 @@ def _upgrade_file(url: URL) -> tuple[str | None, str]:
                 return before, before
             copy = path.with_name(f"{path.name}.before-{schema.head()}")
             if before is not None:
-                with translated(database.label):
+                with translate_errors(database.label):
                     _copy(path, copy)
             with database.write() as connection:
                 if before is None:

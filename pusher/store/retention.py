@@ -23,7 +23,7 @@ Step = Callable[[Connection], int]
 
 
 @dataclass(frozen=True)
-class Forgotten:
+class PruneCounts:
     """How many rows were forgotten: ``known`` are those about blobs, layers and manifests."""
 
     jobs: int
@@ -36,7 +36,7 @@ class Retention:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def prune(self, before: datetime, *, blobs: Collection[str] = (), dry_run: bool = False) -> Forgotten:
+    def prune(self, before: datetime, *, blobs: Collection[str] = (), dry_run: bool = False) -> PruneCounts:
         """Forget jobs that finished before a moment, with their layers and events, and what is known of blobs
         and manifests that no job is left for and that was not used since.
 
@@ -49,7 +49,7 @@ class Retention:
             known = run(lambda connection: _uploads(connection, unused))
             known += run(lambda connection: _known_blobs(connection, unused, blobs))
             known += run(lambda connection: _documents(connection, unused))
-        return Forgotten(jobs, known)
+        return PruneCounts(jobs, known)
 
     def compact(self) -> int:
         """Give the disk back what was freed, where that is much (SQLite); returns the bytes.
@@ -75,7 +75,7 @@ class Retention:
         if not dry_run:
             yield until_done
             return
-        with self._database.undone() as connection:
+        with self._database.dry_run() as connection:
 
             def only_counted(step: Step) -> int:
                 return sum(iter(lambda: step(connection), 0))

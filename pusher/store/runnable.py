@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, false, or_, select
 
 from pusher.store.destinations import not_its_turn, waits_in_vain
-from pusher.store.leases import due, job_id_in, lapsed
+from pusher.store.leases import is_due, is_lapsed, job_id_in
 from pusher.store.models import JobRow, UploadRow
 from pusher.store.records import JobState
 
@@ -32,8 +32,8 @@ def is_runnable(
         UNFINISHED,
         or_(
             JobRow.state == JobState.QUEUED,
-            and_(due(now, waited), ~not_its_turn(now, dead_owners, spared)),
-            and_(running, JobRow.lease_owner != owner, lapsed(JobRow, now, dead_owners, spared)),
+            and_(is_due(now, waited), ~not_its_turn(now, dead_owners, spared)),
+            and_(running, JobRow.lease_owner != owner, is_lapsed(JobRow, now, dead_owners, spared)),
             untold,
         ),
         ~job_id_in(at_work or ()),

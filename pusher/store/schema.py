@@ -7,7 +7,7 @@ from typing import Final
 from sqlalchemy import Connection, inspect, text
 
 from pusher.errors import StoreTooNew
-from pusher.store.faults import corrupt
+from pusher.store.driver_errors import corrupt_error
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 """Every revision in ``migrations/``, oldest first."""
@@ -26,7 +26,7 @@ def revision_of(connection: Connection, label: str) -> str | None:
     inspector = inspect(connection)
     if not inspector.has_table("alembic_version"):
         if connection.dialect.name == "sqlite" and inspector.get_table_names():
-            raise corrupt(label, "is an SQLite database, but not a job store of pusher")
+            raise corrupt_error(label, "is an SQLite database, but not a job store of pusher")
         return None
     revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     if revision is not None and revision not in REVISIONS:

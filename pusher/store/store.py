@@ -21,7 +21,7 @@ from pusher.store.job_blobs import JobBlobs
 from pusher.store.jobs import Jobs
 from pusher.store.known_blobs import KnownBlobs
 from pusher.store.models import JobRow
-from pusher.store.patience import Patience, Patient
+from pusher.store.outages import OutageProxy, StoreOutages
 from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
 
@@ -66,20 +66,20 @@ class Store:
             )
         return cls(database)
 
-    def patient(self, patience: Patience) -> Store:
-        """The same store, each of whose methods waits while it is away, as long as ``patience`` allows."""
+    def waiting_out(self, outages: StoreOutages) -> Store:
+        """The same store, each of whose methods waits while it is away, as long as ``outages`` allows."""
         plain, store = self.direct(), Store(self._database)
         store._plain = plain
-        store.now = partial(patience.call, plain.now)  # type: ignore[method-assign]
-        store.jobs = cast("Jobs", Patient(plain.jobs, patience))
-        store.blobs = cast("JobBlobs", Patient(plain.blobs, patience))
-        store.uploads = cast("Uploads", Patient(plain.uploads, patience))
-        store.known_blobs = cast("KnownBlobs", Patient(plain.known_blobs, patience))
-        store.documents = cast("Documents", Patient(plain.documents, patience))
-        store.dead_sessions = cast("DeadSessions", Patient(plain.dead_sessions, patience))
-        store.facts = cast("Facts", Patient(plain.facts, patience))
-        store.events = cast("Events", Patient(plain.events, patience))
-        store.retention = cast("Retention", Patient(plain.retention, patience))
+        store.now = partial(outages.call, plain.now)  # type: ignore[method-assign]
+        store.jobs = cast("Jobs", OutageProxy(plain.jobs, outages))
+        store.blobs = cast("JobBlobs", OutageProxy(plain.blobs, outages))
+        store.uploads = cast("Uploads", OutageProxy(plain.uploads, outages))
+        store.known_blobs = cast("KnownBlobs", OutageProxy(plain.known_blobs, outages))
+        store.documents = cast("Documents", OutageProxy(plain.documents, outages))
+        store.dead_sessions = cast("DeadSessions", OutageProxy(plain.dead_sessions, outages))
+        store.facts = cast("Facts", OutageProxy(plain.facts, outages))
+        store.events = cast("Events", OutageProxy(plain.events, outages))
+        store.retention = cast("Retention", OutageProxy(plain.retention, outages))
         return store
 
     def direct(self) -> Store:

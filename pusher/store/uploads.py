@@ -12,7 +12,7 @@ from pusher.errors import LeaseLost
 from pusher.store.dead_sessions import record_dead
 from pusher.store.engine import Database
 from pusher.store.job_blobs import SESSION_STATES, count_sent
-from pusher.store.leases import NO_LEASE, grant, lapsed
+from pusher.store.leases import NO_LEASE, is_lapsed, lease_columns
 from pusher.store.models import STORED_DONE, JobBlobRow, JobRow, KnownBlobRow, UploadRow
 from pusher.store.records import JobState, UploadRecord, UploadState
 from pusher.store.upsert import insert_if_missing
@@ -53,7 +53,7 @@ class Uploads:
         elsewhere = and_(
             same_blob,
             UploadRow.lease_owner != owner,
-            ~func.coalesce(lapsed(UploadRow, now, dead_owners, spared), True),
+            ~func.coalesce(is_lapsed(UploadRow, now, dead_owners, spared), True),
         )
         with self._database.write() as connection:
             # Two workers that ask for the blob in two repositories lock different rows.
@@ -64,7 +64,7 @@ class Uploads:
             place = {"host": registry, "repository": repository, "digest": digest}
             insert_if_missing(connection, UploadRow, place)
             values = {
-                **grant(owner, now, lease),
+                **lease_columns(owner, now, lease),
                 "state": case(
                     (UploadRow.state == UploadState.ABANDONED, UploadState.OPEN), else_=UploadRow.state
                 ),
@@ -253,7 +253,7 @@ class Uploads:
             done = connection.execute(
                 update(UploadRow)
                 .where(UploadRow.state.in_(SESSION_STATES), ~named.exists(), ~unnamed.exists())
-                .where(or_(UploadRow.lease_owner.is_(None), lapsed(UploadRow, now, dead_owners)))
+                .where(or_(UploadRow.lease_owner.is_(None), is_lapsed(UploadRow, now, dead_owners)))
                 .values(state=UploadState.ABANDONED, lease_token=UploadRow.lease_token + 1, **NO_LEASE)
             )
             return done.rowcount

@@ -22,7 +22,7 @@ from pusher.sources.registry.source import mountable_repositories
 from pusher.store.records import BlobState, JobRecord, UploadRecord
 from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
-from pusher.worker.liveness import Presence
+from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
 from pusher.worker.store_journal import StoreJournal
@@ -43,7 +43,7 @@ class BlobSender:
     store: Store
     settings: Settings
     registries: Registries
-    presence: Presence
+    identity: WorkerIdentity
     progress: Progress
     activity: Activity
     limiter: RateLimiter | None = None
@@ -163,7 +163,7 @@ class BlobSender:
     def _finish(self, job: JobRecord, blob: BlobFile, how: BlobState) -> str:
         self.store.blobs.set_done(job, blob.digest, how)
         if how is not BlobState.EXISTS:  # every attempt finds that again
-            self.activity.touch()
+            self.activity.record_progress()
         self.progress.blob_done(job.id, blob.digest, blob.size, how)
         return str(how)
 
@@ -176,18 +176,18 @@ class BlobSender:
                 job.registry,
                 job.repository,
                 digest,
-                owner=self.presence.owner,
-                lease=self.presence.lease,
-                dead_owners=self.presence.dead_owners(self.store),
-                spared=self.presence.doubtful_owners(self.store),
+                owner=self.identity.owner,
+                lease=self.identity.lease,
+                dead_owners=self.identity.find_dead_owners(self.store),
+                spared=self.identity.find_doubtful_owners(self.store),
             )
             if upload is not None:
                 return upload, waited
             waited = True
-            self.activity.touch()
+            self.activity.record_progress()
             pause = self.settings.retry.blob_in_use
             self.progress.waiting(short(digest), pause, "another worker is sending it")
-            with self.registries.silence.resting():
+            with self.registries.stalls.pause():
                 control.wait(pause)
 
     def _upload(
@@ -234,10 +234,10 @@ class BlobSender:
                 raise
 
         def wait(pause: float, error: PusherError) -> None:
-            if self.activity.idle >= self.settings.give_up_after:
+            if self.activity.seconds_idle >= self.settings.give_up_after:
                 raise error
             self.progress.waiting(short(digest), pause, error.message)
-            with self.registries.silence.resting():
+            with self.registries.stalls.pause():
                 control.wait(pause)
 
         return retrying(attempt, attempts, wait)
@@ -270,7 +270,7 @@ class _BlobObserver:
             return wanted
         allowed = self._sender.limiter.take(wanted, self._check_lease_if_cheap)
         if self._offset + self._in_flight >= self._furthest:
-            self._sender.activity.touch()
+            self._sender.activity.record_progress()
         return allowed
 
     def _check_lease_if_cheap(self) -> None:
@@ -296,8 +296,8 @@ class _BlobObserver:
             self._sender.progress.blob_acknowledged(self._blob.digest, 0)
 
     def report_sent(self, in_flight: int) -> None:
-        self._sender.activity.stir()
-        self._control.stir()
+        self._sender.activity.record_movement()
+        self._control.record_movement()
         self._in_flight = in_flight
         if not self._started:
             self._started = True
@@ -315,7 +315,7 @@ class _BlobObserver:
         if offset > self._furthest:  # what was lost and is sent again is no progress
             self._furthest = offset
             self.attempts.reset()
-            self._sender.activity.touch()
+            self._sender.activity.record_progress()
         self._offset = offset
         self._sender.progress.blob_acknowledged(self._blob.digest, offset)
         self._sender.registries.links.save(self._job.registry)

@@ -16,7 +16,7 @@ from pusher.store.migrate import remove_old_copies
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker import piped_archives
-from pusher.worker.liveness import Presence
+from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.registries import Registries
 
 _IMPATIENT: Final = 5.0
@@ -50,7 +50,9 @@ def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[J
     timeouts = replace(settings.timeouts, connect=_IMPATIENT, answer=_IMPATIENT)
     registries = Registries(store, replace(settings, timeouts=timeouts))
     try:
-        delete_sessions(store, registries, Presence(settings.workers, settings.lease).dead_owners(store))
+        delete_sessions(
+            store, registries, WorkerIdentity(settings.workers, settings.lease).find_dead_owners(store)
+        )
     finally:
         registries.close()
     return cancelled
@@ -110,7 +112,7 @@ def prune(
     before = store.now() - older_than + timedelta(milliseconds=1)
     forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
     if not dry_run:
-        piped_archives.sweep(store, spool.root / piped_archives.FOLDER)
+        piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER)
         remove_old_copies(settings.database_url, max(older_than.total_seconds(), _COPIES_STAY))
     freed = sum(size for _, size in unneeded)
     in_use = dry_run or store.jobs.owners()
@@ -118,9 +120,9 @@ def prune(
     return PruneResult(forgotten.jobs, forgotten.known, len(unneeded), freed, smaller)
 
 
-def evict(store: Store, spool: Spool, limit: int) -> int:
+def evict_blobs(store: Store, spool: Spool, limit: int) -> int:
     """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
-    piped_archives.sweep(store, spool.root / piped_archives.FOLDER)
+    piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER)
     return spool.remove_all(_unneeded(store, spool, limit))
 
 

@@ -19,30 +19,30 @@ class Control:
         self._parent = parent
         self._stopped = False
         self._lease_lost = False
-        self._stirred = self._came = time.monotonic()
+        self._moved_at = self._source_moved_at = time.monotonic()
         self.on_source: Callable[[], None] = lambda: None
 
-    def stir(self) -> None:
+    def record_movement(self) -> None:
         """Something of what is controlled moved."""
-        self._stirred = time.monotonic()
+        self._moved_at = time.monotonic()
         if self._parent is not None:
-            self._parent.stir()
+            self._parent.record_movement()
 
-    def stir_source(self) -> None:
+    def record_source_movement(self) -> None:
         """The source gave something."""
-        self.stir()
-        self._came = time.monotonic()
+        self.record_movement()
+        self._source_moved_at = time.monotonic()
         self.on_source()
 
     @property
-    def still(self) -> float:
+    def seconds_still(self) -> float:
         """Seconds since anything moved."""
-        return time.monotonic() - self._stirred
+        return time.monotonic() - self._moved_at
 
     @property
-    def source_still(self) -> float:
+    def source_seconds_still(self) -> float:
         """Seconds since the source gave anything, whatever is sent meanwhile."""
-        return time.monotonic() - self._came
+        return time.monotonic() - self._source_moved_at
 
     def stop(self) -> None:
         """Leave at the next chunk's end."""
@@ -83,27 +83,27 @@ class Activity:
     """When anything last moved forward, for a run that gives up after long silence. Thread-safe."""
 
     def __init__(self) -> None:
-        self._last = self._stirred = time.monotonic()
+        self._progress_at = self._moved_at = time.monotonic()
 
-    def touch(self) -> None:
+    def record_progress(self) -> None:
         """Something was acknowledged, prepared or finished."""
-        self._last = self._stirred = time.monotonic()
+        self._progress_at = self._moved_at = time.monotonic()
 
-    def stir(self) -> None:
+    def record_movement(self) -> None:
         """Bytes moved; whether that is of any use is not known yet."""
-        self._stirred = time.monotonic()
+        self._moved_at = time.monotonic()
 
     @property
-    def still(self) -> float:
+    def seconds_still(self) -> float:
         """Seconds since anything moved at all."""
-        return time.monotonic() - self._stirred
+        return time.monotonic() - self._moved_at
 
     @property
-    def last(self) -> float:
+    def last_progress(self) -> float:
         """When that was, on the monotonic clock."""
-        return self._last
+        return self._progress_at
 
     @property
-    def idle(self) -> float:
+    def seconds_idle(self) -> float:
         """Seconds since then."""
-        return time.monotonic() - self._last
+        return time.monotonic() - self._progress_at

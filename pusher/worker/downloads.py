@@ -118,7 +118,7 @@ class Downloads:
                         _BlobFetch(self, source, job, control, layer.key, blob, partial, arrival).run()
                         partial.commit(self.spool.path(blob.digest))
                         break
-                self.activity.touch()
+                self.activity.record_progress()
                 pause = self.retry.blob_in_use
                 self.progress.waiting(short(blob.digest), pause, "another worker is fetching it")
                 control.wait(pause)
@@ -182,12 +182,12 @@ class _BlobFetch:
         self._control.wait(pause)
 
     def _on_bytes(self, is_progress: bool) -> None:
-        self._downloads.activity.stir()
-        self._control.stir_source()
+        self._downloads.activity.record_movement()
+        self._control.record_source_movement()
         self._control.check()
         self._report_arrival()
         if is_progress:
-            self._downloads.activity.touch()
+            self._downloads.activity.record_progress()
         if abs(self._partial.size - self._reported) >= _REPORT_EVERY:
             self._report()
 

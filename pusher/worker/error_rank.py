@@ -8,7 +8,7 @@ from pusher.errors import LeaseLost, PusherError, Retry, Stopped
 from pusher.registry.http.body import BlobDamaged
 
 
-def worst(errors: Iterable[BaseException | None]) -> BaseException:
+def most_important(errors: Iterable[BaseException | None]) -> BaseException:
     """The error that says most: what nothing can mend before what a pause can, before mere consequences."""
 
     def rank(error: BaseException) -> int:

@@ -29,7 +29,7 @@ from pusher.spool.claims import Claims
 from pusher.store.records import DONE_STATES, JobBlob, JobRecord
 from pusher.worker import docker_blobs, preflight
 from pusher.worker.blob_sender import BlobSender
-from pusher.worker.cleanup import evict
+from pusher.worker.cleanup import evict_blobs
 from pusher.worker.compression import ZSTD_NOTE, RequestedCompression
 from pusher.worker.control import Control
 from pusher.worker.documents import (
@@ -40,10 +40,10 @@ from pusher.worker.documents import (
     load_documents,
 )
 from pusher.worker.downloads import descriptor_of
-from pusher.worker.error_rank import worst
+from pusher.worker.error_rank import most_important
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
-from pusher.worker.stall_notices import Turn
+from pusher.worker.stall_notices import SourceTurn
 from pusher.worker.tags import take_tag
 
 _MOST_DAMAGED: Final = 2
@@ -57,7 +57,7 @@ class Tools:
     sender: BlobSender
     preparer: BlobPreparer
     pool: BlobPool
-    preparing: Turn = field(default_factory=Turn)
+    preparing: SourceTurn = field(default_factory=SourceTurn)
     """Held while a job reads its source: compression uses all processors for one layer already."""
 
 
@@ -101,7 +101,7 @@ class JobPush:
                 self._bring_blobs()
         except Exception as error:
             self._control.stop()
-            raise worst([error, *(future.exception() for future in self._sending)]) from error
+            raise most_important([error, *(future.exception() for future in self._sending)]) from error
 
     def _check_beforehand(self) -> None:
         layers = self._store.blobs.of_job(self._job.id)
@@ -222,7 +222,7 @@ class JobPush:
         claims = Claims(self._spool.root)
         self._control.on_source = claims.touch
         while missing:
-            with self._tools.preparing.taken(self._control), claims:
+            with self._tools.preparing.take(self._control), claims:
                 ours = claims.take(missing)
                 self._take_what_others_made(missing)
                 wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}
@@ -236,7 +236,7 @@ class JobPush:
                             wanted.pop(diff_id, None)
                             missing.pop(diff_id, None)
             if missing and not wanted:
-                self._tools.sender.activity.touch()
+                self._tools.sender.activity.record_progress()
                 told = short(next(iter(missing)))
                 pause = self._tools.sender.settings.retry.layer_in_use
                 self._tools.sender.progress.waiting(told, pause, "another job is compressing it")
@@ -264,7 +264,7 @@ class JobPush:
         before = self._spool.usage()
         for digest in on_disk - self._store.blobs.needed_digests(on_disk):
             self._spool.remove(digest)
-        evict(self._store, self._spool, 0)
+        evict_blobs(self._store, self._spool, 0)
         if self._spool.usage() == before:
             raise full
         return missing
@@ -305,7 +305,7 @@ class JobPush:
         errors = [error for future in self._sending if (error := future.exception()) is not None]
         damaged = [str(error) for error in errors if isinstance(error, BlobDamaged)]
         if len(damaged) < len(errors):
-            raise worst(error for error in errors if not isinstance(error, BlobDamaged))
+            raise most_important(error for error in errors if not isinstance(error, BlobDamaged))
         return damaged
 
     # --- the manifest -------------------------------------------------------------------------------------
@@ -341,7 +341,7 @@ class JobPush:
         def put() -> str:
             self._control.check()
             if reference == self._job.tag:
-                take_tag(self._store, self._tools.sender.presence, self._job)
+                take_tag(self._store, self._tools.sender.identity, self._job)
             else:
                 self._store.jobs.check_lease(self._job)
             delivery.put_and_confirm()

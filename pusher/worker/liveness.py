@@ -31,7 +31,7 @@ _STEP: Final = 1.0
 """Seconds by which a clock that is set differs from one that runs on."""
 
 
-class Presence:
+class WorkerIdentity:
     """One worker's identity: a name in its leases, and a file lock held as long as the process lives.
 
     A dead worker of this host is known at once because its lock is free (the kernel frees it, whatever killed
@@ -47,13 +47,13 @@ class Presence:
         self.lease = min(lease, LONGEST_LEASE.total_seconds())
         self._lock = FileLock(self._path(self._name), timeout=0)
         self._renewed_at = elapsed()
-        self.stood_still = 0.0
+        self.longest_stall = 0.0
         """Seconds for which this worker once renewed nothing, if that was longer than its leases last."""
         self._doubts = threading.Lock()
         self._doubted: dict[str, float] = {}  # owners of leases that ended, and since when they are seen so
         self._looked_at = 0.0
 
-    def __enter__(self) -> Presence:
+    def __enter__(self) -> WorkerIdentity:
         try:
             make_private_folder(self._folder.parent)
             make_private_folder(self._folder, closed=True)
@@ -73,13 +73,15 @@ class Presence:
             self._path(self._name).unlink(missing_ok=True)
         # else leases may be left, and a lock file that is free is what tells that they bind nobody
 
-    def dead_owners(self, store: Store) -> set[str]:
+    def find_dead_owners(self, store: Store) -> set[str]:
         """Owners of leases in ``store`` that ran on this host, in this PUSHER_HOME, and are gone."""
         return {
-            owner for owner in store.jobs.owners() if owner != self.owner and is_dead(self._folder, owner)
+            owner
+            for owner in store.jobs.owners()
+            if owner != self.owner and is_owner_dead(self._folder, owner)
         }
 
-    def doubtful_owners(self, store: Store) -> set[str]:
+    def find_doubtful_owners(self, store: Store) -> set[str]:
         """Owners of leases that ended a moment ago, and that may yet be renewed; this one is among them.
 
         The moment is measured here: a clock that was set makes every lease look old, and so does sleep.
@@ -94,21 +96,21 @@ class Presence:
         return doubtful | {self.owner}
 
     @property
-    def unrenewed(self) -> float:
+    def seconds_unrenewed(self) -> float:
         """Seconds since this worker's leases were last renewed."""
         return elapsed() - self._renewed_at
 
-    def sweep(self, store: Store) -> None:
+    def release_dead_owners(self, store: Store) -> None:
         """Give back what dead workers hold for jobs that are done, and remove the lock files of those that
         hold no lease any more."""
-        for owner in self.dead_owners(store):
+        for owner in self.find_dead_owners(store):
             store.uploads.release_all(owner)
         names = {owner.partition("/")[2] for owner in store.jobs.owners()}
         for path in self._folder.glob("*.lock"):
             if (
                 path.stem not in names
                 and path.stem != self._name
-                and is_dead(self._folder, f"{self._host}/{path.stem}")
+                and is_owner_dead(self._folder, f"{self._host}/{path.stem}")
             ):
                 path.unlink(missing_ok=True)
 
@@ -127,10 +129,10 @@ class Presence:
             while not done.wait(_BEAT):
                 was_set = abs(time.time() - elapsed() - clock) > _STEP
                 with contextlib.suppress(PusherError):  # the next beat tries again
-                    if was_set or self.unrenewed >= self.lease / 3:
+                    if was_set or self.seconds_unrenewed >= self.lease / 3:
                         now = elapsed()
-                        if self.unrenewed > self.lease:
-                            self.stood_still = self.unrenewed
+                        if self.seconds_unrenewed > self.lease:
+                            self.longest_stall = self.seconds_unrenewed
                         store.jobs.renew(self.owner, self.lease)
                         self._renewed_at, clock = now, time.time() - elapsed()
                     check()
@@ -153,7 +155,7 @@ def _boot() -> str:
     return (boot_id() or uuid.uuid4().hex)[:8].replace("-", "")
 
 
-def is_dead(folder: Path, owner: str) -> bool:
+def is_owner_dead(folder: Path, owner: str) -> bool:
     """Whether ``owner``, of a lease, ran on this host with its lock in ``folder``, and is gone."""
     host, _, name = owner.partition("/")
     path = folder / f"{name}.lock"

@@ -10,18 +10,18 @@ from pusher.store.store import Store
 from pusher.system import elapsed
 
 
-class Names:
+class UnresolvedNames:
     """Since when which names do not resolve. Thread-safe. ``patient``: nobody waits for one job."""
 
     def __init__(self, store: Store, policy: RetryPolicy) -> None:
         self._store = store
         self._policy = policy
         self._since: dict[str, float] = {}
-        self.patient = True
+        self.keeps_waiting = True
 
-    def judge(self, error: PusherError, registry: str) -> PusherError:
+    def classify(self, error: PusherError, registry: str) -> PusherError:
         """The error, or RegistryNameUnknown if it has been that the name does not resolve for a minute."""
-        if self.patient or not _unresolved(error) or self._store.uploads.has_any_at(registry):
+        if self.keeps_waiting or not _unresolved(error) or self._store.uploads.has_any_at(registry):
             self._since.pop(registry, None)
             return error
         since = self._since.setdefault(registry, elapsed())

@@ -20,14 +20,14 @@ _SETTLED: Final = 3600.0
 """Seconds after which a file without a job is left over: its command was killed before the job's record."""
 
 
-def sweep(store: Store, folder: Path) -> None:
+def remove_unneeded(store: Store, folder: Path) -> None:
     """Remove what no job needs, but for what came in the last hour."""
     before = time.time() - _SETTLED
     with suppress(OSError):
         _remove(store, [path for path in folder.iterdir() if path.stat().st_mtime < before])
 
 
-def drop(store: Store, folder: Path, meant: str | Mapping[str, object]) -> None:
+def remove_if_unneeded(store: Store, folder: Path, meant: str | Mapping[str, object]) -> None:
     """Remove what an IMAGE or a job's source means, if it lies there and no other job needs it."""
     text = meant if isinstance(meant, str) else json.dumps(dict(meant))
     with suppress(OSError):

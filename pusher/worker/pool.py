@@ -55,7 +55,7 @@ class BlobPool:
                 self._size = self._alive = number
                 break
 
-    def lend(self, places: int) -> None:
+    def lend_threads(self, places: int) -> None:
         """So many tasks wait for somebody who does not answer: as many others may be at work meanwhile, a few
         times what there are threads at most."""
         with self._changed:

@@ -26,7 +26,7 @@ from pusher.worker.compression import CompressionChooser, RequestedCompression
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads, descriptor_of
 from pusher.worker.registries import Registries
-from pusher.worker.stall_notices import SourceWatch
+from pusher.worker.stall_notices import SourceStallCheck
 
 _REPORT_EVERY = 4 * 1024 * 1024
 """Bytes between two reports on a layer that is being compressed."""
@@ -109,7 +109,7 @@ class BlobPreparer:
         for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
             if not wanted:
                 return
-            watch = SourceWatch(job.image, control, self.progress.note)
+            watch = SourceStallCheck(job.image, control, self.progress.note)
             with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=watch) as pieces:
                 for piece in pieces:
                     control.check()
@@ -145,12 +145,12 @@ class BlobPreparer:
 
         def on_bytes(count: int) -> None:
             nonlocal reported, done
-            self.activity.stir()
-            control.stir_source()
+            self.activity.record_movement()
+            control.record_source_movement()
             done += count
             if done - reported >= _REPORT_EVERY or done == piece.size:
                 reported = done
-                self.activity.touch()
+                self.activity.record_progress()
                 self.progress.preparing(job.id, label, done, piece.size, doing)
 
         if piece.kind == "blob" and piece.name is not None:

@@ -16,7 +16,7 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.http.tls import Trust
 from pusher.registry.upload.uplink import LinkEstimate
 from pusher.store.store import Store
-from pusher.worker.stall_notices import Silence, WatchedTransport
+from pusher.worker.stall_notices import StallNotices, StallReportingTransport
 from pusher.worker.uplinks import LinkEstimates
 
 
@@ -44,9 +44,9 @@ class Registries:
         self._note = note
         self._lock = threading.Lock()
         self._registry_locks: dict[str, threading.Lock] = {}  # one a registry
-        self.silence = Silence(note)
-        self._transport = WatchedTransport(
-            self.silence, settings.timeouts, trust=self.trust_for, connections=settings.parallel + 2
+        self.stalls = StallNotices(note)
+        self._transport = StallReportingTransport(
+            self.stalls, settings.timeouts, trust=self.trust_for, connections=settings.parallel + 2
         )
         self._reported: set[str] = set()
         self._credentials: dict[tuple[str, str], Credential | None] = {}
@@ -61,7 +61,7 @@ class Registries:
         with self._lock:
             turn = self._registry_locks.setdefault(registry, threading.Lock())
         # A helper may ask the user, or hang: only its own registry waits for it.
-        with self.silence.resting(), turn:
+        with self.stalls.pause(), turn:
             credential, problem = self._credential(registry, repository)
             with self._lock:
                 client = self._clients.get((registry, credential))

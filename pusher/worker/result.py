@@ -27,7 +27,7 @@ class RunResult:
     """Sent for these jobs, in this run and before, and lost again."""
 
 
-def outcome(
+def summarize(
     store: Store, touched: Collection[int], only: Collection[int] | None, exit_codes: Collection[ExitCode]
 ) -> RunResult:
     """What became of the jobs ``touched`` and ``only`` those that the run was for, or else the whole queue.

@@ -29,26 +29,26 @@ from pusher.errors import (
 from pusher.progress.base import Progress
 from pusher.progress.format import human_seconds
 from pusher.spool.spool import Spool
-from pusher.store.patience import Patience
+from pusher.store.outages import StoreOutages
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from pusher.system import elapsed
 from pusher.waiting import told
 from pusher.worker.blob_sender import BlobSender
-from pusher.worker.cleanup import delete_sessions, evict
+from pusher.worker.cleanup import delete_sessions, evict_blobs
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
 from pusher.worker.job import JobPush, Tools
-from pusher.worker.liveness import Presence
-from pusher.worker.name_lookup import Names
-from pusher.worker.piped_archives import FOLDER, drop
+from pusher.worker.liveness import WorkerIdentity
+from pusher.worker.name_lookup import UnresolvedNames
+from pusher.worker.piped_archives import FOLDER, remove_if_unneeded
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
-from pusher.worker.result import RunResult, outcome
-from pusher.worker.shutdown import give_back, join_while_moving, run_while_moving, why_lost
-from pusher.worker.signals import on_signals
+from pusher.worker.result import RunResult, summarize
+from pusher.worker.shutdown import explain_lost_lease, join_while_moving, requeue, run_while_moving
+from pusher.worker.signals import handle_signals
 
 _LOG = logging.getLogger(__name__)
 _STILL: Final = 10.0
@@ -78,32 +78,32 @@ def run(
     A job store that is away is waited for, for ever with ``forever``. Raises StoreError, HomeUnusable.
     """
     control, activity = Control(), Activity()
-    patience = Patience(
+    patience = StoreOutages(
         progress.note,
         limit=None if forever else settings.retry.store_run,
         stopping=lambda: control.stopping,
-        back=activity.touch,
+        back=activity.record_progress,
         policy=settings.retry,
     )
-    heart, store = store.direct(), store.patient(patience)
+    heart, store = store.direct(), store.waiting_out(patience)
     spool = Spool(settings.spool)
     spool.sweep()
     registries = Registries(store, settings, progress.note)
-    with Presence(settings.workers, settings.lease) as presence:
-        worker = _Worker(store, settings, progress, spool, registries, presence, control, activity)
+    with WorkerIdentity(settings.workers, settings.lease) as identity:
+        worker = _Worker(store, settings, progress, spool, registries, identity, control, activity)
         with (
             told(progress.note),
-            on_signals(
+            handle_signals(
                 control.stop, note=progress.note, at_stake=worker.bytes_at_stake, leave=leave
             ) as signals,
-            presence.heartbeat(heart, lambda: worker.look(heart)),
+            identity.heartbeat(heart, lambda: worker.look(heart)),
         ):
             try:
                 worker.work(forever=forever, wait=wait, only=only)
             finally:
                 worker.close()  # chunks in flight may take minutes: leases are renewed until they are through
                 registries.close()
-        presence.sweep(store)
+        identity.release_dead_owners(store)
         result = worker.result(only)
     if signals.number:
         result.exit_code = ExitCode(128 + signals.number)
@@ -118,7 +118,7 @@ class _Worker:
         progress: Progress,
         spool: Spool,
         registries: Registries,
-        presence: Presence,
+        identity: WorkerIdentity,
         control: Control,
         activity: Activity,
     ) -> None:
@@ -127,14 +127,14 @@ class _Worker:
         self._progress = progress
         self._spool = spool
         self._registries = registries
-        self._presence = presence
+        self._identity = identity
         self._control = control
         self._activity = activity
         self._pool = BlobPool(settings.parallel)
         rate = settings.limit_rate
         limiter = RateLimiter(rate, progress.note) if rate is not None else None
         self._tools = Tools(
-            BlobSender(store, settings, registries, presence, progress, self._activity, limiter),
+            BlobSender(store, settings, registries, identity, progress, self._activity, limiter),
             BlobPreparer(
                 store,
                 spool,
@@ -152,7 +152,7 @@ class _Worker:
         self._touched: set[int] = set()
         self._put_off: set[int] = set()
         self._failures: dict[int, int] = {}
-        self._names = Names(store, settings.retry)
+        self._names = UnresolvedNames(store, settings.retry)
         self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that nobody sets
         self._exit_codes: set[ExitCode] = set()
         self._fatal: PusherError | None = None
@@ -163,9 +163,9 @@ class _Worker:
 
     def work(self, *, forever: bool, wait: bool, only: Collection[int] | None) -> None:
         self._forever, self._waits_for_others = forever, wait or only is not None
-        self._names.patient = only is None
+        self._names.keeps_waiting = only is None
         # before any job takes one up; a registry that does not answer is left alone
-        dead = self._presence.dead_owners(self._store)
+        dead = self._identity.find_dead_owners(self._store)
         run_while_moving(
             lambda: delete_sessions(self._store, self._registries, dead), self._activity, self._control
         )
@@ -185,7 +185,7 @@ class _Worker:
         with self._changed:
             controls = [control for _, control in self._active.values()]
         most = self._settings.parallel
-        moving = sum(control.still < _STILL for control in controls)
+        moving = sum(control.seconds_still < _STILL for control in controls)
         lent = moving < most and len(controls) < _MOST_STILL * most
         return len(controls) < most or (lent and self._pool.is_free)
 
@@ -194,10 +194,10 @@ class _Worker:
         with self._changed:
             at_work = set(self._active)
         return self._store.jobs.claim(
-            self._presence.owner,
-            lease=self._presence.lease,
-            dead_owners=self._presence.dead_owners(self._store),
-            spared=self._presence.doubtful_owners(self._store),
+            self._identity.owner,
+            lease=self._identity.lease,
+            dead_owners=self._identity.find_dead_owners(self._store),
+            spared=self._identity.find_doubtful_owners(self._store),
             only=only,
             at_work=at_work,
             waited={job_id for job_id, until in self._pauses.items() if until <= now},
@@ -217,26 +217,26 @@ class _Worker:
         if self._waits_for_others and any(
             only is None or job.id in only for job in self._store.jobs.list(states=[JobState.RUNNING])
         ):
-            self._activity.touch()
+            self._activity.record_progress()
             return True
         if self._is_doubtful(only):
             return True
-        dead = self._presence.dead_owners(self._store)
-        doubtful = self._presence.doubtful_owners(self._store)
+        dead = self._identity.find_dead_owners(self._store)
+        doubtful = self._identity.find_doubtful_owners(self._store)
         if not self._store.jobs.has_waiting(dead, doubtful, only=only, put_off=self._put_off):
             return False
-        patient = self._activity.idle < self._settings.give_up_after
+        patient = self._activity.seconds_idle < self._settings.give_up_after
         if not patient:
+            idle = human_seconds(self._activity.seconds_idle)
             self._progress.note(
-                f"no progress for {human_seconds(self._activity.idle)}: giving up, and nothing is lost; "
-                "continue "
-                "with pusher run, or with pusher run --forever, which never gives up"
+                f"no progress for {idle}: giving up, and nothing is lost; continue with pusher run, "
+                "or with pusher run --forever, which never gives up"
             )
         return patient
 
     def _is_doubtful(self, only: Collection[int] | None) -> bool:
         """Whether a job runs under a lease that has just ended: soon it is renewed, or there to be taken."""
-        others = self._presence.doubtful_owners(self._store) - {self._presence.owner}
+        others = self._identity.find_doubtful_owners(self._store) - {self._identity.owner}
         return bool(others) and any(
             job.lease_owner in others and (only is None or job.id in only)
             for job in self._store.jobs.list(states=[JobState.RUNNING])
@@ -264,7 +264,7 @@ class _Worker:
             try:
                 self._attempt(job, control)
             except LeaseLost:
-                state, message = why_lost(self._store, job, self._presence.stood_still)
+                state, message = explain_lost_lease(self._store, job, self._identity.longest_stall)
                 self._progress.job_ended(job.id, state, message)
                 delete_sessions(self._store, self._registries, ())
         except Exception as error:  # nothing can be recorded any more; the lease runs out by itself
@@ -285,18 +285,18 @@ class _Worker:
         except (StoreError, LeaseLost):
             raise
         except Exception as error:
-            known = self._names.judge(_known(error), job.registry)
+            known = self._names.classify(_known(error), job.registry)
             if known.retry is Retry.NEVER:
                 self._fail(job, known)
             else:
                 self._put_back(job, known, done_before)
         else:
             self._store.jobs.succeed(job, digest)
-            self._activity.touch()
+            self._activity.record_progress()
             self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
-            drop(self._store, self._spool.root / FOLDER, job.source)
+            remove_if_unneeded(self._store, self._spool.root / FOLDER, job.source)
             with contextlib.suppress(HomeUnusable, DiskFull):  # this job needs the spool no more
-                evict(self._store, self._spool, self._settings.spool_limit)
+                evict_blobs(self._store, self._spool, self._settings.spool_limit)
             delete_sessions(self._store, self._registries, ())  # those that were lost on the way
             waiting = frozenset(self._put_off)
             if waiting:
@@ -305,7 +305,7 @@ class _Worker:
 
     def _fail(self, job: JobRecord, error: PusherError) -> None:
         self._store.jobs.fail(job, _stored(error))
-        self._activity.touch()
+        self._activity.record_progress()
         self._exit_codes.add(error.exit_code)
         self._progress.job_ended(job.id, "failed", error.message)
 
@@ -335,9 +335,9 @@ class _Worker:
 
     def _tell_offline(self, job: JobRecord) -> None:
         """Once, until something moves again."""
-        if self._offline_since == self._activity.last:
+        if self._offline_since == self._activity.last_progress:
             return
-        self._offline_since = self._activity.last
+        self._offline_since = self._activity.last_progress
         patience = "until it succeeds"
         if not self._forever:
             patience = f"for up to {human_seconds(self._settings.give_up_after)}"
@@ -355,7 +355,7 @@ class _Worker:
     def look(self, store: Store) -> None:
         """Tell of those who do not answer and lend their places; have jobs leave that were paused, cancelled
         or taken over."""
-        self._pool.lend(self._registries.silence.look())
+        self._pool.lend_threads(self._registries.stalls.report())
         with self._changed:
             active = list(self._active.values())
         for job, control in active:
@@ -372,13 +372,13 @@ class _Worker:
             return
         with self._changed:
             left = list(self._active.values())
-        give_back(left, self._store, self._progress, self._presence.owner)
+        requeue(left, self._store, self._progress, self._identity.owner)
 
     def result(self, only: Collection[int] | None) -> RunResult:
         """What became of the jobs. Raises the error that ended the run, if one did."""
         if self._fatal is not None:
             raise self._fatal
-        return outcome(self._store, self._touched, only, self._exit_codes)
+        return summarize(self._store, self._touched, only, self._exit_codes)
 
 
 def _known(error: Exception) -> PusherError:

@@ -28,11 +28,11 @@ def join_while_moving(
     leave: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Wait for the threads; False if some are left once nothing moves any more, or ``leave`` says so."""
-    activity.stir()
+    activity.record_movement()
     for thread in threads:
         while thread.is_alive():
             thread.join(_LOOK_EVERY)
-            if leave() or activity.still >= (_DEAR if at_stake() else _STILL):
+            if leave() or activity.seconds_still >= (_DEAR if at_stake() else _STILL):
                 return not any(map(threading.Thread.is_alive, threads))
     return True
 
@@ -50,9 +50,7 @@ def run_while_moving(work: Callable[[], None], activity: Activity, control: Cont
     join_while_moving([thread], activity, leave=lambda: control.stopping)
 
 
-def give_back(
-    left: Iterable[tuple[JobRecord, Control]], store: Store, progress: Progress, owner: str
-) -> None:
+def requeue(left: Iterable[tuple[JobRecord, Control]], store: Store, progress: Progress, owner: str) -> None:
     """Queue the jobs again whose threads stand still. Should one of them wake up, nothing of what it does is
     recorded any more."""
     for job, control in left:
@@ -63,8 +61,8 @@ def give_back(
     store.uploads.release_all(owner)
 
 
-def why_lost(store: Store, job: JobRecord, stood_still: float) -> tuple[str, str]:
-    """What became of a job whose lease was lost, a word and a sentence; ``stood_still``: seconds for which
+def explain_lost_lease(store: Store, job: JobRecord, longest_stall: float) -> tuple[str, str]:
+    """What became of a job whose lease was lost, a word and a sentence; ``longest_stall``: seconds for which
     this worker renewed none."""
     try:
         now = store.jobs.get(job.id)
@@ -75,5 +73,5 @@ def why_lost(store: Store, job: JobRecord, stood_still: float) -> tuple[str, str
         return now.state, said
     if now.state != JobState.RUNNING:
         return "taken", f"it is {now.state} now"
-    why = f", because this worker was stopped for {human_seconds(stood_still)}" if stood_still else ""
+    why = f", because this worker was stopped for {human_seconds(longest_stall)}" if longest_stall else ""
     return "taken", f"another worker took it over{why}"

@@ -20,20 +20,20 @@ _ASKED: Final = {
 }
 
 
-class Signals:
+class ReceivedSignals:
     """What came; ``number`` is the first signal, 0 if none."""
 
     number = 0
 
 
 @contextlib.contextmanager
-def on_signals(
+def handle_signals(
     first: Callable[[], None],
     leave: Callable[[], None] = lambda: None,
     *,
     note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     at_stake: Callable[[], int] = lambda: 0,
-) -> Iterator[Signals]:
+) -> Iterator[ReceivedSignals]:
     """Call ``first`` at the first SIGINT, SIGTERM or SIGHUP; at the next one call ``leave`` and die with its
     exit code, but where ``at_stake`` bytes would have to be sent again, say so and wait for one more.
 
@@ -41,7 +41,7 @@ def on_signals(
     dead process are free. A hangup that the process was started to ignore (nohup) is ignored. Outside the
     main thread nothing is installed.
     """
-    seen = Signals()
+    seen = ReceivedSignals()
     if threading.current_thread() is not threading.main_thread():
         yield seen
         return

@@ -29,13 +29,13 @@ _GIVE_UP_SOURCE: Final = 1800.0
 
 @dataclass
 class _Wait:
-    whom: str
+    name: str
     moved: Callable[[], int]
     since: float
     at: int = 0
 
 
-class Silence:
+class StallNotices:
     """Who is being waited for. Thread-safe; ``look`` is called every second."""
 
     def __init__(self, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
@@ -43,15 +43,15 @@ class Silence:
         self._clock = clock
         self._lock = threading.Lock()
         self._waits: dict[object, _Wait] = {}
-        self._resting = 0
-        self._told: dict[str, float] = {}  # the silence after which each is told of next
+        self._paused = 0
+        self._next_notices: dict[str, float] = {}  # the silence after which each is told of next
 
     @contextmanager
-    def waiting_for(self, whom: str, moved: Callable[[], int] = lambda: 0) -> Iterator[None]:
-        """Until the context ends ``whom`` is waited for; it is not silent while ``moved()`` changes."""
+    def wait_for(self, name: str, moved: Callable[[], int] = lambda: 0) -> Iterator[None]:
+        """Until the context ends ``name`` is waited for; it is not silent while ``moved()`` changes."""
         key = object()
         with self._lock:
-            self._waits[key] = _Wait(whom, moved, self._clock(), moved())
+            self._waits[key] = _Wait(name, moved, self._clock(), moved())
         try:
             yield
         finally:
@@ -59,46 +59,48 @@ class Silence:
                 del self._waits[key]
 
     @contextmanager
-    def resting(self) -> Iterator[None]:
+    def pause(self) -> Iterator[None]:
         """The caller waits for a time that was told."""
         with self._lock:
-            self._resting += 1
+            self._paused += 1
         try:
             yield
         finally:
             with self._lock:
-                self._resting -= 1
+                self._paused -= 1
 
-    def look(self) -> int:
+    def report(self) -> int:
         """Tell of those who are silent, once in a while; how many waits are so long that others may go on."""
         with self._lock:
             now = self._clock()
             longest: dict[str, float] = {}
-            stuck = self._resting
+            stuck = self._paused
             for wait in self._waits.values():
                 if (at := wait.moved()) != wait.at:
                     wait.at, wait.since = at, now
                 silent = now - wait.since
                 stuck += silent >= _STUCK_AFTER
-                longest[wait.whom] = max(silent, longest.get(wait.whom, 0.0))
-            self._told = {whom: after for whom, after in self._told.items() if whom in longest}
+                longest[wait.name] = max(silent, longest.get(wait.name, 0.0))
+            self._next_notices = {
+                name: after for name, after in self._next_notices.items() if name in longest
+            }
             words = []
-            for whom, silent in longest.items():
-                after = self._told.get(whom, WORD_AFTER)
+            for name, silent in longest.items():
+                after = self._next_notices.get(name, WORD_AFTER)
                 if silent >= after:
-                    self._told[whom] = 6 * after
-                    words.append(f"{whom} has not responded for {human_seconds(silent)}; still waiting")
+                    self._next_notices[name] = 6 * after
+                    words.append(f"{name} has not responded for {human_seconds(silent)}; still waiting")
         for word in words:
             self._note(word)
         return stuck
 
 
-class WatchedTransport(Transport):
+class StallReportingTransport(Transport):
     """Requests of which a silence knows."""
 
-    def __init__(self, silence: Silence, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, stalls: StallNotices, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._silence = silence
+        self._stalls = stalls
 
     def send(self, method: str, url: str, **options: Any) -> Answer:
         body, receiver = options.get("body"), options.get("receiver")
@@ -110,7 +112,7 @@ class WatchedTransport(Transport):
             sent = body.sent if isinstance(body, Body) else 0
             return sent + (came.count if came else 0)
 
-        with self._silence.waiting_for(host_of(url), moved):
+        with self._stalls.wait_for(host_of(url), moved):
             return super().send(method, url, **options)
 
 
@@ -130,7 +132,7 @@ class _Counted:
         self._receiver.write(data)
 
 
-class SourceWatch:
+class SourceStallCheck:
     """Called each second while a source gives nothing, and now and then while it gives something.
 
     Looks at whether to leave; tells when nothing has come for long. Raises Stopped, LeaseLost, SourceStalled.
@@ -168,7 +170,7 @@ class SourceWatch:
             )
 
 
-class Turn:
+class SourceTurn:
     """Whose turn it is to read a source: one job's, as long as its source gives something. Compressing one
     layer uses all processors already; a source that stands still uses none."""
 
@@ -177,13 +179,13 @@ class Turn:
         self._holders: list[Control] = []
 
     @contextmanager
-    def taken(self, control: Control) -> Iterator[None]:
+    def take(self, control: Control) -> Iterator[None]:
         """Until the context ends it is the turn of the job with this ``control``; waits for that."""
         with self._changed:
-            while any(holder.source_still < _STUCK_AFTER for holder in self._holders):
+            while any(holder.source_seconds_still < _STUCK_AFTER for holder in self._holders):
                 self._changed.wait(0.2)
                 control.check()
-            control.stir_source()
+            control.record_source_movement()
             self._holders.append(control)
         try:
             yield

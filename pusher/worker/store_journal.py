@@ -11,7 +11,7 @@ from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.session import Session
 from pusher.store.records import UploadRecord, UploadState
 from pusher.store.store import Store
-from pusher.worker.resent import in_vain
+from pusher.worker.resent import describe_losses
 from pusher.worker.uplinks import LinkEstimates
 
 _EXPLAIN_EVERY: Final = 3
@@ -127,7 +127,7 @@ class StoreJournal:
         self.upload = self._store.uploads.record_loss(self.upload, job_id=self._job_id, wasted=wasted)
         self._note(f"{short(self.upload.digest)}: restarts: {reason}")
         if (losses := self.upload.losses or 0) and losses % _EXPLAIN_EVERY == 0:
-            self.add_note(in_vain(self._store, self._job_id, self.upload, restarts=restarts))
+            self.add_note(describe_losses(self._store, self._job_id, self.upload, restarts=restarts))
 
     def record_facts(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
         self._links.learn(self.upload.registry, profile=profile, max_chunk=max_chunk)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from pusher.errors import TagHeld, TagNotYet
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
-from pusher.worker.liveness import Presence
+from pusher.worker.liveness import WorkerIdentity
 
 
-def take_tag(store: Store, presence: Presence, job: JobRecord) -> None:
+def take_tag(store: Store, identity: WorkerIdentity, job: JobRecord) -> None:
     """Record that the job is about to set its tag, before each request that does so.
 
     Raises TagNotYet if an older job sets it first, TagHeld if that is paused, LeaseLost if a newer job has
     replaced this one.
     """
-    older = store.jobs.take_tag(job, presence.dead_owners(store), presence.doubtful_owners(store))
+    older = store.jobs.take_tag(job, identity.find_dead_owners(store), identity.find_doubtful_owners(store))
     if older is None:
         return
     first = f"job {older.id}, {older.image}, sets {job.destination} first"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import StoreCorrupt, StoreUnreachable
-from pusher.store import faults
+from pusher.store import driver_errors
 from pusher.store.records import JobState, StoredError
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job, claim
@@ -86,7 +86,7 @@ def _fail(code: int, text: str) -> None:
 )
 def test_a_healthy_file_is_never_to_be_moved_away(code: int, text: str, healthy: bytes, home: Path) -> None:
     """A disk that fails for a moment, or memory: the file is read once more before it is called damaged."""
-    with pytest.raises(StoreUnreachable) as caught, faults.translated(str(home / "jobs.db")):
+    with pytest.raises(StoreUnreachable) as caught, driver_errors.translate_errors(str(home / "jobs.db")):
         _fail(code, text)
     assert "mv" not in caught.value.hint
     assert "db check" in caught.value.hint
@@ -95,6 +95,6 @@ def test_a_healthy_file_is_never_to_be_moved_away(code: int, text: str, healthy:
 def test_a_damaged_file_is(healthy: bytes, home: Path) -> None:
     path = home / "jobs.db"
     path.write_bytes(healthy[:4096] + bytes(len(healthy) - 4096))
-    with pytest.raises(StoreCorrupt) as caught, faults.translated(str(path)):
+    with pytest.raises(StoreCorrupt) as caught, driver_errors.translate_errors(str(path)):
         _fail(sqlite3.SQLITE_CORRUPT, "database disk image is malformed")
     assert "mv" in caught.value.hint

@@ -366,7 +366,7 @@ def test_a_wrong_password_in_a_terminal(registry: FakeRegistry, config: Path) ->
     assert not config.exists()
 
 
-def test_nothing_waits_in_silence(registry: FakeRegistry) -> None:
+def test_nothing_waits_in_stalls(registry: FakeRegistry) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "pusher", "login", registry.address, "--username", "bob", "--password-stdin"],
         stdin=subprocess.PIPE,

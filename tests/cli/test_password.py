@@ -100,7 +100,7 @@ def test_a_user_name_alone_does_not_read_a_pipe() -> None:
     )
 
 
-def test_nothing_waits_in_silence() -> None:
+def test_nothing_waits_in_stalls() -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, "bob", "--password-stdin"],
         stdin=subprocess.PIPE,

@@ -18,7 +18,7 @@ from filelock import FileLock
 from pusher.cli.table import Row, details, jobs_table, note
 from pusher.store.records import BlobState, JobState, StoredError
 from pusher.store.store import Store
-from pusher.worker.liveness import is_dead
+from pusher.worker.liveness import is_owner_dead
 from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
 
@@ -333,11 +333,11 @@ def test_a_free_lock_means_that_the_worker_is_dead(tmp_path: Path) -> None:
     host = socket.gethostname()
     lock = FileLock(tmp_path / "1-a.lock")
     with lock:
-        assert not is_dead(tmp_path, f"{host}/1-a")
+        assert not is_owner_dead(tmp_path, f"{host}/1-a")
     assert (tmp_path / "1-a.lock").exists()
-    assert is_dead(tmp_path, f"{host}/1-a")
-    assert not is_dead(tmp_path, f"{host}/2-b"), "nothing is known of it"
-    assert not is_dead(tmp_path, "elsewhere/1-a")
+    assert is_owner_dead(tmp_path, f"{host}/1-a")
+    assert not is_owner_dead(tmp_path, f"{host}/2-b"), "nothing is known of it"
+    assert not is_owner_dead(tmp_path, "elsewhere/1-a")
 
 
 def test_all_jobs_are_printed_a_page_at_a_time(

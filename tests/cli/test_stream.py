@@ -145,14 +145,14 @@ def test_it_is_kept_until_its_job_succeeded(home: Path, archive: bytes) -> None:
     folder = home / "spool" / piped_archives.FOLDER
     with Store.open(f"sqlite:///{home}/jobs.db") as store:
         (job,) = store.jobs.list()
-        piped_archives.drop(store, folder, job.source)
+        piped_archives.remove_if_unneeded(store, folder, job.source)
         assert len(kept(home)) == 1, "a queued job needs it"
         store.jobs.cancel(job.id)
-        piped_archives.drop(store, folder, job.source)
+        piped_archives.remove_if_unneeded(store, folder, job.source)
         assert len(kept(home)) == 1, "a cancelled job can be put back"
         store.retention.prune(store.now() + timedelta(1))
-        piped_archives.sweep(store, folder)
+        piped_archives.remove_unneeded(store, folder)
         assert len(kept(home)) == 1, "it came just now, its job may not be recorded yet"
         os.utime(kept(home)[0], (1, 1))
-        piped_archives.sweep(store, folder)
+        piped_archives.remove_unneeded(store, folder)
         assert kept(home) == []

@@ -35,7 +35,7 @@ POINTS: Final = {
     "put the manifest": "pusher.registry.client:RegistryClient.put_manifest",
     "record the success": "pusher.store.jobs:Jobs.succeed",
     "evict": "pusher.spool.spool:Spool.all_files",
-    "leave": "pusher.worker.liveness:Presence.__exit__",
+    "leave": "pusher.worker.liveness:WorkerIdentity.__exit__",
 }
 
 

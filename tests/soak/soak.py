@@ -25,7 +25,7 @@ from typing import Any, Final
 
 from pusher.errors import ExitCode
 from pusher.store import migrate
-from pusher.store.patience import Patience
+from pusher.store.outages import StoreOutages
 from pusher.store.records import JobState
 from tests.support.databases import PostgresServer
 from tests.support.docker_registry import DockerRegistry
@@ -54,7 +54,7 @@ class Soak:
         self._server = server
         where = {} if server is None else {"database_url": server.create("head")}
         self._home = Home(folder / "home", **where)
-        self._home.store = self._home.store.patient(Patience(lambda text: None, limit=120))
+        self._home.store = self._home.store.waiting_out(StoreOutages(lambda text: None, limit=120))
         self._workers: list[subprocess.Popen[bytes]] = []
         self._asked: set[int] = set()
         self._wanted: dict[int, tuple[str, Image]] = {}

@@ -26,9 +26,9 @@ from pusher.errors import (
     StoreTooNew,
     StoreUnreachable,
 )
-from pusher.store import engine, faults, migrate
+from pusher.store import driver_errors, engine, migrate
+from pusher.store.driver_errors import translate_errors
 from pusher.store.engine import Database, parse_url, sqlite_url
-from pusher.store.faults import translated
 from pusher.store.store import Store
 from tests.store.privileges import like_any_user
 from tests.support.databases import PostgresServer, new_job
@@ -247,7 +247,7 @@ def test_a_full_disk() -> None:
     with closing(sqlite3.connect(":memory:")) as connection:
         connection.execute("PRAGMA max_page_count = 2")
         connection.execute("CREATE TABLE t (x)")
-        with pytest.raises(DiskFull) as caught, translated("/home/me/jobs.db"):
+        with pytest.raises(DiskFull) as caught, translate_errors("/home/me/jobs.db"):
             connection.execute("INSERT INTO t VALUES (zeroblob(100000))")
     assert "/home/me/jobs.db" in told(caught.value)
 
@@ -337,4 +337,4 @@ def test_damage_whose_description_is_damaged(tmp_path: Path) -> None:
     path.write_bytes(content.replace(b"ix_jobs_claim", b"ix_jobs_cl\xcbim"))
     with pytest.raises(StoreCorrupt):
         Store.open(url)
-    assert not faults._is_whole(str(path))
+    assert not driver_errors._is_whole(str(path))

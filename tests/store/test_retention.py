@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from pusher.oci.layer_blob import LayerBlob
 from pusher.store.models import DocumentRow, EventRow, JobBlobRow, JobRow, KnownBlobRow, UploadRow
 from pusher.store.records import BlobState, JobDocument, JobRecord, NewBlob
-from pusher.store.retention import Forgotten
+from pusher.store.retention import PruneCounts
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
 from tests.support.finished_jobs import add_finished_jobs
@@ -49,13 +49,13 @@ def test_what_only_old_jobs_needed_goes_with_them(store: Store, clock: FakeClock
     new = pushed(store, "b")
     before = rows(store)
     week = clock.now - timedelta(days=7)
-    expected = Forgotten(jobs=1, known=3)
+    expected = PruneCounts(jobs=1, known=3)
     assert store.retention.prune(week, dry_run=True) == expected
     assert rows(store) == before, "it was only counted"
     assert store.retention.prune(week) == expected
     assert rows(store) == {name: count // 2 for name, count in before.items()}
     assert [job.id for job in store.jobs.list()] == [new.id]
-    assert store.retention.prune(week) == Forgotten(0, 0)
+    assert store.retention.prune(week) == PruneCounts(0, 0)
 
 
 def test_what_a_job_that_stays_needs_is_kept(store: Store, clock: FakeClock) -> None:
@@ -66,7 +66,7 @@ def test_what_a_job_that_stays_needs_is_kept(store: Store, clock: FakeClock) -> 
     clock.advance(8 * 86400)
     layer = NewBlob(digest("a0"), MT, digest("a"), 5)
     store.jobs.add(new_job(layer, config_digest=config, documents=(JobDocument(index),)))
-    assert store.retention.prune(clock.now) == Forgotten(jobs=1, known=0)
+    assert store.retention.prune(clock.now) == PruneCounts(jobs=1, known=0)
     assert store.known_blobs.newest(digest("a0")) is not None
     assert store.documents.get(config) == b"{}"
     assert store.documents.get(index) == b"[]"
@@ -93,7 +93,7 @@ def test_what_lies_in_the_spool_is_still_known(store: Store, clock: FakeClock) -
 def test_what_was_written_just_now_may_be_for_a_job_to_come(store: Store, clock: FakeClock) -> None:
     store.documents.put(digest("c"), b"{}")
     clock.advance(60)
-    assert store.retention.prune(clock.now + timedelta(seconds=1)) == Forgotten(0, 0)
+    assert store.retention.prune(clock.now + timedelta(seconds=1)) == PruneCounts(0, 0)
     assert store.documents.get(digest("c")) == b"{}"
 
 
@@ -107,7 +107,7 @@ def test_sessions_and_leases_are_never_forgotten(store: Store, clock: FakeClock)
             )
             store.uploads.release(opened)
     clock.advance(30 * 86400)
-    assert store.retention.prune(clock.now) == Forgotten(0, 0)
+    assert store.retention.prune(clock.now) == PruneCounts(0, 0)
 
 
 def test_thousands_go_in_batches(store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> None:

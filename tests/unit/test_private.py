@@ -17,7 +17,7 @@ from pusher.spool.spool import Spool
 from pusher.store import migrate
 from pusher.store.engine import sqlite_url
 from pusher.store.store import Store
-from pusher.worker.liveness import Presence
+from pusher.worker.liveness import WorkerIdentity
 from tests.support.real import require
 
 STRANGER = 4242
@@ -51,7 +51,7 @@ def users(home: Path) -> dict[str, object]:
     """Everything that opens something in PUSHER_HOME."""
 
     def present() -> None:
-        with Presence(home / "workers", 30.0):
+        with WorkerIdentity(home / "workers", 30.0):
             pass
 
     url = sqlite_url(home / "jobs.db")

@@ -1,4 +1,4 @@
-"""The worker's small parts on their own: control, pool, presence, signals."""
+"""The worker's small parts on their own: control, pool, identity, signals."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import pytest
 
 from pusher.errors import ExitCode, HomeUnusable, LeaseLost, Stopped
 from pusher.worker.control import Activity, Control
-from pusher.worker.liveness import Presence
+from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.pool import BlobPool
-from pusher.worker.signals import on_signals
+from pusher.worker.signals import handle_signals
 from tests.support.databases import new_job
 from tests.support.home import Home
 
@@ -65,10 +65,10 @@ def test_a_wait_lasts_as_long_as_asked() -> None:
 def test_activity_counts_from_the_last_touch() -> None:
     activity = Activity()
     time.sleep(0.02)
-    assert activity.idle >= 0.02
-    before = activity.idle
-    activity.touch()
-    assert activity.idle < before
+    assert activity.seconds_idle >= 0.02
+    before = activity.seconds_idle
+    activity.record_progress()
+    assert activity.seconds_idle < before
 
 
 # --- pool -------------------------------------------------------------------------------------------------
@@ -151,16 +151,16 @@ def test_close_finishes_what_is_queued() -> None:
     assert order == ["0", "1", "2"]
 
 
-# --- presence ---------------------------------------------------------------------------------------------
+# --- identity ---------------------------------------------------------------------------------------------
 
 _HOLD = """
 import sys, time
 from pathlib import Path
 from pusher.store.store import Store
-from pusher.worker.liveness import Presence
-with Store.open(sys.argv[1]) as store, Presence(Path(sys.argv[2]), 60) as presence:
-    store.jobs.claim(presence.owner, lease=60)
-    print(presence.owner, flush=True)
+from pusher.worker.liveness import WorkerIdentity
+with Store.open(sys.argv[1]) as store, WorkerIdentity(Path(sys.argv[2]), 60) as identity:
+    store.jobs.claim(identity.owner, lease=60)
+    print(identity.owner, flush=True)
     time.sleep(60)
 """
 
@@ -179,12 +179,12 @@ def _holder(home: Home) -> tuple[subprocess.Popen[str], str]:
 def test_a_worker_is_dead_once_its_process_is(home: Home) -> None:
     home.store.jobs.add(new_job())
     process, owner = _holder(home)
-    with process, Presence(home.settings.workers, 30) as presence:
+    with process, WorkerIdentity(home.settings.workers, 30) as identity:
         assert home.store.jobs.owners() == {owner}
-        assert presence.dead_owners(home.store) == set()
+        assert identity.find_dead_owners(home.store) == set()
         process.kill()
         process.wait()
-        assert presence.dead_owners(home.store) == {owner}
+        assert identity.find_dead_owners(home.store) == {owner}
         assert home.store.jobs.claim("me", lease=30, dead_owners={owner}) is not None
 
 
@@ -195,26 +195,26 @@ def test_a_host_that_has_another_name_by_now_knows_its_dead_workers(
     home.store.jobs.add(new_job())
     process, owner = _holder(home)
     monkeypatch.setattr(socket, "gethostname", lambda: "another-name")
-    with process, Presence(home.settings.workers, 30) as presence:
-        assert presence.owner.startswith("another-name/")
-        assert presence.dead_owners(home.store) == set()
+    with process, WorkerIdentity(home.settings.workers, 30) as identity:
+        assert identity.owner.startswith("another-name/")
+        assert identity.find_dead_owners(home.store) == set()
         process.kill()
         process.wait()
-        assert presence.dead_owners(home.store) == {owner}
+        assert identity.find_dead_owners(home.store) == {owner}
 
 
 def test_lock_files_are_swept_once_nothing_needs_them(home: Home) -> None:
     home.store.jobs.add(new_job())
     process, owner = _holder(home)
     lock = home.settings.workers / f"{owner.partition('/')[2]}.lock"
-    with process, Presence(home.settings.workers, 30) as presence:
-        presence.sweep(home.store)
+    with process, WorkerIdentity(home.settings.workers, 30) as identity:
+        identity.release_dead_owners(home.store)
         process.kill()
         process.wait()
-        presence.sweep(home.store)
+        identity.release_dead_owners(home.store)
         assert lock.exists(), "it is what tells that the lease binds nobody"
         assert home.store.jobs.claim("me", lease=30, dead_owners={owner}) is not None
-        presence.sweep(home.store)
+        identity.release_dead_owners(home.store)
         assert not lock.exists()
         assert len(list(home.settings.workers.iterdir())) == 1, "our own"
     assert list(home.settings.workers.iterdir()) == []
@@ -225,13 +225,13 @@ def test_owners_elsewhere_are_never_called_dead(home: Home) -> None:
     for owner in ("elsewhere/1-abc", f"{os.uname().nodename}/1-not-in-this-home"):
         home.store.jobs.add(new_job())
         assert home.store.jobs.claim(owner, lease=60) is not None
-    with Presence(home.settings.workers, 30) as presence:
-        assert presence.dead_owners(home.store) == set()
+    with WorkerIdentity(home.settings.workers, 30) as identity:
+        assert identity.find_dead_owners(home.store) == set()
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HomeUnusable) as caught, Presence(tmp_path / "file" / "workers", 30):
+    with pytest.raises(HomeUnusable) as caught, WorkerIdentity(tmp_path / "file" / "workers", 30):
         pass
     assert caught.value.exit_code == ExitCode.STORE
     assert "PUSHER_HOME" in caught.value.hint
@@ -240,8 +240,8 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
 def test_a_heartbeat_looks_every_second_and_ends_with_its_context(home: Home) -> None:
     looked = threading.Event()
     with (
-        Presence(home.settings.workers, 30) as presence,
-        presence.heartbeat(home.store, looked.set),
+        WorkerIdentity(home.settings.workers, 30) as identity,
+        identity.heartbeat(home.store, looked.set),
     ):
         assert looked.wait(10)
     assert all(thread.name != "heartbeat" for thread in threading.enumerate())
@@ -254,7 +254,7 @@ def test_a_heartbeat_looks_every_second_and_ends_with_its_context(home: Home) ->
 def test_the_first_signal_asks_and_the_handlers_are_put_back(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     asked = threading.Event()
-    with on_signals(asked.set, lambda: None) as seen:
+    with handle_signals(asked.set, lambda: None) as seen:
         assert seen.number == 0
         os.kill(os.getpid(), number)
         assert asked.wait(5)
@@ -265,8 +265,8 @@ def test_the_first_signal_asks_and_the_handlers_are_put_back(number: signal.Sign
 def test_the_second_signal_ends_the_process_with_its_own_exit_code() -> None:
     program = (
         "import os, signal, time\n"
-        "from pusher.worker.signals import on_signals\n"
-        "with on_signals(lambda: print('first', flush=True), lambda: print('again', flush=True)):\n"
+        "from pusher.worker.signals import handle_signals\n"
+        "with handle_signals(lambda: print('first', flush=True), lambda: print('again', flush=True)):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "    time.sleep(30)\n"
@@ -286,7 +286,7 @@ def test_outside_the_main_thread_nothing_is_installed() -> None:
     installed: list[object] = []
 
     def enter() -> None:
-        with on_signals(lambda: None, lambda: None) as seen:
+        with handle_signals(lambda: None, lambda: None) as seen:
             installed.append((signal.getsignal(signal.SIGTERM), seen.number))
 
     thread = threading.Thread(target=enter)
@@ -298,12 +298,12 @@ def test_outside_the_main_thread_nothing_is_installed() -> None:
 def test_what_a_dead_worker_holds_for_jobs_that_are_done_is_given_back(home: Home) -> None:
     """As after a clock that was set back: the lease would bind for hours, and keep the lock's file."""
     folder = home.settings.workers
-    lost, digest = Presence(folder, 3600), "sha256:" + "a" * 64
+    lost, digest = WorkerIdentity(folder, 3600), "sha256:" + "a" * 64
     lost.__enter__()
     assert home.store.uploads.acquire("r", "app", digest, owner=lost.owner, lease=3600) is not None
     lost.__exit__(OSError, OSError(), None)  # as the kernel would: the file stays
     assert home.store.jobs.owners() == {lost.owner}
-    with Presence(folder, 30) as presence:
-        presence.sweep(home.store)
+    with WorkerIdentity(folder, 30) as identity:
+        identity.release_dead_owners(home.store)
         assert home.store.jobs.owners() == set()
         assert len(list(folder.iterdir())) == 1, "our own"

@@ -17,7 +17,7 @@ from pusher.store.records import JobState
 from pusher.worker import run, stall_notices
 from pusher.worker.control import Control
 from pusher.worker.pool import BlobPool
-from pusher.worker.stall_notices import Silence, SourceWatch, Turn
+from pusher.worker.stall_notices import SourceStallCheck, SourceTurn, StallNotices
 from tests.support.credential_helper import helper_on_path
 from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
@@ -35,34 +35,34 @@ class Clock:
 
 def test_a_word_after_ten_seconds_and_ever_more_seldom() -> None:
     clock, told = Clock(), list[str]()
-    waits = Silence(told.append, clock)
-    with waits.waiting_for("r.example"), waits.waiting_for("r.example"):
+    waits = StallNotices(told.append, clock)
+    with waits.wait_for("r.example"), waits.wait_for("r.example"):
         for second in range(1, 100):
             clock.now = 100.0 + second
-            assert waits.look() == (2 if second >= 5 else 0)
+            assert waits.report() == (2 if second >= 5 else 0)
             assert len(told) == (second >= 10) + (second >= 60)
     assert told[0] == "r.example has not responded for 10s; still waiting"
-    assert waits.look() == 0
-    with waits.waiting_for("r.example"):
+    assert waits.report() == 0
+    with waits.wait_for("r.example"):
         clock.now += 10
-        waits.look()
+        waits.report()
     assert len(told) == 3, "a new silence is told anew"
 
 
 def test_what_moves_is_not_silent() -> None:
     clock, told, sent = Clock(), list[str](), [0]
-    waits = Silence(told.append, clock)
-    with waits.waiting_for("r.example", lambda: sent[0]):
+    waits = StallNotices(told.append, clock)
+    with waits.wait_for("r.example", lambda: sent[0]):
         for _ in range(20):
             clock.now += 4
             sent[0] += 1
-            assert waits.look() == 0
+            assert waits.report() == 0
     assert told == []
 
 
 def test_a_source_that_gives_nothing() -> None:
     clock, told = Clock(), list[str]()
-    watch = SourceWatch("app:1", Control(), told.append, clock)
+    watch = SourceStallCheck("app:1", Control(), told.append, clock)
     clock.now += 30  # while it gave something nobody asked
     for _ in range(11):
         clock.now += 1
@@ -78,17 +78,17 @@ def test_a_source_that_gives_nothing() -> None:
 
 def test_a_source_that_stands_still_gives_its_turn_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stall_notices, "_STUCK_AFTER", 0.3)
-    turn, first, second, got = Turn(), Control(), Control(), threading.Event()
+    turn, first, second, got = SourceTurn(), Control(), Control(), threading.Event()
 
     def take() -> None:
-        with turn.taken(second):
+        with turn.take(second):
             got.set()
 
-    with turn.taken(first):
+    with turn.take(first):
         thread = threading.Thread(target=take)
         thread.start()
         for _ in range(5):
-            first.stir_source()
+            first.record_source_movement()
             assert not got.wait(0.1)
         assert got.wait(5), "nothing comes any more"
     thread.join()
@@ -99,9 +99,9 @@ def test_places_of_those_who_wait_are_lent() -> None:
     waiting = [pool.submit(number, (number,), lambda: str(go.wait(10))) for number in range(2)]
     other = pool.submit("other", (9,), lambda: "sent")
     assert not other.done()
-    pool.lend(1)
+    pool.lend_threads(1)
     assert other.result(10) == "sent"
-    pool.lend(0)
+    pool.lend_threads(0)
     go.set()
     assert [future.result(10) for future in waiting] == ["True", "True"]
     assert pool.submit("last", (1,), lambda: "sent").result(10) == "sent"
@@ -122,7 +122,7 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
         other = home.enqueue(archive, f"{registry.address}/app:1")
         worker = Background(home, parallel=1)
         registry.wait_for(lambda r: bool(r.manifests), timeout=15)
-        home.progress.wait_for_note(f"{deaf.address} has not answered")
+        home.progress.wait_for_note(f"{deaf.address} has not responded")
         assert home.state(silent.id) == JobState.RUNNING
         deaf.faults.clear()
         stall.release()
@@ -154,7 +154,7 @@ def test_a_docker_save_that_never_writes_keeps_no_other_job_waiting(
     home.enqueue(archive, f"{registry.address}/app:1")
     worker = Background(home, parallel=1)
     registry.wait_for(lambda r: "app" in r.manifests, timeout=15)
-    home.progress.wait_for_note("the source of slow:1 has given nothing")
+    home.progress.wait_for_note("the source of slow:1 has delivered no data")
     assert home.state(silent.id) == JobState.RUNNING
     go.touch()
     assert worker.join().exit_code == 0
@@ -179,7 +179,7 @@ def test_a_slow_credential_helper_holds_up_its_own_registry_alone(
             home.enqueue(archive, f"{registry.address}/app:1")
             worker = Background(home, parallel=1)
             registry.wait_for(lambda r: bool(r.manifests), timeout=15)
-            home.progress.wait_for_note("docker-credential-test has not answered")
+            home.progress.wait_for_note("docker-credential-test has not responded")
             assert home.state(held.id) == JobState.RUNNING
             go.touch()
             assert worker.join().exit_code == 0

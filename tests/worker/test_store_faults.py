@@ -16,8 +16,8 @@ import pytest
 
 from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly, StoreRemoved
 from pusher.retry import Backoff
-from pusher.store import engine, faults
-from pusher.store.patience import Patience
+from pusher.store import driver_errors, engine
+from pusher.store.outages import StoreOutages
 from pusher.store.records import JobState
 from pusher.store.store import Store
 from pusher.worker.control import Control
@@ -160,12 +160,12 @@ def test_every_part_of_the_store_is_waited_for(tmp_path: Path) -> None:
     class Away(Exception):
         pass
 
-    class Notes(Patience):
+    class Notes(StoreOutages):
         def call(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
             raise Away
 
     with Home(tmp_path / "home") as home:
-        store = home.store.patient(Notes(lambda text: None, limit=None))
+        store = home.store.waiting_out(Notes(lambda text: None, limit=None))
         parts = [name for name, part in vars(home.store).items() if not name.startswith("_")]
         assert len(parts) > 6
         for name in parts:
@@ -216,7 +216,7 @@ def test_a_store_whose_disk_is_full_is_waited_for(
     def full_at_first(*args: Any) -> None:
         tries.append(args)
         if len(tries) < 3:
-            with faults.translated("jobs.db"):
+            with driver_errors.translate_errors("jobs.db"):
                 raise _full()
         succeed(*args)
 
@@ -241,7 +241,7 @@ def test_a_store_whose_disk_stays_full_ends_the_run(
     monkeypatch.setattr(threading, "excepthook", died.append)
 
     def full(*args: object, **kwargs: object) -> None:
-        with faults.translated("jobs.db"):
+        with driver_errors.translate_errors("jobs.db"):
             raise _full()
 
     with monkeypatch.context() as patch:
@@ -259,7 +259,7 @@ def test_a_store_whose_disk_stays_full_ends_the_run(
 def test_an_outage_ends_with_the_last_wait() -> None:
     """One thread that can read does not report the end of what another one still waits for."""
     notes: list[str] = []
-    patience = Patience(
+    patience = StoreOutages(
         notes.append, limit=None, policy=replace(QUICK, store=Backoff(first=0.01, tries=None))
     )
     tried, free = threading.Event(), threading.Event()

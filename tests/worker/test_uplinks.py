@@ -18,7 +18,7 @@ from pusher.errors import ExitCode
 from pusher.store.records import JobState
 from pusher.worker import run
 from pusher.worker.blob_sender import BlobSender
-from pusher.worker.signals import Signals
+from pusher.worker.signals import ReceivedSignals
 from pusher.worker.uplinks import LinkEstimates
 from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, On
 from tests.support.home import Background, Home, blob_bytes, pushed
@@ -232,11 +232,11 @@ def test_forever_waits_for_the_network_and_goes_on(
     stop: list[Callable[[], None]] = []
 
     @contextmanager
-    def no_signals(first: Callable[[], None], *_others: Any, **_more: Any) -> Iterator[Signals]:
+    def no_signals(first: Callable[[], None], *_others: Any, **_more: Any) -> Iterator[ReceivedSignals]:
         stop.append(first)
-        yield Signals()
+        yield ReceivedSignals()
 
-    monkeypatch.setattr(run, "on_signals", no_signals)
+    monkeypatch.setattr(run, "handle_signals", no_signals)
     with ShakyLink(wide.address) as link:
         link.block()
         job = home.enqueue(archive, f"{link.address}/app:1")

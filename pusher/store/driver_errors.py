@@ -23,7 +23,7 @@ from pusher.text import suggest
 
 
 @contextmanager
-def translated(label: str) -> Iterator[None]:
+def translate_errors(label: str) -> Iterator[None]:
     """Turn what the drivers raise into StoreError; ``label`` names the job store without secrets."""
     try:
         yield
@@ -40,7 +40,7 @@ def translated(label: str) -> Iterator[None]:
     except exc.TimeoutError as error:
         raise StoreLocked(f"no connection to the job store {label} came free", hint=_RETRY) from error
     except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of what stands in a row
-        raise corrupt(label, "holds something that pusher did not write") from error
+        raise corrupt_error(label, "holds something that pusher did not write") from error
 
 
 _RETRY = "try again; `pusher status` shows what is running"
@@ -58,7 +58,7 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return StoreLocked(f"the job store {label} is locked by another process", hint=_RETRY)
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
-        return read_only(label)
+        return read_only_error(label)
     if code == sqlite3.SQLITE_FULL:
         return _full(label, "free some space, then: pusher run")
     if code == sqlite3.SQLITE_IOERR:
@@ -72,12 +72,12 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
             closed.retry = Retry.NEVER  # waiting does not bring a file back
         return closed
     if "no such table" in str(error) or "no such column" in str(error):
-        return corrupt(label, f"lacks a part of its schema ({error})")
+        return corrupt_error(label, f"lacks a part of its schema ({error})")
     if code == sqlite3.SQLITE_NOTADB:
-        return corrupt(label, "is not an SQLite database")
+        return corrupt_error(label, "is not an SQLite database")
     if code == sqlite3.SQLITE_CORRUPT and _is_whole(label):
         return _failing_disk(error, label)
-    return corrupt(label, "is damaged" if code == sqlite3.SQLITE_CORRUPT else f"is damaged ({error})")
+    return corrupt_error(label, "is damaged" if code == sqlite3.SQLITE_CORRUPT else f"is damaged ({error})")
 
 
 def _full(label: str, hint: str) -> DiskFull:
@@ -108,9 +108,9 @@ def _of_postgresql(error: BaseException | None, label: str) -> PusherError | Non
     if state in ("55P03", "57014", "40P01", "40001"):  # lock time-out, cancelled, deadlock, serialisation
         return StoreLocked(f"the job store {label} is locked by another session", hint=_RETRY)
     if state in ("25006", "42501"):  # read-only transaction (a standby), no privilege
-        return read_only(label)
+        return read_only_error(label)
     if state in ("42P01", "42703"):  # no such table, no such column
-        return corrupt(label, f"lacks a part of its schema ({reason})")
+        return corrupt_error(label, f"lacks a part of its schema ({reason})")
     if state == "53100":
         return _full(label, "free some space there")
     if state[:2] in ("08", "28", "3D", "53", "57") or (
@@ -123,14 +123,14 @@ def _of_postgresql(error: BaseException | None, label: str) -> PusherError | Non
     return None
 
 
-def read_only(label: str) -> StoreReadOnly:
+def read_only_error(label: str) -> StoreReadOnly:
     """The error of every write to a job store that can only be read."""
     return StoreReadOnly(
         f"the job store {label} cannot be written", hint="check the permissions of the file and of its folder"
     )
 
 
-def corrupt(label: str, what: str) -> StoreCorrupt:
+def corrupt_error(label: str, what: str) -> StoreCorrupt:
     """``what`` continues the sentence after the store's name."""
     away = "" if "://" in label else suggest(" with `mv {} {}`", label, f"{label}.damaged")
     return StoreCorrupt(

@@ -17,7 +17,7 @@ _LOOK_EVERY: Final = 0.1
 """Seconds of sleep between looks at whether to leave."""
 
 
-class Patience:
+class StoreOutages:
     """The waits of a worker's threads for the job store: one outage, reported once. Thread-safe.
 
     An outage ends when a call succeeds and none is waiting any more: a store whose disk is full can still be
@@ -108,10 +108,10 @@ class Patience:
             self._note(f"the job store is back after {self._clock() - since:.0f} s; continuing")
 
 
-class Patient:
+class OutageProxy:
     """A part of the job store each of whose methods, which are one transaction, waits for the store."""
 
-    def __init__(self, part: object, patience: Patience) -> None:
+    def __init__(self, part: object, patience: StoreOutages) -> None:
         self._part = part
         self._patience = patience
 
