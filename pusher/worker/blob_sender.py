@@ -1,4 +1,4 @@
-"""Bringing one blob to a registry for a job: lease, journal, retries, and word of it to whoever looks on."""
+"""Sending one blob to a registry for a job: lease, journal, retries, progress."""
 
 from __future__ import annotations
 
@@ -54,23 +54,24 @@ class BlobSender:
     """By digest, of the blobs that are being brought."""
 
     def bytes_at_stake(self) -> int:
-        """Bytes that will be sent again if every connection is closed now: what a registry loses of a chunk
-        that breaks off, or of the whole layer where it starts again then. 0: leaving costs nothing.
+        """Return how many bytes must be sent again if every connection is closed now: what a registry loses
+        of a chunk that breaks off, or the whole layer where it starts again then. 0: stopping costs nothing.
 
-        Takes no lock and asks no store, so that a signal handler may call it.
+        Takes no lock and reads no store, so that a signal handler may call it.
         """
         return sum(observer.bytes_at_stake() for observer in list(self.observers.values()))
 
     def bytes_worth_reporting(self) -> int:
-        """``bytes_at_stake`` where it is more than the odd part of a small chunk, else 0."""
+        """Return ``bytes_at_stake`` where it is more than part of a small chunk, else 0."""
         observers = list(self.observers.values())
         cost = sum(observer.bytes_at_stake() for observer in observers)
         return cost if cost >= _SMALL or any(observer.may_restart() for observer in observers) else 0
 
     def locate(self, job: JobRecord, control: Control, blob: BlobFile) -> str | None:
-        """Whether the registry has the blob, or mounts it (``exists``, ``mounted``); reads no byte of it.
+        """Return how the registry has the blob or mounts it (``exists``, ``mounted``), else None; reads no
+        byte of it.
 
-        Raises what BlobUpload raises once the retries here are used up, Stopped and LeaseLost.
+        Raises the errors of BlobUpload once the retries here are used up, Stopped and LeaseLost.
         """
         return self._run(job, control, blob, BlobUpload.locate, believe_head=True)
 
@@ -120,7 +121,7 @@ class BlobSender:
                     self.store.uploads.release(journal.upload)
 
     def _discard_session(self, job: JobRecord, journal: StoreJournal) -> None:
-        """Have the registry drop bytes that are not the blob's; nothing goes on from them."""
+        """Have the registry drop bytes that are not the blob's; nothing resumes from them."""
         session = journal.load()
         if session is not None:
             journal.record_loss("the file that it is read from was changed")
@@ -129,7 +130,8 @@ class BlobSender:
                 client.delete_upload(job.repository, session.location)
 
     def _forget_session(self, job: JobRecord, control: Control, blob: BlobFile) -> None:
-        """A worker that died once the registry had closed the upload left its session and lease behind."""
+        """Forget the session and lease that a worker left behind which died once the registry had closed the
+        upload."""
         layers = self.store.blobs.of_job(job.id)
         if any(layer.digest == blob.digest and layer.state == BlobState.UPLOADING for layer in layers):
             upload, _ = self._acquire(job, control, blob.digest)
@@ -244,7 +246,7 @@ class BlobSender:
 
 
 class _BlobObserver:
-    """Passes on what an upload tells; acknowledged bytes make its retries patient again."""
+    """Reports an upload's progress; acknowledged bytes reset its retries."""
 
     def __init__(
         self, sender: BlobSender, job: JobRecord, control: Control, blob: BlobFile, journal: StoreJournal
@@ -274,18 +276,19 @@ class _BlobObserver:
         return allowed
 
     def _check_lease_if_cheap(self) -> None:
-        """Waiting for one's turn is left at once, but where half a chunk would cost the whole session."""
+        """Stop waiting for bandwidth if the job is to stop, unless half a chunk would cost the whole
+        session."""
         profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
         if not profile.may_restart:
             self._control.check_lease()
 
     def bytes_at_stake(self) -> int:
-        """Bytes of this blob that are sent again if the connection is closed now."""
+        """Return how many bytes of this blob must be sent again if the connection is closed now."""
         session = self._journal.load()
         return 0 if session is None else session.cost_of_break(self._in_flight, self._blob.size)
 
     def may_restart(self) -> bool:
-        """Whether that is more than what is in flight: the registry would begin the blob again."""
+        """Return whether that is more than what is in flight: the registry would begin the blob again."""
         return self.bytes_at_stake() > self._in_flight
 
     def report_loss(self) -> None:

@@ -104,8 +104,8 @@ class StoreJournal:
             self._counted[self.upload.id] = self._counted.get(self.upload.id, 0) + sent
 
     def record_arrival(self, how: str) -> None:
-        """The whole blob is there (``uploaded``, ``mounted``, ``exists``); if it came from our session, so is
-        what was in flight."""
+        """Record that the whole blob is there (``uploaded``, ``mounted``, ``exists``); if it came from our
+        session, so is what was in flight."""
         ours = how == "uploaded" or self.upload.state == UploadState.CLOSING
         counted = self._counted.pop(self.upload.id, 0)
         if ours:

@@ -32,7 +32,7 @@ class LinkEstimates:
         self._saved: dict[str, tuple[float, float | None, float | None, int]] = {}
 
     def get(self, registry: str) -> LinkEstimate:
-        """The facts of a registry, the stored ones at first. Raises StoreError."""
+        """Return the facts of a registry, the stored ones at first. Raises StoreError."""
         with self._lock:
             if registry not in self._links:
                 facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)

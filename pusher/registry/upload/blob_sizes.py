@@ -1,4 +1,4 @@
-"""Whether a registry can store a blob of a known size, told before a byte of it is sent."""
+"""Whether a registry can store a blob of a known size, found out before a byte of it is sent."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pusher.registry.upload.uplink import LinkEstimate
 
 
 def may_be_too_large(size: int) -> bool:
-    """Whether there is a registry that cannot store a blob of ``size`` bytes; asks nobody."""
+    """Return whether any registry is known that cannot store a blob of ``size`` bytes. Sends no request."""
     limits = [profile.max_blob for profile in profiles.PROFILES.values() if profile.max_blob is not None]
     return any(size > limit for limit in limits)
 
 
 def check_size(digest: str, size: int, profile: Profile, registry: str) -> None:
-    """Raises LayerTooLarge if ``registry``, which has this profile, cannot store ``size`` bytes."""
+    """Raise LayerTooLarge if ``registry``, which has this profile, cannot store ``size`` bytes."""
     limit = profile.max_blob
     if limit is None or size <= limit:
         return
@@ -32,9 +32,10 @@ def check_size(digest: str, size: int, profile: Profile, registry: str) -> None:
 
 
 def find_profile(client: RegistryClient, repository: str, link: LinkEstimate, forced: str | None) -> Profile:
-    """The profile that an upload would have: ``forced``, or as a session shows that is deleted at once.
+    """Return the profile that an upload would have: ``forced``, or the one that a session shows, which is
+    deleted at once.
 
-    Raises what opening an upload raises, and InvalidOption.
+    Raises the errors of opening an upload, and InvalidOption.
     """
     if forced is not None:
         return profiles.by_name(forced)

@@ -1,4 +1,4 @@
-"""What a 413 means: a limit on bodies, which smaller chunks keep to, or something that they do not mend."""
+"""What a 413 means: a limit on the size of bodies, or something against which smaller chunks do not help."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class SizeRefusals:
         """Return if smaller bodies may get through where one of ``length`` bytes was answered with 413, sent
         where the registry held ``offset`` bytes.
 
-        Else raises RegistryFault, for it may pass; ChunkTooLarge once it was said again and again.
+        Otherwise raises RegistryFault, because it may pass; ChunkTooLarge once it was repeated too often.
         """
         if length > LEAST:
             return

@@ -1,4 +1,4 @@
-"""What becomes of a chunk that breaks off: found out before one does, and told where nothing lasts."""
+"""What becomes of a chunk that breaks off: found out before one does, and explained where nothing is kept."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pusher.registry.upload.session import Session, is_cut_off, reported_offset
 
 
 def probe(client: RegistryClient, repository: str, session: Session, before: str) -> Profile:
-    """The session's profile, refined by what the registry says of ``before``, its location one chunk ago.
+    """Return the session's profile, refined by a status request to ``before``, its location one chunk ago.
 
-    A registry that goes on inside a chunk answers for an older location, too; distribution 2.x says that it
-    does not fit any more, as it does after a break. Asking costs nothing, a break would cost the session.
+    A registry that can resume inside a chunk answers for an older location, too; distribution 2.x refuses it,
+    as it does after a break. The request costs nothing; a break would cost the session.
     """
     try:
         answer = client.get_upload_status(repository, before)
@@ -24,7 +24,8 @@ def probe(client: RegistryClient, repository: str, session: Session, before: str
 
 
 def explain_losses(registry: str, session: Session) -> str:
-    """Why bytes leave and none stays: the link breaks within the smallest chunk that is taken."""
+    """Return why nothing of what is sent is kept: the link breaks within the smallest chunk that is
+    accepted."""
     return (
         f"the connection breaks again and again within a chunk of {session.chunk_size // KIB} KiB. "
         f"{registry} keeps no part of a chunk, and smaller ones are not taken or not worth it: "

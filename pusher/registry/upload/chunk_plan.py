@@ -74,7 +74,7 @@ class ChunkPlan:
         return size if pays else None
 
     def shrink_after_break(self, session: Session, profile: Profile, broken_at: int | None) -> None:
-        """Retreat where a chunk that broke cost the session, in chunks whose size the user set: else the link
-        adapts them."""
+        """Use smaller chunks after a broken one cost the session, where the user set their size; otherwise
+        the link estimate adapts it."""
         if self._wanted and profile.breaks_with_chunk and broken_at:
             self._link.lower_ceiling(session.chunk_size, session.limits, session.chunk_size)

@@ -26,8 +26,8 @@ class Limits:
 
 
 def announced_limits(headers: Mapping[str, str], profile: Profile, learned_max: int | None = None) -> Limits:
-    """What the registry announces (distribution-spec "Pushing a blob in chunks"; OCI-Chunk-Max-Length is
-    serverless-registry's), what its profile knows, and what a 413 taught."""
+    """Return the limits of chunks: what the registry announces (distribution-spec "Pushing a blob in chunks";
+    OCI-Chunk-Max-Length is serverless-registry's), what its profile knows, and what a 413 taught."""
     smallest = _size(headers, "OCI-Chunk-Min-Length") or max(1, profile.min_chunk)
     largest = _size(headers, "OCI-Chunk-Max-Length") or profile.max_chunk
     if largest is not None:
@@ -39,9 +39,9 @@ def announced_limits(headers: Mapping[str, str], profile: Profile, learned_max: 
 
 
 def chunk_size(total: int, wanted: int | None, limits: Limits, profile: Profile) -> int:
-    """The size of every chunk but the last for a blob of ``total`` bytes.
+    """Return the size of every chunk but the last for a blob of ``total`` bytes.
 
-    ``wanted`` is the user's or what the link was found to carry. Leaves no last chunk of 1 byte:
+    ``wanted`` is set by the user or follows from the link. Leaves no last chunk of 1 byte:
     serverless-registry refuses it, and an answer "Range: 0-0" could not be told from "nothing".
     """
     smallest = max(limits.smallest, 2)
@@ -54,7 +54,8 @@ def chunk_size(total: int, wanted: int | None, limits: Limits, profile: Profile)
 
 
 def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
-    """Bytes of the chunk at ``offset``: ``size``, less at the end, and never so that 1 byte is left."""
+    """Return the length of the chunk at ``offset``: ``size`` bytes, less at the end, and never so that 1 byte
+    is left."""
     left = total - offset
     if left <= size:
         return left
@@ -78,36 +79,37 @@ class ChunkGrowth:
         """Chunks that had grown, and cost a session."""
 
     def next_size(self, first: int, most: int) -> int:
-        """The size of the next chunk of a session whose first has ``first`` bytes: a multiple of that, or
-        ``most`` where it is less."""
+        """Return the size of the next chunk in a session whose first has ``first`` bytes: a multiple of that,
+        or ``most`` where it is less."""
         if self._most is not None:
             most = min(most, max(first, self._most))
         return most if most < first else min(max(self._grown, first), most) // first * first
 
     def record_success(self, size: int, seconds: float) -> None:
-        """A chunk of ``size`` bytes was acknowledged after so long."""
+        """Record that a chunk of ``size`` bytes was acknowledged after so many seconds."""
         self._grown = 2 * size if seconds < _QUICK else min(size, self._grown)
 
     def record_failure(self) -> None:
-        """A chunk did not get through: lose no more than a small one the next time."""
+        """Record a chunk that failed: the next one may be half as large."""
         self._grown //= 2
 
     def lower_cap(self, size: int) -> None:
-        """A chunk of ``size`` bytes broke, and cost the session: none as large again until ``dare_more``."""
+        """Record that a chunk of ``size`` bytes broke and cost the session: none is as large again until
+        ``raise_cap``."""
         self._most = size // 2
         self.failures += 1
 
     def is_capped(self, most: int) -> bool:
-        """Whether chunks would be larger, up to ``most`` bytes, if none had cost a session."""
+        """Return whether the cap is what keeps chunks from growing, up to ``most`` bytes."""
         return self._most is not None and self._most < most and self._grown > self._most
 
     def raise_cap(self) -> None:
-        """Try twice the size above which nothing was dared."""
+        """Double the cap."""
         self._most = None if self._most is None else 2 * self._most
 
 
 def smaller_size(size: int, limits: Limits, *, at_most: int, least: int = 2) -> int | None:
-    """The next smaller chunk size to try, from ``least`` to ``at_most``; None if there is none."""
+    """Return the next smaller chunk size to try, from ``least`` to ``at_most``; None if there is none."""
     floor = max(limits.smallest, least)
     target = max(floor, min(at_most, size // 2))
     return target if target < size else None

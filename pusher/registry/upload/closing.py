@@ -31,14 +31,14 @@ class Stored:
 
 @dataclass(frozen=True)
 class BodyTooLarge:
-    """413: a front refused the PUT before the registry saw it."""
+    """413: an intermediary refused the PUT before the registry saw it."""
 
     answer: Answer
 
 
 @dataclass(frozen=True)
 class CloseRefused:
-    """The session cannot be closed and is of no use any more; ``error`` says why."""
+    """The session cannot be closed and cannot be used any more; ``error`` says why."""
 
     error: PusherError
 
@@ -64,7 +64,7 @@ class SessionCloser:
         self.failure: PusherError | None = None
         """Why the present session's closing PUT failed, if it did."""
         self.refused = False
-        """Whether it was surely the registry that said no (4xx), rather than to fail or a front."""
+        """Whether the registry itself refused it (4xx), rather than failing or an intermediary."""
         self.sent_before_break = 0
         """Bytes of the last PUT's body that had left when the connection broke."""
 
@@ -104,7 +104,8 @@ class SessionCloser:
             self._observer.report_sent(0)
 
     def wait_for_commit(self) -> None:
-        """Registries copy gigabytes after the closing PUT: do not send it all again while they are at it."""
+        """Raise RegistryBusy while the registry may still be assembling the blob: copying gigabytes takes
+        minutes, and sending them again longer."""
         if self._looks_left:
             self._looks_left -= 1
             raise RegistryBusy(
@@ -112,7 +113,8 @@ class SessionCloser:
             )
 
     def _judge_refusal(self, answer: Answer) -> Stored | CloseRefused:
-        """Anything may have happened: blob there, session dead, or a front in the way.
+        """Return what a refused PUT means: the blob may be there, the session dead, or an intermediary in the
+        way.
 
         Sending no byte again is tried first. A session whose second closing PUT fails as well is dead,
         whatever its status says (serverless-registry, src/registry/r2.ts).
@@ -134,13 +136,14 @@ class SessionCloser:
         return CloseRefused(error)
 
     def has_blob(self) -> bool:
-        """Whether the registry has the blob."""
+        """Return whether the registry has the blob."""
         return self._client.blob_exists(self._repository, self._blob.digest, self._blob.size)
 
     def count_lost_session(self) -> None:
-        """The session is gone; if its closing PUT had failed, a whole upload was in vain.
+        """Count a whole upload in vain if the closing PUT of the lost session had failed.
 
-        Raises BlobDamaged if that is our fault, DigestRejected after several.
+        Raises BlobDamaged if the bytes on disk are not the blob's any more, DigestRejected after several such
+        uploads.
         """
         error, self.failure, self.refused = self.failure, None, False
         if error is None:

@@ -1,4 +1,4 @@
-"""Ending upload sessions that nobody will use again."""
+"""Deleting upload sessions that will not be used again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.upload.session import is_cut_off
 
 _GONE: Final = frozenset({404, 405, 410})
-"""Answers to DELETE after which nothing is left to be done: it is not there, or nothing ever is deleted."""
+"""Answers to DELETE after which nothing is left to do: the session is gone, or none is ever deleted."""
 
 
 def delete_session(client: RegistryClient, repository: str, location: str) -> bool:

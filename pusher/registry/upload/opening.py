@@ -51,7 +51,8 @@ class SessionOpener:
         self._takes_chunks = False
 
     def open(self) -> Session | None:
-        """A new session, or None if the blob was mounted instead. Raises LayerTooLarge, InvalidOption."""
+        """Return a new session, or None if the blob was mounted instead. Raises LayerTooLarge,
+        InvalidOption."""
         mount_from, self.mount_from = self.mount_from, None
         opened = self._client.open_upload(
             self._repository, mount=self._blob.digest if mount_from else None, source=mount_from
@@ -82,8 +83,11 @@ class SessionOpener:
         return session
 
     def shrink(self, session: Session, refused: int) -> Session | None:
-        """413: a front refuses bodies of ``refused`` bytes; remember it. The session with chunks to try next,
-        None if it must be one without our stopgap of one PUT. Raises ChunkTooLarge if there are none.
+        """Record that bodies of ``refused`` bytes are refused (413), and return the session with the chunks
+        to try next.
+
+        None if it must be a new one, without our stopgap of one PUT. Raises ChunkTooLarge if no smaller
+        chunks are accepted.
         """
         profile = session.profile
         if profile is MONOLITHIC and self._link.profile != profile.name and self._forced is None:
@@ -108,18 +112,19 @@ class SessionOpener:
         return replace(session, chunk_size=size, limits=limits, in_flight=0, closing=False)
 
     def record_size_refusal(self, size: int) -> None:
-        """Remember that a front refused more than ``size`` bytes."""
+        """Record that an intermediary refused more than ``size`` bytes."""
         self._link.record_refusal(size)
         self._journal.record_facts(max_chunk=size)
 
     # --- another way of sending ---------------------------------------------------------------------------
 
     def switch_after_refusal(self, session: Session, answer: Answer) -> bool:
-        """A session's first chunk was refused; whether the blob is to go in one PUT from now on.
+        """Return whether the blob goes in one PUT from now on, because the first chunk of a session was
+        refused.
 
-        Where the answer does not say that there are no chunks, it must have come twice, and a registry that
-        is proven to take them is believed to have another reason. What is in no registry's words may be a
-        front's in passing: it holds for this blob and is not learned.
+        Unless the answer says that chunks are not supported, it must come twice, and a registry that is
+        proven to accept them is believed to have another reason. An answer without a registry's error codes
+        may be an intermediary's: it counts for this blob and is not learned.
         """
         self._refused_starts += 1
         codes = read_message(answer).codes
@@ -130,14 +135,15 @@ class SessionOpener:
         return False
 
     def record_accepted_chunk(self) -> None:
-        """The registry takes chunks: one that it refuses later has another reason."""
+        """Record that the registry accepts chunks: one that it refuses later has another reason."""
         self._takes_chunks = True
 
     def switch_after_failed_close(self, session: Session, *, refused: bool) -> None:
-        """The session is lost after its closing PUT failed; where nothing is known of the registry, the other
-        way is tried. ``refused``: the registry said no, rather than to fail or to lose the session.
+        """Try the other way of sending after a closing PUT failed and cost the session, where nothing is
+        known of the registry.
 
-        One PUT cannot be resumed: it is tried once, and not learned from so little.
+        ``refused``: the registry refused it, rather than failing or losing the session. One PUT cannot be
+        resumed: it is tried once, and one failure teaches nothing.
         """
         if session.profile is not DEFAULT or not self._blob.size:
             return
@@ -158,7 +164,7 @@ class SessionOpener:
             self.learn_profile(profile)
 
     def confirm_profile(self, session: Session) -> None:
-        """The blob is there: a way of sending that was a stopgap holds for the next ones."""
+        """Keep for the next blobs the way of sending that brought this one there."""
         if session.profile in self._tried and self._worth_learning:
             self.learn_profile(session.profile)
 

@@ -31,15 +31,17 @@ class Session:
     """The closing PUT may have been sent."""
 
     def may_hold(self, offset: int) -> bool:
-        """Whether the registry can hold that much: no less than acknowledged, no more than was sent."""
+        """Return whether the registry can hold that much: no less than it acknowledged, no more than was
+        sent."""
         if self.profile.whole_chunks:
             return offset in (self.offset, self.offset + self.in_flight)
         return self.offset <= offset <= self.offset + self.in_flight
 
     def offset_in(self, answer: Answer) -> int | None:
-        """The bytes that the registry holds by a status or by the refusal of a chunk; None: it does not say.
+        """Return the bytes that the registry holds by its answer to a status request or a refused chunk; None
+        if it does not say.
 
-        The refusal names them in words where Range says nothing
+        A refusal may name them in its message where it has no Range
         (https://github.com/aws/containers-roadmap/issues/2831).
         """
         if self.profile.resends:
@@ -50,8 +52,9 @@ class Session:
         return reported_offset(answer, excess=self.profile.status_excess)
 
     def cost_of_break(self, sent: int, total: int) -> int:
-        """Bytes that go to this registry again if the connection is closed now, ``sent`` bytes into a body of
-        a blob of ``total`` bytes; where it is not known what the registry keeps, the most it can be."""
+        """Return how many bytes must be sent again if the connection is closed now, ``sent`` bytes into a
+        body of a blob of ``total`` bytes; the most it can be, where it is not known what the registry
+        keeps."""
         profile = self.profile
         if sent == 0:
             return 0
@@ -63,7 +66,7 @@ class Session:
         return 0 if keeps_part and profile.proven else sent
 
     def is_sent_whole(self, total: int) -> bool:
-        """Whether a blob of ``total`` bytes goes in one PUT, as far as nothing of it was sent."""
+        """Return whether a blob of ``total`` bytes goes in one PUT, as long as nothing of it was sent."""
         if not self.profile.takes_chunks:
             return True
         most = total if self.profile.whole else self.chunk_size
@@ -73,7 +76,7 @@ class Session:
 
 
 def reported_offset(answer: Answer, *, excess: int = 0) -> int | None:
-    """The bytes that a Range header says the registry holds, None if it says nothing that can be read.
+    """Return the bytes that the registry holds by a Range header, None if it has none that can be read.
 
     ``0-0`` is taken for nothing: it is what an empty session answers at most registries, and a first chunk of
     1 byte is never sent (https://github.com/opencontainers/distribution-spec/issues/577).
@@ -86,13 +89,13 @@ def reported_offset(answer: Answer, *, excess: int = 0) -> int | None:
 
 
 def is_cut_off(answer: Answer | None) -> bool:
-    """Whether a status answer is what distribution 2.x says of a session that holds more than it signed for:
-    part of a chunk. One that is gone is BLOB_UPLOAD_UNKNOWN."""
+    """Return whether a status answer is what distribution 2.x says of a session that holds part of a chunk,
+    and so more than it signed for. One that is gone is BLOB_UPLOAD_UNKNOWN."""
     return answer is not None and "BLOB_UPLOAD_INVALID" in read_message(answer).codes
 
 
 def explain_loss(answer: Answer | None) -> str:
-    """What a status answer from which nobody can go on means, for people."""
+    """Return what a status answer after which a session cannot be resumed means, for people."""
     if is_cut_off(answer):
         return "the registry cannot resume an upload that was cut off inside a chunk"
     if answer is not None and answer.status == 404:
@@ -104,34 +107,35 @@ class Journal(Protocol):
     """Remembers an upload. Every method returns only once the change is durable."""
 
     def load(self) -> Session | None:
-        """The session to go on with, if there is one."""
+        """Return the session to resume, if there is one."""
 
     def record_session(self, session: Session) -> None:
-        """A session was opened at the registry, or one that holds nothing yet gets other chunks."""
+        """Record a session that was opened, or other chunks for one that holds nothing yet."""
 
     def record_profile(self, session: Session) -> None:
-        """The session showed what its registry is like: ``session.profile`` is another one."""
+        """Record another ``session.profile``, which the session has shown."""
 
     def record_chunk(self, session: Session) -> None:
-        """``session.in_flight`` bytes are about to be sent."""
+        """Record that ``session.in_flight`` bytes are about to be sent."""
 
     def withdraw_chunk(self, session: Session) -> None:
-        """No byte of what was about to be sent has left."""
+        """Record that none of those bytes has left."""
 
     def record_offset(self, session: Session, sent: int) -> None:
-        """The registry holds ``session.offset`` bytes; ``sent`` body bytes were spent on the way."""
+        """Record that the registry holds ``session.offset`` bytes; ``sent`` bytes of bodies were spent on the
+        way."""
 
     def count_sent(self, sent: int) -> None:
-        """Body bytes were sent that were refused or whose fate is unknown."""
+        """Count bytes of bodies that were refused, or of which it is not known whether they arrived."""
 
     def record_closing(self, session: Session) -> None:
-        """The closing PUT is about to be sent."""
+        """Record that the closing PUT is about to be sent."""
 
     def record_loss(self, reason: str) -> None:
-        """The session is of no use any more."""
+        """Record that the session cannot be used any more."""
 
     def record_facts(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
-        """Something true of the whole registry."""
+        """Record what was learned of the whole registry."""
 
     def add_note(self, text: str) -> None:
-        """A sentence for people about this upload."""
+        """Add a sentence for people about this upload."""

@@ -66,7 +66,7 @@ class Setbacks:
         """Count a chunk at ``offset`` that gained nothing, and return what that means.
 
         What is acknowledged is worth more tries, above all where the registry itself answers (500). An answer
-        that says "later", a front's or a busy registry's, says nothing of the session.
+        that says "later", an intermediary's or a busy registry's, says nothing of the session.
         """
         if self.postponed:
             self.postponed = False
@@ -78,17 +78,17 @@ class Setbacks:
 
     @property
     def may_repeat(self) -> bool:
-        """Whether a chunk may be sent again without asking."""
+        """Return whether a chunk may be sent again without asking."""
         return self.stuck < _MOST_REPEATS
 
     @property
     def has_lost_sessions(self) -> bool:
-        """Whether a session was lost since one got further."""
+        """Return whether a session was lost since one got further."""
         return self._fruitless > 0
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether so many were lost that this pass should end."""
+        """Return whether so many were lost that this pass should end."""
         return self._fruitless >= _MOST_FRUITLESS
 
     def explain_once(self) -> bool:

@@ -61,7 +61,7 @@ class Close:
 
 @dataclass(frozen=True)
 class Lost:
-    """The session is of no use any more, for ``reason``."""
+    """The session cannot be used any more, for ``reason``."""
 
     session: Session
     reason: str

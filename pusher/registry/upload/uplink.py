@@ -1,5 +1,5 @@
-"""What is known of the way to one registry: its speed, how much it carries between two breaks, fronts that
-limit bodies.
+"""What is known of the link to one registry: its speed, how much it carries between two breaks, and what
+limits bodies on the way.
 
 From it follows the size of chunks. A chunk should take about ten seconds: so the registry is seldom asked,
 and little is in flight. And it should be a fraction of what the link carries between two breaks: a break in a
@@ -55,7 +55,7 @@ class LinkEstimate:
     profile: str | None = None
     """Name of the profile that an earlier doubt showed the registry to have."""
     max_chunk: int | None = None
-    """Largest chunk that no front refused with 413; see ``refused_above``."""
+    """Largest chunk that was not refused with 413; see ``record_refusal``."""
     uplink: float | None = None
     """Bytes a second of one upload, registry's answers included; None before the first chunk."""
     carries: float | None = None
@@ -85,27 +85,27 @@ class LinkEstimate:
         self._carried = self.carries or _UNTRIED
         self.breaks_connections = self.breaks > 0
 
-    # --- what uploads tell --------------------------------------------------------------------------------
+    # --- what uploads report ------------------------------------------------------------------------------
 
     def record_chunk(self, size: int, seconds: float, answer: float | None = None) -> None:
-        """A chunk of ``size`` bytes was acknowledged after so long; ``answer``: the seconds of it after its
-        last byte."""
+        """Record that a chunk of ``size`` bytes was acknowledged after so many seconds; ``answer``: those of
+        them after its last byte."""
         pace = max(seconds, 0.001) / max(size, 1)
         with self._lock:
             self._count_bytes(size)
             if answer is not None and size >= chunk_sizes.LEAST:
                 self.answer_seconds = _average(self.answer_seconds, answer)
                 self.byte_seconds = _average(self.byte_seconds, max(seconds - answer, 0.001) / size)
-            faster = self.uplink is not None and pace * self.uplink < 1  # which no chunk is too small to tell
+            faster = self.uplink is not None and pace * self.uplink < 1  # which even a small chunk shows
             if size >= _TELLING or (size >= chunk_sizes.LEAST and seconds >= 1) or faster:
                 # by the time a byte takes: so that a link that becomes slow is noticed at once
                 self.uplink = 1 / _average(self.uplink and 1 / self.uplink, pace)
 
     def record_break(self, sent: int, length: int) -> None:
-        """The connection broke after ``sent`` bytes of a body of ``length`` bytes.
+        """Record that the connection broke after ``sent`` bytes of a body of ``length`` bytes.
 
-        A body smaller than any chunk, a config's say, is gone before a link has carried anything: its breaks
-        tell of a front or of the registry.
+        A body smaller than any chunk, a config's say, is sent before the link has carried anything: its
+        breaks say something of an intermediary or the registry.
         """
         self.breaks_connections = True
         if length < chunk_sizes.LEAST:
@@ -131,10 +131,11 @@ class LinkEstimate:
             self._raise_ceiling()
 
     def lower_ceiling(self, tried: int, limits: Limits, sent: int) -> int:
-        """Chunks of ``tried`` bytes break again and again, after ``sent`` bytes: the size to go on with.
+        """Return the size to continue with where chunks of ``tried`` bytes break again and again after
+        ``sent`` bytes.
 
-        It is ``tried`` where there are no smaller chunks that are worth it. Chunks that get through for a
-        while, and whole blobs, bring larger ones back.
+        It is ``tried`` where smaller chunks are not accepted or not worth it. Chunks that get through for a
+        while, and whole blobs, raise the ceiling again.
         """
         size = chunk_sizes.smaller_size(
             tried, limits, at_most=max(sent // 2, chunk_sizes.LEAST), least=chunk_sizes.LEAST
@@ -147,7 +148,7 @@ class LinkEstimate:
         return size
 
     def record_blob(self) -> None:
-        """A whole blob did: dare more with the next one."""
+        """Record that a whole blob got through: larger chunks are tried with the next one."""
         with self._lock:
             self._raise_ceiling()
 
@@ -157,7 +158,7 @@ class LinkEstimate:
         self._unbroken = 0
 
     def record_refusal(self, size: int) -> None:
-        """A front refused more than ``size`` bytes, just now."""
+        """Record that more than ``size`` bytes were refused (413) just now."""
         with self._lock:
             self.max_chunk, self.limited_here = size, True
 
@@ -172,22 +173,22 @@ class LinkEstimate:
 
     @property
     def is_limited(self) -> bool:
-        """Whether something was refused, be it larger chunks or a way of sending."""
+        """Return whether something was refused, be it larger chunks or a way of sending."""
         return self.max_chunk is not None or self.profile in _STOPGAPS
 
     def accepted_size(self, wanted: int | None) -> int | None:
-        """Bytes of a chunk that no front refused, None if nothing is known of one. What the user asks for
-        goes before what an earlier run met, and not before what this one did."""
+        """Return the largest chunk that was not refused, None if none was. The user's choice goes before what
+        an earlier run met, and not before what this one did."""
         return self.max_chunk if wanted is None or self.limited_here else None
 
     def first_size(self, wanted: int | None, profile: Profile = DEFAULT) -> int:
-        """The chunk size to ask for when a session is opened; ``wanted`` is the user's."""
+        """Return the chunk size to ask for when a session is opened; ``wanted`` is the user's."""
         with self._lock:
             size = wanted or self._best_size(profile)
             return size if self._ceiling is None else min(size, self._ceiling)
 
     def largest_size(self, wanted: int | None, profile: Profile, limits: Limits) -> int:
-        """The size up to which the chunks of an open session may grow."""
+        """Return the size up to which the chunks of an open session may grow."""
         with self._lock:
             size = wanted or self._best_size(profile, part=2)
             return min(
@@ -195,8 +196,9 @@ class LinkEstimate:
             )
 
     def pays_to_restart(self, offset: int, total: int, size: int, larger: int) -> bool:
-        """Whether a session that holds ``offset`` bytes of ``total`` should be given up, because all of it in
-        chunks of ``larger`` bytes takes far less time than what is left in chunks of ``size`` bytes."""
+        """Return whether a session that holds ``offset`` bytes of ``total`` should be given up, because
+        all of it in chunks of ``larger`` bytes takes far less time than what is left in chunks of ``size``
+        bytes."""
         with self._lock:
             if self.byte_seconds is None or self.answer_seconds is None or larger <= size:
                 return False
@@ -205,8 +207,8 @@ class LinkEstimate:
             return again < _WORTH * left and left - again >= _SAVES
 
     def pays_to_grow(self, offset: int, total: int, size: int, failures: int) -> bool:
-        """Whether chunks of twice ``size`` bytes should be tried where ``failures`` such have cost a session:
-        what they would save is more than what another break would cost."""
+        """Return whether to try chunks of twice ``size`` bytes although ``failures`` of them have cost a
+        session: what they would save is more than what another break would cost."""
         with self._lock:
             if self.byte_seconds is None or self.answer_seconds is None:
                 return False
@@ -216,7 +218,7 @@ class LinkEstimate:
             )
 
     def describe(self, size: int) -> str:
-        """What the link is like that chunks should have ``size`` bytes, for people."""
+        """Return, for people, what the link is like that chunks should have ``size`` bytes."""
         with self._lock:
             if self.max_chunk is not None and size + 2 >= self.max_chunk:
                 return "larger bodies are refused (413)"
@@ -257,6 +259,7 @@ def _average(before: float | None, latest: float) -> float:
 
 
 def _even(size: float) -> int:
-    """Less, so that big chunks are whole parts of distribution's S3 driver (``DEFAULT_CHUNK``)."""
+    """Return a little less, so that big chunks are whole parts of distribution's S3 driver
+    (``DEFAULT_CHUNK``)."""
     step = next(step for step in (chunk_sizes.DEFAULT_CHUNK, MIB, 64 * KIB, 1) if size >= step)
     return int(size // step) * step

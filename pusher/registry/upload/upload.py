@@ -15,8 +15,8 @@ from typing import Final
 from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenied, PusherError, RegistryFault
 from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile, Body, UploadObserver
-from pusher.registry.http.transport import Answer
 from pusher.registry.upload import break_probe, chunk_sizes, profiles, verdicts
 from pusher.registry.upload.body_limit import SizeRefusals
 from pusher.registry.upload.chunk_plan import ChunkPlan
@@ -50,7 +50,7 @@ class BlobUpload:
         believe_head: bool = True,
         looked: bool = False,
     ) -> None:
-        """``chunk_size`` and ``forced``, a profile's name, are what the user asked for."""
+        """Prepare the upload; ``chunk_size`` and ``forced``, a profile's name, are set by the user."""
         self._client = client
         self._repository = repository
         self._blob = blob
@@ -76,7 +76,8 @@ class BlobUpload:
         self._refused: PusherError | None = None
 
     def locate(self) -> str | None:
-        """Whether the blob need not be sent at all: ``exists``, ``mounted``, or None. Reads no byte of it.
+        """Return how the blob is there without being sent: ``exists``, ``mounted``, or None. Reads no byte of
+        it.
 
         Where an upload is under way, or mounting it opened one, its session stays in the journal.
         """
@@ -107,7 +108,7 @@ class BlobUpload:
         return state.how
 
     def _step(self, state: State) -> State:
-        """Take one step; returns the state it leads to."""
+        """Take one step and return the state it leads to."""
         if isinstance(state, Lost):
             return self._forget(state)
         self._observer.check()
@@ -179,8 +180,7 @@ class BlobUpload:
 
     def _exchange(self, session: Session, body: Body) -> Answer:
         """Send ``body``; where that fails, record what it cost and raise."""
-        apart = self._link.breaks_connections
-        self._client.closes_connections = apart
+        apart = self._client.closes_connections = self._link.breaks_connections
         try:
             return self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
@@ -198,7 +198,7 @@ class BlobUpload:
             self._observer.report_sent(0)
 
     def _accept(self, session: Session, answer: Answer, sent: int) -> State:
-        """A chunk was answered with 2xx: 202 by the specification, 201 by ECR."""
+        """Continue after a chunk was answered with 2xx: 202 by the specification, 201 by ECR."""
         self._opening.record_accepted_chunk()
         before = session.location
         session = replace(session, location=self._client.location_of(answer, before) or before)
@@ -210,7 +210,8 @@ class BlobUpload:
         return self._plan.next_state(self._probe(session, before))
 
     def _probe(self, session: Session, before: str) -> Session:
-        """After the first chunk: what becomes of one that breaks off, where no answer has shown it yet."""
+        """Find out after the first chunk what becomes of one that breaks off, where no answer has shown it
+        yet."""
         if not session.profile.break_unclear or session.offset == self._blob.size:
             return session
         profile = break_probe.probe(self._client, self._repository, session, before)
@@ -222,7 +223,7 @@ class BlobUpload:
         return session
 
     def _send_less(self, session: Session, answer: Answer) -> State:
-        """413: a front refuses bodies of this length."""
+        """Continue with smaller bodies after a 413."""
         length = session.in_flight
         self._size_refusals.check(answer, length, session.offset, doing=_SENDING)
         begun = session.offset > 0 or length > session.chunk_size
@@ -232,7 +233,8 @@ class BlobUpload:
         return Ask(session)
 
     def _refuse_chunk(self, session: Session, answer: Answer) -> State:
-        """A chunk was answered with 4xx: go on where the answer says, ask, or do without chunks."""
+        """Continue after a chunk was answered with 4xx: where the answer says, by asking, or without
+        chunks."""
         self._refused = refusal(answer, doing=_SENDING)
         self._setbacks.broken_at = None  # the link carried it
         offset, location = session.offset_in(answer), self._client.location_of(answer, session.location)
@@ -272,7 +274,7 @@ class BlobUpload:
         return self._resume(session, standing.offset)
 
     def _status(self, session: Session) -> Answer | None:
-        """The registry's answer to a status request; None if it is not or may not be asked."""
+        """Return the registry's answer to a status request; None if it is not or may not be asked."""
         if not session.profile.reports_offset:
             return None
         try:
@@ -284,7 +286,7 @@ class BlobUpload:
         return answer
 
     def _resume(self, session: Session, offset: int) -> State:
-        """The registry holds ``offset`` bytes after a doubt: continue there, or see why it is no more."""
+        """Continue at ``offset``, which the registry holds after a doubt, or see why it is no more."""
         gained, in_flight = offset - session.offset, session.in_flight
         if 0 < gained < in_flight:
             self._opening.learn_version(profiles.profile_after_break(session.profile, found=True, grown=True))
@@ -301,7 +303,8 @@ class BlobUpload:
                 return self._dare_less(session, self._setbacks.broken_at or 0)
 
     def _dare_less(self, session: Session, broken_at: int) -> State:
-        """The link breaks again and again inside a chunk, after ``broken_at`` bytes: smaller ones, if any."""
+        """Try smaller chunks, if any: the link breaks again and again inside one, after ``broken_at``
+        bytes."""
         if self._blob.size - session.offset < chunk_sizes.LEAST:  # which says nothing of the link
             return self._plan.next_state(session)
         tried = self._plan.next_size(session)
@@ -323,7 +326,7 @@ class BlobUpload:
         return session
 
     def _gain(self, session: Session) -> Session:
-        """Nothing is in doubt: what was tried before does not count any more."""
+        """Record that nothing is in doubt: what was tried before does not count any more."""
         self._plan.again = 0
         self._setbacks.record_gain(session.offset)
         return session
@@ -333,8 +336,7 @@ class BlobUpload:
     def _close(self, session: Session) -> State:
         """Send the closing PUT, with what the registry does not hold yet."""
         self._blob.wait(self._blob.size, self._observer.check)
-        started = time.monotonic()
-        rest = self._blob.size - session.offset
+        started, rest = time.monotonic(), self._blob.size - session.offset
         try:
             outcome = self._closing.close(session)
         except ConnectionBroken:
@@ -379,14 +381,13 @@ class BlobUpload:
     # --- setbacks -----------------------------------------------------------------------------------------
 
     def _record_break(self, sent: int, length: int) -> None:
-        """The connection broke while a body of ``length`` bytes was on its way, after ``sent`` had left."""
+        """Record that the connection broke in a body of ``length`` bytes, after ``sent`` of them."""
         if sent:
             self._setbacks.record_break(sent)
             self._link.record_break(sent, length)
 
     def _shrink(self, session: Session, length: int) -> State:
-        """413: a front refuses bodies of ``length`` bytes; go on with half. It answers before the registry
-        sees a byte, and chunks have no size before the first one: an empty session can be kept."""
+        """Continue with half of ``length`` bytes, refused with 413; an empty session can be kept."""
         smaller = self._opening.shrink(session, length)
         if smaller is None:
             return Lost(session, f"bodies of {length} bytes are refused (413); continuing with chunks")

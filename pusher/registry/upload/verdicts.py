@@ -12,7 +12,7 @@ from pusher.registry.intermediaries import is_chunk_accepted
 from pusher.registry.upload.session import Session, explain_loss, is_cut_off
 
 TIRED: Final = frozenset({504, 524})
-"""A front that waited long enough; the registry may be at work all the same."""
+"""An intermediary gave up waiting; the registry may still be at work."""
 PAUSE: Final = TIRED | {408, 429, 500, 502, 503, 520, 521, 522, 523}
 """Answers after which the same request may succeed later (52x are Cloudflare's)."""
 
@@ -46,13 +46,13 @@ def judge_chunk(answer: Answer) -> ChunkAnswer:
 
 @dataclass(frozen=True)
 class Holds:
-    """The registry holds ``offset`` bytes, by its own word or by our count."""
+    """The registry holds ``offset`` bytes, by its own report or by our count."""
 
     offset: int
     reported: bool = False
     """The registry said so; its Location is the present one."""
     in_doubt: bool = False
-    """Nobody can be asked: the chunk in flight is sent again as it was, and the answer to it tells."""
+    """The registry cannot be asked: the chunk in flight is sent again as it was, and its answer shows."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""How registries differ in uploads: one small value each, and how to tell which one answers.
+"""How registries differ in uploads: one small value each, and how to recognize which one answers.
 
 A profile only chooses the way of sending. What a registry acknowledges is believed within what was sent, and
 the digest decides in the end: a wrong profile costs time, never a byte.

@@ -88,7 +88,7 @@ _HOSTS: Final = {
 
 
 def by_name(name: str) -> Profile:
-    """The profile that somebody asked for; raises InvalidOption that lists them all."""
+    """Return the profile of this name. Raises InvalidOption that lists them all."""
     if name in PROFILES:
         return PROFILES[name]
     raise InvalidOption(
@@ -97,7 +97,7 @@ def by_name(name: str) -> Profile:
 
 
 def stored_profile(name: str | None) -> Profile:
-    """The profile of this name in a job store, which another version may have written."""
+    """Return the profile of a name in the job store, which another version may have written."""
     return PROFILES.get(name or "", DEFAULT)
 
 
@@ -109,7 +109,7 @@ def detect(
     learned: str | None = None,
     forced: str | None = None,
 ) -> Profile:
-    """The profile of the registry that opened an upload with this Location and these headers.
+    """Return the profile of the registry that opened an upload with this Location and these headers.
 
     ``registry`` is its ``host[:port]``. ``learned`` is the name of the profile that earlier sessions ended up
     with: it refines what is seen now. ``forced`` overrules all; InvalidOption if there is no such profile.
@@ -135,8 +135,8 @@ def _by_host(registry: str) -> Profile | None:
 
 
 def profile_after_break(profile: Profile, *, found: bool, grown: bool) -> Profile:
-    """What the status answer after a broken chunk tells: ``found`` the session is known, ``grown`` it holds
-    part of that chunk. 2.x never answers for a session that has grown, 3.x always answers."""
+    """Return the profile that the status answer after a broken chunk shows: ``found`` the session is known,
+    ``grown`` it holds part of that chunk. 2.x never answers for a session that has grown, 3.x always does."""
     if profile is not DISTRIBUTION:
         return profile
     if not found:

@@ -16,7 +16,7 @@ class Profile:
 
     name: str
     title: str
-    """What people call it."""
+    """The registry's name, for people."""
     proven: bool = False
     """Read in its source or tried: one odd answer is no reason to doubt the way of sending."""
 
@@ -37,7 +37,7 @@ class Profile:
     last_in_put: bool = False
     """The last chunk goes in the closing PUT, which must not be empty."""
     whole_chunks: bool = False
-    """Every chunk but the last has the same size, so an upload goes on at a chunk's boundary only."""
+    """Every chunk but the last has the same size, so an upload is resumed at a chunk's boundary only."""
 
     # --- what can be believed after a doubt
     breaks_with_chunk: bool = False
@@ -45,9 +45,9 @@ class Profile:
     break_unclear: bool = False
     """What such a break does is not known before the first chunk was looked at."""
     reports_offset: bool = True
-    """Range and status say how much it holds; else only an answer of 2xx counts, and nobody asks."""
+    """Range and status say how much it holds; otherwise only an answer of 2xx counts."""
     resends: bool = False
-    """In doubt the chunk is sent again: one that is there is refused with the offset to go on from."""
+    """In doubt the chunk is sent again: one that is there is refused with the offset to continue from."""
     status_excess: int = 0
     """Bytes by which the Range of a status or a refusal is too high."""
     appends_at_start: bool = False
@@ -55,11 +55,12 @@ class Profile:
 
     @property
     def equal_chunks(self) -> bool:
-        """Whether the chunks of one upload have one size, be it because a chunk may have to be sent again as
-        it was."""
+        """Return whether the chunks of one upload have one size, be it because one may have to be sent again
+        as it was."""
         return self.whole_chunks or self.resends
 
     @property
     def may_restart(self) -> bool:
-        """Whether a connection that breaks inside a chunk costs, or may cost, all that the session holds."""
+        """Return whether a connection that breaks inside a chunk costs, or may cost, all that the session
+        holds."""
         return self.breaks_with_chunk or self.break_unclear or not (self.reports_offset or self.resends)
