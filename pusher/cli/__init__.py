@@ -1,4 +1,4 @@
-"""The command line: one file a command, and the only place that prints.
+"""The command line: one file per command, and the only part of pusher that prints.
 
 The rest of pusher is imported inside the commands, so that ``--help`` costs nothing.
 """

@@ -1,4 +1,4 @@
-"""The ``pusher`` command: its group, and what becomes of every exception."""
+"""The ``pusher`` command: its subcommands, and the exit code of every exception."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ Exit codes:
 
 
 _OUTPUT_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF})
-"""Those of files that are opened by name are told where they happen."""
+"""Of standard output. Errors of files that are opened by name are reported where they happen."""
 
 
 @click.group(
@@ -101,19 +101,18 @@ for _command in (
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The console script. Ends the process with one of the exit codes of ``pusher.errors.ExitCode``."""
+    """Run the console script, and exit with one of ``pusher.errors.ExitCode``."""
     # Half of a short command's time are imports, which make many objects and no garbage; and at the end the
     # interpreter would look through them all.
     gc.set_threshold(100_000)
-    _mend_streams()
+    _repair_streams()
     code = _run(list(sys.argv[1:] if arguments is None else arguments))
     gc.freeze()
     sys.exit(code)
 
 
-def _mend_streams() -> None:
-    """A shell's ``>&-`` closes a stream; nothing else here wants to know. And what an old locale cannot write
-    is spelled out."""
+def _repair_streams() -> None:
+    """Replace streams that the shell closed (``>&-``), and escape what an old locale cannot write."""
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     if sys.stderr is None:
@@ -127,7 +126,7 @@ def _run(arguments: list[str]) -> int:
     verbosity = Verbosity.from_environment()
     verbosity.start()
     try:
-        _check(arguments)
+        _check_encoding(arguments)
         with told(print_notice):
             code = cli.main(arguments, prog_name="pusher", standalone_mode=False, obj=verbosity)
         sys.stdout.flush()
@@ -135,16 +134,16 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        _give_up_output()  # whoever read it has enough
+        _discard_output()  # its reader has closed the pipe
         return ExitCode.UNEXPECTED
     except Exception as error:
         if verbosity.debug and not isinstance(error, click.ClickException):
             traceback.print_exc()
-        return _conclude(_ours(error), arguments)
+        return _report_error(_as_pusher_error(error), arguments)
 
 
-def _check(arguments: list[str]) -> None:
-    """Names that are not UTF-8 cannot stand in the job store, in a URL or in JSON."""
+def _check_encoding(arguments: list[str]) -> None:
+    """Refuse arguments that are not UTF-8: the job store, URLs and JSON cannot hold them."""
     for argument in arguments:
         try:
             argument.encode()
@@ -155,8 +154,8 @@ def _check(arguments: list[str]) -> None:
             ) from None
 
 
-def _conclude(error: PusherError, arguments: list[str]) -> int:
-    """Tell people on stderr, and the program that asked for JSON on stdout."""
+def _report_error(error: PusherError, arguments: list[str]) -> int:
+    """Report the error on stderr, and on stdout too if JSON was asked for."""
     print_error(error.message, error.hint, error.code)
     described = error_as_json(error.code, error.message, error.hint)
     try:
@@ -166,28 +165,28 @@ def _conclude(error: PusherError, arguments: list[str]) -> int:
             result = {"type": "result", "exit_code": error.exit_code, "jobs": [], "error": described}
             click.echo(as_json(result))
     except OSError:
-        _give_up_output()
+        _discard_output()
     return error.exit_code
 
 
-def _ours(error: Exception) -> PusherError:
+def _as_pusher_error(error: Exception) -> PusherError:
     if isinstance(error, PusherError):
         return error
     if isinstance(error, click.ClickException):
         return explain_click_error(error)
-    if isinstance(error, FileNotFoundError) and error.filename is None and not _is_somewhere():
+    if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_folder():
         return CommandLineInvalid("the working folder was deleted", hint="go to another folder: cd")
     if isinstance(error, OSError) and error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
         return CommandLineInvalid(
             f"{quoted(error.filename)} cannot be a file: {error.strerror}", hint="check the path"
         )
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
-        _give_up_output()
+        _discard_output()
         return OutputUnwritable(f"standard output cannot be written: {error.strerror}")
     return of_machine(error) or bug(error)
 
 
-def _is_somewhere() -> bool:
+def _has_working_folder() -> bool:
     try:
         Path.cwd()
     except OSError:
@@ -195,6 +194,6 @@ def _is_somewhere() -> bool:
     return True
 
 
-def _give_up_output() -> None:
-    """The interpreter must not complain when it flushes at its end."""
+def _discard_output() -> None:
+    """Discard the output, so that the interpreter can flush it when it exits."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

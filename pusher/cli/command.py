@@ -12,7 +12,7 @@ from pusher.cli.verbose import verbose_options
 
 
 class Command(click.Command):
-    """A command with ``-v``, ``--log-json`` and ``--debug``."""
+    """A command that has ``-v``, ``--log-json`` and ``--debug``."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

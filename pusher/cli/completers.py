@@ -1,5 +1,5 @@
-"""What the shell offers at TAB, beyond commands, flags and choices. None of it may fail, wait long or change
-anything."""
+"""What the shell offers at TAB besides commands, flags and choices. Completers never fail, wait long or
+change anything."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _PLATFORMS: Final = (
 )
 
 
-def _harmless(completer: Completer) -> Completer:
-    """A traceback in the middle of somebody's command line helps nobody."""
+def _never_failing(completer: Completer) -> Completer:
+    """Return a completer that offers nothing if it fails, instead of printing a traceback."""
 
     @functools.wraps(completer)
-    def guarded(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
         try:
             return completer(context, parameter, incomplete)
         except Exception:
             return []
 
-    return guarded
+    return complete
 
 
-@_harmless
+@_never_failing
 def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Ids of the jobs that the command can do something with, the newest first."""
+    """Return the IDs of the jobs to which the command applies, the newest first."""
     from click.shell_completion import CompletionItem
 
     from pusher.cli.settings import read_settings
@@ -67,9 +67,9 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
     ][:_MOST_JOBS]
 
 
-@_harmless
+@_never_failing
 def images(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Files, and the names of the images that Docker or Podman has."""
+    """Return files, and the names of the images in Docker or Podman."""
     from click.shell_completion import CompletionItem
 
     from pusher.config.child_environment import engine_environment
@@ -95,21 +95,21 @@ def images(context: click.Context, parameter: click.Parameter, incomplete: str) 
     return [files, *(CompletionItem(name) for name in names if name.startswith(incomplete))]
 
 
-@_harmless
+@_never_failing
 def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Files, by the shell's own means."""
+    """Let the shell offer files."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
 
 
-@_harmless
+@_never_failing
 def compressions(
     context: click.Context,  # noqa: ARG001
     parameter: click.Parameter,  # noqa: ARG001
     incomplete: str,
 ) -> list[CompletionItem]:
-    """Kinds of compression."""
+    """Return the kinds of compression."""
     from click.shell_completion import CompletionItem
 
     from pusher.config.options import COMPRESSIONS
@@ -117,9 +117,9 @@ def compressions(
     return [CompletionItem(n, help=text) for n, text in COMPRESSIONS.items() if n.startswith(incomplete)]
 
 
-@_harmless
+@_never_failing
 def platforms(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """The platforms that most images are built for."""
+    """Return the platforms that most images are built for."""
     from click.shell_completion import CompletionItem
 
     typed = set(context.params.get(parameter.name or "") or ())
@@ -130,9 +130,9 @@ def platforms(context: click.Context, parameter: click.Parameter, incomplete: st
     ]
 
 
-@_harmless
+@_never_failing
 def profiles(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Names of registry profiles."""
+    """Return the names of registry profiles."""
     from click.shell_completion import CompletionItem
 
     from pusher.registry.upload.profiles import PROFILES

@@ -1,4 +1,4 @@
-"""``pusher completion``: scripts that make TAB work in a shell."""
+"""``pusher completion``: scripts that make TAB complete in a shell."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class PowerShell(ShellComplete):
     source_template = _POWERSHELL
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """The words, one a line, the last is being typed."""
+        """Return the words, one per line in the variable, of which the last is being typed."""
         *words, incomplete = os.environ.get("COMP_WORDS", "").split("\n")
         return words[1:], incomplete
 

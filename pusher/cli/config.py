@@ -70,23 +70,23 @@ def _show(resolved: Resolved) -> None:
 
 
 def _row(item: SettingValue, resolved: Resolved) -> tuple[str, str, str]:
-    return item.option.name, _shown(item, resolved) or item.option.without, item.source
+    return item.option.name, _format_value(item, resolved) or item.option.without, item.source
 
 
-def _shown(item: SettingValue, resolved: Resolved) -> str | None:
-    """The value as one would write it, without its secrets; None where nothing is set."""
+def _format_value(item: SettingValue, resolved: Resolved) -> str | None:
+    """Return the value as a user would write it, without secrets; None if nothing is set."""
     name, settings = item.option.name, resolved.settings
     if name == "home":
         return str(settings.home)
     if name == "database_url":
-        return _place_of(settings.database_url)
+        return _database_place(settings.database_url)
     if item.option.is_secret:
         return None if item.value is None else _SET
     return str(item.value) if isinstance(item.value, Path) else item.text
 
 
-def _place_of(url: str) -> str:
-    """Host and name of a database: all else in its URL may be a secret, or a piece of one."""
+def _database_place(url: str) -> str:
+    """Return host and name of a database; the rest of its URL may be secret."""
     if url.startswith("sqlite:///"):
         return url.partition("?")[0]
     from pusher.store.engine import label_of, parse_url
@@ -112,9 +112,9 @@ def _as_json(resolved: Resolved) -> dict[str, object]:
 
 
 def _json_value(item: SettingValue, resolved: Resolved) -> object:
-    """Bytes and seconds as numbers; what has no JSON of its own as text."""
+    """Return bytes and seconds as numbers, and what JSON does not have as text."""
     if isinstance(item.value, frozenset):
         return sorted(item.value)
     if isinstance(item.value, bool | int | float):
         return item.value
-    return _shown(item, resolved)
+    return _format_value(item, resolved)

@@ -1,4 +1,4 @@
-"""``pusher pause``, ``resume``, ``cancel`` and ``retry``: one grammar, one loop."""
+"""``pusher pause``, ``resume``, ``cancel`` and ``retry``: they share arguments and a loop."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def pause(jobs: tuple[str, ...], everything: bool) -> int:
     Example:
       pusher pause 3 4
     """
-    return _decide("pause", jobs, everything)
+    return _run_verb("pause", jobs, everything)
 
 
 @click.command(cls=Command)
@@ -50,7 +50,7 @@ def resume(jobs: tuple[str, ...], everything: bool) -> int:
     Example:
       pusher resume --all
     """
-    return _decide("resume", jobs, everything)
+    return _run_verb("resume", jobs, everything)
 
 
 @click.command(cls=Command)
@@ -64,7 +64,7 @@ def retry(jobs: tuple[str, ...], everything: bool) -> int:
     Example:
       pusher retry 3
     """
-    return _decide("retry", jobs, everything, then=_allow_more)
+    return _run_verb("retry", jobs, everything, then=_forget_limits)
 
 
 @click.command(cls=Command)
@@ -84,37 +84,37 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
 
     settings = read_settings(**flags)
     with open_store(settings) as store:
-        ids = _chosen(store, "cancel", jobs, everything)
+        ids = _select_jobs(store, "cancel", jobs, everything)
         registries = {store.jobs.get(number).registry for number in ids}
         settings = with_password(settings, registries, password_stdin=password_stdin)
-        done, code = _each(store.jobs.cancel, ids, everything=everything)
+        done, code = _apply(store.jobs.cancel, ids, everything=everything)
         delete_sessions(store, settings, ())
-        _report(store, done)
+        _print_states(store, done)
     return code
 
 
-def _allow_more(store: Store, number: int) -> None:
-    """Somebody may have raised a limit: what the registry refused before is tried again."""
+def _forget_limits(store: Store, number: int) -> None:
+    """Try again what the registry refused before: its limit may have been raised."""
     store.facts.forget_limits(store.jobs.get(number).registry)
 
 
-def _decide(
+def _run_verb(
     verb: str,
     jobs: tuple[str, ...],
     everything: bool,
     then: Callable[[Store, int], None] = lambda store, number: None,  # noqa: ARG005
 ) -> int:
     with open_store(read_settings()) as store:
-        done, code = _each(
-            getattr(store.jobs, verb), _chosen(store, verb, jobs, everything), everything=everything
+        done, code = _apply(
+            getattr(store.jobs, verb), _select_jobs(store, verb, jobs, everything), everything=everything
         )
         for number in done:
             then(store, number)
-        _report(store, done)
+        _print_states(store, done)
     return code
 
 
-def _each(
+def _apply(
     decide: Callable[[int], object], numbers: list[int], *, everything: bool
 ) -> tuple[list[int], ExitCode]:
     """Apply ``decide`` to each job; return the jobs that it was applied to, and the exit code.
@@ -136,7 +136,7 @@ def _each(
     return done, code
 
 
-def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) -> list[int]:
+def _select_jobs(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) -> list[int]:
     from pusher.store.decisions import DECISIONS
 
     if bool(jobs) == everything:
@@ -152,7 +152,7 @@ def _chosen(store: Store, verb: str, jobs: tuple[str, ...], everything: bool) ->
     return found
 
 
-def _report(store: Store, numbers: list[int]) -> None:
+def _print_states(store: Store, numbers: list[int]) -> None:
     for number in numbers:
         state = store.jobs.get(number).state
         print_notice(

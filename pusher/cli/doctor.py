@@ -80,7 +80,7 @@ def doctor(
 
 
 def _settings(flags: Mapping[str, object]) -> tuple[Settings, PusherError | None]:
-    """The settings; where they are broken, what is left without the file, or else without the variables."""
+    """Return the settings; if they are invalid, those without the file, or else without the variables."""
     try:
         return read_settings(**flags), None
     except (ConfigInvalid, InvalidOption) as error:
@@ -99,7 +99,7 @@ def _settings(flags: Mapping[str, object]) -> tuple[Settings, PusherError | None
 def _with_login(
     settings: Settings, target: Target, *, password_stdin: bool
 ) -> tuple[Settings, PusherError | None]:
-    """The user name bound to the target's registry, as far as that can be read before the checks."""
+    """Bind the user name to the target's registry, as far as it is known before the checks."""
     try:
         registries = {target.destination(None).registry} if target.text else set()
     except PusherError:
@@ -111,7 +111,7 @@ def _with_login(
 
 
 class _Report:
-    """Lines on stdout; on a terminal the last of them tells what is being done."""
+    """Lines on stdout; on a terminal the last one shows the check that is running."""
 
     def __init__(self, *, quiet: bool, with_registries: bool) -> None:
         from pusher.cli.table import console
@@ -122,13 +122,13 @@ class _Report:
         self._registry = None if with_registries else ""
 
     def begin(self, check: Check) -> None:
-        """A check begins."""
+        """Show that a check begins."""
         if self._live:
             line = f"{'...':8}{check.name:12}{printable(check.doing)}"
             self._print(line[: self._console.width - 1], "dim", end="")
 
     def show(self, check: CheckResult) -> None:
-        """A check ended."""
+        """Show the result of a check."""
         self.clear()
         if self._quiet:
             return
@@ -140,22 +140,22 @@ class _Report:
         if not self._console.is_terminal:
             text = "; ".join(filter(None, [text, *hint])).replace(":; ", ": ")
             hint = []
-        lines = [line for part in (text, *hint) for line in self._wrapped(part)]
+        lines = [line for part in (text, *hint) for line in self._wrap(part)]
         self._print(f"{check.status:8}", _STYLES[check.status], end="")
         self._print(f"{check.name:12}{lines[0]}")
         for line in lines[1:]:
             self._print(" " * _INDENT + line)
 
     def clear(self) -> None:
-        """Take away what is being done."""
+        """Clear the line of the running check."""
         from rich.control import Control
         from rich.segment import ControlType
 
         if self._live:
             self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
 
-    def _wrapped(self, text: str) -> Sequence[str]:
-        """A command or an address is never broken: it is there to be copied."""
+    def _wrap(self, text: str) -> Sequence[str]:
+        """Wrap a text, but never break a command or an address, which may be copied."""
         if not self._console.is_terminal:
             return [text]
         width = max(_NARROWEST, self._console.width - _INDENT)

@@ -10,7 +10,7 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
-from pusher.cli.image import image_options, image_wishes
+from pusher.cli.image import image_options, read_image_options
 from pusher.cli.options import compression_options, setting_options
 from pusher.cli.output import print_json, print_notice
 from pusher.cli.settings import read_settings
@@ -88,10 +88,10 @@ def enqueue(
     from pusher.oci.media_types import CONFIGS
 
     settings = read_settings(**flags)
-    wishes = image_wishes(flags, settings)
-    with open_store(settings) as store, received(image, store, settings) as image:
-        jobs = record(
-            store, settings, image, to, wishes, "enqueue", keeps_older=keeps_older, priority=priority
+    image_arguments = read_image_options(flags, settings)
+    with open_store(settings) as store, receive_image(image, store, settings) as image:
+        jobs = enqueue_image(
+            store, settings, image, to, image_arguments, "enqueue", keeps_older=keeps_older, priority=priority
         )
         superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}
         layers = sum(
@@ -123,8 +123,8 @@ def enqueue(
 
 
 @contextmanager
-def received(image: str, store: Store, settings: Settings) -> Iterator[str]:
-    """IMAGE, or where it is a pipe, the file that it was read into; removed again if no job was recorded."""
+def receive_image(image: str, store: Store, settings: Settings) -> Iterator[str]:
+    """Yield IMAGE, or the file that a pipe was read into, which is removed if no job was recorded."""
     from pusher.sources.archive import stream
     from pusher.worker import piped_archives
 
@@ -132,7 +132,7 @@ def received(image: str, store: Store, settings: Settings) -> Iterator[str]:
         yield image
         return
     folder = settings.spool / piped_archives.FOLDER
-    kept = stream.receive(image, folder, _note)
+    kept = stream.receive(image, folder, _print_note)
     try:
         yield kept
     except PusherError as error:
@@ -141,19 +141,20 @@ def received(image: str, store: Store, settings: Settings) -> Iterator[str]:
         piped_archives.remove_if_unneeded(store, folder, kept)
 
 
-def record(
+def enqueue_image(
     store: Store,
     settings: Settings,
     image: str,
     to: Sequence[str],
-    wishes: dict[str, Any],
+    image_arguments: dict[str, Any],
     command: str,
     *,
     keeps_older: bool,
     priority: int = 0,
 ) -> list[JobRecord]:
-    """Resolve the image, record a job for each place, and say which older ones they supersede; ``wishes`` are
-    those of ``image_wishes``, ``command`` is the one that was typed."""
+    """Resolve the image, record a job for each place, and report which older ones they supersede.
+
+    ``image_arguments`` are those of ``read_image_options``, ``command`` is the one that was typed."""
     from pusher.reference import DOCKER_HUB
     from pusher.worker.enqueue import enqueue
 
@@ -167,8 +168,8 @@ def record(
         keeps_older=keeps_older,
         priority=priority,
         command=command,
-        note=_note,
-        **wishes,
+        note=_print_note,
+        **image_arguments,
     )
     for job in jobs:
         for older in store.jobs.superseded_by(job):
@@ -181,5 +182,5 @@ def record(
     return jobs
 
 
-def _note(text: str) -> None:
+def _print_note(text: str) -> None:
     print_notice(f"note: {text}")

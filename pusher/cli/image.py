@@ -23,7 +23,7 @@ _LEAST_PART: Final = 1024 * 1024
 
 
 class ImageOption(SettingOption):
-    """Shown below a heading of its own."""
+    """An option shown below the heading "Image"."""
 
     group = "Image"
 
@@ -79,14 +79,14 @@ _OPTIONS: Final = (
 
 
 def image_options(function: F) -> F:
-    """The options, for commands that take ``**flags``; ``image_wishes`` reads them."""
+    """Add the options to a command that takes ``**flags``; ``read_image_options`` reads them."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function
 
 
-def image_wishes(flags: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """What ``worker.enqueue`` is told of the image, by its parameters. Raises InvalidOption."""
+def read_image_options(flags: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """Return the arguments of ``worker.enqueue`` about the image. Raises InvalidOption."""
     # A kind or level that no flag says is left to the settings of the run that sends the image.
     is_said = flags["compression"] is not None or flags["compression_level"] is not None
     return {

@@ -44,14 +44,14 @@ def login(
     from pusher.registry.auth.credentials.keep import LoginStore
 
     settings = read_settings(username=username, plain_http=plain_http, **flags)
-    registry = registry_named(registry, settings, "login")
-    # What cannot be used is told before anything is asked.
+    registry = parse_registry(registry, settings, "login")
+    # What cannot be used is reported before the user is asked for anything.
     keeper = LoginStore(registry, settings)
     elsewhere = replace(settings, username=None, docker_config=None, auth_files=())
     sooner = find_credential(registry, elsewhere)
     settings = with_login(settings, registry, password_stdin=password_stdin)
     user, password = settings.username or "", settings.password or ""
-    if not _check(registry, settings):
+    if not _check_login(registry, settings):
         print_notice(f"{registry} does not require a login; this one could not be checked, but is stored.")
     place = keeper.store(user, password)
     note = ", not encrypted" if keeper.is_plain_text else ""
@@ -61,8 +61,8 @@ def login(
     return ExitCode.DONE
 
 
-def _check(registry: str, settings: Settings) -> bool:
-    """Whether the registry, which takes the login, asks for one at all."""
+def _check_login(registry: str, settings: Settings) -> bool:
+    """Check the login; return whether the registry requires one at all."""
     from pusher.worker.registries import Registries
 
     registries = Registries(None, settings, note=print_notice)
@@ -77,8 +77,8 @@ def _check(registry: str, settings: Settings) -> bool:
         registries.close()
 
 
-def registry_named(text: str | None, settings: Settings, command: str) -> str:
-    """``host[:port]`` that was typed, also as a URL; without it the default registry's.
+def parse_registry(text: str | None, settings: Settings, command: str) -> str:
+    """Return the ``host[:port]`` that was typed, also as a URL, or that of the default registry.
 
     Raises InvalidOption, ReferenceMalformed.
     """

@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from pusher.cli.command import Command
-from pusher.cli.login import registry_named
+from pusher.cli.login import parse_registry
 from pusher.cli.output import print_line, print_notice
 from pusher.cli.settings import read_settings
 from pusher.config import Settings
@@ -28,19 +28,19 @@ def logout(registry: str | None) -> int:
     from pusher.registry.auth.credentials.keep import LoginStore
 
     settings = read_settings()
-    registry = registry_named(registry, settings, "logout")
+    registry = parse_registry(registry, settings, "logout")
     places = LoginStore(registry, settings).forget()
     for place in places:
         print_line(f"Removed the login for {registry} from {place}.")
     if not places:
         print_line(f"Not logged in to {registry}.")
-    if source := _left(registry, settings):
+    if source := _remaining_source(registry, settings):
         print_notice(f"{source} still has a login for {registry}, which is used now.")
     return ExitCode.DONE
 
 
-def _left(registry: str, settings: Settings) -> str | None:
-    """Where a credential for the registry still comes from."""
+def _remaining_source(registry: str, settings: Settings) -> str | None:
+    """Return where a credential for the registry still comes from."""
     from pusher.registry.auth.credentials import find_credential
 
     if settings.username and settings.password and settings.registry_of_login({registry}) == registry:

@@ -1,4 +1,4 @@
-"""What was probably meant by a command line that cannot be read; the words of docker and skopeo are known."""
+"""Errors for command lines that cannot be read, with what was probably meant."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ _OPTIONS: Final[dict[str, Sequence[str]]] = {
     **dict.fromkeys(("--log-level", "--trace", "--loglevel"), ("-v",)),
     "-V": ("--version",),
 }
-"""What others call it; of several the first that the command has. What is typed after it is never repeated:
-it may be a password."""
+"""What other tools call an option; of several the first that the command has. What is typed after it is never
+repeated, as it may be a password."""
 _VARIABLES: Final = {
     "--config": "PUSHER_CONFIG",
     "--home": "PUSHER_HOME",
@@ -73,13 +73,13 @@ _VARIABLES: Final = {
     "--db": "PUSHER_DATABASE_URL",
     "--authfile": "REGISTRY_AUTH_FILE",
 }
-"""What is told by the environment, because every command has to be told the same."""
+"""Options of other tools that are environment variables here, as they concern every command."""
 
 
 def refuse_command(
     name: str, path: str, known: Iterable[str], rest: Sequence[str] = ()
 ) -> CommandLineInvalid:
-    """``path`` is what stands before ``name``, ``rest`` what stands after it."""
+    """Return the error for an unknown command ``name``, between ``path`` and ``rest``."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=3)
     guess = ""
@@ -95,7 +95,7 @@ def refuse_command(
 
 
 def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
-    """What click says of the command line, as an error with advice."""
+    """Return what click reports about the command line, as an error with advice."""
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "pusher"
     help_of = f"{path} --help"
@@ -110,7 +110,7 @@ def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
 
 
 def refuse_arguments(context: click.Context, extra: Sequence[str]) -> CommandLineInvalid:
-    """Arguments that a command does not take: after an image most probably where it is to go."""
+    """Return the error for extra arguments: after an image, one is probably its destination."""
     path, params = context.command_path, context.params
     message = f"{quoted(extra[0])} is one argument too many"
     if "to" in params and len(extra) == 1 and not params["to"]:

@@ -28,7 +28,7 @@ class SettingOption(click.Option):
 
 
 def setting_options(*names: str) -> Callable[[F], F]:
-    """A decorator that adds the flags of these settings; their values are for ``read_settings``."""
+    """Return a decorator that adds the flags of these settings; ``read_settings`` takes their values."""
 
     def decorate(function: F) -> F:
         for name in reversed(names):
@@ -68,7 +68,7 @@ every_option = setting_options(*(option.name for option in OPTIONS if option.has
 
 
 def worker_options(function: F) -> F:
-    """What a command that sends blobs can be told, beside ``login_options``."""
+    """Add the options of commands that send blobs, besides ``login_options``."""
     for decorate in (
         setting_options("spool_limit", "lease"),
         setting_options("compression_threads"),
@@ -82,7 +82,7 @@ def worker_options(function: F) -> F:
 
 
 def write_options(command: click.Command, context: click.Context, formatter: click.HelpFormatter) -> None:
-    """The options below their headings, in the order of their groups."""
+    """Write the options below their headings, in the order of the groups."""
     for heading, records in grouped_options(command, context):
         with formatter.section(heading or "Options"):
             formatter.write_dl(records)

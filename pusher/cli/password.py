@@ -20,11 +20,11 @@ from pusher.text import printable
 F = TypeVar("F", bound=Callable[..., Any])
 
 _PATIENCE: Final = 2.0
-"""Seconds of silence on stdin after which we say what we are waiting for."""
+"""Seconds without input on stdin after which a notice is printed."""
 
 
 def login_options(function: F) -> F:
-    """``--username``, ``--password-stdin``, ``--plain-http``."""
+    """Add ``--username``, ``--password-stdin`` and ``--plain-http``."""
     for option in (
         setting_options("plain_http"),
         click.option("--password-stdin", is_flag=True, help="Read the password from standard input."),
@@ -37,7 +37,7 @@ def login_options(function: F) -> F:
 def with_password(
     settings: Settings, registries: Collection[str], *, password_stdin: bool, more_to_come: bool = False
 ) -> Settings:
-    """Bind the user name to the one registry that it is for, and fetch its password.
+    """Bind the user name to the one registry that it is for, and read its password.
 
     A user name whose login is stored needs no password. Without any destination the login is for nobody,
     which is refused where others may come while the command runs.
@@ -53,7 +53,7 @@ def with_password(
         return settings
     registry = settings.registry_of_login(registries, password_typed=password_stdin)
     if registry is None and (len(registries) > 1 or more_to_come):
-        what = f"has jobs for {_listed(registries)}" if registries else "is empty"
+        what = f"has jobs for {_join(registries)}" if registries else "is empty"
         raise InvalidOption(
             f"{settings.login_source} is for one registry, but the queue {what}",
             hint="set PUSHER_REGISTRY to that registry; or log in to each registry with pusher login "
@@ -61,13 +61,13 @@ def with_password(
         )
     if not password_stdin and _is_stored(settings, registry):
         return replace(settings, username=None)
-    return _bound(settings, registry, password_stdin)
+    return _bind(settings, registry, password_stdin)
 
 
 def with_login(settings: Settings, registry: str, *, password_stdin: bool) -> Settings:
-    """User name and password for ``registry``; on a terminal both are asked for.
+    """Return the settings with user name and password for ``registry``; a terminal is asked for both.
 
-    Raises InvalidOption where there is no user name, or one that no registry can be told, PasswordMissing.
+    Raises InvalidOption for a missing or impossible user name, PasswordMissing.
     """
     settings = settings.with_user_of(registry)
     username = settings.username
@@ -84,25 +84,25 @@ def with_login(settings: Settings, registry: str, *, password_stdin: bool) -> Se
             f"the user name {username!r} contains a colon, which ends a user name",
             hint="give only the user name; the password is asked for, or read with --password-stdin",
         )
-    return _bound(settings, registry, password_stdin)
+    return _bind(settings, registry, password_stdin)
 
 
 def read_password(username: str, *, password_stdin: bool) -> str:
     """The password that clients of ours are to give: typed in, or piped in. Raises PasswordMissing."""
     if _on_terminal() and not password_stdin:
-        return _typed(username, None)
+        return _prompt_password(username, None)
     if password_stdin:
-        return _piped(f"{username!r}")
-    raise _none_to_be_had(f"{username!r}", "pipe it in with --password-stdin")
+        return _read_piped(f"{username!r}")
+    raise _no_password(f"{username!r}", "pipe it in with --password-stdin")
 
 
-def _bound(settings: Settings, registry: str | None, password_stdin: bool) -> Settings:
+def _bind(settings: Settings, registry: str | None, password_stdin: bool) -> Settings:
     password = _password(settings, registry, password_stdin)
     return replace(settings, password=password, login_registry=registry)
 
 
 def _is_stored(settings: Settings, registry: str | None) -> bool:
-    """Whether a user name without password is that of a login which is stored, and found without it."""
+    """Whether a user name without a password is that of a stored login."""
     from pusher.registry.auth.credentials import find_credential
 
     if registry is None or settings.password is not None or settings.login_source == "USERNAME_REGISTRY":
@@ -130,28 +130,28 @@ def _ask_username(registry: str) -> str:
 def _password(settings: Settings, registry: str | None, password_stdin: bool) -> str:
     user = f"{settings.username!r}" + (f" at {registry}" if registry else "")
     if settings.password is not None and not password_stdin:
-        return _nonempty(settings.password, "PUSHER_PASSWORD is empty")
+        return _require_text(settings.password, "PUSHER_PASSWORD is empty")
     if _on_terminal():
-        return _typed(str(settings.username), registry)
+        return _prompt_password(str(settings.username), registry)
     # The push script of serverless-registry takes the password on stdin without an option.
     if password_stdin or settings.login_source == "USERNAME_REGISTRY":
-        return _piped(user)
-    raise _none_to_be_had(user, "pipe it in with --password-stdin, or set PUSHER_PASSWORD")
+        return _read_piped(user)
+    raise _no_password(user, "pipe it in with --password-stdin, or set PUSHER_PASSWORD")
 
 
-def _typed(username: str, registry: str | None) -> str:
+def _prompt_password(username: str, registry: str | None) -> str:
     prompt = f"Password for {username}" + (f" at {registry}: " if registry else ": ")
     user = f"{username!r}" + (f" at {registry}" if registry else "")
-    return _nonempty(
+    return _require_text(
         getpass.getpass(printable(prompt), stream=sys.stderr), f"the password entered for {user} is empty"
     )
 
 
-def _piped(user: str) -> str:
-    return _nonempty(_read_stdin(user), f"the password for {user} on standard input is empty")
+def _read_piped(user: str) -> str:
+    return _require_text(_read_stdin(user), f"the password for {user} on standard input is empty")
 
 
-def _none_to_be_had(user: str, hint: str) -> PasswordMissing:
+def _no_password(user: str, hint: str) -> PasswordMissing:
     return PasswordMissing(f"no password for {user}, and no terminal to ask for it", hint=hint)
 
 
@@ -170,12 +170,12 @@ def _read_stdin(user: str) -> str:
     return text[:-2] if text.endswith("\r\n") else text.removesuffix("\n")
 
 
-def _nonempty(password: str, complaint: str) -> str:
+def _require_text(password: str, complaint: str) -> str:
     if not password:
         raise PasswordMissing(complaint, hint="check the command or variable that it comes from")
     return password
 
 
-def _listed(names: Collection[str]) -> str:
+def _join(names: Collection[str]) -> str:
     ordered = sorted(names)
     return ", ".join(ordered[:-1]) + f" and {ordered[-1]}"

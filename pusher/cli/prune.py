@@ -58,7 +58,7 @@ def prune(older_than: str, spool_limit: str, dry_run: bool) -> int:
         counts = store.jobs.counts()
     finished = sum(count for state, count in counts.items() if state in FINAL_STATES)
     left = finished - (result.jobs if dry_run else 0)
-    print_notice(f"{'Would remove' if dry_run else 'Removed'} {_what(result)}.")
+    print_notice(f"{'Would remove' if dry_run else 'Removed'} {_describe(result)}.")
     if left:
         print_notice(f"Kept {left} finished job{'s' if left > 1 else ''} of the last {older_than}.")
     return ExitCode.DONE
@@ -74,7 +74,7 @@ def _intent(older_than: str, spool_limit: str) -> str:
     return f"Removing {jobs}, and blobs that no job needs{over}."
 
 
-def _what(result: PruneResult) -> str:
+def _describe(result: PruneResult) -> str:
     from pusher.progress.format import human_bytes
 
     jobs = f"{result.jobs} finished job" + ("" if result.jobs == 1 else "s")

@@ -9,13 +9,13 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, progress_option
-from pusher.cli.enqueue import no_supersede_option, received, record, to_option
-from pusher.cli.image import image_options, image_wishes
+from pusher.cli.enqueue import enqueue_image, no_supersede_option, receive_image, to_option
+from pusher.cli.image import image_options, read_image_options
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
-from pusher.cli.work import conclude, work
+from pusher.cli.work import report_result, work
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -52,7 +52,7 @@ def push(
     from pusher.sources.archive.stream import is_standard_input, is_stream
 
     settings = read_settings(**flags)
-    wishes = image_wishes(flags, settings)
+    image_arguments = read_image_options(flags, settings)
     if password_stdin and is_standard_input(image):
         raise InvalidOption(
             "standard input cannot be both the archive and the password",
@@ -61,12 +61,12 @@ def push(
     is_piped = is_stream(image)
     if not is_piped:
         settings = _with_login(settings, image, to, password_stdin=password_stdin)
-    with open_store(settings) as store, received(image, store, settings) as image:
+    with open_store(settings) as store, receive_image(image, store, settings) as image:
         if is_piped:  # only what came tells its name
             settings = _with_login(settings, image, to, password_stdin=password_stdin)
-        jobs = record(store, settings, image, to, wishes, "push", keeps_older=keeps_older)
+        jobs = enqueue_image(store, settings, image, to, image_arguments, "push", keeps_older=keeps_older)
         result = work(store, settings, progress, only=[job.id for job in jobs])
-    return conclude(result, progress, single=len(jobs) == 1, pushed=len(jobs))
+    return report_result(result, progress, single=len(jobs) == 1, pushed=len(jobs))
 
 
 def _with_login(settings: Settings, image: str, to: Sequence[str], *, password_stdin: bool) -> Settings:
@@ -80,6 +80,6 @@ def _with_login(settings: Settings, image: str, to: Sequence[str], *, password_s
 
 
 def _has_login(settings: Settings) -> bool:
-    """Whether a user name or a password was given, perhaps for another registry."""
+    """Whether a user name or a password was given, possibly for another registry."""
     named = any("username" in table for table in settings.registries.values())
     return named or settings.username is not None or settings.password is not None

@@ -60,10 +60,10 @@ def registry(host: str | None, forget: bool, as_json: bool) -> int:
 
 
 def _lines(facts: RegistryFacts) -> list[tuple[str, str]]:
-    from pusher.cli.table import local
+    from pusher.cli.table import format_time
     from pusher.progress.format import human_bytes
 
-    since = f" (learned {local(facts.limited_at)})" if facts.limited_at else ""
+    since = f" (learned {format_time(facts.limited_at)})" if facts.limited_at else ""
     lines = [("registry", facts.registry)]
     if facts.profile:
         lines.append(("profile", facts.profile))

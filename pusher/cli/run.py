@@ -9,7 +9,7 @@ from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, runnable_jobs
-from pusher.cli.work import conclude, work
+from pusher.cli.work import report_result, work
 
 
 @click.command(cls=Command)
@@ -33,4 +33,4 @@ def run(forever: bool, wait: bool, password_stdin: bool, progress: str, **flags:
         registries = {job.registry for job in runnable_jobs(store)}
         settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
         result = work(store, settings, progress, forever=forever, wait=wait)
-    return conclude(result, progress, single=False)
+    return report_result(result, progress, single=False)

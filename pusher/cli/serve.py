@@ -15,7 +15,7 @@ from pusher.cli.output import print_notice
 from pusher.cli.password import read_password, with_password
 from pusher.cli.settings import read_settings, warn_of_unknown_variables
 from pusher.cli.store import open_store
-from pusher.cli.work import conclude, work
+from pusher.cli.work import report_result, work
 from pusher.errors import ExitCode, InvalidOption
 from pusher.secret import note_secret
 
@@ -169,7 +169,7 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
             )
             result = work(store, settings, progress, forever=True)
             api.end()
-    return conclude(result, progress, single=False)
+    return report_result(result, progress, single=False)
 
 
 def _certificate(certificate: Path | None, key: Path | None) -> Certificate | None:

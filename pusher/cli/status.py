@@ -60,13 +60,13 @@ def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int
             _print_all_as_json(store)
             return ExitCode.DONE
         if as_json:
-            print_json(as_data(store, number, everything))
+            print_json(jobs_as_json(store, number, everything))
             return ExitCode.DONE
         return show_jobs(store, everything) if number is None else _show_job(store, number)
 
 
 def show_jobs(store: Store, everything: bool) -> int:
-    """Print the table."""
+    """Print the table of jobs; return the exit code."""
     from pusher.cli.table import console, jobs_table
 
     out = console()
@@ -75,31 +75,33 @@ def show_jobs(store: Store, everything: bool) -> int:
             out.print(jobs_table(_rows(store, found), now=store.now(), width=out.width, header=not page))
         return ExitCode.DONE
     out.print(_table(store, everything, out.width))
-    if hidden := _hidden(store, everything):
+    if hidden := _count_hidden(store, everything):
         jobs = f"{hidden} finished job is" if hidden == 1 else f"{hidden} finished jobs are"
         print_notice(f"{jobs} not shown; pusher status --all shows all.")
     return ExitCode.DONE
 
 
-def as_data(store: Store, number: int | None, everything: bool) -> dict[str, list[dict[str, object]]]:
-    """What ``--json`` prints. Fields may be added, never renamed."""
+def jobs_as_json(store: Store, number: int | None, everything: bool) -> dict[str, list[dict[str, object]]]:
+    """Return what ``--json`` prints. Fields may be added, never renamed."""
     return {
-        "jobs": _described(
-            store, _selected(store, everything) if number is None else [store.jobs.get(number)]
+        "jobs": _describe(
+            store, _select_jobs(store, everything) if number is None else [store.jobs.get(number)]
         )
     }
 
 
-def _described(store: Store, jobs: Sequence[JobRecord]) -> list[dict[str, object]]:
+def _describe(store: Store, jobs: Sequence[JobRecord]) -> list[dict[str, object]]:
     ids = [job.id for job in jobs]
     totals, layers = store.jobs.totals(ids), store.blobs.of_jobs(ids)
     profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
-    return [_job(job, _standing(job, totals[job.id]), layers[job.id], profile) for job, profile in known]
+    return [
+        _job_as_json(job, _sums_of(job, totals[job.id]), layers[job.id], profile) for job, profile in known
+    ]
 
 
 def _pages(store: Store) -> Iterator[Sequence[JobRecord]]:
-    """Every job, so many at a time that they take little memory; the first page comes even if it is empty."""
+    """Yield all jobs in pages, which take little memory; the first page comes even if it is empty."""
     page = store.jobs.page(0, _PAGE)
     yield page
     while len(page) == _PAGE:
@@ -108,19 +110,19 @@ def _pages(store: Store) -> Iterator[Sequence[JobRecord]]:
 
 
 def _print_all_as_json(store: Store) -> None:
-    """The same as ``print_json`` of all would, as it is read."""
+    """Print what ``print_json`` of all jobs would, page by page."""
     begun = False
     click.echo('{\n  "jobs": [', nl=False)
     for page in _pages(store):
-        for job in _described(store, page):
+        for job in _describe(store, page):
             one = json_text(job, indent=2).replace("\n", "\n    ")
             click.echo(f"{',' if begun else ''}\n    {one}", nl=False)
             begun = True
     click.echo("\n  ]\n}" if begun else "]\n}")
 
 
-def _selected(store: Store, everything: bool) -> list[JobRecord]:
-    """Unfinished jobs and the last finished ones, or every job; by id."""
+def _select_jobs(store: Store, everything: bool) -> list[JobRecord]:
+    """Return the unfinished jobs and the last finished ones, or all jobs, by ID."""
     from pusher.store.records import FINAL_STATES, UNFINISHED_STATES
 
     if everything:
@@ -131,7 +133,7 @@ def _selected(store: Store, everything: bool) -> list[JobRecord]:
     )
 
 
-def _hidden(store: Store, everything: bool) -> int:
+def _count_hidden(store: Store, everything: bool) -> int:
     from pusher.store.records import FINAL_STATES
 
     finished = sum(count for state, count in store.jobs.counts().items() if state in FINAL_STATES)
@@ -141,7 +143,7 @@ def _hidden(store: Store, everything: bool) -> int:
 def _table(store: Store, everything: bool, width: int) -> RenderableType:
     from pusher.cli.table import jobs_table
 
-    return jobs_table(_rows(store, _selected(store, everything)), now=store.now(), width=width)
+    return jobs_table(_rows(store, _select_jobs(store, everything)), now=store.now(), width=width)
 
 
 def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[Row]:
@@ -150,22 +152,22 @@ def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[Row]:
     ids = [job.id for job in jobs]
     totals, hopeless = store.jobs.totals(ids), store.jobs.beyond_retry(ids)
     return [
-        Row(job, _standing(job, totals[job.id]), _orphaned(job), again=job.id not in hopeless)
+        Row(job, _sums_of(job, totals[job.id]), _is_orphaned(job), again=job.id not in hopeless)
         for job in jobs
         if job.id in totals
     ]
 
 
-def _standing(job: JobRecord, totals: JobTotals) -> JobTotals:
-    """How far the job is; what was cut off inside a chunk counts while somebody sends it."""
+def _sums_of(job: JobRecord, totals: JobTotals) -> JobTotals:
+    """Return the sums of a job; what was cut off inside a chunk counts only while a worker sends it."""
     from pusher.store.records import JobState
 
-    sending = job.state == JobState.RUNNING and not _orphaned(job)
+    sending = job.state == JobState.RUNNING and not _is_orphaned(job)
     return totals if sending else totals.unattended()
 
 
-def _orphaned(job: JobRecord) -> bool:
-    """Whether the job is running, as far as the store knows, in a process of this machine that is gone."""
+def _is_orphaned(job: JobRecord) -> bool:
+    """Whether the store lists the job as running in a process of this machine that has died."""
     from pusher.store.records import JobState
 
     if job.state != JobState.RUNNING or job.lease_owner is None:
@@ -184,16 +186,16 @@ def _show_job(store: Store, number: int) -> int:
 
 
 def _details(store: Store, number: int, width: int) -> RenderableType:
-    from pusher.cli.table import details
+    from pusher.cli.table import job_details
 
     (row,) = _rows(store, [store.jobs.get(number)])
     place = (row.job.registry, row.job.repository)
     row = replace(row, profile=store.uploads.profiles([place]).get(place, ""))
-    return details(row, store.blobs.of_job(number), now=store.now(), width=width)
+    return job_details(row, store.blobs.of_job(number), now=store.now(), width=width)
 
 
 def _watch(store: Store, number: int | None, everything: bool, as_json: bool) -> None:
-    """Until Ctrl-C: redraw on a terminal, else print each time it changed."""
+    """Until Ctrl-C, redraw on a terminal, or else print again after each change."""
     from rich.live import Live
 
     from pusher.cli.table import console
@@ -212,7 +214,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
                 time.sleep(_WATCH_EVERY)
     last: object = None
     while True:
-        data = as_data(store, number, everything)
+        data = jobs_as_json(store, number, everything)
         if data != last:
             last = data
             if as_json:
@@ -227,7 +229,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
         time.sleep(_WATCH_EVERY)
 
 
-def _job(
+def _job_as_json(
     job: JobRecord, totals: JobTotals, layers: Sequence[JobBlob], profile: str | None
 ) -> dict[str, object]:
     return {

@@ -58,7 +58,7 @@ class Row:
 
 
 def console() -> Console:
-    """stdout as rich sees it; lines for a pipe are not cut to the width of a terminal that is not there."""
+    """Return stdout for rich; lines for a pipe are not cut to the width of a terminal."""
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE
     return Console(width=wide, highlight=False, markup=False, emoji=False)
 
@@ -168,7 +168,7 @@ def _figures(row: Row) -> tuple[str, str, str]:
 
 
 def share(row: Row) -> str:
-    """How much of its bytes is done; nothing while it is not known how many there are."""
+    """Return the share of bytes that is done, or "" while the total is unknown."""
     if row.job.state is JobState.SUCCEEDED:
         return "100%"
     if not row.totals.bytes_total or not row.totals.sizes_known:
@@ -177,14 +177,14 @@ def share(row: Row) -> str:
 
 
 def amount(totals: JobTotals) -> str:
-    """``1.2 / 3.4 GiB``; ``+`` while layers that are not compressed yet will add to it."""
+    """Return ``1.2 / 3.4 GiB``, with ``+`` while uncompressed layers will add to it."""
     if not totals.bytes_total and not totals.sizes_known:
         return ""
     return human_share(totals.bytes_done, totals.bytes_total) + ("" if totals.sizes_known else "+")
 
 
 def note(row: Row, now: datetime) -> str:
-    """What is worth knowing of a job beyond its state; what to do next has a line of its own."""
+    """Return what is known about a job besides its state; what to do next is on a line of its own."""
     job = row.job
     reason = printable(job.error.message) if job.error else ""
     match job.state:
@@ -213,21 +213,21 @@ def note(row: Row, now: datetime) -> str:
 
 
 def _continues(totals: JobTotals) -> str:
-    """Where the next run continues."""
+    """Return where the next run continues."""
     continues = f"continues at {human_bytes(totals.bytes_done)} with: pusher run"
     return "; ".join(filter(None, [continues, _sent_again(totals)]))
 
 
 def _sent_again(totals: JobTotals) -> str:
-    """What has to be sent again, and why: some registries lose an upload that is cut off inside a chunk."""
+    """Return what has to be sent again: some registries lose an upload that is cut off inside a chunk."""
     if not totals.bytes_at_risk:
         return ""
     lost = human_bytes(totals.bytes_at_risk)
     return f"{lost} will be sent again: the registry does not keep an upload that was cut off inside a chunk"
 
 
-def details(row: Row, layers: Sequence[JobBlob], *, now: datetime, width: int = _PIPE) -> Group:
-    """Everything about one job."""
+def job_details(row: Row, layers: Sequence[JobBlob], *, now: datetime, width: int = _PIPE) -> Group:
+    """Return everything about one job."""
     job, totals = row.job, row.totals
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, style="bold")
@@ -239,7 +239,7 @@ def details(row: Row, layers: Sequence[JobBlob], *, now: datetime, width: int = 
         ("destination", job.destination),
         ("profile", row.profile),
         ("state", ": ".join(filter(None, [job.state, note(row, now).replace("\n", "; ")]))),
-        ("next try", local(job.next_try_at)),
+        ("next try", format_time(job.next_try_at)),
         ("done", done.replace("% of ", "%, ")),
         ("sent", human_bytes(totals.bytes_sent)),
         ("sent again", human_bytes(totals.bytes_wasted) if totals.bytes_wasted else ""),
@@ -247,9 +247,9 @@ def details(row: Row, layers: Sequence[JobBlob], *, now: datetime, width: int = 
         ("attempts", str(job.attempts) if job.attempts else ""),
         ("digest", job.digest or ""),
         ("hint", job.error.hint if job.error else ""),
-        ("created", local(job.created_at)),
-        ("started", local(job.started_at)),
-        ("finished", local(job.finished_at)),
+        ("created", format_time(job.created_at)),
+        ("started", format_time(job.started_at)),
+        ("finished", format_time(job.finished_at)),
     ]
     for name, text in lines:
         if text:
@@ -272,6 +272,6 @@ def _layers_table(layers: Sequence[JobBlob], *, narrow: bool) -> Table:
     return table
 
 
-def local(time: datetime | None) -> str:
-    """A time in the reader's own zone."""
+def format_time(time: datetime | None) -> str:
+    """Return a time in the local zone."""
     return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")

@@ -21,7 +21,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 @dataclass
 class Verbosity:
-    """What one command was asked to tell; it is made before the command line is read."""
+    """How much one command logs; it is created before the command line is parsed."""
 
     level: int = 0
     """How often ``-v`` was given."""
@@ -30,16 +30,16 @@ class Verbosity:
 
     @classmethod
     def from_environment(cls) -> Verbosity:
-        """``PUSHER_VERBOSE`` (1 or 2), ``PUSHER_LOG_JSON`` and ``PUSHER_DEBUG``, for services and scripts."""
-        told = os.environ.get("PUSHER_VERBOSE", "")
+        """Read ``PUSHER_VERBOSE`` (1 or 2), ``PUSHER_LOG_JSON`` and ``PUSHER_DEBUG``."""
+        verbose = os.environ.get("PUSHER_VERBOSE", "")
         return cls(
-            level=int(told) if told.isascii() and told.isdecimal() else 0,
+            level=int(verbose) if verbose.isascii() and verbose.isdecimal() else 0,
             log_json=bool(os.environ.get("PUSHER_LOG_JSON")),
             debug=bool(os.environ.get("PUSHER_DEBUG")),
         )
 
     def start(self) -> None:
-        """Send pusher's log lines to stderr from now on; called again when more is asked for."""
+        """Send log lines to stderr from now on; to be called again after each change."""
         # Other libraries' lines quote addresses as they are, secrets included: they go nowhere.
         _install(logging.getLogger(), _Quiet())
         asked = max(self.level, 1 if self.log_json else 0)
@@ -49,39 +49,39 @@ class Verbosity:
 
 
 def _install(logger: logging.Logger, handler: logging.Handler) -> None:
-    """In the place of the one of an earlier call."""
+    """Add a handler in place of the one of an earlier call."""
     logger.handlers[:] = [kept for kept in logger.handlers if not isinstance(kept, _Handler | _Quiet)]
     logger.addHandler(handler)
 
 
 def verbose_options() -> list[click.Parameter]:
-    """The options, for every command and group: they may stand before and after a command's name."""
+    """Return the options of every command and group: they can stand before and after a command's name."""
     return [
         click.Option(
             ["-v", "--verbose"],
             count=True,
             expose_value=False,
-            callback=_told("level"),
+            callback=_set_option("level"),
             help="Log every request to stderr; -vv also logs headers.",
         ),
         click.Option(
             ["--log-json"],
             is_flag=True,
             expose_value=False,
-            callback=_told("log_json"),
+            callback=_set_option("log_json"),
             help="Log as JSON, one object per line.",
         ),
         click.Option(
             ["--debug"],
             is_flag=True,
             expose_value=False,
-            callback=_told("debug"),
+            callback=_set_option("debug"),
             help="Show a traceback on errors.",
         ),
     ]
 
 
-def _told(name: str) -> Callable[[click.Context, click.Parameter, int], None]:
+def _set_option(name: str) -> Callable[[click.Context, click.Parameter, int], None]:
     def tell(context: click.Context, parameter: click.Parameter, value: int) -> None:  # noqa: ARG001
         verbosity = context.ensure_object(Verbosity)
         if value:
@@ -92,11 +92,11 @@ def _told(name: str) -> Callable[[click.Context, click.Parameter, int], None]:
 
 
 class _Quiet(logging.NullHandler):
-    """Without any handler the logging module would print warnings itself."""
+    """A handler that does nothing: without any, the logging module prints warnings itself."""
 
 
 class _Handler(logging.Handler):
-    """Writes to stderr, or to the display that is drawn there."""
+    """Write to stderr, or to the display that is drawn there."""
 
     display: Callable[[str], None] | None = None
 
@@ -118,7 +118,7 @@ class _Handler(logging.Handler):
 
 @contextmanager
 def redirect_log(display: Callable[[str], None] | None) -> Iterator[None]:
-    """Hand the log lines to a live display meanwhile, which must not be written over; None: as always."""
+    """Pass log lines to a live display until the context ends; None changes nothing."""
     before, _Handler.display = _Handler.display, display
     try:
         yield
@@ -127,13 +127,13 @@ def redirect_log(display: Callable[[str], None] | None) -> Iterator[None]:
 
 
 def is_log_json() -> bool:
-    """Whether stderr is for a program, which wants nothing there but JSON lines."""
+    """Whether stderr has JSON lines only, for a program."""
     handlers = logging.getLogger("pusher").handlers
     return any(isinstance(handler, _Handler) and handler.json for handler in handlers)
 
 
 def log_as_json(level: int, message: str, **fields: object) -> bool:
-    """Say it as a line of the log if those are JSON; whether that was done."""
+    """Log a message if log lines are JSON; return whether that was done."""
     if not is_log_json():
         return False
     logging.getLogger("pusher.cli").log(level, message, extra=fields)

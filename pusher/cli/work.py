@@ -1,4 +1,4 @@
-"""Run the worker under a display, and say how it ended."""
+"""Run the worker under a display, and report how it ended."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from pusher.store.store import Store
     from pusher.worker.result import RunResult
 
-_TOLD: Final = 10
-"""Jobs that the end of a run tells of one by one."""
+_MOST_REPORTED: Final = 10
+"""Jobs that are reported one by one at the end of a run."""
 
 _CLEARED_WITHIN: Final = 1.0
 """Seconds that a second Ctrl-C gives a terminal that takes no output, as after Ctrl-S."""
-_WORTH_TELLING: Final = 1024 * 1024
-"""Bytes sent in vain that are worth a line."""
+_LEAST_REPORTED: Final = 1024 * 1024
+"""Bytes that had to be sent again and are reported."""
 
 
 def work(
@@ -39,7 +39,7 @@ def work(
     wait: bool = False,
     only: Collection[int] | None = None,
 ) -> RunResult:
-    """Work the queue, or ``only`` these jobs, with the progress shown as ``mode`` says; ``forever`` and
+    """Push the queue, or ``only`` these jobs, and show the progress as ``mode`` says; ``forever`` and
     ``wait`` as for ``worker.run``."""
     from pusher.progress.display import Display, choose_mode
     from pusher.worker.run import run
@@ -62,28 +62,28 @@ def _leave(display: Display) -> None:
         print_notice("Stopped at once; what was acknowledged is kept. Continue with: pusher run")
 
 
-def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> int:
+def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> int:
     """Print the errors, and on stdout the digest references where the run was for jobs to be ``pushed`` now,
     this many; the exit code.
 
     Raises JobCancelled or JobSuperseded where that happened to the ``single`` job.
     """
     if single and result.superseded:
-        raise _superseded(result.superseded[0])
+        raise _superseded_error(result.superseded[0])
     if single and not (result.succeeded or result.failed or result.unfinished):
         raise JobCancelled("the job was cancelled")
     stopped = [job for job in result.unfinished if job.state == "queued"]
-    told = [job for job in (*result.failed, *result.unfinished) if job.state != "queued"]
-    for job in told[:_TOLD]:
+    reported = [job for job in (*result.failed, *result.unfinished) if job.state != "queued"]
+    for job in reported[:_MOST_REPORTED]:
         print_error(
-            *_complaint(job, single=single, again=job.id not in result.beyond_retry),
+            *_error_of(job, single=single, again=job.id not in result.beyond_retry),
             code=job.error.code if job.error else "",
         )
-    if len(told) > _TOLD:
-        print_notice(f"... and {len(told) - _TOLD} more jobs: pusher status")
+    if len(reported) > _MOST_REPORTED:
+        print_notice(f"... and {len(reported) - _MOST_REPORTED} more jobs: pusher status")
     if stopped:
-        print_notice(f"Stopped, and nothing is lost ({_jobs(stopped)}). Continue with: pusher run")
-    if mode != "json" and result.bytes_wasted >= _WORTH_TELLING:
+        print_notice(f"Stopped, and nothing is lost ({_list_jobs(stopped)}). Continue with: pusher run")
+    if mode != "json" and result.bytes_wasted >= _LEAST_REPORTED:
         from pusher.progress.format import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
@@ -96,22 +96,22 @@ def conclude(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> 
     if mode != "json" and not single:
         print_notice(_summary(result))
         if result.failed_before:
-            print_notice(f"Failed earlier: {_jobs(result.failed_before)}. {_what_to_do(result)}")
+            print_notice(f"Failed earlier: {_list_jobs(result.failed_before)}. {_advise_retry(result)}")
     if result.exit_code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
         return ExitCode.FAILED
     return result.exit_code
 
 
-def _what_to_do(result: RunResult) -> str:
-    """About the jobs that failed in earlier runs."""
+def _advise_retry(result: RunResult) -> str:
+    """Return advice about the jobs that failed in earlier runs."""
     worth = [str(job.id) for job in result.failed_before if job.id not in result.beyond_retry]
     if not worth:
         return "See: pusher status"
-    every = len(worth) == len(result.failed_before) > _TOLD
-    return f"Try again: pusher retry {'--all' if every else ' '.join(worth[:_TOLD])} && pusher run"
+    every = len(worth) == len(result.failed_before) > _MOST_REPORTED
+    return f"Try again: pusher retry {'--all' if every else ' '.join(worth[:_MOST_REPORTED])} && pusher run"
 
 
-def _superseded(job: JobRecord) -> JobSuperseded:
+def _superseded_error(job: JobRecord) -> JobSuperseded:
     return JobSuperseded(
         f"job {job.id} was superseded by job {job.superseded_by}, which pushes to {job.destination}; what "
         "was "
@@ -120,20 +120,20 @@ def _superseded(job: JobRecord) -> JobSuperseded:
     )
 
 
-def _jobs(jobs: Sequence[JobRecord]) -> str:
-    """``job 3``, or ``jobs 3, 4, 5``, not more than can be read."""
-    ids = ", ".join(str(job.id) for job in jobs[:_TOLD])
-    more = f" and {len(jobs) - _TOLD} more" if len(jobs) > _TOLD else ""
+def _list_jobs(jobs: Sequence[JobRecord]) -> str:
+    """Return ``job 3``, or ``jobs 3, 4, 5``, and how many more there are."""
+    ids = ", ".join(str(job.id) for job in jobs[:_MOST_REPORTED])
+    more = f" and {len(jobs) - _MOST_REPORTED} more" if len(jobs) > _MOST_REPORTED else ""
     return f"job{'s' if len(jobs) > 1 else ''} {ids}{more}"
 
 
 def digest_reference(job: JobRecord) -> str:
-    """``registry/repository@sha256:...``: exactly what was pushed."""
+    """Return ``registry/repository@sha256:...``: exactly what was pushed."""
     return f"{job.registry}/{job.repository}@{job.digest}"
 
 
-def _complaint(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
-    """Sentence and hint about a job that did not succeed; ``again``: trying again may help."""
+def _error_of(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
+    """Return message and hint about a job that did not succeed; ``again``: a retry may help."""
     error = job.error
     if job.state == "failed":
         message = error.message if error else f"job {job.id} failed"
@@ -148,10 +148,10 @@ def _complaint(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
             "to wait for it: pusher run --wait (which takes the job over if that worker dies)",
         )
     why = f": {error.message}" if error else ""
-    return f"job {job.id}, {job.image}, is {job.state}{why}", _how_to_go_on(job)
+    return f"job {job.id}, {job.image}, is {job.state}{why}", _how_to_continue(job)
 
 
-def _how_to_go_on(job: JobRecord) -> str:
+def _how_to_continue(job: JobRecord) -> str:
     if job.state == "paused":
         return f"continue with: pusher resume {job.id} && pusher run"
     advice = f"{job.error.hint}\n" if job.error and job.error.hint else ""
@@ -168,7 +168,7 @@ def _summary(result: RunResult) -> str:
 
 
 def _as_json(result: RunResult) -> dict[str, object]:
-    """The last of the JSON lines."""
+    """Return the last of the JSON lines."""
     jobs = (*result.succeeded, *result.failed, *result.unfinished, *result.superseded)
     return {
         "type": "result",

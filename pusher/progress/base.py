@@ -1,4 +1,4 @@
-"""What the worker tells about its work; every display implements it."""
+"""The progress of a run, as the worker reports it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """All methods may be called from any thread and never raise or block on output."""
+    """Receives the progress. Its methods can be called from any thread; they never raise or block."""
 
     def job_started(self, job_id: int, image: str, destination: str) -> None:
         """A job was claimed."""
@@ -29,19 +29,19 @@ class Progress(Protocol):
         """A layer's blob is on disk: ``size`` compressed bytes."""
 
     def blob_started(self, job_id: int, digest: str, size: int, offset: int) -> None:
-        """An upload begins, or goes on at ``offset``."""
+        """An upload starts, or resumes at ``offset``."""
 
     def blob_sending(self, digest: str, in_flight: int) -> None:
-        """``in_flight`` bytes of the chunk that is being sent have left; 0 when its fate is decided."""
+        """``in_flight`` bytes of the current chunk were sent; 0 once the chunk was acknowledged or lost."""
 
     def blob_acknowledged(self, digest: str, offset: int) -> None:
-        """The registry holds ``offset`` bytes. It may be smaller than before: a lost session rewinds."""
+        """The registry has ``offset`` bytes, which can be fewer than before if a session was lost."""
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
         """``how``: uploaded, mounted, exists."""
 
     def waiting(self, what: str, seconds: float, reason: str) -> None:
-        """``what`` (a blob's short digest, ``job 3``, ``network``) tries again in ``seconds``."""
+        """``what`` (a blob's short digest, ``job 3``, ``network``) is retried in ``seconds``."""
 
     def note(self, message: str) -> None:
-        """A sentence worth reading: a session was lost, chunks were halved, a registry's warning."""
+        """A message for the user: a session was lost, chunks were halved, a registry's warning."""

@@ -1,4 +1,4 @@
-"""What a run is doing, counted by the workers and read by a display: no output happens here."""
+"""The progress of a run, counted by the workers and read by a display; nothing is printed here."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pusher.progress.estimate import Estimator
 from pusher.progress.format import rfc3339
 
 _KEPT: Final = 1000
-"""Events kept for a display that never comes (none, or its output broke); a living one takes them at once."""
+"""Events kept if no display reads them: there is none, or its output broke."""
 _DONE: Final = {"compressing": "compressed", "reading": "read", "fetching": "fetched"}
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened once. ``kind`` and the names in ``fields`` are those of the JSON lines."""
+    """Something that happened. ``kind`` and the names in ``fields`` are those of the JSON lines."""
 
     kind: str
     fields: dict[str, object]
@@ -29,7 +29,7 @@ class Event:
 
 @dataclass
 class BlobProgress:
-    """A blob of a job at work; sizes and offsets in bytes, speed in bytes a second."""
+    """A blob of a job at work; sizes and offsets in bytes, speed in bytes per second."""
 
     job_id: int
     digest: str
@@ -42,7 +42,7 @@ class BlobProgress:
 
     @property
     def remaining(self) -> int:
-        """Bytes that still have to leave."""
+        """Bytes that were not sent yet."""
         return max(0, self.size - self.offset - self.in_flight)
 
 
@@ -80,7 +80,7 @@ class Snapshot:
 
     @property
     def active(self) -> tuple[BlobProgress, ...]:
-        """Blobs being sent, in the order in which they began."""
+        """Blobs that are being sent, in the order in which they started."""
         return tuple(blob for blob in self.blobs if blob.active)
 
     @property
@@ -95,13 +95,13 @@ class Snapshot:
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the known blobs are sent at the present speed."""
+        """Seconds until the known blobs are sent at the current speed."""
         return eta(sum(blob.remaining for blob in self.blobs), self.speed)
 
 
 def eta(remaining: int, speed: float | None) -> float | None:
-    """Seconds for ``remaining`` bytes; None while the speed is unknown or zero, and when all have left: how
-    long a registry takes to put a blob together is not known."""
+    """Return the seconds for ``remaining`` bytes; None while the speed is unknown or zero, and once all were
+    sent: how long a registry takes to assemble a blob is not known."""
     return remaining / speed if speed and remaining else None
 
 
@@ -120,7 +120,7 @@ class _Speeds:
 
 
 class Counters:
-    """The ``Progress`` that workers call. A display reads ``snapshot`` and ``drain`` from its own thread."""
+    """The ``Progress`` that workers call; a display calls ``snapshot`` and ``drain`` from its own thread."""
 
     def __init__(
         self,
@@ -140,14 +140,14 @@ class Counters:
         self._speeds = _Speeds(Estimator(clock()))
 
     def drain(self) -> list[Event]:
-        """What happened since the last call."""
+        """Return the events since the last call."""
         with self._lock:
             events = list(self._events)
             self._events.clear()
             return events
 
     def snapshot(self) -> Snapshot:
-        """Copies; the display may take its time with them."""
+        """Return copies, which the display can use without a lock."""
         with self._lock:
             now = self._clock()
             self._waiting = {what: wait for what, wait in self._waiting.items() if wait.ends > now}
@@ -184,7 +184,7 @@ class Counters:
             self._jobs.discard(job_id)
             for digest in [d for d, blob in self._blobs.items() if blob.job_id == job_id]:
                 self._speeds.blobs.pop(digest, None)
-                if state == "waiting":  # how far it is stays on show
+                if state == "waiting":  # its progress stays visible
                     self._blobs[digest] = replace(self._blobs[digest], active=False, in_flight=0)
                 else:
                     del self._blobs[digest]
@@ -225,13 +225,13 @@ class Counters:
     def blob_sending(self, digest: str, in_flight: int) -> None:
         with self._lock:
             if blob := self._blobs.get(digest):
-                self._moved(blob, in_flight - blob.in_flight)
+                self._count_sent(blob, in_flight - blob.in_flight)
                 blob.in_flight = in_flight
 
     def blob_acknowledged(self, digest: str, offset: int) -> None:
         with self._lock:
             if blob := self._blobs.get(digest):
-                self._moved(blob, offset - blob.offset - blob.in_flight)
+                self._count_sent(blob, offset - blob.offset - blob.in_flight)
                 blob.offset, blob.in_flight = offset, 0
                 self._waiting.pop(short(digest), None)
                 self._waiting.pop("network", None)
@@ -258,16 +258,16 @@ class Counters:
             self._event("note", message=message)
 
     def log(self, line: str) -> None:
-        """A line of the log, for a display that must not be written over."""
+        """Add a line of the log, for a display that must not be overwritten."""
         with self._lock:
             self._event("log", line=line)
 
     def _event(self, kind: str, **fields: object) -> None:
         self._events.append(Event(kind, fields))
 
-    def _moved(self, blob: BlobProgress, count: int) -> None:
-        """What has left for good changed: a chunk that is given up and a session that is lost take back what
-        they had brought, so that the speed is the one at which the push comes to its end."""
+    def _count_sent(self, blob: BlobProgress, count: int) -> None:
+        """Count bytes that were sent. A lost chunk or session counts backwards, so that the speed is the one
+        at which the push gets done."""
         if count:
             now = self._clock()
             self._speeds.total.add(count, now)

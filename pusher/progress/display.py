@@ -21,14 +21,14 @@ class _Renderer(Protocol):
 
 
 def choose_mode(mode: Mode, stream: TextIO) -> Mode:
-    """What ``auto`` comes to: ``tty`` on a terminal that can move its cursor, else ``lines``."""
+    """Resolve ``auto``: ``tty`` on a terminal that can move its cursor, else ``lines``."""
     if mode != "auto":
         return mode
     return "tty" if stream.isatty() and os.environ.get("TERM") != "dumb" else "lines"
 
 
 class Display:
-    """Draws ``progress``, which a worker calls, on ``stream`` until the context is left.
+    """Draw ``progress``, which a worker calls, on ``stream`` until the context ends.
 
     ``single``: the run is about one job, and the caller prints how it ended. An output that breaks ends the
     display, never the work.
@@ -53,8 +53,8 @@ class Display:
     def close(self, timeout: float | None = None) -> bool:
         """Draw what happened last and clear the rest; return whether that is done.
 
-        False after ``timeout`` seconds: an output that takes nothing, as a terminal after Ctrl-S, holds up
-        the thread that draws.
+        False after ``timeout`` seconds: an output that blocks, such as a terminal after Ctrl-S, blocks the
+        thread that draws.
         """
         self._stop.set()
         if self._renderer is not None:

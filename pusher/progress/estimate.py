@@ -9,10 +9,9 @@ _SPACING: Final = 0.25
 
 
 class Estimator:
-    """Bytes a second over the last ``window`` seconds. Times are a monotonic clock's, given by the caller.
+    """Bytes per second over the last ``window`` seconds, by a monotonic clock of the caller.
 
-    A chunk may take longer than the window: the last sample before it is kept, so that a slow link has a
-    speed.
+    A chunk can take longer than the window, so the last sample before it is kept.
     """
 
     def __init__(self, now: float, window: float = 30.0) -> None:
@@ -21,14 +20,14 @@ class Estimator:
         self._samples: deque[tuple[float, int]] = deque([(now, 0)])
 
     def add(self, moved: int, now: float) -> None:
-        """``moved`` more bytes have left; less than none where some are lost again."""
+        """Count ``moved`` more bytes; a negative number if some were lost."""
         self._moved += moved
         if now - self._samples[-1][0] >= _SPACING:
             self._samples.append((now, self._moved))
         self._forget(now)
 
     def speed(self, now: float) -> float | None:
-        """None in the first half second; 0.0 when no more was sent in a whole window than was lost."""
+        """Return the speed; None in the first half second, 0.0 if no more was sent than lost."""
         self._forget(now)
         at, moved = self._samples[0]
         return max(0, self._moved - moved) / (now - at) if now - at >= 2 * _SPACING else None

@@ -12,7 +12,7 @@ _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
 def human_bytes(count: float) -> str:
-    """``1.2 GiB``: three or four digits; whole bytes below 1 KiB."""
+    """Return ``1.2 GiB``, with one decimal; whole bytes below 1 KiB."""
     value, unit = float(count), 0
     while value >= 999.95 and unit < len(_UNITS) - 1:
         value, unit = value / 1024, unit + 1
@@ -20,14 +20,14 @@ def human_bytes(count: float) -> str:
 
 
 def human_share(done: float, total: float) -> str:
-    """``1.2 / 3.4 GiB``, the unit once where both have the same."""
+    """Return ``1.2 / 3.4 GiB``, with one unit if both have the same."""
     left, right = human_bytes(done), human_bytes(total)
     number, _, unit = left.partition(" ")
     return f"{number} / {right}" if right.endswith(f" {unit}") else f"{left} / {right}"
 
 
 def human_seconds(seconds: float) -> str:
-    """``42s``, ``4m12s``, ``2h05m``, ``3d04h``."""
+    """Return ``42s``, ``4m12s``, ``2h05m`` or ``3d04h``."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole}s"
@@ -39,19 +39,19 @@ def human_seconds(seconds: float) -> str:
 
 
 def human_left(seconds: float) -> str:
-    """A guess at the time left: never ``0s`` while something is left, and no figure that nobody believes."""
+    """Return an estimate of the time left: never ``0s``, and never more than ``>99d``."""
     return human_seconds(max(1.0, seconds)) if seconds < 100 * 86400 else ">99d"
 
 
 def human_wait(seconds: float, until: datetime) -> str:
-    """``42s``, from a minute on ``2m10s (next try at 14:32:05 CET)``: the clock of the reader's own zone."""
+    """Return ``42s``, or from a minute on ``2m10s (next try at 14:32:05 CET)``, in the local zone."""
     if seconds < 60:
         return human_seconds(seconds)
     return f"{human_seconds(seconds)} (next try at {until.astimezone():%H:%M:%S %Z})"
 
 
 def fit(line: str, width: int, *, is_command: bool = False) -> str:
-    """``line`` broken between words for a terminal of ``width`` columns.
+    """Return ``line`` broken between words for a terminal of ``width`` columns.
 
     One with a command to copy (``is_command``) is left to terminals of 60 columns and more: what a terminal
     breaks itself can be copied as one line.
@@ -70,8 +70,10 @@ def fit(line: str, width: int, *, is_command: bool = False) -> str:
 
 
 def format_columns(first: str, text: str, width: int) -> str:
-    """``text`` in a column of its own beside ``first``, broken between words to fit a terminal of ``width``
-    columns; below ``first`` where too little room is left beside it. Commands and digests are not broken."""
+    """Return ``text`` as a column beside ``first``, broken between words for a terminal of ``width`` columns.
+
+    It goes below ``first`` if too little space is left beside it. Commands and digests are not broken.
+    """
     beside = width - 1 - len(first)
     indent = " " * len(first) if beside >= _NARROWEST_COLUMN else "  "
     rows = textwrap.wrap(
@@ -83,10 +85,10 @@ def format_columns(first: str, text: str, width: int) -> str:
 
 
 def rfc3339(time: datetime) -> str:
-    """``2025-01-31T12:00:00.000Z``, for programs."""
+    """Return ``2025-01-31T12:00:00.000Z``, for programs."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def percent(done: int, total: int) -> int:
-    """Whole percent, 100 only when all is done; an empty blob is done."""
+    """Return whole percent, 100 only if all is done; an empty blob is done."""
     return 100 if done >= total else min(99, 100 * done // total)

@@ -18,7 +18,7 @@ _EVERY: Final = 1.0
 
 
 class JsonLines:
-    """One object a line, each with ``type`` and ``at``."""
+    """Write one object per line, each with ``type`` and ``at``."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class JsonLines:
         self._stream.flush()
 
     def close(self) -> None:
-        """The last events."""
+        """Write the last events."""
         self.render()
 
     def _write(self, kind: str, fields: dict[str, object]) -> None:

@@ -14,14 +14,14 @@ from pusher.text import printable
 
 SUMMARY_EVERY: Final = 10.0
 """Seconds between two summary lines, at least."""
-_SAME_AGAIN: Final = 60.0
-"""Seconds after which a reason to wait is told again: out of reach, every blob and job has the same."""
-_WORTH_A_LINE: Final = 1.0
-"""Seconds of waiting that are told; shorter pauses are over before they are read."""
+_REPEATED_AFTER: Final = 60.0
+"""Seconds after which a reason to wait is reported again: in an outage all blobs and jobs have the same."""
+_LEAST_PAUSE: Final = 1.0
+"""Seconds of waiting that are reported; shorter pauses are over before they are read."""
 
 
 class Lines:
-    """Beginnings and ends at once; a summary line now and then while something moves."""
+    """Write starts and ends at once, and a summary line now and then while something moves."""
 
     def __init__(
         self,
@@ -36,14 +36,14 @@ class Lines:
         self._single = single
         self._clock = clock
         self._summed_at = clock()
-        self._reasons: dict[object, float] = {}  # when each was told
+        self._reasons: dict[object, float] = {}  # when each was reported
 
     def render(self) -> None:
         """Write what is new; called several times a second."""
         snapshot = self._counters.snapshot()
         for event in self._counters.drain():
             line = describe(event, snapshot, single=self._single, each_blob=True)
-            if line is not None and not self._was_told(event):
+            if line is not None and not self._was_reported(event):
                 self._stream.write(line + "\n")
         now = self._clock()
         if now - self._summed_at >= SUMMARY_EVERY:
@@ -52,34 +52,34 @@ class Lines:
                 self._stream.write(summary(snapshot) + "\n")
         self._stream.flush()
 
-    def _was_told(self, event: Event) -> bool:
-        """Whether it is a wait for a reason that was told just now."""
+    def _was_reported(self, event: Event) -> bool:
+        """Whether it is a wait for a reason that was reported just now."""
         if event.kind != "waiting":
             return False
         now, reason = self._clock(), event.fields["reason"]
         before = self._reasons.get(reason)
-        if before is not None and now - before < _SAME_AGAIN:
+        if before is not None and now - before < _REPEATED_AFTER:
             return True
         self._reasons[reason] = now
         return False
 
     def close(self) -> None:
-        """The last words of the run."""
+        """Write the last events of the run."""
         self.render()
 
 
 def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool) -> str | None:
-    """The line for an event, fit for a terminal, or None where it is not worth one.
+    """Return the line for an event, safe for a terminal, or None if it has none.
 
-    ``single``: the run is about one job, and its caller says how it ended. ``each_blob``: blobs have lines.
+    ``single``: the run is for one job, and its caller reports how it ended. ``each_blob``: blobs have lines.
     """
     if event.kind == "log":
         return str(event.fields["line"])  # made fit where it was written; it may be a traceback
-    line = _described(event, snapshot, single=single, each_blob=each_blob)
+    line = _describe_event(event, snapshot, single=single, each_blob=each_blob)
     return None if line is None else printable(line)
 
 
-def _described(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool) -> str | None:
+def _describe_event(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool) -> str | None:
     f: dict[str, Any] = event.fields
     match event.kind:
         case "job-started" if not f["again"]:
@@ -96,7 +96,7 @@ def _described(event: Event, snapshot: Snapshot, *, single: bool, each_blob: boo
             )
         case "note":
             return f"{f['message']}"
-        case "waiting" if each_blob and f["seconds"] >= _WORTH_A_LINE:
+        case "waiting" if each_blob and f["seconds"] >= _LEAST_PAUSE:
             pause = human_wait(f["seconds"], datetime.fromisoformat(f["until"]))
             return f"{f['what']}: waiting {pause}: {f['reason']}"
         case "layer-preparing" if each_blob:
@@ -118,7 +118,7 @@ def _described(event: Event, snapshot: Snapshot, *, single: bool, each_blob: boo
 
 
 def arrow(image: str, destination: str) -> str:
-    """``image -> destination``, or one of them where they are the same."""
+    """Return ``image -> destination``, or one of them if they are the same."""
     return image if image == destination else f"{image} -> {destination}"
 
 

@@ -1,4 +1,4 @@
-"""The live display of a terminal: one line a blob, redrawn in place."""
+"""The live display of a terminal: one line per blob, redrawn in place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COUNT: Final = len("  999 of 999+ blobs")
 
 
 class Terminal:
-    """Events scroll above, the block of what is going on stays below."""
+    """Events scroll above; the block of what is in progress stays below."""
 
     def __init__(self, counters: Counters, stream: TextIO, *, single: bool = False) -> None:
         self._counters = counters
@@ -72,7 +72,7 @@ class Terminal:
 
 
 def block(snapshot: Snapshot, *, width: int, height: int, ascii_only: bool = False) -> list[Text]:
-    """The rows below the log, each no wider than ``width``; at most ``height`` - 1 of them."""
+    """Return the rows below the events, each at most ``width`` wide, and at most ``height`` - 1 of them."""
     rows = [_blob(blob, width, ascii_only) for blob in snapshot.active]
     rows += [_preparing(layer) for layer in snapshot.preparing]
     rows += [_waiting(wait) for wait in snapshot.waiting]
@@ -122,8 +122,8 @@ def _row(
     *,
     more: bool = False,
 ) -> Text:
-    """The columns of a blob or of the total; a narrow terminal does without the bar, then without the speed
-    or the amounts, at last without the time left."""
+    """Return the columns of a blob or of the total; a narrow terminal has no bar, then no speed or
+    amounts, and at last no time left."""
     done, in_flight, total = amounts
     share = f"{'' if more else f'{percent(done, total)}%':>5}"  # of a sum that is not known there is no share
     amount = f"  {human_share(done, total) + ('+' if more else ''):<22}"
@@ -142,7 +142,7 @@ def _row(
 
 
 def _bar(done: int, in_flight: int, total: int, width: int, ascii_only: bool) -> Text:
-    """Acknowledged bytes solid, bytes under way lighter, the rest faint."""
+    """Draw acknowledged bytes solid, bytes in flight lighter, and the rest faint."""
     full, moving, rest = ("#", "+", "-") if ascii_only else ("━", "╍", "─")
     solid = width * min(total, done) // total if total else width
     light = (width * min(total, done + in_flight) // total if total else width) - solid

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pusher.cli.table import Row, details, jobs_table, note
+from pusher.cli.table import Row, job_details, jobs_table, note
 from pusher.store.records import BlobState, JobState, StoredError
 from pusher.store.store import Store
 from pusher.worker.liveness import is_owner_dead
@@ -232,7 +232,7 @@ def test_one_job_in_detail(jobs: Store) -> None:
     console = Console(width=100, highlight=False)
     with console.capture() as capture:
         row = Row(jobs.jobs.get(2), jobs.jobs.totals([2])[2])
-        console.print(details(row, jobs.blobs.of_job(2), now=jobs.now()))
+        console.print(job_details(row, jobs.blobs.of_job(2), now=jobs.now()))
     assert [line.rstrip() for line in capture.get().splitlines()] == [
         "job          2",
         "image        wait:1",
@@ -367,7 +367,7 @@ def test_nothing_of_a_jobs_figures_wraps_at_40_columns(jobs: Store) -> None:
     console = Console(width=40, highlight=False)
     with console.capture() as capture:
         console.print(jobs_table([Row(job, totals)], now=jobs.now(), width=40))
-        console.print(details(Row(job, totals), jobs.blobs.of_job(job.id), now=jobs.now(), width=40))
+        console.print(job_details(Row(job, totals), jobs.blobs.of_job(job.id), now=jobs.now(), width=40))
     lines = [line.rstrip() for line in capture.get().splitlines()]
     assert lines[0] == "ID  STATE         %  DONE/TOTAL"
     assert lines[1] == f"{job.id:>2}  running     99%  989.0 / 990.0 MiB"
