@@ -1,4 +1,4 @@
-"""JSON that somebody else wrote, read within bounds: manifests, indexes, configs, an archive's lists."""
+"""Foreign JSON, read within bounds: manifests, indexes, configs, the lists in an archive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_VALUES: Final = 250_000
 """Objects, lists, strings and numbers, keys included: they take some 60 MB of memory at most."""
 MOST_DEPTH: Final = 100
 _MOST_DIGITS: Final = 1000
-"""Of an integer; whoever stores or sends one looks at its size."""
+"""Of an integer; its value is checked where it is stored or sent."""
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|[^\s"\[\]{},:]++', re.DOTALL)
 _OPENING: Final = frozenset((ord("["), ord("{")))
 _CLOSING: Final = frozenset((ord("]"), ord("}")))
@@ -26,7 +26,7 @@ def load_json(
     most_values: int = MOST_VALUES,
     most_depth: int = MOST_DEPTH,
 ) -> Any:
-    """What ``raw`` says; ValueError with a plain reason if it is no JSON, or exceeds the bounds.
+    """Parse ``raw``. Raises ValueError with a plain reason if it is not JSON or exceeds the bounds.
 
     As in Go's encoding/json, which Docker and registries read with, what is no UTF-8 or half of a surrogate
     pair becomes U+FFFD, so that every string can be encoded; NaN and numbers without bounds are refused.

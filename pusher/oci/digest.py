@@ -21,17 +21,17 @@ class UnsupportedDigest(ValueError):
 
 
 def is_digest(text: str) -> bool:
-    """Whether ``text`` is a sha256 or sha512 digest in its canonical form."""
+    """Return whether ``text`` is a sha256 or sha512 digest in its canonical form."""
     return _DIGEST.fullmatch(text) is not None
 
 
 def is_sha256(text: str) -> bool:
-    """Whether ``text`` is a sha256 digest, as diff IDs and image IDs are."""
+    """Return whether ``text`` is a sha256 digest, as diff IDs and image IDs are."""
     return _SHA256.fullmatch(text) is not None
 
 
 def check_digest(digest: object, what: str) -> str:
-    """``digest`` if it is one; UnsupportedDigest, ValueError with ``what`` in them."""
+    """Return ``digest`` if it is one. Raises UnsupportedDigest or ValueError, with ``what`` in them."""
     if isinstance(digest, str) and is_digest(digest):
         return digest
     if isinstance(digest, str) and _OTHER.fullmatch(digest):
@@ -41,46 +41,46 @@ def check_digest(digest: object, what: str) -> str:
 
 
 def algorithm_of(digest: str) -> str:
-    """``sha256`` or ``sha512``; ValueError if ``digest`` is none."""
+    """Return ``sha256`` or ``sha512``. Raises ValueError for what is not a digest."""
     return _parts(digest)[0]
 
 
 def hex_of(digest: str) -> str:
-    """The hex digits of ``digest``; ValueError if it is none (a digest becomes a file name)."""
+    """Return the hex digits of a digest. Raises ValueError for any other text: they become a file name."""
     return _parts(digest)[1]
 
 
 def of_hex(digits: str) -> str:
-    """The digest that has these hex digits; their number tells the algorithm."""
+    """Return the digest with these hex digits, whose number tells the algorithm."""
     return f"{'sha512' if len(digits) == 128 else 'sha256'}:{digits}"
 
 
 def hash_for(digest: str) -> _Hash:
-    """A hash to be fed with what should have this digest; see ``named``."""
+    """Return a hash for what should have this digest; ``digest_of_hash`` gives the result."""
     return hashlib.new(algorithm_of(digest))
 
 
 def digest_of_hash(found: _Hash) -> str:
-    """The digest that a hash has come to."""
+    """Return the digest of what was hashed."""
     return f"{found.name}:{found.hexdigest()}"
 
 
 def of_bytes(data: bytes, like: str | None = None) -> str:
-    """The digest of ``data``: sha256, or of the algorithm of the digest ``like``."""
+    """Return the digest of ``data``: sha256, or of the algorithm of the digest ``like``."""
     found = hashlib.sha256() if like is None else hash_for(like)
     found.update(data)
     return digest_of_hash(found)
 
 
 def contradicts(told: str, digest: str) -> bool:
-    """Whether a registry says with ``told`` that it has something else than ``digest``. Some name the sha256
+    """Return whether ``told``, a registry's digest, contradicts ``digest``. Some registries name the sha256
     digest of what they were asked for by another."""
     other = is_digest(told) and is_digest(digest) and algorithm_of(told) != algorithm_of(digest)
     return told != digest and not other
 
 
 def short(digest: str) -> str:
-    """The first 12 hex digits, as docker and skopeo show them."""
+    """Return the first 12 hex digits, as docker and skopeo show them."""
     return digest.rpartition(":")[2][:12]
 
 

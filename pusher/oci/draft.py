@@ -28,7 +28,7 @@ class Draft:
 
 
 def fill_drafts(drafts: Sequence[Draft], blobs: Mapping[str, Descriptor]) -> list[Document]:
-    """The documents with the ``blobs`` that were made, by diff ID; each after what it lists, the root last.
+    """Return the documents with the ``blobs`` that were made, by diff ID, in the order of the drafts.
 
     What lists the very same blobs as before keeps its bytes.
     """

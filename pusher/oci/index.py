@@ -62,7 +62,7 @@ class Index:
         return of_bytes(self.raw, self.called)
 
     def without(self, digests: Collection[str]) -> Index:
-        """The same index without some of its children: other bytes, and so another digest."""
+        """Return the index without some of its children, which has another digest."""
         data = load_json(self.raw)
         data["manifests"] = [child for child in data["manifests"] if child["digest"] not in digests]
         return parse_index(json.dumps(data, separators=(",", ":"), ensure_ascii=False).encode())

@@ -28,7 +28,7 @@ class Descriptor:
     """Where a foreign layer is fetched from."""
 
     def to_json(self) -> dict[str, object]:
-        """The descriptor in a manifest's field order."""
+        """Return the descriptor in a manifest's field order."""
         return {"mediaType": self.media_type, "size": self.size, "digest": self.digest}
 
 
@@ -94,10 +94,11 @@ def parse_descriptor(data: Any) -> Descriptor:
 
 
 def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
-    """The manifest of an image whose source has none: Docker schema 2, or OCI where a layer is not gzip.
+    """Build the manifest of an image whose source has none: Docker schema 2, or OCI where a layer is not
+    gzip.
 
-    Docker's schema has no zstd, and what is in it uncompressed hardly anybody reads. The config's bytes are
-    the same in both.
+    Docker's schema has no zstd, and few tools read uncompressed layers in it. The config's bytes are the same
+    in both.
 
     ``mediaType`` is always there: serverless-registry refuses a manifest without it
     (https://github.com/cloudflare/serverless-registry/pull/158).
@@ -121,7 +122,7 @@ def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest
 
 
 def diff_ids_of(config: bytes) -> tuple[str, ...]:
-    """The diff IDs that an image config lists; ValueError with a plain reason if it is no image config.
+    """Return the diff IDs in an image config. Raises ValueError with a plain reason for any other document.
 
     An image without layers has none: Docker leaves them out, others write null.
     """

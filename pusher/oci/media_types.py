@@ -45,7 +45,7 @@ _IN_A_HEADER: Final = re.compile(r"[!-~](?:[ -~]{,253}[!-~])?")
 
 
 def check_media_type(media_type: object, what: str, otherwise: str) -> str:
-    """The media type of ``what``, which is sent in a header: ValueError if that cannot be.
+    """Return the media type of ``what`` if it can be sent in a header. Raises ValueError.
 
     Where there is none, or null, as Go reads it, it is ``otherwise``.
     """
@@ -59,11 +59,11 @@ def check_media_type(media_type: object, what: str, otherwise: str) -> str:
 
 
 def is_nondistributable(media_type: str) -> bool:
-    """Whether a layer is foreign: to be fetched from its ``urls`` (image-spec ``layer.md``)."""
+    """Return whether a layer is foreign: to be fetched from its ``urls`` (image-spec ``layer.md``)."""
     return media_type == DOCKER_FOREIGN_LAYER or media_type.startswith(_NONDISTRIBUTABLE)
 
 
 def of_layer(head: bytes) -> str | None:
-    """The media type of a compressed layer that begins with ``head``; None if registries take it not so."""
+    """Return the media type of a compressed layer that begins with ``head``; None if registries refuse it."""
     types = {GZIP_MAGIC: DOCKER_LAYER_GZIP, ZSTD_MAGIC: OCI_LAYER_ZSTD}
     return next((media_type for magic, media_type in types.items() if head.startswith(magic)), None)

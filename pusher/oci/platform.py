@@ -30,7 +30,7 @@ class Platform:
 
     @classmethod
     def of_json(cls, data: Any) -> Platform | None:
-        """The ``platform`` object of an index's entry or of a config; None where it says nothing."""
+        """Read the ``platform`` of an entry of an index or of a config; None where it is empty."""
         if not isinstance(data, dict):
             return None
         os, architecture, variant = (data.get(key) or "" for key in ("os", "architecture", "variant"))
@@ -39,7 +39,7 @@ class Platform:
         return cls(os, architecture, variant) if os or architecture else None
 
     def takes(self, other: Platform) -> bool:
-        """Whether ``other`` is what somebody means who writes this platform."""
+        """Return whether ``other`` is meant where this platform is asked for."""
         if (self.os, self.architecture) != (other.os, other.architecture):
             return False
         if not self.variant:

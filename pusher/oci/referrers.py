@@ -15,7 +15,7 @@ from pusher.oci.media_types import OCI_INDEX
 
 
 def subject_of(document: Document) -> str | None:
-    """The digest of what a manifest or index refers to; None if it refers to nothing."""
+    """Return the digest of the subject of a manifest or index, None if it has none."""
     subject = load_json(document.raw).get("subject")
     try:
         return None if subject is None else parse_descriptor(subject).digest
@@ -24,7 +24,7 @@ def subject_of(document: Document) -> str | None:
 
 
 def push_order(documents: Sequence[Document]) -> list[Document]:
-    """Each after what it lists and after its subject, the root (the last one) last."""
+    """Return each document after what it lists and after its subject, the root (the last one) last."""
     known = {document.digest: document for document in documents}
     *others, root = [document.digest for document in documents]
     ordered: dict[str, Document] = {}
@@ -41,20 +41,20 @@ def push_order(documents: Sequence[Document]) -> list[Document]:
 
 
 def _needs(document: Document) -> list[str]:
-    """Digests of what a registry wants to have before a document."""
+    """Return the digests of what a registry must have before a document."""
     below = [child.digest for child in document.children] if isinstance(document, Index) else []
     subject = subject_of(document)
     return below if subject is None else [*below, subject]
 
 
 def fallback_tag(subject: str) -> str:
-    """Where registries without the referrers API keep the list of what refers to ``subject``
+    """Return the tag at which registries without the referrers API keep the referrers of ``subject``
     (distribution-spec, "Referrers Tag Schema")."""
     return subject.replace(":", "-")
 
 
 def index_with_referrer(listed: bytes | None, document: Document, gone: Collection[str] = ()) -> Index | None:
-    """The list at the fallback tag with ``document`` and without ``gone``; None if it is in there already.
+    """Return the list at the fallback tag with ``document`` and without ``gone``; None if nothing changes.
 
     ``listed`` is None where there is no list yet. ValueError if it is something else than an index.
     """

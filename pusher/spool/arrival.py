@@ -1,4 +1,4 @@
-"""A blob that is sent on while it still comes in."""
+"""A blob that is sent while it is still being fetched."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import BinaryIO, Final
 from pusher.errors import Stopped
 
 _LOOK_EVERY: Final = 0.1
-"""Seconds between looks at whether to leave."""
+"""Seconds between checks whether to stop."""
 
 
 class ArrivalFailed(Stopped):
-    """The rest of the blob does not come; why says who fetches it."""
+    """The rest of the blob will not arrive; the error of the download says why."""
 
 
 class BlobArrival:
-    """How much of a blob of ``size`` bytes is there: told by who fetches it, waited for by who sends it.
+    """How much of a blob of ``size`` bytes is on disk: the download records it, the upload waits for it.
 
-    Bytes are sent before they are verified; nobody is told that the blob is whole before it is.
+    Bytes are sent before they are verified, the last ones only after.
     """
 
     def __init__(self, size: int, partial: Path, whole: Path) -> None:
@@ -32,13 +32,13 @@ class BlobArrival:
         self._whole: bool | None = None
 
     def set_held(self, count: int) -> None:
-        """So many bytes can be read."""
+        """Record that the first ``count`` bytes can be read."""
         with self._changed:
             self._held = count
             self._changed.notify_all()
 
     def finish(self, *, whole: bool) -> None:
-        """The blob is there and verified, or does not come; only the first word counts."""
+        """Record that the blob is whole and verified, or will not be; only the first call counts."""
         with self._changed:
             if self._whole is None:
                 self._whole = whole
@@ -57,7 +57,7 @@ class BlobArrival:
                 check_stop()
 
     def open(self) -> BinaryIO:
-        """The bytes that are there, wherever they are now."""
+        """Open the file, which moves once it is whole."""
         for place in (*self._places, *self._places):  # moved between two looks, it is found in the second
             with suppress(FileNotFoundError):
                 return place.open("rb")

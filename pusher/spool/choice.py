@@ -1,4 +1,4 @@
-"""Which compression has a layer at the registry first, on a link of known speed."""
+"""Choosing the compression that gets a layer to the registry first, on a link of known speed."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Sample:
     """Uncompressed bytes a second, with every processor that it uses."""
 
     def time(self, uplink: float) -> float:
-        """Seconds for a byte: compressing and sending go on at the same time, the slower one counts."""
+        """Return seconds for a byte: compressing and sending overlap, so the slower one counts."""
         return max(1 / self.speed, self.ratio / uplink)
 
 
 def candidates(uplink: float, threads: int | None = None) -> tuple[Compression, ...]:
-    """What to try for a link of ``uplink`` bytes a second, what most pullers take first."""
+    """Return what to try for a link of ``uplink`` bytes a second, the most widely readable first."""
     kinds = [(Kind.GZIP, None), (Kind.ZSTD, None), (Kind.NONE, None), (Kind.ZSTD, 9)]
     wanted = kinds if uplink <= _SLOW else kinds[:-1]
     return tuple(Compression.of(kind, level, threads) for kind, level in wanted)
 
 
 def choose(samples: Collection[Sample], uplink: float) -> Sample:
-    """The sample that promises the earliest end; among those nearly as early the first."""
+    """Return the sample with the least time; of those nearly as fast, the first."""
     best = min(sample.time(uplink) for sample in samples)
     return next(sample for sample in samples if sample.time(uplink) <= best * _MARGIN)
 

@@ -1,4 +1,4 @@
-"""Who makes the blob of a layer: one at a time, in whatever thread or process below one spool."""
+"""Claims on layers: one thread or process at a time compresses a layer for a spool."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from filelock import FileLock, Timeout
 from pusher.config.private import make_private_folder
 
 _STILL: Final = 10.0
-"""Seconds without progress after which a claim keeps nobody waiting."""
+"""Seconds without progress after which a claim is ignored."""
 _STIR_EVERY: Final = 1.0
-"""Seconds between two signs of progress in a claim's file."""
+"""Seconds between two marks of progress on a claim's file."""
 
 
 class Claims:
-    """Claims on diff IDs, given back at the end of the context.
+    """Claims on diff IDs, released at the end of the context.
 
-    Each is a file lock, which the kernel frees with its process: a dead holder keeps nobody waiting. Nor does
-    one that makes no progress, as where `docker save` stands still or the process was stopped: the layer is
-    then compressed twice, which harms nothing. So it is where no lock can be had, as on some network file
+    Each is a file lock, which the kernel releases with its process: a dead holder blocks no other. Nor does
+    one that makes no progress, as where `docker save` hangs or the process was stopped: the layer is then
+    compressed twice, which does no harm. So it is where files cannot be locked, as on some network file
     systems.
     """
 
@@ -34,26 +34,26 @@ class Claims:
         self._folder = spool / "claims"
         self._held: dict[str, FileLock] = {}
         self._clock = clock
-        self._stirred = clock()
-        self._seen: dict[Path, tuple[int, float]] = {}  # the others' last movements, and since when
+        self._touched = clock()
+        self._seen: dict[Path, tuple[int, float]] = {}  # of others: the last mark, and since when
 
     def take(self, diff_ids: Iterable[str]) -> set[str]:
-        """Those that nobody else has; they are ours now."""
+        """Claim diff IDs; return those that no other claim holds."""
         with contextlib.suppress(OSError):
             make_private_folder(self._folder, closed=True)
         return {diff_id for diff_id in diff_ids if self._take(diff_id)}
 
     def touch(self) -> None:
-        """What is claimed makes progress; to be called now and then, as cheap as can be."""
+        """Record progress on what is claimed. Cheap: most calls do nothing."""
         now = self._clock()
-        if now - self._stirred < _STIR_EVERY:
+        if now - self._touched < _STIR_EVERY:
             return
-        self._stirred = now
+        self._touched = now
         for lock in list(self._held.values()):
-            _sign(lock)
+            _mark(lock)
 
     def release(self, diff_id: str) -> None:
-        """The layer's blob is made, or given up."""
+        """Release the claim on a layer whose blob is made, or given up."""
         lock = self._held.pop(diff_id, None)
         if lock is not None:
             with contextlib.suppress(OSError):
@@ -79,11 +79,11 @@ class Claims:
         except (OSError, NotImplementedError):
             return True
         self._held[diff_id] = lock
-        _sign(lock)
+        _mark(lock)
         return True
 
     def _stands_still(self, path: Path) -> bool:
-        """Whether the holder of this claim has not stirred for long, as far as was seen here: by this clock,
+        """Return whether the holder of this claim made no progress for long, as seen here: by this clock,
         for the file's may be set."""
         try:
             at = path.stat().st_atime_ns
@@ -97,7 +97,7 @@ class Claims:
         return now - since >= _STILL
 
 
-def _sign(lock: FileLock) -> None:
-    """By the time of the last access: trying to lock a file may change the other one."""
+def _mark(lock: FileLock) -> None:
+    """Set the time of the last access: trying to lock a file may change that of the last change."""
     with contextlib.suppress(OSError):
         os.utime(lock.lock_file)

@@ -52,10 +52,10 @@ class Coder(Protocol):
     """Cuts one layer into parts. The stream is what their ``Work`` gives, in order."""
 
     def take(self, block: bytes) -> Work | None:
-        """The next block, of ``BLOCK`` bytes unless it is the last; None: more must come first."""
+        """Take the next block, of ``BLOCK`` bytes unless it is the last; None: more is needed first."""
 
     def finish(self) -> Work | None:
-        """What is still missing; nothing may follow."""
+        """Return the rest of the stream; nothing may follow."""
 
 
 class Plain:
@@ -144,7 +144,7 @@ def _small(level: int, before: bytes, piece: bytes) -> bytes:
 
 
 def _looks_like_noise(piece: bytes) -> bool:
-    """Whether samples from all over a piece do not get smaller: encrypted, compressed, random."""
+    """Return whether samples from all over a piece do not get smaller: encrypted, compressed, random."""
     step = len(piece) // _SAMPLES
     if step < _SAMPLE:
         return False
@@ -156,7 +156,7 @@ def _is_worth_it(data: bytes) -> bool:
 
 
 def _store(piece: bytes) -> bytes:
-    """Deflate blocks that hold the bytes as they are; what is before them ends at a byte's border."""
+    """Return deflate blocks that hold the bytes as they are; what is before them ends at a byte boundary."""
     parts: list[bytes] = []
     for start in range(0, len(piece), _STORED):
         data = piece[start : start + _STORED]

@@ -60,7 +60,7 @@ class Compression:
 
     @classmethod
     def of(cls, kind: Kind, level: int | None = None, threads: int | None = None) -> Compression:
-        """The kind's usual level if none is named. Raises InvalidOption."""
+        """Return the compression, at the kind's default level if none is given. Raises InvalidOption."""
         return cls(kind, _LEVELS[kind][2] if level is None else level, threads)
 
     @property
@@ -90,7 +90,7 @@ class Compression:
         return self.threads or min(_processors(), _MAX_THREADS)
 
     def coder(self) -> Coder:
-        """A new stream of this kind."""
+        """Return a coder for a new stream."""
         if self.kind is Kind.NONE:
             return Plain()
         return Zstd(self.level) if self.kind is Kind.ZSTD else Gzip(self.level)
@@ -104,5 +104,5 @@ GZIP: Final = Compression.of(Kind.GZIP)
 
 
 def _processors() -> int:
-    """Those that this process may use."""
+    """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

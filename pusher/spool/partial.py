@@ -1,4 +1,4 @@
-"""Blobs that arrive over a link: kept with what they have when it breaks, the process dies or the machine."""
+"""Blobs that are being fetched: what arrived stays when the link breaks or the process dies."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class PartialBlob:
         self.held = max(self.held, self.size)
 
     def digest(self) -> str:
-        """The digest of the bytes held."""
+        """Return the digest of the bytes so far."""
         return digest_of_hash(self._hash)
 
     def commit(self, target: Path) -> None:
@@ -84,7 +84,7 @@ class PartialBlob:
 
 
 def open_locked(path: Path, *, create: bool = False) -> int | None:
-    """A descriptor of the file at ``path``, locked; None if another process or thread holds it."""
+    """Open and lock the file at ``path``; None if another process or thread holds it."""
     flags = _READ_AND_WRITE | (os.O_CREAT if create else 0)
     while True:
         descriptor = os.open(path, flags, 0o600)

@@ -24,11 +24,11 @@ class Readable(Protocol):
     """What bytes are read from: a file, a pipe."""
 
     def read(self, size: int, /) -> bytes:
-        """At most ``size`` bytes; none at the end."""
+        """Read at most ``size`` bytes; none at the end."""
 
 
 def read_block(stream: Readable, size: int = BLOCK) -> bytes:
-    """Exactly ``size`` bytes, or fewer at the end only: pipes give what they have."""
+    """Read exactly ``size`` bytes, or fewer at the end only: pipes give what they have."""
     data = stream.read(size)
     if len(data) in (0, size):
         return data

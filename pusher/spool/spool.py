@@ -1,8 +1,8 @@
 """The spool: a content-addressed folder of blobs, shared by every worker of this PUSHER_HOME.
 
 ``sha256/<hex>`` and ``sha512/<hex>`` are whole, durable blobs; ``tmp/`` holds what is being written,
-``partial/<hex>`` what is being fetched and can go on where it was. A blob's modification time is when it was
-last used.
+``partial/<hex>`` what is being fetched and can be continued. A blob's modification time is that of its last
+use.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _RESERVE: Final = 16 * 1024 * 1024
 
 
 def room_at(folder: Path) -> int:
-    """Bytes that blobs may still take on the disk of an existing folder; OSError if it cannot be asked."""
+    """Return the bytes that blobs may still take on the disk of an existing folder. Raises OSError."""
     disk = shutil.disk_usage(folder)
     return disk.free - min(_RESERVE, disk.total // 20)
 
@@ -121,7 +121,7 @@ class Spool:
     def open_partial(
         self, digest: str, size: int, *, check_stop: Callable[[], None] = lambda: None
     ) -> Iterator[partial.PartialBlob | None]:
-        """What is there of a blob of ``size`` bytes that is fetched; None while somebody else is at it.
+        """Open the part of a blob of ``size`` bytes that was fetched; None while another worker fetches it.
 
         DiskFull at once if the rest of it has no room. What was written stays, whatever ends the context.
         """
@@ -149,26 +149,26 @@ class Spool:
             file.close()
 
     def new_arrival(self, digest: str, size: int) -> BlobArrival:
-        """For a blob that is about to be fetched."""
+        """Return the arrival of a blob that is about to be fetched."""
         return BlobArrival(size, self._partial / hex_of(digest), self.path(digest))
 
     def fetched_size(self, digest: str) -> int:
-        """Bytes that are there of a blob that is being fetched."""
+        """Return how many bytes of a blob were fetched."""
         with suppress(FileNotFoundError):
             return (self._partial / hex_of(digest)).stat().st_size
         return 0
 
     def room(self) -> int:
-        """Bytes that blobs may still take."""
+        """Return the bytes that blobs may still take."""
         with self._errors("the spool"):
             return room_at(self.root)
 
     def path(self, digest: str) -> Path:
-        """Where the blob lies if it is there."""
+        """Return the path at which a blob is, or would be."""
         return self._blobs[algorithm_of(digest)] / hex_of(digest)
 
     def has(self, digest: str, size: int | None = None) -> bool:
-        """Whether the blob is there (and has this many bytes); marks it as used.
+        """Return whether the blob is there (and has this many bytes); mark it as used.
 
         A blob that may not have reached the disk before the machine went down is read again, and removed if
         it is torn.
@@ -188,21 +188,21 @@ class Spool:
         return False
 
     def size(self, digest: str) -> int:
-        """The blob's size in bytes; FileNotFoundError if it is not there."""
+        """Return the blob's size in bytes. Raises FileNotFoundError."""
         return self.path(digest).stat().st_size
 
     def remove(self, digest: str) -> None:
-        """Forget the blob, and what was fetched of it; no error if it is not there."""
+        """Remove the blob, and what was fetched of it; no error if it is not there."""
         with self._errors(f"blob {short(digest)}"):
             self.path(digest).unlink(missing_ok=True)
             partial.discard(self._partial / hex_of(digest))
 
     def usage(self) -> int:
-        """Bytes in whole blobs."""
+        """Return the bytes in whole blobs."""
         return sum(size for _, size, _ in self.blobs())
 
     def blobs(self) -> Iterator[tuple[str, int, float]]:
-        """Digest, size in bytes and time of last use (seconds since the epoch) of every blob."""
+        """Yield digest, size in bytes and time of last use (seconds since the epoch) of every blob."""
         for folder in self._blobs.values():
             yield from self._files(folder)
 
@@ -214,13 +214,13 @@ class Spool:
                     yield of_hex(entry.name), found.st_size, found.st_mtime
 
     def all_files(self) -> list[tuple[str, int, float]]:
-        """As ``blobs``, those included that are not fetched to their end."""
+        """Return the same for whole blobs and for those that are being fetched."""
         return [*self.blobs(), *self._files(self._partial)]
 
     def find_unneeded(
         self, keep: Collection[str], limit: int, *, used_before: float | None = None
     ) -> list[tuple[str, int]]:
-        """Digests and sizes of the blobs not in ``keep``, longest unused first, that have to be removed for
+        """Return digest and size of the blobs not in ``keep``, longest unused first, that must be removed for
         such blobs to take at most ``limit`` bytes.
 
         ``used_before`` (seconds since the epoch) spares blobs used at or after that moment: another worker
@@ -256,7 +256,8 @@ class Spool:
 
     @contextmanager
     def _writing(self, name: str) -> Iterator[tuple[temporary.TemporaryFile, Callable[[bytes], None]]]:
-        """A temporary file and a ``write`` whose errors are ours; the source's own errors pass unchanged."""
+        """Yield a temporary file and a ``write`` that translates errors; the source's own errors are
+        unchanged."""
         with self._errors(name):
             context = temporary.temporary_file(self._temporary)
             file = context.__enter__()
@@ -292,12 +293,12 @@ class Spool:
         )
 
     def _leave_room(self, size: int) -> None:
-        """Never take the last of the disk: the job store may lie there too, and must still record uploads."""
+        """Raise OSError where ``size`` bytes would fill the disk: the job store must still record uploads."""
         if size > room_at(self.root):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _free(self, written: int) -> str:
-        """What was free before ``written`` bytes of the file that did not fit; they are freed again."""
+        """Describe what was free before ``written`` bytes of the file that did not fit, which are freed."""
         try:
             free = shutil.disk_usage(self.root).free
         except OSError:

@@ -51,7 +51,7 @@ class TemporaryFile:
 
 @contextmanager
 def temporary_file(folder: Path) -> Iterator[TemporaryFile]:
-    """A new file in ``folder``, locked until the context ends."""
+    """Create a file in ``folder``, locked until the context ends."""
     while True:
         path = folder / secrets.token_hex(8)
         descriptor = os.open(path, _NEW, 0o600)
@@ -83,7 +83,8 @@ def sweep(folder: Path) -> int:
 
 
 def is_durable(status: os.stat_result) -> bool:
-    """Whether a committed file must be whole: it was written since this machine started, or read again since.
+    """Return whether a committed file must be whole: it was written since this machine started, or read again
+    since.
 
     Waiting for the disk at ``commit`` would hold up the upload, and on a shared disk the registry. So what a
     power cut may have torn is read again before it is used, and then made read-only to show that.

@@ -1,4 +1,4 @@
-"""Sessions at registries that nobody will use again, until they are deleted there."""
+"""Sessions at registries that will not be used again, until they are deleted there."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _MOST_TRIES: Final = 5
 
 
 class DeadSessions:
-    """What is left to be deleted at registries; which job it was for does not matter any more."""
+    """The sessions to delete at their registries, whatever job they were for."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def all(self) -> list[DeadSession]:
-        """The oldest first."""
+        """Return them all, the oldest first."""
         query = select(models.DeadSessionRow).order_by(models.DeadSessionRow.id)
         with self._database.read() as connection:
             return [
@@ -30,12 +30,12 @@ class DeadSessions:
             ]
 
     def remove(self, session: DeadSession) -> None:
-        """It is gone at the registry."""
+        """Forget a session that is gone at its registry."""
         with self._database.write() as connection:
             connection.execute(delete(models.DeadSessionRow).where(models.DeadSessionRow.id == session.id))
 
     def record_refusal(self, session: DeadSession) -> None:
-        """The registry did not delete it: kept for another try, unless there were enough."""
+        """Count a try that the registry refused; after the last one the session is forgotten."""
         if session.tries + 1 >= _MOST_TRIES:
             self.remove(session)
             return

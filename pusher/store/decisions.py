@@ -35,7 +35,7 @@ class Decision:
         return self.possible - self.only_by_id
 
     def changes(self, job_id: int, state: JobState) -> bool:
-        """Whether there is something to do; JobStateConflict if it cannot be done in this state."""
+        """Return whether there is something to do. Raises JobStateConflict where it cannot be done."""
         if state in self.possible:
             return True
         if state in self.moot:
@@ -85,7 +85,7 @@ DECISIONS: Final[Mapping[str, Decision]] = {
 
 
 def overtaken_error(job: JobRecord, newer: int) -> JobStateConflict:
-    """The error for a job that would set its tag back to an older image."""
+    """Return the error for a job that would set its tag back to an older image."""
     return JobStateConflict(
         f"job {job.id} would move {job.destination} back to an older image: job {newer}, which is newer, "
         "pushes there too",

@@ -2,7 +2,7 @@
 
 A tag ends at the image that was enqueued last, whichever job is through first. What a job may still do
 follows from the others of its destination, and is looked up whenever a job is added, claimed, queued again or
-about to set its tag: nothing rests on everybody having been told.
+about to set its tag: no job need be notified.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Older:
 
 
 def lock_destination(database: Database, connection: Connection, job: JobRecord | NewJob) -> None:
-    """Until the end of the transaction nobody else adds jobs for this destination or sets its tag."""
+    """Keep others from adding jobs for this destination or setting its tag until the transaction ends."""
     if job.tag is not None:
         database.lock(connection, f"{job.registry}/{job.repository}:{job.tag}")
 
@@ -61,7 +61,7 @@ def supersede_older(connection: Connection, job: JobRecord, now: datetime) -> li
 
 
 def newer_job(connection: Connection, job: JobRecord) -> int | None:
-    """The newer job that has set the tag, sets it, or will: nothing older may set it any more."""
+    """Return the newer job that has set the tag, is setting it or will; no older one may set it then."""
     if job.tag is None:
         return None
     newer = select(JobRow.id).where(_same(JobRow, job), JobRow.id > job.id, _sets_tag(JobRow))
@@ -69,14 +69,14 @@ def newer_job(connection: Connection, job: JobRecord) -> int | None:
 
 
 def has_newer() -> ColumnElement[bool]:
-    """For queries of jobs: whether there is what ``superseder`` looks for."""
+    """Return the condition, for queries of jobs, that ``newer_job`` finds one."""
     other: Any = _Other
     same = and_(other.host == JobRow.host, other.repository == JobRow.repository, other.tag == JobRow.tag)
     return exists().where(same, other.id > JobRow.id, _sets_tag(other))
 
 
 def beyond_retry(connection: Connection, job_ids: Collection[int]) -> frozenset[int]:
-    """Those of the jobs that failed for good: the error cannot be mended, or the tag is a newer job's."""
+    """Return those of the jobs that a retry cannot help: the error is final, or the tag is a newer job's."""
     for_good = or_(JobRow.error_code.in_(unmendable()), has_newer())
     query = select(JobRow.id).where(JobRow.state == JobState.FAILED, for_good)
     some = [connection.scalars(query.where(JobRow.id.in_(ids))) for ids in batches(job_ids)]
@@ -107,7 +107,7 @@ def job_to_wait_for(
     dead_owners: Collection[str],
     spared: Collection[str],
 ) -> Older | None:
-    """The oldest job that sets the tag before this one; None when it is this one's turn."""
+    """Return the oldest job that must set the tag before this one; None if there is none."""
     query = (
         select(JobRow.id, JobRow.image, JobRow.state)
         .where(
@@ -121,7 +121,7 @@ def job_to_wait_for(
 
 
 def not_its_turn(now: datetime, dead_owners: Collection[str], spared: Collection[str]) -> ColumnElement[bool]:
-    """For claims: whether a job waits for its turn, and it has not come yet."""
+    """Return the condition, for claims, that a job waits for its turn to set the tag."""
     return and_(
         JobRow.error_code.is_not(None),
         JobRow.error_code == TagNotYet.code,
@@ -154,7 +154,7 @@ def waits_in_vain(
 def _is_ahead(
     now: datetime, dead_owners: Collection[str], spared: Collection[str]
 ) -> tuple[ColumnElement[bool], ...]:
-    """Whether the other job sets the tag of a job before it."""
+    """Return whether the other job sets the tag of a job before it."""
     other: Any = _Other
     same = and_(other.host == JobRow.host, other.repository == JobRow.repository, other.tag == JobRow.tag)
     blocks = or_(
@@ -174,7 +174,7 @@ def _blocks(
 
 
 def _sets_tag(table: Any) -> ColumnElement[bool]:
-    """Whether a job has set the tag, is about to, or will and keeps nothing older."""
+    """Return whether a job has set the tag, is about to, or will and keeps nothing older."""
     will = and_(table.finished_at.is_(None), table.keeps_older.is_(False))
     return or_(table.state == JobState.SUCCEEDED, table.tagging_at.is_not(None), will)
 

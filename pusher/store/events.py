@@ -12,7 +12,7 @@ from pusher.store.records import EventRecord
 
 
 def record(connection: Connection, job_id: int, at: datetime, kind: str, message: str) -> None:
-    """Write an event in the transaction of the change that it tells of."""
+    """Write an event in the transaction of the change that it describes."""
     connection.execute(insert(EventRow).values(job_id=job_id, at=at, kind=kind, message=message))
 
 
@@ -23,7 +23,7 @@ class Events:
         self._database = database
 
     def of(self, job_id: int) -> list[EventRecord]:
-        """All events of a job."""
+        """Return the events of a job."""
         query = select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id)
         with self._database.read() as connection:
             return [
@@ -31,7 +31,7 @@ class Events:
             ]
 
     def add(self, job_id: int, kind: str, message: str) -> None:
-        """Note something; a job that was pruned meanwhile is no error."""
+        """Record an event; a job that was pruned meanwhile is ignored."""
         with self._database.write() as connection:
             if (
                 connection.scalar(select(JobRow.id).where(JobRow.id == job_id).with_for_update(read=True))

@@ -22,13 +22,13 @@ class Facts:
         self._database = database
 
     def get(self, registry: str) -> RegistryFacts:
-        """The facts; all None for a registry that was never met."""
+        """Return the facts; all None for a registry that was never used."""
         with self._database.read() as connection:
             row = connection.execute(select(RegistryRow).where(RegistryRow.host == registry)).one_or_none()
         return RegistryFacts(registry) if row is None else _facts(row)
 
     def all(self) -> list[RegistryFacts]:
-        """The facts of every registry, by name."""
+        """Return the facts of every registry, by name."""
         with self._database.read() as connection:
             return [_facts(row) for row in connection.execute(select(RegistryRow).order_by(RegistryRow.host))]
 

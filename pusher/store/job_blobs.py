@@ -29,7 +29,7 @@ session_of_blob = and_(
 
 
 def batches(ids: Iterable[_T], size: int = 5000) -> Iterator[list[_T]]:
-    """Few enough at a time for one statement (SQLite allows 32,766 parameters, PostgreSQL 65,535)."""
+    """Yield few enough at a time for one statement (SQLite allows 32,766 parameters, PostgreSQL 65,535)."""
     rest = iter(ids)
     while batch := list(islice(rest, size)):
         yield batch

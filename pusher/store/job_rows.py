@@ -41,7 +41,8 @@ def blob_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
 
 
 def totals_query(job_ids: list[int]) -> Any:
-    """Selects job, bytes in total, done, sent, wasted, at risk, and the number of blobs of unknown size."""
+    """Return the query for job, bytes in total, done, sent, wasted, at risk, and the number of blobs of
+    unknown size."""
     blob = func.coalesce(JobBlobRow.digest, JobBlobRow.diff_id)
     done = case(
         (JobBlobRow.state.in_(STORED_DONE), JobBlobRow.size), else_=func.coalesce(UploadRow.offset, 0)
@@ -81,14 +82,14 @@ def totals_query(job_ids: list[int]) -> Any:
 
 
 def error_columns(error: StoredError | None) -> dict[str, Any]:
-    """The columns of a job's last error."""
+    """Return the columns of a job's last error."""
     if error is None:
         return NO_ERROR
     return {"error_code": error.code, "error_message": error.message, "error_hint": error.hint}
 
 
 def job_of(row: Row[Any]) -> JobRecord:
-    """The record of a row of ``jobs``."""
+    """Return the record of a row of ``jobs``."""
     error = None
     if row.error_code is not None:
         error = StoredError(row.error_code, row.error_message or "", row.error_hint or "")

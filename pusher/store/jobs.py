@@ -56,7 +56,7 @@ class Jobs(LeasedJobs, JobDecisions):
         return job
 
     def get(self, job_id: int) -> JobRecord:
-        """One job."""
+        """Return one job. Raises JobUnknown."""
         with self._database.read() as connection:
             return read_job(connection, job_id)
 
@@ -68,8 +68,8 @@ class Jobs(LeasedJobs, JobDecisions):
         starts: str = "",
         limit: int | None = None,
     ) -> list[JobRecord]:
-        """Jobs in the order of their ids; with ``limit`` the newest ones. ``errors``: codes of their last
-        errors; ``starts``: what the ids begin with."""
+        """Return jobs in the order of their ids; with ``limit`` the newest ones. ``errors``: codes of their
+        last errors; ``starts``: what the ids begin with."""
         query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
         if states is not None:
             query = query.where(JobRow.state.in_(sorted(states)))
@@ -81,13 +81,13 @@ class Jobs(LeasedJobs, JobDecisions):
             return [job_of(row) for row in connection.execute(query)][::-1]
 
     def page(self, after: int, size: int) -> tuple[JobRecord, ...]:
-        """The next jobs after an id, at most ``size``, in the order of their ids."""
+        """Return the next jobs after an id, at most ``size``, in the order of their ids."""
         query = select(JobRow).where(JobRow.id > after).order_by(JobRow.id).limit(size)
         with self._database.read() as connection:
             return tuple(job_of(row) for row in connection.execute(query))
 
     def superseded_by(self, job: JobRecord) -> tuple[JobRecord, ...]:
-        """The older jobs that this one took the place of."""
+        """Return the older jobs that this one superseded."""
         place = and_(JobRow.host == job.registry, JobRow.repository == job.repository, JobRow.tag == job.tag)
         query = (
             select(JobRow)
@@ -98,7 +98,7 @@ class Jobs(LeasedJobs, JobDecisions):
             return tuple(job_of(row) for row in connection.execute(query))
 
     def failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
-        """The newest failed jobs that can be tried again: no newer one pushed to the same tag, or will."""
+        """Return the newest failed jobs that can be retried: no newer one sets their tag."""
         query = (
             select(JobRow)
             .where(JobRow.state == JobState.FAILED, ~destinations.has_newer())
@@ -109,18 +109,18 @@ class Jobs(LeasedJobs, JobDecisions):
             return tuple(job_of(row) for row in connection.execute(query))[::-1]
 
     def beyond_retry(self, job_ids: Collection[int]) -> frozenset[int]:
-        """Those of the jobs that have failed for good: trying them again cannot help."""
+        """Return those of the jobs that failed and that no retry can help."""
         with self._database.read() as connection:
             return destinations.beyond_retry(connection, job_ids)
 
     def counts(self) -> dict[JobState, int]:
-        """How many jobs are in each state; states without jobs are left out."""
+        """Return how many jobs are in each state that has any."""
         query = select(JobRow.state, func.count().label("jobs")).group_by(JobRow.state)
         with self._database.read() as connection:
             return {row.state: row.jobs for row in connection.execute(query)}
 
     def totals(self, job_ids: Collection[int]) -> dict[int, JobTotals]:
-        """Sums over each job's blobs; a blob that is several layers counts once. Unknown ids are left out."""
+        """Return sums over each job's blobs, each blob counted once. Unknown ids are left out."""
         found: dict[int, JobTotals] = {}
         with self._database.read() as connection:
             for batch in batches(sorted(job_ids)):

@@ -116,11 +116,11 @@ class LeasedJobs:
             return connection.scalar(query) is not None
 
     def owners(self) -> set[str]:
-        """Owners whose leases, of jobs or uploads, have not ended yet."""
+        """Return the owners of leases, of jobs or uploads, that hold."""
         return self._owners(is_current)
 
     def lapsed_owners(self) -> set[str]:
-        """Owners of leases, of jobs or uploads, that ended and that nobody took over."""
+        """Return the owners of leases, of jobs or uploads, that ended and were not taken over."""
         return self._owners(has_ended)
 
     def _owners(self, matches: Callable[[Any, datetime], ColumnElement[bool]]) -> set[str]:
@@ -161,7 +161,7 @@ class LeasedJobs:
         raise LeaseLost(f"job {newer} supersedes job {job.id}")
 
     def check_lease(self, job: JobRecord) -> None:
-        """LeaseLost if the job was paused, cancelled or taken over."""
+        """Raise LeaseLost if the job was paused, cancelled or taken over."""
         with self._database.read() as connection:
             if connection.scalar(select(JobRow.id).where(is_held(job))) is None:
                 raise LeaseLost(f"job {job.id} no longer belongs to this worker")
@@ -194,7 +194,7 @@ class LeasedJobs:
         )
 
     def succeed(self, job: JobRecord, digest: str) -> None:
-        """The manifest ``digest`` is pushed."""
+        """End the job as succeeded: the manifest ``digest`` is pushed."""
         self._leave(
             job,
             JobState.SUCCEEDED,
@@ -206,7 +206,7 @@ class LeasedJobs:
         )
 
     def fail(self, job: JobRecord, error: StoredError) -> None:
-        """Trying again does not help."""
+        """End the job as failed: a retry does not help."""
         self._leave(
             job,
             JobState.FAILED,

@@ -1,4 +1,4 @@
-"""What the store hands out: plain values, detached from any database session.
+"""What the store returns: plain values, without a connection to the database.
 
 Times are aware datetimes in UTC; sizes and offsets are bytes.
 """
@@ -111,7 +111,7 @@ class JobDocument:
 
 @dataclass(frozen=True)
 class NewJob:
-    """What ``enqueue`` records."""
+    """A job to be queued."""
 
     image: str
     """As the user typed it."""
@@ -221,7 +221,7 @@ class JobTotals:
     """False while some layer is not compressed yet, so that ``bytes_total`` will still grow."""
 
     def unattended(self) -> JobTotals:
-        """The sums where nobody is sending: what is at risk is lost."""
+        """Return the sums for a job that no worker has: what is at risk is lost."""
         return replace(self, bytes_done=self.bytes_done - self.bytes_at_risk)
 
 
@@ -275,7 +275,7 @@ class RegistryFacts:
 
 @dataclass(frozen=True)
 class DeadSession:
-    """A session at a registry that nobody will use again."""
+    """A session at a registry that will not be used again."""
 
     id: int
     registry: str

@@ -1,4 +1,4 @@
-"""What the job store forgets, so that it does not grow for ever."""
+"""What is deleted from the job store, so that it does not grow without end."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class Retention:
     def compact(self) -> int:
         """Give the disk back what was freed, where that is much (SQLite); returns the bytes.
 
-        Waits for nobody: not to be called while a worker is at it.
+        Does not wait for a lock: not to be called while a worker runs.
         """
         return self._database.compact()
 
     @contextmanager
     def _transactions(self, dry_run: bool) -> Iterator[Callable[[Step], int]]:
-        """How steps are run, each of which deletes at most a batch and returns how many rows: until nothing
-        is left to delete, or in one transaction that is undone."""
+        """Return how to run steps, each of which deletes at most a batch and returns how many rows: until
+        nothing is left to delete, or in one transaction that is undone."""
 
         def until_done(step: Step) -> int:
             total = 0

@@ -25,7 +25,7 @@ def is_runnable(
     at_work: Collection[int] | None,
     waited: Collection[int],
 ) -> ColumnElement[bool]:
-    """Whether ``owner`` can claim a job; the arguments are those of ``Jobs.claim``."""
+    """Return whether ``owner`` can claim a job; the arguments are those of ``Jobs.claim``."""
     running = JobRow.state == JobState.RUNNING
     untold = false() if at_work is None else and_(running, JobRow.lease_owner == owner)
     return and_(
@@ -47,7 +47,7 @@ def is_worth_waiting_for(
     only: Collection[int] | None,
     put_off: Collection[int],
 ) -> ColumnElement[bool]:
-    """Whether a job waits and will be runnable; the arguments are those of ``Jobs.has_waiting``."""
+    """Return whether a job waits and will be runnable; the arguments are those of ``Jobs.has_waiting``."""
     return and_(
         UNFINISHED,
         JobRow.state == JobState.WAITING,

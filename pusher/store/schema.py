@@ -14,14 +14,14 @@ REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "000
 
 
 def head() -> str:
-    """The revision that this version of pusher reads and writes."""
+    """Return the revision that this version of pusher reads and writes."""
     return REVISIONS[-1]
 
 
 def revision_of(connection: Connection, label: str) -> str | None:
-    """The revision of a job store; None if nothing is in it yet.
+    """Return the revision of a job store, None for an empty one.
 
-    StoreTooNew for a revision that this version does not know, StoreCorrupt for somebody else's tables.
+    Raises StoreTooNew for an unknown revision, StoreCorrupt for tables that are not pusher's.
     """
     inspector = inspect(connection)
     if not inspector.has_table("alembic_version"):

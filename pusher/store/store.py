@@ -67,7 +67,7 @@ class Store:
         return cls(database)
 
     def waiting_out(self, outages: StoreOutages) -> Store:
-        """The same store, each of whose methods waits while it is away, as long as ``outages`` allows."""
+        """Return the same store with methods that wait while it cannot be reached, as ``outages`` allows."""
         plain, store = self.direct(), Store(self._database)
         store._plain = plain
         store.now = partial(outages.call, plain.now)  # type: ignore[method-assign]
@@ -83,7 +83,7 @@ class Store:
         return store
 
     def direct(self) -> Store:
-        """The same store without anybody's patience."""
+        """Return the same store with methods that do not wait."""
         return self._plain or self
 
     @property
@@ -97,7 +97,7 @@ class Store:
             connection.execute(update(JobRow).where(false()).values(priority=JobRow.priority))
 
     def now(self) -> datetime:
-        """The store's time, to which leases and next tries refer."""
+        """Return the store's time, to which leases and next tries refer."""
         return self._database.now()
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ def _open_file(url: str, parsed: URL, clock: Clock | None) -> Database:
 
 
 def _for_reading(url: URL, clock: Clock | None, error: Exception) -> Database:
-    """The file as it lies there, if no log next to it holds newer pages; else ``error``.
+    """Open the file as it is, if no log next to it holds newer pages; else ``error``.
 
     SQLite cannot read a database in WAL mode where it may not write its shared-memory file, unless it is told
     that nobody writes: https://sqlite.org/wal.html#read_only_databases.

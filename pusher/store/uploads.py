@@ -44,9 +44,9 @@ class Uploads:
     ) -> UploadRecord | None:
         """Take the upload for ``lease`` seconds.
 
-        None while another living owner holds an upload of this blob to any repository of this registry: once
+        None while another live owner holds an upload of this blob to any repository of this registry: once
         it is there it can be mounted. An owner gets what it already holds again, with a new token. A session
-        that was to be deleted is open again. The lease of somebody ``spared`` binds though it ended.
+        that was to be deleted is open again. The lease of an owner in ``spared`` holds though it ended.
         """
         now = self._database.now()
         same_blob = and_(UploadRow.host == registry, UploadRow.digest == digest)
@@ -85,7 +85,7 @@ class Uploads:
         profile: str | None,
         restarts: bool = False,
     ) -> UploadRecord:
-        """A new session stands; whatever was before is forgotten. Sizes in bytes.
+        """Record a new session in the place of what was before. Sizes in bytes.
 
         ``restarts``: whether a break inside a chunk costs, or may cost, all that it holds.
         """
@@ -104,11 +104,11 @@ class Uploads:
         )
 
     def record_profile(self, u: UploadRecord, *, profile: str, restarts: bool) -> UploadRecord:
-        """The session showed what its registry is like."""
+        """Record the profile that the session revealed."""
         return self._change(u, expected=SESSION_STATES, profile=profile, restarts=restarts)
 
     def record_chunk(self, u: UploadRecord, length: int) -> UploadRecord:
-        """A chunk of ``length`` bytes is about to be sent from the acknowledged offset on."""
+        """Record that a chunk of ``length`` bytes is about to be sent from the acknowledged offset."""
         return self._change(u, expected=SESSION_STATES, in_flight=length)
 
     def record_offset(
@@ -121,7 +121,7 @@ class Uploads:
         sent: int = 0,
         wasted: int = 0,
     ) -> UploadRecord:
-        """The registry has the first ``offset`` bytes and takes more at ``location``.
+        """Record that the registry has the first ``offset`` bytes and accepts more at ``location``.
 
         ``sent`` body bytes are counted for the blob in job ``job_id`` in the same transaction, and how many
         of those counted so far were ``wasted``.
@@ -138,11 +138,12 @@ class Uploads:
         )
 
     def record_closing(self, u: UploadRecord, in_flight: int = 0) -> UploadRecord:
-        """The closing PUT is about to be sent, with the whole blob of ``in_flight`` bytes or empty."""
+        """Record that the closing PUT is about to be sent, with the whole blob of ``in_flight`` bytes or
+        empty."""
         return self._change(u, expected=SESSION_STATES, state=UploadState.CLOSING, in_flight=in_flight)
 
     def record_present(self, u: UploadRecord, *, session_left: bool = False) -> UploadRecord:
-        """The registry holds the blob; the lease is given back.
+        """Record that the registry has the blob, and release the lease.
 
         ``session_left``: it has the blob from elsewhere, and the session is to be deleted.
         """
@@ -157,7 +158,7 @@ class Uploads:
         )
 
     def record_loss(self, u: UploadRecord, *, job_id: int | None = None, wasted: int = 0) -> UploadRecord:
-        """The session is of no use any more, or there is none; what it held is lost.
+        """Record that the session, if there was one, is lost with what it held.
 
         What may be left of it is to be deleted at the registry; ``wasted`` bytes are counted as in
         ``record_offset``.
@@ -172,12 +173,14 @@ class Uploads:
         )
 
     def release(self, u: UploadRecord) -> UploadRecord:
-        """Give the lease back; the session stays as it is."""
+        """Release the lease; the session stays as it is."""
         return self._change(u, **NO_LEASE)
 
     def release_all(self, owner: str) -> None:
-        """Give back every lease of ``owner``, who left without waiting for what he was doing; the token
-        grows, so that nothing of it is recorded any more."""
+        """Release every lease of ``owner``, which stopped without waiting for its requests.
+
+        The token grows, so that nothing of them is recorded any more.
+        """
         with self._database.write() as connection:
             connection.execute(
                 update(UploadRow)
@@ -186,13 +189,13 @@ class Uploads:
             )
 
     def has_any_at(self, registry: str) -> bool:
-        """Whether a session was ever opened, or a blob found, at the registry."""
+        """Return whether a session was ever opened, or a blob found, at the registry."""
         used = or_(UploadRow.opened_at.is_not(None), UploadRow.state == UploadState.PRESENT)
         with self._database.read() as connection:
             return bool(connection.scalar(select(exists().where(UploadRow.host == registry, used))))
 
     def holders(self, registry: str, digest: str) -> list[str]:
-        """Repositories of the registry known to hold the blob (to mount it from), last used first."""
+        """Return the repositories known to have the blob (to mount it from), last used first."""
         query = (
             select(UploadRow.repository)
             .where(
@@ -204,7 +207,8 @@ class Uploads:
             return list(connection.scalars(query))
 
     def profiles(self, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
-        """By registry and repository, the profile of the session that was opened last, if there was one."""
+        """Return by registry and repository the profile of the session that was opened last, if there was
+        one."""
         found: dict[tuple[str, str], str] = {}
         with self._database.read() as connection:
             for host, repository in set(places):
@@ -220,7 +224,7 @@ class Uploads:
         return found
 
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
-        """The registry says that it does not have these blobs after all."""
+        """Record that the registry does not have these blobs after all."""
         with self._database.write() as connection:
             connection.execute(
                 update(UploadRow)
@@ -233,7 +237,7 @@ class Uploads:
         """Mark the sessions that no job can use any more for deletion; returns how many.
 
         A failed job keeps its sessions for ``pusher retry``; a layer whose digest is not known again yet
-        keeps those of every blob it was compressed to. Sessions that somebody holds are left alone.
+        keeps those of every blob it was compressed to. Sessions under a lease are left alone.
         """
         now = self._database.now()
         unsent = (
@@ -259,15 +263,15 @@ class Uploads:
             return done.rowcount
 
     def list_abandoned(self) -> list[UploadRecord]:
-        """Sessions to delete at their registries."""
+        """Return the sessions to delete at their registries."""
         query = select(UploadRow).where(UploadRow.state == UploadState.ABANDONED).order_by(UploadRow.id)
         with self._database.read() as connection:
             return [_upload(row) for row in connection.execute(query)]
 
     def record_deletion(self, u: UploadRecord, *, refused: bool = False) -> None:
-        """An abandoned session was deleted, or is gone; no effect if a job took it up again meanwhile.
+        """Record that an abandoned session is gone; no effect if a job uses it again meanwhile.
 
-        ``refused``: the registry did not delete it; nobody uses it again, and deleting it is tried again.
+        ``refused``: the registry did not delete it; it is not used again, and deleting it is retried.
         """
         with self._database.write() as connection:
             done = connection.execute(
