@@ -73,7 +73,7 @@ class Choice:
     """Digests of blobs that the source lacks and the destination has."""
 
     def wants(self, platform: Platform | None) -> bool:
-        """Whether ``platform`` is among ``platforms``."""
+        """Return whether ``platform`` is among ``platforms``."""
         return platform is not None and any(wanted.takes(platform) for wanted in self.platforms)
 
     def to_json(self) -> dict[str, Any]:
@@ -158,11 +158,11 @@ class InPlace:
         skip_sizes: Collection[int] = (),  # noqa: ARG002
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002
     ) -> Iterator[Iterator[Exported]]:
-        """Nothing."""
+        """Yield nothing."""
         yield iter(())
 
     def fall_back(self) -> Source | None:
-        """None: what is there is all there is."""
+        """Return None: there is no other way."""
         return None
 
 
@@ -170,7 +170,7 @@ class Source(Protocol):
     """A place that holds one image, opened from what was typed or from what the job pinned."""
 
     def own_name(self) -> str | None:
-        """The image's own name, for use as the destination; None if it has none.
+        """Return the image's own name, for use as the destination; None if it has none.
 
         May look into the source, and raises what ``resolve`` raises.
         """
@@ -204,4 +204,4 @@ class Source(Protocol):
         """
 
     def fall_back(self) -> Source | None:
-        """Another way to the same image, once this one raised StorageDoubtful; None if there is none."""
+        """Return another way to the image, once this one raised StorageDoubtful; None if there is none."""

@@ -1,4 +1,4 @@
-"""Where final blobs lie: a folder by digest, an archive."""
+"""Places of final blobs: a folder by digest, an archive."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ SMALL: Final = 16 << 20
 class BlobFolder:
     """Blobs that are files below ``root``, at ``below`` with the algorithm and hex digits of their digest.
 
-    Links are followed as far as they stay below ``root``, or anywhere with ``follow_links``: a stranger's
-    folder could link to any file of ours. ``name`` is for messages.
+    Links are followed as far as they stay below ``root``, or anywhere with ``follow_links``: a foreign
+    folder could link to any file of this machine. ``name`` is for messages.
     """
 
     def __init__(self, root: Path, name: str, below: str = LAYOUT, *, follow_links: bool = False) -> None:
@@ -40,7 +40,7 @@ class BlobFolder:
         self._follow_links = follow_links
 
     def read(self, blob: Descriptor) -> bytes | None:
-        """The bytes of a small blob, None where it is missing."""
+        """Return the bytes of a small blob, None where it is missing."""
         found = self._open(blob.digest)
         if found is None:
             return None
@@ -49,11 +49,11 @@ class BlobFolder:
             return file.read(min(blob.size, SMALL))
 
     def has(self, blob: Descriptor) -> bool:
-        """Whether a blob is there; ArchiveInvalid if its size is another."""
+        """Return whether a blob is there. Raises ArchiveInvalid for another size."""
         return self.file_of(blob) is not None
 
     def file_of(self, blob: Descriptor) -> BlobFile | None:
-        """Where a blob's bytes lie, None where it is missing; ArchiveInvalid if its size is another."""
+        """Return a blob's file, None where it is missing. Raises ArchiveInvalid for another size."""
         found = self._open(blob.digest)
         if found is None:
             return None
@@ -63,7 +63,7 @@ class BlobFolder:
         return BlobFile(blob.digest, identity.size, found[1], opener=partial(identity.open, found[1]))
 
     def size_of(self, digest: str) -> int | None:
-        """Bytes of a blob, None where it is missing. Raises SourceError, ArchiveInvalid."""
+        """Return a blob's size in bytes; None if it is missing. Raises SourceError, ArchiveInvalid."""
         found = self._open(digest)
         if found is None:
             return None
@@ -79,7 +79,7 @@ class BlobFolder:
 
 
 class BlobsInArchive:
-    """The same for the blobs of a layout in a tar, slices only where it lies there as it is."""
+    """The same for the blobs of a layout in a tar, as files only where they are not compressed."""
 
     def __init__(self, archive: ArchiveFile) -> None:
         self.name = str(archive.path)
@@ -95,7 +95,7 @@ class BlobsInArchive:
         return size is not None
 
     def size_of(self, digest: str) -> int | None:
-        """Bytes of a blob, None where it is missing."""
+        """Return the size of a blob in bytes, None where it is missing."""
         entry = self._archive.find(layout_path(digest))
         return None if entry is None else entry.size
 
@@ -105,7 +105,7 @@ class BlobsInArchive:
         return self._archive.file_of(self._archive.entry(layout_path(blob.digest)), blob.digest)
 
     def export(self, wanted: Collection[str]) -> Iterator[Exported]:
-        """The blobs with these digests that are no slices, in the archive's order."""
+        """Yield the blobs with these digests that are not files of their own, in the archive's order."""
         entries = {self._archive.entry(layout_path(digest)): digest for digest in wanted}
         stored = {entry for entry, digest in entries.items() if not self._archive.file_of(entry, digest)}
         for entry, stream in self._archive.streams(stored):
@@ -113,7 +113,7 @@ class BlobsInArchive:
 
 
 def read_small(root: Path, name: str, *, follow_links: bool = False) -> bytes:
-    """A file of at most 16 MiB below ``root``. Raises like ``open_below``, and ArchiveInvalid."""
+    """Read a file of at most 16 MiB below ``root``. Raises like ``open_below``, and ArchiveInvalid."""
     with open_below(root, name, follow_links=follow_links)[0] as file:
         raw = file.read(SMALL + 1)
     if len(raw) > SMALL:
@@ -122,7 +122,7 @@ def read_small(root: Path, name: str, *, follow_links: bool = False) -> bytes:
 
 
 def open_below(root: Path, name: str, *, follow_links: bool = False) -> tuple[BinaryIO, Path]:
-    """A regular file below ``root``, and where it really lies.
+    """Open a regular file below ``root``; return it with its real path.
 
     Links are resolved first; the way that they lead is then gone without following any, so that none that is
     put there meanwhile leads elsewhere. Raises ImageNotFound, ArchiveInvalid, SourceError.
@@ -149,7 +149,7 @@ def open_below(root: Path, name: str, *, follow_links: bool = False) -> tuple[Bi
 
 
 def layout_path(digest: str) -> str:
-    """The path of a blob in an OCI image layout."""
+    """Return the path of a blob in an OCI image layout."""
     return LAYOUT.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
 
 

@@ -166,7 +166,7 @@ class Decompressed(io.RawIOBase):
 
 
 def decompression(head: bytes) -> Method | None:
-    """How to read a file that begins with ``head`` (``HEAD`` bytes), None if it is not compressed."""
+    """Return how to read a file that begins with ``head`` (``HEAD`` bytes), None if it is not compressed."""
     if _is_skippable(head):  # pzstd writes the size of the frame before it
         return _zstd
     return next((how for magic, how in _KINDS if head.startswith(magic)), None) or _bzip2_of(head)
@@ -183,7 +183,7 @@ def decompress(file: BinaryIO, name: str, methods: Sequence[Method]) -> BinaryIO
 
 
 def methods_of(open_again: Callable[[], BinaryIO], name: str) -> tuple[Method, ...]:
-    """How a file is to be read: () if it is not compressed, two methods for what was compressed twice.
+    """Return how a file is to be read: () if it is not compressed, two methods for what was compressed twice.
 
     Raises ArchiveInvalid if it was compressed more often, and what reading it does.
     """
@@ -205,7 +205,7 @@ def methods_of(open_again: Callable[[], BinaryIO], name: str) -> tuple[Method, .
 
 
 def _is_skippable(head: bytes) -> bool:
-    """Whether a frame begins that has no data (zstd's format, "Skippable Frames")."""
+    """Return whether a frame begins that has no data (zstd's format, "Skippable Frames")."""
     return head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
 
 

@@ -18,7 +18,7 @@ _UNNAMED: Final = re.compile(r"(?:\./)?[^/]+/layer\.tar")
 def pieces(
     source: reader.Input, missing: set[str], diff_ids: Collection[str], skip_sizes: Collection[int]
 ) -> Iterator[Exported]:
-    """What is wanted of a stream, in its order.
+    """Yield what is wanted of a stream, in its order.
 
     ``missing``: the digests wanted; those that pass under their name are taken out, and once it is empty the
     stream is left. ``diff_ids``: which of them are uncompressed layers.
@@ -46,6 +46,6 @@ def pieces(
 
 
 def digest_in(name: str) -> str | None:
-    """The digest that the entry's path gives it; None for one that has none there."""
+    """Return the digest that the entry's path gives it; None for one that has none there."""
     match = _NAMED.fullmatch(name)
     return f"sha256:{match[1] or match[2]}" if match else None

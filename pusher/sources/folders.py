@@ -25,7 +25,7 @@ def kind_of_folder(folder: Path) -> str | None:
 
 
 def holds_image(folder: Path) -> bool:
-    """Whether a folder is certainly an image; ``manifest.json`` alone is in many a web project."""
+    """Return whether a folder is certainly an image; ``manifest.json`` alone is in many a web project."""
     return (folder / "oci-layout").is_file() or all(
         (folder / name).is_file() for name in ("version", "manifest.json")
     )

@@ -18,7 +18,7 @@ _NO_LINK: Final = open_flags("O_NOFOLLOW")
 
 
 def open_regular(path: Path | bytes, folder: int | None = None) -> tuple[int, int]:
-    """Descriptor and size in bytes of a regular file; OSError for a link, a device, a FIFO."""
+    """Open a regular file; return descriptor and size in bytes. Raises OSError for anything else."""
     descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING | _NO_LINK, dir_fd=folder)
     try:
         status = os.fstat(descriptor)
@@ -31,12 +31,13 @@ def open_regular(path: Path | bytes, folder: int | None = None) -> tuple[int, in
 
 
 def typed_path(text: str) -> Path:
-    """A path as a shell would read it: ``~`` and ``~user`` are home folders, where there is such a user."""
+    """Return a path as a shell would read it: ``~`` and ``~user`` are home folders, where there is such a
+    user."""
     return Path(os.path.expanduser(text))  # noqa: PTH111 - Path.expanduser raises, and takes ./~x for ~x
 
 
 def exists(path: Path) -> bool:
-    """Whether something lies there; no also where that cannot be asked, as of a path that is too long."""
+    """Return whether something exists at a path; no if that cannot be asked, as for one that is too long."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -44,7 +45,7 @@ def exists(path: Path) -> bool:
 
 
 def never_waiting(path: str, flags: int) -> int:
-    """An opener for ``open``: a FIFO in the place of a file gives nothing instead of waiting for ever."""
+    """Return an opener for ``open``: a FIFO in the place of a file is empty instead of blocking."""
     return os.open(path, flags | _WITHOUT_WAITING)
 
 
@@ -59,7 +60,7 @@ class Identity:
 
     @classmethod
     def of(cls, status: os.stat_result) -> Self:
-        """The identity of an open file."""
+        """Return the identity of an open file."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def open(self, path: Path) -> BinaryIO:

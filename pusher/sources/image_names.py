@@ -14,7 +14,8 @@ _ID: Final = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
 
 
 def normalize_name(name: str) -> str:
-    """The short spelling with a tag: ``docker.io/library/app`` and ``localhost/app`` are ``app:latest``."""
+    """Return the short spelling with a tag: ``docker.io/library/app`` and ``localhost/app`` are
+    ``app:latest``."""
     name = _IMPLIED.sub("", name, count=1)
     if "@" in name or ":" in name.rpartition("/")[2]:
         return name
@@ -22,18 +23,18 @@ def normalize_name(name: str) -> str:
 
 
 def display_name(name: str) -> str:
-    """A name from an archive, safe to print."""
+    """Return a name from an archive, safe to print."""
     return printable(name, 200)
 
 
 def choose_one(place: str, names: Iterable[str]) -> str:
-    """A hint with the first image in ``place`` (``oci:FOLDER``) whose name can be typed."""
+    """Return a hint with the first image in ``place`` (``oci:FOLDER``) whose name can be typed."""
     commands = (suggest("choose one: {}", f"{place}:{name}") for name in (*names, "@0"))
     return next(filter(None, commands), "")
 
 
 def is_image_id(name: str) -> bool:
-    """Whether ``name`` is an image ID, whole or cut to at least 12 digits, and so no name to push to."""
+    """Return whether ``name`` is an image ID, whole or cut to at least 12 digits: not a name to push to."""
     return _ID.fullmatch(name) is not None
 
 
@@ -44,7 +45,7 @@ def parse_number(name: str) -> int | None:
 
 
 def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
-    """The names among ``known`` that are most like ``name``."""
+    """Return the names among ``known`` that are most like ``name``."""
     spellings = {normalize_name(candidate): candidate for candidate in known}
     wanted = normalize_name(name)
     found = difflib.get_close_matches(wanted, spellings, n=limit, cutoff=0.6)
@@ -54,7 +55,7 @@ def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:
-    """A hint that names the nearest of ``known``, or some of them, or says that there are none."""
+    """Return a hint that names the nearest of ``known``, or some of them, or says that there are none."""
     if not known:
         return "it contains no named image"
     if near := nearest(name, known):

@@ -64,7 +64,7 @@ class Tree:
         return tuple(self._documents.values())
 
     def blobs(self) -> list[Descriptor]:
-        """The blobs that are to be pushed, configs included, each once."""
+        """Return the blobs that are to be pushed, configs included, each once."""
         found: dict[str, Descriptor] = {}
         for document in self.documents:
             for blob in self._blobs_of(document):
@@ -72,7 +72,7 @@ class Tree:
         return list(found.values())
 
     def image(self, file_of: Callable[[Descriptor], BlobFile | None], pin: Pin) -> SourceImage:
-        """The image as a source gives it; ``file_of``: where a blob lies, if it does on this disk."""
+        """Return the image as a source gives it; ``file_of`` returns a blob's file if it is on this disk."""
         manifests = [document for document in self.documents if isinstance(document, Manifest)]
         diff_ids = self._diff_ids(manifests)
         if manifests:
@@ -94,7 +94,7 @@ class Tree:
     # --- which documents ----------------------------------------------------------------------------------
 
     def _choose(self, document: Document) -> Document:
-        """What of the root was asked for."""
+        """Return the part of the root that was asked for."""
         wanted = self.choice.platforms
         if isinstance(document, Manifest):
             check_platform(self._platform_of(document), self.choice, self._where)
@@ -129,7 +129,7 @@ class Tree:
         return found if isinstance(found, Manifest) else self._choose(found)
 
     def _reduce(self, index: Index, dropped: Sequence[Child]) -> Index:
-        """The index without what is not wanted or, with consent, not there."""
+        """Return the index without what is not wanted or, with consent, not there."""
         if self.choice.drop_attestations:
             dropped = [*dropped, *(child for child in index.children if child.is_attestation)]
         gone = {child.digest for child in dropped}
@@ -199,7 +199,7 @@ class Tree:
         return self._whole[document.digest]
 
     def _is_blob(self, child: Child) -> bool:
-        """Whether an index lists a blob, as those of build caches do, rather than a manifest."""
+        """Return whether an index lists a blob, as those of build caches do, rather than a manifest."""
         if child.descriptor.media_type in _DOCUMENTS:
             return False
         if child.descriptor.size > MAX_DOCUMENT:
@@ -210,7 +210,7 @@ class Tree:
             return True
 
     def _blobs_of(self, document: Document) -> list[Descriptor]:
-        """The blobs that are pushed for a document; foreign layers are fetched from their own address."""
+        """Return the blobs that are pushed for a document; foreign layers have an address of their own."""
         if isinstance(document, Index):
             return [child.descriptor for child in document.children if self._is_blob(child)]
         return [
@@ -268,7 +268,7 @@ class Tree:
         return error
 
     def _absent_below(self, children: Sequence[Child]) -> tuple[str, ...]:
-        """The blobs that children of an index lack; none if one lacks a manifest."""
+        """Return the blobs that children of an index lack; none if one lacks a manifest."""
         absent: dict[str, None] = {}
         left = list(children)
         while left:
@@ -293,8 +293,8 @@ def tree_or_own(
     own: Platform | None,
     where: str,
 ) -> Tree:
-    """The tree, or the image for the platform ``own`` alone where only some platforms were pulled and nobody
-    said which are wanted, as `docker push` does. Raises what ``Tree`` raises."""
+    """Return the tree, or the image for the platform ``own`` alone where only some platforms were pulled and
+    nobody said which are wanted, as `docker push` does. Raises what ``Tree`` raises."""
     try:
         return Tree(root, read, has, choice, where=where)
     except ImageIncomplete as incomplete:
@@ -311,8 +311,8 @@ def tree_or_own(
 def final_layers(
     blobs: Sequence[tuple[Descriptor, str | None]], file_of: Callable[[Descriptor], BlobFile | None]
 ) -> tuple[SourceLayer, ...]:
-    """Blobs as layers. One whose diff ID is unknown, or is that of another blob as well (the same files
-    compressed in two ways) or another blob's digest, is given without."""
+    """Return blobs as layers. One whose diff ID is unknown, or is that of another blob as well (the same
+    files compressed in two ways) or another blob's digest, is given without."""
     holders: dict[str, set[str]] = {blob.digest: {blob.digest} for blob, _ in blobs}
     for blob, diff_id in blobs:
         holders.setdefault(diff_id or blob.digest, set()).add(blob.digest)
@@ -323,7 +323,7 @@ def final_layers(
 
 
 def _list_names(names: Sequence[str]) -> str:
-    """Some of the names, equal ones once with their number."""
+    """Return some of the names, equal ones once with their number."""
     counts = Counter(names)
     shown = [name if count == 1 else f"{name} ({count} times)" for name, count in list(counts.items())[:5]]
     return ", ".join(shown) + (f" and {len(counts) - 5} more" if len(counts) > 5 else "")

@@ -62,7 +62,7 @@ class LayoutSource:
         self._pin = pin
 
     def own_name(self) -> str | None:
-        """The whole reference that the layout gives the image, if it gives one."""
+        """Return the whole reference that the layout gives the image, if it gives one."""
         with self._open() as layout:
             names = self._root(layout).names
         return next((name for name in names if "/" in name or ":" in name), None)
@@ -80,7 +80,7 @@ class LayoutSource:
         skip_sizes: Collection[int] = (),  # noqa: ARG002 - every blob is known by its digest
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a file never keeps its reader waiting
     ) -> Iterator[Iterator[Exported]]:
-        """The wanted blobs of a compressed archive; elsewhere they are slices."""
+        """Yield the wanted blobs of a compressed archive; elsewhere they are files."""
         if self.kind == FOLDER_KIND:
             yield iter(())
             return
@@ -179,7 +179,7 @@ class LayoutSource:
         return found
 
     def _blob(self, layout: _Layout, digest: str) -> _Root | None:
-        """A manifest that index.json need not list: one platform's, for example."""
+        """Return a manifest that index.json need not list, as one platform's."""
         size = layout.place.size_of(digest) if is_digest(digest) else None
         return None if size is None else _Root(Descriptor(OCI_INDEX, digest, size))
 
@@ -191,7 +191,8 @@ class LayoutSource:
 
 
 def _join_entries(index: Index, found: Sequence[Child]) -> _Root | None:
-    """Several entries of one name, each for another platform, as the one index that they are; else None."""
+    """Return several entries of one name, each for another platform, as the one index that they are; else
+    None."""
     platforms = [child.platform for child in found if not child.is_attestation]
     names = {tuple(_names(child)) for child in found}
     if len(found) < 2 or len(names) > 1 or None in platforms or len(set(platforms)) < len(platforms):
@@ -203,7 +204,7 @@ def _join_entries(index: Index, found: Sequence[Child]) -> _Root | None:
 
 
 def _matching(children: Sequence[Child], name: str | None) -> list[Child]:
-    """The entries that a name means, of equal ones the first."""
+    """Return the entries that a name means, of equal ones the first."""
     return list({child.digest: child for child in reversed(_find_named(children, name))}.values())[::-1]
 
 

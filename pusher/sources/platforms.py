@@ -9,7 +9,7 @@ from pusher.sources.base import Choice
 
 
 def platform_of(config: bytes) -> Platform | None:
-    """The platform that an image config names."""
+    """Return the platform that an image config names."""
     try:
         return Platform.of_json(load_json(config))
     except ValueError:
@@ -17,6 +17,6 @@ def platform_of(config: bytes) -> Platform | None:
 
 
 def check_platform(own: Platform | None, choice: Choice, where: str) -> None:
-    """ImageNotFound if an image is for another platform than those wanted; one that says nothing is taken."""
+    """Raise ImageNotFound if an image is for another platform than those wanted; one without is accepted."""
     if choice.platforms and own is not None and not choice.wants(own):
         raise ImageNotFound(f"{where} has no image for {choice.platforms[0]}", hint=f"its image is for {own}")

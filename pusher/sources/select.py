@@ -75,7 +75,7 @@ _NOT_OURS: Final = ("ostree", "sif", "containerd", "tarball", "atomic")
 def find(
     image: str, choice: Choice = EVERYTHING, *, docker_root: Path | None = None
 ) -> tuple[Source, str | None]:
-    """The source that IMAGE names, and the image's own name, for use as the destination.
+    """Return the source that IMAGE names, and the image's own name, for use as the destination.
 
     A prefix of containers-transports(5) says where it is; a path is recognised by looking into it; all else
     is a name in Docker, or in Podman or nerdctl where that is not installed. ``docker_root``: Docker's data
@@ -175,7 +175,7 @@ def _without_prefix(image: str, meant: str) -> ReferenceMalformed:
 
 
 def _url(scheme: str, rest: str) -> PusherError:
-    """The error for an address: none is read but docker://."""
+    """Return the error for an address: none is read but docker://."""
     address = f"{scheme}:{rest}"
     if scheme in ("http", "https", "ftp"):
         command = "curl -fL {} | pusher push - --to registry.example.com/team/app:1.2"
@@ -231,13 +231,13 @@ def mention_path(image: str, error: PusherError) -> None:
 
 
 def _is_meant(image: str, path: Path) -> bool:
-    """Whether PATH:NAME is meant, and not an image of an engine beside a folder or file of its name."""
+    """Return whether PATH:NAME is meant, not an image of an engine beside a file of its name."""
     is_written_so = image.startswith(_PATH_STARTS) or path.name.endswith(_ARCHIVE_ENDINGS)
     return exists(path) and (is_written_so or not _ENGINE_NAME.fullmatch(image) or holds_image(path))
 
 
 def _meant(prefix: str, rest: str) -> str | None:
-    """The prefix that is mistyped; None where it may be the name of an image in an engine."""
+    """Return the prefix that is mistyped; None where it may be the name of an image in an engine."""
     found = typed_path(rest.partition(":")[0])
     if prefix.lower() in (*_OF_OTHERS, *_FILES) and prefix not in _PREFIXES and exists(found):
         return _kind_of(found)
@@ -271,7 +271,7 @@ def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:
 
 
 def _kind_of(path: Path) -> str:
-    """What lies at a path, by what is in it."""
+    """Return what lies at a path, by what is in it."""
     if exists(path) and path.is_dir():
         if (kind := kind_of_folder(path)) is None:
             raise refuse_folder(path)
@@ -282,7 +282,7 @@ def _kind_of(path: Path) -> str:
 
 
 def is_file(image: str) -> bool:
-    """Whether IMAGE lies in a file or folder, so that only a look into it tells its own name."""
+    """Return whether IMAGE lies in a file or folder, so that only a look into it tells its own name."""
     prefix, colon, rest = image.partition(":")
     if colon and rest and prefix in _PREFIXES:
         return _is_file_prefix(prefix, rest)
@@ -300,8 +300,8 @@ def _is_meant_as_path(rest: str) -> bool:
 
 
 def is_path(image: str) -> bool:
-    """Whether a path is meant: it is written like one, or exists and is a folder with an image in it or no
-    name that an engine could have."""
+    """Return whether a path is meant: it is written like one, or exists and is a folder with an image in it
+    or no name that an engine could have."""
     if image.startswith(_PATH_STARTS) or image.lower().endswith(_ARCHIVE_ENDINGS):
         return True
     return exists(Path(image)) and (
@@ -310,7 +310,8 @@ def is_path(image: str) -> bool:
 
 
 def _split(text: str) -> tuple[Path, str | None]:
-    """PATH and NAME of ``PATH[:NAME]``: the shortest PATH that exists, so that either may hold a colon."""
+    """Return PATH and NAME of ``PATH[:NAME]``: the shortest PATH that exists, so that either may hold a
+    colon."""
     cuts = [position for position, character in enumerate(text) if character == ":"]
     for cut in cuts:
         path = typed_path(text[:cut])

@@ -50,7 +50,7 @@ class ArchiveSource:
         self._pin = pin
 
     def own_name(self) -> str | None:
-        """The name that the archive gives the chosen image, if any: where `docker push` would send it."""
+        """Return the name of the chosen image in the archive, None if it has none."""
         with open_archive(self.path) as archive:
             chosen = self._choose(archive)
             names = Roots(archive).names_of(chosen.root, chosen.image.names)
@@ -72,8 +72,8 @@ class ArchiveSource:
         skip_sizes: Collection[int] = (),  # noqa: ARG002 - every layer is known by name
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a file never keeps its reader waiting
     ) -> Iterator[Iterator[Exported]]:
-        """The uncompressed layers among ``wanted``, each once; where the archive is compressed as a whole,
-        blobs too."""
+        """Yield the uncompressed layers among ``wanted``, each once; where the archive is compressed as a
+        whole, blobs too."""
         with self._open() as archive:
             chosen = self._choose(archive)
             image = self._image(archive, chosen)
@@ -88,7 +88,7 @@ class ArchiveSource:
 
     @contextmanager
     def _open(self) -> Iterator[ArchiveFile]:
-        """The archive; ImageChanged instead of ImageNotFound if it was there before."""
+        """Open the archive; raise ImageChanged in place of ImageNotFound if it was there before."""
         if self._pin is not None and not self.path.exists():
             raise ImageChanged(
                 f"{self.path} was removed after the image was enqueued",
@@ -149,7 +149,7 @@ class ArchiveSource:
         diff_ids: tuple[str, ...],
         known: dict[str, Unpacked],
     ) -> tuple[SourceLayer, ...]:
-        """The layers; what those that are compressed hold is added to ``known``, by diff ID."""
+        """Return the layers; add what the compressed ones hold to ``known``, by diff ID."""
         entries = dict(zip(diff_ids, map(archive.entry, image.layers), strict=True))
         heads = {diff_id: archive.head(entry) for diff_id, entry in entries.items()}
         unknown = {
@@ -180,7 +180,7 @@ class ArchiveSource:
         )
 
     def _known(self, now: ArchivePin) -> dict[str, Unpacked]:
-        """What was unpacked before, by diff ID, as long as the file was not touched since."""
+        """Return what was unpacked before, by diff ID, unless the file was changed since."""
         pin = self._pin
         if pin is None or (pin.size, pin.mtime_ns) != (now.size, now.mtime_ns):
             return {}

@@ -70,14 +70,14 @@ class ArchiveFile:
         return self._lookup(name) is not None
 
     def entry(self, name: str) -> reader.Entry:
-        """The regular file that ``name`` is or links to; ArchiveInvalid, ArchiveTruncated."""
+        """Return the regular file that ``name`` is or links to. Raises ArchiveInvalid, ArchiveTruncated."""
         entry = self.find(name)
         if entry is None:
             raise ArchiveInvalid(f"{self.path} has no {display_name(name)}", hint=HOW)
         return entry
 
     def find(self, name: str) -> reader.Entry | None:
-        """The same, None if it is not there; ArchiveTruncated if it may have been."""
+        """Return the same, None if it is not there. Raises ArchiveTruncated if it may have been."""
         entry = self._lookup(name)
         if entry is None and not self._contents.whole:
             raise ArchiveTruncated(
@@ -87,14 +87,14 @@ class ArchiveFile:
         return entry
 
     def read(self, name: str) -> bytes:
-        """The bytes of a small file (at most 16 MiB)."""
+        """Return the bytes of a small file (at most 16 MiB)."""
         entry = self.entry(name)
         if entry.size > _SMALL:
             raise ArchiveInvalid(f"{self.path} is not an image archive: its {name} has {entry.size} bytes")
         return self.read_entry(entry)
 
     def read_entry(self, entry: reader.Entry) -> bytes:
-        """All bytes of an entry, which is small."""
+        """Return all bytes of a small entry."""
         kept = self._contents.documents.get(entry.offset)
         return kept if kept is not None else next(self.streams([entry]))[1].read()
 
@@ -104,26 +104,26 @@ class ArchiveFile:
             raise without_image(self.path, self._contents.entries)
 
     def names_below(self, folder: str) -> Iterator[str]:
-        """The paths of the regular files in a folder."""
+        """Yield the paths of the regular files in a folder."""
         for name, entry in self._contents.entries.items():
             if entry.is_file and name.startswith(folder):
                 yield name
 
     def head(self, entry: reader.Entry) -> bytes:
-        """The first bytes of an entry, which tell how it is compressed."""
+        """Return the first bytes of an entry, which tell how it is compressed."""
         if self.is_compressed:
             return self._contents.heads[entry.offset]
         return self._stream(entry).read(HEAD)
 
     def file_of(self, entry: reader.Entry, digest: str) -> BlobFile | None:
-        """Where an entry lies in the file; None where it is compressed, or has holes."""
+        """Return an entry's bytes in the file; None where it is compressed, or has holes."""
         if self.is_compressed or entry.pieces is not None:
             return None
         opener = partial(Identity.of(self.status).open, self.path)
         return BlobFile(digest, entry.size, self.path, entry.offset, opener=opener)
 
     def streams(self, wanted: Collection[reader.Entry]) -> Iterator[tuple[reader.Entry, BinaryIO]]:
-        """The data of some entries in the archive's order; each is usable until the next is asked for."""
+        """Yield the data of some entries in the archive's order; each is usable until the next one."""
         if not self.is_compressed:
             for entry in sorted(wanted, key=lambda entry: entry.offset):
                 yield entry, self._stream(entry)
@@ -227,6 +227,6 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
 
 
 def _normal(name: str) -> str | None:
-    """The entry's path below the archive's root, which `tar -P` calls ``/``; None if it leaves it."""
+    """Return the entry's path below the archive's root, which `tar -P` calls ``/``; None if it leaves it."""
     path = posixpath.normpath(name).lstrip("/")
     return None if path in ("", ".", "..") or path.startswith("../") else path

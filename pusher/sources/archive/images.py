@@ -29,7 +29,7 @@ class ArchivedImage:
     names: tuple[str, ...]
 
     def is_called(self, name: str) -> bool:
-        """Whether ``name`` is one of its names, or its image ID."""
+        """Return whether ``name`` is one of its names, or its image ID."""
         if is_image_id(name) and self._config_hex.startswith(name.removeprefix("sha256:")):
             return True
         return normalize_name(name) in {normalize_name(own) for own in self.names}
@@ -52,7 +52,7 @@ class ArchivedImage:
 
 
 def images_in(archive: ArchiveFile) -> tuple[ArchivedImage, ...]:
-    """What ``manifest.json`` lists."""
+    """Return what ``manifest.json`` lists."""
     if "manifest.json" not in archive and "index.json" in archive:
         raise ImageUnsupported(
             f"{archive.path} is an OCI archive, not a docker-archive",
@@ -78,7 +78,7 @@ class Chosen:
 
 
 def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
-    """The image that a name means: ``NAME``, an image ID, ``@N``, ``@DIGEST`` or ``NAME@DIGEST``.
+    """Return the image that a name means: ``NAME``, an image ID, ``@N``, ``@DIGEST`` or ``NAME@DIGEST``.
 
     Of several, the one for the platform that is wanted. Raises ImageNotFound, ImageAmbiguous, ArchiveInvalid,
     LayerMismatch.
@@ -125,7 +125,7 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
 def _with_roots(
     archive: ArchiveFile, image: ArchivedImage, roots: Roots, name: str, digest: str
 ) -> list[Chosen]:
-    """The image with each root that may be meant; none if it has not the ``digest`` that was asked for."""
+    """Return the image with each root that may be meant; none if none has ``digest``."""
     config = image.read_config(archive)
     facts = ArchivedImageFacts(of_bytes(config), image.layers, diff_ids_in(archive, config))
     if digest and digest != facts.config:
@@ -137,7 +137,7 @@ def _with_roots(
 
 
 def diff_ids_in(archive: ArchiveFile, config: bytes) -> tuple[str, ...]:
-    """The diff IDs that a config in the archive lists. Raises ArchiveInvalid."""
+    """Return the diff IDs that a config in the archive lists. Raises ArchiveInvalid."""
     try:
         return diff_ids_of(config)
     except ValueError as error:
@@ -147,7 +147,7 @@ def diff_ids_in(archive: ArchiveFile, config: bytes) -> tuple[str, ...]:
 def _ambiguous(
     archive: ArchiveFile, name: str | None, found: Sequence[tuple[int, Chosen]], roots: Roots
 ) -> ImageAmbiguous:
-    """The images by their names; those that these do not tell apart by numbers and platforms."""
+    """Return the images by their names; those that these do not tell apart by numbers and platforms."""
     names = [roots.names_of(one.root, one.image.names) for _, one in found]
     platforms = [platform_of(one.config) for _, one in found]
     often = Counter(own for some in names for own in some)

@@ -103,7 +103,7 @@ def check_compressed_again(path: Path, head: bytes) -> None:
 
 
 def without_image(path: Path, names: Iterable[str]) -> PusherError:
-    """The error for a tar that holds neither manifest.json nor index.json, by the paths in it."""
+    """Return the error for a tar that holds neither manifest.json nor index.json, by the paths in it."""
     names = list(names)
     tops = {name.partition("/")[0] for name in names}
     for described, kind in (("index.json", "oci:"), ("manifest.json", "")):

@@ -41,7 +41,7 @@ class _Listed:
     names: tuple[str, ...]
 
     def is_called(self, name: str) -> bool:
-        """A whole name is compared; of a tag alone, as the OCI writes it, the tag."""
+        """Return whether it has this name: a whole name is compared as such, a tag alone with the tag."""
         wanted = normalize_name(name)
         return any(
             normalize_name(own) == wanted if set("/:") & set(own) else own == wanted.rpartition(":")[2]
@@ -58,11 +58,12 @@ class ArchivedImageFacts:
     diff_ids: tuple[str, ...]
 
     def fits(self, manifest: Manifest) -> bool:
-        """Whether a manifest is one of this image, its layers compressed in whatever way."""
+        """Return whether a manifest is one of this image, its layers compressed in whatever way."""
         return manifest.config.digest == self.config and len(manifest.layers) == len(self.diff_ids)
 
     def is_exactly(self, manifest: Manifest) -> bool:
-        """Whether it lists the very layers; where their paths do not tell their digests, whether it fits."""
+        """Return whether it lists the very layers; where their paths do not tell their digests, whether it
+        fits."""
         paths = [posixpath.normpath(path) for path in self.layers]
         digests = [f"sha256:{path.removeprefix(_BLOBS)}" for path in paths if path.startswith(_BLOBS)]
         if len(digests) < len(paths):
@@ -70,7 +71,7 @@ class ArchivedImageFacts:
         return self.fits(manifest) and [layer.digest for layer in manifest.layers] == digests
 
     def is_final(self, manifest: Manifest) -> bool:
-        """Whether its layers are what is pushed.
+        """Return whether its layers are what is pushed.
 
         Docker 25 and later without the containerd image store makes up a manifest whose layers are the
         uncompressed tars; nobody ever pushed that, so the layers are compressed instead.
@@ -87,7 +88,8 @@ class Roots:
         self._bytes = 0
 
     def of(self, image: ArchivedImageFacts, name: str | None) -> tuple[str, ...]:
-        """The digest of what ``name`` means; without a name, of all that have one and lead to the image.
+        """Return the digest of what ``name`` means; without a name, of all that have one and lead to the
+        image.
 
         () where there is none, or none whose layers are final.
         """
@@ -114,7 +116,8 @@ class Roots:
         return ()
 
     def may_hold(self, digest: str | None, is_wanted: Callable[[Platform | None], bool]) -> bool:
-        """Whether the document ``digest`` is an index that lists a wanted platform, or something of none."""
+        """Return whether the document ``digest`` is an index that lists a wanted platform, or something of
+        none."""
         if digest is None or not isinstance(self._read(digest), tuple):
             return False
         try:
@@ -128,7 +131,7 @@ class Roots:
         )
 
     def leads_to(self, digest: str, image: ArchivedImageFacts) -> bool:
-        """Whether the document ``digest`` is there and is the image's, or an index with it."""
+        """Return whether the document ``digest`` is there and is the image's, or an index with it."""
         return self._below(digest, image.fits) is not None
 
     def may_be_called(self, digest: str, name: str) -> bool:
@@ -137,7 +140,8 @@ class Roots:
         return not entries or any(entry.is_called(name) for entry in entries)
 
     def names_of(self, root: str | None, names: Sequence[str]) -> Sequence[str]:
-        """Those of an image's ``names`` that ``index.json`` gives this root; all where it gives it none."""
+        """Return those of an image's ``names`` that ``index.json`` gives this root; all where it gives it
+        none."""
         called = [entry for entry in self._listed if entry.digest == root]
         return [name for name in names if any(entry.is_called(name) for entry in called)] or names
 
@@ -152,7 +156,8 @@ class Roots:
             return []
 
     def _unlisted(self) -> Iterator[str]:
-        """Manifests that ``index.json`` leaves out (Docker 28 does, where images are saved by their IDs)."""
+        """Yield manifests that ``index.json`` leaves out (Docker 28 does, where images are saved by their
+        IDs)."""
         if "index.json" not in self._archive:
             return
         listed = {entry.digest for entry in self._listed}
@@ -164,7 +169,7 @@ class Roots:
                         yield digest
 
     def _below(self, root: str, test: Callable[[Manifest], bool]) -> Manifest | None:
-        """The first manifest that passes ``test``, of the document ``root`` and what it leads to."""
+        """Return the first manifest that passes ``test``, of the document ``root`` and what it leads to."""
         left, seen = [(root, 0)], set[str]()
         while left:
             digest, depth = left.pop()
@@ -179,7 +184,7 @@ class Roots:
         return None
 
     def _read(self, digest: str) -> Manifest | tuple[str, ...] | None:
-        """A manifest, or what an index lists; None where it is not there, or is something else."""
+        """Return a manifest, or what an index lists; None where it is not there, or is something else."""
         if digest not in self._known:
             self._known[digest] = self._parsed(digest)
         return self._known[digest]
@@ -207,7 +212,7 @@ class Roots:
 
 
 def _entry(child: Any) -> _Listed | None:
-    """An entry of ``index.json``; None for what is none."""
+    """Return an entry of ``index.json``; None for anything else."""
     digest = child["digest"]
     if not isinstance(digest, str) or not is_digest(digest):
         return None

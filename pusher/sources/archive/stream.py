@@ -31,12 +31,12 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def is_stream(image: str) -> bool:
-    """Whether IMAGE is read from a pipe, and so only once."""
+    """Return whether IMAGE is read from a pipe, and so only once."""
     return _parts(image) is not None
 
 
 def is_standard_input(image: str) -> bool:
-    """Whether it is this process's own input."""
+    """Return whether it is this process's own input."""
     parts = _parts(image)
     return parts is not None and parts[1] in _STANDARD
 
@@ -76,7 +76,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
 
 
 def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
-    """The same error about what was typed: the file in ``folder`` goes when no job needs it."""
+    """Return the same error about what was typed: the file in ``folder`` goes when no job needs it."""
     parts = _parts(image)
     assert parts is not None  # noqa: S101 - as ``is_stream`` told
     path = re.compile(re.escape(str(folder)) + r"/[0-9a-f]{64}\.tar")
@@ -88,7 +88,7 @@ def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
 
 
 def _copied(source: int, folder: Path, what: str, note: Callable[[str], object]) -> tuple[Path, int]:
-    """The file with all that ``source`` gives, named by its digest, and its size in bytes."""
+    """Copy all that ``source`` gives to a file named by its digest; return it and its size in bytes."""
     digest, size = hashlib.sha256(), 0
     descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".part")
     try:

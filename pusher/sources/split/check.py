@@ -59,7 +59,7 @@ class Contents:
             view = view[len(piece) :]
 
     def has_before(self, positions: Sequence[int]) -> set[int]:
-        """Which of the links at these positions have the path that they lead to before them."""
+        """Return which of the links at these positions have the path that they lead to before them."""
         targets = {self.links[position] for position in positions}
         first: dict[int, int] = {}
         for position, path in enumerate(self._paths):
@@ -136,7 +136,7 @@ class Contents:
 
 
 def are_the_same(layer: Contents, parts: Sequence[Contents]) -> bool:
-    """Whether the parts of a layer hold together what it holds, each hard link behind its file."""
+    """Return whether the parts of a layer hold together what it holds, each hard link behind its file."""
     return (
         not any(contents.is_damaged for contents in (layer, *parts))
         and layer.sum == sum(part.sum for part in parts)

@@ -10,7 +10,7 @@ from pusher.oci.bounded_json import load_json
 
 
 def rewrite_config(config: bytes, diff_ids: Sequence[Sequence[str]]) -> bytes:
-    """The config with other diff IDs, given for each of its layers; all else stays what it is.
+    """Return the config with other diff IDs, given for each of its layers; all else stays what it is.
 
     Every further part of a layer gets an entry in the history, unless the history does not fit the layers.
     """

@@ -82,7 +82,7 @@ class Cutter:
         self._bare: set[str] = set()  # what lies above folders that have no entry
 
     def chunks(self, source: Tape) -> Iterator[Chunk]:
-        """The parts' bytes but for ``END``; parts in order, except for what is late.
+        """Yield the parts' bytes but for ``END``; parts in order, except for what is late.
 
         Raises ImageUnsupported, ArchiveInvalid, ArchiveTruncated.
         """
@@ -127,7 +127,7 @@ class Cutter:
     # --- where an entry goes ------------------------------------------------------------------------------
 
     def _home(self, entry: reader.Entry, path: str, name: str) -> int | None:
-        """The part that an entry must be in; None: any."""
+        """Return the part that an entry must be in; None: any."""
         if name.startswith(_WHITEOUT):
             self._check_whiteout(path, name)
             if entry.size:
@@ -146,7 +146,7 @@ class Cutter:
         return home
 
     def _fits(self, size: int) -> bool:
-        """Whether the part that is being filled takes so many bytes; an empty one up to ``limit``."""
+        """Return whether the part that is being filled takes so many bytes; an empty one up to ``limit``."""
         if self._full:
             return False
         if not self._used:
@@ -160,12 +160,12 @@ class Cutter:
             self._full = False
 
     def _needed(self, path: str, part: int) -> list[_Folder]:
-        """The folders above ``path`` that have an entry which the part lacks."""
+        """Return the folders above ``path`` that have an entry which the part lacks."""
         above = map(self._folders.__getitem__, _above(path))
         return [folder for folder in above if folder.header and not folder.parts >> part & 1]
 
     def _head(self, path: str, header: bytes) -> bytes:
-        """What an entry begins with in the part that is being filled."""
+        """Return what an entry begins with in the part that is being filled."""
         needed = self._needed(path, self._part)
         return b"".join((*(zlib.decompress(folder.header) for folder in needed), header))
 
@@ -188,7 +188,7 @@ class Cutter:
             raise self._refused(f"to remember its paths takes more than {_MOST_MEMORY >> 20} MiB of memory")
 
     def _late(self, entry: reader.Entry, path: str, part: int, header: bytes) -> Iterator[Chunk]:
-        """An entry at the end of a part, behind the folders that it lies in."""
+        """Yield an entry at the end of a part, behind the folders that it lies in."""
         if part == self._part:
             self._full = True  # what follows in the tar must not come before it
         for folder in self._needed(path, part):
@@ -197,7 +197,7 @@ class Cutter:
         yield Chunk(part, header, True)
 
     def _list(self, source: Tape, entry: reader.Entry) -> bytes:
-        """The data of a folder, which belong to its header: they go into every part that has it."""
+        """Return the data of a folder, which belong to its header: they go into every part that has it."""
         if entry.stored > _LONGEST_LIST:
             raise self._refused(f"its folder {display_name(entry.name)} has {entry.stored} bytes of data")
         return b"".join(chunk.data for chunk in self._content(source, entry))
@@ -220,7 +220,7 @@ class Cutter:
         self._common += header
 
     def _normal(self, name: str) -> str:
-        """A path without what has no meaning; the root is empty."""
+        """Return a path without what has no meaning; the root is empty."""
         steps = [step for step in name.split("/") if step not in ("", ".")]
         if ".." in steps:
             raise self._refused(f"the path {display_name(name)} leads upwards")
@@ -268,7 +268,7 @@ class Cutter:
 
 
 def _above(path: str) -> list[str]:
-    """The folders that a path lies in, from the root downwards."""
+    """Return the folders that a path lies in, from the root downwards."""
     if not path:
         return []
     steps = path.split("/")

@@ -32,7 +32,8 @@ class Tape(reader.PipeInput):
         return data
 
     def headers(self) -> tuple[bytes, bytes]:
-        """The global pax headers before the current entry, and what is its own: pax, long names, header."""
+        """Return the global pax headers before the current entry, and what is its own: pax, long names,
+        header."""
         kept = b"".join(self._kept)
         self._kept.clear()
         self._kept_size = 0
@@ -46,7 +47,7 @@ class Tape(reader.PipeInput):
         return b"".join(common), b"".join((*own, kept[position:]))
 
     def data(self, size: int) -> bytes:
-        """Exactly ``size`` bytes of an entry's data, fewer only at the end."""
+        """Read exactly ``size`` bytes of an entry's data, fewer only at the end."""
         return super().read(size)
 
     def finish(self) -> None:

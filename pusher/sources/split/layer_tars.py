@@ -23,7 +23,7 @@ Read = Callable[[int], bytes]
 
 
 def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
-    """The layers of the one image that there is, the lowest first.
+    """Return the layers of the one image that there is, the lowest first.
 
     Raises ImageUnsupported if there are several, or it lacks a layer.
     """
@@ -42,13 +42,14 @@ def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
 
 
 def attestations_in(image: SourceImage) -> set[str]:
-    """Digests of the manifests that attest something of another one."""
+    """Return digests of the manifests that attest something of another one."""
     indexes = [document for document in image.all_documents if isinstance(document, Index)]
     return {child.digest for index in indexes for child in index.children if child.is_attestation}
 
 
 def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
-    """A diff ID for each layer of ``stack_of``. Raises ImageUnsupported if it is not an image of layers."""
+    """Return a diff ID for each layer of ``stack_of``. Raises ImageUnsupported if it is not an image of
+    layers."""
     try:
         diff_ids = diff_ids_of(config or b"")
         if len(diff_ids) != len(stack_of(image)):
@@ -62,7 +63,7 @@ def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
 
 @contextmanager
 def open_tar(part: BlobFile) -> Iterator[Read]:
-    """The tar of a layer whose blob lies on disk."""
+    """Return the tar of a layer whose blob lies on disk."""
     try:
         file = part.open()
     except OSError as error:
@@ -73,7 +74,7 @@ def open_tar(part: BlobFile) -> Iterator[Read]:
 
 
 def read_uncompressed(blob: BinaryIO, name: str) -> Read:
-    """The tar that a blob holds."""
+    """Return the tar that a blob holds."""
     head = blob.read(HEAD)
     how = decompression(head)
     whole = buffered(Joined(chain([head], iter(partial(blob.read, _READ), b""))))

@@ -71,7 +71,7 @@ class _Growing:
         self.late.add(data)
 
     def finished(self) -> tuple[Part, bytes]:
-        """The part, and what is late in it."""
+        """Return the part, and what is late in it."""
         self.add(END)
         late = self.late.finished() if self.late else b""
         return Part(f"sha256:{self.hash.hexdigest()}", self.size), late
@@ -142,7 +142,7 @@ def plan_layer(
 
 
 def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]) -> Iterator[Exported]:
-    """The wanted parts of a layer in one pass; ``plan.late`` is known.
+    """Yield the wanted parts of a layer in one pass; ``plan.late`` is known.
 
     What differs from the plan is LayerMismatch, here or once a part's digest is compared.
     """
@@ -161,14 +161,14 @@ def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]
 
 
 def too_many_error(what: str) -> ImageUnsupported:
-    """The error for parts that are too small."""
+    """Return the error for parts that are too small."""
     return ImageUnsupported(
         f"{what}, and engines take no image of more than {MOST_LAYERS}", hint="use a larger --split-layers"
     )
 
 
 def changed_error(plan: LayerPlan) -> LayerMismatch:
-    """The error for a layer that is not the one that was planned."""
+    """Return the error for a layer that is not the one that was planned."""
     return LayerMismatch(
         f"layer {plan.diff_id} is not what it was when its parts were planned",
         hint="enqueue the image again",

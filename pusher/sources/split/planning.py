@@ -25,8 +25,8 @@ class Planned:
 
 
 def largest_part(size: int) -> int:
-    """Bytes of a tar whose blob has at most ``size`` bytes, even if it cannot be compressed: zstd may add a
-    256th (``ZSTD_COMPRESSBOUND``), gzip less."""
+    """Return bytes of a tar whose blob has at most ``size`` bytes, even if it cannot be compressed: zstd may
+    add a 256th (``ZSTD_COMPRESSBOUND``), gzip less."""
     return size - size // 256 - 4096
 
 
@@ -87,7 +87,7 @@ def _plan(
 
 
 def _large_blobs(image: SourceImage, size: int) -> dict[str, tuple[SourceLayer, str]]:
-    """The layers whose blobs exist and are too large, by their digests, with their diff IDs."""
+    """Return the layers whose blobs exist and are too large, by their digests, with their diff IDs."""
     large = {layer.blob.digest for layer in image.layers if layer.blob and layer.blob.size > size}
     if not large:
         return {}

@@ -60,7 +60,7 @@ class SplitSource:
         self._plans = () if pin is None else pin.plans
 
     def own_name(self) -> str | None:
-        """The inner image's."""
+        """Return the inner image's."""
         return self._inner.own_name()
 
     def resolve(self) -> SourceImage:
@@ -96,7 +96,8 @@ class SplitSource:
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
     ) -> Iterator[Iterator[Exported]]:
-        """The wanted parts, those of a layer in one pass over it, and what is wanted of the inner source."""
+        """Return the wanted parts, those of a layer in one pass over it, and what is wanted of the inner
+        source."""
         ours = {part.diff_id for plan in self._plans for part in plan.parts}
         needed = [plan for plan in self._plans if any(part.diff_id in wanted for part in plan.parts)]
 
@@ -126,12 +127,12 @@ class SplitSource:
         yield pieces()
 
     def fall_back(self) -> Source | None:
-        """The same parts from the inner source's other way to the image."""
+        """Return the same parts from the inner source's other way to the image."""
         inner = self._inner.fall_back()
         return inner and SplitSource(inner, self._size, self._reopen, pin=self._pin)
 
     def _plan(self, image: SourceImage) -> tuple[SourceImage, Planned]:
-        """How the image's layers are cut; and the image as the source that could be read gives it."""
+        """Return how the image's layers are cut; and the image as the source that could be read gives it."""
         source = self._reopen(image.pin)
         while True:
             try:
@@ -167,7 +168,7 @@ class SplitSource:
         skip_sizes: Collection[int],
         check_stop: Callable[[], None] | None,
     ) -> Iterator[Exported | _Content]:
-        """The layers that have these plans, with a way to read each, and the ``others`` as they are."""
+        """Yield the layers that have these plans, with a way to read each, and the ``others`` as they are."""
         known = {plan.name: plan for plan in plans}
         names = set(known)
         slices = {layer.export_name: layer.file for layer in self._inner.resolve().layers if layer.file}

@@ -70,7 +70,7 @@ def parse_header(block: bytes) -> Header:
 
 
 def number(field: bytes, what: str = "a number") -> int:
-    """A number in octal digits, or in base 256 (GNU tar manual, "Standard"); Damaged if it is none."""
+    """Return a number in octal digits, or in base 256 (GNU tar manual, "Standard"); Damaged if it is none."""
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
         if field[0] & 0x40:
@@ -99,7 +99,7 @@ def _check_sum(block: bytes) -> None:
 
 
 def _prefix(block: bytes) -> bytes:
-    """What stands before the name; only POSIX and star have a field for it."""
+    """Return what stands before the name; only POSIX and star have a field for it."""
     magic = block[257:265]
     if magic[:6] == b"ustar\0":
         return _text(block[345:476] if block[508:512] == b"tar\0" else block[345:500])
@@ -126,7 +126,7 @@ def _text(field: bytes) -> bytes:
 
 
 def pax_records(data: bytes) -> dict[str, bytes]:
-    """What is needed of ``<length> <key>=<value>\\n`` records (POSIX pax, "pax Extended Header").
+    """Return what is needed of ``<length> <key>=<value>\\n`` records (POSIX pax, "pax Extended Header").
 
     The pieces of sparse files in version 0.0, one record each, become one ``GNU.sparse.map`` as in 0.1.
     Raises Damaged.
@@ -152,14 +152,14 @@ def pax_records(data: bytes) -> dict[str, bytes]:
 
 
 def decimal(value: bytes, what: str) -> int:
-    """A number in a pax record or a sparse file's map. Raises Damaged."""
+    """Return a number in a pax record or a sparse file's map. Raises Damaged."""
     if not value.isdigit() or len(value) > 19 or int(value) > LARGEST:
         raise Damaged(f"{what} is {value[:40].decode('ascii', 'replace')!a}")
     return int(value)
 
 
 def said(header: Header, data: bytes) -> dict[str, bytes]:
-    """What the ``data`` of a describing header say of the next entry, as pax records. Raises Damaged.
+    """Return what the ``data`` of a describing header say of the next entry, as pax records. Raises Damaged.
 
     A pax header for all entries says nothing of names and sizes to anybody who reads with Go.
     """
@@ -203,7 +203,8 @@ def resolve_name(header: Header, own: Mapping[str, bytes]) -> Named:
 
 
 def is_sparse(records: Mapping[str, bytes]) -> bool:
-    """Whether pax records are those of a sparse file. Raises Damaged if it is stored in an unknown way."""
+    """Return whether pax records are those of a sparse file. Raises Damaged if it is stored in an unknown
+    way."""
     version = records.get("GNU.sparse.major", b""), records.get("GNU.sparse.minor", b"")
     if version not in _SPARSE_VERSIONS:
         raise Damaged("a sparse file is stored in an unknown way")
@@ -211,13 +212,13 @@ def is_sparse(records: Mapping[str, bytes]) -> bool:
 
 
 def sparse_size(records: Mapping[str, bytes], otherwise: int) -> int:
-    """The size that pax records give a sparse file, with its holes."""
+    """Return the size that pax records give a sparse file, with its holes."""
     size = records.get("GNU.sparse.size") or records.get("GNU.sparse.realsize")
     return decimal(size, "the size of a sparse file") if size else otherwise
 
 
 def pieces_of_header(block: bytes, more: Callable[[], bytes]) -> tuple[int, Pieces]:
-    """The size and the pieces of an old GNU sparse file; ``more`` gives the blocks after its header."""
+    """Return the size and the pieces of an old GNU sparse file; ``more`` gives the blocks after it."""
     size = number(block[483:495], "a size")
     numbers = array("q")
     fields, goes_on = block[386:482], block[482]
@@ -236,12 +237,12 @@ def pieces_of_header(block: bytes, more: Callable[[], bytes]) -> tuple[int, Piec
 
 
 def pieces_of_record(value: bytes) -> Pieces:
-    """The pieces in a ``GNU.sparse.map`` (pax 0.0 and 0.1)."""
+    """Return the pieces in a ``GNU.sparse.map`` (pax 0.0 and 0.1)."""
     return _numbers(value.split(b",") if value else [])
 
 
 def pieces_of_data(more: Callable[[], bytes]) -> Pieces:
-    """The pieces that stand in blocks before a sparse file's data (pax 1.0), their number first."""
+    """Return the pieces that stand in blocks before a sparse file's data (pax 1.0), their number first."""
     text = bytearray()
     lines = wanted = 0
     while not wanted or lines < wanted:

@@ -57,7 +57,7 @@ class Input(Protocol):
     at_end_marker: bool
 
     def read(self, size: int) -> bytes:
-        """Exactly ``size`` bytes, fewer only at the end."""
+        """Read exactly ``size`` bytes, fewer only at the end."""
 
     def skip(self, size: int) -> int:
         """Go forward by ``size`` bytes; returns how many of them existed."""
@@ -111,7 +111,7 @@ class PipeInput:
 
 
 def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
-    """The entries in their order, up to the end marker (or the end of the input between two entries).
+    """Yield the entries in their order, up to the end marker (or the end of the input between two entries).
 
     While an entry is current its data may be read from ``source``. Raises ArchiveInvalid, ArchiveTruncated;
     ``most``: the headers after which it is ArchiveInvalid, those of long names included.
@@ -149,7 +149,7 @@ def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
 
 
 def cut_off(archive: str, entry: str, existing: int, size: int) -> ArchiveTruncated:
-    """The error for an entry of which only ``existing`` of ``size`` bytes are there."""
+    """Return the error for an entry of which only ``existing`` of ``size`` bytes are there."""
     return ArchiveTruncated(
         f"{archive} is cut off inside {display_name(entry)}: {existing} of its {size} bytes are there",
         hint="save or copy the image again, and check that the disk did not fill up",
@@ -209,7 +209,7 @@ class _Filled(io.RawIOBase):
 
 
 def content(archive: str, entry: Entry, stored: io.RawIOBase) -> BinaryIO:
-    """What is in an entry, from what is ``stored`` of it: sparse files with their holes as zeros."""
+    """Return what is in an entry, from what is ``stored`` of it: sparse files with their holes as zeros."""
     if entry.pieces is None:
         return buffered(stored)
     if entry.size > _SPARSE_LIMIT:
@@ -220,12 +220,12 @@ def content(archive: str, entry: Entry, stored: io.RawIOBase) -> BinaryIO:
 
 
 def passing(source: Input, entry: Entry) -> BinaryIO:
-    """What is in the current entry of ``source``; ArchiveTruncated, ArchiveInvalid."""
+    """Return what is in the current entry of ``source``; ArchiveTruncated, ArchiveInvalid."""
     return content(source.name, entry, EntryStream(source, entry))
 
 
 def _described(source: Input, header: Header) -> dict[str, bytes]:
-    """What a pax header or a long name says of the next entry."""
+    """Return what a pax header or a long name says of the next entry."""
     is_name = header.kind in headers.LONG_NAME + headers.LONG_TARGET
     if header.size > (headers.NAME_LIMIT if is_name else _META_LIMIT):
         what = "a name" if is_name else "a pax header"
