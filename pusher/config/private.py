@@ -62,7 +62,7 @@ def check_private_file(path: Path) -> None:
     except FileNotFoundError:
         return
     if stat.S_ISDIR(status.st_mode):
-        return  # nothing is read from it, and whoever opens it says so
+        return  # nothing is read from it, and opening it fails with an error of its own
     if not stat.S_ISREG(status.st_mode):
         kind = (
             "a symbolic link, which is not allowed there"

@@ -184,7 +184,7 @@ class Settings:
         group=STORAGE,
     )
     """Seconds."""
-    # Where the jobs are is no flag: every command has to look at the same place.
+    # Where the jobs are is not a flag: every command must use the same place.
     home: Path = setting(
         values.parse_path,
         "FOLDER",
@@ -249,7 +249,7 @@ class Settings:
         """Return the one registry that user name and password are for; None if nothing says which.
 
         ``password_typed``: the password was typed or piped in for this very command. Such a login, and one of
-        ``--username``, is for the only destination; one that stands in the environment is for the registry
+        ``--username``, is for the only destination; one in the environment is for the registry
         that is named there (``PUSHER_REGISTRY``), if one is, wherever else images go.
         """
         named = Place.parse(self.default_registry).registry if self.default_registry else None

@@ -159,8 +159,8 @@ class NetworkChecks:
         answer = self.ping_answer or self._ask()
         if answer.status != 401:
             # the client knows which answers are a registry's, and describes others
-            nobody = Authenticator(self._registry, None, headers=self._headers)
-            RegistryClient(self._registry, self._transport, nobody, plain_http=self._site.plain_http).ping()
+            no_login = Authenticator(self._registry, None, headers=self._headers)
+            RegistryClient(self._registry, self._transport, no_login, plain_http=self._site.plain_http).ping()
         version = answer.headers.get("Docker-Distribution-Api-Version", "")
         return f"GET {self.base} answers {answer.status}" + (f" ({version})" if version else "")
 

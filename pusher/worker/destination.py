@@ -1,4 +1,4 @@
-"""Where an image is pushed: decided here alone, from IMAGE, ``--to`` and the setting ``registry``."""
+"""Work out where an image is pushed, from IMAGE, ``--to`` and the setting ``registry``; only done here."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _EXAMPLE: Final = "registry.example.com/team"
 
 @dataclass(frozen=True)
 class Destination:
-    """Where IMAGE is pushed, as far as that can be said before it is found."""
+    """Where IMAGE is pushed, as far as it is known before the image is found."""
 
     image: str
     to: str | None
-    """What was typed as ``--to``; None: the image's own name says it."""
+    """The value of ``--to``; None: the image's own name is the destination."""
     default: str | None
     """The setting ``registry``, for names without a registry of their own."""
     command: str
@@ -31,11 +31,11 @@ class Destination:
 
     @property
     def needs_name(self) -> bool:
-        """Whether the image's own name is the destination or a part of it."""
+        """Return whether the image's own name is the destination or a part of it."""
         return not isinstance(self.place, Reference)
 
     def registry(self) -> str:
-        """Return the ``host[:port]``, which the image's own name may have to tell.
+        """Return the ``host[:port]``, if need be from the image's own name.
 
         A file is opened for it; no engine and no registry is asked. Raises what ``complete`` and
         ``Source.own_name`` raise.

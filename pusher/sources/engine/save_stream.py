@@ -131,7 +131,7 @@ def image_in_stream(
         notes = [f"{where} writes only a part of {root}, which has the digest {found}"]
     tree = tree_or_own(_descriptor(found), saved.read, saved.has, choice, own=own, where=where)
     tree.notes[:0] = notes
-    image = tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing lies on this disk
+    image = tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing is on this disk
     configs = [manifest.config.digest for manifest in image.manifests]
     described = [document.raw for document in image.documents]
     described += [saved.documents[digest] for digest in configs if digest in saved.documents]

@@ -1,1 +1,1 @@
-"""Images that lie in registries: ``docker://REFERENCE``."""
+"""Images in registries: ``docker://REFERENCE``."""

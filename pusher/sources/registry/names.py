@@ -10,10 +10,10 @@ PREFIX: Final = "docker://"
 
 
 def read_reference(image: str) -> Reference:
-    """Return what stands behind the prefix. Raises ReferenceMalformed."""
+    """Return the reference after the prefix. Raises ReferenceMalformed."""
     return Reference.parse(image.removeprefix(PREFIX))
 
 
 def own_name(reference: Reference) -> str | None:
-    """Return the reference without its digest; None if only the digest tells the image."""
+    """Return the reference without its digest; None if it has no tag."""
     return f"{reference.name}:{reference.tag}" if reference.tag else None

@@ -63,7 +63,7 @@ class RegistrySource(InPlace):
         return cls(place, connect, pin.choice, retry=retry)
 
     def own_name(self) -> str | None:
-        """Return the reference without digest; None if only the digest tells the image."""
+        """Return the reference without digest; None if it has no tag."""
         return own_name(self.reference)
 
     def resolve(self) -> SourceImage:
@@ -78,7 +78,7 @@ class RegistrySource(InPlace):
             where=str(self.reference),
         )
         pin = RegistryPin(self.reference.registry, self.reference.repository, root.digest, self._choice)
-        return tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing lies on this disk
+        return tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing is on this disk
 
     def fetch(
         self,
@@ -134,11 +134,11 @@ class RegistrySource(InPlace):
         media_type = answer.headers.get("Content-Type", "").partition(";")[0].strip()
         if len(answer.body) > MAX_DOCUMENT:
             raise _too_large(f"the manifest of {self.reference}")
-        told = wanted or answer.headers.get("Docker-Content-Digest", "")
-        found = of_bytes(answer.body, told if is_digest(told) else None)
-        if is_digest(told) and told != found and media_type not in _SCHEMA_1:
+        expected = wanted or answer.headers.get("Docker-Content-Digest", "")
+        found = of_bytes(answer.body, expected if is_digest(expected) else None)
+        if is_digest(expected) and expected != found and media_type not in _SCHEMA_1:
             raise LayerMismatch(
-                f"{client.registry} sends other bytes for {self.reference} than its digest {told} says",
+                f"{client.registry} sends other bytes for {self.reference} than its digest {expected} says",
                 hint="something on the way changes them; try another network, or report it to the "
                 "registry's administrator",
             )
