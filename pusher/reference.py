@@ -28,7 +28,7 @@ _HOST: Final = re.compile(
 )
 _COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_PLACE: Final = re.compile(r"(?:\[[^\]/]*\]|localhost|(?=[^.]*\.)[A-Za-z0-9.-]+)(?::[0-9]+)?")
+_HOST_ALONE: Final = re.compile(r"(?:\[[^\]/]*\]|localhost|(?=[^.]*\.)[A-Za-z0-9.-]+)(?::[0-9]+)?")
 """A host without a slash. ``app:1.2`` is a reference: a host has a dot, or is this machine."""
 _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -67,22 +67,22 @@ class Reference:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A registry, or a namespace in it: where images are pushed under their own names."""
+class RegistryPath:
+    """A registry, or a namespace in it, in which images keep their own names."""
 
     registry: str
     namespace: str = ""
 
     @classmethod
-    def parse(cls, text: str) -> Place:
+    def parse(cls, text: str) -> RegistryPath:
         """Read ``host[:port][/namespace]``, with or without a slash at the end.
 
         Raises ReferenceMalformed.
         """
-        return _Parser(text, "a registry").parse_place()
+        return _Parser(text, "a registry").parse_path()
 
-    def take(self, name: str) -> Reference:
-        """Where the image that is called ``name`` is here: without the registry that the name begins with."""
+    def join(self, name: str) -> Reference:
+        """Return the reference of the image ``name`` here, without the registry in its name."""
         return Reference.parse(f"{self}/{name.partition('/')[2] if names_registry(name) else name}")
 
     def __str__(self) -> str:
@@ -92,54 +92,54 @@ class Place:
 def destination(name: str | None, *, to: str | None = None, default: str | None = None) -> Reference | None:
     """Return where the image that is called ``name`` is pushed.
 
-    ``to`` and ``default`` are as in ``read_to``. None: there is no name, and ``to`` holds none. Raises
-    ReferenceMalformed.
+    ``to`` and ``default`` are as in ``parse_to``. None: there is no name, neither in ``to``.
+    Raises ReferenceMalformed.
     """
-    place = read_to(to, default)
-    if isinstance(place, Place):
-        return None if name is None else place.take(name)
-    return place if place is not None or name is None else _completed(name, default)
+    path = parse_to(to, default)
+    if isinstance(path, RegistryPath):
+        return None if name is None else path.join(name)
+    return path if path is not None or name is None else _complete(name, default)
 
 
-def read_to(to: str | None, default: str | None = None) -> Reference | Place | None:
-    """Read ``--to``: a reference, or a place in which the image keeps its name.
+def parse_to(to: str | None, default: str | None = None) -> Reference | RegistryPath | None:
+    """Read ``--to``: a reference, or a registry path in which the image keeps its name.
 
-    A place is ``host``, ``host:5000`` or ``host/namespace/`` with its slash at the end. ``default`` is the
-    place for names without a registry of their own; Podman's ``localhost/`` is such a name. Raises
+    A registry path is ``host``, ``host:5000`` or ``host/namespace/`` with its slash at the end. ``default``
+    is the one for names without a registry; Podman's ``localhost/`` is such a name. Raises
     ReferenceMalformed.
     """
     if to is None:
         return None
-    if to.endswith("/") or _PLACE.fullmatch(to):
-        return Place.parse(to)
-    return _completed(to, default)
+    if to.endswith("/") or _HOST_ALONE.fullmatch(to):
+        return RegistryPath.parse(to)
+    return _complete(to, default)
 
 
-def _completed(name: str, default: str | None) -> Reference:
+def _complete(name: str, default: str | None) -> Reference:
     if default is not None and (not names_registry(name) or name.startswith("localhost/")):
-        return Place.parse(default).take(name)
+        return RegistryPath.parse(default).join(name)
     return Reference.parse(name)
 
 
 def names_registry(name: str) -> bool:
-    """Whether the name says its registry; Docker Hub is meant where it does not."""
+    """Return whether the name has a registry; without one it is Docker Hub's."""
     first, slash, _ = name.partition("/")
     return bool(slash) and _is_host(first)
 
 
 def api_host(registry: str) -> str:
-    """``host[:port]`` of the registry's API; only Docker Hub's differs from its name."""
+    """Return ``host[:port]`` of the registry's API; only Docker Hub's differs from its name."""
     return DOCKER_HUB_API if registry == DOCKER_HUB else registry
 
 
 def canonical_registry(host: str) -> str:
-    """``host[:port]`` in lower case, with every name of Docker Hub as ``docker.io``."""
+    """Return ``host[:port]`` in lower case, with every name of Docker Hub as ``docker.io``."""
     host = host.lower()
     return DOCKER_HUB if host in _DOCKER_HUB_ALIASES else host
 
 
 def is_loopback(registry: str) -> bool:
-    """Whether ``host[:port]`` is this machine: ``localhost`` and below it, 127.0.0.0/8, ::1."""
+    """Return whether ``host[:port]`` is this machine: ``localhost`` and below it, 127.0.0.0/8, ::1."""
     host = registry[1:].partition("]")[0] if registry.startswith("[") else registry.partition(":")[0]
     host = host.lower().rstrip(".")
     if host == "localhost" or host.endswith(".localhost"):
@@ -151,13 +151,13 @@ def is_loopback(registry: str) -> bool:
 
 
 class _Parser:
-    """One reference being read; exists so that every complaint can quote the whole text."""
+    """Parses one reference; keeps the whole text for errors."""
 
     def __init__(self, text: str, what: str = "an image reference") -> None:
         self.text = text
         self.what = what
 
-    def parse_place(self) -> Place:
+    def parse_path(self) -> RegistryPath:
         self._check_shape()
         host, _, namespace = self.text.removesuffix("/").partition("/")
         if not _is_host(host):
@@ -168,7 +168,7 @@ class _Parser:
         self._check_host(host)
         if namespace:
             self._check_repository(namespace)
-        return Place(canonical_registry(host), namespace)
+        return RegistryPath(canonical_registry(host), namespace)
 
     def parse(self) -> Reference:
         self._check_shape()
@@ -220,7 +220,7 @@ class _Parser:
             raise self._wrong(f"there is no name before {text[0]!r}", f"write it like {_EXAMPLE}")
 
     def _split_tag(self, rest: str) -> tuple[str, str, str]:
-        """name, ``:`` or nothing, tag. A colon before the last slash belongs to the port."""
+        """Return name, ``:`` or nothing, tag. A colon before the last slash belongs to the port."""
         head, slash, last = rest.rpartition("/")
         repository, colon, tag = last.partition(":")
         name = f"{head}{slash}{repository}"
@@ -341,7 +341,7 @@ class _Parser:
 
 
 def _is_host(part: str) -> bool:
-    """Docker's rule for whether the part before the first slash is a registry."""
+    """Return whether the part before the first slash is a registry, by Docker's rule."""
     return "/" not in part and (part.lower() == "localhost" or bool(set(".:[") & set(part)))
 
 

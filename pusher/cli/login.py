@@ -14,7 +14,7 @@ from pusher.cli.password import login_options, with_login
 from pusher.cli.settings import read_settings
 from pusher.config import Settings
 from pusher.errors import CredentialsRejected, ExitCode, InvalidOption, PusherError
-from pusher.reference import Place, is_loopback
+from pusher.reference import RegistryPath, is_loopback
 from pusher.text import suggest
 
 _REJECTED: Final = (
@@ -88,7 +88,7 @@ def parse_registry(text: str | None, settings: Settings, command: str) -> str:
                 "no registry given",
                 hint=f"pusher {command} registry.example.com, or pusher {command} docker.io for Docker Hub",
             )
-        return Place.parse(settings.default_registry).registry
+        return RegistryPath.parse(settings.default_registry).registry
     scheme, is_url, rest = text.partition("://")
     rest = rest if is_url else text
     if "@" in rest:  # not quoted: it may be a password that stands before it
@@ -100,7 +100,7 @@ def parse_registry(text: str | None, settings: Settings, command: str) -> str:
         )
     if is_url and rest.partition("/")[2] in ("v1/", "v2/"):
         rest = rest.partition("/")[0]
-    place = Place.parse(rest)
+    place = RegistryPath.parse(rest)
     if place.namespace:
         raise InvalidOption(
             f"{text!r} is not a registry, and a login is for a whole registry",

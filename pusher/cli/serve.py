@@ -145,13 +145,13 @@ def _keep(front: _Front, folder: Path) -> int:
 
 
 def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> int:
-    from pusher.reference import Place
+    from pusher.reference import RegistryPath
     from pusher.serve.app import make_app
     from pusher.serve.forward.service import forwarding
     from pusher.serve.server import server_in_background
 
     settings = read_settings()
-    place = None if to is None else Place.parse(to)
+    place = None if to is None else RegistryPath.parse(to)
     with open_store(settings, forever=True) as store, ExitStack() as stack:
         settings = with_password(
             settings, {place.registry} if place else set(), password_stdin=False, more_to_come=place is None

@@ -10,7 +10,7 @@ from typing import Any, Final
 from pusher.config import values
 from pusher.config.options import COMPRESSIONS, LINK, REGISTRY, STORAGE, options_of, part, setting
 from pusher.config.timetable import Timetable, parse_timetable
-from pusher.reference import Place, canonical_registry
+from pusher.reference import RegistryPath, canonical_registry
 from pusher.retry import RetryPolicy
 
 
@@ -97,7 +97,7 @@ class Settings:
     )
     """Seconds without any progress; a run with ``--forever`` does not end."""
     default_registry: str | None = setting(
-        values.parse_place,
+        values.parse_registry_path,
         "HOST[/NAMESPACE]",
         "Registry for images whose names have none; --to on the command line.",
         name="registry",
@@ -252,7 +252,7 @@ class Settings:
         ``--username``, is for the only destination; one in the environment is for the registry
         that is named there (``PUSHER_REGISTRY``), if one is, wherever else images go.
         """
-        named = Place.parse(self.default_registry).registry if self.default_registry else None
+        named = RegistryPath.parse(self.default_registry).registry if self.default_registry else None
         typed = password_typed or self.password is None or self.login_source == "--username"
         if len(destinations) == 1 and (typed or named is None):
             return next(iter(destinations))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pusher.errors import InvalidOption, PusherError
-from pusher.reference import Place
+from pusher.reference import RegistryPath
 from pusher.text import quoted
 
 MIB: Final = 1024 * 1024
@@ -143,17 +143,17 @@ def user_home() -> Path:
     return parse_path("~", "HOME")
 
 
-def parse_place(text: str, option: str) -> str:
+def parse_registry_path(text: str, option: str) -> str:
     """Return ``host[:port][/namespace]``."""
     try:
-        return str(Place.parse(text))
+        return str(RegistryPath.parse(text))
     except PusherError as error:
         raise InvalidOption(f"{option}: {error.message}", hint=error.hint) from None
 
 
 def parse_host(text: str, option: str) -> str:
     """Return ``host[:port]`` of a registry."""
-    name = parse_place(text, option)
+    name = parse_registry_path(text, option)
     if "/" in name:
         raise InvalidOption(
             f"{option} is {quoted(text)}, which is more than a registry",

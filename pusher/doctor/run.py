@@ -14,7 +14,7 @@ from pusher.doctor.network import NetworkChecks
 from pusher.doctor.registry import RegistryChecks
 from pusher.doctor.target import RegistryTarget, Target, TargetKind
 from pusher.errors import InvalidOption, PusherError
-from pusher.reference import Place
+from pusher.reference import RegistryPath
 from pusher.registry.http.transport import Transport
 from pusher.store.records import UNFINISHED_STATES
 from pusher.worker.registries import Registries
@@ -79,7 +79,7 @@ def _destinations(target: Target, settings: Settings, local: LocalChecks) -> lis
         for job in local.store.jobs.list(states=UNFINISHED_STATES):
             found.setdefault(job.registry, RegistryTarget(job.registry, job.repository, job.tag or ""))
     if settings.default_registry is not None:
-        registry = Place.parse(settings.default_registry).registry
+        registry = RegistryPath.parse(settings.default_registry).registry
         found.setdefault(registry, RegistryTarget(registry))
     return list(found.values())
 

@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Final
 
 from pusher.errors import ReferenceMalformed
-from pusher.reference import Place, api_host, is_loopback
+from pusher.reference import RegistryPath, api_host, is_loopback
 from pusher.sources import select
 from pusher.sources.archive.stream import is_stream
 from pusher.sources.registry.names import PREFIX
@@ -76,7 +76,7 @@ class Target:
         Raises ReferenceMalformed, InvalidOption.
         """
         if not self.has_image:
-            place = Place.parse(self.text)
+            place = RegistryPath.parse(self.text)
             return RegistryTarget(place.registry, place.namespace)
         found = self.resolve().complete(
             own_name if self.kind in (TargetKind.FILE, TargetKind.PIPE) else self._typed_name()

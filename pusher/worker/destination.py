@@ -7,7 +7,7 @@ from typing import Final
 
 from pusher import reference
 from pusher.errors import InvalidOption, ReferenceMalformed
-from pusher.reference import Place, Reference
+from pusher.reference import Reference, RegistryPath
 from pusher.sources.registry.names import PREFIX, read_reference
 from pusher.sources.select import own_name
 from pusher.text import suggest
@@ -26,13 +26,12 @@ class Destination:
     """The setting ``registry``, for names without a registry of their own."""
     command: str
     """The command that was typed, for hints."""
-    place: Reference | Place | None
-    """What ``to`` means."""
+    parsed_to: Reference | RegistryPath | None
 
     @property
     def needs_name(self) -> bool:
         """Return whether the image's own name is the destination or a part of it."""
-        return not isinstance(self.place, Reference)
+        return not isinstance(self.parsed_to, Reference)
 
     def registry(self) -> str:
         """Return the ``host[:port]``, if need be from the image's own name.
@@ -40,7 +39,7 @@ class Destination:
         A file is opened for it; no engine and no registry is asked. Raises what ``complete`` and
         ``Source.own_name`` raise.
         """
-        return self.place.registry if self.place else self.complete(own_name(self.image)).registry
+        return self.parsed_to.registry if self.parsed_to else self.complete(own_name(self.image)).registry
 
     def complete(self, name: str | None) -> Reference:
         """Return the destination of the image that is called ``name``; None: it has no name.
@@ -59,23 +58,23 @@ class Destination:
 
 
 def resolve(image: str, to: str | None, default: str | None, *, command: str = "push") -> Destination:
-    """Read ``to``, as ``reference.read_to`` does, and check that IMAGE can be pushed there.
+    """Read ``to``, as ``reference.parse_to`` does, and check that IMAGE can be pushed there.
 
     Raises ReferenceMalformed; InvalidOption for an image in a registry that is to be pushed nowhere else.
     """
-    place = reference.read_to(to, default)
-    if isinstance(place, Reference):
-        _check_tag(place)
+    parsed_to = reference.parse_to(to, default)
+    if isinstance(parsed_to, Reference):
+        _check_tag(parsed_to)
     if image.startswith(PREFIX):
         source = read_reference(image)
-        if place is None:
+        if parsed_to is None:
             where = (default or _EXAMPLE).removesuffix("/")
             name = f"{source.repository.rpartition('/')[2]}:{source.tag or '1.2'}"
             raise InvalidOption(
                 f"{image} is already in a registry, and no destination is given",
                 hint=suggest(f"pusher {command} {{}} --to {{}}", image, f"{where}/{name}"),
             )
-    return Destination(image, to, default, command, place)
+    return Destination(image, to, default, command, parsed_to)
 
 
 def _check_tag(found: Reference) -> None:

@@ -21,7 +21,7 @@ from pusher.oci.bounded_json import load_json
 from pusher.oci.document import parse_document
 from pusher.oci.manifest import diff_ids_of
 from pusher.oci.platform import Platform
-from pusher.reference import Place, Reference, destination
+from pusher.reference import Reference, RegistryPath, destination
 from pusher.registry.answers import read_message, refusal
 from pusher.registry.auth.challenge import choose_challenge, parse_challenges
 from pusher.registry.auth.credentials.authfile import AuthFile
@@ -260,7 +260,7 @@ def readers(folder: Path) -> list[Reader]:
     split = b"".join(json.dumps(entry).encode() + b"\n" for entry in tar_split_entries(_LAYER))
     return [
         Reader("reference", _text(Reference.parse), [b"r.example:5000/team/app:1.2", _DIGESTED]),
-        Reader("place", _text(Place.parse), [b"localhost:5000/team", b"registry.example.com:5000"]),
+        Reader("place", _text(RegistryPath.parse), [b"localhost:5000/team", b"registry.example.com:5000"]),
         Reader("destination", _text(_destination), [b"app:1.2 registry.example.com/team/", b"r.example/a "]),
         Reader("size", _text(lambda text: parse_size(text, "chunk_size")), [b"50MiB", b"1.5G", b".5kb"]),
         Reader("timetable", _text(_table), [b"Mon-Fri 08:00-18:00=2M,Sat-Sun=10M,off", b"512K/s"]),

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pusher.errors import ReferenceMalformed
-from pusher.reference import Place, Reference, destination, names_registry
+from pusher.reference import Reference, RegistryPath, destination, names_registry
 
 OURS = "r.example/team"
 
@@ -105,9 +105,9 @@ def test_a_bad_name_is_told_as_it_would_be_pushed() -> None:
 
 
 def test_places_read_as_they_are_written() -> None:
-    assert Place.parse("R.example:5000/a/b/") == Place("r.example:5000", "a/b")
-    assert Place.parse("index.docker.io") == Place("docker.io")
-    assert str(Place.parse("r.example/")) == "r.example"
+    assert RegistryPath.parse("R.example:5000/a/b/") == RegistryPath("r.example:5000", "a/b")
+    assert RegistryPath.parse("index.docker.io") == RegistryPath("docker.io")
+    assert str(RegistryPath.parse("r.example/")) == "r.example"
 
 
 _NAMES = st.from_regex(r"[a-z0-9]{1,8}(/[a-z0-9]{1,8}){0,2}(:[a-z0-9]{1,5})?", fullmatch=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pusher.errors import ReferenceMalformed
-from pusher.reference import Place, Reference, names_registry
+from pusher.reference import Reference, RegistryPath, names_registry
 from pusher.serve.errors import ApiError
 
 _WITH_PORT: Final = re.compile(r"(.+)_([0-9]{1,5})")
@@ -26,7 +26,7 @@ class Repository:
 class Destinations:
     """Where names lead: below one place, or each to the registry that its first part is."""
 
-    to: Place | None
+    to: RegistryPath | None
     port: int
     """At which pusher serve listens itself."""
 

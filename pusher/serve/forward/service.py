@@ -7,7 +7,7 @@ from contextlib import closing, contextmanager
 
 from pusher.config import Settings
 from pusher.config.private import make_private_folder
-from pusher.reference import Place
+from pusher.reference import RegistryPath
 from pusher.serve.forward.api import ForwardingApi
 from pusher.serve.forward.destinations import Destinations
 from pusher.serve.forward.images import Images
@@ -25,7 +25,7 @@ def forwarding(
     store: Store,
     settings: Settings,
     *,
-    to: Place | None,
+    to: RegistryPath | None,
     port: int,
     waits: bool,
     note: Callable[[str], None],

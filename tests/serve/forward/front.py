@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from pusher.reference import Place
+from pusher.reference import RegistryPath
 from pusher.serve.access import Access
 from pusher.serve.app import make_app
 from pusher.serve.forward.api import ForwardingApi
@@ -29,7 +29,7 @@ class Front(Served):
         self, folder: Path, *, to: str | None = None, waits: bool = True, work: bool = True, **settings: Any
     ) -> None:
         super().__init__(folder)
-        self._to = None if to is None else Place.parse(to)
+        self._to = None if to is None else RegistryPath.parse(to)
         self._waits = waits
         self._work = work
         self._settings = settings
