@@ -1,0 +1,188 @@
+"""One attempt at a job: push it, and record how that ended."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Collection
+from datetime import timedelta
+from typing import Final
+
+from pusher.config import Settings
+from pusher.errors import (
+    DiskFull,
+    ExitCode,
+    HomeUnusable,
+    JobStateConflict,
+    JobUnknown,
+    LeaseLost,
+    MachineExhausted,
+    PusherError,
+    Retry,
+    Stopped,
+    StoreError,
+    TagNotYet,
+    bug,
+    of_machine,
+)
+from pusher.progress.base import Progress
+from pusher.progress.format import human_seconds
+from pusher.spool.spool import Spool
+from pusher.store.records import JobRecord, JobState, StoredError
+from pusher.store.store import Store
+from pusher.system import elapsed
+from pusher.worker.cleanup import delete_sessions, evict_blobs
+from pusher.worker.control import Activity, Control
+from pusher.worker.job import JobPush, Tools
+from pusher.worker.name_lookup import UnresolvedNames
+from pusher.worker.piped_archives import FOLDER, remove_if_unneeded
+from pusher.worker.registries import Registries
+
+_LOG = logging.getLogger(__name__)
+_USER_ERRORS: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
+"""Errors of a job that the user may have fixed when a run starts."""
+
+
+class JobAttempts:
+    """The attempts of one worker at its jobs. Thread-safe: each job has a thread of its own.
+
+    ``one_job``: the run is for a job that somebody waits for. ``forever``: it never gives up.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        store: Store,
+        settings: Settings,
+        progress: Progress,
+        spool: Spool,
+        registries: Registries,
+        activity: Activity,
+        *,
+        forever: bool,
+        one_job: bool,
+    ) -> None:
+        self._tools = tools
+        self._store = store
+        self._settings = settings
+        self._progress = progress
+        self._spool = spool
+        self._registries = registries
+        self._activity = activity
+        self._forever = forever
+        self._names = UnresolvedNames(store, settings.retry)
+        self._names.keeps_waiting = not one_job
+        self._failures: dict[int, int] = {}
+        self._pauses: dict[int, float] = {}  # until when jobs wait, by a clock that cannot be set
+        self._offline_since: float | None = None
+        self.put_off: set[int] = set()
+        """Jobs that wait until the user acts."""
+        self.exit_codes: set[ExitCode] = set()
+        """Those of the errors for which jobs failed."""
+
+    def due(self) -> set[int]:
+        """Return the jobs whose pause is over."""
+        now = elapsed()
+        return {job_id for job_id, until in list(self._pauses.items()) if until <= now}
+
+    def forget_pause(self, job: JobRecord) -> None:
+        """The job was claimed."""
+        self._pauses.pop(job.id, None)
+
+    def retry_now(self, only: Collection[int] | None) -> None:
+        """Queue the jobs that wait for the user, as for room on the disk: the user is here, or a job has made
+        some."""
+        for job in self._store.jobs.list(states=[JobState.WAITING], errors=_USER_ERRORS):
+            if only is None or job.id in only:
+                with contextlib.suppress(JobUnknown, JobStateConflict):
+                    self._store.jobs.retry(job.id)
+
+    def run(self, job: JobRecord, control: Control) -> None:
+        """Push a claimed job, and record how that ended. Raises StoreError, LeaseLost."""
+        done_before = self._store.jobs.totals([job.id])[job.id].bytes_done
+        try:
+            digest = JobPush(self._tools, job, control).run()
+        except Stopped:
+            self._store.jobs.release(job, state=JobState.QUEUED, attempt=False)
+            self._progress.job_ended(job.id, "queued", "stopped")
+        except (StoreError, LeaseLost):
+            raise
+        except Exception as error:
+            known = self._names.classify(known_error(error), job.registry)
+            if known.retry is Retry.NEVER:
+                self._fail(job, known)
+            else:
+                self.put_back(job, known, done_before)
+        else:
+            self._succeed(job, digest)
+
+    def _succeed(self, job: JobRecord, digest: str) -> None:
+        self._store.jobs.succeed(job, digest)
+        self._activity.record_progress()
+        self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
+        remove_if_unneeded(self._store, self._spool.root / FOLDER, job.source)
+        with contextlib.suppress(HomeUnusable, DiskFull):  # this job needs the spool no more
+            evict_blobs(self._store, self._spool, self._settings.spool_limit)
+        delete_sessions(self._store, self._registries, ())  # those that were lost on the way
+        waiting = frozenset(self.put_off)
+        if waiting:
+            self.retry_now(waiting)  # what was just pushed needs no room any more
+        self.put_off -= waiting
+
+    def _fail(self, job: JobRecord, error: PusherError) -> None:
+        self._store.jobs.fail(job, _stored(error))
+        self._activity.record_progress()
+        self.exit_codes.add(error.exit_code)
+        self._progress.job_ended(job.id, "failed", error.message)
+
+    def put_back(self, job: JobRecord, error: PusherError, done_before: int = 0) -> None:
+        """Record that the job waits: for the network, the registry, or (LATER) for the user."""
+        if self._store.jobs.totals([job.id])[job.id].bytes_done > done_before:
+            self._failures[job.id] = 0
+        failures = self._failures.get(job.id, 0)
+        self._failures[job.id] = failures + 1
+        # until the older job has set the tag, nobody can claim this one
+        pause = 0.0 if isinstance(error, TagNotYet) else self._settings.retry.job_pause(error, failures)
+        if error.retry is Retry.LATER:
+            self.put_off.add(job.id)
+        self._pauses[job.id] = elapsed() + pause
+        self._store.jobs.release(
+            job,
+            state=JobState.WAITING,
+            next_try_at=self._store.now() + timedelta(seconds=pause),
+            error=_stored(error),
+            attempt=error.retry is not Retry.OFFLINE,
+        )
+        if error.retry is Retry.OFFLINE:
+            self._report_offline(job)
+        self._progress.waiting(f"job {job.id}", pause, error.message)
+        resumes = error.retry is not Retry.LATER
+        self._progress.job_ended(job.id, "waiting", error.message, resumes=resumes)
+
+    def _report_offline(self, job: JobRecord) -> None:
+        """Report it once, until something moves again."""
+        if self._offline_since == self._activity.last_progress:
+            return
+        self._offline_since = self._activity.last_progress
+        patience = "until it succeeds"
+        if not self._forever:
+            patience = f"for up to {human_seconds(self._settings.give_up_after)}"
+        self._progress.note(
+            f"no connection to {job.registry}: retrying, at least every "
+            f"{self._settings.retry.job_offline:.0f} s, {patience}"
+        )
+
+
+def known_error(error: Exception) -> PusherError:
+    """Return the error as a PusherError; a limit of the machine comes before what it has led to."""
+    ours = isinstance(error, PusherError) and (error.retry is Retry.LATER or isinstance(error, StoreError))
+    if not ours and (fault := of_machine(error)):
+        return fault
+    if isinstance(error, PusherError):
+        return error
+    _LOG.error("a bug", exc_info=error)
+    return bug(error)
+
+
+def _stored(error: PusherError) -> StoredError:
+    return StoredError(error.code, error.message, error.hint)
