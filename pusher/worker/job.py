@@ -9,13 +9,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Final
 
-from pusher.errors import (
-    DiskFull,
-    ImageUnsupported,
-    PusherError,
-    Retry,
-    SourceError,
-)
+from pusher.errors import DiskFull, ImageUnsupported, PusherError, Retry, SourceError
 from pusher.oci import media_types
 from pusher.oci.digest import short
 from pusher.oci.document import Document
@@ -338,20 +332,22 @@ class JobPush:
             looks=self._tools.sender.settings.retry.not_shown,
         )
 
-        def put() -> str:
-            self._control.check()
-            if reference == self._job.tag:
-                take_tag(self._store, self._tools.sender.identity, self._job)
-            else:
-                self._store.jobs.check_lease(self._job)
-            delivery.put_and_confirm()
-            return document.digest
-
         def wait(pause: float, error: PusherError) -> None:
             self._tools.sender.progress.waiting("manifest", pause, error.message)
             self._control.wait(pause)
+            self._take_turn(reference)
 
-        return retrying(put, Attempts(self._tools.sender.settings.retry.step), wait)
+        self._take_turn(reference)
+        retrying(delivery.put_and_confirm, Attempts(self._tools.sender.settings.retry.step), wait)
+        return document.digest
+
+    def _take_turn(self, reference: str) -> None:
+        """Check before each PUT that the job may continue. Raises Stopped, LeaseLost, TagNotYet, TagHeld."""
+        self._control.check()
+        if reference == self._job.tag:
+            take_tag(self._store, self._tools.sender.identity, self._job)
+        else:
+            self._store.jobs.check_lease(self._job)
 
     def _made(self) -> list[Document]:
         """The manifests that are made from the blobs, the root last."""

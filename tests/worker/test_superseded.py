@@ -53,6 +53,9 @@ def test_kept_jobs_set_the_tag_in_their_order(
     result = home.run(parallel=parallel)
     assert (result.exit_code, [job.id for job in result.succeeded]) == (ExitCode.DONE, [old.id, new.id])
     pushed(registry, "app", "1", newer)
+    assert "manifest" not in [what for what, *_ in home.progress.of("waiting")], (
+        "the job waits, not its thread"
+    )
     digests = [home.job(job.id).digest for job in (old, new)]
     puts = registry.requests(On.PUT_MANIFEST)
     assert [record.reply_headers["Docker-Content-Digest"] for record in puts] == digests
