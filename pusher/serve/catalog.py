@@ -62,6 +62,7 @@ class Catalog:
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
+        path.touch(mode=0o600)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")

@@ -221,15 +221,13 @@ def _passed_on(answer: Answer) -> dict[str, str]:
 
 async def _stream(download: Download, skipped: int, length: int) -> AsyncIterator[bytes]:
     """``length`` bytes of a download after the first ``skipped``."""
-    blocks = download.blocks()
     try:
-        while length > 0:
-            block = await run_in_threadpool(next, blocks, None)
-            if block is None:
-                return  # the length says that something is missing
-            block, skipped = block[skipped:], max(0, skipped - len(block))
-            yield block[:length]
-            length -= len(block)
+        async for block in download.blocks():  # if they end early, the length says that something is missing
+            wanted, skipped = block[skipped:], max(0, skipped - len(block))
+            yield wanted[:length]
+            length -= len(wanted)
+            if length <= 0:
+                return
     finally:
         download.leave()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from pusher.errors import PusherError
@@ -119,6 +121,7 @@ class Download:
         self._blocks: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
         self._head: queue.Queue[Answer | BaseException] = queue.Queue()
         self._is_over = False
+        self._notify: Callable[[], object] = lambda: None
 
     def begin(self, answer: Answer) -> bool:
         """The head of an answer arrived."""
@@ -134,6 +137,7 @@ class Download:
         while not self._is_over:
             with suppress(queue.Full):
                 self._blocks.put(item, timeout=0.5)
+                self._notify()
                 return
         raise _Enough
 
@@ -159,9 +163,19 @@ class Download:
             raise found
         return found
 
-    def blocks(self) -> Iterator[bytes]:
-        """The body. Raises what the request raised, ConnectionError for what nobody expected."""
-        while (block := self._blocks.get()) is not None:
+    async def blocks(self) -> AsyncIterator[bytes]:
+        """The body, waited for without a thread. Raises what the request raised."""
+        loop, event = asyncio.get_running_loop(), asyncio.Event()
+        self._notify = partial(loop.call_soon_threadsafe, event.set)
+        while True:
+            event.clear()
+            try:
+                block = self._blocks.get_nowait()
+            except queue.Empty:
+                await event.wait()
+                continue
+            if block is None:
+                return
             if isinstance(block, BaseException):
                 raise block
             yield block
