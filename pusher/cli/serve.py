@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,7 +79,7 @@ def serve(
     docker, podman, buildah, skopeo, crane, oras and others push here, and the queue does the rest: it is
     worked as by pusher run --forever, with the settings and logins that pusher run takes. The registry to
     push to is the first part of the name (registry.example.com_5000 if it has a port), unless --to names it.
-    Pulls are passed on.
+    Pulls are passed on. Prometheus finds figures at /metrics.
 
     At 127.0.0.1 it is for you and root, and for others with the login of --username. Only Linux tells who
     connects; elsewhere every user of the machine gets in. Ctrl-C ends it.
@@ -133,13 +134,14 @@ def _keep(front: _Front, folder: Path) -> int:
     from pusher.serve.api import Api
     from pusher.serve.app import make_app
     from pusher.serve.local import LocalRegistry
+    from pusher.serve.metrics import Metrics
     from pusher.serve.server import run_server
 
     warn_of_unknown_variables()
     with closing(LocalRegistry(folder)) as registry, ExitStack() as stack:
         sockets = front.open(stack)
         front.announce(f"The registry in {folder} is", sockets[0].getsockname()[1], "NAME:TAG")
-        app = make_app(Api(registry), front.access)
+        app = make_app(Api(registry), front.access, Metrics())
         number = run_server(app, sockets, note=print_notice, certificate=front.certificate)
     return 128 + number if number else ExitCode.DONE
 
@@ -148,6 +150,7 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
     from pusher.reference import RegistryPath
     from pusher.serve.app import make_app
     from pusher.serve.forward.service import forwarding
+    from pusher.serve.metrics import MeteredProgress, Metrics
     from pusher.serve.server import server_in_background
 
     settings = read_settings()
@@ -161,13 +164,16 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
         api = stack.enter_context(
             forwarding(store, settings, to=place, port=port, waits=waits, note=print_notice)
         )
-        with server_in_background(make_app(api, front.access), sockets, front.certificate):
+        metrics = Metrics()
+        metrics.watch_queue(store)
+        with server_in_background(make_app(api, front.access, metrics), sockets, front.certificate):
             front.announce(
                 f"What is pushed here goes to {place or 'the registry that its name begins with'}: it is",
                 port,
                 "NAME:TAG" if place else "registry.example.com/team/app:1.2",
             )
-            result = work(store, settings, progress, forever=True)
+            watch = partial(MeteredProgress, metrics=metrics, store=store)
+            result = work(store, settings, progress, forever=True, watch=watch)
             api.end()
     return report_result(result, progress, single=False)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -16,6 +16,7 @@ from pusher.text import as_json
 
 if TYPE_CHECKING:
     from pusher.config import Settings
+    from pusher.progress.base import Progress
     from pusher.progress.display import Display, Mode
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
@@ -38,9 +39,10 @@ def work(
     forever: bool = False,
     wait: bool = False,
     only: Collection[int] | None = None,
+    watch: Callable[[Progress], Progress] = lambda progress: progress,
 ) -> RunResult:
     """Push the queue, or ``only`` these jobs, and show the progress as ``mode`` says; ``forever`` and
-    ``wait`` as for ``worker.run``."""
+    ``wait`` as for ``worker.run``. ``watch`` puts something between the worker and the display."""
     from pusher.progress.display import Display, choose_mode
     from pusher.worker.run import run
 
@@ -53,7 +55,8 @@ def work(
         redirect_log(display.progress.log if drawn == "tty" else None),
     ):
         leave = partial(_leave, display)
-        return run(store, settings, display.progress, forever=forever, wait=wait, only=only, leave=leave)
+        progress = watch(display.progress)
+        return run(store, settings, progress, forever=forever, wait=wait, only=only, leave=leave)
 
 
 def _leave(display: Display) -> None:

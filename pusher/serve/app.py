@@ -19,6 +19,7 @@ from pusher.errors import PusherError
 from pusher.serve.access import Access, Gate
 from pusher.serve.api import Api
 from pusher.serve.errors import ApiError, handle_api_error, handle_failure, handle_http_exception
+from pusher.serve.metrics import Metrics
 
 _LOG: Final = logging.getLogger(__name__)
 _EVERY_ANSWER: Final = (
@@ -27,11 +28,12 @@ _EVERY_ANSWER: Final = (
 )
 
 
-def make_app(api: Api, access: Access) -> Starlette:
-    """Return the application that answers with ``api`` those who have ``access``."""
+def make_app(api: Api | None, access: Access, metrics: Metrics) -> Starlette:
+    """Return the application that answers with ``api``, and with ``metrics``, those who have ``access``."""
+    routes = [] if api is None else api.routes()
     return Starlette(
-        routes=[*api.routes(), Route("/healthz", _healthz, methods=["GET"])],
-        middleware=[Middleware(_Answers), Middleware(Gate, access)],
+        routes=[*routes, metrics.route(), Route("/healthz", _healthz, methods=["GET"])],
+        middleware=[Middleware(_Answers, metrics), Middleware(Gate, access)],
         exception_handlers={
             ApiError: handle_api_error,
             HTTPException: handle_http_exception,
@@ -54,10 +56,11 @@ async def _healthz(_request: Request) -> Response:
 
 
 class _Answers:
-    """Headers that every answer has, a line in the log, and no second try at an answer that has begun."""
+    """Headers that every answer has, a line in the log, and a count."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -76,4 +79,5 @@ class _Answers:
             await self._app(scope, receive, send_with_headers)
         finally:
             took = time.monotonic() - began
+            self._metrics.requests.labels(scope["method"], status).inc()
             _LOG.info("%s %s: %d, %.3f s", scope["method"], scope["path"], status, took)

@@ -35,7 +35,7 @@ COMMANDS = [
     ),
 ]
 HEAVY = ["requests", "sqlalchemy", "alembic", "rich", "filelock", "isal", "urllib3", "platformdirs"]
-HEAVY += ["starlette", "uvicorn", "httptools", "uvloop", "sqlite3"]
+HEAVY += ["starlette", "uvicorn", "httptools", "uvloop", "sqlite3", "prometheus_client"]
 
 
 @pytest.mark.parametrize(

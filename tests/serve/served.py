@@ -18,6 +18,7 @@ from pusher.serve.access import Access, Login
 from pusher.serve.api import Api
 from pusher.serve.app import make_app
 from pusher.serve.local import LocalRegistry
+from pusher.serve.metrics import Metrics
 from pusher.serve.server import Address, Certificate, open_sockets, server_in_background
 
 EMPTY: Final = b"{}"
@@ -69,7 +70,7 @@ class Served:
 
     def start(self) -> None:
         self.registry = LocalRegistry(self.folder)
-        self._context = listening(make_app(Api(self.registry), self._access), self._tls)
+        self._context = listening(make_app(Api(self.registry), self._access, Metrics()), self._tls)
         self.port = self._context.__enter__()
         self.url = f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 

@@ -15,6 +15,7 @@ from pusher.serve.api import Api
 from pusher.serve.app import make_app
 from pusher.serve.catalog import Catalog
 from pusher.serve.local import LocalRegistry
+from pusher.serve.metrics import Metrics
 from pusher.serve.server import Address, Certificate, open_sockets, run_server
 from tests.cli.conftest import Pusher, home, pusher  # noqa: F401 - pytest finds fixtures by name
 
@@ -119,7 +120,7 @@ def test_a_certificate_that_is_none(tmp_path: Path) -> None:
                 path.write_text(content)
         with closing(LocalRegistry(tmp_path / "r")) as registry:
             app, sockets = (
-                make_app(Api(registry), Access(is_local=True)),
+                make_app(Api(registry), Access(is_local=True), Metrics()),
                 open_sockets(Address("127.0.0.1", 0)),
             )
             with pytest.raises(CertificateFileUnusable, match=r"cert\.pem"):

@@ -15,6 +15,7 @@ from pusher.serve.access import Access
 from pusher.serve.app import make_app
 from pusher.serve.forward.api import ForwardingApi
 from pusher.serve.forward.service import forwarding
+from pusher.serve.metrics import MeteredProgress, Metrics
 from pusher.store.records import RUNNABLE_STATES
 from tests.serve.served import Repository, Served, listening
 from tests.support.home import Home
@@ -37,6 +38,7 @@ class Front(Served):
 
     def start(self) -> None:
         self._stack = ExitStack()
+        self.metrics = Metrics()
         self.home = self._stack.enter_context(Home(self.folder, **{"give_up_after": 0.2, **self._settings}))
         self.api = self._stack.enter_context(
             forwarding(
@@ -48,9 +50,12 @@ class Front(Served):
                 note=self.home.progress.note,
             )
         )
-        self.port = self._stack.enter_context(listening(make_app(self.api, Access(is_local=True))))
+        self.port = self._stack.enter_context(
+            listening(make_app(self.api, Access(is_local=True), self.metrics))
+        )
         self.url = f"http://127.0.0.1:{self.port}"
         self._end = threading.Event()
+        self.home.progress = MeteredProgress(self.home.progress, self.metrics, self.home.store)  # type: ignore[assignment]
         self._thread = threading.Thread(target=self._drain, daemon=True)
         if self._work:
             self._thread.start()
