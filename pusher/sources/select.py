@@ -119,6 +119,26 @@ def reopen(pin: Pin) -> Source:
 
 def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Source:
     prefix, colon, rest = image.partition(":")
+    _refuse_malformed(image, prefix, rest)
+    if colon:
+        if _is_file_prefix(prefix, rest):
+            return _file(prefix, *_split(rest), choice)
+        if prefix in STORAGES:
+            return StorageSource(prefix, rest, choice, docker_root=docker_root)
+        if prefix in ENGINES:
+            return LocalEngineSource(ENGINES[prefix], rest, choice, docker_root=docker_root)
+        _refuse_unknown_prefix(image, prefix, rest)
+    if not exists(typed_path(image)):
+        _refuse_missing_prefix(image)
+    if is_path(image):
+        where = typed_path(image)
+        return _file(_kind_of(where), where, None, choice)
+    installed = [engine for engine in ENGINES.values() if is_installed(engine)]
+    return LocalEngineSource(installed[0] if installed else DOCKER, image, choice, docker_root=docker_root)
+
+
+def _refuse_malformed(image: str, prefix: str, rest: str) -> None:
+    """Raise the error for what is not an IMAGE of this machine, whatever its prefix."""
     if not image or (not rest and prefix in _PREFIXES and not is_path(image)):
         raise ReferenceMalformed(
             f"{image!r} names no image",
@@ -136,13 +156,11 @@ def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Sour
             f"{prefix}: reads a folder, not a pipe",
             hint=f"write {oci.ARCHIVE_KIND}:- or {docker_archive.KIND}:-",
         )
-    if colon and _is_file_prefix(prefix, rest):
-        return _file(prefix, *_split(rest), choice)
-    if colon and prefix in STORAGES:
-        return StorageSource(prefix, rest, choice, docker_root=docker_root)
-    if colon and prefix in ENGINES:
-        return LocalEngineSource(ENGINES[prefix], rest, choice, docker_root=docker_root)
-    if colon and prefix in _NOT_OURS:
+
+
+def _refuse_unknown_prefix(image: str, prefix: str, rest: str) -> None:
+    """Raise the error for a prefix of other tools, or a mistyped one."""
+    if prefix in _NOT_OURS:
         raise ImageUnsupported(
             f"pusher cannot read images from {prefix}:",
             hint=f"it reads {': '.join(_PREFIXES)}: and docker://",
@@ -150,20 +168,20 @@ def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Sour
     is_address = prefix == "file" and (rest.startswith(_PATH_STARTS) or exists(Path(rest)))
     if is_address and not exists(typed_path(image)):
         raise _file_address(image)
-    if colon and (meant := _meant(prefix, rest)) is not None:
+    if (meant := _meant(prefix, rest)) is not None:
         raise ReferenceMalformed(
             f"unknown prefix {prefix}:", hint=suggest("did you mean {}?", f"{meant}:{rest}")
         )
-    if colon and not exists(typed_path(image)) and (path := _split(image))[1] and _is_meant(image, path[0]):
-        raise _without_prefix(image, f"{_kind_of(path[0])}:{image}")
+
+
+def _refuse_missing_prefix(image: str) -> None:
+    """Raise the error for ``PATH:NAME`` and ``PATH@DIGEST``, which need a prefix."""
+    path, name = _split(image)
+    if name and _is_meant(image, path):
+        raise _without_prefix(image, f"{_kind_of(path)}:{image}")
     before, at, chosen = image.partition("@")
-    if at and not exists(typed_path(image)) and _is_meant(image, typed_path(before)):
+    if at and _is_meant(image, typed_path(before)):
         raise _without_prefix(image, f"{_kind_of(typed_path(before))}:{before}:@{chosen}")
-    if is_path(image):
-        where = typed_path(image)
-        return _file(_kind_of(where), where, None, choice)
-    installed = [engine for engine in ENGINES.values() if is_installed(engine)]
-    return LocalEngineSource(installed[0] if installed else DOCKER, image, choice, docker_root=docker_root)
 
 
 def _without_prefix(image: str, meant: str) -> ReferenceMalformed:
