@@ -91,6 +91,7 @@ def serve(
       pusher serve --local ~/registry
       docker push localhost:5055/app:1.2
     """
+    from pusher.config.values import parse_path
     from pusher.serve.server import Address
 
     if local is not None and (to is not None or acknowledge != "pushed"):
@@ -102,7 +103,7 @@ def serve(
     front = _Front(address, certificate, access)
     if local is None:
         return _forward(front, to, progress, waits=acknowledge == "pushed")
-    return _keep(front, local.expanduser().absolute())
+    return _keep(front, parse_path(str(local), "--local").absolute())
 
 
 @dataclass(frozen=True)
