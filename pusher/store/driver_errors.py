@@ -1,4 +1,4 @@
-"""Driver errors, said in the words of :mod:`pusher.errors`."""
+"""Errors of the database drivers as those of :mod:`pusher.errors`."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _is_whole(label: str) -> bool:
     try:
         with closing(sqlite3.connect(f"file:{quote(label)}?mode=ro", uri=True)) as connection:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
-    except (sqlite3.Error, UnicodeDecodeError):  # what is wrong is told in the bytes that are wrong
+    except (sqlite3.Error, UnicodeDecodeError):  # SQLite quotes the damaged bytes
         return False
 
 
@@ -124,7 +124,7 @@ def _of_postgresql(error: BaseException | None, label: str) -> PusherError | Non
 
 
 def read_only_error(label: str) -> StoreReadOnly:
-    """The error of every write to a job store that can only be read."""
+    """Return the error of a write to a job store that can only be read."""
     return StoreReadOnly(
         f"the job store {label} cannot be written", hint="check the permissions of the file and of its folder"
     )

@@ -38,7 +38,7 @@ def parse_url(url: str) -> URL:
     """Read a database URL; InvalidOption if it names no database that pusher can use."""
     try:
         parsed = make_url(url)
-    except (exc.ArgumentError, ValueError):  # ValueError: a port that is no number
+    except (exc.ArgumentError, ValueError):  # ValueError: a port that is not a number
         raise _bad_url("is not a database URL") from None
     if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
         return parsed.set(drivername="postgresql+psycopg")
@@ -174,8 +174,8 @@ class Database:
 
 
 def _check_private(path: Path) -> None:
-    """Nobody else may have put the file there, or what SQLite keeps beside it. Raises HomeUnusable."""
-    with suppress(OSError):  # what cannot be looked at cannot be opened: that is told then
+    """Raise HomeUnusable if another user may have put the file there, or what SQLite keeps beside it."""
+    with suppress(OSError):  # what cannot be examined cannot be opened either, which is reported then
         check_private_folder(path.parent)
         for end in ("", "-wal", "-shm", "-journal"):
             check_private_file(path.with_name(path.name + end))

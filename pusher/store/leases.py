@@ -1,4 +1,4 @@
-"""Who works on what: leases with an owner, a fencing token and an end.
+"""Leases of jobs and uploads: an owner, a fencing token and an end.
 
 The owner is a worker process. The token grows with every claim, so that a worker that slept through its
 lease cannot change what another one has taken over.
@@ -26,7 +26,7 @@ def lease_columns(owner: str, now: datetime, lease: float) -> dict[str, Any]:
 NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 
 NOT_RUNNING: dict[str, Any] = {**NO_LEASE, "tagging_at": None}
-"""The columns of a job that nobody works on."""
+"""The columns of a job without a worker."""
 
 LONGEST_WAIT: Final = timedelta(seconds=retry.LONGEST_WAIT)
 """For which a job waits at most: one that seems to wait longer was put back under another clock."""
@@ -40,7 +40,7 @@ def has_ended(expires_at: Any, now: datetime) -> ColumnElement[bool]:
 
 
 def is_current(expires_at: Any, now: datetime) -> ColumnElement[bool]:
-    """The opposite; not its negation, for which no index is used."""
+    """The opposite, written out: for a negation no index is used."""
     return and_(expires_at > now, expires_at <= now + LONGEST_LEASE)
 
 
@@ -57,7 +57,7 @@ def is_lapsed(
     dead_owners: Collection[str],
     spared: Collection[str] = (),
 ) -> ColumnElement[bool]:
-    """Whether a lease that somebody took binds nobody any more: it ended, and its owner is not among those
+    """Whether a lease does not bind any more: it ended, and its owner is not among those
     ``spared`` for the moment, or its owner is dead."""
     ended = and_(has_ended(table.lease_expires_at, now), table.lease_owner.not_in(set(spared)))
     return or_(ended, table.lease_owner.in_(set(dead_owners)))

@@ -15,9 +15,9 @@ from pusher.store.models import DocumentRow, JobBlobRow, JobRow, KnownBlobRow, U
 from pusher.store.records import JobDocument, UploadState
 
 _BATCH: Final = 2000
-"""Rows deleted in one transaction: workers do not wait long for their turn."""
+"""Rows deleted in one transaction, so that workers do not wait long."""
 _FRESH: Final = timedelta(hours=1)
-"""Age below which nothing is forgotten that is no job: a job that needs it may be about to be recorded."""
+"""Age below which only jobs are deleted: a job that needs the rest may be about to be recorded."""
 
 Step = Callable[[Connection], int]
 

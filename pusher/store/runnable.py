@@ -27,14 +27,14 @@ def is_runnable(
 ) -> ColumnElement[bool]:
     """Return whether ``owner`` can claim a job; the arguments are those of ``Jobs.claim``."""
     running = JobRow.state == JobState.RUNNING
-    untold = false() if at_work is None else and_(running, JobRow.lease_owner == owner)
+    unanswered = false() if at_work is None else and_(running, JobRow.lease_owner == owner)
     return and_(
         UNFINISHED,
         or_(
             JobRow.state == JobState.QUEUED,
             and_(is_due(now, waited), ~not_its_turn(now, dead_owners, spared)),
             and_(running, JobRow.lease_owner != owner, is_lapsed(JobRow, now, dead_owners, spared)),
-            untold,
+            unanswered,
         ),
         ~job_id_in(at_work or ()),
     )

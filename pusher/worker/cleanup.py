@@ -81,7 +81,7 @@ class _Reach:
         self._unreachable: set[str] = set()
 
     def delete(self, registry: str, repository: str, location: str) -> bool | None:
-        """Whether the session is gone; None if nobody could be asked."""
+        """Delete a session; return whether it is gone, None if the registry cannot be reached."""
         if registry in self._unreachable:
             return None
         try:

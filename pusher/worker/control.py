@@ -9,11 +9,11 @@ from typing import Final
 from pusher.errors import LeaseLost, Stopped
 
 _LOOK_EVERY: Final = 0.1
-"""Seconds of sleep between looks at whether to leave."""
+"""Seconds between two checks whether to stop."""
 
 
 class Control:
-    """Asked between requests whether to go on. Thread-safe, and safe to stop from a signal handler."""
+    """Whether a job, or the whole worker, is to stop. Thread-safe; a signal handler may call ``stop``."""
 
     def __init__(self, parent: Control | None = None) -> None:
         self._parent = parent
@@ -23,55 +23,55 @@ class Control:
         self.on_source: Callable[[], None] = lambda: None
 
     def record_movement(self) -> None:
-        """Something of what is controlled moved."""
+        """Record that a byte of the job, or of any job of the worker, moved."""
         self._moved_at = time.monotonic()
         if self._parent is not None:
             self._parent.record_movement()
 
     def record_source_movement(self) -> None:
-        """The source gave something."""
+        """Record that the source delivered data."""
         self.record_movement()
         self._source_moved_at = time.monotonic()
         self.on_source()
 
     @property
     def seconds_still(self) -> float:
-        """Seconds since anything moved."""
+        """Seconds since the last movement."""
         return time.monotonic() - self._moved_at
 
     @property
     def source_seconds_still(self) -> float:
-        """Seconds since the source gave anything, whatever is sent meanwhile."""
+        """Seconds since the source delivered data, whatever is sent meanwhile."""
         return time.monotonic() - self._source_moved_at
 
     def stop(self) -> None:
-        """Leave at the next chunk's end."""
+        """Stop at the end of the chunk."""
         self._stopped = True
 
     def lose_lease(self) -> None:
-        """The job is not ours any more."""
+        """Record that the job's lease is lost."""
         self._lease_lost = True
 
     @property
     def stopping(self) -> bool:
-        """Whether somebody asked this or the whole worker to stop."""
+        """Whether this or the whole worker is to stop."""
         return self._stopped or (self._parent is not None and self._parent.stopping)
 
     def check(self) -> None:
-        """Raises LeaseLost or Stopped if it is time to leave."""
+        """Raise LeaseLost or Stopped if the caller is to stop."""
         self.check_lease()
         if self.stopping:
             raise Stopped
 
     def check_lease(self) -> None:
-        """Raises LeaseLost if the job is not ours any more; asked while a chunk is sent, too."""
+        """Raise LeaseLost if the lease is lost; this is checked inside a chunk, too."""
         if self._lease_lost:
             raise LeaseLost
         if self._parent is not None:
             self._parent.check_lease()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, but leave as ``check`` does as soon as somebody asks."""
+        """Sleep, and raise what ``check`` raises as soon as it does."""
         end = time.monotonic() + seconds
         self.check()
         while (left := end - time.monotonic()) > 0:
@@ -80,30 +80,30 @@ class Control:
 
 
 class Activity:
-    """When anything last moved forward, for a run that gives up after long silence. Thread-safe."""
+    """When a worker last made progress: a run without any gives up. Thread-safe."""
 
     def __init__(self) -> None:
         self._progress_at = self._moved_at = time.monotonic()
 
     def record_progress(self) -> None:
-        """Something was acknowledged, prepared or finished."""
+        """Record that something was acknowledged, prepared or finished."""
         self._progress_at = self._moved_at = time.monotonic()
 
     def record_movement(self) -> None:
-        """Bytes moved; whether that is of any use is not known yet."""
+        """Record that bytes moved, whether or not that is progress."""
         self._moved_at = time.monotonic()
 
     @property
     def seconds_still(self) -> float:
-        """Seconds since anything moved at all."""
+        """Seconds since the last movement."""
         return time.monotonic() - self._moved_at
 
     @property
     def last_progress(self) -> float:
-        """When that was, on the monotonic clock."""
+        """When the last progress was made, by the monotonic clock."""
         return self._progress_at
 
     @property
     def seconds_idle(self) -> float:
-        """Seconds since then."""
+        """Seconds since the last progress."""
         return time.monotonic() - self._progress_at

@@ -1,4 +1,4 @@
-"""Which of several errors to tell."""
+"""Which of several errors to report."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pusher.registry.http.body import BlobDamaged
 
 
 def most_important(errors: Iterable[BaseException | None]) -> BaseException:
-    """The error that says most: what nothing can mend before what a pause can, before mere consequences."""
+    """Return the error to report: one that no retry fixes, else one that a pause may fix, else any other."""
 
     def rank(error: BaseException) -> int:
         if isinstance(error, LeaseLost):

@@ -46,7 +46,7 @@ _USER_ERRORS: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExh
 class JobAttempts:
     """The attempts of one worker at its jobs. Thread-safe: each job has a thread of its own.
 
-    ``one_job``: the run is for a job that somebody waits for. ``forever``: it never gives up.
+    ``one_job``: the run is for jobs that a user waits for. ``forever``: it never gives up.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class JobAttempts:
         return {job_id for job_id, until in list(self._pauses.items()) if until <= now}
 
     def forget_pause(self, job: JobRecord) -> None:
-        """The job was claimed."""
+        """Forget the pause of a job that was claimed."""
         self._pauses.pop(job.id, None)
 
     def retry_now(self, only: Collection[int] | None) -> None:
@@ -121,12 +121,12 @@ class JobAttempts:
         self._activity.record_progress()
         self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
         remove_if_unneeded(self._store, self._spool.root / FOLDER, job.source)
-        with contextlib.suppress(HomeUnusable, DiskFull):  # this job needs the spool no more
+        with contextlib.suppress(HomeUnusable, DiskFull):  # the job does not need the spool any more
             evict_blobs(self._store, self._spool, self._settings.spool_limit)
-        delete_sessions(self._store, self._registries, ())  # those that were lost on the way
+        delete_sessions(self._store, self._registries, ())  # those that this job has lost
         waiting = frozenset(self.put_off)
         if waiting:
-            self.retry_now(waiting)  # what was just pushed needs no room any more
+            self.retry_now(waiting)  # what was pushed has made room
         self.put_off -= waiting
 
     def _fail(self, job: JobRecord, error: PusherError) -> None:
@@ -141,7 +141,7 @@ class JobAttempts:
             self._failures[job.id] = 0
         failures = self._failures.get(job.id, 0)
         self._failures[job.id] = failures + 1
-        # until the older job has set the tag, nobody can claim this one
+        # it cannot be claimed before the older job has set the tag
         pause = 0.0 if isinstance(error, TagNotYet) else self._settings.retry.job_pause(error, failures)
         if error.retry is Retry.LATER:
             self.put_off.add(job.id)

@@ -1,4 +1,4 @@
-"""Who holds a lease, and whether he still lives."""
+"""The identity of a worker in its leases, and whether the owner of a lease is alive."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ class WorkerIdentity:
         self._lock.release()
         if kind is None:
             self._path(self._name).unlink(missing_ok=True)
-        # else leases may be left, and a lock file that is free is what tells that they bind nobody
+        # else leases may be left: a lock file that is free shows that their owner is dead
 
     def find_dead_owners(self, store: Store) -> set[str]:
-        """Owners of leases in ``store`` that ran on this host, in this PUSHER_HOME, and are gone."""
+        """Return the owners of leases that ran on this host, in this PUSHER_HOME, and are dead."""
         return {
             owner
             for owner in store.jobs.owners()
@@ -82,7 +82,7 @@ class WorkerIdentity:
         }
 
     def find_doubtful_owners(self, store: Store) -> set[str]:
-        """Owners of leases that ended a moment ago, and that may yet be renewed; this one is among them.
+        """Return the owners of leases that have just ended and may still be renewed, and this one.
 
         The moment is measured here: a clock that was set makes every lease look old, and so does sleep.
         """
@@ -101,8 +101,7 @@ class WorkerIdentity:
         return elapsed() - self._renewed_at
 
     def release_dead_owners(self, store: Store) -> None:
-        """Give back what dead workers hold for jobs that are done, and remove the lock files of those that
-        hold no lease any more."""
+        """Release the uploads of dead workers, and remove the lock files of those that have no lease."""
         for owner in self.find_dead_owners(store):
             store.uploads.release_all(owner)
         names = {owner.partition("/")[2] for owner in store.jobs.owners()}
@@ -118,8 +117,8 @@ class WorkerIdentity:
     def heartbeat(self, store: Store, check: Callable[[], None]) -> Iterator[None]:
         """Renew this worker's leases in the background, and call ``check`` every second.
 
-        They are renewed before anything else after a sleep and when the clock was set: nobody shall take
-        them for those of a dead worker, and ``check`` sees whether somebody did.
+        After a sleep, and when the clock was set, they are renewed before anything else: no other worker is
+        to take them for those of a dead one. ``check`` finds out whether one did.
         """
         done = threading.Event()
         self._renewed_at = elapsed()
@@ -156,7 +155,7 @@ def _boot() -> str:
 
 
 def is_owner_dead(folder: Path, owner: str) -> bool:
-    """Whether ``owner``, of a lease, ran on this host with its lock in ``folder``, and is gone."""
+    """Return whether the owner of a lease ran on this host, with its lock in ``folder``, and is dead."""
     host, _, name = owner.partition("/")
     path = folder / f"{name}.lock"
     here = host == socket.gethostname() or name.split("-")[1:2] == [_boot()]

@@ -11,7 +11,7 @@ from pusher.system import elapsed
 
 
 class UnresolvedNames:
-    """Since when which names do not resolve. Thread-safe. ``patient``: nobody waits for one job."""
+    """Since when which names do not resolve. Thread-safe. ``keeps_waiting``: no user waits for the run."""
 
     def __init__(self, store: Store, policy: RetryPolicy) -> None:
         self._store = store

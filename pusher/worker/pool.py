@@ -19,7 +19,7 @@ class _Task:
 
 
 _MOST_LENT: Final = 3
-"""Times as many threads as there are that may be added while others wait for an answer."""
+"""How many times the usual threads may be added while others wait for a response."""
 
 
 def _registry(key: Hashable) -> Hashable:
@@ -48,7 +48,7 @@ class BlobPool:
         for number, thread in enumerate(self._threads):
             try:
                 thread.start()
-            except RuntimeError:  # no more of them to be had: fewer will do
+            except RuntimeError:  # the system starts no more: fewer will do
                 if number == 0:
                     raise
                 del self._threads[number:]
@@ -56,8 +56,8 @@ class BlobPool:
                 break
 
     def lend_threads(self, places: int) -> None:
-        """So many tasks wait for somebody who does not answer: as many others may be at work meanwhile, a few
-        times what there are threads at most."""
+        """Run with ``places`` more threads while so many tasks wait for a response that does not come, up to
+        ``_MOST_LENT`` times the usual ones."""
         with self._changed:
             self._lent = min(places, _MOST_LENT * self._size)
             self._changed.notify_all()
@@ -73,13 +73,13 @@ class BlobPool:
 
     @property
     def is_free(self) -> bool:
-        """Whether what comes now finds a thread."""
+        """Whether a task that is submitted now finds a thread."""
         with self._changed:
             return self._lent > 0 or not self._tasks
 
     def _pick(self) -> _Task | None:
-        """The next task; while places are lent, one of a registry at which the fewest are at work: whoever
-        does not answer shall not take those places as well."""
+        """Return the next task; with lent threads one of the registry that has the fewest, so that a registry
+        that does not respond cannot hold these as well."""
         free = [task for task in self._tasks if task.key not in self._busy]
         if not self._lent:
             return free[0] if free else None
@@ -125,7 +125,7 @@ class BlobPool:
         while (task := self._next()) is not None:
             try:
                 task.future.set_result(task.work())
-            except BaseException as error:  # the future carries it to whoever waits
+            except BaseException as error:  # the future raises it where it is waited for
                 task.future.set_exception(error)
             finally:
                 with self._changed:

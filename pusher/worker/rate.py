@@ -14,7 +14,7 @@ from pusher.progress.format import human_bytes
 _TURN: Final = 0.05
 """Seconds that one upload's bytes take of the line before it is the next one's turn."""
 _QUEUE: Final = 0.5
-"""Seconds within which everybody who waits has had a turn: so late a new rate is felt at most."""
+"""Seconds within which each waiting upload has had a turn: a new rate takes effect within these."""
 _LEAST: Final = 64
 """Bytes of a turn, however slow the line."""
 _CREDIT: Final = 0.25
@@ -22,7 +22,7 @@ _CREDIT: Final = 0.25
 _EARLY: Final = 0.005
 """Seconds by which bytes may leave too soon, rather than waking up for each block."""
 _LOOK_EVERY: Final = 0.1
-"""Seconds of sleep between looks at whether to leave."""
+"""Seconds between two calls of ``check``."""
 _CLOCK_EVERY: Final = 0.5
 """Seconds between looks at the timetable."""
 
@@ -31,7 +31,7 @@ class RateLimiter:
     """Uploads ask before they send and wait for their turn, in the order in which they asked. Thread-safe.
 
     Each turn is booked on the line for as long as its bytes take. So the sum is exact, however late a thread
-    wakes up, and nobody gets more than another who asks as often. ``now`` gives local times.
+    wakes up, and no upload gets more than another that asks as often. ``now`` returns local times.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class RateLimiter:
         self._looked_at: float | None = None
 
     def take(self, wanted: int, check: Callable[[], None] = lambda: None) -> int:
-        """How many of ``wanted`` bytes may be sent now, at least one; waits until then.
+        """Wait for the next turn; return how many of ``wanted`` bytes may be sent, at least one.
 
         ``check`` is called while it waits; what it raises ends the waiting.
         """
@@ -79,7 +79,7 @@ class RateLimiter:
         return size
 
     def _look(self, now: float) -> int | None:
-        """The present rate; told when it is another one."""
+        """Return the present rate; report it when it changes."""
         if self._looked_at is None or now - self._looked_at >= _CLOCK_EVERY:
             time_of_day = self._now()
             rate = self._timetable.rate_at(time_of_day)

@@ -1,4 +1,4 @@
-"""``pusher run``: claim jobs until none is runnable, push each, keep what happened."""
+"""``pusher run``: claim jobs until none is runnable, and push each on a thread of its own."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from pusher.worker.signals import handle_signals
 
 _LOG = logging.getLogger(__name__)
 _STILL: Final = 10.0
-"""Seconds after which a job of which nothing moves no longer counts as one that is worked on."""
+"""Seconds without a byte after which a job does not count against ``parallel`` any more."""
 _MOST_STILL: Final = 4
-"""Times as many jobs as are worked on at once that may be begun because others stand still."""
+"""How many times ``parallel`` jobs may be started because others stand still."""
 
 
 def run(
@@ -52,9 +52,9 @@ def run(
     only: Collection[int] | None = None,
     leave: Callable[[], None] = lambda: None,
 ) -> RunResult:
-    """Work the queue, or the jobs in ``only``, until nothing is runnable, or for ever.
+    """Push the jobs of the queue, or those in ``only``, until none is runnable, or for ever.
 
-    With ``wait`` jobs that other workers have are waited for, as those in ``only`` always are.
+    With ``wait`` it also waits for jobs that other workers push, as it always does for those in ``only``.
 
     The first Ctrl-C, SIGTERM or SIGHUP finishes the chunks in flight, the next calls ``leave`` (to put the
     terminal in order) and ends the process, unless that costs bytes: then it says so, and the third does.
@@ -164,7 +164,7 @@ class _Worker:
 
     def work(self) -> None:
         """Push jobs until none is runnable, or the run is stopped."""
-        # before any job takes one up; a registry that does not answer is left alone
+        # before a job resumes one of them; a registry that does not respond is skipped
         dead = self._identity.find_dead_owners(self._store)
         run_while_moving(
             lambda: delete_sessions(self._store, self._registries, dead), self._activity, self._control
@@ -181,7 +181,7 @@ class _Worker:
                 return
 
     def _has_room(self) -> bool:
-        """Whether to begin another job: jobs that stand still keep no place as long as threads are free."""
+        """Return whether to start another job: those that stand still do not count while threads are free."""
         with self._changed:
             controls = [control for _, control in self._active.values()]
         most = self._settings.parallel
@@ -203,8 +203,8 @@ class _Worker:
         )
 
     def _is_worth_waiting(self) -> bool:
-        """Whether some job waits for something that mends itself, and has not for too long, or another worker
-        took one of the jobs that this run is for."""
+        """Return whether a job will become runnable without the user, or another worker pushes one that this
+        run is for; False, with a note, once nothing has moved for ``give_up_after``."""
         if self._waits_for_others and self._running_jobs():
             self._activity.record_progress()
             return True
@@ -229,7 +229,7 @@ class _Worker:
         return [job for job in running if self._only is None or job.id in self._only]
 
     def _is_doubtful(self) -> bool:
-        """Whether a job runs under a lease that has just ended: soon it is renewed, or there to be taken."""
+        """Return whether a job's lease has just ended: soon it is renewed, or the job can be claimed."""
         others = self._identity.find_doubtful_owners(self._store) - {self._identity.owner}
         return bool(others) and any(job.lease_owner in others for job in self._running_jobs())
 
@@ -269,7 +269,7 @@ class _Worker:
     # --- from outside -------------------------------------------------------------------------------------
 
     def bytes_at_stake(self) -> int:
-        """Bytes that would be sent again if the process ended now; 0 where it is not worth a word."""
+        """Return the bytes that would be sent again if the process ended now; 0 if they are few."""
         return self._tools.sender.bytes_worth_reporting()
 
     def check_jobs(self, store: Store) -> None:
@@ -285,7 +285,7 @@ class _Worker:
                 control.lose_lease()
 
     def close(self) -> None:
-        """Wait for everything to leave, or give the jobs back of what stands still."""
+        """Wait for all threads, and queue the jobs of those again that stand still."""
         self._control.stop()
         if join_while_moving(self._threads, self._activity, self.bytes_at_stake):
             self._pool.close()
@@ -295,7 +295,7 @@ class _Worker:
         requeue(left, self._store, self._progress, self._identity.owner)
 
     def result(self) -> RunResult:
-        """What became of the jobs. Raises the error that ended the run, if one did."""
+        """Return how the jobs ended. Raises the error that ended the run, if one did."""
         if self._fatal is not None:
             raise self._fatal
         return summarize(self._store, self._touched, self._only, self._attempts.exit_codes)

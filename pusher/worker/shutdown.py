@@ -1,4 +1,4 @@
-"""The end of a run: what is in flight gets its time as long as it moves, and what stands still does not."""
+"""The end of a run: it waits for chunks in flight as long as they move, and not for what stands still."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
 
 _STILL: Final = 5.0
-"""Seconds without a byte after which nobody is waited for: a registry that does not answer, a look-up."""
+"""Seconds without a byte after which the run does not wait: a registry that does not respond, a look-up."""
 _DEAR: Final = 20.0
-"""The same where leaving costs bytes that would be sent again."""
+"""The same if stopping costs bytes that would be sent again."""
 _LOOK_EVERY: Final = 0.1
 
 
@@ -38,8 +38,8 @@ def join_while_moving(
 
 
 def run_while_moving(work: Callable[[], None], activity: Activity, control: Control) -> None:
-    """Do ``work``, but go on without it once it stands still, or ``control`` stops. Its StoreError is left to
-    whoever needs the store next."""
+    """Run ``work``, and return once it is done, stands still, or ``control`` stops. A StoreError is dropped,
+    as the next use of the store raises it again."""
 
     def quietly() -> None:
         with contextlib.suppress(StoreError):
@@ -51,8 +51,8 @@ def run_while_moving(work: Callable[[], None], activity: Activity, control: Cont
 
 
 def requeue(left: Iterable[tuple[JobRecord, Control]], store: Store, progress: Progress, owner: str) -> None:
-    """Queue the jobs again whose threads stand still. Should one of them wake up, nothing of what it does is
-    recorded any more."""
+    """Queue the jobs again whose threads stand still. If such a thread continues, nothing that it does is
+    recorded."""
     for job, control in left:
         control.lose_lease()
         with contextlib.suppress(LeaseLost):
@@ -62,8 +62,8 @@ def requeue(left: Iterable[tuple[JobRecord, Control]], store: Store, progress: P
 
 
 def explain_lost_lease(store: Store, job: JobRecord, longest_stall: float) -> tuple[str, str]:
-    """What became of a job whose lease was lost, a word and a sentence; ``longest_stall``: seconds for which
-    this worker renewed none."""
+    """Return the state of a job whose lease was lost, and a sentence about it. ``longest_stall``: seconds for
+    which this worker renewed no lease."""
     try:
         now = store.jobs.get(job.id)
     except JobUnknown:

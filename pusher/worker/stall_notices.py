@@ -1,4 +1,4 @@
-"""Waiting for what may never answer: a word after some seconds, and nobody else kept from his work.
+"""Waiting for what may never respond: it is reported after some seconds, and other jobs continue.
 
 A registry that accepts and says nothing, a look-up without end, `docker save` that stands still.
 """
@@ -22,9 +22,9 @@ from pusher.waiting import WORD_AFTER
 from pusher.worker.control import Control
 
 _STUCK_AFTER: Final = 5.0
-"""Seconds of silence after which others may use the place."""
+"""Seconds without a response after which other tasks may have the thread's place."""
 _GIVE_UP_SOURCE: Final = 1800.0
-"""Seconds for which a source may give nothing: `docker save` first writes gigabytes to its disk."""
+"""Seconds for which a source may deliver no data: `docker save` first writes gigabytes to its disk."""
 
 
 @dataclass
@@ -36,7 +36,7 @@ class _Wait:
 
 
 class StallNotices:
-    """Who is being waited for. Thread-safe; ``look`` is called every second."""
+    """What the worker waits for. Thread-safe; ``report`` is called every second."""
 
     def __init__(self, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._note = note
@@ -44,11 +44,11 @@ class StallNotices:
         self._lock = threading.Lock()
         self._waits: dict[object, _Wait] = {}
         self._paused = 0
-        self._next_notices: dict[str, float] = {}  # the silence after which each is told of next
+        self._next_notices: dict[str, float] = {}  # seconds after which each is reported next
 
     @contextmanager
     def wait_for(self, name: str, moved: Callable[[], int] = lambda: 0) -> Iterator[None]:
-        """Until the context ends ``name`` is waited for; it is not silent while ``moved()`` changes."""
+        """Record that the caller waits for ``name`` until the context ends, unless ``moved()`` changes."""
         key = object()
         with self._lock:
             self._waits[key] = _Wait(name, moved, self._clock(), moved())
@@ -60,7 +60,7 @@ class StallNotices:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """The caller waits for a time that was told."""
+        """Record that the caller waits for a time that was reported."""
         with self._lock:
             self._paused += 1
         try:
@@ -70,7 +70,7 @@ class StallNotices:
                 self._paused -= 1
 
     def report(self) -> int:
-        """Tell of those who are silent, once in a while; how many waits are so long that others may go on."""
+        """Report what does not respond, at growing intervals; return how many threads only wait."""
         with self._lock:
             now = self._clock()
             longest: dict[str, float] = {}
