@@ -1,7 +1,7 @@
-"""The secrets in use, and texts without them.
+"""Remove the secrets in use from texts.
 
-Passwords and tokens are noted here as they are found. Whatever others answer is shown, logged and stored only
-without them, for some servers quote what they were sent, and not always as it was sent.
+Passwords and tokens are noted here as they are found. What servers answer is shown, logged and stored only
+without them, since some servers quote what they were sent, and not always as it was sent.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MARK: Final = "…"
 _WORD: Final = 4
 """Characters; a shorter secret is only seen where it stands alone."""
 _DISTINCT: Final = 12
-"""Characters from which on a secret cannot be a word of our own sentences."""
+"""Characters from which on a secret cannot be a word of our own messages."""
 _RECOGNIZED: Final = 16
 """Characters at the beginning of a long secret by which also a part of it is seen: some quote 100 of 1000."""
 SHORT: Final = 2 * _RECOGNIZED
@@ -32,9 +32,9 @@ _passing: Final[OrderedDict[str, tuple[str, ...]]] = OrderedDict()
 
 
 def note_secret(secret: str | None, *, username: str = "", passing: bool = False) -> None:
-    """Take this out of every text from now on, and ``username:secret`` in base64.
+    """Remove this secret from every text from now on, and ``username:secret`` in base64.
 
-    ``passing``: a token that ends soon; only the newest of those are remembered.
+    ``passing``: a token that expires soon; only the newest of those are remembered.
     """
     if not secret or not secret.strip():
         return
@@ -53,24 +53,24 @@ def note_secret(secret: str | None, *, username: str = "", passing: bool = False
 
 
 def raw(text: str) -> bytes:
-    """The bytes of a secret as they were given: those that are no UTF-8 stand in a text as surrogates."""
+    """Return the bytes of a secret as they were given; those not in UTF-8 are surrogates in ``text``."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:  # a surrogate that stands for no byte
         return text.encode("utf-8", "surrogatepass")
 
 
-def without_secrets(text: str, *, distinct: bool = False) -> str:
-    """``text`` without any secret in use, in whatever encoding; linear in its length.
+def redact_secrets(text: str, *, distinct: bool = False) -> str:
+    """Return ``text`` without the secrets in use, in any encoding; linear in its length.
 
-    ``distinct``: only what cannot be a word by chance, for sentences of our own.
+    ``distinct``: remove only what cannot be a word by chance, for messages of our own.
     """
     with _lock:
         known = [*_kept.values(), *_passing.values()]
     for forms in known:
         long = [form for form in forms if len(form) >= SHORT]
         for head in dict.fromkeys(form[:_RECOGNIZED] for form in long):
-            text = _without_parts(text, head, [form for form in long if form.startswith(head)])
+            text = _redact_parts(text, head, [form for form in long if form.startswith(head)])
         for form in forms[len(long) :]:
             if len(form) < _WORD:
                 text = text if distinct else re.sub(rf"(?<!\w){re.escape(form)}(?!\w)", _MARK, text)
@@ -79,23 +79,23 @@ def without_secrets(text: str, *, distinct: bool = False) -> str:
     return text
 
 
-def _without_parts(text: str, head: str, forms: list[str]) -> str:
-    """Without what begins as the ``forms`` do, with ``head``, as far as it goes on like one of them."""
+def _redact_parts(text: str, head: str, forms: list[str]) -> str:
+    """Remove what starts with ``head``, as far as it continues like one of the ``forms``."""
     parts, at = [], 0
     while (found := text.find(head, at)) >= 0:
         parts += [text[at:found], _MARK]
-        at = found + max(_alike(text[found : found + len(form)], form) for form in forms)
+        at = found + max(_common_length(text[found : found + len(form)], form) for form in forms)
     return "".join([*parts, text[at:]])
 
 
-def _alike(one: str, other: str) -> int:
-    """Characters that both begin with."""
+def _common_length(one: str, other: str) -> int:
+    """Return the length of the common prefix."""
     pairs = enumerate(zip(one, other, strict=False))
     return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
 
 
 def _forms(secret: str) -> frozenset[str]:
-    """The secret as URLs, forms, JSON (Python's, Go's, PHP's), HTML, headers, base64 and hex write it."""
+    """Return the secret as URLs, forms, JSON (of Python, Go, PHP), HTML, headers, base64 and hex write it."""
     sent = raw(secret)
     in_json = {json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}
     in_json |= {text.replace("/", "\\/") for text in in_json}
@@ -115,7 +115,7 @@ def _forms(secret: str) -> frozenset[str]:
 
 
 def _base64(sent: bytes) -> frozenset[str]:
-    """``sent`` in base64 wherever it begins in what was encoded; if too short to be told by that, whole."""
+    """Return ``sent`` in base64 at every position in what was encoded; only as a whole if it is short."""
     found = {base64.b64encode(sent), base64.urlsafe_b64encode(sent)}
     if len(sent) >= 2 * _WORD:
         for before in range(3):

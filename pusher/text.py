@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit for a terminal, a log and a command to copy.
+"""Text from outside, made safe for a terminal, a log and a command to copy.
 
 What a registry answers and what an image, a file or another user names is foreign: it may hold escape
 sequences, characters that turn a line around or are not seen at all, halves of characters, line breaks, and
@@ -18,38 +18,38 @@ _LONGEST_WORD: Final = 200
 _INVISIBLE: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
 )
-"""What Python calls printable and nobody sees (Default_Ignorable_Code_Point; Braille's blank)."""
+"""Characters that Python calls printable but nobody sees (Default_Ignorable_Code_Point; Braille's blank)."""
 
 
 def printable(text: str, limit: int = LONGEST) -> str:
-    """``text`` as one line that a terminal shows and does not obey, of at most ``limit`` characters.
+    """Return ``text`` as one line of at most ``limit`` characters that is safe for a terminal.
 
-    Control characters, line breaks, marks of direction, what has no width, and lone surrogates are written as
-    Python would write them: ``\\x1b``, ``\\u202e``.
+    Control characters, line breaks, marks of direction, characters without width and lone surrogates are
+    escaped as in Python: ``\\x1b``, ``\\u202e``.
     """
     if len(text) > limit:
         text = text[: limit - 1] + "…"
     if text.isascii() and text.isprintable():
         return text
-    shown = "".join(char if _is_seen(char) else _escaped(char) for char in text)
+    shown = "".join(char if _is_visible(char) else _escape(char) for char in text)
     return shown if len(shown) <= limit else shown[: limit - 1] + "…"
 
 
 def printable_lines(text: str) -> str:
-    """The same for a text of our own that has several lines: only ``\\n`` divides them."""
+    """Do the same for each line of a text of our own; only ``\\n`` separates lines."""
     return "\n".join(map(printable, text.split("\n")))
 
 
 def quoted(text: object, limit: int = _LONGEST_WORD) -> str:
-    """A foreign word inside a sentence: in quotes, as one line, and not longer than ``limit``."""
+    """Return foreign text for use inside a sentence: in quotes, on one line, at most ``limit`` long."""
     return f"'{printable(str(text), limit)}'"
 
 
 def suggest(command: str, *words: object) -> str:
-    """A command to copy: each ``{}`` of ``command`` becomes a word, quoted for the shell.
+    """Return a command to copy: each ``{}`` of ``command`` becomes a word, quoted for the shell.
 
-    "" where a word cannot be copied from a terminal as it is, or would be taken for an option: then nothing
-    is suggested, and an error falls back to the advice of its kind.
+    Return "" if a word cannot be copied from a terminal as it is, or would be taken for an option; an error
+    then has the advice of its class.
     """
     texts = [str(word) for word in words]
     if any(not text or text.startswith("-") or printable(text) != text for text in texts):
@@ -58,17 +58,17 @@ def suggest(command: str, *words: object) -> str:
 
 
 def as_json(value: object, *, indent: int | None = None) -> str:
-    """JSON in ASCII. A lone surrogate, which no program could read, is written as ``printable`` writes it."""
-    return json.dumps(_readable(value), indent=indent, default=str)
+    """Return JSON in ASCII. Lone surrogates, which no program can read, are escaped as by ``printable``."""
+    return json.dumps(_escape_surrogates(value), indent=indent, default=str)
 
 
-def _readable(value: object) -> object:
+def _escape_surrogates(value: object) -> object:
     if isinstance(value, str):
         return value if _has_whole_characters(value) else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, dict):
-        return {_readable(name): _readable(inner) for name, inner in value.items()}
+        return {_escape_surrogates(name): _escape_surrogates(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_readable(inner) for inner in value]
+        return [_escape_surrogates(inner) for inner in value]
     return value
 
 
@@ -80,10 +80,10 @@ def _has_whole_characters(text: str) -> bool:
     return True
 
 
-def _is_seen(char: str) -> bool:
+def _is_visible(char: str) -> bool:
     # Python's "printable" leaves out the categories Cc, Cf (directions, joiners), Cs, Co, Cn, Zl, Zp and Zs.
     return char.isprintable() and char not in _INVISIBLE and not "\U000e0100" <= char <= "\U000e01ef"
 
 
-def _escaped(char: str) -> str:
+def _escape(char: str) -> str:
     return " " if unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()

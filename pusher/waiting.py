@@ -1,4 +1,4 @@
-"""A word to whoever waits for something outside of this process that does not answer."""
+"""Notices while something outside of this process does not respond."""
 
 from __future__ import annotations
 
@@ -8,56 +8,56 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-WORD_AFTER: Final = 10.0
-"""Seconds of silence after which somebody is told; the next time six times as late."""
+NOTICE_AFTER: Final = 10.0
+"""Seconds of silence before the first notice; each next one comes six times as late."""
 
-_tell: Callable[[str], None] = lambda text: None  # noqa: E731, ARG005
+_report: Callable[[str], None] = lambda text: None  # noqa: E731, ARG005
 
 
 @contextmanager
-def told(tell: Callable[[str], None]) -> Iterator[None]:
-    """Until the context ends ``tell`` is given the words: who waits does not know how they are shown."""
-    global _tell
-    before, _tell = _tell, tell
+def report_silence_to(report: Callable[[str], None]) -> Iterator[None]:
+    """Call ``report`` with every notice until the context ends."""
+    global _report
+    before, _report = _report, report
     try:
         yield
     finally:
-        _tell = before
+        _report = before
 
 
-class Wait:
-    """Waiting for ``whom``; call it about once a second while nothing comes."""
+class SilenceReporter:
+    """Reports that ``name`` does not respond; to be called about once a second while nothing comes."""
 
-    def __init__(self, whom: str, clock: Callable[[], float] = time.monotonic) -> None:
-        self._whom = whom
+    def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._name = name
         self._clock = clock
         self._called = self._since = clock()
-        self._next = WORD_AFTER
+        self._next = NOTICE_AFTER
 
     def __call__(self) -> None:
-        """Tell of a silence that is long enough."""
+        """Report the silence if it has lasted long enough."""
         now = self._clock()
         if not 0.5 <= now - self._called <= 2.5:  # something came meanwhile
-            self._since, self._next = now, WORD_AFTER
+            self._since, self._next = now, NOTICE_AFTER
         self._called, silent = now, now - self._since
         if silent >= self._next:
             self._next *= 6
-            _tell(f"{self._whom} has not responded for {silent:.0f}s; still waiting")
+            _report(f"{self._name} has not responded for {silent:.0f}s; still waiting")
 
 
 def communicate(
-    process: subprocess.Popen[bytes], given: bytes | None, *, limit: float, whom: str
+    process: subprocess.Popen[bytes], data: bytes | None, *, limit: float, name: str
 ) -> tuple[bytes, bytes]:
-    """What ``process`` writes until it ends; ``whom`` it stands for is named where that takes long.
+    """Send ``data`` to a process and return its output and errors; report ``name`` if it takes long.
 
     Raises subprocess.TimeoutExpired after ``limit`` seconds.
     """
-    wait, end = Wait(whom), time.monotonic() + limit
+    report_silence, end = SilenceReporter(name), time.monotonic() + limit
     while True:
         try:
-            return process.communicate(given, timeout=max(0.0, min(1.0, end - time.monotonic())))
+            return process.communicate(data, timeout=max(0.0, min(1.0, end - time.monotonic())))
         except subprocess.TimeoutExpired:
             if time.monotonic() >= end:
                 raise
-        given = None  # it is on its way
-        wait()
+        data = None  # it was handed over
+        report_silence()

@@ -39,10 +39,10 @@ from pusher.cli.settings import read_settings
 from pusher.cli.status import show_jobs, status
 from pusher.cli.store import open_store, store_exists
 from pusher.cli.verbose import Verbosity
-from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, of_machine
+from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, find_machine_error
 from pusher.errors.catalogue import error_as_json
 from pusher.text import as_json, quoted
-from pusher.waiting import told
+from pusher.waiting import report_silence_to
 
 _START = """\
 pusher push registry.example.com/team/app:1.2    push an image from Docker
@@ -127,7 +127,7 @@ def _run(arguments: list[str]) -> int:
     verbosity.start()
     try:
         _check_encoding(arguments)
-        with told(print_notice):
+        with report_silence_to(print_notice):
             code = cli.main(arguments, prog_name="pusher", standalone_mode=False, obj=verbosity)
         sys.stdout.flush()
         return code or ExitCode.DONE
@@ -183,7 +183,7 @@ def _as_pusher_error(error: Exception) -> PusherError:
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
         _discard_output()
         return OutputUnwritable(f"standard output cannot be written: {error.strerror}")
-    return of_machine(error) or bug(error)
+    return find_machine_error(error) or bug(error)
 
 
 def _has_working_folder() -> bool:

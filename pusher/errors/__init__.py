@@ -1,7 +1,7 @@
-"""What a user can meet: one class a situation.
+"""The errors that users can meet: one class per situation.
 
-Every class fixes a stable ``code``, the exit code of the command that ends with it, and whether trying again
-can help. The sentence (what happened, where) and the hint (what to do) come with the instance. These modules
+Every class fixes a stable ``code``, the exit code of the command that ends with it, and whether a retry
+can help. The message (what happened, where) and the hint (what to do) come with the instance. These modules
 import nothing else of ours but ``pusher.text``.
 """
 
@@ -35,9 +35,9 @@ from pusher.errors.machine import (
     StoreRemoved,
     StoreTooNew,
     StoreUnreachable,
-    causes_of,
-    of_limit,
-    of_machine,
+    describe_limit,
+    find_machine_error,
+    iter_causes,
 )
 from pusher.errors.network import (
     CertificateUntrusted,
@@ -167,7 +167,7 @@ __all__ = [
     "TagNotYet",
     "TlsFailed",
     "bug",
-    "causes_of",
-    "of_limit",
-    "of_machine",
+    "describe_limit",
+    "find_machine_error",
+    "iter_causes",
 ]

@@ -1,4 +1,4 @@
-"""What every error has: a code, an exit code, whether trying again helps, a sentence and a hint."""
+"""What every error has: a code, an exit code, whether a retry helps, a message and a hint."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import traceback
 from enum import Enum, IntEnum
 from pathlib import Path
 
-from pusher.secret import without_secrets
+from pusher.secret import redact_secrets
 from pusher.text import printable, printable_lines
 
 
@@ -28,7 +28,7 @@ class ExitCode(IntEnum):
 
 
 class Retry(Enum):
-    """What trying again is worth."""
+    """Whether trying again can help."""
 
     NEVER = "never"
     BACKOFF = "backoff"
@@ -51,13 +51,13 @@ class PusherError(Exception):
     code = "unexpected"
     exit_code = ExitCode.UNEXPECTED
     retry = Retry.NEVER
-    mendable = True
-    """Whether ``pusher retry`` can help once the hint is followed; else it takes another job."""
+    fixable = True
+    """Whether ``pusher retry`` can help once the hint was followed; otherwise it takes a new job."""
     advice = "nothing is lost; run the command again with --debug, and report what it prints"
 
     def __init__(self, message: str, *, hint: str = "", retry_after: float | None = None) -> None:
-        self.message = printable(without_secrets(message, distinct=True))
-        self.hint = printable_lines(without_secrets(hint, distinct=True)) or self.advice
+        self.message = printable(redact_secrets(message, distinct=True))
+        self.hint = printable_lines(redact_secrets(hint, distinct=True)) or self.advice
         super().__init__(self.message)
         self.retry_after = retry_after
         """Seconds the registry asked us to wait, if it did."""
@@ -67,7 +67,7 @@ class PusherError(Exception):
 
 
 def bug(error: BaseException) -> PusherError:
-    """What nobody expected, as an error that quotes nothing: a foreign error's text may hold a secret."""
+    """Return the error for an unexpected exception. Its text is not quoted, as it may contain a secret."""
     ours = Path(__file__).parents[1]
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if Path(frame.filename).is_relative_to(ours)]
@@ -83,12 +83,12 @@ def _rebuild(cls: type[PusherError], message: str, hint: str, retry_after: float
     return cls(message, hint=hint, retry_after=retry_after)
 
 
-# never shown: how work that nobody wants any more is left
+# never shown: they end work that is no longer wanted
 
 
 class Stopped(Exception):
-    """The user asked us to stop; everything acknowledged is stored."""
+    """The user asked to stop; everything that was acknowledged is stored."""
 
 
 class LeaseLost(Exception):
-    """The job or upload now belongs to someone else, or was paused or cancelled; stop working on it."""
+    """The job or upload belongs to another worker now, or was paused or cancelled; stop working on it."""

@@ -14,7 +14,7 @@ AGAIN: Final = {
     Retry.OFFLINE: "yes, once the network is back",
     Retry.LATER: "yes, once that is done",
 }
-"""What trying again is worth, in words."""
+"""Whether trying again can help, in words."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ class CatalogueEntry:
 
 
 def catalogue() -> dict[str, CatalogueEntry]:
-    """Every error that can be met, by its code; ordered by exit code, then by name."""
+    """Return every error by its code, ordered by exit code, then by name."""
     entries = sorted(map(_entry, _classes(PusherError)), key=lambda entry: (entry.exit_code, entry.code))
     return {entry.code: entry for entry in entries}
 
 
-def unmendable() -> frozenset[str]:
-    """The codes of the errors after which the same job fails again, whatever the user does."""
-    return frozenset(cls.code for cls in _classes(PusherError) if not cls.mendable)
+def unfixable_codes() -> frozenset[str]:
+    """Return the codes of the errors after which the same job always fails again."""
+    return frozenset(cls.code for cls in _classes(PusherError) if not cls.fixable)
 
 
 def error_as_json(code: str, message: str, hint: str) -> dict[str, object]:
-    """An error as every command gives it to programs; ``code`` as in the catalogue."""
+    """Return an error as commands print it for programs; ``code`` as in the catalogue."""
     entry = catalogue().get(code) or _entry(PusherError)  # a newer pusher may have stored it
     return {
         "code": code,
@@ -62,7 +62,7 @@ def error_as_json(code: str, message: str, hint: str) -> dict[str, object]:
 
 
 def markdown() -> str:
-    """The catalogue as a table for the documentation."""
+    """Return the catalogue as a table for the documentation."""
     rows = [
         "| code | what it means | what to do | exit code | does trying again help? |",
         "|---|---|---|--:|---|",

@@ -45,11 +45,11 @@ class OutputUnwritable(PusherError):
 
 
 class ListenFailed(PusherError):
-    """The address at which pusher serve should listen cannot be had."""
+    """The registry of pusher serve cannot listen on its address."""
 
     code = "listen-failed"
     exit_code = ExitCode.USAGE
-    advice = "take another port: --listen 127.0.0.1:5056"
+    advice = "use another port: --listen 127.0.0.1:5056"
 
 
 class FolderInUse(PusherError):
@@ -57,11 +57,11 @@ class FolderInUse(PusherError):
 
     code = "folder-in-use"
     exit_code = ExitCode.USAGE
-    advice = "use that one, or name another folder"
+    advice = "use that one, or choose another folder"
 
 
 class DemoFailed(PusherError):
-    """A step of pusher demo did not go as it should."""
+    """A step of pusher demo failed."""
 
     code = "demo-failed"
     advice = "run it again; if it fails again, report what it printed"
@@ -143,22 +143,22 @@ _LIMITS: Final = {
 _BROKEN_DISK: Final = frozenset({errno.EIO, errno.ESTALE, errno.ENODEV})
 
 
-def of_limit(error: OSError) -> MachineExhausted | None:
+def describe_limit(error: OSError) -> MachineExhausted | None:
     """Return the limit of the process or machine that a system call has hit; None if it failed otherwise."""
     return MachineExhausted(_LIMITS[error.errno]) if error.errno in _LIMITS else None
 
 
-def of_machine(error: BaseException) -> PusherError | None:
-    """What this machine could not give, if that is what ``error`` comes of; None if it is something else.
+def find_machine_error(error: BaseException) -> PusherError | None:
+    """Return the error for what this machine lacked, if that caused ``error``; else None.
 
-    Judged by its causes: whoever met it took it for a fault of what he was doing.
+    The causes decide: the code in between has often raised an error of its own.
     """
-    for cause in causes_of(error):
+    for cause in iter_causes(error):
         if isinstance(cause, MemoryError):
             return MachineExhausted(_LIMITS[errno.ENOMEM])
         if isinstance(cause, RuntimeError) and "can't start new thread" in str(cause):
             return MachineExhausted("this machine cannot start any more threads")
-        if isinstance(cause, OSError) and (limit := of_limit(cause)):
+        if isinstance(cause, OSError) and (limit := describe_limit(cause)):
             return limit
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFull(f"no space left on the disk{_where(cause)}")
@@ -174,8 +174,8 @@ def _where(error: OSError) -> str:
     return f" of {os.fsdecode(error.filename)}" if isinstance(error.filename, str | bytes) else ""
 
 
-def causes_of(error: BaseException) -> Iterator[BaseException]:
-    """The error and all that led to it, each once: one may be raised from itself."""
+def iter_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield the error and all its causes, each once: an error can be raised from itself."""
     seen: set[int] = set()
     pending: list[object] = [error]
     while pending:

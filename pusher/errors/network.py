@@ -107,7 +107,7 @@ class LayerTooLarge(RegistryRefused):
     """A layer is larger than the registry can store."""
 
     code = "layer-too-large"
-    mendable = False
+    fixable = False
     advice = "split it with --split-layers SIZE or in the image's build, or use another registry"
 
 

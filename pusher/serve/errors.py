@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from pusher.errors import DiskFull, PusherError, bug, of_machine
+from pusher.errors import DiskFull, PusherError, bug, find_machine_error
 from pusher.text import printable
 
 _LOG = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ def handle_http_exception(_request: Request, error: Exception) -> Response:
 
 def handle_failure(_request: Request, error: Exception) -> Response:
     """Answer what the machine could not do, with 507 where the disk is full, or a bug."""
-    known = error if isinstance(error, PusherError) else of_machine(error)
+    known = error if isinstance(error, PusherError) else find_machine_error(error)
     if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
         known = DiskFull("no space left on the disk")
     if known is None:

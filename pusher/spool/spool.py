@@ -23,7 +23,7 @@ from pusher.errors import (
     HomeUnusable,
     LayerMismatch,
     PusherError,
-    of_limit,
+    describe_limit,
 )
 from pusher.oci.digest import ALGORITHMS, algorithm_of, digest_of_hash, hash_for, hex_of, of_hex, short
 from pusher.oci.layer_blob import ORIGINAL, LayerBlob
@@ -285,7 +285,7 @@ class Spool:
                 f"no space for {name} in {self.root}: {self._free(written)}",
                 hint="free some space there, or move PUSHER_HOME to a larger disk",
             )
-        if limit := of_limit(error):
+        if limit := describe_limit(error):
             return limit
         return HomeUnusable(
             f"cannot write {name} to {self.root}: {error.strerror or error}",

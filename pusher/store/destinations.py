@@ -17,7 +17,7 @@ from sqlalchemy import ColumnElement, Connection, and_, exists, or_, select, upd
 from sqlalchemy.orm import aliased
 
 from pusher.errors import TagNotYet
-from pusher.errors.catalogue import unmendable
+from pusher.errors.catalogue import unfixable_codes
 from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_blobs import batches
@@ -77,7 +77,7 @@ def has_newer() -> ColumnElement[bool]:
 
 def beyond_retry(connection: Connection, job_ids: Collection[int]) -> frozenset[int]:
     """Return those of the jobs that a retry cannot help: the error is final, or the tag is a newer job's."""
-    for_good = or_(JobRow.error_code.in_(unmendable()), has_newer())
+    for_good = or_(JobRow.error_code.in_(unfixable_codes()), has_newer())
     query = select(JobRow.id).where(JobRow.state == JobState.FAILED, for_good)
     some = [connection.scalars(query.where(JobRow.id.in_(ids))) for ids in batches(job_ids)]
     return frozenset(chain.from_iterable(some))

@@ -23,7 +23,7 @@ from pusher.errors import (
     StoreError,
     TagNotYet,
     bug,
-    of_machine,
+    find_machine_error,
 )
 from pusher.progress.base import Progress
 from pusher.progress.format import human_seconds
@@ -176,7 +176,7 @@ class JobAttempts:
 def known_error(error: Exception) -> PusherError:
     """Return the error as a PusherError; a limit of the machine comes before what it has led to."""
     ours = isinstance(error, PusherError) and (error.retry is Retry.LATER or isinstance(error, StoreError))
-    if not ours and (fault := of_machine(error)):
+    if not ours and (fault := find_machine_error(error)):
         return fault
     if isinstance(error, PusherError):
         return error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from pusher.errors import PusherError, RegistryNameUnknown, causes_of
+from pusher.errors import PusherError, RegistryNameUnknown, iter_causes
 from pusher.retry import RetryPolicy
 from pusher.store.store import Store
 from pusher.system import elapsed
@@ -35,4 +35,4 @@ class UnresolvedNames:
 
 def _unresolved(error: BaseException) -> bool:
     """Whether an error comes of a name that has no address."""
-    return any(isinstance(cause, socket.gaierror) for cause in causes_of(error))
+    return any(isinstance(cause, socket.gaierror) for cause in iter_causes(error))

@@ -19,7 +19,7 @@ from pusher.spool.spool import Spool
 from pusher.store.outages import StoreOutages
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
-from pusher.waiting import told
+from pusher.waiting import report_silence_to
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import delete_sessions
 from pusher.worker.control import Activity, Control
@@ -80,7 +80,7 @@ def run(
             only=only,
         )
         with (
-            told(progress.note),
+            report_silence_to(progress.note),
             handle_signals(
                 control.stop, note=progress.note, at_stake=worker.bytes_at_stake, leave=leave
             ) as signals,

@@ -18,7 +18,7 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
 from pusher.registry.http.redaction import host_of
 from pusher.registry.http.transport import Receiver, Transport
-from pusher.waiting import WORD_AFTER
+from pusher.waiting import NOTICE_AFTER
 from pusher.worker.control import Control
 
 _STUCK_AFTER: Final = 5.0
@@ -86,7 +86,7 @@ class StallNotices:
             }
             words = []
             for name, silent in longest.items():
-                after = self._next_notices.get(name, WORD_AFTER)
+                after = self._next_notices.get(name, NOTICE_AFTER)
                 if silent >= after:
                     self._next_notices[name] = 6 * after
                     words.append(f"{name} has not responded for {human_seconds(silent)}; still waiting")
@@ -150,13 +150,13 @@ class SourceStallCheck:
         self._note = note
         self._clock = clock
         self._called = self._since = clock()
-        self._next = WORD_AFTER
+        self._next = NOTICE_AFTER
 
     def __call__(self) -> None:
         self._control.check()
         now = self._clock()
         if not 0.5 <= now - self._called <= 2.5:  # something came meanwhile
-            self._since, self._next = now, WORD_AFTER
+            self._since, self._next = now, NOTICE_AFTER
         self._called, silent = now, now - self._since
         if silent >= _GIVE_UP_SOURCE:
             raise SourceStalled(

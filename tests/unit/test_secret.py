@@ -20,7 +20,7 @@ from pusher.registry.auth.tokens import Token
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.proxies import Proxy
 from pusher.registry.http.redaction import for_display, redact, redact_headers
-from pusher.secret import note_secret, without_secrets
+from pusher.secret import note_secret, redact_secrets
 
 PASSWORD: Final = 'p&ss w0rd/"<ü>+~=\\x'
 USER: Final = "ann"
@@ -66,7 +66,7 @@ ENCODINGS: Final[dict[str, Callable[[str], str]]] = {
 def test_every_encoding(encoding: str, password: str) -> None:
     Credential(USER, password, "a file")
     written = ENCODINGS[encoding](password)
-    shown = without_secrets(f"before {written} after")
+    shown = redact_secrets(f"before {written} after")
     assert shown.startswith("before ")
     assert shown.endswith(" after")
     assert "…" in shown
@@ -79,13 +79,13 @@ def test_whatever_comes_from_a_login_is_noted() -> None:
     Token("token-of-a-server", 0.0, 1.0)
     Proxy("http://proxyuser:p%40ss-of-proxy@proxy.example:3128", "HTTPS_PROXY")
     text = "pass-word-1 identity-1 bearer-token-1 token-of-a-server p@ss-of-proxy p%40ss-of-proxy"
-    assert without_secrets(text) == "… … … … … …"
+    assert redact_secrets(text) == "… … … … … …"
 
 
 def test_a_part_of_a_long_secret_is_seen() -> None:
     token = "".join(chr(33 + (7 * number) % 90) for number in range(900))
     note_secret(token)
-    assert without_secrets(f"bad token {token[:100]}... again {token}!") == "bad token …... again …!"
+    assert redact_secrets(f"bad token {token[:100]}... again {token}!") == "bad token …... again …!"
     assert token[:20] not in for_display(token[:17_000] + "a" * 20_000)
 
 
@@ -93,14 +93,14 @@ def test_short_ones_are_no_part_of_words() -> None:
     note_secret("ab")
     note_secret("")
     note_secret(" ")
-    assert without_secrets("about ab, (ab) cab") == "about …, (…) cab"
+    assert redact_secrets("about ab, (ab) cab") == "about …, (…) cab"
 
 
 def test_only_the_newest_tokens_are_remembered() -> None:
     note_secret("password-kept")
     for number in range(200):
         note_secret(f"token-number-{number}", passing=True)
-    assert without_secrets("password-kept token-number-0 token-number-199") == "… token-number-0 …"
+    assert redact_secrets("password-kept token-number-0 token-number-199") == "… token-number-0 …"
 
 
 def test_our_own_sentences() -> None:
@@ -141,6 +141,6 @@ def test_it_takes_no_time(tmp_path: Path) -> None:
         note_secret(f"{number}" + "a" * 1000 + "b", passing=True)
     note_secret("a" * 40 + "c")
     began = time.process_time()
-    assert without_secrets("a" * 16_000) != ""
+    assert redact_secrets("a" * 16_000) != ""
     for_display("a" * 65_536)
     assert time.process_time() - began < 1

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from pusher import waiting
-from pusher.waiting import Wait, communicate, told
+from pusher.waiting import SilenceReporter, communicate, report_silence_to
 
 
 class Clock:
@@ -20,8 +20,8 @@ class Clock:
 
 def test_a_word_after_ten_seconds_and_after_a_minute() -> None:
     clock, words = Clock(), list[str]()
-    wait = Wait("Docker", clock)
-    with told(words.append):
+    wait = SilenceReporter("Docker", clock)
+    with report_silence_to(words.append):
         for second in range(1, 100):
             clock.now = 50.0 + second
             wait()
@@ -31,8 +31,8 @@ def test_a_word_after_ten_seconds_and_after_a_minute() -> None:
 
 def test_what_came_between_begins_it_anew() -> None:
     clock, words = Clock(), list[str]()
-    wait = Wait("`docker save`", clock)
-    with told(words.append):
+    wait = SilenceReporter("`docker save`", clock)
+    with report_silence_to(words.append):
         for _ in range(5):
             for _ in range(8):
                 clock.now += 1
@@ -43,9 +43,9 @@ def test_what_came_between_begins_it_anew() -> None:
 
 def test_nobody_is_told_where_nobody_listens() -> None:
     clock, words = Clock(), list[str]()
-    with told(words.append):
+    with report_silence_to(words.append):
         pass
-    wait = Wait("Docker", clock)
+    wait = SilenceReporter("Docker", clock)
     for _ in range(20):
         clock.now += 1
         wait()
@@ -53,12 +53,13 @@ def test_nobody_is_told_where_nobody_listens() -> None:
 
 
 def test_a_process_is_given_what_it_reads_and_named_while_it_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(waiting, "WORD_AFTER", 0.5)
+    monkeypatch.setattr(waiting, "NOTICE_AFTER", 0.5)
     words: list[str] = []
     pipe = subprocess.PIPE
     slow = ["sh", "-c", "read given; sleep 1.3; echo got $given; echo and >&2"]
-    with told(words.append), subprocess.Popen(slow, stdin=pipe, stdout=pipe, stderr=pipe) as process:
-        answer = communicate(process, b"this\n", limit=20, whom="the program")
+    spawn = subprocess.Popen(slow, stdin=pipe, stdout=pipe, stderr=pipe)
+    with report_silence_to(words.append), spawn as process:
+        answer = communicate(process, b"this\n", limit=20, name="the program")
     assert answer == (b"got this\n", b"and\n")
     assert words == ["the program has not responded for 1s; still waiting"]
     assert process.returncode == 0

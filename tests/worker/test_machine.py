@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pusher.errors import ExitCode, MachineExhausted, SourceError, of_machine
+from pusher.errors import ExitCode, MachineExhausted, SourceError, find_machine_error
 from pusher.registry.http import body, watchdog
 from pusher.spool import pipeline, temporary
 from pusher.store.records import JobState
@@ -169,7 +169,7 @@ def test_a_process_that_may_open_few_files(
 def test_a_fault_is_known_by_its_causes() -> None:
     error = SourceError("cannot run `docker`")
     error.__context__ = _system(errno.EMFILE)
-    assert isinstance(of_machine(error), MachineExhausted)
-    assert of_machine(SourceError("no such file")) is None
-    assert of_machine(ConnectionResetError(errno.ECONNRESET, "reset")) is None
-    assert of_machine(RuntimeError("dictionary changed size during iteration")) is None
+    assert isinstance(find_machine_error(error), MachineExhausted)
+    assert find_machine_error(SourceError("no such file")) is None
+    assert find_machine_error(ConnectionResetError(errno.ECONNRESET, "reset")) is None
+    assert find_machine_error(RuntimeError("dictionary changed size during iteration")) is None

@@ -113,7 +113,7 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
 ) -> None:
     """With one thread and one job at a time, and the silent one first."""
     monkeypatch.setattr(stall_notices, "_STUCK_AFTER", 0.3)
-    monkeypatch.setattr(stall_notices, "WORD_AFTER", 0.5)
+    monkeypatch.setattr(stall_notices, "NOTICE_AFTER", 0.5)
     monkeypatch.setattr(run, "_STILL", 0.3)
     with FakeRegistry() as deaf:
         stall = Stall(after_bytes=0)
@@ -143,7 +143,7 @@ def test_a_docker_save_that_never_writes_keeps_no_other_job_waiting(
 ) -> None:
     """A real process at the other end of the pipe; the other job has the same layers in a file."""
     monkeypatch.setattr(stall_notices, "_STUCK_AFTER", 0.3)
-    monkeypatch.setattr(stall_notices, "WORD_AFTER", 0.5)
+    monkeypatch.setattr(stall_notices, "NOTICE_AFTER", 0.5)
     monkeypatch.setattr(run, "_STILL", 0.3)
     monkeypatch.setattr(claims, "_STILL", 0.3)
     docker, go = FakeEngine(tmp_path / "bin"), tmp_path / "go"
@@ -165,7 +165,7 @@ def test_a_docker_save_that_never_writes_keeps_no_other_job_waiting(
 def test_a_slow_credential_helper_holds_up_its_own_registry_alone(
     tmp_path: Path, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(waiting, "WORD_AFTER", 0.5)
+    monkeypatch.setattr(waiting, "NOTICE_AFTER", 0.5)
     monkeypatch.setattr(run, "_STILL", 0.3)
     go, config = tmp_path / "go", tmp_path / "config.json"
     helper = helper_on_path(tmp_path / "bin", monkeypatch)

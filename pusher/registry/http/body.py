@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from pusher.errors import of_machine
+from pusher.errors import find_machine_error
 from pusher.oci.digest import digest_of_hash, hash_for
 from pusher.registry.http.verified_file import DigestVerifier
 
@@ -145,7 +145,7 @@ class Body:
         try:
             yield
         except OSError as error:  # the transport would take it for the connection's
-            raise of_machine(error) or BlobDamaged(self._blob.digest) from error
+            raise find_machine_error(error) or BlobDamaged(self._blob.digest) from error
 
     def _read(self, size: int) -> bytes:
         if self._file is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from typing import Final
 
-from pusher.secret import without_secrets
+from pusher.secret import redact_secrets
 
 _MOST_READ: Final = 64 * 1024
 """Bytes of the page that are read, each once or twice."""
@@ -15,7 +15,7 @@ _INVISIBLE: Final = (b"script", b"style")
 def page_text(body: bytes) -> str:
     """Return the title of a page, else its text without tags; any other text unchanged."""
     # before tags are removed: a secret may look like one
-    page = without_secrets(body[:_MOST_READ].decode("utf-8", errors="replace")).encode()
+    page = redact_secrets(body[:_MOST_READ].decode("utf-8", errors="replace")).encode()
     if b"<" not in page:
         return page.decode("utf-8", errors="replace")
     lower = page.lower()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import unquote
 
-from pusher.secret import SHORT, without_secrets
+from pusher.secret import SHORT, redact_secrets
 from pusher.text import printable
 
 _LONGEST: Final = 300
@@ -99,8 +99,8 @@ def _long_values(url: str) -> list[str]:
 def _without_secrets(text: str) -> str:
     """Return the start of ``text``, more than is shown, without the secrets in use."""
     if len(text) <= _MOST_READ:
-        return without_secrets(text)
-    return without_secrets(text[:_MOST_READ])[:-SHORT]  # half a secret may be at the cut
+        return redact_secrets(text)
+    return redact_secrets(text[:_MOST_READ])[:-SHORT]  # half a secret may be at the cut
 
 
 def _printable(text: str) -> str:

@@ -28,7 +28,7 @@ from pusher.errors import (
     ReferenceMalformed,
 )
 from pusher.text import printable
-from pusher.waiting import Wait, communicate
+from pusher.waiting import SilenceReporter, communicate
 
 _ANSWER_SECONDS: Final = 60
 _STOP_SECONDS: Final = 5
@@ -108,7 +108,7 @@ def run_command(engine: Engine, *arguments: str, daemon: Daemon | None = None) -
             stderr=subprocess.PIPE,
         ) as process:
             try:
-                output, said = communicate(process, None, limit=_ANSWER_SECONDS, whom=engine.title)
+                output, said = communicate(process, None, limit=_ANSWER_SECONDS, name=engine.title)
             except BaseException:
                 process.kill()
                 raise
@@ -137,7 +137,7 @@ class CommandOutput:
         self.engine = engine
         self._arguments = arguments
         self._daemon = daemon
-        self._check_stop = check_stop or Wait(f"`{engine.command} {arguments[0]}`")
+        self._check_stop = check_stop or SilenceReporter(f"`{engine.command} {arguments[0]}`")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed in __exit__
         try:
             self._process = subprocess.Popen(

@@ -106,7 +106,7 @@ class CredentialHelper:
             raise self._error(f"cannot be started: {error.strerror}") from error
         try:
             said = given.encode("utf-8", "surrogateescape")
-            output, errors = communicate(process, said, limit=time_limit, whom=self.program)
+            output, errors = communicate(process, said, limit=time_limit, name=self.program)
         except subprocess.TimeoutExpired:
             raise self._error(f"did not respond within {time_limit:g} seconds") from None
         finally:
