@@ -28,7 +28,7 @@ def load_json(
 ) -> Any:
     """Parse ``raw``. Raises ValueError with a plain reason if it is not JSON or exceeds the bounds.
 
-    As in Go's encoding/json, which Docker and registries read with, what is no UTF-8 or half of a surrogate
+    As in Go's encoding/json, which Docker and registries use, what is not UTF-8 or is half of a surrogate
     pair becomes U+FFFD, so that every string can be encoded; NaN and numbers without bounds are refused.
     """
     if len(raw) > most_bytes:

@@ -21,5 +21,5 @@ class LayerBlob:
     """Compressor and level, like ``isal-1.8:2``; ``ORIGINAL`` or ``COMPARED``."""
     media_type: str
     diff_id: str | None = None
-    """None where nobody looked into the blob."""
+    """None where the blob was not unpacked."""
     uncompressed_size: int | None = None

@@ -32,7 +32,7 @@ class Pin(Protocol):
 class SourceLayer:
     """One layer as the source knows it before anything is read, or another blob of an image with manifests.
 
-    ``diff_id`` is the digest of the uncompressed tar, None where nobody knows it or the blob is not a layer.
+    ``diff_id`` is the digest of the uncompressed tar, None where it is not known or the blob is not a layer.
     ``blob`` is set where the final bytes exist, ``file`` where they lie on disk. Unless these were unpacked
     and ``compared``, and no program can read anything else in them, the diff ID is what the image claims.
     """
@@ -96,7 +96,7 @@ class SourceImage:
     """An image as resolved: small, read without exporting anything.
 
     ``config`` is None where the engine does not give the exact bytes without an export; it then arrives among
-    the ``Exported`` pieces under ``config_digest``.
+    the exported pieces under ``config_digest``.
 
     ``documents`` is set where the source has manifests: their bytes are pushed as they are, those that others
     list before them, so that the root is the last. ``layers`` are then all their blobs, each once and with
@@ -132,7 +132,7 @@ class SourceImage:
 
 
 @dataclass(frozen=True)
-class Exported:
+class ExportPiece:
     """One piece of an export, in the order in which it arrives.
 
     kind ``layer``: an uncompressed tar; ``name`` is its diff ID if the source knows it before reading, else
@@ -157,7 +157,7 @@ class InPlace:
         *,
         skip_sizes: Collection[int] = (),  # noqa: ARG002
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         """Yield nothing."""
         yield iter(())
 
@@ -187,7 +187,7 @@ class Source(Protocol):
         *,
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
-    ) -> AbstractContextManager[Iterator[Exported]]:
+    ) -> AbstractContextManager[Iterator[ExportPiece]]:
         """Read the pieces in one pass.
 
         ``wanted``: what is still needed, by diff ID (kind ``layer``), by blob digest where the source has a

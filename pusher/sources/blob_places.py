@@ -15,7 +15,7 @@ from pusher.oci.digest import algorithm_of, hex_of
 from pusher.oci.manifest import Descriptor
 from pusher.registry.http.body import BlobFile
 from pusher.sources.archive.file import ArchiveFile
-from pusher.sources.base import Exported
+from pusher.sources.base import ExportPiece
 from pusher.sources.engine.disk.folder import Folder
 from pusher.sources.foreign_files import Identity, open_regular
 from pusher.text import suggest
@@ -104,12 +104,12 @@ class BlobsInArchive:
             return None
         return self._archive.file_of(self._archive.entry(layout_path(blob.digest)), blob.digest)
 
-    def export(self, wanted: Collection[str]) -> Iterator[Exported]:
+    def export(self, wanted: Collection[str]) -> Iterator[ExportPiece]:
         """Yield the blobs with these digests that are not files of their own, in the archive's order."""
         entries = {self._archive.entry(layout_path(digest)): digest for digest in wanted}
         stored = {entry for entry, digest in entries.items() if not self._archive.file_of(entry, digest)}
         for entry, stream in self._archive.streams(stored):
-            yield Exported("blob", entries[entry], entry.size, stream)
+            yield ExportPiece("blob", entries[entry], entry.size, stream)
 
 
 def read_small(root: Path, name: str, *, follow_links: bool = False) -> bytes:

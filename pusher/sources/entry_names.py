@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from pusher.sources.base import Exported
+from pusher.sources.base import ExportPiece
 from pusher.sources.tar import reader
 
 _NAMED: Final = re.compile(r"(?:\./)?(?:blobs/sha256/([0-9a-f]{64})|([0-9a-f]{64})\.(?:json|tar))")
@@ -17,7 +17,7 @@ _UNNAMED: Final = re.compile(r"(?:\./)?[^/]+/layer\.tar")
 
 def pieces(
     source: reader.Input, missing: set[str], diff_ids: Collection[str], skip_sizes: Collection[int]
-) -> Iterator[Exported]:
+) -> Iterator[ExportPiece]:
     """Yield what is wanted of a stream, in its order.
 
     ``missing``: the digests wanted; those that pass under their name are taken out, and once it is empty the
@@ -31,7 +31,7 @@ def pieces(
         digest = digest_in(entry.name)
         if digest in missing:
             missing.discard(digest)
-            yield Exported(
+            yield ExportPiece(
                 "layer" if digest in diff_ids else "blob",
                 digest,
                 entry.size,
@@ -42,7 +42,7 @@ def pieces(
             and entry.size not in skip_sizes
             and not missing.isdisjoint(diff_ids)
         ):
-            yield Exported("layer", None, entry.size, reader.passing(source, entry))
+            yield ExportPiece("layer", None, entry.size, reader.passing(source, entry))
 
 
 def digest_in(name: str) -> str | None:

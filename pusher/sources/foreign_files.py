@@ -1,4 +1,4 @@
-"""Opening files that somebody else put there."""
+"""Opening files that others may have put there."""
 
 from __future__ import annotations
 

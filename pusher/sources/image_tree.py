@@ -31,7 +31,7 @@ class Tree:
     """An image whose blobs are final, below the manifest or index ``root``.
 
     ``read`` gives the bytes of a document or config by its descriptor, None where the source lacks it;
-    ``has`` tells whether the source has a blob. ``where`` names the source in messages. Raises
+    ``has`` returns whether the source has a blob. ``where`` names the source in messages. Raises
     ImageIncomplete, ImageNotFound, ImageUnsupported, LayerMismatch.
     """
 
@@ -294,7 +294,7 @@ def tree_or_own(
     where: str,
 ) -> Tree:
     """Return the tree, or the image for the platform ``own`` alone where only some platforms were pulled and
-    nobody said which are wanted, as `docker push` does. Raises what ``Tree`` raises."""
+    none was asked for, as `docker push` does. Raises what ``Tree`` raises."""
     try:
         return Tree(root, read, has, choice, where=where)
     except ImageIncomplete as incomplete:

@@ -7,7 +7,7 @@ from pusher.oci.digest import is_digest
 
 
 def child_digests(index: bytes) -> list[str]:
-    """Return the digests that an index lists, in its order; none if it is no index."""
+    """Return the digests that an index lists, in its order; none if it is not an index."""
     try:
         children = load_json(index)["manifests"]
         found = [child["digest"] for child in children]

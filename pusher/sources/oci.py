@@ -14,7 +14,7 @@ from pusher.oci.index import Child, Index, parse_index
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.sources.archive.file import open_archive
-from pusher.sources.base import EVERYTHING, Choice, Exported, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, ExportPiece, SourceImage
 from pusher.sources.blob_places import BlobFolder, BlobsInArchive, read_small
 from pusher.sources.folders import LAYOUT, refuse_folder
 from pusher.sources.image_names import choose_one, did_you_mean, display_name, normalize_name, parse_number
@@ -36,7 +36,7 @@ class _Layout:
 
 @dataclass(frozen=True)
 class _Root:
-    """What is pushed: ``raw`` is set where it is no blob but index.json itself, or a part of it."""
+    """What is pushed: ``raw`` is set where it is not a blob but index.json itself, or a part of it."""
 
     descriptor: Descriptor
     names: Sequence[str] = ()
@@ -79,7 +79,7 @@ class LayoutSource:
         *,
         skip_sizes: Collection[int] = (),  # noqa: ARG002 - every blob is known by its digest
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a file never keeps its reader waiting
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         """Yield the wanted blobs of a compressed archive; elsewhere they are files."""
         if self.kind == FOLDER_KIND:
             yield iter(())

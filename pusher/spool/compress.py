@@ -100,7 +100,7 @@ class Compression:
 
 
 GZIP: Final = Compression.of(Kind.GZIP)
-"""What is done unless somebody asks for something else: every registry and puller takes it."""
+"""The default, which every registry and client accepts."""
 
 
 def _processors() -> int:

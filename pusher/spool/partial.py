@@ -31,7 +31,7 @@ class PartialBlob:
         self._hash = hash_for(digest)
         self.size = 0
         self.held = 0
-        """Bytes that can be read by whoever opens the file: after ``rewind`` more than ``size``."""
+        """Bytes that can be read from the file: after ``rewind`` more than ``size``."""
 
     def read(self, check_stop: Callable[[], None]) -> None:
         """Hash what an earlier run left: only its bytes say how far it came."""
@@ -75,7 +75,7 @@ class PartialBlob:
             self._path.replace(target)
 
     def close(self) -> None:
-        """Release it; what it holds stays for whoever goes on. A write that failed in the middle leaves no
+        """Release it; what it holds stays, to be continued. A write that failed in the middle leaves no
         bytes that were not counted."""
         with suppress(OSError):
             if self._file.tell() > self.size:
@@ -91,7 +91,7 @@ def open_locked(path: Path, *, create: bool = False) -> int | None:
         if not try_lock(descriptor):
             os.close(descriptor)
             return None
-        # whoever held it before may have committed or removed it between these two calls
+        # the holder before may have committed or removed it between these two calls
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor)):
                 return descriptor
@@ -99,7 +99,7 @@ def open_locked(path: Path, *, create: bool = False) -> int | None:
 
 
 def discard(path: Path) -> None:
-    """Remove a partial blob, unless somebody is at work on it or it is not there."""
+    """Remove a partial blob, unless it is locked or does not exist."""
     with suppress(FileNotFoundError):
         descriptor = open_locked(path)
         if descriptor is not None:

@@ -142,7 +142,7 @@ class _Writer:
 
     def _run(self) -> None:
         while (part := self._parts.get()) is not None:
-            # After an error the queue is still emptied, so that nobody waits for room in it.
+            # After an error the queue is still emptied, so that no thread waits for room in it.
             if self._error is None and not self._abandoned:
                 try:
                     self._take(part.result())

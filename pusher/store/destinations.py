@@ -30,7 +30,7 @@ _Other = aliased(JobRow, name="other")
 
 
 @dataclass(frozen=True)
-class Older:
+class OlderJob:
     """A job that may set the tag before a newer one does."""
 
     id: int
@@ -106,7 +106,7 @@ def job_to_wait_for(
     now: datetime,
     dead_owners: Collection[str],
     spared: Collection[str],
-) -> Older | None:
+) -> OlderJob | None:
     """Return the oldest job that must set the tag before this one; None if there is none."""
     query = (
         select(JobRow.id, JobRow.image, JobRow.state)
@@ -117,7 +117,7 @@ def job_to_wait_for(
         .limit(1)
     )
     row = connection.execute(query).one_or_none()
-    return None if row is None else Older(row.id, row.image, row.state)
+    return None if row is None else OlderJob(row.id, row.image, row.state)
 
 
 def not_its_turn(now: datetime, dead_owners: Collection[str], spared: Collection[str]) -> ColumnElement[bool]:

@@ -14,7 +14,7 @@ from sqlalchemy import (
 
 from pusher.errors import LeaseLost
 from pusher.store import destinations
-from pusher.store.destinations import Older
+from pusher.store.destinations import OlderJob
 from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_changes import change_job
@@ -60,7 +60,7 @@ class LeasedJobs:
         the choice to these ids. What a newer job supersedes is ended instead.
 
         ``at_work``: ids that the owner still works on, whatever became of them; they are left alone. Any
-        other that runs under its own lease is one whose claim it was never told of, and is given again.
+        other that runs under its own lease is one whose claim it never received, and is given again.
         ``waited``: ids whose pause is over, as the owner knows by a clock of its own.
         """
         now = self._database.now()
@@ -139,7 +139,7 @@ class LeasedJobs:
 
     def take_tag(
         self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()
-    ) -> Older | None:
+    ) -> OlderJob | None:
         """Record that the job is about to set its tag; to be called before each request that does.
 
         Returns the older job that has to be through before; then nothing is recorded. ``dead_owners`` and
@@ -177,7 +177,7 @@ class LeasedJobs:
     ) -> None:
         """Give the job back: ``queued``, or ``waiting`` until ``next_try_at``.
 
-        ``attempt`` tells whether this counts as one.
+        ``attempt``: whether this counts as one.
         """
         if state not in (JobState.QUEUED, JobState.WAITING) or (state == JobState.WAITING) != (
             next_try_at is not None

@@ -55,7 +55,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class EnumText(TypeDecorator[StrEnum]):
-    """A string enum, stored as its value: adding a state is no change of the column's type."""
+    """A string enum, stored as its value: adding a state does not change the column's type."""
 
     impl = String(16)
     cache_ok = True
@@ -262,7 +262,7 @@ class RegistryRow(Base):
 
 
 class DeadSessionRow(Base):
-    """A session at a registry that nobody will use again, to be deleted there."""
+    """A session that will not be used again, to be deleted at its registry."""
 
     __tablename__ = "dead_sessions"
 

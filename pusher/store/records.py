@@ -126,7 +126,7 @@ class NewJob:
     config_size: int | None = None
     priority: int = 0
     keeps_older: bool = False
-    """Older jobs of the same tag go on and set it first; else they are superseded."""
+    """Older jobs of the same tag continue and set it first; else they are superseded."""
     options: Mapping[str, str | int | bool | None] = field(default_factory=dict)
     """``compression``, ``compression_level``."""
     documents: tuple[JobDocument, ...] = ()
@@ -215,7 +215,7 @@ class JobTotals:
     bytes_wasted: int
     """Of ``bytes_sent``: what had, or has, to be sent again."""
     bytes_at_risk: int
-    """Of ``bytes_done``: what is lost if nobody is sending it now, for it was cut off inside a chunk at a
+    """Of ``bytes_done``: what is lost unless it is being sent now: it was cut off inside a chunk at a
     registry that starts a blob again after that."""
     sizes_known: bool
     """False while some layer is not compressed yet, so that ``bytes_total`` will still grow."""

@@ -16,7 +16,7 @@ from pusher.progress.base import Progress
 from pusher.registry.http.body import BlobFile
 from pusher.registry.http.verified_file import DigestVerifier
 from pusher.sources import reopen
-from pusher.sources.base import Exported, Source, SourceImage
+from pusher.sources.base import ExportPiece, Source, SourceImage
 from pusher.sources.pins import RegistryPin, pin_from_json
 from pusher.sources.registry.source import RegistrySource
 from pusher.spool.spool import Spool
@@ -128,7 +128,7 @@ class BlobPreparer:
         self,
         job: JobRecord,
         control: Control,
-        piece: Exported,
+        piece: ExportPiece,
         wanted: dict[str, str],
         chooser: CompressionChooser,
         compared: Collection[str],

@@ -23,7 +23,7 @@ from pusher.errors import (
 from pusher.oci.platform import Platform
 from pusher.sources import find, reopen
 from pusher.sources.archive.docker_archive import ArchiveSource
-from pusher.sources.base import Choice, Exported, Source, SourceImage
+from pusher.sources.base import Choice, ExportPiece, Source, SourceImage
 from pusher.sources.pins import SplitPin
 from pusher.sources.split import plan as split_plan
 from pusher.sources.split.config import rewrite_config
@@ -226,7 +226,7 @@ class _Doubtful:
         *,
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         raise self._error
         yield iter(())
 

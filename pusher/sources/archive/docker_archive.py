@@ -16,7 +16,7 @@ from pusher.oci.manifest import Descriptor
 from pusher.sources.archive.file import ArchiveFile, open_archive
 from pusher.sources.archive.images import ArchivedImage, Chosen, choose, diff_ids_in, images_in
 from pusher.sources.archive.roots import Roots
-from pusher.sources.base import EVERYTHING, Choice, Exported, SourceImage, SourceLayer
+from pusher.sources.base import EVERYTHING, Choice, ExportPiece, SourceImage, SourceLayer
 from pusher.sources.blob_places import BlobsInArchive
 from pusher.sources.decompression import Decompressed, Unpacked, decompression, unpack
 from pusher.sources.file_range import buffered
@@ -71,7 +71,7 @@ class ArchiveSource:
         *,
         skip_sizes: Collection[int] = (),  # noqa: ARG002 - every layer is known by name
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a file never keeps its reader waiting
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         """Yield the uncompressed layers among ``wanted``, each once; where the archive is compressed as a
         whole, blobs too."""
         with self._open() as archive:
@@ -189,7 +189,7 @@ class ArchiveSource:
     @staticmethod
     def _layers(
         archive: ArchiveFile, chosen: ArchivedImage, image: SourceImage, wanted: Collection[str]
-    ) -> Iterator[Exported]:
+    ) -> Iterator[ExportPiece]:
         pieces: dict[reader.Entry, tuple[bool, str]] = {}
         for layer, name in zip(image.layers, chosen.layers, strict=True):
             known_as = layer.export_name
@@ -201,7 +201,7 @@ class ArchiveSource:
             is_blob, known_as = pieces[entry]
             how = None if is_blob or known_as not in known else decompression(archive.head(entry))
             if how is None:
-                yield Exported("blob" if is_blob else "layer", known_as, entry.size, stream)
+                yield ExportPiece("blob" if is_blob else "layer", known_as, entry.size, stream)
             else:  # registries take neither xz nor bzip2, nor padded gzip: the layer is compressed anew
                 tar_of = Decompressed(stream, f"layer {display_name(entry.name)} in {archive.path}", how)
-                yield Exported("layer", known_as, known[known_as].size, buffered(tar_of))
+                yield ExportPiece("layer", known_as, known[known_as].size, buffered(tar_of))

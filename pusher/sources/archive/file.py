@@ -37,7 +37,7 @@ _KEPT: Final = 64 << 20
 
 @dataclass
 class _Contents:
-    """What one pass over an archive tells: its entries by their normal path below its root.
+    """What one pass over an archive finds: its entries by their normal path below its root.
 
     ``heads`` and ``documents`` are kept by offset, where the archive is compressed: to read them later takes
     another pass.

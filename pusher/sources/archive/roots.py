@@ -51,7 +51,7 @@ class _Listed:
 
 @dataclass(frozen=True)
 class ArchivedImageFacts:
-    """What tells an image's manifest: the digest of its config, its layers' paths and diff IDs."""
+    """What identifies an image's manifest: the digest of its config, its layers' paths and diff IDs."""
 
     config: str
     layers: tuple[str, ...]
@@ -74,7 +74,7 @@ class ArchivedImageFacts:
         """Return whether its layers are what is pushed.
 
         Docker 25 and later without the containerd image store makes up a manifest whose layers are the
-        uncompressed tars; nobody ever pushed that, so the layers are compressed instead.
+        uncompressed tars; such a manifest was never pushed, so the layers are compressed instead.
         """
         return not self.diff_ids or tuple(layer.digest for layer in manifest.layers) != self.diff_ids
 
@@ -164,7 +164,7 @@ class Roots:
         for name in self._archive.names_below(_BLOBS):
             digest = f"sha256:{name.removeprefix(_BLOBS)}"
             if is_digest(digest) and digest not in listed:
-                with suppress(LayerMismatch):  # nobody said that this one is a manifest
+                with suppress(LayerMismatch):  # it may not be a manifest at all
                     if isinstance(self._read(digest), Manifest):
                         yield digest
 

@@ -1,5 +1,5 @@
 """An archive that comes through a pipe: ``-``, ``<(...)``, ``/dev/stdin``, a FIFO. It is kept as a file, as a
-push may be cut off and go on when nobody can write the archive again."""
+push may be cut off and continued when the archive cannot be written again."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ def is_standard_input(image: str) -> bool:
 def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
     """Read the archive to its end into a file in ``folder``, and give the IMAGE that means that file.
 
-    The same bytes are the same file. ``note`` is told what is waited for. Raises InvalidOption where a
+    The same bytes are the same file. ``note`` gets what is waited for. Raises InvalidOption where a
     terminal is the input, ArchiveInvalid where nothing comes, DiskFull, SourceError.
     """
     parts = _parts(image)
-    assert parts is not None  # noqa: S101 - as ``is_stream`` told
+    assert parts is not None  # noqa: S101 - as ``is_stream`` says
     kind, place, name = parts
     if place in _STANDARD and os.isatty(0):
         raise InvalidOption(
@@ -78,7 +78,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
 def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
     """Return the same error about what was typed: the file in ``folder`` goes when no job needs it."""
     parts = _parts(image)
-    assert parts is not None  # noqa: S101 - as ``is_stream`` told
+    assert parts is not None  # noqa: S101 - as ``is_stream`` says
     path = re.compile(re.escape(str(folder)) + r"/[0-9a-f]{64}\.tar")
     if not path.search(error.message + error.hint):
         return error
@@ -117,7 +117,7 @@ def _read(source: int, what: str, note: Callable[[str], object]) -> bytes:
 
 
 def _parts(image: str) -> tuple[str, str, str] | None:
-    """Kind, place and name of ``[KIND:]PLACE[:NAME]``, None if the place is no pipe."""
+    """Kind, place and name of ``[KIND:]PLACE[:NAME]``, None if the place is not a pipe."""
     prefix, _, rest = image.partition(":")
     kind, text = (prefix, rest) if prefix in _KINDS else ("", image)
     place, _, name = text.partition(":")

@@ -10,7 +10,7 @@ from typing import Final
 
 from pusher.errors import EngineFailed, ImageAmbiguous, ImageNotFound, PusherError, StorageDoubtful
 from pusher.oci.platform import Platform
-from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage
+from pusher.sources.base import EVERYTHING, Choice, ExportPiece, Source, SourceImage
 from pusher.sources.engine.command import DOCKER, PODMAN, Engine, run_command
 from pusher.sources.engine.content_store import ContentStoreSource, find_store, usual_roots
 from pusher.sources.engine.disk.data_roots import is_root
@@ -65,7 +65,7 @@ class LocalEngineSource(EngineSource):
         *,
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         """Yield the wanted layers from disk. Raises StorageDoubtful if one is not as expected."""
         pin = self.resolve().pin
         if not isinstance(pin, EnginePin) or pin.storage is None:

@@ -18,7 +18,7 @@ from pusher.errors import (
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_sha256
 from pusher.oci.platform import Platform
-from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage, SourceLayer
+from pusher.sources.base import EVERYTHING, Choice, ExportPiece, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import (
     DOCKER,
     NERDCTL,
@@ -120,7 +120,7 @@ class EngineSource:
         *,
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         """See ``Source.export``. Raises ImageChanged if the image was deleted after it was enqueued."""
         image = self.resolve()
         uncompressed = set() if image.root else {layer.key for layer in image.layers}
@@ -128,7 +128,7 @@ class EngineSource:
         assert isinstance(image.pin, EnginePin)  # noqa: S101 - any other is reopened as another source
         with self._save(image.pin.id, check_stop) as (output, source):
 
-            def exported() -> Iterator[Exported]:
+            def exported() -> Iterator[ExportPiece]:
                 yield from pieces(source, missing, uncompressed, skip_sizes)
                 if missing:
                     output.finish(complete=source.at_end_marker)

@@ -12,7 +12,7 @@ from typing import Final
 from zlib import crc32
 
 from pusher.sources.tar import headers
-from pusher.sources.tar.headers import BLOCK, Damaged, Header, Named
+from pusher.sources.tar.headers import BLOCK, Damaged, EntryName, Header
 
 _64_BITS: Final = 2**64 - 1
 
@@ -36,7 +36,7 @@ class Contents:
         self._wanted = BLOCK
         self._describing: Header | None = None
         self._own: dict[str, bytes] = {}
-        self._current: tuple[Header, Named] | None = None
+        self._current: tuple[Header, EntryName] | None = None
         self._left = 0
         self._crc = 0
         self._ended = False

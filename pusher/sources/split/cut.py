@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 from pusher.errors import ImageUnsupported
 from pusher.sources.image_names import display_name
-from pusher.sources.split.headers import Tape
+from pusher.sources.split.headers import HeaderReader
 from pusher.sources.tar import reader
 from pusher.sources.tar.headers import BLOCK
 
@@ -81,7 +81,7 @@ class Cutter:
         self._parent: str | None = None
         self._bare: set[str] = set()  # what lies above folders that have no entry
 
-    def chunks(self, source: Tape) -> Iterator[Chunk]:
+    def chunks(self, source: HeaderReader) -> Iterator[Chunk]:
         """Yield the parts' bytes but for ``END``; parts in order, except for what is late.
 
         Raises ImageUnsupported, ArchiveInvalid, ArchiveTruncated.
@@ -196,13 +196,13 @@ class Cutter:
         self._record(entry, path, part, header)
         yield Chunk(part, header, True)
 
-    def _list(self, source: Tape, entry: reader.Entry) -> bytes:
+    def _list(self, source: HeaderReader, entry: reader.Entry) -> bytes:
         """Return the data of a folder, which belong to its header: they go into every part that has it."""
         if entry.stored > _LONGEST_LIST:
             raise self._refused(f"its folder {display_name(entry.name)} has {entry.stored} bytes of data")
         return b"".join(chunk.data for chunk in self._content(source, entry))
 
-    def _content(self, source: Tape, entry: reader.Entry) -> Iterator[Chunk]:
+    def _content(self, source: HeaderReader, entry: reader.Entry) -> Iterator[Chunk]:
         left = entry.stored
         while left:
             data = source.data(min(left, _READ))

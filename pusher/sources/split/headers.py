@@ -13,7 +13,7 @@ _MOST: Final = 4 << 20
 """Bytes of the headers of one entry: a long name, a long target, and the extended attributes."""
 
 
-class Tape(reader.PipeInput):
+class HeaderReader(reader.PipeInput):
     """What ``reader.walk`` reads: ``read`` keeps the bytes, for ``headers`` to take; ``data`` does not."""
 
     def __init__(self, read_some: Callable[[int], bytes], name: str) -> None:

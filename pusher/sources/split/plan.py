@@ -10,11 +10,11 @@ from itertools import chain, groupby
 from typing import Final, Protocol
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageUnsupported, LayerMismatch
-from pusher.sources.base import Exported
+from pusher.sources.base import ExportPiece
 from pusher.sources.file_range import Joined, buffered
 from pusher.sources.split.check import Contents, are_the_same
 from pusher.sources.split.cut import END, Cutter
-from pusher.sources.split.headers import Tape
+from pusher.sources.split.headers import HeaderReader
 from pusher.sources.split.layer_plan import LayerPlan, Part
 from pusher.sources.split.layer_tars import Read
 
@@ -88,9 +88,10 @@ def plan_layer(
 ) -> LayerPlan:
     """Read a layer once and find its parts, of at most ``limit`` bytes each.
 
-    ``diff_id``: what it should have, None if nobody knows; ``name``: if it has another. ``keep``: keep what
-    is late however much it is. Raises NoRoom if ``reserve`` bytes are too few for what comes late to a part,
-    LayerMismatch, ImageUnsupported if the parts would not be the layer, and what ``Cutter.chunks`` raises.
+    ``diff_id``: what it should have, None if it is not known; ``name``: if it has another. ``keep``: keep
+    what is late however much it is. Raises NoRoom if ``reserve`` bytes are too few for what comes late to a
+    part, LayerMismatch, ImageUnsupported if the parts would not be the layer, and what ``Cutter.chunks``
+    raises.
     """
     whole, contents, size = hashlib.sha256(), Contents(), 0
 
@@ -103,9 +104,9 @@ def plan_layer(
         return data
 
     label = f"layer {diff_id}" if diff_id else "a layer"
-    tape = Tape(hashed, label)
+    headers = HeaderReader(hashed, label)
     parts = [_Growing()]
-    for chunk in Cutter(limit, reserve, label).chunks(tape):
+    for chunk in Cutter(limit, reserve, label).chunks(headers):
         if chunk.part == len(parts):
             if chunk.part == MOST_LAYERS:
                 raise too_many_error(f"{label} would become more than {MOST_LAYERS} layers")
@@ -114,7 +115,7 @@ def plan_layer(
             parts[chunk.part].add_late(chunk.data)
         else:
             parts[chunk.part].add(chunk.data)
-    tape.finish()
+    headers.finish()
     found = f"sha256:{whole.hexdigest()}"
     if diff_id not in (None, found):
         raise LayerMismatch(
@@ -141,7 +142,7 @@ def plan_layer(
     )
 
 
-def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]) -> Iterator[Exported]:
+def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]) -> Iterator[ExportPiece]:
     """Yield the wanted parts of a layer in one pass; ``plan.late`` is known.
 
     What differs from the plan is LayerMismatch, here or once a part's digest is compared.
@@ -154,7 +155,7 @@ def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]
         if part.diff_id in wanted:
             late = (plan.late or ())[number]
             pieces = chain((data for _, data in chunks), _unpacked(late), (END,))
-            yield Exported("layer", part.diff_id, part.size, buffered(Joined(pieces)))
+            yield ExportPiece("layer", part.diff_id, part.size, buffered(Joined(pieces)))
         if number == last:
             return
     raise changed_error(plan)
@@ -177,7 +178,7 @@ def changed_error(plan: LayerPlan) -> LayerMismatch:
 
 def _ordinary(plan: LayerPlan, read: Read, limit: int) -> Iterator[tuple[int, bytes]]:
     try:
-        for chunk in Cutter(limit, plan.reserve, plan.name).chunks(Tape(read, plan.name)):
+        for chunk in Cutter(limit, plan.reserve, plan.name).chunks(HeaderReader(read, plan.name)):
             if not chunk.late:
                 yield chunk.part, chunk.data
     except (ArchiveInvalid, ArchiveTruncated, ImageUnsupported) as error:

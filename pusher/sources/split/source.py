@@ -8,7 +8,7 @@ from typing import Final
 
 from pusher.errors import InvalidOption, LayerMismatch, StorageDoubtful
 from pusher.oci.digest import of_bytes, short
-from pusher.sources.base import Exported, Pin, Source, SourceImage, SourceLayer
+from pusher.sources.base import ExportPiece, Pin, Source, SourceImage, SourceLayer
 from pusher.sources.pins import SplitPin
 from pusher.sources.split.config import rewrite_config
 from pusher.sources.split.layer_plan import LayerPlan
@@ -95,19 +95,19 @@ class SplitSource:
         *,
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         """Return the wanted parts, those of a layer in one pass over it, and what is wanted of the inner
         source."""
         ours = {part.diff_id for plan in self._plans for part in plan.parts}
         needed = [plan for plan in self._plans if any(part.diff_id in wanted for part in plan.parts)]
 
-        def contents(plans: Sequence[LayerPlan], others: set[str]) -> Iterator[Exported | _Content]:
+        def contents(plans: Sequence[LayerPlan], others: set[str]) -> Iterator[ExportPiece | _Content]:
             return self._contents(plans, others, skip_sizes, check_stop)
 
-        def pieces() -> Iterator[Exported]:
+        def pieces() -> Iterator[ExportPiece]:
             whole = {plan.name: plan for plan in needed}
             for found in contents([plan for plan in needed if plan.late is None], set()):
-                if not isinstance(found, Exported):
+                if not isinstance(found, ExportPiece):
                     plan, read = found
                     whole[plan.name] = plan_layer(
                         read,
@@ -118,7 +118,7 @@ class SplitSource:
                         keep=True,
                     )
             for found in contents(needed, set(wanted) - ours):
-                if isinstance(found, Exported):
+                if isinstance(found, ExportPiece):
                     yield found
                 else:
                     plan, read = found
@@ -167,7 +167,7 @@ class SplitSource:
         others: set[str],
         skip_sizes: Collection[int],
         check_stop: Callable[[], None] | None,
-    ) -> Iterator[Exported | _Content]:
+    ) -> Iterator[ExportPiece | _Content]:
         """Yield the layers that have these plans, with a way to read each, and the ``others`` as they are."""
         known = {plan.name: plan for plan in plans}
         names = set(known)
@@ -205,7 +205,7 @@ class _Sizes:
     def __init__(self, plans: Sequence[LayerPlan]) -> None:
         self._left = list(plans)
 
-    def plan_of(self, piece: Exported) -> LayerPlan | None:
+    def plan_of(self, piece: ExportPiece) -> LayerPlan | None:
         found = next((plan for plan in self._left if plan.size == piece.size), None)
         if found is not None:
             self._left.remove(found)

@@ -104,7 +104,7 @@ def _prefix(block: bytes) -> bytes:
     if magic[:6] == b"ustar\0":
         return _text(block[345:476] if block[508:512] == b"tar\0" else block[345:500])
     if magic == b"ustar  \0" and not (_is_time(block[345:357]) and _is_time(block[357:369])):
-        # Go before 1.8, and so Docker until 1.12, wrote a prefix into GNU headers: what is no time is one
+        # Go before 1.8, and so Docker until 1.12, wrote a prefix into GNU headers: what is not a time is one
         prefix = _text(block[345:500])
         return prefix if prefix.isascii() else b""
     return b""
@@ -170,7 +170,7 @@ def said(header: Header, data: bytes) -> dict[str, bytes]:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class EntryName:
     """An entry's header with what stood before it. ``stored``: bytes of its data in the tar."""
 
     name: bytes
@@ -180,7 +180,7 @@ class Named:
     is_folder: bool
 
 
-def resolve_name(header: Header, own: Mapping[str, bytes]) -> Named:
+def resolve_name(header: Header, own: Mapping[str, bytes]) -> EntryName:
     """Put together what a header says and what ``said`` gave before it. Raises Damaged."""
     name = own.get("GNU.sparse.name") or own.get("path") or header.name
     target = own.get("linkpath") or header.target
@@ -190,7 +190,7 @@ def resolve_name(header: Header, own: Mapping[str, bytes]) -> Named:
     stored = header.size
     if own.get("size") and header.kind not in WITHOUT_DATA:
         stored = decimal(own["size"], "the size of an entry")
-    return Named(
+    return EntryName(
         name=name,
         target=target if header.kind in SYMLINK + HARD_LINK else None,
         stored=stored,

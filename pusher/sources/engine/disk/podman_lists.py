@@ -28,7 +28,7 @@ from pusher.oci.draft import Draft
 from pusher.oci.index import Index, parse_index
 from pusher.oci.manifest import Descriptor, Manifest, diff_ids_of
 from pusher.oci.media_types import OCI_INDEX
-from pusher.sources.base import Choice, Exported, Pin, Source, SourceImage, SourceLayer
+from pusher.sources.base import Choice, ExportPiece, Pin, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import PODMAN
 from pusher.sources.engine.disk.podman import PodmanStorage
 from pusher.sources.engine.disk.storage import export_layers, read_metadata
@@ -109,7 +109,7 @@ class PodmanListSource:
         *,
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         """Yield the wanted configs, then the layers image by image. Raises StorageDoubtful, ImageChanged."""
         with closing(self._pieces(set(wanted), skip_sizes, check_stop)) as pieces:
             yield pieces
@@ -126,10 +126,10 @@ class PodmanListSource:
 
     def _pieces(
         self, wanted: set[str], skip_sizes: Collection[int], check_stop: Callable[[], None] | None
-    ) -> Generator[Exported, None, None]:
+    ) -> Generator[ExportPiece, None, None]:
         for raw in self._pin.configs:
             if (digest := of_bytes(raw)) in wanted:
-                yield Exported("blob", digest, len(raw), io.BytesIO(raw))
+                yield ExportPiece("blob", digest, len(raw), io.BytesIO(raw))
         for draft in self.resolve().drafts:
             ours = wanted.intersection(draft.diff_ids)
             wanted -= ours
@@ -145,7 +145,7 @@ class PodmanListSource:
             with saved.export(ours, skip_sizes=skip_sizes, check_stop=check_stop) as pieces:
                 yield from pieces
 
-    def _from_storage(self, image_id: str, wanted: Collection[str]) -> Iterator[Exported]:
+    def _from_storage(self, image_id: str, wanted: Collection[str]) -> Iterator[ExportPiece]:
         try:
             layers = PodmanStorage(self.root, self._pin.driver).layers(image_id)
         except ImageNotFound as error:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pusher.errors import ImageChanged, ImageNotFound, PusherError, ReferenceMalformed
-from pusher.sources.base import EVERYTHING, Choice, Exported, Source, SourceImage, SourceLayer
+from pusher.sources.base import EVERYTHING, Choice, ExportPiece, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import DOCKER, PODMAN
 from pusher.sources.engine.disk.data_roots import DOCKER_ROOT, podman_root
 from pusher.sources.engine.disk.docker import DockerStorage
@@ -100,7 +100,7 @@ class StorageSource:
         *,
         skip_sizes: Collection[int] = (),  # noqa: ARG002 - every layer is known by its diff ID
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a disk never keeps its reader waiting
-    ) -> Iterator[Iterator[Exported]]:
+    ) -> Iterator[Iterator[ExportPiece]]:
         """Yield the wanted layers, each assembled while it is read. Raises StorageDoubtful."""
         storage = open_storage(self.kind, self.root, self.driver)
         yield export_layers(storage.layers(self.resolve().config_digest), wanted)

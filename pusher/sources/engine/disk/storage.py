@@ -12,7 +12,7 @@ from typing import BinaryIO, Final, Protocol
 from pusher.errors import ImageAmbiguous, ImageNotFound, StorageDoubtful
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import diff_ids_of
-from pusher.sources.base import Exported
+from pusher.sources.base import ExportPiece
 from pusher.sources.engine.disk.tar_split import open_layer_tar
 from pusher.sources.foreign_files import open_regular
 from pusher.sources.image_names import did_you_mean, normalize_name
@@ -52,14 +52,14 @@ class Storage(Protocol):
         """Return the image's layers, lowest first. Raises ImageNotFound."""
 
 
-def export_layers(layers: Collection[StoredLayer], wanted: Collection[str]) -> Iterator[Exported]:
+def export_layers(layers: Collection[StoredLayer], wanted: Collection[str]) -> Iterator[ExportPiece]:
     """Yield the wanted ones among some layers, each once. Raises StorageDoubtful."""
     seen: set[str] = set()
     for layer in layers:
         if layer.diff_id in wanted and layer.diff_id not in seen:
             seen.add(layer.diff_id)
             with closing(layer.tar()) as stream:
-                yield Exported("layer", layer.diff_id, layer.size, stream)
+                yield ExportPiece("layer", layer.diff_id, layer.size, stream)
 
 
 def read_metadata(path: Path) -> bytes:
