@@ -228,7 +228,7 @@ class RegistryClient(RegistryEndpoint):
         if answer.ok and self.has_manifest(repository, manifest):
             return answer.headers.get("OCI-Subject")
         if answer.ok:
-            raise self.unconfirmed(answer, "storing the manifest")
+            raise self.unconfirmed_error(answer, "storing the manifest")
         if read_message(answer).codes & {"BLOB_UNKNOWN", "MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN"}:
             raise BlobsUnknown(answer)
         raise refusal(answer, doing=f"storing the manifest {repository}:{reference}")

@@ -345,7 +345,7 @@ class RegistryEndpoint:
         """Raise RegistryFault while an intermediary's answer may pass."""
         self._detector.raise_while_passing(answer, doing, greets=self._is_answering)
 
-    def unconfirmed(self, answer: Answer, doing: str) -> PusherError:
+    def unconfirmed_error(self, answer: Answer, doing: str) -> PusherError:
         """Return the error for a success after which nothing is stored; raise ``refusal`` once that lasts."""
         self._detector.raise_while_passing(answer, doing)
         return outage(answer, doing)

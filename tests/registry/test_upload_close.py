@@ -132,10 +132,10 @@ def test_blob_whose_file_is_short_is_damaged_and_no_broken_connection(
 def test_intact(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"xxhello, worldyy")
     blob = BlobFile(of_bytes(b"hello, world"), 12, tmp_path / "file", start=2)
-    assert blob.intact()
-    assert not BlobFile(blob.digest, 12, blob.path, start=1).intact()
-    assert not BlobFile(blob.digest, 15, blob.path, start=2).intact()
-    assert not BlobFile(blob.digest, 12, tmp_path / "other").intact()
+    assert blob.is_intact()
+    assert not BlobFile(blob.digest, 12, blob.path, start=1).is_intact()
+    assert not BlobFile(blob.digest, 15, blob.path, start=2).is_intact()
+    assert not BlobFile(blob.digest, 12, tmp_path / "other").is_intact()
 
 
 def test_errors_that_a_pause_mends_say_so(kind: str, tmp_path: Path) -> None:

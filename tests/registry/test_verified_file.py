@@ -63,7 +63,7 @@ def test_the_end_of_what_is_wrong_is_not_sent(blob: BlobFile, path: Path, positi
     with pytest.raises(BlobDamaged):
         got.extend(byte for block in sent(blob, 0, len(DATA)) for byte in block)
     assert len(got) < len(DATA)
-    assert not blob.intact()
+    assert not blob.is_intact()
 
 
 def test_what_changes_between_two_chunks_is_noticed(blob: BlobFile, path: Path) -> None:

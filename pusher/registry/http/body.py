@@ -58,7 +58,7 @@ class BlobFile:
             return self.arrival.open()
         return self.path.open("rb") if self.opener is None else self.opener()
 
-    def intact(self) -> bool:
+    def is_intact(self) -> bool:
         """Read all bytes on disk; return whether they still have the blob's digest."""
         digest = hash_for(self.digest)
         body = Body(self, 0, self.size)

@@ -84,7 +84,7 @@ class SessionCloser:
         if not answer.ok:
             return self._judge_refusal(answer)
         if not self.has_blob():
-            raise self._client.unconfirmed(answer, CLOSING)
+            raise self._client.unconfirmed_error(answer, CLOSING)
         return Stored()
 
     def _exchange(self, session: Session, body: Body | None) -> Answer:
@@ -149,7 +149,7 @@ class SessionCloser:
         if error is None:
             return
         self._in_vain += 1
-        if not self._blob.intact():
+        if not self._blob.is_intact():
             raise BlobDamaged(self._blob.digest)
         if self._in_vain >= _MOST_IN_VAIN:
             raise DigestRejected(

@@ -98,7 +98,7 @@ class AuthFile:
         colon, without trailing NULs."""
         if not entry.get("auth"):
             return self._text(entry, "username", registry), self._text(entry, "password", registry)
-        username, colon, password = _decoded(entry["auth"]).partition(":")
+        username, colon, password = _decode(entry["auth"]).partition(":")
         if not colon:
             raise CredentialsUnreadable(
                 f"the credentials in {self.place} cannot be read: "
@@ -124,7 +124,7 @@ def _content(path: Path) -> bytes:
         return file.read(MOST_BYTES + 1)
 
 
-def _decoded(auth: object) -> str:
+def _decode(auth: object) -> str:
     """Decode base64; return "" if it is invalid. Line breaks are allowed, as in Go's decoder that Docker and
     Podman use, and padding may be missing, as for Kubernetes and go-containerregistry."""
     if not isinstance(auth, str):
