@@ -106,9 +106,9 @@ def test_a_database_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "jobs.db"
     with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE recipes (name TEXT)")
-    with pytest.raises(StoreCorrupt, match="not one of pusher's"):
+    with pytest.raises(StoreCorrupt, match="not a job store of pusher"):
         Store.open(sqlite_url(path))
-    with pytest.raises(StoreCorrupt, match="not one of pusher's"):
+    with pytest.raises(StoreCorrupt, match="not a job store of pusher"):
         migrate.upgrade(sqlite_url(path))
 
 

@@ -231,7 +231,7 @@ def test_a_slow_link_gets_the_smallest(size: int) -> None:
     data = (random_bytes(100_000, compressible=0) * (size // 100_000 + 1))[:size]
     chosen, summary = settle(100_000.0, data, count=2)
     assert chosen in ([ZSTD, ZSTD], [ZSTD_9, ZSTD_9])
-    assert summary == f"compression: {chosen[0]} for 2 layers, which is sent first at 97.7 KiB/s"
+    assert summary == f"compression: {chosen[0]} for 2 layers, which arrives first at 97.7 KiB/s"
 
 
 def test_the_summary_counts_layers_and_says_nothing_without_a_choice() -> None:

@@ -182,7 +182,9 @@ def test_a_full_disk_in_the_middle(
     path = is_layer(image, 0)
     origin.faults.add(Fault(On.GET_BLOB, stall, path=path))
     job = home.enqueue(name_of(origin), f"{registry.address}/app:1")
-    home.progress.hooks["note"] = lambda text: free.__setitem__(0, 100_000_000) if "no room" in text else None
+    home.progress.hooks["note"] = lambda text: (
+        free.__setitem__(0, 100_000_000) if "no space" in text else None
+    )
     worker = Background(home)
     registry.wait_for(lambda r: chunks(r) == 1)
     free[0] = 0
