@@ -72,9 +72,10 @@ def show_jobs(store: Store, everything: bool) -> int:
     out = console()
     if everything:
         for page, found in enumerate(_pages(store)):
-            out.print(jobs_table(_rows(store, found), now=store.now(), width=out.width, header=not page))
+            table = jobs_table(_rows(store, found), now=store.now(), width=out.width, header=not page)
+            out.print(table, crop=False)  # no line is too long
         return ExitCode.DONE
-    out.print(_table(store, everything, out.width))
+    out.print(_table(store, everything, out.width), crop=False)
     if hidden := _count_hidden(store, everything):
         jobs = f"{hidden} finished job is" if hidden == 1 else f"{hidden} finished jobs are"
         print_notice(f"{jobs} not shown; pusher status --all shows all.")

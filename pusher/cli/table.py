@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import zip_longest
 from typing import Final, TypeAlias
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.segment import Segment
 from rich.table import Table
@@ -86,7 +86,7 @@ def jobs_table(rows: Sequence[Row], *, now: datetime, width: int, header: bool =
     """
     notes = [note(row, now) for row in rows]
     names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
-    longest = max((cell_len(name) for lines in names for name in lines), default=0)
+    longest = max((_columns(name) for lines in names for name in lines), default=0)
     if longest + _OTHERS > width:
         return _Lines([*_narrow_lines(rows, notes, width, header=header)])
     return _Lines([*_wide_lines(rows, names, notes, width, header=header)])
@@ -98,7 +98,7 @@ def _wide_lines(
     figures = [_figures(row) for row in rows]
     heads = ("STATE", "PROGRESS", "DONE/TOTAL")
     digits = max([2, *(len(str(row.job.id)) for row in rows)])
-    named = max([len("IMAGE"), *(cell_len(name) for lines in names for name in lines)])
+    named = max([len("IMAGE"), *(_columns(name) for lines in names for name in lines)])
     states, shares, amounts = (
         max(len(text) for text in texts) for texts in zip(heads, *figures, strict=True)
     )
@@ -106,7 +106,7 @@ def _wide_lines(
 
     def line(number: str, name: str, texts: Sequence[str], said: str, style: str) -> _Line:
         state, done, total = texts
-        before = f"{number:>{digits}}  {set_cell_size(name, named)}  "
+        before = f"{number:>{digits}}  {name}{'':{named - _columns(name)}}  "
         after = f"{'':{states - len(state)}}  {done:>{shares}}  {total:<{amounts}}  {said}"
         return (before, ""), (state, style), (after.rstrip(), "")
 
@@ -140,9 +140,14 @@ def _narrow_lines(rows: Sequence[Row], notes: Sequence[str], width: int, *, head
                     yield (indent, ""), (part, style)
 
 
+def _columns(text: str) -> int:
+    """Return how many columns a text takes."""
+    return len(text) if text.isascii() else cell_len(text)
+
+
 def _wrapped(text: str, width: int) -> list[str]:
     """Return the lines of a text, those that are too long broken between words."""
-    if "\n" not in text and cell_len(text) <= width:
+    if "\n" not in text and _columns(text) <= width:
         return [text]
     return [line.plain.rstrip() for line in Text(text).wrap(_MEASURE, width, overflow="fold")]
 
