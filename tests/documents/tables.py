@@ -107,16 +107,10 @@ def upload_table() -> str:
 
 
 def store_table() -> str:
-    """Return the tables of the job store, with what a row is and its columns."""
-    rows = (
-        (
-            f"`{mapper.class_.__tablename__}`",
-            (mapper.class_.__doc__ or "").strip().split("\n")[0],
-            ", ".join(f"`{column.name}`" for column in mapper.columns),
-        )
-        for mapper in sorted(Base.registry.mappers, key=lambda mapper: mapper.class_.__tablename__)
-    )
-    return table(("table", "a row is", "columns"), rows)
+    """Return the tables of the job store with their columns."""
+    tables = sorted(Base.metadata.tables.values(), key=lambda each: each.name)
+    rows = ((f"`{each.name}`", ", ".join(f"`{column.name}`" for column in each.columns)) for each in tables)
+    return table(("table", "columns"), rows)
 
 
 GENERATED: Final[dict[tuple[str, str], Callable[[], str]]] = {
