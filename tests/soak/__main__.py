@@ -31,7 +31,7 @@ def main() -> None:
             serving(programs) if programs else nullcontext() as server,
         ):
             soak = Soak(folder, registry, options.seed, server)
-            soak.run(options.minutes * 60, patience=300)
+            soak.run(options.minutes * 60, limit=300)
         print("\n".join(f"{count:6}  {what}" for what, count in sorted(soak.figures.items())))
 
 

@@ -17,6 +17,6 @@ def test_a_while_of_everything(
     seed: int, tmp_path: Path, make_docker_registry: Callable[..., DockerRegistry]
 ) -> None:
     soak = Soak(tmp_path, make_docker_registry(secret="soak"), seed)
-    soak.run(15, patience=60)
+    soak.run(15, limit=60)
     assert soak.figures["blobs read back"] > 0
     assert soak.figures["freeze"] > 0
