@@ -184,7 +184,7 @@ def test_without_a_destination_it_is_where_it_belongs(home: Home, origin: FakeRe
 
 def test_a_digest_alone_is_no_name(home: Home, origin: FakeRegistry, image: Image) -> None:
     digest = put(origin, image)
-    with pytest.raises(InvalidOption, match="no name of its own"):
+    with pytest.raises(InvalidOption, match="has no name to be pushed as"):
         home.enqueue(name_of(origin, f"@{digest}"), "registry.example.com")
 
 
