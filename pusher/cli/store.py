@@ -40,14 +40,14 @@ def open_store(settings: Settings, *, forever: bool = False) -> Iterator[Store]:
     from pusher.store.store import Store
 
     is_file = settings.database_url.startswith("sqlite")
-    patience = StoreOutages(
+    outages = StoreOutages(
         print_notice,
         limit=None if forever else settings.retry.store_command,
         only=StoreError if forever and not is_file else StoreLocked,
         policy=settings.retry,
     )
-    with patience.call(Store.open, settings.database_url) as store:
-        yield store.waiting_out(patience)
+    with outages.call(Store.open, settings.database_url) as store:
+        yield store.waiting_out(outages)
 
 
 def parse_job_id(text: str) -> int:

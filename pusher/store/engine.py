@@ -30,7 +30,7 @@ _WORTH_COMPACTING = 1024 * 1024
 
 
 def utc_now() -> datetime:
-    """This machine's time."""
+    """Return this machine's time."""
     return datetime.now(UTC)
 
 
@@ -50,12 +50,12 @@ def parse_url(url: str) -> URL:
 
 
 def sqlite_url(path: Path) -> str:
-    """The URL of a job store in a file."""
+    """Return the URL of a job store in a file."""
     return URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def label_of(url: URL) -> str:
-    """How messages name the job store: no password, no query."""
+    """Return the name of the job store in messages: without password and query."""
     if is_sqlite(url):
         return str(url.database)
     where = str(url.host or url.query.get("host") or "localhost").rpartition("@")[2]  # "@" in a password
@@ -64,12 +64,12 @@ def label_of(url: URL) -> str:
 
 
 def is_sqlite(url: URL) -> bool:
-    """Whether the job store is a file."""
+    """Return whether the job store is a file."""
     return url.drivername.startswith("sqlite")
 
 
 def file_of(url: URL) -> Path:
-    """The file of a SQLite job store."""
+    """Return the file of a SQLite job store."""
     return values.parse_path(str(url.database), "PUSHER_DATABASE_URL").absolute()
 
 
@@ -103,7 +103,7 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     def now(self, connection: Connection | None = None) -> datetime:
-        """The store's time. A server is asked each time, over ``connection`` where there is one: all hosts
+        """Return the store's time. A server is asked each time, over ``connection`` if there is one: hosts
         agree on it, and no clock of theirs that is set makes a lease look old."""
         if self._clock is not None:
             return self._clock()
@@ -117,13 +117,13 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """A connection that sees one state of the store (SQLite) and changes nothing."""
+        """Open a connection that sees one state of the store (SQLite) and changes nothing."""
         with translate_errors(self.label), self.engine.connect() as connection:
             yield connection.execution_options(**{_READS: True})
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A transaction: committed at the end of the block, rolled back if it raises."""
+        """Begin a transaction: committed at the end of the block, rolled back if it raises."""
         if not self.writable:
             raise read_only_error(self.label)
         with translate_errors(self.label), self._turn, self.engine.begin() as connection:
@@ -131,7 +131,7 @@ class Database:
 
     @contextmanager
     def dry_run(self) -> Iterator[Connection]:
-        """A transaction that is rolled back at the end of the block, to count what it would change."""
+        """Begin a transaction that is rolled back at the end of the block, to count what it would change."""
         with translate_errors(self.label), self._turn, self.engine.connect() as connection:
             yield connection  # closing it rolls back
 

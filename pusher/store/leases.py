@@ -19,7 +19,7 @@ from pusher.store.records import JobRecord, JobState
 
 
 def lease_columns(owner: str, now: datetime, lease: float) -> dict[str, Any]:
-    """The columns of a lease taken now for ``lease`` seconds."""
+    """Return the columns of a lease taken now for ``lease`` seconds."""
     return {"lease_owner": owner, "lease_expires_at": now + timedelta(seconds=lease)}
 
 
@@ -35,17 +35,17 @@ LONGEST_LEASE: Final = timedelta(hours=24)
 
 
 def has_ended(expires_at: Any, now: datetime) -> ColumnElement[bool]:
-    """Whether a lease with this end does not hold at ``now``, which may be by a clock that was set back."""
+    """Return the condition that a lease has ended at ``now``, which may be by a clock that was set back."""
     return or_(expires_at <= now, expires_at > now + LONGEST_LEASE)
 
 
 def is_current(expires_at: Any, now: datetime) -> ColumnElement[bool]:
-    """The opposite, written out: for a negation no index is used."""
+    """Return the opposite condition, written out: for a negation no index is used."""
     return and_(expires_at > now, expires_at <= now + LONGEST_LEASE)
 
 
 def job_id_in(ids: Collection[int], table: Any = JobRow) -> ColumnElement[bool]:
-    """Whether a job is one of ``ids``, which may be more than a statement can have parameters."""
+    """Return the condition that a job is one of ``ids``: more than a statement can have parameters."""
     among: Any = bindparam(None, sorted(set(ids)), expanding=True, literal_execute=True)
     condition: ColumnElement[bool] = table.id.in_(among)
     return condition
@@ -83,6 +83,6 @@ def is_held(job: JobRecord) -> ColumnElement[bool]:
 
 
 def require_lease(connection: Connection, job: JobRecord) -> None:
-    """Hold the job's lease fast until the end of the transaction; LeaseLost if it is not ours."""
+    """Lock the job's lease until the end of the transaction. Raises LeaseLost."""
     if connection.scalar(select(JobRow.id).where(is_held(job)).with_for_update(read=True)) is None:
         raise LeaseLost(f"job {job.id} no longer belongs to this worker")

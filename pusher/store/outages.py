@@ -109,17 +109,17 @@ class StoreOutages:
 
 
 class OutageProxy:
-    """A part of the job store each of whose methods, which are one transaction, waits for the store."""
+    """A part of the job store whose methods, each one transaction, wait while the store is away."""
 
-    def __init__(self, part: object, patience: StoreOutages) -> None:
+    def __init__(self, part: object, outages: StoreOutages) -> None:
         self._part = part
-        self._patience = patience
+        self._outages = outages
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._part, name)
 
         @wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
-            return self._patience.call(method, *args, **kwargs)
+            return self._outages.call(method, *args, **kwargs)
 
         return call

@@ -24,7 +24,7 @@ Step = Callable[[Connection], int]
 
 @dataclass(frozen=True)
 class PruneCounts:
-    """How many rows were forgotten: ``known`` are those about blobs, layers and manifests."""
+    """How many rows were deleted: ``known`` are those about blobs, layers and manifests."""
 
     jobs: int
     known: int
@@ -52,7 +52,7 @@ class Retention:
         return PruneCounts(jobs, known)
 
     def compact(self) -> int:
-        """Give the disk back what was freed, where that is much (SQLite); returns the bytes.
+        """Shrink the file of a SQLite store if much of it is free; return the bytes freed.
 
         Does not wait for a lock: not to be called while a worker runs.
         """

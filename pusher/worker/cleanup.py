@@ -127,7 +127,7 @@ def evict_blobs(store: Store, spool: Spool, limit: int) -> int:
 
 
 def _unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
-    """Digests and sizes of what is to go from the spool, so that what no job needs takes ``limit`` bytes.
+    """Return digests and sizes of blobs to remove, so that those that no job needs take ``limit`` bytes.
 
     While jobs run, what was used just now stays: its worker may not have recorded yet what it is for.
     """

@@ -48,7 +48,7 @@ class WorkerIdentity:
         self._lock = FileLock(self._path(self._name), timeout=0)
         self._renewed_at = elapsed()
         self.longest_stall = 0.0
-        """Seconds for which this worker once renewed nothing, if that was longer than its leases last."""
+        """Seconds for which this worker once did not renew its leases, if they ended meanwhile."""
         self._doubts = threading.Lock()
         self._doubted: dict[str, float] = {}  # owners of leases that ended, and since when they are seen so
         self._looked_at = 0.0

@@ -20,7 +20,7 @@ class UnresolvedNames:
         self.keeps_waiting = True
 
     def classify(self, error: PusherError, registry: str) -> PusherError:
-        """The error, or RegistryNameUnknown if it has been that the name does not resolve for a minute."""
+        """Return the error, or RegistryNameUnknown if the name has not resolved for a minute."""
         if self.keeps_waiting or not _unresolved(error) or self._store.uploads.has_any_at(registry):
             self._since.pop(registry, None)
             return error
@@ -34,5 +34,5 @@ class UnresolvedNames:
 
 
 def _unresolved(error: BaseException) -> bool:
-    """Whether an error comes of a name that has no address."""
+    """Return whether a name without an address caused the error."""
     return any(isinstance(cause, socket.gaierror) for cause in iter_causes(error))

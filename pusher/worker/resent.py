@@ -9,7 +9,7 @@ from pusher.store.store import Store
 
 
 def describe_losses(store: Store, job_id: int, upload: UploadRecord, *, restarts: bool) -> str:
-    """A sentence about a blob whose upload has been lost several times.
+    """Return a sentence about a blob whose upload has been lost several times.
 
     ``restarts``: its registry starts a blob again when the connection breaks inside a chunk.
     """

@@ -20,9 +20,9 @@ class RunResult:
     unfinished: list[JobRecord] = field(default_factory=list)
     superseded: list[JobRecord] = field(default_factory=list)
     failed_before: list[JobRecord] = field(default_factory=list)
-    """Failed in earlier runs, and nothing newer took their place; only of a run for the whole queue."""
+    """Failed in earlier runs and not superseded; only in a run for the whole queue."""
     beyond_retry: frozenset[int] = frozenset()
-    """Those of the failed jobs that trying again cannot help."""
+    """Those of the failed jobs that no retry can fix."""
     bytes_wasted: int = 0
     """Sent for these jobs, in this run and before, and lost again."""
 
@@ -30,7 +30,7 @@ class RunResult:
 def summarize(
     store: Store, touched: Collection[int], only: Collection[int] | None, exit_codes: Collection[ExitCode]
 ) -> RunResult:
-    """What became of the jobs ``touched`` and ``only`` those that the run was for, or else the whole queue.
+    """Return how the jobs ``touched`` ended, and ``only`` those that the run was for, or the whole queue.
 
     ``exit_codes``: those of the errors for which jobs failed in this run.
     """
@@ -65,6 +65,6 @@ def summarize(
 
 
 def _is_others(job: JobRecord, touched: Collection[int]) -> bool:
-    """Whether another worker is at the job, and answers for it: of two that share the queue, the one that has
+    """Return whether another worker pushes the job and reports it: of two that share the queue, one that has
     done its part before the other did not fail."""
     return job.state == JobState.RUNNING and job.id not in touched

@@ -21,7 +21,7 @@ _ASKED: Final = {
 
 
 class ReceivedSignals:
-    """What came; ``number`` is the first signal, 0 if none."""
+    """The signals received; ``number`` is the first, 0 if there was none."""
 
     number = 0
 

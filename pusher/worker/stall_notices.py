@@ -96,7 +96,7 @@ class StallNotices:
 
 
 class StallReportingTransport(Transport):
-    """Requests of which a silence knows."""
+    """A transport that reports requests without a response."""
 
     def __init__(self, stalls: StallNotices, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -117,7 +117,7 @@ class StallReportingTransport(Transport):
 
 
 class _Counted:
-    """A receiver of which is known how much it got."""
+    """A receiver that counts what it received."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -171,7 +171,7 @@ class SourceStallCheck:
 
 
 class SourceTurn:
-    """Whose turn it is to read a source: one job's, as long as its source gives something. Compressing one
+    """The turn to read a source: it is one job's, as long as its source delivers data. Compressing one
     layer uses all processors already; a source that stands still uses none."""
 
     def __init__(self) -> None:
@@ -180,7 +180,7 @@ class SourceTurn:
 
     @contextmanager
     def take(self, control: Control) -> Iterator[None]:
-        """Until the context ends it is the turn of the job with this ``control``; waits for that."""
+        """Wait for the turn, and keep it for the job with this ``control`` until the context ends."""
         with self._changed:
             while any(holder.source_seconds_still < _STUCK_AFTER for holder in self._holders):
                 self._changed.wait(0.2)
