@@ -41,7 +41,7 @@ _NARROWEST: Final = 20
 def doctor(
     target: str | None, to: tuple[str, ...], password_stdin: bool, as_json: bool, **flags: object
 ) -> int:
-    """Check what a push needs, and how to fix it.
+    """Check what a push needs, and suggest fixes.
 
     registry.example.com and localhost:5000 are registries, and registry.example.com/team/app is a repository;
     a file, a name with a tag, and everything else is an image. Without an argument, check this machine, the

@@ -38,7 +38,7 @@ def shown_metrics(store: Store, at: str | None) -> Iterator[Callable[[Progress],
     address = Address.parse(at, "--metrics")
     if not address.is_local:
         raise InvalidOption(
-            f"whoever reaches {address} could read the figures",
+            f"everybody who can reach {address} could read the metrics",
             hint="show them at 127.0.0.1, as 127.0.0.1:9155",
         )
     metrics = Metrics()

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 def registry(host: str | None, forget: bool, as_json: bool) -> int:
     """Show what pushes have learned about registries.
 
-    How fast the link is and what it carries between two breaks, chunks that were refused as too large, and
-    the way of sending. What was refused is tried again after a day and after pusher retry; --chunk-size and
-    --profile go before it.
+    That is the speed of the link and how much it carries between two breaks, chunk sizes that were refused,
+    and the way of uploading. What was refused is tried again after a day and after pusher retry; --chunk-size
+    and --profile take precedence.
 
     \b
     Example:

@@ -74,7 +74,7 @@ def serve(
     plain_http: bool,
     progress: str,
 ) -> int:
-    """Be a registry here that forwards pushes, or keeps them.
+    """Run a registry that forwards pushes, or keeps them.
 
     docker, podman, buildah, skopeo, crane, oras and others push here, and the queue does the rest: it is
     worked as by pusher run --forever, with the settings and logins that pusher run takes. The registry to

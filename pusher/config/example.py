@@ -7,11 +7,11 @@ from pusher.config.options import Option
 from pusher.config.settings import OPTIONS
 
 _HEAD = """\
-# Settings of pusher. A flag (--chunk-size) or a variable (PUSHER_CHUNK_SIZE) wins over this file.
-# Passwords do not belong here: pusher login REGISTRY keeps them where Docker does.
+# Settings of pusher. A flag (--chunk-size) or a variable (PUSHER_CHUNK_SIZE) overrides this file.
+# Passwords do not belong here: pusher login REGISTRY stores them where Docker does.
 """
 _TABLE = f"""
-# What holds for one registry wins over what holds for all; these may differ: {{names}}.
+# Settings of one registry override the general ones; these can differ: {{names}}.
 #[{TABLES}."ghcr.io"]
 #chunk_size = "4MiB"
 """

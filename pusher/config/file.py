@@ -104,7 +104,7 @@ class _Reader:
         while isinstance(inner[1], dict):
             whole, inner = f"{whole}.{inner[0]}", next(iter(inner[1].items()), ("", None))
         if whole != name:
-            raise self._wrong(f"{TABLES}.{whole}", whole, "lacks quotes", f'write [{TABLES}."{whole}"]')
+            raise self._wrong(f"{TABLES}.{whole}", whole, "needs quotes", f'write [{TABLES}."{whole}"]')
 
     def _host(self, name: str) -> str:
         try:

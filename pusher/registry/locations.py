@@ -51,7 +51,7 @@ class Origin:
         if self._leaves_tls(url):
             if _host_parts(url)[1] != _host_parts(self.url)[1]:
                 raise PlainHttpRefused(
-                    f"{self.registry} wants the upload to go to {_host_parts(url)[1]} over plain http",
+                    f"{self.registry} redirects the upload to {_host_parts(url)[1]} over plain HTTP",
                     hint="check the registry's configuration",
                 )
             # a registry that does not know of the TLS proxy in front of it
@@ -73,7 +73,7 @@ class Origin:
         url = self._resolve(self.url, value)
         if self._leaves_tls(url):
             raise LocationRefused(
-                f"{self.registry} wants the login to go to {_host_parts(url)[1]} over plain http",
+                f"{self.registry} redirects the login to {_host_parts(url)[1]} over plain HTTP",
                 hint="the registry's token server must use https; report it to the registry's administrator",
             )
         return self._check_not_private(url, "the login")
@@ -112,7 +112,7 @@ class Origin:
         host = _host_parts(url)[1]
         if is_private(host) and not is_private(_host_parts(f"https://{api_host(self.registry)}")[1]):
             raise LocationRefused(
-                f"{self.registry} wants {what} to go to {host}, which is an address of a private network",
+                f"{self.registry} redirects {what} to {host}, which is an address of a private network",
                 hint="push to a registry of that network by its own address; otherwise its configuration is "
                 "wrong: report it to the registry's administrator",
             )

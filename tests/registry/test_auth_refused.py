@@ -251,5 +251,5 @@ def test_realm_of_a_private_network(there: World) -> None:
     for _ in range(2):
         with pytest.raises(LocationRefused) as error:
             client.blob_exists(REPOSITORY, DIGEST)
-        assert "r.example wants the login to go to 169.254.169.254" in error.value.message
+        assert "r.example redirects the login to 169.254.169.254" in error.value.message
     assert set(hostile.sent) == {"https://r.example/v2/"}

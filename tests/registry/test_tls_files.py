@@ -55,7 +55,7 @@ def test_folder(tmp_path: Path) -> None:
 def test_no_certificate_inside(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "ca.pem").write_bytes(content)
     error = failure(Trust(tmp_path / "ca.pem"))
-    assert error.message == f"{tmp_path}/ca.pem holds no certificate"
+    assert error.message == f"{tmp_path}/ca.pem contains no certificate"
     assert "-----BEGIN CERTIFICATE-----" in error.hint
 
 
@@ -74,7 +74,7 @@ def test_damaged(authority: trustme.CA, damage: tuple[int, bytes], tmp_path: Pat
     pem, (place, with_what) = authority.cert_pem.bytes(), damage
     (tmp_path / "ca.pem").write_bytes(pem[:place] + with_what)
     error = failure(Trust(tmp_path / "ca.pem"))
-    assert error.message.startswith(f"{tmp_path}/ca.pem holds a certificate that is damaged (")
+    assert error.message.startswith(f"{tmp_path}/ca.pem contains a damaged certificate (")
 
 
 @pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
@@ -117,7 +117,7 @@ def test_other_files_are_left_alone(site: Path) -> None:
 
 def test_broken_authority(site: Path) -> None:
     (site / "ca.crt").write_text("broken")
-    assert of_certs_d(site).message == f"{site}/ca.crt holds no certificate"
+    assert of_certs_d(site).message == f"{site}/ca.crt contains no certificate"
 
 
 def test_certificate_without_key(authority: trustme.CA, site: Path) -> None:
@@ -182,8 +182,8 @@ def test_may_not_be_read(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     (site / "ca.crt").write_text("x")
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    assert of_certs_d(site).message == f"{site}/ca.crt may not be read by this user"
+    assert of_certs_d(site).message == f"{site}/ca.crt cannot be read by this user"
     monkeypatch.setattr(Path, "iterdir", refuse)
     error = of_certs_d(site)
-    assert error.message == f"{site} may not be read by this user"
+    assert error.message == f"{site} cannot be read by this user"
     assert error.hint == f"check it: ls -l {site}"

@@ -44,7 +44,7 @@ def test_compressions_that_are_not_read_are_named(
     path = tmp_path / "an image.tar.xyz"
     path.write_bytes(head + bytes(range(256)) * 20)
     error = refused(str(path))
-    assert error.message == f"{path} is compressed with {kind}, which pusher does not read"
+    assert error.message == f"{path} is compressed with {kind}, which pusher cannot read"
     assert error.hint == f"unpack it first: {command} '{path}' > '{path.with_suffix('')}'"
 
 
@@ -107,7 +107,7 @@ def test_what_came_in_place_of_an_archive(tmp_path: Path, data: bytes, words: st
 def test_a_compression_that_is_not_read_inside_one_that_is(tmp_path: Path) -> None:
     path = tmp_path / "a.tar.zst"
     path.write_bytes(zstandard.compress(b"\x04\x22\x4d\x18" + bytes(600)))
-    assert "one of lz4, which pusher does not read" in refused(str(path)).message
+    assert "with lz4, which pusher cannot read" in refused(str(path)).message
 
 
 def test_an_ending_in_capitals_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,7 +126,7 @@ def test_a_folder_on_top(tmp_path: Path) -> None:
     content = [Entry(f"app/{entry.name}", entry.data, entry.target) for entry in entries("classic", IMAGE)]
     path = write_tar(tmp_path / "a.tar", content)
     error = refused(str(path))
-    assert error.message == f"{path} holds its image in the folder app"
+    assert error.message == f"{path} contains its image in the folder app"
     assert error.hint == f"unpack it first: tar -xf {path} && tar -C app -cf image.tar ."
 
 

@@ -104,7 +104,7 @@ def test_folders_may_come_again_but_not_others() -> None:
 
 def test_links_in_another_part_than_their_file_are_no_split(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Cutter, "_home", lambda *_: None)
-    with pytest.raises(ImageUnsupported, match="its parts would not hold together what it holds"):
+    with pytest.raises(ImageUnsupported, match="its parts would not add up to it"):
         parts(layer(*members()))
 
 

@@ -219,8 +219,8 @@ def old_sparse(size: int, *pieces: tuple[int, int], stored: int = 0, form: bytes
         ([(0, 512), (0, 512)], "overlap"),
         ([(512, 512), (0, 512)], "overlap"),
         ([(1536, 1024)], "overlap, or lie outside"),
-        ([(0, 512)], "1024 bytes where its map tells 512"),
-        ([], "1024 bytes where its map tells 0"),
+        ([(0, 512)], "1024 bytes, but its map lists 512"),
+        ([], "1024 bytes, but its map lists 0"),
     ],
 )
 def test_a_map_that_contradicts_itself_is_refused(pieces: list[tuple[int, int]], words: str) -> None:
@@ -247,7 +247,7 @@ def pax_sparse(records: dict[str, str], data: bytes) -> bytes:
         (
             {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9"},
             b"1\n0\n2\n".ljust(512, b"\0"),
-            "0 bytes where its map tells 2",
+            "0 bytes, but its map lists 2",
         ),
         (
             {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.realsize": "9" * 18},

@@ -230,7 +230,7 @@ def test_sources(file: Path) -> None:
         ),
         (
             "lease = 9\n[registries.r.example]\ninsecure = true",
-            "registries.r.example (line 2 of FILE) lacks quotes",
+            "registries.r.example (line 2 of FILE) needs quotes",
             'write [registries."r.example"]',
         ),
         (

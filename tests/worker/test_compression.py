@@ -228,7 +228,7 @@ def test_auto_says_what_it_chose_and_why(home: Home, registry: FakeRegistry, tmp
     home.push(archive, f"{registry.address}/app:1", compression="auto")
     pushed(registry, "app", "1", image)
     (said,) = [text for text in notes(home) if text.startswith("compression:")]
-    assert said.endswith("which is sent first at 195.3 KiB/s")
+    assert said.endswith("which arrives first at 195.3 KiB/s")
     chosen = [unpacked(registry.blob("app", layer["digest"])) for layer in manifest(registry, "1")["layers"]]
     assert chosen == [layer.tar for layer in image.layers]
     assert "for 1 layer" in said or "for 2 layers" in said

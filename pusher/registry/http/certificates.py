@@ -89,10 +89,10 @@ def _add_authority(context: ssl.SSLContext, path: Path, shown: str) -> None:
             ) from None
         if b"-----BEGIN CERTIFICATE-----" in data:
             raise CertificateFileUnusable(
-                f"{shown} holds a certificate that is damaged ({_reason(error)})",
+                f"{shown} contains a damaged certificate ({_reason(error)})",
                 hint="get the file again from its source",
             ) from None
-        raise CertificateFileUnusable(f"{shown} holds no certificate", hint=_PEM_HINT) from None
+        raise CertificateFileUnusable(f"{shown} contains no certificate", hint=_PEM_HINT) from None
 
 
 def _add_client_pair(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
@@ -133,7 +133,7 @@ def _read(path: Path, shown: str) -> bytes:
 def _unreadable(path: Path, shown: str, error: OSError) -> CertificateFileUnusable:
     why = {
         FileNotFoundError: "does not exist",
-        PermissionError: "may not be read by this user",
+        PermissionError: "cannot be read by this user",
         IsADirectoryError: "is a folder, not a file",
     }.get(type(error), f"cannot be read ({error.strerror})")
     return CertificateFileUnusable(f"{shown} {why}", hint=suggest("check it: ls -l {}", path))

@@ -28,7 +28,7 @@ def explain_losses(registry: str, session: Session) -> str:
     accepted."""
     return (
         f"the connection breaks again and again within a chunk of {session.chunk_size // KIB} KiB. "
-        f"{registry} keeps no part of a chunk, and smaller ones are not taken or not worth it: "
-        "what was sent of it is lost each time. What helps: a link that carries a chunk in one go, or "
-        "fewer uploads at once (--parallel 1)"
+        f"{registry} does not keep a part of a chunk, and smaller chunks are refused or too slow, so the "
+        "chunk is sent from its start each time. To avoid that, use a more stable link, or fewer uploads at "
+        "a time (--parallel 1)"
     )

@@ -97,7 +97,7 @@ def check_compressed_again(path: Path, head: bytes) -> None:
     kind = next((kind for magic, kind, _ in _UNPACK if head.startswith(magic)), None)
     if kind is not None and not _is_tar(head):
         raise ArchiveInvalid(
-            f"{path} holds, inside its compression, one of {kind}, which pusher does not read",
+            f"{path} contains data that is compressed again with {kind}, which pusher cannot read",
             hint="unpack it first, and push the tar",
         )
 
@@ -113,7 +113,7 @@ def without_image(path: Path, names: Iterable[str]) -> PusherError:
             commands = "tar -xf {} && pusher push {}" if kind else "tar -xf {0} && tar -C {1} -cf image.tar ."
             inside = f"oci:./{folder}" if kind else folder
             return ArchiveInvalid(
-                f"{path} holds its image in the folder {folder}",
+                f"{path} contains its image in the folder {folder}",
                 hint=suggest(f"unpack it first: {commands}", path, inside),
             )
     has_config = any(top.endswith(".json") for top in tops)
@@ -124,7 +124,7 @@ def without_image(path: Path, names: Iterable[str]) -> PusherError:
         )
     if len(tops & _ROOTS) >= _MOST_ROOTS:
         return ImageUnsupported(
-            f"{path} holds the file system of a container, as `docker export` writes it, and no image",
+            f"{path} contains the file system of a container (from `docker export`), not an image",
             hint=suggest("make an image of it, and push that: docker import {} app:1.2", path),
         )
     return ArchiveInvalid(f"{path} is a tar without an image: it has no manifest.json", hint=HOW)
@@ -141,6 +141,6 @@ def _is_tar(head: bytes) -> bool:
 def _compressed(path: Path, kind: str, command: str) -> ArchiveInvalid:
     tar = path.with_suffix("") if path.with_suffix("").suffix == ".tar" else path.with_suffix(".tar")
     return ArchiveInvalid(
-        f"{path} is compressed with {kind}, which pusher does not read",
+        f"{path} is compressed with {kind}, which pusher cannot read",
         hint=suggest(f"unpack it first: {command}", path, tar),
     )

@@ -125,8 +125,8 @@ def plan_layer(
     finished = [part.finished() for part in parts]
     if not are_the_same(contents, [part.contents for part in parts]):
         raise ImageUnsupported(
-            f"{label} cannot be split: its parts would not hold together what it holds",
-            hint="this is a fault of pusher, please report it; push the layer whole, without --split-layers, "
+            f"{label} cannot be split: its parts would not add up to it",
+            hint="this is a bug in pusher, please report it; push the layer whole, without --split-layers, "
             "to a registry that takes larger blobs",
         )
     if any(part.size > limit for part, _ in finished):

@@ -266,7 +266,7 @@ def check_pieces(pieces: Pieces, size: int, stored: int) -> None:
         end = offset + length
         total += length
     if total != stored:
-        raise Damaged(f"a sparse file has {stored} bytes where its map tells {total}")
+        raise Damaged(f"a sparse file has {stored} bytes, but its map lists {total}")
 
 
 def _numbers(values: Sequence[bytes]) -> Pieces:
