@@ -56,6 +56,7 @@ class StoreJournal:
             offset=u.offset,
             in_flight=u.in_flight,
             closing=u.state == UploadState.CLOSING,
+            furthest=u.furthest or 0,
         )
 
     def record_session(self, session: Session) -> None:

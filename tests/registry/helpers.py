@@ -63,6 +63,7 @@ class MemoryJournal:
     session: Session | None = None
     calls: list[str] = field(default_factory=list)
     sent: int = 0
+    furthest: int = 0
     lost_sessions: list[str] = field(default_factory=list)
     lost_bytes: int = 0
     """Acknowledged bytes of lost sessions, and those that were then in flight."""
@@ -86,7 +87,7 @@ class MemoryJournal:
             raise Killed(name)
 
     def load(self) -> Session | None:
-        return self.session
+        return None if self.session is None else replace(self.session, furthest=self.furthest)
 
     def record_session(self, session: Session) -> None:
         with self._call("record_session"):
@@ -126,6 +127,7 @@ class MemoryJournal:
             assert self.session.may_hold(session.offset)
             assert session.in_flight == 0
             self.session = session
+            self.furthest = max(self.furthest, session.offset)
             self.sent += sent
 
     def count_sent(self, sent: int) -> None:

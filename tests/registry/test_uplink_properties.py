@@ -220,6 +220,8 @@ def test_after_a_bad_hour_chunks_grow_again(
     """In an open session as well, and in the processes that follow."""
     known = PROFILES[profile]
     kept, restarts = profile in ("distribution-3", "gitea"), known.breaks_with_chunk
+    if restarts:  # where a break costs the blob, it arrives between two breaks or never
+        good = [gap + max(sizes) for gap in good]
     best = float("inf")
     for chunk in FIXED:
         link = Link(chain(bad, cycle(good)), rate, latency)
@@ -283,6 +285,31 @@ def test_a_session_is_kept_where_larger_chunks_do_not_pay(
 ) -> None:
     journal, _ = bring_unbroken(size, rate=rate, latency=latency, chunk_size=chunk_size)
     assert journal.lost_sessions == []
+
+
+@pytest.mark.parametrize(
+    ("gaps", "restart_every"),
+    [
+        pytest.param([12.4], 1, id="larger-chunks-never-get-through"),
+        pytest.param([13.5, 41.2], 3, id="larger-chunks-get-through-now-and-then"),
+    ],
+)
+def test_larger_chunks_that_the_link_does_not_carry_are_not_tried_again_and_again(
+    gaps: list[float], restart_every: int
+) -> None:
+    """In a new process after so many breaks: what was tried before is known from the journal alone."""
+    journal = MemoryJournal()
+    registry = Registry(Link(cycle([int(gap * MIB) for gap in gaps]), 100 * MIB, 0.2), keeps_part=False)
+    took = bring(
+        registry,
+        LinkEstimate(),
+        640 * MIB,
+        profile="serverless-registry",
+        restart_every=restart_every,
+        journal=journal,
+    )
+    assert journal.lost_acknowledged <= 640 * MIB / 4
+    assert took < 60
 
 
 @settings(max_examples=40, deadline=None, derandomize=True)

@@ -163,7 +163,7 @@ def test_undisturbed_push_sends_every_byte_once(kind: str, tmp_path: Path) -> No
         assert push.registry.chunks == [CHUNK] * 4 + [SIZE - 4 * CHUNK]
         calls = ["record_session"] + ["record_chunk", "record_offset"] * 5 + ["record_closing"]
         if kind in TOLD_APART:
-            calls[3:3] = ["learned", "refined"]
+            calls[3:3] = ["record_facts", "record_profile"]
         assert push.journal.calls == calls
         assert push.watch.offsets == [4000, 8000, 12000, 16000, 17500]
         assert {0, CHUNK, SIZE - 4 * CHUNK} <= set(push.watch.in_flight)

@@ -25,6 +25,7 @@ class ChunkPlan:
         self._link = link
         self._wanted = wanted
         self._given_up = 0  # acknowledged bytes of sessions given up for larger chunks
+        self._furthest: int | None = None  # the largest offset of sessions before the present one
 
     def next_size(self, session: Session) -> int:
         """Return the size of a full chunk now: what the link carries, where chunks may differ in size."""
@@ -44,10 +45,22 @@ class ChunkPlan:
         left = self._total - session.offset
         return left == 0 or (session.profile.last_in_put and left <= self.next_size(session))
 
+    def first_state(self, session: Session) -> Send | Close:
+        """Return what comes next for a session that was just opened."""
+        return Close(session) if self.is_last(session) else Send(session)
+
     def next_state(self, session: Session) -> Send | Close | Lost:
         """Return what comes next where nothing of ``session`` is in doubt."""
+        if self._furthest is None:
+            self._furthest = session.furthest
         if self.is_last(session):
             return Close(session)
+        if self._is_too_large_for_link(session):
+            return Lost(
+                session,
+                f"the link breaks within chunks of {session.chunk_size} bytes; continuing with smaller ones",
+                fruitless=False,
+            )
         larger = self.larger_size(session)
         if larger is None:
             return Send(session)
@@ -61,9 +74,15 @@ class ChunkPlan:
 
     def larger_size(self, session: Session) -> int | None:
         """Return the size of a new session's chunks if they save more time than this session's bytes cost;
-        None if the session should be kept."""
+        None if the session should be kept.
+
+        Only a session that got twice as far as all before is given up, and only at the beginning of a blob:
+        that ends, however links change and processes die.
+        """
         if not session.profile.equal_chunks or self._wanted or session.offset == 0:
             return None
+        if session.offset < 2 * (self._furthest or 0):
+            return None  # larger chunks did not help
         if (self._given_up + session.offset) * _SENT_AGAIN > self._total:
             return None
         most = self._link.largest_size(None, session.profile, session.limits)
@@ -72,6 +91,18 @@ class ChunkPlan:
             return None
         pays = self._link.pays_to_restart(session.offset, self._total, session.chunk_size, size)
         return size if pays else None
+
+    def record_loss(self, session: Session) -> None:
+        """Record how far a session got that was lost."""
+        self._furthest = max(self._furthest or 0, session.offset)
+
+    def _is_too_large_for_link(self, session: Session) -> bool:
+        """Return whether an empty session has chunks of one size that the link does not carry."""
+        if not session.profile.equal_chunks or self._wanted or session.offset or not self._link.breaks:
+            return False
+        first = self._link.first_size(None, session.profile)
+        size = chunk_sizes.chunk_size(self._total, first, session.limits, session.profile)
+        return session.chunk_size >= 2 * size
 
     def shrink_after_break(self, session: Session, profile: Profile, broken_at: int | None) -> None:
         """Use smaller chunks after a broken one cost the session, where the user set their size; otherwise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from pusher.registry.answers import read_message
@@ -29,6 +29,8 @@ class Session:
     """Bytes from ``offset`` on that may have reached the registry."""
     closing: bool = False
     """The closing PUT may have been sent."""
+    furthest: int = field(default=0, compare=False)
+    """The largest offset that a session of this blob has reached so far."""
 
     def may_hold(self, offset: int) -> bool:
         """Return whether the registry can hold that much: no less than it acknowledged, no more than was

@@ -143,7 +143,7 @@ class BlobUpload:
             )
         session = self._opening.open()
         self._setbacks.begin_session()
-        return Done("mounted") if session is None else self._plan.next_state(session)
+        return Done("mounted") if session is None else self._plan.first_state(session)
 
     # --- SEND ---------------------------------------------------------------------------------------------
 
@@ -360,10 +360,7 @@ class BlobUpload:
     # --- LOST ---------------------------------------------------------------------------------------------
 
     def _forget(self, lost: Lost) -> State:
-        """Give the session up, for the blob to start again in a new one.
-
-        Raises BlobDamaged, and DigestRejected after several whole uploads in vain.
-        """
+        """Give the session up. Raises BlobDamaged, and DigestRejected after several whole uploads in vain."""
         session = lost.session
         if lost.fruitless:
             self._setbacks.record_lost()
@@ -371,6 +368,7 @@ class BlobUpload:
             profile = profiles.profile_after_break(session.profile, found=False, grown=False)
             self._opening.learn_version(profile)
             self._plan.shrink_after_break(session, profile, self._setbacks.broken_at)
+        self._plan.record_loss(session)
         self._journal.record_loss(lost.reason)
         self._observer.report_acknowledged(0)
         if self._closing.failure is not None:
