@@ -1,4 +1,4 @@
-"""What every source gives: an image, and its layers as slices or streams."""
+"""What every source gives: an image, and its layers as files or streams."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ class ExportPiece:
 
 
 class InPlace:
-    """What sources share that export nothing: their blobs are slices, or are fetched by their digests."""
+    """What sources share that export nothing: their blobs are files, or are fetched by their digests."""
 
     @contextmanager
     def export(

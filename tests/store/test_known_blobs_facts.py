@@ -9,27 +9,27 @@ from pusher.store.records import RegistryFacts
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, FakeClock, digest
 
-MEMO = LayerBlob(digest("a"), 500, "isal-1.8:2", "application/gzip", digest("1"), 1500)
+BLOB = LayerBlob(digest("a"), 500, "isal-1.8:2", "application/gzip", digest("1"), 1500)
 
 
 def test_memos_come_back_the_newest_first(store: Store, clock: FakeClock) -> None:
     assert store.known_blobs.newest(digest("1")) is None
-    store.known_blobs.remember(MEMO)
+    store.known_blobs.remember(BLOB)
     clock.advance(1)
-    original = replace(MEMO, compression="original", digest=digest("b"), uncompressed_size=None)
+    original = replace(BLOB, compression="original", digest=digest("b"), uncompressed_size=None)
     store.known_blobs.remember(original)
     assert store.known_blobs.newest(digest("1")) == original
     assert store.known_blobs.of_layers([digest("1"), digest("2")]) == {
-        digest("1"): [original, MEMO],
+        digest("1"): [original, BLOB],
         digest("2"): [],
     }
 
 
 def test_a_memo_of_the_same_blob_is_replaced(store: Store, clock: FakeClock) -> None:
-    store.known_blobs.remember(replace(MEMO, uncompressed_size=None))
+    store.known_blobs.remember(replace(BLOB, uncompressed_size=None))
     clock.advance(1)
-    store.known_blobs.remember(MEMO)
-    assert store.known_blobs.of_layers([digest("1")]) == {digest("1"): [MEMO]}
+    store.known_blobs.remember(BLOB)
+    assert store.known_blobs.of_layers([digest("1")]) == {digest("1"): [BLOB]}
 
 
 def test_configs_are_kept_byte_for_byte(store: Store) -> None:

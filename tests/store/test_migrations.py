@@ -255,7 +255,7 @@ def test_what_images_and_registries_said_of_layers_is_forgotten(empty_url: str) 
     migrate.upgrade(empty_url)
     with Store.open(empty_url) as store:
         found = store.known_blobs.of_layers([made[0], claimed[0]])
-        assert [memo.digest for memo in found[made[0]]] == [made[1]]
+        assert [blob.digest for blob in found[made[0]]] == [made[1]]
         assert found[claimed[0]] == []
         blobs = [[layer.digest for layer in store.blobs.of_job(job)] for job in (7, 8)]
         assert blobs == [[made[1], None], [made[1], claimed[1]]], "a manifest names its own blobs"

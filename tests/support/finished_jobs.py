@@ -42,9 +42,9 @@ def add_finished_jobs(store: Store, count: int) -> None:
                 for blob in blobs
             ],
         )
-        memo = {"compression": "isal:2", "size": 9, "media_type": "m", "created_at": at}
+        known = {"compression": "isal:2", "size": 9, "media_type": "m", "created_at": at}
         connection.execute(
-            insert(KnownBlobRow), [{"diff_id": blob, "digest": blob, **memo} for blob in blobs]
+            insert(KnownBlobRow), [{"diff_id": blob, "digest": blob, **known} for blob in blobs]
         )
         if not store._database.is_sqlite:
             connection.exec_driver_sql(f"SELECT setval('jobs_id_seq', {count})")

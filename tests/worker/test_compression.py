@@ -89,8 +89,8 @@ def test_settings_say_what_the_job_does_not(
         media_types.OCI_LAYER_ZSTD,
         media_types.OCI_LAYER,
     ]
-    memos = home.store.known_blobs.of_layers([image.diff_ids[0]])[image.diff_ids[0]]
-    assert any(memo.compression.startswith("zstd-") and memo.compression.endswith(":5") for memo in memos)
+    known = home.store.known_blobs.of_layers([image.diff_ids[0]])[image.diff_ids[0]]
+    assert any(blob.compression.startswith("zstd-") and blob.compression.endswith(":5") for blob in known)
 
 
 @pytest.mark.parametrize(

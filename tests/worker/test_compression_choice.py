@@ -63,8 +63,8 @@ def test_the_jobs_options_go_before_the_settings(
 @pytest.mark.parametrize("kind", ["keep", "gzip", "zstd", "auto"])
 @pytest.mark.parametrize("uplink", [None, 1e6])
 def test_the_threads_are_those_of_the_settings(kind: str, threads: int | None, uplink: float | None) -> None:
-    wish = RequestedCompression.for_job({"compression": kind}, settings(compression_threads=threads))
-    chosen, _ = CompressionChooser(wish, lambda: uplink).choose(io.BytesIO(bytes(5 << 20)))
+    requested = RequestedCompression.for_job({"compression": kind}, settings(compression_threads=threads))
+    chosen, _ = CompressionChooser(requested, lambda: uplink).choose(io.BytesIO(bytes(5 << 20)))
     assert chosen.threads == threads
 
 
@@ -92,12 +92,12 @@ def test_a_wrong_setting_is_refused_as_well() -> None:
 # --- blobs that will do ---------------------------------------------------------------------------------
 
 
-def memo(kind: Kind, level: int | None = None, size: int | None = 3) -> LayerBlob:
+def known_blob(kind: Kind, level: int | None = None, size: int | None = 3) -> LayerBlob:
     made = Compression.of(kind, level)
     return LayerBlob(sha256(made.label.encode()), 2, made.label, made.media_type, DIFF_ID, size)
 
 
-GZIP_2, GZIP_9, ZSTD_3 = memo(Kind.GZIP), memo(Kind.GZIP, 9), memo(Kind.ZSTD)
+GZIP_2, GZIP_9, ZSTD_3 = known_blob(Kind.GZIP), known_blob(Kind.GZIP, 9), known_blob(Kind.ZSTD)
 FOREIGN = LayerBlob(sha256(b"f"), 2, "original", media_types.DOCKER_FOREIGN_LAYER, DIFF_ID, None)
 KNOWN = [ZSTD_3, GZIP_9, GZIP_2, FOREIGN]
 
@@ -116,13 +116,13 @@ def test_any_level_of_a_kind_is_good_enough(name: str, expected: list[LayerBlob]
 
 
 def test_a_layer_that_was_ever_read_is_known_uncompressed() -> None:
-    """Its digest is its diff ID, and its size stands in any memo of what it was compressed to."""
-    wish = RequestedCompression.parse("none", None)
-    assert wish.usable_blobs(DIFF_ID, KNOWN) == [
+    """Its digest is its diff ID, and its size is known from any blob that it was compressed to."""
+    requested = RequestedCompression.parse("none", None)
+    assert requested.usable_blobs(DIFF_ID, KNOWN) == [
         LayerBlob(DIFF_ID, 3, "none", media_types.OCI_LAYER, DIFF_ID, 3)
     ]
-    assert wish.usable_blobs(DIFF_ID, [FOREIGN, memo(Kind.GZIP, size=None)]) == []
-    assert wish.usable_blobs(DIFF_ID, [memo(Kind.GZIP, size=0)])[0].size == 0
+    assert requested.usable_blobs(DIFF_ID, [FOREIGN, known_blob(Kind.GZIP, size=None)]) == []
+    assert requested.usable_blobs(DIFF_ID, [known_blob(Kind.GZIP, size=0)])[0].size == 0
 
 
 @pytest.mark.parametrize("name", COMPRESSION_NAMES)
@@ -134,11 +134,11 @@ def test_what_is_at_the_tag_will_do_unless_a_kind_was_named(name: str) -> None:
         media_types.OCI_LAYER: "none",
         media_types.DOCKER_LAYER: "none",
     }
-    wish = RequestedCompression.parse(name, None)
-    taken = {media_type for media_type in types if wish.accepts(media_type)}
+    requested = RequestedCompression.parse(name, None)
+    taken = {media_type for media_type in types if requested.accepts(media_type)}
     assert taken == {media_type for media_type, kind in types.items() if name in ("keep", "auto", kind)}
-    assert not wish.accepts(media_types.DOCKER_FOREIGN_LAYER)
-    assert not wish.accepts("application/x-unknown")
+    assert not requested.accepts(media_types.DOCKER_FOREIGN_LAYER)
+    assert not requested.accepts("application/x-unknown")
 
 
 # --- auto -----------------------------------------------------------------------------------------------

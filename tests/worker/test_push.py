@@ -231,6 +231,6 @@ def test_the_level_chosen_for_a_job_is_its_own(home: Home, registry: FakeRegistr
     archive = write_archive(tmp_path / "text.tar", image)
     home.push(archive, f"{registry.address}/app:best", compression_level=9)
     manifest = json.loads(registry.manifests["app"]["best"][1])
-    (memo,) = home.store.known_blobs.of_layers([image.diff_ids[0]])[image.diff_ids[0]]
-    assert memo.compression.startswith("zlib")
-    assert memo.digest == manifest["layers"][0]["digest"]
+    (known,) = home.store.known_blobs.of_layers([image.diff_ids[0]])[image.diff_ids[0]]
+    assert known.compression.startswith("zlib")
+    assert known.digest == manifest["layers"][0]["digest"]

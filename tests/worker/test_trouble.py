@@ -414,7 +414,7 @@ def test_an_upload_taken_over_is_taken_up_again(
     assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
 
 
-def test_a_memo_of_another_kind_of_blob_is_not_used(
+def test_a_known_blob_of_another_kind_is_not_used(
     home: Home, registry: FakeRegistry, image: Image, archive: Path
 ) -> None:
     """A zstd blob of the same layer cannot stand in a Docker manifest."""

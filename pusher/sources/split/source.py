@@ -171,9 +171,9 @@ class SplitSource:
         """Yield the layers that have these plans, with a way to read each, and the ``others`` as they are."""
         known = {plan.name: plan for plan in plans}
         names = set(known)
-        slices = {layer.export_name: layer.file for layer in self._inner.resolve().layers if layer.file}
+        files = {layer.export_name: layer.file for layer in self._inner.resolve().layers if layer.file}
         for plan in plans:
-            if part := slices.get(plan.name):
+            if part := files.get(plan.name):
                 names.discard(plan.name)
                 with open_tar(part) as read:
                     yield plan, _stoppable(read, check_stop)
