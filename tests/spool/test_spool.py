@@ -264,7 +264,7 @@ def test_disk_full_says_how_much_was_free_and_what_to_do(
     layer = make_layer(1000)
     with pytest.raises(DiskFull) as caught:
         spool.write_layer(io.BytesIO(layer.tar), how=GZIP, expected_diff_id=layer.diff_id)
-    assert "MiB were free" in caught.value.message
+    assert "MiB are free" in caught.value.message
     assert str(spool.root) in caught.value.message
     assert "PUSHER_HOME" in caught.value.hint
     assert leftovers(spool) == []
