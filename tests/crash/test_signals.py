@@ -59,7 +59,7 @@ def test_once_finishes_the_chunk(
     assert "pusher run" in done.stderr
     assert "Traceback" not in done.stderr
     assert ("Ctrl-C" in done.stderr) == (number == signal.SIGINT)
-    assert "stopping once the chunks in flight are through" in done.stderr
+    assert "stopping after the chunks in flight" in done.stderr
     assert (home.state(job.id), home.job(job.id).attempts) == ("queued", 0)
     assert registry.chunks == [CHUNK, CHUNK], "the chunk in flight went through, no other was begun"
     assert registry.requests(On.CANCEL) == []
