@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pusher.errors import ExitCode
+from pusher.registry.upload.chunk_sizes import Limits
+from pusher.registry.upload.profiles import DEFAULT
+from pusher.registry.upload.session import Session
 from pusher.store.records import JobState
 from pusher.worker import cleanup
+from pusher.worker.store_journal import StoreJournal
+from pusher.worker.uplinks import LinkEstimates
 from tests.support.fakeregistry import (
     DISTRIBUTION_2,
     DISTRIBUTION_3,
@@ -98,6 +104,31 @@ def test_what_was_cut_off_inside_a_chunk_is_at_risk(home: Home, restarting: Fake
         totals = home.store.jobs.totals([job.id])[job.id]
         assert (totals.bytes_done, totals.bytes_at_risk) == (600_000, risk)
         assert totals.unattended().bytes_done == 600_000 - risk
+
+
+def test_the_journal_knows_how_far_lost_sessions_got_and_takes_back_what_never_left(
+    home: Home, big: Path
+) -> None:
+    job = home.enqueue(big, "r.example.com/app:1")
+    upload = home.store.uploads.acquire(
+        job.registry, job.repository, "sha256:" + "1" * 64, owner="w", lease=60
+    )
+    assert upload is not None
+    journal = StoreJournal(home.store, LinkEstimates(home.store), upload, job.id, lambda _: None, {})
+    for offset in (600_000, 200_000):
+        session = Session("http://r/1", CHUNK, Limits(), DEFAULT)
+        journal.record_session(session)
+        journal.record_chunk(replace(session, in_flight=CHUNK))
+        journal.withdraw_chunk(session)
+        found = journal.load()
+        assert found is not None
+        assert (found.offset, found.in_flight) == (0, 0)
+        journal.record_offset(replace(session, offset=offset), offset)
+        found = journal.load()
+        assert found is not None
+        assert (found.offset, found.furthest) == (offset, 600_000)
+        journal.record_loss("a test")
+    assert journal.load() is None
 
 
 def test_what_a_waiting_job_shows_agrees_with_status(home: Home, restarting: FakeRegistry, big: Path) -> None:
