@@ -177,4 +177,4 @@ def test_run_shows_them_too(tmp_path: Path) -> None:
 def test_run_shows_them_to_this_machine_alone(pusher: Pusher) -> None:  # noqa: F811
     result = pusher("run", "--metrics", "0.0.0.0:9155")
     assert result.code == 2
-    assert "could read the figures" in result.err
+    assert "could read the metrics" in result.err
