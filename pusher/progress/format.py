@@ -8,6 +8,7 @@ from typing import Final
 
 _NARROW: Final = 60
 _NARROWEST_COLUMN: Final = 36
+"""Columns of a text beside another one; half the width is enough on a narrower terminal."""
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -74,12 +75,12 @@ def format_columns(first: str, text: str, width: int) -> str:
 
     It goes below ``first`` if too little space is left beside it. Commands and digests are not broken.
     """
-    beside = width - 1 - len(first)
-    indent = " " * len(first) if beside >= _NARROWEST_COLUMN else "  "
+    is_beside = width - 1 - len(first) >= min(_NARROWEST_COLUMN, width // 2)
+    indent = " " * len(first) if is_beside else "  "
     rows = textwrap.wrap(
         text, max(20, width - 1 - len(indent)), break_long_words=False, break_on_hyphens=False
     ) or [""]
-    if beside < _NARROWEST_COLUMN:
+    if not is_beside:
         return "\n".join([first.rstrip(), *(indent + row for row in rows)])
     return f"\n{indent}".join([first + rows[0], *rows[1:]])
 

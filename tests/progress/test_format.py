@@ -98,7 +98,8 @@ def test_lines_are_broken_between_words() -> None:
     [
         (120, "12:00  queued  stopped by the user, and nothing of it is lost"),
         (60, "12:00  queued  stopped by the user, and nothing of it is\n               lost"),
-        (40, "12:00  queued\n  stopped by the user, and nothing of\n  it is lost"),
+        (40, "12:00  queued  stopped by the user, and\n               nothing of it is lost"),
+        (28, "12:00  queued\n  stopped by the user, and\n  nothing of it is lost"),
     ],
 )
 def test_a_column_beside_another_is_broken_between_words(width: int, text: str) -> None:
