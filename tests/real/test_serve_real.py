@@ -130,5 +130,5 @@ def test_docker_shows_why_the_destination_refuses(
     registry = make_docker_registry(authenticated=True)
     through = f"127.0.0.1:{front.port}/{registry.address.replace(':', '_')}/app:1"
     dockerd.build_random(through, [1_000])
-    with pytest.raises(AssertionError, match=r"denied: job 1: .* wants a login.*pusher login"):
+    with pytest.raises(AssertionError, match=r"denied: job 1: .* requires a login.*pusher login"):
         dockerd.run("push", through)
