@@ -129,6 +129,17 @@ def test_the_tests_that_the_threat_model_names_exist() -> None:
     assert missing == []
 
 
+def test_the_files_that_the_map_names_exist() -> None:
+    """CONTRIBUTING.md names files from the top of the repository or from ``pusher/``."""
+    named = set(
+        re.findall(r"`([\w./-]+(?:\.py|\.md|\.toml|\.txt|/))`", (ROOT / "CONTRIBUTING.md").read_text())
+    )
+    assert len(named) > 80
+    assert [
+        name for name in sorted(named) if not ((ROOT / name).exists() or (ROOT / "pusher" / name).exists())
+    ] == []
+
+
 @pytest.mark.parametrize("name", _DOCUMENTS)
 def test_the_documents_are_there(name: str) -> None:
     assert (ROOT / name).stat().st_size > 50
