@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from pusher.errors import FolderInUse, InvalidOption
+from pusher.errors import FolderInUse, InvalidOption, find_machine_error
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hex_of
 from pusher.serve.catalog import VERSION, Catalog
 from pusher.serve.uploads import LONGEST, Upload, UploadSessions
@@ -24,7 +24,8 @@ class LocalRegistry:
 
     ``upload_lifetime``: seconds after which an upload that nobody touched is removed.
 
-    Raises FolderInUse if another process serves it, InvalidOption if the folder is something else, OSError.
+    Raises FolderInUse if another process serves it, InvalidOption if the folder is something else or cannot
+    be used, OSError.
     """
 
     def __init__(self, folder: Path, *, upload_lifetime: float = LONGEST) -> None:
@@ -90,14 +91,21 @@ def _locked(folder: Path) -> int:
     """Make the folder and lock it; the descriptor of the lock."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        is_registry = (folder / _CATALOG).exists()
+        if not is_registry and {entry.name for entry in folder.iterdir()} - {_LOCK}:
+            raise InvalidOption(
+                f"{folder} holds other things than a registry",
+                hint="name a folder that is empty or does not exist yet",
+            )
+        flags = open_flags("O_RDWR", "O_CREAT", "O_CLOEXEC", "O_NOFOLLOW")
+        descriptor = os.open(folder / _LOCK, flags, 0o600)
     except FileExistsError:
         raise InvalidOption(f"{folder} is a file, and a registry is kept in a folder") from None
-    if not (folder / _CATALOG).exists() and {entry.name for entry in folder.iterdir()} - {_LOCK}:
-        raise InvalidOption(
-            f"{folder} holds other things than a registry",
-            hint="name a folder that is empty or does not exist yet",
-        )
-    descriptor = os.open(folder / _LOCK, open_flags("O_RDWR", "O_CREAT", "O_CLOEXEC", "O_NOFOLLOW"), 0o600)
+    except OSError as error:
+        raise find_machine_error(error) or InvalidOption(
+            f"the registry in {folder} cannot be created or opened: {error.strerror}",
+            hint="choose a folder that you can write to",
+        ) from error
     if not try_lock(descriptor):
         os.close(descriptor)
         raise FolderInUse(f"another pusher serve has the registry in {folder} open")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from contextlib import closing
@@ -9,7 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from pusher.errors import CertificateFileUnusable, FolderInUse, InvalidOption, ListenFailed, PasswordMissing
+from pusher.errors import (
+    CertificateFileUnusable,
+    DiskFull,
+    FolderInUse,
+    InvalidOption,
+    ListenFailed,
+    PasswordMissing,
+)
 from pusher.serve.access import Access
 from pusher.serve.api import Api
 from pusher.serve.app import make_app
@@ -18,6 +26,7 @@ from pusher.serve.local import LocalRegistry
 from pusher.serve.metrics import Metrics
 from pusher.serve.server import Address, Certificate, open_sockets, run_server
 from tests.cli.conftest import Pusher, home, pusher  # noqa: F401 - pytest finds fixtures by name
+from tests.store.privileges import like_any_user
 
 
 def test_one_process_at_a_time(tmp_path: Path) -> None:
@@ -38,6 +47,30 @@ def test_another_folder_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(InvalidOption, match="is a file"):
         LocalRegistry(tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InvalidOption, match="cannot be created or opened: Not a directory"):
+        LocalRegistry(tmp_path / "file" / "r")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "r").mkdir(mode=0o500)
+    with (
+        like_any_user(),
+        pytest.raises(InvalidOption, match="or opened: Permission denied"),
+    ):
+        LocalRegistry(tmp_path / "r")
+
+
+def test_a_disk_without_room_for_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path))
+
+    monkeypatch.setattr(Path, "mkdir", full)
+    with pytest.raises(DiskFull):
+        LocalRegistry(tmp_path / "r")
 
 
 def test_a_catalog_that_is_something_else(tmp_path: Path) -> None:
