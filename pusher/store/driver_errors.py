@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Final
 from urllib.parse import quote
 
 from sqlalchemy import exc
@@ -44,6 +47,9 @@ def translate_errors(label: str) -> Iterator[None]:
 
 
 _RETRY = "try again; `pusher status` shows what is running"
+_NO_SPACE: Final = "no space left on the disk of the job store {}"
+_SHARED_MEMORY: Final = 32 * 1024
+"""Bytes of the file that SQLite creates next to a database in WAL mode: https://sqlite.org/walformat.html"""
 
 
 def _of_driver(error: BaseException | None, label: str) -> PusherError | None:
@@ -81,7 +87,7 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
 
 
 def _full(label: str, hint: str) -> DiskFull:
-    full = DiskFull(f"no space left on the disk of the job store {label}", hint=hint)
+    full = DiskFull(_NO_SPACE.format(label), hint=hint)
     full.retry = Retry.BACKOFF  # a run waits, and records what was acknowledged once there is room
     return full
 
@@ -123,11 +129,25 @@ def _of_postgresql(error: BaseException | None, label: str) -> PusherError | Non
     return None
 
 
-def read_only_error(label: str) -> StoreReadOnly:
-    """Return the error of a write to a job store that can only be read."""
+def read_only_error(label: str) -> StoreReadOnly | DiskFull:
+    """Return the error of a write to a job store that can only be read.
+
+    SQLite also opens a file for reading only where there is no room for its shared memory.
+    """
+    if "://" not in label and _has_no_room(Path(label)):
+        return DiskFull(_NO_SPACE.format(label), hint="free some space there, then run the command again")
     return StoreReadOnly(
         f"the job store {label} cannot be written", hint="check the permissions of the file and of its folder"
     )
+
+
+def _has_no_room(path: Path) -> bool:
+    """Return whether a file may be written, but its disk has no room for SQLite's shared memory."""
+    try:
+        may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+        return may_write and shutil.disk_usage(path.parent).free < _SHARED_MEMORY
+    except OSError:
+        return False
 
 
 def corrupt_error(label: str, what: str) -> StoreCorrupt:

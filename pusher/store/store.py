@@ -10,7 +10,7 @@ from typing import Self, cast
 from sqlalchemy import false, update
 from sqlalchemy.engine import URL
 
-from pusher.errors import StoreOutdated, StoreReadOnly, StoreUnreachable
+from pusher.errors import DiskFull, StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.store import migrate, schema
 from pusher.store.dead_sessions import DeadSessions
 from pusher.store.documents import Documents
@@ -88,7 +88,7 @@ class Store:
 
     @property
     def writable(self) -> bool:
-        """False where not even a lock can be written; every change is then StoreReadOnly."""
+        """False where not even a lock can be written; every change is then StoreReadOnly or DiskFull."""
         return self._database.writable
 
     def check_writable(self) -> None:
@@ -126,7 +126,7 @@ def _open_file(url: str, parsed: URL, clock: Clock | None) -> Database:
     database = Database(parsed, clock=clock)
     try:
         revision = _revision(database)
-    except (StoreUnreachable, StoreReadOnly) as error:
+    except (DiskFull, StoreUnreachable, StoreReadOnly) as error:
         database = _for_reading(parsed, clock, error)
         revision = _revision(database)
     if revision != schema.head():

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from pusher.errors import JobUnknown, LeaseLost, StoreError
+from pusher.errors import DiskFull, JobUnknown, LeaseLost, StoreError
 from pusher.progress.base import Progress
 from pusher.progress.format import human_seconds
 from pusher.store.records import JobRecord, JobState
@@ -38,11 +38,11 @@ def join_while_moving(
 
 
 def run_while_moving(work: Callable[[], None], activity: Activity, control: Control) -> None:
-    """Run ``work``, and return once it is done, stands still, or ``control`` stops. A StoreError is dropped,
-    as the next use of the store raises it again."""
+    """Run ``work``, and return once it is done, stands still, or ``control`` stops. An error of the job store
+    is dropped, as the next use of the store raises it again."""
 
     def quietly() -> None:
-        with contextlib.suppress(StoreError):
+        with contextlib.suppress(StoreError, DiskFull):
             work()
 
     thread = threading.Thread(target=quietly, name="aside", daemon=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 import sys
 import threading
@@ -207,6 +209,20 @@ def test_a_store_that_cannot_be_written_is_read(path: Path, folder_mode: int, fi
             store.jobs.cancel(job.id)
         assert "cannot be written" in told(caught.value)
     path.parent.chmod(0o700)
+
+
+def test_a_full_disk_is_not_a_missing_permission(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite reports the first as the second, where it has no room for its shared memory."""
+    path.chmod(0o400)
+    usage = shutil.disk_usage(path.parent)._replace(free=4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    for may_write, expected in ((False, StoreReadOnly), (True, DiskFull)):
+        monkeypatch.setattr(os, "access", lambda *_, found=may_write: found)
+        with like_any_user(), Store.open(sqlite_url(path)) as store:
+            (job,) = store.jobs.list()
+            with pytest.raises(expected) as caught:
+                store.jobs.cancel(job.id)
+            told(caught.value)
 
 
 def test_a_store_that_is_in_use_and_cannot_be_written_is_read(path: Path) -> None:
