@@ -112,7 +112,8 @@ def find_driver(root: Path, pattern: str, known: Collection[str], wanted: str | 
     if not root.is_dir():
         raise StorageDoubtful(
             f"there is no folder {root}",
-            hint="name the root of the storage, which the engine's `info` prints: [/var/lib/docker]NAME",
+            hint="`docker info` or `podman info` shows the right one; write it in brackets before the name: "
+            "docker-storage:[/mnt/docker]app:1.2 or containers-storage:[/mnt/containers]app:1.2",
         )
     raise StorageDoubtful(
         f"{root} contains no images of {wanted or 'a storage driver'} that can be read directly",
