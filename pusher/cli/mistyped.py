@@ -35,7 +35,7 @@ _CA: Final = ("--ca-cert FILE",)
 _PLATFORM: Final = ("--platform OS/ARCH",)
 _COMPRESSION: Final = ("--compression KIND",)
 _QUIET: Final = ("--progress none",)
-_TO: Final = ("--to REFERENCE",)
+_TO: Final = ("--to WHERE",)
 _OPTIONS: Final[dict[str, Sequence[str]]] = {
     **dict.fromkeys(("--creds", "--dest-creds", "--password", "-p", "-P", "--pass"), _LOGIN),
     **dict.fromkeys(("-u", "--user", "--dest-username"), ("--username USER",)),
@@ -104,6 +104,7 @@ def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
     message = error.format_message().rstrip(" (.")
     hint = help_of
     if isinstance(error, click.MissingParameter) and context:
+        message = message.partition(". Choose from:")[0]  # a list over several lines; the usage has it, too
         usage = " ".join(context.command.collect_usage_pieces(context))
         hint = f"usage: {path} {usage}; see also: {hint}"
     return CommandLineInvalid(message[:1].lower() + message[1:], hint=hint)

@@ -154,6 +154,10 @@ def test_the_script_asks_pusher_by_its_name(pusher: Pusher, shell: str) -> None:
 
 
 def test_another_shell(pusher: Pusher) -> None:
+    result = pusher("completion")
+    error, hint = result.err.splitlines()
+    assert error == "error: missing argument '{bash|zsh|fish|powershell}'"
+    assert hint.startswith("  hint: usage: pusher completion [OPTIONS] {bash|zsh|fish|powershell}; ")
     result = pusher("completion", "tcsh")
     assert result.code == 2
     assert "'bash', 'zsh', 'fish', 'powershell'" in result.err

@@ -40,7 +40,7 @@ def hint(pusher: Pusher, *arguments: str) -> str:
         (("push", "-q", "a"), "--progress none"),
         (("run", "--json"), "--progress json"),
         (("enqueue", "-o", "json", "a"), "--json"),
-        (("push", "-t", "r.example/a:1", "a"), "--to REFERENCE"),
+        (("push", "-t", "r.example/a:1", "a"), "--to WHERE"),
         (("run", "--jobs", "8"), "--parallel N"),
         (("status", "-w"), "--watch"),
         (("push", "--home", "/x", "a"), "the environment variable PUSHER_HOME"),
