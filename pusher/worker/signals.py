@@ -15,7 +15,7 @@ from pusher.progress.format import human_bytes
 
 _ASKED: Final = {
     signal.SIGINT: "stopping after the chunks in flight; press Ctrl-C again to stop now",
-    signal.SIGTERM: "asked to exit: stopping after the chunks in flight",
+    signal.SIGTERM: "received SIGTERM: stopping after the chunks in flight",
     signal.SIGHUP: "the terminal was closed: stopping after the chunks in flight",
 }
 

@@ -55,7 +55,7 @@ def test_asked_to_end_it_finishes_what_is_in_flight(folder: Path) -> None:
         def slowly() -> Iterator[bytes]:
             yield BLOB[:BLOCK]
             served.process.send_signal(signal.SIGTERM)
-            served.read_until(re.compile("asked to exit"))
+            served.read_until(re.compile("received SIGTERM"))
             yield BLOB[BLOCK:]
 
         answer = served.ask("PATCH", location, data=slowly())
