@@ -31,26 +31,26 @@ class Destinations:
     """At which pusher serve listens itself."""
 
     def of(self, name: str) -> Repository:
-        """Return the repository that ``name`` means. ApiError NAME_INVALID if it means none."""
+        """Return the repository that ``name`` means. ApiError NAME_UNKNOWN if it means none:
+        docker push would repeat a request after NAME_INVALID for a minute before it shows the message."""
         try:
             found = Reference.parse(f"{self.to}/{name}" if self.to else self._with_registry(name))
         except ReferenceMalformed as error:
-            raise ApiError(400, "NAME_INVALID", f"{error.message}; {error.hint}") from error
+            raise ApiError(404, "NAME_UNKNOWN", f"{error.message}; {error.hint}") from error
         if found.registry in (f"localhost:{self.port}", f"127.0.0.1:{self.port}"):
-            raise ApiError(400, "NAME_INVALID", f"{found.registry} is this pusher serve itself")
+            raise ApiError(404, "NAME_UNKNOWN", f"{found.registry} is this pusher serve itself")
         return Repository(found.registry, found.repository)
 
-    @staticmethod
-    def _with_registry(name: str) -> str:
+    def _with_registry(self, name: str) -> str:
         first, slash, rest = name.partition("/")
         if port := _WITH_PORT.fullmatch(first):
             first = f"{port[1]}:{port[2]}"
         if not names_registry(f"{first}{slash}{rest}"):
             raise ApiError(
-                400,
-                "NAME_INVALID",
-                f"{first} is not a registry: push to localhost:PORT/registry.example.com/team/app, with the "
-                "registry as the first part of the name (registry.example.com_5000 if it has a port), or "
+                404,
+                "NAME_UNKNOWN",
+                f"{first} is not a registry: push to localhost:{self.port}/registry.example.com/{name}, with "
+                "the registry as the first part of the name (registry.example.com_5000 if it has a port), or "
                 "start pusher serve with --to",
             )
         return f"{first}/{rest}"

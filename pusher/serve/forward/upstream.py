@@ -34,7 +34,7 @@ _AHEAD: Final = 16
 
 class Upstream:
     """The destinations, by the names that clients use. Thread-safe; raises what a registry's client raises,
-    and ApiError NAME_INVALID for a name that leads nowhere."""
+    and ApiError NAME_UNKNOWN for a name that leads nowhere."""
 
     def __init__(self, registries: Registries, destinations: Destinations) -> None:
         self._registries = registries

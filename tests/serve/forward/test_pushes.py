@@ -139,7 +139,7 @@ def test_names_that_lead_nowhere(front: Front, name: str) -> None:
         repository.ask("GET", f"blobs/{sha256(b'')}"),
         repository.push(index(), "1"),
     ):
-        assert (answer.status_code, codes(answer)) == (400, ["NAME_INVALID"])
+        assert (answer.status_code, codes(answer)) == (404, ["NAME_UNKNOWN"])
     assert not front.home.store.jobs.list()
 
 
