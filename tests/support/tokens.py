@@ -119,6 +119,8 @@ class TokenServer:
             self.asked.append(Asked(seen.method, form.get("service", ""), scopes, login, form))
             if self.answers:
                 return self.answers.pop(0)
+            if urlsplit(seen.target).path != urlsplit(self.realm).path:  # a portal's /login, say
+                return Reply(404, {"Content-Type": "text/plain"}, b"404 page not found\n")
             return self._decide(seen.method, form, scopes, login)
 
     def _decide(
