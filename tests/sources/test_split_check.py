@@ -117,7 +117,7 @@ def test_an_entry_that_gets_lost_is_no_split(monkeypatch: pytest.MonkeyPatch) ->
                 yield chunk
 
     monkeypatch.setattr(Cutter, "chunks", fewer)
-    with pytest.raises(ImageUnsupported, match="its parts would not hold"):
+    with pytest.raises(ImageUnsupported, match="its parts would not add up"):
         parts(layer(entry("empty"), *members()))
 
 
