@@ -24,7 +24,7 @@ metrics_option = click.option(
 
 
 @contextmanager
-def shown_metrics(store: Store, at: str | None) -> Iterator[Callable[[Progress], Progress]]:
+def serve_metrics(store: Store, at: str | None) -> Iterator[Callable[[Progress], Progress]]:
     """Serve the figures at an address (None: nowhere) until the context ends; gives what has a worker's
     progress counted. Raises InvalidOption, ListenFailed."""
     if at is None:

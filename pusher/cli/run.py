@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from pusher.cli.command import Command, progress_option
-from pusher.cli.metrics import metrics_option, shown_metrics
+from pusher.cli.metrics import metrics_option, serve_metrics
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
 from pusher.cli.settings import read_settings
@@ -36,6 +36,6 @@ def run(
     with open_store(settings, forever=forever) as store:
         registries = {job.registry for job in runnable_jobs(store)}
         settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
-        with shown_metrics(store, metrics) as watch:
+        with serve_metrics(store, metrics) as watch:
             result = work(store, settings, progress, forever=forever, wait=wait, watch=watch)
     return report_result(result, progress, single=False)

@@ -115,7 +115,7 @@ def _wide_lines(
         yield ((title, "bold"),)
     for row, name, texts, text in zip(rows, names, figures, notes, strict=True):
         # a pipe gets one line per job
-        said = _wrapped(text if width < _PIPE else text.replace("\n", "; "), room)
+        said = _wrap(text if width < _PIPE else text.replace("\n", "; "), room)
         first, *more = zip_longest(name, said, fillvalue="")
         yield line(str(row.job.id), first[0], texts, first[1], _STYLES.get(row.job.state, ""))
         for below, continued in more:
@@ -135,7 +135,7 @@ def _narrow_lines(rows: Sequence[Row], notes: Sequence[str], width: int, *, head
         fits = len(indent) + len(state) + len(share) + 2 + len(total) <= width
         yield (f"{row.job.id:>{digits}}  ", ""), (state, style), (f"{share}  {total}" if fits else share, "")
         for below, style in (("" if fits else total, ""), ("\n".join(_names(row.job)), ""), (text, "dim")):
-            for part in _wrapped(below, width - len(indent)):
+            for part in _wrap(below, width - len(indent)):
                 if part:
                     yield (indent, ""), (part, style)
 
@@ -145,7 +145,7 @@ def _columns(text: str) -> int:
     return len(text) if text.isascii() else cell_len(text)
 
 
-def _wrapped(text: str, width: int) -> list[str]:
+def _wrap(text: str, width: int) -> list[str]:
     """Return the lines of a text, those that are too long broken between words."""
     if "\n" not in text and _columns(text) <= width:
         return [text]
@@ -196,10 +196,10 @@ def note(row: Row, now: datetime) -> str:
         case JobState.WAITING:
             after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
             when = f"next try in {human_seconds(after)}" if after else "next try with: pusher run"
-            return "\n".join(filter(None, [reason, _sent_again(row.totals), when]))
+            return "\n".join(filter(None, [reason, _describe_resent(row.totals), when]))
         case JobState.PAUSED:
             return "\n".join(
-                filter(None, [_sent_again(row.totals), f"continue with: pusher resume {job.id}"])
+                filter(None, [_describe_resent(row.totals), f"continue with: pusher resume {job.id}"])
             )
         case JobState.RUNNING if row.orphaned:
             return f"interrupted; {_continues(row.totals)}"
@@ -220,10 +220,10 @@ def note(row: Row, now: datetime) -> str:
 def _continues(totals: JobTotals) -> str:
     """Return where the next run continues."""
     continues = f"continues at {human_bytes(totals.bytes_done)} with: pusher run"
-    return "; ".join(filter(None, [continues, _sent_again(totals)]))
+    return "; ".join(filter(None, [continues, _describe_resent(totals)]))
 
 
-def _sent_again(totals: JobTotals) -> str:
+def _describe_resent(totals: JobTotals) -> str:
     """Return what has to be sent again: some registries lose an upload that is cut off inside a chunk."""
     if not totals.bytes_at_risk:
         return ""

@@ -75,6 +75,18 @@ def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0
         raise _superseded_error(result.superseded[0])
     if single and not (result.succeeded or result.failed or result.unfinished):
         raise JobCancelled("the job was cancelled")
+    _report_errors(result, single=single)
+    if mode == "json":
+        click.echo(as_json(_as_json(result)))
+    else:
+        _report_ends(result, single=single, pushed=pushed)
+    if result.exit_code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
+        return ExitCode.FAILED
+    return result.exit_code
+
+
+def _report_errors(result: RunResult, *, single: bool) -> None:
+    """Print why jobs did not succeed, and how to continue."""
     stopped = [job for job in result.unfinished if job.state == "queued"]
     reported = [job for job in (*result.failed, *result.unfinished) if job.state != "queued"]
     for job in reported[:_MOST_REPORTED]:
@@ -86,23 +98,21 @@ def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0
         print_notice(f"... and {len(reported) - _MOST_REPORTED} more jobs: pusher status")
     if stopped:
         print_notice(f"Stopped, and nothing is lost ({_list_jobs(stopped)}). Continue with: pusher run")
-    if mode != "json" and result.bytes_wasted >= _LEAST_REPORTED:
+
+
+def _report_ends(result: RunResult, *, single: bool, pushed: int) -> None:
+    """Print what was sent again, the digest references of jobs pushed now, and the sums of a run."""
+    if result.bytes_wasted >= _LEAST_REPORTED:
         from pusher.progress.format import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
         print_notice(f"{wasted} had to be sent again, because connections broke or uploads were lost.")
-    if mode == "json":
-        click.echo(as_json(_as_json(result)))
-    elif pushed:
-        for job in result.succeeded:
-            print_line(digest_reference(job))
-    if mode != "json" and not single:
+    for job in result.succeeded if pushed else ():
+        print_line(digest_reference(job))
+    if not single:
         print_notice(_summary(result))
         if result.failed_before:
             print_notice(f"Failed earlier: {_list_jobs(result.failed_before)}. {_advise_retry(result)}")
-    if result.exit_code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
-        return ExitCode.FAILED
-    return result.exit_code
 
 
 def _advise_retry(result: RunResult) -> str:
@@ -116,9 +126,8 @@ def _advise_retry(result: RunResult) -> str:
 
 def _superseded_error(job: JobRecord) -> JobSuperseded:
     return JobSuperseded(
-        f"job {job.id} was superseded by job {job.superseded_by}, which pushes to {job.destination}; what "
-        "was "
-        "sent is kept for it",
+        f"job {job.id} was superseded by job {job.superseded_by}, which pushes to {job.destination}; "
+        "what was sent is kept for it",
         hint=f"see pusher status {job.superseded_by}; to keep both jobs, push with --no-supersede",
     )
 

@@ -135,7 +135,7 @@ class RegistryChecks:
         if forced is not None:
             self._profile = by_name(forced)
             return f"{forced}, as --profile, PUSHER_PROFILE or pusher.toml says{self._bucket_keys()}"
-        opened, link = self._opened_upload(), self._link
+        opened, link = self._require_upload(), self._link
         self._profile = profile = detect(
             opened.location or "", opened.headers, registry=self._to.registry, learned=link.profile
         )
@@ -150,7 +150,7 @@ class RegistryChecks:
         return f"{profile.name} ({profile.title}), {why}{self._bucket_keys()}"
 
     def _read_limits(self) -> str:
-        opened, link = self._opened_upload(), self._link
+        opened, link = self._require_upload(), self._link
         profile = self._profile or DEFAULT
         said = [
             f"{word} {human_bytes(int(value))}"
@@ -181,7 +181,7 @@ class RegistryChecks:
         )
 
     def _read_status(self) -> str:
-        self._opened_upload()
+        self._require_upload()
         profile, status = self._profile or DEFAULT, self._status
         if not profile.reports_offset:
             raise Skipped(f"because {profile.title} does not report how much of an upload it holds")
@@ -211,7 +211,7 @@ class RegistryChecks:
         largest = human_bytes(max(self._large.values()))
         return f"no layer that has to be sent is too large for {profile.title}; the largest has {largest}"
 
-    def _opened_upload(self) -> OpenedUpload:
+    def _require_upload(self) -> OpenedUpload:
         if self._opened is None:
             raise Skipped("because no upload was opened")
         return self._opened

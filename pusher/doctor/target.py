@@ -79,11 +79,11 @@ class Target:
             place = RegistryPath.parse(self.text)
             return RegistryTarget(place.registry, place.namespace)
         found = self.resolve().complete(
-            own_name if self.kind in (TargetKind.FILE, TargetKind.PIPE) else self._typed_name()
+            own_name if self.kind in (TargetKind.FILE, TargetKind.PIPE) else self._find_name()
         )
         return RegistryTarget(found.registry, found.repository, found.tag or "")
 
-    def _typed_name(self) -> str | None:
+    def _find_name(self) -> str | None:
         if self.kind is TargetKind.IMAGE and "://" in self.text:
             return self.text  # refused as a reference: here a registry's address is more likely than a file's
         return select.own_name(self.text)

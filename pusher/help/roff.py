@@ -40,31 +40,26 @@ def verbatim(lines: Sequence[str]) -> Iterator[str]:
     yield from (".PP", ".RS 4", ".nf", *map(escape, lines), ".fi", ".RE")
 
 
-def described(term: str, text: str) -> Iterator[str]:
-    """Yield a term and what it means; ``term`` is roff already."""
-    yield from (".TP", term, inline(text))
-
-
 def inline(text: str) -> str:
     """Return a line of Markdown as a line of roff."""
     parts = []
     for span in spans(text):
         font = _FONTS.get(span.style)
-        parts.append(f"\\f{font}{_escaped(span.text)}\\fR" if font else _escaped(span.text))
-    return _guarded("".join(parts))
+        parts.append(f"\\f{font}{_escape(span.text)}\\fR" if font else _escape(span.text))
+    return _guard("".join(parts))
 
 
 def escape(text: str) -> str:
     """Return text as roff that shows it as it is."""
-    return _guarded(_escaped(text))
+    return _guard(_escape(text))
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     """A hyphen becomes the minus of ASCII, so that commands can be copied from the page."""
     return text.replace("\\", "\\e").replace("-", "\\-")
 
 
-def _guarded(line: str) -> str:
+def _guard(line: str) -> str:
     """No request, whatever the line begins with."""
     return f"\\&{line}" if line.startswith((".", "'")) else line
 

@@ -85,7 +85,7 @@ class _Printer:
         for number in range(max(map(len, columns))):
             parts = [column[number] if number < len(column) else [] for column in columns]
             padded = [
-                self._shown(part) + " " * (width - len(part))
+                self._to_text(part) + " " * (width - len(part))
                 for part, width in zip(parts, widths, strict=True)
             ]
             yield (_INDENT + _GAP.join(padded)).rstrip()
@@ -103,7 +103,7 @@ class _Printer:
 
     def _flow(self, text: _Text, indent: str) -> Iterator[str]:
         for line in _fold(text, self._width - len(indent)):
-            yield indent + self._shown(line)
+            yield indent + self._to_text(line)
 
     def _text(self, source: str) -> _Text:
         marks = "" if self._styled else "`"
@@ -113,7 +113,7 @@ class _Printer:
             for char in (f"{marks}{span.text}{marks}" if span.style == "code" else span.text)
         ]
 
-    def _shown(self, line: _Text) -> str:
+    def _to_text(self, line: _Text) -> str:
         if not self._styled:
             return "".join(char for char, _ in line)
         parts = []

@@ -270,7 +270,7 @@ class Api:
     def _digest_of(self, repository: str, reference: str) -> str | None:
         if is_reference_by_digest(reference):
             return checked_digest(reference)
-        return self._catalog.tagged(repository, checked_tag(reference))
+        return self._catalog.find_tag(repository, checked_tag(reference))
 
 
 def _repository(request: Request) -> str:

@@ -27,7 +27,7 @@ async def receive(request: Request, upload: Upload, *, algorithm: str | None = N
     What arrived before a client hung up is kept. Raises ApiError: 416 for a chunk out of its place,
     SIZE_INVALID for a body of another size than announced; ClientDisconnect, OSError.
     """
-    start, length = _announced(request)
+    start, length = _read_content_range(request)
     turn = await run_in_threadpool(upload.take_turn, start, algorithm)
     buffer, received = bytearray(), 0
     try:
@@ -49,7 +49,7 @@ async def receive(request: Request, upload: Upload, *, algorithm: str | None = N
     return turn
 
 
-def _announced(request: Request) -> tuple[int | None, int | None]:
+def _read_content_range(request: Request) -> tuple[int | None, int | None]:
     """Where the chunk begins, and its bytes; None where that is not said."""
     header = request.headers.get("content-range")
     if header is None:
@@ -110,7 +110,7 @@ def asked_range(request: Request, size: int, headers: dict[str, str]) -> tuple[i
     headers["Accept-Ranges"] = "bytes"
     if is_known(request, headers["ETag"]):
         return 0, 0, 304
-    start, end, status = _asked(request, size, headers["ETag"])
+    start, end, status = _read_range(request, size, headers["ETag"])
     if status == 416:
         raise ApiError(
             416, "SIZE_INVALID", f"the blob has {size} bytes", headers={"Content-Range": f"bytes */{size}"}
@@ -132,7 +132,7 @@ async def _read(file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
             yield block
 
 
-def _asked(request: Request, size: int, etag: str) -> tuple[int, int, int]:
+def _read_range(request: Request, size: int, etag: str) -> tuple[int, int, int]:
     """First byte, the byte after the last, and the status (RFC 9110, 14.2: what is not understood is
     ignored, and so are several ranges)."""
     condition = request.headers.get("if-range", etag)

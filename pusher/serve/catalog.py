@@ -188,7 +188,7 @@ class Catalog:
             connection.execute("DELETE FROM tags WHERE repository = ?", (repository,))
             connection.execute("DELETE FROM manifests WHERE repository = ?", (repository,))
 
-    def tagged(self, repository: str, tag: str) -> str | None:
+    def find_tag(self, repository: str, tag: str) -> str | None:
         """Return the digest that the tag points to; None if there is no such tag."""
         rows = self._rows("SELECT digest FROM tags WHERE repository = ? AND name = ?", repository, tag)
         return rows[0][0] if rows else None

@@ -31,12 +31,12 @@ class LocalRegistry:
     def __init__(self, folder: Path, *, upload_lifetime: float = LONGEST) -> None:
         self.folder = folder
         self._lock = threading.Lock()
-        self._descriptor = _locked(folder)
+        self._descriptor = _lock_folder(folder)
         try:
             self._blobs = {algorithm: folder / "blobs" / algorithm for algorithm in ALGORITHMS}
             for path in self._blobs.values():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self.catalog = _opened(folder)
+            self.catalog = _open_catalog(folder)
             self.uploads = UploadSessions(folder / "uploads", self.catalog, upload_lifetime)
         except BaseException:
             os.close(self._descriptor)
@@ -87,7 +87,7 @@ class LocalRegistry:
             return found
 
 
-def _locked(folder: Path) -> int:
+def _lock_folder(folder: Path) -> int:
     """Make the folder and lock it; the descriptor of the lock."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def _locked(folder: Path) -> int:
     return descriptor
 
 
-def _opened(folder: Path) -> Catalog:
+def _open_catalog(folder: Path) -> Catalog:
     path = folder / _CATALOG
     try:
         catalog = Catalog(path)

@@ -51,12 +51,12 @@ def read_manifest(raw: bytes, content_type: str | None, digest: str | None) -> P
         blobs = tuple(
             blob.digest for blob in _blobs(data) if not (is_nondistributable(blob.media_type) or blob.urls)
         )
-        children = tuple(parse_descriptor(child).digest for child in _listed(data, "manifests"))
+        children = tuple(parse_descriptor(child).digest for child in _read_list(data, "manifests"))
         subject = None if data.get("subject") is None else parse_descriptor(data["subject"]).digest
     except ValueError as error:
         raise ApiError(400, "MANIFEST_INVALID", f"the manifest cannot be read: {error}") from error
     return PushedManifest(
-        raw, found, media_type, blobs, children, subject, _described(raw, found, media_type, data)
+        raw, found, media_type, blobs, children, subject, _build_descriptor(raw, found, media_type, data)
     )
 
 
@@ -74,17 +74,17 @@ def _blobs(data: dict[str, Any]) -> Iterator[Descriptor]:
     if data.get("config") is not None:
         yield parse_descriptor(data["config"])
     for key in ("layers", "blobs"):
-        yield from map(parse_descriptor, _listed(data, key))
+        yield from map(parse_descriptor, _read_list(data, key))
 
 
-def _listed(data: dict[str, Any], key: str) -> list[Any]:
+def _read_list(data: dict[str, Any], key: str) -> list[Any]:
     listed = data.get(key)  # Go writes an empty list as null
     if not isinstance(listed, list | None):
         raise ValueError(f"its {key} are not a list")
     return listed or []
 
 
-def _described(raw: bytes, digest: str, media_type: str, data: dict[str, Any]) -> dict[str, object]:
+def _build_descriptor(raw: bytes, digest: str, media_type: str, data: dict[str, Any]) -> dict[str, object]:
     """The descriptor with artifact type and annotations (distribution-spec, "Listing Referrers")."""
     described: dict[str, object] = {"mediaType": media_type, "digest": digest, "size": len(raw)}
     config = data.get("config")

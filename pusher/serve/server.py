@@ -92,11 +92,11 @@ def open_sockets(address: Address) -> list[socket.socket]:
     except OSError as error:
         for listener in sockets:
             listener.close()
-        raise _failed(address, error) from error
+        raise _listen_error(address, error) from error
     return sockets
 
 
-def _failed(address: Address, error: OSError) -> ListenFailed:
+def _listen_error(address: Address, error: OSError) -> ListenFailed:
     if isinstance(error, socket.gaierror):
         return ListenFailed(f"the host of {address} has no address", hint="listen at 127.0.0.1:5055")
     if error.errno == errno.EADDRINUSE:

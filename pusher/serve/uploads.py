@@ -71,7 +71,7 @@ class Upload:
                 )
             if algorithm is not None and self.size == 0 and algorithm != self.algorithm:
                 self.algorithm, self._hash = algorithm, None
-            self._hash = self._hash or self._hashed()
+            self._hash = self._hash or self._hash_file()
             self._turn += 1
             return self._turn
 
@@ -107,7 +107,7 @@ class Upload:
                 raise ApiError(416, "BLOB_UPLOAD_INVALID", "another request writes to this upload now")
             if self._hash is None or self.algorithm != algorithm_of(digest):
                 self.algorithm = algorithm_of(digest)
-                self._hash = self._hashed()
+                self._hash = self._hash_file()
             found = digest_of_hash(self._hash)
             if found != digest:
                 raise ApiError(
@@ -145,7 +145,7 @@ class Upload:
         if self._is_over:
             raise upload_unknown(self.id)
 
-    def _hashed(self) -> _Hash:
+    def _hash_file(self) -> _Hash:
         with self.path.open("rb") as file:
             return hashlib.file_digest(file, self.algorithm)
 

@@ -224,7 +224,7 @@ class _Xz(io.RawIOBase):
     def __init__(self, file: BinaryIO, memory: int) -> None:
         self._file = file
         self._memory = memory
-        self._part = self._begun()
+        self._part = self._new_decompressor()
 
     def readable(self) -> bool:
         return True
@@ -237,14 +237,14 @@ class _Xz(io.RawIOBase):
                 rest = (rest or self._file.read(_READ)).lstrip(b"\0")  # streams are padded with zeros
                 if not rest:
                     return 0
-                self._part = self._begun()
+                self._part = self._new_decompressor()
             elif self._part.needs_input and not (rest := self._file.read(_READ)):
                 raise EOFError
             data = self._part.decompress(rest, len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
-    def _begun(self) -> lzma.LZMADecompressor:
+    def _new_decompressor(self) -> lzma.LZMADecompressor:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=self._memory)
 
 

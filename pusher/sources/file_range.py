@@ -62,6 +62,6 @@ class Joined(io.RawIOBase):
         return count
 
 
-def buffered(raw: io.RawIOBase) -> BinaryIO:
+def open_buffered(raw: io.RawIOBase) -> BinaryIO:
     """``raw`` as a stream whose ``read(n)`` gives n bytes, fewer at the end only."""
     return io.BufferedReader(raw, 1 << 16)

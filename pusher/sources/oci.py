@@ -146,7 +146,7 @@ class LayoutSource:
                 hint="make the copy again, with the tool that made it",
             ) from error
         if self._pin is not None:
-            return self._pinned_root(layout, index, self._pin.root_digest)
+            return self._find_pinned_root(layout, index, self._pin.root_digest)
         if not index.children:
             raise ImageNotFound(f"{self.path} contains no image")
         found = _matching(index.children, self.name)
@@ -169,7 +169,7 @@ class LayoutSource:
         hint = did_you_mean(self.name or "", known) if known else f"it has {numbers}"
         raise ImageNotFound(f"{self.path} contains no image {self.name}", hint=hint)
 
-    def _pinned_root(self, layout: _Layout, index: Index, digest: str) -> _Root:
+    def _find_pinned_root(self, layout: _Layout, index: Index, digest: str) -> _Root:
         found = self._blob(layout, digest) or _join_entries(index, _matching(index.children, self.name))
         if found is None or found.descriptor.digest != digest:
             raise ImageChanged(

@@ -97,7 +97,7 @@ class Jobs(LeasedJobs, JobDecisions):
         with self._database.read() as connection:
             return tuple(job_of(row) for row in connection.execute(query))
 
-    def failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
+    def list_failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
         """Return the newest failed jobs that can be retried: no newer one sets their tag."""
         query = (
             select(JobRow)

@@ -69,7 +69,7 @@ def folder() -> Path:
 
 
 def _upgrade_file(url: URL) -> tuple[str | None, str]:
-    with _locked_file(url) as path:
+    with _lock_file(url) as path:
         database = Database(url, foreign_keys=False)
         try:
             with database.read() as connection:
@@ -113,7 +113,7 @@ def _create(connection: Connection) -> None:
 
 
 @contextmanager
-def _locked_file(url: URL) -> Iterator[Path]:
+def _lock_file(url: URL) -> Iterator[Path]:
     """The file, which exists from here on; nobody else creates or upgrades it meanwhile."""
     from filelock import FileLock, Timeout
 

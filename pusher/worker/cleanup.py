@@ -104,7 +104,7 @@ def prune(
     spool = Spool(settings.spool)
     if not dry_run:
         spool.sweep()
-    unneeded = _unneeded(store, spool, spool_limit)
+    unneeded = _find_unneeded(store, spool, spool_limit)
     if not dry_run:
         spool.remove_all(unneeded)
     kept = {digest for digest, _, _ in spool.blobs()} - {digest for digest, _ in unneeded}
@@ -123,10 +123,10 @@ def prune(
 def evict_blobs(store: Store, spool: Spool, limit: int) -> int:
     """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
     piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER)
-    return spool.remove_all(_unneeded(store, spool, limit))
+    return spool.remove_all(_find_unneeded(store, spool, limit))
 
 
-def _unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
+def _find_unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
     """Return digests and sizes of blobs to remove, so that those that no job needs take ``limit`` bytes.
 
     While jobs run, what was used just now stays: its worker may not have recorded yet what it is for.

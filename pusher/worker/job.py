@@ -310,7 +310,7 @@ class JobPush:
         Returns the digest of what the tag stands for.
         """
         stored = load_documents(self._store, self._job)
-        *children, root = stored or self._made()
+        *children, root = stored or self._finish_documents()
         self._documents |= {child.digest for child in children}
         for child in children:
             self._put(child, child.digest)
@@ -349,7 +349,7 @@ class JobPush:
         else:
             self._store.jobs.check_lease(self._job)
 
-    def _made(self) -> list[Document]:
+    def _finish_documents(self) -> list[Document]:
         """The manifests that are made from the blobs, the root last."""
         blobs = {layer.key: descriptor_of(layer) for layer in self._store.blobs.of_job(self._job.id)}
         return finish_drafts(self._store, self._job, blobs) or [self._manifest()]

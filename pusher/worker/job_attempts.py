@@ -130,7 +130,7 @@ class JobAttempts:
         self.put_off -= waiting
 
     def _fail(self, job: JobRecord, error: PusherError) -> None:
-        self._store.jobs.fail(job, _stored(error))
+        self._store.jobs.fail(job, _to_stored_error(error))
         self._activity.record_progress()
         self.exit_codes.add(error.exit_code)
         self._progress.job_ended(job.id, "failed", error.message)
@@ -150,7 +150,7 @@ class JobAttempts:
             job,
             state=JobState.WAITING,
             next_try_at=self._store.now() + timedelta(seconds=pause),
-            error=_stored(error),
+            error=_to_stored_error(error),
             attempt=error.retry is not Retry.OFFLINE,
         )
         if error.retry is Retry.OFFLINE:
@@ -184,5 +184,5 @@ def known_error(error: Exception) -> PusherError:
     return bug(error)
 
 
-def _stored(error: PusherError) -> StoredError:
+def _to_stored_error(error: PusherError) -> StoredError:
     return StoredError(error.code, error.message, error.hint)

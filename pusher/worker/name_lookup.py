@@ -21,7 +21,7 @@ class UnresolvedNames:
 
     def classify(self, error: PusherError, registry: str) -> PusherError:
         """Return the error, or RegistryNameUnknown if the name has not resolved for a minute."""
-        if self.keeps_waiting or not _unresolved(error) or self._store.uploads.has_any_at(registry):
+        if self.keeps_waiting or not _is_unresolved(error) or self._store.uploads.has_any_at(registry):
             self._since.pop(registry, None)
             return error
         since = self._since.setdefault(registry, elapsed())
@@ -33,6 +33,6 @@ class UnresolvedNames:
         )
 
 
-def _unresolved(error: BaseException) -> bool:
+def _is_unresolved(error: BaseException) -> bool:
     """Return whether a name without an address caused the error."""
     return any(isinstance(cause, socket.gaierror) for cause in iter_causes(error))

@@ -38,7 +38,7 @@ def summarize(
     ids = {*touched, *(only or ())}
     if only is None:
         ids |= {job.id for job in store.jobs.list(states=UNFINISHED_STATES)}
-        result.failed_before = [job for job in store.jobs.failed() if job.id not in ids]
+        result.failed_before = [job for job in store.jobs.list_failed() if job.id not in ids]
     for job_id in sorted(ids):
         try:
             job = store.jobs.get(job_id)

@@ -108,11 +108,11 @@ class StallReportingTransport(Transport):
         if came is not None:
             options["receiver"] = came
 
-        def moved() -> int:
+        def count_bytes() -> int:
             sent = body.sent if isinstance(body, Body) else 0
             return sent + (came.count if came else 0)
 
-        with self._stalls.wait_for(host_of(url), moved):
+        with self._stalls.wait_for(host_of(url), count_bytes):
             return super().send(method, url, **options)
 
 

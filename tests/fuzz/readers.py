@@ -32,7 +32,7 @@ from pusher.registry.locations import Origin
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.docker_dir import DirSource
 from pusher.sources.engine.disk.tar_split import LayerTar
-from pusher.sources.file_range import buffered
+from pusher.sources.file_range import open_buffered
 from pusher.sources.oci import LayoutSource
 from pusher.sources.split.plan import NoRoom, plan_layer
 from pusher.sources.tar import reader
@@ -182,7 +182,7 @@ def _tar(data: bytes, _folder: Path) -> None:
     source = reader.PipeInput(stream.read, "the pipe")
     for entry in reader.walk(source):
         if entry.is_file:
-            content = buffered(reader.EntryStream(source, entry))
+            content = open_buffered(reader.EntryStream(source, entry))
             while content.read(1 << 16):
                 pass
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated
-from pusher.sources.file_range import buffered
+from pusher.sources.file_range import open_buffered
 from pusher.sources.tar import reader
 from tests.support.images import Entry, write_tar
 
@@ -28,7 +28,7 @@ def pipe(data: bytes) -> reader.PipeInput:
 
 def read_all(source: reader.Input) -> Iterator[tuple[str, bytes | None]]:
     for entry in reader.walk(source):
-        yield entry.name, buffered(reader.EntryStream(source, entry)).read() if entry.is_file else None
+        yield entry.name, open_buffered(reader.EntryStream(source, entry)).read() if entry.is_file else None
 
 
 def both(path: Path) -> tuple[list[tuple[str, bytes | None]], list[tuple[str, bytes | None]]]:
@@ -118,7 +118,7 @@ def test_half_read_entries_are_skipped_from_there(tmp_path: Path) -> None:
     path = write_tar(tmp_path / "t.tar", [Entry("a", b"1" * 5000), Entry("b", b"2" * 10)])
     source, seen = pipe(path.read_bytes()), []
     for entry in reader.walk(source):
-        seen.append(buffered(reader.EntryStream(source, entry)).read(7))
+        seen.append(open_buffered(reader.EntryStream(source, entry)).read(7))
     assert seen == [b"1" * 7, b"2" * 7]
 
 

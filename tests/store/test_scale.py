@@ -43,7 +43,7 @@ def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, cl
     assert [job.id for job in jobs.list(limit=1)] == [queued.id]
     assert not jobs.has_waiting(["x"], ["y"], put_off=[1])
     assert jobs.owners() == jobs.lapsed_owners() == set()
-    assert jobs.failed() == ()
+    assert jobs.list_failed() == ()
     claimed = jobs.claim("w", lease=30, dead_owners=["x"], spared=["y"], at_work=[], waited=[])
     assert claimed is not None
     assert claimed.id == queued.id

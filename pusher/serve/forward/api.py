@@ -171,7 +171,7 @@ class ForwardingApi(Api):
         answer = self._upstream.ask(request.method, repository, f"manifests/{reference}", accept)
         if not answer.ok:
             return super().manifest_elsewhere(request, repository, reference)
-        headers = _passed_on(answer)
+        headers = _headers_to_pass_on(answer)
         if request.method == "GET":
             headers.setdefault("Docker-Content-Digest", of_bytes(answer.body))
         return Response(answer.body, 200, headers)
@@ -188,7 +188,7 @@ class ForwardingApi(Api):
         name = request.path_params["name"]
         query = f"?{request.url.query}" if request.url.query else ""
         answer = self._upstream.ask(request.method, name, path + query, "*/*")
-        headers = _passed_on(answer)
+        headers = _headers_to_pass_on(answer)
         if link := answer.headers.get("Link"):
             address, _, rest = link.partition(">")
             query = urlsplit(address.lstrip("< ")).query
@@ -212,7 +212,7 @@ def _not_here(what: str) -> ApiError:
     return ApiError(405, "UNSUPPORTED", f"{what} at the destination itself, not through pusher serve")
 
 
-def _passed_on(answer: Answer) -> dict[str, str]:
+def _headers_to_pass_on(answer: Answer) -> dict[str, str]:
     names = (
         _PASSED_ON if answer.method == "HEAD" else [name for name in _PASSED_ON if name != "Content-Length"]
     )

@@ -19,7 +19,7 @@ from pusher.sources.archive.roots import Roots
 from pusher.sources.base import EVERYTHING, Choice, ExportPiece, SourceImage, SourceLayer
 from pusher.sources.blob_places import BlobsInArchive
 from pusher.sources.decompression import Decompressed, Unpacked, decompression, unpack
-from pusher.sources.file_range import buffered
+from pusher.sources.file_range import open_buffered
 from pusher.sources.image_names import display_name, normalize_name
 from pusher.sources.image_tree import tree_or_own
 from pusher.sources.pins import ArchivePin
@@ -135,7 +135,7 @@ class ArchiveSource:
             pin = replace(pin, root_digest=root.digest, choice=tree.choice)
             return tree.image(place.file_of, pin)
         check_platform(platform_of(config), self._choice, str(self.path))
-        known = self._known(pin)
+        known = self._reuse_unpacked(pin)
         layers = self._describe_layers(archive, image, diff_ids, known)
         pin = replace(pin, unpacked=tuple(known.values()))
         return SourceImage(pin.config_digest, layers, pin, config)
@@ -179,7 +179,7 @@ class ArchiveSource:
             for diff_id in diff_ids
         )
 
-    def _known(self, now: ArchivePin) -> dict[str, Unpacked]:
+    def _reuse_unpacked(self, now: ArchivePin) -> dict[str, Unpacked]:
         """Return what was unpacked before, by diff ID, unless the file was changed since."""
         pin = self._pin
         if pin is None or (pin.size, pin.mtime_ns) != (now.size, now.mtime_ns):
@@ -204,4 +204,4 @@ class ArchiveSource:
                 yield ExportPiece("blob" if is_blob else "layer", known_as, entry.size, stream)
             else:  # registries take neither xz nor bzip2, nor padded gzip: the layer is compressed anew
                 tar_of = Decompressed(stream, f"layer {display_name(entry.name)} in {archive.path}", how)
-                yield ExportPiece("layer", known_as, known[known_as].size, buffered(tar_of))
+                yield ExportPiece("layer", known_as, known[known_as].size, open_buffered(tar_of))

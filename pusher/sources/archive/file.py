@@ -16,7 +16,7 @@ from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, Sourc
 from pusher.registry.http.body import BlobFile
 from pusher.sources.archive.kinds import HOW, check_compressed_again, check_kind, without_image
 from pusher.sources.decompression import HEAD, decompress, methods_of
-from pusher.sources.file_range import FileRange, buffered
+from pusher.sources.file_range import FileRange, open_buffered
 from pusher.sources.folders import refuse_folder
 from pusher.sources.foreign_files import Identity, never_waiting
 from pusher.sources.image_names import display_name
@@ -141,7 +141,7 @@ class ArchiveFile:
         return reader.content(name, entry, FileRange(self._file, entry.offset, entry.stored, name))
 
     def _whole(self) -> BinaryIO:
-        return buffered(FileRange(self._file, 0, self.status.st_size, str(self.path)))
+        return open_buffered(FileRange(self._file, 0, self.status.st_size, str(self.path)))
 
     def _input(self) -> reader.FileInput | reader.PipeInput:
         name = str(self.path)

@@ -65,9 +65,20 @@ def check_kind(path: Path, head: bytes) -> None:
         raise ArchiveInvalid(f"{path} is empty", hint=HOW)
     if _is_tar(head):
         return
+    _check_magic(path, head)
+    if b"SIF_MAGIC\0" in head:
+        raise ImageUnsupported(f"{path} is a SIF image, of Apptainer or Singularity", hint=HOW)
+    if path.suffix in _NO_MAGIC:
+        raise _compressed_error(path, *_NO_MAGIC[path.suffix])
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        raise ArchiveInvalid(f"{path} is a text file, not an image archive", hint=HOW)
+
+
+def _check_magic(path: Path, head: bytes) -> None:
+    """Raise ArchiveInvalid if the first bytes are those of another format."""
     for magic, kind, command in _UNPACK:
         if head.startswith(magic):
-            raise _compressed(path, kind, command)
+            raise _compressed_error(path, kind, command)
     for magic, what, command in _PACKED:
         if head.startswith(magic):
             raise ArchiveInvalid(
@@ -81,12 +92,6 @@ def check_kind(path: Path, head: bytes) -> None:
             f"{path} is not the archive but Git LFS's pointer to it",
             hint=suggest("fetch the file itself: git lfs pull --include={}", path.name),
         )
-    if b"SIF_MAGIC\0" in head:
-        raise ImageUnsupported(f"{path} is a SIF image, of Apptainer or Singularity", hint=HOW)
-    if path.suffix in _NO_MAGIC:
-        raise _compressed(path, *_NO_MAGIC[path.suffix])
-    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
-        raise ArchiveInvalid(f"{path} is a text file, not an image archive", hint=HOW)
 
 
 def check_compressed_again(path: Path, head: bytes) -> None:
@@ -138,7 +143,7 @@ def _is_tar(head: bytes) -> bool:
     return True
 
 
-def _compressed(path: Path, kind: str, command: str) -> ArchiveInvalid:
+def _compressed_error(path: Path, kind: str, command: str) -> ArchiveInvalid:
     tar = path.with_suffix("") if path.with_suffix("").suffix == ".tar" else path.with_suffix(".tar")
     return ArchiveInvalid(
         f"{path} is compressed with {kind}, which pusher cannot read",

@@ -102,7 +102,7 @@ class Roots:
             (called, image.fits, 1),
             (named, image.is_exactly, 1 if name else len(named)),
             (every, image.is_exactly, 1),
-            (self._unlisted(), image.is_exactly, 1),
+            (self._find_unlisted(), image.is_exactly, 1),
             (every, image.fits, 1),
         ):
             leading: dict[str, Manifest] = {}
@@ -155,7 +155,7 @@ class Roots:
         except (ValueError, KeyError, TypeError):
             return []
 
-    def _unlisted(self) -> Iterator[str]:
+    def _find_unlisted(self) -> Iterator[str]:
         """Yield manifests that ``index.json`` leaves out (Docker 28 does, where images are saved by their
         IDs)."""
         if "index.json" not in self._archive:
@@ -186,10 +186,10 @@ class Roots:
     def _read(self, digest: str) -> Manifest | tuple[str, ...] | None:
         """Return a manifest, or what an index lists; None where it is not there, or is something else."""
         if digest not in self._known:
-            self._known[digest] = self._parsed(digest)
+            self._known[digest] = self._parse(digest)
         return self._known[digest]
 
-    def _parsed(self, digest: str) -> Manifest | tuple[str, ...] | None:
+    def _parse(self, digest: str) -> Manifest | tuple[str, ...] | None:
         entry = self._archive.find(layout_path(digest))
         if entry is None or entry.size > _LARGEST or not self._archive.head(entry).startswith(b"{"):
             return None

@@ -61,7 +61,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
         try:
             make_private_folder(folder.parent, closed=True)
             make_private_folder(folder, closed=True)
-            path, size = _copied(source, folder, what, note)
+            path, size = _copy(source, folder, what, note)
         finally:
             os.close(source)
     except OSError as error:
@@ -87,7 +87,7 @@ def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
     return type(error)(message, hint=hint, retry_after=error.retry_after)
 
 
-def _copied(source: int, folder: Path, what: str, note: Callable[[str], object]) -> tuple[Path, int]:
+def _copy(source: int, folder: Path, what: str, note: Callable[[str], object]) -> tuple[Path, int]:
     """Copy all that ``source`` gives to a file named by its digest; return it and its size in bytes."""
     digest, size = hashlib.sha256(), 0
     descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".part")

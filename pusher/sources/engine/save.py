@@ -128,12 +128,12 @@ class EngineSource:
         assert isinstance(image.pin, EnginePin)  # noqa: S101 - any other is reopened as another source
         with self._save(image.pin.id, check_stop) as (output, source):
 
-            def exported() -> Iterator[ExportPiece]:
+            def export_pieces() -> Iterator[ExportPiece]:
                 yield from pieces(source, missing, uncompressed, skip_sizes)
                 if missing:
                     output.finish(complete=source.at_end_marker)
 
-            yield exported()
+            yield export_pieces()
 
     def fall_back(self) -> Source | None:
         """Return None: there is no other way."""

@@ -77,7 +77,7 @@ class Contents:
         """At what is complete: a header, what describes the next one, or more of a sparse file's map."""
         if self._describing is not None:
             data = bytes(self._head[self._start + BLOCK :][: self._describing.size])
-            self._own |= headers.said(self._describing, data)
+            self._own |= headers.read_records(self._describing, data)
             if self._describing.kind == headers.PAX_FOR_ALL:  # every part has it, no entry owns it
                 del self._head[self._start :]
             self._describing = None

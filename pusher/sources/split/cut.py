@@ -106,7 +106,7 @@ class Cutter:
             if home is not None and (home < self._part or not self._fits(size)):
                 if name == _OPAQUE and home < self._part and parent in self._bare:
                     # folders of the layers below would lose their owner and mode, which nothing here says
-                    raise self._refused(f"{display_name(path)} comes after what lies in its folder")
+                    raise self._split_error(f"{display_name(path)} comes after what lies in its folder")
                 yield from self._late(entry, path, home, header)
                 continue
             if not self._fits(size):
@@ -131,18 +131,18 @@ class Cutter:
         if name.startswith(_WHITEOUT):
             self._check_whiteout(path, name)
             if entry.size:
-                raise self._refused(f"{display_name(path)} is a deletion that has content")
+                raise self._split_error(f"{display_name(path)} is a deletion that has content")
             return 0
         if not entry.is_hardlink:
             return None
         target = self._normal(entry.target or "")
         if any(hash(above) in self._files for above in _above(target)):
-            raise self._refused(
+            raise self._split_error(
                 f"{display_name(path)} is a hard link to {display_name(target)}, which lies below no folder"
             )
         home = self._files.get(hash(target))
         if home is not None and self._files.get(hash(path), -1) > home:
-            raise self._refused(f"it holds {display_name(path)} twice, once as a hard link")
+            raise self._split_error(f"it holds {display_name(path)} twice, once as a hard link")
         return home
 
     def _fits(self, size: int) -> bool:
@@ -159,19 +159,19 @@ class Cutter:
             self._used = 0
             self._full = False
 
-    def _needed(self, path: str, part: int) -> list[_Folder]:
+    def _folders_missing_in(self, path: str, part: int) -> list[_Folder]:
         """Return the folders above ``path`` that have an entry which the part lacks."""
         above = map(self._folders.__getitem__, _above(path))
         return [folder for folder in above if folder.header and not folder.parts >> part & 1]
 
     def _head(self, path: str, header: bytes) -> bytes:
         """Return what an entry begins with in the part that is being filled."""
-        needed = self._needed(path, self._part)
+        needed = self._folders_missing_in(path, self._part)
         return b"".join((*(zlib.decompress(folder.header) for folder in needed), header))
 
     def _record(self, entry: reader.Entry, path: str, part: int, header: bytes) -> None:
         """Remember where an entry and the folders above it went."""
-        for folder in self._needed(path, part):
+        for folder in self._folders_missing_in(path, part):
             folder.parts |= 1 << part
         if not entry.is_folder:
             self._remember(_FILE_MEMORY)
@@ -185,13 +185,14 @@ class Cutter:
     def _remember(self, size: int) -> None:
         self._memory += size
         if self._memory > _MOST_MEMORY:
-            raise self._refused(f"to remember its paths takes more than {_MOST_MEMORY >> 20} MiB of memory")
+            most = _MOST_MEMORY >> 20
+            raise self._split_error(f"to remember its paths takes more than {most} MiB of memory")
 
     def _late(self, entry: reader.Entry, path: str, part: int, header: bytes) -> Iterator[Chunk]:
         """Yield an entry at the end of a part, behind the folders that it lies in."""
         if part == self._part:
             self._full = True  # what follows in the tar must not come before it
-        for folder in self._needed(path, part):
+        for folder in self._folders_missing_in(path, part):
             yield Chunk(part, zlib.decompress(folder.header), True)
         self._record(entry, path, part, header)
         yield Chunk(part, header, True)
@@ -199,7 +200,7 @@ class Cutter:
     def _list(self, source: HeaderReader, entry: reader.Entry) -> bytes:
         """Return the data of a folder, which belong to its header: they go into every part that has it."""
         if entry.stored > _LONGEST_LIST:
-            raise self._refused(f"its folder {display_name(entry.name)} has {entry.stored} bytes of data")
+            raise self._split_error(f"its folder {display_name(entry.name)} has {entry.stored} bytes of data")
         return b"".join(chunk.data for chunk in self._content(source, entry))
 
     def _content(self, source: HeaderReader, entry: reader.Entry) -> Iterator[Chunk]:
@@ -216,22 +217,22 @@ class Cutter:
     def _add_common(self, header: bytes) -> None:
         """Keep a global pax header, which every part begins with."""
         if header and (self._used or self._part):
-            raise self._refused("it has a global pax header between its entries")
+            raise self._split_error("it has a global pax header between its entries")
         self._common += header
 
     def _normal(self, name: str) -> str:
         """Return a path without what has no meaning; the root is empty."""
         steps = [step for step in name.split("/") if step not in ("", ".")]
         if ".." in steps:
-            raise self._refused(f"the path {display_name(name)} leads upwards")
+            raise self._split_error(f"the path {display_name(name)} leads upwards")
         if len(name) > _LONGEST_PATH or len(steps) > _MOST_STEPS:
-            raise self._refused(f"the path {display_name(name[:60])}... has {len(name)} characters")
+            raise self._split_error(f"the path {display_name(name[:60])}... has {len(name)} characters")
         return "/".join(steps)
 
     def _check_parents(self, path: str) -> None:
         for above in _above(path):
             if hash(above) in self._files:
-                raise self._refused(
+                raise self._split_error(
                     f"{display_name(path)} lies below {display_name(above)}, which is not a folder in it"
                 )
             if above not in self._folders:
@@ -241,16 +242,16 @@ class Cutter:
 
     def _check_kind(self, entry: reader.Entry, path: str) -> None:
         if hash(path) in self._files if entry.is_folder else path in self._folders:
-            raise self._refused(f"it holds {display_name(path)} twice, once as a folder")
+            raise self._split_error(f"it holds {display_name(path)} twice, once as a folder")
 
     def _check_whiteout(self, path: str, name: str) -> None:
         if name == _OPAQUE:
             return
         if name.startswith(_META):
-            raise self._refused(f"{display_name(path)} is AUFS's own")
+            raise self._split_error(f"{display_name(path)} is AUFS's own")
         hidden = path[: -len(name)] + name[len(_WHITEOUT) :]
         if hash(hidden) in self._files or hidden in self._folders:
-            raise self._refused(f"it holds {display_name(hidden)} and then its deletion")
+            raise self._split_error(f"it holds {display_name(hidden)} and then its deletion")
 
     def _too_large(self, entry: reader.Entry) -> ImageUnsupported:
         return ImageUnsupported(
@@ -260,7 +261,7 @@ class Cutter:
             "with a larger --split-layers to a registry that takes larger blobs",
         )
 
-    def _refused(self, why: str) -> ImageUnsupported:
+    def _split_error(self, why: str) -> ImageUnsupported:
         return ImageUnsupported(
             f"{self._name} cannot be split: {why}",
             hint="build the image so that the files of this layer are spread over several layers",

@@ -14,7 +14,7 @@ from pusher.oci.manifest import Manifest, diff_ids_of
 from pusher.registry.http.body import BlobFile
 from pusher.sources.base import SourceImage, SourceLayer
 from pusher.sources.decompression import HEAD, Decompressed, decompression
-from pusher.sources.file_range import FileRange, Joined, buffered
+from pusher.sources.file_range import FileRange, Joined, open_buffered
 
 _READ: Final = 1 << 20
 
@@ -69,7 +69,7 @@ def open_tar(part: BlobFile) -> Iterator[Read]:
     except OSError as error:
         raise SourceError(f"cannot read {part.path}: {error.strerror or error}") from error
     with file:
-        stream = buffered(FileRange(file, part.start, part.size, str(part.path)))
+        stream = open_buffered(FileRange(file, part.start, part.size, str(part.path)))
         yield read_uncompressed(stream, f"layer {part.digest}")
 
 
@@ -77,7 +77,7 @@ def read_uncompressed(blob: BinaryIO, name: str) -> Read:
     """Return the tar that a blob holds."""
     head = blob.read(HEAD)
     how = decompression(head)
-    whole = buffered(Joined(chain([head], iter(partial(blob.read, _READ), b""))))
+    whole = open_buffered(Joined(chain([head], iter(partial(blob.read, _READ), b""))))
     return whole.read if how is None else Decompressed(whole, name, how).read
 
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageUnsupported, LayerMismatch
 from pusher.sources.base import ExportPiece
-from pusher.sources.file_range import Joined, buffered
+from pusher.sources.file_range import Joined, open_buffered
 from pusher.sources.split.check import Contents, are_the_same
 from pusher.sources.split.cut import END, Cutter
 from pusher.sources.split.headers import HeaderReader
@@ -47,7 +47,7 @@ class _Packed:
     def add(self, data: bytes) -> None:
         self._packed.append(self._packer.compress(data))
 
-    def finished(self) -> bytes:
+    def finish(self) -> bytes:
         return b"".join((*self._packed, self._packer.flush()))
 
 
@@ -70,10 +70,10 @@ class _Growing:
         self.late = self.late or _Packed()
         self.late.add(data)
 
-    def finished(self) -> tuple[Part, bytes]:
+    def finish(self) -> tuple[Part, bytes]:
         """Return the part, and what is late in it."""
         self.add(END)
-        late = self.late.finished() if self.late else b""
+        late = self.late.finish() if self.late else b""
         return Part(f"sha256:{self.hash.hexdigest()}", self.size), late
 
 
@@ -95,7 +95,7 @@ def plan_layer(
     """
     whole, contents, size = hashlib.sha256(), Contents(), 0
 
-    def hashed(count: int) -> bytes:
+    def read_hashed(count: int) -> bytes:
         nonlocal size
         data = read(count)
         whole.update(data)
@@ -104,7 +104,7 @@ def plan_layer(
         return data
 
     label = f"layer {diff_id}" if diff_id else "a layer"
-    headers = HeaderReader(hashed, label)
+    headers = HeaderReader(read_hashed, label)
     parts = [_Growing()]
     for chunk in Cutter(limit, reserve, label).chunks(headers):
         if chunk.part == len(parts):
@@ -122,7 +122,7 @@ def plan_layer(
             f"a layer should have diff ID {diff_id}, its bytes have {found}",
             hint="the source is damaged: save or pull the image again",
         )
-    finished = [part.finished() for part in parts]
+    finished = [part.finish() for part in parts]
     if not are_the_same(contents, [part.contents for part in parts]):
         raise ImageUnsupported(
             f"{label} cannot be split: its parts would not add up to it",
@@ -154,8 +154,8 @@ def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]
         part = plan.parts[number]
         if part.diff_id in wanted:
             late = (plan.late or ())[number]
-            pieces = chain((data for _, data in chunks), _unpacked(late), (END,))
-            yield ExportPiece("layer", part.diff_id, part.size, buffered(Joined(pieces)))
+            pieces = chain((data for _, data in chunks), _unpack(late), (END,))
+            yield ExportPiece("layer", part.diff_id, part.size, open_buffered(Joined(pieces)))
         if number == last:
             return
     raise changed_error(plan)
@@ -185,7 +185,7 @@ def _ordinary(plan: LayerPlan, read: Read, limit: int) -> Iterator[tuple[int, by
         raise changed_error(plan) from error
 
 
-def _unpacked(packed: bytes) -> Iterator[bytes]:
+def _unpack(packed: bytes) -> Iterator[bytes]:
     unpacker = zlib.decompressobj()
     while piece := unpacker.decompress(packed, _READ):
         yield piece

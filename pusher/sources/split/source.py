@@ -217,8 +217,8 @@ def _stoppable(read: Read, check_stop: Callable[[], None] | None) -> Read:
     if check_stop is None:
         return read
 
-    def checked(size: int) -> bytes:
+    def read_checked(size: int) -> bytes:
         check_stop()
         return read(size)
 
-    return checked
+    return read_checked

@@ -158,7 +158,7 @@ def decimal(value: bytes, what: str) -> int:
     return int(value)
 
 
-def said(header: Header, data: bytes) -> dict[str, bytes]:
+def read_records(header: Header, data: bytes) -> dict[str, bytes]:
     """Return what the ``data`` of a describing header say of the next entry, as pax records. Raises Damaged.
 
     A pax header for all entries says nothing of names and sizes to anybody who reads with Go.

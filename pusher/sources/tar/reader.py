@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO, Final, Protocol
 
 from pusher.errors import ArchiveInvalid, ArchiveTruncated
-from pusher.sources.file_range import buffered
+from pusher.sources.file_range import open_buffered
 from pusher.sources.image_names import display_name
 from pusher.sources.tar import headers
 from pusher.sources.tar.headers import BLOCK, Damaged, Header, Pieces
@@ -132,7 +132,7 @@ def walk(source: Input, *, most: int | None = None) -> Iterator[Entry]:
             header = headers.parse_header(block)
             if header.kind in headers.DESCRIBING:
                 described += header.size
-                own |= _described(source, header)
+                own |= _read_description(source, header)
                 continue
             entry = _entry(source, header, block, own)
         except Damaged as error:
@@ -211,12 +211,12 @@ class _Filled(io.RawIOBase):
 def content(archive: str, entry: Entry, stored: io.RawIOBase) -> BinaryIO:
     """Return what is in an entry, from what is ``stored`` of it: sparse files with their holes as zeros."""
     if entry.pieces is None:
-        return buffered(stored)
+        return open_buffered(stored)
     if entry.size > _SPARSE_LIMIT:
         raise ArchiveInvalid(
             f"{archive} holds {display_name(entry.name)} as a sparse file of {entry.size} bytes"
         )
-    return buffered(_Filled(buffered(stored), entry.size, entry.pieces))
+    return open_buffered(_Filled(open_buffered(stored), entry.size, entry.pieces))
 
 
 def passing(source: Input, entry: Entry) -> BinaryIO:
@@ -224,7 +224,7 @@ def passing(source: Input, entry: Entry) -> BinaryIO:
     return content(source.name, entry, EntryStream(source, entry))
 
 
-def _described(source: Input, header: Header) -> dict[str, bytes]:
+def _read_description(source: Input, header: Header) -> dict[str, bytes]:
     """Return what a pax header or a long name says of the next entry."""
     is_name = header.kind in headers.LONG_NAME + headers.LONG_TARGET
     if header.size > (headers.NAME_LIMIT if is_name else _META_LIMIT):
@@ -233,7 +233,7 @@ def _described(source: Input, header: Header) -> dict[str, bytes]:
     data = source.read(header.size + -header.size % BLOCK)
     if len(data) < header.size:
         raise _cut_off_in_header(source)
-    return headers.said(header, data[: header.size])
+    return headers.read_records(header, data[: header.size])
 
 
 def _entry(source: Input, header: Header, block: bytes, own: dict[str, bytes]) -> Entry:
