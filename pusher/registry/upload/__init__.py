@@ -1,1 +1,1 @@
-"""The chunked, resumable upload of one blob."""
+"""Upload one blob in chunks that can be resumed."""

@@ -1,4 +1,4 @@
-"""Whether a registry can store a blob of a known size, found out before a byte of it is sent."""
+"""Check before an upload whether the registry can store a blob of this size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pusher.registry.upload.uplink import LinkEstimate
 
 
 def may_be_too_large(size: int) -> bool:
-    """Return whether any registry is known that cannot store a blob of ``size`` bytes. Sends no request."""
+    """Return whether some known registry cannot store a blob of ``size`` bytes. Sends no request."""
     limits = [profile.max_blob for profile in profiles.PROFILES.values() if profile.max_blob is not None]
     return any(size > limit for limit in limits)
 

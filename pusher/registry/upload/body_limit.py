@@ -1,4 +1,4 @@
-"""What a 413 means: a limit on the size of bodies, or something against which smaller chunks do not help."""
+"""Decide what a 413 means: a limit on the size of bodies, or a fault that smaller chunks do not fix."""
 
 from __future__ import annotations
 
@@ -9,24 +9,23 @@ from pusher.registry.answers import refusal
 from pusher.registry.http.answer import Answer
 
 LEAST: Final = 1024 * 1024
-"""Bytes of a body up to which its size is not what is wrong: nginx lets so many through as it comes."""
+"""Bytes of a body that is never too large: nginx accepts this many by default."""
 _MOST: Final = 6
-"""Refusals in a row, with the pauses of retries between them, after which it does not pass by itself."""
+"""Refusals in a row, with retry pauses between them, after which the fault is not temporary."""
 
 
 class SizeRefusals:
-    """Refusals of small bodies of one blob: a body of a few bytes is not too large for anything, and its
-    refusal teaches nothing."""
+    """Counts 413 responses to small bodies of one blob. A body of a few bytes is never too large, so nothing
+    is learned from them."""
 
     def __init__(self) -> None:
         self._refused = 0
         self._offset = 0
 
     def check(self, answer: Answer, length: int, offset: int, *, doing: str) -> None:
-        """Return if smaller bodies may get through where one of ``length`` bytes was answered with 413, sent
-        where the registry held ``offset`` bytes.
+        """Return if smaller bodies may be accepted after a 413 for ``length`` bytes at ``offset``.
 
-        Otherwise raises RegistryFault, because it may pass; ChunkTooLarge once it was repeated too often.
+        Otherwise raises RegistryFault, as the fault may be temporary; ChunkTooLarge after too many.
         """
         if length > LEAST:
             return

@@ -1,4 +1,4 @@
-"""What becomes of a chunk that breaks off: found out before one does, and explained where nothing is kept."""
+"""Find out what the registry keeps of an interrupted chunk, and explain losses where it keeps nothing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ def probe(client: RegistryClient, repository: str, session: Session, before: str
 
 
 def explain_losses(registry: str, session: Session) -> str:
-    """Return why nothing of what is sent is kept: the link breaks within the smallest chunk that is
-    accepted."""
+    """Return why the registry keeps nothing: the link breaks within the smallest chunk that it accepts."""
     return (
         f"the connection breaks again and again within a chunk of {session.chunk_size // KIB} KiB. "
         f"{registry} does not keep a part of a chunk, and smaller chunks are refused or too slow, so the "

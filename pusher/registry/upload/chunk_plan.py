@@ -1,4 +1,4 @@
-"""Choosing the size of the next chunk of a blob, and when to start over in larger ones."""
+"""Choose the size of a blob's next chunk, and when to restart with larger chunks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class ChunkPlan:
     def __init__(self, total: int, link: LinkEstimate, wanted: int | None) -> None:
         self.growth = chunk_sizes.ChunkGrowth()
         self.again = 0
-        """Bytes of a chunk that may be there, and about which the registry cannot be asked."""
+        """Bytes of a chunk that the registry may hold, where it cannot be asked."""
         self._total = total
         self._link = link
         self._wanted = wanted
@@ -28,7 +28,7 @@ class ChunkPlan:
         self._furthest: int | None = None  # the largest offset of sessions before the present one
 
     def next_size(self, session: Session) -> int:
-        """Return the size of a full chunk now: what the link carries, where chunks may differ in size."""
+        """Return the size of a full chunk; it follows the link where chunks may differ in size."""
         if session.profile.equal_chunks:
             return session.chunk_size
         most = self._link.largest_size(self._wanted, session.profile, session.limits)
@@ -46,11 +46,11 @@ class ChunkPlan:
         return left == 0 or (session.profile.last_in_put and left <= self.next_size(session))
 
     def first_state(self, session: Session) -> Send | Close:
-        """Return what comes next for a session that was just opened."""
+        """Return the first state of a session that was just opened."""
         return Close(session) if self.is_last(session) else Send(session)
 
     def next_state(self, session: Session) -> Send | Close | Lost:
-        """Return what comes next where nothing of ``session`` is in doubt."""
+        """Return the next state of ``session``, no byte of which is in doubt."""
         if self._furthest is None:
             self._furthest = session.furthest
         if self.is_last(session):
@@ -77,7 +77,7 @@ class ChunkPlan:
         None if the session should be kept.
 
         Only a session that got twice as far as all before is given up, and only at the beginning of a blob:
-        that ends, however links change and processes die.
+        this terminates, however the link changes and however often the process restarts.
         """
         if not session.profile.equal_chunks or self._wanted or session.offset == 0:
             return None
@@ -93,11 +93,11 @@ class ChunkPlan:
         return size if pays else None
 
     def record_loss(self, session: Session) -> None:
-        """Record how far a session got that was lost."""
+        """Record the offset that a lost session had reached."""
         self._furthest = max(self._furthest or 0, session.offset)
 
     def _is_too_large_for_link(self, session: Session) -> bool:
-        """Return whether an empty session has chunks of one size that the link does not carry."""
+        """Return whether an empty session's fixed chunk size is too large for the link."""
         if not session.profile.equal_chunks or self._wanted or session.offset or not self._link.breaks:
             return False
         first = self._link.first_size(None, session.profile)

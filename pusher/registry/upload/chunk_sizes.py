@@ -1,4 +1,4 @@
-"""The size of a session's chunks, and where each chunk ends."""
+"""Compute the chunk size of a session and the end of each chunk."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ DEFAULT_CHUNK: Final = 10 * MIB
 """Bytes: far below the 100 MB that Cloudflare lets through, a multiple of the part size of distribution's S3
 driver (https://github.com/goharbor/harbor/issues/22063), and little to lose on a link that breaks often."""
 LEAST: Final = 256 * KIB
-"""Bytes of a chunk: a smaller one is sent in the time that its answer takes, and says nothing of the link."""
+"""Bytes of a chunk: a smaller one measures the response time, not the link."""
 _QUICK: Final = 2.0
 """Seconds that a chunk may take for the next one to be bigger."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes between which a registry takes chunks; ``largest`` None: it says nothing."""
+    """Smallest and largest chunk in bytes that a registry accepts; ``largest`` None: not announced."""
 
     smallest: int = 1
     largest: int | None = None
 
 
 def announced_limits(headers: Mapping[str, str], profile: Profile, learned_max: int | None = None) -> Limits:
-    """Return the limits of chunks: what the registry announces (distribution-spec "Pushing a blob in chunks";
-    OCI-Chunk-Max-Length is serverless-registry's), what its profile knows, and what a 413 taught."""
+    """Return the limits of chunks: from the headers (distribution-spec "Pushing a blob in chunks";
+    OCI-Chunk-Max-Length is serverless-registry's), the profile, and a limit learned from a 413."""
     smallest = _size(headers, "OCI-Chunk-Min-Length") or max(1, profile.min_chunk)
     largest = _size(headers, "OCI-Chunk-Max-Length") or profile.max_chunk
     if largest is not None:
@@ -42,7 +42,7 @@ def chunk_size(total: int, wanted: int | None, limits: Limits, profile: Profile)
     """Return the size of every chunk but the last for a blob of ``total`` bytes.
 
     ``wanted`` is set by the user or follows from the link. Leaves no last chunk of 1 byte:
-    serverless-registry refuses it, and an answer "Range: 0-0" could not be told from "nothing".
+    serverless-registry refuses it, and "Range: 0-0" would be ambiguous with an empty session.
     """
     smallest = max(limits.smallest, 2)
     largest = max(limits.largest or total, smallest)
@@ -54,8 +54,7 @@ def chunk_size(total: int, wanted: int | None, limits: Limits, profile: Profile)
 
 
 def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
-    """Return the length of the chunk at ``offset``: ``size`` bytes, less at the end, and never so that 1 byte
-    is left."""
+    """Return the length of the chunk at ``offset``: ``size`` bytes, less at the end, never leaving 1 byte."""
     left = total - offset
     if left <= size:
         return left
@@ -65,7 +64,7 @@ def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
 
 
 class ChunkGrowth:
-    """Chunks of one blob that grow by doubling while they take no time; sizes in bytes.
+    """Doubles the chunk size of one blob while chunks are fast; sizes in bytes.
 
     Distribution flushes its file to the disk after every chunk, and every chunk waits for its answer, so many
     small ones are slow on a fast link. Distribution's S3 driver wants parts of one size, which multiples of
@@ -76,7 +75,7 @@ class ChunkGrowth:
         self._grown = 0
         self._most: int | None = None
         self.failures = 0
-        """Chunks that had grown, and cost a session."""
+        """Grown chunks that cost a session."""
 
     def next_size(self, first: int, most: int) -> int:
         """Return the size of the next chunk in a session whose first has ``first`` bytes: a multiple of that,
@@ -90,7 +89,7 @@ class ChunkGrowth:
         self._grown = 2 * size if seconds < _QUICK else min(size, self._grown)
 
     def record_failure(self) -> None:
-        """Record a chunk that failed: the next one may be half as large."""
+        """Record a failed chunk: the next one may be half as large."""
         self._grown //= 2
 
     def lower_cap(self, size: int) -> None:
@@ -100,7 +99,7 @@ class ChunkGrowth:
         self.failures += 1
 
     def is_capped(self, most: int) -> bool:
-        """Return whether the cap is what keeps chunks from growing, up to ``most`` bytes."""
+        """Return whether the cap limits chunks that may have up to ``most`` bytes."""
         return self._most is not None and self._most < most and self._grown > self._most
 
     def raise_cap(self) -> None:

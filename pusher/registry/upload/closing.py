@@ -1,4 +1,4 @@
-"""The closing PUT of an upload, after which anything may have happened."""
+"""Send the closing PUT of an upload, and find out what a failed one did."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from pusher.registry.upload.verdicts import PAUSE, TIRED
 
 _MOST_LOOKS: Final = 3
 _LOOK_PAUSE: Final = 5.0
-"""Looks for a blob, and seconds between them, while the registry may still be putting it together."""
+"""HEAD requests, and seconds between them, while the registry may still be assembling the blob."""
 _MOST_IN_VAIN: Final = 3
-"""Whole uploads whose closing PUT fails before the registry is taken to refuse the blob."""
+"""Complete uploads with a failed closing PUT after which the registry is assumed to refuse the blob."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Stored:
     """The registry has the blob."""
 
     sent: int | None = None
-    """Bytes of the PUT's body, where its answer acknowledged them."""
+    """Bytes of the PUT's body, where its response acknowledged them."""
 
 
 @dataclass(frozen=True)
@@ -59,17 +59,17 @@ class SessionCloser:
         self._blob = blob
         self._journal = journal
         self._observer = observer
-        self._looks_left = 0  # for a blob that the registry may still be putting together
+        self._looks_left = 0  # for a blob that the registry may still be assembling
         self._in_vain = 0
         self.failure: PusherError | None = None
         """Why the present session's closing PUT failed, if it did."""
         self.refused = False
         """Whether the registry itself refused it (4xx), rather than failing or an intermediary."""
         self.sent_before_break = 0
-        """Bytes of the last PUT's body that had left when the connection broke."""
+        """Bytes of the last PUT's body that were sent when the connection broke."""
 
     def close(self, session: Session) -> Stored | BodyTooLarge | CloseRefused:
-        """Send what the registry does not hold yet, and the digest. Raises what a pause helps against."""
+        """Send the remaining bytes and the digest. Raises errors that are worth a retry."""
         rest = self._blob.size - session.offset
         session = replace(session, in_flight=rest, closing=True)
         self._journal.record_closing(session)
@@ -113,10 +113,9 @@ class SessionCloser:
             )
 
     def _judge_refusal(self, answer: Answer) -> Stored | CloseRefused:
-        """Return what a refused PUT means: the blob may be there, the session dead, or an intermediary in the
-        way.
+        """Return what a refused PUT means: the blob is stored, the session lost, or an intermediary refused.
 
-        Sending no byte again is tried first. A session whose second closing PUT fails as well is dead,
+        First try what sends no byte again. A session whose second closing PUT fails as well is lost,
         whatever its status says (serverless-registry, src/registry/r2.ts).
         """
         error = refusal(answer, doing=CLOSING)
@@ -140,10 +139,10 @@ class SessionCloser:
         return self._client.blob_exists(self._repository, self._blob.digest, self._blob.size)
 
     def count_lost_session(self) -> None:
-        """Count a whole upload in vain if the closing PUT of the lost session had failed.
+        """Count a failed complete upload if the lost session's closing PUT had failed.
 
-        Raises BlobDamaged if the bytes on disk are not the blob's any more, DigestRejected after several such
-        uploads.
+        Raises BlobDamaged if the bytes on disk do not match the digest any more, DigestRejected after several
+        such uploads.
         """
         error, self.failure, self.refused = self.failure, None, False
         if error is None:

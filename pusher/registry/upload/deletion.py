@@ -1,4 +1,4 @@
-"""Deleting upload sessions that will not be used again."""
+"""Delete upload sessions that will not be used again."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.upload.session import is_cut_off
 
 _GONE: Final = frozenset({404, 405, 410})
-"""Answers to DELETE after which nothing is left to do: the session is gone, or none is ever deleted."""
+"""Responses to DELETE after which there is nothing to do: the session is gone, or DELETE is unsupported."""
 
 
 def delete_session(client: RegistryClient, repository: str, location: str) -> bool:
-    """Delete an upload's session; whether it is gone.
+    """Delete an upload's session; return whether it is gone.
 
-    After a chunk that broke off the location that is known is behind: distribution 3 answers DELETE with 416,
-    and names the present one when it is asked. 2.x refuses both, and forgets the session after a week.
+    After an interrupted chunk the known location is out of date: distribution 3 answers DELETE with 416, and
+    a status request returns the current one. 2.x refuses both and expires the session after a week.
     Raises the transport's errors.
     """
     answer = client.delete_upload(repository, location)

@@ -1,4 +1,4 @@
-"""Opening the session of one blob's upload: which profile, which way of sending, which chunks."""
+"""Open upload sessions: choose the profile, the way of sending and the chunk size."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pusher.registry.upload.session import Journal, Session
 from pusher.registry.upload.uplink import LinkEstimate
 
 _NO_CHUNKS: Final = frozenset({405, 501})
-"""Answers that say that there is no such request."""
+"""Responses of a registry that does not support the request."""
 
 
 class SessionOpener:
@@ -83,10 +83,9 @@ class SessionOpener:
         return session
 
     def shrink(self, session: Session, refused: int) -> Session | None:
-        """Record that bodies of ``refused`` bytes are refused (413), and return the session with the chunks
-        to try next.
+        """Record that bodies of ``refused`` bytes are refused (413); return the session with smaller chunks.
 
-        None if it must be a new one, without our stopgap of one PUT. Raises ChunkTooLarge if no smaller
+        None if a new session is needed, no longer in one PUT as a stopgap. Raises ChunkTooLarge if no smaller
         chunks are accepted.
         """
         profile = session.profile
@@ -119,12 +118,11 @@ class SessionOpener:
     # --- another way of sending ---------------------------------------------------------------------------
 
     def switch_after_refusal(self, session: Session, answer: Answer) -> bool:
-        """Return whether the blob goes in one PUT from now on, because the first chunk of a session was
-        refused.
+        """Return whether to send the blob in one PUT from now on, since a session's first chunk was refused.
 
-        Unless the answer says that chunks are not supported, it must come twice, and a registry that is
-        proven to accept them is believed to have another reason. An answer without a registry's error codes
-        may be an intermediary's: it counts for this blob and is not learned.
+        Unless the response says that chunks are not supported, two refusals are needed, and a registry that
+        has accepted chunks before is assumed to have another reason. A response without a registry's error
+        codes may be an intermediary's: it counts for this blob only and is not learned.
         """
         self._refused_starts += 1
         codes = read_message(answer).codes
@@ -135,7 +133,7 @@ class SessionOpener:
         return False
 
     def record_accepted_chunk(self) -> None:
-        """Record that the registry accepts chunks: one that it refuses later has another reason."""
+        """Record that the registry accepts chunks, so that a later refusal has another reason."""
         self._takes_chunks = True
 
     def switch_after_failed_close(self, session: Session, *, refused: bool) -> None:
@@ -153,18 +151,18 @@ class SessionOpener:
             self._once = self._switch(MONOLITHIC, worth_learning=False)
 
     def learn_profile(self, profile: Profile) -> None:
-        """Remember what the registry turned out to be."""
+        """Store the profile that the registry turned out to have."""
         if profile.name != self._link.profile and self._forced is None:
             self._link.profile = profile.name
             self._journal.record_facts(profile=profile.name)
 
     def learn_version(self, profile: Profile) -> None:
-        """Remember which distribution it is, if a doubt showed it."""
+        """Store which version of distribution it is, if an interrupted chunk showed it."""
         if profile in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
             self.learn_profile(profile)
 
     def confirm_profile(self, session: Session) -> None:
-        """Keep for the next blobs the way of sending that brought this one there."""
+        """Use the way of sending that worked for this blob for the next ones, too."""
         if session.profile in self._tried and self._worth_learning:
             self.learn_profile(session.profile)
 

@@ -1,4 +1,4 @@
-"""An upload session as it is remembered, and how far to believe what a registry says of it."""
+"""Define the upload session, its journal, and how to read the offset that a registry reports."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _INSTEAD: Final = re.compile(r"\bfirst byte\b.* instead of (\d{1,18})\b", re.IGN
 
 @dataclass(frozen=True)
 class Session:
-    """The pair of location and offset, and what is in doubt. Sizes and offsets in bytes."""
+    """An upload's location and offset, and the bytes in doubt. Sizes and offsets in bytes."""
 
     location: str
     chunk_size: int
@@ -40,10 +40,9 @@ class Session:
         return self.offset <= offset <= self.offset + self.in_flight
 
     def offset_in(self, answer: Answer) -> int | None:
-        """Return the bytes that the registry holds by its answer to a status request or a refused chunk; None
-        if it does not say.
+        """Return the offset in the response to a status request or a refused chunk; None if there is none.
 
-        A refusal may name them in its message where it has no Range
+        A refusal may have it in its message instead of a Range
         (https://github.com/aws/containers-roadmap/issues/2831).
         """
         if self.profile.resends:
@@ -55,8 +54,7 @@ class Session:
 
     def cost_of_break(self, sent: int, total: int) -> int:
         """Return how many bytes must be sent again if the connection is closed now, ``sent`` bytes into a
-        body of a blob of ``total`` bytes; the most it can be, where it is not known what the registry
-        keeps."""
+        body of a blob of ``total`` bytes; the maximum where it is unknown what the registry keeps."""
         profile = self.profile
         if sent == 0:
             return 0
@@ -78,10 +76,10 @@ class Session:
 
 
 def reported_offset(answer: Answer, *, excess: int = 0) -> int | None:
-    """Return the bytes that the registry holds by a Range header, None if it has none that can be read.
+    """Return the number of bytes in a Range header, None if there is no valid one.
 
-    ``0-0`` is taken for nothing: it is what an empty session answers at most registries, and a first chunk of
-    1 byte is never sent (https://github.com/opencontainers/distribution-spec/issues/577).
+    ``0-0`` means 0: most registries send it for an empty session, and a first chunk of 1 byte is never sent
+    (https://github.com/opencontainers/distribution-spec/issues/577).
     """
     found = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
     if found is None:
@@ -91,13 +89,13 @@ def reported_offset(answer: Answer, *, excess: int = 0) -> int | None:
 
 
 def is_cut_off(answer: Answer | None) -> bool:
-    """Return whether a status answer is what distribution 2.x says of a session that holds part of a chunk,
-    and so more than it signed for. One that is gone is BLOB_UPLOAD_UNKNOWN."""
+    """Return whether a status response is distribution 2.x's for a session that holds part of a chunk, more
+    than its signed offset. For a session that is gone it is BLOB_UPLOAD_UNKNOWN."""
     return answer is not None and "BLOB_UPLOAD_INVALID" in read_message(answer).codes
 
 
 def explain_loss(answer: Answer | None) -> str:
-    """Return what a status answer after which a session cannot be resumed means, for people."""
+    """Return, for people, why a session with this status response cannot be resumed."""
     if is_cut_off(answer):
         return "the registry cannot resume an upload that was cut off inside a chunk"
     if answer is not None and answer.status == 404:
@@ -106,29 +104,28 @@ def explain_loss(answer: Answer | None) -> str:
 
 
 class Journal(Protocol):
-    """Remembers an upload. Every method returns only once the change is durable."""
+    """Stores the state of an upload. Every method returns only once the change is durable."""
 
     def load(self) -> Session | None:
         """Return the session to resume, if there is one."""
 
     def record_session(self, session: Session) -> None:
-        """Record a session that was opened, or other chunks for one that holds nothing yet."""
+        """Record a new session, or another chunk size for an empty one."""
 
     def record_profile(self, session: Session) -> None:
-        """Record another ``session.profile``, which the session has shown."""
+        """Record a changed ``session.profile``."""
 
     def record_chunk(self, session: Session) -> None:
         """Record that ``session.in_flight`` bytes are about to be sent."""
 
     def withdraw_chunk(self, session: Session) -> None:
-        """Record that none of those bytes has left."""
+        """Record that none of those bytes was sent."""
 
     def record_offset(self, session: Session, sent: int) -> None:
-        """Record that the registry holds ``session.offset`` bytes; ``sent`` bytes of bodies were spent on the
-        way."""
+        """Record that the registry holds ``session.offset`` bytes, at the cost of ``sent`` body bytes."""
 
     def count_sent(self, sent: int) -> None:
-        """Count bytes of bodies that were refused, or of which it is not known whether they arrived."""
+        """Count body bytes that were refused or may not have arrived."""
 
     def record_closing(self, session: Session) -> None:
         """Record that the closing PUT is about to be sent."""
@@ -137,7 +134,7 @@ class Journal(Protocol):
         """Record that the session cannot be used any more."""
 
     def record_facts(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
-        """Record what was learned of the whole registry."""
+        """Record what was learned about the registry."""
 
     def add_note(self, text: str) -> None:
-        """Add a sentence for people about this upload."""
+        """Add a note to the history of this upload."""

@@ -1,4 +1,4 @@
-"""Counting chunks and sessions of one blob that gained nothing, and when that is enough."""
+"""Count chunks and sessions of one blob without progress, and decide when to give up."""
 
 from __future__ import annotations
 
@@ -6,42 +6,42 @@ from enum import Enum, auto
 from typing import Final
 
 _MOST_FRUITLESS: Final = 4
-"""Sessions lost in one pass without getting further than before."""
+"""Sessions lost in one pass without progress."""
 _MOST_REPEATS: Final = 2
 """Times that a chunk is sent again where the registry cannot be asked about it."""
 
 
 class Stuck(Enum):
-    """What chunks that gain nothing mean."""
+    """Why chunks make no progress."""
 
     PATIENT = auto()
-    """They may get through yet."""
+    """Not known yet: the next one may succeed."""
     SESSION_ILL = auto()
-    """The link carried them and the registry took none."""
+    """The link carried them and the registry accepted none."""
     LINK_BREAKS = auto()
     """The link breaks inside them."""
 
 
 class Setbacks:
-    """What an upload has met since it last gained something."""
+    """The failures of an upload since its last progress."""
 
     def __init__(self) -> None:
         self.stuck = 0
-        """Chunks sent in a row that gained nothing."""
+        """Chunks in a row without progress."""
         self.broken_at: int | None = None
-        """Bytes that left before the connection broke inside a chunk, the fewest."""
+        """Fewest bytes sent before the connection broke inside a chunk."""
         self.postponed = False
-        """The last chunk was answered with "later"."""
+        """The response to the last chunk asked to try later."""
         self._fruitless = 0  # sessions lost in this pass since one got further than all before
         self._furthest = 0
         self._explained = False
 
     def begin_pass(self) -> None:
-        """Start counting lost sessions anew."""
+        """Reset the count of lost sessions."""
         self._fruitless = self._furthest = 0
 
     def begin_session(self) -> None:
-        """Start counting chunks anew."""
+        """Reset the count of chunks."""
         self.stuck = 0
 
     def record_break(self, sent: int) -> None:
@@ -59,14 +59,14 @@ class Setbacks:
             self._furthest, self._fruitless = offset, 0
 
     def clear(self) -> None:
-        """Forget the chunks that gained nothing."""
+        """Forget the chunks without progress."""
         self.stuck, self.broken_at = 0, None
 
     def judge_stuck(self, offset: int) -> Stuck:
-        """Count a chunk at ``offset`` that gained nothing, and return what that means.
+        """Count a chunk at ``offset`` without progress, and return the cause.
 
-        What is acknowledged is worth more tries, above all where the registry itself answers (500). An answer
-        that says "later", an intermediary's or a busy registry's, says nothing of the session.
+        A session with acknowledged bytes gets more tries, most where the registry itself responds (500). A
+        response that asks to try later, an intermediary's or a busy registry's, does not concern the session.
         """
         if self.postponed:
             self.postponed = False
@@ -88,10 +88,10 @@ class Setbacks:
 
     @property
     def is_hopeless(self) -> bool:
-        """Return whether so many were lost that this pass should end."""
+        """Return whether too many sessions were lost to continue this pass."""
         return self._fruitless >= _MOST_FRUITLESS
 
     def explain_once(self) -> bool:
-        """Return whether it has not been explained yet that nothing of a chunk lasts."""
+        """Return whether the loss of interrupted chunks has not been explained yet."""
         explained, self._explained = self._explained, True
         return not explained

@@ -1,16 +1,14 @@
-"""What is known of the link to one registry: its speed, how much it carries between two breaks, and what
-limits bodies on the way.
+"""Estimate the link to a registry: its speed, the bytes between two breaks, the limits on bodies.
 
-From it follows the size of chunks. A chunk should take about ten seconds: so the registry is seldom asked,
-and little is in flight. And it should be a fraction of what the link carries between two breaks: a break in a
+The chunk size follows from it. A chunk should take about ten seconds, so that there are few requests and
+little is in flight. And it should be a fraction of what the link carries between two breaks: a break in a
 chunk of ``c`` bytes loses half of it, so with a break every ``D`` bytes and nothing kept of a broken chunk,
 ``c / 2D`` of the traffic is waste; up to ``c / D`` where the breaks come regularly, because the last chunk
-before each never gets through. An eighth costs no more than asking more often would on a usual link.
+before each never gets through. An eighth costs no more than more requests would on a usual link.
 
-Where an answer takes longer than the bytes of a small chunk, small chunks cost more than breaks do. With
-``w`` bytes that the link could carry while an answer is waited for, the best size is then the square root of
-``2wD``, as for work that is saved in steps (J. W. Young, https://doi.org/10.1145/361147.361115); never over
-``D / 2``.
+Where a response takes longer than the bytes of a small chunk, small chunks cost more than breaks do. With
+``w`` bytes that the link could carry while waiting for a response, the best size is then the square root of
+``2wD``, as for checkpoints (J. W. Young, https://doi.org/10.1145/361147.361115); never over ``D / 2``.
 """
 
 from __future__ import annotations
@@ -25,19 +23,19 @@ from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.profiles import CHUNKED, DEFAULT, KIB, MIB, MONOLITHIC, Profile
 
 _SECONDS: Final = 10.0
-"""That a chunk should take."""
+"""Seconds that a chunk should take."""
 _UNTRIED: Final = 4 * chunk_sizes.DEFAULT_CHUNK
-"""Bytes that a link is taken to carry between two breaks before anything is known of it."""
+"""Bytes between two breaks that are assumed for an unknown link."""
 _PLENTY: Final = 720 * MIB
-"""Carried bytes above which the biggest chunks are small: more of them need not be remembered."""
+"""Limit of the stored bytes between breaks: the largest chunks are small compared with it."""
 _MOST: Final = 90 * MIB
 """Bytes of a chunk: below the 100 MB that Cloudflare lets through."""
 _TELLING: Final = 1 * MIB
-"""Bytes of a chunk that says something of the speed; smaller ones measure the registry's answer."""
+"""Bytes of a chunk that measures the speed; smaller ones measure the response time."""
 _WORTH: Final = 2 / 3
-"""A session is given up for larger chunks if they need at most this part of the time that is left."""
+"""Give up a session for larger chunks if they need at most this part of the remaining time."""
 _SAVES: Final = 2.0
-"""Seconds that they must save."""
+"""Seconds that larger chunks must save."""
 _FORGET: Final = 0.6
 """Weight of all earlier breaks when one more happens."""
 _HELD: Final = 6
@@ -45,7 +43,7 @@ _HELD: Final = 6
 _NEW: Final = 0.3
 """Weight of the latest chunk's speed."""
 _STOPGAPS: Final = frozenset({MONOLITHIC.name, CHUNKED.name})
-"""Ways of sending that were learned from refusals."""
+"""Profiles learned from refusals."""
 
 
 @dataclass
@@ -53,23 +51,22 @@ class LinkEstimate:
     """Shared by all uploads to one registry in a process; sizes in bytes. Thread-safe."""
 
     profile: str | None = None
-    """Name of the profile that an earlier doubt showed the registry to have."""
+    """Name of the profile that an interrupted chunk revealed."""
     max_chunk: int | None = None
     """Largest chunk that was not refused with 413; see ``record_refusal``."""
     uplink: float | None = None
-    """Bytes a second of one upload, registry's answers included; None before the first chunk."""
+    """Bytes a second of one upload, response times included; None before the first chunk."""
     carries: float | None = None
     """Bytes that get through between two breaks of the link; None before the first chunk."""
 
     breaks: int = 0
-    """Breaks of the link in bodies large enough to say something, since it last held for long."""
+    """Breaks of the link in large bodies, since it was last stable for long."""
     answer_seconds: float | None = field(default=None, init=False, repr=False)
-    """Seconds from a chunk's last byte to its answer; None before the first chunk."""
+    """Seconds from a chunk's last byte to its response; None before the first chunk."""
     byte_seconds: float | None = field(default=None, init=False, repr=False)
-    """Seconds that a byte takes without that; None before the first chunk."""
+    """Seconds that a byte takes without the response time; None before the first chunk."""
     breaks_connections: bool = field(default=False, init=False, repr=False)
-    """Whether a connection broke while it carried a body of any size, so that each chunk gets one of its own;
-    how much a link carries is another question."""
+    """Whether a connection broke inside a body of any size, so that each chunk gets a new connection."""
     limited_here: bool = field(default=False, init=False, repr=False)
     """Whether this process met the limit itself."""
     _carried: float = field(init=False, repr=False)
@@ -78,7 +75,7 @@ class LinkEstimate:
     _unbroken: int = field(default=0, init=False, repr=False)
     _ceiling: int | None = field(default=None, init=False, repr=False)
     _gaps: list[int] = field(default_factory=list, init=False, repr=False)
-    """Bytes carried before each break that this process met, lately."""
+    """Bytes carried before each recent break in this process."""
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -88,24 +85,24 @@ class LinkEstimate:
     # --- what uploads report ------------------------------------------------------------------------------
 
     def record_chunk(self, size: int, seconds: float, answer: float | None = None) -> None:
-        """Record that a chunk of ``size`` bytes was acknowledged after so many seconds; ``answer``: those of
-        them after its last byte."""
+        """Record that a chunk of ``size`` bytes was acknowledged after so many seconds; ``answer``: those
+        after its last byte."""
         pace = max(seconds, 0.001) / max(size, 1)
         with self._lock:
             self._count_bytes(size)
             if answer is not None and size >= chunk_sizes.LEAST:
                 self.answer_seconds = _average(self.answer_seconds, answer)
                 self.byte_seconds = _average(self.byte_seconds, max(seconds - answer, 0.001) / size)
-            faster = self.uplink is not None and pace * self.uplink < 1  # which even a small chunk shows
+            faster = self.uplink is not None and pace * self.uplink < 1  # even a small chunk shows this
             if size >= _TELLING or (size >= chunk_sizes.LEAST and seconds >= 1) or faster:
-                # by the time a byte takes: so that a link that becomes slow is noticed at once
+                # averaged by seconds a byte, so that a link that becomes slow is noticed at once
                 self.uplink = 1 / _average(self.uplink and 1 / self.uplink, pace)
 
     def record_break(self, sent: int, length: int) -> None:
         """Record that the connection broke after ``sent`` bytes of a body of ``length`` bytes.
 
-        A body smaller than any chunk, a config's say, is sent before the link has carried anything: its
-        breaks say something of an intermediary or the registry.
+        A break in a body smaller than any chunk, such as a config, is a fault of an intermediary or the
+        registry, not of the link.
         """
         self.breaks_connections = True
         if length < chunk_sizes.LEAST:
@@ -122,7 +119,7 @@ class LinkEstimate:
     def _count_bytes(self, size: int) -> None:
         self._since += size
         self._unbroken += size
-        # what has got through since the last break counts at once: chunks of a part of it risk no more
+        # bytes carried since the last break count at once: chunks of a part of it risk no more
         self.carries = max((self._carried + self._since) / self._weight, self._since)
         if self.carries >= _PLENTY:
             self.carries, self._carried, self._weight, self._since = _PLENTY, _PLENTY, 1.0, 0
@@ -131,11 +128,10 @@ class LinkEstimate:
             self._raise_ceiling()
 
     def lower_ceiling(self, tried: int, limits: Limits, sent: int) -> int:
-        """Return the size to continue with where chunks of ``tried`` bytes break again and again after
-        ``sent`` bytes.
+        """Return the next chunk size after chunks of ``tried`` bytes repeatedly broke after ``sent`` bytes.
 
-        It is ``tried`` where smaller chunks are not accepted or not worth it. Chunks that get through for a
-        while, and whole blobs, raise the ceiling again.
+        It is ``tried`` where smaller chunks are not accepted or not worth it. Several successful chunks, and
+        complete blobs, raise the ceiling again.
         """
         size = chunk_sizes.smaller_size(
             tried, limits, at_most=max(sent // 2, chunk_sizes.LEAST), least=chunk_sizes.LEAST
@@ -148,7 +144,7 @@ class LinkEstimate:
         return size
 
     def record_blob(self) -> None:
-        """Record that a whole blob got through: larger chunks are tried with the next one."""
+        """Record a complete blob: the next one tries larger chunks."""
         with self._lock:
             self._raise_ceiling()
 
@@ -163,26 +159,26 @@ class LinkEstimate:
             self.max_chunk, self.limited_here = size, True
 
     def forget_refusals(self) -> None:
-        """Try again what was refused long ago: limits are raised, and what answered may have been passing."""
+        """Forget old refusals: limits are raised, and the cause may have been temporary."""
         with self._lock:
             self.max_chunk, self.limited_here = None, False
             if self.profile in _STOPGAPS:
                 self.profile = None
 
-    # --- what follows -------------------------------------------------------------------------------------
+    # --- sizes --------------------------------------------------------------------------------------------
 
     @property
     def is_limited(self) -> bool:
-        """Return whether something was refused, be it larger chunks or a way of sending."""
+        """Return whether larger chunks or a way of sending were refused."""
         return self.max_chunk is not None or self.profile in _STOPGAPS
 
     def accepted_size(self, wanted: int | None) -> int | None:
-        """Return the largest chunk that was not refused, None if none was. The user's choice goes before what
-        an earlier run met, and not before what this one did."""
+        """Return the largest chunk that was not refused, None if none was. The user's choice overrides what
+        an earlier run learned, but not what this one did."""
         return self.max_chunk if wanted is None or self.limited_here else None
 
     def first_size(self, wanted: int | None, profile: Profile = DEFAULT) -> int:
-        """Return the chunk size to ask for when a session is opened; ``wanted`` is the user's."""
+        """Return the chunk size for a new session; ``wanted`` is the user's."""
         with self._lock:
             size = wanted or self._best_size(profile)
             return size if self._ceiling is None else min(size, self._ceiling)
@@ -196,9 +192,8 @@ class LinkEstimate:
             )
 
     def pays_to_restart(self, offset: int, total: int, size: int, larger: int) -> bool:
-        """Return whether a session that holds ``offset`` bytes of ``total`` should be given up, because
-        all of it in chunks of ``larger`` bytes takes far less time than what is left in chunks of ``size``
-        bytes."""
+        """Return whether to give up a session that holds ``offset`` bytes of ``total``, because the whole
+        blob in chunks of ``larger`` bytes takes far less time than the rest in chunks of ``size`` bytes."""
         with self._lock:
             if self.byte_seconds is None or self.answer_seconds is None or larger <= size:
                 return False
@@ -208,7 +203,7 @@ class LinkEstimate:
 
     def pays_to_grow(self, offset: int, total: int, size: int, failures: int) -> bool:
         """Return whether to try chunks of twice ``size`` bytes although ``failures`` of them have cost a
-        session: what they would save is more than what another break would cost."""
+        session: whether they save more than another break would cost."""
         with self._lock:
             if self.byte_seconds is None or self.answer_seconds is None:
                 return False
@@ -218,7 +213,7 @@ class LinkEstimate:
             )
 
     def describe(self, size: int) -> str:
-        """Return, for people, what the link is like that chunks should have ``size`` bytes."""
+        """Return, for people, why chunks have ``size`` bytes on this link."""
         with self._lock:
             if self.max_chunk is not None and size + 2 >= self.max_chunk:
                 return "larger bodies are refused (413)"
@@ -233,7 +228,7 @@ class LinkEstimate:
     def _describe_breaks(self) -> str:
         if self.breaks == 1:
             return "the link broke once"
-        gaps = self._gaps[1:]  # what came before the first break of this process is not known
+        gaps = self._gaps[1:]  # the bytes before the first break of this process are not known
         if not gaps:
             return f"the link broke {self.breaks} times"
         gap = sum(gaps) / len(gaps) / MIB
@@ -241,7 +236,7 @@ class LinkEstimate:
         return f"the link broke {self.breaks} times, with {between}"
 
     def _best_size(self, profile: Profile, *, part: int = 4) -> int:
-        # Where the registry keeps what it has of a broken chunk, a break costs next to nothing.
+        # Where the registry keeps part of a broken chunk, a break costs next to nothing.
         dear = profile.whole_chunks or profile.breaks_with_chunk or not profile.reports_offset
         carries = self.carries or _UNTRIED
         size = carries / (8 if dear else part)
@@ -259,7 +254,7 @@ def _average(before: float | None, latest: float) -> float:
 
 
 def _even(size: float) -> int:
-    """Return a little less, so that big chunks are whole parts of distribution's S3 driver
+    """Round down so that large chunks are a multiple of the part size of distribution's S3 driver
     (``DEFAULT_CHUNK``)."""
     step = next(step for step in (chunk_sizes.DEFAULT_CHUNK, MIB, 64 * KIB, 1) if size >= step)
     return int(size // step) * step

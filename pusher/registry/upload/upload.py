@@ -1,9 +1,9 @@
-"""Sending one blob so that nothing acknowledged is ever sent twice.
+"""Upload one blob without ever sending an acknowledged byte twice.
 
-``BlobUpload.run`` takes the steps of a small state machine, whose table stands in ``states.py``. It raises
-what a pause helps against (RegistryUnreachable, ConnectionBroken, RegistryBusy, RegistryFault); called again,
-even after a reboot, it continues. A reset and a power cut are one case: the journal says what was under way,
-the registry what it has.
+``BlobUpload.run`` is a state machine; its table is in ``states.py``. It raises errors that are worth a retry
+(RegistryUnreachable, ConnectionBroken, RegistryBusy, RegistryFault); called again, even after a reboot, it
+continues. A connection reset and a power cut are the same case: the journal has the last request, the
+registry has the offset.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SENDING: Final = "sending a chunk"
 
 
 class BlobUpload:
-    """The upload of one blob to one repository; ``run`` may be called until it returns."""
+    """The upload of one blob to one repository; call ``run`` until it returns."""
 
     def __init__(
         self,
@@ -76,10 +76,9 @@ class BlobUpload:
         self._refused: PusherError | None = None
 
     def locate(self) -> str | None:
-        """Return how the blob is there without being sent: ``exists``, ``mounted``, or None. Reads no byte of
-        it.
+        """Return ``exists`` or ``mounted`` if the blob need not be sent, else None. Reads no byte of it.
 
-        Where an upload is under way, or mounting it opened one, its session stays in the journal.
+        The session of an upload that was under way, or that mounting opened, stays in the journal.
         """
         if self._journal.load() is not None:
             return None
@@ -93,7 +92,7 @@ class BlobUpload:
         return None
 
     def run(self) -> str:
-        """Bring the blob to the registry; returns ``exists``, ``mounted`` or ``uploaded``.
+        """Upload the blob unless the registry has it; return ``exists``, ``mounted`` or ``uploaded``.
 
         Raises what the client raises, LayerTooLarge, ChunkTooLarge, DigestRejected, BlobDamaged, and
         InvalidOption for a profile that does not exist.
@@ -108,7 +107,7 @@ class BlobUpload:
         return state.how
 
     def _step(self, state: State) -> State:
-        """Take one step and return the state it leads to."""
+        """Run one state and return the next one."""
         if isinstance(state, Lost):
             return self._forget(state)
         self._observer.check()
@@ -130,7 +129,7 @@ class BlobUpload:
     # --- OPEN ---------------------------------------------------------------------------------------------
 
     def _open_unless_there(self) -> State:
-        """Open a session, unless the registry got the blob from elsewhere while sessions were lost."""
+        """Open a session, unless another client has uploaded the blob since sessions were lost."""
         if self._setbacks.has_lost_sessions and self._is_there():
             return Done("exists")
         return self._open()
@@ -148,7 +147,7 @@ class BlobUpload:
     # --- SEND ---------------------------------------------------------------------------------------------
 
     def _send(self, session: Session) -> State:
-        """Send the next chunk, and judge the answer."""
+        """Send the next chunk and handle the response."""
         size = self._plan.next_size(session)
         length = chunk_sizes.next_length(session.offset, self._blob.size, size, session.profile)
         self._blob.wait(session.offset + length, self._observer.check)
@@ -179,14 +178,14 @@ class BlobUpload:
         raise refusal(answer, doing=_SENDING)
 
     def _exchange(self, session: Session, body: Body) -> Answer:
-        """Send ``body``; where that fails, record what it cost and raise."""
+        """Send ``body``; if that fails, record what it cost and raise."""
         apart = self._client.closes_connections = self._link.breaks_connections
         try:
             return self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
             self._journal.count_sent(body.transmitted)
             self._plan.growth.record_failure()
-            if body.sent == 0:  # offline, say: the registry has nothing of it
+            if body.sent == 0:  # e.g. offline: the registry has nothing of it
                 self._journal.withdraw_chunk(session)
             if isinstance(error, ConnectionBroken):
                 self._record_break(body.sent, len(body))
@@ -198,7 +197,7 @@ class BlobUpload:
             self._observer.report_sent(0)
 
     def _accept(self, session: Session, answer: Answer, sent: int) -> State:
-        """Continue after a chunk was answered with 2xx: 202 by the specification, 201 by ECR."""
+        """Continue after a 2xx response to a chunk: 202 by the specification, 201 from ECR."""
         self._opening.record_accepted_chunk()
         before = session.location
         session = replace(session, location=self._client.location_of(answer, before) or before)
@@ -210,8 +209,7 @@ class BlobUpload:
         return self._plan.next_state(self._probe(session, before))
 
     def _probe(self, session: Session, before: str) -> Session:
-        """Find out after the first chunk what becomes of one that breaks off, where no answer has shown it
-        yet."""
+        """Find out after the first chunk what the registry keeps of an interrupted one, unless known."""
         if not session.profile.break_unclear or session.offset == self._blob.size:
             return session
         profile = break_probe.probe(self._client, self._repository, session, before)
@@ -233,8 +231,7 @@ class BlobUpload:
         return Ask(session)
 
     def _refuse_chunk(self, session: Session, answer: Answer) -> State:
-        """Continue after a chunk was answered with 4xx: where the answer says, by asking, or without
-        chunks."""
+        """Continue after a 4xx response to a chunk: at its offset, by a status request, or in one PUT."""
         self._refused = refusal(answer, doing=_SENDING)
         self._setbacks.broken_at = None  # the link carried it
         offset, location = session.offset_in(answer), self._client.location_of(answer, session.location)
@@ -248,7 +245,7 @@ class BlobUpload:
     # --- ASK ----------------------------------------------------------------------------------------------
 
     def _ask(self, session: Session, *, accepted: bool) -> State:
-        """Ask where the session stands (GET, end-13), and go on from there."""
+        """Request the session's status (GET, end-13), and continue from its offset."""
         if session.closing:
             if self._closing.has_blob():
                 return Done("uploaded")
@@ -264,7 +261,7 @@ class BlobUpload:
     def _decide(self, session: Session, answer: Answer | None, standing: Holds | Unusable) -> State:
         if isinstance(standing, Unusable):
             if session.closing and session.profile.reports_offset and self._closing.has_blob():
-                return Done("uploaded")  # it was closed between the two looks
+                return Done("uploaded")  # it was closed between the two requests
             return Lost(session, standing.reason, cut_off=standing.cut_off)
         if standing.in_doubt:
             self._plan.again = session.in_flight
@@ -274,7 +271,7 @@ class BlobUpload:
         return self._resume(session, standing.offset)
 
     def _status(self, session: Session) -> Answer | None:
-        """Return the registry's answer to a status request; None if it is not or may not be asked."""
+        """Return the response to a status request; None if the registry is not asked or forbids it."""
         if not session.profile.reports_offset:
             return None
         try:
@@ -286,7 +283,7 @@ class BlobUpload:
         return answer
 
     def _resume(self, session: Session, offset: int) -> State:
-        """Continue at ``offset``, which the registry holds after a doubt, or see why it is no more."""
+        """Continue at ``offset``, which the registry reported, or find out why there was no progress."""
         gained, in_flight = offset - session.offset, session.in_flight
         if 0 < gained < in_flight:
             self._opening.learn_version(profiles.profile_after_break(session.profile, found=True, grown=True))
@@ -303,8 +300,7 @@ class BlobUpload:
                 return self._dare_less(session, self._setbacks.broken_at or 0)
 
     def _dare_less(self, session: Session, broken_at: int) -> State:
-        """Try smaller chunks, if any: the link breaks again and again inside one, after ``broken_at``
-        bytes."""
+        """Try smaller chunks, if any: the link repeatedly breaks inside one, after ``broken_at`` bytes."""
         if self._blob.size - session.offset < chunk_sizes.LEAST:  # which says nothing of the link
             return self._plan.next_state(session)
         tried = self._plan.next_size(session)
@@ -319,14 +315,14 @@ class BlobUpload:
         return Lost(session, f"the link breaks within chunks of {tried} bytes; continuing with {size}")
 
     def _acknowledge(self, session: Session, offset: int, sent: int = 0) -> Session:
-        """Store that the registry holds ``offset`` bytes, then report it; nothing else does either."""
+        """Store that the registry holds ``offset`` bytes, then report it; only done here."""
         session = replace(session, offset=offset, in_flight=0)
         self._journal.record_offset(session, sent)
         self._observer.report_acknowledged(offset)
         return session
 
     def _gain(self, session: Session) -> Session:
-        """Record that nothing is in doubt: what was tried before does not count any more."""
+        """Record progress with no byte in doubt, which resets the counts of failures."""
         self._plan.again = 0
         self._setbacks.record_gain(session.offset)
         return session
@@ -334,7 +330,7 @@ class BlobUpload:
     # --- CLOSE --------------------------------------------------------------------------------------------
 
     def _close(self, session: Session) -> State:
-        """Send the closing PUT, with what the registry does not hold yet."""
+        """Send the closing PUT with the remaining bytes."""
         self._blob.wait(self._blob.size, self._observer.check)
         started, rest = time.monotonic(), self._blob.size - session.offset
         try:
@@ -360,7 +356,7 @@ class BlobUpload:
     # --- LOST ---------------------------------------------------------------------------------------------
 
     def _forget(self, lost: Lost) -> State:
-        """Give the session up. Raises BlobDamaged, and DigestRejected after several whole uploads in vain."""
+        """Give the session up. Raises BlobDamaged, and DigestRejected after several failed whole uploads."""
         session = lost.session
         if lost.fruitless:
             self._setbacks.record_lost()

@@ -1,4 +1,4 @@
-"""What the registry's answers mean for an upload session: judged from values alone, without a connection."""
+"""Decide what the registry's responses mean for an upload session, without I/O."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pusher.registry.intermediaries import is_chunk_accepted
 from pusher.registry.upload.session import Session, explain_loss, is_cut_off
 
 TIRED: Final = frozenset({504, 524})
-"""An intermediary gave up waiting; the registry may still be at work."""
+"""An intermediary timed out; the registry may still be processing the request."""
 PAUSE: Final = TIRED | {408, 429, 500, 502, 503, 520, 521, 522, 523}
-"""Answers after which the same request may succeed later (52x are Cloudflare's)."""
+"""Status codes after which the same request may succeed later (52x are Cloudflare's)."""
 
 
 class ChunkAnswer(Enum):
-    """What the answer to a chunk means."""
+    """The meaning of the response to a chunk."""
 
     ACCEPTED = auto()
     SILENT = auto()
-    """2xx that acknowledges nothing."""
+    """2xx that acknowledges no byte."""
     FINAL = auto()
-    """Nothing that is sent will be accepted."""
+    """Nothing will be accepted."""
     TOO_LARGE = auto()
     LATER = auto()
     """The same chunk may be accepted later."""
@@ -32,7 +32,7 @@ class ChunkAnswer(Enum):
 
 
 def judge_chunk(answer: Answer) -> ChunkAnswer:
-    """Return what the answer to a chunk means."""
+    """Return the meaning of the response to a chunk."""
     if is_chunk_accepted(answer):
         return ChunkAnswer.ACCEPTED
     if answer.ok:
@@ -50,9 +50,9 @@ class Holds:
 
     offset: int
     reported: bool = False
-    """The registry said so; its Location is the present one."""
+    """The registry reported it; its Location is the current one."""
     in_doubt: bool = False
-    """The registry cannot be asked: the chunk in flight is sent again as it was, and its answer shows."""
+    """The registry cannot be asked: resend the chunk in flight unchanged; its response shows the offset."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +65,8 @@ class Unusable:
 
 
 def judge_unasked(session: Session, total: int) -> Holds | Unusable:
-    """Return where a session of a blob of ``total`` bytes stands at a registry that does not say so: our own
-    count holds unless a chunk is in flight."""
+    """Return the offset of a session of a blob of ``total`` bytes at a registry without status requests: our
+    own count, unless a chunk is in flight."""
     if session.in_flight == 0 or session.profile.resends:
         return Holds(session.offset)
     if session.is_sent_whole(total):
@@ -77,16 +77,16 @@ def judge_unasked(session: Session, total: int) -> Holds | Unusable:
 def judge_status(
     session: Session, answer: Answer | None, *, accepted: bool = False, may_repeat: bool = True
 ) -> Holds | Unusable:
-    """Return where a session stands by the answer to a status request.
+    """Return the offset of a session from the response to a status request.
 
     ``answer`` None: the login may not ask. ``accepted``: the chunk in flight was answered with 2xx.
-    ``may_repeat``: it was not sent again in vain yet.
+    ``may_repeat``: it has not been sent again without effect.
     """
     after_chunk = session.offset + session.in_flight
     offset = session.offset_in(answer) if answer is not None and answer.ok else None
     if offset is not None:
         if accepted and offset <= max(session.offset, session.in_flight):
-            offset = after_chunk  # a Range that stands still or is the chunk's own
+            offset = after_chunk  # a Range that does not grow or is the chunk's own
         return Holds(offset, reported=True) if session.may_hold(offset) else _impossible(session, offset)
     if accepted:
         return Holds(after_chunk)
@@ -98,7 +98,7 @@ def judge_status(
 
 
 def _is_unknown(answer: Answer | None) -> bool:
-    """Return whether the registry does not know the session; a route that does not exist is a 404, too."""
+    """Return whether the session is unknown to the registry; a missing route is a 404, too."""
     return answer is not None and answer.status == 404 and "UNSUPPORTED" not in read_message(answer).codes
 
 

@@ -1,7 +1,7 @@
-"""How registries differ in uploads: one small value each, and how to recognize which one answers.
+"""Describe how registries differ in uploads, one profile each, and detect which registry it is.
 
-A profile only chooses the way of sending. What a registry acknowledges is believed within what was sent, and
-the digest decides in the end: a wrong profile costs time, never a byte.
+A profile only chooses the way of sending. An acknowledged offset is trusted only up to what was sent, and the
+digest decides in the end: a wrong profile costs time, never correctness.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which profile a registry has: what its answers show first, its name second, what was learned refines."""
+"""Detect a registry's profile: from its responses, then from its name, refined by what was learned."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from pusher.registry.upload.profiles.table import (
 
 @dataclass(frozen=True)
 class _Sign:
-    """What the answer to opening an upload shows: all of it must fit. Regular expressions, searched."""
+    """Regular expressions to search for in the response to opening an upload; all of them must match."""
 
     profile: Profile
     location: str = ""
@@ -135,8 +135,8 @@ def _by_host(registry: str) -> Profile | None:
 
 
 def profile_after_break(profile: Profile, *, found: bool, grown: bool) -> Profile:
-    """Return the profile that the status answer after a broken chunk shows: ``found`` the session is known,
-    ``grown`` it holds part of that chunk. 2.x never answers for a session that has grown, 3.x always does."""
+    """Return the profile that the status after a broken chunk shows: ``found``, the session is known;
+    ``grown``, it holds part of that chunk. 2.x never reports a session that has grown, 3.x always does."""
     if profile is not DISTRIBUTION:
         return profile
     if not found:

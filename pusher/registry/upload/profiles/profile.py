@@ -1,4 +1,4 @@
-"""What can differ from one registry to the next."""
+"""Define the profile of a registry: what differs from one registry to another in uploads."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ GIB: Final = 1024 * MIB
 
 @dataclass(frozen=True)
 class Profile:
-    """What a registry's uploads are like. Sizes in bytes; the defaults are what the specification says."""
+    """How a registry handles uploads. Sizes in bytes; the defaults follow the specification."""
 
     name: str
     title: str
     """The registry's name, for people."""
     proven: bool = False
-    """Read in its source or tried: one odd answer is no reason to doubt the way of sending."""
+    """Known from its source or from tests: one odd response does not change the way of sending."""
 
     # --- sizes
     min_chunk: int = 0
@@ -39,28 +39,26 @@ class Profile:
     whole_chunks: bool = False
     """Every chunk but the last has the same size, so an upload is resumed at a chunk's boundary only."""
 
-    # --- what can be believed after a doubt
+    # --- what can be trusted when a chunk's outcome is unknown
     breaks_with_chunk: bool = False
     """A connection that breaks inside a chunk makes the session unusable: chunks should be small."""
     break_unclear: bool = False
-    """What such a break does is not known before the first chunk was looked at."""
+    """The effect of such a break is unknown until the first chunk was checked."""
     reports_offset: bool = True
-    """Range and status say how much it holds; otherwise only an answer of 2xx counts."""
+    """Range and status report the offset; otherwise only a 2xx response counts."""
     resends: bool = False
-    """In doubt the chunk is sent again: one that is there is refused with the offset to continue from."""
+    """In doubt the chunk is sent again: a stored one is refused with the offset to continue from."""
     status_excess: int = 0
     """Bytes by which the Range of a status or a refusal is too high."""
     appends_at_start: bool = False
-    """A chunk from byte 0 on is appended to what is there: it must not be sent again unasked."""
+    """A chunk from byte 0 is appended to what is stored: do not send it again without a status request."""
 
     @property
     def equal_chunks(self) -> bool:
-        """Return whether the chunks of one upload have one size, be it because one may have to be sent again
-        as it was."""
+        """Return whether all chunks of an upload have one size, e.g. because one may be resent unchanged."""
         return self.whole_chunks or self.resends
 
     @property
     def may_restart(self) -> bool:
-        """Return whether a connection that breaks inside a chunk costs, or may cost, all that the session
-        holds."""
+        """Return whether a break inside a chunk costs, or may cost, the whole session."""
         return self.breaks_with_chunk or self.break_unclear or not (self.reports_offset or self.resends)

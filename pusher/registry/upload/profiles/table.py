@@ -1,4 +1,4 @@
-"""The registries, and where what is said of each is known from."""
+"""List the profiles of known registries, with the source of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SERVERLESS: Final = Profile(
     whole_chunks=True,
 )
 DISTRIBUTION: Final = Profile(
-    # 2.x and 3.x look alike until a chunk's fate is in doubt
+    # 2.x and 3.x look alike until a chunk is interrupted
     name="distribution",
     title="the Docker distribution registry",
     proven=True,
@@ -127,7 +127,7 @@ ARTIFACTORY: Final = Profile(
     max_whole=0,
 )
 NEXUS: Final = Profile(
-    # nothing is known of chunks there, one PUT works: https://github.com/sonatype/nexus-public/issues/967
+    # support of chunks is unknown, one PUT works: https://github.com/sonatype/nexus-public/issues/967
     name="nexus",
     title="Sonatype Nexus",
     whole=True,
