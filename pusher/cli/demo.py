@@ -28,7 +28,7 @@ def demo(keep: bool) -> int:
         print_line()
         if keep:
             print_line(
-                f"The registry stays at localhost:{port}: docker push localhost:{port}/app:1. Ctrl-C ends it."
+                f"The registry keeps running: docker push localhost:{port}/app:1. Press Ctrl-C to stop it."
             )
             _wait()
         else:

@@ -126,7 +126,7 @@ class _Front:
     def announce(self, what: str, port: int, name: str) -> None:
         """Print where it is, and how to push to it."""
         scheme = "https" if self.certificate else "http"
-        print_notice(f"{what} at {scheme}://{self.address.at(port)}; Ctrl-C ends it.")
+        print_notice(f"Listening on {scheme}://{self.address.at(port)}; press Ctrl-C to stop. {what}")
         if self.access.is_local:
             print_notice(f"Push to it with: docker push localhost:{port}/{name}")
 
@@ -141,7 +141,7 @@ def _keep(front: _Front, folder: Path) -> int:
     warn_of_unknown_variables()
     with closing(LocalRegistry(folder)) as registry, ExitStack() as stack:
         sockets = front.open(stack)
-        front.announce(f"The registry in {folder} is", sockets[0].getsockname()[1], "NAME:TAG")
+        front.announce(f"Images are kept in {folder}.", sockets[0].getsockname()[1], "NAME:TAG")
         app = make_app(Api(registry), front.access, Metrics())
         number = run_server(app, sockets, note=print_notice, certificate=front.certificate)
     return 128 + number if number else ExitCode.DONE
@@ -169,7 +169,7 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
         metrics.watch_queue(store)
         with server_in_background(make_app(api, front.access, metrics), sockets, front.certificate):
             front.announce(
-                f"What is pushed here goes to {place or 'the registry that its name begins with'}: it is",
+                f"Pushes are forwarded to {place or 'the registry that their name begins with'}.",
                 port,
                 "NAME:TAG" if place else "registry.example.com/team/app:1.2",
             )

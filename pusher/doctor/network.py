@@ -110,12 +110,12 @@ class NetworkChecks:
                 address = str(sock.getpeername()[0])
         except OSError as error:
             raise RegistryUnreachable(
-                f"{self._registry} takes no connection on port {self._port} "
+                f"{self._registry} accepts no connections on port {self._port} "
                 f"({', '.join(self._addresses)}: {_reason(error, self._timeouts.connect)})",
                 hint="check the port, that the registry runs, and that no firewall or VPN is in the way",
             ) from error
         milliseconds = 1000 * (time.monotonic() - began)
-        return f"{address} takes connections on port {self._port}, in {milliseconds:.0f} ms"
+        return f"{address} accepts connections on port {self._port}, in {milliseconds:.0f} ms"
 
     def _skip_behind_proxy(self) -> None:
         if self._proxy is not None:

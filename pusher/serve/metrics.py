@@ -33,7 +33,7 @@ class Metrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.before_scrape: Callable[[], None] = lambda: None
-        self.sent = self._count("sent_bytes", "Body bytes that left, of blobs and manifests.", "registry")
+        self.sent = self._count("sent_bytes", "Bytes of blobs and manifests that were sent.", "registry")
         self.acknowledged = self._count(
             "acknowledged_bytes", "Bytes of blobs that registries confirmed.", "registry"
         )
@@ -55,7 +55,7 @@ class Metrics:
         self.waits = self._count(
             "waits", "Pauses before another try, of a job, a blob or the network.", "what"
         )
-        self.jobs = self._count("jobs_ended", "Jobs that left this worker, by their state.", "state")
+        self.jobs = self._count("jobs_ended", "Jobs that this worker ended, by their state.", "state")
         self.requests = self._count(
             "serve_requests", "Requests that pusher serve answered.", "method", "status"
         )

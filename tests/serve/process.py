@@ -13,7 +13,7 @@ from typing import IO, Any, Final
 
 import requests
 
-_AT: Final = re.compile(r" at (https?://\S+:\d+)")
+_AT: Final = re.compile(r"Listening on (https?://\S+:\d+)")
 
 
 class Process:

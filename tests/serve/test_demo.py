@@ -52,8 +52,8 @@ def test_the_whole_story(
     monkeypatch.setattr(story, "Scale", lambda: SMALL)
     result = pusher("demo")
     assert result.code == 0, result.err
-    steps = ["made an image", "started a registry", "pusher push", "kill -9", "pusher run", "network is gone"]
-    steps += ["network is back", "pushed", "every digest is right", "times as much", "Next: pusher push"]
+    steps = ["made an image", "started a registry", "pusher push", "kill -9", "pusher run", "network is down"]
+    steps += ["network is back", "pushed", "all digests match", "times as much", "Next: pusher push"]
     at = [result.out.index(step) for step in steps]
     assert at == sorted(at)
     ratio = re.search(r"([\d.]+) times as much, with (\d+) broken connections", result.out)

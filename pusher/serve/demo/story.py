@@ -78,7 +78,7 @@ def tell(say: Callable[[str], None], scale: Scale) -> Iterator[int]:
         )
         _push(_Player(folder, registry, link, scale.parallel), step, scale, archive)
         blobs = _pull_back(f"http://127.0.0.1:{port}/v2/{_NAME}")
-        step(f"pulled everything back: {blobs} blobs, every digest is right")
+        step(f"pulled everything back: {blobs} blobs, all digests match")
         sent, size = link.bytes_sent, sum(scale.layers)
         say("")
         say(
@@ -95,16 +95,14 @@ def _push(player: _Player, step: Callable[[str], None], scale: Scale, archive: P
     with player.process("push", str(archive), "--to", place) as pushing:
         player.wait(pushing, lambda: player.received() > size * 0.3)
         pushing.kill()
-    step(
-        f"kill -9: pusher is gone in the middle of a layer; the registry has {human_bytes(player.received())}"
-    )
+    step(f"kill -9 ended pusher in the middle of a layer; the registry has {human_bytes(player.received())}")
     breaks = link.breaks
     with player.process("run") as running:
-        step("pusher run: it continues where it was")
+        step("pusher run continues where it was")
         player.wait(running, lambda: player.received() > size * 0.65)
         link.go_away()
         step(
-            f"{_times(link.breaks - breaks)} the link broke meanwhile; now the network is gone altogether: "
+            f"the link broke {_times(link.breaks - breaks)} meanwhile; now the network is down: "
             f"the registry has {human_bytes(player.received())}"
         )
         time.sleep(scale.outage)
@@ -116,7 +114,7 @@ def _push(player: _Player, step: Callable[[str], None], scale: Scale, archive: P
 
 
 def _times(count: int) -> str:
-    return {0: "not once", 1: "once", 2: "twice"}.get(count, f"{count} times")
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")
 
 
 class _Player:
