@@ -1,1 +1,1 @@
-"""Claim, plan, push, retry, limits, signals: the only layer that joins the others."""
+"""Claim jobs and push them, with retries, limits and signals; the only layer that joins the others."""

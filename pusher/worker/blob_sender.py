@@ -1,4 +1,4 @@
-"""Sending one blob to a registry for a job: lease, journal, retries, progress."""
+"""Send one blob of a job to a registry: lease, journal, retries, progress."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ T = TypeVar("T")
 
 _REPORT_BYTES: Final = 256 * 1024
 _REPORT_SECONDS: Final = 1.0
-"""Bytes, and seconds, between two words on a chunk that is being sent."""
+"""Bytes, and seconds, between two progress reports of a chunk."""
 _SMALL: Final = 1024 * 1024
-"""Bytes below which sending them again is not worth a question."""
+"""Bytes below which a resend is not worth a confirmation."""
 
 
 @dataclass(frozen=True)
@@ -49,27 +49,26 @@ class BlobSender:
     limiter: RateLimiter | None = None
     counted: dict[int, int] = field(default_factory=dict)
     chunk_sizes: dict[str, int] = field(default_factory=dict)
-    """By registry, those of the session that was opened last."""
+    """By registry, in bytes, of the session opened last."""
     observers: dict[str, _BlobObserver] = field(default_factory=dict)
-    """By digest, of the blobs that are being brought."""
+    """By digest, of the blobs that are being sent."""
 
     def bytes_at_stake(self) -> int:
-        """Return how many bytes must be sent again if every connection is closed now: what a registry loses
-        of a chunk that breaks off, or the whole layer where it starts again then. 0: stopping costs nothing.
+        """Return how many bytes must be sent again if every connection is closed now: those of interrupted
+        chunks, or the whole layer at a registry that restarts it. 0: stopping costs nothing.
 
         Takes no lock and reads no store, so that a signal handler may call it.
         """
         return sum(observer.bytes_at_stake() for observer in list(self.observers.values()))
 
     def bytes_worth_reporting(self) -> int:
-        """Return ``bytes_at_stake`` where it is more than part of a small chunk, else 0."""
+        """Return ``bytes_at_stake``, 0 if it is only part of a small chunk."""
         observers = list(self.observers.values())
         cost = sum(observer.bytes_at_stake() for observer in observers)
         return cost if cost >= _SMALL or any(observer.may_restart() for observer in observers) else 0
 
     def locate(self, job: JobRecord, control: Control, blob: BlobFile) -> str | None:
-        """Return how the registry has the blob or mounts it (``exists``, ``mounted``), else None; reads no
-        byte of it.
+        """Return ``exists`` or ``mounted`` if the blob need not be sent, else None; reads no byte of it.
 
         Raises the errors of BlobUpload once the retries here are used up, Stopped and LeaseLost.
         """
@@ -78,7 +77,7 @@ class BlobSender:
     def send(
         self, job: JobRecord, control: Control, blob: BlobFile, *, believe_head: bool = True
     ) -> str | None:
-        """Bring the blob there and return how. Raises like ``locate``, and BlobDamaged."""
+        """Send the blob unless the registry has it; return how. Raises like ``locate``, and BlobDamaged."""
         return self._run(job, control, blob, BlobUpload.run, believe_head=believe_head)
 
     def _run(
@@ -121,7 +120,7 @@ class BlobSender:
                     self.store.uploads.release(journal.upload)
 
     def _discard_session(self, job: JobRecord, journal: StoreJournal) -> None:
-        """Have the registry drop bytes that are not the blob's; nothing resumes from them."""
+        """Delete a session whose bytes are not the blob's, so that nothing resumes from them."""
         session = journal.load()
         if session is not None:
             journal.record_loss("the file that it is read from was changed")
@@ -130,8 +129,7 @@ class BlobSender:
                 client.delete_upload(job.repository, session.location)
 
     def _forget_session(self, job: JobRecord, control: Control, blob: BlobFile) -> None:
-        """Forget the session and lease that a worker left behind which died once the registry had closed the
-        upload."""
+        """Forget the session and lease of a worker that died after the registry had closed the upload."""
         layers = self.store.blobs.of_job(job.id)
         if any(layer.digest == blob.digest and layer.state == BlobState.UPLOADING for layer in layers):
             upload, _ = self._acquire(job, control, blob.digest)
@@ -150,7 +148,7 @@ class BlobSender:
         )
 
     def _report_chunk_size(self, job: JobRecord, blob: BlobFile, digest: str, size: int) -> None:
-        """Say so where the link makes this session's chunks others than those of the session before."""
+        """Report a chunk size that differs from the last session's because of the link."""
         before = self.chunk_sizes.get(job.registry)
         fixed = self.settings.at(job.registry).chunk_size is not None
         if fixed or size == before or blob.size <= size:
@@ -170,7 +168,7 @@ class BlobSender:
         return str(how)
 
     def _acquire(self, job: JobRecord, control: Control, digest: str) -> tuple[UploadRecord, bool]:
-        """Hold the upload of this blob, once no other worker sends it to this registry; whether we waited."""
+        """Acquire this blob's upload once no other worker sends it to the registry; return if we waited."""
         waited = False
         while True:
             control.check()
@@ -276,8 +274,7 @@ class _BlobObserver:
         return allowed
 
     def _check_lease_if_cheap(self) -> None:
-        """Stop waiting for bandwidth if the job is to stop, unless half a chunk would cost the whole
-        session."""
+        """Stop waiting for bandwidth if the job is to stop, unless that would cost the whole session."""
         profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
         if not profile.may_restart:
             self._control.check_lease()
@@ -288,12 +285,12 @@ class _BlobObserver:
         return 0 if session is None else session.cost_of_break(self._in_flight, self._blob.size)
 
     def may_restart(self) -> bool:
-        """Return whether that is more than what is in flight: the registry would begin the blob again."""
+        """Return whether that is more than what is in flight, as the registry would restart the blob."""
         return self.bytes_at_stake() > self._in_flight
 
     def report_loss(self) -> None:
-        """Show that nothing is certain of a blob that was cut off inside a chunk, where the
-        registry may start it again: while its job waits, nothing else shows it."""
+        """Show that all of a blob is at risk after a break inside a chunk, where the registry may
+        restart it: while its job waits, nothing else shows it."""
         session = self._journal.load()
         if session is not None and session.in_flight and session.profile.may_restart:
             self._sender.progress.blob_acknowledged(self._blob.digest, 0)

@@ -1,4 +1,4 @@
-"""What is no longer needed: sessions of cancelled jobs, finished jobs, blobs on disk."""
+"""Remove what is no longer needed: sessions of cancelled jobs, finished jobs, blobs on disk."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _IMPATIENT: Final = 5.0
 _SETTLED: Final = 60.0
 """Seconds after which a blob that no job needs is not one that a worker has just written."""
 _COPIES_STAY: Final = 7 * 86400.0
-"""Seconds for which ``prune`` leaves the copy of the job store that its upgrade made."""
+"""Seconds for which ``prune`` keeps the copy of the job store made by an upgrade."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class PruneResult:
 
     jobs: int
     known: int
-    """Entries of the job store about blobs and manifests that no job is left for."""
+    """Rows of the job store about blobs and manifests that no job needs."""
     blobs: int
     bytes: int
     """In the spool."""
@@ -42,7 +42,7 @@ class PruneResult:
 
 
 def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[JobRecord]:
-    """Cancel jobs, and delete the upload sessions that only they needed, as far as the registry is in reach.
+    """Cancel jobs, and delete the upload sessions that only they needed at registries that can be reached.
 
     Raises JobUnknown, JobStateConflict.
     """
@@ -59,8 +59,8 @@ def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[J
 
 
 def delete_sessions(store: Store, registries: Registries, dead_owners: Collection[str]) -> None:
-    """Delete the sessions of cancelled jobs, and those that were lost, at their registries; what cannot be
-    reached or is refused stays for later."""
+    """Delete the sessions of cancelled jobs, and lost ones, at their registries; keep for later those that
+    cannot be reached or are refused."""
     store.uploads.abandon_unneeded(dead_owners)
     there = _Reach(registries)
     for upload in store.uploads.list_abandoned():
@@ -99,8 +99,8 @@ def prune(
     older_than: timedelta = timedelta(0),
     dry_run: bool = False,
 ) -> PruneResult:
-    """Forget jobs that finished longer ago than ``older_than`` and what only they needed, and remove blobs
-    that no job needs until at most ``spool_limit`` bytes remain; with ``dry_run`` only count."""
+    """Delete jobs that finished longer ago than ``older_than``, with data that only they needed, and unneeded
+    blobs until at most ``spool_limit`` bytes remain; with ``dry_run`` only count."""
     spool = Spool(settings.spool)
     if not dry_run:
         spool.sweep()
@@ -127,9 +127,9 @@ def evict_blobs(store: Store, spool: Spool, limit: int) -> int:
 
 
 def _find_unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
-    """Return digests and sizes of blobs to remove, so that those that no job needs take ``limit`` bytes.
+    """Return digests and sizes of blobs to remove, so that unneeded ones take at most ``limit`` bytes.
 
-    While jobs run, what was used just now stays: its worker may not have recorded yet what it is for.
+    While jobs run, keep blobs used just now: the worker may not have recorded yet which job needs them.
     """
     found = spool.all_files()
     if sum(size for _, size, _ in found) <= limit:

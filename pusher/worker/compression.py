@@ -1,4 +1,4 @@
-"""The compression that a job asks for: which known blobs will do, and how new ones are made."""
+"""Choose the compression of a job's layers: which known blobs can be used, and how to make new ones."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ class RequestedCompression:
     compression: Compression | None
     """For new blobs; None: chosen for each (``auto``)."""
     threads: int | None = None
-    """That compress one layer; None: one for each processor."""
+    """Threads that compress one layer; None: one for each processor."""
 
     @classmethod
     def for_job(cls, options: Mapping[str, object], settings: Settings) -> RequestedCompression:
-        """Return the job's own choice, else that of the settings. Raises InvalidOption."""
+        """Return the job's compression, or the settings'. Raises InvalidOption."""
         name = str(options.get("compression") or settings.compression)
         level = options.get("compression_level")
         # the level in the settings is for the kind in the settings
@@ -74,18 +74,18 @@ class RequestedCompression:
 
     @property
     def is_explicit(self) -> bool:
-        """Return whether one kind was named, so that no other is accepted."""
+        """Return whether one kind was set explicitly, so that no other is accepted."""
         return self.name in tuple(Kind)
 
     def accepts(self, media_type: str) -> bool:
-        """Return whether a layer's blob that is at the tag already can be used."""
+        """Return whether a blob with this media type, already at the tag, can be used."""
         kind = compression_kind(media_type)
         return kind is not None and (not self.is_explicit or kind == self.name)
 
     def usable_blobs(self, diff_id: str, known: Iterable[LayerBlob]) -> list[LayerBlob]:
-        """Return the blobs that can be used for a layer, among those it was compressed to before.
+        """Return the known blobs that can be used for a layer.
 
-        Any level of a kind is good enough. What is not compressed has its diff ID for a digest.
+        Any level of a kind is good enough. The digest of an uncompressed layer is its diff ID.
         """
         if self.compression is None:
             return [blob for blob in known if compression_kind(blob.media_type)]
@@ -148,7 +148,7 @@ def _layers(count: int) -> str:
 
 
 class _Rejoined:
-    """A stream whose beginning was read already and is read again."""
+    """A stream that first returns the part already read."""
 
     def __init__(self, head: bytes, rest: Readable) -> None:
         self._head = io.BytesIO(head)

@@ -1,4 +1,4 @@
-"""Stopping: one flag for the whole worker, one for each job."""
+"""Stop jobs or the whole worker by flags, and measure how long nothing has moved."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Control:
             self._parent.check_lease()
 
     def wait(self, seconds: float) -> None:
-        """Sleep, and raise what ``check`` raises as soon as it does."""
+        """Sleep; raise the errors of ``check`` as soon as they occur."""
         end = time.monotonic() + seconds
         self.check()
         while (left := end - time.monotonic()) > 0:

@@ -1,4 +1,4 @@
-"""Work out where an image is pushed, from IMAGE, ``--to`` and the setting ``registry``; only done here."""
+"""Resolve where an image is pushed, from IMAGE, ``--to`` and the setting ``registry``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _EXAMPLE: Final = "registry.example.com/team"
 
 @dataclass(frozen=True)
 class Destination:
-    """Where IMAGE is pushed, as far as it is known before the image is found."""
+    """Where IMAGE is pushed; without its own name until the image is found."""
 
     image: str
     to: str | None
@@ -36,13 +36,13 @@ class Destination:
     def registry(self) -> str:
         """Return the ``host[:port]``, if need be from the image's own name.
 
-        A file is opened for it; no engine and no registry is asked. Raises what ``complete`` and
-        ``Source.own_name`` raise.
+        May open a file; contacts no engine and no registry. Raises the errors of ``complete`` and
+        ``Source.own_name``.
         """
         return self.parsed_to.registry if self.parsed_to else self.complete(own_name(self.image)).registry
 
     def complete(self, name: str | None) -> Reference:
-        """Return the destination of the image that is called ``name``; None: it has no name.
+        """Return the destination of the image with this name; None: it has no name.
 
         Raises InvalidOption if a name is needed, and ReferenceMalformed.
         """
@@ -60,7 +60,7 @@ class Destination:
 def resolve(image: str, to: str | None, default: str | None, *, command: str = "push") -> Destination:
     """Read ``to``, as ``reference.parse_to`` does, and check that IMAGE can be pushed there.
 
-    Raises ReferenceMalformed; InvalidOption for an image in a registry that is to be pushed nowhere else.
+    Raises ReferenceMalformed; InvalidOption for an image in a registry without another destination.
     """
     parsed_to = reference.parse_to(to, default)
     if isinstance(parsed_to, Reference):

@@ -1,9 +1,9 @@
-"""Blobs that Docker on this machine pushed or pulled, and that the registry still has.
+"""Find blobs that Docker on this machine pushed or pulled, and that the registry still has.
 
-``docker push`` compresses in another way than pusher, so its blobs have other digests. Which blob is which
-layer is never taken from the manifest at a tag: anyone who can write the tag could put anything there under
-the right config. It is taken from Docker's own records. The manifest only says which blobs to look for, and
-is pushed again as it is if it says exactly what pusher's would say.
+``docker push`` compresses differently, so its blobs have other digests. Which blob is which layer comes from
+Docker's own records, never from the manifest at a tag: anyone who can write the tag could put any blob there
+under the right config. The manifest only says which blobs to look for, and is pushed again unchanged if it
+is equivalent to pusher's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAGIC: Final[Mapping[str, bytes]] = {
 
 @dataclass(frozen=True)
 class PushedImage:
-    """The image at a tag: its manifest, and by diff ID the blobs that are certainly these layers."""
+    """The image at a tag: its manifest, and by diff ID the verified blobs of its layers."""
 
     manifest: Manifest
     blobs: dict[str, Descriptor]
@@ -45,7 +45,7 @@ class PushedImage:
 def find_pushed_image(
     client: RegistryClient, job: JobRecord, diff_ids: Collection[str], docker_root: Path | None
 ) -> PushedImage | None:
-    """Return the image at the job's tag with its blobs of some layers; None if it has none that are known.
+    """Return the image at the job's tag with its known blobs; None if it has no known blob.
 
     ``docker_root``: Docker's data root, if it is not the usual one.
     """
@@ -65,18 +65,18 @@ def find_pushed_image(
             if blob is not None and _is_as_described(client, job.repository, blob):
                 blobs[diff_id] = blob
     except (PusherError, ValueError):
-        return None  # only a shortcut: the push itself shows what is wrong
+        return None  # only a shortcut: the push itself reports the error
     return PushedImage(manifest, blobs) if blobs else None
 
 
 def is_same_manifest(there: Manifest, config: Descriptor, layers: Collection[Descriptor]) -> bool:
-    """Return whether the manifest at a tag says what pusher's would say of config and layers, and no more."""
+    """Return whether the manifest at a tag has exactly the content that pusher's would have."""
     data = json.loads(there.raw)
     described = [data["config"], *data["layers"]]
     if not set(data) <= _MANIFEST_FIELDS or not all(set(each) <= _DESCRIPTOR_FIELDS for each in described):
         return False
     if b"".join(there.raw.split()) != json.dumps(data, separators=(",", ":")).encode():
-        return False  # a name occurs twice, and others may read the first
+        return False  # a name occurs twice, and other tools may read the first
     theirs = [(blob.digest, blob.size, _oci(blob)) for blob in there.layers]
     return (
         there.media_type in media_types.MANIFESTS

@@ -1,4 +1,4 @@
-"""The manifests and indexes of a job: their order, pushing one, and what its refusal means."""
+"""Load, complete and push the manifests and indexes of a job."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pusher.worker.referrers import add_referrer
 
 
 def load_documents(store: Store, job: JobRecord) -> list[Document]:
-    """Return the source's own manifests and indexes, bytes unchanged, each after those that it refers to, the
-    root last; none if the manifest is made from the layers' blobs. Raises SourceError."""
+    """Return the source's manifests and indexes, bytes unchanged, each after those that it refers to, the
+    root last; empty if the manifest is made from the layers' blobs. Raises SourceError."""
     found = [_load(store, job, each.digest) for each in job.documents if each.diff_ids is None]
     return push_order(found) if found else []
 
 
 def final_digests(job: JobRecord) -> frozenset[str]:
-    """Return the digests of the documents that are pushed as they are."""
+    """Return the digests of the documents that are pushed unchanged."""
     return frozenset(each.digest for each in job.documents if each.diff_ids is None)
 
 
@@ -37,7 +37,7 @@ def documents_of(image: SourceImage) -> tuple[JobDocument, ...]:
 def finish_drafts(store: Store, job: JobRecord, blobs: Mapping[str, Descriptor]) -> list[Document]:
     """Complete the drafts of the job with the blobs of its layers, by diff ID.
 
-    Return them in the order of ``load_documents``; none if the job has no drafts. Raises SourceError.
+    Return them in the order of ``load_documents``; empty if the job has no drafts. Raises SourceError.
     """
     drafts = [
         Draft(_load(store, job, each.digest), each.diff_ids)
@@ -58,8 +58,8 @@ def _load(store: Store, job: JobRecord, digest: str) -> Document:
 
 
 def put_document(client: RegistryClient, job: JobRecord, document: Document, reference: str) -> int:
-    """PUT a document and add it to the referrers of its subject; return the bytes sent. Raises as
-    ``put_manifest`` does."""
+    """PUT a document and add it to the referrers of its subject; return the bytes sent. Raises the errors of
+    ``put_manifest``."""
     listed = client.put_manifest(job.repository, reference, document)
     subject = subject_of(document)
     if subject is None or listed == subject:
@@ -100,8 +100,8 @@ class DocumentPush:
     def put_and_confirm(self) -> None:
         """PUT the document unless that is done, and check that the registry has it.
 
-        Raises as ``put_manifest`` does; RegistryBusy while the registry does not show it, RegistryFault if it
-        never does.
+        Raises the errors of ``put_manifest``; RegistryBusy while the registry does not return it,
+        RegistryFault if it never does.
         """
         if not self._is_put:
             try:
@@ -121,8 +121,8 @@ class DocumentPush:
         raise RegistryFault(f"{where}, and does not have it", hint="the registry failed; check its log")
 
     def _explain_missing_blobs(self, unknown: BlobsUnknown) -> Exception:
-        """Return what to raise: why sending again cannot help, RegistryBusy while the blobs that the registry
-        accepted may still become visible (storages show what they hold seconds late), else ``unknown``.
+        """Return the error to raise: why a retry cannot help, RegistryBusy while accepted blobs may still
+        become visible (some storages are eventually consistent), else ``unknown``.
 
         The job's other documents are small: they are sent again at once.
         """
@@ -139,7 +139,7 @@ class DocumentPush:
 def _final_refusal(
     unknown: BlobsUnknown, document: Document, job: JobRecord, sent: Collection[str]
 ) -> PusherError | None:
-    """Return the error if sending again cannot help, else None. ``sent``: digests of the job's blobs and
+    """Return the error if a retry cannot help, else None. ``sent``: digests of the job's blobs and
     documents."""
     subject = subject_of(document)
     if subject is not None and subject in unknown.digests and subject not in sent:
@@ -160,7 +160,7 @@ def _final_refusal(
 
 
 def blobs_missing_error(unknown: BlobsUnknown, job: JobRecord) -> PusherError:
-    """Return the error for a registry that lacks even the blobs that were just sent again."""
+    """Return the error for a registry that lacks blobs even after they were sent again."""
     return RegistryRefused(
         unknown.refusal.message,
         hint=f"the blobs were sent again without effect; check its log, then: pusher retry {job.id}",

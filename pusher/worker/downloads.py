@@ -1,6 +1,6 @@
-"""The blobs of an image in another registry, fetched into the spool: several at once, the largest first.
+"""Download blobs of an image in another registry into the spool: several at once, the largest first.
 
-A large one is sent while it still comes in, if a thread is left for those that are whole already.
+A large blob is sent while it still arrives, if a thread is left for complete ones.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pusher.worker.control import Activity, Control
 
 _AT_ONCE: Final = 3
 _BIG: Final = 16 * 1024 * 1024
-"""Bytes from which on a blob is sent before it is whole."""
+"""Bytes from which on a blob is sent before it is complete."""
 _REPORT_EVERY: Final = 1024 * 1024
 """Bytes."""
 
@@ -38,7 +38,7 @@ class Downloads:
     progress: Progress
     activity: Activity
     most_early: int
-    """Blobs sent at a time before they are whole: each takes one of the threads that send."""
+    """Incomplete blobs sent at a time: each takes one of the threads that send."""
 
     def fetch(
         self,
@@ -47,11 +47,11 @@ class Downloads:
         control: Control,
         missing: Mapping[str, JobBlob],
     ) -> Iterator[tuple[JobBlob, BlobArrival | None]]:
-        """Yield each blob in ``missing`` once it is whole in the spool; a large one also when it begins to
+        """Yield each blob in ``missing`` once it is complete in the spool; a large one also when it begins to
         arrive, then with its ``BlobArrival``.
 
-        A failure does not end the others unless no retry can help. Raises what ``RegistrySource.fetch`` does,
-        DiskFull, Stopped, LeaseLost. What was fetched until then stays in the spool.
+        A failure does not end the others unless no retry can help. Raises the errors of
+        ``RegistrySource.fetch``, DiskFull, Stopped, LeaseLost. Complete blobs stay in the spool.
         """
         waiting = sorted(missing.values(), key=lambda layer: -(layer.size or 0))
         running: dict[Future[None], tuple[JobBlob, BlobArrival | None]] = {}
@@ -89,7 +89,7 @@ class Downloads:
             raise failed
 
     def _may_start(self, layer: JobBlob, running: Collection[JobBlob]) -> bool:
-        """Whether one more may be fetched: not if the disk has room for each alone but not for all."""
+        """Return whether to start one more download: not if the disk has no room for all that run."""
         if not running:
             return True
         left = sum(
@@ -131,14 +131,14 @@ class Downloads:
 
 
 def descriptor_of(blob: JobBlob) -> Descriptor:
-    """Return what a manifest says of a blob of a job; SourceError while that is not known."""
+    """Return the descriptor of a job's blob; SourceError while its digest is not known."""
     if blob.digest is None or blob.size is None:
         raise SourceError(f"the blob of layer {blob.key} is not known")
     return Descriptor(blob.media_type or "", blob.digest, blob.size)
 
 
 class _BlobFetch:
-    """One blob being fetched: its retries are waited for and its progress is reported."""
+    """The download of one blob, with retries and progress."""
 
     def __init__(
         self,
@@ -162,7 +162,7 @@ class _BlobFetch:
         self._reported = partial.size
 
     def run(self) -> None:
-        """Fetch it to its end."""
+        """Download the blob completely."""
         self._report()
         try:
             self._source.fetch(

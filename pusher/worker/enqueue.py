@@ -1,4 +1,4 @@
-"""Record a job: find and pin the image, work out the destination, list every layer."""
+"""Record a job: find and pin the image, resolve the destination, list every layer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pusher.worker.registries import Registries
 from pusher.worker.sources import open_source
 
 _MOST_ABSENT: Final = 200
-"""Blobs that a source may lack if the destination has them; one request each."""
+"""Most blobs that a source may lack if the destination has them; one request each."""
 
 
 def enqueue(
@@ -46,13 +46,13 @@ def enqueue(
     """Find ``image``, pin it, and record the job of pushing it to where ``destination.resolve`` says:
     one for each place in ``to``, those that come to the same counted once.
 
-    The config digest is recorded: a tag that is moved later does not change what is pushed. ``note`` gets
-    what is left out of the image or changes in it. ``split_layers``: bytes of a blob over which a layer
-    becomes several; the image is then read once now. ``keeps_older``: as in NewJob. ``command``: the one that
-    was typed, for hints.
+    The config digest is recorded: a tag that is moved later does not change the push. ``note`` is called
+    with what is left out of the image or changed in it. ``split_layers``: bytes of a blob over which a layer
+    is split; the image is then read once now. ``keeps_older``: as in NewJob. ``command``: the one that was
+    typed, for hints.
 
-    Raises SourceError, ReferenceMalformed, InvalidOption, StoreError, and for an image in a registry what a
-    client raises.
+    Raises SourceError, ReferenceMalformed, InvalidOption, StoreError, and for an image in a registry the
+    errors of a client.
     """
     if compression is not None:
         RequestedCompression.parse(compression, compression_level)
@@ -103,8 +103,8 @@ def record(
     keeps_older: bool = False,
     options: Mapping[str, str | int | bool | None] | None = None,
 ) -> list[JobRecord]:
-    """Record a job for each destination, and what they need of the image itself. A destination without a tag
-    is pushed to by digest alone. ``image``: what people call it. Raises StoreError."""
+    """Record a job for each destination, and the documents and config that they need. A destination without a
+    tag is pushed by digest. ``image``: its name for people. Raises StoreError."""
     if found.config is not None:
         store.documents.put(found.config_digest, found.config)
     for document in found.all_documents:
@@ -147,7 +147,7 @@ def _check_destination_has(
 
 
 def _config_size(image: SourceImage) -> int | None:
-    """Return the bytes of the config, from its manifest if the source lacks it."""
+    """Return the config's size in bytes, from its manifest if the source lacks it."""
     if image.config is not None:
         return len(image.config)
     configs = {manifest.config.digest: manifest.config.size for manifest in image.manifests}

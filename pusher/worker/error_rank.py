@@ -1,4 +1,4 @@
-"""Which of several errors to report."""
+"""Choose which of several errors to report."""
 
 from __future__ import annotations
 

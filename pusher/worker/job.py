@@ -1,4 +1,4 @@
-"""Pushing one job: what is there already, what must be made and sent, the manifest last."""
+"""Push one job: find blobs that the registry has, make and send the others, then the manifest."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _MOST_MISSES: Final = 2
 
 @dataclass(frozen=True)
 class Tools:
-    """What every job of a worker shares."""
+    """Objects shared by all jobs of a worker."""
 
     sender: BlobSender
     preparer: BlobPreparer
@@ -73,10 +73,10 @@ class JobPush:
         self._documents = final_digests(job)
 
     def run(self) -> str:
-        """Push the image; returns its manifest's digest.
+        """Push the image; return its manifest's digest.
 
-        Raises Stopped, LeaseLost, and the PusherError that keeps the image from getting there; what was done
-        until then is stored. When it returns or raises, nothing of this job is being sent any more.
+        Raises Stopped, LeaseLost, and the PusherError of the failure; progress until then is stored. When it
+        returns or raises, nothing of this job is being sent any more.
         """
         if self._requested.is_explicit and self._documents:
             self._tools.sender.progress.note(
@@ -110,7 +110,7 @@ class JobPush:
     # --- blobs --------------------------------------------------------------------------------------------
 
     def _bring_blobs(self) -> None:
-        """Have every blob of the image at the registry, config included."""
+        """Ensure that the registry has every blob of the image, config included."""
         for _ in range(_MOST_DAMAGED):
             missing = self._send_what_is_known()
             while missing:
@@ -130,7 +130,7 @@ class JobPush:
         )
 
     def _send_what_is_known(self) -> dict[str, JobBlob]:
-        """Send what is on disk, look for the rest at the registry; returns what is in neither place."""
+        """Send blobs on disk, look for the rest at the registry; return those in neither place."""
         self._sending.clear()
         layers = self._named_layers()
         distinct = {layer.key: layer for layer in layers}
@@ -157,8 +157,8 @@ class JobPush:
         return missing
 
     def _named_layers(self) -> list[JobBlob]:
-        """The job's layers; those never compressed here get the blobs that Docker made of them, if the image
-        at our tag has these."""
+        """Return the job's layers; those never compressed here get the blobs that Docker made of them, if the
+        image at our tag has these."""
         layers = self._store.blobs.of_job(self._job.id)
         unnamed = {layer.key for layer in layers if layer.digest is None}
         unknown = {diff_id for diff_id, known in self._known_blobs_of(unnamed).items() if not known}
@@ -177,12 +177,12 @@ class JobPush:
         return self._store.blobs.of_job(self._job.id)
 
     def _known_blobs_of(self, diff_ids: Collection[str]) -> dict[str, list[LayerBlob]]:
-        """Return the known blobs that will do for these layers, the newest first."""
+        """Return the known blobs that can be used for these layers, the newest first."""
         known = self._store.known_blobs.of_layers(diff_ids)
         return {diff_id: self._requested.usable_blobs(diff_id, blobs) for diff_id, blobs in known.items()}
 
     def _candidates(self, layer: JobBlob, known: Iterable[LayerBlob]) -> list[BlobFile]:
-        """Return the blobs that may stand for a layer: its own, or any known one."""
+        """Return the blobs that can be used for a layer: its own, or any known one."""
         if layer.digest is not None and layer.size is not None:
             digests = [(layer.digest, layer.size)]
         else:
@@ -199,7 +199,7 @@ class JobPush:
         return None
 
     def _adopt(self, layer: JobBlob, blob: BlobFile, known: Iterable[LayerBlob]) -> None:
-        """Let the layer be this known blob."""
+        """Use this known blob for the layer."""
         chosen = next((each for each in known if each.digest == blob.digest), None)
         if layer.digest is None and chosen is not None:
             self._store.blobs.set_blob(
@@ -207,10 +207,10 @@ class JobPush:
             )
 
     def _prepare(self, missing: dict[str, JobBlob]) -> None:
-        """Make and send the missing blobs; what is done leaves ``missing``.
+        """Make and send the missing blobs; remove the ones done from ``missing``.
 
-        A layer is compressed once for every job that needs it: what somebody else is at is left to him, here
-        or in another worker with the same spool, and taken from disk once it is made.
+        A layer is compressed once for all jobs that need it: one that another job compresses, here or in a
+        worker with the same spool, is taken from disk once it is complete.
         """
         begun: set[str] = set()
         claims = Claims(self._spool.root)
@@ -237,7 +237,7 @@ class JobPush:
                 self._control.wait(pause)
 
     def _take_what_others_made(self, missing: dict[str, JobBlob]) -> None:
-        """Send what has come to lie on disk since it was looked for; it leaves ``missing``."""
+        """Send blobs that are on disk by now; remove them from ``missing``."""
         known = self._known_blobs_of(missing)
         for diff_id, layer in list(missing.items()):
             blobs = self._candidates(layer, known[diff_id])
@@ -248,7 +248,7 @@ class JobPush:
                 del missing[diff_id]
 
     def _make_room(self, missing: dict[str, JobBlob], full: DiskFull) -> dict[str, JobBlob]:
-        """Let the uploads end and drop what they no longer need; raises ``full`` if that is nothing."""
+        """Wait for the uploads and remove blobs no longer needed; raise ``full`` if that frees nothing."""
         self._tools.sender.progress.note(f"{full.message}; waiting for uploads to free space")
         self._sending = [one for one in self._sending if not isinstance(one.exception(), ArrivalFailed)]
         done = {
@@ -287,7 +287,7 @@ class JobPush:
         return self._offline is not None and time.monotonic() - self._offline[0] < limit
 
     def _look_at_failure(self, future: Future[str | None]) -> None:
-        """What fails for good ends the job; offline, its other blobs need not all wait for time-outs."""
+        """End the job on a final failure; when offline, do not let its other blobs all wait for time-outs."""
         error = future.exception()
         if isinstance(error, PusherError) and error.retry is Retry.NEVER:
             self._control.stop()
@@ -295,7 +295,7 @@ class JobPush:
             self._offline = (time.monotonic(), error)
 
     def _wait_for_uploads(self) -> list[str]:
-        """Wait until nothing is being sent; returns the digests of blobs that are damaged on disk."""
+        """Wait until nothing is being sent; return the digests of blobs that are damaged on disk."""
         errors = [error for future in self._sending if (error := future.exception()) is not None]
         damaged = [str(error) for error in errors if isinstance(error, BlobDamaged)]
         if len(damaged) < len(errors):
@@ -305,9 +305,9 @@ class JobPush:
     # --- the manifest -------------------------------------------------------------------------------------
 
     def _put_manifest(self) -> str:
-        """Send the manifests once every blob is there: what an index lists before it, the tag last.
+        """Send the manifests once the registry has every blob: an index after its manifests, the tag last.
 
-        Returns the digest of what the tag stands for.
+        Returns the digest at the tag.
         """
         stored = load_documents(self._store, self._job)
         *children, root = stored or self._finish_documents()
@@ -350,12 +350,12 @@ class JobPush:
             self._store.jobs.check_lease(self._job)
 
     def _finish_documents(self) -> list[Document]:
-        """The manifests that are made from the blobs, the root last."""
+        """Return the manifests made from the blobs, the root last."""
         blobs = {layer.key: descriptor_of(layer) for layer in self._store.blobs.of_job(self._job.id)}
         return finish_drafts(self._store, self._job, blobs) or [self._manifest()]
 
     def _manifest(self) -> Manifest:
-        """The manifest made from the blobs; the one at the tag, if it says the same in other bytes."""
+        """Return the manifest made from the blobs, or an equivalent one at the tag."""
         config, *layers = self._store.blobs.of_job(self._job.id)
         for layer in layers:
             if layer.media_type not in media_types.TO_OCI:
@@ -370,13 +370,13 @@ class JobPush:
         return build_manifest(descriptor_of(config), described)
 
     def _digests(self) -> set[str]:
-        """Digests of all that this job brings to the registry."""
+        """Return the digests of everything that this job pushes."""
         blobs = {layer.digest for layer in self._store.blobs.of_job(self._job.id) if layer.digest}
         return blobs | self._documents
 
     def _distrust(self, digests: Collection[str]) -> bool:
-        """The registry misses blobs that it said it has: send them whatever HEAD says, the second time all of
-        them (some registries name only the first that they miss). False if that was done already."""
+        """Send blobs whatever HEAD says, as the registry lacks some that it reported; the second time all of
+        them (some registries name only the first missing one). Return False if that was done already."""
         ours = self._digests() - self._documents
         self._misses += 1
         if self._misses > _MOST_MISSES or self._distrusted >= ours:

@@ -1,4 +1,4 @@
-"""One attempt at a job: push it, and record how that ended."""
+"""Run attempts at jobs: push each and record the outcome."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ from pusher.worker.registries import Registries
 
 _LOG = logging.getLogger(__name__)
 _USER_ERRORS: Final = {kind.code for kind in (DiskFull, HomeUnusable, MachineExhausted)}
-"""Errors of a job that the user may have fixed when a run starts."""
+"""Errors that the user may have fixed by the time a run starts."""
 
 
 class JobAttempts:
-    """The attempts of one worker at its jobs. Thread-safe: each job has a thread of its own.
+    """Runs one worker's attempts at its jobs. Thread-safe: each job has a thread of its own.
 
     ``one_job``: the run is for jobs that a user waits for. ``forever``: it never gives up.
     """
@@ -78,7 +78,7 @@ class JobAttempts:
         self.put_off: set[int] = set()
         """Jobs that wait until the user acts."""
         self.exit_codes: set[ExitCode] = set()
-        """Those of the errors for which jobs failed."""
+        """Exit codes of the errors for which jobs failed."""
 
     def due(self) -> set[int]:
         """Return the jobs whose pause is over."""
@@ -90,7 +90,7 @@ class JobAttempts:
         self._pauses.pop(job.id, None)
 
     def retry_now(self, only: Collection[int] | None) -> None:
-        """Queue the jobs that wait for the user, as for room on the disk: the user is here, or a job has made
+        """Queue the jobs that wait for the user, e.g. for disk space: a run has started or a job freed
         some."""
         for job in self._store.jobs.list(states=[JobState.WAITING], errors=_USER_ERRORS):
             if only is None or job.id in only:
@@ -98,7 +98,7 @@ class JobAttempts:
                     self._store.jobs.retry(job.id)
 
     def run(self, job: JobRecord, control: Control) -> None:
-        """Push a claimed job, and record how that ended. Raises StoreError, LeaseLost."""
+        """Push a claimed job and record the outcome. Raises StoreError, LeaseLost."""
         done_before = self._store.jobs.totals([job.id])[job.id].bytes_done
         try:
             digest = JobPush(self._tools, job, control).run()
@@ -126,7 +126,7 @@ class JobAttempts:
         delete_sessions(self._store, self._registries, ())  # those that this job has lost
         waiting = frozenset(self.put_off)
         if waiting:
-            self.retry_now(waiting)  # what was pushed has made room
+            self.retry_now(waiting)  # this push has freed disk space
         self.put_off -= waiting
 
     def _fail(self, job: JobRecord, error: PusherError) -> None:
@@ -160,7 +160,7 @@ class JobAttempts:
         self._progress.job_ended(job.id, "waiting", error.message, resumes=resumes)
 
     def _report_offline(self, job: JobRecord) -> None:
-        """Report it once, until something moves again."""
+        """Report that the registry is unreachable, once until bytes move again."""
         if self._offline_since == self._activity.last_progress:
             return
         self._offline_since = self._activity.last_progress
@@ -174,7 +174,7 @@ class JobAttempts:
 
 
 def known_error(error: Exception) -> PusherError:
-    """Return the error as a PusherError; a limit of the machine comes before what it has led to."""
+    """Return the error as a PusherError; a limit of the machine takes precedence over its consequences."""
     ours = isinstance(error, PusherError) and (error.retry is Retry.LATER or isinstance(error, StoreError))
     if not ours and (fault := find_machine_error(error)):
         return fault

@@ -1,4 +1,4 @@
-"""The identity of a worker in its leases, and whether the owner of a lease is alive."""
+"""Identify a worker in its leases, and find out whether the owner of a lease is alive."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pusher.store.store import Store
 from pusher.system import boot_id, elapsed
 
 _BEAT: Final = 1.0
-"""Seconds between two looks at the leases."""
+"""Seconds between two checks of the leases."""
 _GRACE: Final = 4 * _BEAT
-"""Seconds for which a lease that ended still binds: its owner may have slept as this machine did, or have a
-clock that jumped, and renews it within a beat."""
+"""Seconds for which an expired lease is still respected: its owner's machine may have slept or its clock
+jumped, and it renews the lease within a heartbeat."""
 _STEP: Final = 1.0
-"""Seconds by which a clock that is set differs from one that runs on."""
+"""Seconds of difference from the monotonic clock after which a clock counts as changed."""
 
 
 class WorkerIdentity:
@@ -48,9 +48,9 @@ class WorkerIdentity:
         self._lock = FileLock(self._path(self._name), timeout=0)
         self._renewed_at = elapsed()
         self.longest_stall = 0.0
-        """Seconds for which this worker once did not renew its leases, if they ended meanwhile."""
+        """Longest time in seconds without renewal in which this worker's leases expired."""
         self._doubts = threading.Lock()
-        self._doubted: dict[str, float] = {}  # owners of leases that ended, and since when they are seen so
+        self._doubted: dict[str, float] = {}  # owners of expired leases, and when that was first seen
         self._looked_at = 0.0
 
     def __enter__(self) -> WorkerIdentity:
@@ -82,13 +82,13 @@ class WorkerIdentity:
         }
 
     def find_doubtful_owners(self, store: Store) -> set[str]:
-        """Return the owners of leases that have just ended and may still be renewed, and this one.
+        """Return the owners of leases that have just expired and may still be renewed, and this worker.
 
-        The moment is measured here: a clock that was set makes every lease look old, and so does sleep.
+        The time is measured here: after a clock change or a sleep every lease looks old.
         """
         ended, now = store.jobs.lapsed_owners(), elapsed()
         with self._doubts:
-            if now - self._looked_at > _GRACE:  # we slept as well, or did not look
+            if now - self._looked_at > _GRACE:  # this machine slept as well, or no check was made
                 self._doubted.clear()
             self._looked_at = now
             self._doubted = {owner: self._doubted.get(owner, now) for owner in ended}
@@ -101,7 +101,7 @@ class WorkerIdentity:
         return elapsed() - self._renewed_at
 
     def release_dead_owners(self, store: Store) -> None:
-        """Release the uploads of dead workers, and remove the lock files of those that have no lease."""
+        """Release the uploads of dead workers, and remove the lock files of those without a lease."""
         for owner in self.find_dead_owners(store):
             store.uploads.release_all(owner)
         names = {owner.partition("/")[2] for owner in store.jobs.owners()}
@@ -117,8 +117,8 @@ class WorkerIdentity:
     def heartbeat(self, store: Store, check: Callable[[], None]) -> Iterator[None]:
         """Renew this worker's leases in the background, and call ``check`` every second.
 
-        After a sleep, and when the clock was set, they are renewed before anything else: no other worker is
-        to take them for those of a dead one. ``check`` finds out whether one did.
+        After a sleep or a clock change they are renewed before anything else, so that no other worker takes
+        over. ``check`` finds out whether one did.
         """
         done = threading.Event()
         self._renewed_at = elapsed()
@@ -150,7 +150,7 @@ class WorkerIdentity:
 
 @functools.cache
 def _boot() -> str:
-    """Name the kernel's start: locks of processes below it are seen here, whatever the host's name is."""
+    """Return the kernel's boot ID: locks of its processes are visible here, whatever the host's name is."""
     return (boot_id() or uuid.uuid4().hex)[:8].replace("-", "")
 
 

@@ -1,4 +1,4 @@
-"""Names of registries that have no address: waited for where they had one, else taken for mistyped."""
+"""Decide whether a registry's name that does not resolve is a network outage or mistyped."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pusher.system import elapsed
 
 
 class UnresolvedNames:
-    """Since when which names do not resolve. Thread-safe. ``keeps_waiting``: no user waits for the run."""
+    """Records since when names do not resolve. Thread-safe. ``keeps_waiting``: no user waits for the run."""
 
     def __init__(self, store: Store, policy: RetryPolicy) -> None:
         self._store = store

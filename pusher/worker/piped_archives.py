@@ -1,4 +1,4 @@
-"""Archives that came through a pipe: kept as files beside the blobs, as long as a job may need them."""
+"""Remove archives that came through a pipe, stored in the spool, once no job may need them."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from pusher.store.records import JobState
 from pusher.store.store import Store
 
 FOLDER: Final = "incoming"
-"""Where they lie, in the spool."""
+"""Their folder in the spool."""
 _NEEDING: Final = frozenset(JobState) - {JobState.SUCCEEDED}
-"""What failed or was cancelled can be put back, until it is pruned."""
+"""Failed and cancelled jobs can be retried until they are pruned."""
 _SETTLED: Final = 3600.0
-"""Seconds after which a file without a job is left over: its command was killed before the job's record."""
+"""Seconds after which a file without a job is unneeded: its command was killed before it recorded a job."""
 
 
 def remove_unneeded(store: Store, folder: Path) -> None:
-    """Remove what no job needs, but for what came in the last hour."""
+    """Remove archives that no job needs, except those of the last hour."""
     before = time.time() - _SETTLED
     with suppress(OSError):
         _remove(store, [path for path in folder.iterdir() if path.stat().st_mtime < before])
 
 
 def remove_if_unneeded(store: Store, folder: Path, meant: str | Mapping[str, object]) -> None:
-    """Remove what an IMAGE or a job's source means, if it lies there and no other job needs it."""
+    """Remove the archive of an IMAGE or a job's source, if it is in ``folder`` and no other job needs it."""
     text = meant if isinstance(meant, str) else json.dumps(dict(meant))
     with suppress(OSError):
         _remove(store, [path for path in folder.iterdir() if path.name in text])

@@ -1,4 +1,4 @@
-"""The threads that send blobs, shared by all jobs of a worker."""
+"""Run tasks in threads that send blobs, shared by all jobs of a worker."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class BlobPool:
         for number, thread in enumerate(self._threads):
             try:
                 thread.start()
-            except RuntimeError:  # the system starts no more: fewer will do
+            except RuntimeError:  # the system starts no more threads: continue with fewer
                 if number == 0:
                     raise
                 del self._threads[number:]
@@ -56,8 +56,8 @@ class BlobPool:
                 break
 
     def lend_threads(self, places: int) -> None:
-        """Run with ``places`` more threads while so many tasks wait for a response that does not come, up to
-        ``_MOST_LENT`` times the usual ones."""
+        """Run ``places`` more threads while that many tasks wait for a response, up to ``_MOST_LENT`` times
+        the usual number."""
         with self._changed:
             self._lent = min(places, _MOST_LENT * self._size)
             self._changed.notify_all()
@@ -65,21 +65,21 @@ class BlobPool:
                 thread = threading.Thread(target=self._work, name=f"blob-{len(self._threads)}", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # no more of them to be had
+                except RuntimeError:  # the system starts no more threads
                     return
                 self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
                 self._alive += 1
-                self._changed.wait(0.01)  # it takes its task, which counts
+                self._changed.wait(0.01)  # until it has taken its task, which counts
 
     @property
     def is_free(self) -> bool:
-        """Whether a task that is submitted now finds a thread."""
+        """Whether a task that is submitted now starts at once."""
         with self._changed:
             return self._lent > 0 or not self._tasks
 
     def _pick(self) -> _Task | None:
         """Return the next task; with lent threads one of the registry that has the fewest, so that a registry
-        that does not respond cannot hold these as well."""
+        that does not respond cannot block these as well."""
         free = [task for task in self._tasks if task.key not in self._busy]
         if not self._lent:
             return free[0] if free else None
@@ -90,7 +90,7 @@ class BlobPool:
     def submit(
         self, key: Hashable, rank: tuple[int, ...], work: Callable[[], str | None]
     ) -> Future[str | None]:
-        """Have ``work`` done; the future gives what it returns or raises."""
+        """Queue ``work``; return the future of its result."""
         task = _Task(rank, key, work, Future())
         with self._changed:
             self._tasks.append(task)
@@ -99,7 +99,7 @@ class BlobPool:
         return task.future
 
     def close(self) -> None:
-        """Finish what is running and what is queued (stopped tasks leave at once), then end the threads."""
+        """Finish running and queued tasks (stopped ones return at once), then end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -109,7 +109,7 @@ class BlobPool:
     def _next(self) -> _Task | None:
         with self._changed:
             while True:
-                if self._alive > self._size + self._lent:  # what was lent is given back
+                if self._alive > self._size + self._lent:  # lent threads end
                     self._alive -= 1
                     return None
                 free = self._pick()
@@ -125,7 +125,7 @@ class BlobPool:
         while (task := self._next()) is not None:
             try:
                 task.future.set_result(task.work())
-            except BaseException as error:  # the future raises it where it is waited for
+            except BaseException as error:  # the future raises it in the waiting thread
                 task.future.set_exception(error)
             finally:
                 with self._changed:

@@ -1,7 +1,7 @@
-"""Checks before anything of a job is prepared or sent.
+"""Check login, certificate and sizes before any blob of a job is prepared or sent.
 
-They find what only the user can fix, minutes earlier than the uploads would. What passes by itself is left to
-the uploads, which wait for it.
+This finds errors that only the user can fix, minutes earlier than the uploads would. Temporary errors are
+left to the uploads, which retry.
 """
 
 from __future__ import annotations

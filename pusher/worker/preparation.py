@@ -34,7 +34,7 @@ _REPORT_EVERY = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class BlobPreparer:
-    """Prepares the blobs that a job needs and that are not on disk yet."""
+    """Prepares the blobs of a job that are not on disk yet."""
 
     store: Store
     spool: Spool
@@ -54,8 +54,8 @@ class BlobPreparer:
     ) -> Iterator[tuple[str, BlobFile]]:
         """Yield the key of each blob in ``missing`` with the blob as soon as it is ready.
 
-        A blob that can be sent before it is whole comes twice, first with its ``arrival``.
-        Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry what ``Downloads`` does.
+        A blob that can be sent before it is complete is yielded twice, first with its ``arrival``.
+        Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry also as ``Downloads``.
         """
         pin = pin_from_json(job.source)
         if isinstance(pin, RegistryPin):
@@ -182,7 +182,7 @@ class BlobPreparer:
         return diff_id, BlobFile(spooled.digest, spooled.size, self.spool.path(spooled.digest))
 
     def _record(self, job: JobRecord, diff_id: str, blob: LayerBlob, *, compared: bool) -> None:
-        """Store the blob. ``compared``: it came compressed, was unpacked and has this diff ID."""
+        """Store the blob. ``compared``: it was compressed already, and unpacked it has this diff ID."""
         if blob.compression != ORIGINAL:
             self._remember(diff_id, blob)
         elif compared:
@@ -195,15 +195,15 @@ class BlobPreparer:
     def _remember(self, diff_id: str, blob: LayerBlob) -> None:
         """Store the blob for later images, too.
 
-        Only what was verified here: what an image says of its own blobs holds for that image alone, or anyone
+        Only for blobs verified here: an image's claims about its blobs count for that image only, or anyone
         could choose the blobs of our layers.
         """
         self.store.known_blobs.remember(replace(blob, diff_id=diff_id))
 
     def _keep_config(self, job: JobRecord, content: bytes) -> BlobFile:
-        """Write the config to the spool, and to the store: it saves the export when it is pushed again.
+        """Write the config to the spool, and to the store, which saves the export on a later push.
 
-        Raises LayerMismatch if it is not the one that the image lists.
+        Raises LayerMismatch if its digest is not the image's.
         """
         digest, size = job.config_digest, len(content)
         if (found := of_bytes(content, digest)) != digest:
@@ -220,7 +220,7 @@ class BlobPreparer:
         return BlobFile(digest, size, self.spool.path(digest))
 
     def _blobs_of_others(self, job: JobRecord, missing: Mapping[str, JobBlob]) -> list[LayerBlob]:
-        """Return the known blobs of the job's layers that are not missing: an export need not read these."""
+        """Return the known blobs of the job's layers that are not missing, which an export need not read."""
         others = {layer.key for layer in self.store.blobs.of_job(job.id)} - set(missing)
         return [blob for blobs in self.store.known_blobs.of_layers(others).values() for blob in blobs]
 
@@ -231,7 +231,7 @@ class BlobPreparer:
 
 
 def _wanted_names(job: JobRecord, image: SourceImage, missing: Mapping[str, JobBlob]) -> dict[str, str]:
-    """Return the names to ask an export for, with the keys of their blobs."""
+    """Return the names to request from an export, with the keys of their blobs."""
     wanted: dict[str, str] = {}
     if image.config is None and job.config_digest in missing:
         wanted[job.config_digest] = job.config_digest

@@ -1,4 +1,4 @@
-"""One limit for the bytes a second of all uploads of a worker together."""
+"""Limit the bytes a second of all uploads of a worker together."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from pusher.config import Timetable
 from pusher.progress.format import human_bytes
 
 _TURN: Final = 0.05
-"""Seconds that one upload's bytes take of the line before it is the next one's turn."""
+"""Seconds of one upload's turn on the line."""
 _QUEUE: Final = 0.5
-"""Seconds within which each waiting upload has had a turn: a new rate takes effect within these."""
+"""Seconds within which each waiting upload gets a turn, and a new rate takes effect."""
 _LEAST: Final = 64
-"""Bytes of a turn, however slow the line."""
+"""Least bytes of a turn."""
 _CREDIT: Final = 0.25
-"""Seconds that the line may have been free and still be used afterwards."""
+"""Seconds of unused bandwidth that may be used later."""
 _EARLY: Final = 0.005
-"""Seconds by which bytes may leave too soon, rather than waking up for each block."""
+"""Seconds by which bytes may be sent early, rather than waking up for each block."""
 _LOOK_EVERY: Final = 0.1
 """Seconds between two calls of ``check``."""
 _CLOCK_EVERY: Final = 0.5
-"""Seconds between looks at the timetable."""
+"""Seconds between checks of the timetable."""
 
 
 class RateLimiter:
-    """Uploads ask before they send and wait for their turn, in the order in which they asked. Thread-safe.
+    """Gives uploads turns to send, in the order of their requests. Thread-safe.
 
-    Each turn is booked on the line for as long as its bytes take. So the sum is exact, however late a thread
-    wakes up, and no upload gets more than another that asks as often. ``now`` returns local times.
+    Each turn reserves the line for as long as its bytes take. So the total is exact, however late a thread
+    wakes up, and uploads that ask equally often get the same share. ``now`` returns local times.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class RateLimiter:
     def take(self, wanted: int, check: Callable[[], None] = lambda: None) -> int:
         """Wait for the next turn; return how many of ``wanted`` bytes may be sent, at least one.
 
-        ``check`` is called while it waits; what it raises ends the waiting.
+        ``check`` is called while it waits; an exception from it ends the wait.
         """
         with self._lock:
             now = self._clock()
@@ -79,7 +79,7 @@ class RateLimiter:
         return size
 
     def _look(self, now: float) -> int | None:
-        """Return the present rate; report it when it changes."""
+        """Return the current rate; report it when it changes."""
         if self._looked_at is None or now - self._looked_at >= _CLOCK_EVERY:
             time_of_day = self._now()
             rate = self._timetable.rate_at(time_of_day)

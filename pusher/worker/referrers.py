@@ -1,4 +1,5 @@
-"""The referrers tag, for registries without the referrers API (distribution-spec, "Referrers Tag Schema")."""
+"""Update the referrers tag at registries without the referrers API (distribution-spec, "Referrers Tag
+Schema")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One connection to each registry, shared by all jobs of a worker."""
+"""Open one connection to each registry, shared by all jobs of a worker."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pusher.worker.uplinks import LinkEstimates
 
 @dataclass(frozen=True)
 class RegistryConnection:
-    """A client with what is known of the link to its registry."""
+    """A client and the estimate of the link to its registry."""
 
     client: RegistryClient
     link: LinkEstimate
@@ -37,7 +37,7 @@ class Registries:
         settings: Settings,
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     ) -> None:
-        """Without a store nothing is known of the links; ``note`` gets the warnings of registries."""
+        """Without a store, start with no facts about links; ``note`` is called with registries' warnings."""
         self.links = LinkEstimates(store)
         self._store = store
         self._settings = settings
@@ -53,10 +53,10 @@ class Registries:
         self._clients: dict[tuple[str, Credential | None], RegistryClient] = {}
 
     def get(self, registry: str, repository: str) -> RegistryConnection:
-        """Return the connection to ``registry`` for work on ``repository``.
+        """Return the connection to ``registry`` for ``repository``.
 
-        A credential store that cannot be read is noted; if the registry then asks for a login, that is the
-        error of the first request. Raises PasswordMissing.
+        An unreadable credential store is noted; if the registry then asks for a login, the first request
+        raises that error. Raises PasswordMissing.
         """
         with self._lock:
             turn = self._registry_locks.setdefault(registry, threading.Lock())
@@ -81,13 +81,13 @@ class Registries:
             if place in self._credentials:
                 return self._credentials[place], None
         found, problem = self._look_up(registry, repository)
-        if problem is not None:  # the next job may find it
+        if problem is not None:  # the next job may find one
             return None, problem
         with self._lock:
             return self._credentials.setdefault(place, found), None
 
     def _look_up(self, registry: str, repository: str) -> tuple[Credential | None, PusherError | None]:
-        """Return the credential, or None and the problem with finding one."""
+        """Return the credential, or None and the error of looking it up."""
         problems: list[PusherError] = []
         found = find_credential(registry, self._settings, repository, on_problem=problems.append)
         how = f"the login of {found.source} is used" if found else f"{registry} is asked without a login"
@@ -126,7 +126,7 @@ class Registries:
         """Return another credential than the rejected one; None if there is none.
 
         Logins of helpers expire (ECR's after 12 hours), and the user may have logged in again. The client
-        that asks continues with what is returned.
+        continues with the returned one.
         """
         found, problem = self._look_up(registry, repository)
         if problem is not None:
@@ -157,6 +157,6 @@ class Registries:
         return Trust(site.ca_cert, insecure=bool(site.insecure), certs_dirs=self._settings.certs_dirs)
 
     def close(self) -> None:
-        """Close idle connections and store what is known of the links."""
+        """Close idle connections and store the facts about the links."""
         self._transport.close()
         self.links.close()

@@ -1,4 +1,4 @@
-"""Blobs that start again and again: why, what it has cost, and what helps."""
+"""Explain uploads that restart repeatedly: why, what it has cost, and how to avoid it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pusher.store.store import Store
 def describe_losses(store: Store, job_id: int, upload: UploadRecord, *, restarts: bool) -> str:
     """Return a sentence about a blob whose upload has been lost several times.
 
-    ``restarts``: its registry starts a blob again when the connection breaks inside a chunk.
+    ``restarts``: its registry restarts a blob when the connection breaks inside a chunk.
     """
     layers = store.blobs.of_job(job_id)
     wasted = sum(layer.bytes_wasted for layer in layers if layer.digest == upload.digest)

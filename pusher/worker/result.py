@@ -1,4 +1,4 @@
-"""How a run ended."""
+"""Summarize how the jobs of a run ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pusher.store.store import Store
 
 @dataclass
 class RunResult:
-    """How the jobs of a run ended, and what is left of the queue."""
+    """How the jobs of a run ended, and the jobs left in the queue."""
 
     exit_code: ExitCode = ExitCode.DONE
     succeeded: list[JobRecord] = field(default_factory=list)
@@ -22,9 +22,9 @@ class RunResult:
     failed_before: list[JobRecord] = field(default_factory=list)
     """Failed in earlier runs and not superseded; only in a run for the whole queue."""
     beyond_retry: frozenset[int] = frozenset()
-    """Those of the failed jobs that no retry can fix."""
+    """Failed jobs that no retry can fix."""
     bytes_wasted: int = 0
-    """Sent for these jobs, in this run and before, and lost again."""
+    """Bytes sent for these jobs, in this run and before, and lost."""
 
 
 def summarize(
@@ -32,7 +32,7 @@ def summarize(
 ) -> RunResult:
     """Return how the jobs ``touched`` ended, and ``only`` those that the run was for, or the whole queue.
 
-    ``exit_codes``: those of the errors for which jobs failed in this run.
+    ``exit_codes``: of the errors for which jobs failed in this run.
     """
     result = RunResult()
     ids = {*touched, *(only or ())}
@@ -65,6 +65,6 @@ def summarize(
 
 
 def _is_others(job: JobRecord, touched: Collection[int]) -> bool:
-    """Return whether another worker pushes the job and reports it: of two that share the queue, one that has
-    done its part before the other did not fail."""
+    """Return whether another worker pushes the job and reports it: of two that share the queue, the one that
+    finishes first did not fail."""
     return job.state == JobState.RUNNING and job.id not in touched

@@ -1,4 +1,4 @@
-"""``pusher run``: claim jobs until none is runnable, and push each on a thread of its own."""
+"""Implement ``pusher run``: claim jobs until none is runnable, and push each in a thread of its own."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ from pusher.worker.signals import handle_signals
 
 _LOG = logging.getLogger(__name__)
 _STILL: Final = 10.0
-"""Seconds without a byte after which a job does not count against ``parallel`` any more."""
+"""Seconds without a byte after which a job does not count towards ``parallel``."""
 _MOST_STILL: Final = 4
-"""How many times ``parallel`` jobs may be started because others stand still."""
+"""How many times ``parallel`` jobs may run because others are stalled."""
 
 
 def run(
@@ -52,13 +52,13 @@ def run(
     only: Collection[int] | None = None,
     leave: Callable[[], None] = lambda: None,
 ) -> RunResult:
-    """Push the jobs of the queue, or those in ``only``, until none is runnable, or for ever.
+    """Push the jobs of the queue, or those in ``only``, until none is runnable, or forever.
 
     With ``wait`` it also waits for jobs that other workers push, as it always does for those in ``only``.
 
     The first Ctrl-C, SIGTERM or SIGHUP finishes the chunks in flight, the next calls ``leave`` (to put the
     terminal in order) and ends the process, unless that costs bytes: then it says so, and the third does.
-    A job store that is away is waited for, for ever with ``forever``. Raises StoreError, HomeUnusable.
+    Waits for an unavailable job store, without limit with ``forever``. Raises StoreError, HomeUnusable.
     """
     control, activity = Control(), Activity()
     outages = StoreOutages(
@@ -89,7 +89,7 @@ def run(
             try:
                 worker.work()
             finally:
-                worker.close()  # chunks in flight may take minutes: leases are renewed until they are through
+                worker.close()  # chunks in flight may take minutes: leases are renewed until they are done
                 registries.close()
         identity.release_dead_owners(store)
         result = worker.result()
@@ -99,7 +99,7 @@ def run(
 
 
 class _Worker:
-    """Claims jobs and pushes each on a thread of its own. The options are those of ``run``."""
+    """Claims jobs and pushes each in a thread of its own. The options are those of ``run``."""
 
     def __init__(
         self,
@@ -181,7 +181,7 @@ class _Worker:
                 return
 
     def _has_room(self) -> bool:
-        """Return whether to start another job: those that stand still do not count while threads are free."""
+        """Return whether to start another job: stalled ones do not count while threads are free."""
         with self._changed:
             controls = [control for _, control in self._active.values()]
         most = self._settings.parallel
@@ -203,8 +203,8 @@ class _Worker:
         )
 
     def _is_worth_waiting(self) -> bool:
-        """Return whether a job will become runnable without the user, or another worker pushes one that this
-        run is for; False, with a note, once nothing has moved for ``give_up_after``."""
+        """Return whether a job will become runnable without the user, or another worker pushes one of this
+        run's; False, with a note, after ``give_up_after`` without progress."""
         if self._waits_for_others and self._running_jobs():
             self._activity.record_progress()
             return True
@@ -224,12 +224,12 @@ class _Worker:
         return patient
 
     def _running_jobs(self) -> list[JobRecord]:
-        """Return the running jobs that this run is for, whichever worker has them."""
+        """Return the running jobs that this run is for, of any worker."""
         running = self._store.jobs.list(states=[JobState.RUNNING])
         return [job for job in running if self._only is None or job.id in self._only]
 
     def _is_doubtful(self) -> bool:
-        """Return whether a job's lease has just ended: soon it is renewed, or the job can be claimed."""
+        """Return whether a job's lease has just expired: soon it is renewed, or the job can be claimed."""
         others = self._identity.find_doubtful_owners(self._store) - {self._identity.owner}
         return bool(others) and any(job.lease_owner in others for job in self._running_jobs())
 
@@ -243,7 +243,7 @@ class _Worker:
         thread = threading.Thread(target=self._push, args=(job, control), name=f"job-{job.id}", daemon=True)
         try:
             thread.start()
-        except RuntimeError as error:  # no more threads to be had
+        except RuntimeError as error:  # the system starts no more threads
             with self._changed:
                 del self._active[job.id]
             self._attempts.put_back(job, known_error(error))
@@ -258,7 +258,7 @@ class _Worker:
                 state, message = explain_lost_lease(self._store, job, self._identity.longest_stall)
                 self._progress.job_ended(job.id, state, message)
                 delete_sessions(self._store, self._registries, ())
-        except Exception as error:  # nothing can be recorded any more; the lease runs out by itself
+        except Exception as error:  # nothing can be recorded any more; the lease expires
             self._fatal = known_error(error)
             self._control.stop()
         finally:
@@ -266,15 +266,14 @@ class _Worker:
                 del self._active[job.id]
                 self._changed.notify_all()
 
-    # --- from outside -------------------------------------------------------------------------------------
+    # --- called by other threads --------------------------------------------------------------------------
 
     def bytes_at_stake(self) -> int:
-        """Return the bytes that would be sent again if the process ended now; 0 if they are few."""
+        """Return how many bytes must be sent again if the process ends now; 0 if they are few."""
         return self._tools.sender.bytes_worth_reporting()
 
     def check_jobs(self, store: Store) -> None:
-        """Report what does not respond, and add threads meanwhile; stop the jobs that were paused, cancelled
-        or taken over."""
+        """Report stalls and add threads meanwhile; stop jobs that were paused, cancelled or taken over."""
         self._pool.lend_threads(self._registries.stalls.report())
         with self._changed:
             active = list(self._active.values())
@@ -285,7 +284,7 @@ class _Worker:
                 control.lose_lease()
 
     def close(self) -> None:
-        """Wait for all threads, and queue the jobs of those again that stand still."""
+        """Wait for all threads; requeue the jobs of those that are stalled."""
         self._control.stop()
         if join_while_moving(self._threads, self._activity, self.bytes_at_stake):
             self._pool.close()

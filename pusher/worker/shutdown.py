@@ -1,4 +1,4 @@
-"""The end of a run: it waits for chunks in flight as long as they move, and not for what stands still."""
+"""End a run: wait for chunks in flight while bytes move, but not for stalled requests."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
 
 _STILL: Final = 5.0
-"""Seconds without a byte after which the run does not wait: a registry that does not respond, a look-up."""
+"""Seconds without a byte after which a run ends without waiting for a request or a look-up."""
 _DEAR: Final = 20.0
-"""The same if stopping costs bytes that would be sent again."""
+"""The same if stopping costs bytes that must be sent again."""
 _LOOK_EVERY: Final = 0.1
 
 
@@ -27,7 +27,7 @@ def join_while_moving(
     at_stake: Callable[[], int] = lambda: 0,
     leave: Callable[[], bool] = lambda: False,
 ) -> bool:
-    """Wait for the threads; False if some are left once nothing moves any more, or ``leave`` says so."""
+    """Wait for the threads; return False if some are left when nothing moves or ``leave`` returns true."""
     activity.record_movement()
     for thread in threads:
         while thread.is_alive():
@@ -38,8 +38,8 @@ def join_while_moving(
 
 
 def run_while_moving(work: Callable[[], None], activity: Activity, control: Control) -> None:
-    """Run ``work``, and return once it is done, stands still, or ``control`` stops. An error of the job store
-    is dropped, as the next use of the store raises it again."""
+    """Run ``work``; return once it is done, stalled, or ``control`` stops. An error of the job store is
+    ignored, as the next use of the store raises it again."""
 
     def quietly() -> None:
         with contextlib.suppress(StoreError, DiskFull):
@@ -51,8 +51,7 @@ def run_while_moving(work: Callable[[], None], activity: Activity, control: Cont
 
 
 def requeue(left: Iterable[tuple[JobRecord, Control]], store: Store, progress: Progress, owner: str) -> None:
-    """Queue the jobs again whose threads stand still. If such a thread continues, nothing that it does is
-    recorded."""
+    """Requeue the jobs of stalled threads. If such a thread continues, nothing that it does is recorded."""
     for job, control in left:
         control.lose_lease()
         with contextlib.suppress(LeaseLost):

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a terminal that goes away: first the chunks in flight, then, asked again, at once."""
+"""Handle Ctrl-C, SIGTERM and SIGHUP: first finish the chunks in flight; on a second signal exit at once."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def handle_signals(
     note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     at_stake: Callable[[], int] = lambda: 0,
 ) -> Iterator[ReceivedSignals]:
-    """Call ``first`` at the first SIGINT, SIGTERM or SIGHUP; at the next one call ``leave`` and die with its
-    exit code, but where ``at_stake`` bytes would have to be sent again, say so and wait for one more.
+    """Call ``first`` at the first SIGINT, SIGTERM or SIGHUP; at the next one call ``leave`` and exit with its
+    exit code, but if ``at_stake`` bytes must then be sent again, say so and wait for one more.
 
-    Dying there is safe: what is acknowledged is stored, what is in flight is written down, and leases of a
-    dead process are free. A hangup that the process was started to ignore (nohup) is ignored. Outside the
-    main thread nothing is installed.
+    Exiting there is safe: acknowledged offsets and chunks in flight are stored, and leases of a dead process
+    are free. SIGHUP stays ignored if it was at the start (nohup). Outside the main thread nothing is
+    installed.
     """
     seen = ReceivedSignals()
     if threading.current_thread() is not threading.main_thread():
@@ -54,7 +54,7 @@ def handle_signals(
         arrived.put(number)
 
     def answer() -> None:
-        """On a thread of its own: notes take locks that the interrupted thread may hold."""
+        """Handle signals in a thread: notes take locks that the interrupted thread may hold."""
         if not (number := arrived.get()):
             return
         note(_ASKED[signal.Signals(number)])

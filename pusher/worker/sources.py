@@ -26,10 +26,10 @@ def open_source(
     settings: Settings,
     destination: Destination | None,
 ) -> Iterator[tuple[Source, str | None]]:
-    """Return the source that IMAGE names and the image's own name; both good until the context ends.
+    """Yield the source that IMAGE names and the image's own name; both valid until the context ends.
 
-    ``destination`` is used only for an image in a registry: a login that was given may be for either.
-    Raises what ``sources.find`` raises.
+    ``destination`` is used only for an image in a registry: a given login may be for either.
+    Raises the errors of ``sources.find``.
     """
     if not image.startswith(PREFIX):
         try:

@@ -1,6 +1,6 @@
-"""Waiting for what may never respond: it is reported after some seconds, and other jobs continue.
+"""Report requests and sources that do not respond for some seconds, while other jobs continue.
 
-A registry that accepts and says nothing, a look-up without end, `docker save` that stands still.
+Such as a registry that accepts connections and sends nothing, a hanging look-up, a stalled `docker save`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _Wait:
 
 
 class StallNotices:
-    """What the worker waits for. Thread-safe; ``report`` is called every second."""
+    """The waits of a worker's threads. Thread-safe; ``report`` is called every second."""
 
     def __init__(self, note: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self._note = note
@@ -60,7 +60,7 @@ class StallNotices:
 
     @contextmanager
     def pause(self) -> Iterator[None]:
-        """Record that the caller waits for a time that was reported."""
+        """Record that the caller waits for a time that was already reported."""
         with self._lock:
             self._paused += 1
         try:
@@ -70,7 +70,7 @@ class StallNotices:
                 self._paused -= 1
 
     def report(self) -> int:
-        """Report what does not respond, at growing intervals; return how many threads only wait."""
+        """Report waits without a response, at growing intervals; return how many threads only wait."""
         with self._lock:
             now = self._clock()
             longest: dict[str, float] = {}
@@ -117,7 +117,7 @@ class StallReportingTransport(Transport):
 
 
 class _Counted:
-    """A receiver that counts what it received."""
+    """A receiver that counts bytes."""
 
     def __init__(self, receiver: Receiver) -> None:
         self._receiver = receiver
@@ -133,9 +133,9 @@ class _Counted:
 
 
 class SourceStallCheck:
-    """Called each second while a source gives nothing, and now and then while it gives something.
+    """A check called each second while a source delivers no data, and less often while it does.
 
-    Looks at whether to leave; tells when nothing has come for long. Raises Stopped, LeaseLost, SourceStalled.
+    Reports a stalled source. Raises Stopped, LeaseLost, SourceStalled.
     """
 
     def __init__(
@@ -155,7 +155,7 @@ class SourceStallCheck:
     def __call__(self) -> None:
         self._control.check()
         now = self._clock()
-        if not 0.5 <= now - self._called <= 2.5:  # something came meanwhile
+        if not 0.5 <= now - self._called <= 2.5:  # data arrived meanwhile
             self._since, self._next = now, NOTICE_AFTER
         self._called, silent = now, now - self._since
         if silent >= _GIVE_UP_SOURCE:
@@ -171,8 +171,8 @@ class SourceStallCheck:
 
 
 class SourceTurn:
-    """The turn to read a source: it is one job's, as long as its source delivers data. Compressing one
-    layer uses all processors already; a source that stands still uses none."""
+    """The turn to read a source: one job has it, as long as its source delivers data. Compressing one layer
+    uses all processors already; a stalled source uses none."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()

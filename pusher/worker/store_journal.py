@@ -1,4 +1,4 @@
-"""The upload protocol's journal kept in the job store."""
+"""Keep the journal of an upload in the job store."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from pusher.worker.resent import describe_losses
 from pusher.worker.uplinks import LinkEstimates
 
 _EXPLAIN_EVERY: Final = 3
-"""Sessions of a blob that are lost between two explanations."""
+"""Lost sessions of a blob between two explanations."""
 
 
 class StoreJournal:
-    """Writes what happens to one upload, whose lease is held, in one transaction a step.
+    """Stores the steps of one upload, whose lease is held, in one transaction each.
 
-    ``counted``: by upload id, the bytes in flight that this process has counted as sent. What arrived beyond
-    them was sent by a worker that died before it could count. ``on_opened`` is called with the digest and the
-    size of the chunks of every session that is opened.
+    ``counted``: by upload id, the bytes in flight that this process has counted as sent. Bytes that arrived
+    beyond them were sent by a worker that died before it could count. ``on_opened`` is called with the digest
+    and the chunk size of every new session.
     """
 
     def __init__(
@@ -105,8 +105,8 @@ class StoreJournal:
             self._counted[self.upload.id] = self._counted.get(self.upload.id, 0) + sent
 
     def record_arrival(self, how: str) -> None:
-        """Record that the whole blob is there (``uploaded``, ``mounted``, ``exists``); if it came from our
-        session, so is what was in flight."""
+        """Record that the registry has the blob (``uploaded``, ``mounted``, ``exists``); if from our session,
+        then the bytes in flight, too."""
         ours = how == "uploaded" or self.upload.state == UploadState.CLOSING
         counted = self._counted.pop(self.upload.id, 0)
         if ours:

@@ -1,4 +1,4 @@
-"""The order in which several jobs set the same tag."""
+"""Order the jobs that set the same tag."""
 
 from __future__ import annotations
 

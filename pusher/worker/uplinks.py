@@ -1,4 +1,4 @@
-"""What is learned of registries and of the links to them; only this module writes it to the store."""
+"""Keep what is learned about registries and links; only this module writes it to the store."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pusher.store.store import Store
 _KEEP_EVERY: Final = 3.0
 """Seconds between two writes for one registry."""
 _DOUBT_AFTER: Final = timedelta(days=1)
-"""For so long it is believed that larger chunks are refused."""
+"""How long a refusal of larger chunks is remembered."""
 
 
 class LinkEstimates:
-    """The facts of every registry in use, shared by all uploads to it; without a store nothing is kept.
+    """The facts about every registry in use, shared by all uploads to it; without a store they are not kept.
     Thread-safe."""
 
     def __init__(self, store: Store | None, clock: Callable[[], float] = time.monotonic) -> None:
@@ -32,7 +32,7 @@ class LinkEstimates:
         self._saved: dict[str, tuple[float, float | None, float | None, int]] = {}
 
     def get(self, registry: str) -> LinkEstimate:
-        """Return the facts of a registry, the stored ones at first. Raises StoreError."""
+        """Return the facts about a registry, initially the stored ones. Raises StoreError."""
         with self._lock:
             if registry not in self._links:
                 facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
@@ -47,7 +47,7 @@ class LinkEstimates:
             return link
 
     def _forget_old_refusals(self, registry: str, link: LinkEstimate) -> None:
-        """Try a larger chunk once a day: limits are raised, and what refused may have been in passing."""
+        """Try a larger chunk once a day: limits are raised, and the cause may have been temporary."""
         facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
         if self._store and facts.limited_at and self._store.now() - facts.limited_at >= _DOUBT_AFTER:
             self._store.facts.forget_limits(registry)
@@ -61,7 +61,7 @@ class LinkEstimates:
             self._store.facts.update(registry, **known)
 
     def save(self, registry: str, *, at_once: bool = False) -> None:
-        """Write down what is new, now and then. Raises StoreError."""
+        """Store new facts, at most once in an interval or ``at_once``. Raises StoreError."""
         with self._lock:
             link, (at, *before), now = self._links[registry], self._saved[registry], self._clock()
             uplink, carries, breaks = link.uplink, link.carries, link.breaks
@@ -72,7 +72,7 @@ class LinkEstimates:
             self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks)
 
     def close(self) -> None:
-        """Write down what is left; a store that is gone keeps the rest of a run from nothing."""
+        """Store the remaining facts; errors of the store are ignored at the end of a run."""
         with contextlib.suppress(StoreError):
             for registry in list(self._links):
                 self.save(registry, at_once=True)
