@@ -1,4 +1,4 @@
-"""Sessions at registries that will not be used again, until they are deleted there."""
+"""List sessions that will not be used again, until they are deleted at their registries."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pusher.store.engine import Database
 from pusher.store.records import DeadSession
 
 _MOST_TRIES: Final = 5
-"""Times that deleting one is tried: registries forget old sessions by themselves, most within a week."""
+"""Tries to delete a session: registries expire old sessions, most within a week."""
 
 
 class DeadSessions:
@@ -21,7 +21,7 @@ class DeadSessions:
         self._database = database
 
     def all(self) -> list[DeadSession]:
-        """Return them all, the oldest first."""
+        """Return all of them, the oldest first."""
         query = select(models.DeadSessionRow).order_by(models.DeadSessionRow.id)
         with self._database.read() as connection:
             return [
@@ -35,7 +35,7 @@ class DeadSessions:
             connection.execute(delete(models.DeadSessionRow).where(models.DeadSessionRow.id == session.id))
 
     def record_refusal(self, session: DeadSession) -> None:
-        """Count a try that the registry refused; after the last one the session is forgotten."""
+        """Count a refusal to delete the session; forget it after the last try."""
         if session.tries + 1 >= _MOST_TRIES:
             self.remove(session)
             return
@@ -45,6 +45,6 @@ class DeadSessions:
 
 
 def record_dead(connection: Connection, host: str, repository: str, location: str) -> None:
-    """Keep a session for deletion, in the transaction that gives it up."""
+    """Record a session to delete, in the transaction that gives it up."""
     row = {"host": host, "repository": repository, "location": location, "tries": 0}
     connection.execute(insert(models.DeadSessionRow).values(row))

@@ -1,4 +1,4 @@
-"""What a user may decide about a job, in which state."""
+"""Define the user's commands for jobs, and the states in which each is possible."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ _Q, _R, _W = JobState.QUEUED, JobState.RUNNING, JobState.WAITING
 
 @dataclass(frozen=True)
 class Decision:
-    """A command that moves a job ``to`` a state."""
+    """A command that changes a job's state to ``to``."""
 
     verb: str
     to: JobState
     said: str
     """The event's message."""
     possible: frozenset[JobState]
-    """States from which it moves the job."""
+    """States in which it changes the job."""
     moot: frozenset[JobState]
-    """States in which nothing is left to do, which is fine."""
+    """States in which it has no effect and is no error."""
     clears_error: bool = False
     only_by_id: frozenset[JobState] = frozenset()
-    """Those of ``possible`` in which a job is only meant where its id is given."""
+    """Those of ``possible`` in which a job must be given by its id."""
 
     @property
     def of_all(self) -> frozenset[JobState]:
-        """States of the jobs that ``--all`` means."""
+        """States of the jobs that ``--all`` selects."""
         return self.possible - self.only_by_id
 
     def changes(self, job_id: int, state: JobState) -> bool:
-        """Return whether there is something to do. Raises JobStateConflict where it cannot be done."""
+        """Return whether the command changes the job. Raises JobStateConflict if it is not possible."""
         if state in self.possible:
             return True
         if state in self.moot:

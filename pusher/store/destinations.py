@@ -1,8 +1,8 @@
-"""Several jobs for one tag: which supersedes which, and whose turn it is to set it.
+"""Order several jobs for one tag: which one supersedes others, and which one sets the tag next.
 
-A tag ends at the image that was enqueued last, whichever job is through first. What a job may still do
-follows from the others of its destination, and is looked up whenever a job is added, claimed, queued again or
-about to set its tag: no job need be notified.
+A tag ends at the image that was enqueued last, whichever job finishes first. What a job may do depends on the
+other jobs of its destination, and is looked up whenever a job is added, claimed, requeued or about to set its
+tag, so no job is notified.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ def lock_destination(database: Database, connection: Connection, job: JobRecord 
 
 
 def supersede_older(connection: Connection, job: JobRecord, now: datetime) -> list[JobRecord]:
-    """End the unfinished older jobs of a new job's destination; returns them as they were read.
+    """End the unfinished older jobs of a new job's destination; return them as they were read.
 
-    One that is just setting the tag is left alone: what is on its way to the registry cannot be called back,
-    and the new job sets the tag after it.
+    A job that is setting the tag is skipped: its request cannot be withdrawn, and the new job sets the tag
+    after it.
     """
     if job.tag is None or job.keeps_older:
         return []
@@ -61,7 +61,7 @@ def supersede_older(connection: Connection, job: JobRecord, now: datetime) -> li
 
 
 def newer_job(connection: Connection, job: JobRecord) -> int | None:
-    """Return the newer job that has set the tag, is setting it or will; no older one may set it then."""
+    """Return the newer job that has set, is setting or will set the tag; None if this job may set it."""
     if job.tag is None:
         return None
     newer = select(JobRow.id).where(_same(JobRow, job), JobRow.id > job.id, _sets_tag(JobRow))
@@ -76,7 +76,7 @@ def has_newer() -> ColumnElement[bool]:
 
 
 def beyond_retry(connection: Connection, job_ids: Collection[int]) -> frozenset[int]:
-    """Return those of the jobs that a retry cannot help: the error is final, or the tag is a newer job's."""
+    """Return those of the jobs that a retry cannot help: the error is final, or a newer job has the tag."""
     for_good = or_(JobRow.error_code.in_(unfixable_codes()), has_newer())
     query = select(JobRow.id).where(JobRow.state == JobState.FAILED, for_good)
     some = [connection.scalars(query.where(JobRow.id.in_(ids))) for ids in batches(job_ids)]
@@ -84,7 +84,7 @@ def beyond_retry(connection: Connection, job_ids: Collection[int]) -> frozenset[
 
 
 def supersede(connection: Connection, job: JobRecord, by: int, now: datetime) -> bool:
-    """End an unfinished job that is as it was read; False if it is not any more."""
+    """End an unfinished job that is still as it was read; return False if it has changed."""
     unchanged = and_(JobRow.id == job.id, JobRow.state == job.state, JobRow.lease_token == job.lease_token)
     values = {
         **NOT_RUNNING,
@@ -136,7 +136,7 @@ def waits_in_vain(
     only: Collection[int] | None,
     put_off: Collection[int],
 ) -> ColumnElement[bool]:
-    """For a run that waits: whether a job waits for its turn after one that this run will not push.
+    """Return the condition that a job waits for its turn after one that this run will not push.
 
     That one is paused, ``put_off`` until the user acts, or not among ``only``; another worker may have it.
     """
@@ -154,7 +154,7 @@ def waits_in_vain(
 def _is_ahead(
     now: datetime, dead_owners: Collection[str], spared: Collection[str]
 ) -> tuple[ColumnElement[bool], ...]:
-    """Return whether the other job sets the tag of a job before it."""
+    """Return whether the other job sets the tag first."""
     other: Any = _Other
     same = and_(other.host == JobRow.host, other.repository == JobRow.repository, other.tag == JobRow.tag)
     blocks = or_(

@@ -1,4 +1,4 @@
-"""Manifests, indexes and image configs, by their digests."""
+"""Store manifests, indexes and image configs by their digests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pusher.store.upsert import upsert
 
 
 class Documents:
-    """The bytes of documents. Each is kept as long as a job names it, and for a while after that."""
+    """The bytes of documents. Each is kept while a job refers to it, and for a while after that."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Errors of the database drivers as those of :mod:`pusher.errors`."""
+"""Translate errors of the database drivers to those of :mod:`pusher.errors`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pusher.text import suggest
 
 @contextmanager
 def translate_errors(label: str) -> Iterator[None]:
-    """Turn what the drivers raise into StoreError; ``label`` names the job store without secrets."""
+    """Translate the drivers' errors to StoreError; ``label`` names the job store without secrets."""
     try:
         yield
     except exc.DBAPIError as error:
@@ -42,7 +42,7 @@ def translate_errors(label: str) -> Iterator[None]:
         raise known from error
     except exc.TimeoutError as error:
         raise StoreLocked(f"no connection to the job store {label} came free", hint=_RETRY) from error
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of what stands in a row
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of values in a row
         raise corrupt_error(label, "holds something that pusher did not write") from error
 
 
@@ -75,7 +75,7 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
             hint="check that the path exists and that you may write to its folder",
         )
         if not Path(label).exists():
-            closed.retry = Retry.NEVER  # waiting does not bring a file back
+            closed.retry = Retry.NEVER  # waiting does not restore a file
         return closed
     if "no such table" in str(error) or "no such column" in str(error):
         return corrupt_error(label, f"lacks a part of its schema ({error})")
@@ -88,7 +88,7 @@ def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
 
 def _full(label: str, hint: str) -> DiskFull:
     full = DiskFull(_NO_SPACE.format(label), hint=hint)
-    full.retry = Retry.BACKOFF  # a run waits, and records what was acknowledged once there is room
+    full.retry = Retry.BACKOFF  # a run waits, and records acknowledged offsets once there is room
     return full
 
 
@@ -100,7 +100,7 @@ def _failing_disk(error: sqlite3.Error, label: str) -> StoreUnreachable:
 
 
 def _is_whole(label: str) -> bool:
-    """Whether a file that looked damaged has nothing wrong with it when all of it is read again."""
+    """Return whether a file that looked damaged is intact when all of it is read again."""
     try:
         with closing(sqlite3.connect(f"file:{quote(label)}?mode=ro", uri=True)) as connection:
             return bool(connection.execute("PRAGMA integrity_check(1)").fetchone() == ("ok",))
@@ -151,7 +151,7 @@ def _has_no_room(path: Path) -> bool:
 
 
 def corrupt_error(label: str, what: str) -> StoreCorrupt:
-    """``what`` continues the sentence after the store's name."""
+    """Return the error of a damaged store; ``what`` continues the sentence after its name."""
     away = "" if "://" in label else suggest(" with `mv {} {}`", label, f"{label}.damaged")
     return StoreCorrupt(
         f"the job store {label} {what}",

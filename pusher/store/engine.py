@@ -1,4 +1,4 @@
-"""Connections to the job store: a SQLite file or a PostgreSQL server."""
+"""Open connections to the job store: a SQLite file or a PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BUSY_TIMEOUT = 10.0
 
 _READS = "pusher_reads"
 _WORTH_COMPACTING = 1024 * 1024
-"""Free bytes of a file below which rewriting it is not worth it."""
+"""Free bytes below which a file is not rewritten."""
 
 
 def utc_now() -> datetime:
@@ -76,13 +76,13 @@ def file_of(url: URL) -> Path:
 class Database:
     """An engine with its clock; hands out connections inside a transaction.
 
-    Safe to use from many threads. Every driver error leaves as a StoreError.
+    Thread-safe. Every driver error is raised as a StoreError.
     """
 
     def __init__(
         self, url: URL, *, clock: Clock | None = None, immutable: bool = False, foreign_keys: bool = True
     ) -> None:
-        """``immutable`` reads a SQLite file that cannot have a writer, where not even a lock can be written.
+        """Open the database; ``immutable`` reads a SQLite file without a lock, as it cannot have a writer.
 
         ``foreign_keys`` off is for migrations, which rebuild tables.
         """
@@ -103,8 +103,8 @@ class Database:
         return self.engine.dialect.name == "sqlite"
 
     def now(self, connection: Connection | None = None) -> datetime:
-        """Return the store's time. A server is asked each time, over ``connection`` if there is one: hosts
-        agree on it, and no clock of theirs that is set makes a lease look old."""
+        """Return the store's time. A server is asked each time, over ``connection`` if given, so that hosts
+        agree and a change of a host's clock does not expire leases."""
         if self._clock is not None:
             return self._clock()
         if self.is_sqlite:
@@ -136,9 +136,9 @@ class Database:
             yield connection  # closing it rolls back
 
     def compact(self) -> int:
-        """Rewrite a SQLite file that is large and to a fourth empty; returns the bytes by which it shrank.
+        """Rewrite a SQLite file that is large and a fourth empty; return the bytes freed.
 
-        Where it is in use or the disk has no room for the copy, it stays as it is.
+        Does nothing if it is in use or the disk has no room for the copy.
         """
         if not self.is_sqlite or not self.writable:
             return 0
@@ -160,9 +160,9 @@ class Database:
             raw.close()
 
     def lock(self, connection: Connection, name: str) -> None:
-        """Keep others that ask for the same name waiting until the end of the transaction.
+        """Hold a lock with this name until the end of the transaction.
 
-        For what no row stands for yet. On SQLite there is only one transaction that writes.
+        For objects that have no row yet. SQLite needs none: it has one writing transaction at a time.
         """
         if not self.is_sqlite:
             wait = text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))")
@@ -174,7 +174,7 @@ class Database:
 
 
 def _check_private(path: Path) -> None:
-    """Raise HomeUnusable if another user may have put the file there, or what SQLite keeps beside it."""
+    """Raise HomeUnusable if another user may have created the file, or SQLite's files beside it."""
     with suppress(OSError):  # what cannot be examined cannot be opened either, which is reported then
         check_private_folder(path.parent)
         for end in ("", "-wal", "-shm", "-journal"):
@@ -216,7 +216,7 @@ def _sqlite(path: Path, *, immutable: bool, foreign_keys: bool) -> Engine:
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
         if opened is not None and _identity(path) != opened:
-            # what is written to it now is lost with its last connection
+            # writes to it now are lost with its last connection
             raise StoreRemoved(f"the job store {path} was removed or replaced while it was in use")
         reads = connection.get_execution_options().get(_READS)
         # A transaction that writes takes its lock at once: one that upgrades later can fail without waiting.

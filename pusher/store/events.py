@@ -1,4 +1,4 @@
-"""The history of jobs."""
+"""Record and read the history of jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def record(connection: Connection, job_id: int, at: datetime, kind: str, message
 
 
 class Events:
-    """What happened to jobs, oldest first."""
+    """The events of jobs, oldest first."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

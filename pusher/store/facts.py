@@ -1,4 +1,4 @@
-"""What was learned about registries."""
+"""Store the facts learned about registries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pusher.store.records import RegistryFacts
 from pusher.store.upsert import upsert
 
 _STOPGAPS: Final = ("monolithic", "chunked")
-"""Ways of sending that refusals taught (profiles of pusher.registry)."""
+"""Profiles of pusher.registry that are learned from refusals."""
 
 
 class Facts:
@@ -33,9 +33,9 @@ class Facts:
             return [_facts(row) for row in connection.execute(select(RegistryRow).order_by(RegistryRow.host))]
 
     def update(self, registry: str, **changes: int | float | str | None) -> RegistryFacts:
-        """Set some facts (fields of RegistryFacts), keep the others; returns them all.
+        """Set some facts (fields of RegistryFacts), keep the others; return all of them.
 
-        When a limit or a way of sending was learned is kept with it.
+        The time at which a limit or a way of sending was learned is stored with it.
         """
         values: dict[str, Any] = dict(changes)
         if "max_chunk" in changes or "profile" in changes:
@@ -45,14 +45,14 @@ class Facts:
         return self.get(registry)
 
     def forget_limits(self, registry: str) -> None:
-        """Forget what was refused, but not how the link is."""
+        """Forget limits learned from refusals, but not the estimate of the link."""
         with self._database.write() as connection:
             known = update(RegistryRow).where(RegistryRow.host == registry)
             connection.execute(known.values(max_chunk=None))
             connection.execute(known.where(RegistryRow.profile.in_(_STOPGAPS)).values(profile=None))
 
     def forget(self, registry: str) -> bool:
-        """Forget all that was learned; whether there was anything."""
+        """Forget all facts about the registry; return whether there were any."""
         with self._database.write() as connection:
             return connection.execute(delete(RegistryRow).where(RegistryRow.host == registry)).rowcount > 0
 

@@ -1,4 +1,4 @@
-"""The blobs of jobs, and how far they are."""
+"""Read and change the blobs of jobs, and how much of each is done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pusher.store.upsert import insert_if_missing
 _T = TypeVar("_T")
 
 SESSION_STATES = [UploadState.OPEN, UploadState.CLOSING]
-"""Upload states in which bytes lie in a session."""
+"""Upload states in which a session holds bytes."""
 
 session_of_blob = and_(
     UploadRow.host == JobRow.host,
@@ -25,11 +25,11 @@ session_of_blob = and_(
     UploadRow.digest == JobBlobRow.digest,
     UploadRow.state.in_(SESSION_STATES),
 )
-"""Joins a blob of a job to the session that holds a part of it."""
+"""The join of a job's blob with the session that holds part of it."""
 
 
 def batches(ids: Iterable[_T], size: int = 5000) -> Iterator[list[_T]]:
-    """Yield few enough at a time for one statement (SQLite allows 32,766 parameters, PostgreSQL 65,535)."""
+    """Yield batches that fit into one statement (SQLite allows 32,766 parameters, PostgreSQL 65,535)."""
     rest = iter(ids)
     while batch := list(islice(rest, size)):
         yield batch
@@ -55,7 +55,7 @@ class JobBlobs:
         return found
 
     def set_blob(self, job: JobRecord, key: str, *, digest: str, size: int, media_type: str) -> None:
-        """Record what the blob, or every layer, of this key is; it is ready unless it is done.
+        """Record the blob of each row with this key; its state is ready unless it is done.
 
         Raises LeaseLost.
         """
@@ -71,8 +71,8 @@ class JobBlobs:
     def set_done(self, job: JobRecord, digest: str, how: BlobState) -> None:
         """Record that the registry has the blob: uploaded, mounted or there before. Raises LeaseLost.
 
-        Other repositories can mount it from there from now on; an upload of it that has a session or a lease
-        is left alone.
+        From now on other repositories can mount it from there; an upload of it with a session or a lease is
+        not changed.
         """
         if how not in DONE_STATES:
             raise ValueError(f"not a way to be done: {how}")
@@ -98,7 +98,7 @@ class JobBlobs:
             connection.execute(update(UploadRow).where(idle).values(present))
 
     def clear_done(self, job: JobRecord, digests: Collection[str]) -> None:
-        """Record that the registry does not have these blobs after all. Raises LeaseLost."""
+        """Record that the registry lacks these blobs after all. Raises LeaseLost."""
         change = update(JobBlobRow).where(
             JobBlobRow.job_id == job.id,
             JobBlobRow.digest.in_(set(digests)),
@@ -110,15 +110,15 @@ class JobBlobs:
             connection.execute(change.values(state=BlobState.PENDING))
 
     def add_sent(self, job_id: int, digest: str, count: int, wasted: int = 0) -> None:
-        """Count body bytes really sent for a blob (once, however many layers are this blob).
+        """Count body bytes sent for a blob (once, however many layers are this blob).
 
-        ``wasted``: how many of those counted so far have to be sent again.
+        ``wasted``: how many of the bytes counted so far must be sent again.
         """
         with self._database.write() as connection:
             connection.execute(count_sent(job_id, digest, count, wasted))
 
     def needed_digests(self, among: Collection[str]) -> set[str]:
-        """Return those of some blobs that unfinished jobs still have to send, as far as digests are known."""
+        """Return those of the digests that unfinished jobs still have to send."""
         unsent = [JobRow.finished_at.is_(None), JobBlobRow.state.not_in(STORED_DONE)]
         layers = select(JobBlobRow.digest).join(JobRow, JobRow.id == JobBlobRow.job_id).where(*unsent)
         known = (
@@ -136,7 +136,7 @@ class JobBlobs:
 
 
 def count_sent(job_id: int, digest: str, count: int, wasted: int = 0) -> Any:
-    """Return the statement that adds sent and wasted bytes to the first row that is this blob."""
+    """Return the statement that adds sent and wasted bytes to the first row of this blob."""
     first = (
         select(func.min(JobBlobRow.position))
         .where(JobBlobRow.job_id == job_id, JobBlobRow.digest == digest)

@@ -1,4 +1,4 @@
-"""One job, read and changed within a transaction."""
+"""Read and change one job within a transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read_job(connection: Connection, job_id: int, *, lock: bool = False) -> JobR
 
 
 def change_job(connection: Connection, before: JobRecord, values: Mapping[str, Any]) -> JobRecord:
-    """Change a job that is still as it was read, and return it as it is then (RETURNING needs SQLite 3.35).
+    """Change a job that is still as it was read, and return the new record (RETURNING needs SQLite 3.35).
 
     Raises StoreLocked if another process was faster.
     """

@@ -1,4 +1,4 @@
-"""The user's side of the queue: a job is paused, resumed, cancelled or retried."""
+"""Carry out a user's commands: pause, resume, cancel or retry a job."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from pusher.store.records import JobRecord, JobState
 
 
 class JobDecisions:
-    """The decisions of ``store.decisions``, made. Raises JobUnknown, JobStateConflict."""
+    """Applies the decisions of ``store.decisions``. Raises JobUnknown, JobStateConflict."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def pause(self, job_id: int) -> JobRecord:
-        """Keep the job from being worked on; a worker that has it notices at its next step."""
+        """Pause the job; a worker that has it stops at its next step."""
         return self._decide(job_id, decisions.PAUSE)
 
     def resume(self, job_id: int) -> JobRecord:
@@ -34,7 +34,7 @@ class JobDecisions:
         return self._decide(job_id, decisions.CANCEL)
 
     def retry(self, job_id: int) -> JobRecord:
-        """Queue a failed or cancelled job again, or a waiting one at once."""
+        """Requeue a failed or cancelled job, or make a waiting one due."""
         return self._decide(job_id, decisions.RETRY)
 
     def _decide(self, job_id: int, decision: decisions.Decision) -> JobRecord:

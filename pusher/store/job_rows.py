@@ -1,4 +1,4 @@
-"""Jobs as rows and as records, and the sums over their blobs."""
+"""Convert jobs between rows and records, and sum over their blobs."""
 
 from __future__ import annotations
 

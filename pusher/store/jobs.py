@@ -1,4 +1,4 @@
-"""Jobs: what to push, and how far each is."""
+"""Add and list jobs, and sum their progress."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from pusher.store.records import JobRecord, JobState, JobTotals, NewJob
 
 
 class Jobs(LeasedJobs, JobDecisions):
-    """The queue: what is in it, and how the worker (LeasedJobs) and the user (JobDecisions) change it."""
+    """The queue, with the changes of a worker (LeasedJobs) and of the user (JobDecisions)."""
 
     def add(self, new: NewJob) -> JobRecord:
         """Queue a job; unless it ``keeps_older``, unfinished older ones of its tag are superseded."""
@@ -69,7 +69,7 @@ class Jobs(LeasedJobs, JobDecisions):
         limit: int | None = None,
     ) -> list[JobRecord]:
         """Return jobs in the order of their ids; with ``limit`` the newest ones. ``errors``: codes of their
-        last errors; ``starts``: what the ids begin with."""
+        last errors; ``starts``: prefixes of the ids."""
         query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
         if states is not None:
             query = query.where(JobRow.state.in_(sorted(states)))
@@ -98,7 +98,7 @@ class Jobs(LeasedJobs, JobDecisions):
             return tuple(job_of(row) for row in connection.execute(query))
 
     def list_failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
-        """Return the newest failed jobs that can be retried: no newer one sets their tag."""
+        """Return the newest failed jobs that can be retried, as no newer one sets their tag."""
         query = (
             select(JobRow)
             .where(JobRow.state == JobState.FAILED, ~destinations.has_newer())
@@ -114,7 +114,7 @@ class Jobs(LeasedJobs, JobDecisions):
             return destinations.beyond_retry(connection, job_ids)
 
     def counts(self) -> dict[JobState, int]:
-        """Return how many jobs are in each state that has any."""
+        """Return the number of jobs by state; states without jobs are left out."""
         query = select(JobRow.state, func.count().label("jobs")).group_by(JobRow.state)
         with self._database.read() as connection:
             return {row.state: row.jobs for row in connection.execute(query)}

@@ -1,4 +1,4 @@
-"""The blobs that layers are known to be, so that no layer is compressed twice."""
+"""Store the known blobs of layers, so that no layer is compressed twice."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pusher.store.upsert import upsert
 
 
 class KnownBlobs:
-    """Blobs that certainly are layers, because they were made or compared here, by diff ID."""
+    """Blobs of layers by diff ID, all of them made or verified here."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def newest(self, diff_id: str) -> LayerBlob | None:
-        """Return the blob of a layer that was remembered last."""
+        """Return the blob of a layer that was stored last."""
         return next(iter(self.of_layers([diff_id])[diff_id]), None)
 
     def of_layers(self, diff_ids: Collection[str]) -> dict[str, list[LayerBlob]]:
@@ -37,7 +37,7 @@ class KnownBlobs:
         return found
 
     def remember(self, blob: LayerBlob) -> None:
-        """Keep what a layer was compressed to; what is kept of the same diff ID and digest is replaced."""
+        """Store the blob of a layer, replacing an entry with the same diff ID and digest."""
         values = {**vars(blob), "created_at": self._database.now()}
         with self._database.write() as connection:
             upsert(connection, KnownBlobRow, values)

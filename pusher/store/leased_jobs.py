@@ -1,4 +1,4 @@
-"""The worker's side of the queue: jobs are claimed, and held under a lease that is renewed."""
+"""Claim jobs for a worker, under leases that it renews."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from pusher.store.runnable import UNFINISHED, is_runnable, is_worth_waiting_for,
 class LeasedJobs:
     """Claims and leases.
 
-    Methods that take a JobRecord raise LeaseLost once the job does not run under the record's lease any more.
+    Methods that take a JobRecord raise LeaseLost if the job no longer runs under the record's lease.
     """
 
     def __init__(self, database: Database) -> None:
@@ -55,13 +55,13 @@ class LeasedJobs:
     ) -> JobRecord | None:
         """Take the next runnable job for ``lease`` seconds: highest priority, then lowest id.
 
-        Runnable is what is queued, what waits and is due, and what runs under another owner's lease that
-        ended, unless that owner is ``spared``, or whose owner is among ``dead_owners``. ``only`` restricts
-        the choice to these ids. What a newer job supersedes is ended instead.
+        Runnable are queued jobs, waiting jobs that are due, and running jobs whose lease has expired, unless
+        its owner is ``spared``, or whose owner is among ``dead_owners``. ``only`` restricts the choice to
+        these ids. A job superseded by a newer one is ended instead.
 
-        ``at_work``: ids that the owner still works on, whatever became of them; they are left alone. Any
-        other that runs under its own lease is one whose claim it never received, and is given again.
-        ``waited``: ids whose pause is over, as the owner knows by a clock of its own.
+        ``at_work``: ids that the owner still works on, in whatever state; they are skipped. Any other job
+        under the owner's lease is one whose claim it never received, and is returned again.
+        ``waited``: ids whose pause is over by the owner's own clock.
         """
         now = self._database.now()
         runnable = is_runnable(owner, now, dead_owners, spared, at_work, waited)
@@ -103,8 +103,8 @@ class LeasedJobs:
     ) -> bool:
         """Return whether a job waits that will be runnable without the user.
 
-        Left out are the jobs ``put_off`` until the user acts, those not among ``only``, and those whose turn
-        to set a tag comes after one of these. ``dead_owners`` and ``spared`` as for ``claim``.
+        This excludes jobs ``put_off`` until the user acts, those not among ``only``, and those that set a tag
+        after one of these. ``dead_owners`` and ``spared`` as for ``claim``.
         """
         now = self._database.now()
         query = (
@@ -116,11 +116,11 @@ class LeasedJobs:
             return connection.scalar(query) is not None
 
     def owners(self) -> set[str]:
-        """Return the owners of leases, of jobs or uploads, that hold."""
+        """Return the owners of current leases of jobs or uploads."""
         return self._owners(is_current)
 
     def lapsed_owners(self) -> set[str]:
-        """Return the owners of leases, of jobs or uploads, that ended and were not taken over."""
+        """Return the owners of expired leases of jobs or uploads that were not taken over."""
         return self._owners(has_ended)
 
     def _owners(self, matches: Callable[[Any, datetime], ColumnElement[bool]]) -> set[str]:
@@ -140,11 +140,10 @@ class LeasedJobs:
     def take_tag(
         self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()
     ) -> OlderJob | None:
-        """Record that the job is about to set its tag; to be called before each request that does.
+        """Record that the job is about to set its tag; call this before each request that does.
 
-        Returns the older job that has to be through before; then nothing is recorded. ``dead_owners`` and
-        ``spared`` as for ``claim``. Raises LeaseLost, also
-        where a newer job has taken this one's place.
+        Returns the older job that must finish first, if any; then nothing is recorded. ``dead_owners`` and
+        ``spared`` as for ``claim``. Raises LeaseLost, also if a newer job has replaced this one.
         """
         now = self._database.now()
         with self._database.write() as connection:
@@ -175,9 +174,9 @@ class LeasedJobs:
         error: StoredError | None = None,
         attempt: bool,
     ) -> None:
-        """Give the job back: ``queued``, or ``waiting`` until ``next_try_at``.
+        """Release the job: ``queued``, or ``waiting`` until ``next_try_at``.
 
-        ``attempt``: whether this counts as one.
+        ``attempt``: whether to count an attempt.
         """
         if state not in (JobState.QUEUED, JobState.WAITING) or (state == JobState.WAITING) != (
             next_try_at is not None
@@ -217,7 +216,7 @@ class LeasedJobs:
         )
 
     def _leave(self, job: JobRecord, state: JobState, message: str, **values: Any) -> None:
-        """End the lease with a change of state and its event."""
+        """End the lease, change the state and record the event."""
         now = self._database.now()
         with self._database.write() as connection:
             change = update(JobRow).where(is_held(job)).values(state=state, **values, **NOT_RUNNING)

@@ -1,7 +1,7 @@
-"""Leases of jobs and uploads: an owner, a fencing token and an end.
+"""Define leases of jobs and uploads: an owner, a fencing token and an expiry time.
 
-The owner is a worker process. The token grows with every claim, so that a worker that slept through its
-lease cannot change what another one has taken over.
+The owner is a worker process. The token increases with every claim, so that a worker whose lease expired
+cannot change what another one has taken over.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ NOT_RUNNING: dict[str, Any] = {**NO_LEASE, "tagging_at": None}
 """The columns of a job without a worker."""
 
 LONGEST_WAIT: Final = timedelta(seconds=retry.LONGEST_WAIT)
-"""For which a job waits at most: one that seems to wait longer was put back under another clock."""
+"""Longest wait of a job: a longer one was recorded before a clock change."""
 LONGEST_LEASE: Final = timedelta(hours=24)
-"""For which a lease is granted at most: one that seems to last longer was granted under another clock."""
+"""Longest lease: a longer one was recorded before a clock change."""
 
 
 def has_ended(expires_at: Any, now: datetime) -> ColumnElement[bool]:
-    """Return the condition that a lease has ended at ``now``, which may be by a clock that was set back."""
+    """Return the condition that a lease has expired at ``now``, also if the clock was set back."""
     return or_(expires_at <= now, expires_at > now + LONGEST_LEASE)
 
 
 def is_current(expires_at: Any, now: datetime) -> ColumnElement[bool]:
-    """Return the opposite condition, written out: for a negation no index is used."""
+    """Return the negation of ``has_ended``, written out because no index is used for NOT."""
     return and_(expires_at > now, expires_at <= now + LONGEST_LEASE)
 
 
 def job_id_in(ids: Collection[int], table: Any = JobRow) -> ColumnElement[bool]:
-    """Return the condition that a job is one of ``ids``: more than a statement can have parameters."""
+    """Return the condition that a job is one of ``ids``, which may exceed a statement's parameters."""
     among: Any = bindparam(None, sorted(set(ids)), expanding=True, literal_execute=True)
     condition: ColumnElement[bool] = table.id.in_(among)
     return condition
@@ -57,14 +57,14 @@ def is_lapsed(
     dead_owners: Collection[str],
     spared: Collection[str] = (),
 ) -> ColumnElement[bool]:
-    """Whether a lease does not bind any more: it ended, and its owner is not among those
-    ``spared`` for the moment, or its owner is dead."""
+    """Return the condition that a lease can be taken over: it has expired and its owner is not ``spared``,
+    or its owner is dead."""
     ended = and_(has_ended(table.lease_expires_at, now), table.lease_owner.not_in(set(spared)))
     return or_(ended, table.lease_owner.in_(set(dead_owners)))
 
 
 def is_due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
-    """Whether a job has waited long enough, by the store's clock or because the caller knows it (``ids``)."""
+    """Return the condition that a job's wait is over, by the store's clock or the caller's (``ids``)."""
     next_try = JobRow.next_try_at
     return and_(
         JobRow.state == JobState.WAITING,
@@ -73,7 +73,7 @@ def is_due(now: datetime, ids: Collection[int]) -> ColumnElement[bool]:
 
 
 def is_held(job: JobRecord) -> ColumnElement[bool]:
-    """Whether the job still runs under the lease that the caller was given."""
+    """Return the condition that the job still runs under the record's lease."""
     return and_(
         JobRow.id == job.id,
         JobRow.state == JobState.RUNNING,

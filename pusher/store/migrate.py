@@ -1,4 +1,4 @@
-"""Bringing a job store's schema up to date; Alembic is imported only where there is something to do."""
+"""Upgrade a job store's schema; Alembic is imported only if there is something to do."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _ADVISORY_LOCK = 0x707573686572  # "pusher"
 
 @dataclass(frozen=True)
 class SchemaReport:
-    """What ``pusher db check`` tells."""
+    """The result of ``pusher db check``."""
 
     current: str | None
     """Revision of the job store; None if it is empty."""
@@ -43,7 +43,7 @@ class SchemaReport:
 
 
 def upgrade(url: str) -> tuple[str | None, str]:
-    """Create or upgrade the schema; returns the revisions before and after. Safe to run twice at once."""
+    """Create or upgrade the schema; return the revisions before and after. Safe to run concurrently."""
     parsed = parse_url(url)
     return _upgrade_file(parsed) if is_sqlite(parsed) else _upgrade_server(parsed)
 
@@ -61,7 +61,7 @@ def check(url: str) -> SchemaReport:
 
 
 def folder() -> Path:
-    """Where the migrations lie: in the installed wheel, else in the checkout."""
+    """Return the folder of the migrations: in the installed wheel, else in the checkout."""
     packaged = Path(str(files("pusher"))) / "_migrations"
     if packaged.is_dir():
         return packaged
@@ -100,13 +100,13 @@ def remove_old_copies(url: str, age: float) -> None:
 
 def _remove_copies(path: Path, unwanted: Callable[[Path], bool]) -> None:
     for found in path.parent.glob(f"{escape(path.name)}.before-*"):
-        with suppress(OSError):  # another process was faster, or it is not ours
+        with suppress(OSError):  # another process has deleted it, or it is not ours
             if unwanted(found):
                 found.unlink()
 
 
 def _create(connection: Connection) -> None:
-    """A new store needs no history: what the migrations lead to, without importing Alembic for it."""
+    """Create the newest schema of a new store directly, without importing Alembic."""
     Base.metadata.create_all(connection)
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": schema.head()})
@@ -114,7 +114,7 @@ def _create(connection: Connection) -> None:
 
 @contextmanager
 def _lock_file(url: URL) -> Iterator[Path]:
-    """The file, which exists from here on; nobody else creates or upgrades it meanwhile."""
+    """Create the file if needed, and keep other processes from creating or upgrading it."""
     from filelock import FileLock, Timeout
 
     path, label = file_of(url), label_of(url)
@@ -123,7 +123,7 @@ def _lock_file(url: URL) -> Iterator[Path]:
         check_private_file(path.with_name(f"{path.name}.lock"))
         check_private_file(path)
         with FileLock(f"{path}.lock", timeout=LOCK_TIMEOUT, mode=0o600):
-            # Upload locations may carry secrets: the file is the user's alone from its first byte.
+            # Upload locations may carry secrets: the file is private from its first byte.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             yield path
     except Timeout as error:
@@ -139,7 +139,7 @@ def _lock_file(url: URL) -> Iterator[Path]:
 
 
 def _copy(path: Path, to: Path) -> None:
-    """A copy that is either whole or not there."""
+    """Copy the file atomically: the copy is complete or missing."""
     part = to.with_name(to.name + ".part")
     part.unlink(missing_ok=True)
     size, free = path.stat().st_size, shutil.disk_usage(path.parent).free
@@ -173,7 +173,7 @@ def _upgrade_server(url: URL) -> tuple[str | None, str]:
 
 
 def _run(connection: Connection) -> None:
-    """All missing revisions, inside the connection's transaction."""
+    """Run all missing revisions inside the connection's transaction."""
     from alembic import command
     from alembic.config import Config
 

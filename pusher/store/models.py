@@ -1,4 +1,4 @@
-"""The tables. Queries run on Core connections, so that reading ten thousand rows builds no ORM objects."""
+"""Define the tables. Queries run on Core connections, so that ten thousand rows build no ORM objects."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from pusher.store.records import DONE_STATES, FINAL_STATES, BlobKind, BlobState, JobState, UploadState
 
 _ID = BigInteger().with_variant(Integer, "sqlite")
-"""SQLite numbers rows by itself only where the type is exactly INTEGER."""
+"""SQLite assigns row ids only where the type is exactly INTEGER."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -93,7 +93,7 @@ class Base(DeclarativeBase):
 
 
 class JobRow(Base):
-    """A push: what, where, how far, and who is at it."""
+    """A push: its image, destination, progress and lease."""
 
     __tablename__ = "jobs"
 
@@ -210,7 +210,7 @@ class UploadRow(Base):
         CheckConstraint("(lease_owner IS NULL) = (lease_expires_at IS NULL)", name="lease_expiry"),
         Index("ix_uploads_host_digest", "host", "digest"),
         Index("ix_uploads_lease_owner", "lease_owner"),
-        # Every worker asks again and again which leases hold and which sessions are left.
+        # Every worker repeatedly queries which leases are current and which sessions are left.
         Index("ix_uploads_lease_expires_at", "lease_expires_at"),
         Index("ix_uploads_state", "state"),
         Index("ix_uploads_host_repository_opened_at", "host", "repository", "opened_at"),
@@ -218,7 +218,7 @@ class UploadRow(Base):
 
 
 class KnownBlobRow(Base):
-    """A blob that certainly is a layer: what compressing it gave, or what was unpacked and compared."""
+    """A verified blob of a layer: compressed here, or unpacked and compared."""
 
     __tablename__ = "known_blobs"
 

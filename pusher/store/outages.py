@@ -1,4 +1,4 @@
-"""Waiting for a job store that is locked, restarts, cannot be reached or has no room for a time."""
+"""Wait for a job store that is temporarily locked, restarting, unreachable or out of room."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
 T = TypeVar("T")
 
 _LOOK_EVERY: Final = 0.1
-"""Seconds of sleep between looks at whether to leave."""
+"""Seconds of sleep between checks whether to stop."""
 
 
 class StoreOutages:
-    """The waits of a worker's threads for the job store: one outage, reported once. Thread-safe.
+    """Waits of a worker's threads for the job store; an outage is reported once. Thread-safe.
 
-    An outage ends when a call succeeds and none is waiting any more: a store whose disk is full can still be
-    read. ``limit``: seconds that an outage may last, None for ever. ``stopping``: whether the run is to end.
+    An outage ends when a call succeeds and no other waits: a store whose disk is full can still be read.
+    ``limit``: seconds that an outage may last, None without limit. ``stopping``: whether the run is to end.
     ``only``: the errors that are worth waiting for.
     """
 
@@ -48,9 +48,9 @@ class StoreOutages:
         self._waiting = 0
 
     def call(self, method: Callable[..., T], *args: Any, **kwargs: Any) -> T:
-        """Call ``method``, again and again while the store is away; its arguments are kept meanwhile.
+        """Call ``method``, and repeat the call while the store is unavailable.
 
-        Raises the method's error where waiting does not help or took too long.
+        Raises the method's error if waiting does not help or took too long.
         """
         began, waits = 0.0, False
 
@@ -109,7 +109,7 @@ class StoreOutages:
 
 
 class OutageProxy:
-    """A part of the job store whose methods, each one transaction, wait while the store is away."""
+    """A part of the job store whose methods, each one transaction, wait while the store is unavailable."""
 
     def __init__(self, part: object, outages: StoreOutages) -> None:
         self._part = part

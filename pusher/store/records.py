@@ -1,4 +1,4 @@
-"""What the store returns: plain values, without a connection to the database.
+"""Define the records that the store returns: plain values, without a database connection.
 
 Times are aware datetimes in UTC; sizes and offsets are bytes.
 """
@@ -32,24 +32,24 @@ RUNNABLE_STATES = UNFINISHED_STATES - {JobState.PAUSED}
 
 
 class BlobKind(StrEnum):
-    """What a blob is in the image of its job."""
+    """The role of a blob in the image of its job."""
 
     CONFIG = "config"
     """The image's config; of several manifests, that of the first."""
     LAYER = "layer"
     """A layer: its diff ID is known, its blob perhaps not yet."""
     OTHER = "other"
-    """Another blob of an image with manifests: a further config, a part of an artifact, a layer whose diff ID
-    is not known."""
+    """Another blob of an image with manifests: a further config, a part of an artifact, a layer with an
+    unknown diff ID."""
 
 
 class BlobState(StrEnum):
-    """How far a blob of a job is. The last three need not be sent any more."""
+    """The state of a job's blob. In the last three it need not be sent any more."""
 
     PENDING = "pending"
-    """Its blob is not known or not in the spool yet."""
+    """Its digest is not known, or its bytes are not in the spool yet."""
     READY = "ready"
-    """Its blob's digest and size are known and its bytes are on disk."""
+    """Its digest and size are known and its bytes are on disk."""
     UPLOADING = "uploading"
     UPLOADED = "uploaded"
     MOUNTED = "mounted"
@@ -97,7 +97,7 @@ class JobDocument:
 
     digest: str
     diff_ids: tuple[str, ...] | None = None
-    """None where it is pushed as it is; of a draft, the layers whose blobs it will name (an index: none)."""
+    """None if it is pushed unchanged; of a draft, the layers whose blobs it will list (an index: none)."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the document as JSON values."""
@@ -105,7 +105,7 @@ class JobDocument:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> JobDocument:
-        """Read what ``to_json`` gave."""
+        """Read the result of ``to_json``."""
         return cls(data["digest"], None if data["diff_ids"] is None else tuple(data["diff_ids"]))
 
 
@@ -126,7 +126,7 @@ class NewJob:
     config_size: int | None = None
     priority: int = 0
     keeps_older: bool = False
-    """Older jobs of the same tag continue and set it first; else they are superseded."""
+    """Older jobs of the same tag continue and set it first; otherwise they are superseded."""
     options: Mapping[str, str | int | bool | None] = field(default_factory=dict)
     """``compression``, ``compression_level``."""
     documents: tuple[JobDocument, ...] = ()
@@ -150,9 +150,9 @@ class JobBlob:
     offset: int
     """Bytes of the blob that the registry acknowledged (its size once it is done)."""
     bytes_sent: int
-    """Body bytes really sent for it by this job, resends included."""
+    """Body bytes sent for it by this job, resends included."""
     bytes_wasted: int
-    """Those of them that no registry keeps: of chunks that broke off, and of lost sessions."""
+    """Those of them that no registry kept: of interrupted chunks and lost sessions."""
 
     @property
     def is_config(self) -> bool:
@@ -161,7 +161,7 @@ class JobBlob:
 
     @property
     def key(self) -> str:
-        """By what the blob is known before its digest is: the diff ID of a layer, else its digest."""
+        """The diff ID of a layer, else the digest; known before the digest of a layer is."""
         return self.diff_id or self.digest or ""
 
 
@@ -213,15 +213,15 @@ class JobTotals:
     """Acknowledged, mounted or already there."""
     bytes_sent: int
     bytes_wasted: int
-    """Of ``bytes_sent``: what had, or has, to be sent again."""
+    """Part of ``bytes_sent`` that was or must be sent again."""
     bytes_at_risk: int
-    """Of ``bytes_done``: what is lost unless it is being sent now: it was cut off inside a chunk at a
-    registry that starts a blob again after that."""
+    """Part of ``bytes_done`` that is lost unless it is being sent now: it was interrupted inside a chunk at a
+    registry that restarts the blob after that."""
     sizes_known: bool
     """False while some layer is not compressed yet, so that ``bytes_total`` will still grow."""
 
     def unattended(self) -> JobTotals:
-        """Return the sums for a job that no worker has: what is at risk is lost."""
+        """Return the sums for a job without a worker, whose bytes at risk are lost."""
         return replace(self, bytes_done=self.bytes_done - self.bytes_at_risk)
 
 
@@ -238,13 +238,13 @@ class UploadRecord:
     """Absolute URL of the session; its query may carry secrets, never show it."""
     offset: int
     in_flight: int
-    """Length of the chunk whose fate is unknown: written before it is sent, 0 once acknowledged."""
+    """Length of the chunk in flight: stored before it is sent, 0 once acknowledged."""
     chunk_size: int | None
     min_chunk: int | None
     max_chunk: int | None
     profile: str | None
     furthest: int | None
-    """Bytes of the blob that any session so far held."""
+    """Largest number of bytes of the blob that a session has held."""
     losses: int | None
     """Sessions of the blob that were lost."""
     restarts: bool | None
@@ -257,7 +257,7 @@ class UploadRecord:
 
 @dataclass(frozen=True)
 class RegistryFacts:
-    """What was learned about a registry."""
+    """The facts learned about a registry."""
 
     registry: str
     max_chunk: int | None = None
@@ -268,7 +268,7 @@ class RegistryFacts:
     carries: float | None = None
     """Bytes that the link carries between two breaks."""
     breaks: int | None = None
-    """Breaks of the link since it last held for long."""
+    """Breaks of the link since it was last stable for long."""
     limited_at: datetime | None = None
     """When ``max_chunk`` or a way of sending was learned."""
 
@@ -283,7 +283,7 @@ class DeadSession:
     location: str = field(repr=False)
     """Absolute URL, which may carry secrets."""
     tries: int
-    """Times that deleting it was tried in vain."""
+    """Failed tries to delete it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What is deleted from the job store, so that it does not grow without end."""
+"""Delete old rows from the job store, so that it does not grow without limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PruneCounts:
 
 
 class Retention:
-    """Forgetting finished jobs, and what only they needed."""
+    """Deletes finished jobs, and data that only they needed."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -40,8 +40,8 @@ class Retention:
         """Forget jobs that finished before a moment, with their layers and events, and what is known of blobs
         and manifests that no job is left for and that was not used since.
 
-        ``blobs``: digests that lie in the spool; what they were made of is not forgotten. With ``dry_run``
-        everything is left as it is, and only counted.
+        ``blobs``: digests in the spool; the layers they were made from are kept. With ``dry_run`` rows are
+        only counted.
         """
         unused = min(before, self._database.now() - _FRESH)
         with self._transactions(dry_run) as run:
@@ -54,7 +54,7 @@ class Retention:
     def compact(self) -> int:
         """Shrink the file of a SQLite store if much of it is free; return the bytes freed.
 
-        Does not wait for a lock: not to be called while a worker runs.
+        Does not wait for a lock: do not call it while a worker runs.
         """
         return self._database.compact()
 

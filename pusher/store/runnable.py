@@ -1,4 +1,4 @@
-"""Which jobs a worker can claim now, and which are worth waiting for: conditions of queries."""
+"""Build query conditions: which jobs a worker can claim now, and which are worth waiting for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pusher.store.models import JobRow, UploadRow
 from pusher.store.records import JobState
 
 UNFINISHED = JobRow.finished_at.is_(None)
-"""Literally the condition of the claim index, so that SQLite uses it."""
+"""The exact condition of the claim index, so that SQLite uses it."""
 
 
 def is_runnable(

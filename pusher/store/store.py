@@ -1,4 +1,4 @@
-"""The job store as the rest of pusher sees it."""
+"""Open the job store; its parts are the interface for the rest of pusher."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ from pusher.store.uploads import Uploads
 
 
 class Store:
-    """An open job store; may be used from many threads at once.
+    """An open job store. Thread-safe.
 
-    Every method of its parts is one transaction and raises StoreError where the database fails.
+    Every method of its parts is one transaction and raises StoreError if the database fails.
     """
 
     def __init__(self, database: Database) -> None:
@@ -49,7 +49,7 @@ class Store:
     def open(cls, url: str, *, clock: Clock | None = None) -> Store:
         """Open the job store at a database URL (``sqlite:///PATH`` or ``postgresql://...``).
 
-        A SQLite file is created and upgraded on the way (a copy is kept first); one that cannot be written is
+        A SQLite file is created, or copied and upgraded, if needed; one that cannot be written is
         opened for reading. ``clock`` gives aware times and replaces the database's (tests). Raises
         StoreOutdated (PostgreSQL is upgraded with ``pusher db upgrade``), StoreTooNew, StoreCorrupt,
         StoreUnreachable, StoreLocked, InvalidOption.
@@ -67,7 +67,7 @@ class Store:
         return cls(database)
 
     def waiting_out(self, outages: StoreOutages) -> Store:
-        """Return the same store with methods that wait while it cannot be reached, as ``outages`` allows."""
+        """Return the same store with methods that wait while it is unavailable, as ``outages`` allows."""
         plain, store = self.direct(), Store(self._database)
         store._plain = plain
         store.now = partial(outages.call, plain.now)  # type: ignore[method-assign]
@@ -88,11 +88,11 @@ class Store:
 
     @property
     def writable(self) -> bool:
-        """False where not even a lock can be written; every change is then StoreReadOnly or DiskFull."""
+        """False if not even a lock can be written; every change then raises StoreReadOnly or DiskFull."""
         return self._database.writable
 
     def check_writable(self) -> None:
-        """Raise what a change would raise now, by one that changes nothing."""
+        """Try a write without effect; raises the error that a change would raise now."""
         with self._database.write() as connection:
             connection.execute(update(JobRow).where(false()).values(priority=JobRow.priority))
 
@@ -142,10 +142,10 @@ def _open_file(url: str, parsed: URL, clock: Clock | None) -> Database:
 
 
 def _for_reading(url: URL, clock: Clock | None, error: Exception) -> Database:
-    """Open the file as it is, if no log next to it holds newer pages; else ``error``.
+    """Open the file read-only if no log next to it has newer pages; else raise ``error``.
 
-    SQLite cannot read a database in WAL mode where it may not write its shared-memory file, unless it is told
-    that nobody writes: https://sqlite.org/wal.html#read_only_databases.
+    SQLite can read a database in WAL mode without writing its shared-memory file only if the file is declared
+    immutable: https://sqlite.org/wal.html#read_only_databases.
     """
     path = file_of(url)
     log = path.with_name(path.name + "-wal")

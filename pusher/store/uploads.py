@@ -1,4 +1,4 @@
-"""Uploads of blobs: the state of their sessions at the registry."""
+"""Store uploads of blobs: the state of their sessions at the registry."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ _FIELDS = tuple(field.name for field in fields(UploadRecord) if field.name != "r
 class Uploads:
     """One upload for each registry, repository and digest, shared by every job that needs the blob.
 
-    Methods that take an UploadRecord demand that the caller still holds its lease, raise LeaseLost
-    otherwise, and return the record as it is now.
+    Methods that take an UploadRecord require that the caller still holds its lease, raise LeaseLost
+    otherwise, and return the new record.
     """
 
     def __init__(self, database: Database) -> None:
@@ -44,9 +44,9 @@ class Uploads:
     ) -> UploadRecord | None:
         """Take the upload for ``lease`` seconds.
 
-        None while another live owner holds an upload of this blob to any repository of this registry: once
-        it is there it can be mounted. An owner gets what it already holds again, with a new token. A session
-        that was to be deleted is open again. The lease of an owner in ``spared`` holds though it ended.
+        None while another live owner has an upload of this blob to any repository of this registry, since the
+        blob can then be mounted. An owner gets its own upload again, with a new token. A session that was to
+        be deleted is open again. The expired lease of an owner in ``spared`` still counts.
         """
         now = self._database.now()
         same_blob = and_(UploadRow.host == registry, UploadRow.digest == digest)
@@ -85,9 +85,9 @@ class Uploads:
         profile: str | None,
         restarts: bool = False,
     ) -> UploadRecord:
-        """Record a new session in the place of what was before. Sizes in bytes.
+        """Record a new session that replaces the old one. Sizes in bytes.
 
-        ``restarts``: whether a break inside a chunk costs, or may cost, all that it holds.
+        ``restarts``: whether a break inside a chunk costs, or may cost, the whole session.
         """
         return self._change(
             u,
@@ -123,8 +123,8 @@ class Uploads:
     ) -> UploadRecord:
         """Record that the registry has the first ``offset`` bytes and accepts more at ``location``.
 
-        ``sent`` body bytes are counted for the blob in job ``job_id`` in the same transaction, and how many
-        of those counted so far were ``wasted``.
+        ``sent`` body bytes are counted for the blob in job ``job_id`` in the same transaction; ``wasted``:
+        how many of the bytes counted so far are lost.
         """
         return self._change(
             u,
@@ -138,14 +138,14 @@ class Uploads:
         )
 
     def record_closing(self, u: UploadRecord, in_flight: int = 0) -> UploadRecord:
-        """Record that the closing PUT is about to be sent, with the whole blob of ``in_flight`` bytes or
+        """Record that the closing PUT is about to be sent, with the whole blob (``in_flight`` bytes) or
         empty."""
         return self._change(u, expected=SESSION_STATES, state=UploadState.CLOSING, in_flight=in_flight)
 
     def record_present(self, u: UploadRecord, *, session_left: bool = False) -> UploadRecord:
         """Record that the registry has the blob, and release the lease.
 
-        ``session_left``: it has the blob from elsewhere, and the session is to be deleted.
+        ``session_left``: the blob came from elsewhere, and the session is to be deleted.
         """
         return self._change(
             u,
@@ -158,9 +158,9 @@ class Uploads:
         )
 
     def record_loss(self, u: UploadRecord, *, job_id: int | None = None, wasted: int = 0) -> UploadRecord:
-        """Record that the session, if there was one, is lost with what it held.
+        """Record that the session, if there was one, is lost with its bytes.
 
-        What may be left of it is to be deleted at the registry; ``wasted`` bytes are counted as in
+        It is to be deleted at the registry in case it still exists; ``wasted`` bytes are counted as in
         ``record_offset``.
         """
         return self._change(
@@ -179,7 +179,7 @@ class Uploads:
     def release_all(self, owner: str) -> None:
         """Release every lease of ``owner``, which stopped without waiting for its requests.
 
-        The token grows, so that nothing of them is recorded any more.
+        The token increases, so that results of those requests are not recorded.
         """
         with self._database.write() as connection:
             connection.execute(
@@ -224,7 +224,7 @@ class Uploads:
         return found
 
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
-        """Record that the registry does not have these blobs after all."""
+        """Record that the registry lacks these blobs after all."""
         with self._database.write() as connection:
             connection.execute(
                 update(UploadRow)
@@ -236,8 +236,8 @@ class Uploads:
     def abandon_unneeded(self, dead_owners: Collection[str] = ()) -> int:
         """Mark the sessions that no job can use any more for deletion; returns how many.
 
-        A failed job keeps its sessions for ``pusher retry``; a layer whose digest is not known again yet
-        keeps those of every blob it was compressed to. Sessions under a lease are left alone.
+        A failed job keeps its sessions for ``pusher retry``; a layer whose digest is not yet known again
+        keeps those of all its known blobs. Sessions under a lease are skipped.
         """
         now = self._database.now()
         unsent = (
@@ -248,7 +248,7 @@ class Uploads:
             .where(JobBlobRow.state.not_in(STORED_DONE))
             .correlate(UploadRow)
         )
-        # two questions: with OR, SQLite reads every layer
+        # two queries: with OR, SQLite reads every layer
         named = unsent.where(JobBlobRow.digest == UploadRow.digest)
         unnamed = unsent.join(KnownBlobRow, KnownBlobRow.diff_id == JobBlobRow.diff_id).where(
             JobBlobRow.digest.is_(None), KnownBlobRow.digest == UploadRow.digest

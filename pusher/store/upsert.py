@@ -1,4 +1,4 @@
-"""Insert unless it is there, in both databases' dialects."""
+"""Insert rows that may exist, in both databases' dialects."""
 
 from __future__ import annotations
 
