@@ -1,4 +1,4 @@
-"""Where an image comes from: archives, layouts, Docker and Podman."""
+"""Read images from archives, layouts, folders, Docker, Podman and registries."""
 
 from pusher.sources.base import ExportPiece, Source, SourceImage, SourceLayer
 from pusher.sources.select import find, mention_path, reopen

@@ -1,4 +1,4 @@
-"""What every source gives: an image, and its layers as files or streams."""
+"""Define the interface of sources: an image, and its layers as files or streams."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ class SourceLayer:
 
     @property
     def key(self) -> str:
-        """By what a job knows the blob: the diff ID, or the blob's digest where there is none."""
+        """The job's key for the blob: the diff ID, or the blob's digest if it has none."""
         return self.diff_id or (self.blob.digest if self.blob else "")
 
     @property
     def export_name(self) -> str:
-        """What an export calls it: the digest of the blob if that exists, else the diff ID."""
+        """Its name in an export: the digest of the blob if that exists, else the diff ID."""
         return self.blob.digest if self.blob else self.key
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What of an image that is more than one manifest is wanted."""
+    """The selected parts of an image with more than one manifest."""
 
     platforms: tuple[Platform, ...] = ()
     """None: all that there are."""
@@ -127,7 +127,7 @@ class SourceImage:
 
     @property
     def root(self) -> Document | None:
-        """What the tag will stand for; None where it is made once the layers are compressed."""
+        """The document at the tag; None if it is made once the layers are compressed."""
         return self.documents[-1] if self.documents else None
 
 
@@ -148,7 +148,7 @@ class ExportPiece:
 
 
 class InPlace:
-    """What sources share that export nothing: their blobs are files, or are fetched by their digests."""
+    """The base of sources without an export: their blobs are files, or are downloaded by digest."""
 
     @contextmanager
     def export(
@@ -172,7 +172,7 @@ class Source(Protocol):
     def own_name(self) -> str | None:
         """Return the image's own name, for use as the destination; None if it has none.
 
-        May look into the source, and raises what ``resolve`` raises.
+        May read the source; raises the errors of ``resolve``.
         """
 
     def resolve(self) -> SourceImage:
@@ -204,4 +204,4 @@ class Source(Protocol):
         """
 
     def fall_back(self) -> Source | None:
-        """Return another way to the image, once this one raised StorageDoubtful; None if there is none."""
+        """Return another source of the same image after this one raised StorageDoubtful, or None."""

@@ -1,4 +1,4 @@
-"""Places of final blobs: a folder by digest, an archive."""
+"""Find final blobs in a folder by digest or in an archive."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ def read_small(root: Path, name: str, *, follow_links: bool = False) -> bytes:
 def open_below(root: Path, name: str, *, follow_links: bool = False) -> tuple[BinaryIO, Path]:
     """Open a regular file below ``root``; return it with its real path.
 
-    Links are resolved first; the way that they lead is then gone without following any, so that none that is
-    put there meanwhile leads elsewhere. Raises ImageNotFound, ArchiveInvalid, SourceError.
+    Links are resolved first; the resolved path is then opened without following any, so that a link created
+    meanwhile has no effect. Raises ImageNotFound, ArchiveInvalid, SourceError.
     """
     path = root / name
     try:

@@ -1,4 +1,4 @@
-"""``dir:`` folders, as skopeo and `podman save --format docker-dir` write them."""
+"""Read ``dir:`` folders, as skopeo and `podman save --format docker-dir` write them."""
 
 from __future__ import annotations
 

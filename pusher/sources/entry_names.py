@@ -1,4 +1,4 @@
-"""Recognising what an entry of a `save` stream is, by its path, while the stream passes by."""
+"""Identify the entries of a `save` stream by their paths while reading it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _UNNAMED: Final = re.compile(r"(?:\./)?[^/]+/layer\.tar")
 def pieces(
     source: reader.Input, missing: set[str], diff_ids: Collection[str], skip_sizes: Collection[int]
 ) -> Iterator[ExportPiece]:
-    """Yield what is wanted of a stream, in its order.
+    """Yield the wanted pieces of a stream, in its order.
 
-    ``missing``: the digests wanted; those that pass under their name are taken out, and once it is empty the
-    stream is left. ``diff_ids``: which of them are uncompressed layers.
+    ``missing``: the wanted digests; those found by name are removed, and once it is empty reading stops.
+    ``diff_ids``: which of them are uncompressed layers.
     """
     for entry in reader.walk(source):
         if not missing:
@@ -46,6 +46,6 @@ def pieces(
 
 
 def digest_in(name: str) -> str | None:
-    """Return the digest that the entry's path gives it; None for one that has none there."""
+    """Return the digest in the entry's path, None if there is none."""
     match = _NAMED.fullmatch(name)
     return f"sha256:{match[1] or match[2]}" if match else None

@@ -1,4 +1,4 @@
-"""A part of a file as a stream, and pieces of bytes as one."""
+"""Read a part of a file, or several pieces of bytes, as one stream."""
 
 from __future__ import annotations
 

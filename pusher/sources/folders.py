@@ -1,4 +1,4 @@
-"""What kind of image a folder holds, and the error for a folder that was named as something else."""
+"""Detect the kind of image in a folder, and explain a folder that was given as something else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def kind_of_folder(folder: Path) -> str | None:
 
 
 def holds_image(folder: Path) -> bool:
-    """Return whether a folder is certainly an image; ``manifest.json`` alone is in many a web project."""
+    """Return whether a folder is certainly an image; web projects have a ``manifest.json``, too."""
     return (folder / "oci-layout").is_file() or all(
         (folder / name).is_file() for name in ("version", "manifest.json")
     )

@@ -1,4 +1,4 @@
-"""Opening files that others may have put there."""
+"""Open files that another user may have created."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import BinaryIO, Final, Self
 from pusher.system import open_flags
 
 _WITHOUT_WAITING: Final = open_flags("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY")
-"""O_NONBLOCK: a FIFO in the place of a file must not hang us."""
+"""O_NONBLOCK: a FIFO in place of a file must not block."""
 _NO_LINK: Final = open_flags("O_NOFOLLOW")
-"""A link must not lead elsewhere."""
+"""Do not follow links."""
 
 
 def open_regular(path: Path | bytes, folder: int | None = None) -> tuple[int, int]:
@@ -37,7 +37,7 @@ def typed_path(text: str) -> Path:
 
 
 def exists(path: Path) -> bool:
-    """Return whether something exists at a path; no if that cannot be asked, as for one that is too long."""
+    """Return whether something exists at a path; False if that is an error, e.g. for a path too long."""
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -45,13 +45,13 @@ def exists(path: Path) -> bool:
 
 
 def never_waiting(path: str, flags: int) -> int:
-    """Return an opener for ``open``: a FIFO in the place of a file is empty instead of blocking."""
+    """Open a file, as the opener of ``open``, so that a FIFO in its place is empty instead of blocking."""
     return os.open(path, flags | _WITHOUT_WAITING)
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Which file was looked at; no other one takes its place unnoticed."""
+    """The identity of a file, to notice that another one has replaced it."""
 
     device: int
     inode: int
@@ -64,7 +64,7 @@ class Identity:
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def open(self, path: Path) -> BinaryIO:
-        """Open the file again; OSError if another one lies at ``path`` now, or it was written to."""
+        """Open the file again; OSError if ``path`` is another file now, or it was written to."""
         descriptor = os.open(path, os.O_RDONLY | _WITHOUT_WAITING)
         if self.of(os.fstat(descriptor)) != self:
             os.close(descriptor)

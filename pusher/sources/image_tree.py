@@ -1,4 +1,4 @@
-"""What is below a manifest or index: the documents to push, in order, and their blobs."""
+"""Walk the tree below a manifest or index: the documents to push, in order, and their blobs."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ class Tree:
         return found if isinstance(found, Manifest) else self._choose(found)
 
     def _reduce(self, index: Index, dropped: Sequence[Child]) -> Index:
-        """Return the index without what is not wanted or, with consent, not there."""
+        """Return the index without unwanted children and, if allowed, missing ones."""
         if self.choice.drop_attestations:
             dropped = [*dropped, *(child for child in index.children if child.is_attestation)]
         gone = {child.digest for child in dropped}
@@ -293,8 +293,8 @@ def tree_or_own(
     own: Platform | None,
     where: str,
 ) -> Tree:
-    """Return the tree, or the image for the platform ``own`` alone where only some platforms were pulled and
-    none was asked for, as `docker push` does. Raises what ``Tree`` raises."""
+    """Return the tree, or only the image for the platform ``own`` where some platforms were not pulled and
+    none was requested, as `docker push` does. Raises the errors of ``Tree``."""
     try:
         return Tree(root, read, has, choice, where=where)
     except ImageIncomplete as incomplete:

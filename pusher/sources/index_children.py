@@ -1,4 +1,4 @@
-"""What an index lists (image-spec ``image-index.md``), whatever else is wrong with it."""
+"""List the children of an index (image-spec ``image-index.md``), even if it is invalid otherwise."""
 
 from __future__ import annotations
 

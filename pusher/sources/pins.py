@@ -1,6 +1,6 @@
-"""What a job stores of its source, so that a worker opens the very same image: one class a kind of source.
+"""Define pins: what a job stores of its source, so that a worker opens the same image. One class a kind.
 
-``to_json`` gives JSON values, ``kind`` among them and never a secret; ``pin_from_json`` reads them back.
+``to_json`` returns JSON values, with ``kind`` and never a secret; ``pin_from_json`` reads them back.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class ArchivePin:
     """Of the manifest or index that is pushed; None where the archive has none."""
     choice: Choice = EVERYTHING
     unpacked: tuple[Unpacked, ...] = ()
-    """What its compressed layers hold, true as long as the file's size and time are the same."""
+    """Diff IDs of its compressed layers, valid while the file's size and time are unchanged."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the pin as JSON values."""
@@ -342,7 +342,7 @@ _READERS: Final[Mapping[str, Callable[[Json], Pin]]] = {
 
 
 def pin_from_json(data: Json) -> Pin:
-    """Read the pin of a job; StoreCorrupt if it is none that pusher wrote."""
+    """Read the pin of a job; StoreCorrupt if pusher did not write it."""
     try:
         return _READERS[data["kind"]](data)
     except (LookupError, TypeError, ValueError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""A blob that is sent while it is still being fetched."""
+"""Read a blob while it is still being downloaded."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ArrivalFailed(Stopped):
 class BlobArrival:
     """How much of a blob of ``size`` bytes is on disk: the download records it, the upload waits for it.
 
-    Bytes are sent before they are verified, the last ones only after.
+    Bytes may be sent before they are verified, except the last ones.
     """
 
     def __init__(self, size: int, partial: Path, whole: Path) -> None:
@@ -38,7 +38,7 @@ class BlobArrival:
             self._changed.notify_all()
 
     def finish(self, *, whole: bool) -> None:
-        """Record that the blob is whole and verified, or will not be; only the first call counts."""
+        """Record that the blob is complete and verified, or failed; only the first call counts."""
         with self._changed:
             if self._whole is None:
                 self._whole = whole
@@ -57,8 +57,8 @@ class BlobArrival:
                 check_stop()
 
     def open(self) -> BinaryIO:
-        """Open the file, which moves once it is whole."""
-        for place in (*self._places, *self._places):  # moved between two looks, it is found in the second
+        """Open the file, which is renamed once it is complete."""
+        for place in (*self._places, *self._places):  # renamed between two tries, it is found in the second
             with suppress(FileNotFoundError):
                 return place.open("rb")
         return self._places[1].open("rb")

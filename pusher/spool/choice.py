@@ -1,4 +1,4 @@
-"""Choosing the compression that gets a layer to the registry first, on a link of known speed."""
+"""Choose the compression that uploads a layer fastest on a link of known speed."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pusher.spool.coders import BLOCK
 from pusher.spool.compress import Compression, Kind
 
 SAMPLE: Final = 4 * BLOCK
-"""Bytes of a layer that are tried."""
+"""Bytes of a layer to measure."""
 _SLOW: Final = 4_000_000
-"""Bytes a second up to which the levels that take their time can be worth it."""
+"""Bytes a second of a link up to which slow levels can be worth it."""
 _MARGIN: Final = 1.05
-"""What is at most this much slower than the best, and more pullers take, is preferred."""
+"""Prefer a compression that more clients support if it is at most this much slower than the best."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What a compression made of a layer's beginning."""
+    """The result of compressing a layer's beginning."""
 
     compression: Compression
     ratio: float
-    """Compressed bytes for a byte."""
+    """Compressed bytes per byte."""
     speed: float
     """Uncompressed bytes a second, with every processor that it uses."""
 
@@ -34,7 +34,7 @@ class Sample:
 
 
 def candidates(uplink: float, threads: int | None = None) -> tuple[Compression, ...]:
-    """Return what to try for a link of ``uplink`` bytes a second, the most widely readable first."""
+    """Return what to measure for a link of ``uplink`` bytes a second, the most widely supported first."""
     kinds = [(Kind.GZIP, None), (Kind.ZSTD, None), (Kind.NONE, None), (Kind.ZSTD, 9)]
     wanted = kinds if uplink <= _SLOW else kinds[:-1]
     return tuple(Compression.of(kind, level, threads) for kind, level in wanted)
@@ -53,7 +53,7 @@ def measure(data: bytes, compressions: Iterable[Compression]) -> list[Sample]:
 
 def _measure_one(data: bytes, compression: Compression) -> Sample:
     coder = compression.coder()
-    started = time.thread_time()  # what else runs here does not make a compression slower than another
+    started = time.thread_time()  # CPU time, so that other processes do not distort the comparison
     works = [coder.take(data[start : start + BLOCK]) for start in range(0, len(data), BLOCK)]
     size = sum(len(work()) for work in (*works, coder.finish()) if work is not None)
     spent = max(time.thread_time() - started, 1e-9)

@@ -1,4 +1,4 @@
-"""Claims on layers: one thread or process at a time compresses a layer for a spool."""
+"""Claim layers, so that one thread or process at a time compresses a layer for a spool."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _STIR_EVERY: Final = 1.0
 class Claims:
     """Claims on diff IDs, released at the end of the context.
 
-    Each is a file lock, which the kernel releases with its process: a dead holder blocks no other. Nor does
-    one that makes no progress, as where `docker save` hangs or the process was stopped: the layer is then
-    compressed twice, which does no harm. So it is where files cannot be locked, as on some network file
-    systems.
+    Each is a file lock, which the kernel releases with its process, so a dead owner blocks no other. Nor does
+    an owner without progress, e.g. if `docker save` hangs or the process was stopped: the layer is then
+    compressed twice, which is harmless. The same happens where files cannot be locked, as on some network
+    file systems.
     """
 
     def __init__(self, spool: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -44,7 +44,7 @@ class Claims:
         return {diff_id for diff_id in diff_ids if self._take(diff_id)}
 
     def touch(self) -> None:
-        """Record progress on what is claimed. Cheap: most calls do nothing."""
+        """Record progress on the claimed layers. Cheap: most calls do nothing."""
         now = self._clock()
         if now - self._touched < _STIR_EVERY:
             return
@@ -53,7 +53,7 @@ class Claims:
             _mark(lock)
 
     def release(self, diff_id: str) -> None:
-        """Release the claim on a layer whose blob is made, or given up."""
+        """Release the claim on a layer whose blob is complete or given up."""
         lock = self._held.pop(diff_id, None)
         if lock is not None:
             with contextlib.suppress(OSError):
@@ -83,11 +83,11 @@ class Claims:
         return True
 
     def _stands_still(self, path: Path) -> bool:
-        """Return whether the holder of this claim made no progress for long, as seen here: by this clock,
-        for the file's may be set."""
+        """Return whether the owner of this claim made no progress for long, by this process's clock, as
+        the file's may be changed."""
         try:
             at = path.stat().st_atime_ns
-        except OSError:  # given back just now
+        except OSError:  # just released
             return False
         now = self._clock()
         seen, since = self._seen.get(path, (at, now))
@@ -98,6 +98,6 @@ class Claims:
 
 
 def _mark(lock: FileLock) -> None:
-    """Set the time of the last access: trying to lock a file may change that of the last change."""
+    """Set the access time: trying to lock a file may change its modification time."""
     with contextlib.suppress(OSError):
         os.utime(lock.lock_file)

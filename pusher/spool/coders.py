@@ -1,11 +1,11 @@
-"""The streams that layers become, cut into parts that are made independently of each other.
+"""Encode layers as gzip or zstd streams in parts that are compressed independently of each other.
 
-As many processors as there are work on one layer, and their number shows nowhere in the result; libzstd's own
-threads do not keep that promise.
+All processors work on one layer, and the result does not depend on their number; libzstd's own threads do not
+guarantee that.
 
-gzip is one member without time and name, as ``pigz`` makes it: parts end at a byte's border (a sync flush)
-and look back into the 32 KiB before them. Levels 1 to 3 are Intel's ISA-L, 4 to 9 zlib. What would not get
-smaller is stored, at the speed of a copy.
+gzip is one member without time and name, as ``pigz`` writes it: parts end at a byte boundary (a sync flush)
+and use the 32 KiB before them as dictionary. Levels 1 to 3 are Intel's ISA-L, 4 to 9 zlib. Incompressible
+data is stored, at the speed of a copy.
 
 zstd is a frame for every ``FRAME`` bytes (RFC 8878, 3: frames may follow each other), each with a checksum
 and, as in a stream, without its content's size: readers take the first one's for the whole.
@@ -36,20 +36,20 @@ _LAST: Final = b"\x03\0"
 """An empty final deflate block."""
 
 _PIECE: Final = 256 * 1024
-"""Bytes that are stored or compressed together."""
+"""Bytes of a piece, which is stored or compressed as a whole."""
 _STORED: Final = 65535
 """The most that one stored deflate block holds (RFC 1951, 3.2.4)."""
 _SAMPLES: Final = 16
 _SAMPLE: Final = 512
 _WORTH: Final = 0.98
-"""What stays larger than this share of itself is stored."""
+"""Pieces whose compressed size is more than this share are stored."""
 
 Work = Callable[[], bytes]
-"""Gives a part of the stream. Parts may be worked on at the same time, on any thread."""
+"""Returns a part of the stream. Parts may be computed concurrently, in any thread."""
 
 
 class Coder(Protocol):
-    """Cuts one layer into parts. The stream is what their ``Work`` gives, in order."""
+    """Splits one layer into parts. The stream is the results of their ``Work``, in order."""
 
     def take(self, block: bytes) -> Work | None:
         """Take the next block, of ``BLOCK`` bytes unless it is the last; None: more is needed first."""
@@ -59,7 +59,7 @@ class Coder(Protocol):
 
 
 class Plain:
-    """The blocks as they are."""
+    """The unchanged blocks."""
 
     def take(self, block: bytes) -> Work | None:
         return partial(bytes, block)
@@ -136,7 +136,7 @@ def _fast(level: int, before: bytes, piece: bytes) -> bytes:
 
 
 def _small(level: int, before: bytes, piece: bytes) -> bytes:
-    # zlib takes so long that it pays to be sure: noise may still repeat itself.
+    # zlib is so slow that a check pays: noise may still have repetitions.
     if _looks_like_noise(piece) and not _is_worth_it(piece):
         return _store(piece)
     packer = zlib.compressobj(level, wbits=_RAW, zdict=before)
@@ -144,7 +144,7 @@ def _small(level: int, before: bytes, piece: bytes) -> bytes:
 
 
 def _looks_like_noise(piece: bytes) -> bool:
-    """Return whether samples from all over a piece do not get smaller: encrypted, compressed, random."""
+    """Return whether samples of a piece are incompressible: encrypted, compressed, random."""
     step = len(piece) // _SAMPLES
     if step < _SAMPLE:
         return False
@@ -156,7 +156,7 @@ def _is_worth_it(data: bytes) -> bool:
 
 
 def _store(piece: bytes) -> bytes:
-    """Return deflate blocks that hold the bytes as they are; what is before them ends at a byte boundary."""
+    """Return stored deflate blocks with the bytes; the data before them must end at a byte boundary."""
     parts: list[bytes] = []
     for start in range(0, len(piece), _STORED):
         data = piece[start : start + _STORED]

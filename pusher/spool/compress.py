@@ -1,4 +1,4 @@
-"""How a layer is compressed. The same tar, kind, level and library always give the same bytes."""
+"""Define kinds and levels of compression. The same tar, kind, level and library give the same bytes."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from pusher.oci import media_types
 from pusher.spool.coders import ISAL_MAX_LEVEL, Coder, Gzip, Plain, Zstd
 
 _MAX_THREADS: Final = 16
-"""More are never faster than the layer's bytes are hashed, and each takes memory."""
+"""Most threads: with more, hashing is the bottleneck, and each takes memory."""
 
 
 class Kind(StrEnum):
-    """The compressions that registries and pullers know."""
+    """The compressions that registries and clients support."""
 
     GZIP = "gzip"
     ZSTD = "zstd"
@@ -65,7 +65,7 @@ class Compression:
 
     @property
     def label(self) -> str:
-        """What is recorded with a blob: libraries, their versions and the level, e.g. ``isal-1.9.1:2``."""
+        """The label stored with a blob: libraries, their versions and the level, e.g. ``isal-1.9.1:2``."""
         if self.kind is Kind.NONE:
             return str(self.kind)
         if self.kind is Kind.ZSTD:
@@ -75,7 +75,7 @@ class Compression:
 
     @property
     def media_type(self) -> str:
-        """Of the layers it makes."""
+        """The media type of layers compressed like this."""
         return {
             Kind.GZIP: media_types.DOCKER_LAYER_GZIP,
             Kind.ZSTD: media_types.OCI_LAYER_ZSTD,

@@ -1,4 +1,4 @@
-"""Blobs that are being fetched: what arrived stays when the link breaks or the process dies."""
+"""Keep partly downloaded blobs, so that a download resumes after a broken link or a dead process."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _READ_AND_WRITE: Final = open_flags("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_BINA
 
 
 class PartialBlob:
-    """The first ``size`` bytes of a blob, in a file that is ours alone until it is closed.
+    """The first ``size`` bytes of a blob, in a file that is locked until it is closed.
 
-    ``guard`` is entered for each write with its number of bytes, and says what an OSError there means.
+    ``guard`` is entered for each write with its number of bytes, and translates an OSError.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class PartialBlob:
         """Bytes that can be read from the file: after ``rewind`` more than ``size``."""
 
     def read(self, check_stop: Callable[[], None]) -> None:
-        """Hash what an earlier run left: only its bytes say how far it came."""
+        """Hash the bytes of an earlier run, whose number is the offset to resume from."""
         while block := self._file.read(_BLOCK):
             self._count(block)
             check_stop()
@@ -48,13 +48,13 @@ class PartialBlob:
         self._count(data)
 
     def rewind(self) -> None:
-        """Write from the first byte on, once more what is there: who reads it meanwhile sees no gap."""
+        """Rewrite from the first byte on; a concurrent reader sees no gap."""
         with self._guard(0):
             self._file.seek(0)
         self._hash, self.size = hash_for(self._wanted), 0
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Discard all bytes."""
         self.rewind()
         with self._guard(0):
             self._file.truncate()
@@ -70,13 +70,12 @@ class PartialBlob:
         return digest_of_hash(self._hash)
 
     def commit(self, target: Path) -> None:
-        """Give the file its final name, once it is whole."""
+        """Rename the complete file to its final name."""
         with self._guard(0):
             self._path.replace(target)
 
     def close(self) -> None:
-        """Release it; what it holds stays, to be continued. A write that failed in the middle leaves no
-        bytes that were not counted."""
+        """Unlock the file and keep its bytes for a resume, without those of a write that failed."""
         with suppress(OSError):
             if self._file.tell() > self.size:
                 self._file.truncate(self.size)
@@ -91,7 +90,7 @@ def open_locked(path: Path, *, create: bool = False) -> int | None:
         if not try_lock(descriptor):
             os.close(descriptor)
             return None
-        # the holder before may have committed or removed it between these two calls
+        # the last owner may have committed or removed it between these two calls
         with suppress(FileNotFoundError):
             if os.path.samestat(path.stat(follow_symlinks=False), os.fstat(descriptor)):
                 return descriptor

@@ -1,6 +1,6 @@
-"""One pass over a layer: hash the tar, compress it, hash and write the blob, each on threads of its own.
+"""Hash a tar, compress it, hash and write the blob in one pass, each step in threads of its own.
 
-hashlib and the compressors release the interpreter lock for a block at a time, so the threads really overlap.
+hashlib and the compressors release the interpreter lock for each block, so the threads run in parallel.
 Memory: at most ``_QUEUED + 2`` parts beyond those being compressed; a part is a block, or a zstd frame.
 """
 
@@ -21,14 +21,14 @@ _QUEUED: Final = 1
 
 
 class Readable(Protocol):
-    """What bytes are read from: a file, a pipe."""
+    """A stream of bytes: a file, a pipe."""
 
     def read(self, size: int, /) -> bytes:
         """Read at most ``size`` bytes; none at the end."""
 
 
 def read_block(stream: Readable, size: int = BLOCK) -> bytes:
-    """Read exactly ``size`` bytes, or fewer at the end only: pipes give what they have."""
+    """Read exactly ``size`` bytes, fewer only at the end; a pipe's ``read`` may return fewer."""
     data = stream.read(size)
     if len(data) in (0, size):
         return data
@@ -50,11 +50,10 @@ def compress(
     """Read ``stream`` to its end and ``write`` its blob.
 
     ``on_bytes`` gets the number of uncompressed bytes of each block; it and ``check_stop`` (which may raise
-    to give up) are called on the caller's thread, ``write`` on another. Whatever any of them raises comes out
-    here.
+    to give up) are called in the caller's thread, ``write`` in another. Their exceptions are raised here.
     """
     coder = how.coder()
-    # What is not compressed has its diff ID for a digest, and need not be hashed twice.
+    # The digest of an uncompressed layer is its diff ID, so it is not hashed twice.
     output = _Output(write, hashed=how.kind is not Kind.NONE)
     writer = _Writer(output.take, how.workers + _QUEUED)
     workers = ThreadPoolExecutor(how.workers, thread_name_prefix="compress")
@@ -86,7 +85,7 @@ def compress(
 
 
 class _Output:
-    """Hashes and writes what was compressed."""
+    """Hashes and writes the compressed bytes."""
 
     def __init__(self, write: Callable[[bytes], object], *, hashed: bool) -> None:
         self._hash = hashlib.sha256() if hashed else None
@@ -105,9 +104,9 @@ class _Output:
 
 
 class _Writer:
-    """A thread that has ``take`` called with each part, in the order in which they were put.
+    """A thread that calls ``take`` with each part, in the order of ``put``.
 
-    ``room``: how many parts may wait, being compressed or done, before ``put`` waits.
+    ``room``: how many parts may be queued, compressed or not, before ``put`` blocks.
     """
 
     def __init__(self, take: Callable[[bytes], None], room: int) -> None:
@@ -119,7 +118,7 @@ class _Writer:
         self._thread.start()
 
     def put(self, part: Future[bytes]) -> None:
-        """Hand over a part; raises what went wrong with an earlier one."""
+        """Queue a part; raises the error of an earlier one."""
         self._parts.put(part)
         self._check()
 
@@ -130,7 +129,7 @@ class _Writer:
         self._check()
 
     def abandon(self) -> None:
-        """End the thread without doing what is queued; no harm after ``finish``."""
+        """End the thread and discard queued parts; no effect after ``finish``."""
         self._abandoned = True
         if self._thread.is_alive():
             self._parts.put(None)

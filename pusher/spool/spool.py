@@ -1,8 +1,7 @@
-"""The spool: a content-addressed folder of blobs, shared by every worker of this PUSHER_HOME.
+"""Store blobs in the spool, a content-addressed folder shared by every worker of this PUSHER_HOME.
 
-``sha256/<hex>`` and ``sha512/<hex>`` are whole, durable blobs; ``tmp/`` holds what is being written,
-``partial/<hex>`` what is being fetched and can be continued. A blob's modification time is that of its last
-use.
+``sha256/<hex>`` and ``sha512/<hex>`` are complete, durable blobs; ``tmp/`` has files being written,
+``partial/<hex>`` downloads that can be resumed. A blob's modification time is that of its last use.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class Spool:
         on_bytes: Callable[[int], None] | None = None,
         check_stop: Callable[[], None] | None = None,
     ) -> LayerBlob:
-        """Compress a tar into the spool, in one pass; with Kind.NONE it is kept as it is.
+        """Compress a tar into the spool, in one pass; with Kind.NONE copy it unchanged.
 
         ``on_bytes`` gets the uncompressed bytes of each block read; ``check_stop`` may raise to give up.
         Raises LayerMismatch if the tar has another diff ID than expected. After any error nothing is left.
@@ -96,7 +95,7 @@ class Spool:
         on_bytes: Callable[[int], None] | None = None,
         check_stop: Callable[[], None] | None = None,
     ) -> LayerBlob:
-        """Keep final bytes as they are; LayerMismatch unless they are ``size`` bytes with ``digest``."""
+        """Store final bytes unchanged; LayerMismatch unless they are ``size`` bytes with ``digest``."""
         found, count = hash_for(digest), 0
         with self._writing(f"blob {short(digest)}") as (file, write):
             while block := stream.read(BLOCK):
@@ -121,9 +120,9 @@ class Spool:
     def open_partial(
         self, digest: str, size: int, *, check_stop: Callable[[], None] = lambda: None
     ) -> Iterator[partial.PartialBlob | None]:
-        """Open the part of a blob of ``size`` bytes that was fetched; None while another worker fetches it.
+        """Open the downloaded part of a blob of ``size`` bytes; None while another worker downloads it.
 
-        DiskFull at once if the rest of it has no room. What was written stays, whatever ends the context.
+        DiskFull at once if there is no room for the rest. Written bytes stay, whatever ends the context.
         """
         name = f"blob {short(digest)}"
 
@@ -149,11 +148,11 @@ class Spool:
             file.close()
 
     def new_arrival(self, digest: str, size: int) -> BlobArrival:
-        """Return the arrival of a blob that is about to be fetched."""
+        """Return the arrival of a blob that is about to be downloaded."""
         return BlobArrival(size, self._partial / hex_of(digest), self.path(digest))
 
     def fetched_size(self, digest: str) -> int:
-        """Return how many bytes of a blob were fetched."""
+        """Return how many bytes of a blob were downloaded."""
         with suppress(FileNotFoundError):
             return (self._partial / hex_of(digest)).stat().st_size
         return 0
@@ -170,8 +169,8 @@ class Spool:
     def has(self, digest: str, size: int | None = None) -> bool:
         """Return whether the blob is there (and has this many bytes); mark it as used.
 
-        A blob that may not have reached the disk before the machine went down is read again, and removed if
-        it is torn.
+        A blob that may not have reached the disk before a crash of the machine is read again, and removed if
+        it is damaged.
         """
         path = self.path(digest)
         with self._errors(f"blob {short(digest)}"), suppress(FileNotFoundError):
@@ -192,13 +191,13 @@ class Spool:
         return self.path(digest).stat().st_size
 
     def remove(self, digest: str) -> None:
-        """Remove the blob, and what was fetched of it; no error if it is not there."""
+        """Remove the blob and its partial download; no error if there is none."""
         with self._errors(f"blob {short(digest)}"):
             self.path(digest).unlink(missing_ok=True)
             partial.discard(self._partial / hex_of(digest))
 
     def usage(self) -> int:
-        """Return the bytes in whole blobs."""
+        """Return the bytes of complete blobs."""
         return sum(size for _, size, _ in self.blobs())
 
     def blobs(self) -> Iterator[tuple[str, int, float]]:
@@ -214,7 +213,7 @@ class Spool:
                     yield of_hex(entry.name), found.st_size, found.st_mtime
 
     def all_files(self) -> list[tuple[str, int, float]]:
-        """Return the same for whole blobs and for those that are being fetched."""
+        """Return the same for complete blobs and partial downloads."""
         return [*self.blobs(), *self._files(self._partial)]
 
     def find_unneeded(
@@ -223,8 +222,8 @@ class Spool:
         """Return digest and size of the blobs not in ``keep``, longest unused first, that must be removed for
         such blobs to take at most ``limit`` bytes.
 
-        ``used_before`` (seconds since the epoch) spares blobs used at or after that moment: another worker
-        may have written one and not recorded it yet when ``keep`` was read.
+        ``used_before`` (seconds since the epoch) spares blobs used at or after that time: another worker may
+        have written one and not recorded it yet when ``keep`` was read.
         """
         left = sorted((used, size, digest) for digest, size, used in self.all_files() if digest not in keep)
         total, found = sum(size for _, size, _ in left), list[tuple[str, int]]()
@@ -236,18 +235,18 @@ class Spool:
         return found
 
     def remove_all(self, blobs: Collection[tuple[str, int]]) -> int:
-        """Remove what is ``find_unneeded``; returns the bytes freed."""
+        """Remove the blobs that ``find_unneeded`` returned; return the bytes freed."""
         for digest, _ in blobs:
             self.remove(digest)
         return sum(size for _, size in blobs)
 
     def sweep(self) -> int:
-        """Remove what dead writers left half-written; returns the bytes freed."""
+        """Remove unfinished files of dead processes; return the bytes freed."""
         with self._errors("the spool"):
             return temporary.sweep(self._temporary)
 
     def verify(self, digest: str) -> bool:
-        """Read the blob again: whether it still is what its name says."""
+        """Read the blob again; return whether it matches its digest."""
         try:
             with self.path(digest).open("rb") as file:
                 return digest_of_hash(hashlib.file_digest(file, lambda: hash_for(digest))) == digest
@@ -298,7 +297,7 @@ class Spool:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def _free(self, written: int) -> str:
-        """Describe what was free before ``written`` bytes of the file that did not fit, which are freed."""
+        """Describe the room before ``written`` bytes of the file that did not fit, which is removed."""
         try:
             free = shutil.disk_usage(self.root).free
         except OSError:

@@ -1,4 +1,4 @@
-"""Files being written: locked while their writer lives, renamed when whole, swept when it died."""
+"""Write temporary files: locked while written, renamed when complete, removed if their process dies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ITS_FILE: Final = open_flags("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 
 
 class TemporaryFile:
-    """A file that becomes a blob by ``commit``, or never was."""
+    """A file that becomes a blob by ``commit`` and is removed otherwise."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self._path = path
@@ -36,12 +36,12 @@ class TemporaryFile:
             self.size += written
 
     def commit(self, target: Path) -> None:
-        """Give it its final name. The disk gets it when the system finds time: see ``is_durable``."""
+        """Rename the file to its final name, without fsync: see ``is_durable``."""
         self._path.replace(target)
         self._committed = True
 
     def close(self) -> None:
-        """Release the lock; an uncommitted file goes away first, so that no sweeper ever sees it unlocked."""
+        """Release the lock; remove an uncommitted file first, so that ``sweep`` never sees it unlocked."""
         if not self._committed:
             with suppress(OSError):
                 self._path.unlink()
@@ -55,7 +55,7 @@ def temporary_file(folder: Path) -> Iterator[TemporaryFile]:
     while True:
         path = folder / secrets.token_hex(8)
         descriptor = os.open(path, _NEW, 0o600)
-        # A sweeper may take it between these two calls, and remove it.
+        # ``sweep`` may lock and remove it between these two calls.
         if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
             break
         os.close(descriptor)
@@ -67,7 +67,7 @@ def temporary_file(folder: Path) -> Iterator[TemporaryFile]:
 
 
 def sweep(folder: Path) -> int:
-    """Remove the files whose writer is dead; returns the bytes freed."""
+    """Remove the files whose process is dead; return the bytes freed."""
     freed = 0
     for path in folder.iterdir():
         with suppress(OSError):

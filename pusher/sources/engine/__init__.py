@@ -1,1 +1,1 @@
-"""Images of Docker, Podman, nerdctl and containerd: by command, save stream, disk or content store."""
+"""Read images of Docker, Podman, nerdctl and containerd: by command, save stream, disk or content store."""

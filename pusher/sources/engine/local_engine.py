@@ -1,4 +1,4 @@
-"""An image in an engine on this machine, its layers read from the engine's disk if possible."""
+"""Read an image of an engine on this machine, with layers from the engine's disk if possible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images in Docker, Podman and containerd, read from the output of `docker save` and the like."""
+"""Read images in Docker, Podman and containerd from the output of `docker save` and the like."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Layers that are too large for a registry, cut at file borders into several (``--split-layers``)."""
+"""Split layers that are too large for a registry at file boundaries (``--split-layers``)."""

@@ -1,7 +1,7 @@
-"""Whether the parts of a layer are the layer: both are read again, apart from what cut it.
+"""Verify that the parts of a layer equal the layer, by reading both independently of the code that cuts.
 
-A mistake in where a layer is cut would not be met before an engine pulls the image, so nothing is used that
-was not compared: paths, kinds, headers and contents of all entries, and that a hard link is behind its file.
+A mistake in cutting would show only when an engine pulls the image, so everything is compared: paths, kinds,
+headers and contents of all entries, and that a hard link comes after its file.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Contents:
         self._ended = False
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the tar."""
+        """Read the next bytes of the tar."""
         view = memoryview(data)
         while view and not self._ended:
             if self._left:

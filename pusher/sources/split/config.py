@@ -1,4 +1,4 @@
-"""The config of an image some of whose layers became several (image-spec ``config.md``)."""
+"""Rewrite the config of an image with split layers (image-spec ``config.md``)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pusher.oci.bounded_json import load_json
 
 
 def rewrite_config(config: bytes, diff_ids: Sequence[Sequence[str]]) -> bytes:
-    """Return the config with other diff IDs, given for each of its layers; all else stays what it is.
+    """Return the config with new diff IDs, given for each of its layers, and otherwise unchanged.
 
     Every further part of a layer gets an entry in the history, unless the history does not fit the layers.
     """

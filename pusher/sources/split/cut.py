@@ -1,4 +1,4 @@
-"""Where a layer's tar is cut, and what must move so that its parts unpack to the same files.
+"""Cut a layer's tar into parts that unpack to the same files.
 
 Unpackers take one layer after the other, some (Docker's overlay2) each into a folder of its own. So
 
@@ -31,7 +31,7 @@ _FOLDER_MEMORY: Final = 600
 _LONGEST_LIST: Final = 1 << 20
 _LONGEST_PATH: Final = 4096
 _MOST_STEPS: Final = 255
-"""Paths that no Linux could unpack would only take time."""
+"""Longer paths cannot be unpacked on Linux."""
 _WHITEOUT: Final = ".wh."
 _META: Final = ".wh..wh."
 _OPAQUE: Final = ".wh..wh..opq"
@@ -79,7 +79,7 @@ class Cutter:
         self._files: dict[int, int] = {}
         self._memory = 0
         self._parent: str | None = None
-        self._bare: set[str] = set()  # what lies above folders that have no entry
+        self._bare: set[str] = set()  # parents of folders without an entry
 
     def chunks(self, source: HeaderReader) -> Iterator[Chunk]:
         """Yield the parts' bytes but for ``END``; parts in order, except for what is late.
@@ -170,7 +170,7 @@ class Cutter:
         return b"".join((*(zlib.decompress(folder.header) for folder in needed), header))
 
     def _record(self, entry: reader.Entry, path: str, part: int, header: bytes) -> None:
-        """Remember where an entry and the folders above it went."""
+        """Record the part of an entry and its parent folders."""
         for folder in self._folders_missing_in(path, part):
             folder.parts |= 1 << part
         if not entry.is_folder:
@@ -189,7 +189,7 @@ class Cutter:
             raise self._split_error(f"to remember its paths takes more than {most} MiB of memory")
 
     def _late(self, entry: reader.Entry, path: str, part: int, header: bytes) -> Iterator[Chunk]:
-        """Yield an entry at the end of a part, behind the folders that it lies in."""
+        """Yield an entry at the end of a part, after its parent folders."""
         if part == self._part:
             self._full = True  # what follows in the tar must not come before it
         for folder in self._folders_missing_in(path, part):
@@ -269,7 +269,7 @@ class Cutter:
 
 
 def _above(path: str) -> list[str]:
-    """Return the folders that a path lies in, from the root downwards."""
+    """Return the parent folders of a path, from the root downwards."""
     if not path:
         return []
     steps = path.split("/")

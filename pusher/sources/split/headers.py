@@ -1,4 +1,4 @@
-"""A tar whose headers are kept as they are, so that entries can be written again byte for byte."""
+"""Read a tar and keep its headers unchanged, so that entries can be written again byte for byte."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a layer is cut into parts, as a job stores it."""
+"""Define the plan that a job stores of how a layer is cut into parts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The layers of an image in their order, and the tar of each, whatever it is kept as."""
+"""List the layers of an image in order, and open the uncompressed tar of each."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def diff_ids_in(image: SourceImage, config: bytes | None) -> tuple[str, ...]:
 
 @contextmanager
 def open_tar(part: BlobFile) -> Iterator[Read]:
-    """Return the tar of a layer whose blob lies on disk."""
+    """Open the tar of a layer whose blob is on disk."""
     try:
         file = part.open()
     except OSError as error:

@@ -1,4 +1,4 @@
-"""The parts of a layer: found in one pass over it, and made again in another."""
+"""Plan the parts of a layer in one pass, and produce them in another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which layers of an image are too large, and how each is cut."""
+"""Find the layers of an image that are too large, and plan how each is cut."""
 
 from __future__ import annotations
 

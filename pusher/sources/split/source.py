@@ -1,4 +1,4 @@
-"""An image with its too large layers split: ``--split-layers SIZE`` around any other source."""
+"""Wrap a source and split its large layers, for ``--split-layers SIZE``."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ class _Sizes:
 
 
 def _stoppable(read: Read, check_stop: Callable[[], None] | None) -> Read:
-    """``read`` with a look, before every part that is read, whether to stop."""
+    """Return ``read`` with a check before every call whether to stop."""
     if check_stop is None:
         return read
 

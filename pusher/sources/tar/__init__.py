@@ -1,1 +1,1 @@
-"""Reading tar files by their headers, without extracting them."""
+"""Read tar files by their headers, without extracting them."""

@@ -1,7 +1,7 @@
-"""What the blocks of a tar say: headers of every age (V7, POSIX, GNU, star), pax records, sparse files' maps.
+"""Parse the blocks of a tar: V7, POSIX, GNU and star headers, pax records, maps of sparse files.
 
-Where readers differ, as Go's ``archive/tar`` does it: engines read layers with that. Python's ``tarfile``
-takes the access time in a GNU header for the beginning of the name.
+Where readers differ, this follows Go's ``archive/tar``, which engines use. Python's ``tarfile`` reads the
+access time in a GNU header as the beginning of the name.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ PAX: Final = b"xX"
 """``X`` is what Solaris wrote before pax was a standard."""
 PAX_FOR_ALL: Final = b"g"
 DESCRIBING: Final = LONG_NAME + LONG_TARGET + PAX + PAX_FOR_ALL
-"""Kinds that say more about the entry after them, and are none themselves."""
+"""Kinds that describe the next entry, and are no entries themselves."""
 WITHOUT_DATA: Final = b"123456"
 
 LARGEST: Final = 2**63 - 1
 NAME_LIMIT: Final = 64 << 10
 _MOST_PIECES: Final = 1 << 18
-"""Of one sparse file: so many holes no file system makes by itself, and a map of them takes 4 MiB."""
+"""Most pieces of one sparse file: no file system creates this many holes, and their map takes 4 MiB."""
 _NEEDED: Final = frozenset({b"path", b"linkpath", b"size"})
 """Keywords of pax records that are looked at, with sparse files': the others would only fill memory."""
 _SPARSE_KEY: Final = b"GNU.sparse."
@@ -57,7 +57,7 @@ Pieces: TypeAlias = "array[int]"
 
 
 def parse_header(block: bytes) -> Header:
-    """Read one block that is not all zeros. Raises Damaged if its sum is wrong or a number is none."""
+    """Read one block that is not all zeros. Raises Damaged for a wrong checksum or an invalid number."""
     _check_sum(block)
     kind = block[156:157]
     size = number(block[124:136], "a size")
@@ -70,7 +70,7 @@ def parse_header(block: bytes) -> Header:
 
 
 def number(field: bytes, what: str = "a number") -> int:
-    """Return a number in octal digits, or in base 256 (GNU tar manual, "Standard"); Damaged if it is none."""
+    """Return a number in octal digits, or in base 256 (GNU tar manual, "Standard"); Damaged if invalid."""
     if field[0] & 0x80:
         value = int.from_bytes(field, "big") & ~(0x80 << 8 * (len(field) - 1))
         if field[0] & 0x40:
@@ -99,7 +99,7 @@ def _check_sum(block: bytes) -> None:
 
 
 def _prefix(block: bytes) -> bytes:
-    """Return what stands before the name; only POSIX and star have a field for it."""
+    """Return the prefix of the name; only POSIX and star have a field for it."""
     magic = block[257:265]
     if magic[:6] == b"ustar\0":
         return _text(block[345:476] if block[508:512] == b"tar\0" else block[345:500])
@@ -161,7 +161,7 @@ def decimal(value: bytes, what: str) -> int:
 def read_records(header: Header, data: bytes) -> dict[str, bytes]:
     """Return what the ``data`` of a describing header say of the next entry, as pax records. Raises Damaged.
 
-    A pax header for all entries says nothing of names and sizes to anybody who reads with Go.
+    Go's reader ignores names and sizes in a global pax header.
     """
     if header.kind in LONG_NAME + LONG_TARGET:
         return {"path" if header.kind == LONG_NAME else "linkpath": _text(data)}
@@ -242,7 +242,7 @@ def pieces_of_record(value: bytes) -> Pieces:
 
 
 def pieces_of_data(more: Callable[[], bytes]) -> Pieces:
-    """Return the pieces that stand in blocks before a sparse file's data (pax 1.0), their number first."""
+    """Return the pieces in the blocks before a sparse file's data (pax 1.0), their number first."""
     text = bytearray()
     lines = wanted = 0
     while not wanted or lines < wanted:

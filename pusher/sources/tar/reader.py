@@ -1,4 +1,4 @@
-"""Reading a tar by its headers, from a file or a pipe; nothing is ever extracted.
+"""Read a tar by its headers, from a file or a pipe, without extracting it.
 
 tarfile is not used: it takes a damaged or cut-off header for the end of the archive, and GNU headers wrongly.
 """
