@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -9,6 +11,16 @@ import click
 from pusher.cli.mistyped import refuse_arguments, refuse_command
 from pusher.cli.options import write_options
 from pusher.cli.verbose import verbose_options
+
+
+@contextmanager
+def _in_context(ctx: click.Context) -> Iterator[None]:
+    """Give usage errors their context, so that they name the command; click leaves it out of some."""
+    try:
+        yield
+    except click.UsageError as error:
+        error.ctx = error.ctx or ctx
+        raise
 
 
 class Command(click.Command):
@@ -20,7 +32,8 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         ctx.allow_extra_args = True  # they are refused here, with what was probably meant
-        super().parse_args(ctx, args)
+        with _in_context(ctx):
+            super().parse_args(ctx, args)
         if ctx.args and not ctx.resilient_parsing:
             raise refuse_arguments(ctx, ctx.args)
         return ctx.args
@@ -37,6 +50,10 @@ class Group(click.Group):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += verbose_options()
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _in_context(ctx):
+            return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -17,7 +17,7 @@ _COMMANDS: Final = {
     **dict.fromkeys(("rm", "remove", "delete", "del", "kill", "abort"), "cancel"),
     **dict.fromkeys(("add", "submit", "enque"), "enqueue"),
     **dict.fromkeys(("copy", "cp", "upload", "send", "sync", "put", "mirror"), "push"),
-    **dict.fromkeys(("start", "work", "worker", "serve", "daemon", "go"), "run"),
+    **dict.fromkeys(("start", "work", "worker", "daemon", "go"), "run"),
     **dict.fromkeys(("stop", "hold", "suspend"), "pause"),
     **dict.fromkeys(("continue", "unpause"), "resume"),
     **dict.fromkeys(("again", "redo", "restart"), "retry"),
@@ -133,7 +133,13 @@ def _option_meant(error: click.NoSuchOption) -> str:
         return meant
     if isinstance(error.ctx.command, click.Group) and name in ("--to", "--platform", "--username"):
         return f"{error.ctx.command_path} push IMAGE {name} ..."
+    if isinstance(error.ctx.command, click.Group) and _is_option_of_a_command(error.ctx.command, name):
+        return f"{error.ctx.command_path} COMMAND {name}"
     return " or ".join(map(repr, error.possibilities or ()))
+
+
+def _is_option_of_a_command(group: click.Group, flag: str) -> bool:
+    return any(flag in parameter.opts for command in group.commands.values() for parameter in command.params)
 
 
 def _unknown(what: str, name: str, guess: str, help_of: str) -> CommandLineInvalid:

@@ -35,6 +35,7 @@ def hint(pusher: Pusher, *arguments: str) -> str:
         (("pusj", "a"), "'push' or 'pause'"),
         (("db", "upgade"), "'upgrade'"),
         (("--to", "r.example/a", "a"), "pusher push IMAGE --to ..."),
+        (("--limit-rate", "5M", "push", "a"), "pusher COMMAND --limit-rate"),
         (("push", "--tls-verify=false", "a"), "--insecure REGISTRY or --plain-http"),
         (("push", "--quiet", "a"), "--progress none"),
         (("push", "-q", "a"), "--progress none"),
@@ -64,6 +65,10 @@ def test_a_password_that_was_typed_is_not_repeated(pusher: Pusher, option: str, 
 def test_an_image_and_its_destination_as_two_arguments(pusher: Pusher, command: str) -> None:
     told = hint(pusher, command, "my image.tar", "docker://r.example/app:1")
     assert told == f"give the destination with --to: pusher {command} 'my image.tar' --to r.example/app:1"
+
+
+def test_an_option_without_its_value_names_the_help_of_the_command(pusher: Pusher) -> None:
+    assert hint(pusher, "push", "a", "--to", "r.example/a", "--insecure") == "pusher push --help"
 
 
 @pytest.mark.parametrize(
