@@ -1,4 +1,4 @@
-"""When a failed step is tried again: after which errors, after what pause, and how often.
+"""Decide when to retry a failed step: after which errors, after what pause, and how often.
 
 ``retrying`` is the loop, ``RetryPolicy`` holds every pause and limit. Blobs, manifests and downloads are
 retried a few times; after that their job waits, for ``RetryPolicy.job_pause``. Whether a registry's answer is

@@ -17,7 +17,7 @@ from urllib.parse import quote, quote_plus
 
 _MARK: Final = "…"
 _WORD: Final = 4
-"""Characters; a shorter secret is only seen where it stands alone."""
+"""Characters; a shorter secret is only found as a whole word."""
 _DISTINCT: Final = 12
 """Characters from which on a secret cannot be a word of our own messages."""
 _RECOGNIZED: Final = 16

@@ -15,7 +15,7 @@ _SIOCOUTQ: Final = 0x5411
 """Linux, tcp(7): bytes that the peer has not acknowledged."""
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _UPTIME_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-"""Linux's CLOCK_MONOTONIC stands still while the machine sleeps; that of macOS does not."""
+"""Linux's CLOCK_MONOTONIC stops while the machine sleeps; that of macOS does not."""
 
 
 def elapsed() -> float:

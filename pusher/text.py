@@ -18,7 +18,7 @@ _LONGEST_WORD: Final = 200
 _INVISIBLE: Final = frozenset(
     "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0" + "".join(map(chr, range(0xFE00, 0xFE10)))
 )
-"""Characters that Python calls printable but nobody sees (Default_Ignorable_Code_Point; Braille's blank)."""
+"""Invisible characters that Python calls printable (Default_Ignorable_Code_Point; Braille's blank)."""
 
 
 def printable(text: str, limit: int = LONGEST) -> str:

@@ -1,4 +1,4 @@
-"""Which part of IMAGE is pushed, and whether its layers are split: options of enqueue and push."""
+"""Define options of enqueue and push: which part of IMAGE is pushed, and whether layers are split."""
 
 from __future__ import annotations
 

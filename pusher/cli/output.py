@@ -1,4 +1,4 @@
-"""What commands print: data and results on stdout, the rest on stderr."""
+"""Print commands' output: data and results on stdout, the rest on stderr."""
 
 from __future__ import annotations
 

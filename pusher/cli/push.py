@@ -62,7 +62,7 @@ def push(
     if not is_piped:
         settings = _with_login(settings, image, to, password_stdin=password_stdin)
     with open_store(settings) as store, receive_image(image, store, settings) as image:
-        if is_piped:  # only what came tells its name
+        if is_piped:  # its name is known only after reading it
             settings = _with_login(settings, image, to, password_stdin=password_stdin)
         jobs = enqueue_image(store, settings, image, to, image_arguments, "push", keeps_older=keeps_older)
         result = work(store, settings, progress, only=[job.id for job in jobs])

@@ -115,7 +115,7 @@ class _Front:
     access: Access
 
     def open(self, stack: ExitStack) -> list[socket.socket]:
-        """Listen, until the stack is left; nobody is answered yet."""
+        """Listen until the stack is closed; no request is answered yet."""
         from pusher.serve.server import open_sockets
 
         sockets = open_sockets(self.address)

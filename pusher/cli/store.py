@@ -1,4 +1,4 @@
-"""The job store, as commands open it."""
+"""Open the job store for a command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def store_exists(settings: Settings) -> bool:
     try:
         return os.path.lexists(file)
     except OSError:
-        return True  # opening it tells why
+        return True  # opening it reports the reason
 
 
 @contextmanager

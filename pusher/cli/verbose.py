@@ -111,7 +111,7 @@ class _Handler(logging.Handler):
         if _Handler.display is not None:
             _Handler.display(line)
             return
-        with suppress(OSError, ValueError, AttributeError):  # nobody reads stderr: the work goes on
+        with suppress(OSError, ValueError, AttributeError):  # stderr is closed: continue
             sys.stderr.write(line + "\n")
             sys.stderr.flush()
 

@@ -1,6 +1,6 @@
 """Folders and files that only this user can write.
 
-The job store, its locks and the spool are trusted because nobody else can put a link, a pipe or a file there.
+The job store, its locks and the spool are trusted because no other user can put a link, pipe or file there.
 ssh has the same rule for its folder.
 """
 

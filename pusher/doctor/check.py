@@ -1,4 +1,4 @@
-"""A check, its result, and the order in which checks are made."""
+"""Define a check, its result, and the order of checks."""
 
 from __future__ import annotations
 

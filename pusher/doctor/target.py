@@ -1,4 +1,4 @@
-"""What is checked: an image and where it is pushed, a registry, or this machine alone."""
+"""Resolve the target of the checks: an image and its destination, a registry, or only this machine."""
 
 from __future__ import annotations
 

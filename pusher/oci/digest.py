@@ -51,7 +51,7 @@ def hex_of(digest: str) -> str:
 
 
 def of_hex(digits: str) -> str:
-    """Return the digest with these hex digits, whose number tells the algorithm."""
+    """Return the digest with these hex digits, whose number determines the algorithm."""
     return f"{'sha512' if len(digits) == 128 else 'sha256'}:{digits}"
 
 

@@ -1,4 +1,4 @@
-"""What is stored under a tag or digest: a manifest, or an index of manifests."""
+"""Define the document at a tag or digest: a manifest, or an index of manifests."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from pusher.oci.manifest import Descriptor, Manifest, parse_manifest
 _OF_THE_BYTES: Final = frozenset({"urls", "data"})
 """Fields of a descriptor that are about the very bytes that it names."""
 _OF_THE_COMPRESSION: Final = ("io.github.containers.zstd-chunked.", "containerd.io/snapshot/stargz/")
-"""What annotations of layers begin with that tell where in the compressed blob a file lies."""
+"""Prefixes of layer annotations that give the positions of files in the compressed blob."""
 
 
 @dataclass(frozen=True)

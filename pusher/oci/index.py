@@ -69,7 +69,7 @@ class Index:
 
 
 def parse_index(raw: bytes, called: str | None = None) -> Index:
-    """Read an index; ValueError with a plain reason if it is none."""
+    """Read an index; ValueError with a plain reason if it is invalid."""
     data = load_json(raw)
     if not isinstance(data, dict) or not isinstance(data.get("manifests"), list):
         raise ValueError("the index lists no manifests")

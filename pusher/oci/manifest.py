@@ -58,7 +58,7 @@ class Manifest:
 
 
 def parse_manifest(raw: bytes, called: str | None = None) -> Manifest:
-    """Read a single-image manifest; ValueError with a plain reason if it is none."""
+    """Read a single-image manifest; ValueError with a plain reason if it is invalid."""
     data = load_json(raw)
     if isinstance(data, dict) and data.get("schemaVersion") == 1:
         raise ValueError("the manifest is of schema version 1, which registries no longer take")

@@ -15,7 +15,7 @@ from pusher.progress.estimate import Estimator
 from pusher.progress.format import rfc3339
 
 _KEPT: Final = 1000
-"""Events kept if no display reads them: there is none, or its output broke."""
+"""Events kept while no display reads them, e.g. because its output broke."""
 _DONE: Final = {"compressing": "compressed", "reading": "read", "fetching": "fetched"}
 
 

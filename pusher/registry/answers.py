@@ -1,4 +1,4 @@
-"""What an error answer of a registry means: a PusherError that quotes the registry."""
+"""Translate an error response of a registry to a PusherError that quotes it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether an answer is the registry's own or comes from an intermediary in front of it.
+"""Decide whether a response is the registry's own or comes from an intermediary in front of it.
 
 Captive portals, load balancers, firewalls and login pages answer in a registry's place, with any status,
 even 200. No list of them is ever complete. What a registry's own answers look like is known: errors in the

@@ -1,4 +1,4 @@
-"""To which URLs a registry may direct requests by locations, redirects and token realms.
+"""Check the URLs to which a registry directs requests by locations, redirects and token realms.
 
 There are two rules, as in go-containerregistry (``pkg/v1/remote/write.go`` nextLocation,
 ``transport/bearer.go`` validateRealmURL): never from https to http, and never from a public registry to a

@@ -1,4 +1,4 @@
-"""The rate of requests that a registry allows: learned from its refusals, forgotten when they end."""
+"""Limit the rate of requests to a registry: learned from its refusals, forgotten when they end."""
 
 from __future__ import annotations
 

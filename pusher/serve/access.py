@@ -1,4 +1,4 @@
-"""Who may use the registry: by login, or on this machine by being its owner or root.
+"""Decide who may use the registry: by login, or on this machine its owner and root.
 
 Pages in a browser may not: a foreign Host (DNS rebinding) and a foreign Origin are refused.
 """
@@ -23,12 +23,12 @@ from pusher.serve.errors import ApiError
 from pusher.text import quoted
 
 PEER: Final = "peer"
-"""Key of a request's state: the user ID at the other end of its connection, None if nobody knows."""
+"""Key of a request's state: the user ID at the other end of its connection, None if unknown."""
 _WRONG_PASSWORD: Final = 1.0
 """Seconds that the answer to a wrong password takes."""
 _CHALLENGE: Final = {"WWW-Authenticate": 'Basic realm="pusher serve", charset="UTF-8"'}
 _OPEN: Final = frozenset({"/healthz"})
-"""Paths that whoever reaches the port may ask for."""
+"""Paths that need no login."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Access:
 
 
 class Gate:
-    """Refuses whoever may not."""
+    """Refuses clients without access."""
 
     def __init__(self, app: ASGIApp, access: Access) -> None:
         self._app = app
@@ -105,7 +105,7 @@ class Gate:
 
 
 def _is_ours(scope: Scope) -> bool:
-    """Whether the client is the user of this process, or root; on other systems nobody can tell."""
+    """Return whether the client is the user of this process, or root; True where that cannot be found out."""
     if not peer.CAN_TELL:
         return True
     return scope["state"].get(PEER) in (0, os.geteuid())

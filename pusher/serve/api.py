@@ -115,11 +115,11 @@ class Api:
             return _upload_status(202, upload)
         try:
             return await self._finish(request, upload, digest)
-        finally:  # nobody knows its location, so nobody can continue it
+        finally:  # its location was not returned, so no client can continue it
             await run_in_threadpool(self._registry.uploads.remove, upload)
 
     def show_upload(self, request: Request) -> Response:
-        """Say where an upload stands."""
+        """Return the offset of an upload."""
         return _upload_status(204, self.upload(request))
 
     async def write_upload(self, request: Request) -> Response:
@@ -226,7 +226,7 @@ class Api:
             raise ApiError(412, "DENIED", f"{reference} is another manifest by now, or is there already")
 
     def delete_manifest(self, request: Request) -> Response:
-        """Remove a tag alone, or a manifest with every tag that points to it."""
+        """Remove only a tag, or a manifest with every tag that points to it."""
         repository, reference = _repository(request), request.path_params["reference"]
         if is_reference_by_digest(reference):
             is_gone = self._catalog.remove_manifest(repository, checked_digest(reference))

@@ -1,4 +1,4 @@
-"""The application: the API, with what holds for every request."""
+"""Build the application: the API, with the checks and headers of every request."""
 
 from __future__ import annotations
 

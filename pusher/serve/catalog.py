@@ -221,7 +221,7 @@ class Catalog:
             connection.execute("INSERT INTO uploads VALUES (?, ?, ?, ?)", values)
 
     def upload(self, upload_id: str) -> SessionRow | None:
-        """Return the session; None if there is none."""
+        """Return the session, or None."""
         rows = self._rows("SELECT id, repository, algorithm, opened FROM uploads WHERE id = ?", upload_id)
         return SessionRow(*rows[0]) if rows else None
 
@@ -232,6 +232,6 @@ class Catalog:
         return [SessionRow(*row) for row in self._rows(query, limit)]
 
     def remove_upload(self, upload_id: str) -> None:
-        """Forget the session; no error if there is none."""
+        """Forget the session; no error if it does not exist."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))

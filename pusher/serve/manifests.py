@@ -1,4 +1,4 @@
-"""What a manifest that is pushed needs to have in its repository, and what the referrers API says of it."""
+"""List what a pushed manifest requires in its repository, and its entry in the referrers API."""
 
 from __future__ import annotations
 

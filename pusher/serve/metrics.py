@@ -1,4 +1,4 @@
-"""What Prometheus scrapes: counted while it happens, the queue as it is when it is asked."""
+"""Export metrics for Prometheus: counters of events, and the queue at the time of the scrape."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class _Queue(Collector):
         self._store = store
 
     def describe(self) -> list[Metric]:
-        """Nothing: the names are ours alone, and the store is not to be asked before a scrape."""
+        """Return nothing: the names are unique, and the store is not read before a scrape."""
         return []
 
     def collect(self) -> Iterator[Metric]:
@@ -131,12 +131,12 @@ class _Blob:
 
 
 class MeteredProgress:
-    """A Progress that counts what it hands on. What was sent, and in vain, is the job store's to tell."""
+    """A Progress that counts the events it forwards. Sent and wasted bytes come from the job store."""
 
     def __init__(self, inner: Progress, metrics: Metrics, store: Store) -> None:
         self._inner = inner
         self._metrics = metrics
-        self._store = store.direct()  # nobody waits for a store that is away
+        self._store = store.direct()  # does not wait for an unavailable store
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._jobs: dict[int, _Job] = {}
         self._blobs: dict[str, _Blob] = {}

@@ -1,4 +1,4 @@
-"""Which user of this machine a connection comes from: the kernel knows whose socket its other end is.
+"""Find the user of this machine that opened a connection, by the kernel's table of sockets.
 
 Asked of ``sock_diag`` (man 7 sock_diag), or where that is not to be had read from ``/proc/net/tcp``, which
 takes the kernel milliseconds.
@@ -27,10 +27,10 @@ Place = tuple[str, int]
 
 
 def user_at(client: Place, server: Place) -> int | None:
-    """The user ID of whoever holds the ``client`` end of a connection to ``server``, both as (IP address,
-    port); None if nobody on this machine holds it open now.
+    """Return the user ID of the owner of the ``client`` end of a connection to ``server``, both as (IP
+    address, port); None if no process on this machine has it open now.
 
-    A socket that its process has closed belongs to nobody, and the kernel says root: it does not count.
+    The kernel reports root for a socket that its process has closed: it does not count.
     """
     try:
         return _ask_kernel(client, server)

@@ -1,4 +1,4 @@
-"""The socket, the server behind it, and how it ends."""
+"""Open the socket, run the server on it, and shut it down."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from pusher.worker.signals import handle_signals
 _KEEP_ALIVE: Final = 75
 """Seconds that an idle connection is kept."""
 _HEADERS: Final = 60.0
-"""Seconds for the line and the headers of a request, from when the connection stands."""
+"""Seconds for the line and the headers of a request, from when the connection is open."""
 _GRACE: Final = 30
 """Seconds for the requests in flight when the server is asked to end."""
 _MOST_CONNECTIONS: Final = 1000
@@ -178,7 +178,7 @@ def make_server(app: ASGIApp, certificate: Certificate | None = None) -> uvicorn
         log_config=None,
         access_log=False,
         server_header=False,
-        proxy_headers=False,  # whoever connects is the client
+        proxy_headers=False,  # the peer is the client
         limit_concurrency=_MOST_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,

@@ -1,4 +1,4 @@
-"""Uploads that clients have open: their bytes in a file, hashed as they are written.
+"""Store clients' open uploads: their bytes in a file, hashed as they are written.
 
 The file's size is the offset. After a restart it is read once, for no hash can be stored.
 """
@@ -28,7 +28,7 @@ BLOCK: Final = 1 << 20
 MOST: Final = 1000
 """Sessions that may be open."""
 LONGEST: Final = 7 * 86400.0
-"""Seconds after which a session that nobody touched is removed."""
+"""Seconds after which an unused session is removed."""
 _SWEEP: Final = 3600.0
 """Seconds between looks for those."""
 
@@ -97,7 +97,7 @@ class Upload:
             self.size += len(data)
 
     def finish(self, turn: int, digest: str) -> None:
-        """See that the bytes have this digest and are on the disk; nobody can write after that.
+        """Verify the digest and flush the bytes to disk; no write is possible after that.
 
         Raises ApiError DIGEST_INVALID.
         """
@@ -154,7 +154,7 @@ class UploadSessions:
     """The sessions of a registry, in a folder of their own; they outlive the process."""
 
     def __init__(self, folder: Path, catalog: Catalog, longest: float = LONGEST) -> None:
-        """``longest``: seconds after which a session that nobody touched is removed."""
+        """Open the uploads; ``longest``: seconds after which an unused session is removed."""
         self._longest = longest
         self._folder = folder
         self._catalog = catalog
@@ -205,7 +205,7 @@ class UploadSessions:
             upload.path.unlink(missing_ok=True)
 
     def _sweep(self) -> None:
-        """Remove what nobody touched for a week."""
+        """Remove expired sessions."""
         now = time.time()
         with self._lock:
             if abs(now - self._swept) < _SWEEP:

@@ -21,7 +21,7 @@ HEAD: Final = 10
 """Bytes at the beginning of a file that tell how it is compressed."""
 _READ: Final = 1 << 20
 _MEMORY: Final = 128 << 20
-"""Bytes that a decompressor may need: what `zstd` and `xz -9` take without being told to."""
+"""Bytes that a decompressor may need: the default limit of `zstd` and `xz -9`."""
 _MEMORY_INSIDE: Final = 72 << 20
 """The same for what is compressed once more: what `xz -9` takes."""
 _MOST_TIMES: Final = 2
@@ -90,7 +90,7 @@ def unpack(stream: BinaryIO, name: str, how: Method) -> Unpacked:
 
 
 class _Members:
-    """Reads gzip as ``_gzip`` does, and sees how many members there are and what stands around them."""
+    """Reads gzip as ``_gzip`` does, counts its members and notices other data around them."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file

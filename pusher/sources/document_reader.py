@@ -1,4 +1,4 @@
-"""Reading the manifests, indexes and configs of a source, each within bounds and verified."""
+"""Read the manifests, indexes and configs of a source, with size limits and verified digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Image names as engines write them: two spellings of one name, and the names nearest to a wrong one."""
+"""Compare image names as engines write them, and find the names nearest to a wrong one."""
 
 from __future__ import annotations
 

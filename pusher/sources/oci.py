@@ -1,4 +1,4 @@
-"""OCI image layouts (image-spec ``image-layout.md``), ``oci:`` as a folder, ``oci-archive:`` as a tar."""
+"""Read OCI image layouts (image-spec ``image-layout.md``): ``oci:``, a folder; ``oci-archive:``, a tar."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The platform of a single image, and whether it is the one that was asked for."""
+"""Check whether the platform of a single image is the requested one."""
 
 from __future__ import annotations
 

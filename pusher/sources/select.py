@@ -1,4 +1,4 @@
-"""From IMAGE as typed to a source, and from what a job pinned back to it."""
+"""Open the source that IMAGE names, or the source that a job's pin names."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def find(
 
     A prefix of containers-transports(5) says where it is; a path is recognised by looking into it; all else
     is a name in Docker, or in Podman or nerdctl where that is not installed. ``docker_root``: Docker's data
-    root, where it is not the one that Docker tells or usually has. Raises what ``Source.own_name`` raises.
+    root, if not the one that Docker reports or the usual one. Raises the errors of ``Source.own_name``.
     """
     source = _source(image, choice, docker_root)
     return source, source.own_name()
@@ -289,7 +289,7 @@ def _file(kind: str, path: Path, name: str | None, choice: Choice) -> Source:
 
 
 def _kind_of(path: Path) -> str:
-    """Return what lies at a path, by what is in it."""
+    """Return the source for a path, chosen by its content."""
     if exists(path) and path.is_dir():
         if (kind := kind_of_folder(path)) is None:
             raise refuse_folder(path)
@@ -300,7 +300,7 @@ def _kind_of(path: Path) -> str:
 
 
 def is_file(image: str) -> bool:
-    """Return whether IMAGE lies in a file or folder, so that only a look into it tells its own name."""
+    """Return whether IMAGE is a file or folder, whose own name is known only after reading it."""
     prefix, colon, rest = image.partition(":")
     if colon and rest and prefix in _PREFIXES:
         return _is_file_prefix(prefix, rest)

@@ -1,4 +1,4 @@
-"""Public and private addresses."""
+"""Tell public from private addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An answer, as a value."""
+"""Define the value of a response."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The certificate of a TLS server, and why it cannot be verified."""
+"""Read the certificate of a TLS server, and find out why it cannot be verified."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ _RESET: Final = struct.pack("ii", 1, 0)
 
 
 class BadLink:
-    """``port`` stands for ``target`` as long as the context lasts.
+    """Forward ``port`` to ``target`` until the context ends.
 
     ``rate``: bytes a second towards the target, over all connections. ``break_every``: bytes after which the
     connection that carries them is reset. Both count requests whole, heads included.

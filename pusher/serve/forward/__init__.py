@@ -1,1 +1,1 @@
-"""A registry that keeps nothing: what is pushed to it goes on to other registries as jobs of the queue."""
+"""Serve a registry that stores nothing: pushes are forwarded to other registries as jobs of the queue."""

@@ -233,7 +233,7 @@ async def _stream(download: Download, skipped: int, length: int) -> AsyncIterato
 
 
 def _why(job: JobRecord) -> ApiError:
-    """What a client is told of a job that did not succeed."""
+    """Return the error for a client whose job did not succeed."""
     error = job.error
     if job.state is not JobState.FAILED or error is None:
         newer = f": job {job.superseded_by} pushes to the same tag" if job.superseded_by else ""

@@ -1,4 +1,4 @@
-"""From the name that a client uses to the repository that is meant."""
+"""Map the name that a client uses to the destination repository."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class Images:
                 self._registry.remove_blob(name, digest)
 
     def _forget_the_old(self) -> None:
-        """Repositories to which nobody pushed for a while, and that no upload is open for."""
+        """Return repositories without a recent push or an open upload."""
         catalog, now = self._registry.catalog, time.time()
         busy = {row.repository for row in catalog.uploads()}
         for name in catalog.repositories("", 1000):

@@ -1,4 +1,4 @@
-"""The parts of a forwarding pusher serve, joined."""
+"""Assemble the parts of a forwarding ``pusher serve``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pusher.store.store import Store
 from pusher.worker.registries import Registries
 
 _UPLOAD_LIFETIME = 3600.0
-"""Seconds after which an upload that nobody touched is removed."""
+"""Seconds after which an unused upload is removed."""
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What the destinations have: asked for clients, with pusher's login, and remembered for a while."""
+"""Ask the destinations for clients' blobs and manifests, with pusher's login, and cache the responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from pusher.worker.registries import Registries
 _REMEMBERED: Final = 600.0
 """Seconds for which a blob that is there counts as being there."""
 _MISSED: Final = 10.0
-"""Seconds for which one counts as missing: somebody may push it."""
+"""Seconds for which one counts as missing: it may be pushed meanwhile."""
 _LEFT_ALONE: Final = 20.0
 """Seconds for which a registry that does not answer is not asked whether it has a blob."""
 _MOST: Final = 20_000
@@ -44,7 +44,7 @@ class Upstream:
         self._silent: dict[str, float] = {}
 
     def blob_size(self, name: str, digest: str) -> int | None:
-        """Return the bytes of a blob; None if it is not there, or nobody can be asked."""
+        """Return the bytes of a blob; None if it is missing or no registry can be asked."""
         place, now = self._destinations.of(name), time.monotonic()
         with self._lock:
             size, until = self._sizes.get((name, digest), (None, 0.0))

@@ -1,1 +1,1 @@
-"""Image archives: docker-archive files in every shape, and archives from pipes."""
+"""Read image archives: docker-archive files in every shape, and archives from pipes."""

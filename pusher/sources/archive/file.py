@@ -1,4 +1,4 @@
-"""An image archive opened for reading by name: a tar, plain or compressed as a whole, never extracted."""
+"""Read entries of an image archive by name: a tar, plain or compressed as a whole, never extracted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The images that a docker-archive's ``manifest.json`` lists, and the choice of one of them."""
+"""List the images in a docker-archive's ``manifest.json``, and choose one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a file is that is not an image archive: other compressions, other archives, tars of something else."""
+"""Identify files that are not image archives: other compressions, other archives, tars of other content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pusher.sources.tar.headers import BLOCK, Damaged, parse_header
 from pusher.text import suggest
 
 HOW: Final = "an image archive is what `docker save -o FILE IMAGE` or `podman save -o FILE IMAGE` writes"
-"""The hint for a file that is none."""
+"""The hint for a file that is not an image archive."""
 
 _UNPACK: Final = (
     (b"\x04\x22\x4d\x18", "lz4", "lz4 -dc {} > {}"),

@@ -1,4 +1,4 @@
-"""Which manifest or index of an archive is the one of an image that its ``manifest.json`` lists.
+"""Find the manifest or index of an image that an archive's ``manifest.json`` lists.
 
 The names in ``index.json`` decide where two images differ in nothing else: the same config over layers
 compressed in two ways, or an index and one of its manifests under a name of its own.
@@ -41,7 +41,7 @@ class _Listed:
     names: tuple[str, ...]
 
     def is_called(self, name: str) -> bool:
-        """Return whether it has this name: a whole name is compared as such, a tag alone with the tag."""
+        """Return whether it has this name: a whole name is compared as such, a bare tag with the tag."""
         wanted = normalize_name(name)
         return any(
             normalize_name(own) == wanted if set("/:") & set(own) else own == wanted.rpartition(":")[2]

@@ -1,4 +1,4 @@
-"""Run docker, podman and nerdctl, and turn what they print when they fail into errors."""
+"""Run docker, podman and nerdctl, and translate their error messages into errors."""
 
 from __future__ import annotations
 

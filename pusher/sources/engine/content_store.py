@@ -1,4 +1,4 @@
-"""containerd's content store (Docker 29's default, nerdctl, k3s): final blobs as files named by digest.
+"""Read containerd's content store (Docker 29's default, nerdctl, k3s): final blobs, named by digest.
 
 Which digest an image has is in a database that only containerd opens, so the engine is asked for it.
 """

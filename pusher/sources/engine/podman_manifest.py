@@ -1,4 +1,4 @@
-"""Podman's manifest lists, as `podman manifest` shows them: one name for several images."""
+"""Read Podman's manifest lists, as `podman manifest` shows them: one name for several images."""
 
 from __future__ import annotations
 

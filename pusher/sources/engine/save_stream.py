@@ -1,4 +1,4 @@
-"""What `save` writes of an image in containerd's image store, whose manifests exist.
+"""Read the `save` stream of an image in containerd's image store, whose manifests exist.
 
 The blobs come sorted by digest, with manifests before, between and after the layers that they list. One pass
 finds them; after that they are in the job's pin.
@@ -31,7 +31,7 @@ _SMALL_TOTAL: Final = 64 << 20
 
 @dataclass
 class StreamContents:
-    """The JSON documents of a stream and the digests of its blobs, as far as it was read."""
+    """The JSON documents of a stream and the digests of its blobs, read so far."""
 
     documents: dict[str, bytes] = field(default_factory=dict)
     blobs: set[str] = field(default_factory=set)

@@ -1,1 +1,1 @@
-"""Images in registries: ``docker://REFERENCE``."""
+"""Read images in registries: ``docker://REFERENCE``."""

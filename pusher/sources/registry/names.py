@@ -1,4 +1,4 @@
-"""``docker://REFERENCE`` as it is typed."""
+"""Parse ``docker://REFERENCE`` as typed."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class RegistrySource(InPlace):
 
         def count() -> None:
             nonlocal furthest
-            is_progress = sink.size > furthest  # bytes that are fetched a second time are none
+            is_progress = sink.size > furthest  # bytes downloaded a second time do not count
             if is_progress:
                 furthest = sink.size
                 attempts.reset()

@@ -1,4 +1,4 @@
-"""The order in which credentials are looked up."""
+"""Look up credentials in their order of precedence."""
 
 from __future__ import annotations
 

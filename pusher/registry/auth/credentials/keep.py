@@ -1,4 +1,4 @@
-"""Storing and removing a login where Docker does."""
+"""Store and remove a login where Docker does."""
 
 from __future__ import annotations
 

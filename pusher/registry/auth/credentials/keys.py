@@ -1,4 +1,4 @@
-"""The names under which registries stand in files of Docker and Podman."""
+"""Compute the keys of registries in files of Docker and Podman."""
 
 from __future__ import annotations
 

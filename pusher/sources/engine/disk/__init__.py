@@ -1,1 +1,1 @@
-"""Layers read straight from an engine's disk: nothing is exported, no daemon writes a copy first."""
+"""Read layers directly from an engine's disk, without an export or a copy by the daemon."""

@@ -1,4 +1,4 @@
-"""Where engines keep their images, as far as it is known without asking them."""
+"""Find the folders of engines' images without asking the engines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Docker's images on disk (moby ``daemon/internal/layer/filestore.go``).
+"""Read Docker's images on disk (moby ``daemon/internal/layer/filestore.go``).
 
 Only root can read them, or a container into which the data root is mounted.
 """

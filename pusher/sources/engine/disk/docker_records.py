@@ -1,4 +1,4 @@
-"""Docker's records of the blobs of its layers (moby ``distribution/metadata``).
+"""Read Docker's records of the blobs of its layers (moby ``distribution/metadata``).
 
 For each diff ID Docker keeps the digests of the blobs that it compressed the layer to when it pushed it, or
 unpacked it from, verified, when it pulled it.
@@ -24,8 +24,8 @@ _LARGEST: Final = 1 << 20
 class DockerRecords:
     """The records of the data root ``root``.
 
-    They count only if nobody but root and the user of pusher can have written them. Otherwise, and if they
-    cannot be read, there are none.
+    They count only if no user except root and the user of pusher can have written them. Otherwise, and if
+    they cannot be read, none are returned.
     """
 
     def __init__(self, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Podman's images on disk (containers/storage), of its overlay and vfs drivers."""
+"""Read Podman's images on disk (containers/storage), for its overlay and vfs drivers."""
 
 from __future__ import annotations
 

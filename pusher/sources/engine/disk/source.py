@@ -1,4 +1,4 @@
-"""Images read from an engine's disk: ``docker-storage:NAME``, ``containers-storage:NAME``."""
+"""Read images from an engine's disk: ``docker-storage:NAME``, ``containers-storage:NAME``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the storages of all engines have in common."""
+"""Define the parts that the storages of all engines have in common."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A layer's exact tar, assembled from its files and its tar-split.
+"""Assemble a layer's exact tar from its files and its tar-split.
 
 tar-split (https://github.com/vbatts/tar-split, ``tar/storage/entry.go``, ``tar/asm/assemble.go``) keeps what
 is not in the files: gzipped JSON lines, type 2 with bytes of the tar as they are (headers, padding), type 1
