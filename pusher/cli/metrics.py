@@ -35,7 +35,7 @@ def serve_metrics(store: Store, at: str | None) -> Iterator[Callable[[Progress],
     from pusher.serve.metrics import MeteredProgress, Metrics
     from pusher.serve.server import Address, open_sockets, server_in_background
 
-    address = Address.parse(at, "--metrics")
+    address = Address.parse(at, "--metrics", example_port=9155)
     if not address.is_local:
         raise InvalidOption(
             f"everybody who can reach {address} could read the metrics",

@@ -43,15 +43,15 @@ class Address:
     port: int
 
     @classmethod
-    def parse(cls, text: str, option: str = "--listen") -> Address:
-        """Read ``HOST:PORT``, an IPv6 address in brackets. Raises InvalidOption."""
+    def parse(cls, text: str, option: str = "--listen", *, example_port: int = 5055) -> Address:
+        """Read ``HOST:PORT``, an IPv6 address in brackets. Raises InvalidOption with an example."""
         host, colon, port = text.rpartition(":")
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
         is_port = port.isascii() and port.isdigit() and int(port[:6]) < 65536
         if not (colon and bare and is_port) or (":" in host and bare == host):
             raise InvalidOption(
                 f"{option} {quoted(text)} is not an address and a port",
-                hint="write it like 127.0.0.1:5055 or [::1]:5055",
+                hint=f"write it like 127.0.0.1:{example_port} or [::1]:{example_port}",
             )
         return cls(bare, int(port))
 

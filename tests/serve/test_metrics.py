@@ -178,3 +178,9 @@ def test_run_shows_them_to_this_machine_alone(pusher: Pusher) -> None:  # noqa: 
     result = pusher("run", "--metrics", "0.0.0.0:9155")
     assert result.code == 2
     assert "could read the metrics" in result.err
+
+
+def test_an_address_that_is_none_gets_an_example(pusher: Pusher) -> None:  # noqa: F811
+    result = pusher("run", "--metrics", "nonsense")
+    assert result.code == 2
+    assert "write it like 127.0.0.1:9155 or [::1]:9155" in result.err
