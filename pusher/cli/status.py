@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -227,7 +228,26 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
                     else _details(store, number, out.width)
                 )
             sys.stdout.flush()
-        time.sleep(_WATCH_EVERY)
+        _wait_for_reader(_WATCH_EVERY)
+
+
+def _wait_for_reader(seconds: float) -> None:
+    """Wait this long. Raises BrokenPipeError once nobody reads standard output any more, for without a change
+    there is no write that would fail."""
+    if not hasattr(select, "poll"):
+        time.sleep(seconds)
+        return
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # no file
+        time.sleep(seconds)
+        return
+    ends = time.monotonic() + seconds
+    poller = select.poll()
+    poller.register(descriptor, 0)  # errors alone
+    if any(events & select.POLLERR for _, events in poller.poll(seconds * 1000)):
+        raise BrokenPipeError
+    time.sleep(max(0.0, ends - time.monotonic()))  # a terminal that hung up ends the poll at once
 
 
 def _job_as_json(

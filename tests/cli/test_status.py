@@ -287,6 +287,26 @@ def test_watch_prints_each_change_until_ctrl_c(store: Store) -> None:
     assert (process.returncode, out, err.strip()) == (130, "", "")
 
 
+@pytest.mark.parametrize("options", [(), ("--json",), ("1",)])
+def test_watch_ends_once_nobody_reads_it(store: Store, options: tuple[str, ...]) -> None:
+    """As with ``| head -3``, and without a change that would be written."""
+    add_job(store)
+    with subprocess.Popen(
+        [sys.executable, "-m", "pusher", "status", "--watch", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            assert process.stdout.readline()
+            process.stdout.close()
+            assert (process.wait(20), process.stderr.read()) == (1, "")
+        finally:
+            process.kill()
+
+
 def test_the_log_of_a_job(pusher: Pusher, store: Store, clock: Clock) -> None:
     job = add_job(store)
     clock.advance(5)
