@@ -27,6 +27,8 @@ _MOST_REPORTED: Final = 10
 
 _CLEARED_WITHIN: Final = 1.0
 """Seconds that a second Ctrl-C gives a terminal that takes no output, as after Ctrl-S."""
+_SIGNALS: Final = 128
+"""An exit code above it is that of a signal."""
 _LEAST_REPORTED: Final = 1024 * 1024
 """Bytes that had to be sent again and are reported."""
 
@@ -110,7 +112,8 @@ def _report_ends(result: RunResult, *, single: bool, pushed: int) -> None:
     for job in result.succeeded if pushed else ():
         print_line(digest_reference(job))
     if not single:
-        print_notice(_summary(result))
+        if summary := _summary(result):
+            print_notice(summary)
         if result.failed_before:
             print_notice(f"Failed earlier: {_list_jobs(result.failed_before)}. {_advise_retry(result)}")
 
@@ -171,11 +174,14 @@ def _how_to_continue(job: JobRecord) -> str:
 
 
 def _summary(result: RunResult) -> str:
+    """Return how many jobs ended how; nothing for a run without a job that a signal ended."""
     counts = {"pushed": result.succeeded, "failed": result.failed, "unfinished": result.unfinished}
     counts["superseded"] = result.superseded
     parts = [f"{len(jobs)} {what}" for what, jobs in counts.items() if jobs]
     if parts:
         return f"Jobs: {', '.join(parts)}."
+    if result.exit_code > _SIGNALS:
+        return ""
     return "Nothing to push" + ("." if result.failed_before else ": no jobs are queued.")
 
 

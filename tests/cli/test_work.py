@@ -271,6 +271,12 @@ def test_run_with_nothing_to_do(pusher: Pusher, worker: Worker) -> None:
     assert worker.calls[0]["only"] is None
 
 
+def test_run_that_is_stopped_does_not_say_that_there_was_nothing(pusher: Pusher, worker: Worker) -> None:
+    worker.exit_code = ExitCode.INTERRUPTED
+    result = pusher("run", "--forever")
+    assert (result.code, result.out, result.err) == (130, "", "")
+
+
 def test_run_says_what_others_have_and_what_failed_before(
     pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

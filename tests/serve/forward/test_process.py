@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -77,3 +78,16 @@ def test_asked_to_end_it_stops_as_run_does_and_tells_who_waits(tmp_path: Path) -
             thread.join()
             assert answers[0].status_code == 503
             assert "continues with the next pusher serve" in answers[0].json()["errors"][0]["message"]
+
+
+def test_stopped_without_a_job_it_does_not_say_that_there_was_nothing(tmp_path: Path) -> None:
+    options = ("--to", "127.0.0.1:1", "--progress", "none")
+    with serving(*options, env={"PUSHER_HOME": str(tmp_path / "home")}) as served:
+        status = Path(f"/proc/{served.process.pid}/status")
+        if not status.exists():
+            pytest.skip("only Linux tells which signals a process handles")
+        while not int(status.read_text().split("SigCgt:")[1].split()[0], 16) & 1 << signal.SIGTERM - 1:
+            time.sleep(0.02)
+        assert served.end(signal.SIGINT) == 128 + signal.SIGINT
+        assert served.process.stderr is not None
+        assert "Nothing to push" not in served.process.stderr.read()
