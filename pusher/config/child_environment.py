@@ -1,4 +1,4 @@
-"""The environment of other programs: without secrets that are not theirs."""
+"""Build the environment of child processes, without secrets that are not theirs."""
 
 from __future__ import annotations
 

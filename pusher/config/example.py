@@ -1,4 +1,4 @@
-"""A ``pusher.toml`` that explains itself, made from the table of settings."""
+"""Generate a commented ``pusher.toml`` from the table of settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a setting is declared: flag, variable, key in ``pusher.toml``, help and default beside its type."""
+"""Declare settings: flag, variable, key in ``pusher.toml``, help and default beside the type."""
 
 from __future__ import annotations
 

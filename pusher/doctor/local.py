@@ -1,4 +1,4 @@
-"""The checks of this machine: settings, image, job store, disk."""
+"""Check this machine: settings, image, job store, disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks of the connection to one registry: proxy, DNS, TCP, TLS, whether it answers, its clock."""
+"""Check the connection to one registry: proxy, DNS, TCP, TLS, whether it answers, its clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks at one registry: the credential, the right to push, and how uploads go there."""
+"""Check one registry: the credential, the permission to push, and how it handles uploads."""
 
 from __future__ import annotations
 

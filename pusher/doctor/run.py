@@ -1,4 +1,4 @@
-"""All checks in their order: those of this machine, then those of each registry."""
+"""Run all checks in order: those of this machine, then those of each registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Foreign JSON, read within bounds: manifests, indexes, configs, the lists in an archive."""
+"""Parse foreign JSON within limits: manifests, indexes, configs, the lists in an archive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Manifests and indexes whose layers are compressed anew: other blobs, and all else as it was."""
+"""Rewrite manifests and indexes whose layers are recompressed: new blobs, and nothing else changed."""
 
 from __future__ import annotations
 

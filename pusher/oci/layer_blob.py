@@ -1,4 +1,4 @@
-"""The blob of a layer, and how it came to be."""
+"""Define the blob of a layer, with its compression."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress of a run, counted by the workers and read by a display; nothing is printed here."""
+"""Count the progress of a run, for a display; nothing is printed here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose a display, and draw it from a thread of its own."""
+"""Choose a display, and draw it in a thread of its own."""
 
 from __future__ import annotations
 

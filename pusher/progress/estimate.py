@@ -1,4 +1,4 @@
-"""Speed over a sliding window."""
+"""Estimate speed over a sliding window."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bytes, speeds and times for people."""
+"""Format bytes, speeds and times for people."""
 
 from __future__ import annotations
 

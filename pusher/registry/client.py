@@ -1,4 +1,4 @@
-"""The requests of the distribution API that pushing an image needs."""
+"""Send the requests of the distribution API that a push needs."""
 
 from __future__ import annotations
 

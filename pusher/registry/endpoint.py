@@ -1,4 +1,4 @@
-"""Requests to one registry: scheme, login, redirects, rate of requests, and what sent the answer."""
+"""Send requests to one registry: scheme, login, redirects, rate of requests, detection of intermediaries."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class RegistryEndpoint:
     def _base_url(self) -> str:
         """Return the base of the registry's URLs; find it on first use.
 
-        No token is requested for that: a token server may give tokens for repositories alone.
+        No token is requested for that: some token servers issue tokens only for repositories.
         """
         with self._lock:
             if self._base is None:
@@ -264,7 +264,7 @@ class RegistryEndpoint:
     def _can_log_in(
         self, request: _Request, answer: Answer, login: AuthenticatedRequest, *, redirected: bool
     ) -> bool:
-        """Return whether to send the request again with another login. Raises what its refusal means."""
+        """Return whether to send the request again with another login. Raises the error of its refusal."""
         ours = request.origin.is_same_host(answer.url)
         if answer.status == 403:  # ECR's answer to a login that expired
             return ours and not is_page(answer) and login.renew_after_denial()

@@ -1,7 +1,7 @@
 """Decide whether a response is the registry's own or comes from an intermediary in front of it.
 
 Captive portals, load balancers, firewalls and login pages answer in a registry's place, with any status,
-even 200. No list of them is ever complete. What a registry's own answers look like is known: errors in the
+even 200. No list of them is complete. But a registry's own answers can be recognized: errors in the
 specification's JSON, challenges, headers of the API, and what this registry has sent before. Any other answer
 is an outage: the registry keeps what it has, and the same request is worth another try.
 """

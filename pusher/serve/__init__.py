@@ -1,1 +1,1 @@
-"""A registry on this machine: the OCI distribution API, on disk and behind a socket."""
+"""Run a registry on this machine: the OCI distribution API, a server and storage on disk."""

@@ -1,4 +1,4 @@
-"""Bodies of requests onto the disk, and files into responses, never whole in memory."""
+"""Stream request bodies to disk and files to responses, never whole in memory."""
 
 from __future__ import annotations
 

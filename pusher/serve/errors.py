@@ -1,4 +1,4 @@
-"""Errors as the distribution API reports them (distribution-spec, "Error Codes")."""
+"""Define errors as the distribution API reports them (distribution-spec, "Error Codes")."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Logging in: credentials, challenges, tokens."""
+"""Log in to registries: credentials, challenges, tokens."""

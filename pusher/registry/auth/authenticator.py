@@ -1,4 +1,4 @@
-"""Authentication: the challenge of a registry answered with a credential, by Basic or by Bearer tokens.
+"""Answer the challenges of a registry with a credential, by Basic or Bearer authentication.
 
 The first request carries no login; the challenge in its 401 is remembered. An ``AuthenticatedRequest`` knows
 what has been tried, and so what one more 401 means: an expired token, a missing scope, a credential that its
@@ -162,8 +162,8 @@ class Authenticator:
             )
 
     def authorization(self, scopes: Scopes) -> _Authorization | None:
-        """Return the authorization to send now; None before the first challenge. Raises what
-        TokenServer.fetch does."""
+        """Return the authorization to send now; None before the first challenge. Raises the errors of
+        TokenServer.fetch."""
         with self._lock:
             challenge, credential, tokens = self._challenge, self._credential, self._tokens
         if challenge is None:
@@ -203,7 +203,7 @@ class Authenticator:
     def add_scopes(self, method: str, scopes: Scopes, more: Scopes) -> Scopes:
         """Record that a request with ``scopes`` needs ``more``; return all of them."""
         with self._lock:
-            # in front: some token servers read the first scope only
+            # first: some token servers read only the first scope
             self._added_scopes[method, scopes] = more + self._added_scopes.get((method, scopes), scopes)
             return self._added_scopes[method, scopes]
 
@@ -276,7 +276,7 @@ class AuthenticatedRequest:
     def headers(self) -> dict[str, str]:
         """Return the headers of the request, for the registry's own host only; may request a token first.
 
-        Raises what TokenServer.fetch does.
+        Raises the errors of TokenServer.fetch.
         """
         used = self._auth.credential()
         try:

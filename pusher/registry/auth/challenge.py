@@ -1,4 +1,4 @@
-"""The ways to log in that a registry offers: its WWW-Authenticate headers (RFC 9110 11.6.1)."""
+"""Parse a registry's challenges in its WWW-Authenticate headers (RFC 9110 11.6.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bearer tokens, requested from the token server that a challenge names, and kept until they expire.
+"""Request Bearer tokens from the token server in a challenge, and cache them until they expire.
 
 The protocol is distribution's (docs/content/spec/auth/token.md, and oauth.md for identity tokens). Times are
 of a monotonic clock: no server's clock is trusted.
@@ -117,7 +117,7 @@ class TokenServer:
         try:
             if self._identity is None:
                 answer = self._get(scopes)
-                if answer.status == 405 and self._credential is not None:  # OAuth2 alone (oauth.md)
+                if answer.status == 405 and self._credential is not None:  # only OAuth2 (oauth.md)
                     answer = self._post(scopes)
                 return self._read_token(answer, scopes)
             with self._identity_lock:  # each use may replace it
@@ -261,7 +261,7 @@ class TokenCache:
         self._pending: dict[Scopes, Future[Token]] = {}
 
     def get(self, scopes: Scopes) -> Token:
-        """Return a token that does not expire soon, cached or requested. Raises what ``fetch`` does."""
+        """Return a token that does not expire soon, cached or requested. Raises the errors of ``fetch``."""
         with self._lock:
             token = self._tokens.get(scopes)
             if token is not None and self._clock() < token.renew_at:

@@ -1,1 +1,1 @@
-"""One HTTP request to a registry: connections, TLS, proxies, bodies, and what is shown of it."""
+"""Send one HTTP request to a registry: connections, TLS, proxies, bodies, redaction."""

@@ -1,4 +1,4 @@
-"""Checks of request headers, and the decoding of bodies within a limit."""
+"""Check request headers, and decode bodies within a limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The text of an answer that is not JSON: the HTML page or plain text of an intermediary."""
+"""Extract the text of a response that is not JSON: an intermediary's HTML page or plain text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Errors of requests, urllib3, ssl and the system as PusherErrors: by their causes, not their class."""
+"""Translate errors of requests, urllib3, ssl and the system to PusherErrors, by cause, not by class."""
 
 from __future__ import annotations
 

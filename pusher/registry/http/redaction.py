@@ -1,4 +1,4 @@
-"""Requests as they may be shown: without passwords, tokens, cookies, and the secrets in Locations."""
+"""Redact requests for display: remove passwords, tokens, cookies, and the secrets in Locations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TLS: how a host's certificate is verified, and what a server shows in a handshake."""
+"""Configure TLS: verify a host's certificate, and read a server's certificate in a handshake."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One HTTP request to a registry: its answer or error, and a line in the log."""
+"""Send one HTTP request to a registry; return its response or raise its error, and log it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The error for a certificate that cannot be verified, with what to do about it."""
+"""Build the error for a certificate that cannot be verified, with a hint how to fix it."""
 
 from __future__ import annotations
 

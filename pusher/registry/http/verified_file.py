@@ -1,4 +1,4 @@
-"""Verification that the bytes sent from a file that others may change are the blob's."""
+"""Verify that the bytes sent from a file that another program may change are the blob's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A time limit for answers that never end.
+"""Limit the time of responses that never end.
 
 A request blocks its thread in calls of the operating system. One more thread checks all requests and shuts
 down the connection of one whose answer takes too long.

@@ -1,1 +1,1 @@
-"""``pusher demo``: a push over a bad link, with everything that it takes on this machine."""
+"""Implement ``pusher demo``: a push over a bad link, entirely on this machine."""

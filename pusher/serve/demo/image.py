@@ -1,4 +1,4 @@
-"""An image out of nothing: an archive as ``docker save`` writes it."""
+"""Generate an image for the demo: an archive as ``docker save`` writes it."""
 
 from __future__ import annotations
 

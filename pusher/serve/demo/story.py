@@ -1,4 +1,4 @@
-"""The demo, step by step."""
+"""Run the steps of the demo."""
 
 from __future__ import annotations
 

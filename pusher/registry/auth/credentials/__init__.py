@@ -1,4 +1,4 @@
-"""Where the credential for a registry comes from, and where a new one is stored.
+"""Find the credential for a registry, and store new ones.
 
 ``find`` defines the order; ``authfile`` reads the files of Docker and Podman, ``helper`` runs their
 credential helpers, ``keep`` stores and removes the logins of ``pusher login`` and ``logout``.

@@ -1,4 +1,4 @@
-"""The format of Docker's ``config.json``, Podman's ``auth.json`` and DOCKER_AUTH_CONFIG."""
+"""Parse Docker's ``config.json``, Podman's ``auth.json`` and DOCKER_AUTH_CONFIG."""
 
 from __future__ import annotations
 

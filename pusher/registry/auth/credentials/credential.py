@@ -1,4 +1,4 @@
-"""A credential, as a value."""
+"""Define the value of a credential."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``HttpHeaders`` of Docker's config.json, which a proxy in front of a registry may require."""
+"""Read ``HttpHeaders`` of Docker's config.json, which a proxy in front of a registry may require."""
 
 from __future__ import annotations
 

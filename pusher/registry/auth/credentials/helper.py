@@ -1,4 +1,4 @@
-"""Credential helpers: the programs ``docker-credential-NAME`` that store secrets outside of files.
+"""Run credential helpers, the programs ``docker-credential-NAME`` that store secrets outside of files.
 
 The protocol is that of docker-credential-helpers (``credentials/credentials.go``, ``error.go``): the action
 is the only argument, everything else goes through stdin and stdout, errors are printed on stdout too.
@@ -26,7 +26,7 @@ _NOT_FOUND: Final = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 """How helpers report that they have no login; the first is docker-credential-helpers'."""
-_IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105 - stands in place of a user name
+_IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105 - replaces a user name
 _SECRET: Final = re.compile(r"""["']secret["']\s*:""", re.IGNORECASE)
 _MOST_READ: Final = 4096
 """Characters of the output that are searched for these words."""

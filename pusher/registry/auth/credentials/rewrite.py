@@ -1,4 +1,4 @@
-"""Atomic changes to a file that Docker and Podman use too, by one process at a time."""
+"""Change files that Docker and Podman also use, atomically and by one process at a time."""
 
 from __future__ import annotations
 
