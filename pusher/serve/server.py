@@ -20,6 +20,7 @@ from pusher.errors import CertificateFileUnusable, InvalidOption, ListenFailed
 from pusher.reference import is_loopback
 from pusher.serve.access import PEER
 from pusher.serve.peer import CAN_TELL, user_at
+from pusher.serve.unread_bodies import ReadRests
 from pusher.text import quoted
 from pusher.worker.signals import handle_signals
 
@@ -171,7 +172,7 @@ def make_server(app: ASGIApp, certificate: Certificate | None = None) -> uvicorn
     Raises CertificateFileUnusable.
     """
     config = uvicorn.Config(
-        app,
+        ReadRests(app),
         http=_Protocol,
         ws="none",
         lifespan="off",

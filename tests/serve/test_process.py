@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -106,6 +107,32 @@ def test_a_full_disk_is_507_and_loses_nothing(tmp_path: Path) -> None:
             assert served.ask("GET", f"/v2/a/blobs/{sha256(BLOB)}").content == BLOB
     finally:
         unmount_below(disk)
+
+
+def test_a_client_that_wants_the_connection_closed_is_told_of_a_full_disk(tmp_path: Path) -> None:
+    """skopeo is one. It goes on sending, and would see a reset."""
+    require("mount", root=True)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=1M", "tmpfs", str(disk)], check=True)
+    try:
+        with serving("--local", str(disk / "registry")) as served:
+            for _ in range(2):
+                location = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]
+                assert _send_whole(served, location, 16 << 20).startswith(b"HTTP/1.1 507 ")
+    finally:
+        unmount_below(disk)
+
+
+def _send_whole(served: Process, location: str, size: int) -> bytes:
+    """Send a chunk, and look for the answer after that alone; how it begins."""
+    host, _, port = served.url.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        head = f"PATCH {location} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {size}\r\n"
+        connection.sendall(f"{head}\r\n".encode())
+        for _ in range(size // BLOCK):
+            connection.sendall(bytes(BLOCK))
+        return connection.recv(100)
 
 
 def test_memory_does_not_grow_with_the_blob(folder: Path) -> None:
