@@ -142,7 +142,14 @@ def _keep(front: _Front, folder: Path) -> int:
     with closing(LocalRegistry(folder)) as registry, ExitStack() as stack:
         sockets = front.open(stack)
         front.announce(f"Images are kept in {folder}.", sockets[0].getsockname()[1], "NAME:TAG")
-        app = make_app(Api(registry), front.access, Metrics())
+
+        def note_full_disk(message: str) -> None:
+            print_notice(
+                f"{message}: pushes to {folder} are refused with 507. "
+                "Free some space, or serve a folder on a larger disk."
+            )
+
+        app = make_app(Api(registry), front.access, Metrics(), note_full_disk=note_full_disk)
         number = run_server(app, sockets, note=print_notice, certificate=front.certificate)
     return 128 + number if number else ExitCode.DONE
 
@@ -167,7 +174,14 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
         )
         metrics = Metrics()
         metrics.watch_queue(store)
-        with server_in_background(make_app(api, front.access, metrics), sockets, front.certificate):
+
+        def note_full_disk(message: str) -> None:
+            print_notice(
+                f"{message}: pushes are refused with 507. Free some space, for example with: pusher prune"
+            )
+
+        app = make_app(api, front.access, metrics, note_full_disk=note_full_disk)
+        with server_in_background(app, sockets, front.certificate):
             front.announce(
                 f"Pushes are forwarded to {place or 'the registry that their name begins with'}.",
                 port,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
+from collections.abc import Callable
 from typing import Final
 
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pusher.errors import PusherError
 from pusher.serve.access import Access, Gate
 from pusher.serve.api import Api
-from pusher.serve.errors import ApiError, handle_api_error, handle_failure, handle_http_exception
+from pusher.serve.errors import ApiError, Failures, handle_api_error, handle_http_exception
 from pusher.serve.metrics import Metrics
 
 _LOG: Final = logging.getLogger(__name__)
@@ -28,8 +29,18 @@ _EVERY_ANSWER: Final = (
 )
 
 
-def make_app(api: Api | None, access: Access, metrics: Metrics) -> Starlette:
-    """Return the application that answers with ``api``, and with ``metrics``, those who have ``access``."""
+def make_app(
+    api: Api | None,
+    access: Access,
+    metrics: Metrics,
+    *,
+    note_full_disk: Callable[[str], None] = lambda message: None,  # noqa: ARG005
+) -> Starlette:
+    """Return the application that answers with ``api``, and with ``metrics``, those who have ``access``.
+
+    ``note_full_disk`` gets the sentence that says which disk is full.
+    """
+    failures = Failures(note_full_disk)
     routes = [] if api is None else api.routes()
     return Starlette(
         routes=[*routes, metrics.route(), Route("/healthz", _healthz, methods=["GET"])],
@@ -38,10 +49,10 @@ def make_app(api: Api | None, access: Access, metrics: Metrics) -> Starlette:
             ApiError: handle_api_error,
             HTTPException: handle_http_exception,
             ClientDisconnect: _hung_up,
-            OSError: handle_failure,
-            PusherError: handle_failure,
-            sqlite3.Error: handle_failure,
-            Exception: handle_failure,
+            OSError: failures.answer,
+            PusherError: failures.answer,
+            sqlite3.Error: failures.answer,
+            Exception: failures.answer,
         },
     )
 

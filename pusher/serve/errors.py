@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import sqlite3
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import cast
+from typing import Final, cast
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -17,6 +18,8 @@ from pusher.errors import DiskFull, PusherError, bug, find_machine_error
 from pusher.text import printable
 
 _LOG = logging.getLogger(__name__)
+_NOTED_EVERY: Final = 60.0
+"""Seconds between two notes of a full disk."""
 
 
 class ApiError(Exception):
@@ -74,16 +77,33 @@ def handle_http_exception(_request: Request, error: Exception) -> Response:
     return ApiError(error.status_code, "UNSUPPORTED", what, headers=error.headers).response()
 
 
-def handle_failure(_request: Request, error: Exception) -> Response:
-    """Answer what the machine could not do, with 507 where the disk is full, or a bug."""
-    known = error if isinstance(error, PusherError) else find_machine_error(error)
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        known = DiskFull("no space left on the disk")
-    if known is None:
-        _LOG.error("a bug", exc_info=error)
-        known = bug(error)
-        status = 500
-    else:
-        status = 507 if isinstance(known, DiskFull) else 503
-        _LOG.error("%s", known.message)
-    return errors_response(status, [("UNKNOWN", f"{known.message}; {known.hint}", None)])
+class Failures:
+    """Answers about what is no client's fault. ``note`` gets the sentence about a full disk, at most once a
+    minute: clients try again."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+        self._noted: float | None = None
+
+    def answer(self, _request: Request, error: Exception) -> Response:
+        """Answer what the machine could not do, with 507 where the disk is full, or a bug."""
+        known = error if isinstance(error, PusherError) else find_machine_error(error)
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            known = DiskFull("no space left on the disk")
+        if known is None:
+            _LOG.error("a bug", exc_info=error)
+            known = bug(error)
+            status = 500
+        else:
+            status = 507 if isinstance(known, DiskFull) else 503
+            _LOG.error("%s", known.message)
+        if status == 507:
+            self._note_full_disk(known.message)
+        hint = "free some space there" if status == 507 else known.hint
+        return errors_response(status, [("UNKNOWN", f"{known.message}; {hint}", None)])
+
+    def _note_full_disk(self, message: str) -> None:
+        now = time.monotonic()
+        if self._noted is None or now - self._noted >= _NOTED_EVERY:
+            self._noted = now
+            self._note(message)

@@ -110,7 +110,7 @@ def test_a_full_disk_is_507_and_loses_nothing(tmp_path: Path) -> None:
 
 
 def test_a_client_that_wants_the_connection_closed_is_told_of_a_full_disk(tmp_path: Path) -> None:
-    """skopeo is one. It goes on sending, and would see a reset."""
+    """skopeo is one. It goes on sending, and would see a reset; whoever runs serve reads what to do."""
     require("mount", root=True)
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -120,6 +120,11 @@ def test_a_client_that_wants_the_connection_closed_is_told_of_a_full_disk(tmp_pa
             for _ in range(2):
                 location = served.ask("POST", "/v2/a/blobs/uploads/").headers["Location"]
                 assert _send_whole(served, location, 16 << 20).startswith(b"HTTP/1.1 507 ")
+            found = served.read_until(re.compile("no space left on the disk of .*")).group()
+            assert f"pushes to {disk / 'registry'} are refused with 507. Free some space, or" in found
+            served.end()
+            assert served.process.stderr is not None
+            assert "no space left" not in served.process.stderr.read()  # once is enough
     finally:
         unmount_below(disk)
 
