@@ -1,7 +1,7 @@
-"""The distribution API over a local registry: one handler for each request of distribution-spec 1.1,
-"Endpoints", and Docker's ``_catalog``.
+"""Serve the distribution API from a local registry: a handler for each request of distribution-spec
+1.1, "Endpoints", and Docker's ``_catalog``.
 
-Those that read a body run in the event loop and leave the disk to threads; all others run in a thread.
+Handlers that read a body run in the event loop and use the disk in threads; others run in a thread.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _MOST_TAGS: Final = 100
 
 
 class Api:
-    """The handlers. ``registry`` stays open as long as requests come."""
+    """The handlers. ``registry`` must stay open while requests arrive."""
 
     def __init__(self, registry: LocalRegistry) -> None:
         self._registry = registry
@@ -45,7 +45,7 @@ class Api:
         self._tagging = threading.Lock()
 
     def routes(self) -> list[BaseRoute]:
-        """Return what is answered; the longest paths first, for repositories' names have slashes."""
+        """Return the routes, the longest paths first: names of repositories contain slashes."""
         name = "/v2/{name:path}"
         return [
             Route("/v2/", self.ping, methods=["GET"]),
@@ -67,7 +67,7 @@ class Api:
         ]
 
     def ping(self, _request: Request) -> Response:
-        """Say that this is a registry."""
+        """Confirm the API version."""
         return _json({})
 
     # --- blobs --------------------------------------------------------------------------------------------
@@ -85,22 +85,22 @@ class Api:
             try:
                 return send_file(request, self._registry.blob_path(digest), size, headers)
             except FileNotFoundError:
-                pass  # deleted just now
+                pass  # deleted meanwhile
         return self.blob_elsewhere(request, repository, digest)
 
     def blob_elsewhere(self, request: Request, repository: str, digest: str) -> Response:  # noqa: ARG002
-        """Return a blob that is not here; ApiError BLOB_UNKNOWN, for there is no other place."""
+        """Return a blob that is not stored here. Raises ApiError BLOB_UNKNOWN."""
         raise ApiError(404, "BLOB_UNKNOWN", f"{repository} has no blob {digest}", detail={"digest": digest})
 
     def delete_blob(self, request: Request) -> Response:
-        """Take a blob out of a repository."""
+        """Remove a blob from a repository."""
         repository, digest = _repository(request), checked_digest(request.path_params["digest"])
         if not self._registry.remove_blob(repository, digest):
             raise ApiError(404, "BLOB_UNKNOWN", f"{repository} has no blob {digest}")
         return Response(status_code=202)
 
     async def open_upload(self, request: Request) -> Response:
-        """Open an upload; mount a blob instead, or take one whole that comes with the request."""
+        """Open an upload, mount a blob, or store the blob in the request's body."""
         repository, query = _repository(request), request.query_params
         if "mount" in query:
             mounted, source = checked_digest(query["mount"]), query.get("from") or None
@@ -129,7 +129,7 @@ class Api:
         return _upload_status(202, upload)
 
     async def close_upload(self, request: Request) -> Response:
-        """Make an upload a blob, after the bytes that come with the request."""
+        """Append the request's body, then store the upload as a blob."""
         upload = await run_in_threadpool(self.upload, request)
         return await self._finish(request, upload, checked_digest(request.query_params.get("digest")))
 
@@ -147,13 +147,13 @@ class Api:
         try:
             upload.finish(turn, digest)
         except ApiError as error:
-            if error.code == "DIGEST_INVALID":  # what came is of no use any more
+            if error.code == "DIGEST_INVALID":  # the received bytes are useless
                 self._registry.uploads.remove(upload)
             raise
         self._registry.take_blob(upload, digest)
 
     def upload(self, request: Request) -> Upload:
-        """Return the upload that a request is about. ApiError BLOB_UPLOAD_UNKNOWN."""
+        """Return a request's upload. Raises ApiError BLOB_UPLOAD_UNKNOWN."""
         return self._registry.uploads.get(_repository(request), request.path_params["upload"])
 
     # --- manifests and tags -------------------------------------------------------------------------------
@@ -172,11 +172,11 @@ class Api:
         return Response(manifest.content, 200, {"Content-Type": manifest.media_type, **headers})
 
     def manifest_elsewhere(self, request: Request, repository: str, reference: str) -> Response:  # noqa: ARG002
-        """Return a manifest that is not here; ApiError MANIFEST_UNKNOWN, for there is no other place."""
+        """Return a manifest that is not stored here. Raises ApiError MANIFEST_UNKNOWN."""
         raise _manifest_unknown(repository, reference)
 
     async def put_manifest(self, request: Request) -> Response:
-        """Store a manifest whose blobs and children are here, and set tags."""
+        """Store a manifest whose blobs and children exist, and set tags."""
         repository, reference = _repository(request), request.path_params["reference"]
         if is_reference_by_digest(reference):
             digest, tags = checked_digest(reference), request.query_params.getlist("tag")
@@ -201,7 +201,7 @@ class Api:
     async def store_manifest(
         self, request: Request, repository: str, manifest: PushedManifest, tags: list[str]
     ) -> None:
-        """Keep a manifest, and have the tags point to it."""
+        """Store a manifest, and point the tags to it."""
         await run_in_threadpool(self._store_manifest, request, repository, manifest, tags)
 
     def _store_manifest(
@@ -212,7 +212,7 @@ class Api:
             self._catalog.add_manifest(repository, manifest, tags)
 
     def _check_conditions(self, request: Request, repository: str, reference: str) -> None:
-        """Raises ApiError 412 where If-Match or If-None-Match forbid to replace what is there."""
+        """Raise ApiError 412 if If-Match or If-None-Match forbids replacing the manifest."""
         wanted, unwanted = request.headers.get("if-match"), request.headers.get("if-none-match")
         if wanted is None and unwanted is None:
             return
@@ -304,7 +304,7 @@ def _manifest_created(repository: str, reference: str, manifest: PushedManifest,
 
 
 def _page(request: Request) -> tuple[str, int]:
-    """What the list goes on after, and how many are wanted."""
+    """Return the requested ``last`` and ``n`` of a list."""
     n = request.query_params.get("n", str(_MOST_LISTED))
     if not (n.isascii() and n.isdigit() and len(n) < 19):
         raise ApiError(400, "UNSUPPORTED", "n is not a number")
@@ -312,7 +312,7 @@ def _page(request: Request) -> tuple[str, int]:
 
 
 def _next(request: Request, found: list[str], limit: int) -> dict[str, str]:
-    """The Link to what comes after ``limit``, if something does."""
+    """Return the Link to the next page, if there is one."""
     if not 0 < limit < len(found):
         return {}
     return _link(request, {"n": str(limit), "last": found[limit - 1]})

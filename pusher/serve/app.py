@@ -36,9 +36,9 @@ def make_app(
     *,
     note_full_disk: Callable[[str], None] = lambda message: None,  # noqa: ARG005
 ) -> Starlette:
-    """Return the application that answers with ``api``, and with ``metrics``, those who have ``access``.
+    """Return the application that serves ``api`` and ``metrics`` to clients with ``access``.
 
-    ``note_full_disk`` gets the sentence that says which disk is full.
+    ``note_full_disk`` gets the sentence that names the full disk.
     """
     failures = Failures(note_full_disk)
     routes = [] if api is None else api.routes()
@@ -58,7 +58,7 @@ def make_app(
 
 
 async def _hung_up(_request: Request, _error: Exception) -> Response:
-    """Return what nobody reads any more."""
+    """Return a response to a closed connection."""
     return Response(status_code=400)
 
 
@@ -67,7 +67,7 @@ async def _healthz(_request: Request) -> Response:
 
 
 class _Answers:
-    """Headers that every answer has, a line in the log, and a count."""
+    """Add common headers, log each response, and count it."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app

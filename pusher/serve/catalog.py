@@ -1,6 +1,6 @@
-"""What each repository of a local registry holds: blobs, manifests, tags, uploads; a SQLite file.
+"""Record in SQLite the blobs, manifests, tags and uploads of each repository of a local registry.
 
-Manifests lie in it whole, blobs are files beside it. A change is durable when its call returns.
+It stores manifests whole; blobs are files beside it. A change is durable when its call returns.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Catalog:
 
     @contextmanager
     def transaction(self) -> Iterator[sqlite3.Connection]:
-        """One change, whole or not at all; nothing else reads or writes meanwhile."""
+        """Run one atomic change; other threads neither read nor write meanwhile."""
         with self._lock:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -98,7 +98,7 @@ class Catalog:
     # --- repositories and blobs ---------------------------------------------------------------------------
 
     def has_repository(self, repository: str) -> bool:
-        """Whether the repository holds anything."""
+        """Return whether the repository has content."""
         query = (
             "SELECT EXISTS(SELECT 1 FROM manifests WHERE repository = ?1)"
             " OR EXISTS(SELECT 1 FROM blobs WHERE repository = ?1)"
@@ -114,18 +114,18 @@ class Catalog:
         return [name for (name,) in self._rows(query, last, limit)]
 
     def has_blob(self, digest: str, repository: str | None = None) -> bool:
-        """Whether the repository has the blob; None: any repository."""
+        """Return whether the repository (None: any) has the blob."""
         if repository is None:
             return bool(self._rows("SELECT 1 FROM blobs WHERE digest = ? LIMIT 1", digest))
         return bool(self._rows("SELECT 1 FROM blobs WHERE repository = ? AND digest = ?", repository, digest))
 
     def add_blob(self, repository: str, digest: str) -> None:
-        """Record that the repository has the blob, whose file is there."""
+        """Record that the repository has the blob; its file exists."""
         with self.transaction() as connection:
             connection.execute("INSERT OR IGNORE INTO blobs VALUES (?, ?)", (repository, digest))
 
     def remove_blob(self, repository: str, digest: str) -> bool:
-        """Take the blob out of the repository; whether it was there."""
+        """Remove the repository's blob. Return whether it was there."""
         with self.transaction() as connection:
             query = "DELETE FROM blobs WHERE repository = ? AND digest = ?"
             return connection.execute(query, (repository, digest)).rowcount > 0
@@ -147,7 +147,7 @@ class Catalog:
     # --- manifests and tags -------------------------------------------------------------------------------
 
     def has_manifest(self, repository: str, digest: str) -> bool:
-        """Whether the repository has the manifest."""
+        """Return whether the repository has the manifest."""
         query = "SELECT 1 FROM manifests WHERE repository = ? AND digest = ?"
         return bool(self._rows(query, repository, digest))
 
@@ -158,7 +158,7 @@ class Catalog:
         return StoredManifest(*rows[0]) if rows else None
 
     def add_manifest(self, repository: str, manifest: PushedManifest, tags: Iterable[str]) -> None:
-        """Store the manifest, and have the tags point to it."""
+        """Store the manifest, and point the tags to it."""
         row = (
             repository,
             manifest.digest,
@@ -175,7 +175,7 @@ class Catalog:
             )
 
     def remove_manifest(self, repository: str, digest: str) -> bool:
-        """Remove the manifest and every tag that points to it; whether it was there."""
+        """Remove the manifest and its tags. Return whether it was there."""
         with self.transaction() as connection:
             for table in ("tags", "manifests"):
                 query = f"DELETE FROM {table} WHERE repository = ? AND digest = ?"  # noqa: S608 - our words
@@ -194,7 +194,7 @@ class Catalog:
         return rows[0][0] if rows else None
 
     def remove_tag(self, repository: str, tag: str) -> bool:
-        """Remove the tag, and nothing else; whether it was there."""
+        """Remove only the tag. Return whether it was there."""
         with self.transaction() as connection:
             query = "DELETE FROM tags WHERE repository = ? AND name = ?"
             return connection.execute(query, (repository, tag)).rowcount > 0
@@ -205,7 +205,7 @@ class Catalog:
         return [name for (name,) in self._rows(query, repository, last, limit)]
 
     def referrers(self, repository: str, subject: str, last: str, limit: int) -> Sequence[str]:
-        """Return the descriptors, as JSON, of what refers to ``subject``, after the digest ``last``."""
+        """Return the descriptors, as JSON, of the referrers of ``subject`` after the digest ``last``."""
         query = (
             "SELECT descriptor FROM manifests WHERE repository = ? AND subject = ? AND digest > ?"
             " ORDER BY digest LIMIT ?"
@@ -232,6 +232,6 @@ class Catalog:
         return [SessionRow(*row) for row in self._rows(query, limit)]
 
     def remove_upload(self, upload_id: str) -> None:
-        """Forget the session; no error if it does not exist."""
+        """Remove the session; no error if it does not exist."""
         with self.transaction() as connection:
             connection.execute("DELETE FROM uploads WHERE id = ?", (upload_id,))

@@ -1,5 +1,5 @@
-"""A registry in a folder: ``registry.db`` tells what a repository holds, ``blobs/`` has the bytes, once each,
-``uploads/`` what clients are sending."""
+"""Store a registry in a folder: ``registry.db`` lists the content of repositories, ``blobs/`` has each blob
+once, ``uploads/`` has the open uploads."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _LOCK: Final = "lock"
 
 
 class LocalRegistry:
-    """The registry in ``folder``, which is made if it is not there, for this process alone.
+    """The registry in ``folder``, created if missing, locked by this process.
 
-    ``upload_lifetime``: seconds after which an upload that nobody touched is removed.
+    ``upload_lifetime``: seconds after which an unused upload is removed.
 
     Raises FolderInUse if another process serves it, InvalidOption if the folder is something else or cannot
     be used, OSError.
@@ -43,16 +43,16 @@ class LocalRegistry:
             raise
 
     def close(self) -> None:
-        """Let another process have the folder."""
+        """Release the folder's lock."""
         self.catalog.close()
         os.close(self._descriptor)
 
     def blob_path(self, digest: str) -> Path:
-        """Where a blob's bytes lie."""
+        """Return the file of a blob."""
         return self._blobs[algorithm_of(digest)] / hex_of(digest)
 
     def blob_size(self, repository: str, digest: str) -> int | None:
-        """Bytes of a blob; None if the repository lacks it."""
+        """Return a blob's bytes; None if the repository lacks it."""
         if not self.catalog.has_blob(digest, repository):
             return None
         try:
@@ -71,7 +71,7 @@ class LocalRegistry:
         self.uploads.remove(upload)
 
     def mount(self, repository: str, digest: str, source: str | None) -> bool:
-        """Have the repository hold a blob of ``source``, or of any repository (None); whether it is there."""
+        """Add a blob of ``source``, or of any repository (None). Return whether it was found."""
         with self._lock:
             if not self.catalog.has_blob(digest, source) or not self.blob_path(digest).exists():
                 return False
@@ -79,7 +79,7 @@ class LocalRegistry:
             return True
 
     def remove_blob(self, repository: str, digest: str) -> bool:
-        """Take a blob out of a repository, and off the disk where no other has it; whether it was there."""
+        """Remove a blob, and its file if no other repository has it. Return whether it was there."""
         with self._lock:
             found = self.catalog.remove_blob(repository, digest)
             if found and not self.catalog.has_blob(digest):
@@ -88,7 +88,7 @@ class LocalRegistry:
 
 
 def _lock_folder(folder: Path) -> int:
-    """Make the folder and lock it; the descriptor of the lock."""
+    """Create and lock the folder; return the lock's descriptor."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         is_registry = (folder / _CATALOG).exists()
@@ -130,7 +130,7 @@ def _open_catalog(folder: Path) -> Catalog:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk."""
+    """Flush a folder's entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -19,7 +19,7 @@ LARGEST: Final = 4 << 20
 
 @dataclass(frozen=True)
 class PushedManifest:
-    """The exact bytes of a manifest with what was read in them."""
+    """The exact bytes of a manifest and its parsed fields."""
 
     raw: bytes
     digest: str
@@ -36,7 +36,7 @@ class PushedManifest:
 def read_manifest(raw: bytes, content_type: str | None, digest: str | None) -> PushedManifest:
     """Read a manifest that was pushed under ``digest``, or under a tag (None).
 
-    Raises ApiError: MANIFEST_INVALID if it is none, DIGEST_INVALID if its bytes have another digest.
+    Raises ApiError: MANIFEST_INVALID, or DIGEST_INVALID if its bytes have another digest.
     """
     found = of_bytes(raw, digest)
     if digest is not None and found != digest:
@@ -85,7 +85,7 @@ def _read_list(data: dict[str, Any], key: str) -> list[Any]:
 
 
 def _build_descriptor(raw: bytes, digest: str, media_type: str, data: dict[str, Any]) -> dict[str, object]:
-    """The descriptor with artifact type and annotations (distribution-spec, "Listing Referrers")."""
+    """Return the descriptor with artifact type and annotations (distribution-spec, "Listing Referrers")."""
     described: dict[str, object] = {"mediaType": media_type, "digest": digest, "size": len(raw)}
     config = data.get("config")
     artifact_type = data.get("artifactType") or (

@@ -1,6 +1,6 @@
 """Store clients' open uploads: their bytes in a file, hashed as they are written.
 
-The file's size is the offset. After a restart it is read once, for no hash can be stored.
+The file's size is the offset. After a restart it is hashed again: a hash's state cannot be stored.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _SWEEP: Final = 3600.0
 
 
 def upload_unknown(upload_id: str) -> ApiError:
-    """No such session, any more or at all."""
+    """Return the error for an unknown session."""
     return ApiError(404, "BLOB_UPLOAD_UNKNOWN", f"there is no upload {upload_id[:40]} here")
 
 
 class Upload:
-    """One session. Its methods may be called from any thread; the last to ask for a turn is the one who
-    writes, for the request before it may hang on a connection that is dead."""
+    """One session. Its methods may be called from any thread. Only the last request that took a turn may
+    write: the one before it may hang on a dead connection."""
 
     def __init__(self, upload_id: str, repository: str, algorithm: str, path: Path) -> None:
         self.id = upload_id
@@ -55,10 +55,9 @@ class Upload:
         """Bytes received."""
 
     def take_turn(self, start: int | None, algorithm: str | None = None) -> int:
-        """Begin to write at ``start``, or where it stands (None); returns what ``append`` wants to be told.
+        """Begin to write at ``start``, or at the offset (None). Return the turn to pass to ``append``.
 
-        ``algorithm``: of the digest, if that is known by now. Raises ApiError 416 if the upload stands
-        somewhere else.
+        ``algorithm``: of the digest, if known. Raises ApiError 416 if ``start`` is not the offset.
         """
         with self._lock:
             self._check_there()
@@ -76,7 +75,7 @@ class Upload:
             return self._turn
 
     def append(self, turn: int, data: bytes) -> None:
-        """Write and hash a block. ApiError 416 if another request writes now; OSError changes nothing."""
+        """Write and hash a block. Raises ApiError 416 if another turn began; OSError, nothing changed."""
         with self._lock:
             self._check_there()
             if turn != self._turn or self._hash is None:
@@ -97,7 +96,7 @@ class Upload:
             self.size += len(data)
 
     def finish(self, turn: int, digest: str) -> None:
-        """Verify the digest and flush the bytes to disk; no write is possible after that.
+        """Verify the digest and flush the bytes to disk; later writes are refused.
 
         Raises ApiError DIGEST_INVALID.
         """
@@ -120,25 +119,25 @@ class Upload:
             self._is_over = True
 
     def shorten(self, size: int) -> None:
-        """Lose what came after the first ``size`` bytes."""
+        """Truncate the upload to ``size`` bytes."""
         with self._lock:
             os.truncate(self.path, size)
             self.size, self._hash = size, None
             self._turn += 1
 
     def end(self) -> None:
-        """Refuse whatever still comes."""
+        """Refuse all later writes."""
         with self._lock:
             self._is_over = True
 
     @property
     def location(self) -> str:
-        """Where the next request goes."""
+        """Return the next request's path."""
         return f"/v2/{self.repository}/blobs/uploads/{self.id}"
 
     @property
     def range(self) -> str:
-        """What was received, as the specification writes it; ``0-0`` for nothing, as of distribution."""
+        """Return the received range as the specification writes it; ``0-0`` if empty, as distribution."""
         return f"0-{max(0, self.size - 1)}"
 
     def _check_there(self) -> None:
@@ -151,7 +150,7 @@ class Upload:
 
 
 class UploadSessions:
-    """The sessions of a registry, in a folder of their own; they outlive the process."""
+    """The sessions of a registry, in a folder of their own; kept across restarts."""
 
     def __init__(self, folder: Path, catalog: Catalog, longest: float = LONGEST) -> None:
         """Open the uploads; ``longest``: seconds after which an unused session is removed."""
@@ -168,7 +167,7 @@ class UploadSessions:
                 path.unlink()
 
     def open(self, repository: str, algorithm: str) -> Upload:
-        """Begin a session. ApiError TOOMANYREQUESTS if there are too many."""
+        """Open a session. Raises ApiError TOOMANYREQUESTS at the limit."""
         self._sweep()
         with self._lock:
             if len(self._catalog.uploads()) >= MOST:
@@ -183,7 +182,7 @@ class UploadSessions:
             return upload
 
     def get(self, repository: str, upload_id: str) -> Upload:
-        """Return a session of this repository. ApiError BLOB_UPLOAD_UNKNOWN."""
+        """Return a session of this repository. Raises ApiError BLOB_UPLOAD_UNKNOWN."""
         with self._lock:
             if upload_id not in self._open:
                 row = self._catalog.upload(upload_id)
@@ -219,6 +218,6 @@ class UploadSessions:
 
 
 def _uuid() -> str:
-    """A random UUID, for the specification wants one in the location."""
+    """Return a random UUID; the specification puts one in the location."""
     digits = secrets.token_hex(16)
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))

@@ -1,1 +1,1 @@
-"""Implement ``pusher demo``: a push over a bad link, entirely on this machine."""
+"""Implement ``pusher demo``: a push over a bad link, all on this machine."""

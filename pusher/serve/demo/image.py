@@ -15,7 +15,7 @@ _BLOCK: Final = 1 << 20
 
 
 def write_image(path: Path, name: str, sizes: list[int]) -> None:
-    """Write an image with a layer of so many bytes each, which no compression makes smaller."""
+    """Write an image with incompressible layers of these sizes in bytes."""
     with tarfile.open(path, "w") as archive:
         diff_ids = [_add_layer(archive, f"layer{number}.tar", size) for number, size in enumerate(sizes)]
         config = {
@@ -31,7 +31,7 @@ def write_image(path: Path, name: str, sizes: list[int]) -> None:
 
 
 def _add_layer(archive: tarfile.TarFile, name: str, size: int) -> str:
-    """The layer's diff ID."""
+    """Return its diff ID."""
     with tempfile.TemporaryFile() as file:
         with tarfile.open(fileobj=file, mode="w") as layer:
             member = tarfile.TarInfo(name.replace("tar", "bin"))

@@ -1,4 +1,4 @@
-"""A bad link: a TCP forwarder on loopback with a speed, that breaks connections and goes away when asked."""
+"""Simulate a bad link: a TCP forwarder on loopback that limits speed, resets connections and can fail."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class BadLink:
         self.go_away()
 
     def go_away(self) -> None:
-        """Reset every connection, and each new one at once."""
+        """Reset every connection, new ones at once."""
         with self._lock:
             self._is_away = True
             connections = list(self._connections)
@@ -59,7 +59,7 @@ class BadLink:
             _reset(*pair)
 
     def come_back(self) -> None:
-        """Carry connections again."""
+        """Forward again."""
         with self._lock:
             self._is_away = False
 
@@ -102,7 +102,7 @@ class BadLink:
             end.close()
 
     def _count(self, size: int) -> bool:
-        """Take the time that it takes; whether the connection breaks here."""
+        """Sleep as the rate requires; return whether to break here."""
         with self._lock:
             now = time.monotonic()
             self._free_at = max(now, self._free_at) + size / self._rate

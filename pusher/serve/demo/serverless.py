@@ -1,5 +1,5 @@
-"""The limits of Cloudflare's serverless-registry in front of the API: chunks of 5 MiB to 100 MB, kept whole
-or not at all."""
+"""Impose the limits of Cloudflare's serverless-registry on the API: chunks of 5 MiB to 100 MB, stored
+whole or discarded."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ServerlessApi(Api):
         self._max_chunk = max_chunk
 
     async def open_upload(self, request: Request) -> Response:
-        """Announce the limits."""
+        """Send the limits."""
         answer = await super().open_upload(request)
         if answer.status_code == 202:
             answer.headers["Location"] += _STATE
@@ -42,7 +42,7 @@ class ServerlessApi(Api):
         return answer
 
     async def write_upload(self, request: Request) -> Response:
-        """Take a chunk whole; what comes of one that breaks off is lost."""
+        """Store a whole chunk; discard one that breaks off."""
         length = request.headers.get("content-length", "")
         if not length.isdigit() or int(length) > self._max_chunk:
             raise ApiError(413, "SIZE_INVALID", f"a request has at most {self._max_chunk} bytes")

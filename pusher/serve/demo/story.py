@@ -39,7 +39,7 @@ _PATIENCE: Final = 120.0
 
 @dataclass(frozen=True)
 class Scale:
-    """How large everything is. Bytes, bytes a second, seconds."""
+    """Sizes in bytes, rates in bytes a second, times in seconds."""
 
     layers: tuple[int, ...] = (24 * MIB, 20 * MIB, 16 * MIB)
     rate: int = 8 * MIB
@@ -52,7 +52,7 @@ class Scale:
 
 
 def tell(say: Callable[[str], None], scale: Scale) -> Iterator[int]:
-    """Tell the story; yields the port of the registry once all is done, and ends it when asked for more.
+    """Run the demo; yield the registry's port once all is done, and stop the registry on resumption.
 
     Raises DemoFailed, ListenFailed, OSError.
     """
@@ -118,7 +118,7 @@ def _times(count: int) -> str:
 
 
 class _Player:
-    """What a push is watched by."""
+    """Runs and watches pushes."""
 
     def __init__(self, folder: Path, registry: LocalRegistry, link: BadLink, parallel: int) -> None:
         self._folder = folder
@@ -127,7 +127,7 @@ class _Player:
         self.link = link
 
     def received(self) -> int:
-        """Bytes that the registry has."""
+        """Return the bytes stored."""
         folder = self._registry.folder
         files = [*(folder / "uploads").iterdir(), *(folder / "blobs" / "sha256").iterdir()]
         total = 0
@@ -140,7 +140,7 @@ class _Player:
 
     @contextmanager
     def process(self, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-        """A real pusher with a job store of its own, and none of the user's settings."""
+        """Run pusher with its own job store, and none of the user's settings."""
         env = {name: value for name, value in os.environ.items() if not name.startswith("PUSHER_")}
         env |= {
             "PUSHER_HOME": str(self._folder / "home"),
@@ -163,7 +163,7 @@ class _Player:
             process.wait()
 
     def wait(self, process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
-        """Raises DemoFailed if the process ends first, or nothing comes of it."""
+        """Wait. Raises DemoFailed if the process exits first, or at a timeout."""
         deadline = time.monotonic() + _PATIENCE
         while not condition():
             if process.poll() is not None:
@@ -175,7 +175,7 @@ class _Player:
 
 
 def _pull_back(repository: str) -> int:
-    """Pull the image from the registry, past the link; the number of its blobs. Raises DemoFailed."""
+    """Pull the image past the link; return the number of its blobs. Raises DemoFailed."""
     with requests.Session() as http:
         http.trust_env = False
         answer = http.get(f"{repository}/manifests/{_TAG}", timeout=_PATIENCE)

@@ -1,4 +1,4 @@
-"""The distribution API in front of other registries: pushes become jobs, all else is passed on."""
+"""Serve the distribution API for other registries: enqueue pushes as jobs, forward other requests."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _PASSED_ON: Final = ("Content-Type", "Docker-Content-Digest", "ETag", "Content-L
 
 
 class ForwardingApi(Api):
-    """The handlers. ``waits``: a push is answered once the destination has everything."""
+    """The handlers. ``waits``: respond to a push once the destination has everything."""
 
     def __init__(
         self,
@@ -57,12 +57,12 @@ class ForwardingApi(Api):
         self._ending = threading.Event()
 
     def end(self) -> None:
-        """Tell the clients that wait for jobs to come back."""
+        """Ask clients that wait for jobs to retry later."""
         self._ending.set()
 
     @contextlib.contextmanager
     def tidying(self) -> Iterator[None]:
-        """Have what is not needed any more removed meanwhile."""
+        """Remove unused layouts and blobs in a thread."""
 
         def work() -> None:
             while not self._ending.wait(_TIDY):
@@ -81,7 +81,7 @@ class ForwardingApi(Api):
     # --- pushes -------------------------------------------------------------------------------------------
 
     async def open_upload(self, request: Request) -> Response:
-        """Open an upload, unless its name leads nowhere: a client should know before it sends gigabytes."""
+        """Open an upload, unless its name has no destination: refuse before the client sends gigabytes."""
         self._destinations.of(request.path_params["name"])
         return await super().open_upload(request)
 
@@ -99,7 +99,7 @@ class ForwardingApi(Api):
         return self._upstream.blob_size(repository, digest) is not None
 
     def _adopt(self, repository: str, digest: str) -> bool:
-        """Fetch a manifest that an index lists and the client knew to be at the destination."""
+        """Fetch a manifest that an index lists and the client found at the destination."""
         found = self._upstream.manifest(repository, digest)
         if found is None:
             return False
@@ -112,7 +112,7 @@ class ForwardingApi(Api):
     async def store_manifest(
         self, request: Request, repository: str, manifest: PushedManifest, tags: list[str]
     ) -> None:
-        """Make the jobs, and wait for them. The tag is the destination's to keep."""
+        """Enqueue the jobs, and wait for them. Only the destination stores the tag."""
         await super().store_manifest(request, repository, manifest, [])
         jobs = [
             await run_in_threadpool(self._images.enqueue, repository, manifest, tag)
@@ -220,9 +220,9 @@ def _headers_to_pass_on(answer: Answer) -> dict[str, str]:
 
 
 async def _stream(download: Download, skipped: int, length: int) -> AsyncIterator[bytes]:
-    """``length`` bytes of a download after the first ``skipped``."""
+    """Yield ``length`` bytes after the first ``skipped``."""
     try:
-        async for block in download.blocks():  # if they end early, the length says that something is missing
+        async for block in download.blocks():  # if they end early, Content-Length shows it
             wanted, skipped = block[skipped:], max(0, skipped - len(block))
             yield wanted[:length]
             length -= len(wanted)

@@ -24,15 +24,15 @@ class Repository:
 
 @dataclass(frozen=True)
 class Destinations:
-    """Where names lead: below one place, or each to the registry that its first part is."""
+    """The destinations of names: below one place, or the registry in a name's first part."""
 
     to: RegistryPath | None
     port: int
     """At which pusher serve listens itself."""
 
     def of(self, name: str) -> Repository:
-        """Return the repository that ``name`` means. ApiError NAME_UNKNOWN if it means none:
-        docker push would repeat a request after NAME_INVALID for a minute before it shows the message."""
+        """Return the repository of ``name``. Raises ApiError NAME_UNKNOWN if there is none:
+        after NAME_INVALID docker push retries for a minute before it shows the message."""
         try:
             found = Reference.parse(f"{self.to}/{name}" if self.to else self._with_registry(name))
         except ReferenceMalformed as error:

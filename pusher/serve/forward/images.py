@@ -1,6 +1,6 @@
-"""Images on their way: an OCI layout for each under PUSHER_HOME, and the jobs that push it.
+"""Write each received image as an OCI layout under PUSHER_HOME, and enqueue the job that pushes it.
 
-A layout holds its blobs by hard links, so that nothing else has to know what a job still needs.
+A layout holds its blobs by hard links, so nothing else tracks what a job still needs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _KEPT: Final = 3600.0
 
 
 class Images:
-    """The layouts in ``folder``, made of what ``registry`` received. Thread-safe."""
+    """The layouts in ``folder``, of images that ``registry`` received. Thread-safe."""
 
     def __init__(
         self,
@@ -55,8 +55,7 @@ class Images:
         folder.mkdir(mode=0o700, exist_ok=True)
 
     def enqueue(self, name: str, manifest: PushedManifest, tag: str | None) -> JobRecord:
-        """Record the job that pushes a manifest with all that it names; the one that does so already if
-        there is one.
+        """Return the job that pushes a manifest and all it names: an existing or a new one.
 
         ``name`` is the client's. Raises SourceError, StoreError, OSError.
         """
@@ -79,7 +78,7 @@ class Images:
             return job
 
     def _write(self, path: Path, name: str, root: PushedManifest) -> set[str]:
-        """Make the layout; the digests of the blobs that only the destination has."""
+        """Write the layout; return the digests that only the destination has."""
         for algorithm in ALGORITHMS:
             (path / "blobs" / algorithm).mkdir(mode=0o700, parents=True, exist_ok=True)
         absent: set[str] = set()
@@ -95,7 +94,7 @@ class Images:
         return absent
 
     def _tree(self, name: str, root: PushedManifest) -> Iterator[PushedManifest]:
-        """The manifest and all below it, each once."""
+        """Yield the manifest and all below it, each once."""
         seen, waiting = {root.digest}, [root]
         while waiting:
             manifest = waiting.pop()
@@ -107,7 +106,7 @@ class Images:
                     waiting.append(read_manifest(stored.content, stored.media_type, digest))
 
     def _link(self, name: str, digest: str, target: Path) -> bool:
-        """Whether the blob is in the layout now."""
+        """Add a blob; return whether it exists."""
         if target.exists():
             return True
         if self._registry.blob_size(name, digest) is None:
@@ -124,7 +123,7 @@ class Images:
     # --- afterwards ---------------------------------------------------------------------------------------
 
     def tidy(self) -> None:
-        """Remove the layouts that no job needs any more, what they were made of, and what waited in vain.
+        """Remove layouts that no job needs, their blobs and manifests, and repositories unused for long.
 
         A job that failed keeps its layout for ``pusher retry``.
         """
@@ -146,7 +145,7 @@ class Images:
             return JobState.CANCELLED
 
     def _forget(self, path: Path, name: str) -> None:
-        """What the destination has now need not be here."""
+        """Remove what the destination now has."""
         for algorithm in ALGORITHMS:
             for file in (path / "blobs" / algorithm).iterdir():
                 digest = f"{algorithm}:{file.name}"
@@ -156,7 +155,7 @@ class Images:
                 self._registry.remove_blob(name, digest)
 
     def _forget_the_old(self) -> None:
-        """Return repositories without a recent push or an open upload."""
+        """Empty repositories without a recent push or open upload."""
         catalog, now = self._registry.catalog, time.time()
         busy = {row.repository for row in catalog.uploads()}
         for name in catalog.repositories("", 1000):
@@ -185,7 +184,7 @@ def _blob(path: Path, digest: str) -> Path:
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    """Whole, and on the disk when this returns."""
+    """Write a file whole, and flush it."""
     new = path.with_name(f".{path.name}.new")
     with new.open("wb") as file:
         file.write(data)

@@ -30,7 +30,7 @@ def forwarding(
     waits: bool,
     note: Callable[[str], None],
 ) -> Iterator[ForwardingApi]:
-    """The API that forwards, with what it received under PUSHER_HOME; somebody else has to work the queue.
+    """Return the forwarding API, which stores what it receives under PUSHER_HOME; it runs no jobs.
 
     Raises FolderInUse, HomeUnusable, StoreError.
     """

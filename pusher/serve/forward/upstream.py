@@ -34,7 +34,7 @@ _AHEAD: Final = 16
 
 class Upstream:
     """The destinations, by the names that clients use. Thread-safe; raises what a registry's client raises,
-    and ApiError NAME_UNKNOWN for a name that leads nowhere."""
+    and ApiError NAME_UNKNOWN for a name without destination."""
 
     def __init__(self, registries: Registries, destinations: Destinations) -> None:
         self._registries = registries
@@ -44,7 +44,7 @@ class Upstream:
         self._silent: dict[str, float] = {}
 
     def blob_size(self, name: str, digest: str) -> int | None:
-        """Return the bytes of a blob; None if it is missing or no registry can be asked."""
+        """Return the bytes of a blob; None if it is missing or no registry answers."""
         place, now = self._destinations.of(name), time.monotonic()
         with self._lock:
             size, until = self._sizes.get((name, digest), (None, 0.0))
@@ -65,7 +65,7 @@ class Upstream:
         return size
 
     def note_pushed(self, name: str, digest: str, size: int) -> None:
-        """Remember a blob that the destination was seen to have."""
+        """Cache the size of a blob that the destination has."""
         self._remember(name, digest, size)
 
     def _remember(self, name: str, digest: str, size: int | None) -> None:
@@ -78,7 +78,7 @@ class Upstream:
             )
 
     def ask(self, method: str, name: str, path: str, accept: str) -> Answer:
-        """GET or HEAD ``manifests/...``, ``tags/list...`` or ``referrers/...``; any answer is returned."""
+        """GET or HEAD ``manifests/...``, ``tags/list...`` or ``referrers/...``; return any response."""
         place = self._destinations.of(name)
         client = self._registries.client(place.registry, place.path)
         if method == "HEAD":
@@ -93,7 +93,7 @@ class Upstream:
         return answer.headers.get("Content-Type", ""), answer.body
 
     def blob(self, name: str, digest: str, start: int) -> Download:
-        """Begin to download a blob from byte ``start`` on."""
+        """Start to download a blob at byte ``start``."""
         place = self._destinations.of(name)
         client = self._registries.client(place.registry, place.path)
         download = Download()
@@ -111,11 +111,11 @@ class Upstream:
 
 
 class _Enough(Exception):
-    """The client wants no more."""
+    """The client disconnected."""
 
 
 class Download:
-    """A blob on its way from the destination to a client: a Receiver on one side, blocks on the other."""
+    """A blob download from the destination to a client: written as a Receiver, read as blocks."""
 
     def __init__(self) -> None:
         self._blocks: queue.Queue[bytes | BaseException | None] = queue.Queue(_AHEAD)
@@ -124,13 +124,13 @@ class Download:
         self._notify: Callable[[], object] = lambda: None
 
     def begin(self, answer: Answer) -> bool:
-        """The head of an answer arrived."""
+        """Take a response's head."""
         if answer.ok:
             self._head.put(answer)
         return answer.ok
 
     def write(self, data: bytes) -> None:
-        """The next bytes."""
+        """Queue a block."""
         self._put(data)
 
     def _put(self, item: bytes | BaseException | None) -> None:
@@ -142,14 +142,14 @@ class Download:
         raise _Enough
 
     def end(self, answer: Answer) -> None:
-        """The answer is complete."""
+        """Mark the end."""
         if not answer.ok:
             self._head.put(answer)
         with suppress(_Enough):
             self._put(None)
 
     def fail(self, error: BaseException) -> None:
-        """The request ended with an error."""
+        """Record the request's error."""
         self._head.put(error)
         with suppress(_Enough):
             self._put(error)
@@ -157,14 +157,14 @@ class Download:
     # --- the client's side --------------------------------------------------------------------------------
 
     def head(self) -> Answer:
-        """Wait for the head of the answer. Raises what the request raised."""
+        """Wait for the response's head. Raises what the request raised."""
         found = self._head.get()
         if isinstance(found, BaseException):
             raise found
         return found
 
     async def blocks(self) -> AsyncIterator[bytes]:
-        """The body, waited for without a thread. Raises what the request raised."""
+        """Yield the body without a waiting thread. Raises the request's error."""
         loop, event = asyncio.get_running_loop(), asyncio.Event()
         self._notify = partial(loop.call_soon_threadsafe, event.set)
         while True:
@@ -181,5 +181,5 @@ class Download:
             yield block
 
     def leave(self) -> None:
-        """Want no more."""
+        """Stop it."""
         self._is_over = True
