@@ -22,10 +22,10 @@ class Pin(Protocol):
 
     @property
     def kind(self) -> str:
-        """The prefix of IMAGE, or a name of its own."""
+        """Return IMAGE's prefix, or another name."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values, ``kind`` among them, no secret."""
+        """Return the pin as JSON values, with ``kind``, without secrets."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class SourceLayer:
 
     @property
     def key(self) -> str:
-        """The job's key for the blob: the diff ID, or the blob's digest if it has none."""
+        """Return the job's key: the diff ID, or the blob's digest if it has none."""
         return self.diff_id or (self.blob.digest if self.blob else "")
 
     @property
@@ -58,7 +58,7 @@ class Choice:
     """The selected parts of an image with more than one manifest."""
 
     platforms: tuple[Platform, ...] = ()
-    """None: all that there are."""
+    """None: all that exist."""
     every: bool = False
     """Nothing less than all of them, where an engine would give one (``--all``)."""
     skip_missing: bool = False
@@ -83,7 +83,7 @@ class Choice:
 
     @classmethod
     def from_json(cls, data: Json) -> Choice:
-        """Read what ``to_json`` gave."""
+        """Parse what ``to_json`` returned."""
         platforms = tuple(Platform.parse(text) for text in data["platforms"])
         return cls(**{**data, "platforms": platforms, "absent": tuple(data["absent"])})
 
@@ -117,17 +117,17 @@ class SourceImage:
 
     @property
     def all_documents(self) -> tuple[Document, ...]:
-        """The documents that there are, final or not."""
+        """Return the documents, final or not."""
         return self.documents or tuple(draft.document for draft in self.drafts)
 
     @property
     def manifests(self) -> list[Manifest]:
-        """The manifests among the documents."""
+        """Return the manifests in it."""
         return [document for document in self.documents if isinstance(document, Manifest)]
 
     @property
     def root(self) -> Document | None:
-        """The document at the tag; None if it is made once the layers are compressed."""
+        """Return the document at the tag; None before the layers are compressed."""
         return self.documents[-1] if self.documents else None
 
 
@@ -137,8 +137,8 @@ class ExportPiece:
 
     kind ``layer``: an uncompressed tar; ``name`` is its diff ID if the source knows it before reading, else
     None. kind ``blob``: an already compressed layer or a config with digest ``name``, to be kept as it is.
-    ``stream`` gives ``size`` bytes; it is read to its end, or left alone to skip the piece. It is only good
-    until the next piece is asked for.
+    ``stream`` has ``size`` bytes; read it to its end, or not at all to skip the piece. It is valid only
+    until the next piece is requested.
     """
 
     kind: Literal["layer", "blob"]
@@ -162,12 +162,12 @@ class InPlace:
         yield iter(())
 
     def fall_back(self) -> Source | None:
-        """Return None: there is no other way."""
+        """Return None: there is no fallback."""
         return None
 
 
 class Source(Protocol):
-    """A place that holds one image, opened from what was typed or from what the job pinned."""
+    """A place that holds one image, opened from IMAGE as typed or from a job's pin."""
 
     def own_name(self) -> str | None:
         """Return the image's own name, for use as the destination; None if it has none.
@@ -176,7 +176,7 @@ class Source(Protocol):
         """
 
     def resolve(self) -> SourceImage:
-        """Find the image, read what is small. A pinned image is the same every time.
+        """Find the image, read its small files. A pinned image never changes.
 
         Raises ImageNotFound, ImageIncomplete, ImageAmbiguous, ImageChanged, Archive*, Engine*.
         """

@@ -30,7 +30,7 @@ _DOCUMENTS: Final = (
 class Tree:
     """An image whose blobs are final, below the manifest or index ``root``.
 
-    ``read`` gives the bytes of a document or config by its descriptor, None where the source lacks it;
+    ``read`` returns the bytes of a document or config by its descriptor, None if the source lacks it;
     ``has`` returns whether the source has a blob. ``where`` names the source in messages. Raises
     ImageIncomplete, ImageNotFound, ImageUnsupported, LayerMismatch.
     """
@@ -60,11 +60,11 @@ class Tree:
 
     @property
     def documents(self) -> tuple[Document, ...]:
-        """Each once; what others list before them, the root last."""
+        """Return each once, children first, the root last."""
         return tuple(self._documents.values())
 
     def blobs(self) -> list[Descriptor]:
-        """Return the blobs that are to be pushed, configs included, each once."""
+        """Return the blobs to push, configs included, each once."""
         found: dict[str, Descriptor] = {}
         for document in self.documents:
             for blob in self._blobs_of(document):
@@ -72,7 +72,7 @@ class Tree:
         return list(found.values())
 
     def image(self, file_of: Callable[[Descriptor], BlobFile | None], pin: Pin) -> SourceImage:
-        """Return the image as a source gives it; ``file_of`` returns a blob's file if it is on this disk."""
+        """Return the source's image; ``file_of`` returns a blob's file if it is on this disk."""
         manifests = [document for document in self.documents if isinstance(document, Manifest)]
         diff_ids = self._diff_ids(manifests)
         if manifests:
@@ -94,7 +94,7 @@ class Tree:
     # --- which documents ----------------------------------------------------------------------------------
 
     def _choose(self, document: Document) -> Document:
-        """Return the part of the root that was asked for."""
+        """Return the requested part of the root."""
         wanted = self.choice.platforms
         if isinstance(document, Manifest):
             check_platform(self._platform_of(document), self.choice, self._where)
@@ -125,7 +125,7 @@ class Tree:
                 f"only {only} is pushed, and has the digest {found.digest} where the whole index has "
                 f"{document.digest}"
             )
-        # What the index says holds, as for those who pull: configs tend to leave out the variant.
+        # The index wins, as it does in a pull: configs often leave out the variant.
         return found if isinstance(found, Manifest) else self._choose(found)
 
     def _reduce(self, index: Index, dropped: Sequence[Child]) -> Index:
@@ -210,7 +210,7 @@ class Tree:
             return True
 
     def _blobs_of(self, document: Document) -> list[Descriptor]:
-        """Return the blobs that are pushed for a document; foreign layers have an address of their own."""
+        """Return the blobs to push for a document, without foreign layers, which have their own URL."""
         if isinstance(document, Index):
             return [child.descriptor for child in document.children if self._is_blob(child)]
         return [
@@ -223,7 +223,7 @@ class Tree:
         return self._reader.find(child.descriptor)
 
     def _platform_of(self, manifest: Manifest) -> Platform | None:
-        """Return the platform in the config; None where it has none or is not there."""
+        """Return the platform in the config; None if it has none or is missing."""
         raw = self._reader.read_config(manifest) if self._has(manifest.config) else None
         return platform_of(raw or b"")
 
@@ -311,8 +311,8 @@ def tree_or_own(
 def final_layers(
     blobs: Sequence[tuple[Descriptor, str | None]], file_of: Callable[[Descriptor], BlobFile | None]
 ) -> tuple[SourceLayer, ...]:
-    """Return blobs as layers. One whose diff ID is unknown, or is that of another blob as well (the same
-    files compressed in two ways) or another blob's digest, is given without."""
+    """Return blobs as layers. A layer gets no diff ID if that is unknown, also another blob's (the same files
+    compressed in two ways), or another blob's digest."""
     holders: dict[str, set[str]] = {blob.digest: {blob.digest} for blob, _ in blobs}
     for blob, diff_id in blobs:
         holders.setdefault(diff_id or blob.digest, set()).add(blob.digest)

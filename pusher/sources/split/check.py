@@ -1,4 +1,4 @@
-"""Verify that the parts of a layer equal the layer, by reading both independently of the code that cuts.
+"""Verify that the parts of a layer equal the layer, with code that is independent of the cutter.
 
 A mistake in cutting would show only when an engine pulls the image, so everything is compared: paths, kinds,
 headers and contents of all entries, and that a hard link comes after its file.
@@ -18,14 +18,14 @@ _64_BITS: Final = 2**64 - 1
 
 
 class Contents:
-    """What a tar holds, from its bytes as they pass. Memory: 8 bytes an entry, some 100 a folder or link.
+    """The content of a tar, read as a stream. Memory: 8 bytes an entry, some 100 a folder or link.
 
-    Sums and hashes of this process stand for the entries: they find mistakes, not forgeries.
+    Entries are compared by sums and per-process hashes: these find mistakes, not forgeries.
     """
 
     def __init__(self) -> None:
         self.sum = 0
-        """Of all entries that are no folders, in whatever order they come."""
+        """Of all entries except folders, in any order."""
         self.folders: set[int] = set()
         self.is_damaged = False
         self.links: dict[int, int] = {}
@@ -59,7 +59,7 @@ class Contents:
             view = view[len(piece) :]
 
     def has_before(self, positions: Sequence[int]) -> set[int]:
-        """Return which of the links at these positions have the path that they lead to before them."""
+        """Return the positions, among these, of the links that come after their targets."""
         targets = {self.links[position] for position in positions}
         first: dict[int, int] = {}
         for position, path in enumerate(self._paths):
@@ -74,7 +74,7 @@ class Contents:
             self.is_damaged = self._ended = True
 
     def _look(self) -> None:
-        """At what is complete: a header, what describes the next one, or more of a sparse file's map."""
+        """Parse what is complete: a header, an extended header, or more of a sparse file's map."""
         if self._describing is not None:
             data = bytes(self._head[self._start + BLOCK :][: self._describing.size])
             self._own |= headers.read_records(self._describing, data)
@@ -101,7 +101,7 @@ class Contents:
         self._go_on(block[482] if header.kind == headers.SPARSE else 0)
 
     def _go_on(self, more: int) -> None:
-        """To the next block of a sparse file's map, or else to the data."""
+        """Expect more of a sparse file's map, or else the data."""
         if more:
             self._wanted += BLOCK
             return
@@ -136,7 +136,7 @@ class Contents:
 
 
 def are_the_same(layer: Contents, parts: Sequence[Contents]) -> bool:
-    """Return whether the parts of a layer hold together what it holds, each hard link behind its file."""
+    """Return whether the parts together equal the layer, with each hard link after its file."""
     return (
         not any(contents.is_damaged for contents in (layer, *parts))
         and layer.sum == sum(part.sum for part in parts)

@@ -25,7 +25,7 @@ def rewrite_config(config: bytes, diff_ids: Sequence[Sequence[str]]) -> bytes:
 
 
 def _history(history: Sequence[dict[str, Any]], counts: Sequence[int]) -> list[dict[str, Any]]:
-    """``counts``: how many layers each entry that is not empty now stands for."""
+    """``counts``: how many layers each non-empty entry now describes."""
     remaining = iter(counts)
     longer: list[dict[str, Any]] = []
     for entry in history:

@@ -1,12 +1,12 @@
 """Cut a layer's tar into parts that unpack to the same files.
 
-Unpackers take one layer after the other, some (Docker's overlay2) each into a folder of its own. So
+Engines unpack one layer after the other, some (Docker's overlay2) each into its own folder. So
 
 - a part begins with the entries of the folders that it adds to: the uppermost layer that has a folder decides
   its owner, mode and time;
 - a hard link is in the part of the file that it links to, at the end if that part is already full;
-- deletions (image-spec ``layer.md``, "Whiteouts") are in the first part: they are meant for the layers
-  below, and would hide what earlier parts brought.
+- deletions (image-spec ``layer.md``, "Whiteouts") are in the first part: they apply to the layers
+  below, and would delete the files of earlier parts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OPAQUE: Final = ".wh..wh..opq"
 
 
 class Chunk(NamedTuple):
-    """Bytes of a part. What is ``late`` belongs behind all that is not."""
+    """Bytes of a part. ``late`` chunks come after all others."""
 
     part: int
     data: bytes
@@ -48,7 +48,7 @@ class Chunk(NamedTuple):
 class _Folder:
     """``header``: its entry, compressed; empty if it has none. ``parts``: those that have it, as bits.
 
-    None may have it twice: Docker takes no layer with two entries of one name (tar-split).
+    No part has it twice: Docker refuses a layer with two entries of one name (tar-split).
     """
 
     __slots__ = ("header", "parts")
@@ -61,8 +61,8 @@ class _Folder:
 class Cutter:
     """Cuts one layer. The same tar, ``limit`` and ``reserve`` always give the same parts.
 
-    ``limit``: bytes that a part may have. ``reserve``: how many of them are left free for what comes late; a
-    part may get more of that than there is room for, which is the caller's to notice. ``name`` is for
+    ``limit``: bytes that a part may have. ``reserve``: how many of them are kept free for late chunks;
+    the caller must check that a part's late chunks fit. ``name`` is for
     messages. Memory: some 100 bytes a file and 600 a folder, and not more than 200 MiB.
     """
 
@@ -82,7 +82,7 @@ class Cutter:
         self._bare: set[str] = set()  # parents of folders without an entry
 
     def chunks(self, source: HeaderReader) -> Iterator[Chunk]:
-        """Yield the parts' bytes but for ``END``; parts in order, except for what is late.
+        """Yield the parts' bytes without ``END``; parts in order, except late chunks.
 
         Raises ImageUnsupported, ArchiveInvalid, ArchiveTruncated.
         """
@@ -105,7 +105,7 @@ class Cutter:
             size = len(head) + content
             if home is not None and (home < self._part or not self._fits(size)):
                 if name == _OPAQUE and home < self._part and parent in self._bare:
-                    # folders of the layers below would lose their owner and mode, which nothing here says
+                    # folders of the layers below would lose their owner and mode, unknown here
                     raise self._split_error(f"{display_name(path)} comes after what lies in its folder")
                 yield from self._late(entry, path, home, header)
                 continue
@@ -146,7 +146,7 @@ class Cutter:
         return home
 
     def _fits(self, size: int) -> bool:
-        """Return whether the part that is being filled takes so many bytes; an empty one up to ``limit``."""
+        """Return whether the current part has room for ``size`` bytes; an empty one up to ``limit``."""
         if self._full:
             return False
         if not self._used:
@@ -165,7 +165,7 @@ class Cutter:
         return [folder for folder in above if folder.header and not folder.parts >> part & 1]
 
     def _head(self, path: str, header: bytes) -> bytes:
-        """Return what an entry begins with in the part that is being filled."""
+        """Return the bytes before an entry's data in the current part."""
         needed = self._folders_missing_in(path, self._part)
         return b"".join((*(zlib.decompress(folder.header) for folder in needed), header))
 
@@ -198,7 +198,7 @@ class Cutter:
         yield Chunk(part, header, True)
 
     def _list(self, source: HeaderReader, entry: reader.Entry) -> bytes:
-        """Return the data of a folder, which belong to its header: they go into every part that has it."""
+        """Return the data of a folder: they follow its header in every part that has it."""
         if entry.stored > _LONGEST_LIST:
             raise self._split_error(f"its folder {display_name(entry.name)} has {entry.stored} bytes of data")
         return b"".join(chunk.data for chunk in self._content(source, entry))
@@ -215,13 +215,13 @@ class Cutter:
     # --- what cannot be cut -------------------------------------------------------------------------------
 
     def _add_common(self, header: bytes) -> None:
-        """Keep a global pax header, which every part begins with."""
+        """Keep a global pax header, with which every part begins."""
         if header and (self._used or self._part):
             raise self._split_error("it has a global pax header between its entries")
         self._common += header
 
     def _normal(self, name: str) -> str:
-        """Return a path without what has no meaning; the root is empty."""
+        """Return a normalized path; the root is empty."""
         steps = [step for step in name.split("/") if step not in ("", ".")]
         if ".." in steps:
             raise self._split_error(f"the path {display_name(name)} leads upwards")

@@ -14,7 +14,7 @@ _MOST: Final = 4 << 20
 
 
 class HeaderReader(reader.PipeInput):
-    """What ``reader.walk`` reads: ``read`` keeps the bytes, for ``headers`` to take; ``data`` does not."""
+    """Input of ``reader.walk``: ``read`` keeps the bytes for ``headers``; ``data`` does not."""
 
     def __init__(self, read_some: Callable[[int], bytes], name: str) -> None:
         super().__init__(read_some, name)
@@ -32,7 +32,7 @@ class HeaderReader(reader.PipeInput):
         return data
 
     def headers(self) -> tuple[bytes, bytes]:
-        """Return the global pax headers before the current entry, and what is its own: pax, long names,
+        """Return the global pax headers before the current entry, and its own pax, long names and
         header."""
         kept = b"".join(self._kept)
         self._kept.clear()

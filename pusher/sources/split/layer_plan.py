@@ -12,7 +12,7 @@ from pusher.sources.base import Json
 
 @dataclass(frozen=True)
 class Part:
-    """A layer that a larger one became: digest and size of its tar."""
+    """A part of a split layer: digest and size of its tar."""
 
     diff_id: str
     size: int
@@ -22,7 +22,7 @@ class Part:
 class LayerPlan:
     """How one layer is cut. ``name``: the digest of its blob if the source has one, else its diff ID.
 
-    ``size``: bytes of its tar. ``late``: what is appended to each part, compressed; None where it is a lot.
+    ``size``: bytes of its tar. ``late``: what is appended to each part, compressed; None if it is large.
     """
 
     name: str
@@ -45,7 +45,7 @@ class LayerPlan:
 
     @classmethod
     def from_json(cls, data: Json) -> LayerPlan:
-        """Read what ``to_json`` gave."""
+        """Parse what ``to_json`` returned."""
         late = data["late"]
         return cls(
             data["name"],

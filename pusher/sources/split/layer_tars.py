@@ -23,7 +23,7 @@ Read = Callable[[int], bytes]
 
 
 def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
-    """Return the layers of the one image that there is, the lowest first.
+    """Return the layers of the only image, the lowest first.
 
     Raises ImageUnsupported if there are several, or it lacks a layer.
     """
@@ -42,7 +42,7 @@ def stack_of(image: SourceImage) -> tuple[SourceLayer, ...]:
 
 
 def attestations_in(image: SourceImage) -> set[str]:
-    """Return digests of the manifests that attest something of another one."""
+    """Return the digests of attestation manifests."""
     indexes = [document for document in image.all_documents if isinstance(document, Index)]
     return {child.digest for index in indexes for child in index.children if child.is_attestation}
 
@@ -74,7 +74,7 @@ def open_tar(part: BlobFile) -> Iterator[Read]:
 
 
 def read_uncompressed(blob: BinaryIO, name: str) -> Read:
-    """Return the tar that a blob holds."""
+    """Return the tar in a blob."""
     head = blob.read(HEAD)
     how = decompression(head)
     whole = open_buffered(Joined(chain([head], iter(partial(blob.read, _READ), b""))))

@@ -28,7 +28,7 @@ _READ: Final = 1 << 20
 
 
 class NoRoom(Exception):
-    """More comes late to a part than was reserved."""
+    """A part's late chunks exceed the reserve."""
 
 
 class _Hash(Protocol):
@@ -38,7 +38,7 @@ class _Hash(Protocol):
 
 
 class _Packed:
-    """Headers, which hardly differ, in a tenth of their bytes or less."""
+    """Headers, compressed to a tenth or less: they hardly differ."""
 
     def __init__(self) -> None:
         self._packer = zlib.compressobj(9)
@@ -71,7 +71,7 @@ class _Growing:
         self.late.add(data)
 
     def finish(self) -> tuple[Part, bytes]:
-        """Return the part, and what is late in it."""
+        """Return the part and its late bytes."""
         self.add(END)
         late = self.late.finish() if self.late else b""
         return Part(f"sha256:{self.hash.hexdigest()}", self.size), late
@@ -88,10 +88,9 @@ def plan_layer(
 ) -> LayerPlan:
     """Read a layer once and find its parts, of at most ``limit`` bytes each.
 
-    ``diff_id``: what it should have, None if it is not known; ``name``: if it has another. ``keep``: keep
-    what is late however much it is. Raises NoRoom if ``reserve`` bytes are too few for what comes late to a
-    part, LayerMismatch, ImageUnsupported if the parts would not be the layer, and what ``Cutter.chunks``
-    raises.
+    ``diff_id``: the expected one, None if unknown; ``name``: if it has another. ``keep``: keep late bytes
+    of any size. Raises NoRoom if ``reserve`` bytes are too few for a part's late bytes, LayerMismatch,
+    ImageUnsupported if the parts do not equal the layer, and the errors of ``Cutter.chunks``.
     """
     whole, contents, size = hashlib.sha256(), Contents(), 0
 
@@ -145,7 +144,7 @@ def plan_layer(
 def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]) -> Iterator[ExportPiece]:
     """Yield the wanted parts of a layer in one pass; ``plan.late`` is known.
 
-    What differs from the plan is LayerMismatch, here or once a part's digest is compared.
+    Raises LayerMismatch if the layer differs from the plan; some differences show only in a part's digest.
     """
     last = max(number for number, part in enumerate(plan.parts) if part.diff_id in wanted)
     for number, chunks in groupby(_ordinary(plan, read, limit), lambda chunk: chunk[0]):
@@ -169,7 +168,7 @@ def too_many_error(what: str) -> ImageUnsupported:
 
 
 def changed_error(plan: LayerPlan) -> LayerMismatch:
-    """Return the error for a layer that is not the one that was planned."""
+    """Return the error for a layer that differs from its plan."""
     return LayerMismatch(
         f"layer {plan.diff_id} is not what it was when its parts were planned",
         hint="enqueue the image again",

@@ -18,22 +18,22 @@ _SHARES: Final = (64, 8, 2)
 
 @dataclass(frozen=True)
 class Planned:
-    """The layers that are to be split, in the order in which the source gave them, and the image's config."""
+    """The layers to split, in the source's order, and the image's config."""
 
     layers: tuple[LayerPlan, ...]
     config: bytes
 
 
 def largest_part(size: int) -> int:
-    """Return bytes of a tar whose blob has at most ``size`` bytes, even if it cannot be compressed: zstd may
-    add a 256th (``ZSTD_COMPRESSBOUND``), gzip less."""
+    """Return the size of the largest tar whose blob has at most ``size`` bytes even if incompressible: zstd
+    adds at most a 256th (``ZSTD_COMPRESSBOUND``), gzip less."""
     return size - size // 256 - 4096
 
 
 def plan_image(source: Source, image: SourceImage, size: int) -> Planned:
-    """Read each layer once whose blob has more than ``size`` bytes, or might have.
+    """Read once each layer whose blob has, or may have, more than ``size`` bytes; plan its parts.
 
-    Raises ImageUnsupported where that cannot be done, and what the source raises.
+    Raises ImageUnsupported if that is impossible, and the source's errors.
     """
     limit = largest_part(size)
     large = _large_blobs(image, size)

@@ -36,7 +36,7 @@ Reopen = Callable[[Pin], Source]
 class SplitSource:
     """The image of ``inner`` with no layer's blob larger than ``size`` bytes.
 
-    ``reopen`` gives the inner source back from its pin. Raises InvalidOption if ``size`` is too small.
+    ``reopen`` opens the inner source from its pin. Raises InvalidOption if ``size`` is too small.
     """
 
     def __init__(
@@ -60,13 +60,13 @@ class SplitSource:
         self._plans = () if pin is None else pin.plans
 
     def own_name(self) -> str | None:
-        """Return the inner image's."""
+        """Return the inner source's."""
         return self._inner.own_name()
 
     def resolve(self) -> SourceImage:
-        """Read the layers that are too large once, to see where they can be cut.
+        """Read the layers that are too large once, to plan where to cut them.
 
-        An image without any is given as it is. Raises ImageUnsupported, and what the inner source raises.
+        An image without any is returned unchanged. Raises ImageUnsupported, and what the inner source raises.
         """
         image = self._inner.resolve()
         if self._pin is not None:
@@ -96,7 +96,7 @@ class SplitSource:
         skip_sizes: Collection[int] = (),
         check_stop: Callable[[], None] | None = None,
     ) -> Iterator[Iterator[ExportPiece]]:
-        """Return the wanted parts, those of a layer in one pass over it, and what is wanted of the inner
+        """Yield the wanted parts, each layer's in one pass, and the other wanted pieces of the inner
         source."""
         ours = {part.diff_id for plan in self._plans for part in plan.parts}
         needed = [plan for plan in self._plans if any(part.diff_id in wanted for part in plan.parts)]
@@ -127,12 +127,12 @@ class SplitSource:
         yield pieces()
 
     def fall_back(self) -> Source | None:
-        """Return the same parts from the inner source's other way to the image."""
+        """Return the same parts from the inner source's fallback."""
         inner = self._inner.fall_back()
         return inner and SplitSource(inner, self._size, self._reopen, pin=self._pin)
 
     def _plan(self, image: SourceImage) -> tuple[SourceImage, Planned]:
-        """Return how the image's layers are cut; and the image as the source that could be read gives it."""
+        """Return the image from the source that could be read, and the plan for its layers."""
         source = self._reopen(image.pin)
         while True:
             try:
@@ -168,7 +168,7 @@ class SplitSource:
         skip_sizes: Collection[int],
         check_stop: Callable[[], None] | None,
     ) -> Iterator[ExportPiece | _Content]:
-        """Yield the layers that have these plans, with a way to read each, and the ``others`` as they are."""
+        """Yield the layers of these plans, with a function to read each, and the ``others`` unchanged."""
         known = {plan.name: plan for plan in plans}
         names = set(known)
         files = {layer.export_name: layer.file for layer in self._inner.resolve().layers if layer.file}
@@ -199,8 +199,8 @@ _Content = tuple[LayerPlan, Read]
 
 
 class _Sizes:
-    """Which plan is meant by a layer without a name (`docker save` before 25): that for its size, and of
-    several the first that was not met yet, as an engine always writes layers in one order."""
+    """Finds the plan of a layer without a name (`docker save` before 25) by size; of several, the first
+    that is not used yet, as an engine always writes layers in one order."""
 
     def __init__(self, plans: Sequence[LayerPlan]) -> None:
         self._left = list(plans)
@@ -213,7 +213,7 @@ class _Sizes:
 
 
 def _stoppable(read: Read, check_stop: Callable[[], None] | None) -> Read:
-    """Return ``read`` with a check before every call whether to stop."""
+    """Return ``read``, with ``check_stop`` called before each read."""
     if check_stop is None:
         return read
 
