@@ -1,4 +1,4 @@
-"""The console script, and ``python -m pusher``."""
+"""Run the console script and ``python -m pusher``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 
 
 def main() -> None:
-    """Run the command line. Ctrl-C while it is being loaded ends the process without a word, as later."""
+    """Run the command line. Ctrl-C ends the process without a traceback, even while modules are loaded."""
     if os.name != "posix":  # the imports below need what Windows lacks
         sys.stderr.write(
             "error: pusher does not run on Windows: it needs the file locks of Linux or macOS\n"

@@ -1,4 +1,4 @@
-"""The ``pusher`` command: its subcommands, and the exit code of every exception."""
+"""Define the ``pusher`` command: its subcommands, and the exit code for each exception."""
 
 from __future__ import annotations
 

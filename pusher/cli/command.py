@@ -1,4 +1,4 @@
-"""The classes of commands, and the options that several commands share."""
+"""Define the classes of commands, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pusher.cli.verbose import verbose_options
 
 @contextmanager
 def _in_context(ctx: click.Context) -> Iterator[None]:
-    """Give usage errors their context, so that they name the command; click leaves it out of some."""
+    """Add the context to usage errors, so that they name the command; click omits it from some."""
     try:
         yield
     except click.UsageError as error:
@@ -31,7 +31,7 @@ class Command(click.Command):
         self.params += verbose_options()
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        ctx.allow_extra_args = True  # they are refused here, with what was probably meant
+        ctx.allow_extra_args = True  # they are refused here, with a suggestion
         with _in_context(ctx):
             super().parse_args(ctx, args)
         if ctx.args and not ctx.resilient_parsing:
@@ -43,7 +43,7 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of such commands, listed in the order in which they were added."""
+    """A group of commands, listed in the order in which they were added."""
 
     command_class = Command
 

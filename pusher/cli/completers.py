@@ -1,5 +1,5 @@
-"""What the shell offers at TAB besides commands, flags and choices. Completers never fail, wait long or
-change anything."""
+"""Complete arguments and values of options in the shell. Completers never fail, block for long or change
+anything."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
     from pusher.store.decisions import DECISIONS
 
     settings = read_settings()
-    # A database elsewhere may be out of reach, and that takes time to find out.
+    # A remote database may be unreachable, and the timeout is long.
     if not settings.database_url.startswith("sqlite") or not store_exists(settings):
         return []
     decision = DECISIONS.get(context.info_name or "")
@@ -97,7 +97,7 @@ def images(context: click.Context, parameter: click.Parameter, incomplete: str) 
 
 @_never_failing
 def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
-    """Let the shell offer files."""
+    """Let the shell complete file names."""
     from click.shell_completion import CompletionItem
 
     return [CompletionItem(incomplete, type="file")]
@@ -119,7 +119,7 @@ def compressions(
 
 @_never_failing
 def platforms(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Return the platforms that most images are built for."""
+    """Return the most common platforms of images."""
     from click.shell_completion import CompletionItem
 
     typed = set(context.params.get(parameter.name or "") or ())

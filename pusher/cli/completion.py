@@ -1,4 +1,4 @@
-"""``pusher completion``: scripts that make TAB complete in a shell."""
+"""Implement ``pusher completion``: print completion scripts for shells."""
 
 from __future__ import annotations
 
@@ -64,12 +64,12 @@ Register-ArgumentCompleter -Native -CommandName %(prog_name)s -ScriptBlock {
 
 
 class Bash(BashComplete):
-    """bash, with colons in words; click's own script loses them."""
+    """Completion for bash, with colons in words; click's own script loses them."""
 
     source_template = _BASH
 
     def source(self) -> str:
-        return ShellComplete.source(self)  # whatever bash may be installed here
+        return ShellComplete.source(self)  # without checking the version of bash on this machine
 
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ.get("COMP_WORDS", "")
@@ -84,7 +84,7 @@ class PowerShell(ShellComplete):
     source_template = _POWERSHELL
 
     def get_completion_args(self) -> tuple[list[str], str]:
-        """Return the words, one per line in the variable, of which the last is being typed."""
+        """Return the complete words and the incomplete last one; the variable has one per line."""
         *words, incomplete = os.environ.get("COMP_WORDS", "").split("\n")
         return words[1:], incomplete
 

@@ -1,4 +1,4 @@
-"""``pusher config``."""
+"""Implement ``pusher config``."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _row(item: SettingValue, resolved: Resolved) -> tuple[str, str, str]:
 
 
 def _format_value(item: SettingValue, resolved: Resolved) -> str | None:
-    """Return the value as a user would write it, without secrets; None if nothing is set."""
+    """Return the value in the syntax of a setting, without secrets; None if nothing is set."""
     name, settings = item.option.name, resolved.settings
     if name == "home":
         return str(settings.home)
@@ -112,7 +112,7 @@ def _as_json(resolved: Resolved) -> dict[str, object]:
 
 
 def _json_value(item: SettingValue, resolved: Resolved) -> object:
-    """Return bytes and seconds as numbers, and what JSON does not have as text."""
+    """Return the value for JSON: bytes and seconds as numbers, other types as text."""
     if isinstance(item.value, frozenset):
         return sorted(item.value)
     if isinstance(item.value, bool | int | float):

@@ -1,4 +1,4 @@
-"""``pusher pause``, ``resume``, ``cancel`` and ``retry``: they share arguments and a loop."""
+"""Implement ``pusher pause``, ``resume``, ``cancel`` and ``retry``."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
 
 
 def _forget_limits(store: Store, number: int) -> None:
-    """Try again what the registry refused before: its limit may have been raised."""
+    """Delete the limits learned from refusals: the registry may have raised them."""
     store.facts.forget_limits(store.jobs.get(number).registry)
 
 
@@ -119,8 +119,8 @@ def _apply(
 ) -> tuple[list[int], ExitCode]:
     """Apply ``decide`` to each job; return the jobs that it was applied to, and the exit code.
 
-    A job that refuses does not keep the others from it. With ``everything`` nobody named that job: it is left
-    as it is, which is not an error.
+    A job that refuses does not stop the loop. With ``everything`` that job is skipped, which is not an
+    error.
     """
     done, code = [], ExitCode.DONE
     for number in numbers:

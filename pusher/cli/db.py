@@ -1,4 +1,4 @@
-"""``pusher db``: the job store's schema."""
+"""Implement ``pusher db``, which manages the job store's schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pusher demo``."""
+"""Implement ``pusher demo``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pusher doctor``."""
+"""Implement ``pusher doctor``."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def _settings(flags: Mapping[str, object]) -> tuple[Settings, PusherError | None
 def _with_login(
     settings: Settings, target: Target, *, password_stdin: bool
 ) -> tuple[Settings, PusherError | None]:
-    """Bind the user name to the target's registry, as far as it is known before the checks."""
+    """Bind the user name to the target's registry, if it is known before the checks."""
     try:
         registries = {target.destination(None).registry} if target.text else set()
     except PusherError:
@@ -155,7 +155,7 @@ class _Report:
             self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
 
     def _wrap(self, text: str) -> Sequence[str]:
-        """Wrap a text, but never break a command or an address, which may be copied."""
+        """Wrap a text, but never break a command or an address: users copy them."""
         if not self._console.is_terminal:
             return [text]
         width = max(_NARROWEST, self._console.width - _INDENT)

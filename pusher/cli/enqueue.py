@@ -1,4 +1,4 @@
-"""``pusher enqueue``."""
+"""Implement ``pusher enqueue``."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ no_supersede_option = click.option(
     help="Jobs with a higher priority go first.",
 )
 @image_options
-@setting_options("plain_http", "insecure", "ca_cert")  # for docker://, which alone is looked at here
+@setting_options("plain_http", "insecure", "ca_cert")  # only docker:// is checked here
 @compression_options
 @json_option
 def enqueue(
@@ -124,7 +124,7 @@ def enqueue(
 
 @contextmanager
 def receive_image(image: str, store: Store, settings: Settings) -> Iterator[str]:
-    """Yield IMAGE, or the file that a pipe was read into, which is removed if no job was recorded."""
+    """Yield IMAGE, or the file with the content of a pipe; remove that file if no job was recorded."""
     from pusher.sources.archive import stream
     from pusher.worker import piped_archives
 
@@ -152,9 +152,9 @@ def enqueue_image(
     keeps_older: bool,
     priority: int = 0,
 ) -> list[JobRecord]:
-    """Resolve the image, record a job for each place, and report which older ones they supersede.
+    """Resolve the image, record a job for each destination, and report the jobs that they supersede.
 
-    ``image_arguments`` are those of ``read_image_options``, ``command`` is the one that was typed."""
+    ``image_arguments`` come from ``read_image_options``; ``command`` is the command that was typed."""
     from pusher.reference import DOCKER_HUB
     from pusher.worker.enqueue import enqueue
 

@@ -1,4 +1,4 @@
-"""``pusher errors``."""
+"""Implement ``pusher errors``."""
 
 from __future__ import annotations
 

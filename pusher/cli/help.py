@@ -1,4 +1,4 @@
-"""``pusher help``: topics, and the help of commands."""
+"""Implement ``pusher help``: show topics, and the help of commands."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WIDEST: Final = 100
 
 
 def _complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
-    """Offer topics and commands, or the commands of a group that was typed already."""
+    """Return topics and commands, or the subcommands if a group was typed already."""
     from pusher.help.topics import NAMES
 
     command = context.find_root().command
@@ -90,7 +90,7 @@ def _width() -> int:
 
 
 def _help_of(root: click.Context, words: tuple[str, ...]) -> str:
-    """Return what ``--help`` prints; raises CommandLineInvalid where there is no such command."""
+    """Return what ``--help`` prints. Raises CommandLineInvalid for an unknown command."""
     context = root
     for word in words:
         group = context.command

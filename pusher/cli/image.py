@@ -87,7 +87,7 @@ def image_options(function: F) -> F:
 
 def read_image_options(flags: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """Return the arguments of ``worker.enqueue`` about the image. Raises InvalidOption."""
-    # A kind or level that no flag says is left to the settings of the run that sends the image.
+    # Without a flag, the settings of the run that sends the image determine kind and level.
     is_said = flags["compression"] is not None or flags["compression_level"] is not None
     return {
         "choice": _choice(flags),

@@ -1,4 +1,4 @@
-"""``pusher log``."""
+"""Implement ``pusher log``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pusher login``."""
+"""Implement ``pusher login``."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def login(
 
     settings = read_settings(username=username, plain_http=plain_http, **flags)
     registry = parse_registry(registry, settings, "login")
-    # What cannot be used is reported before the user is asked for anything.
+    # Report an unusable credential store before the prompts.
     keeper = LoginStore(registry, settings)
     elsewhere = replace(settings, username=None, docker_config=None, auth_files=())
     sooner = find_credential(registry, elsewhere)
@@ -78,7 +78,7 @@ def _check_login(registry: str, settings: Settings) -> bool:
 
 
 def parse_registry(text: str | None, settings: Settings, command: str) -> str:
-    """Return the ``host[:port]`` that was typed, also as a URL, or that of the default registry.
+    """Return ``host[:port]`` of the argument, which may be a URL, or of the default registry.
 
     Raises InvalidOption, ReferenceMalformed.
     """
@@ -91,7 +91,7 @@ def parse_registry(text: str | None, settings: Settings, command: str) -> str:
         return RegistryPath.parse(settings.default_registry).registry
     scheme, is_url, rest = text.partition("://")
     rest = rest if is_url else text
-    if "@" in rest:  # not quoted: it may be a password that stands before it
+    if "@" in rest:  # not quoted: the part before it may be a password
         raise InvalidOption(
             "give the host of the registry without user name and password",
             hint=suggest(

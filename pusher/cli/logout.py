@@ -1,4 +1,4 @@
-"""``pusher logout``."""
+"""Implement ``pusher logout``."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def logout(registry: str | None) -> int:
 
 
 def _remaining_source(registry: str, settings: Settings) -> str | None:
-    """Return where a credential for the registry still comes from."""
+    """Return the source of a credential that remains for the registry."""
     from pusher.registry.auth.credentials import find_credential
 
     if settings.username and settings.password and settings.registry_of_login({registry}) == registry:

@@ -1,4 +1,4 @@
-"""The man pages: one a command, from its ``--help``, and one a topic. The build of the wheel writes them."""
+"""Generate the man pages, one per command and topic. The build of the wheel writes them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _EXITS: Final = {
 
 
 def man_pages() -> dict[str, str]:
-    """Return every page by its file's name, ``pusher.1`` first."""
+    """Return all pages by file name, ``pusher.1`` first."""
     pages = {}
     for context in _contexts(click.Context(cli, info_name="pusher", **cli.context_settings)):
         name = context.command_path.replace(" ", "-")
@@ -46,7 +46,7 @@ def man_pages() -> dict[str, str]:
 
 
 def _contexts(context: click.Context) -> Iterator[click.Context]:
-    """The command itself and all below it."""
+    """Yield the contexts of the command and its subcommands."""
     yield context
     if isinstance(context.command, click.Group):
         for name, command in context.command.commands.items():
@@ -72,7 +72,7 @@ def _command_page(name: str, context: click.Context) -> str:
 
 
 def _description(text: str) -> Iterator[str]:
-    """A paragraph that begins with ``\\b`` keeps its lines, as click has it."""
+    """Yield the description; a paragraph after ``\\b`` keeps its lines, as in click."""
     for paragraph in re.split(r"\n\s*\n", cleandoc(text)):
         if paragraph.startswith("\b"):
             yield from roff.verbatim(paragraph.split("\n")[1:])

@@ -1,4 +1,4 @@
-"""``--metrics``: figures for Prometheus while a command works."""
+"""Implement ``--metrics``: serve metrics for Prometheus while a command runs."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ metrics_option = click.option(
 
 @contextmanager
 def serve_metrics(store: Store, at: str | None) -> Iterator[Callable[[Progress], Progress]]:
-    """Serve the figures at an address (None: nowhere) until the context ends; gives what has a worker's
-    progress counted. Raises InvalidOption, ListenFailed."""
+    """Serve the metrics at an address (None: do not) until the context ends; yield a function that counts
+    a worker's progress. Raises InvalidOption, ListenFailed."""
     if at is None:
         yield lambda progress: progress
         return

@@ -1,4 +1,4 @@
-"""Errors for command lines that cannot be read, with what was probably meant."""
+"""Build errors for invalid command lines, with suggestions."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
     message = error.format_message().rstrip(" (.")
     hint = help_of
     if isinstance(error, click.MissingParameter) and context:
-        message = message.partition(". Choose from:")[0]  # a list over several lines; the usage has it, too
+        message = message.partition(". Choose from:")[0]  # a list of several lines, which the usage has, too
         usage = " ".join(context.command.collect_usage_pieces(context))
         hint = f"usage: {path} {usage}; see also: {hint}"
     return CommandLineInvalid(message[:1].lower() + message[1:], hint=hint)

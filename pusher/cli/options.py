@@ -1,4 +1,4 @@
-"""The settings as options of commands, and the headings under which ``--help`` shows them."""
+"""Define options of commands from the settings, and their headings in ``--help``."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def write_options(command: click.Command, context: click.Context, formatter: cli
 def grouped_options(
     command: click.Command, context: click.Context
 ) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """Yield each group's heading ("" for the first) and its options: their names and what they do."""
+    """Yield each group's heading ("" for the first) and its options: their names and help."""
     for group in _GROUPS:
         records = [
             record

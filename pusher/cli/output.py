@@ -43,13 +43,13 @@ def print_columns(first: str, text: str) -> None:
 
 
 def print_notice(line: str) -> None:
-    """Print a line for people, on stderr. A stderr that cannot be written does not end the command."""
+    """Print a line for users, on stderr. Ignore errors of writing."""
     if not log_as_json(logging.INFO, line):
         _print_to_stderr(line)
 
 
 def print_error(message: str, hint: str, code: str = "") -> None:
-    """Print what happened and what to do, on stderr."""
+    """Print an error and its hint, on stderr."""
     if log_as_json(logging.ERROR, message, hint=hint, **({"code": code} if code else {})):
         return
     _print_to_stderr(f"error: {message}")
@@ -73,5 +73,5 @@ def job_error_json(job: JobRecord) -> dict[str, object] | None:
 
 
 def rfc3339(time: datetime | None) -> str | None:
-    """Return ``2025-01-31T12:00:00Z``."""
+    """Return the time as ``2025-01-31T12:00:00Z``."""
     return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,4 +1,4 @@
-"""User name and password from the command line: prompt, stdin, environment."""
+"""Read user name and password: from options, a prompt, stdin or the environment."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def login_options(function: F) -> F:
 def with_password(
     settings: Settings, registries: Collection[str], *, password_stdin: bool, more_to_come: bool = False
 ) -> Settings:
-    """Bind the user name to the one registry that it is for, and read its password.
+    """Bind the user name to its registry, and read its password.
 
-    A user name whose login is stored needs no password. Without any destination the login is for nobody,
-    which is refused where others may come while the command runs.
+    A user name whose login is stored needs no password. Without any destination the login is unused, which
+    is refused if destinations may be added while the command runs.
 
-    Raises InvalidOption where nothing says to which registry the user name belongs, PasswordMissing.
+    Raises InvalidOption if the registry of the user name is unknown, PasswordMissing.
     """
     if len(registries) == 1:
         settings = settings.with_user_of(*registries)
@@ -65,7 +65,7 @@ def with_password(
 
 
 def with_login(settings: Settings, registry: str, *, password_stdin: bool) -> Settings:
-    """Return the settings with user name and password for ``registry``; a terminal is asked for both.
+    """Return the settings with user name and password for ``registry``; prompt for both on a terminal.
 
     Raises InvalidOption for a missing or impossible user name, PasswordMissing.
     """
@@ -88,7 +88,7 @@ def with_login(settings: Settings, registry: str, *, password_stdin: bool) -> Se
 
 
 def read_password(username: str, *, password_stdin: bool) -> str:
-    """The password that clients of ours are to give: typed in, or piped in. Raises PasswordMissing."""
+    """Read the password for clients, from a prompt or stdin. Raises PasswordMissing."""
     if _on_terminal() and not password_stdin:
         return _prompt_password(username, None)
     if password_stdin:
@@ -102,7 +102,7 @@ def _bind(settings: Settings, registry: str | None, password_stdin: bool) -> Set
 
 
 def _is_stored(settings: Settings, registry: str | None) -> bool:
-    """Whether a user name without a password is that of a stored login."""
+    """Return whether a user name without a password is that of a stored login."""
     from pusher.registry.auth.credentials import find_credential
 
     if registry is None or settings.password is not None or settings.login_source == "USERNAME_REGISTRY":
@@ -110,7 +110,7 @@ def _is_stored(settings: Settings, registry: str | None) -> bool:
     try:
         found = find_credential(registry, replace(settings, username=None))
     except PusherError:
-        return False  # what is typed or piped in does without it
+        return False  # not needed for a prompt or stdin
     return found is not None and found.username == settings.username
 
 

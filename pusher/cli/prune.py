@@ -1,4 +1,4 @@
-"""``pusher prune``."""
+"""Implement ``pusher prune``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pusher push``."""
+"""Implement ``pusher push``."""
 
 from __future__ import annotations
 
@@ -80,6 +80,6 @@ def _with_login(settings: Settings, image: str, to: Sequence[str], *, password_s
 
 
 def _has_login(settings: Settings) -> bool:
-    """Whether a user name or a password was given, possibly for another registry."""
+    """Return whether a user name or password was given, possibly for another registry."""
     named = any("username" in table for table in settings.registries.values())
     return named or settings.username is not None or settings.password is not None

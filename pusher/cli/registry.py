@@ -1,4 +1,4 @@
-"""``pusher registry``."""
+"""Implement ``pusher registry``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pusher run``."""
+"""Implement ``pusher run``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``pusher serve``."""
+"""Implement ``pusher serve``."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def serve(
 
 @dataclass(frozen=True)
 class _Front:
-    """Where clients come, and who may."""
+    """The address that clients connect to, and their login."""
 
     address: Address
     certificate: Certificate | None
@@ -124,7 +124,7 @@ class _Front:
         return sockets
 
     def announce(self, what: str, port: int, name: str) -> None:
-        """Print where it is, and how to push to it."""
+        """Print the address, and how to push to it."""
         scheme = "https" if self.certificate else "http"
         print_notice(f"Listening on {scheme}://{self.address.at(port)}; press Ctrl-C to stop. {what}")
         if self.access.is_local:
@@ -207,7 +207,7 @@ def _certificate(certificate: Path | None, key: Path | None) -> Certificate | No
 
 
 def _access(address: Address, username: str | None, *, password_stdin: bool, safe: bool) -> Access:
-    """Raises InvalidOption where others could come in without a login, or see it."""
+    """Raise InvalidOption if others could push without a login, or read the login."""
     from pusher.serve.access import Access, Login
 
     if not address.is_local and username is None:

@@ -1,4 +1,4 @@
-"""The settings of a command."""
+"""Read and check the settings of a command."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def check_settings(settings: config.Settings) -> None:
 
 
 def warn_of_unknown_variables() -> None:
-    """Warn once of environment variables with a wrong name, which have no effect."""
+    """Warn once about unknown ``PUSHER_*`` environment variables, which have no effect."""
     context = click.get_current_context(silent=True)  # None: the shell asks for completions
     if context is None or context.find_root().meta.get(_VARIABLES_CHECKED):
         return

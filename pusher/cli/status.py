@@ -1,4 +1,4 @@
-"""``pusher status``."""
+"""Implement ``pusher status``."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _describe(store: Store, jobs: Sequence[JobRecord]) -> list[dict[str, object]
 
 
 def _pages(store: Store) -> Iterator[Sequence[JobRecord]]:
-    """Yield all jobs in pages, which take little memory; the first page comes even if it is empty."""
+    """Yield all jobs in pages, to save memory; yield the first page even if it is empty."""
     page = store.jobs.page(0, _PAGE)
     yield page
     while len(page) == _PAGE:
@@ -161,7 +161,7 @@ def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[Row]:
 
 
 def _sums_of(job: JobRecord, totals: JobTotals) -> JobTotals:
-    """Return the sums of a job; what was cut off inside a chunk counts only while a worker sends it."""
+    """Return the sums of a job; bytes of an incomplete chunk count only while a worker sends it."""
     from pusher.store.records import JobState
 
     sending = job.state == JobState.RUNNING and not _is_orphaned(job)
@@ -169,7 +169,7 @@ def _sums_of(job: JobRecord, totals: JobTotals) -> JobTotals:
 
 
 def _is_orphaned(job: JobRecord) -> bool:
-    """Whether the store lists the job as running in a process of this machine that has died."""
+    """Return whether the job is listed as running in a dead process of this machine."""
     from pusher.store.records import JobState
 
     if job.state != JobState.RUNNING or job.lease_owner is None:
@@ -197,7 +197,7 @@ def _details(store: Store, number: int, width: int) -> RenderableType:
 
 
 def _watch(store: Store, number: int | None, everything: bool, as_json: bool) -> None:
-    """Until Ctrl-C, redraw on a terminal, or else print again after each change."""
+    """Redraw on a terminal, or print after each change, until Ctrl-C."""
     from rich.live import Live
 
     from pusher.cli.table import console
@@ -232,8 +232,8 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
 
 
 def _wait_for_reader(seconds: float) -> None:
-    """Wait this long. Raises BrokenPipeError once nobody reads standard output any more, for without a change
-    there is no write that would fail."""
+    """Wait this long. Raises BrokenPipeError if the reader closes standard output: without a change there is
+    no write that would fail."""
     if not hasattr(select, "poll"):
         time.sleep(seconds)
         return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def store_exists(settings: Settings) -> bool:
-    """Whether there can be jobs: a command that only reads does not create the job store."""
+    """Return whether there can be jobs: a command that only reads creates no job store."""
     kind, found, path = settings.database_url.partition(":///")
     if not found or not kind.startswith("sqlite"):
         return True
@@ -33,7 +33,7 @@ def store_exists(settings: Settings) -> bool:
 def open_store(settings: Settings, *, forever: bool = False) -> Iterator[Store]:
     """Open the job store until the context ends, and wait while another process locks it.
 
-    With ``forever`` a server that is not there yet is waited for as well, without a limit.
+    With ``forever``, also wait for an unreachable server, without a limit.
     """
     from pusher.errors import StoreError, StoreLocked
     from pusher.store.outages import StoreOutages
@@ -58,7 +58,7 @@ def parse_job_id(text: str) -> int:
 
 
 def runnable_jobs(store: Store) -> list[JobRecord]:
-    """Return the jobs that a run will push, now or when they are due."""
+    """Return the jobs that a run will push now or when they are due."""
     from pusher.store.records import RUNNABLE_STATES
 
     return store.jobs.list(states=RUNNABLE_STATES)

@@ -1,4 +1,4 @@
-"""Jobs for people: the table of all, and one in detail."""
+"""Format jobs for users: a table of all, or one in detail."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def console() -> Console:
 class _Lines:
     """Lines of texts with their styles, printed as they are.
 
-    rich's own table measures and renders each cell several times: half a minute for 100,000 jobs.
+    rich's own table measures and renders each cell several times: 30 s for 100,000 jobs.
     """
 
     lines: Sequence[_Line]
@@ -80,7 +80,7 @@ class _Lines:
 
 
 def jobs_table(rows: Sequence[Row], *, now: datetime, width: int, header: bool = True) -> RenderableType:
-    """Return a table with one line per job where there is room, else with its names and its note below it.
+    """Return a table with one line per job; without enough room, with its names and note below.
 
     Without ``header`` it continues another table.
     """
@@ -146,7 +146,7 @@ def _columns(text: str) -> int:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Return the lines of a text, those that are too long broken between words."""
+    """Return the lines of a text; break long ones between words."""
     if "\n" not in text and _columns(text) <= width:
         return [text]
     return [line.plain.rstrip() for line in Text(text).wrap(_MEASURE, width, overflow="fold")]
@@ -189,7 +189,7 @@ def amount(totals: JobTotals) -> str:
 
 
 def note(row: Row, now: datetime) -> str:
-    """Return what is known about a job besides its state; what to do next is on a line of its own."""
+    """Return details about the state of a job; the hint is on a line of its own."""
     job = row.job
     reason = printable(job.error.message) if job.error else ""
     match job.state:
@@ -224,7 +224,7 @@ def _continues(totals: JobTotals) -> str:
 
 
 def _describe_resent(totals: JobTotals) -> str:
-    """Return what has to be sent again: some registries lose an upload that is cut off inside a chunk."""
+    """Return what must be sent again: some registries lose an upload that breaks inside a chunk."""
     if not totals.bytes_at_risk:
         return ""
     lost = human_bytes(totals.bytes_at_risk)

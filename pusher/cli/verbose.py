@@ -1,4 +1,4 @@
-"""``-v``, ``--log-json`` and ``--debug``: options of every command, and where log lines go."""
+"""Define ``-v``, ``--log-json`` and ``--debug``, and set up logging."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class Verbosity:
         )
 
     def start(self) -> None:
-        """Send log lines to stderr from now on; to be called again after each change."""
-        # Other libraries' lines quote addresses as they are, secrets included: they go nowhere.
+        """Write log lines to stderr from now on. Call again after each change."""
+        # Drop other libraries' lines: they quote URLs with their secrets.
         _install(logging.getLogger(), _Quiet())
         asked = max(self.level, 1 if self.log_json else 0)
         pusher = logging.getLogger("pusher")
@@ -49,13 +49,13 @@ class Verbosity:
 
 
 def _install(logger: logging.Logger, handler: logging.Handler) -> None:
-    """Add a handler in place of the one of an earlier call."""
+    """Add a handler; remove that of an earlier call."""
     logger.handlers[:] = [kept for kept in logger.handlers if not isinstance(kept, _Handler | _Quiet)]
     logger.addHandler(handler)
 
 
 def verbose_options() -> list[click.Parameter]:
-    """Return the options of every command and group: they can stand before and after a command's name."""
+    """Return the options of every command and group, accepted before and after a command's name."""
     return [
         click.Option(
             ["-v", "--verbose"],
@@ -92,11 +92,11 @@ def _set_option(name: str) -> Callable[[click.Context, click.Parameter, int], No
 
 
 class _Quiet(logging.NullHandler):
-    """A handler that does nothing: without any, the logging module prints warnings itself."""
+    """A handler that does nothing: without any, the logging module prints warnings."""
 
 
 class _Handler(logging.Handler):
-    """Write to stderr, or to the display that is drawn there."""
+    """Writes to stderr, or to the live display there."""
 
     display: Callable[[str], None] | None = None
 
@@ -127,7 +127,7 @@ def redirect_log(display: Callable[[str], None] | None) -> Iterator[None]:
 
 
 def is_log_json() -> bool:
-    """Whether stderr has JSON lines only, for a program."""
+    """Return whether stderr has only JSON lines, for programs."""
     handlers = logging.getLogger("pusher").handlers
     return any(isinstance(handler, _Handler) and handler.json for handler in handlers)
 

@@ -43,8 +43,8 @@ def work(
     only: Collection[int] | None = None,
     watch: Callable[[Progress], Progress] = lambda progress: progress,
 ) -> RunResult:
-    """Push the queue, or ``only`` these jobs, and show the progress as ``mode`` says; ``forever`` and
-    ``wait`` as for ``worker.run``. ``watch`` puts something between the worker and the display."""
+    """Push the queue, or ``only`` these jobs, and show the progress by ``mode``; ``forever`` and ``wait`` are
+    those of ``worker.run``. ``watch`` wraps the progress between the worker and the display."""
     from pusher.progress.display import Display, choose_mode
     from pusher.worker.run import run
 
@@ -68,10 +68,10 @@ def _leave(display: Display) -> None:
 
 
 def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> int:
-    """Print the errors, and on stdout the digest references where the run was for jobs to be ``pushed`` now,
-    this many; the exit code.
+    """Print the errors, and on stdout the digest references if the run was for this many jobs to be
+    ``pushed``; return the exit code.
 
-    Raises JobCancelled or JobSuperseded where that happened to the ``single`` job.
+    Raises JobCancelled or JobSuperseded if that is the state of the ``single`` job.
     """
     if single and result.superseded:
         raise _superseded_error(result.superseded[0])
@@ -148,7 +148,7 @@ def digest_reference(job: JobRecord) -> str:
 
 
 def _error_of(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
-    """Return message and hint about a job that did not succeed; ``again``: a retry may help."""
+    """Return message and hint for a job that did not succeed; ``again``: a retry may help."""
     error = job.error
     if job.state == "failed":
         message = error.message if error else f"job {job.id} failed"
@@ -174,7 +174,7 @@ def _how_to_continue(job: JobRecord) -> str:
 
 
 def _summary(result: RunResult) -> str:
-    """Return how many jobs ended how; nothing for a run without a job that a signal ended."""
+    """Return the number of jobs by result; "" for a run without jobs that a signal ended."""
     counts = {"pushed": result.succeeded, "failed": result.failed, "unfinished": result.unfinished}
     counts["superseded"] = result.superseded
     parts = [f"{len(jobs)} {what}" for what, jobs in counts.items() if jobs]
