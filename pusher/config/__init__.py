@@ -1,4 +1,4 @@
-"""Settings: flag > environment ``PUSHER_*`` > pusher.toml > default."""
+"""Resolve the settings: flag > environment ``PUSHER_*`` > pusher.toml > default."""
 
 from pusher.config.load import load
 from pusher.config.settings import Settings, Timeouts

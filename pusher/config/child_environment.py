@@ -1,4 +1,4 @@
-"""Build the environment of child processes, without secrets that are not theirs."""
+"""Build the environment of child processes, without secrets that they do not need."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CONNECTION: Final = re.compile(r"(?i)_proxy$|_host$")
 def engine_environment() -> dict[str, str]:
     """Return the environment for docker, podman and nerdctl.
 
-    They read images on this machine, so it has nothing that is named like a secret, and no address with a
+    They read images on this machine, so variables named like a secret are removed, and addresses with a
     password except those of proxies and of their server.
     """
     return {
@@ -32,5 +32,5 @@ def engine_environment() -> dict[str, str]:
 
 
 def helper_environment() -> dict[str, str]:
-    """Return the environment for credential helpers, which need their cloud's (``AWS_*``, ``GOOGLE_*``)."""
+    """Return the environment for credential helpers, with clouds' variables (``AWS_*``, ``GOOGLE_*``)."""
     return {name: value for name, value in os.environ.items() if not _OURS.match(name)}

@@ -1,4 +1,4 @@
-"""Where Docker and Podman keep credentials and certificates."""
+"""Find the credentials and certificates of Docker and Podman."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def auth_files(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def certs_dirs(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return folders with one folder a registry (containers/image ``docs/containers-certs.d.5.md``; the
+    """Return folders with one folder per registry (containers/image ``docs/containers-certs.d.5.md``; the
     third is rootless Docker's, https://docs.docker.com/engine/security/rootless/)."""
     user = _user_configuration(environ)
     return (

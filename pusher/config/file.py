@@ -21,7 +21,7 @@ TABLES: Final = "registries"
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A value of the file, converted and as it is written."""
+    """A value of the file, converted and unconverted."""
 
     value: Any
     text: str
@@ -31,7 +31,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """What ``pusher.toml`` says, by the names of the settings."""
+    """The content of ``pusher.toml``, by the names of the settings."""
 
     path: Path
     exists: bool = False
@@ -167,7 +167,7 @@ class _Reader:
         return FileEntry(converted, text, place)
 
     def _as_text(self, value: object, is_switch: bool, is_list: bool) -> str | None:
-        """Return the value as a variable would have it; None for another type."""
+        """Return the value in the syntax of a variable; None for another type."""
         if isinstance(value, bool):
             return str(value).lower() if is_switch else None
         if isinstance(value, list):
@@ -183,7 +183,7 @@ class _Reader:
         return f"{key}{of} ({f'line {line} of ' if line else ''}{self.path})"
 
     def _line(self, key: str, registry: str) -> int | None:
-        """Return the line of the key if it can be found; TOML has many ways to write one."""
+        """Return the line of the key if it is found; TOML has many syntaxes for a key."""
         inside = not registry
         for number, line in enumerate(self.text.splitlines(), 1):
             if header := re.match(r"\s*\[+([^\]]*)\]", line):

@@ -1,4 +1,4 @@
-"""Settings: flag > environment ``PUSHER_*`` > ``pusher.toml`` > default."""
+"""Load the settings: flag > environment ``PUSHER_*`` > ``pusher.toml`` > default."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class SettingValue:
 
     @property
     def overrides_tables(self) -> bool:
-        """Return whether it holds for every registry: a flag or a variable, but not the rest of the file."""
+        """Return whether it applies to every registry: a flag or variable, but not the rest of the file."""
         return self.source == self.option.flag or self.source in self.option.variables
 
 
@@ -55,7 +55,7 @@ def load(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] |
 
 
 def resolve(flags: Mapping[str, object] | None = None, environ: Mapping[str, str] | None = None) -> Resolved:
-    """Return what ``load`` does, with the sources."""
+    """Return the settings with their sources; arguments and errors as for ``load``."""
     environ = os.environ if environ is None else environ
     file = read_file(environ)
     found = {option.name: _find_value(option, flags or {}, environ, file) for option in OPTIONS}
@@ -87,7 +87,7 @@ def _find_value(
 
 
 def _drop_unfit_level(found: dict[str, SettingValue], environ: Mapping[str, str], file: ConfigFile) -> None:
-    """Drop a level in a variable or the file if the kind of compression there is not the one that is used."""
+    """Drop a level from a variable or the file if it is for another kind of compression."""
     kind, level = found["compression"], found["compression_level"]
     if level.source == level.option.flag:
         return

@@ -26,7 +26,7 @@ COMPRESSIONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Option:
-    """One setting. Its name is the key in ``pusher.toml``; flag and variable are made of it."""
+    """One setting. Its name is the key in ``pusher.toml``; flag and variable derive from it."""
 
     name: str
     """Empty until ``options_of`` takes it from the field."""
@@ -97,7 +97,7 @@ def setting(
 
 
 def part(settings: type) -> Any:
-    """Declare a field that holds a settings class of its own."""
+    """Declare a field that holds another settings class."""
     return field(default_factory=settings, metadata={_PART: settings})
 
 

@@ -1,4 +1,4 @@
-"""Folders and files that only this user can write.
+"""Create and check folders and files that only this user can write.
 
 The job store, its locks and the spool are trusted because no other user can put a link, pipe or file there.
 ssh has the same rule for its folder.
@@ -20,10 +20,10 @@ _ANOTHER: Final = "set PUSHER_HOME to a folder of your own"
 
 
 def make_private_folder(path: Path, *, closed: bool = False) -> None:
-    """Make a folder for this user alone, or check that it is one; ``closed``: others may not read it either.
+    """Make a folder for this user alone, or check an existing one; ``closed``: others may not read it.
 
     A link to a folder is followed only for the folder of PUSHER_HOME itself, which is not ``closed``.
-    Raises HomeUnusable, and OSError where it cannot be made.
+    Raises HomeUnusable, and OSError if it cannot be made.
     """
     try:
         path.mkdir(mode=0o700)
@@ -32,7 +32,7 @@ def make_private_folder(path: Path, *, closed: bool = False) -> None:
     except FileExistsError:
         check_private_folder(path, closed=closed)
     if closed and stat.S_IMODE(path.stat().st_mode) != stat.S_IRWXU:
-        path.chmod(stat.S_IRWXU)  # made by hand, or under an odd umask
+        path.chmod(stat.S_IRWXU)  # made by the user, or with an unusual umask
 
 
 def check_private_folder(path: Path, *, closed: bool = False) -> None:

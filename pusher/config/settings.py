@@ -1,4 +1,4 @@
-"""The settings: their table, and everything a command needs to know as values."""
+"""Define the settings: names, types, defaults and help."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pusher.retry import RetryPolicy
 
 @dataclass(frozen=True)
 class Timeouts:
-    """Seconds. A slow link on which bytes move never times out."""
+    """Timeouts in seconds. A slow link never times out while bytes move."""
 
     connect: float = setting(
         values.parse_seconds,
@@ -52,9 +52,9 @@ class Timeouts:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Everything a command needs to know, resolved once at its start.
+    """The settings of a command, resolved once at its start.
 
-    This is the table of settings, in the order in which they are shown: a new one is declared here alone.
+    This is the only declaration of each setting, in the order in which they are shown.
     """
 
     parallel: int = setting(values.integer_parser(1, 64), "N", "Number of blobs to send at a time.", "4")
@@ -184,7 +184,7 @@ class Settings:
         group=STORAGE,
     )
     """Seconds."""
-    # Where the jobs are is not a flag: every command must use the same place.
+    # The place of the jobs is not a flag: every command must use the same one.
     home: Path = setting(
         values.parse_path,
         "FOLDER",
@@ -210,7 +210,7 @@ class Settings:
         example="/mnt/docker",
     )
 
-    # What is found in files and variables of other programs.
+    # From files and variables of other programs.
     certs_dirs: tuple[Path, ...] = ()
     """``certs.d`` folders of Docker and Podman; the first that has a folder for a registry is used."""
     login_registry: str | None = None
@@ -230,9 +230,9 @@ class Settings:
     """What the tables of single registries change: by ``host[:port]``, then by field."""
 
     def at(self, registry: str) -> Settings:
-        """Return the settings that hold for one registry (``host[:port]``, or the host of its API).
+        """Return the settings for one registry (``host[:port]``, or the host of its API).
 
-        ``insecure`` holds that registry then, or nothing.
+        ``insecure`` then contains that registry, or is empty.
         """
         registry = canonical_registry(registry)
         table: Mapping[str, Any] = self.registries.get(registry, {})
@@ -246,11 +246,11 @@ class Settings:
         return replace(self, username=username, login_source=f"the username of {registry} in pusher.toml")
 
     def registry_of_login(self, destinations: Collection[str], *, password_typed: bool = False) -> str | None:
-        """Return the one registry that user name and password are for; None if nothing says which.
+        """Return the one registry that user name and password are for; None if unknown.
 
-        ``password_typed``: the password was typed or piped in for this very command. Such a login, and one of
+        ``password_typed``: the password was typed or piped in for this command. Such a login, and one of
         ``--username``, is for the only destination; one in the environment is for the registry
-        that is named there (``PUSHER_REGISTRY``), if one is, wherever else images go.
+        that is set there (``PUSHER_REGISTRY``), if one is, whatever the destinations are.
         """
         named = RegistryPath.parse(self.default_registry).registry if self.default_registry else None
         typed = password_typed or self.password is None or self.login_source == "--username"
@@ -260,12 +260,12 @@ class Settings:
 
     @property
     def spool(self) -> Path:
-        """The folder of the compressed blobs."""
+        """Return the folder of the compressed blobs."""
         return self.home / "spool"
 
     @property
     def workers(self) -> Path:
-        """The folder of the lock files that show whether a worker of this host is alive."""
+        """Return the folder of the lock files, which show whether a worker of this host is alive."""
         return self.home / "workers"
 
 

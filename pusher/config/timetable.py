@@ -1,4 +1,4 @@
-"""Limits of the rate by time of day: ``2M``, ``08:00-18:00=2M,off``, ``Sat-Sun=10M,512K``."""
+"""Parse rate limits by time of day: ``2M``, ``08:00-18:00=2M,off``, ``Sat-Sun=10M,512K``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ENTRY: Final = re.compile(
 
 @dataclass(frozen=True)
 class TimeSpan:
-    """A span of time that repeats every week."""
+    """A time span that repeats every week."""
 
     rate: int | None
     """Bytes a second; None: no limit."""
@@ -38,7 +38,7 @@ class TimeSpan:
     """Minutes of the day; ``end`` before ``start`` goes over midnight."""
 
     def contains(self, day: int, minute: int) -> bool:
-        """Return whether this minute of this weekday is in it."""
+        """Return whether the span contains this minute of this weekday."""
         if self.start < self.end:
             return self._begins_on(day) and self.start <= minute < self.end
         return (self._begins_on(day) and minute >= self.start) or (
@@ -58,7 +58,7 @@ class TimeSpan:
 
 @dataclass(frozen=True)
 class Timetable:
-    """Rates by the local time of the day and of the week. ``str`` of it can be parsed again."""
+    """Rates by the local time of day and weekday. ``str()`` of it can be parsed again."""
 
     rest: int | None
     """Bytes a second outside of all spans; None: no limit."""
@@ -66,12 +66,12 @@ class Timetable:
     """The first one that contains a time decides."""
 
     def rate_at(self, now: datetime) -> int | None:
-        """Return the bytes a second at ``now``, a local time; None: no limit."""
+        """Return the bytes per second at ``now``, a local time; None: no limit."""
         day, minute = now.weekday(), now.hour * 60 + now.minute
         return next((span.rate for span in self.spans if span.contains(day, minute)), self.rest)
 
     def next_change(self, now: datetime) -> datetime | None:
-        """Return when the rate will first differ from the one at ``now``, a local time; None: never."""
+        """Return the time of the next change of the rate after ``now``, a local time; None: never."""
         minutes = sorted({0} | {minute % _DAY for span in self.spans for minute in (span.start, span.end)})
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         for day in range(8):
@@ -89,8 +89,8 @@ class Timetable:
 def parse_timetable(text: str, option: str) -> Timetable:
     """Read ``[DAYS] [FROM-TO]=RATE`` entries separated by commas; one without a time is for the rest.
 
-    DAYS is ``Sat`` or ``Mon-Fri``, RATE is what ``parse_size`` reads, a second, or ``off`` for no limit. What
-    no entry names is not limited. Raises InvalidOption, which names ``option``.
+    DAYS is ``Sat`` or ``Mon-Fri``, RATE a size per second for ``parse_size``, or ``off`` for no limit. Times
+    without an entry have no limit. Raises InvalidOption, which names ``option``.
     """
     spans: list[TimeSpan] = []
     rest: list[int | None] = []

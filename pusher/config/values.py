@@ -23,8 +23,8 @@ _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 def parse_size(text: str, option: str, *, least: int = 0) -> int:
     """Return the bytes of ``50MiB``, ``100MB``, ``1.5G`` or ``1048576``.
 
-    K, M, G, T and KiB, MiB, GiB, TiB count by 1024; KB, MB, GB, TB by 1000, as registries announce their
-    limits. Upper and lower case are the same. Raises InvalidOption, which names ``option``, for nonsense and
+    K, M, G, T and KiB, MiB, GiB, TiB are powers of 1024; KB, MB, GB, TB of 1000, as in registries'
+    limits. Case is ignored. Raises InvalidOption, which names ``option``, for invalid text and
     for less than ``least`` bytes.
     """
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?|\.[0-9]+)\s*([kmgt]?)(i?b)?", text.strip().lower())
@@ -66,7 +66,7 @@ def integer_parser(least: int, most: int) -> Callable[[str, str], int]:
 
 
 def word_parser(*words: str) -> Callable[[str, str], str]:
-    """Return a function that accepts one of some words."""
+    """Return a parser that accepts only these words."""
 
     def convert(text: str, option: str) -> str:
         if text.strip().lower() in words:
@@ -139,7 +139,7 @@ def parse_path(text: str, option: str) -> Path:
 
 
 def user_home() -> Path:
-    """Return the user's home folder. Raises InvalidOption if the system knows none."""
+    """Return the user's home folder. Raises InvalidOption if it is unknown."""
     return parse_path("~", "HOME")
 
 

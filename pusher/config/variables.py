@@ -1,4 +1,4 @@
-"""Environment variables of pusher that are not settings, and unknown ones."""
+"""List environment variables of pusher that are not settings, and find unknown ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TESTS: Final = "PUSHER_TEST_"
 
 
 def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the ``PUSHER_*`` variables that nothing reads, each with the probably meant one or ""."""
+    """Return the unknown ``PUSHER_*`` variables, each with the most similar known one or ""."""
     known = [*(variable for option in OPTIONS for variable in option.variables), *OTHER_VARIABLES]
     strange = [
         name for name in environ if name.startswith("PUSHER_") and name not in known and _TESTS not in name

@@ -1,4 +1,4 @@
-"""``pusher doctor``: checks of everything that a push needs, one by one."""
+"""Check everything that a push needs, for ``pusher doctor``."""
 
 from pusher.doctor.check import Check, CheckResult, Status
 from pusher.doctor.run import EarlyErrors, run_checks

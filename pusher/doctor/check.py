@@ -44,7 +44,7 @@ class Skipped(Exception):
 
 @dataclass(frozen=True)
 class Check:
-    """A check that can be made."""
+    """One check: its name and function."""
 
     name: str
     doing: str
@@ -59,7 +59,7 @@ OnCheck = Callable[[Check], None]
 
 
 class CheckRunner:
-    """Runs checks in their order. One that fails, or has a bug, stops those that need it and no others."""
+    """Runs checks in order. A check that fails, or has a bug, stops only those that depend on it."""
 
     def __init__(
         self, on_check: OnCheck, *, registry: str | None = None, before: CheckRunner | None = None
@@ -70,7 +70,7 @@ class CheckRunner:
         self._stopped_by: dict[str, str] = dict(before._stopped_by) if before else {}
 
     def run(self, checks: Iterable[Check]) -> Iterator[CheckResult]:
-        """Yield the result of each check, which is made when it is asked for."""
+        """Yield the result of each check, which runs when the result is requested."""
         for check in checks:
             cause = next((self._stopped_by[need] for need in check.needs if need in self._stopped_by), None)
             if cause is not None:

@@ -35,7 +35,7 @@ _MOST_PLATFORMS = 5
 
 
 class LocalChecks:
-    """What the checks find is kept for later ones: ``destination``, ``store``, ``sizes``."""
+    """Checks of this machine. Later checks use their results: ``destination``, ``store``, ``sizes``."""
 
     def __init__(self, target: Target, settings: Settings, config_error: PusherError | None) -> None:
         self.destination: RegistryTarget | None = None
@@ -156,7 +156,7 @@ class LocalChecks:
     def _bytes_needed(self) -> tuple[int | None, bool]:
         """Return the bytes that the layers may take in the spool (None: unknown), and if that is exact.
 
-        Layers that are uploaded from where they are, or mounted, take none. Uncompressed sizes are an upper
+        Layers that are uploaded from their file, or mounted, take none. Uncompressed sizes are an upper
         bound.
         """
         image, source = self._image, self._source
@@ -174,7 +174,7 @@ class LocalChecks:
         return None, False
 
     def _bytes_in_spool(self, *, exact: bool) -> int:
-        """Return the bytes of those layers that are in the spool already, counted as in ``_bytes_needed``."""
+        """Return the bytes of layers that are already in the spool, counted as in ``_bytes_needed``."""
         spool, image = self._settings.spool, self._image
         if self.store is None or image is None or not spool.is_dir():
             return 0
@@ -190,13 +190,13 @@ class LocalChecks:
 
 
 def _compressed_size(image: SourceImage) -> int | None:
-    """Return the bytes of the image's layers as they will be sent; None if some are not compressed yet."""
+    """Return the compressed bytes of the image's layers; None if some are not compressed yet."""
     sizes = [layer.blob.size for layer in image.layers if layer.blob is not None]
     return sum(sizes) if len(sizes) == len(image.layers) else None
 
 
 def _place_of(source: Source) -> str:
-    """Return where an image is, for users."""
+    """Describe the location of an image, for users."""
     if isinstance(source, EngineSource):
         return source.engine.title
     if isinstance(source, ArchiveSource | LayoutSource | DirSource):
@@ -208,7 +208,7 @@ def _place_of(source: Source) -> str:
 
 
 def _describe(image: SourceImage) -> str:
-    """What an image is made of; of an index, its platforms."""
+    """Describe the content of an image; for an index, its platforms."""
     layers = [layer for layer in image.layers if layer.blob is None or layer.blob.media_type not in CONFIGS]
     counted = f"{len(layers)} layer" + ("" if len(layers) == 1 else "s")
     indexes = [document for document in image.all_documents if isinstance(document, Index)]

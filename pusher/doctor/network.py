@@ -1,4 +1,4 @@
-"""Check the connection to one registry: proxy, DNS, TCP, TLS, whether it answers, its clock."""
+"""Check the connection to one registry: proxy, DNS, TCP, TLS, response to GET /v2/, clock."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 
 class NetworkChecks:
-    """``ping_answer`` is the answer to GET /v2/ without a login, ``base`` the address that was asked."""
+    """``ping_answer`` is the answer to GET /v2/ without a login, ``base`` the address of the request."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class NetworkChecks:
         except (ProxyFailed, ProxyUnusable):
             raise
         except PusherError:
-            pass  # what is behind the proxy is left to the next checks
+            pass  # the next checks test the connection through the proxy
         return f"{proxy} ({proxy.origin}) makes the connection to {self._registry}"
 
     # --- DNS and TCP --------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Check one registry: the credential, the permission to push, and how it handles uploads."""
+"""Check one registry: credential, permission to push, and upload capabilities."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from pusher.worker.registries import Registries, RegistryConnection
 
 
 class RegistryChecks:
-    """Nothing is left at the registry: the upload session that is opened is deleted at once."""
+    """The checks leave nothing at the registry: they delete their upload session at once."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class RegistryChecks:
         return f"{announced}; pusher begins with {human_bytes(size)}{self._earlier_refusal()}"
 
     def _earlier_refusal(self) -> str:
-        """Return what was refused before, perhaps because of a temporary fault."""
+        """Return earlier refusals, which a temporary fault may have caused."""
         link = self._link
         if not link.is_limited:
             return ""
@@ -222,7 +222,7 @@ class RegistryChecks:
         return self._connection.link
 
     def _bucket_keys(self) -> str:
-        """Return where serverless-registry keeps an image in its R2 bucket (src/registry/r2.ts)."""
+        """Return the keys of an image in serverless-registry's R2 bucket (src/registry/r2.ts)."""
         to = self._to
         if self._profile is not SERVERLESS or not to.repository:
             return ""

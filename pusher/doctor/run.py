@@ -1,4 +1,4 @@
-"""Run all checks in order: those of this machine, then those of each registry."""
+"""Run all checks: of this machine, then of each registry."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def run_checks(
 ) -> Iterator[CheckResult]:
     """Run the checks one by one; ``on_check`` is called before each.
 
-    Without an image or a registry the registries of unfinished jobs and the default one are checked. Nothing
-    is changed except a job store of an older schema, which is upgraded as by every command.
+    Without an image or a registry, check the registries of unfinished jobs and the default one. Change
+    nothing except a job store of an older schema, which every command upgrades.
     """
     settings = replace(settings, timeouts=_short_timeouts(settings.timeouts))
     with closing(LocalChecks(target, settings, errors.config)) as local:
@@ -54,7 +54,7 @@ def run_checks(
 
 
 def _login_error(settings: Settings) -> PusherError:
-    """Return the error for a login that may be for any of several registries: it is sent to none."""
+    """Return the error for a login without a registry if there are several; it is sent to none."""
     return InvalidOption(
         f"{settings.login_source} is for one registry, and these are several",
         hint="name the one to be checked: pusher doctor REGISTRY",
@@ -72,7 +72,7 @@ def _short_timeouts(timeouts: Timeouts) -> Timeouts:
 
 def _destinations(target: Target, settings: Settings, local: LocalChecks) -> list[RegistryTarget]:
     if target.kind is not TargetKind.MACHINE:
-        # The checks of a destination that cannot be read are listed all the same, as skipped.
+        # Checks of an invalid destination are listed as skipped.
         return [local.destination or RegistryTarget("")]
     found: dict[str, RegistryTarget] = {}
     if local.store is not None:

@@ -18,7 +18,7 @@ _HOST: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]{1,5})?")
 
 
 class TargetKind(Enum):
-    """How the argument is read."""
+    """How the argument is parsed."""
 
     MACHINE = "this machine"
     REGISTRY = "a registry"
@@ -31,7 +31,7 @@ class TargetKind(Enum):
 
 @dataclass(frozen=True)
 class RegistryTarget:
-    """Where a push would go: ``host[:port]``, and what is known of the rest."""
+    """The destination of a push: ``host[:port]``, and the rest if it is known."""
 
     registry: str
     repository: str = ""
@@ -67,11 +67,11 @@ class Target:
             return False
 
     def resolve(self) -> Destination:
-        """Return where the image would be pushed. Raises ReferenceMalformed, InvalidOption."""
+        """Return the destination of the image. Raises ReferenceMalformed, InvalidOption."""
         return resolve(self.text, self.to, self.default, command="doctor")
 
     def destination(self, own_name: str | None) -> RegistryTarget:
-        """Return where a push would go. ``own_name``: the image's name in a file or folder.
+        """Return the destination of a push. ``own_name``: the image's name in a file or folder.
 
         Raises ReferenceMalformed, InvalidOption.
         """
@@ -85,7 +85,7 @@ class Target:
 
     def _find_name(self) -> str | None:
         if self.kind is TargetKind.IMAGE and "://" in self.text:
-            return self.text  # refused as a reference: here a registry's address is more likely than a file's
+            return self.text  # refused as a reference: a registry's address is more likely than a file's
         return select.own_name(self.text)
 
 

@@ -1,1 +1,1 @@
-"""Digests, descriptors, manifests and media types: pure data, no input or output."""
+"""Parse and build digests, descriptors, manifests and media types, without input or output."""

@@ -29,7 +29,7 @@ def load_json(
     """Parse ``raw``. Raises ValueError with a plain reason if it is not JSON or exceeds the bounds.
 
     As in Go's encoding/json, which Docker and registries use, what is not UTF-8 or is half of a surrogate
-    pair becomes U+FFFD, so that every string can be encoded; NaN and numbers without bounds are refused.
+    pair becomes U+FFFD, so that every string can be encoded; NaN and infinite numbers are refused.
     """
     if len(raw) > most_bytes:
         raise ValueError(f"it has {len(raw)} bytes, which is more than {most_bytes}")
@@ -39,13 +39,13 @@ def load_json(
         value = json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise ValueError("it is not JSON") from error
-    except RecursionError as error:  # the caller was deep in calls already
+    except RecursionError as error:  # the call stack was deep already
         raise ValueError("it is nested too deeply") from error
     return _without_surrogates(value) if _SURROGATE.search(text) else value
 
 
 def _check_shape(raw: bytes, most_values: int, most_depth: int) -> None:
-    """Count values and depth without making any; each value takes two bytes at least, with its comma."""
+    """Count values and depth without parsing; a value takes at least two bytes, with its comma."""
     if len(raw) <= 2 * most_values and raw.count(b"[") + raw.count(b"{") <= most_depth:
         return
     values = depth = 0

@@ -1,4 +1,4 @@
-"""Content digests (image-spec ``descriptor.md``): ``sha256:<64 hex digits>``, ``sha512:<128 hex digits>``."""
+"""Compute digests (image-spec ``descriptor.md``): ``sha256:<64 hex digits>``, ``sha512:<128 hex digits>``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OTHER: Final = re.compile(r"(?!sha(?:256|512):)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A
 
 
 class UnsupportedDigest(ValueError):
-    """A digest that the specification allows, and that is of no algorithm that registries know."""
+    """A digest that the specification allows, of an algorithm that registries do not support."""
 
 
 def is_digest(text: str) -> bool:
@@ -56,12 +56,12 @@ def of_hex(digits: str) -> str:
 
 
 def hash_for(digest: str) -> _Hash:
-    """Return a hash for what should have this digest; ``digest_of_hash`` gives the result."""
+    """Return a hash object of this digest's algorithm; ``digest_of_hash`` returns its result."""
     return hashlib.new(algorithm_of(digest))
 
 
 def digest_of_hash(found: _Hash) -> str:
-    """Return the digest of what was hashed."""
+    """Return the digest of the hashed bytes."""
     return f"{found.name}:{found.hexdigest()}"
 
 
@@ -73,8 +73,8 @@ def of_bytes(data: bytes, like: str | None = None) -> str:
 
 
 def contradicts(told: str, digest: str) -> bool:
-    """Return whether ``told``, a registry's digest, contradicts ``digest``. Some registries name the sha256
-    digest of what they were asked for by another."""
+    """Return whether ``told``, a registry's digest, contradicts ``digest``. Some registries return the
+    sha256 digest of content that was requested by another algorithm's."""
     other = is_digest(told) and is_digest(digest) and algorithm_of(told) != algorithm_of(digest)
     return told != digest and not other
 

@@ -10,8 +10,8 @@ Document = Manifest | Index
 
 
 def parse_document(raw: bytes, digest: str | None = None) -> Document:
-    """Read a manifest or an index, which an index that lists it calls ``digest``. ValueError with a plain
-    reason if it is neither."""
+    """Parse a manifest or an index, whose digest is ``digest`` if an index lists it. Raises ValueError with a
+    plain reason if it is neither."""
     data = load_json(raw)
     is_index = isinstance(data, dict) and "manifests" in data and "config" not in data
     return parse_index(raw, digest) if is_index else parse_manifest(raw, digest)

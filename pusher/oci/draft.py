@@ -1,4 +1,4 @@
-"""Rewrite manifests and indexes whose layers are recompressed: new blobs, and nothing else changed."""
+"""Rewrite manifests and indexes whose layers are recompressed; change only the blobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OF_THE_COMPRESSION: Final = ("io.github.containers.zstd-chunked.", "containerd.
 
 @dataclass(frozen=True)
 class Draft:
-    """A manifest, with the diff IDs of its layers, whose blobs are not made yet; or an index of such ones."""
+    """A manifest with the diff IDs of its layers, whose blobs do not exist yet; or an index of drafts."""
 
     document: Document
     diff_ids: tuple[str, ...] = ()
@@ -30,7 +30,7 @@ class Draft:
 def fill_drafts(drafts: Sequence[Draft], blobs: Mapping[str, Descriptor]) -> list[Document]:
     """Return the documents with the ``blobs`` that were made, by diff ID, in the order of the drafts.
 
-    What lists the very same blobs as before keeps its bytes.
+    A document that lists the same blobs as before keeps its bytes.
     """
     made: dict[str, Document] = {}
     for draft in drafts:
@@ -53,7 +53,7 @@ def _with_layers(manifest: Manifest, blobs: Sequence[Descriptor]) -> Manifest:
     }
     if is_docker:
         types = [media_types.DOCKER_LAYER_GZIP for _ in blobs]
-    elif manifest.media_type == media_types.DOCKER_MANIFEST:  # it has no zstd, and hardly anybody reads tars
+    elif manifest.media_type == media_types.DOCKER_MANIFEST:  # it has no zstd, and few tools read tars
         data["config"]["mediaType"] = media_types.OCI_CONFIG
     data["mediaType"] = manifest.media_type if is_docker else media_types.OCI_MANIFEST
     data["layers"] = [

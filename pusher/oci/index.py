@@ -1,4 +1,4 @@
-"""Indexes (image-spec ``image-index.md``, Docker's manifest list): the manifests of an image, by platform."""
+"""Parse indexes (image-spec ``image-index.md``, Docker's manifest list): an image's manifests by platform."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class Child:
 
     @property
     def digest(self) -> str:
-        """Digest of the child's bytes."""
+        """Return the digest of the child's bytes."""
         return self.descriptor.digest
 
     @property
     def is_attestation(self) -> bool:
-        """Whether it is what BuildKit attests of another child (provenance, SBOM) rather than an image."""
+        """Return whether it is BuildKit's attestation of another child (provenance, SBOM), not an image."""
         return self.annotations.get(_ATTESTATION[0]) == _ATTESTATION[1]
 
     @property
     def attested(self) -> str | None:
-        """Digest of the child that this one attests something of."""
+        """Return the digest of the child that this attestation is about."""
         return self.annotations.get("vnd.docker.reference.digest") if self.is_attestation else None
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class Child:
 
 @dataclass(frozen=True)
 class Index:
-    """An index's exact bytes with what they say; they are what is pushed and hashed."""
+    """The exact bytes of an index, which are pushed and hashed, and their content."""
 
     raw: bytes
     media_type: str
@@ -58,7 +58,7 @@ class Index:
 
     @property
     def digest(self) -> str:
-        """Digest of the exact bytes."""
+        """Return the digest of the exact bytes."""
         return of_bytes(self.raw, self.called)
 
     def without(self, digests: Collection[str]) -> Index:
@@ -69,7 +69,7 @@ class Index:
 
 
 def parse_index(raw: bytes, called: str | None = None) -> Index:
-    """Read an index; ValueError with a plain reason if it is invalid."""
+    """Parse an index. Raises ValueError with a plain reason if it is invalid."""
     data = load_json(raw)
     if not isinstance(data, dict) or not isinstance(data.get("manifests"), list):
         raise ValueError("the index lists no manifests")

@@ -13,7 +13,7 @@ COMPARED: Final = "compared"
 
 @dataclass(frozen=True)
 class LayerBlob:
-    """A blob that a layer was compressed to, or came as. Sizes in bytes."""
+    """The blob of a layer, compressed by pusher or by its source. Sizes in bytes."""
 
     digest: str
     size: int

@@ -1,4 +1,4 @@
-"""Descriptors and single-image manifests (image-spec ``manifest.md``, Docker schema 2)."""
+"""Parse and build descriptors and single-image manifests (image-spec ``manifest.md``, Docker schema 2)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LARGEST_SIZE: Final = 2**63 - 1
 
 @dataclass(frozen=True)
 class Descriptor:
-    """What a manifest says of a blob: its media type, digest and size in bytes."""
+    """A blob in a manifest: its media type, digest and size in bytes."""
 
     media_type: str
     digest: str
@@ -34,9 +34,9 @@ class Descriptor:
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest's exact bytes with what they say.
+    """The exact bytes of a manifest, and their content.
 
-    The bytes are what is pushed and hashed; they are never serialised again.
+    The bytes are pushed and hashed; they are never serialised again.
     """
 
     raw: bytes
@@ -48,17 +48,17 @@ class Manifest:
 
     @property
     def digest(self) -> str:
-        """Digest of the exact bytes."""
+        """Return the digest of the exact bytes."""
         return of_bytes(self.raw, self.called)
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """Config and layers."""
+        """Return config and layers."""
         return (self.config, *self.layers)
 
 
 def parse_manifest(raw: bytes, called: str | None = None) -> Manifest:
-    """Read a single-image manifest; ValueError with a plain reason if it is invalid."""
+    """Parse a single-image manifest. Raises ValueError with a plain reason if it is invalid."""
     data = load_json(raw)
     if isinstance(data, dict) and data.get("schemaVersion") == 1:
         raise ValueError("the manifest is of schema version 1, which registries no longer take")
@@ -77,7 +77,7 @@ def parse_manifest(raw: bytes, called: str | None = None) -> Manifest:
 
 
 def parse_descriptor(data: Any) -> Descriptor:
-    """Read one descriptor; ValueError with a plain reason if a field is missing or wrong."""
+    """Parse a descriptor. Raises ValueError with a plain reason for a missing or wrong field."""
     if not isinstance(data, dict):
         raise ValueError("a descriptor is not an object")
     size, media_type = data.get("size"), data.get("mediaType")
@@ -94,8 +94,7 @@ def parse_descriptor(data: Any) -> Descriptor:
 
 
 def build_manifest(config: Descriptor, layers: Sequence[Descriptor]) -> Manifest:
-    """Build the manifest of an image whose source has none: Docker schema 2, or OCI where a layer is not
-    gzip.
+    """Build the manifest of an image whose source has none: Docker schema 2, or OCI if a layer is not gzip.
 
     Docker's schema has no zstd, and few tools read uncompressed layers in it. The config's bytes are the same
     in both.

@@ -1,4 +1,4 @@
-"""Media types of manifests, configs and layers (image-spec ``media-types.md``, Docker schema 2)."""
+"""Define media types of manifests, configs and layers (image-spec ``media-types.md``, Docker schema 2)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ _IN_A_HEADER: Final = re.compile(r"[!-~](?:[ -~]{,253}[!-~])?")
 def check_media_type(media_type: object, what: str, otherwise: str) -> str:
     """Return the media type of ``what`` if it can be sent in a header. Raises ValueError.
 
-    Where there is none, or null, as Go reads it, it is ``otherwise``.
+    If it is missing or null, which Go reads as missing, return ``otherwise``.
     """
     if media_type is None:
         return otherwise

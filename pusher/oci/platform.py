@@ -1,4 +1,4 @@
-"""Platforms as an index names them: operating system, architecture, variant."""
+"""Parse and compare platforms of an index: operating system, architecture, variant."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Platform:
 
     @classmethod
     def parse(cls, text: str) -> Platform:
-        """Read ``linux/arm64`` or ``linux/arm/v7``; ValueError if it is neither."""
+        """Read ``linux/arm64`` or ``linux/arm/v7``. Raises ValueError for other text."""
         parts = text.strip().lower().split("/")
         if len(parts) not in (2, 3) or not all(_PART.fullmatch(part) for part in parts):
             raise ValueError(f"{text!r} is not a platform")
@@ -30,7 +30,7 @@ class Platform:
 
     @classmethod
     def of_json(cls, data: Any) -> Platform | None:
-        """Read the ``platform`` of an entry of an index or of a config; None where it is empty."""
+        """Read the ``platform`` of an entry of an index or of a config; None if it is empty."""
         if not isinstance(data, dict):
             return None
         os, architecture, variant = (data.get(key) or "" for key in ("os", "architecture", "variant"))
@@ -39,7 +39,7 @@ class Platform:
         return cls(os, architecture, variant) if os or architecture else None
 
     def takes(self, other: Platform) -> bool:
-        """Return whether ``other`` is meant where this platform is asked for."""
+        """Return whether ``other`` satisfies a request for this platform."""
         if (self.os, self.architecture) != (other.os, other.architecture):
             return False
         if not self.variant:

@@ -1,4 +1,4 @@
-"""Manifests that refer to another one, their subject: signatures, attestations, SBOMs (image-spec
+"""Order and list manifests that refer to a subject: signatures, attestations, SBOMs (image-spec
 ``manifest.md``, distribution-spec "Pushing Manifests with Subject")."""
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ def subject_of(document: Document) -> str | None:
     try:
         return None if subject is None else parse_descriptor(subject).digest
     except ValueError:
-        return None  # the registry says what it thinks of that
+        return None  # the registry reports an invalid one
 
 
 def push_order(documents: Sequence[Document]) -> list[Document]:
-    """Return each document after what it lists and after its subject, the root (the last one) last."""
+    """Return each document after those that it lists and its subject, the root (the last one) last."""
     known = {document.digest: document for document in documents}
     *others, root = [document.digest for document in documents]
     ordered: dict[str, Document] = {}
@@ -41,7 +41,7 @@ def push_order(documents: Sequence[Document]) -> list[Document]:
 
 
 def _needs(document: Document) -> list[str]:
-    """Return the digests of what a registry must have before a document."""
+    """Return the digests of the content that a registry must have before a document."""
     below = [child.digest for child in document.children] if isinstance(document, Index) else []
     subject = subject_of(document)
     return below if subject is None else [*below, subject]
@@ -56,7 +56,7 @@ def fallback_tag(subject: str) -> str:
 def index_with_referrer(listed: bytes | None, document: Document, gone: Collection[str] = ()) -> Index | None:
     """Return the list at the fallback tag with ``document`` and without ``gone``; None if nothing changes.
 
-    ``listed`` is None where there is no list yet. ValueError if it is something else than an index.
+    ``listed`` is None if there is no list yet. Raises ValueError if it is not an index.
     """
     data: dict[str, Any] = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []}
     if listed is not None:

@@ -1,4 +1,4 @@
-"""The progress of a run, as the worker reports it."""
+"""Define the interface through which the worker reports progress."""
 
 from __future__ import annotations
 
@@ -12,18 +12,17 @@ class Progress(Protocol):
         """A job was claimed."""
 
     def job_ended(self, job_id: int, state: str, message: str, *, resumes: bool = True) -> None:
-        """A job left this worker: ``succeeded``, ``failed``, ``waiting``, ``queued``, ``paused``, ...
+        """A job ended in this worker: ``succeeded``, ``failed``, ``waiting``, ``queued``, ``paused``, ...
 
-        ``message`` is a sentence for people: the digest reference, the error, when it is tried again.
-        ``resumes`` is False for a job that waits for the user, so that this run may end without it.
+        ``message`` is a sentence for users: the digest reference, the error, the time of the retry.
+        ``resumes`` is False for a job that waits for the user; the run may end before it.
         """
 
     def preparing(
         self, job_id: int, diff_id: str, done: int, total: int | None, doing: str = "compressing"
     ) -> None:
-        """``done`` of ``total`` uncompressed bytes of a layer are read and compressed; or so many bytes of
-        its blob are copied as they are (``doing`` is ``reading``), or have come from another registry
-        (``fetching``)."""
+        """``done`` of ``total`` uncompressed bytes of a layer are compressed; or ``done`` bytes of its blob
+        are copied unchanged (``doing`` is ``reading``), or received from another registry (``fetching``)."""
 
     def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
         """A layer's blob is on disk: ``size`` compressed bytes."""

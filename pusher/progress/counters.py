@@ -1,4 +1,4 @@
-"""Count the progress of a run, for a display; nothing is printed here."""
+"""Count the progress of a run, for a display; print nothing."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class BlobProgress:
 
     @property
     def remaining(self) -> int:
-        """Bytes that were not sent yet."""
+        """Return the bytes that are not sent yet."""
         return max(0, self.size - self.offset - self.in_flight)
 
 
@@ -60,7 +60,7 @@ class Preparing:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A pause that ends in ``seconds``, which is at ``until``."""
+    """A pause of ``seconds``, which ends at ``until``."""
 
     what: str
     seconds: float
@@ -70,7 +70,7 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One moment of a run: its unfinished jobs and their blobs."""
+    """The state of a run at one time: unfinished jobs and their blobs."""
 
     jobs: int
     blobs: tuple[BlobProgress, ...]
@@ -80,28 +80,28 @@ class Snapshot:
 
     @property
     def active(self) -> tuple[BlobProgress, ...]:
-        """Blobs that are being sent, in the order in which they started."""
+        """Return the blobs that are being sent, in the order of their start."""
         return tuple(blob for blob in self.blobs if blob.active)
 
     @property
     def total(self) -> int:
-        """Bytes of every blob whose size is known."""
+        """Return the bytes of all blobs whose size is known."""
         return sum(blob.size for blob in self.blobs)
 
     @property
     def done(self) -> int:
-        """Bytes that the registry acknowledged or had."""
+        """Return the bytes that the registry acknowledged or had."""
         return sum(blob.offset for blob in self.blobs)
 
     @property
     def eta(self) -> float | None:
-        """Seconds until the known blobs are sent at the current speed."""
+        """Return the seconds until the known blobs are sent at the current speed."""
         return eta(sum(blob.remaining for blob in self.blobs), self.speed)
 
 
 def eta(remaining: int, speed: float | None) -> float | None:
-    """Return the seconds for ``remaining`` bytes; None while the speed is unknown or zero, and once all were
-    sent: how long a registry takes to assemble a blob is not known."""
+    """Return the seconds for ``remaining`` bytes; None while the speed is unknown or zero, and after the last
+    byte: the time that a registry takes to assemble a blob is unknown."""
     return remaining / speed if speed and remaining else None
 
 
@@ -266,8 +266,8 @@ class Counters:
         self._events.append(Event(kind, fields))
 
     def _count_sent(self, blob: BlobProgress, count: int) -> None:
-        """Count bytes that were sent. A lost chunk or session counts backwards, so that the speed is the one
-        at which the push gets done."""
+        """Count bytes that were sent. Subtract a lost chunk or session, so that the speed is that of the
+        whole push."""
         if count:
             now = self._clock()
             self._speeds.total.add(count, now)

@@ -1,4 +1,4 @@
-"""Choose a display, and draw it in a thread of its own."""
+"""Choose a display, and draw it in its own thread."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def choose_mode(mode: Mode, stream: TextIO) -> Mode:
 class Display:
     """Draw ``progress``, which a worker calls, on ``stream`` until the context ends.
 
-    ``single``: the run is about one job, and the caller prints how it ended. An output that breaks ends the
-    display, never the work.
+    ``single``: the run is about one job, and the caller prints how it ended. A broken output ends the
+    display, never the worker.
     """
 
     def __init__(self, mode: Mode, stream: TextIO, *, single: bool = False) -> None:
@@ -51,7 +51,7 @@ class Display:
         self.close()
 
     def close(self, timeout: float | None = None) -> bool:
-        """Draw what happened last and clear the rest; return whether that is done.
+        """Draw the last events and clear the rest; return whether that is done.
 
         False after ``timeout`` seconds: an output that blocks, such as a terminal after Ctrl-S, blocks the
         thread that draws.

@@ -9,7 +9,7 @@ _SPACING: Final = 0.25
 
 
 class Estimator:
-    """Bytes per second over the last ``window`` seconds, by a monotonic clock of the caller.
+    """Bytes per second over the last ``window`` seconds, by the caller's monotonic clock.
 
     A chunk can take longer than the window, so the last sample before it is kept.
     """
@@ -27,7 +27,7 @@ class Estimator:
         self._forget(now)
 
     def speed(self, now: float) -> float | None:
-        """Return the speed; None in the first half second, 0.0 if no more was sent than lost."""
+        """Return the speed; None in the first 0.5 s, 0.0 if at least as much was lost as sent."""
         self._forget(now)
         at, moved = self._samples[0]
         return max(0, self._moved - moved) / (now - at) if now - at >= 2 * _SPACING else None

@@ -1,4 +1,4 @@
-"""Format bytes, speeds and times for people."""
+"""Format bytes, speeds and times for users."""
 
 from __future__ import annotations
 

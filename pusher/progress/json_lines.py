@@ -1,4 +1,4 @@
-"""JSON lines, for programs: every event, and a ``progress`` object once a second while something moves.
+"""Write JSON lines, for programs: every event, and a ``progress`` object once a second during transfers.
 
 Fields may be added, never renamed. Bytes are integers, times RFC 3339 in UTC.
 """
@@ -18,7 +18,7 @@ _EVERY: Final = 1.0
 
 
 class JsonLines:
-    """Write one object per line, each with ``type`` and ``at``."""
+    """Writes one object per line, each with ``type`` and ``at``."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class JsonLines:
         self._summed_at = clock()
 
     def render(self) -> None:
-        """Write what is new."""
+        """Write the new events."""
         for event in self._counters.drain():
             self._write(event.kind, event.fields)
         now = self._clock()

@@ -1,4 +1,4 @@
-"""Plain lines, for logs and pipes."""
+"""Write progress as plain lines, for logs and pipes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LEAST_PAUSE: Final = 1.0
 
 
 class Lines:
-    """Write starts and ends at once, and a summary line now and then while something moves."""
+    """Writes starts and ends at once, and a summary line at intervals during transfers."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class Lines:
         self._reasons: dict[object, float] = {}  # when each was reported
 
     def render(self) -> None:
-        """Write what is new; called several times a second."""
+        """Write the new events; called several times per second."""
         snapshot = self._counters.snapshot()
         for event in self._counters.drain():
             line = describe(event, snapshot, single=self._single, each_blob=True)
@@ -53,7 +53,7 @@ class Lines:
         self._stream.flush()
 
     def _was_reported(self, event: Event) -> bool:
-        """Whether it is a wait for a reason that was reported just now."""
+        """Return whether it is a wait whose reason was reported recently."""
         if event.kind != "waiting":
             return False
         now, reason = self._clock(), event.fields["reason"]
@@ -126,7 +126,7 @@ def summary(snapshot: Snapshot) -> str:
     """Return a line like ``1.2 / 3.4 GiB (35%), 5.1 MiB/s, 7m12s left, sending 2 blobs``."""
     parts = []
     if snapshot.total:
-        known = not snapshot.preparing  # else there is more to come, and no share of it
+        known = not snapshot.preparing  # else the total is unknown, and so is the share
         share = f" ({percent(snapshot.done, snapshot.total)}%)" if known else "+"
         parts.append(human_share(snapshot.done, snapshot.total) + share)
     if snapshot.speed is not None and snapshot.active:

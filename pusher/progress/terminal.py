@@ -1,4 +1,4 @@
-"""The live display of a terminal: one line per blob, redrawn in place."""
+"""Draw the live display of a terminal: one line per blob, redrawn in place."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _COUNT: Final = len("  999 of 999+ blobs")
 
 
 class Terminal:
-    """Events scroll above; the block of what is in progress stays below."""
+    """Prints events, and draws a block with the current transfers below them."""
 
     def __init__(self, counters: Counters, stream: TextIO, *, single: bool = False) -> None:
         self._counters = counters
@@ -43,7 +43,7 @@ class Terminal:
         self._console.show_cursor(True)
 
     def render(self) -> None:
-        """Print what happened and redraw the block, if anything changed."""
+        """Print new events and redraw the block, if anything changed."""
         snapshot = self._counters.snapshot()
         events = self._counters.drain()
         for event in events:
@@ -57,11 +57,11 @@ class Terminal:
         if (rows, width) != self._drawn:
             self._drawn = (rows, width)
             self._live.update(Group(*rows), refresh=True)
-            # A Ctrl-C is echoed where the cursor stands; at the end of a full row it would begin a new one.
+            # Ctrl-C is echoed at the cursor; at the end of a full row the echo would begin a new row.
             self._console.control(Control(ControlType.CARRIAGE_RETURN))
 
     def close(self) -> None:
-        """Print what happened last and remove the block."""
+        """Print the last events and remove the block."""
         self.render()
         self._clear_row()
         self._live.stop()
@@ -122,10 +122,10 @@ def _row(
     *,
     more: bool = False,
 ) -> Text:
-    """Return the columns of a blob or of the total; a narrow terminal has no bar, then no speed or
-    amounts, and at last no time left."""
+    """Return the columns of a blob or of the total; a narrow terminal has no bar, a narrower one no
+    speed or amounts, the narrowest no time left."""
     done, in_flight, total = amounts
-    share = f"{'' if more else f'{percent(done, total)}%':>5}"  # of a sum that is not known there is no share
+    share = f"{'' if more else f'{percent(done, total)}%':>5}"  # an unknown total has no share
     amount = f"  {human_share(done, total) + ('+' if more else ''):<22}"
     pace = f"  {human_bytes(speed) + '/s' if speed is not None else '':>11}"
     rest = f"  {human_left(left) if left is not None else '':>6}"
