@@ -320,7 +320,7 @@ def _is_meant_as_path(rest: str) -> bool:
 def is_path(image: str) -> bool:
     """Return whether a path is meant: it is written like one, or exists and is a folder with an image in it
     or no name that an engine could have."""
-    if image.startswith(_PATH_STARTS) or image.lower().endswith((*_ARCHIVE_ENDINGS, "/")):
+    if image.startswith(_PATH_STARTS) or image.lower().endswith(_ARCHIVE_ENDINGS):
         return True
     return exists(Path(image)) and (
         "/" in image or _ENGINE_NAME.fullmatch(image) is None or holds_image(Path(image))

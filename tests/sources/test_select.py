@@ -80,14 +80,6 @@ def test_files_are_archives(
     assert archive_of(f"docker-archive:{path}:{NAME}") == (str(path), NAME)
 
 
-def test_a_name_that_ends_with_a_slash_is_a_folder(
-    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(PusherError, match="there is no file nosuch"):
-        find("nosuch/")
-
-
 def test_a_file_called_like_an_image_is_an_image(
     docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
