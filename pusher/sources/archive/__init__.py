@@ -1,1 +1,1 @@
-"""Read image archives: docker-archive files in every shape, and archives from pipes."""
+"""Read image archives: docker-archive files of all tools, and archives from pipes."""

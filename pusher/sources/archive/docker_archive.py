@@ -1,5 +1,5 @@
-"""docker-archive files in every shape, read in place: before Docker 25, 25 and later, the containerd image
-store's, Podman's, archives whose layers some tool compressed, and archives that are compressed as a whole."""
+"""Read docker-archive files in place: of Docker before 25, of 25 and later, of the containerd image store
+and Podman, with layers that a tool compressed, or compressed as a whole."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class ArchiveSource:
 
     def resolve(self) -> SourceImage:
         """Read manifest.json, config and manifests; layers only if they are compressed and no manifest names
-        them (their digests are then computed, and remembered in the pin)."""
+        them (the pin then stores their computed digests)."""
         with self._open() as archive:
             return self._image(archive, self._choose(archive))
 
@@ -70,7 +70,7 @@ class ArchiveSource:
         wanted: Collection[str],
         *,
         skip_sizes: Collection[int] = (),  # noqa: ARG002 - every layer is known by name
-        check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a file never keeps its reader waiting
+        check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - reading a file does not block
     ) -> Iterator[Iterator[ExportPiece]]:
         """Yield the uncompressed layers among ``wanted``, each once; where the archive is compressed as a
         whole, blobs too."""
@@ -84,11 +84,11 @@ class ArchiveSource:
                 yield self._layers(archive, chosen.image, image, wanted)
 
     def fall_back(self) -> None:
-        """A file is all there is."""
+        """Return None: no fallback."""
 
     @contextmanager
     def _open(self) -> Iterator[ArchiveFile]:
-        """Open the archive; raise ImageChanged in place of ImageNotFound if it was there before."""
+        """Open the archive. Raise ImageChanged, not ImageNotFound, if it existed before."""
         if self._pin is not None and not self.path.exists():
             raise ImageChanged(
                 f"{self.path} was removed after the image was enqueued",
@@ -149,7 +149,7 @@ class ArchiveSource:
         diff_ids: tuple[str, ...],
         known: dict[str, Unpacked],
     ) -> tuple[SourceLayer, ...]:
-        """Return the layers; add what the compressed ones hold to ``known``, by diff ID."""
+        """Return the layers; add the unpacked facts of compressed ones to ``known``, by diff ID."""
         entries = dict(zip(diff_ids, map(archive.entry, image.layers), strict=True))
         heads = {diff_id: archive.head(entry) for diff_id, entry in entries.items()}
         unknown = {
@@ -180,7 +180,7 @@ class ArchiveSource:
         )
 
     def _reuse_unpacked(self, now: ArchivePin) -> dict[str, Unpacked]:
-        """Return what was unpacked before, by diff ID, unless the file was changed since."""
+        """Return what the pin has unpacked, by diff ID, unless the file changed since."""
         pin = self._pin
         if pin is None or (pin.size, pin.mtime_ns) != (now.size, now.mtime_ns):
             return {}
@@ -202,6 +202,6 @@ class ArchiveSource:
             how = None if is_blob or known_as not in known else decompression(archive.head(entry))
             if how is None:
                 yield ExportPiece("blob" if is_blob else "layer", known_as, entry.size, stream)
-            else:  # registries take neither xz nor bzip2, nor padded gzip: the layer is compressed anew
+            else:  # registries take neither xz nor bzip2, nor padded gzip: the layer is compressed again
                 tar_of = Decompressed(stream, f"layer {display_name(entry.name)} in {archive.path}", how)
                 yield ExportPiece("layer", known_as, known[known_as].size, open_buffered(tar_of))

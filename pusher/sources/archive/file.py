@@ -37,9 +37,9 @@ _KEPT: Final = 64 << 20
 
 @dataclass
 class _Contents:
-    """What one pass over an archive finds: its entries by their normal path below its root.
+    """The result of one pass over an archive: its entries by normalized path below its root.
 
-    ``heads`` and ``documents`` are kept by offset, where the archive is compressed: to read them later takes
+    ``heads`` and ``documents`` are kept by offset if the archive is compressed: reading them later needs
     another pass.
     """
 
@@ -50,7 +50,7 @@ class _Contents:
 
 
 class ArchiveFile:
-    """An open archive. Entries that lie outside its root cannot be asked for."""
+    """An open archive. Entries outside its root are not accessible."""
 
     def __init__(self, path: Path, file: BinaryIO) -> None:
         self.path = path
@@ -63,7 +63,7 @@ class ArchiveFile:
 
     @property
     def is_compressed(self) -> bool:
-        """Whether it is as a whole: its parts then have no place in the file."""
+        """Whether it is compressed as a whole: entries have no file range."""
         return bool(self._methods)
 
     def __contains__(self, name: str) -> bool:
@@ -77,7 +77,7 @@ class ArchiveFile:
         return entry
 
     def find(self, name: str) -> reader.Entry | None:
-        """Return the same, None if it is not there. Raises ArchiveTruncated if it may have been."""
+        """Return the same, None if it is missing. Raises ArchiveTruncated if it may be cut off."""
         entry = self._lookup(name)
         if entry is None and not self._contents.whole:
             raise ArchiveTruncated(
@@ -99,7 +99,7 @@ class ArchiveFile:
         return kept if kept is not None else next(self.streams([entry]))[1].read()
 
     def check_for(self, name: str) -> None:
-        """Raise the error that says what the archive is instead, if ``name`` is not in it."""
+        """Raise an error that says what the archive is, if it lacks ``name``."""
         if self.find(name) is None:
             raise without_image(self.path, self._contents.entries)
 
@@ -110,20 +110,20 @@ class ArchiveFile:
                 yield name
 
     def head(self, entry: reader.Entry) -> bytes:
-        """Return the first bytes of an entry, which tell how it is compressed."""
+        """Return the first bytes of an entry, which identify its compression."""
         if self.is_compressed:
             return self._contents.heads[entry.offset]
         return self._stream(entry).read(HEAD)
 
     def file_of(self, entry: reader.Entry, digest: str) -> BlobFile | None:
-        """Return an entry's bytes in the file; None where it is compressed, or has holes."""
+        """Return an entry's range of the file; None if it is compressed or sparse."""
         if self.is_compressed or entry.pieces is not None:
             return None
         opener = partial(Identity.of(self.status).open, self.path)
         return BlobFile(digest, entry.size, self.path, entry.offset, opener=opener)
 
     def streams(self, wanted: Collection[reader.Entry]) -> Iterator[tuple[reader.Entry, BinaryIO]]:
-        """Yield the data of some entries in the archive's order; each is usable until the next one."""
+        """Yield the data of entries in the archive's order; each is valid until the next one."""
         if not self.is_compressed:
             for entry in sorted(wanted, key=lambda entry: entry.offset):
                 yield entry, self._stream(entry)
@@ -152,7 +152,7 @@ class ArchiveFile:
     # --- the first pass -----------------------------------------------------------------------------------
 
     def _of_last_time(self) -> _Contents | None:
-        last = _LAST[:] if self.is_compressed else []  # another thread may put its own there meanwhile
+        last = _LAST[:] if self.is_compressed else []  # another thread may replace it meanwhile
         return next((found for identity, found in last if identity == self._identity()), None)
 
     def _look(self) -> _Contents:
@@ -204,7 +204,7 @@ for one push, and each pass takes as long as decompressing all of it."""
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[ArchiveFile]:
-    """Open and index; ImageNotFound, ArchiveInvalid, ArchiveTruncated, SourceError if it cannot be read."""
+    """Open and index. Raises ImageNotFound, ArchiveInvalid, ArchiveTruncated, SourceError if unreadable."""
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
@@ -227,6 +227,6 @@ def open_archive(path: Path) -> Iterator[ArchiveFile]:
 
 
 def _normal(name: str) -> str | None:
-    """Return the entry's path below the archive's root, which `tar -P` calls ``/``; None if it leaves it."""
+    """Return the entry's path below the archive's root (``/`` in `tar -P`); None if it is outside."""
     path = posixpath.normpath(name).lstrip("/")
     return None if path in ("", ".", "..") or path.startswith("../") else path

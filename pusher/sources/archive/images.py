@@ -22,7 +22,7 @@ from pusher.text import suggest
 
 @dataclass(frozen=True)
 class ArchivedImage:
-    """One image of ``manifest.json``: where its config and layers lie in the archive, and its names."""
+    """One image of ``manifest.json``: the paths of its config and layers, and its names."""
 
     config: str
     layers: tuple[str, ...]
@@ -35,7 +35,7 @@ class ArchivedImage:
         return normalize_name(name) in {normalize_name(own) for own in self.names}
 
     def read_config(self, archive: ArchiveFile) -> bytes:
-        """Its config's bytes; LayerMismatch if they are not what its path says."""
+        """Return its config. Raises LayerMismatch if its path has another digest."""
         config = archive.read(self.config)
         named = f"sha256:{self._config_hex}"
         if is_digest(named) and of_bytes(config) != named:
@@ -47,12 +47,12 @@ class ArchivedImage:
 
     @property
     def _config_hex(self) -> str:
-        """The hex digits in the config's path: ``<hex>.json``, ``blobs/sha256/<hex>``, ``sha256:<hex>``."""
+        """Return the hex in the config's path: ``<hex>.json``, ``blobs/sha256/<hex>``, ``sha256:<hex>``."""
         return self.config.rpartition("/")[2].removesuffix(".json").removeprefix("sha256:")
 
 
 def images_in(archive: ArchiveFile) -> tuple[ArchivedImage, ...]:
-    """Return what ``manifest.json`` lists."""
+    """Return the images in ``manifest.json``."""
     if "manifest.json" not in archive and "index.json" in archive:
         raise ImageUnsupported(
             f"{archive.path} is an OCI archive, not a docker-archive",
@@ -70,7 +70,7 @@ def images_in(archive: ArchiveFile) -> tuple[ArchivedImage, ...]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """An image of the archive, and the manifest or index that is pushed as it is, if there is one."""
+    """An image of the archive, and the manifest or index that is pushed unchanged, if any."""
 
     image: ArchivedImage
     config: bytes
@@ -80,7 +80,7 @@ class Chosen:
 def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
     """Return the image that a name means: ``NAME``, an image ID, ``@N``, ``@DIGEST`` or ``NAME@DIGEST``.
 
-    Of several, the one for the platform that is wanted. Raises ImageNotFound, ImageAmbiguous, ArchiveInvalid,
+    Of several, the one for the wanted platform. Raises ImageNotFound, ImageAmbiguous, ArchiveInvalid,
     LayerMismatch.
     """
     images = images_in(archive)
@@ -103,7 +103,7 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
         (one.root or one.image.config, one.root or one.image.layers): (number, one)
         for number, image in reversed(found)
         for one in reversed(_with_roots(archive, image, roots, asked, digest))
-        # an index may hold the platform that no config of manifest.json is for
+        # an index may list a platform that no config of manifest.json has
         if not platforms or choice.wants(platforms[number]) or roots.may_hold(one.root, choice.wants)
     }
     if len(chosen) == 1:
@@ -125,7 +125,7 @@ def choose(archive: ArchiveFile, name: str | None, choice: Choice) -> Chosen:
 def _with_roots(
     archive: ArchiveFile, image: ArchivedImage, roots: Roots, name: str, digest: str
 ) -> list[Chosen]:
-    """Return the image with each root that may be meant; none if none has ``digest``."""
+    """Return the image with each root that may match; none if none has ``digest``."""
     config = image.read_config(archive)
     facts = ArchivedImageFacts(of_bytes(config), image.layers, diff_ids_in(archive, config))
     if digest and digest != facts.config:
@@ -147,7 +147,7 @@ def diff_ids_in(archive: ArchiveFile, config: bytes) -> tuple[str, ...]:
 def _ambiguous(
     archive: ArchiveFile, name: str | None, found: Sequence[tuple[int, Chosen]], roots: Roots
 ) -> ImageAmbiguous:
-    """Return the images by their names; those that these do not tell apart by numbers and platforms."""
+    """Return the error that lists the images by name, or by number and platform if names are equal."""
     names = [roots.names_of(one.root, one.image.names) for _, one in found]
     platforms = [platform_of(one.config) for _, one in found]
     often = Counter(own for some in names for own in some)

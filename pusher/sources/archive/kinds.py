@@ -57,7 +57,7 @@ _MOST_ROOTS: Final = 5
 
 
 def check_kind(path: Path, head: bytes) -> None:
-    """Raise ArchiveInvalid with what the file looks like, if that is plainly no tar.
+    """Raise ArchiveInvalid with the file's apparent format, if it is plainly not a tar.
 
     ``head``: its first block, or less of a smaller file.
     """
@@ -95,9 +95,9 @@ def _check_magic(path: Path, head: bytes) -> None:
 
 
 def check_compressed_again(path: Path, head: bytes) -> None:
-    """Raise ArchiveInvalid if what a compressed file holds is compressed again, in a way that is not read.
+    """Raise ArchiveInvalid if a compressed file's content is compressed again, in an unsupported format.
 
-    ``head``: the first block of what it holds.
+    ``head``: the first block of its content.
     """
     kind = next((kind for magic, kind, _ in _UNPACK if head.startswith(magic)), None)
     if kind is not None and not _is_tar(head):
@@ -108,7 +108,7 @@ def check_compressed_again(path: Path, head: bytes) -> None:
 
 
 def without_image(path: Path, names: Iterable[str]) -> PusherError:
-    """Return the error for a tar that holds neither manifest.json nor index.json, by the paths in it."""
+    """Return the error for a tar without manifest.json and index.json, by the paths in it."""
     names = list(names)
     tops = {name.partition("/")[0] for name in names}
     for described, kind in (("index.json", "oci:"), ("manifest.json", "")):

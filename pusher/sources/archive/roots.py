@@ -1,7 +1,7 @@
 """Find the manifest or index of an image that an archive's ``manifest.json`` lists.
 
-The names in ``index.json`` decide where two images differ in nothing else: the same config over layers
-compressed in two ways, or an index and one of its manifests under a name of its own.
+The names in ``index.json`` decide if two images differ in nothing else: the same config over layers
+compressed in two ways, or an index and one of its manifests under another name.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class _Listed:
     names: tuple[str, ...]
 
     def is_called(self, name: str) -> bool:
-        """Return whether it has this name: a whole name is compared as such, a bare tag with the tag."""
+        """Return whether it has this name: full names are compared whole, a bare tag with the tag."""
         wanted = normalize_name(name)
         return any(
             normalize_name(own) == wanted if set("/:") & set(own) else own == wanted.rpartition(":")[2]
@@ -58,11 +58,11 @@ class ArchivedImageFacts:
     diff_ids: tuple[str, ...]
 
     def fits(self, manifest: Manifest) -> bool:
-        """Return whether a manifest is one of this image, its layers compressed in whatever way."""
+        """Return whether a manifest is of this image, with its layers compressed in any way."""
         return manifest.config.digest == self.config and len(manifest.layers) == len(self.diff_ids)
 
     def is_exactly(self, manifest: Manifest) -> bool:
-        """Return whether it lists the very layers; where their paths do not tell their digests, whether it
+        """Return whether it lists exactly these layers; if their paths contain no digests, whether it
         fits."""
         paths = [posixpath.normpath(path) for path in self.layers]
         digests = [f"sha256:{path.removeprefix(_BLOBS)}" for path in paths if path.startswith(_BLOBS)]
@@ -71,16 +71,16 @@ class ArchivedImageFacts:
         return self.fits(manifest) and [layer.digest for layer in manifest.layers] == digests
 
     def is_final(self, manifest: Manifest) -> bool:
-        """Return whether its layers are what is pushed.
+        """Return whether its layers are pushed unchanged.
 
-        Docker 25 and later without the containerd image store makes up a manifest whose layers are the
+        Docker 25 and later without the containerd image store writes a manifest whose layers are the
         uncompressed tars; such a manifest was never pushed, so the layers are compressed instead.
         """
         return not self.diff_ids or tuple(layer.digest for layer in manifest.layers) != self.diff_ids
 
 
 class Roots:
-    """The documents of one archive, each read once. Raises ArchiveInvalid if they are too many."""
+    """The documents of one archive, each read once. Raises ArchiveInvalid if there are too many."""
 
     def __init__(self, archive: ArchiveFile) -> None:
         self._archive = archive
@@ -88,10 +88,10 @@ class Roots:
         self._bytes = 0
 
     def of(self, image: ArchivedImageFacts, name: str | None) -> tuple[str, ...]:
-        """Return the digest of what ``name`` means; without a name, of all that have one and lead to the
+        """Return the digest of the root called ``name``; without a name, of all named roots of the
         image.
 
-        () where there is none, or none whose layers are final.
+        Return () if there is none, or none whose layers are final.
         """
         listed = self._listed
         called = [entry.digest for entry in listed if name and entry.is_called(name)]
@@ -116,8 +116,8 @@ class Roots:
         return ()
 
     def may_hold(self, digest: str | None, is_wanted: Callable[[Platform | None], bool]) -> bool:
-        """Return whether the document ``digest`` is an index that lists a wanted platform, or something of
-        none."""
+        """Return whether the document ``digest`` is an index that lists a wanted platform, or a child without
+        one."""
         if digest is None or not isinstance(self._read(digest), tuple):
             return False
         try:
@@ -131,16 +131,16 @@ class Roots:
         )
 
     def leads_to(self, digest: str, image: ArchivedImageFacts) -> bool:
-        """Return whether the document ``digest`` is there and is the image's, or an index with it."""
+        """Return whether the document ``digest`` exists and is the image's, or an index with it."""
         return self._below(digest, image.fits) is not None
 
     def may_be_called(self, digest: str, name: str) -> bool:
-        """False where ``index.json`` gives the document other names."""
+        """Return False if ``index.json`` gives it only other names."""
         entries = [entry for entry in self._listed if entry.digest == digest and entry.names]
         return not entries or any(entry.is_called(name) for entry in entries)
 
     def names_of(self, root: str | None, names: Sequence[str]) -> Sequence[str]:
-        """Return those of an image's ``names`` that ``index.json`` gives this root; all where it gives it
+        """Return those of an image's ``names`` that ``index.json`` gives this root; all if it gives
         none."""
         called = [entry for entry in self._listed if entry.digest == root]
         return [name for name in names if any(entry.is_called(name) for entry in called)] or names
@@ -156,7 +156,7 @@ class Roots:
             return []
 
     def _find_unlisted(self) -> Iterator[str]:
-        """Yield manifests that ``index.json`` leaves out (Docker 28 does, where images are saved by their
+        """Yield manifests that ``index.json`` omits (as Docker 28 does for images saved by their
         IDs)."""
         if "index.json" not in self._archive:
             return
@@ -164,12 +164,12 @@ class Roots:
         for name in self._archive.names_below(_BLOBS):
             digest = f"sha256:{name.removeprefix(_BLOBS)}"
             if is_digest(digest) and digest not in listed:
-                with suppress(LayerMismatch):  # it may not be a manifest at all
+                with suppress(LayerMismatch):  # it may not be a manifest
                     if isinstance(self._read(digest), Manifest):
                         yield digest
 
     def _below(self, root: str, test: Callable[[Manifest], bool]) -> Manifest | None:
-        """Return the first manifest that passes ``test``, of the document ``root`` and what it leads to."""
+        """Return the first manifest that passes ``test``, of the document ``root`` and its descendants."""
         left, seen = [(root, 0)], set[str]()
         while left:
             digest, depth = left.pop()
@@ -184,7 +184,7 @@ class Roots:
         return None
 
     def _read(self, digest: str) -> Manifest | tuple[str, ...] | None:
-        """Return a manifest, or what an index lists; None where it is not there, or is something else."""
+        """Return a manifest, or the digests in an index; None if missing or something else."""
         if digest not in self._known:
             self._known[digest] = self._parse(digest)
         return self._known[digest]

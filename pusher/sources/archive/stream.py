@@ -1,5 +1,5 @@
-"""An archive that comes through a pipe: ``-``, ``<(...)``, ``/dev/stdin``, a FIFO. It is kept as a file, as a
-push may be cut off and continued when the archive cannot be written again."""
+"""Store an archive from a pipe (``-``, ``<(...)``, ``/dev/stdin``, a FIFO) as a file, as a push may be
+resumed when the pipe cannot be read again."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ def is_stream(image: str) -> bool:
 
 
 def is_standard_input(image: str) -> bool:
-    """Return whether it is this process's own input."""
+    """Return whether IMAGE is standard input."""
     parts = _parts(image)
     return parts is not None and parts[1] in _STANDARD
 
 
 def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
-    """Read the archive to its end into a file in ``folder``, and give the IMAGE that means that file.
+    """Read the archive to its end into a file in ``folder``; return the IMAGE of that file.
 
-    The same bytes are the same file. ``note`` gets what is waited for. Raises InvalidOption where a
-    terminal is the input, ArchiveInvalid where nothing comes, DiskFull, SourceError.
+    Equal bytes give the same file. ``note`` gets what is awaited. Raises InvalidOption if the input
+    is a terminal, ArchiveInvalid if it is empty, DiskFull, SourceError.
     """
     parts = _parts(image)
     assert parts is not None  # noqa: S101 - as ``is_stream`` says
@@ -76,7 +76,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
 
 
 def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
-    """Return the same error about what was typed: the file in ``folder`` goes when no job needs it."""
+    """Return the same error about IMAGE as typed: the file in ``folder`` is removed when unused."""
     parts = _parts(image)
     assert parts is not None  # noqa: S101 - as ``is_stream`` says
     path = re.compile(re.escape(str(folder)) + r"/[0-9a-f]{64}\.tar")
@@ -88,7 +88,7 @@ def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
 
 
 def _copy(source: int, folder: Path, what: str, note: Callable[[str], object]) -> tuple[Path, int]:
-    """Copy all that ``source`` gives to a file named by its digest; return it and its size in bytes."""
+    """Copy all bytes of ``source`` to a file named by its digest; return it and its size in bytes."""
     digest, size = hashlib.sha256(), 0
     descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".part")
     try:
@@ -117,7 +117,7 @@ def _read(source: int, what: str, note: Callable[[str], object]) -> bytes:
 
 
 def _parts(image: str) -> tuple[str, str, str] | None:
-    """Kind, place and name of ``[KIND:]PLACE[:NAME]``, None if the place is not a pipe."""
+    """Return the parts of ``[KIND:]PLACE[:NAME]``, None if PLACE is not a pipe."""
     prefix, _, rest = image.partition(":")
     kind, text = (prefix, rest) if prefix in _KINDS else ("", image)
     place, _, name = text.partition(":")

@@ -95,7 +95,7 @@ def is_installed(engine: Engine) -> bool:
 
 
 def run_command(engine: Engine, *arguments: str, daemon: Daemon | None = None) -> str:
-    """Run a command that answers at once, and return its standard output.
+    """Run a short command, and return its standard output.
 
     Raises Engine*, ImageNotFound, ReferenceMalformed.
     """
@@ -125,7 +125,7 @@ def run_command(engine: Engine, *arguments: str, daemon: Daemon | None = None) -
 
 
 class CommandOutput:
-    """The standard output of a running command. Leaving the context ends the command and all it started."""
+    """The standard output of a running command. Leaving the context kills the command and its children."""
 
     def __init__(
         self,
@@ -146,7 +146,7 @@ class CommandOutput:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
-                # Its own group: Ctrl-C is for us to handle, and the group can be ended as a whole.
+                # Its own group: pusher handles Ctrl-C, and the group can be killed as a whole.
                 start_new_session=True,
             )
         except OSError as error:
@@ -163,15 +163,15 @@ class CommandOutput:
                 fcntl.fcntl(self._pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
     def read(self, size: int) -> bytes:
-        """Return at most ``size`` bytes, none at the end; call ``check_stop`` each second while none come."""
+        """Return at most ``size`` bytes, none at the end; call ``check_stop`` each second of waiting."""
         while not self._poll.poll(1000):
             self._check_stop()
         return os.read(self._pipe, size)
 
     def finish(self, *, complete: bool) -> None:
-        """Read the rest and wait for the command to end; raise the error that it failed with.
+        """Read the rest and wait for the command to exit; raise the error if it failed.
 
-        ``complete``: the archive in its output had an end; without one that is an error, too.
+        ``complete``: the archive in its output was complete; if not, that is an error, too.
         """
         while self.read(_PIPE_BYTES):
             pass
@@ -223,7 +223,7 @@ def command_error(
     said: bytes,
     daemon: Daemon | None = None,
 ) -> PusherError:
-    """Return the error for a command that ended with ``code`` and wrote ``said`` to its standard error."""
+    """Return the error for a command that exited with ``code`` and ``said`` on standard error."""
     text = said[-_ERROR_BYTES:].decode("utf-8", "replace").strip()
     if _NOT_PERMITTED.search(text):
         return EngineNotPermitted(

@@ -1,6 +1,6 @@
 """Read containerd's content store (Docker 29's default, nerdctl, k3s): final blobs, named by digest.
 
-Which digest an image has is in a database that only containerd opens, so the engine is asked for it.
+An image's digest is in a database that only containerd opens, so pusher asks the engine for it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _BLOBS: Final = f"io.containerd.content.v1.content/{LAYOUT}"
 
 
 def usual_roots() -> list[Path]:
-    """Return where containerd usually keeps its content; Docker's is below Docker's data root."""
+    """Return containerd's usual content stores; Docker's is below Docker's data root."""
     data = os.environ.get("XDG_DATA_HOME")
     return [
         Path("/var/lib/containerd"),
@@ -36,7 +36,7 @@ def usual_roots() -> list[Path]:
 
 
 def find_store(digest: str, roots: Collection[Path]) -> Path | None:
-    """Return the first of some content stores that has this blob and can be read, else None."""
+    """Return the first content store that has this blob and is readable, else None."""
     below = _BLOBS.format(algorithm=algorithm_of(digest), hex=hex_of(digest))
     for root in roots:
         try:
@@ -91,7 +91,7 @@ class ContentStoreSource(InPlace):
                 root, place.read, place.has, self._choice, own=self._platform, where=place.name
             )
         except ImageIncomplete as error:
-            # containerd deletes blob by blob: an attestation at once, what the build cache holds much later
+            # containerd deletes blobs one by one: attestations at once, blobs of the build cache much later
             if self._pin is None:
                 raise
             raise self._deleted_error() from error

@@ -111,7 +111,7 @@ class LocalEngineSource(EngineSource):
         return replace(image, config=config, pin=replace(pin, storage=root, driver=driver))
 
     def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:
-        """Return the image from containerd's content store if that can be read: with all its platforms."""
+        """Return the image with all its platforms from containerd's content store if it is readable."""
         try:
             roots = [self._info()[0] / "containerd/daemon", *usual_roots()]
         except (PusherError, KeyError):
@@ -135,7 +135,7 @@ class LocalEngineSource(EngineSource):
         return image_of_list(storage, index, self.name, self._choice, with_save=not is_root())
 
     def _info(self) -> tuple[Path, str]:
-        """Return root and driver of the engine."""
+        """Return the engine's root and driver."""
         _, template = _STORAGE_OF[self.engine.kind]
         root, _, driver = run_command(
             self.engine, "info", "--format", template, daemon=self._daemon

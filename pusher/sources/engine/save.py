@@ -153,7 +153,7 @@ class EngineSource:
                 raise self._explain_failure(error, image_id) from error
 
     def _platform_option(self) -> tuple[str, ...]:
-        """Return the options that choose platforms: nerdctl needs them, Docker saves all that it has."""
+        """Return the options that select platforms: nerdctl needs them, Docker saves all it has."""
         if self.engine is not NERDCTL:
             return ()
         if self._choice.every:
@@ -161,7 +161,7 @@ class EngineSource:
         return tuple(f"--platform={platform}" for platform in self._choice.platforms)
 
     def _explain_failure(self, error: PusherError, image_id: str) -> PusherError:
-        """Return ImageChanged if the image is gone: `save` says it in many ways, so the engine is asked."""
+        """Return ImageChanged if the image is gone: `save` has many messages for it, so inspect."""
         if isinstance(error, EngineFailed):
             try:
                 run_command(self.engine, "image", "inspect", "--", image_id, daemon=self._daemon)
@@ -177,7 +177,7 @@ class EngineSource:
         )
 
     def _inspect(self) -> _Inspection | None:
-        """Return what the engine says of the name; None if it is a manifest list of Podman."""
+        """Inspect the image; return None for a manifest list of Podman."""
         try:
             answer = run_command(self.engine, "image", "inspect", "--", self.name, daemon=self._daemon)
         except ImageNotFound as error:
@@ -209,7 +209,7 @@ class EngineSource:
             status = run_command(
                 self.engine, "info", "--format", "{{json .DriverStatus}}", daemon=self._daemon
             )
-        except EngineFailed:  # a proxy in front of the socket may refuse it
+        except EngineFailed:  # a proxy of the socket may refuse it
             return False
         return _SNAPSHOTTER in status
 

@@ -1,7 +1,7 @@
 """Read the `save` stream of an image in containerd's image store, whose manifests exist.
 
-The blobs come sorted by digest, with manifests before, between and after the layers that they list. One pass
-finds them; after that they are in the job's pin.
+Blobs are sorted by digest, so manifests come before, between and after the layers that they list. One
+pass finds them; then the job's pin has them.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _has_all_documents(root: str, documents: Mapping[str, bytes]) -> bool:
             return False
         try:
             found = parse_document(documents[digest])
-        except ValueError:  # a config, or what the Tree will complain about
+        except ValueError:  # a config, or invalid: the Tree raises the error
             continue
         if isinstance(found, Index):
             left += [child.digest for child in found.children]
@@ -119,7 +119,7 @@ def image_in_stream(
     """Return the image, its documents in its pin. ``own``, ``diff_ids``: of this machine's platform.
 
     Newer versions of Docker save the part of an index that they have as another index; that one is pushed,
-    and a note of the image says so. Raises EngineFailed and what ``tree_or_own`` does.
+    and a note of the image says so. Raises EngineFailed and the errors of ``tree_or_own``.
     """
     found, notes = root, []
     if root not in saved.documents:
@@ -144,7 +144,7 @@ def pinned_image(pin: EnginePin) -> SourceImage | None:
     if pin.root_digest is None:
         return None
     saved = StreamContents({of_bytes(raw): raw for raw in pin.documents}, is_all=True)
-    # what was left out is left out of these documents; only the layers are chosen once more
+    # these documents already omit what was left out; only the layers are selected again
     choice = Choice(foreign=pin.choice.foreign)
     tree = Tree(_descriptor(pin.root_digest), saved.read, saved.has, choice, where=pin.root_digest)
     return tree.image(lambda blob: None, pin)  # noqa: ARG005

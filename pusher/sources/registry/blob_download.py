@@ -1,4 +1,4 @@
-"""Download one blob in as many requests as the link needs: each continues where the last one broke off.
+"""Download one blob in as many requests as needed: each continues at the offset of the last one.
 
 Requests use ranges (RFC 9110 14; distribution-spec, "Pulling blobs"), which a registry need not support:
 serverless-registry sends the whole blob again. Bytes count only once all together have the blob's digest.
@@ -30,7 +30,7 @@ _RANGE_UNFIT: Final = 416
 
 
 class Sink(Protocol):
-    """Where a blob is written to; it keeps its bytes when a request breaks."""
+    """The target of a download; it keeps its bytes when a request breaks."""
 
     @property
     def size(self) -> int:
@@ -50,7 +50,7 @@ class Sink(Protocol):
 
 
 class BlobDownload:
-    """Downloads a blob of ``size`` bytes into ``sink``, behind what is there already.
+    """Downloads a blob of ``size`` bytes into ``sink``, after the bytes there.
 
     ``on_bytes`` is called after every block that was written and may raise to stop. ``note`` gets a sentence
     if bytes have to be fetched a second time.
@@ -80,10 +80,10 @@ class BlobDownload:
         """Fetch what is missing. Wrong bytes are dropped and fetched once more.
 
         Call it again after a temporary error. Raises ImageChanged if the blob is gone,
-        LayerMismatch if the registry keeps giving other bytes, what the client and the sink raise.
+        LayerMismatch if the registry sends wrong bytes again, and the client's and the sink's errors.
         """
         while True:
-            if self._sink.size > self._size:  # of another blob, or of a file that something wrote to
+            if self._sink.size > self._size:  # another blob's, or a modified file
                 self._sink.reset()
             if self._sink.size < self._size:
                 self._fetch()
@@ -118,7 +118,7 @@ class BlobDownload:
     # --- the transport's receiver -------------------------------------------------------------------------
 
     def begin(self, answer: Answer) -> bool:
-        """Return whether the body is the blob, or the part of it that follows what is held."""
+        """Return whether the body is the blob, or its part after the bytes held."""
         if answer.status not in _GIVEN:
             return False
         held = self._sink.size
@@ -181,7 +181,7 @@ def pull_refusal(answer: Answer, client: RegistryClient, *, doing: str) -> Pushe
     error = refusal(answer, doing=doing)
     if not isinstance(error, PermissionDenied):
         return error
-    if not client.is_from_registry(answer):  # a signed address that ran out: the registry gives a new one
+    if not client.is_from_registry(answer):  # a signed URL expired: the registry returns a new one
         return RegistryFault(error.message, hint="pusher asks the registry for a new address and continues")
     return PermissionDenied(
         error.message, hint="ask the registry's administrator for permission to pull from this repository"

@@ -1,4 +1,4 @@
-"""``docker://REFERENCE``: an image in a registry.
+"""Read an image in a registry: ``docker://REFERENCE``.
 
 Its blobs are final: what the destination lacks is mounted if both are in one registry, or fetched.
 """
@@ -30,7 +30,7 @@ _ACCEPT: Final = ", ".join(
     (
         *(media_types.OCI_INDEX, media_types.DOCKER_LIST),
         *(media_types.OCI_MANIFEST, media_types.DOCKER_MANIFEST),
-        *_SCHEMA_1,  # last: an image that is nothing else is refused with the reason
+        *_SCHEMA_1,  # last: an image of only this type is refused with the reason
     )
 )
 _MOST_SMALL: Final = 4 * MAX_DOCUMENT
@@ -67,7 +67,7 @@ class RegistrySource(InPlace):
         return own_name(self.reference)
 
     def resolve(self) -> SourceImage:
-        """Read manifests and configs. Raises what the client raises, besides what every source does."""
+        """Read manifests and configs. Raises the client's errors and those of every source."""
         client = self._connect(self.reference.registry, self.reference.repository)
         root = self._root(client)
         tree = Tree(
@@ -90,11 +90,11 @@ class RegistrySource(InPlace):
         on_retry: Callable[[float, PusherError], object],
         note: Callable[[str], None],
     ) -> None:
-        """Bring a blob of ``size`` bytes into ``sink``, behind what is there already.
+        """Download a blob of ``size`` bytes into ``sink``, after the bytes there.
 
         ``on_bytes`` is called after every block with whether it made the blob longer than before, and
-        ``on_retry`` with a pause (seconds) and its error: it sleeps. Both may raise to stop. Raises what
-        ``BlobDownload`` does once the retries are used up.
+        ``on_retry`` with a pause (seconds) and its error: it sleeps. Both may raise to stop. Raises the
+        errors of ``BlobDownload`` after the last retry.
         """
         attempts = Attempts(self._retry.step)
         furthest = sink.size
@@ -146,7 +146,7 @@ class RegistrySource(InPlace):
         return Descriptor(media_type, found, len(answer.body))
 
     def _read(self, client: RegistryClient, descriptor: Descriptor) -> bytes | None:
-        """Return a manifest or config; the Tree asks for some of them several times."""
+        """Return a manifest or config; the Tree reads some several times."""
         digest = descriptor.digest
         if digest not in self._small:
             kept = sum(len(raw) for raw in self._small.values() if raw is not None)

@@ -16,7 +16,7 @@ _CONFIGS: Final = (Path("/etc/containers/storage.conf"), Path("/usr/share/contai
 
 
 def is_root() -> bool:
-    """Return whether this user may read what engines of the system keep."""
+    """Return whether this user may read the system engines' files."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 

@@ -34,7 +34,7 @@ _DRIVERS: Final = {
 class DockerStorage:
     """A data root such as ``/var/lib/docker``. ``driver``: if several storage drivers have left images.
 
-    Everything raises StorageDoubtful if it is not as expected.
+    Every method raises StorageDoubtful for unexpected data.
     """
 
     def __init__(self, root: Path, driver: str | None = None) -> None:

@@ -24,8 +24,8 @@ _LARGEST: Final = 1 << 20
 class DockerRecords:
     """The records of the data root ``root``.
 
-    They count only if no user except root and the user of pusher can have written them. Otherwise, and if
-    they cannot be read, none are returned.
+    They are used only if no user except root and pusher's can have written them. Otherwise, and if
+    they are unreadable, none are returned.
     """
 
     def __init__(self, root: Path) -> None:

@@ -1,4 +1,4 @@
-"""Open files of an engine's storage without ever reaching outside of it, and without hanging."""
+"""Open files of an engine's storage, never files outside of it, and never block."""
 
 from __future__ import annotations
 

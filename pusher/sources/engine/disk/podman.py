@@ -34,7 +34,7 @@ _MOST_VALUES: Final = 1_000_000
 class PodmanStorage:
     """A graph root such as ``/var/lib/containers/storage``. ``driver``: if several have left images.
 
-    Everything raises StorageDoubtful if it is not as expected.
+    Every method raises StorageDoubtful for unexpected data.
     """
 
     def __init__(self, root: Path, driver: str | None = None) -> None:

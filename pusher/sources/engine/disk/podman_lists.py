@@ -1,4 +1,4 @@
-"""Manifest lists in Podman's storage, which has their images one by one, without their compressed blobs.
+"""Read manifest lists in Podman's storage, which has their images without the compressed blobs.
 
 A list is an image record with two files: ``manifest``, the list, and ``instances.json``, which says where
 Podman found each image (containers/common ``libimage/manifests``). The images are found by the digests of
@@ -97,7 +97,7 @@ class PodmanListSource:
         return self.name
 
     def resolve(self) -> SourceImage:
-        """Return the images as they were pinned: later changes of the list do not matter."""
+        """Return the images as pinned: later changes of the list have no effect."""
         documents = [parse_document(raw) for raw in self._pin.documents]
         configs = {of_bytes(raw): raw for raw in self._pin.configs}
         return _image(self.name, documents, configs, self._pin)
@@ -182,7 +182,7 @@ def _tree(storage: PodmanStorage, index: Index, name: str, choice: Choice) -> Tr
 def _config(storage: PodmanStorage, manifest: Manifest, name: str) -> bytes:
     try:
         return storage.config(manifest.config.digest)
-    except ImageNotFound as error:  # images that were pulled in parts (zstd:chunked) go by another ID
+    except ImageNotFound as error:  # partially pulled images (zstd:chunked) have another ID
         raise list_error(name, f"and the config of {manifest.digest} is not on its disk") from error
 
 

@@ -71,7 +71,7 @@ class StorageSource:
     def resolve(self) -> SourceImage:
         """Read the config, which lists the layers; of a manifest list, those of all its images.
 
-        Whether the layers are complete shows when they are read.
+        Missing data of layers show only when they are read.
         """
         storage = open_storage(self.kind, self.root, self.driver)
         if self._pin is None:
@@ -99,7 +99,7 @@ class StorageSource:
         wanted: Collection[str],
         *,
         skip_sizes: Collection[int] = (),  # noqa: ARG002 - every layer is known by its diff ID
-        check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a disk never keeps its reader waiting
+        check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - reading a disk does not block
     ) -> Iterator[Iterator[ExportPiece]]:
         """Yield the wanted layers, each assembled while it is read. Raises StorageDoubtful."""
         storage = open_storage(self.kind, self.root, self.driver)

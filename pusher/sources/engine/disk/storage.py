@@ -1,4 +1,4 @@
-"""Define the parts that the storages of all engines have in common."""
+"""Define what the storages of all engines share."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StoredLayer:
 
 
 class Storage(Protocol):
-    """An engine's images on this disk. Everything raises StorageDoubtful if it is not as expected."""
+    """An engine's images on this disk. Methods raise StorageDoubtful for unexpected data."""
 
     root: Path
     driver: str
@@ -53,7 +53,7 @@ class Storage(Protocol):
 
 
 def export_layers(layers: Collection[StoredLayer], wanted: Collection[str]) -> Iterator[ExportPiece]:
-    """Yield the wanted ones among some layers, each once. Raises StorageDoubtful."""
+    """Yield the wanted layers, each once. Raises StorageDoubtful."""
     seen: set[str] = set()
     for layer in layers:
         if layer.diff_id in wanted and layer.diff_id not in seen:
@@ -94,8 +94,8 @@ def read_diff_ids(config: bytes, image_id: str) -> tuple[str, ...]:
 def find_driver(root: Path, pattern: str, known: Collection[str], wanted: str | None) -> str:
     """Return the one of the ``known`` storage drivers that has images below ``root``, in folders ``pattern``.
 
-    A root may hold what an earlier driver left: then only the engine knows which is in use, and ``wanted``
-    must say it. Raises StorageDoubtful.
+    A root may have images of an earlier driver: then only the engine knows which is in use, and
+    ``wanted`` must name it. Raises StorageDoubtful.
     """
     try:
         listed = {name: _list_folder(root / pattern.format(name)) for name in known}

@@ -1,7 +1,7 @@
 """Assemble a layer's exact tar from its files and its tar-split.
 
-tar-split (https://github.com/vbatts/tar-split, ``tar/storage/entry.go``, ``tar/asm/assemble.go``) keeps what
-is not in the files: gzipped JSON lines, type 2 with bytes of the tar as they are (headers, padding), type 1
+tar-split (https://github.com/vbatts/tar-split, ``tar/storage/entry.go``, ``tar/asm/assemble.go``) stores what
+the files lack: gzipped JSON lines, type 2 with bytes of the tar as they are (headers, padding), type 1
 with the name and size of the file that comes next. Its checksums of single files are not checked: the diff ID
 of the whole layer is.
 """
