@@ -1,4 +1,4 @@
-"""Image references: ``[registry/]repository[:tag][@digest]``, read by Docker's rules.
+"""Parse image references: ``[registry/]repository[:tag][@digest]``, read by Docker's rules.
 
 Grammar: https://github.com/distribution/reference (``reference.go``), names that Docker completes:
 ``normalize.go`` there. Stricter in two points: only sha256 digests, and an upper-case first part without a
@@ -35,7 +35,7 @@ _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Reference:
-    """Where an image is: ``registry`` is ``host[:port]`` in lower case, ``docker.io`` for Docker Hub."""
+    """An image's name: ``registry`` is ``host[:port]`` in lower case, ``docker.io`` for Docker Hub."""
 
     registry: str
     repository: str

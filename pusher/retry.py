@@ -1,8 +1,8 @@
 """Decide when to retry a failed step: after which errors, after what pause, and how often.
 
 ``retrying`` is the loop, ``RetryPolicy`` holds every pause and limit. Blobs, manifests and downloads are
-retried a few times; after that their job waits, for ``RetryPolicy.job_pause``. Whether a registry's answer is
-worth another try is decided by ``registry.answers.refusal``: the error that it makes carries it.
+retried a few times; after that their job waits, for ``RetryPolicy.job_pause``. For a registry's answer,
+``registry.answers.refusal`` decides whether it is retried; its error has the result.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Backoff:
 class RetryPolicy:
     """All pauses and limits of retries, in seconds.
 
-    A run has one policy, ``Settings.retry``, and hands it down; tests have a quick one.
+    A run has one policy, ``Settings.retry``; tests use shorter pauses.
     """
 
     step: Backoff = Backoff()
@@ -97,8 +97,8 @@ class RetryPolicy:
         """Return the seconds that a job waits after ``error``. ``failures``: those in a row before, without
         progress.
 
-        Half of the pause is fixed, so that a dead registry is not asked all the time; half is jitter, so that
-        jobs do not come back together.
+        Half of the pause is fixed, to limit requests to a dead registry; half is jitter, so that jobs do not
+        retry at the same time.
         """
         if error.retry is Retry.LATER:
             return self.job_user

@@ -1,7 +1,7 @@
 """Remove the secrets in use from texts.
 
-Passwords and tokens are noted here as they are found. What servers answer is shown, logged and stored only
-without them, since some servers quote what they were sent, and not always as it was sent.
+Passwords and tokens are recorded here when they are read. They are removed from responses before
+these are shown, logged or stored: some servers quote requests, sometimes in another encoding.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def raw(text: str) -> bytes:
     """Return the bytes of a secret as they were given; those not in UTF-8 are surrogates in ``text``."""
     try:
         return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:  # a surrogate that stands for no byte
+    except UnicodeEncodeError:  # a surrogate that encodes no byte
         return text.encode("utf-8", "surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""What Linux and macOS do in different ways: clocks, flags for opening files, what a socket has sent."""
+"""Wrap what differs between Linux and macOS: clocks, locks, open flags, unacknowledged bytes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def elapsed() -> float:
 
 @functools.cache
 def boot_id() -> str | None:
-    """Return what identifies this start of the kernel, also in containers; None where nothing does."""
+    """Return the ID of this boot of the kernel, also in containers; None if there is none."""
     try:
         return _BOOT_ID.read_text(encoding="ascii").strip()
     except OSError:

@@ -1,8 +1,7 @@
-"""Text from outside, made safe for a terminal, a log and a command to copy.
+"""Escape foreign text for a terminal, a log or a command to copy.
 
-What a registry answers and what an image, a file or another user names is foreign: it may hold escape
-sequences, characters that turn a line around or are not seen at all, halves of characters, line breaks, and
-any amount of it.
+Text from a registry, an image, a file or another user is foreign: it may contain escape sequences,
+bidirectional or invisible characters, lone surrogates and line breaks, and may have any length.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def printable(text: str, limit: int = LONGEST) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """Do the same for each line of a text of our own; only ``\\n`` separates lines."""
+    """Escape each line of pusher's own text in the same way; only ``\\n`` separates lines."""
     return "\n".join(map(printable, text.split("\n")))
 
 

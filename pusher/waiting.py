@@ -1,4 +1,4 @@
-"""Notices while something outside of this process does not respond."""
+"""Report when something outside of this process does not respond."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def report_silence_to(report: Callable[[str], None]) -> Iterator[None]:
 
 
 class SilenceReporter:
-    """Reports that ``name`` does not respond; to be called about once a second while nothing comes."""
+    """Reports that ``name`` does not respond; call it about once a second while nothing arrives."""
 
     def __init__(self, name: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._name = name
@@ -37,7 +37,7 @@ class SilenceReporter:
     def __call__(self) -> None:
         """Report the silence if it has lasted long enough."""
         now = self._clock()
-        if not 0.5 <= now - self._called <= 2.5:  # something came meanwhile
+        if not 0.5 <= now - self._called <= 2.5:  # something arrived meanwhile
             self._since, self._next = now, NOTICE_AFTER
         self._called, silent = now, now - self._since
         if silent >= self._next:
@@ -59,5 +59,5 @@ def communicate(
         except subprocess.TimeoutExpired:
             if time.monotonic() >= end:
                 raise
-        data = None  # it was handed over
+        data = None  # it was sent already
         report_silence()

@@ -1,1 +1,1 @@
-"""The topics of ``pusher help``: Markdown that a browser, a terminal and ``man`` show."""
+"""Render the topics of ``pusher help``: Markdown, for terminals and ``man``."""

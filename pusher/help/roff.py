@@ -55,12 +55,12 @@ def escape(text: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """A hyphen becomes the minus of ASCII, so that commands can be copied from the page."""
+    """Escape a hyphen as the ASCII minus, so that commands can be copied from the page."""
     return text.replace("\\", "\\e").replace("-", "\\-")
 
 
 def _guard(line: str) -> str:
-    """No request, whatever the line begins with."""
+    """Escape a line so that it is no request."""
     return f"\\&{line}" if line.startswith((".", "'")) else line
 
 

@@ -55,7 +55,7 @@ class _Printer:
                 yield from self._table(block)
 
     def _code(self, code: Code) -> Iterator[str]:
-        """Without room, a comment behind a command stands above it, and a drawing is left out."""
+        """Yield code; if too wide, put comments above their commands, and omit drawings."""
         indent = _INDENT * 2
         columns = len(indent) + max(map(len, code.lines), default=0)
         if code.language == "text" and columns > self._width:
@@ -91,7 +91,7 @@ class _Printer:
             yield (_INDENT + _GAP.join(padded)).rstrip()
 
     def _records(self, head: list[str], rows: list[list[_Text]]) -> Iterator[str]:
-        """One cell below the other, where the columns have no room."""
+        """Yield the cells one below the other, for tables that are too wide."""
         for number, (first, *rest) in enumerate(rows):
             if number:
                 yield ""

@@ -1,4 +1,4 @@
-"""The topics by name, in the order in which ``pusher help`` lists them."""
+"""List and read the topics by name, in the order in which ``pusher help`` lists them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Topic:
 
     @property
     def title(self) -> str:
-        """The topic's heading."""
+        """Return the topic's heading."""
         return next(block.text for block in self.blocks if isinstance(block, Heading))
 
 

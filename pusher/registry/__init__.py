@@ -1,1 +1,1 @@
-"""The distribution API: transport, authentication, client, chunked upload, profiles."""
+"""Implement the distribution API: transport, authentication, client, chunked upload, profiles."""

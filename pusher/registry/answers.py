@@ -93,12 +93,12 @@ def is_page(answer: Answer) -> bool:
     media_type = str(answer.headers.get("Content-Type", "")).partition(";")[0].strip().lower()
     if media_type in _PAGES:
         return True
-    content = answer.ok and answer.method in ("GET", "HEAD")  # which may begin with anything
+    content = answer.ok and answer.method in ("GET", "HEAD")  # whose beginning varies
     return not content and answer.body.lstrip()[:1] == b"<"
 
 
 def reports_quota(answer: Answer) -> bool:
-    """Return whether the registry reports that a quota is exceeded, with whatever status: no pause helps."""
+    """Return whether the registry reports an exceeded quota, with any status: a retry does not help."""
     message = read_message(answer)
     if answer.ok or answer.status in _BUSY or not message.codes:
         return False

@@ -139,7 +139,7 @@ class RegistryClient(RegistryEndpoint):
 
     def delete_upload(self, repository: str, location: str) -> Answer:
         """DELETE (end-14): cancel an upload. Return any answer, 403 for a login that may push but not delete:
-        clients should ignore failures."""
+        callers should ignore failures."""
         try:
             return self._request("DELETE", location, _push_scopes(repository), doing="deleting an upload")
         except (CredentialsRejected, PermissionDenied):

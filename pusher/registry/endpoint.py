@@ -44,7 +44,7 @@ CHECKING: Final = "checking its API"
 
 @dataclass(frozen=True)
 class _Request:
-    """What is sent, wherever redirects lead; ``url`` is the first one, ``doing`` its purpose for messages."""
+    """A request before redirects; ``url`` is the first one, ``doing`` its purpose for messages."""
 
     method: str
     url: str
@@ -187,7 +187,7 @@ class RegistryEndpoint:
         receiver: Receiver | None = None,
         limit: int = ANSWER_LIMIT,
     ) -> Answer:
-        """Send a request, log in if challenged, follow redirects; only the registry's host sees the login.
+        """Send a request, log in if challenged, follow redirects; send the login only to the registry's host.
 
         With ``base``, the URLs of a registry that is being probed, any answer is returned, and so is a
         challenge for a token. Otherwise an intermediary's answer raises what ``IntermediaryDetector`` does.
@@ -282,7 +282,7 @@ class RegistryEndpoint:
         )
 
     def _handle_challenge(self, request: _Request, answer: Answer, login: AuthenticatedRequest) -> None:
-        if self._detector.is_stray_challenge(answer, request.doing):  # it must not see the login
+        if self._detector.is_stray_challenge(answer, request.doing):  # do not send it the login
             self._raise_during_outage(answer, request.doing)
         try:
             login.handle_challenge(answer)
@@ -296,7 +296,7 @@ class RegistryEndpoint:
     def _redirect_target(self, request: _Request, answer: Answer) -> str | None:
         """Return where to send the request next; None if the redirect is not to be followed.
 
-        A captive portal redirects to where a registry must not.
+        A captive portal redirects to URLs that a registry must not.
         """
         if request.method not in ("GET", "HEAD") and answer.status not in (307, 308):
             return None
@@ -346,12 +346,12 @@ class RegistryEndpoint:
         self._detector.raise_while_passing(answer, doing, greets=self._is_answering)
 
     def unconfirmed_error(self, answer: Answer, doing: str) -> PusherError:
-        """Return the error for a success after which nothing is stored; raise ``refusal`` once that lasts."""
+        """Return the error for a success that stored nothing; raise ``refusal`` once that lasts."""
         self._detector.raise_while_passing(answer, doing)
         return outage(answer, doing)
 
     def is_outage(self, answer: Answer, doing: str) -> bool:
-        """Return whether an intermediary answered, and not for long."""
+        """Return whether an intermediary answered, in an outage that is still short."""
         if self._detector.classify(answer, doing) is not AnsweredBy.INTERMEDIARY:
             return False
         try:

@@ -3,7 +3,7 @@
 Captive portals, load balancers, firewalls and login pages answer in a registry's place, with any status,
 even 200. No list of them is complete. But a registry's own answers can be recognized: errors in the
 specification's JSON, challenges, headers of the API, and what this registry has sent before. Any other answer
-is an outage: the registry keeps what it has, and the same request is worth another try.
+is an outage: the registry keeps what it has, and the request can be retried.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ OPENING: Final = "opening an upload"
 
 
 class AnsweredBy(Enum):
-    """What sent an answer."""
+    """The sender of an answer."""
 
     REGISTRY = "registry"
     INTERMEDIARY = "intermediary"
@@ -61,7 +61,7 @@ def is_chunk_accepted(answer: Answer) -> bool:
 
 
 class IntermediaryDetector:
-    """Tells the answers of one registry from those of intermediaries, and times outages. Thread-safe.
+    """Distinguishes one registry's answers from intermediaries', and times outages. Thread-safe.
 
     ``known``: the registry accepted uploads before this process started. Requests are distinguished by their
     purpose, the ``doing`` of ``answers.refusal``.
@@ -84,7 +84,7 @@ class IntermediaryDetector:
         self._since: dict[tuple[str, str], float] = {}
 
     def classify(self, answer: Answer, doing: str) -> AnsweredBy:
-        """Return what sent the answer to a request."""
+        """Return the sender of the answer to a request."""
         codes = read_message(answer).codes if not answer.ok else frozenset()
         if codes and not is_page(answer):
             return AnsweredBy.REGISTRY
@@ -99,7 +99,7 @@ class IntermediaryDetector:
             return AnsweredBy.REGISTRY
         if answer.ok:
             return self._classify_success(answer, doing)
-        if answer.method == "HEAD":  # it has no body to look at
+        if answer.method == "HEAD":  # it has no body
             senders = {
                 404: AnsweredBy.REGISTRY,
                 405: AnsweredBy.REGISTRY,
@@ -116,7 +116,7 @@ class IntermediaryDetector:
         if answer.headers.get("Location") or answer.headers.get("Range"):
             return AnsweredBy.REGISTRY
         if answer.method in ("GET", "HEAD") and doing != STATUS:
-            return AnsweredBy.REGISTRY  # what was asked for is compared with its digest
+            return AnsweredBy.REGISTRY  # its content is verified by its digest
         return AnsweredBy.UNCONFIRMED if answer.method == "PUT" else AnsweredBy.INTERMEDIARY
 
     def _lacks_version_header(self, answer: Answer, doing: str) -> bool:
@@ -143,7 +143,7 @@ class IntermediaryDetector:
 
     @property
     def is_registry_known(self) -> bool:
-        """Whether the registry itself has answered at least once."""
+        """Return whether the registry itself has answered at least once."""
         with self._lock:
             return self._known or bool(self._answered)
 

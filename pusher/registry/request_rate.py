@@ -1,4 +1,4 @@
-"""Limit the rate of requests to a registry: learned from its refusals, forgotten when they end."""
+"""Limit the rate of requests to a registry, after refusals, until they end."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ Renew = Callable[[Credential], Credential | None]
 
 @dataclass(frozen=True)
 class _Authorization:
-    """The Authorization of one request, and where it comes from."""
+    """The Authorization of one request, and its source."""
 
     header: str
     credential: Credential | None
@@ -183,10 +183,10 @@ class Authenticator:
             return self._credential
 
     def renew(self, used: Credential | None) -> bool:
-        """Look up a rejected credential again; return whether there is another one now."""
+        """Look up a rejected credential again; return whether a different one was found."""
         with self._renewing:
             if self.credential() is not used:
-                return True  # another thread has
+                return True  # another thread has renewed it
             found = self._look_up(used) if self._look_up and used else None
             if found is None or found == used:
                 return False
@@ -214,7 +214,7 @@ class Authenticator:
     def refusal(
         self, authorization: _Authorization | None, challenge: Challenge, answer: Answer, scopes: Scopes
     ) -> PusherError:
-        """Return the error for a 401 after which nothing is left to try."""
+        """Return the error for a 401 if no retry can help."""
         message = read_message(answer).text
         words = f": {message}" if message else ""
         login = f"pusher login {self._registry}"

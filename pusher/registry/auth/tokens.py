@@ -1,7 +1,7 @@
 """Request Bearer tokens from the token server in a challenge, and cache them until they expire.
 
 The protocol is distribution's (docs/content/spec/auth/token.md, and oauth.md for identity tokens). Times are
-of a monotonic clock: no server's clock is trusted.
+of the local monotonic clock, not the server's.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class TokenServer:
         return answer
 
     def _post(self, scopes: Scopes) -> Answer:
-        """Not redirected, because the secret is in the body."""
+        """Send a POST without following redirects: the body has the secret."""
         secret: dict[str, bytes] = {}
         if self._identity is not None:
             secret = {"refresh_token": raw(self._identity)}
@@ -239,7 +239,7 @@ class TokenServer:
 
 
 def describe_credential(credential: Credential | None) -> str:
-    """Return the user of a credential and where it was found, to follow a word; never the secret."""
+    """Return the user and source of a credential, to follow a word; never the secret."""
     if credential is None:
         return ""
     user = f" for user {credential.username}" if credential.username not in ("", _IDENTITY_USER) else ""
@@ -275,7 +275,7 @@ class TokenCache:
 
     def _fill(self, scopes: Scopes, pending: Future[Token]) -> None:
         try:
-            asked_at = self._clock()  # before it is issued, so that it never counts as valid for too long
+            asked_at = self._clock()  # before the request, so that its lifetime is never overestimated
             value, life = self._fetch(scopes)
             token = Token(value, asked_at, asked_at + life)
         except BaseException as error:

@@ -1,4 +1,4 @@
-"""Tell public from private addresses."""
+"""Distinguish public and private addresses."""
 
 from __future__ import annotations
 

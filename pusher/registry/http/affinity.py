@@ -1,4 +1,4 @@
-"""Cookies by which a load balancer finds the replica with an upload's session.
+"""Keep cookies by which a load balancer finds the replica with an upload's session.
 
 The cookies that come with an upload's location are sent back with requests to that upload only, on the
 registry's own host. They are kept in memory by the path of the upload. A cookie that cannot be a login also

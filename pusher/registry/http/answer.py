@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Answer:
-    """What a registry answered. ``url`` is the one asked, after redirects."""
+    """A response. ``url`` is that of the last request, after redirects."""
 
     method: str
     url: str

@@ -1,4 +1,4 @@
-"""Request bodies that are read from a file, counted, and can be sent again."""
+"""Define request bodies that are read from a file, counted, and can be sent again."""
 
 from __future__ import annotations
 

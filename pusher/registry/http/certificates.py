@@ -1,4 +1,4 @@
-"""The certificate files of a TLS context: ``--ca-cert``, the environment's, and ``certs.d``."""
+"""Load the certificate files of a TLS context: ``--ca-cert``, the environment's, and ``certs.d``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connections of requests, with three kinds of timeouts and verification by host.
+"""Define the connections of requests, with three kinds of timeouts and verification by host.
 
 Connect, stall and answer timeouts are three things, and requests has two: while a body is sent it applies the
 connect timeout to each block as a whole (https://github.com/psf/requests/issues/3099). The connection classes
@@ -72,7 +72,7 @@ class _Response(http.client.HTTPResponse):
 
 
 class EndlessResponse(http.client.HTTPException):
-    """There are only interim responses."""
+    """The server sent only interim responses."""
 
 
 class _StallTimeoutMixin:
@@ -97,7 +97,7 @@ class _StallTimeoutMixin:
 
     def _record_peer(self, request: PendingRequest) -> None:
         if self.proxy is None:
-            with contextlib.suppress(OSError):  # it is closed; its last answer is still to be read
+            with contextlib.suppress(OSError):  # it is closed, but its last answer is not read yet
                 request.peer_address = str(self.sock.getpeername()[0])
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
@@ -150,11 +150,11 @@ class _StallTimeoutMixin:
             _record_unacknowledged(request, self.sock, unsent=len(left))
             if not isinstance(error, ssl.SSLEOFError):
                 raise
-            raise BrokenPipeError from error  # as without TLS: the last answer is still to be read
+            raise BrokenPipeError from error  # as without TLS: the last answer is not read yet
 
 
 def _record_unacknowledged(request: PendingRequest | None, sock: Any, *, unsent: int = 0) -> None:
-    """Record the most that was seen: a system forgets it once it has reported that a connection is reset."""
+    """Record the maximum: a system forgets the number after it has reported a reset connection."""
     if request and sock is not None:
         request.unacknowledged = max(request.unacknowledged, unsent + unacknowledged(sock.fileno()))
 
@@ -234,7 +234,7 @@ class TimedSession(requests.Session):
         with self._lock:
             if host not in self._hosts:
                 trust = self._trust(host)
-                if trust.insecure:  # the user asked for it; urllib3 would warn
+                if trust.insecure:  # set by the user; urllib3 would warn
                     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
                 self._hosts[host] = _Adapter(
                     self._timeouts, self._connections, tls_context(trust, host), self._trust

@@ -1,4 +1,4 @@
-"""urllib3's connections, connected by ``happy_eyeballs``."""
+"""Connect urllib3's connections by ``happy_eyeballs``."""
 
 from __future__ import annotations
 

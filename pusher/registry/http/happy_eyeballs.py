@@ -1,4 +1,4 @@
-"""Happy Eyeballs (RFC 8305): a connection to a host by the first of its addresses that works.
+"""Connect to the first address of a host that works (Happy Eyeballs, RFC 8305).
 
 The lookup has a time limit, addresses of both families are tried in parallel, and the family that worked is
 remembered.

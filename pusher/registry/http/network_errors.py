@@ -200,7 +200,7 @@ def _certificate_error(
         peer = inspect_server(host, parts.port or 443, trust(host_of(url)), timeouts, proxy)
     except (OSError, urllib3.exceptions.HTTPError):
         peer = None
-    if peer is None or peer.flaw is None:  # the link broke, or another server answered
+    if peer is None or peer.flaw is None:  # the connection broke, or another server answered
         peer = read_peer("", "", b"", host, verified=False, error=error)
     return certificate_error(host_of(url), peer)
 
@@ -211,7 +211,7 @@ def _client_certificate_hint(host: str, trust: Trust) -> str:
 
 
 def _tls_error(error: ssl.SSLError, host: str, trust: Trust, answered: bool) -> PusherError | None:
-    """An error that the handshake ends with; None for one that any broken link can make."""
+    """Return the error of a TLS handshake; None if any broken connection can cause it."""
     reason = error.reason or ""
     place = _client_certificate_hint(host, trust)
     if any(name in reason for name in _NOT_TLS):

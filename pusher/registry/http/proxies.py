@@ -37,7 +37,7 @@ class Proxy:
 
     @property
     def host(self) -> str:
-        """``host[:port]``."""
+        """Return ``host[:port]``."""
         return host_of(self.url)
 
 

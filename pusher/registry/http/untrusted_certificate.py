@@ -1,4 +1,4 @@
-"""Build the error for a certificate that cannot be verified, with a hint how to fix it."""
+"""Build the error for a certificate that cannot be verified, with a hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Warning headers of a registry for its users (distribution-spec, "Warnings")."""
+"""Report Warning headers of a registry (distribution-spec, "Warnings")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limit the time of responses that never end.
+"""Limit the time of responses.
 
 A request blocks its thread in calls of the operating system. One more thread checks all requests and shuts
 down the connection of one whose answer takes too long.
@@ -78,7 +78,7 @@ _current: Final = threading.local()
 
 
 def current_request() -> PendingRequest | None:
-    """Return the request that this thread has under way."""
+    """Return the current request of this thread."""
     return getattr(_current, "request", None)
 
 

@@ -22,7 +22,7 @@ class Credential:
 
     @property
     def password_warning(self) -> str:
-        """What may be wrong with the password, to precede a hint."""
+        """Return what may be wrong with the password, to precede a hint."""
         if not self.password.endswith(("\n", "\r")):
             return ""
         return "its password ends with a line break, as `echo` adds one and `printf %s` does not; "

@@ -65,7 +65,7 @@ def _lookups(registry: str, settings: Settings, repository: str) -> Iterator[_Lo
         yield partial(_from_helper, docker, registry, docker_key(registry))
         yield partial(_from_file, docker, registry, repository)
     for path in settings.auth_files:
-        # a file's helper is asked before its entries (containers/image pkg/docker/config)
+        # a file's helper precedes its entries (containers/image pkg/docker/config)
         yield partial(_from_helper, path, registry, registry, for_all=False)
         yield partial(_from_file, path, registry, repository)
 

@@ -35,7 +35,7 @@ class LoginStore:
 
     @property
     def is_plain_text(self) -> bool:
-        """Whether the password is stored unencrypted in the file."""
+        """Return whether the password is stored unencrypted in the file."""
         return self._helper is None
 
     def store(self, username: str, password: str) -> str:
