@@ -33,8 +33,8 @@ class SourceLayer:
     """One layer as the source knows it before anything is read, or another blob of an image with manifests.
 
     ``diff_id`` is the digest of the uncompressed tar, None where it is not known or the blob is not a layer.
-    ``blob`` is set where the final bytes exist, ``file`` where they lie on disk. Unless these were unpacked
-    and ``compared``, and no program can read anything else in them, the diff ID is what the image claims.
+    ``blob`` is set where the final bytes exist, ``file`` where they are on disk. Unless these were unpacked
+    and ``compared``, and no program can read anything else in them, the diff ID is only the image's claim.
     """
 
     diff_id: str | None

@@ -62,8 +62,8 @@ class Cutter:
     """Cuts one layer. The same tar, ``limit`` and ``reserve`` always give the same parts.
 
     ``limit``: bytes that a part may have. ``reserve``: how many of them are kept free for late chunks;
-    the caller must check that a part's late chunks fit. ``name`` is for
-    messages. Memory: some 100 bytes a file and 600 a folder, and not more than 200 MiB.
+    the caller must check that a part's late chunks fit. ``name`` is for messages. Memory:
+    some 100 bytes a file and 600 a folder, and not more than 200 MiB.
     """
 
     def __init__(self, limit: int, reserve: int, name: str) -> None:
