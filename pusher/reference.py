@@ -52,12 +52,12 @@ class Reference:
 
     @property
     def name(self) -> str:
-        """``registry/repository``, without tag and digest."""
+        """Return ``registry/repository``, without tag and digest."""
         return f"{self.registry}/{self.repository}"
 
     @property
     def api_host(self) -> str:
-        """``host[:port]`` where the distribution API answers."""
+        """Return ``host[:port]`` of the distribution API."""
         return api_host(self.registry)
 
     def __str__(self) -> str:

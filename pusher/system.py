@@ -51,7 +51,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 def open_flags(*names: str) -> int:
-    """Flags for ``os.open``, without those that this system does not know."""
+    """Return flags for ``os.open``, without those that this system lacks."""
     flags = 0
     for name in names:
         flags |= getattr(os, name, 0)

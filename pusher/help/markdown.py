@@ -116,7 +116,7 @@ def _blocks(lines: list[str]) -> Iterator[Block]:
 
 
 def _ends(line: str) -> bool:
-    """Whether a line does not belong to the paragraph, list or table before it."""
+    """Return whether a line does not belong to the paragraph, list or table before it."""
     return not line.strip() or line.startswith(("```", "# ", "## ", "### "))
 
 

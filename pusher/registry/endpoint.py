@@ -108,7 +108,7 @@ class RegistryEndpoint:
 
     @property
     def requires_login(self) -> bool:
-        """Whether the registry has asked for a login; False before ``ping``."""
+        """Return whether the registry has requested a login; False before ``ping``."""
         return self._auth.was_challenged
 
     def location_of(self, answer: Answer, asked: str = "") -> str | None:

@@ -90,13 +90,13 @@ class Authenticator:
 
     @property
     def was_challenged(self) -> bool:
-        """Whether the registry has asked for a login."""
+        """Return whether the registry has requested a login."""
         with self._lock:
             return self._challenge is not None
 
     @property
     def uses_tokens(self) -> bool:
-        """Whether the registry requires Bearer tokens; False until it has sent a challenge."""
+        """Return whether the registry requires Bearer tokens; False until it has sent a challenge."""
         with self._lock:
             return self._challenge is not None and self._challenge.scheme == "bearer"
 

@@ -36,7 +36,7 @@ class Challenge:
 
     @property
     def realm(self) -> str:
-        """The URL of the token server, for Bearer."""
+        """Return the URL of the token server, for Bearer."""
         return self.parameters.get("realm", "")
 
     @property
@@ -45,7 +45,7 @@ class Challenge:
 
     @property
     def scopes(self) -> tuple[str, ...]:
-        """The scopes that a token needs; separated by spaces in the header (RFC 6750 3)."""
+        """Return the scopes that a token needs; separated by spaces in the header (RFC 6750 3)."""
         return tuple(self.parameters.get("scope", "").split())
 
     @property

@@ -18,5 +18,5 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        """A status of 2xx."""
+        """Return whether the status is 2xx."""
         return 200 <= self.status < 300

@@ -155,7 +155,7 @@ class Body:
 
     @property
     def transmitted(self) -> int:
-        """Bytes that the other side of the connection has, as far as the system knows; ``sent`` elsewhere."""
+        """Return the bytes that the peer has acknowledged; ``sent`` if the system does not say."""
         return self.sent - self._unacknowledged
 
     def record_unacknowledged(self, count: int) -> None:

@@ -1,4 +1,4 @@
-"""Store and remove a login where Docker does."""
+"""Store and remove a login in Docker's configuration or helper."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LoginStore:
         return self._helper.program
 
     def forget(self) -> list[str]:
-        """Remove the login wherever ``store`` may have stored it; return the places that had one.
+        """Remove the login from all places that ``store`` may use; return the places that had one.
 
         Raises CredentialHelperFailed, CredentialsUnreadable, CredentialsUnwritable.
         """
