@@ -203,16 +203,17 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
     from pusher.cli.table import console
 
     out = console()
+
+    def draw() -> RenderableType:
+        if number is None:
+            return _table(store, everything, out.width)
+        return _details(store, number, out.width)
+
     if out.is_terminal and not as_json:
         with Live(console=out, auto_refresh=False) as live:
             out.show_cursor(True)
             while True:
-                shown = (
-                    _table(store, everything, out.width)
-                    if number is None
-                    else _details(store, number, out.width)
-                )
-                live.update(shown, refresh=True)
+                live.update(draw(), refresh=True)
                 time.sleep(_WATCH_EVERY)
     last: object = None
     while True:
@@ -222,11 +223,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
             if as_json:
                 click.echo(json_text(data))
             else:
-                out.print(
-                    _table(store, everything, out.width)
-                    if number is None
-                    else _details(store, number, out.width)
-                )
+                out.print(draw())
             sys.stdout.flush()
         _wait_for_reader(_WATCH_EVERY)
 

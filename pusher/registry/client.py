@@ -202,12 +202,6 @@ class RegistryClient(RegistryEndpoint):
             return answer.body
         raise refusal(answer, doing=f"reading {repository}:{tag}")
 
-    def get_small_blob(self, repository: str, digest: str) -> bytes | None:
-        """GET (end-2) and verify a blob of at most ``ANSWER_LIMIT`` bytes; return None if that fails."""
-        url = self._url(f"{repository}/blobs/{digest}")
-        answer = self._request("GET", url, _push_scopes(repository), doing="reading")
-        return answer.body if answer.ok and of_bytes(answer.body, digest) == digest else None
-
     def put_manifest(self, repository: str, reference: str, manifest: Document) -> str | None:
         """PUT (end-7) the exact bytes of a manifest under a tag or digest.
 

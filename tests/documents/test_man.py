@@ -18,6 +18,7 @@ from pusher.help.markdown import parse
 from pusher.help.roff import body, inline
 from pusher.help.topics import NAMES, read_topic
 from tests.cli.test_main import COMMANDS
+from tests.support.real import require
 
 PAGES = man_pages()
 ROOT = Path(__file__).parents[2]
@@ -43,12 +44,13 @@ def test_a_page_uses_known_requests_only(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_groff_reads_a_page_without_a_warning(name: str) -> None:
-    groff = shutil.which("groff")
-    if groff is None:  # the shape is tested above on any machine
-        assert PAGES[name].endswith("\n")
-        return
+    require("groff")
     done = subprocess.run(
-        [groff, "-man", "-Tutf8", "-ww", "-z"], input=PAGES[name], capture_output=True, text=True, check=True
+        ["groff", "-man", "-Tutf8", "-ww", "-z"],
+        input=PAGES[name],
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stderr == ""
 
