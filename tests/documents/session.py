@@ -137,6 +137,7 @@ class Session:
     def _environ(self) -> dict[str, str]:
         environ = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
         environ |= {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(_ROOT)}
+        environ["PYTHONDONTWRITEBYTECODE"] = "1"
         environ |= {name: str(self.home) for name in ("HOME", "DOCKER_CONFIG")}
         environ["PUSHER_HOME"] = str(self.home / "pusher")
         return environ | ({"PUSHER_CHUNK_SIZE": self.chunk_size} if self.chunk_size else {})

@@ -118,6 +118,7 @@ class Machine:
     def environ(self) -> dict[str, str]:
         folder = str(self.folder)
         environ = {"PATH": f"{self._bin}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT), "LANG": "C.UTF-8"}
+        environ["PYTHONDONTWRITEBYTECODE"] = "1"  # leave no __pycache__ in the checkout
         environ |= dict.fromkeys(("HOME", "DOCKER_CONFIG"), folder)
         return environ | {
             "PUSHER_HOME": f"{folder}/pusher",
