@@ -6,7 +6,7 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
-from pusher.cli.output import print_columns, print_json, rfc3339
+from pusher.cli.output import print_columns, print_json
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id
 from pusher.errors import ExitCode
@@ -26,6 +26,8 @@ def log(job: str, as_json: bool) -> int:
         record = store.jobs.get(parse_job_id(job))
         events = store.events.of(record.id)
     if as_json:
+        from pusher.progress.format import rfc3339
+
         print_json({"events": [{"at": rfc3339(e.at), "kind": e.kind, "message": e.message} for e in events]})
         return ExitCode.DONE
     width = max((len(event.kind) for event in events), default=0)

@@ -7,17 +7,11 @@ import logging
 import shutil
 import sys
 from collections.abc import Collection, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING
 
 import click
 
 from pusher.cli.verbose import log_as_json
-from pusher.errors.catalogue import error_as_json
 from pusher.text import as_json, printable
-
-if TYPE_CHECKING:
-    from pusher.store.records import JobRecord
 
 
 def print_json(value: Mapping[str, object] | Collection[object]) -> None:
@@ -65,13 +59,3 @@ def _print_to_stderr(line: str, *, is_command: bool = False) -> None:
         if sys.stderr.isatty():
             line = fit(line, shutil.get_terminal_size().columns, is_command=is_command)
         click.echo(line, err=True)
-
-
-def job_error_json(job: JobRecord) -> dict[str, object] | None:
-    """Return the last error of a job, for a program."""
-    return error_as_json(job.error.code, job.error.message, job.error.hint) if job.error else None
-
-
-def rfc3339(time: datetime | None) -> str | None:
-    """Return the time as ``2025-01-31T12:00:00Z``."""
-    return None if time is None else time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pusher.cli.command import Command, json_option
-from pusher.cli.output import print_columns, print_json, print_line, print_notice, rfc3339
+from pusher.cli.output import print_columns, print_json, print_line, print_notice
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
 from pusher.errors import ExitCode
@@ -84,11 +84,13 @@ def _lines(facts: RegistryFacts) -> list[tuple[str, str]]:
 
 
 def _as_json(facts: RegistryFacts) -> dict[str, object]:
+    from pusher.progress.format import rfc3339
+
     return {
         "registry": facts.registry,
         "profile": facts.profile,
         "max_chunk": facts.max_chunk,
-        "learned_at": rfc3339(facts.limited_at),
+        "learned_at": None if facts.limited_at is None else rfc3339(facts.limited_at),
         "bytes_per_second": None if facts.uplink is None else round(facts.uplink),
         "bytes_between_breaks": round(facts.carries) if facts.carries and facts.breaks else None,
         "breaks": facts.breaks or 0,

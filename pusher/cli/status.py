@@ -13,7 +13,7 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
-from pusher.cli.output import job_error_json, print_json, print_notice, rfc3339
+from pusher.cli.output import print_json, print_notice
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id, store_exists
 from pusher.errors import ExitCode
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from pusher.cli.table import Row
-    from pusher.store.records import JobBlob, JobRecord, JobTotals
+    from pusher.store.records import JobRecord
     from pusher.store.store import Store
 
 _FINISHED_SHOWN: Final = 5
@@ -84,22 +84,11 @@ def show_jobs(store: Store, everything: bool) -> int:
 
 
 def jobs_as_json(store: Store, number: int | None, everything: bool) -> dict[str, list[dict[str, object]]]:
-    """Return what ``--json`` prints. Fields may be added, never renamed."""
-    return {
-        "jobs": _describe(
-            store, _select_jobs(store, everything) if number is None else [store.jobs.get(number)]
-        )
-    }
+    """Return what ``--json`` prints."""
+    from pusher.worker.job_json import describe_jobs
 
-
-def _describe(store: Store, jobs: Sequence[JobRecord]) -> list[dict[str, object]]:
-    ids = [job.id for job in jobs]
-    totals, layers = store.jobs.totals(ids), store.blobs.of_jobs(ids)
-    profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
-    known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
-    return [
-        _job_as_json(job, _sums_of(job, totals[job.id]), layers[job.id], profile) for job, profile in known
-    ]
+    jobs = _select_jobs(store, everything) if number is None else [store.jobs.get(number)]
+    return {"jobs": describe_jobs(store, jobs, read_settings().workers)}
 
 
 def _pages(store: Store) -> Iterator[Sequence[JobRecord]]:
@@ -113,10 +102,12 @@ def _pages(store: Store) -> Iterator[Sequence[JobRecord]]:
 
 def _print_all_as_json(store: Store) -> None:
     """Print what ``print_json`` of all jobs would, page by page."""
-    begun = False
+    from pusher.worker.job_json import describe_jobs
+
+    workers, begun = read_settings().workers, False
     click.echo('{\n  "jobs": [', nl=False)
     for page in _pages(store):
-        for job in _describe(store, page):
+        for job in describe_jobs(store, page, workers):
             one = json_text(job, indent=2).replace("\n", "\n    ")
             click.echo(f"{',' if begun else ''}\n    {one}", nl=False)
             begun = True
@@ -150,33 +141,21 @@ def _table(store: Store, everything: bool, width: int) -> RenderableType:
 
 def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[Row]:
     from pusher.cli.table import Row
+    from pusher.worker.job_json import is_orphaned, sum_job
 
+    workers = read_settings().workers
     ids = [job.id for job in jobs]
     totals, hopeless = store.jobs.totals(ids), store.jobs.beyond_retry(ids)
     return [
-        Row(job, _sums_of(job, totals[job.id]), _is_orphaned(job), again=job.id not in hopeless)
+        Row(
+            job,
+            sum_job(job, totals[job.id], workers),
+            is_orphaned(job, workers),
+            again=job.id not in hopeless,
+        )
         for job in jobs
         if job.id in totals
     ]
-
-
-def _sums_of(job: JobRecord, totals: JobTotals) -> JobTotals:
-    """Return the sums of a job; bytes of an incomplete chunk count only while a worker sends it."""
-    from pusher.store.records import JobState
-
-    sending = job.state == JobState.RUNNING and not _is_orphaned(job)
-    return totals if sending else totals.unattended()
-
-
-def _is_orphaned(job: JobRecord) -> bool:
-    """Return whether the job is listed as running in a dead process of this machine."""
-    from pusher.store.records import JobState
-
-    if job.state != JobState.RUNNING or job.lease_owner is None:
-        return False
-    from pusher.worker.liveness import is_owner_dead
-
-    return is_owner_dead(read_settings().workers, job.lease_owner)
 
 
 def _show_job(store: Store, number: int) -> int:
@@ -245,39 +224,3 @@ def _wait_for_reader(seconds: float) -> None:
     if any(events & select.POLLERR for _, events in poller.poll(seconds * 1000)):
         raise BrokenPipeError
     time.sleep(max(0.0, ends - time.monotonic()))  # a terminal that hung up ends the poll at once
-
-
-def _job_as_json(
-    job: JobRecord, totals: JobTotals, layers: Sequence[JobBlob], profile: str | None
-) -> dict[str, object]:
-    return {
-        "id": job.id,
-        "image": job.image,
-        "destination": job.destination,
-        "profile": profile,
-        "state": job.state,
-        "priority": job.priority,
-        "attempts": job.attempts,
-        "digest": job.digest,
-        "bytes_total": totals.bytes_total,
-        "bytes_done": totals.bytes_done,
-        "bytes_sent": totals.bytes_sent,
-        "bytes_wasted": totals.bytes_wasted,
-        "created_at": rfc3339(job.created_at),
-        "started_at": rfc3339(job.started_at),
-        "superseded_by": job.superseded_by,
-        "finished_at": rfc3339(job.finished_at),
-        "next_try_at": rfc3339(job.next_try_at),
-        "error": job_error_json(job),
-        "layers": [
-            {
-                "diff_id": layer.key,
-                "digest": layer.digest,
-                "size": layer.size,
-                "offset": layer.offset,
-                "state": layer.state,
-            }
-            for layer in layers
-            if not layer.is_config
-        ],
-    }

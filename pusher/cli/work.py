@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from pusher.cli.output import job_error_json, print_error, print_line, print_notice
+from pusher.cli.output import print_error, print_line, print_notice
 from pusher.cli.verbose import is_log_json, redirect_log
 from pusher.errors import ExitCode, JobCancelled, JobSuperseded
 from pusher.text import as_json
@@ -187,6 +187,8 @@ def _summary(result: RunResult) -> str:
 
 def _as_json(result: RunResult) -> dict[str, object]:
     """Return the last of the JSON lines."""
+    from pusher.worker.job_json import describe_error
+
     jobs = (*result.succeeded, *result.failed, *result.unfinished, *result.superseded)
     return {
         "type": "result",
@@ -197,7 +199,7 @@ def _as_json(result: RunResult) -> dict[str, object]:
                 "id": job.id,
                 "state": job.state,
                 "reference": digest_reference(job) if job.digest else None,
-                "error": job_error_json(job),
+                "error": describe_error(job),
             }
             for job in jobs
         ],

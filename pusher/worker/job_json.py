@@ -1,0 +1,88 @@
+"""Describe jobs for programs: one object a job, for ``status --json`` and for hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pusher.errors.catalogue import error_as_json
+from pusher.progress.format import rfc3339
+from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
+from pusher.store.store import Store
+from pusher.worker.liveness import is_owner_dead
+
+
+def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> list[dict[str, object]]:
+    """Return an object for each job, without those that were pruned meanwhile.
+
+    Fields may be added, never renamed. ``workers``: the folder of the workers' lock files.
+    """
+    ids = [job.id for job in jobs]
+    totals, layers = store.jobs.totals(ids), store.blobs.of_jobs(ids)
+    profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
+    known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
+    return [
+        _describe(job, sum_job(job, totals[job.id], workers), layers[job.id], profile)
+        for job, profile in known
+    ]
+
+
+def describe_error(job: JobRecord) -> dict[str, object] | None:
+    """Return the last error of a job."""
+    return error_as_json(job.error.code, job.error.message, job.error.hint) if job.error else None
+
+
+def sum_job(job: JobRecord, totals: JobTotals, workers: Path) -> JobTotals:
+    """Return the sums of a job; bytes of an incomplete chunk count only while a worker sends it."""
+    sending = job.state == JobState.RUNNING and not is_orphaned(job, workers)
+    return totals if sending else totals.unattended()
+
+
+def is_orphaned(job: JobRecord, workers: Path) -> bool:
+    """Return whether the job is listed as running in a dead process of this machine."""
+    return (
+        job.state == JobState.RUNNING
+        and job.lease_owner is not None
+        and is_owner_dead(workers, job.lease_owner)
+    )
+
+
+def _describe(
+    job: JobRecord, totals: JobTotals, layers: Sequence[JobBlob], profile: str | None
+) -> dict[str, object]:
+    return {
+        "id": job.id,
+        "image": job.image,
+        "destination": job.destination,
+        "profile": profile,
+        "state": job.state,
+        "priority": job.priority,
+        "attempts": job.attempts,
+        "digest": job.digest,
+        "bytes_total": totals.bytes_total,
+        "bytes_done": totals.bytes_done,
+        "bytes_sent": totals.bytes_sent,
+        "bytes_wasted": totals.bytes_wasted,
+        "created_at": _time(job.created_at),
+        "started_at": _time(job.started_at),
+        "superseded_by": job.superseded_by,
+        "finished_at": _time(job.finished_at),
+        "next_try_at": _time(job.next_try_at),
+        "error": describe_error(job),
+        "layers": [
+            {
+                "diff_id": layer.key,
+                "digest": layer.digest,
+                "size": layer.size,
+                "offset": layer.offset,
+                "state": layer.state,
+            }
+            for layer in layers
+            if not layer.is_config
+        ],
+    }
+
+
+def _time(time: datetime | None) -> str | None:
+    return None if time is None else rfc3339(time)
