@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -64,7 +65,7 @@ def retry(jobs: tuple[str, ...], everything: bool) -> int:
     Example:
       pusher retry 3
     """
-    return _run_verb("retry", jobs, everything, then=_forget_limits)
+    return _run_verb("retry", jobs, everything)
 
 
 @click.command(cls=Command)
@@ -93,23 +94,13 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
     return code
 
 
-def _forget_limits(store: Store, number: int) -> None:
-    """Delete the limits learned from refusals: the registry may have raised them."""
-    store.facts.forget_limits(store.jobs.get(number).registry)
+def _run_verb(verb: str, jobs: tuple[str, ...], everything: bool) -> int:
+    from pusher.worker.decisions import decide
 
-
-def _run_verb(
-    verb: str,
-    jobs: tuple[str, ...],
-    everything: bool,
-    then: Callable[[Store, int], None] = lambda store, number: None,  # noqa: ARG005
-) -> int:
     with open_store(read_settings()) as store:
         done, code = _apply(
-            getattr(store.jobs, verb), _select_jobs(store, verb, jobs, everything), everything=everything
+            partial(decide, store, verb), _select_jobs(store, verb, jobs, everything), everything=everything
         )
-        for number in done:
-            then(store, number)
         _print_states(store, done)
     return code
 

@@ -22,9 +22,9 @@ from pusher.text import as_json as json_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pusher.cli.table import Row
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
+    from pusher.worker.overview import JobOverview
 
 _FINISHED_SHOWN: Final = 5
 _PAGE: Final = 500
@@ -139,23 +139,10 @@ def _table(store: Store, everything: bool, width: int) -> RenderableType:
     return jobs_table(_rows(store, _select_jobs(store, everything)), now=store.now(), width=width)
 
 
-def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[Row]:
-    from pusher.cli.table import Row
-    from pusher.worker.job_json import is_orphaned, sum_job
+def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[JobOverview]:
+    from pusher.worker.overview import read_overviews
 
-    workers = read_settings().workers
-    ids = [job.id for job in jobs]
-    totals, hopeless = store.jobs.totals(ids), store.jobs.beyond_retry(ids)
-    return [
-        Row(
-            job,
-            sum_job(job, totals[job.id], workers),
-            is_orphaned(job, workers),
-            again=job.id not in hopeless,
-        )
-        for job in jobs
-        if job.id in totals
-    ]
+    return read_overviews(store, read_settings().workers, jobs)
 
 
 def _show_job(store: Store, number: int) -> int:

@@ -17,9 +17,10 @@ from rich.table import Table
 from rich.text import Text
 
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_seconds, human_share, percent
-from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
+from pusher.progress.format import human_bytes, human_share, percent
+from pusher.store.records import JobBlob, JobRecord, JobState
 from pusher.text import printable, printable_lines
+from pusher.worker.overview import JobOverview, amount, note, share
 
 _Line: TypeAlias = Sequence[tuple[str, str]]
 """Texts, each with the name of its style."""
@@ -41,20 +42,6 @@ _STYLES: Final = {
     JobState.CANCELLED: "dim",
     JobState.SUPERSEDED: "dim",
 }
-
-
-@dataclass(frozen=True)
-class Row:
-    """A job with the sums over its layers."""
-
-    job: JobRecord
-    totals: JobTotals
-    orphaned: bool = False
-    """Its worker died; the next one takes it over."""
-    again: bool = True
-    """Where it failed: trying again may help."""
-    profile: str = ""
-    """Name of the registry's profile, as far as an upload was opened."""
 
 
 def console() -> Console:
@@ -79,7 +66,9 @@ class _Lines:
             yield Segment.line()
 
 
-def jobs_table(rows: Sequence[Row], *, now: datetime, width: int, header: bool = True) -> RenderableType:
+def jobs_table(
+    rows: Sequence[JobOverview], *, now: datetime, width: int, header: bool = True
+) -> RenderableType:
     """Return a table with one line per job; without enough room, with its names and note below.
 
     Without ``header`` it continues another table.
@@ -93,7 +82,12 @@ def jobs_table(rows: Sequence[Row], *, now: datetime, width: int, header: bool =
 
 
 def _wide_lines(
-    rows: Sequence[Row], names: Sequence[Sequence[str]], notes: Sequence[str], width: int, *, header: bool
+    rows: Sequence[JobOverview],
+    names: Sequence[Sequence[str]],
+    notes: Sequence[str],
+    width: int,
+    *,
+    header: bool,
 ) -> Iterator[_Line]:
     figures = [_figures(row) for row in rows]
     heads = ("STATE", "PROGRESS", "DONE/TOTAL")
@@ -122,7 +116,9 @@ def _wide_lines(
             yield line("", below, ("", "", ""), continued, "")
 
 
-def _narrow_lines(rows: Sequence[Row], notes: Sequence[str], width: int, *, header: bool) -> Iterator[_Line]:
+def _narrow_lines(
+    rows: Sequence[JobOverview], notes: Sequence[str], width: int, *, header: bool
+) -> Iterator[_Line]:
     digits = max([2, *(len(str(row.job.id)) for row in rows)])
     wide = width >= _FIGURES + digits
     head, room = ("STATE      PROGRESS  DONE/TOTAL", 19) if wide else ("STATE         %  DONE/TOTAL", 15)
@@ -168,70 +164,11 @@ def _names(job: JobRecord, *, one_line: bool = False) -> Sequence[str]:
     return (f"{image} -> {destination}",) if one_line else (image, f"-> {destination}")
 
 
-def _figures(row: Row) -> tuple[str, str, str]:
+def _figures(row: JobOverview) -> tuple[str, str, str]:
     return str(row.job.state), share(row), amount(row.totals)
 
 
-def share(row: Row) -> str:
-    """Return the share of bytes that is done, or "" while the total is unknown."""
-    if row.job.state is JobState.SUCCEEDED:
-        return "100%"
-    if not row.totals.bytes_total or not row.totals.sizes_known:
-        return ""
-    return f"{percent(row.totals.bytes_done, row.totals.bytes_total)}%"
-
-
-def amount(totals: JobTotals) -> str:
-    """Return ``1.2 / 3.4 GiB``, with ``+`` while uncompressed layers will add to it."""
-    if not totals.bytes_total and not totals.sizes_known:
-        return ""
-    return human_share(totals.bytes_done, totals.bytes_total) + ("" if totals.sizes_known else "+")
-
-
-def note(row: Row, now: datetime) -> str:
-    """Return details about the state of a job; the hint is on a line of its own."""
-    job = row.job
-    reason = printable(job.error.message) if job.error else ""
-    match job.state:
-        case JobState.WAITING:
-            after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
-            when = f"next try in {human_seconds(after)}" if after else "next try with: pusher run"
-            return "\n".join(filter(None, [reason, _describe_resent(row.totals), when]))
-        case JobState.PAUSED:
-            return "\n".join(
-                filter(None, [_describe_resent(row.totals), f"continue with: pusher resume {job.id}"])
-            )
-        case JobState.RUNNING if row.orphaned:
-            return f"interrupted; {_continues(row.totals)}"
-        case JobState.QUEUED if row.totals.bytes_done or row.totals.bytes_at_risk:
-            return _continues(row.totals)
-        case JobState.SUCCEEDED:
-            return f"sha256:{short(job.digest)}" if job.digest else ""
-        case JobState.SUPERSEDED:
-            return f"by the newer job {job.superseded_by}"
-        case JobState.FAILED:
-            again = f"try again with: pusher retry {job.id}" if row.again else ""
-            return "\n".join(filter(None, [reason, again]))
-        case JobState.RUNNING:
-            return ""
-    return reason
-
-
-def _continues(totals: JobTotals) -> str:
-    """Return where the next run continues."""
-    continues = f"continues at {human_bytes(totals.bytes_done)} with: pusher run"
-    return "; ".join(filter(None, [continues, _describe_resent(totals)]))
-
-
-def _describe_resent(totals: JobTotals) -> str:
-    """Return what must be sent again: some registries lose an upload that breaks inside a chunk."""
-    if not totals.bytes_at_risk:
-        return ""
-    lost = human_bytes(totals.bytes_at_risk)
-    return f"{lost} will be sent again: the registry does not keep an upload that was cut off inside a chunk"
-
-
-def job_details(row: Row, layers: Sequence[JobBlob], *, now: datetime, width: int = _PIPE) -> Group:
+def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, width: int = _PIPE) -> Group:
     """Return everything about one job."""
     job, totals = row.job, row.totals
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pusher.cli.table import Row, job_details, jobs_table, note
+from pusher.cli.table import job_details, jobs_table
 from pusher.store.records import BlobState, JobState, StoredError
 from pusher.store.store import Store
 from pusher.worker.liveness import is_owner_dead
+from pusher.worker.overview import JobOverview, note
 from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
 
@@ -51,7 +52,7 @@ def jobs(store: Store, clock: Clock) -> Store:
 def _table(store: Store, width: int) -> list[str]:
     from rich.console import Console
 
-    rows = [Row(job, store.jobs.totals([job.id])[job.id]) for job in store.jobs.list()]
+    rows = [JobOverview(job, store.jobs.totals([job.id])[job.id]) for job in store.jobs.list()]
     console = Console(width=width, highlight=False)
     with console.capture() as capture:
         console.print(jobs_table(rows, now=store.now(), width=width))
@@ -231,7 +232,7 @@ def test_one_job_in_detail(jobs: Store) -> None:
 
     console = Console(width=100, highlight=False)
     with console.capture() as capture:
-        row = Row(jobs.jobs.get(2), jobs.jobs.totals([2])[2])
+        row = JobOverview(jobs.jobs.get(2), jobs.jobs.totals([2])[2])
         console.print(job_details(row, jobs.blobs.of_job(2), now=jobs.now()))
     assert [line.rstrip() for line in capture.get().splitlines()] == [
         "job          2",
@@ -323,7 +324,7 @@ def test_the_log_of_a_job(pusher: Pusher, store: Store, clock: Clock) -> None:
 
 def test_a_running_job_whose_worker_was_killed_is_told_from_a_living_one(jobs: Store) -> None:
     (job,) = jobs.jobs.list(states=[JobState.RUNNING])
-    running = Row(job, jobs.jobs.totals([job.id])[job.id])
+    running = JobOverview(job, jobs.jobs.totals([job.id])[job.id])
     now = jobs.now()
     assert note(running, now) == ""
     assert note(replace(running, orphaned=True), now).startswith("interrupted; continues at ")
@@ -334,7 +335,7 @@ def test_a_job_never_goes_on_where_its_registry_starts_again(jobs: Store) -> Non
     totals = replace(
         jobs.jobs.totals([job.id])[job.id], bytes_done=600 * 1024**2, bytes_at_risk=400 * 1024**2
     )
-    text = note(Row(job, totals.unattended(), orphaned=True), jobs.now())
+    text = note(JobOverview(job, totals.unattended(), orphaned=True), jobs.now())
     assert text == (
         "interrupted; continues at 200.0 MiB with: pusher run; "
         "400.0 MiB will be sent again: the registry does not keep an upload that was cut off inside a chunk"
@@ -345,7 +346,7 @@ def test_a_job_never_goes_on_where_its_registry_starts_again(jobs: Store) -> Non
 def test_what_will_be_sent_again_is_said_in_every_state(jobs: Store, state: JobState) -> None:
     job = replace(jobs.jobs.get(2), state=state)
     totals = replace(jobs.jobs.totals([2])[2], bytes_done=300 * 1024**2, bytes_at_risk=300 * 1024**2)
-    text = note(Row(job, totals.unattended()), jobs.now())
+    text = note(JobOverview(job, totals.unattended()), jobs.now())
     assert "300.0 MiB will be sent again: the registry does not keep an upload" in text
 
 
@@ -386,8 +387,10 @@ def test_nothing_of_a_jobs_figures_wraps_at_40_columns(jobs: Store) -> None:
     totals = replace(jobs.jobs.totals([job.id])[job.id], bytes_total=990 * 1024**2, bytes_done=989 * 1024**2)
     console = Console(width=40, highlight=False)
     with console.capture() as capture:
-        console.print(jobs_table([Row(job, totals)], now=jobs.now(), width=40))
-        console.print(job_details(Row(job, totals), jobs.blobs.of_job(job.id), now=jobs.now(), width=40))
+        console.print(jobs_table([JobOverview(job, totals)], now=jobs.now(), width=40))
+        console.print(
+            job_details(JobOverview(job, totals), jobs.blobs.of_job(job.id), now=jobs.now(), width=40)
+        )
     lines = [line.rstrip() for line in capture.get().splitlines()]
     assert lines[0] == "ID  STATE         %  DONE/TOTAL"
     assert lines[1] == f"{job.id:>2}  running     99%  989.0 / 990.0 MiB"
@@ -399,7 +402,7 @@ def test_a_row_of_a_long_table_costs_little(jobs: Store) -> None:
     from rich.console import Console
 
     (job,) = jobs.jobs.list(states=[JobState.RUNNING])
-    rows = [Row(job, jobs.jobs.totals([job.id])[job.id])] * 500
+    rows = [JobOverview(job, jobs.jobs.totals([job.id])[job.id])] * 500
     calls = 0
 
     def count(_frame: object, kind: str, _argument: object) -> None:

@@ -1,0 +1,106 @@
+"""Summarize jobs for users: how much is done, what they wait for, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from pusher.oci.digest import short
+from pusher.progress.format import human_bytes, human_seconds, human_share, percent
+from pusher.store.records import JobRecord, JobState, JobTotals
+from pusher.store.store import Store
+from pusher.text import printable
+from pusher.worker.job_json import is_orphaned, sum_job
+
+
+@dataclass(frozen=True)
+class JobOverview:
+    """A job with the sums over its layers."""
+
+    job: JobRecord
+    totals: JobTotals
+    orphaned: bool = False
+    """Its worker died; the next one takes it over."""
+    again: bool = True
+    """Where it failed: trying again may help."""
+    profile: str = ""
+    """Name of the registry's profile, as far as an upload was opened."""
+
+
+def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> list[JobOverview]:
+    """Return the overviews of jobs that still exist. ``workers``: the folder with the locks of workers."""
+    ids = [job.id for job in jobs]
+    totals, hopeless = store.jobs.totals(ids), store.jobs.beyond_retry(ids)
+    return [
+        JobOverview(
+            job,
+            sum_job(job, totals[job.id], workers),
+            is_orphaned(job, workers),
+            again=job.id not in hopeless,
+        )
+        for job in jobs
+        if job.id in totals
+    ]
+
+
+def share(overview: JobOverview) -> str:
+    """Return the share of bytes that is done, or "" while the total is unknown."""
+    if overview.job.state is JobState.SUCCEEDED:
+        return "100%"
+    if not overview.totals.bytes_total or not overview.totals.sizes_known:
+        return ""
+    return f"{percent(overview.totals.bytes_done, overview.totals.bytes_total)}%"
+
+
+def amount(totals: JobTotals) -> str:
+    """Return ``1.2 / 3.4 GiB``, with ``+`` while uncompressed layers will add to it."""
+    if not totals.bytes_total and not totals.sizes_known:
+        return ""
+    return human_share(totals.bytes_done, totals.bytes_total) + ("" if totals.sizes_known else "+")
+
+
+def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
+    """Return details about the state of a job, in lines; with ``commands`` also how to continue it."""
+    job, totals = overview.job, overview.totals
+    reason = printable(job.error.message) if job.error else ""
+    run = " with: pusher run" if commands else ""
+    lines: list[str] = []
+    match job.state:
+        case JobState.WAITING:
+            after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
+            when = f"next try in {human_seconds(after)}" if after else run and f"next try{run}"
+            lines = [reason, _describe_resent(totals), when]
+        case JobState.PAUSED:
+            lines = [_describe_resent(totals), f"continue with: pusher resume {job.id}" if commands else ""]
+        case JobState.RUNNING if overview.orphaned:
+            lines = [f"interrupted; {_continues(totals, run)}"]
+        case JobState.QUEUED if totals.bytes_done or totals.bytes_at_risk:
+            lines = [_continues(totals, run)]
+        case JobState.SUCCEEDED:
+            lines = [f"sha256:{short(job.digest)}" if job.digest else ""]
+        case JobState.SUPERSEDED:
+            lines = [f"by the newer job {job.superseded_by}"]
+        case JobState.FAILED:
+            again = overview.again and commands
+            lines = [reason, f"try again with: pusher retry {job.id}" if again else ""]
+        case JobState.RUNNING:
+            pass
+        case _:
+            lines = [reason]
+    return "\n".join(filter(None, lines))
+
+
+def _continues(totals: JobTotals, run: str) -> str:
+    """Return where the next run continues; ``run``: what starts it."""
+    continues = f"continues at {human_bytes(totals.bytes_done)}{run}"
+    return "; ".join(filter(None, [continues, _describe_resent(totals)]))
+
+
+def _describe_resent(totals: JobTotals) -> str:
+    """Return what must be sent again: some registries lose an upload that breaks inside a chunk."""
+    if not totals.bytes_at_risk:
+        return ""
+    lost = human_bytes(totals.bytes_at_risk)
+    return f"{lost} will be sent again: the registry does not keep an upload that was cut off inside a chunk"
