@@ -22,7 +22,7 @@ from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_blobs import batches
 from pusher.store.job_rows import job_of
-from pusher.store.leases import NOT_RUNNING, is_lapsed, job_id_in
+from pusher.store.leases import NO_WAIT, NOT_RUNNING, is_lapsed, job_id_in
 from pusher.store.models import JobRow
 from pusher.store.records import JobRecord, JobState, NewJob
 
@@ -88,6 +88,7 @@ def supersede(connection: Connection, job: JobRecord, by: int, now: datetime) ->
     unchanged = and_(JobRow.id == job.id, JobRow.state == job.state, JobRow.lease_token == job.lease_token)
     values = {
         **NOT_RUNNING,
+        **NO_WAIT,
         "state": JobState.SUPERSEDED,
         "superseded_by": by,
         "lease_token": job.lease_token + 1,

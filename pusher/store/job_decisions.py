@@ -9,9 +9,7 @@ from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_changes import change_job, read_job
 from pusher.store.job_rows import NO_ERROR
-from pusher.store.leases import (
-    NOT_RUNNING,
-)
+from pusher.store.leases import NO_WAIT, NOT_RUNNING
 from pusher.store.records import JobRecord, JobState
 
 
@@ -56,6 +54,8 @@ class JobDecisions:
                 "finished_at": now if decision.to == JobState.CANCELLED else None,
                 "superseded_by": None,
             }
+            if decision.to != JobState.QUEUED:
+                values |= NO_WAIT
             if decision.clears_error:
                 values |= NO_ERROR
             job = change_job(connection, before, values)

@@ -118,4 +118,5 @@ def job_of(row: Row[Any]) -> JobRecord:
         lease_expires_at=row.lease_expires_at,
         keeps_older=row.keeps_older,
         superseded_by=row.superseded_by,
+        waiting_since=row.waiting_since,
     )

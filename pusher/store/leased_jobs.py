@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    func,
+    or_,
     select,
     update,
 )
@@ -20,6 +22,7 @@ from pusher.store.events import record
 from pusher.store.job_changes import change_job
 from pusher.store.job_rows import NO_ERROR, error_columns, job_of
 from pusher.store.leases import (
+    NO_WAIT,
     NOT_RUNNING,
     has_ended,
     is_current,
@@ -173,24 +176,50 @@ class LeasedJobs:
         next_try_at: datetime | None = None,
         error: StoredError | None = None,
         attempt: bool,
+        progress: bool = False,
     ) -> None:
         """Release the job: ``queued``, or ``waiting`` until ``next_try_at``.
 
-        ``attempt``: whether to count an attempt.
+        ``attempt``: whether to count an attempt. ``progress``: some was made, so that a wait is a new one.
         """
         if state not in (JobState.QUEUED, JobState.WAITING) or (state == JobState.WAITING) != (
             next_try_at is not None
         ):
             raise ValueError(f"a job is released as queued, or as waiting until a time; not as {state}")
         message = error.message if error else "stopped"
+        wait: dict[str, Any] = NO_WAIT if progress else {}
+        if state == JobState.WAITING:
+            now = self._database.now()
+            since = now if progress else func.coalesce(JobRow.waiting_since, now)
+            wait = {**wait, "waiting_since": since}
         self._leave(
             job,
             state,
             message,
             next_try_at=next_try_at,
             attempts=JobRow.attempts + int(attempt),
+            **wait,
             **error_columns(error),
         )
+
+    def take_wait_report(self, job: JobRecord, code: str, *, after: float) -> bool:
+        """Return whether to report that the job waits, and record that it was reported with this error.
+
+        It is reported once it has waited for ``after`` seconds without progress; with 0 at once, also if the
+        same wait was reported with another error.
+        """
+        now = self._database.now()
+        new = JobRow.waiting_reported.is_(None)
+        due = JobRow.waiting_since <= now - timedelta(seconds=after)
+        change = (
+            update(JobRow)
+            .where(JobRow.id == job.id, JobRow.lease_token == job.lease_token)
+            .where(JobRow.state == JobState.WAITING)
+            .where(due & new if after else or_(new, JobRow.waiting_reported != code))
+            .values(waiting_reported=code)
+        )
+        with self._database.write() as connection:
+            return connection.execute(change).rowcount == 1
 
     def succeed(self, job: JobRecord, digest: str) -> None:
         """End the job as succeeded: the manifest ``digest`` is pushed."""
@@ -201,6 +230,7 @@ class LeasedJobs:
             digest=digest,
             finished_at=self._database.now(),
             attempts=JobRow.attempts + 1,
+            **NO_WAIT,
             **NO_ERROR,
         )
 
@@ -212,6 +242,7 @@ class LeasedJobs:
             error.message,
             finished_at=self._database.now(),
             attempts=JobRow.attempts + 1,
+            **NO_WAIT,
             **error_columns(error),
         )
 

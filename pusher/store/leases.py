@@ -27,6 +27,8 @@ NO_LEASE: dict[str, Any] = {"lease_owner": None, "lease_expires_at": None}
 
 NOT_RUNNING: dict[str, Any] = {**NO_LEASE, "tagging_at": None}
 """The columns of a job without a worker."""
+NO_WAIT: dict[str, Any] = {"waiting_since": None, "waiting_reported": None}
+"""The columns of a job that has not waited since it last made progress."""
 
 LONGEST_WAIT: Final = timedelta(seconds=retry.LONGEST_WAIT)
 """Longest wait of a job: a longer one was recorded before a clock change."""

@@ -125,6 +125,10 @@ class JobRow(Base):
     tagging_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """Since when the request that sets the tag may be on its way."""
     superseded_by: Mapped[int | None] = mapped_column(BigInteger)
+    waiting_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    """When it began to wait, if it has made no progress since."""
+    waiting_reported: Mapped[str | None] = mapped_column(Text)
+    """Code of the error of this wait that the hook was told."""
 
     __table_args__ = (
         CheckConstraint(f"state IN ({_values(JobState)})", name="state"),

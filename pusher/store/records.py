@@ -196,6 +196,8 @@ class JobRecord:
     keeps_older: bool
     superseded_by: int | None
     """The newer job for the same tag, once superseded."""
+    waiting_since: datetime | None
+    """When it began to wait, if it has made no progress since."""
 
     @property
     def destination(self) -> str:

@@ -69,6 +69,7 @@ def _describe(
         "superseded_by": job.superseded_by,
         "finished_at": _time(job.finished_at),
         "next_try_at": _time(job.next_try_at),
+        "waiting_since": _time(job.waiting_since) if job.state == JobState.WAITING else None,
         "error": describe_error(job),
         "layers": [
             {

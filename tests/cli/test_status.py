@@ -169,6 +169,7 @@ def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
         "superseded_by": None,
         "finished_at": None,
         "next_try_at": "2025-01-31T12:00:42.000Z",
+        "waiting_since": "2025-01-31T12:00:00.000Z",
         "error": {
             "code": "registry-unreachable",
             "message": "registry.example.com cannot be reached",
