@@ -159,7 +159,7 @@ class Settings:
         without="the default of the kind",
         example="6",
     )
-    """gzip 1 to 3 are ISA-L's, 4 to 9 zlib's."""
+    """gzip 1 to 3 are ISA-L's, 4 to 9 zlib-ng's."""
     compression_threads: int | None = setting(
         values.integer_parser(1, 64),
         "N",

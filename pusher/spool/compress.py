@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +10,7 @@ from typing import Final
 
 import isal
 import zstandard
+from zlib_ng import zlib_ng
 
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
@@ -70,7 +70,7 @@ class Compression:
             return str(self.kind)
         if self.kind is Kind.ZSTD:
             return f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}:{self.level}"
-        zlib_version = f"zlib-{zlib.ZLIB_RUNTIME_VERSION}+" if self.level > ISAL_MAX_LEVEL else ""
+        zlib_version = f"zlib-ng-{zlib_ng.ZLIBNG_VERSION}+" if self.level > ISAL_MAX_LEVEL else ""
         return f"{zlib_version}isal-{isal.__version__}:{self.level}"
 
     @property

@@ -1,25 +1,41 @@
-"""Compressing a layer: speed and size for each kind and level, by what the layer holds.
+"""Compressing a layer: speed and size for each kind and level, by what the layer holds; and for each library.
 
 python -m tests.benchmarks.compress [--size 64M] [--threads N]
+python -m tests.benchmarks.compress --libraries [--size 64M]
+
+``--libraries`` compares the libraries that could make gzip layers, as a layer's coder would use them: parts
+of 1 MiB of real files. libdeflate (``pip install deflate``) is measured where it is installed.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import os
 import random
+import tempfile
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType
 
 import click
+import zstandard
+from isal import isal_zlib
+from zlib_ng import zlib_ng
 
 from pusher.config import parse_size
 from pusher.spool import pipeline
 from pusher.spool.compress import Compression, Kind
 from tests.benchmarks.archive import files_like_real_ones
+from tests.benchmarks.link import real_files, write_layer
+from tests.benchmarks.measure import MIB
 
 _LEVELS = {Kind.NONE: (0,), Kind.GZIP: (1, 2, 3, 4, 6, 9), Kind.ZSTD: (1, 3, 9, 15, 19)}
 _PIECE = 256 * 1024
+_WINDOW = 32 * 1024
 
 
 def _contents(size: int) -> dict[str, bytes]:
@@ -37,8 +53,12 @@ def _contents(size: int) -> dict[str, bytes]:
 @click.command()
 @click.option("--size", default="64M", show_default=True, help="Bytes of a layer.")
 @click.option("--threads", type=int, help="Threads of a compression; default: one a processor.")
-def main(size: str, threads: int | None) -> None:
+@click.option("--libraries", is_flag=True, help="Compare libraries instead, on real files.")
+def main(size: str, threads: int | None, libraries: bool) -> None:
     """Print MB/s by the clock, MB/s of processor time, and the share of the size that is left."""
+    if libraries:
+        _print_libraries(parse_size(size, "--size"))
+        return
     contents = _contents(parse_size(size, "--size"))
     print(f"{os.cpu_count()} processors; MB/s by the clock, MB/s of processor time, ratio")
     print(f"{'':10}" + "".join(f"{name:>24}" for name in contents))
@@ -53,6 +73,55 @@ def _figures(data: bytes, how: Compression) -> str:
     found = pipeline.compress(io.BytesIO(data), len, how=how)
     clock, processor = time.perf_counter() - clock, time.process_time() - processor
     return f"{len(data) / clock / 1e6:8.0f}{len(data) / processor / 1e6:8.0f}{found.size / len(data):8.3f}"
+
+
+def _print_libraries(size: int) -> None:
+    data = _real_layer(size)
+    print(f"{len(data):,} bytes of real files; MB/s of one processor, share of the size")
+    for name, compress in _libraries():
+        started = time.thread_time()
+        left = sum(
+            compress(data[at - min(at, _WINDOW) : at], data[at : at + MIB]) for at in range(0, size, MIB)
+        )
+        spent = time.thread_time() - started
+        print(f"{name:24}{len(data) / spent / 1e6:8.0f}{left / len(data):8.4f}", flush=True)
+
+
+def _real_layer(size: int) -> bytes:
+    with tempfile.TemporaryDirectory(prefix="pusher-benchmark-") as folder:
+        layer = Path(folder, "layer.tar")
+        write_layer(layer, real_files(4 * size), 4 * size)
+        with layer.open("rb") as file:  # from its middle: files of one folder are too much alike
+            file.seek(2 * size)
+            return file.read(size)
+
+
+def _libraries() -> Iterator[tuple[str, Callable[[bytes, bytes], int]]]:
+    """Yield a name and a function that returns the compressed size of a part; it gets the bytes before it."""
+    for level in (1, 2, 3):
+        yield f"ISA-L {level}", partial(_part, isal_zlib, level, 8)
+    for memory, levels in ((8, (4, 6, 9)), (7, (4, 5, 6, 9))):
+        for level in levels:
+            yield f"zlib-ng {level}, memory {memory}", partial(_part, zlib_ng, level, memory)
+    for level in (4, 6, 9):
+        yield f"zlib {level}", partial(_part, zlib, level, 8)
+    try:
+        libdeflate = importlib.import_module("deflate")
+    except ImportError:
+        print("libdeflate is not installed: pip install deflate")
+    else:
+        for level in (3, 5, 6, 9):
+            yield f"libdeflate {level}, members", partial(_member, libdeflate, level)
+    yield "zstd 3", lambda _, part: len(zstandard.ZstdCompressor(level=3).compress(part))
+
+
+def _part(library: ModuleType, level: int, memory: int, before: bytes, part: bytes) -> int:
+    packer = library.compressobj(level, zlib.DEFLATED, -15, memory, zlib.Z_DEFAULT_STRATEGY, before)
+    return len(packer.compress(part)) + len(packer.flush(zlib.Z_SYNC_FLUSH))
+
+
+def _member(library: ModuleType, level: int, before: bytes, part: bytes) -> int:
+    return len(library.gzip_compress(part, level))
 
 
 if __name__ == "__main__":

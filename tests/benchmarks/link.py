@@ -72,7 +72,7 @@ def write_archive(path: Path, size: int, layers: int) -> None:
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for number in range(layers):
             layer = path.with_name(f"layer-{number}.tar")
-            _write_layer(layer, files, size // layers)
+            write_layer(layer, files, size // layers)
             with layer.open("rb") as file:
                 diff_ids.append(f"sha256:{_digest(layer)}")
                 archive.addfile(archive.gettarinfo(str(layer), f"{number:064x}/layer.tar"), file)
@@ -81,7 +81,8 @@ def write_archive(path: Path, size: int, layers: int) -> None:
             archive.addfile(entry, io.BytesIO(data))
 
 
-def _write_layer(path: Path, files: Iterator[tuple[Path, int]], size: int) -> None:
+def write_layer(path: Path, files: Iterator[tuple[Path, int]], size: int) -> None:
+    """Write a layer's tar of ``files``, of at least ``size`` bytes if there are enough."""
     left = size
     with tarfile.open(path, "w", format=tarfile.GNU_FORMAT) as tar:
         for file, length in files:

@@ -23,7 +23,11 @@ WHEEL = PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
 SDIST = PYPROJECT["tool"]["hatch"]["build"]["targets"]["sdist"]
 
 _DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE")
-_WITH_OTHER_PACKAGES = {"psycopg": "psycopg", "prometheus_client": "prometheus-client"}
+_WITH_OTHER_PACKAGES = {
+    "psycopg": "psycopg",
+    "prometheus_client": "prometheus-client",
+    "zlib_ng": "zlib-ng",
+}
 """What pusher imports although it is no dependency of its own right."""
 _IMPORTED_BY_OTHERS = {"psycopg", "httptools", "uvloop"}
 """What SQLAlchemy and uvicorn import by the names that pusher gives them."""
