@@ -1,6 +1,6 @@
 """Pushing real files over a slow link: pusher beside skopeo, docker, crane and regctl.
 
-python -m tests.benchmarks.link [--rate 5M] [--round-trip 50] [--layers 1] [--size 250M] [--rounds 1]
+python -m tests.benchmarks.link [--rate 5M] [--round-trip 50] [--layers 1] [--size 250M] [--compressed]
 
 For each rate and round-trip time it prints the wall time, the bytes on the wire, the time that the wire alone
 needs for those bytes, and the ratios to both skopeo's time and the wire's.
@@ -12,6 +12,7 @@ import io
 import os
 import shutil
 import stat
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -100,8 +101,13 @@ def _digest(path: Path) -> str:
     return digest.hexdigest()
 
 
-def tools(archive: Path, work: Path, names: Sequence[str]) -> dict[str, Push]:
-    """Return the tools among ``names`` that are installed."""
+def compress(archive: Path, layout: Path) -> None:
+    """Copy the archive's image to an OCI image layout, whose layers are compressed."""
+    subprocess.run(["skopeo", "copy", "--quiet", f"docker-archive:{archive}", f"oci:{layout}:1"], check=True)
+
+
+def tools(image: str, work: Path, names: Sequence[str]) -> dict[str, Push]:
+    """Return the tools among ``names`` that are installed and read ``image``."""
     login = work / "login"
     login.mkdir()
     (login / "config.json").write_text("{}")
@@ -110,28 +116,31 @@ def tools(archive: Path, work: Path, names: Sequence[str]) -> dict[str, Push]:
 
     def pusher(reference: str) -> Cost:
         shutil.rmtree(home, ignore_errors=True)
-        command = [sys.executable, "-m", "pusher", "push", f"docker-archive:{archive}", "--to", reference]
+        command = [sys.executable, "-m", "pusher", "push", image, "--to", reference]
         return run([*command, "--progress", "none"], env)[0]
 
     def skopeo(reference: str) -> Cost:
         # its cache of blobs seen before is emptied: from it skopeo would mount, and measure nothing
         command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false"]
         command += ["--authfile", str(login / "config.json")]
-        command += [f"docker-archive:{archive}", f"docker://{reference}"]
+        command += [image, f"docker://{reference}"]
         if os.geteuid() == 0:
             cache = "mkdir -p /var/lib/containers/cache && mount -t tmpfs none /var/lib/containers/cache"
             command = ["unshare", "--mount", "sh", "-c", f'{cache} && exec "$@"', "sh", *command]
         return run(command, {"XDG_DATA_HOME": tempfile.mkdtemp(dir=work)})[0]
 
     def crane(reference: str) -> Cost:
-        return run(["crane", "push", "--insecure", str(archive), reference], env)[0]
+        return run(["crane", "push", "--insecure", path, reference], env)[0]
 
     def regctl(reference: str) -> Cost:
         host = reference.partition("/")[0]
         run(["regctl", "registry", "set", "--tls=disabled", host], env)
-        return run(["regctl", "image", "import", reference, str(archive)], env)[0]
+        return run(["regctl", "image", "import", reference, path], env)[0]
 
-    every: dict[str, Push] = {"pusher": pusher, "skopeo": skopeo, "crane": crane, "regctl": regctl}
+    kind, _, path = image.partition(":")
+    every: dict[str, Push] = {"pusher": pusher, "skopeo": skopeo}
+    if kind == "docker-archive":
+        every |= {"crane": crane, "regctl": regctl}
     return {name: push for name, push in every.items() if name in names and _is_installed(name)}
 
 
@@ -144,6 +153,7 @@ def _is_installed(name: str) -> bool:
 @click.option("--layers", default=1, show_default=True, help="Layers of the image.")
 @click.option("--rate", "rates", default=["1M", "5M", "40M"], multiple=True, help="Bytes per second.")
 @click.option("--round-trip", "trips", default=[0, 50, 150], multiple=True, help="Milliseconds.")
+@click.option("--compressed", is_flag=True, help="Push from an OCI layout: only sending counts.")
 @click.option("--rounds", default=1, show_default=True, help="Pushes with each tool, in turn.")
 @click.option("--tool", "names", multiple=True, help="Only this tool: pusher, skopeo, crane, regctl.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work; needs six times the size.")
@@ -152,6 +162,7 @@ def main(
     layers: int,
     rates: tuple[str, ...],
     trips: tuple[int, ...],
+    compressed: bool,
     rounds: int,
     names: tuple[str, ...],
     folder: Path | None,
@@ -167,7 +178,11 @@ def main(
         length = archive.stat().st_size
         print(f"docker-archive of {length:,} bytes, layers: {layers}, processors: {os.cpu_count()}")
         registry = stack.enter_context(DockerRegistry(work))
-        pushes = tools(archive, work, names or ("pusher", "skopeo", "crane", "regctl"))
+        image = f"docker-archive:{archive}"
+        if compressed:
+            compress(archive, work / "layout")
+            image = f"oci:{work / 'layout'}:1"
+        pushes = tools(image, work, names or ("pusher", "skopeo", "crane", "regctl"))
         for rate in rates:
             for trip in trips:
                 speed = parse_size(rate, "--rate")
