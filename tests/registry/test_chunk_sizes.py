@@ -111,6 +111,8 @@ def test_announced_limits() -> None:
     assert announced_limits(headers, SERVERLESS, learned_max=7000) == Limits(1000, 5000)
     assert announced_limits(headers, SERVERLESS, learned_max=10) == Limits(1000, 1000)
     assert announced_limits({}, DEFAULT, learned_max=10) == Limits(1, 10)
+    assert announced_limits({"CF-RAY": "8f2e1c-FRA"}, DEFAULT) == Limits(1, 100_000_000)
+    assert announced_limits({**headers, "CF-RAY": "8f2e1c-FRA"}, DEFAULT) == Limits(1000, 5000)
     assert announced_limits({"OCI-Chunk-Min-Length": "9", "OCI-Chunk-Max-Length": "3"}, DEFAULT) == Limits(
         3, 3
     )

@@ -116,6 +116,46 @@ def test_a_link_that_was_slow_once_gets_larger_chunks_again() -> None:
     assert max(sizes) == 90 * MIB
 
 
+def chunk_times(
+    link: LinkEstimate, size: int, *, rate: float, wait: float, profile: Profile
+) -> list[tuple[int, float]]:
+    """Bring ``size`` bytes in one session; size and seconds of each chunk."""
+    growth, first, chunks = ChunkGrowth(), link.first_size(None, profile), []
+    while size > 0:
+        chunk = min(size, growth.next_size(first, link.largest_size(None, profile, FREE)))
+        chunks.append((chunk, chunk / rate + wait))
+        growth.record_success(chunk, chunks[-1][1], wait)
+        link.record_chunk(chunk, chunks[-1][1], wait)
+        size -= chunk
+    return chunks
+
+
+@pytest.mark.parametrize(
+    "profile", [DISTRIBUTION_2, DISTRIBUTION_3, DEFAULT], ids=lambda profile: profile.name
+)
+@pytest.mark.parametrize(("rate", "wait"), [(1, 0.15), (5, 0.05), (5, 0.15), (40, 0.1), (100, 0.05)])
+def test_waiting_is_less_than_a_thirtieth_of_the_time_on_a_quiet_link(
+    profile: Profile, rate: int, wait: float
+) -> None:
+    chunks = chunk_times(LinkEstimate(), 4000 * MIB, rate=rate * MIB, wait=wait, profile=profile)
+    assert len(chunks) * wait < 0.03 * sum(seconds for _, seconds in chunks)
+    assert max(seconds for _, seconds in chunks) < 11
+
+
+def test_chunks_are_over_90_mib_only_where_waiting_takes_long() -> None:
+    near = chunk_times(LinkEstimate(), 4000 * MIB, rate=100 * MIB, wait=0.005, profile=DEFAULT)
+    far = chunk_times(LinkEstimate(), 4000 * MIB, rate=100 * MIB, wait=0.1, profile=DEFAULT)
+    assert max(near)[0] == 90 * MIB
+    assert max(far)[0] == 360 * MIB
+
+
+def test_an_upload_that_begins_on_a_quiet_link_waits_little_in_chunks_of_one_size() -> None:
+    link = LinkEstimate()
+    chunk_times(link, 150 * MIB, rate=5 * MIB, wait=0.06, profile=SERVERLESS)
+    size = link.first_size(None, SERVERLESS)
+    assert 0.03 * size / (5 * MIB) > 0.06
+
+
 # --- a link that breaks -----------------------------------------------------------------------------------
 
 
@@ -186,6 +226,16 @@ def test_what_lies_between_breaks_is_what_was_measured() -> None:
 def test_a_slow_link_is_named_as_the_reason() -> None:
     assert LinkEstimate(uplink=200_000, carries=900 * MB).describe(MIB) == "an upload gets 0.2 MiB/s"
     assert LinkEstimate(max_chunk=MIB).describe(MIB) == "larger bodies are refused (413)"
+
+
+def test_chunks_are_small_again_once_the_link_has_broken() -> None:
+    link = LinkEstimate()
+    for _ in range(8):
+        link.record_chunk(10 * MIB, 2.1, answer=0.1)
+    assert link.largest_size(None, DISTRIBUTION_2, FREE) == 40 * MIB
+    link.record_break(3 * MIB, 20 * MIB)
+    link.record_break(3 * MIB, 10 * MIB)
+    assert link.largest_size(None, DISTRIBUTION_2, FREE) < 10 * MIB
 
 
 def test_growth_within_a_session_keeps_to_what_the_link_carries() -> None:

@@ -11,10 +11,15 @@ from pusher.registry.upload.profiles import KIB, MIB, Profile
 DEFAULT_CHUNK: Final = 10 * MIB
 """Bytes: far below the 100 MB that Cloudflare lets through, a multiple of the part size of distribution's S3
 driver (https://github.com/goharbor/harbor/issues/22063), and little to lose on a link that breaks often."""
+_CLOUDFLARE_MOST: Final = 100_000_000
+"""Bytes of a body that Cloudflare lets through on its smaller plans
+(https://developers.cloudflare.com/workers/platform/limits/#request-limits)."""
 LEAST: Final = 256 * KIB
 """Bytes of a chunk: a smaller one measures the response time, not the link."""
 _QUICK: Final = 2.0
 """Seconds that a chunk may take for the next one to be bigger."""
+_WAITING: Final = 0.01
+"""Part of a chunk's time spent waiting for its response above which the next one may be bigger, too."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +32,12 @@ class Limits:
 
 def announced_limits(headers: Mapping[str, str], profile: Profile, learned_max: int | None = None) -> Limits:
     """Return the limits of chunks: from the headers (distribution-spec "Pushing a blob in chunks";
-    OCI-Chunk-Max-Length is serverless-registry's), the profile, and a limit learned from a 413."""
+    OCI-Chunk-Max-Length is serverless-registry's), the profile, Cloudflare's if the response came through it,
+    and a limit learned from a 413."""
     smallest = _size(headers, "OCI-Chunk-Min-Length") or max(1, profile.min_chunk)
     largest = _size(headers, "OCI-Chunk-Max-Length") or profile.max_chunk
+    if largest is None and "CF-RAY" in headers:
+        largest = _CLOUDFLARE_MOST
     if largest is not None:
         smallest = min(smallest, largest)
     if learned_max is not None:
@@ -84,9 +92,11 @@ class ChunkGrowth:
             most = min(most, max(first, self._most))
         return most if most < first else min(max(self._grown, first), most) // first * first
 
-    def record_success(self, size: int, seconds: float) -> None:
-        """Record that a chunk of ``size`` bytes was acknowledged after so many seconds."""
-        self._grown = 2 * size if seconds < _QUICK else min(size, self._grown)
+    def record_success(self, size: int, seconds: float, answer: float | None = None) -> None:
+        """Record that a chunk of ``size`` bytes was acknowledged after so many seconds; ``answer``: those
+        after its last byte."""
+        waits = answer is not None and answer > _WAITING * seconds
+        self._grown = 2 * size if seconds < _QUICK or waits else min(size, self._grown)
 
     def record_failure(self) -> None:
         """Record a failed chunk: the next one may be half as large."""

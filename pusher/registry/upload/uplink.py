@@ -8,7 +8,8 @@ before each never gets through. An eighth costs no more than more requests would
 
 Where a response takes longer than the bytes of a small chunk, small chunks cost more than breaks do. With
 ``w`` bytes that the link could carry while waiting for a response, the best size is then the square root of
-``2wD``, as for checkpoints (J. W. Young, https://doi.org/10.1145/361147.361115); never over ``D / 2``.
+``2wD``, as for checkpoints (J. W. Young, https://doi.org/10.1145/361147.361115); never over ``D / 2``. On a
+link that has not broken yet chunks grow further, until waiting is a fiftieth of the time.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ _UNTRIED: Final = 4 * chunk_sizes.DEFAULT_CHUNK
 """Bytes between two breaks that are assumed for an unknown link."""
 _PLENTY: Final = 720 * MIB
 """Limit of the stored bytes between breaks: the largest chunks are small compared with it."""
+_WAITING: Final = 0.02
+"""Part of its time that a chunk should wait for its response at most, on a link that has not broken."""
 _MOST: Final = 90 * MIB
 """Bytes of a chunk: below the 100 MB that Cloudflare lets through."""
+_MOST_WAITED_FOR: Final = 4 * _MOST
+"""Bytes of a chunk where smaller ones would wait for too long."""
 _TELLING: Final = 1 * MIB
 """Bytes of a chunk that measures the speed; smaller ones measure the response time."""
 _WORTH: Final = 2 / 3
@@ -236,17 +241,22 @@ class LinkEstimate:
         return f"the link broke {self.breaks} times, with {between}"
 
     def _best_size(self, profile: Profile, *, part: int = 4) -> int:
-        # Where the registry keeps part of a broken chunk, a break costs next to nothing.
-        dear = profile.whole_chunks or profile.breaks_with_chunk or not profile.reports_offset
+        # Where the registry keeps part of a broken chunk, a break costs next to nothing. Where it restarts
+        # the blob, all sizes cost the same until the link breaks; then small chunks may get through.
+        dear = profile.whole_chunks or not profile.reports_offset
+        dear = dear or (profile.breaks_with_chunk and (self.breaks > 0 or self.carries is None))
         carries = self.carries or _UNTRIED
-        size = carries / (8 if dear else part)
+        size, most = carries / (8 if dear else part), float(_MOST)
         if self.byte_seconds is not None and self.answer_seconds is not None:
-            size = max(
-                size, min(math.sqrt(2 * self.answer_seconds / self.byte_seconds * carries), carries / 2)
-            )
+            waiting = self.answer_seconds / self.byte_seconds
+            best = math.sqrt(2 * waiting * carries)
+            if not self.breaks:
+                best = max(best, waiting / _WAITING)
+                most = max(most, min(waiting / _WAITING, _MOST_WAITED_FOR))
+            size = max(size, min(best, carries / 2))
         if self.uplink is not None:
             size = min(size, self.uplink * _SECONDS)
-        return _even(min(max(size, chunk_sizes.LEAST), _MOST))
+        return _even(min(max(size, chunk_sizes.LEAST), most))
 
 
 def _average(before: float | None, latest: float) -> float:

@@ -160,7 +160,7 @@ class BlobUpload:
         if meaning is ChunkAnswer.ACCEPTED:
             now = time.monotonic()
             waited = None if body.ended_at is None else now - body.ended_at
-            self._plan.growth.record_success(length, now - started)
+            self._plan.growth.record_success(length, now - started, waited)
             self._link.record_chunk(length, now - started, waited)
             return self._accept(session, answer, body.transmitted)
         self._journal.count_sent(body.transmitted)
