@@ -270,7 +270,7 @@ class _HeadReceiver:
         self.answer = answer if answer.ok else None
         return answer.ok
 
-    def write(self, data: bytes) -> None:  # noqa: ARG002
+    def write(self, data: memoryview) -> None:  # noqa: ARG002
         raise _HeadReceived
 
 

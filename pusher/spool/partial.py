@@ -39,7 +39,7 @@ class PartialBlob:
             self._count(block)
             check_stop()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append all of ``data``."""
         with self._guard(len(data)):
             view = memoryview(data)
@@ -60,7 +60,7 @@ class PartialBlob:
             self._file.truncate()
         self.held = 0
 
-    def _count(self, data: bytes) -> None:
+    def _count(self, data: bytes | memoryview) -> None:
         self._hash.update(data)
         self.size += len(data)
         self.held = max(self.held, self.size)

@@ -127,7 +127,7 @@ class _Counted:
         self.count += 1
         return self._receiver.begin(answer)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         self.count += len(data)
         self._receiver.write(data)
 

@@ -13,12 +13,17 @@ import time
 from pathlib import Path
 
 import pytest
+import trustme
 
 from pusher.config import Timeouts
 from pusher.errors import ConnectionBroken, RegistryStalled
-from pusher.registry.http.body import BLOCK, BlobDamaged, BlobFile, Body
+from pusher.registry.http.body import BLOCK, BlobDamaged, BlobFile, Blocks, Body, FileSlice
+from pusher.registry.http.tls import Trust
 from pusher.registry.http.transport import Transport
 from tests.registry.helpers import Onlooker
+from tests.registry.sites import Site, transport_of
+from tests.support.certificates import server
+from tests.support.fakeregistry.wire import Reply
 
 DATA = bytes(range(256)) * 2000
 
@@ -79,6 +84,44 @@ def test_file_that_ends_early(blob: BlobFile) -> None:
         body.read(1)
     assert error.value.args == (blob.digest,)
     body.close()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [(0.001, [1, 2, 4, 8, 8, 7]), (0.1, [1] * 30)],
+    ids=["fast link", "slow link"],
+)
+def test_blocks_are_larger_on_a_fast_link(tmp_path: Path, seconds: float, expected: list[int]) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(30 * BLOCK))
+    body = Body(BlobFile("sha256:" + "0" * 64, 30 * BLOCK, path), 0, 30 * BLOCK)
+    blocks = list(Blocks(body, clock=iter(seconds * step for step in range(100)).__next__))
+    assert [len(block) // BLOCK for block in blocks] == expected
+    assert all(isinstance(block, FileSlice) for block in blocks)
+    assert body.sent == 30 * BLOCK
+    body.close()
+
+
+def test_file_that_ends_early_does_not_look_like_a_broken_connection(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(DATA[:-1])
+    body = Body(BlobFile("sha256:" + "0" * 64, len(DATA), path), 0, len(DATA))
+    with Site(lambda _: Reply(201)) as site, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+        with pytest.raises(BlobDamaged):
+            transport.send("PUT", site.url, body=body)
+        assert site.seen == []
+
+
+def test_every_byte_arrives_with_tls_and_without(blob: BlobFile) -> None:
+    authority = trustme.CA()
+    for tls in (None, server(authority, "127.0.0.1")):
+        with (
+            Site(lambda _: Reply(201), tls) as site,
+            transport_of(Transport(Timeouts(5, 5, 5, 5), trust=lambda _: Trust(insecure=True))) as transport,
+        ):
+            transport.send("PUT", site.url, body=Body(blob, 7, len(DATA) - 7))
+            transport.send("PUT", site.url, body=Body(blob, 0, 7))
+            assert [seen.body for seen in site.seen] == [DATA[7:], DATA[:7]]
 
 
 def test_what_counts_as_sent_has_left(tmp_path: Path) -> None:

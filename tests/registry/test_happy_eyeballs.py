@@ -293,7 +293,7 @@ class Taker:
     def begin(self, answer: Answer) -> bool:
         return answer.ok
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         self.came += len(data)
         time.sleep(self.pause)
 

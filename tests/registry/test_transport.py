@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import socketserver
+import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ import pytest
 
 from pusher.config import Timeouts
 from pusher.errors import ConnectionBroken, NotARegistry, RegistryStalled, RegistryUnreachable
+from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.http.transport import ANSWER_LIMIT, Transport
 from tests.registry.sites import Site, transport_of
@@ -213,6 +216,58 @@ def test_connection_is_kept_and_a_closed_one_replaced(registry: FakeRegistry, tr
     registry.restart()
     transport.send("GET", f"{registry.url}/v2/")
     assert [record.connection for record in registry.requests()] == [1, 1, 2]
+
+
+class Kept:
+    """Keeps the body of an answer."""
+
+    def __init__(self) -> None:
+        self.data = b""
+
+    def begin(self, answer: Answer) -> bool:
+        return answer.ok
+
+    def write(self, data: memoryview) -> None:
+        self.data += data
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+def test_connection_is_kept_after_a_received_body(transport: Transport, framing: str) -> None:
+    content, ports = bytes(range(256)) * 5000, list[int]()
+    head = {
+        "length": b"Content-Length: %d\r\n\r\n" % len(content),
+        "chunked": b"Transfer-Encoding: chunked\r\n\r\n",
+        "close": b"Connection: close\r\n\r\n",
+    }[framing]
+    parts = [content[:1], content[1:300_000], content[300_000:]]
+    if framing == "chunked":
+        parts = [b"%x\r\n%b\r\n" % (len(part), part) for part in (*parts, b"")]
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while self.rfile.readline().startswith(b"GET"):
+                while self.rfile.readline() != b"\r\n":
+                    pass
+                ports.append(self.client_address[1])
+                self.wfile.write(b"HTTP/1.1 200 OK\r\n" + head)
+                for part in parts:
+                    self.wfile.write(part)
+                if framing == "close":
+                    return
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            for _ in range(2):
+                kept = Kept()
+                transport.send("GET", f"http://127.0.0.1:{server.server_address[1]}/", receiver=kept)
+                assert kept.data == content
+        finally:
+            server.shutdown()
+            thread.join()
+    assert len(set(ports)) == (2 if framing == "close" else 1)
 
 
 def test_nothing_is_sent_after_connection_close(registry: FakeRegistry, transport: Transport) -> None:

@@ -61,7 +61,7 @@ class Held:
     def size(self) -> int:
         return len(self.data)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         self.data += data
 
     def rewind(self) -> None:

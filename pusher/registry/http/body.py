@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, NoReturn, Protocol
 
 from pusher.errors import find_machine_error
 from pusher.oci.digest import digest_of_hash, hash_for
@@ -15,6 +17,10 @@ from pusher.registry.http.verified_file import DigestVerifier
 
 BLOCK = 128 * 1024
 """Bytes read and handed to the connection at a time."""
+_LARGEST_BLOCK: Final = 1024 * 1024
+"""The same on a link so fast that each block would cost more time than its bytes."""
+_QUICK: Final = 0.02
+"""Seconds within which a block is sent on such a link."""
 
 
 class BlobDamaged(Exception):
@@ -88,6 +94,56 @@ class UploadObserver(Protocol):
         """Report that the registry acknowledged ``offset`` bytes."""
 
 
+class FileSlice:
+    """``length`` bytes of an open file from byte ``start`` on, which the system can send by itself."""
+
+    def __init__(self, file: BinaryIO, start: int, length: int, digest: str) -> None:
+        self._file = file
+        self._digest = digest
+        self.start = start
+        self.length = length
+
+    def __len__(self) -> int:
+        return self.length
+
+    def fileno(self) -> int:
+        """Return the descriptor of the file."""
+        return self._file.fileno()
+
+    def read(self) -> bytes:
+        """Return the bytes. Raises BlobDamaged if the file is too short or unreadable."""
+        with _reading(self._digest):
+            self._file.seek(self.start)
+            data = self._file.read(self.length)
+        if len(data) < self.length:
+            raise BlobDamaged(self._digest)
+        return data
+
+    def raise_damaged(self, error: OSError | None = None) -> NoReturn:
+        """Raise the error for a file that is too short, or whose reading failed with ``error``."""
+        with _reading(self._digest):
+            raise error or OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+
+class Blocks:
+    """A body as requests sends it: the blocks of a ``Body``, whose total length is known."""
+
+    def __init__(self, body: Body, clock: Callable[[], float] = time.monotonic) -> None:
+        self._body = body
+        self._clock = clock
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[bytes | FileSlice]:
+        size, began = BLOCK, self._clock()
+        while block := self._body.read_slice(size):
+            yield block
+            now = self._clock()
+            size = min(2 * size, _LARGEST_BLOCK) if now - began < _QUICK else BLOCK
+            began = now
+
+
 class Body:
     """``length`` bytes of a blob from ``offset`` on, as a body for requests.
 
@@ -108,7 +164,7 @@ class Body:
         self.ended_at: float | None = None
         """When the last byte was (``time.monotonic``)."""
         if blob.verifier is not None:
-            with self._reading():
+            with _reading(blob.digest):
                 blob.verifier.start_at(offset, blob, watch.check if watch is not None else lambda: None)
 
     def __len__(self) -> int:
@@ -120,38 +176,53 @@ class Body:
 
     def read(self, size: int = -1) -> bytes:
         """Return at most ``size`` bytes. Raises BlobDamaged if the file is too short or unreadable."""
-        left = self._length - self._position
-        wanted = left if size < 0 else min(size, left)
+        wanted = self._allowance(size)
         if wanted == 0:
             return b""
-        if self._watch is not None:
-            wanted = self._watch.allowance(wanted)
-        with self._reading():
-            data = self._read(wanted)
+        with _reading(self._blob.digest):
+            data = self._open().read(wanted)
         if not data:
             raise BlobDamaged(self._blob.digest)
         if self._blob.verifier is not None and not self._blob.verifier.may_send(data):
             raise BlobDamaged(self._blob.digest)
-        self._position += len(data)
-        self.sent += len(data)
+        self._count(len(data))
+        return data
+
+    def read_slice(self, size: int) -> bytes | FileSlice:
+        """Return at most the next ``size`` bytes, without reading them if they need not be verified; nothing
+        at the end. Raises BlobDamaged."""
+        if self._blob.verifier is not None:
+            return self.read(size)
+        wanted = self._allowance(size)
+        if wanted == 0:
+            return b""
+        with _reading(self._blob.digest):
+            file = self._open()
+        found = FileSlice(file, self._blob.start + self._offset + self._position, wanted, self._blob.digest)
+        self._count(wanted)
+        return found
+
+    def _allowance(self, size: int) -> int:
+        """Wait until bytes may be sent; return how many of ``size`` (negative: all that are left)."""
+        left = self._length - self._position
+        wanted = left if size < 0 else min(size, left)
+        return wanted if self._watch is None or wanted == 0 else self._watch.allowance(wanted)
+
+    def _count(self, size: int) -> None:
+        """Count bytes that are passed to the connection."""
+        self._position += size
+        self.sent += size
         if self._position == self._length:
             self.ended_at = time.monotonic()
         if self._watch is not None:
             self._watch.report_sent(self._position)
-        return data
 
-    @contextmanager
-    def _reading(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:  # the transport would take it for the connection's
-            raise find_machine_error(error) or BlobDamaged(self._blob.digest) from error
-
-    def _read(self, size: int) -> bytes:
+    def _open(self) -> BinaryIO:
+        """Return the file, opened at the current position."""
         if self._file is None:
             self._file = self._blob.open()
             self._file.seek(self._blob.start + self._offset + self._position)
-        return self._file.read(size)
+        return self._file
 
     @property
     def transmitted(self) -> int:
@@ -174,3 +245,12 @@ class Body:
         if self._file is not None:
             self._file.close()
             self._file = None
+
+
+@contextmanager
+def _reading(digest: str) -> Iterator[None]:
+    """Translate the errors of reading a blob's file, which the transport would take for the connection's."""
+    try:
+        yield
+    except OSError as error:
+        raise find_machine_error(error) or BlobDamaged(digest) from error

@@ -12,8 +12,10 @@ import errno
 import http.client
 import logging
 import os
+import select
 import socket
 import ssl
+import sys
 import threading
 from collections.abc import Callable
 from http.cookiejar import DefaultCookiePolicy
@@ -26,7 +28,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pusher.config import Timeouts
 from pusher.registry.http.addresses import is_private
-from pusher.registry.http.body import BLOCK
+from pusher.registry.http.body import BLOCK, FileSlice
 from pusher.registry.http.dialing import HappyEyeballsMixin
 from pusher.registry.http.happy_eyeballs import AddressForbidden
 from pusher.registry.http.proxies import ProxyErrorMixin
@@ -46,6 +48,9 @@ _MOST_INTERIM: Final = 100
 _MOST_UNSENT: Final = 2 * BLOCK
 """Bytes that wait in the kernel at most: otherwise megabytes that a slow link has yet to carry count as sent,
 and the answer timeout starts long before they have arrived."""
+_CAN_SEND_FILES: Final = sys.platform == "linux"
+_FILE_ERRORS: Final = frozenset({errno.EIO, errno.ESTALE})
+"""Errors of ``sendfile`` that are the file's and not the connection's."""
 _SOCKETS: Final[dict[str, Any]] = {
     "blocksize": BLOCK,
     "socket_options": [
@@ -69,6 +74,30 @@ class _Response(http.client.HTTPResponse):
                 return version, status, reason
             http.client.parse_headers(self.fp)
         raise EndlessResponse(f"more than {_MOST_INTERIM} interim responses")
+
+    def begin(self) -> None:
+        super().begin()
+        if request := current_request():
+            request.response = self
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Read into ``buffer`` what has arrived of the body; return the number of bytes, 0 at its end.
+
+        Unlike ``readinto`` it does not wait for the whole buffer to be filled, and loses nothing if the
+        connection breaks. Raises OSError, HTTPException.
+        """
+        if self.fp is None or self.chunked:
+            data = self.read1(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+        count = self.fp.readinto1(buffer if self.length is None else buffer[: self.length])
+        if self.length is not None:
+            self.length -= count
+            if self.length and not count:
+                raise http.client.IncompleteRead(b"", self.length)
+        if not count or self.length == 0:
+            self.close()
+        return count
 
 
 class EndlessResponse(http.client.HTTPException):
@@ -135,11 +164,16 @@ class _StallTimeoutMixin:
             self.sock = None
         return response
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes | FileSlice) -> None:
         if self.sock is None:
             self.connect()
         if self._is_connected:
             self.sock.settimeout(self.stall_timeout)
+        if isinstance(data, FileSlice):
+            if _CAN_SEND_FILES and type(self.sock) is socket.socket:
+                self._send_file(data)
+                return
+            data = data.read()
         left, request = memoryview(data), current_request()
         try:
             while left:  # not sendall(): its timeout is for all bytes
@@ -151,6 +185,34 @@ class _StallTimeoutMixin:
             if not isinstance(error, ssl.SSLEOFError):
                 raise
             raise BrokenPipeError from error  # as without TLS: the last answer is not read yet
+
+    def _send_file(self, data: FileSlice) -> None:
+        """Have the system send a part of a file, which needs no copy of it."""
+        request, position, end = current_request(), data.start, data.start + data.length
+        try:
+            while position < end:
+                try:
+                    count = os.sendfile(self.sock.fileno(), data.fileno(), position, end - position)
+                except BlockingIOError:
+                    self._wait_for_room()
+                    continue
+                if count == 0:
+                    data.raise_damaged()
+                position += count
+                if request:
+                    request.wait_at(self.sock)
+        except OSError as error:
+            _record_unacknowledged(request, self.sock, unsent=end - position)
+            if error.errno in _FILE_ERRORS:
+                data.raise_damaged(error)
+            raise
+
+    def _wait_for_room(self) -> None:
+        """Wait until the connection takes bytes. Raises TimeoutError after the stall timeout."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLOUT)
+        if not poll.poll(1000 * self.sock.gettimeout()):
+            raise TimeoutError("timed out")
 
 
 def _record_unacknowledged(request: PendingRequest | None, sock: Any, *, unsent: int = 0) -> None:

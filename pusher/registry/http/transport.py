@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -19,7 +20,7 @@ from pusher.errors import PusherError, RegistryStalled
 from pusher.reference import canonical_registry
 from pusher.registry.http.addresses import is_private
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import Body
+from pusher.registry.http.body import Blocks, Body
 from pusher.registry.http.connections import TimedSession
 from pusher.registry.http.decoding import check_headers, decode_body
 from pusher.registry.http.network_errors import explain, proxy_login_error, root_cause, tls_refusal
@@ -34,7 +35,7 @@ __all__ = ["ANSWER_LIMIT", "Answer", "Receiver", "Transport"]
 
 _MOST_DROPPED: Final = 2
 """Kept connections of a host that were closed at their next request before none is kept any more."""
-_BLOCK: Final = 256 * 1024
+_BLOCK: Final = 512 * 1024
 """Bytes that a receiver gets at most at once."""
 _LOG: Final = logging.getLogger("pusher.http")
 """INFO: a line a request, with the fields method, url, status, seconds, bytes (of the request's body) as
@@ -47,8 +48,9 @@ class Receiver(Protocol):
     def begin(self, answer: Answer) -> bool:
         """Return whether the body of this answer is to be written."""
 
-    def write(self, data: bytes) -> None:
-        """Write the next bytes of the body, as they were sent: Content-Encoding is not decoded."""
+    def write(self, data: memoryview) -> None:
+        """Write the next bytes of the body, as they were sent: Content-Encoding is not decoded. ``data`` is
+        overwritten by the next bytes."""
 
 
 class Transport:
@@ -159,7 +161,7 @@ class Transport:
                 method,
                 url,
                 headers=headers,
-                data=body,
+                data=Blocks(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
                 timeout=(self._timeouts.connect, answer_timeout or self._timeouts.answer),
                 allow_redirects=False,
                 stream=True,
@@ -196,10 +198,8 @@ class Transport:
     ) -> Answer:
         """Read the body of an answer, into ``receiver`` or at most ``limit`` bytes of it."""
         if receiver is not None and receiver.begin(answer):
-            # read1: what arrived before a break is not lost with the rest of its block
-            while block := raw.read1(_BLOCK, decode_content=False):
-                with request.record_bytes(len(block)):
-                    receiver.write(block)
+            _receive(request, receiver)
+            raw.release_conn()
             _raise_if_timed_out(request)
             return answer
         body = b""
@@ -210,6 +210,22 @@ class Transport:
         if refused := tls_refusal(answer, self._trust(host_of(answer.url))):
             raise refused
         return answer
+
+
+def _receive(request: PendingRequest, receiver: Receiver) -> None:
+    """Read the body of the answer, into one buffer again and again. Raises urllib3's errors."""
+    buffer = memoryview(bytearray(_BLOCK))
+    while True:
+        try:
+            count = request.response.read_into(buffer)
+        except TimeoutError as error:
+            raise urllib3.exceptions.TimeoutError from error
+        except (OSError, http.client.HTTPException) as error:
+            raise urllib3.exceptions.ProtocolError("Connection broken", error) from error
+        if not count:
+            return
+        with request.record_bytes(count):
+            receiver.write(buffer[:count])
 
 
 def _is_repeatable(method: str, body: Body | bytes | None) -> bool:

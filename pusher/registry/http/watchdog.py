@@ -34,6 +34,8 @@ class PendingRequest:
         """Bytes handed to the system that the other side had not acknowledged when the request ended."""
         self.timed_out = False
         """Whether the watchdog closed the connection."""
+        self.response: Any = None
+        """The response as its connection reads it, once its head is there."""
         self._deadline: float | None = None
         self._within: float | None = None
         self._received = 0

@@ -129,9 +129,9 @@ class Download:
             self._head.put(answer)
         return answer.ok
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: memoryview) -> None:
         """Queue a block."""
-        self._put(data)
+        self._put(bytes(data))
 
     def _put(self, item: bytes | BaseException | None) -> None:
         while not self._is_over:

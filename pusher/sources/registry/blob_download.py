@@ -36,7 +36,7 @@ class Sink(Protocol):
     def size(self) -> int:
         """Return the bytes held."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append the next bytes."""
 
     def rewind(self) -> None:
@@ -141,7 +141,7 @@ class BlobDownload:
         self._check_total(answer, None if found[2] == "*" else found[2])
         return True
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Append the next bytes of the body."""
         if self._sink.size + len(data) > self._size:
             raise self._wrong_size(f"more than {self._size}")
