@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.bad_link import MB
+from tests.benchmarks.serve_bad_link import push_through_serve
 from tests.serve.forward.front import Front
 from tests.serve.served import Served
 from tests.support.docker_registry import DockerRegistry
 from tests.support.engines import Docker, Engine, Podman
+from tests.support.fakeregistry import SERVERLESS
 from tests.support.home import Home
 from tests.support.images import make_image, write_archive
 from tests.support.layouts import two_platforms
@@ -132,3 +135,11 @@ def test_docker_shows_why_the_destination_refuses(
     dockerd.build_random(through, [1_000])
     with pytest.raises(AssertionError, match=r"denied: job 1: .* requires a login.*pusher login"):
         dockerd.run("push", through)
+
+
+def test_docker_through_serve_that_is_killed_in_both_halves(dockerd: Docker, tmp_path: Path) -> None:
+    require("skopeo")
+    rules = SERVERLESS.scaled(min=MB // 2, max=5 * MB)
+    figures = push_through_serve(dockerd, tmp_path, layer=20 * MB, reset_every=2 * MB, rules=rules)
+    assert figures.resets >= 5
+    assert figures.pushes <= 3, figures.told
