@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ from pusher.errors import ExitCode, InvalidOption
 from pusher.secret import note_secret
 
 if TYPE_CHECKING:
+    from pusher.progress.base import Progress
     from pusher.serve.access import Access
     from pusher.serve.server import Address, Certificate
 
@@ -127,6 +127,7 @@ class _Front:
         """Print the address, and how to push to it."""
         scheme = "https" if self.certificate else "http"
         print_notice(f"Listening on {scheme}://{self.address.at(port)}; press Ctrl-C to stop. {what}")
+        print_notice(f"The page: {scheme}://{self.address.at(port)}/")
         if self.access.is_local:
             print_notice(f"Push to it with: docker push localhost:{port}/{name}")
 
@@ -136,6 +137,7 @@ def _keep(front: _Front, folder: Path) -> int:
     from pusher.serve.app import make_app
     from pusher.serve.local import LocalRegistry
     from pusher.serve.metrics import Metrics
+    from pusher.serve.page.site import RegistrySite
     from pusher.serve.server import run_server
 
     warn_of_unknown_variables()
@@ -149,7 +151,8 @@ def _keep(front: _Front, folder: Path) -> int:
                 "Free some space, or serve a folder on a larger disk."
             )
 
-        app = make_app(Api(registry), front.access, Metrics(), note_full_disk=note_full_disk)
+        site = RegistrySite(registry.catalog)
+        app = make_app(Api(registry), front.access, Metrics(), site=site, note_full_disk=note_full_disk)
         number = run_server(app, sockets, note=print_notice, certificate=front.certificate)
     return 128 + number if number else ExitCode.DONE
 
@@ -159,6 +162,7 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
     from pusher.serve.app import make_app
     from pusher.serve.forward.service import forwarding
     from pusher.serve.metrics import MeteredProgress, Metrics
+    from pusher.serve.page.site import JobSite
     from pusher.serve.server import server_in_background
 
     settings = read_settings()
@@ -180,14 +184,19 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
                 f"{message}: pushes are refused with 507. Free some space, for example with: pusher prune"
             )
 
-        app = make_app(api, front.access, metrics, note_full_disk=note_full_disk)
+        name = "app:1.2" if place else "registry.example.com/team/app:1.2"
+        site = JobSite(store, settings, f"docker push localhost:{port}/{name}")
+        app = make_app(api, front.access, metrics, site=site, note_full_disk=note_full_disk)
         with server_in_background(app, sockets, front.certificate):
             front.announce(
                 f"Pushes are forwarded to {place or 'the registry that their name begins with'}.",
                 port,
                 "NAME:TAG" if place else "registry.example.com/team/app:1.2",
             )
-            watch = partial(MeteredProgress, metrics=metrics, store=store)
+
+            def watch(progress: Progress) -> Progress:
+                return MeteredProgress(site.follow(progress), metrics, store)
+
             result = work(store, settings, progress, forever=True, watch=watch)
             api.end()
     return report_result(result, progress, single=False)

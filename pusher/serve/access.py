@@ -10,11 +10,14 @@ import base64
 import binascii
 import hmac
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import HTTPConnection
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pusher.reference import is_loopback
@@ -62,16 +65,19 @@ class Access:
 class Gate:
     """Refuses clients without access."""
 
-    def __init__(self, app: ASGIApp, access: Access) -> None:
+    def __init__(
+        self, app: ASGIApp, access: Access, respond: Callable[[HTTPConnection, Exception], Response]
+    ) -> None:
         self._app = app
         self._access = access
+        self._respond = respond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
                 await self._check(scope)
             except ApiError as error:
-                await error.response()(scope, receive, send)
+                await self._respond(HTTPConnection(scope), error)(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 

@@ -6,12 +6,12 @@ import logging
 import sqlite3
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -19,14 +19,18 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from pusher.errors import PusherError
 from pusher.serve.access import Access, Gate
 from pusher.serve.api import Api
-from pusher.serve.errors import ApiError, Failures, handle_api_error, handle_http_exception
+from pusher.serve.errors import ApiError, Failures, explain_http_exception
 from pusher.serve.metrics import Metrics
+
+if TYPE_CHECKING:
+    from pusher.serve.page.site import Site
 
 _LOG: Final = logging.getLogger(__name__)
 _EVERY_ANSWER: Final = (
     (b"docker-distribution-api-version", b"registry/2.0"),
     (b"x-content-type-options", b"nosniff"),
 )
+_ERRORS: Final = (ApiError, HTTPException, OSError, PusherError, sqlite3.Error, Exception)
 
 
 def make_app(
@@ -34,25 +38,33 @@ def make_app(
     access: Access,
     metrics: Metrics,
     *,
+    site: Site | None = None,
     note_full_disk: Callable[[str], None] = lambda message: None,  # noqa: ARG005
 ) -> Starlette:
-    """Return the application that serves ``api`` and ``metrics`` to clients with ``access``.
+    """Return the application that serves ``api``, ``metrics`` and ``site`` to clients with ``access``.
 
     ``note_full_disk`` gets the sentence that names the full disk.
     """
     failures = Failures(note_full_disk)
-    routes = [] if api is None else api.routes()
+
+    def respond(request: HTTPConnection, error: Exception) -> Response:
+        if isinstance(error, HTTPException):
+            error = explain_http_exception(error)
+        elif not isinstance(error, ApiError):
+            error = failures.explain(error)
+        return error.response() if site is None else site.error_response(request.scope, error)
+
     return Starlette(
-        routes=[*routes, metrics.route(), Route("/healthz", _healthz, methods=["GET"])],
-        middleware=[Middleware(_Answers, metrics), Middleware(Gate, access)],
+        routes=[
+            *([] if api is None else api.routes()),
+            metrics.route(),
+            Route("/healthz", _healthz, methods=["GET"]),
+            *([] if site is None else site.routes()),
+        ],
+        middleware=[Middleware(_Answers, metrics), Middleware(Gate, access, respond)],
         exception_handlers={
-            ApiError: handle_api_error,
-            HTTPException: handle_http_exception,
+            **dict.fromkeys(_ERRORS, respond),
             ClientDisconnect: _hung_up,
-            OSError: failures.answer,
-            PusherError: failures.answer,
-            sqlite3.Error: failures.answer,
-            Exception: failures.answer,
         },
     )
 

@@ -48,6 +48,16 @@ class StoredManifest:
 
 
 @dataclass(frozen=True)
+class TaggedManifest:
+    """A tag, and the manifest that it points to."""
+
+    tag: str
+    digest: str
+    media_type: str
+    content: bytes | None
+
+
+@dataclass(frozen=True)
 class SessionRow:
     """An upload session: ``opened`` in seconds since the epoch."""
 
@@ -105,13 +115,14 @@ class Catalog:
         )
         return bool(self._rows(query, repository)[0][0])
 
-    def repositories(self, last: str, limit: int) -> list[str]:
-        """Return the names after ``last``, in order, at most ``limit``."""
+    def repositories(self, last: str, limit: int, text: str = "") -> list[str]:
+        """Return the names after ``last`` that contain ``text``, in order, at most ``limit``."""
         query = (
-            "SELECT repository FROM manifests WHERE repository > ?1"
-            " UNION SELECT repository FROM blobs WHERE repository > ?1 ORDER BY repository LIMIT ?2"
+            "SELECT repository FROM manifests WHERE repository > ?1 AND instr(repository, ?3)"
+            " UNION SELECT repository FROM blobs WHERE repository > ?1 AND instr(repository, ?3)"
+            " ORDER BY repository LIMIT ?2"
         )
-        return [name for (name,) in self._rows(query, last, limit)]
+        return [name for (name,) in self._rows(query, last, limit, text)]
 
     def has_blob(self, digest: str, repository: str | None = None) -> bool:
         """Return whether the repository (None: any) has the blob."""
@@ -203,6 +214,20 @@ class Catalog:
         """Return the tags after ``last``, in the order of their bytes, at most ``limit``."""
         query = "SELECT name FROM tags WHERE repository = ? AND name > ? ORDER BY name LIMIT ?"
         return [name for (name,) in self._rows(query, repository, last, limit)]
+
+    def count_tags(self, repository: str) -> int:
+        """Return how many tags the repository has."""
+        return int(self._rows("SELECT count(*) FROM tags WHERE repository = ?", repository)[0][0])
+
+    def tagged(self, repository: str, last: str, limit: int, largest: int) -> list[TaggedManifest]:
+        """Return the tags after ``last`` with their manifests, without the content of those of more than
+        ``largest`` bytes."""
+        query = (
+            "SELECT name, digest, media_type, CASE WHEN length(content) <= ?4 THEN content END"
+            " FROM tags JOIN manifests USING (repository, digest)"
+            " WHERE repository = ?1 AND name > ?2 ORDER BY name LIMIT ?3"
+        )
+        return [TaggedManifest(*row) for row in self._rows(query, repository, last, limit, largest)]
 
     def referrers(self, repository: str, subject: str, last: str, limit: int) -> Sequence[str]:
         """Return the descriptors, as JSON, of the referrers of ``subject`` after the digest ``last``."""

@@ -8,10 +8,9 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Final, cast
+from typing import Final
 
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
 
 from pusher.errors import DiskFull, PusherError, bug, find_machine_error
@@ -32,18 +31,21 @@ class ApiError(Exception):
         message: str,
         *,
         detail: object = None,
+        hint: str = "",
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = printable(message)
+        self.hint = printable(hint)
         self.detail = detail
         self.headers = dict(headers or {})
 
     def response(self) -> Response:
         """Return the answer, in the JSON of the specification."""
-        return errors_response(self.status, [(self.code, self.message, self.detail)], self.headers)
+        message = f"{self.message}; {self.hint}" if self.hint else self.message
+        return errors_response(self.status, [(self.code, message, self.detail)], self.headers)
 
 
 def errors_response(
@@ -63,30 +65,24 @@ def name_unknown(repository: str) -> ApiError:
     return ApiError(404, "NAME_UNKNOWN", f"there is no repository {repository} here")
 
 
-def handle_api_error(_request: Request, error: Exception) -> Response:
-    """Answer with an ApiError that a handler raised."""
-    return cast("ApiError", error).response()
-
-
-def handle_http_exception(_request: Request, error: Exception) -> Response:
-    """Answer what Starlette itself refuses: an unknown path, or a method that a path does not have."""
-    error = cast("HTTPException", error)
+def explain_http_exception(error: HTTPException) -> ApiError:
+    """Return what Starlette itself refuses: an unknown path, or a method that a path does not have."""
     what = (
         "there is nothing at this path" if error.status_code == 404 else HTTPStatus(error.status_code).phrase
     )
-    return ApiError(error.status_code, "UNSUPPORTED", what, headers=error.headers).response()
+    return ApiError(error.status_code, "UNSUPPORTED", what, headers=error.headers)
 
 
 class Failures:
-    """Answers about what is no client's fault. ``note`` gets the sentence about a full disk, at most once a
+    """Explains what is no client's fault. ``note`` gets the sentence about a full disk, at most once a
     minute: clients try again."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
         self._noted: float | None = None
 
-    def answer(self, _request: Request, error: Exception) -> Response:
-        """Answer what the machine could not do, with 507 where the disk is full, or a bug."""
+    def explain(self, error: Exception) -> ApiError:
+        """Return what the machine could not do, with 507 where the disk is full, or a bug."""
         known = error if isinstance(error, PusherError) else find_machine_error(error)
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             known = DiskFull("no space left on the disk")
@@ -100,7 +96,7 @@ class Failures:
         if status == 507:
             self._note_full_disk(known.message)
         hint = "free some space there" if status == 507 else known.hint
-        return errors_response(status, [("UNKNOWN", f"{known.message}; {hint}", None)])
+        return ApiError(status, "UNKNOWN", known.message, hint=hint)
 
     def _note_full_disk(self, message: str) -> None:
         now = time.monotonic()

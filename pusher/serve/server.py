@@ -24,6 +24,8 @@ from pusher.serve.unread_bodies import ReadRests
 from pusher.text import quoted
 from pusher.worker.signals import handle_signals
 
+ENDING: Final = "ending"
+"""Key of a request's state: an asyncio.Event set when the server ends: event streams end with it."""
 _KEEP_ALIVE: Final = 75
 """Seconds that an idle connection is kept."""
 _HEADERS: Final = 60.0
@@ -222,7 +224,8 @@ class _Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._start_timer()
-        self.app_state = {**self.app_state, PEER: _user_of(transport)}
+        self._ending = asyncio.Event()
+        self.app_state = {**self.app_state, PEER: _user_of(transport), ENDING: self._ending}
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
@@ -250,6 +253,7 @@ class _Protocol(HttpToolsProtocol):
     def shutdown(self) -> None:
         """End once the request in flight is through. An idle TLS connection is not asked whether it agrees:
         its client may not look for half a minute."""
+        self._ending.set()
         if self.scheme == "https" and (self.cycle is None or self.cycle.response_complete):
             self.transport.abort()
         else:

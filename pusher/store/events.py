@@ -22,13 +22,13 @@ class Events:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def of(self, job_id: int) -> list[EventRecord]:
-        """Return the events of a job."""
-        query = select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id)
+    def of(self, job_id: int, *, limit: int | None = None) -> list[EventRecord]:
+        """Return the events of a job; with ``limit`` the newest ones."""
+        query = select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id.desc()).limit(limit)
         with self._database.read() as connection:
             return [
                 EventRecord(row.job_id, row.at, row.kind, row.message) for row in connection.execute(query)
-            ]
+            ][::-1]
 
     def add(self, job_id: int, kind: str, message: str) -> None:
         """Record an event; a job that was pruned meanwhile is ignored."""

@@ -20,6 +20,7 @@ from pusher.store.events import record
 from pusher.store.job_blobs import batches
 from pusher.store.job_changes import read_job
 from pusher.store.job_decisions import JobDecisions
+from pusher.store.job_filter import JobFilter
 from pusher.store.job_rows import blob_rows, job_of, totals_query
 from pusher.store.leased_jobs import LeasedJobs
 from pusher.store.models import JobBlobRow, JobRow
@@ -86,6 +87,19 @@ class Jobs(LeasedJobs, JobDecisions):
         with self._database.read() as connection:
             return tuple(job_of(row) for row in connection.execute(query))
 
+    def find(self, wanted: JobFilter, offset: int, limit: int) -> tuple[JobRecord, ...]:
+        """Return ``limit`` jobs after the first ``offset``: unfinished ones, then others, newest first."""
+        query = select(JobRow).where(wanted.condition()).order_by(JobRow.id.desc())
+        unfinished, finished = JobRow.finished_at.is_(None), JobRow.finished_at.is_not(None)
+        with self._database.read() as connection:
+            found = connection.execute(query.where(unfinished).offset(offset).limit(limit)).all()
+            if len(found) < limit:
+                count = select(func.count()).select_from(JobRow).where(wanted.condition(), unfinished)
+                before = connection.execute(count).scalar_one() if offset else 0
+                rest = query.where(finished).offset(max(0, offset - before)).limit(limit - len(found))
+                found = [*found, *connection.execute(rest)]
+            return tuple(map(job_of, found))
+
     def superseded_by(self, job: JobRecord) -> tuple[JobRecord, ...]:
         """Return the older jobs that this one superseded."""
         place = and_(JobRow.host == job.registry, JobRow.repository == job.repository, JobRow.tag == job.tag)
@@ -113,9 +127,11 @@ class Jobs(LeasedJobs, JobDecisions):
         with self._database.read() as connection:
             return destinations.beyond_retry(connection, job_ids)
 
-    def counts(self) -> dict[JobState, int]:
-        """Return the number of jobs by state; states without jobs are left out."""
-        query = select(JobRow.state, func.count().label("jobs")).group_by(JobRow.state)
+    def counts(self, text: str = "") -> dict[JobState, int]:
+        """Return the number of jobs by state, with ``text`` as in JobFilter; states without jobs are left
+        out."""
+        among = JobFilter(text=text).condition()
+        query = select(JobRow.state, func.count().label("jobs")).where(among).group_by(JobRow.state)
         with self._database.read() as connection:
             return {row.state: row.jobs for row in connection.execute(query)}
 
