@@ -70,7 +70,7 @@ def _show(resolved: Resolved) -> None:
 
 
 def _row(item: SettingValue, resolved: Resolved) -> tuple[str, str, str]:
-    return item.option.name, _format_value(item, resolved) or item.option.without, item.source
+    return item.option.place, _format_value(item, resolved) or item.option.without, item.source
 
 
 def _format_value(item: SettingValue, resolved: Resolved) -> str | None:
@@ -100,8 +100,8 @@ def _database_place(url: str) -> str:
 def _as_json(resolved: Resolved) -> dict[str, object]:
     def table(items: dict[str, SettingValue]) -> dict[str, object]:
         return {
-            name: {"value": _json_value(item, resolved), "source": item.source}
-            for name, item in items.items()
+            item.option.place: {"value": _json_value(item, resolved), "source": item.source}
+            for item in items.values()
         }
 
     return {

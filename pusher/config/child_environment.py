@@ -31,6 +31,12 @@ def engine_environment() -> dict[str, str]:
     }
 
 
+def hook_environment() -> dict[str, str]:
+    """Return the environment for hooks: as for engines, and what a hook needs to call pusher itself."""
+    places = {name: os.environ[name] for name in ("PUSHER_HOME", "PUSHER_CONFIG") if name in os.environ}
+    return {**engine_environment(), **places}
+
+
 def helper_environment() -> dict[str, str]:
     """Return the environment for credential helpers, with clouds' variables (``AWS_*``, ``GOOGLE_*``)."""
     return {name: value for name, value in os.environ.items() if not _OURS.match(name)}

@@ -10,7 +10,7 @@ _HEAD = """\
 # Settings of pusher. A flag (--chunk-size) or a variable (PUSHER_CHUNK_SIZE) overrides this file.
 # Passwords do not belong here: pusher login REGISTRY stores them where Docker does.
 """
-_TABLE = f"""
+_REGISTRY = f"""
 # Settings of one registry override the general ones; these can differ: {{names}}.
 #[{TABLES}."ghcr.io"]
 #chunk_size = "4MiB"
@@ -19,9 +19,19 @@ _TABLE = f"""
 
 def example_file() -> str:
     """Return the text. Without every ``#`` that is not followed by a space it is a valid file."""
-    general = "".join(f"\n# {option.help}\n#{option.name} = {_value(option)}\n" for option in _in_file())
+    tables = dict.fromkeys(option.table for option in _in_file())
     names = ", ".join(option.name for option in _in_file() if option.per_registry)
-    return _HEAD + general + _TABLE.format(names=names)
+    return _HEAD + "".join(map(_table, tables)) + _REGISTRY.format(names=names)
+
+
+def _table(name: str) -> str:
+    """Return the settings of a table, or those above the first one."""
+    lines = [
+        f"\n# {option.help}\n#{option.key or option.name} = {_value(option)}\n"
+        for option in _in_file()
+        if option.table == name
+    ]
+    return (f"\n#[{name}]\n" if name else "") + "".join(lines)
 
 
 def _in_file() -> list[Option]:

@@ -11,12 +11,42 @@ from typing import Any, Final
 
 from pusher.config import values
 from pusher.config.options import Option
-from pusher.config.settings import BY_NAME
+from pusher.config.settings import BY_NAME, OPTIONS
 from pusher.errors import ConfigInvalid, InvalidOption
 from pusher.text import printable, suggest
 
 TABLES: Final = "registries"
 """Key of the tables of single registries, ``[registries."ghcr.io"]``."""
+_TOPICS: Final = tuple(dict.fromkeys(option.table for option in OPTIONS if option.table))
+"""The other tables, which hold settings of one subject."""
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table of the file: of a registry, of a subject, or the top."""
+
+    registry: str = ""
+    topic: str = ""
+
+    @property
+    def header(self) -> str:
+        return f"{TABLES}.{self.registry}" if self.registry else self.topic
+
+    @property
+    def name(self) -> str:
+        """Return it for messages."""
+        return self.registry or (f"[{self.topic}]" if self.topic else "")
+
+    def options(self) -> dict[str, Option]:
+        """Return the settings that may stand in this table, by their keys."""
+        return {
+            option.key or option.name: option
+            for option in OPTIONS
+            if option.in_file and option.table == self.topic and (option.per_registry or not self.registry)
+        }
+
+
+_TOP: Final = _Table()
 
 
 @dataclass(frozen=True)
@@ -90,13 +120,21 @@ class _Reader:
                 hint='put text in quotes, as in chunk_size = "50MiB"; pusher config --example shows a file',
             ) from None
         registries = tables.pop(TABLES, {})
+        topics = {name: tables.pop(name) for name in _TOPICS if name in tables}
         if not isinstance(registries, dict) or not all(isinstance(t, dict) for t in registries.values()):
-            raise self._wrong(TABLES, "", "is not a table", f'write [{TABLES}."ghcr.io"] above the settings')
+            raise self._wrong(
+                TABLES, _TOP, "is not a table", f'write [{TABLES}."ghcr.io"] above the settings'
+            )
         found: dict[str, Mapping[str, FileEntry]] = {}
         for name, table in registries.items():
             self._check_quotes(name, table)
-            found[self._host(name)] = self._entries(table, name)
-        return ConfigFile(self.path, exists=True, entries=self._entries(tables), registries=found)
+            found[self._host(name)] = self._entries(table, _Table(registry=name))
+        entries = self._entries(tables, _TOP)
+        for name, table in topics.items():
+            if not isinstance(table, dict):
+                raise self._wrong(name, _TOP, "is not a table", f"write [{name}] above its settings")
+            entries |= self._entries(table, _Table(topic=name))
+        return ConfigFile(self.path, exists=True, entries=entries, registries=found)
 
     def _check_quotes(self, name: str, table: Mapping[str, Any]) -> None:
         """Refuse ``[registries.ghcr.io]`` without quotes, which is a table ``io`` in a table ``ghcr``."""
@@ -104,51 +142,58 @@ class _Reader:
         while isinstance(inner[1], dict):
             whole, inner = f"{whole}.{inner[0]}", next(iter(inner[1].items()), ("", None))
         if whole != name:
-            raise self._wrong(f"{TABLES}.{whole}", whole, "needs quotes", f'write [{TABLES}."{whole}"]')
+            raise self._wrong(
+                f"{TABLES}.{whole}", _Table(registry=whole), "needs quotes", f'write [{TABLES}."{whole}"]'
+            )
 
     def _host(self, name: str) -> str:
         try:
-            return values.parse_host(name, self._place(f"{TABLES}.{name}", name))
+            return values.parse_host(name, self._place(f"{TABLES}.{name}", _Table(registry=name)))
         except InvalidOption as error:
             raise ConfigInvalid(error.message, hint=error.hint) from None
 
-    def _entries(self, table: Mapping[str, Any], registry: str = "") -> dict[str, FileEntry]:
+    def _entries(self, found: Mapping[str, Any], table: _Table) -> dict[str, FileEntry]:
         entries: dict[str, FileEntry] = {}
-        for key, value in table.items():
-            option = self._option(key, value, registry)
+        for key, value in found.items():
+            option = self._option(key, value, table)
             if option.name in entries:
-                raise self._wrong(key, registry, "is there twice, with - and with _", "remove one of them")
-            entries[option.name] = self._entry(option, key, value, registry)
+                raise self._wrong(key, table, "is there twice, with - and with _", "remove one of them")
+            entries[option.name] = self._entry(option, key, value, table)
         return entries
 
-    def _option(self, key: str, value: object, registry: str) -> Option:
+    def _option(self, key: str, value: object, table: _Table) -> Option:
         name = key.replace("-", "_")
-        option = BY_NAME.get(name)
         if name.lower() == "password":
             raise self._wrong(
                 key,
-                registry,
+                table,
                 "is not allowed: secrets do not belong in this file",
-                f"remove it, and store it where Docker does with pusher login {registry or 'REGISTRY'}, "
-                "or set PUSHER_PASSWORD",
+                "remove it, and store it where Docker does with pusher login "
+                f"{table.registry or 'REGISTRY'}, or set PUSHER_PASSWORD",
             )
-        if isinstance(value, dict) and not registry:
+        if isinstance(value, dict) and not table.registry:
             host = next(iter(value), "ghcr.io")
-            table = f'[{TABLES}."{host if name == "registry" else key}"]'
-            raise self._wrong(key, "", "is a table", f"put a registry's settings below {table}")
-        if option is not None and option.in_file and (option.per_registry or not registry):
+            right = f'[{TABLES}."{host if name == "registry" else key}"]'
+            raise self._wrong(key, table, "is a table", f"put a registry's settings below {right}")
+        known = table.options()
+        if option := known.get(name):
             return option
-        if option is not None:
-            raise self._wrong(key, registry, "applies to all registries", "move it above the first table")
-        known = [o.name for o in BY_NAME.values() if o.in_file and (o.per_registry or not registry)]
+        if option := BY_NAME.get(name):
+            if option.table:
+                raise self._wrong(
+                    key, table, f"belongs in the table [{option.table}]", f"write {option.place}"
+                )
+            if table.registry:
+                raise self._wrong(key, table, "applies to all registries", "move it above the first table")
+            raise self._wrong(key, table, f"does not belong in {table.name}", "move it above the first table")
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"write {near[0]}; " if near else ""
         raise self._wrong(
-            key, registry, "is not a setting", f"{advice}pusher config --example shows all settings"
+            key, table, "is not a setting", f"{advice}pusher config --example shows all settings"
         )
 
-    def _entry(self, option: Option, key: str, value: Any, registry: str) -> FileEntry:
-        convert = option.table_convert if registry and option.table_convert else option.convert
+    def _entry(self, option: Option, key: str, value: Any, table: _Table) -> FileEntry:
+        convert = option.table_convert if table.registry and option.table_convert else option.convert
         text = self._as_text(value, convert is values.parse_switch, convert is values.parse_hosts)
         if text is None:
             right = "a text in quotes or a number"
@@ -156,8 +201,10 @@ class _Reader:
                 right = "true or false"
             elif convert is values.parse_hosts:
                 right = 'a list, like ["registry.example.com:5000"]'
-            raise self._wrong(key, registry, "has the wrong type", f"write {right}")
-        place = self._place(key, registry)
+            elif convert is values.parse_command:
+                right = "one command for /bin/sh, in quotes"
+            raise self._wrong(key, table, "has the wrong type", f"write {right}")
+        place = self._place(key, table)
         try:
             converted = convert(text, place)
         except InvalidOption as error:
@@ -174,22 +221,22 @@ class _Reader:
             return ",".join(value) if is_list and all(isinstance(item, str) for item in value) else None
         return str(value) if isinstance(value, (str, int, float)) else None
 
-    def _wrong(self, key: str, registry: str, why: str, hint: str) -> ConfigInvalid:
-        return ConfigInvalid(f"{self._place(key, registry)} {why}", hint=hint)
+    def _wrong(self, key: str, table: _Table, why: str, hint: str) -> ConfigInvalid:
+        return ConfigInvalid(f"{self._place(key, table)} {why}", hint=hint)
 
-    def _place(self, key: str, registry: str = "") -> str:
-        of = f" of {registry}" if registry and key != f"{TABLES}.{registry}" else ""
-        line = self._line(key, registry)
+    def _place(self, key: str, table: _Table) -> str:
+        of = f" of {table.name}" if table.name and key != table.header else ""
+        line = self._line(key, table)
         return f"{key}{of} ({f'line {line} of ' if line else ''}{self.path})"
 
-    def _line(self, key: str, registry: str) -> int | None:
+    def _line(self, key: str, table: _Table) -> int | None:
         """Return the line of the key if it is found; TOML has many syntaxes for a key."""
-        inside = not registry
+        inside = table == _TOP
         for number, line in enumerate(self.text.splitlines(), 1):
             if header := re.match(r"\s*\[+([^\]]*)\]", line):
                 name = header[1].replace('"', "").replace("'", "").replace(" ", "")
-                inside = name == f"{TABLES}.{registry}"
-                if (inside and key == name) or (not registry and f"{name}.".startswith(f"{key}.")):
+                inside = name == table.header
+                if (inside and key == name) or (table == _TOP and f"{name}.".startswith(f"{key}.")):
                     return number
             elif inside and re.match(rf"""\s*["']?{re.escape(key)}["']?\s*[=.]""", line):
                 return number

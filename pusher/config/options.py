@@ -14,6 +14,9 @@ STORAGE: Final = "Storage"
 EVERYDAY: Final = ""
 """Groups of options in ``--help``; the last has no heading."""
 
+HOOKS: Final = "hooks"
+"""A table of ``pusher.toml``."""
+
 COMPRESSIONS: Final[Mapping[str, str]] = {
     "keep": "gzip, unless the registry has the layer in another form",
     "gzip": "everything can pull it",
@@ -26,7 +29,7 @@ COMPRESSIONS: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True)
 class Option:
-    """One setting. Its name is the key in ``pusher.toml``; flag and variable derive from it."""
+    """One setting. Flag, variable and, in most cases, the key in ``pusher.toml`` derive from its name."""
 
     name: str
     """Empty until ``options_of`` takes it from the field."""
@@ -37,6 +40,10 @@ class Option:
     default: str | None = None
     """As it would be written; None: nothing is set."""
     group: str = EVERYDAY
+    table: str = ""
+    """The table of ``pusher.toml`` that it stands in."""
+    key: str = ""
+    """In that table, where it is not the name."""
     per_registry: bool = False
     """May stand in a ``[registries."host"]`` table."""
     has_flag: bool = True
@@ -60,6 +67,11 @@ class Option:
     @property
     def flag(self) -> str:
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def place(self) -> str:
+        """Return the key with its table, as TOML writes it: ``hooks.on_success``."""
+        return f"{self.table}.{self.key or self.name}" if self.table else self.name
 
     @property
     def is_switch(self) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pusher.config import values
-from pusher.config.options import COMPRESSIONS, LINK, REGISTRY, STORAGE, options_of, part, setting
+from pusher.config.options import COMPRESSIONS, HOOKS, LINK, REGISTRY, STORAGE, options_of, part, setting
 from pusher.config.timetable import Timetable, parse_timetable
 from pusher.reference import RegistryPath, canonical_registry
 from pusher.retry import RetryPolicy
@@ -48,6 +48,58 @@ class Timeouts:
         group=LINK,
     )
     """The same for the request that closes an upload: registries copy gigabytes before they answer."""
+
+
+@dataclass(frozen=True)
+class HookSettings:
+    """Commands that are run when a job ends or waits."""
+
+    on_success: str | None = setting(
+        values.parse_command,
+        "COMMAND",
+        "Run this when a job has succeeded, with the job as JSON on standard input.",
+        has_flag=False,
+        table=HOOKS,
+        example="jq -r .destination >> ~/pushed.txt",
+    )
+    on_failure: str | None = setting(
+        values.parse_command,
+        "COMMAND",
+        "Run this when a job has failed.",
+        has_flag=False,
+        table=HOOKS,
+        example="~/bin/push-failed",
+    )
+    on_waiting: str | None = setting(
+        values.parse_command,
+        "COMMAND",
+        "Run this when a job waits for you, or has waited for the network or the registry for long.",
+        has_flag=False,
+        table=HOOKS,
+        example="~/bin/push-waits",
+    )
+    timeout: float = setting(
+        values.parse_seconds,
+        "TIME",
+        "Time limit for a hook.",
+        "30s",
+        name="hook_timeout",
+        has_flag=False,
+        table=HOOKS,
+        key="timeout",
+    )
+    """Seconds."""
+    waiting_after: float = setting(
+        values.parse_seconds,
+        "TIME",
+        "How long a job waits for the network or the registry before on_waiting is run.",
+        "5m",
+        name="hook_waiting_after",
+        has_flag=False,
+        table=HOOKS,
+        key="waiting_after",
+    )
+    """Seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +261,8 @@ class Settings:
         without="as docker info says, or /var/lib/docker",
         example="/mnt/docker",
     )
+
+    hooks: HookSettings = part(HookSettings)
 
     # From files and variables of other programs.
     certs_dirs: tuple[Path, ...] = ()

@@ -129,6 +129,15 @@ def parse_text(text: str, option: str) -> str:
     raise InvalidOption(f"{option} is empty", hint="write a value, or leave it out")
 
 
+def parse_command(text: str, option: str) -> str:
+    """Return a command for the shell, which may have several lines."""
+    if "\0" in text:
+        raise InvalidOption(f"{option} contains a NUL character", hint="type it again")
+    if text.strip():
+        return text.strip()
+    raise InvalidOption(f"{option} is empty", hint="write a command for /bin/sh, or leave it out")
+
+
 def parse_path(text: str, option: str) -> Path:
     """Return a path; ``~`` and ``~user`` at its beginning are home folders."""
     try:

@@ -12,7 +12,7 @@ from pusher.help.markdown import Block, Heading, parse
 NAMES: Final = (
     *("queue", "sources", "images", "destinations", "credentials"),
     *("registries", "links", "tls", "settings", "environment"),
-    *("errors", "scripting", "troubleshooting", "serving", "performance", "architecture"),
+    *("errors", "scripting", "hooks", "troubleshooting", "serving", "performance", "architecture"),
 )
 
 SYNONYMS: Final = {
@@ -27,6 +27,7 @@ SYNONYMS: Final = {
     **dict.fromkeys(("configuration", "options", "pusher.toml"), "settings"),
     **dict.fromkeys(("variables", "env"), "environment"),
     **dict.fromkeys(("exit-codes", "json", "automation", "ci", "output"), "scripting"),
+    **dict.fromkeys(("notifications", "webhooks", "mail", "alerts"), "hooks"),
     **dict.fromkeys(("problems", "debugging", "faq", "retries"), "troubleshooting"),
     **dict.fromkeys(("server", "local", "mirror"), "serving"),
     **dict.fromkeys(("benchmarks", "speed", "figures", "comparison"), "performance"),

@@ -33,6 +33,7 @@ from pusher.store.store import Store
 from pusher.system import elapsed
 from pusher.worker.cleanup import delete_sessions, evict_blobs
 from pusher.worker.control import Activity, Control
+from pusher.worker.hooks import Hooks
 from pusher.worker.job import JobPush, Tools
 from pusher.worker.name_lookup import UnresolvedNames
 from pusher.worker.piped_archives import FOLDER, remove_if_unneeded
@@ -58,6 +59,7 @@ class JobAttempts:
         spool: Spool,
         registries: Registries,
         activity: Activity,
+        hooks: Hooks,
         *,
         forever: bool,
         one_job: bool,
@@ -69,6 +71,7 @@ class JobAttempts:
         self._spool = spool
         self._registries = registries
         self._activity = activity
+        self._hooks = hooks
         self._forever = forever
         self._names = UnresolvedNames(store, settings.retry)
         self._names.keeps_waiting = not one_job
@@ -99,11 +102,12 @@ class JobAttempts:
 
     def run(self, job: JobRecord, control: Control) -> None:
         """Push a claimed job and record the outcome. Raises StoreError, LeaseLost."""
-        done_before = self._store.jobs.totals([job.id])[job.id].bytes_done
+        done_before = self._bytes_done(job)
         try:
             digest = JobPush(self._tools, job, control).run()
         except Stopped:
-            self._store.jobs.release(job, state=JobState.QUEUED, attempt=False)
+            progress = self._bytes_done(job) > done_before
+            self._store.jobs.release(job, state=JobState.QUEUED, attempt=False, progress=progress)
             self._progress.job_ended(job.id, "queued", "stopped")
         except (StoreError, LeaseLost):
             raise
@@ -120,6 +124,7 @@ class JobAttempts:
         self._store.jobs.succeed(job, digest)
         self._activity.record_progress()
         self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
+        self._hooks.run_success(job)
         remove_if_unneeded(self._store, self._spool.root / FOLDER, job.source)
         with contextlib.suppress(HomeUnusable, DiskFull):  # the job does not need the spool any more
             evict_blobs(self._store, self._spool, self._settings.spool_limit)
@@ -134,10 +139,12 @@ class JobAttempts:
         self._activity.record_progress()
         self.exit_codes.add(error.exit_code)
         self._progress.job_ended(job.id, "failed", error.message)
+        self._hooks.run_failure(job)
 
     def put_back(self, job: JobRecord, error: PusherError, done_before: int = 0) -> None:
         """Record that the job waits: for the network, the registry, or (LATER) for the user."""
-        if self._store.jobs.totals([job.id])[job.id].bytes_done > done_before:
+        progress = self._bytes_done(job) > done_before
+        if progress:
             self._failures[job.id] = 0
         failures = self._failures.get(job.id, 0)
         self._failures[job.id] = failures + 1
@@ -152,12 +159,17 @@ class JobAttempts:
             next_try_at=self._store.now() + timedelta(seconds=pause),
             error=_to_stored_error(error),
             attempt=error.retry is not Retry.OFFLINE,
+            progress=progress,
         )
         if error.retry is Retry.OFFLINE:
             self._report_offline(job)
         self._progress.waiting(f"job {job.id}", pause, error.message)
         resumes = error.retry is not Retry.LATER
         self._progress.job_ended(job.id, "waiting", error.message, resumes=resumes)
+        self._hooks.run_waiting(job, error, for_user=not resumes)
+
+    def _bytes_done(self, job: JobRecord) -> int:
+        return self._store.jobs.totals([job.id])[job.id].bytes_done
 
     def _report_offline(self, job: JobRecord) -> None:
         """Report that the registry is unreachable, once until bytes move again."""

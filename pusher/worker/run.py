@@ -24,6 +24,7 @@ from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import delete_sessions
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
+from pusher.worker.hooks import Hooks
 from pusher.worker.job import Tools
 from pusher.worker.job_attempts import JobAttempts, known_error
 from pusher.worker.liveness import WorkerIdentity
@@ -72,9 +73,10 @@ def run(
     spool = Spool(settings.spool)
     spool.sweep()
     registries = Registries(store, settings, progress.note)
+    hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
     with WorkerIdentity(settings.workers, settings.lease) as identity:
         worker = _Worker(
-            *(store, settings, progress, spool, registries, identity, control, activity),
+            *(store, settings, progress, spool, registries, identity, control, activity, hooks),
             forever=forever,
             wait=wait,
             only=only,
@@ -90,6 +92,7 @@ def run(
                 worker.work()
             finally:
                 worker.close()  # chunks in flight may take minutes: leases are renewed until they are done
+                hooks.close(lambda: signals.number != 0)
                 registries.close()
         identity.release_dead_owners(store)
         result = worker.result()
@@ -111,6 +114,7 @@ class _Worker:
         identity: WorkerIdentity,
         control: Control,
         activity: Activity,
+        hooks: Hooks,
         *,
         forever: bool,
         wait: bool,
@@ -156,6 +160,7 @@ class _Worker:
             spool,
             registries,
             activity,
+            hooks,
             forever=forever,
             one_job=only is not None,
         )

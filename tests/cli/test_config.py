@@ -39,6 +39,11 @@ TEXTS = {
     "home": "/var/lib/pusher",
     "database_url": "postgresql://db.example/pusher",
     "docker_root": "/mnt/docker",
+    "on_success": "echo done",
+    "on_failure": "echo failed",
+    "on_waiting": "echo waits",
+    "hook_timeout": "9s",
+    "hook_waiting_after": "10m",
 }
 """A value for each setting, as it is written; none is the default."""
 
@@ -82,7 +87,7 @@ def test_there_is_a_text_for_every_setting() -> None:
         "home",  # every command has to look at the same place
         "database_url",
         "docker_root",
-    }
+    } | {option.name for option in OPTIONS if option.table == "hooks"}
 
 
 @pytest.mark.parametrize("option", FLAGS, ids=_ids)
@@ -98,7 +103,7 @@ def test_by_variable(pusher: Pusher, monkeypatch: pytest.MonkeyPatch, option: Op
     for variable in option.variables:
         monkeypatch.setenv(variable, TEXTS[option.name])
         shown = "(set)" if option.name == "password" else TEXTS[option.name]
-        assert _rows(pusher)[option.name] == [option.name, shown, variable]
+        assert _rows(pusher)[option.place] == [option.place, shown, variable]
         assert load({}, {variable: TEXTS[option.name]}) != load({}, {}), "nobody reads it"
         monkeypatch.delenv(variable)
 
@@ -108,10 +113,10 @@ def test_by_file(pusher: Pusher, monkeypatch: pytest.MonkeyPatch, file: Path, op
     monkeypatch.delenv("PUSHER_HOME")
     text = TEXTS[option.name]
     if option.is_list:
-        file.write_text(f'{option.name} = ["{text}"]')
+        file.write_text(f'{option.place} = ["{text}"]')
     else:
-        file.write_text(f"{option.name} = {text if option.is_switch else repr(text)}")
-    assert _rows(pusher)[option.name] == [option.name, text, str(file)]
+        file.write_text(f"{option.place} = {text if option.is_switch else repr(text)}")
+    assert _rows(pusher)[option.place] == [option.place, text, str(file)]
 
 
 @pytest.mark.parametrize("option", PER_REGISTRY, ids=_ids)

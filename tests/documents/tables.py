@@ -29,7 +29,7 @@ def settings_table() -> str:
     """Return every setting that ``pusher.toml`` or a variable may have."""
     rows = (
         (
-            f"`{option.name}`",
+            f"`{option.place}`",
             _default(option.default, option.without),
             "yes" if option.per_registry else "",
             option.help,
@@ -47,7 +47,7 @@ def _default(value: str | None, without: str) -> str:
 def variables_table() -> str:
     """Return every variable of pusher's own."""
     rows = [
-        (", ".join(f"`{name}`" for name in option.variables), f"setting `{option.name}`")
+        (", ".join(f"`{name}`" for name in option.variables), f"setting `{option.place}`")
         for option in OPTIONS
     ]
     rows += [(f"`{name}`", text) for name, text in OTHER_VARIABLES.items()]

@@ -238,6 +238,42 @@ def test_sources(file: Path) -> None:
             "registries (line 1 of FILE) is not a table",
             'write [registries."ghcr.io"] above the settings',
         ),
+        ("hooks = 5", "hooks (line 1 of FILE) is not a table", "write [hooks] above its settings"),
+        (
+            'on_success = "true"',
+            "on_success (line 1 of FILE) belongs in the table [hooks]",
+            "write hooks.on_success",
+        ),
+        (
+            '[hooks]\non_sucess = "true"',
+            "on_sucess of [hooks] (line 2 of FILE) is not a setting",
+            "write on_success; pusher config --example shows all settings",
+        ),
+        (
+            "[hooks]\nparallel = 2",
+            "parallel of [hooks] (line 2 of FILE) does not belong in [hooks]",
+            "move it above the first table",
+        ),
+        (
+            'lease = 9\n[hooks]\ntimeout = "long"',
+            "timeout of [hooks] (line 3 of FILE) is 'long', which is not a time",
+            "write seconds like 30, or 90s, 15m, 2h",
+        ),
+        (
+            '[hooks]\non_success = ["notify-send", "done"]',
+            "on_success of [hooks] (line 2 of FILE) has the wrong type",
+            "write one command for /bin/sh, in quotes",
+        ),
+        (
+            '[hooks]\non_failure = " "',
+            "on_failure of [hooks] (line 2 of FILE) is empty",
+            "write a command for /bin/sh, or leave it out",
+        ),
+        (
+            '[registries."ghcr.io"]\non_failure = "true"',
+            "on_failure of ghcr.io (line 2 of FILE) belongs in the table [hooks]",
+            "write hooks.on_failure",
+        ),
         (
             "chunk_size = 50MiB",
             "FILE is not TOML: Expected newline or end of document after a statement (at line 1, column 16)",
@@ -301,3 +337,28 @@ def test_the_example_shows_every_setting_and_is_a_valid_file(file: Path) -> None
     read = read_file(_write(file, settings))
     assert list(read.entries) == [option.name for option in OPTIONS if option.in_file]
     assert read.registries["ghcr.io"]["chunk_size"].value == 4 * MIB
+
+
+def test_hooks_have_a_table_of_their_own(file: Path) -> None:
+    text = """
+        hooks.timeout = "1m"
+        [registries."ghcr.io"]
+        username = "bob"
+        """
+    assert _load(file, text).hooks.timeout == 60
+    hooks = _load(
+        file,
+        """
+        parallel = 2
+        [hooks]
+        on_success = '''
+        jq -r .destination |
+          notify-send
+        '''
+        waiting-after = 90
+        """,
+    ).hooks
+    assert hooks.on_success is not None
+    assert hooks.on_success.splitlines() == ["jq -r .destination |", "          notify-send"]
+    assert (hooks.on_failure, hooks.timeout, hooks.waiting_after) == (None, 30, 90)
+    assert _load(file, "[hooks]\ntimeout = 3", PUSHER_HOOK_TIMEOUT="4s").hooks.timeout == 4
