@@ -5,6 +5,7 @@ const live = document.getElementById("live");
 const connection = document.getElementById("connection");
 const problem = document.getElementById("problem");
 const said = document.getElementById("said");
+const main = document.getElementById("main");
 
 // --- updates -----------------------------------------------------------------------------------------------
 
@@ -64,7 +65,7 @@ function change(apply) {
   if (focused && focused !== document.activeElement) {
     const near = row && document.getElementById(row.id);
     if (focused.isConnected) focused.focus({ preventScroll: true });
-    else if (near) (near.querySelector("button, summary, a") || document.getElementById("main")).focus();
+    else if (near) (near.querySelector(".actions :is(button, summary)") || near.querySelector("a") || main).focus();
   }
   const changed = [...states()].filter(([name, state]) => before.has(name) && before.get(name) !== state);
   if (changed.length > 3) say(`${changed.length} jobs have changed`);
