@@ -71,6 +71,8 @@ def _lines(facts: RegistryFacts) -> list[tuple[str, str]]:
         lines.append(("chunks", f"at most {human_bytes(facts.max_chunk)}: larger ones were refused{since}"))
     if facts.uplink:
         lines.append(("speed", f"{human_bytes(round(facts.uplink))}/s an upload"))
+    if facts.gzip_level and facts.link_rate:
+        lines.append(("gzip", f"level {facts.gzip_level} at {human_bytes(round(facts.link_rate))}/s in all"))
     if facts.breaks == 1:
         lines.append(("link", "broke once"))
     elif facts.carries and facts.breaks:
@@ -92,6 +94,8 @@ def _as_json(facts: RegistryFacts) -> dict[str, object]:
         "max_chunk": facts.max_chunk,
         "learned_at": None if facts.limited_at is None else rfc3339(facts.limited_at),
         "bytes_per_second": None if facts.uplink is None else round(facts.uplink),
+        "link_bytes_per_second": None if facts.link_rate is None else round(facts.link_rate),
+        "gzip_level": facts.gzip_level,
         "bytes_between_breaks": round(facts.carries) if facts.carries and facts.breaks else None,
         "breaks": facts.breaks or 0,
     }

@@ -66,4 +66,6 @@ def _facts(row: Row[Any]) -> RegistryFacts:
         row.carries,
         row.breaks,
         row.limited_at,
+        row.link_rate,
+        row.gzip_level,
     )

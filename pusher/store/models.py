@@ -263,6 +263,8 @@ class RegistryRow(Base):
     carries: Mapped[float | None] = mapped_column(Float)
     breaks: Mapped[int | None] = mapped_column(Integer)
     limited_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    link_rate: Mapped[float | None] = mapped_column(Float)
+    gzip_level: Mapped[int | None] = mapped_column(Integer)
 
 
 class DeadSessionRow(Base):

@@ -273,6 +273,10 @@ class RegistryFacts:
     """Breaks of the link since it was last stable for long."""
     limited_at: datetime | None = None
     """When ``max_chunk`` or a way of sending was learned."""
+    link_rate: float | None = None
+    """Bytes a second of all uploads together."""
+    gzip_level: int | None = None
+    """The level that the rate of the link got last."""
 
 
 @dataclass(frozen=True)

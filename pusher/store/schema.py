@@ -9,7 +9,7 @@ from sqlalchemy import Connection, inspect, text
 from pusher.errors import StoreTooNew
 from pusher.store.driver_errors import corrupt_error
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009")
+REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 """Every revision in ``migrations/``, oldest first."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pusher.config import Settings
@@ -16,7 +16,9 @@ from pusher.progress.format import human_bytes
 from pusher.spool.choice import SAMPLE, candidates, choose, measure
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import GZIP, Compression, Kind
+from pusher.spool.levels import FAST
 from pusher.spool.pipeline import Readable, read_block
+from pusher.worker.job_link import JobLink, LinkSpeed
 
 KEEP: Final = "keep"
 AUTO: Final = "auto"
@@ -44,6 +46,8 @@ class RequestedCompression:
     """For new blobs; None: chosen for each (``auto``)."""
     threads: int | None = None
     """Threads that compress one layer; None: one for each processor."""
+    follows_link: bool = False
+    """Whether the level is to fit the link; that of ``compression`` is for links not known."""
 
     @classmethod
     def for_job(cls, options: Mapping[str, object], settings: Settings) -> RequestedCompression:
@@ -70,7 +74,9 @@ class RequestedCompression:
                     hint="leave out --compression-level, or use --compression gzip or zstd",
                 )
             return cls(name, None, threads)
-        return cls(name, Compression.of(_new_blob_kind(name) or Kind.GZIP, level, threads), threads)
+        kind = _new_blob_kind(name) or Kind.GZIP
+        follows_link = kind is Kind.GZIP and level is None
+        return cls(name, Compression.of(kind, level, threads), threads, follows_link)
 
     @property
     def is_explicit(self) -> bool:
@@ -108,21 +114,44 @@ def _new_blob_kind(name: str) -> Kind | None:
 
 
 class CompressionChooser:
-    """Chooses the compression of each new blob of one job; ``auto`` measures the beginning of each layer."""
+    """Chooses the compression of each new blob of one job: a gzip level that fits the link, or, for ``auto``,
+    what measuring the beginning of each layer shows."""
 
-    def __init__(self, requested: RequestedCompression, uplink: Callable[[], float | None]) -> None:
+    def __init__(
+        self,
+        requested: RequestedCompression,
+        link: JobLink,
+        on_change: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+    ) -> None:
+        """``on_change`` gets a sentence whenever the level is another one than that of the layer before."""
         self._requested = requested
-        self._uplink = uplink() if requested.compression is None else None
-        self._chosen: list[Compression] = []
+        self._link = link
+        self._on_change = on_change
+        self._chosen: list[tuple[Compression, LinkSpeed]] = []
 
     def choose(self, stream: Readable) -> tuple[Compression, Readable]:
-        """Return the compression for a layer, and the stream to read it from."""
-        if self._requested.compression is not None:
-            return self._requested.compression, stream
-        usual = Compression.of(Kind.GZIP, threads=self._requested.threads)
-        chosen, stream = (usual, stream) if self._uplink is None else self._measure(stream, self._uplink)
-        self._chosen.append(chosen)
+        """Return the compression for a layer, and the stream to read it from. Raises StoreError."""
+        asked = self._requested.compression
+        if asked is not None and not self._requested.follows_link:
+            return asked, stream
+        speed = self._link.speed()
+        if asked is not None:
+            chosen = self._fit(asked, speed)
+        else:
+            chosen = Compression.of(Kind.GZIP, threads=self._requested.threads)
+            if speed.rate is not None:
+                chosen, stream = self._measure(stream, speed.rate)
+        self._chosen.append((chosen, speed))
         return chosen, stream
+
+    def _fit(self, asked: Compression, speed: LinkSpeed) -> Compression:
+        if speed.rate is None:
+            chosen = asked
+        else:
+            chosen = replace(asked, level=self._link.choose_level(speed.rate, asked.workers))
+        if not self._chosen or self._chosen[-1][0] != chosen:
+            self._on_change(f"compressing with gzip level {chosen.level}: {speed}")
+        return chosen
 
     def _measure(self, stream: Readable, uplink: float) -> tuple[Compression, Readable]:
         head = read_block(stream, SAMPLE)
@@ -133,14 +162,29 @@ class CompressionChooser:
         return chosen, _Rejoined(head, stream)
 
     def summary(self) -> str | None:
-        """Return what ``auto`` chose and why; None if there was nothing to choose."""
+        """Return what was chosen and why; None if there was nothing to choose, or only the usual level."""
         if not self._chosen:
             return None
-        if self._uplink is None:
+        if self._requested.follows_link:
+            return self._describe_levels()
+        _, speed = self._chosen[-1]
+        if speed.rate is None:
             return f"compression: {GZIP}, as the speed of the link is not yet known"
-        counts = Counter(str(compression) for compression in self._chosen)
+        counts = Counter(str(compression) for compression, _ in self._chosen)
         said = ", ".join(f"{name} for {_layers(count)}" for name, count in counts.most_common())
-        return f"compression: {said}, which arrives first at {human_bytes(self._uplink)}/s"
+        return f"compression: {said}, which arrives first at {human_bytes(round(speed.rate))}/s"
+
+    def _describe_levels(self) -> str | None:
+        counts = Counter(compression.level for compression, _ in self._chosen)
+        if set(counts) == {FAST}:
+            return None
+        speeds = {compression.level: speed for compression, speed in self._chosen}  # the latest of each level
+        if len(counts) == 1:
+            return "".join(f"compressed with gzip level {level}: {speed}" for level, speed in speeds.items())
+        return "; ".join(
+            f"{_layers(count)} compressed with gzip level {level}: {speeds[level]}"
+            for level, count in counts.items()
+        )
 
 
 def _layers(count: int) -> str:

@@ -25,6 +25,7 @@ from pusher.store.store import Store
 from pusher.worker.compression import CompressionChooser, RequestedCompression
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads, descriptor_of
+from pusher.worker.job_link import JobLink
 from pusher.worker.registries import Registries
 from pusher.worker.stall_notices import SourceStallCheck
 
@@ -72,7 +73,8 @@ class BlobPreparer:
         source: Source | None = reopen(pin)
         chooser = CompressionChooser(
             RequestedCompression.for_job(job.options, self.settings),
-            lambda: self.store.facts.get(job.registry).uplink,
+            JobLink(self.registries.links, job.registry, self.settings.limit_rate),
+            lambda text: self.store.events.add(job.id, "compression", text),
         )
         while source is not None:
             try:

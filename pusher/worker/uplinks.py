@@ -10,7 +10,9 @@ from datetime import timedelta
 from typing import Final
 
 from pusher.errors import StoreError
+from pusher.registry.upload.link_rate import LinkRate
 from pusher.registry.upload.uplink import LinkEstimate
+from pusher.spool.levels import choose_level
 from pusher.store.records import RegistryFacts
 from pusher.store.store import Store
 
@@ -30,6 +32,7 @@ class LinkEstimates:
         self._lock = threading.Lock()
         self._links: dict[str, LinkEstimate] = {}
         self._saved: dict[str, tuple[float, float | None, float | None, int]] = {}
+        self._levels: dict[str, int | None] = {}
 
     def get(self, registry: str) -> LinkEstimate:
         """Return the facts about a registry, initially the stored ones. Raises StoreError."""
@@ -37,10 +40,16 @@ class LinkEstimates:
             if registry not in self._links:
                 facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
                 link = LinkEstimate(
-                    facts.profile, facts.max_chunk, facts.uplink, facts.carries, facts.breaks or 0
+                    facts.profile,
+                    facts.max_chunk,
+                    facts.uplink,
+                    facts.carries,
+                    facts.breaks or 0,
+                    LinkRate(facts.link_rate or facts.uplink),
                 )
                 self._links[registry] = link
                 self._saved[registry] = (self._clock(), link.uplink, link.carries, link.breaks)
+                self._levels[registry] = facts.gzip_level
             link = self._links[registry]
             if link.is_limited:
                 self._forget_old_refusals(registry, link)
@@ -65,11 +74,23 @@ class LinkEstimates:
         with self._lock:
             link, (at, *before), now = self._links[registry], self._saved[registry], self._clock()
             uplink, carries, breaks = link.uplink, link.carries, link.breaks
+            rate = link.rate.bytes_per_second
             if [uplink, carries, breaks] == before or (now - at < _KEEP_EVERY and not at_once):
                 return
             self._saved[registry] = (now, uplink, carries, breaks)
         if self._store:
-            self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks)
+            self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks, link_rate=rate)
+
+    def choose_level(self, registry: str, rate: float, processors: int) -> int:
+        """Return the gzip level for layers sent at ``rate`` bytes a second, and store it: it stays while the
+        rate is about the same. Raises StoreError."""
+        self.get(registry)
+        with self._lock:
+            before = self._levels[registry]
+            level = self._levels[registry] = choose_level(rate, processors, before)
+        if self._store and level != before:
+            self._store.facts.update(registry, gzip_level=level)
+        return level
 
     def close(self) -> None:
         """Store the remaining facts; errors of the store are ignored at the end of a run."""

@@ -14,6 +14,7 @@ def teach(store: Store) -> None:
     store.facts.update(
         HOST, max_chunk=4 * 1024**2, profile="monolithic", uplink=2e6, carries=20 * 1024**2, breaks=3
     )
+    store.facts.update(HOST, link_rate=8e6, gzip_level=9)
     store.facts.update("other.example.com", carries=5e6, breaks=0)
 
 
@@ -24,6 +25,7 @@ def test_what_is_known_of_one_registry(pusher: Pusher, store: Store) -> None:
         "profile     monolithic",
         "chunks      at most 4.0 MiB: larger ones were refused (learned ",
         "speed       1.9 MiB/s an upload",
+        "gzip        level 9 at 7.6 MiB/s in all",
         "link        broke 3 times, an estimated 20.0 MiB between two breaks",
     ):
         assert part in out
@@ -34,6 +36,8 @@ def test_what_is_known_of_one_registry(pusher: Pusher, store: Store) -> None:
         "profile": "monolithic",
         "max_chunk": 4 * 1024**2,
         "bytes_per_second": 2_000_000,
+        "link_bytes_per_second": 8_000_000,
+        "gzip_level": 9,
         "bytes_between_breaks": 20 * 1024**2,
         "breaks": 3,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from pusher.worker.compression import ZSTD_NOTE
 from tests.support.fakeregistry import FakeRegistry, On
 from tests.support.home import Home, manifest_digest, pushed
 from tests.support.images import Image, Layer, make_image, make_layer, unpacked, write_archive
+from tests.support.link import ShakyLink
 
 DOCKER = (media_types.DOCKER_MANIFEST, media_types.DOCKER_CONFIG, media_types.DOCKER_LAYER_GZIP)
 OCI = (media_types.OCI_MANIFEST, media_types.OCI_CONFIG)
@@ -142,6 +144,72 @@ def test_any_level_of_a_kind_is_good_enough(
     assert sent(registry) == before
     assert len(home.progress.of("prepared")) == 3, "by the first push alone"
     assert not [text for text in notes(home) if text.startswith("compression:")], "nothing was to be chosen"
+
+
+def levels(home: Home, image: Image) -> list[list[str]]:
+    """The levels of each layer's known blobs."""
+    known = home.store.known_blobs.of_layers(image.diff_ids)
+    return [[blob.compression.rpartition(":")[2] for blob in known[diff_id]] for diff_id in image.diff_ids]
+
+
+def test_a_layer_is_never_made_again_because_the_link_changed(
+    home: Home, registry: FakeRegistry, image: Image, archive: Path
+) -> None:
+    home.store.facts.update(registry.address, link_rate=100_000.0)
+    home.push(archive, f"{registry.address}/app:1")
+    assert levels(home, image) == [["9"]] * len(image.layers)
+    before = sent(registry)
+    home.store.facts.update(registry.address, link_rate=1e9, gzip_level=2)
+    home.push(archive, f"{registry.address}/app:2")  # from the spool's or the registry's blobs
+    for digest, _, _ in list(home.spool.blobs()):
+        home.spool.remove(digest)
+    home.push(archive, f"{registry.address}/app:3")  # from the registry's
+    assert len({manifest_digest(registry, "app", tag) for tag in "123"}) == 1
+    assert sent(registry) == before
+    assert levels(home, image) == [["9"]] * len(image.layers)
+
+
+def test_another_registry_gets_the_blobs_that_are_on_disk(
+    home: Home, registry: FakeRegistry, archive: Path
+) -> None:
+    with FakeRegistry() as slow:
+        home.store.facts.update(registry.address, link_rate=1e9)
+        home.store.facts.update(slow.address, link_rate=100_000.0)
+        fast, late = (home.enqueue(archive, f"{to.address}/app:1") for to in (registry, slow))
+        assert home.run(only=[fast.id]).exit_code == ExitCode.DONE
+        assert home.run(only=[late.id]).exit_code == ExitCode.DONE
+        assert manifest_digest(slow, "app", "1") == manifest_digest(registry, "app", "1")
+
+
+def test_the_first_layer_tells_the_speed_and_the_next_push_begins_with_its_level(
+    home: Home, tmp_path: Path
+) -> None:
+    images = [make_image(2_500_000, compressible=0.1, seed=seed) for seed in (1, 2)]
+    said: list[str] = []
+    with FakeRegistry() as wide, ShakyLink(wide.address, rate=1_500_000) as link:
+        for number, image in enumerate(images):
+            archive = write_archive(tmp_path / f"{number}.tar", image)
+            job = home.push(archive, f"{link.address}/app:{number}")
+            said += [text for kind, text in home.events(job.id) if kind == "compression"]
+        facts = home.store.facts.get(link.address)
+    assert [levels(home, image) for image in images] == [[["2"]], [["9"]]]
+    assert facts.gzip_level == 9
+    assert facts.link_rate is not None
+    assert facts.link_rate < 2_000_000
+    assert said[0] == "compressing with gzip level 2: the speed of the link is not known yet"
+    assert re.fullmatch(r"compressing with gzip level 9: the link takes .* [KM]iB/s", said[1])
+    assert notes(home) == [said[1].replace("compressing", "compressed")]
+
+
+def test_a_level_in_the_settings_is_obeyed_on_any_link(
+    home: Home, registry: FakeRegistry, image: Image, archive: Path
+) -> None:
+    home.store.facts.update(registry.address, link_rate=100_000.0)
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    assert home.run(compression_level=4).exit_code == ExitCode.DONE
+    assert levels(home, image) == [["4"]] * len(image.layers)
+    assert "compression" not in home.kinds(job.id)
+    assert home.store.facts.get(registry.address).gzip_level is None
 
 
 @pytest.mark.parametrize(

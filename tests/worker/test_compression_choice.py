@@ -10,14 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pusher.config import Settings
+from pusher.config import Settings, Timetable
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
 from pusher.oci.layer_blob import LayerBlob
+from pusher.registry.upload.link_rate import LinkRate
 from pusher.spool.choice import SAMPLE, Sample, candidates, choose, measure
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import GZIP, Compression, Kind
 from pusher.worker.compression import COMPRESSION_NAMES, CompressionChooser, RequestedCompression
+from pusher.worker.job_link import JobLink
+from pusher.worker.uplinks import LinkEstimates
 from tests.support.images import random_bytes, sha256
 
 ZSTD, NONE, ZSTD_9 = Compression.of(Kind.ZSTD), Compression.of(Kind.NONE), Compression.of(Kind.ZSTD, 9)
@@ -27,6 +30,13 @@ MB = 1e6
 
 def settings(**changes: Any) -> Settings:
     return Settings(home=Path("/nowhere"), database_url="", **changes)
+
+
+def link(rate: float | None, limit: int | None = None) -> JobLink:
+    """A link of so many bytes a second, with the user's limit."""
+    links = LinkEstimates(None)
+    links.get("r.example").rate = LinkRate(rate)
+    return JobLink(links, "r.example", None if limit is None else Timetable(limit))
 
 
 # --- options and settings -------------------------------------------------------------------------------
@@ -64,7 +74,7 @@ def test_the_jobs_options_go_before_the_settings(
 @pytest.mark.parametrize("uplink", [None, 1e6])
 def test_the_threads_are_those_of_the_settings(kind: str, threads: int | None, uplink: float | None) -> None:
     requested = RequestedCompression.for_job({"compression": kind}, settings(compression_threads=threads))
-    chosen, _ = CompressionChooser(requested, lambda: uplink).choose(io.BytesIO(bytes(5 << 20)))
+    chosen, _ = CompressionChooser(requested, link(uplink)).choose(io.BytesIO(bytes(5 << 20)))
     assert chosen.threads == threads
 
 
@@ -87,6 +97,74 @@ def test_what_does_not_exist_is_refused_with_what_does(name: str, level: int | N
 def test_a_wrong_setting_is_refused_as_well() -> None:
     with pytest.raises(InvalidOption):
         RequestedCompression.for_job({}, settings(compression="lzma"))
+
+
+# --- levels that fit the link ---------------------------------------------------------------------------
+
+
+def follow(rate: float | None, limit: int | None = None, threads: int = 2) -> tuple[str, list[str]]:
+    """The level of one layer, and what is said of it."""
+    said: list[str] = []
+    requested = RequestedCompression.parse("keep", None, threads)
+    chooser = CompressionChooser(requested, link(rate, limit), said.append)
+    chosen, _ = chooser.choose(io.BytesIO())
+    return str(chosen), said + [summary for summary in [chooser.summary()] if summary]
+
+
+@pytest.mark.parametrize(
+    ("rate", "limit", "expected", "why"),
+    [
+        (None, None, "gzip 2", ["compressing with gzip level 2: the speed of the link is not known yet"]),
+        (200 * MB, None, "gzip 2", ["compressing with gzip level 2: the link takes 190.7 MiB/s"]),
+        (40 * MB, None, "gzip 5", ["the link takes 38.1 MiB/s"] * 2),
+        (5 * MB, None, "gzip 9", ["the link takes 4.8 MiB/s"] * 2),
+        (40 * MB, 1_000_000, "gzip 9", ["the limit is 976.6 KiB/s"] * 2),
+        (None, 1_000_000, "gzip 9", ["the limit is 976.6 KiB/s"] * 2),
+        (5 * MB, 50_000_000, "gzip 9", ["the link takes 4.8 MiB/s"] * 2),
+    ],
+)
+def test_the_level_fits_the_link_or_the_limit(
+    rate: float | None, limit: int | None, expected: str, why: list[str]
+) -> None:
+    chosen, said = follow(rate, limit)
+    assert chosen == expected
+    assert [text.removeprefix("compressing with ") for text in said[:1]] == [
+        f"gzip level {expected[-1]}: {why[0].rpartition(': ')[2]}"
+    ]
+    assert said[1:] == [f"compressed with gzip level {expected[-1]}: {text}" for text in why[1:]]
+
+
+def test_more_processors_make_smaller_layers() -> None:
+    assert [follow(40 * MB, threads=threads)[0] for threads in (1, 2, 16)] == ["gzip 2", "gzip 5", "gzip 9"]
+
+
+@pytest.mark.parametrize(
+    ("name", "level", "expected"),
+    [("gzip", None, "gzip 9"), ("gzip", 6, "gzip 6"), ("keep", 2, "gzip 2"), ("zstd", None, "zstd 3")],
+)
+def test_a_level_that_was_asked_for_is_obeyed(name: str, level: int | None, expected: str) -> None:
+    chooser = CompressionChooser(RequestedCompression.parse(name, level), link(0.1 * MB))
+    assert str(chooser.choose(io.BytesIO())[0]) == expected
+
+
+def test_each_layer_gets_the_level_of_its_time_and_the_changes_are_told() -> None:
+    one, said = link(None), list[str]()
+    chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), one, said.append)
+    chosen = []
+    for rate in (None, 5 * MB, 5.1 * MB, 11 * MB, 40 * MB):
+        one.links.get("r.example").rate = LinkRate(rate)
+        chosen.append(chooser.choose(io.BytesIO())[0].level)
+    assert chosen == [2, 9, 9, 9, 5], "11 MB/s are near enough to stay"
+    assert said == [
+        "compressing with gzip level 2: the speed of the link is not known yet",
+        "compressing with gzip level 9: the link takes 4.8 MiB/s",
+        "compressing with gzip level 5: the link takes 38.1 MiB/s",
+    ]
+    assert chooser.summary() == (
+        "1 layer compressed with gzip level 2: the speed of the link is not known yet; "
+        "3 layers compressed with gzip level 9: the link takes 10.5 MiB/s; "
+        "1 layer compressed with gzip level 5: the link takes 38.1 MiB/s"
+    )
 
 
 # --- blobs that will do ---------------------------------------------------------------------------------
@@ -203,7 +281,7 @@ def test_samples_tell_ratio_and_speed() -> None:
 
 
 def settle(uplink: float | None, data: bytes, count: int = 1) -> tuple[list[Compression], str | None]:
-    chooser = CompressionChooser(RequestedCompression.parse("auto", None), lambda: uplink)
+    chooser = CompressionChooser(RequestedCompression.parse("auto", None), link(uplink))
     chosen = []
     for _ in range(count):
         compression, stream = chooser.choose(io.BytesIO(data))
@@ -236,9 +314,7 @@ def test_a_slow_link_gets_the_smallest(size: int) -> None:
 
 def test_the_summary_counts_layers_and_says_nothing_without_a_choice() -> None:
     assert settle(None, b"", count=0)[1] is None
-    chooser = CompressionChooser(
-        RequestedCompression.parse("zstd", None), lambda: pytest.fail("the link does not matter")
-    )
+    chooser = CompressionChooser(RequestedCompression.parse("zstd", None), link(1 * MB))
     stream = io.BytesIO(b"x")
     assert chooser.choose(stream) == (ZSTD, stream)
     assert chooser.summary() is None

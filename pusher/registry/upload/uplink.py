@@ -21,6 +21,7 @@ from typing import Final
 
 from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.chunk_sizes import Limits
+from pusher.registry.upload.link_rate import LinkRate
 from pusher.registry.upload.profiles import CHUNKED, DEFAULT, KIB, MIB, MONOLITHIC, Profile
 
 _SECONDS: Final = 10.0
@@ -66,6 +67,8 @@ class LinkEstimate:
 
     breaks: int = 0
     """Breaks of the link in large bodies, since it was last stable for long."""
+    rate: LinkRate = field(default_factory=LinkRate, repr=False, compare=False)
+    """The rate of all uploads together."""
     answer_seconds: float | None = field(default=None, init=False, repr=False)
     """Seconds from a chunk's last byte to its response; None before the first chunk."""
     byte_seconds: float | None = field(default=None, init=False, repr=False)
@@ -92,6 +95,7 @@ class LinkEstimate:
     def record_chunk(self, size: int, seconds: float, answer: float | None = None) -> None:
         """Record that a chunk of ``size`` bytes was acknowledged after so many seconds; ``answer``: those
         after its last byte."""
+        self.rate.record_chunk(size, seconds)
         pace = max(seconds, 0.001) / max(size, 1)
         with self._lock:
             self._count_bytes(size)

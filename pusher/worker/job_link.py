@@ -1,0 +1,47 @@
+"""The link that the blobs of one job are sent over: its rate, and the gzip level that fits it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from pusher.config import Timetable
+from pusher.progress.format import human_bytes
+from pusher.worker.uplinks import LinkEstimates
+
+
+@dataclass(frozen=True)
+class LinkSpeed:
+    """Bytes a second that may be sent, None if nothing is known; ``is_limit``: as the user's limit says."""
+
+    rate: float | None
+    is_limit: bool = False
+
+    def __str__(self) -> str:
+        if self.rate is None:
+            return "the speed of the link is not known yet"
+        speed = f"{human_bytes(round(self.rate))}/s"
+        return f"the limit is {speed}" if self.is_limit else f"the link takes {speed}"
+
+
+@dataclass(frozen=True)
+class JobLink:
+    """What is known of the link to ``registry``, which all jobs for it share."""
+
+    links: LinkEstimates
+    registry: str
+    limit: Timetable | None = None
+    now: Callable[[], datetime] = datetime.now
+
+    def speed(self) -> LinkSpeed:
+        """Return the speed at present: that of the link, or the limit if it is lower. Raises StoreError."""
+        rate = self.links.get(self.registry).rate.bytes_per_second
+        limit = None if self.limit is None else self.limit.rate_at(self.now())
+        if limit is not None and (rate is None or limit < rate):
+            return LinkSpeed(limit, is_limit=True)
+        return LinkSpeed(rate)
+
+    def choose_level(self, rate: float, processors: int) -> int:
+        """Return the gzip level for ``rate`` bytes a second; raises StoreError."""
+        return self.links.choose_level(self.registry, rate, processors)
