@@ -89,7 +89,7 @@ def _database_place(url: str) -> str:
     """Return host and name of a database; the rest of its URL may be secret."""
     if url.startswith("sqlite:///"):
         return url.partition("?")[0]
-    from pusher.store.engine import label_of, parse_url
+    from pusher.store.url import label_of, parse_url
 
     try:
         return label_of(parse_url(url))

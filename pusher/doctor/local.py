@@ -25,8 +25,8 @@ from pusher.sources.oci import LayoutSource
 from pusher.sources.registry.source import RegistrySource
 from pusher.spool.spool import Spool, room_at
 from pusher.store import schema
-from pusher.store.engine import file_of, is_sqlite, label_of, parse_url
 from pusher.store.store import Store
+from pusher.store.url import file_of, label_of, parse_url
 from pusher.text import suggest
 from pusher.worker.sources import open_source
 
@@ -124,7 +124,7 @@ class LocalChecks:
     def _open_store(self) -> str:
         url = parse_url(self._settings.database_url)
         label = label_of(url)
-        if is_sqlite(url) and not _exists(file_of(url)):
+        if url.is_sqlite and not _exists(file_of(url)):
             _try_to_write(file_of(url).parent)
             return f"there is none yet; the first push creates it at {label}"
         self.store = self._stack.enter_context(Store.open(self._settings.database_url))

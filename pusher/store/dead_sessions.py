@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, delete, insert, select, update
-
-from pusher.store import models
+from pusher.store.connection import Connection
 from pusher.store.engine import Database
 from pusher.store.records import DeadSession
 
@@ -22,17 +20,16 @@ class DeadSessions:
 
     def all(self) -> list[DeadSession]:
         """Return all of them, the oldest first."""
-        query = select(models.DeadSessionRow).order_by(models.DeadSessionRow.id)
         with self._database.read() as connection:
             return [
-                DeadSession(row.id, row.host, row.repository, row.location, row.tries)
-                for row in connection.execute(query)
+                DeadSession(row["id"], row["host"], row["repository"], row["location"], row["tries"])
+                for row in connection.rows("SELECT * FROM dead_sessions ORDER BY id")
             ]
 
     def remove(self, session: DeadSession) -> None:
         """Forget a session that is gone at its registry."""
         with self._database.write() as connection:
-            connection.execute(delete(models.DeadSessionRow).where(models.DeadSessionRow.id == session.id))
+            connection.execute("DELETE FROM dead_sessions WHERE id = :id", id=session.id)
 
     def record_refusal(self, session: DeadSession) -> None:
         """Count a refusal to delete the session; forget it after the last try."""
@@ -40,11 +37,19 @@ class DeadSessions:
             self.remove(session)
             return
         with self._database.write() as connection:
-            this = update(models.DeadSessionRow).where(models.DeadSessionRow.id == session.id)
-            connection.execute(this.values(tries=session.tries + 1))
+            connection.execute(
+                "UPDATE dead_sessions SET tries = :tries WHERE id = :id",
+                tries=session.tries + 1,
+                id=session.id,
+            )
 
 
 def record_dead(connection: Connection, host: str, repository: str, location: str) -> None:
     """Record a session to delete, in the transaction that gives it up."""
-    row = {"host": host, "repository": repository, "location": location, "tries": 0}
-    connection.execute(insert(models.DeadSessionRow).values(row))
+    connection.execute(
+        """INSERT INTO dead_sessions (host, repository, location, tries)
+        VALUES (:host, :repository, :location, 0)""",
+        host=host,
+        repository=repository,
+        location=location,
+    )

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import select
-
 from pusher.store.engine import Database
-from pusher.store.models import DocumentRow
-from pusher.store.upsert import upsert
+from pusher.store.writes import upsert
 
 
 class Documents:
@@ -18,10 +15,13 @@ class Documents:
     def get(self, digest: str) -> bytes | None:
         """Return the bytes of a document; None if they are not kept."""
         with self._database.read() as connection:
-            return connection.scalar(select(DocumentRow.content).where(DocumentRow.digest == digest))
+            content: bytes | None = connection.value(
+                "SELECT content FROM documents WHERE digest = :digest", digest=digest
+            )
+            return content
 
     def put(self, digest: str, content: bytes) -> None:
         """Keep the bytes of a document, which the caller has verified against ``digest``."""
         with self._database.write() as connection:
             values = {"digest": digest, "content": content, "used_at": self._database.now()}
-            upsert(connection, DocumentRow, values)
+            upsert(connection, "documents", ("digest",), values)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
-
-from sqlalchemy import exc
 
 from pusher.errors import (
     DiskFull,
@@ -30,20 +29,13 @@ def translate_errors(label: str) -> Iterator[None]:
     """Translate the drivers' errors to StoreError; ``label`` names the job store without secrets."""
     try:
         yield
-    except exc.DBAPIError as error:
-        known = _of_driver(error.orig, label)
-        if known is None:
-            raise
-        raise known from error
-    except sqlite3.Error as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of values in a row
+        raise corrupt_error(label, "holds something that pusher did not write") from error
+    except Exception as error:
         known = _of_driver(error, label)
         if known is None:
             raise
         raise known from error
-    except exc.TimeoutError as error:
-        raise StoreLocked(f"no connection to the job store {label} came free", hint=_RETRY) from error
-    except (ValueError, TypeError, LookupError, ArithmeticError) as error:  # of values in a row
-        raise corrupt_error(label, "holds something that pusher did not write") from error
 
 
 _RETRY = "try again; `pusher status` shows what is running"
@@ -52,10 +44,11 @@ _SHARED_MEMORY: Final = 32 * 1024
 """Bytes of the file that SQLite creates next to a database in WAL mode: https://sqlite.org/walformat.html"""
 
 
-def _of_driver(error: BaseException | None, label: str) -> PusherError | None:
+def _of_driver(error: Exception, label: str) -> PusherError | None:
     if isinstance(error, sqlite3.Error):
         return _of_sqlite(error, label)
-    return _of_postgresql(error, label)
+    psycopg = sys.modules.get("psycopg")  # its import takes time
+    return _of_postgresql(error, label) if psycopg and isinstance(error, psycopg.Error) else None
 
 
 def _of_sqlite(error: sqlite3.Error, label: str) -> PusherError | None:
@@ -108,7 +101,7 @@ def _is_whole(label: str) -> bool:
         return False
 
 
-def _of_postgresql(error: BaseException | None, label: str) -> PusherError | None:
+def _of_postgresql(error: Exception, label: str) -> PusherError | None:
     state: str = getattr(error, "sqlstate", None) or ""
     reason = (str(error).strip().splitlines() or [""])[0]
     if state in ("55P03", "57014", "40P01", "40001"):  # lock time-out, cancelled, deadlock, serialisation

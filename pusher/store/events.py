@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from sqlalchemy import Connection, insert, select
-
+from pusher.store.connection import Connection, time_of
 from pusher.store.engine import Database
-from pusher.store.models import EventRow, JobRow
 from pusher.store.records import EventRecord
 
 
 def record(connection: Connection, job_id: int, at: datetime, kind: str, message: str) -> None:
     """Write an event in the transaction of the change that it describes."""
-    connection.execute(insert(EventRow).values(job_id=job_id, at=at, kind=kind, message=message))
+    connection.execute(
+        "INSERT INTO events (job_id, at, kind, message) VALUES (:job_id, :at, :kind, :message)",
+        job_id=job_id,
+        at=at,
+        kind=kind,
+        message=message,
+    )
 
 
 class Events:
@@ -24,17 +28,18 @@ class Events:
 
     def of(self, job_id: int, *, limit: int | None = None) -> list[EventRecord]:
         """Return the events of a job; with ``limit`` the newest ones."""
-        query = select(EventRow).where(EventRow.job_id == job_id).order_by(EventRow.id.desc()).limit(limit)
+        query = "SELECT * FROM events WHERE job_id = :job_id ORDER BY id DESC"
+        if limit is not None:
+            query += " LIMIT :limit"
         with self._database.read() as connection:
+            found = connection.rows(query, job_id=job_id, limit=limit)
             return [
-                EventRecord(row.job_id, row.at, row.kind, row.message) for row in connection.execute(query)
-            ][::-1]
+                EventRecord(row["job_id"], time_of(row["at"]), row["kind"], row["message"])
+                for row in reversed(found)
+            ]
 
     def add(self, job_id: int, kind: str, message: str) -> None:
         """Record an event; a job that was pruned meanwhile is ignored."""
         with self._database.write() as connection:
-            if (
-                connection.scalar(select(JobRow.id).where(JobRow.id == job_id).with_for_update(read=True))
-                is not None
-            ):
+            if connection.value("SELECT id FROM jobs WHERE id = :id FOR SHARE", id=job_id) is not None:
                 record(connection, job_id, self._database.now(), kind, message)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, select, update
-
+from pusher.store.connection import ResultRow, time_if_set
 from pusher.store.engine import Database
-from pusher.store.models import RegistryRow
 from pusher.store.records import RegistryFacts
-from pusher.store.upsert import upsert
+from pusher.store.writes import upsert
 
 _STOPGAPS: Final = ("monolithic", "chunked")
 """Profiles of pusher.registry that are learned from refusals."""
@@ -24,13 +22,13 @@ class Facts:
     def get(self, registry: str) -> RegistryFacts:
         """Return the facts; all None for a registry that was never used."""
         with self._database.read() as connection:
-            row = connection.execute(select(RegistryRow).where(RegistryRow.host == registry)).one_or_none()
+            row = connection.row("SELECT * FROM registries WHERE host = :host", host=registry)
         return RegistryFacts(registry) if row is None else _facts(row)
 
     def all(self) -> list[RegistryFacts]:
         """Return the facts of every registry, by name."""
         with self._database.read() as connection:
-            return [_facts(row) for row in connection.execute(select(RegistryRow).order_by(RegistryRow.host))]
+            return [_facts(row) for row in connection.rows("SELECT * FROM registries ORDER BY host")]
 
     def update(self, registry: str, **changes: int | float | str | None) -> RegistryFacts:
         """Set some facts (fields of RegistryFacts), keep the others; return all of them.
@@ -41,31 +39,34 @@ class Facts:
         if "max_chunk" in changes or "profile" in changes:
             values["limited_at"] = self._database.now()
         with self._database.write() as connection:
-            upsert(connection, RegistryRow, {"host": registry, **values})
+            upsert(connection, "registries", ("host",), {"host": registry, **values})
         return self.get(registry)
 
     def forget_limits(self, registry: str) -> None:
         """Forget limits learned from refusals, but not the estimate of the link."""
         with self._database.write() as connection:
-            known = update(RegistryRow).where(RegistryRow.host == registry)
-            connection.execute(known.values(max_chunk=None))
-            connection.execute(known.where(RegistryRow.profile.in_(_STOPGAPS)).values(profile=None))
+            connection.execute("UPDATE registries SET max_chunk = NULL WHERE host = :host", host=registry)
+            connection.execute(
+                "UPDATE registries SET profile = NULL WHERE host = :host AND profile IN :stopgaps",
+                host=registry,
+                stopgaps=_STOPGAPS,
+            )
 
     def forget(self, registry: str) -> bool:
         """Forget all facts about the registry; return whether there were any."""
         with self._database.write() as connection:
-            return connection.execute(delete(RegistryRow).where(RegistryRow.host == registry)).rowcount > 0
+            return connection.execute("DELETE FROM registries WHERE host = :host", host=registry) > 0
 
 
-def _facts(row: Row[Any]) -> RegistryFacts:
+def _facts(row: ResultRow) -> RegistryFacts:
     return RegistryFacts(
-        row.host,
-        row.max_chunk,
-        row.uplink,
-        row.profile,
-        row.carries,
-        row.breaks,
-        row.limited_at,
-        row.link_rate,
-        row.gzip_level,
+        row["host"],
+        row["max_chunk"],
+        row["uplink"],
+        row["profile"],
+        row["carries"],
+        row["breaks"],
+        time_if_set(row["limited_at"]),
+        row["link_rate"],
+        row["gzip_level"],
     )

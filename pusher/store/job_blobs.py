@@ -2,37 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from itertools import islice
-from typing import Any, TypeVar
+from collections.abc import Collection
+from typing import Any, Final
 
-from sqlalchemy import Row, and_, func, select, update
-
+from pusher.store.connection import Connection, ResultRow
 from pusher.store.engine import Database
 from pusher.store.leases import require_lease
-from pusher.store.models import STORED_DONE, JobBlobRow, JobRow, KnownBlobRow, UploadRow
-from pusher.store.records import DONE_STATES, BlobState, JobBlob, JobRecord, UploadState
-from pusher.store.upsert import insert_if_missing
+from pusher.store.records import DONE_STATES, BlobKind, BlobState, JobBlob, JobRecord
+from pusher.store.writes import insert_if_missing
 
-_T = TypeVar("_T")
+HAS_SESSION: Final = "uploads.state IN ('open', 'closing')"
+"""A session holds bytes of the upload."""
 
-SESSION_STATES = [UploadState.OPEN, UploadState.CLOSING]
-"""Upload states in which a session holds bytes."""
+BLOB_DONE: Final = "(job_blobs.state IN ('uploaded', 'mounted', 'exists'))"
+"""The blob need not be sent any more."""
 
-session_of_blob = and_(
-    UploadRow.host == JobRow.host,
-    UploadRow.repository == JobRow.repository,
-    UploadRow.digest == JobBlobRow.digest,
-    UploadRow.state.in_(SESSION_STATES),
-)
+SESSION_OF_BLOB: Final = f"""(
+    uploads.host = jobs.host AND uploads.repository = jobs.repository AND uploads.digest = job_blobs.digest
+    AND {HAS_SESSION}
+)"""
 """The join of a job's blob with the session that holds part of it."""
 
+NEW_UPLOAD: Final[dict[str, Any]] = {"state": "idle", "offset": 0, "in_flight": 0, "lease_token": 0}
+"""The columns of an upload without a session."""
 
-def batches(ids: Iterable[_T], size: int = 5000) -> Iterator[list[_T]]:
-    """Yield batches that fit into one statement (SQLite allows 32,766 parameters, PostgreSQL 65,535)."""
-    rest = iter(ids)
-    while batch := list(islice(rest, size)):
-        yield batch
+_OF_JOBS: Final = f"""
+    SELECT job_blobs.*, uploads.state AS session, uploads."offset" AS acknowledged
+    FROM job_blobs
+    JOIN jobs ON jobs.id = job_blobs.job_id
+    LEFT JOIN uploads ON {SESSION_OF_BLOB}
+    WHERE job_blobs.job_id IN :ids
+    ORDER BY job_blobs.job_id, job_blobs.position"""
+
+_UNSENT: Final = f"jobs.finished_at IS NULL AND NOT {BLOB_DONE}"
+_NEEDED_BY_DIGEST: Final = f"""
+    SELECT job_blobs.digest FROM job_blobs JOIN jobs ON jobs.id = job_blobs.job_id
+    WHERE job_blobs.digest IN :digests AND {_UNSENT}"""
+_NEEDED_BY_LAYER: Final = f"""
+    SELECT known_blobs.digest FROM known_blobs
+    JOIN job_blobs ON job_blobs.diff_id = known_blobs.diff_id
+    JOIN jobs ON jobs.id = job_blobs.job_id
+    WHERE known_blobs.digest IN :digests AND job_blobs.digest IS NULL AND {_UNSENT}"""
 
 
 class JobBlobs:
@@ -49,9 +59,8 @@ class JobBlobs:
         """Return the same for several jobs; an unknown id has an empty list."""
         found: dict[int, list[JobBlob]] = {job_id: [] for job_id in job_ids}
         with self._database.read() as connection:
-            for batch in batches(found):
-                for row in connection.execute(_query().where(JobBlobRow.job_id.in_(batch))):
-                    found[row.job_id].append(_blob(row))
+            for row in connection.rows(_OF_JOBS, ids=job_ids):
+                found[row["job_id"]].append(_blob(row))
         return found
 
     def set_blob(self, job: JobRecord, key: str, *, digest: str, size: int, media_type: str) -> None:
@@ -59,13 +68,17 @@ class JobBlobs:
 
         Raises LeaseLost.
         """
-        has_key = func.coalesce(JobBlobRow.diff_id, JobBlobRow.digest) == key
-        change = update(JobBlobRow).where(JobBlobRow.job_id == job.id, has_key)
         with self._database.write() as connection:
             require_lease(connection, job)
-            connection.execute(change.values(digest=digest, size=size, media_type=media_type))
             connection.execute(
-                change.where(JobBlobRow.state == BlobState.PENDING).values(state=BlobState.READY)
+                """UPDATE job_blobs SET digest = :digest, size = :size, media_type = :media_type,
+                state = CASE WHEN state = 'pending' THEN 'ready' ELSE state END
+                WHERE job_id = :job_id AND coalesce(diff_id, digest) = :key""",
+                job_id=job.id,
+                key=key,
+                digest=digest,
+                size=size,
+                media_type=media_type,
             )
 
     def set_done(self, job: JobRecord, digest: str, how: BlobState) -> None:
@@ -77,37 +90,34 @@ class JobBlobs:
         if how not in DONE_STATES:
             raise ValueError(f"not a way to be done: {how}")
         place = {"host": job.registry, "repository": job.repository, "digest": digest}
-        idle = and_(
-            *(getattr(UploadRow, name) == value for name, value in place.items()),
-            UploadRow.lease_owner.is_(None),
-            UploadRow.state.in_([UploadState.IDLE, UploadState.PRESENT]),
-        )
         with self._database.write() as connection:
             require_lease(connection, job)
             connection.execute(
-                update(JobBlobRow)
-                .where(
-                    JobBlobRow.job_id == job.id,
-                    JobBlobRow.digest == digest,
-                    JobBlobRow.state.not_in(STORED_DONE),
-                )
-                .values(state=how)
+                f"""UPDATE job_blobs SET state = :how
+                WHERE job_id = :job_id AND digest = :digest AND NOT {BLOB_DONE}""",
+                how=how,
+                job_id=job.id,
+                digest=digest,
             )
-            insert_if_missing(connection, UploadRow, place)
-            present = {"state": UploadState.PRESENT, "used_at": self._database.now()}
-            connection.execute(update(UploadRow).where(idle).values(present))
+            insert_if_missing(connection, "uploads", {**NEW_UPLOAD, **place})
+            connection.execute(
+                """UPDATE uploads SET state = 'present', used_at = :now
+                WHERE host = :host AND repository = :repository AND digest = :digest
+                AND lease_owner IS NULL AND state IN ('idle', 'present')""",
+                now=self._database.now(),
+                **place,
+            )
 
     def clear_done(self, job: JobRecord, digests: Collection[str]) -> None:
         """Record that the registry lacks these blobs after all. Raises LeaseLost."""
-        change = update(JobBlobRow).where(
-            JobBlobRow.job_id == job.id,
-            JobBlobRow.digest.in_(set(digests)),
-            JobBlobRow.state.in_(STORED_DONE),
-        )
         with self._database.write() as connection:
             require_lease(connection, job)
-            connection.execute(change.where(JobBlobRow.size.is_not(None)).values(state=BlobState.READY))
-            connection.execute(change.values(state=BlobState.PENDING))
+            connection.execute(
+                f"""UPDATE job_blobs SET state = CASE WHEN size IS NULL THEN 'pending' ELSE 'ready' END
+                WHERE job_id = :job_id AND digest IN :digests AND {BLOB_DONE}""",
+                job_id=job.id,
+                digests=digests,
+            )
 
     def add_sent(self, job_id: int, digest: str, count: int, wasted: int = 0) -> None:
         """Count body bytes sent for a blob (once, however many layers are this blob).
@@ -115,65 +125,45 @@ class JobBlobs:
         ``wasted``: how many of the bytes counted so far must be sent again.
         """
         with self._database.write() as connection:
-            connection.execute(count_sent(job_id, digest, count, wasted))
+            count_sent(connection, job_id, digest, count, wasted)
 
     def needed_digests(self, among: Collection[str]) -> set[str]:
         """Return those of the digests that unfinished jobs still have to send."""
-        unsent = [JobRow.finished_at.is_(None), JobBlobRow.state.not_in(STORED_DONE)]
-        layers = select(JobBlobRow.digest).join(JobRow, JobRow.id == JobBlobRow.job_id).where(*unsent)
-        known = (
-            select(KnownBlobRow.digest)
-            .join(JobBlobRow, JobBlobRow.diff_id == KnownBlobRow.diff_id)
-            .join(JobRow, JobRow.id == JobBlobRow.job_id)
-            .where(*unsent, JobBlobRow.digest.is_(None))
-        )
-        needed: set[str] = set()
         with self._database.read() as connection:
-            for batch in batches(among):
-                needed.update(connection.scalars(layers.where(JobBlobRow.digest.in_(batch))))
-                needed.update(connection.scalars(known.where(KnownBlobRow.digest.in_(batch))))
-        return needed
+            return {
+                digest
+                for query in (_NEEDED_BY_DIGEST, _NEEDED_BY_LAYER)
+                for digest in connection.column(query, digests=among)
+            }
 
 
-def count_sent(job_id: int, digest: str, count: int, wasted: int = 0) -> Any:
-    """Return the statement that adds sent and wasted bytes to the first row of this blob."""
-    first = (
-        select(func.min(JobBlobRow.position))
-        .where(JobBlobRow.job_id == job_id, JobBlobRow.digest == digest)
-        .scalar_subquery()
-    )
-    return (
-        update(JobBlobRow)
-        .where(JobBlobRow.job_id == job_id, JobBlobRow.position == first)
-        .values(
-            bytes_sent=JobBlobRow.bytes_sent + count,
-            bytes_wasted=JobBlobRow.bytes_wasted + wasted,
-        )
+def count_sent(connection: Connection, job_id: int, digest: str, count: int, wasted: int = 0) -> None:
+    """Add sent and wasted bytes to the first row of this blob."""
+    connection.execute(
+        """UPDATE job_blobs SET bytes_sent = bytes_sent + :count, bytes_wasted = bytes_wasted + :wasted
+        WHERE job_id = :job_id AND position =
+            (SELECT min(position) FROM job_blobs WHERE job_id = :job_id AND digest = :digest)""",
+        job_id=job_id,
+        digest=digest,
+        count=count,
+        wasted=wasted,
     )
 
 
-def _query() -> Any:
-    return (
-        select(JobBlobRow, UploadRow.state.label("session"), UploadRow.offset.label("acknowledged"))
-        .join(JobRow, JobRow.id == JobBlobRow.job_id)
-        .outerjoin(UploadRow, session_of_blob)
-        .order_by(JobBlobRow.job_id, JobBlobRow.position)
-    )
-
-
-def _blob(row: Row[Any]) -> JobBlob:
-    done = row.state in DONE_STATES
-    uploading = not done and row.session is not None
+def _blob(row: ResultRow) -> JobBlob:
+    state = BlobState(row["state"])
+    done = state in DONE_STATES
+    uploading = not done and row["session"] is not None
     return JobBlob(
-        job_id=row.job_id,
-        position=row.position,
-        kind=row.kind,
-        diff_id=row.diff_id,
-        media_type=row.media_type,
-        digest=row.digest,
-        size=row.size,
-        state=BlobState.UPLOADING if uploading else row.state,
-        offset=(row.size or 0) if done else (row.acknowledged if uploading else 0),
-        bytes_sent=row.bytes_sent,
-        bytes_wasted=row.bytes_wasted,
+        job_id=row["job_id"],
+        position=row["position"],
+        kind=BlobKind(row["kind"]),
+        diff_id=row["diff_id"],
+        media_type=row["media_type"],
+        digest=row["digest"],
+        size=row["size"],
+        state=BlobState.UPLOADING if uploading else state,
+        offset=(row["size"] or 0) if done else (row["acknowledged"] if uploading else 0),
+        bytes_sent=row["bytes_sent"],
+        bytes_wasted=row["bytes_wasted"],
     )

@@ -5,23 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    and_,
-    select,
-    update,
-)
-
 from pusher.errors import JobUnknown, StoreLocked
-from pusher.store.job_rows import job_of
-from pusher.store.models import JobRow
+from pusher.store.connection import Connection
+from pusher.store.job_rows import IS_UNCHANGED, job_of, unchanged
 from pusher.store.records import JobRecord
+from pusher.store.writes import assignments
 
 
 def read_job(connection: Connection, job_id: int, *, lock: bool = False) -> JobRecord:
     """Return a job, with its row locked if asked for. Raises JobUnknown."""
-    query = select(JobRow).where(JobRow.id == job_id)
-    row = connection.execute(query.with_for_update() if lock else query).one_or_none()
+    row = connection.row(f"SELECT * FROM jobs WHERE id = :id{' FOR UPDATE' if lock else ''}", id=job_id)
     if row is None:
         raise JobUnknown(f"there is no job {job_id}", hint="pusher status --all lists the jobs")
     return job_of(row)
@@ -32,10 +25,8 @@ def change_job(connection: Connection, before: JobRecord, values: Mapping[str, A
 
     Raises StoreLocked if another process was faster.
     """
-    unchanged = and_(
-        JobRow.id == before.id, JobRow.state == before.state, JobRow.lease_token == before.lease_token
-    )
-    if connection.execute(update(JobRow).where(unchanged).values(values)).rowcount != 1:
+    change = f"UPDATE jobs SET {assignments(values)} WHERE {IS_UNCHANGED}"
+    if connection.execute(change, **values, **unchanged(before)) != 1:
         raise StoreLocked(
             f"job {before.id} was changed by another process at the same time", hint="try again"
         )

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, and_, func, or_, true
-
-from pusher.store.models import JobRow
 from pusher.store.records import JobState
 
-_MOST_DIGITS = 19
+_DESTINATION: Final = "host || '/' || repository || coalesce(':' || tag, '')"
+_MOST_DIGITS: Final = 19
 """An integer with fewer digits fits into a column."""
 
 
@@ -21,16 +20,27 @@ class JobFilter:
     states: Collection[JobState] = ()
     text: str = ""
 
-    def condition(self) -> ColumnElement[bool]:
+    def condition(self) -> str:
         """Return the condition for queries of jobs."""
-        found: list[ColumnElement[bool]] = [true()]
+        found = ["1 = 1"]
         if self.states:
-            found.append(JobRow.state.in_(sorted(self.states)))
+            found.append("state IN :states")
         if self.text:
-            destination = JobRow.host + "/" + JobRow.repository + func.coalesce(":" + JobRow.tag, "")
-            parts = [column.icontains(self.text, autoescape=True) for column in (JobRow.image, destination)]
-            number = self.text.removeprefix("#")
-            if number.isascii() and number.isdigit() and len(number) < _MOST_DIGITS:
-                parts.append(JobRow.id == int(number))
-            found.append(or_(*parts))
-        return and_(*found)
+            parts = [f"lower({column}) LIKE lower(:part) ESCAPE '~'" for column in ("image", _DESTINATION)]
+            if self._number is not None:
+                parts.append("id = :number")
+            found.append(f"({' OR '.join(parts)})")
+        return f"({' AND '.join(found)})"
+
+    def values(self) -> dict[str, Any]:
+        """Return the values for the condition."""
+        part = self.text
+        for special in "~%_":
+            part = part.replace(special, f"~{special}")
+        return {"states": self.states, "part": f"%{part}%", "number": self._number}
+
+    @property
+    def _number(self) -> int | None:
+        number = self.text.removeprefix("#")
+        fits = number.isascii() and number.isdigit() and len(number) < _MOST_DIGITS
+        return int(number) if fits else None

@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, and_, case, func, select
+from pusher.store.connection import ResultRow, json_of, time_if_set, time_of
+from pusher.store.job_blobs import BLOB_DONE, SESSION_OF_BLOB
+from pusher.store.records import (
+    BlobKind,
+    BlobState,
+    JobDocument,
+    JobRecord,
+    JobState,
+    NewJob,
+    StoredError,
+)
 
-from pusher.store.job_blobs import session_of_blob
-from pusher.store.models import STORED_DONE, JobBlobRow, JobRow, UploadRow
-from pusher.store.records import BlobKind, BlobState, JobDocument, JobRecord, NewJob, StoredError
+NO_ERROR: Final[dict[str, Any]] = {"error_code": None, "error_message": None, "error_hint": None}
 
-NO_ERROR: dict[str, Any] = {"error_code": None, "error_message": None, "error_hint": None}
+IS_UNCHANGED: Final = "(id = :read_id AND state = :read_state AND lease_token = :read_token)"
+"""A job is still as it was read."""
+
+
+def unchanged(job: JobRecord) -> dict[str, Any]:
+    """Return the values for IS_UNCHANGED."""
+    return {"read_id": job.id, "read_state": job.state, "read_token": job.lease_token}
 
 
 def blob_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
@@ -25,6 +39,8 @@ def blob_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
         "digest": new.config_digest,
         "size": new.config_size,
         "state": BlobState.PENDING if new.config_size is None else BlobState.READY,
+        "bytes_sent": 0,
+        "bytes_wasted": 0,
     }
     for position, blob in enumerate(new.blobs, 1):
         known = blob.digest is not None and blob.size is not None
@@ -37,48 +53,40 @@ def blob_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
             "digest": blob.digest,
             "size": blob.size,
             "state": BlobState.READY if known else BlobState.PENDING,
+            "bytes_sent": 0,
+            "bytes_wasted": 0,
         }
 
 
-def totals_query(job_ids: list[int]) -> Any:
-    """Return the query for job, bytes in total, done, sent, wasted, at risk, and the number of blobs of
-    unknown size."""
-    blob = func.coalesce(JobBlobRow.digest, JobBlobRow.diff_id)
-    done = case(
-        (JobBlobRow.state.in_(STORED_DONE), JobBlobRow.size), else_=func.coalesce(UploadRow.offset, 0)
-    )
-    cut_off = and_(
-        JobBlobRow.state.not_in(STORED_DONE), UploadRow.restarts.is_(True), UploadRow.in_flight > 0
-    )
-    at_risk = case((cut_off, UploadRow.offset), else_=0)
-    blobs = (
-        select(
-            JobBlobRow.job_id,
-            func.max(JobBlobRow.size).label("size"),
-            func.max(done).label("done"),
-            func.sum(JobBlobRow.bytes_sent).label("sent"),
-            func.sum(JobBlobRow.bytes_wasted).label("wasted"),
-            func.coalesce(func.max(at_risk), 0).label("at_risk"),
-        )
-        .join(JobRow, JobRow.id == JobBlobRow.job_id)
-        .outerjoin(UploadRow, session_of_blob)
-        .where(JobBlobRow.job_id.in_(job_ids))
-        .group_by(JobBlobRow.job_id, blob)
-        .subquery()
-    )
-    return (
-        select(
-            blobs.c.job_id,
-            func.coalesce(func.sum(blobs.c.size), 0),
-            func.coalesce(func.sum(blobs.c.done), 0),
-            func.sum(blobs.c.sent) + JobRow.bytes_sent,
-            func.sum(blobs.c.wasted),
-            func.sum(blobs.c.at_risk),
-            func.count() - func.count(blobs.c.size),
-        )
-        .join(JobRow, JobRow.id == blobs.c.job_id)
-        .group_by(blobs.c.job_id, JobRow.bytes_sent)
-    )
+TOTALS: Final = f"""
+    SELECT
+        blobs.job_id AS job_id,
+        coalesce(sum(size), 0) AS total,
+        coalesce(sum(done), 0) AS done,
+        sum(sent) + jobs.bytes_sent AS sent,
+        sum(wasted) AS wasted,
+        sum(at_risk) AS at_risk,
+        count(*) - count(size) AS unknown
+    FROM (
+        SELECT
+            job_blobs.job_id AS job_id,
+            max(job_blobs.size) AS size,
+            max(CASE WHEN {BLOB_DONE} THEN job_blobs.size ELSE coalesce(uploads."offset", 0) END) AS done,
+            sum(job_blobs.bytes_sent) AS sent,
+            sum(job_blobs.bytes_wasted) AS wasted,
+            coalesce(max(
+                CASE WHEN NOT {BLOB_DONE} AND uploads.restarts IS TRUE AND uploads.in_flight > 0
+                THEN uploads."offset" ELSE 0 END
+            ), 0) AS at_risk
+        FROM job_blobs
+        JOIN jobs ON jobs.id = job_blobs.job_id
+        LEFT JOIN uploads ON {SESSION_OF_BLOB}
+        WHERE job_blobs.job_id IN :ids
+        GROUP BY job_blobs.job_id, coalesce(job_blobs.digest, job_blobs.diff_id)
+    ) AS blobs
+    JOIN jobs ON jobs.id = blobs.job_id
+    GROUP BY blobs.job_id, jobs.bytes_sent"""
+"""The query for each job's bytes in total, done, sent, wasted and at risk, and its blobs of unknown size."""
 
 
 def error_columns(error: StoredError | None) -> dict[str, Any]:
@@ -88,35 +96,35 @@ def error_columns(error: StoredError | None) -> dict[str, Any]:
     return {"error_code": error.code, "error_message": error.message, "error_hint": error.hint}
 
 
-def job_of(row: Row[Any]) -> JobRecord:
+def job_of(row: ResultRow) -> JobRecord:
     """Return the record of a row of ``jobs``."""
     error = None
-    if row.error_code is not None:
-        error = StoredError(row.error_code, row.error_message or "", row.error_hint or "")
+    if row["error_code"] is not None:
+        error = StoredError(row["error_code"], row["error_message"] or "", row["error_hint"] or "")
     return JobRecord(
-        id=row.id,
-        image=row.image,
-        source=row.source,
-        config_digest=row.config_digest,
-        registry=row.host,
-        repository=row.repository,
-        tag=row.tag,
-        state=row.state,
-        priority=row.priority,
-        attempts=row.attempts,
-        options=row.options,
-        documents=tuple(map(JobDocument.from_json, row.documents)),
-        digest=row.digest,
-        bytes_sent=row.bytes_sent,
+        id=row["id"],
+        image=row["image"],
+        source=json_of(row["source"]),
+        config_digest=row["config_digest"],
+        registry=row["host"],
+        repository=row["repository"],
+        tag=row["tag"],
+        state=JobState(row["state"]),
+        priority=row["priority"],
+        attempts=row["attempts"],
+        options=json_of(row["options"]),
+        documents=tuple(map(JobDocument.from_json, json_of(row["documents"]))),
+        digest=row["digest"],
+        bytes_sent=row["bytes_sent"],
         error=error,
-        created_at=row.created_at,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
-        next_try_at=row.next_try_at,
-        lease_owner=row.lease_owner,
-        lease_token=row.lease_token,
-        lease_expires_at=row.lease_expires_at,
-        keeps_older=row.keeps_older,
-        superseded_by=row.superseded_by,
-        waiting_since=row.waiting_since,
+        created_at=time_of(row["created_at"]),
+        started_at=time_if_set(row["started_at"]),
+        finished_at=time_if_set(row["finished_at"]),
+        next_try_at=time_if_set(row["next_try_at"]),
+        lease_owner=row["lease_owner"],
+        lease_token=row["lease_token"],
+        lease_expires_at=time_if_set(row["lease_expires_at"]),
+        keeps_older=bool(row["keeps_older"]),
+        superseded_by=row["superseded_by"],
+        waiting_since=time_if_set(row["waiting_since"]),
     )

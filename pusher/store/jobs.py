@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
-from typing import Any
-
-from sqlalchemy import (
-    String,
-    and_,
-    cast,
-    func,
-    insert,
-    select,
-    update,
-)
 
 from pusher.store import destinations
 from pusher.store.events import record
-from pusher.store.job_blobs import batches
 from pusher.store.job_changes import read_job
 from pusher.store.job_decisions import JobDecisions
 from pusher.store.job_filter import JobFilter
-from pusher.store.job_rows import blob_rows, job_of, totals_query
+from pusher.store.job_rows import TOTALS, blob_rows, job_of
 from pusher.store.leased_jobs import LeasedJobs
-from pusher.store.models import JobBlobRow, JobRow
 from pusher.store.records import JobRecord, JobState, JobTotals, NewJob
+from pusher.store.writes import insert_sql
 
 
 class Jobs(LeasedJobs, JobDecisions):
@@ -35,23 +24,26 @@ class Jobs(LeasedJobs, JobDecisions):
         now = self._database.now()
         values = {
             "image": new.image,
-            "source": dict(new.source),
+            "source": json.dumps(dict(new.source)),
             "config_digest": new.config_digest,
             "host": new.registry,
             "repository": new.repository,
             "tag": new.tag,
             "state": JobState.QUEUED,
             "priority": new.priority,
-            "options": dict(new.options),
-            "documents": [document.to_json() for document in new.documents],
+            "attempts": 0,
+            "bytes_sent": 0,
+            "lease_token": 0,
+            "options": json.dumps(dict(new.options)),
+            "documents": json.dumps([document.to_json() for document in new.documents]),
             "keeps_older": new.keeps_older,
             "created_at": now,
         }
         with self._database.write() as connection:
             destinations.lock_destination(self._database, connection, new)
-            key: Any = connection.execute(insert(JobRow).values(values)).inserted_primary_key
-            job = read_job(connection, key[0])
-            connection.execute(insert(JobBlobRow), list(blob_rows(job.id, new)))
+            job = read_job(connection, connection.insert(insert_sql("jobs", values), **values))
+            rows = list(blob_rows(job.id, new))
+            connection.execute_many(insert_sql("job_blobs", rows[0]), rows)
             record(connection, job.id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")
             destinations.supersede_older(connection, job, now)
         return job
@@ -71,56 +63,58 @@ class Jobs(LeasedJobs, JobDecisions):
     ) -> list[JobRecord]:
         """Return jobs in the order of their ids; with ``limit`` the newest ones. ``errors``: codes of their
         last errors; ``starts``: prefixes of the ids."""
-        query = select(JobRow).order_by(JobRow.id.desc()).limit(limit)
+        conditions = ["1 = 1"]
         if states is not None:
-            query = query.where(JobRow.state.in_(sorted(states)))
+            conditions.append("state IN :states")
         if errors is not None:
-            query = query.where(JobRow.error_code.in_(sorted(errors)))
+            conditions.append("error_code IN :errors")
         if starts:
-            query = query.where(cast(JobRow.id, String).startswith(starts, autoescape=True))
+            conditions.append("substr(CAST(id AS TEXT), 1, :length) = :starts")
+        query = f"SELECT * FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC"
+        if limit is not None:
+            query += " LIMIT :limit"
         with self._database.read() as connection:
-            return [job_of(row) for row in connection.execute(query)][::-1]
+            found = connection.rows(
+                query, states=states, errors=errors, starts=starts, length=len(starts), limit=limit
+            )
+            return [job_of(row) for row in reversed(found)]
 
     def page(self, after: int, size: int) -> tuple[JobRecord, ...]:
         """Return the next jobs after an id, at most ``size``, in the order of their ids."""
-        query = select(JobRow).where(JobRow.id > after).order_by(JobRow.id).limit(size)
+        query = "SELECT * FROM jobs WHERE id > :after ORDER BY id LIMIT :size"
         with self._database.read() as connection:
-            return tuple(job_of(row) for row in connection.execute(query))
+            return tuple(job_of(row) for row in connection.rows(query, after=after, size=size))
 
     def find(self, wanted: JobFilter, offset: int, limit: int) -> tuple[JobRecord, ...]:
         """Return ``limit`` jobs after the first ``offset``: unfinished ones, then others, newest first."""
-        query = select(JobRow).where(wanted.condition()).order_by(JobRow.id.desc())
-        unfinished, finished = JobRow.finished_at.is_(None), JobRow.finished_at.is_not(None)
+        where, values = wanted.condition(), wanted.values()
+        page = f"FROM jobs WHERE {where} AND finished_at IS {{}} ORDER BY id DESC LIMIT :limit OFFSET :offset"
         with self._database.read() as connection:
-            found = connection.execute(query.where(unfinished).offset(offset).limit(limit)).all()
+            unfinished = f"SELECT * {page.format('NULL')}"
+            found = connection.rows(unfinished, **values, limit=limit, offset=offset)
             if len(found) < limit:
-                count = select(func.count()).select_from(JobRow).where(wanted.condition(), unfinished)
-                before = connection.execute(count).scalar_one() if offset else 0
-                rest = query.where(finished).offset(max(0, offset - before)).limit(limit - len(found))
-                found = [*found, *connection.execute(rest)]
+                count = f"SELECT count(*) FROM jobs WHERE {where} AND finished_at IS NULL"
+                before = connection.value(count, **values) if offset else 0
+                rest = {"limit": limit - len(found), "offset": max(0, offset - before)}
+                found += connection.rows(f"SELECT * {page.format('NOT NULL')}", **values, **rest)
             return tuple(map(job_of, found))
 
     def superseded_by(self, job: JobRecord) -> tuple[JobRecord, ...]:
         """Return the older jobs that this one superseded."""
-        place = and_(JobRow.host == job.registry, JobRow.repository == job.repository, JobRow.tag == job.tag)
-        query = (
-            select(JobRow)
-            .where(place, JobRow.id < job.id, JobRow.superseded_by == job.id)
-            .order_by(JobRow.id)
-        )
+        query = """SELECT * FROM jobs WHERE host = :host AND repository = :repository AND tag = :tag
+            AND id < :id AND superseded_by = :id ORDER BY id"""
         with self._database.read() as connection:
-            return tuple(job_of(row) for row in connection.execute(query))
+            found = connection.rows(
+                query, host=job.registry, repository=job.repository, tag=job.tag, id=job.id
+            )
+            return tuple(map(job_of, found))
 
     def list_failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
         """Return the newest failed jobs that can be retried, as no newer one sets their tag."""
-        query = (
-            select(JobRow)
-            .where(JobRow.state == JobState.FAILED, ~destinations.has_newer())
-            .order_by(JobRow.id.desc())
-            .limit(limit)
-        )
+        query = f"""SELECT * FROM jobs WHERE state = 'failed' AND NOT {destinations.HAS_NEWER}
+            ORDER BY id DESC LIMIT :limit"""
         with self._database.read() as connection:
-            return tuple(job_of(row) for row in connection.execute(query))[::-1]
+            return tuple(job_of(row) for row in reversed(connection.rows(query, limit=limit)))
 
     def beyond_retry(self, job_ids: Collection[int]) -> frozenset[int]:
         """Return those of the jobs that failed and that no retry can help."""
@@ -130,24 +124,29 @@ class Jobs(LeasedJobs, JobDecisions):
     def counts(self, text: str = "") -> dict[JobState, int]:
         """Return the number of jobs by state, with ``text`` as in JobFilter; states without jobs are left
         out."""
-        among = JobFilter(text=text).condition()
-        query = select(JobRow.state, func.count().label("jobs")).where(among).group_by(JobRow.state)
+        among = JobFilter(text=text)
+        query = f"SELECT state, count(*) AS jobs FROM jobs WHERE {among.condition()} GROUP BY state"
         with self._database.read() as connection:
-            return {row.state: row.jobs for row in connection.execute(query)}
+            return {JobState(row["state"]): row["jobs"] for row in connection.rows(query, **among.values())}
 
     def totals(self, job_ids: Collection[int]) -> dict[int, JobTotals]:
         """Return sums over each job's blobs, each blob counted once. Unknown ids are left out."""
-        found: dict[int, JobTotals] = {}
         with self._database.read() as connection:
-            for batch in batches(sorted(job_ids)):
-                for job_id, *sums, unknown in connection.execute(totals_query(batch)):
-                    total, done, sent, wasted, at_risk = map(int, sums)
-                    found[job_id] = JobTotals(total, done, sent, wasted, at_risk, sizes_known=not unknown)
-        return found
+            return {
+                row["job_id"]: JobTotals(
+                    int(row["total"]),
+                    int(row["done"]),
+                    int(row["sent"]),
+                    int(row["wasted"]),
+                    int(row["at_risk"]),
+                    sizes_known=not row["unknown"],
+                )
+                for row in connection.rows(TOTALS, ids=job_ids)
+            }
 
     def add_bytes_sent(self, job_id: int, count: int) -> None:
         """Count body bytes that belong to no blob (manifests)."""
         with self._database.write() as connection:
             connection.execute(
-                update(JobRow).where(JobRow.id == job_id).values(bytes_sent=JobRow.bytes_sent + count)
+                "UPDATE jobs SET bytes_sent = bytes_sent + :count WHERE id = :id", count=count, id=job_id
             )

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Any
-
-from sqlalchemy import (
-    ColumnElement,
-    func,
-    or_,
-    select,
-    update,
-)
 
 from pusher.errors import LeaseLost
 from pusher.store import destinations
@@ -22,18 +14,19 @@ from pusher.store.events import record
 from pusher.store.job_changes import change_job
 from pusher.store.job_rows import NO_ERROR, error_columns, job_of
 from pusher.store.leases import (
+    HAS_ENDED,
+    IS_CURRENT,
+    IS_HELD,
     NO_WAIT,
     NOT_RUNNING,
-    has_ended,
-    is_current,
-    is_held,
-    job_id_in,
+    held,
     lease_columns,
+    lease_values,
     require_lease,
 )
-from pusher.store.models import JobRow, UploadRow
 from pusher.store.records import JobRecord, JobState, StoredError
-from pusher.store.runnable import UNFINISHED, is_runnable, is_worth_waiting_for, owners_where
+from pusher.store.runnable import IS_RUNNABLE, IS_WORTH_WAITING_FOR, UNFINISHED, owners_where
+from pusher.store.writes import assignments
 
 
 class LeasedJobs:
@@ -67,13 +60,20 @@ class LeasedJobs:
         ``waited``: ids whose pause is over by the owner's own clock.
         """
         now = self._database.now()
-        runnable = is_runnable(owner, now, dead_owners, spared, at_work, waited)
-        query = select(JobRow).where(runnable).order_by(JobRow.priority.desc(), JobRow.id).limit(1)
-        if only is not None:
-            query = query.where(job_id_in(only))
+        among = "" if only is None else "AND jobs.id IN :only"
+        query = f"""SELECT * FROM jobs WHERE {IS_RUNNABLE} {among}
+            ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED"""
+        values = {
+            **lease_values(now, dead_owners, spared),
+            "owner": owner,
+            "at_work": at_work or (),
+            "finds_unanswered": at_work is not None,
+            "waited": waited,
+            "only": only,
+        }
         with self._database.write() as connection:
             while True:
-                row = connection.execute(query.with_for_update(skip_locked=True)).one_or_none()
+                row = connection.row(query, **values)
                 if row is None:
                     return None
                 before = job_of(row)
@@ -81,7 +81,7 @@ class LeasedJobs:
                 if newer is None:
                     break
                 destinations.supersede(connection, before, newer, now)
-            values = {
+            changes = {
                 **lease_columns(owner, now, lease),
                 "state": JobState.RUNNING,
                 "lease_token": before.lease_token + 1,
@@ -89,7 +89,7 @@ class LeasedJobs:
                 "next_try_at": None,
                 "tagging_at": None,
             }
-            job = change_job(connection, before, values)
+            job = change_job(connection, before, changes)
             how = f"claimed by {owner}"
             if before.state == JobState.RUNNING and before.lease_owner != owner:
                 how = f"taken over by {owner} from {before.lease_owner}, which is gone"
@@ -110,35 +110,33 @@ class LeasedJobs:
         after one of these. ``dead_owners`` and ``spared`` as for ``claim``.
         """
         now = self._database.now()
-        query = (
-            select(JobRow.id).where(is_worth_waiting_for(now, dead_owners, spared, only, put_off)).limit(1)
-        )
-        if only is not None:
-            query = query.where(job_id_in(only))
+        among = "" if only is None else "AND jobs.id IN :only"
+        query = f"SELECT id FROM jobs WHERE {IS_WORTH_WAITING_FOR} {among} LIMIT 1"
+        values = {"has_choice": only is not None, "only": only or (), "put_off": put_off}
         with self._database.read() as connection:
-            return connection.scalar(query) is not None
+            found = connection.value(query, **lease_values(now, dead_owners, spared), **values)
+            return found is not None
 
     def owners(self) -> set[str]:
         """Return the owners of current leases of jobs or uploads."""
-        return self._owners(is_current)
+        return self._owners(IS_CURRENT)
 
     def lapsed_owners(self) -> set[str]:
         """Return the owners of expired leases of jobs or uploads that were not taken over."""
-        return self._owners(has_ended)
+        return self._owners(HAS_ENDED)
 
-    def _owners(self, matches: Callable[[Any, datetime], ColumnElement[bool]]) -> set[str]:
+    def _owners(self, condition: str) -> set[str]:
         now = self._database.now()
-        query = owners_where(matches(JobRow.lease_expires_at, now), matches(UploadRow.lease_expires_at, now))
         with self._database.read() as connection:
-            return set(connection.scalars(query))
+            return set(connection.column(owners_where(condition), **lease_values(now)))
 
     def renew(self, owner: str, lease: float) -> None:
         """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
-        until = lease_columns(owner, self._database.now(), lease)
-        with self._database.write() as connection:
-            connection.execute(update(JobRow).where(UNFINISHED, JobRow.lease_owner == owner).values(until))
-        with self._database.write() as connection:
-            connection.execute(update(UploadRow).where(UploadRow.lease_owner == owner).values(until))
+        until = lease_columns(owner, self._database.now(), lease)["lease_expires_at"]
+        for table, among in (("jobs", f"{UNFINISHED} AND "), ("uploads", "")):
+            change = f"UPDATE {table} SET lease_expires_at = :until WHERE {among}lease_owner = :owner"
+            with self._database.write() as connection:
+                connection.execute(change, owner=owner, until=until)
 
     def take_tag(
         self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()
@@ -157,7 +155,9 @@ class LeasedJobs:
                 destinations.supersede_older(connection, job, now)
                 older = destinations.job_to_wait_for(connection, job, now, dead_owners, spared)
                 if older is None:
-                    connection.execute(update(JobRow).where(is_held(job)).values(tagging_at=now))
+                    connection.execute(
+                        f"UPDATE jobs SET tagging_at = :now WHERE {IS_HELD}", now=now, **held(job)
+                    )
                 return older
             destinations.supersede(connection, job, newer, now)
         raise LeaseLost(f"job {newer} supersedes job {job.id}")
@@ -165,7 +165,7 @@ class LeasedJobs:
     def check_lease(self, job: JobRecord) -> None:
         """Raise LeaseLost if the job was paused, cancelled or taken over."""
         with self._database.read() as connection:
-            if connection.scalar(select(JobRow.id).where(is_held(job))) is None:
+            if connection.value(f"SELECT id FROM jobs WHERE {IS_HELD}", **held(job)) is None:
                 raise LeaseLost(f"job {job.id} no longer belongs to this worker")
 
     def release(
@@ -189,15 +189,14 @@ class LeasedJobs:
         message = error.message if error else "stopped"
         wait: dict[str, Any] = NO_WAIT if progress else {}
         if state == JobState.WAITING:
-            now = self._database.now()
-            since = now if progress else func.coalesce(JobRow.waiting_since, now)
-            wait = {**wait, "waiting_since": since}
+            before = None if progress else job.waiting_since
+            wait = {**wait, "waiting_since": before or self._database.now()}
         self._leave(
             job,
             state,
             message,
             next_try_at=next_try_at,
-            attempts=JobRow.attempts + int(attempt),
+            attempt=attempt,
             **wait,
             **error_columns(error),
         )
@@ -208,18 +207,16 @@ class LeasedJobs:
         It is reported once it has waited for ``after`` seconds without progress; with 0 at once, also if the
         same wait was reported with another error.
         """
-        now = self._database.now()
-        new = JobRow.waiting_reported.is_(None)
-        due = JobRow.waiting_since <= now - timedelta(seconds=after)
-        change = (
-            update(JobRow)
-            .where(JobRow.id == job.id, JobRow.lease_token == job.lease_token)
-            .where(JobRow.state == JobState.WAITING)
-            .where(due & new if after else or_(new, JobRow.waiting_reported != code))
-            .values(waiting_reported=code)
-        )
+        if after:
+            due = "waiting_since <= :since AND waiting_reported IS NULL"
+        else:
+            due = "(waiting_reported IS NULL OR waiting_reported <> :code)"
+        change = f"""UPDATE jobs SET waiting_reported = :code
+            WHERE id = :id AND lease_token = :token AND state = 'waiting' AND {due}"""
+        since = self._database.now() - timedelta(seconds=after)
         with self._database.write() as connection:
-            return connection.execute(change).rowcount == 1
+            done = connection.execute(change, code=code, id=job.id, token=job.lease_token, since=since)
+            return done == 1
 
     def succeed(self, job: JobRecord, digest: str) -> None:
         """End the job as succeeded: the manifest ``digest`` is pushed."""
@@ -229,7 +226,7 @@ class LeasedJobs:
             f"pushed {digest}",
             digest=digest,
             finished_at=self._database.now(),
-            attempts=JobRow.attempts + 1,
+            attempt=True,
             **NO_WAIT,
             **NO_ERROR,
         )
@@ -241,16 +238,17 @@ class LeasedJobs:
             JobState.FAILED,
             error.message,
             finished_at=self._database.now(),
-            attempts=JobRow.attempts + 1,
+            attempt=True,
             **NO_WAIT,
             **error_columns(error),
         )
 
-    def _leave(self, job: JobRecord, state: JobState, message: str, **values: Any) -> None:
-        """End the lease, change the state and record the event."""
+    def _leave(self, job: JobRecord, state: JobState, message: str, *, attempt: bool, **values: Any) -> None:
+        """End the lease, change the state, count an ``attempt`` and record the event."""
         now = self._database.now()
+        changes = {"state": state, **values, **NOT_RUNNING}
+        change = f"UPDATE jobs SET attempts = attempts + :attempt, {assignments(changes)} WHERE {IS_HELD}"
         with self._database.write() as connection:
-            change = update(JobRow).where(is_held(job)).values(state=state, **values, **NOT_RUNNING)
-            if connection.execute(change).rowcount == 0:
+            if connection.execute(change, attempt=int(attempt), **changes, **held(job)) == 0:
                 raise LeaseLost(f"job {job.id} no longer belongs to this worker")
             record(connection, job.id, now, state, message)

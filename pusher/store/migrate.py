@@ -1,4 +1,4 @@
-"""Upgrade a job store's schema; Alembic is imported only if there is something to do."""
+"""Create or upgrade a job store's schema; SQLAlchemy and Alembic are imported only if that is due."""
 
 from __future__ import annotations
 
@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from glob import escape
 from importlib.resources import files
 from pathlib import Path
-
-from sqlalchemy import Connection, text
-from sqlalchemy.engine import URL
+from typing import TYPE_CHECKING, Any
 
 import pusher
 from pusher.config.private import check_private_file, make_private_folder
 from pusher.errors import DiskFull, StoreLocked, StoreUnreachable
-from pusher.store import schema
+from pusher.store import engine, schema
+from pusher.store.connection import Connection, postgresql
 from pusher.store.driver_errors import translate_errors
-from pusher.store.engine import Database, file_of, is_sqlite, label_of, parse_url
-from pusher.store.models import Base
+from pusher.store.drivers import connect_postgresql, connect_sqlite
+from pusher.store.engine import Database
+from pusher.store.url import DatabaseUrl, file_of, label_of, parse_url
+
+if TYPE_CHECKING:
+    import sqlalchemy
 
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that upgrades the same store."""
@@ -45,7 +48,7 @@ class SchemaReport:
 def upgrade(url: str) -> tuple[str | None, str]:
     """Create or upgrade the schema; return the revisions before and after. Safe to run concurrently."""
     parsed = parse_url(url)
-    return _upgrade_file(parsed) if is_sqlite(parsed) else _upgrade_server(parsed)
+    return _upgrade_file(parsed) if parsed.is_sqlite else _upgrade_server(parsed)
 
 
 def check(url: str) -> SchemaReport:
@@ -68,33 +71,28 @@ def folder() -> Path:
     return Path(str(pusher.__file__)).parent.parent / "migrations"
 
 
-def _upgrade_file(url: URL) -> tuple[str | None, str]:
+def _upgrade_file(url: DatabaseUrl) -> tuple[str | None, str]:
     with _lock_file(url) as path:
-        database = Database(url, foreign_keys=False)
-        try:
-            with database.read() as connection:
-                before = schema.revision_of(connection, database.label)
-            if before == schema.head():
-                return before, before
-            copy = path.with_name(f"{path.name}.before-{schema.head()}")
-            if before is not None:
-                with translate_errors(database.label):
-                    _copy(path, copy)
-            with database.write() as connection:
-                if before is None:
-                    _create(connection)
-                else:
-                    _run(connection)
-            _remove_copies(path, lambda found: found != copy)  # those of earlier upgrades
-        finally:
-            database.close()
+        before = _revision(url)
+        if before == schema.head():
+            return before, before
+        copy = path.with_name(f"{path.name}.before-{schema.head()}")
+        if before is not None:
+            with translate_errors(label_of(url)):
+                _copy(path, copy)
+        with connect_sqlalchemy(url) as connection:
+            if before is None:
+                _create(connection)
+            else:
+                _run(connection)
+        _remove_copies(path, lambda found: found != copy)  # those of earlier upgrades
     return before, schema.head()
 
 
 def remove_old_copies(url: str, age: float) -> None:
     """Delete copies of a SQLite job store that were made before upgrades more than ``age`` seconds ago."""
     parsed = parse_url(url)
-    if is_sqlite(parsed):
+    if parsed.is_sqlite:
         _remove_copies(file_of(parsed), lambda found: time.time() - found.stat().st_mtime > age)
 
 
@@ -105,15 +103,50 @@ def _remove_copies(path: Path, unwanted: Callable[[Path], bool]) -> None:
                 found.unlink()
 
 
-def _create(connection: Connection) -> None:
+def _revision(url: DatabaseUrl) -> str | None:
+    database = Database(url)
+    try:
+        with database.read() as connection:
+            return schema.revision_of(connection, database.label)
+    finally:
+        database.close()
+
+
+@contextmanager
+def connect_sqlalchemy(url: DatabaseUrl) -> Iterator[sqlalchemy.Connection]:
+    """Begin a transaction in which SQLAlchemy and Alembic can change the schema."""
+    from sqlalchemy import NullPool, create_engine, event, exc
+
+    def connect() -> Any:
+        if url.is_sqlite:
+            return connect_sqlite(file_of(url), engine.BUSY_TIMEOUT, foreign_keys=False)
+        return connect_postgresql(url, engine.BUSY_TIMEOUT)
+
+    kind = "sqlite" if url.is_sqlite else "postgresql+psycopg"
+    changing = create_engine(f"{kind}://", creator=connect, poolclass=NullPool)
+    if url.is_sqlite:
+        event.listen(changing, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    with translate_errors(label_of(url)):
+        try:
+            with changing.begin() as connection:
+                yield connection
+        except exc.DBAPIError as error:
+            raise error.orig or error from error
+
+
+def _create(connection: sqlalchemy.Connection) -> None:
     """Create the newest schema of a new store directly, without importing Alembic."""
+    from sqlalchemy import text
+
+    from pusher.store.models import Base
+
     Base.metadata.create_all(connection)
     connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": schema.head()})
 
 
 @contextmanager
-def _lock_file(url: URL) -> Iterator[Path]:
+def _lock_file(url: DatabaseUrl) -> Iterator[Path]:
     """Create the file if needed, and keep other processes from creating or upgrading it."""
     from filelock import FileLock, Timeout
 
@@ -158,21 +191,21 @@ def _copy(path: Path, to: Path) -> None:
         raise
 
 
-def _upgrade_server(url: URL) -> tuple[str | None, str]:
-    database = Database(url)
-    try:
-        with database.write() as connection:
-            connection.execute(text("SET LOCAL lock_timeout = 0"))
-            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
-            before = schema.revision_of(connection, database.label)
-            if before != schema.head():
-                _run(connection)
-    finally:
-        database.close()
+def _upgrade_server(url: DatabaseUrl) -> tuple[str | None, str]:
+    before = _revision(url)
+    if before == schema.head():
+        return before, before
+    with connect_sqlalchemy(url) as connection:
+        raw = Connection(connection.connection.driver_connection, postgresql())
+        raw.execute("SET LOCAL lock_timeout = 0")
+        raw.execute("SELECT pg_advisory_xact_lock(:key)", key=_ADVISORY_LOCK)
+        before = schema.revision_of(raw, label_of(url))
+        if before != schema.head():
+            _run(connection)
     return before, schema.head()
 
 
-def _run(connection: Connection) -> None:
+def _run(connection: sqlalchemy.Connection) -> None:
     """Run all missing revisions inside the connection's transaction."""
     from alembic import command
     from alembic.config import Config
@@ -184,8 +217,6 @@ def _run(connection: Connection) -> None:
 
 
 def _problems(connection: Connection) -> Iterator[str]:
-    for (line,) in connection.execute(text("PRAGMA integrity_check")):
-        if line != "ok":
-            yield str(line)
-    for row in connection.execute(text("PRAGMA foreign_key_check")):
-        yield f"row {row[1]} of {row[0]} refers to a row of {row[2]} that is not there"
+    yield from (str(line) for line in connection.column("PRAGMA integrity_check") if line != "ok")
+    for row in connection.rows("PRAGMA foreign_key_check"):
+        yield f"row {row['rowid']} of {row['table']} refers to a row of {row['parent']} that is not there"

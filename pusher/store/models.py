@@ -1,4 +1,4 @@
-"""Define the tables. Queries run on Core connections, so that ten thousand rows build no ORM objects."""
+"""Define the tables, to create them in a new store. Statements are SQL and do not need this."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from pusher.store.records import DONE_STATES, FINAL_STATES, BlobKind, BlobState, JobState, UploadState
+from pusher.store.records import FINAL_STATES, BlobKind, BlobState, JobState, UploadState
 
 _ID = BigInteger().with_variant(Integer, "sqlite")
 """SQLite assigns row ids only where the type is exactly INTEGER."""
@@ -291,7 +291,3 @@ class EventRow(Base):
     message: Mapped[str] = mapped_column(Text)
 
     __table_args__ = (Index("ix_events_job_id", "job_id"),)
-
-
-STORED_DONE = sorted(DONE_STATES)
-"""The states of a blob that need not be sent, for use in queries."""

@@ -6,13 +6,11 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
-from sqlalchemy import Connection, bindparam, delete, exists, or_, select
-
+from pusher.store.connection import Connection, json_of
 from pusher.store.engine import Database
-from pusher.store.models import DocumentRow, JobBlobRow, JobRow, KnownBlobRow, UploadRow
-from pusher.store.records import JobDocument, UploadState
+from pusher.store.records import JobDocument
 
 _BATCH: Final = 2000
 """Rows deleted in one transaction, so that workers do not wait long."""
@@ -84,51 +82,47 @@ class Retention:
 
 
 def _jobs(connection: Connection, before: datetime) -> int:
-    ids = select(JobRow.id).where(JobRow.finished_at < before).order_by(JobRow.finished_at).limit(_BATCH)
-    return connection.execute(delete(JobRow).where(JobRow.id.in_(ids.scalar_subquery()))).rowcount
+    return connection.execute(
+        """DELETE FROM jobs WHERE id IN
+        (SELECT id FROM jobs WHERE finished_at < :before ORDER BY finished_at LIMIT :batch)""",
+        before=before,
+        batch=_BATCH,
+    )
 
 
 def _uploads(connection: Connection, unused: datetime) -> int:
-    ids = (
-        select(UploadRow.id)
-        .where(UploadRow.state.in_([UploadState.IDLE, UploadState.PRESENT]), UploadRow.lease_owner.is_(None))
-        .where(or_(UploadRow.used_at.is_(None), UploadRow.used_at < unused))
-        .where(~exists().where(JobBlobRow.digest == UploadRow.digest))
-        .limit(_BATCH)
+    return connection.execute(
+        """DELETE FROM uploads WHERE id IN
+        (SELECT id FROM uploads WHERE state IN ('idle', 'present') AND lease_owner IS NULL
+        AND (used_at IS NULL OR used_at < :unused)
+        AND NOT EXISTS (SELECT 1 FROM job_blobs WHERE job_blobs.digest = uploads.digest) LIMIT :batch)""",
+        unused=unused,
+        batch=_BATCH,
     )
-    return connection.execute(delete(UploadRow).where(UploadRow.id.in_(ids.scalar_subquery()))).rowcount
 
 
 def _known_blobs(connection: Connection, unused: datetime, blobs: Collection[str]) -> int:
-    query = select(KnownBlobRow.diff_id, KnownBlobRow.digest).where(
-        KnownBlobRow.created_at < unused, ~exists().where(JobBlobRow.diff_id == KnownBlobRow.diff_id)
+    found = connection.rows(
+        """SELECT diff_id, digest FROM known_blobs WHERE created_at < :unused
+        AND NOT EXISTS (SELECT 1 FROM job_blobs WHERE job_blobs.diff_id = known_blobs.diff_id)""",
+        unused=unused,
     )
     kept = set(blobs)
-    gone = [row for row in connection.execute(query) if row.digest not in kept][:_BATCH]
-    return _delete(
-        connection,
-        delete(KnownBlobRow).where(
-            KnownBlobRow.diff_id == bindparam("one"), KnownBlobRow.digest == bindparam("two")
-        ),
-        [{"one": row.diff_id, "two": row.digest} for row in gone],
+    gone = [row for row in found if row["digest"] not in kept][:_BATCH]
+    connection.execute_many(
+        "DELETE FROM known_blobs WHERE diff_id = :diff_id AND digest = :digest",
+        [{"diff_id": row["diff_id"], "digest": row["digest"]} for row in gone],
     )
+    return len(gone)
 
 
 def _documents(connection: Connection, unused: datetime) -> int:
     needed: set[str] = set()
-    for config, documents in connection.execute(select(JobRow.config_digest, JobRow.documents)):
-        needed.add(config)
-        needed.update(JobDocument.from_json(document).digest for document in documents)
-    query = select(DocumentRow.digest).where(or_(DocumentRow.used_at.is_(None), DocumentRow.used_at < unused))
-    gone = [digest for digest in connection.scalars(query) if digest not in needed]
-    return _delete(
-        connection,
-        delete(DocumentRow).where(DocumentRow.digest == bindparam("one")),
-        [{"one": digest} for digest in gone[:_BATCH]],
-    )
-
-
-def _delete(connection: Connection, statement: Any, rows: list[dict[str, str]]) -> int:
-    if rows:
-        connection.execute(statement, rows)
-    return len(rows)
+    for row in connection.rows("SELECT config_digest, documents FROM jobs"):
+        needed.add(row["config_digest"])
+        needed.update(JobDocument.from_json(document).digest for document in json_of(row["documents"]))
+    query = "SELECT digest FROM documents WHERE used_at IS NULL OR used_at < :unused"
+    found = connection.column(query, unused=unused)
+    gone = [digest for digest in found if digest not in needed][:_BATCH]
+    connection.execute("DELETE FROM documents WHERE digest IN :gone", gone=gone)
+    return len(gone)

@@ -1,65 +1,50 @@
-"""Build query conditions: which jobs a worker can claim now, and which are worth waiting for."""
+"""The conditions of queries: which jobs a worker can claim now, and which are worth waiting for."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from datetime import datetime
-from typing import Any
+from typing import Final
 
-from sqlalchemy import ColumnElement, and_, false, or_, select
+from pusher.store.destinations import IS_AHEAD, WAITS_FOR_TURN
+from pusher.store.leases import IS_DUE, is_lapsed
 
-from pusher.store.destinations import not_its_turn, waits_in_vain
-from pusher.store.leases import is_due, is_lapsed, job_id_in
-from pusher.store.models import JobRow, UploadRow
-from pusher.store.records import JobState
-
-UNFINISHED = JobRow.finished_at.is_(None)
+UNFINISHED: Final = "jobs.finished_at IS NULL"
 """The exact condition of the claim index, so that SQLite uses it."""
 
-
-def is_runnable(
-    owner: str,
-    now: datetime,
-    dead_owners: Collection[str],
-    spared: Collection[str],
-    at_work: Collection[int] | None,
-    waited: Collection[int],
-) -> ColumnElement[bool]:
-    """Return whether ``owner`` can claim a job; the arguments are those of ``Jobs.claim``."""
-    running = JobRow.state == JobState.RUNNING
-    unanswered = false() if at_work is None else and_(running, JobRow.lease_owner == owner)
-    return and_(
-        UNFINISHED,
-        or_(
-            JobRow.state == JobState.QUEUED,
-            and_(is_due(now, waited), ~not_its_turn(now, dead_owners, spared)),
-            and_(running, JobRow.lease_owner != owner, is_lapsed(JobRow, now, dead_owners, spared)),
-            unanswered,
-        ),
-        ~job_id_in(at_work or ()),
+IS_RUNNABLE: Final = f"""(
+    {UNFINISHED}
+    AND (
+        state = 'queued'
+        OR {IS_DUE} AND NOT ({WAITS_FOR_TURN} AND EXISTS (SELECT 1 FROM jobs AS other WHERE {IS_AHEAD}))
+        OR state = 'running' AND lease_owner <> :owner AND {is_lapsed("jobs")}
+        OR state = 'running' AND lease_owner = :owner AND :finds_unanswered
     )
+    AND jobs.id NOT IN :at_work
+)"""
+"""``owner`` can claim a job; the other values are those of ``Jobs.claim``."""
 
+_NOT_OURS: Final = "(other.state = 'paused' OR other.id IN :put_off OR :has_choice AND other.id NOT IN :only)"
+"""This run will not push the other job."""
 
-def is_worth_waiting_for(
-    now: datetime,
-    dead_owners: Collection[str],
-    spared: Collection[str],
-    only: Collection[int] | None,
-    put_off: Collection[int],
-) -> ColumnElement[bool]:
-    """Return whether a job waits and will be runnable; the arguments are those of ``Jobs.has_waiting``."""
-    return and_(
-        UNFINISHED,
-        JobRow.state == JobState.WAITING,
-        ~job_id_in(put_off),
-        ~waits_in_vain(now, dead_owners, spared, only, put_off),
+IS_WORTH_WAITING_FOR: Final = f"""(
+    {UNFINISHED}
+    AND state = 'waiting'
+    AND jobs.id NOT IN :put_off
+    AND NOT (
+        {WAITS_FOR_TURN}
+        AND EXISTS (
+            SELECT 1 FROM jobs AS other WHERE {IS_AHEAD} AND other.state <> 'running' AND {_NOT_OURS}
+        )
     )
+)"""
+"""A job waits and will be runnable; the values are those of ``Jobs.has_waiting``.
+
+It will not be if it waits for its turn after one that this run will not push: that one is paused, ``put_off``
+until the user acts, or not among ``only``; another worker may have it.
+"""
 
 
-def owners_where(jobs: ColumnElement[bool], uploads: ColumnElement[bool]) -> Any:
-    """Select the owners of unfinished jobs and of uploads for which a condition holds."""
-    return (
-        select(JobRow.lease_owner)
-        .where(UNFINISHED, JobRow.lease_owner.is_not(None), jobs)
-        .union(select(UploadRow.lease_owner).where(UploadRow.lease_owner.is_not(None), uploads))
-    )
+def owners_where(condition: str) -> str:
+    """Return the query for owners of unfinished jobs and of uploads for whose lease a condition holds."""
+    return f"""
+        SELECT lease_owner FROM jobs WHERE {UNFINISHED} AND lease_owner IS NOT NULL AND {condition}
+        UNION SELECT lease_owner FROM uploads WHERE lease_owner IS NOT NULL AND {condition}"""

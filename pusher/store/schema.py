@@ -1,16 +1,19 @@
-"""Find the schema revision of a job store without Alembic, whose import takes 0.4 s."""
+"""Find the schema revision of a job store without Alembic, whose import takes 0.3 s."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from sqlalchemy import Connection, inspect, text
-
 from pusher.errors import StoreTooNew
+from pusher.store.connection import Connection
 from pusher.store.driver_errors import corrupt_error
 
 REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 """Every revision in ``migrations/``, oldest first."""
+
+_TABLES: Final = (
+    "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite~_%' ESCAPE '~'"
+)
 
 
 def head() -> str:
@@ -23,15 +26,20 @@ def revision_of(connection: Connection, label: str) -> str | None:
 
     Raises StoreTooNew for an unknown revision, StoreCorrupt for tables that are not pusher's.
     """
-    inspector = inspect(connection)
-    if not inspector.has_table("alembic_version"):
-        if connection.dialect.name == "sqlite" and inspector.get_table_names():
+    if not _has_revision(connection):
+        if connection.is_sqlite and connection.column(_TABLES):
             raise corrupt_error(label, "is an SQLite database, but not a job store of pusher")
         return None
-    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    revision: str | None = connection.value("SELECT version_num FROM alembic_version")
     if revision is not None and revision not in REVISIONS:
         raise StoreTooNew(
             f"the job store {label} was written by a newer pusher (schema {revision}, known: {head()})",
             hint="use the version of pusher that wrote it, or a newer one",
         )
     return revision
+
+
+def _has_revision(connection: Connection) -> bool:
+    if connection.is_sqlite:
+        return "alembic_version" in connection.column(_TABLES)
+    return connection.value("SELECT to_regclass('alembic_version')") is not None

@@ -7,23 +7,20 @@ from functools import partial
 from types import TracebackType
 from typing import Self, cast
 
-from sqlalchemy import false, update
-from sqlalchemy.engine import URL
-
 from pusher.errors import DiskFull, StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.store import migrate, schema
 from pusher.store.dead_sessions import DeadSessions
 from pusher.store.documents import Documents
-from pusher.store.engine import Clock, Database, file_of, is_sqlite, label_of, parse_url
+from pusher.store.engine import Clock, Database
 from pusher.store.events import Events
 from pusher.store.facts import Facts
 from pusher.store.job_blobs import JobBlobs
 from pusher.store.jobs import Jobs
 from pusher.store.known_blobs import KnownBlobs
-from pusher.store.models import JobRow
 from pusher.store.outages import OutageProxy, StoreOutages
 from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
+from pusher.store.url import DatabaseUrl, file_of, label_of, parse_url
 
 
 class Store:
@@ -55,7 +52,7 @@ class Store:
         StoreUnreachable, StoreLocked, InvalidOption.
         """
         parsed = parse_url(url)
-        if is_sqlite(parsed):
+        if parsed.is_sqlite:
             return cls(_open_file(url, parsed, clock))
         database = Database(parsed, clock=clock)
         if _revision(database) != schema.head():
@@ -94,7 +91,7 @@ class Store:
     def check_writable(self) -> None:
         """Try a write without effect; raises the error that a change would raise now."""
         with self._database.write() as connection:
-            connection.execute(update(JobRow).where(false()).values(priority=JobRow.priority))
+            connection.execute("UPDATE jobs SET priority = priority WHERE 1 = 0")
 
     def now(self) -> datetime:
         """Return the store's time, to which leases and next tries refer."""
@@ -113,7 +110,7 @@ class Store:
         self.close()
 
 
-def _open_file(url: str, parsed: URL, clock: Clock | None) -> Database:
+def _open_file(url: str, parsed: DatabaseUrl, clock: Clock | None) -> Database:
     try:
         exists = file_of(parsed).exists()
     except OSError as error:
@@ -141,7 +138,7 @@ def _open_file(url: str, parsed: URL, clock: Clock | None) -> Database:
     return database
 
 
-def _for_reading(url: URL, clock: Clock | None, error: Exception) -> Database:
+def _for_reading(url: DatabaseUrl, clock: Clock | None, error: Exception) -> Database:
     """Open the file read-only if no log next to it has newer pages; else raise ``error``.
 
     SQLite can read a database in WAL mode without writing its shared-memory file only if the file is declared

@@ -4,21 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import fields
-from typing import Any
-
-from sqlalchemy import Row, and_, case, exists, func, or_, select, update
+from typing import Any, Final
 
 from pusher.errors import LeaseLost
+from pusher.store.connection import ResultRow, time_if_set
 from pusher.store.dead_sessions import record_dead
 from pusher.store.engine import Database
-from pusher.store.job_blobs import SESSION_STATES, count_sent
-from pusher.store.leases import NO_LEASE, is_lapsed, lease_columns
-from pusher.store.models import STORED_DONE, JobBlobRow, JobRow, KnownBlobRow, UploadRow
-from pusher.store.records import JobState, UploadRecord, UploadState
-from pusher.store.upsert import insert_if_missing
+from pusher.store.job_blobs import BLOB_DONE, HAS_SESSION, NEW_UPLOAD, count_sent
+from pusher.store.leases import NO_LEASE, is_lapsed, lease_columns, lease_values
+from pusher.store.records import UploadRecord, UploadState
+from pusher.store.writes import assignments, insert_if_missing
 
-_NO_SESSION: dict[str, Any] = {"location": None, "offset": 0, "in_flight": 0}
-_FIELDS = tuple(field.name for field in fields(UploadRecord) if field.name != "registry")
+SESSION_STATES: Final = (UploadState.OPEN, UploadState.CLOSING)
+"""The states in which a session holds bytes."""
+
+_NO_SESSION: Final[dict[str, Any]] = {"location": None, "offset": 0, "in_flight": 0}
+_FIELDS = tuple(field.name for field in fields(UploadRecord))
+_COLUMNS: Final = {"registry": "host"}
+
+_AT_PLACE: Final = "host = :host AND repository = :repository AND digest = :digest"
+
+_UNSENT: Final = f"""
+    SELECT 1 FROM job_blobs JOIN jobs ON jobs.id = job_blobs.job_id
+    {{join}}
+    WHERE jobs.host = uploads.host AND jobs.repository = uploads.repository
+    AND (jobs.finished_at IS NULL OR jobs.state = 'failed') AND NOT {BLOB_DONE}"""
+# two queries: with OR, SQLite reads every layer
+_NEEDED_BY_DIGEST: Final = f"{_UNSENT.format(join='')} AND job_blobs.digest = uploads.digest"
+_NEEDED_BY_LAYER: Final = (
+    _UNSENT.format(join="JOIN known_blobs ON known_blobs.diff_id = job_blobs.diff_id")
+    + " AND job_blobs.digest IS NULL AND known_blobs.digest = uploads.digest"
+)
+_ABANDON: Final = f"""
+    UPDATE uploads SET
+        state = 'abandoned', lease_token = lease_token + 1, lease_owner = NULL, lease_expires_at = NULL
+    WHERE {HAS_SESSION}
+    AND NOT EXISTS ({_NEEDED_BY_DIGEST})
+    AND NOT EXISTS ({_NEEDED_BY_LAYER})
+    AND (lease_owner IS NULL OR {is_lapsed("uploads")})"""
 
 
 class Uploads:
@@ -49,30 +72,26 @@ class Uploads:
         be deleted is open again. The expired lease of an owner in ``spared`` still counts.
         """
         now = self._database.now()
-        same_blob = and_(UploadRow.host == registry, UploadRow.digest == digest)
-        elsewhere = and_(
-            same_blob,
-            UploadRow.lease_owner != owner,
-            ~func.coalesce(is_lapsed(UploadRow, now, dead_owners, spared), True),
-        )
+        place = {"host": registry, "repository": repository, "digest": digest}
+        elsewhere = f"""SELECT id FROM uploads WHERE host = :host AND digest = :digest
+            AND lease_owner <> :owner AND NOT coalesce({is_lapsed("uploads")}, TRUE) LIMIT 1"""
         with self._database.write() as connection:
             # Two workers that ask for the blob in two repositories lock different rows.
             self._database.lock(connection, f"{registry} {digest}")
-            if connection.scalar(select(exists().where(elsewhere))):
+            leases = lease_values(now, dead_owners, spared)
+            if connection.value(elsewhere, host=registry, digest=digest, owner=owner, **leases) is not None:
                 return None
-            row = and_(same_blob, UploadRow.repository == repository)
-            place = {"host": registry, "repository": repository, "digest": digest}
-            insert_if_missing(connection, UploadRow, place)
-            values = {
-                **lease_columns(owner, now, lease),
-                "state": case(
-                    (UploadRow.state == UploadState.ABANDONED, UploadState.OPEN), else_=UploadRow.state
-                ),
-                "lease_token": UploadRow.lease_token + 1,
-                "used_at": now,
-            }
-            connection.execute(update(UploadRow).where(row).values(values))
-            return _upload(connection.execute(select(UploadRow).where(row)).one())
+            insert_if_missing(connection, "uploads", {**NEW_UPLOAD, **place})
+            values = {**lease_columns(owner, now, lease), "used_at": now}
+            connection.execute(
+                f"""UPDATE uploads SET {assignments(values)}, lease_token = lease_token + 1,
+                state = CASE WHEN state = 'abandoned' THEN 'open' ELSE state END
+                WHERE {_AT_PLACE}""",
+                **values,
+                **place,
+            )
+            (row,) = connection.rows(f"SELECT * FROM uploads WHERE {_AT_PLACE}", **place)
+            return _upload(row)
 
     def record_session(
         self,
@@ -183,43 +202,35 @@ class Uploads:
         """
         with self._database.write() as connection:
             connection.execute(
-                update(UploadRow)
-                .where(UploadRow.lease_owner == owner)
-                .values(lease_token=UploadRow.lease_token + 1, **NO_LEASE)
+                f"""UPDATE uploads SET lease_token = lease_token + 1, {assignments(NO_LEASE)}
+                WHERE lease_owner = :owner_before""",
+                owner_before=owner,
+                **NO_LEASE,
             )
 
     def has_any_at(self, registry: str) -> bool:
         """Return whether a session was ever opened, or a blob found, at the registry."""
-        used = or_(UploadRow.opened_at.is_not(None), UploadRow.state == UploadState.PRESENT)
+        query = """SELECT id FROM uploads WHERE host = :host AND (opened_at IS NOT NULL OR state = 'present')
+            LIMIT 1"""
         with self._database.read() as connection:
-            return bool(connection.scalar(select(exists().where(UploadRow.host == registry, used))))
+            return connection.value(query, host=registry) is not None
 
     def holders(self, registry: str, digest: str) -> list[str]:
         """Return the repositories known to have the blob (to mount it from), last used first."""
-        query = (
-            select(UploadRow.repository)
-            .where(
-                UploadRow.host == registry, UploadRow.digest == digest, UploadRow.state == UploadState.PRESENT
-            )
-            .order_by(UploadRow.used_at.desc(), UploadRow.id.desc())
-        )
+        query = """SELECT repository FROM uploads
+            WHERE host = :host AND digest = :digest AND state = 'present' ORDER BY used_at DESC, id DESC"""
         with self._database.read() as connection:
-            return list(connection.scalars(query))
+            return connection.column(query, host=registry, digest=digest)
 
     def profiles(self, places: Collection[tuple[str, str]]) -> dict[tuple[str, str], str]:
         """Return by registry and repository the profile of the session that was opened last, if there was
         one."""
         found: dict[tuple[str, str], str] = {}
+        last = """SELECT profile FROM uploads WHERE host = :host AND repository = :repository
+            AND opened_at IS NOT NULL AND profile IS NOT NULL ORDER BY opened_at DESC LIMIT 1"""
         with self._database.read() as connection:
             for host, repository in set(places):
-                last = (
-                    select(UploadRow.profile)
-                    .where(UploadRow.host == host, UploadRow.repository == repository)
-                    .where(UploadRow.opened_at.is_not(None), UploadRow.profile.is_not(None))
-                    .order_by(UploadRow.opened_at.desc())
-                    .limit(1)
-                )
-                if profile := connection.scalar(last):
+                if profile := connection.value(last, host=host, repository=repository):
                     found[host, repository] = profile
         return found
 
@@ -227,10 +238,11 @@ class Uploads:
         """Record that the registry lacks these blobs after all."""
         with self._database.write() as connection:
             connection.execute(
-                update(UploadRow)
-                .where(UploadRow.host == registry, UploadRow.repository == repository)
-                .where(UploadRow.digest.in_(set(digests)), UploadRow.state == UploadState.PRESENT)
-                .values(state=UploadState.IDLE)
+                """UPDATE uploads SET state = 'idle' WHERE host = :host AND repository = :repository
+                AND digest IN :digests AND state = 'present'""",
+                host=registry,
+                repository=repository,
+                digests=digests,
             )
 
     def abandon_unneeded(self, dead_owners: Collection[str] = ()) -> int:
@@ -240,33 +252,14 @@ class Uploads:
         keeps those of all its known blobs. Sessions under a lease are skipped.
         """
         now = self._database.now()
-        unsent = (
-            select(JobBlobRow.job_id)
-            .join(JobRow, JobRow.id == JobBlobRow.job_id)
-            .where(JobRow.host == UploadRow.host, JobRow.repository == UploadRow.repository)
-            .where(or_(JobRow.finished_at.is_(None), JobRow.state == JobState.FAILED))
-            .where(JobBlobRow.state.not_in(STORED_DONE))
-            .correlate(UploadRow)
-        )
-        # two queries: with OR, SQLite reads every layer
-        named = unsent.where(JobBlobRow.digest == UploadRow.digest)
-        unnamed = unsent.join(KnownBlobRow, KnownBlobRow.diff_id == JobBlobRow.diff_id).where(
-            JobBlobRow.digest.is_(None), KnownBlobRow.digest == UploadRow.digest
-        )
         with self._database.write() as connection:
-            done = connection.execute(
-                update(UploadRow)
-                .where(UploadRow.state.in_(SESSION_STATES), ~named.exists(), ~unnamed.exists())
-                .where(or_(UploadRow.lease_owner.is_(None), is_lapsed(UploadRow, now, dead_owners)))
-                .values(state=UploadState.ABANDONED, lease_token=UploadRow.lease_token + 1, **NO_LEASE)
-            )
-            return done.rowcount
+            return connection.execute(_ABANDON, **lease_values(now, dead_owners))
 
     def list_abandoned(self) -> list[UploadRecord]:
         """Return the sessions to delete at their registries."""
-        query = select(UploadRow).where(UploadRow.state == UploadState.ABANDONED).order_by(UploadRow.id)
+        query = "SELECT * FROM uploads WHERE state = 'abandoned' ORDER BY id"
         with self._database.read() as connection:
-            return [_upload(row) for row in connection.execute(query)]
+            return [_upload(row) for row in connection.rows(query)]
 
     def record_deletion(self, u: UploadRecord, *, refused: bool = False) -> None:
         """Record that an abandoned session is gone; no effect if a job uses it again meanwhile.
@@ -275,12 +268,13 @@ class Uploads:
         """
         with self._database.write() as connection:
             done = connection.execute(
-                update(UploadRow)
-                .where(UploadRow.id == u.id, UploadRow.lease_token == u.lease_token)
-                .where(UploadRow.state == UploadState.ABANDONED)
-                .values(state=UploadState.IDLE, **_NO_SESSION)
+                f"""UPDATE uploads SET state = 'idle', {assignments(_NO_SESSION)}
+                WHERE id = :id AND lease_token = :token AND state = 'abandoned'""",
+                id=u.id,
+                token=u.lease_token,
+                **_NO_SESSION,
             )
-            if refused and done.rowcount and u.location is not None:
+            if refused and done and u.location is not None:
                 record_dead(connection, u.registry, u.repository, u.location)
 
     def _change(
@@ -292,24 +286,34 @@ class Uploads:
         left: str | None = None,
         **values: Any,
     ) -> UploadRecord:
-        change = update(UploadRow).where(
-            UploadRow.id == u.id,
-            UploadRow.lease_owner.is_not(None),  # a record that was released holds none
-            UploadRow.lease_owner == u.lease_owner,
-            UploadRow.lease_token == u.lease_token,
-        )
+        # a record that was released has no owner, and matches nothing
+        held = "id = :held_id AND lease_owner = :held_by AND lease_token = :held_token"
         if expected is not None:
-            change = change.where(UploadRow.state.in_(expected))
+            held += " AND state IN :expected"
         with self._database.write() as connection:
-            now = self._database.now(connection)
-            if connection.execute(change.values(used_at=now, **values)).rowcount == 0:
+            changes = {"used_at": self._database.now(connection), **values}
+            changed = connection.execute(
+                f"UPDATE uploads SET {assignments(changes)} WHERE {held}",
+                **changes,
+                held_id=u.id,
+                held_by=u.lease_owner,
+                held_token=u.lease_token,
+                expected=expected,
+            )
+            if changed == 0:
                 raise LeaseLost(f"the upload of {u.digest} is not ours any more")
             if sent is not None:
-                connection.execute(count_sent(sent[0], u.digest, *sent[1:]))
+                count_sent(connection, sent[0], u.digest, *sent[1:])
             if left is not None:
                 record_dead(connection, u.registry, u.repository, left)
-            return _upload(connection.execute(select(UploadRow).where(UploadRow.id == u.id)).one())
+            (row,) = connection.rows("SELECT * FROM uploads WHERE id = :id", id=u.id)
+            return _upload(row)
 
 
-def _upload(row: Row[Any]) -> UploadRecord:
-    return UploadRecord(registry=row.host, **{name: getattr(row, name) for name in _FIELDS})
+def _upload(row: ResultRow) -> UploadRecord:
+    values = {name: row[_COLUMNS.get(name, name)] for name in _FIELDS}
+    values["state"] = UploadState(values["state"])
+    values["restarts"] = None if values["restarts"] is None else bool(values["restarts"])
+    for name in ("opened_at", "used_at"):
+        values[name] = time_if_set(values[name])
+    return UploadRecord(**values)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import click
 
-from pusher.store.engine import sqlite_url
 from pusher.store.migrate import upgrade
 from pusher.store.store import Store
+from pusher.store.url import sqlite_url
 from tests.benchmarks.measure import Cost, middle, run
 from tests.support.finished_jobs import add_finished_jobs
 

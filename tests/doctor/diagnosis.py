@@ -13,7 +13,7 @@ import pytest
 from pusher.config import Settings, Timeouts
 from pusher.doctor import CheckResult, EarlyErrors, Status, parse_target, run_checks
 from pusher.errors import PusherError
-from pusher.store.engine import sqlite_url
+from pusher.store.url import sqlite_url
 from tests.registry.sites import Seen
 from tests.support.fakeregistry.wire import Reply
 

@@ -93,7 +93,7 @@ def test_what_an_older_pusher_left_is_superseded_when_it_is_claimed(store: Store
     """Its jobs know nothing of each other."""
     old, new = add(store), add(store, keeps_older=True)
     with store._database.write() as connection:
-        connection.exec_driver_sql("UPDATE jobs SET keeps_older = (1 = 0)")
+        connection.execute("UPDATE jobs SET keeps_older = (1 = 0)")
     claimed = store.jobs.claim("w", lease=30)
     assert claimed is not None
     assert claimed.id == new.id

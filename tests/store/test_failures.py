@@ -30,8 +30,9 @@ from pusher.errors import (
 )
 from pusher.store import driver_errors, engine, migrate
 from pusher.store.driver_errors import translate_errors
-from pusher.store.engine import Database, parse_url, sqlite_url
+from pusher.store.engine import Database
 from pusher.store.store import Store
+from pusher.store.url import file_of, parse_url, sqlite_url
 from tests.store.privileges import like_any_user
 from tests.support.databases import PostgresServer, new_job
 
@@ -59,8 +60,8 @@ def told(error: PusherError) -> str:
 def lock(url: str) -> Iterator[None]:
     """Hold what writers of the store need."""
     parsed = parse_url(url)
-    if engine.is_sqlite(parsed):
-        with closing(sqlite3.connect(engine.file_of(parsed), isolation_level=None)) as other:
+    if parsed.is_sqlite:
+        with closing(sqlite3.connect(file_of(parsed), isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             yield
     else:
@@ -139,14 +140,14 @@ def test_check_reports_damage_that_no_query_met(path: Path) -> None:
 def test_a_missing_table_is_damage(url: str, kind: str) -> None:
     with Store.open(url) as store:
         with store._database.write() as connection:
-            connection.exec_driver_sql("DROP TABLE registries")
+            connection.execute("DROP TABLE registries")
         with pytest.raises(StoreCorrupt, match="lacks a part of its schema"):
             store.facts.get("registry.example.com")
 
 
 def test_a_store_of_a_newer_pusher(url: str) -> None:
     with Store.open(url) as store, store._database.write() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
     for use in (Store.open, migrate.upgrade, migrate.check):
         with pytest.raises(StoreTooNew, match="newer pusher") as caught:
             use(url)
@@ -337,7 +338,7 @@ def test_sqlite_survives_power_cuts(path: Path) -> None:
     database = Database(parse_url(sqlite_url(path)))
     pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     with database.write() as connection:
-        found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
+        found = {name: connection.value(f"PRAGMA {name}") for name in pragmas}
     database.close()
     assert found == pragmas
 

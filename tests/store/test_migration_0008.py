@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Column, DateTime, MetaData
+from sqlalchemy import Column, Connection, DateTime, MetaData
 
 from pusher.errors import StoreCorrupt
 from pusher.oci import media_types
@@ -32,10 +32,9 @@ from pusher.sources.pins import (
 )
 from pusher.sources.split.layer_plan import LayerPlan, Part
 from pusher.store import migrate, schema
-from pusher.store.engine import Database
 from pusher.store.records import FINAL_STATES, BlobKind, BlobState, JobDocument, JobState, UploadState
 from pusher.store.store import Store
-from tests.store.test_migrations import closing_database, make_store
+from tests.store.test_migrations import changing, make_store
 from tests.support.databases import FakeClock, digest, new_job
 
 _A, _B, _C = ("sha256:" + letter * 64 for letter in "abc")
@@ -175,7 +174,7 @@ _SOURCES: list[tuple[dict[str, Any], Pin]] = [
 
 
 def _insert_job(url: str, source: str) -> None:
-    with closing_database(url) as database, database.write() as connection:
+    with changing(url) as connection:
         connection.exec_driver_sql(
             "INSERT INTO jobs (image, source, config_digest, host, repository, tag, state, priority,"
             f" attempts, options, bytes_sent, created_at, lease_token) VALUES ('app:1', '{source}',"
@@ -215,22 +214,22 @@ _STORE: dict[str, list[dict[str, Any]]] = json.loads(
 
 def _write_0006(url: str) -> None:
     make_store(url, "0006")
-    with closing_database(url) as database, database.write() as connection:
+    with changing(url) as connection:
         tables = MetaData()
         tables.reflect(connection)
         for table in tables.sorted_tables:
             for row in _STORE.get(table.name, []):
-                values = {name: _value(table.c[name], value, database) for name, value in row.items()}
+                values = {name: _value(table.c[name], value, connection) for name, value in row.items()}
                 connection.execute(table.insert().values(values))
-        if not database.is_sqlite:
+        if connection.dialect.name != "sqlite":
             for name in ("jobs", "uploads", "events", "dead_sessions"):
                 connection.exec_driver_sql(f"SELECT setval('{name}_id_seq', 1000)")
 
 
-def _value(column: Column[Any], value: Any, database: Database) -> Any:
+def _value(column: Column[Any], value: Any, connection: Connection) -> Any:
     if isinstance(column.type, DateTime):
         time = datetime.fromisoformat(value)
-        return time if database.is_sqlite else time.replace(tzinfo=UTC)
+        return time if connection.dialect.name == "sqlite" else time.replace(tzinfo=UTC)
     if isinstance(value, dict) and "base64" in value:
         return base64.b64decode(value["base64"])
     return value

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
@@ -32,10 +32,10 @@ from pusher.errors import DiskFull, StoreLocked, StoreOutdated, StoreReadOnly, S
 from pusher.sources.base import EVERYTHING
 from pusher.sources.pins import DirPin, pin_from_json
 from pusher.store import migrate, schema
-from pusher.store.engine import Database, file_of, is_sqlite, parse_url, sqlite_url
 from pusher.store.models import Base
 from pusher.store.records import JobState, RegistryFacts
 from pusher.store.store import Store
+from pusher.store.url import file_of, parse_url, sqlite_url
 from tests.store.privileges import like_any_user
 from tests.support.databases import digest, new_job
 
@@ -91,20 +91,15 @@ def test_migrations_give_what_the_models_say(url: str, empty_url: str, kind: str
         empty_url = sqlite_url(tmp_path / "models.db")
         url = sqlite_url(tmp_path / "migrated.db")
         (tmp_path / "migrated.db").touch()
-        empty = Database(parse_url(url), foreign_keys=False)
-        with empty.write() as connection:
+        with changing(url) as connection:
             migrate._run(connection)
-        empty.close()
-    migrated, modelled = Database(parse_url(url)), Database(parse_url(empty_url))
-    with modelled.write() as connection:
+    with changing(empty_url) as connection:
         Base.metadata.create_all(connection)
         expected = names(connection)
-    with migrated.read() as connection:
+    with changing(url) as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
         assert names(connection) == expected
     assert sum(len(checks) for checks in expected.values()) > 10
-    migrated.close()
-    modelled.close()
 
 
 def _schema_of(path: Path) -> dict[str, set[str]]:
@@ -121,10 +116,8 @@ def test_a_new_store_is_what_its_migrations_lead_to(tmp_path: Path) -> None:
     """It is made from the models, without Alembic."""
     migrate.upgrade(sqlite_url(tmp_path / "new.db"))
     (tmp_path / "migrated.db").touch()
-    database = Database(parse_url(sqlite_url(tmp_path / "migrated.db")), foreign_keys=False)
-    with database.write() as connection:
+    with changing(sqlite_url(tmp_path / "migrated.db")) as connection:
         migrate._run(connection)
-    database.close()
     new, migrated = _schema_of(tmp_path / "new.db"), _schema_of(tmp_path / "migrated.db")
     for each in (new, migrated):
         each.pop("alembic_version")
@@ -171,13 +164,13 @@ def test_many_may_create_the_store_at_once(empty_url: str, kind: str) -> None:
 
 def make_store(url: str, revision: str) -> None:
     """A job store as a released version of pusher left it."""
-    if is_sqlite(parse_url(url)):
+    if parse_url(url).is_sqlite:
         path = file_of(parse_url(url))
         path.parent.mkdir(parents=True)
         path.touch()
     config = Config()
     config.set_main_option("script_location", str(migrate.folder()))
-    with closing_database(url) as database, database.write() as connection:
+    with changing(url) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
@@ -206,7 +199,7 @@ def test_every_released_schema_is_upgraded_with_its_jobs(
 ) -> None:
     url = empty_url
     make_store(url, revision)
-    with closing_database(url) as database, database.write() as connection:
+    with changing(url) as connection:
         for statement in _OLD_ROWS:
             connection.exec_driver_sql(statement)
     release()
@@ -220,13 +213,13 @@ def test_every_released_schema_is_upgraded_with_its_jobs(
         assert len(store.blobs.of_job(job.id)) == 2
         assert [event.kind for event in store.events.of(job.id)] == ["queued", "note"]
         with store._database.read() as connection:
-            assert connection.exec_driver_sql("SELECT colour FROM jobs").scalar() == "red"
+            assert connection.value("SELECT colour FROM jobs") == "red"
         if revision < "0005":
             assert store.facts.get("tiny.example") == RegistryFacts("tiny.example"), (
                 "learned from tiny bodies"
             )
             with store._database.read() as connection:
-                tiny = connection.exec_driver_sql("SELECT chunk_size FROM uploads").scalar()
+                tiny = connection.value("SELECT chunk_size FROM uploads")
             assert tiny == 256 * 1024, "and the rest of an upload goes in chunks of a size"
         assert store.facts.get("r.example") == RegistryFacts("r.example", max_chunk=7_000_000)
         assert store.facts.update("r.example", carries=1.5).carries == 1.5
@@ -237,7 +230,7 @@ def test_what_images_and_registries_said_of_layers_is_forgotten(empty_url: str) 
     """Only pairs of diff ID and blob that pusher made stay; an unfinished job looks for the others again."""
     make_store(empty_url, "0002")
     made, claimed = (digest("1"), digest("a")), (digest("2"), digest("b"))
-    with closing_database(empty_url) as database, database.write() as connection:
+    with changing(empty_url) as connection:
         for job, options in ((7, {}), (8, {"documents": digest("c")})):
             connection.exec_driver_sql(
                 _OLD_JOB.replace("(7", f"({job}").replace("'{}'", f"'{json.dumps(options)}'")
@@ -264,7 +257,7 @@ def test_what_images_and_registries_said_of_layers_is_forgotten(empty_url: str) 
 def test_the_id_of_a_pruned_job_is_not_used_again_after_an_upgrade(tmp_path: Path) -> None:
     url = sqlite_url(tmp_path / "old" / "jobs.db")
     make_store(url, "0002")
-    with closing_database(url) as database, database.write() as connection:
+    with changing(url) as connection:
         connection.exec_driver_sql(_OLD_JOB)
         connection.exec_driver_sql("DELETE FROM jobs")
     with Store.open(url) as store:
@@ -336,8 +329,8 @@ def test_an_upgrade_that_fails_changes_nothing(url: str, release: Release) -> No
     folder = release("raise RuntimeError('the power went out')")
     with pytest.raises(RuntimeError):
         migrate.upgrade(url)
-    with closing_database(url) as database, database.read() as connection:
-        assert schema.revision_of(connection, "it") == LATEST
+    assert migrate.check(url).current == LATEST
+    with changing(url) as connection:
         assert "colour" not in {column["name"] for column in inspect(connection).get_columns("jobs")}
     (folder / "versions" / "next.py").write_text(NEXT_REVISION.format(previous=LATEST, more="pass"))
     migrate.upgrade(url)
@@ -345,8 +338,9 @@ def test_an_upgrade_that_fails_changes_nothing(url: str, release: Release) -> No
         assert store.jobs.get(job.id) == job
 
 
-def closing_database(url: str) -> closing[Database]:
-    return closing(Database(parse_url(url)))
+def changing(url: str) -> AbstractContextManager[Connection]:
+    """A transaction of SQLAlchemy's, as migrations have it."""
+    return migrate.connect_sqlalchemy(parse_url(url))
 
 
 def test_an_old_store_on_postgresql_waits_for_the_command(url: str, kind: str, release: Release) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
-from sqlalchemy import event
+from collections.abc import Mapping
+from typing import Any
 
+import pytest
+
+from pusher.store.connection import Connection
 from pusher.store.records import UNFINISHED_STATES, JobState
 from pusher.store.store import Store
-from tests.support.databases import FakeClock, digest, new_job
+from tests.support.databases import digest, new_job
 from tests.support.finished_jobs import add_finished_jobs
 
 FINISHED = 10_000
@@ -27,17 +30,20 @@ def test_all_of_them_can_be_listed(full: Store) -> None:
     assert full.jobs.counts() == {JobState.SUCCEEDED: FINISHED}
 
 
-def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, clock: FakeClock) -> None:
+def test_what_workers_and_status_ask_often_reads_no_finished_job(
+    full: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """By the plan and not by the clock: every query goes through an index."""
     queued = full.jobs.add(new_job(tag="latest", registry="r", repository="p"))
-    statements: list[tuple[str, object]] = []
-    engine = full._database.engine
+    statements: list[tuple[str, Mapping[str, Any]]] = []
+    run = Connection._run
 
-    @event.listens_for(engine, "before_cursor_execute")
-    def remember(_c: object, _cursor: object, statement: str, parameters: object, *_rest: object) -> None:
-        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-            statements.append((statement, parameters))
+    def remember(connection: Connection, cursor: Any, sql: str, values: Mapping[str, Any]) -> Any:
+        if sql.split()[0] in ("SELECT", "UPDATE", "DELETE"):
+            statements.append((sql, values))
+        return run(connection, cursor, sql, values)
 
+    monkeypatch.setattr(Connection, "_run", remember)
     jobs, uploads, blobs = full.jobs, full.uploads, full.blobs
     assert [job.id for job in jobs.list(states=UNFINISHED_STATES)] == [queued.id]
     assert [job.id for job in jobs.list(limit=1)] == [queued.id]
@@ -63,14 +69,14 @@ def test_what_workers_and_status_ask_often_reads_no_finished_job(full: Store, cl
     assert blobs.needed_digests([digest("a")]) == {digest("a")}
     assert jobs.take_tag(claimed) is None
     jobs.succeed(claimed, digest("f"))
-    event.remove(engine, "before_cursor_execute", remember)
+    monkeypatch.undo()
 
     assert len(statements) >= 20
     explain = "EXPLAIN QUERY PLAN " if full._database.is_sqlite else "EXPLAIN "
     with full._database.read() as connection:
-        for statement, parameters in statements:
-            plan = connection.exec_driver_sql(explain + statement, parameters).all()  # type: ignore[arg-type]
-            text = "\n".join(str(row[-1]) for row in plan) + "\n"
+        for statement, values in statements:
+            plan = connection.rows(explain + statement, **values)
+            text = "\n".join(str(list(dict(row).values())[-1]) for row in plan) + "\n"  # type: ignore[call-overload]
             for table in ("jobs", "uploads", "job_blobs", "known_blobs"):
                 whole = f"Seq Scan on {table}" in text or f"SCAN {table}\n" in text
                 assert not whole or "LIMIT" in statement, (statement, text)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from pusher.store import migrate
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
-from tests.store.test_migrations import closing_database, make_store
+from tests.store.test_migrations import changing, make_store
 from tests.support.databases import FakeClock, digest, new_job
 
 _AWAY = StoredError("unreachable", "the registry is away", "wait")
@@ -92,7 +92,7 @@ def test_what_the_user_must_do_is_reported_at_once_and_for_each_reason(
 
 def test_a_job_that_waited_before_the_upgrade_waits_from_its_next_attempt(empty_url: str) -> None:
     make_store(empty_url, "0008")
-    with closing_database(empty_url) as database, database.write() as connection:
+    with changing(empty_url) as connection:
         connection.exec_driver_sql(
             """INSERT INTO jobs (id, image, source, config_digest, host, repository, tag, state, priority,
             attempts, options, documents, bytes_sent, created_at, next_try_at, lease_token, keeps_older)

@@ -17,9 +17,9 @@ from typing import Any, Final, Self
 from pusher.config import Settings, Timeouts
 from pusher.spool.spool import Spool
 from pusher.store import migrate
-from pusher.store.engine import sqlite_url
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
+from pusher.store.url import sqlite_url
 from pusher.worker.enqueue import enqueue
 from pusher.worker.result import RunResult
 from pusher.worker.run import run

@@ -224,7 +224,7 @@ def test_nonsense_names_its_flag_or_variable(
 
 
 def test_a_home_with_characters_that_mean_something_in_a_url(tmp_path: Path) -> None:
-    from pusher.store.engine import parse_url
+    from pusher.store.url import parse_url
 
     home = tmp_path / "a?b#c %41 d"
     settings = load(environ={"PUSHER_HOME": str(home)})

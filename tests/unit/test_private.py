@@ -15,8 +15,8 @@ from pusher.config.private import check_private_file, check_private_folder, make
 from pusher.errors import HomeUnusable
 from pusher.spool.spool import Spool
 from pusher.store import migrate
-from pusher.store.engine import sqlite_url
 from pusher.store.store import Store
+from pusher.store.url import sqlite_url
 from pusher.worker.liveness import WorkerIdentity
 from tests.support.real import require
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import DiskFull, ExitCode
-from pusher.store.engine import sqlite_url
 from pusher.store.records import JobState
+from pusher.store.url import sqlite_url
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Home, blob_bytes, pushed
 from tests.support.images import Image, make_image, write_archive

@@ -10,9 +10,9 @@ from typing import Any
 
 from pusher.sources.pins import ArchivePin, pin_from_json
 from pusher.store import migrate, schema
-from pusher.store.engine import file_of, parse_url
 from pusher.store.records import JobState
 from pusher.store.store import Store
+from pusher.store.url import file_of, parse_url
 from tests.store.test_migrations import make_store
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import CHUNK, Home, blob_bytes, cut_off, pushed
@@ -65,6 +65,8 @@ def write_as_0006(home: Home) -> None:
 
         def write(table: str, written: list[dict[str, Any]]) -> None:
             for row in written:
+                for later in ("link_rate", "gzip_level"):
+                    row.pop(later, None)
                 columns, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
                 before.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", (*row.values(),))
 
@@ -93,6 +95,7 @@ def job_of_0006(row: dict[str, Any]) -> dict[str, Any]:
         "unpacked": None,
     }
     assert row.pop("documents") == "[]"
+    del row["waiting_since"], row["waiting_reported"]
     options = {**json.loads(row["options"]), "documents": None, "drafts": None}
     return {**row, "source": json.dumps(source), "options": json.dumps(options)}
 

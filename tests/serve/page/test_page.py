@@ -256,21 +256,18 @@ def test_jobs_that_vanish_while_they_are_read(page: ServedPage, monkeypatch: pyt
 
 def test_no_location_of_a_session_is_shown(page: ServedPage) -> None:
     """It may carry a secret of the registry."""
-    from sqlalchemy import insert
-
-    from pusher.store.models import UploadRow
-    from pusher.store.records import UploadState
+    from pusher.store.job_blobs import NEW_UPLOAD
+    from pusher.store.writes import insert_sql
 
     job = page.add()
     store: Store = page.home.store
     (blob,) = [blob for blob in store.blobs.of_job(job.id) if not blob.is_config]
+    upload = {
+        **NEW_UPLOAD, "host": job.registry, "repository": job.repository, "digest": blob.digest,
+        "state": "open", "location": "https://registry.example.com/upload?token=hunter2", "offset": 10,
+    }  # fmt: skip
     with store._database.write() as connection:
-        connection.execute(
-            insert(UploadRow).values(
-                host=job.registry, repository=job.repository, digest=blob.digest, state=UploadState.OPEN,
-                location="https://registry.example.com/upload?token=hunter2", offset=10,
-            )
-        )  # fmt: skip
+        connection.execute(insert_sql("uploads", upload), **upload)
     shown = page.show("/jobs/1")
     assert "10.0" in shown or "10 B" in shown
     assert "hunter2" not in shown + page.show()

@@ -1,0 +1,211 @@
+"""Open and keep the drivers' connections: sqlite3's and psycopg's."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+from pusher.config.private import check_private_file, check_private_folder
+from pusher.errors import InvalidOption, StoreRemoved
+from pusher.store.connection import SQLITE, Driver, postgresql
+from pusher.store.url import DatabaseUrl
+
+_KEPT: Final = 5
+"""Idle connections that stay open."""
+
+
+class Connector(Protocol):
+    """A source of connections inside a new transaction."""
+
+    driver: Driver
+
+    def begin(self, *, writes: bool) -> Any:
+        """Return a connection that has begun a transaction."""
+
+    def finish(self, raw: Any, *, commit: bool) -> None:
+        """End the transaction of a connection that ``begin`` returned."""
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+
+
+class _Pool:
+    """Connections that are not in use, the last used one first. Thread-safe, as operations of lists are."""
+
+    def __init__(self) -> None:
+        self._idle: list[Any] = []
+        self._kept = _KEPT
+
+    def take(self) -> Any | None:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return None
+
+    def give_back(self, raw: Any) -> None:
+        if len(self._idle) < self._kept:
+            self._idle.append(raw)
+        else:
+            raw.close()
+
+    def clear(self) -> None:
+        while (raw := self.take()) is not None:
+            with suppress(Exception):  # the server is gone
+                raw.close()
+
+    def close(self) -> None:
+        self._kept = 0
+        self.clear()
+
+
+class SqliteConnector:
+    """Connections to a SQLite file."""
+
+    driver = SQLITE
+
+    def __init__(self, path: Path, *, busy_timeout: float, immutable: bool, foreign_keys: bool) -> None:
+        _check_private(path)
+        self._path = path
+        self._opened = _identity(path)
+        self._connect = partial(
+            connect_sqlite, path, busy_timeout, immutable=immutable, foreign_keys=foreign_keys
+        )
+        self._pool = _Pool()
+
+    def begin(self, *, writes: bool) -> sqlite3.Connection:
+        raw = self.take()
+        try:
+            if self._opened is not None and _identity(self._path) != self._opened:
+                # writes to it now are lost with its last connection
+                raise StoreRemoved(f"the job store {self._path} was removed or replaced while it was in use")
+            # A transaction that writes takes its lock at once: one that upgrades later can fail without
+            # waiting.
+            raw.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+        except BaseException:
+            self.give_back(raw)
+            raise
+        return raw
+
+    def finish(self, raw: sqlite3.Connection, *, commit: bool) -> None:
+        try:
+            if commit:
+                raw.commit()
+        finally:
+            raw.rollback()  # no effect after a commit
+            self.give_back(raw)
+
+    def take(self) -> sqlite3.Connection:
+        """Return a connection outside of a transaction, for ``give_back``."""
+        raw: sqlite3.Connection = self._pool.take() or self._connect()
+        return raw
+
+    def give_back(self, raw: sqlite3.Connection) -> None:
+        """Keep a connection for later."""
+        self._pool.give_back(raw)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+class PostgresqlConnector:
+    """Connections to a PostgreSQL server."""
+
+    def __init__(self, url: DatabaseUrl, *, lock_timeout: float) -> None:
+        self._connect = partial(connect_postgresql, url, lock_timeout)
+        _import_psycopg()
+        self.driver = postgresql()
+        self._pool = _Pool()
+
+    def begin(self, *, writes: bool) -> Any:  # noqa: ARG002 - a transaction of PostgreSQL can do both
+        kept = self._pool.take()
+        if kept is not None:
+            try:
+                kept.execute("BEGIN")
+            except Exception:
+                self._pool.clear()
+            else:
+                return kept
+        raw = self._connect()
+        raw.autocommit = True
+        raw.execute("BEGIN")
+        return raw
+
+    def finish(self, raw: Any, *, commit: bool) -> None:
+        try:
+            if commit:
+                raw.commit()
+            else:
+                raw.rollback()
+        except BaseException:
+            raw.close()
+            raise
+        self._pool.give_back(raw)
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def connect_sqlite(
+    path: Path, busy_timeout: float, *, immutable: bool = False, foreign_keys: bool = True
+) -> sqlite3.Connection:
+    """Open a SQLite file that exists, with a transaction only where a statement begins one.
+
+    ``busy_timeout``: seconds to wait for another process's transaction.
+    """
+    # mode=rw: a file that vanished is an error and not an empty job store.
+    mode = "mode=ro&immutable=1" if immutable else "mode=rw"
+    connection = sqlite3.connect(
+        f"file:{quote(str(path))}?{mode}",
+        uri=True,
+        timeout=busy_timeout,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        connection.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
+        if not immutable:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_postgresql(url: DatabaseUrl, lock_timeout: float) -> Any:
+    """Open a connection to a server. ``lock_timeout``: seconds to wait for another session's lock."""
+    arguments = {"application_name": "pusher", "connect_timeout": 10, **url.connect_arguments()}
+    raw: Any = _import_psycopg().connect(**arguments)
+    raw.execute(f"SET lock_timeout = {int(lock_timeout * 1000)}")
+    raw.commit()
+    return raw
+
+
+def _import_psycopg() -> Any:
+    try:
+        import psycopg
+    except ImportError as error:
+        raise InvalidOption(
+            "PostgreSQL is asked for and its driver is not installed", hint="pip install 'psycopg[binary]'"
+        ) from error
+    return psycopg
+
+
+def _check_private(path: Path) -> None:
+    """Raise HomeUnusable if another user may have created the file, or SQLite's files beside it."""
+    with suppress(OSError):  # what cannot be examined cannot be opened either, which is reported then
+        check_private_folder(path.parent)
+        for end in ("", "-wal", "-shm", "-journal"):
+            check_private_file(path.with_name(path.name + end))
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
