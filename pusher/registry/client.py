@@ -53,6 +53,15 @@ class RegistryClient(RegistryEndpoint):
     PlainHttpRefused); a method that does not return every answer also the errors of ``answers.refusal``.
     """
 
+    def log_in(self, repository: str) -> None:
+        """Find the registry and, if it issues tokens, request the one that a push to a repository needs.
+
+        The token server checks the credential, as ``ping`` does, and no other token is needed later.
+        """
+        self._base_url()
+        if self._auth.uses_tokens and self._auth.credential() is not None:
+            self._auth.begin_request(self._transport, "HEAD", _push_scopes(repository)).headers()
+
     # --- blobs --------------------------------------------------------------------------------------------
 
     def blob_exists(self, repository: str, digest: str, size: int | None = None) -> bool:

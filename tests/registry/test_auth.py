@@ -81,6 +81,16 @@ def test_wrong_password_is_found_by_ping(there: World) -> None:
     assert "wr0ng" not in error.value.message
 
 
+def test_a_login_for_a_push_asks_for_the_token_that_it_needs(there: World) -> None:
+    client = there.client()
+    client.log_in(REPOSITORY)
+    assert opened(client)
+    assert there.asked == [(PUSH,)]
+    assert [record.status for record in there.registry.requests()] == [401, 202]
+    with pytest.raises(CredentialsRejected):
+        there.client(Credential("ann", "wr0ng", "a test")).log_in(REPOSITORY)
+
+
 def test_registry_that_asks_nobody(there: World) -> None:
     there.registry.faults.clear()
     client = there.client()
