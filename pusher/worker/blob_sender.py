@@ -14,6 +14,7 @@ from pusher.errors import LeaseLost, PusherError
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
 from pusher.progress.format import human_bytes
+from pusher.registry.client import RegistryClient
 from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.registry.upload import profiles
 from pusher.registry.upload.upload import BlobUpload
@@ -32,6 +33,8 @@ T = TypeVar("T")
 _REPORT_BYTES: Final = 256 * 1024
 _REPORT_SECONDS: Final = 1.0
 """Bytes, and seconds, between two progress reports of a chunk."""
+_ABSENT: Final = 30.0
+"""Seconds for which a HEAD that found no blob counts."""
 _SMALL: Final = 1024 * 1024
 """Bytes below which a resend is not worth a confirmation."""
 
@@ -52,6 +55,8 @@ class BlobSender:
     """By registry, in bytes, of the session opened last."""
     observers: dict[str, _BlobObserver] = field(default_factory=dict)
     """By digest, of the blobs that are being sent."""
+    absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    """By registry, repository and digest: until when (``time.monotonic``) a HEAD need not be repeated."""
 
     def bytes_at_stake(self) -> int:
         """Return how many bytes must be sent again if every connection is closed now: those of interrupted
@@ -90,7 +95,7 @@ class BlobSender:
         believe_head: bool,
     ) -> str | None:
         client = self.registries.get(job.registry, job.repository).client
-        look = partial(client.blob_exists, job.repository, blob.digest, blob.size)
+        look = partial(self._has_blob, client, job, blob)
         while True:
             if believe_head and self._retry(
                 look, Attempts(self.settings.retry.step), job, control, blob.digest
@@ -118,6 +123,16 @@ class BlobSender:
                 observer.report_loss()
                 with contextlib.suppress(LeaseLost):
                     self.store.uploads.release(journal.upload)
+
+    def _has_blob(self, client: RegistryClient, job: JobRecord, blob: BlobFile) -> bool:
+        """Return whether the registry has the blob; a recent HEAD that did not find it is not repeated."""
+        key = job.registry, job.repository, blob.digest
+        if time.monotonic() < self.absent_until.get(key, 0.0):
+            return False
+        found = client.blob_exists(job.repository, blob.digest, blob.size)
+        if not found:
+            self.absent_until[key] = time.monotonic() + _ABSENT
+        return found
 
     def _discard_session(self, job: JobRecord, journal: StoreJournal) -> None:
         """Delete a session whose bytes are not the blob's, so that nothing resumes from them."""
@@ -161,6 +176,7 @@ class BlobSender:
             self.progress.note(f"{short(digest)}: {why}")
 
     def _finish(self, job: JobRecord, blob: BlobFile, how: BlobState) -> str:
+        self.absent_until.pop((job.registry, job.repository, blob.digest), None)
         self.store.blobs.set_done(job, blob.digest, how)
         if how is not BlobState.EXISTS:  # every attempt finds that again
             self.activity.record_progress()

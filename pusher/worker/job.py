@@ -42,6 +42,8 @@ from pusher.worker.tags import take_tag
 
 _MOST_DAMAGED: Final = 2
 _MOST_MISSES: Final = 2
+_SMALL: Final = 1024 * 1024
+"""Bytes of a blob up to which it takes responses rather than the link."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ class JobPush:
                 self._send(on_disk)
             elif blobs and layer.digest not in self._distrusted:
                 look = partial(self._locate, layer, blobs, known.get(layer.key, []))
-                looking.append((layer, self._submit(blobs[0], look)))
+                looking.append((layer, self._submit(blobs[0], look, is_quick=True)))
             else:
                 missing[layer.key] = layer
         for layer, future in looking:
@@ -268,16 +270,18 @@ class JobPush:
         self._submit(
             blob,
             partial(self._tools.sender.send, self._job, self._control, blob, believe_head=believe_head),
+            is_quick=blob.size <= _SMALL,
         )
 
-    def _submit(self, blob: BlobFile, work: partial[str | None]) -> Future[str | None]:
+    def _submit(self, blob: BlobFile, work: partial[str | None], *, is_quick: bool) -> Future[str | None]:
         def unless_offline() -> str | None:
             if self._offline is not None and self._is_offline():
                 raise self._offline[1]
             return work()
 
         rank = (-self._job.priority, self._job.id, -blob.size)
-        future = self._tools.pool.submit((self._job.registry, blob.digest), rank, unless_offline)
+        key = self._job.registry, blob.digest
+        future = self._tools.pool.submit(key, rank, unless_offline, is_quick=is_quick)
         future.add_done_callback(self._look_at_failure)
         self._sending.append(future)
         return future

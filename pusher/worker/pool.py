@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
@@ -16,6 +17,7 @@ class _Task:
     key: Hashable = field(compare=False)
     work: Callable[[], str | None] = field(compare=False)
     future: Future[str | None] = field(compare=False)
+    is_quick: bool = field(compare=False)
 
 
 _MOST_LENT: Final = 3
@@ -30,10 +32,11 @@ class BlobPool:
     """Runs tasks in the order of their rank, lowest first; never two with the same key at once.
 
     The key is the blob at a registry: a second job that needs it waits without holding a thread, then finds
-    it there.
+    it there. ``quick`` threads run only quick tasks, which take a few responses: these need not wait until a
+    large blob is sent.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, quick: int = 0) -> None:
         self._changed = threading.Condition()
         self._tasks: list[_Task] = []
         self._busy: set[Hashable] = set()
@@ -53,7 +56,12 @@ class BlobPool:
                     raise
                 del self._threads[number:]
                 self._size = self._alive = number
-                break
+                return
+        for number in range(quick):
+            thread = threading.Thread(target=self._work_quick, name=f"quick-{number}", daemon=True)
+            with contextlib.suppress(RuntimeError):
+                thread.start()
+                self._threads.append(thread)
 
     def lend_threads(self, places: int) -> None:
         """Run ``places`` more threads while that many tasks wait for a response, up to ``_MOST_LENT`` times
@@ -87,15 +95,23 @@ class BlobPool:
         free = [task for task in free if at_work[_registry(task.key)] < self._size]
         return min(free, key=lambda task: (at_work[_registry(task.key)], task.rank), default=None)
 
+    def _pick_quick(self) -> _Task | None:
+        return next((task for task in self._tasks if task.is_quick and task.key not in self._busy), None)
+
     def submit(
-        self, key: Hashable, rank: tuple[int, ...], work: Callable[[], str | None]
+        self,
+        key: Hashable,
+        rank: tuple[int, ...],
+        work: Callable[[], str | None],
+        *,
+        is_quick: bool = False,
     ) -> Future[str | None]:
         """Queue ``work``; return the future of its result."""
-        task = _Task(rank, key, work, Future())
+        task = _Task(rank, key, work, Future(), is_quick)
         with self._changed:
             self._tasks.append(task)
             self._tasks.sort()
-            self._changed.notify()
+            self._changed.notify_all()
         return task.future
 
     def close(self) -> None:
@@ -112,22 +128,40 @@ class BlobPool:
                 if self._alive > self._size + self._lent:  # lent threads end
                     self._alive -= 1
                     return None
-                free = self._pick()
-                if free is not None:
-                    self._tasks.remove(free)
-                    self._busy.add(free.key)
+                if (free := self._take(self._pick())) is not None:
                     return free
                 if self._closed and not self._tasks:
                     return None
                 self._changed.wait()
 
+    def _next_quick(self) -> _Task | None:
+        with self._changed:
+            while (free := self._take(self._pick_quick())) is None:
+                if self._closed:
+                    return None
+                self._changed.wait()
+            return free
+
+    def _take(self, task: _Task | None) -> _Task | None:
+        if task is not None:
+            self._tasks.remove(task)
+            self._busy.add(task.key)
+        return task
+
     def _work(self) -> None:
         while (task := self._next()) is not None:
-            try:
-                task.future.set_result(task.work())
-            except BaseException as error:  # the future raises it in the waiting thread
-                task.future.set_exception(error)
-            finally:
-                with self._changed:
-                    self._busy.discard(task.key)
-                    self._changed.notify_all()
+            self._run(task)
+
+    def _work_quick(self) -> None:
+        while (task := self._next_quick()) is not None:
+            self._run(task)
+
+    def _run(self, task: _Task) -> None:
+        try:
+            task.future.set_result(task.work())
+        except BaseException as error:  # the future raises it in the waiting thread
+            task.future.set_exception(error)
+        finally:
+            with self._changed:
+                self._busy.discard(task.key)
+                self._changed.notify_all()

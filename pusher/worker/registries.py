@@ -46,7 +46,7 @@ class Registries:
         self._registry_locks: dict[str, threading.Lock] = {}  # one a registry
         self.stalls = StallNotices(note)
         self._transport = StallReportingTransport(
-            self.stalls, settings.timeouts, trust=self.trust_for, connections=settings.parallel + 2
+            self.stalls, settings.timeouts, trust=self.trust_for, connections=settings.parallel + 4
         )
         self._reported: set[str] = set()
         self._credentials: dict[tuple[str, str], Credential | None] = {}

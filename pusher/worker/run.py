@@ -41,6 +41,8 @@ _STILL: Final = 10.0
 """Seconds without a byte after which a job does not count towards ``parallel``."""
 _MOST_STILL: Final = 4
 """How many times ``parallel`` jobs may run because others are stalled."""
+_QUICK_THREADS: Final = 2
+"""Threads for requests and blobs that take a few responses, besides those for ``parallel`` blobs."""
 
 
 def run(
@@ -131,7 +133,7 @@ class _Worker:
         self._forever = forever
         self._waits_for_others = wait or only is not None
         self._only = only
-        self._pool = BlobPool(settings.parallel)
+        self._pool = BlobPool(settings.parallel, quick=min(_QUICK_THREADS, settings.parallel - 1))
         rate = settings.limit_rate
         limiter = RateLimiter(rate, progress.note) if rate is not None else None
         self._tools = Tools(

@@ -130,6 +130,20 @@ def test_a_waiting_key_holds_no_thread() -> None:
     pool.close()
 
 
+def test_a_quick_task_is_not_queued_behind_a_large_blob() -> None:
+    pool = BlobPool(1, quick=1)
+    go_on = _held(pool)
+    large = pool.submit("large", (1,), lambda: "large")
+    assert pool.submit("small", (9,), lambda: "small", is_quick=True).result(10) == "small"
+    assert not large.done(), "a quick thread takes no other task"
+    same = pool.submit("held", (0,), lambda: "same", is_quick=True)
+    assert pool.submit("other", (9,), lambda: "other", is_quick=True).result(10) == "other"
+    assert not same.done(), "nor a second one with the same key"
+    go_on.set()
+    pool.close()
+    assert (large.result(), same.result()) == ("large", "same")
+
+
 def test_an_error_is_the_futures_and_not_the_threads() -> None:
     pool = BlobPool(1)
 

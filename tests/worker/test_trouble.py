@@ -94,7 +94,7 @@ def test_a_drain_gives_up_after_long_silence_and_a_later_run_succeeds(
 def test_a_failing_registry_counts_as_attempts(
     home: Home, registry: FakeRegistry, image: Image, archive: Path
 ) -> None:
-    registry.faults.add(Fault(On.OPEN, bad_gateway(), times=16))
+    registry.faults.add(Fault(On.OPEN, bad_gateway(), times=30))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     assert home.run().exit_code == ExitCode.DONE
     pushed(registry, "app", "1", image)
