@@ -84,6 +84,7 @@ class LinkEstimate:
     _ceiling: int | None = field(default=None, init=False, repr=False)
     _gaps: list[int] = field(default_factory=list, init=False, repr=False)
     """Bytes carried before each recent break in this process."""
+    _is_probed: bool = field(default=False, init=False, repr=False, compare=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -173,6 +174,20 @@ class LinkEstimate:
             self.max_chunk, self.limited_here = None, False
             if self.profile in _STOPGAPS:
                 self.profile = None
+
+    # --- probing ------------------------------------------------------------------------------------------
+
+    def begin_probe(self) -> bool:
+        """Return whether no other upload is finding out what the registry keeps of a broken chunk; the caller
+        then does, and calls ``end_probe``."""
+        with self._lock:
+            free, self._is_probed = not self._is_probed, True
+            return free
+
+    def end_probe(self) -> None:
+        """Record the end of a probe, whether it found something or not."""
+        with self._lock:
+            self._is_probed = False
 
     # --- sizes --------------------------------------------------------------------------------------------
 

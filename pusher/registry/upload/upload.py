@@ -212,7 +212,14 @@ class BlobUpload:
         """Find out after the first chunk what the registry keeps of an interrupted one, unless known."""
         if not session.profile.break_unclear or session.offset == self._blob.size:
             return session
-        profile = break_probe.probe(self._client, self._repository, session, before)
+        profile = profiles.stored_profile(self._link.profile)
+        if profile not in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
+            if not self._link.begin_probe():
+                return session  # another upload is finding out
+            try:
+                profile = break_probe.probe(self._client, self._repository, session, before)
+            finally:
+                self._link.end_probe()
         if profile is session.profile:
             return session
         self._opening.learn_version(profile)
