@@ -147,6 +147,16 @@ class ExportPiece:
     stream: BinaryIO
 
 
+class BlobKeeper(Protocol):
+    """Takes blobs that pass while the manifests of an image are looked for in a stream."""
+
+    def wants(self, digest: str, size: int) -> bool:
+        """Return whether ``keep`` should be called: the blob is not at hand and there is room for it."""
+
+    def keep(self, digest: str, size: int, stream: BinaryIO) -> None:
+        """Read and keep a blob, unless it turns out to be another one."""
+
+
 class InPlace:
     """The base of sources without an export: their blobs are files, or are downloaded by digest."""
 

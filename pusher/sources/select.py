@@ -24,7 +24,7 @@ from pusher.sources.archive import docker_archive
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.archive.file import open_archive
 from pusher.sources.archive.stream import is_stream
-from pusher.sources.base import EVERYTHING, Choice, Pin, Source
+from pusher.sources.base import EVERYTHING, BlobKeeper, Choice, Pin, Source
 from pusher.sources.docker_dir import DirSource
 from pusher.sources.engine.command import DOCKER, ENGINES, PODMAN, is_installed
 from pusher.sources.engine.content_store import ContentStoreSource
@@ -73,15 +73,20 @@ _NOT_OURS: Final = ("ostree", "sif", "containerd", "tarball", "atomic")
 
 
 def find(
-    image: str, choice: Choice = EVERYTHING, *, docker_root: Path | None = None
+    image: str,
+    choice: Choice = EVERYTHING,
+    *,
+    docker_root: Path | None = None,
+    keeper: BlobKeeper | None = None,
 ) -> tuple[Source, str | None]:
     """Return the source that IMAGE names, and the image's own name, for use as the destination.
 
     A prefix of containers-transports(5) says where it is; a path is recognised by looking into it; all else
     is a name in Docker, or in Podman or nerdctl where that is not installed. ``docker_root``: Docker's data
-    root, if not the one that Docker reports or the usual one. Raises the errors of ``Source.own_name``.
+    root, if not the one that Docker reports or the usual one; ``keeper``: takes blobs that pass while the
+    image is looked for. Raises the errors of ``Source.own_name``.
     """
-    source = _source(image, choice, docker_root)
+    source = _source(image, choice, docker_root, keeper)
     return source, source.own_name()
 
 
@@ -117,7 +122,9 @@ def reopen(pin: Pin) -> Source:
     raise ValueError(f"no source on this machine is of the kind {pin.kind}")
 
 
-def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Source:
+def _source(
+    image: str, choice: Choice, docker_root: Path | None = None, keeper: BlobKeeper | None = None
+) -> Source:
     prefix, colon, rest = image.partition(":")
     _refuse_malformed(image, prefix, rest)
     if colon:
@@ -126,7 +133,7 @@ def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Sour
         if prefix in STORAGES:
             return StorageSource(prefix, rest, choice, docker_root=docker_root)
         if prefix in ENGINES:
-            return LocalEngineSource(ENGINES[prefix], rest, choice, docker_root=docker_root)
+            return LocalEngineSource(ENGINES[prefix], rest, choice, docker_root=docker_root, keeper=keeper)
         _refuse_unknown_prefix(image, prefix, rest)
     if not exists(typed_path(image)):
         _refuse_missing_prefix(image)
@@ -134,7 +141,8 @@ def _source(image: str, choice: Choice, docker_root: Path | None = None) -> Sour
         where = typed_path(image)
         return _file(_kind_of(where), where, None, choice)
     installed = [engine for engine in ENGINES.values() if is_installed(engine)]
-    return LocalEngineSource(installed[0] if installed else DOCKER, image, choice, docker_root=docker_root)
+    engine = installed[0] if installed else DOCKER
+    return LocalEngineSource(engine, image, choice, docker_root=docker_root, keeper=keeper)
 
 
 def _refuse_malformed(image: str, prefix: str, rest: str) -> None:

@@ -20,6 +20,7 @@ from pusher.text import suggest
 from pusher.worker.compression import RequestedCompression
 from pusher.worker.destination import resolve
 from pusher.worker.documents import documents_of
+from pusher.worker.kept_blobs import SpoolKeeper
 from pusher.worker.registries import Registries
 from pusher.worker.sources import open_source
 
@@ -58,7 +59,13 @@ def enqueue(
         RequestedCompression.parse(compression, compression_level)
     # mistyped destinations are reported before the image is looked for
     typed = [resolve(image, text, default_registry, command=command) for text in to or (None,)]
-    with open_source(image, choice, store=store, settings=settings, destination=typed[0]) as (source, name):
+    keeper = None
+    if split_layers is None:  # which makes other blobs
+        keeper = SpoolKeeper(store, settings, typed)
+    with open_source(image, choice, store=store, settings=settings, destination=typed[0], keeper=keeper) as (
+        source,
+        name,
+    ):
         destinations = [each.complete(name) for each in typed]
         if split_layers is not None:
             if image.startswith(PREFIX):

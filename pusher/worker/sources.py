@@ -9,7 +9,7 @@ from dataclasses import replace
 from pusher import sources
 from pusher.config import Settings
 from pusher.errors import CredentialsMissing, SourceError
-from pusher.sources.base import EVERYTHING, Choice, Source
+from pusher.sources.base import EVERYTHING, BlobKeeper, Choice, Source
 from pusher.sources.registry.names import PREFIX, read_reference
 from pusher.sources.registry.source import RegistrySource, add_login_hint
 from pusher.store.store import Store
@@ -25,15 +25,17 @@ def open_source(
     store: Store | None,
     settings: Settings,
     destination: Destination | None,
+    keeper: BlobKeeper | None = None,
 ) -> Iterator[tuple[Source, str | None]]:
     """Yield the source that IMAGE names and the image's own name; both valid until the context ends.
 
-    ``destination`` is used only for an image in a registry: a given login may be for either.
+    ``destination`` is used only for an image in a registry: a given login may be for either. ``keeper`` gets
+    the blobs that pass while the image is looked for.
     Raises the errors of ``sources.find``.
     """
     if not image.startswith(PREFIX):
         try:
-            yield sources.find(image, choice, docker_root=settings.docker_root)
+            yield sources.find(image, choice, docker_root=settings.docker_root, keeper=keeper)
         except SourceError as error:
             sources.mention_path(image, error)
             raise

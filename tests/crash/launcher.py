@@ -25,7 +25,7 @@ POINTS: Final = {
     "open a session": "pusher.registry.client:RegistryClient.open_upload",
     "record a session": "pusher.worker.store_journal:StoreJournal.record_session",
     "record an intent": "pusher.worker.store_journal:StoreJournal.record_chunk",
-    "read a chunk": "pusher.registry.http.body:Body.read",
+    "read a chunk": "pusher.registry.http.body:Body.read_slice",
     "send a chunk": "pusher.registry.client:RegistryClient.send_chunk",
     "record a chunk": "pusher.worker.store_journal:StoreJournal.record_offset",
     "record a closing": "pusher.worker.store_journal:StoreJournal.record_closing",

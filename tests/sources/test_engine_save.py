@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -145,6 +146,52 @@ def test_the_containerd_image_store_gives_manifest_and_final_blobs(
     arrived = exported(source, wanted)
     assert {(kind, name) for kind, name, _ in arrived} == {("blob", digest) for digest in wanted}
     assert all(sha256(data) == name for _, name, data in arrived)
+
+
+class Keeper:
+    """Keeps all blobs but those in ``unwanted``."""
+
+    def __init__(self, unwanted: Collection[str] = ()) -> None:
+        self.unwanted = set(unwanted)
+        self.kept: dict[str, bytes] = {}
+
+    def wants(self, digest: str, size: int) -> bool:
+        return digest not in self.unwanted
+
+    def keep(self, digest: str, size: int, stream: BinaryIO) -> None:
+        self.kept[digest] = stream.read()
+        assert len(self.kept[digest]) == size
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["small", "big"])
+def test_blobs_that_pass_are_kept(
+    docker: FakeEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, big: bool
+) -> None:
+    """Docker's containerd store is read once: its manifests may be the last blobs of the stream."""
+    if big:
+        monkeypatch.setattr("pusher.sources.engine.save_stream._SMALL", 3000)
+    archive = write_archive(tmp_path / "a.tar", IMAGE, shape="containerd")
+    docker.has(IMAGE, archive, containerd=True)
+    keeper = Keeper()
+    find(NAME, keeper=keeper)[0].resolve()
+    assert keeper.kept == {
+        IMAGE.config_digest: IMAGE.config,
+        **{layer.digest: layer.gzip for layer in IMAGE.layers},
+    }
+    one = IMAGE.layers[1]
+    some = Keeper({one.digest})
+    find(NAME, keeper=some)[0].resolve()
+    assert keeper.kept.items() - some.kept.items() == {(one.digest, one.gzip)}
+
+
+def test_reading_stops_where_no_blob_is_wanted(docker: FakeEngine, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "a.tar", IMAGE, shape="containerd")
+    docker.has(IMAGE, archive, containerd=True)
+    docker.on("save", f"/bin/cat {archive}; exec /bin/sleep 60")
+    started = time.monotonic()
+    find(NAME, keeper=Keeper([layer.digest for layer in IMAGE.layers]))[0].resolve()
+    find(NAME, keeper=Keeper())[0].resolve()
+    assert time.monotonic() - started < 30
 
 
 def test_the_containerd_image_store_without_a_matching_manifest(docker: FakeEngine, tmp_path: Path) -> None:
@@ -458,11 +505,10 @@ def test_a_slow_engine_is_waited_for(docker: FakeEngine, tmp_path: Path) -> None
     path = write_archive(tmp_path / "a.tar", IMAGE)
     docker.has(IMAGE, path)
     source = pinned()
-    docker.on("save", f"/bin/sleep 1.2; /bin/cat {path}")
-    asked: list[int] = []
-    with source.export(set(IMAGE.diff_ids), check_stop=lambda: asked.append(1)) as pieces:
+    asked = tmp_path / "asked"
+    docker.on("save", f"while [ ! -e {asked} ]; do /bin/sleep 0.1; done; /bin/cat {path}")
+    with source.export(set(IMAGE.diff_ids), check_stop=asked.touch) as pieces:
         assert len([piece.stream.read() for piece in pieces]) == 3
-    assert asked
 
 
 def test_the_engine_is_left_as_soon_as_everything_has_passed(docker: FakeEngine, tmp_path: Path) -> None:

@@ -152,3 +152,34 @@ def test_the_containerd_image_store(
     engine.on("save", f"/bin/cat {layout.write_archive(tmp_path / 'saved.tar', manifest_json(OWN))}")
     home.push(NAME, f"{registry.address}/team/app:1")
     holds(registry, "team/app", "1", layout, root)
+    saves = [call for call in engine.calls() if call.startswith("save")]
+    assert len(saves) == (0 if readable else 1)
+
+
+@pytest.mark.parametrize("trouble", ["damaged", "full"])
+def test_a_blob_that_could_not_be_kept_is_exported_again(
+    home: Home,
+    registry: FakeRegistry,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    trouble: str,
+) -> None:
+    image = make_image(70_000, 15_000, compressible=0.0)
+    engine = FakeEngine(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(engine.folder))
+    monkeypatch.setattr("pusher.sources.engine.local_engine.usual_roots", list)
+    archive = write_archive(tmp_path / "a.tar", image, shape="containerd")
+    engine.has(image, archive, containerd=True)
+    with monkeypatch.context() as change:
+        if trouble == "damaged":
+            data, part = bytearray(archive.read_bytes()), image.layers[0].gzip
+            data[data.index(part) + len(part) // 2] ^= 1
+            archive.write_bytes(data)
+        else:
+            change.setattr("pusher.spool.spool.room_at", lambda _: 20_000)
+        home.enqueue(NAME, f"{registry.address}/team/app:1")
+    assert image.layers[0].digest not in {digest for digest, _, _ in home.spool.blobs()}
+    write_archive(archive, image, shape="containerd")
+    assert home.run().exit_code == 0
+    pushed(registry, "team/app", "1", image)
+    assert [call.split()[0] for call in engine.calls()].count("save") == 2

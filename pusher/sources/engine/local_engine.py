@@ -10,7 +10,7 @@ from typing import Final
 
 from pusher.errors import EngineFailed, ImageAmbiguous, ImageNotFound, PusherError, StorageDoubtful
 from pusher.oci.platform import Platform
-from pusher.sources.base import EVERYTHING, Choice, ExportPiece, Source, SourceImage
+from pusher.sources.base import EVERYTHING, BlobKeeper, Choice, ExportPiece, Source, SourceImage
 from pusher.sources.engine.command import DOCKER, PODMAN, Engine, run_command
 from pusher.sources.engine.content_store import ContentStoreSource, find_store, usual_roots
 from pusher.sources.engine.disk.data_roots import is_root
@@ -40,9 +40,10 @@ class LocalEngineSource(EngineSource):
         *,
         pin: EnginePin | None = None,
         docker_root: Path | None = None,
+        keeper: BlobKeeper | None = None,
     ) -> None:
         """``docker_root``: where Docker's data root is mounted, if not where Docker says."""
-        super().__init__(engine, name, choice, pin=pin)
+        super().__init__(engine, name, choice, pin=pin, keeper=keeper)
         self._docker_root = docker_root if engine is DOCKER else None
 
     def resolve(self) -> SourceImage:

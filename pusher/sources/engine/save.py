@@ -18,7 +18,7 @@ from pusher.errors import (
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_sha256
 from pusher.oci.platform import Platform
-from pusher.sources.base import EVERYTHING, Choice, ExportPiece, Source, SourceImage, SourceLayer
+from pusher.sources.base import EVERYTHING, BlobKeeper, Choice, ExportPiece, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import (
     DOCKER,
     NERDCTL,
@@ -63,11 +63,14 @@ class EngineSource:
         choice: Choice = EVERYTHING,
         *,
         pin: EnginePin | None = None,
+        keeper: BlobKeeper | None = None,
     ) -> None:
+        """``keeper`` gets the blobs that pass while manifests are looked for."""
         self.engine = engine
         self._choice = choice if pin is None else pin.choice
         self.name = name
         self._pin = pin
+        self._keeper = keeper
         self._daemon = engine.daemon() if pin is None else pin.daemon
 
     def own_name(self) -> str | None:
@@ -78,7 +81,7 @@ class EngineSource:
         """Ask the engine for ID and diff IDs; a pinned image is known without asking.
 
         In containerd's image store the manifests exist, but inspect does not print them. They are read from
-        one `save`, which is stopped after the last of them.
+        one `save`, which is stopped after the last of them unless blobs are to be kept.
         """
         if self._pin is not None:
             return _image(self._pin)
@@ -93,7 +96,7 @@ class EngineSource:
         if stored is not None:
             return stored
         with self._save(found.id) as (_, stream):
-            saved = scan_save_stream(stream, found.target)
+            saved = scan_save_stream(stream, found.target, self._keeper)
         where = f"`{self.engine.command} save {self.name}`"
         return image_in_stream(
             saved,

@@ -1,12 +1,14 @@
 """Read the `save` stream of an image in containerd's image store, whose manifests exist.
 
 Blobs are sorted by digest, so manifests come before, between and after the layers that they list. One
-pass finds them; then the job's pin has them.
+pass finds them; then the job's pin has them. The layers that pass meanwhile are kept: the engine takes as
+long for a second pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -18,7 +20,7 @@ from pusher.oci.document import parse_document
 from pusher.oci.index import Index
 from pusher.oci.manifest import Descriptor, diff_ids_of
 from pusher.oci.platform import Platform
-from pusher.sources.base import Choice, SourceImage
+from pusher.sources.base import BlobKeeper, Choice, SourceImage
 from pusher.sources.entry_names import digest_in
 from pusher.sources.image_tree import Tree, tree_or_own
 from pusher.sources.index_children import child_digests
@@ -57,36 +59,62 @@ class StreamContents:
         return False
 
 
-def scan_save_stream(source: reader.Input, root: str) -> StreamContents:
-    """Read a `save` stream until every manifest and config below ``root`` is known, else to its end.
+def scan_save_stream(source: reader.Input, root: str, keeper: BlobKeeper | None = None) -> StreamContents:
+    """Read a `save` stream until every manifest and config below ``root`` is known, and ``keeper`` wants none
+    of the layers that are still to come; else to its end.
 
     At most 64 MiB of small JSON is kept in memory.
     """
-    saved = StreamContents()
-    total = 0
+    saved, total = StreamContents(), 0
+    layers: dict[str, int] | None = None
     for entry in reader.walk(source):
         digest = digest_in(entry.name)
         is_list = entry.name.removeprefix("./") == "index.json"
         if not entry.is_file or (digest is None and not is_list):
             continue
-        if digest is not None:
-            saved.blobs.add(digest)
-        if entry.size > _SMALL or total + entry.size > _SMALL_TOTAL:
-            continue
-        data = source.read(entry.size)
+        data = None
+        if entry.size <= _SMALL and total + entry.size <= _SMALL_TOTAL:
+            data = source.read(entry.size)
         if digest is None:
-            saved.roots = child_digests(data)
-        elif data.startswith(b"{"):
+            saved.roots = child_digests(data or b"")
+            continue
+        saved.blobs.add(digest)
+        if data is not None and data.startswith(b"{"):
             saved.documents[digest] = data
             total += entry.size
-            saved.is_all = _has_all_documents(root, saved.documents)
-            if saved.is_all:
-                break
+            if layers is None:
+                layers = _listed_layers(root, saved.documents)
+            saved.is_all = layers is not None
+        elif keeper is not None and keeper.wants(digest, entry.size):
+            stream = reader.passing(source, entry) if data is None else io.BytesIO(data)
+            keeper.keep(digest, entry.size, stream)
+        if layers is not None and not _is_wanted(layers, saved.blobs, keeper):
+            break
+    if keeper is not None:
+        _keep_others(saved.documents, keeper)
     return saved
 
 
-def _has_all_documents(root: str, documents: Mapping[str, bytes]) -> bool:
-    """Return whether all manifests and configs below ``root`` are there."""
+def _keep_others(documents: Mapping[str, bytes], keeper: BlobKeeper) -> None:
+    """Keep the JSON blobs that are not manifests: configs of other platforms, attestations."""
+    for digest, raw in documents.items():
+        try:
+            parse_document(raw)
+        except ValueError:
+            if keeper.wants(digest, len(raw)):
+                keeper.keep(digest, len(raw), io.BytesIO(raw))
+
+
+def _is_wanted(layers: Mapping[str, int], passed: Collection[str], keeper: BlobKeeper | None) -> bool:
+    """Return whether ``keeper`` wants a layer that has not passed yet."""
+    left = {digest: size for digest, size in layers.items() if digest not in passed}
+    return keeper is not None and any(keeper.wants(digest, size) for digest, size in left.items())
+
+
+def _listed_layers(root: str, documents: Mapping[str, bytes]) -> dict[str, int] | None:
+    """Return digests and sizes of the layers below ``root``; None unless all its manifests and configs are
+    there."""
+    layers = dict[str, int]()
     left, seen = [root], set[str]()
     while left:
         digest = left.pop()
@@ -94,7 +122,7 @@ def _has_all_documents(root: str, documents: Mapping[str, bytes]) -> bool:
             continue
         seen.add(digest)
         if digest not in documents:
-            return False
+            return None
         try:
             found = parse_document(documents[digest])
         except ValueError:  # a config, or invalid: the Tree raises the error
@@ -103,7 +131,8 @@ def _has_all_documents(root: str, documents: Mapping[str, bytes]) -> bool:
             left += [child.digest for child in found.children]
         else:
             left.append(found.config.digest)
-    return True
+            layers |= {layer.digest: layer.size for layer in found.layers}
+    return layers
 
 
 def image_in_stream(
