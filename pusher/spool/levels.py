@@ -15,7 +15,12 @@ import math
 from typing import Final
 
 FAST: Final = 2
-"""The level for links faster than the others, and for those of which nothing is known."""
+"""The level for the fastest links, and for those of which nothing is known."""
+FAR: Final = 5
+"""The level for unknown links to registries that are far away."""
+
+_FAR_SECONDS: Final = 0.03
+"""A response that takes longer comes from far away, through a link that is hardly faster than ``FAR``."""
 
 _MOST: Final = 150e6
 """Bytes a second of a link from which on only ``FAST`` keeps up: reading and hashing have one thread each."""
@@ -26,6 +31,12 @@ _STAY: Final = 1.25
 _SMALLEST_FIRST: Final = ((9, 5e6), (5, 22e6))
 """Slow levels with the bytes a second of a link, for each processor, up to which they keep up: about half of
 what they make, as processors also read, hash, encrypt and send, and many are slower."""
+
+
+def first_level(response_seconds: float | None) -> int:
+    """Return the gzip level for a link of unknown rate; ``response_seconds``: the least that a response took,
+    None if nothing was requested yet."""
+    return FAST if response_seconds is None or response_seconds < _FAR_SECONDS else FAR
 
 
 def choose_level(rate: float, processors: int, before: int | None = None) -> int:

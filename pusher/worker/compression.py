@@ -145,13 +145,22 @@ class CompressionChooser:
         return chosen, stream
 
     def _fit(self, asked: Compression, speed: LinkSpeed) -> Compression:
-        if speed.rate is None:
-            chosen = asked
-        else:
-            chosen = replace(asked, level=self._link.choose_level(speed.rate, asked.workers))
+        chosen = replace(asked, level=self._link.choose_level(speed, asked.workers))
         if not self._chosen or self._chosen[-1][0] != chosen:
             self._on_change(f"compressing with gzip level {chosen.level}: {speed}")
         return chosen
+
+    def parse(self, text: str | None) -> Compression | None:
+        """Return the compression with this ``str()``, at which a layer was begun; None if another one was
+        asked for since then."""
+        kind, _, level = (text or "").partition(" ")
+        if kind not in tuple(Kind) or not level.isdecimal():
+            return None
+        begun = Compression.of(Kind(kind), int(level), self._requested.threads)
+        asked = self._requested.compression
+        if asked is None or begun == asked:
+            return begun
+        return begun if self._requested.follows_link and begun.kind is asked.kind else None
 
     def _measure(self, stream: Readable, uplink: float) -> tuple[Compression, Readable]:
         head = read_block(stream, SAMPLE)

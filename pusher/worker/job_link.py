@@ -8,19 +8,27 @@ from datetime import datetime
 
 from pusher.config import Timetable
 from pusher.progress.format import human_bytes
+from pusher.spool.levels import FAST, first_level
 from pusher.worker.uplinks import LinkEstimates
 
 
 @dataclass(frozen=True)
 class LinkSpeed:
-    """Bytes a second that may be sent, None if nothing is known; ``is_limit``: as the user's limit says."""
+    """Bytes a second that may be sent, None if nothing is known; ``is_limit``: as the user's limit says.
+
+    ``response_seconds``: the least time that a response took, None before the first one.
+    """
 
     rate: float | None
     is_limit: bool = False
+    response_seconds: float | None = None
 
     def __str__(self) -> str:
         if self.rate is None:
-            return "the speed of the link is not known yet"
+            unknown = "the speed of the link is not known yet"
+            if first_level(self.response_seconds) == FAST:
+                return unknown
+            return f"{unknown}, but responses take {round(1000 * (self.response_seconds or 0))} ms"
         speed = f"{human_bytes(round(self.rate))}/s"
         return f"the limit is {speed}" if self.is_limit else f"the link takes {speed}"
 
@@ -32,6 +40,7 @@ class JobLink:
     links: LinkEstimates
     registry: str
     limit: Timetable | None = None
+    response_seconds: Callable[[], float | None] = lambda: None
     now: Callable[[], datetime] = datetime.now
 
     def speed(self) -> LinkSpeed:
@@ -40,8 +49,10 @@ class JobLink:
         limit = None if self.limit is None else self.limit.rate_at(self.now())
         if limit is not None and (rate is None or limit < rate):
             return LinkSpeed(limit, is_limit=True)
-        return LinkSpeed(rate)
+        return LinkSpeed(rate, response_seconds=self.response_seconds())
 
-    def choose_level(self, rate: float, processors: int) -> int:
-        """Return the gzip level for ``rate`` bytes a second; raises StoreError."""
-        return self.links.choose_level(self.registry, rate, processors)
+    def choose_level(self, speed: LinkSpeed, processors: int) -> int:
+        """Return the gzip level for layers sent at this speed. Raises StoreError."""
+        if speed.rate is None:
+            return first_level(speed.response_seconds)
+        return self.links.choose_level(self.registry, speed.rate, processors)

@@ -73,7 +73,12 @@ class BlobPreparer:
         source: Source | None = reopen(pin)
         chooser = CompressionChooser(
             RequestedCompression.for_job(job.options, self.settings),
-            JobLink(self.registries.links, job.registry, self.settings.limit_rate),
+            JobLink(
+                self.registries.links,
+                job.registry,
+                self.settings.limit_rate,
+                lambda: self.registries.response_seconds(job.registry),
+            ),
             lambda text: self.store.events.add(job.id, "compression", text),
         )
         while source is not None:

@@ -71,6 +71,10 @@ class Registries:
                     client = self._clients.setdefault((registry, credential), made)
             return RegistryConnection(client, self.links.get(registry))
 
+    def response_seconds(self, registry: str) -> float | None:
+        """Return the least time that a response of a registry took; None before the first one."""
+        return self._transport.response_seconds(registry)
+
     def client(self, registry: str, repository: str) -> RegistryClient:
         """Return the client of ``get``."""
         return self.get(registry, repository).client

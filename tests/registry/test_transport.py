@@ -97,6 +97,23 @@ def test_answer_that_does_not_come(registry: FakeRegistry) -> None:
         assert 0.2 <= time.monotonic() - began < 3
 
 
+def test_the_quickest_response_is_remembered(registry: FakeRegistry) -> None:
+    with transport_of(Transport(Timeouts())) as transport:
+        assert transport.response_seconds(registry.address) is None
+        registry.faults.add(Fault(On.PING, Stall(seconds=0.3)))
+        transport.send("GET", f"{registry.url}/v2/")
+        slow = transport.response_seconds(registry.address)
+        assert slow is not None
+        assert slow >= 0.3
+        transport.send("POST", f"{registry.url}/v2/app/blobs/uploads/", body=b"x")
+        assert transport.response_seconds(registry.address) == slow, "bodies take their own time"
+        transport.send("GET", f"{registry.url}/v2/")
+        quick = transport.response_seconds(registry.address)
+        assert quick is not None
+        assert quick < slow
+        assert transport.response_seconds("other.example") is None
+
+
 def test_one_request_may_wait_longer_for_its_answer(registry: FakeRegistry) -> None:
     with transport_of(Transport(Timeouts(connect=LONG, stall=LONG, answer=0.1))) as transport:
         registry.faults.add(Fault(On.PING, Stall(seconds=0.4)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,45 @@ def test_the_level_fits_the_link_or_the_limit(
         f"gzip level {expected[-1]}: {why[0].rpartition(': ')[2]}"
     ]
     assert said[1:] == [f"compressed with gzip level {expected[-1]}: {text}" for text in why[1:]]
+
+
+@pytest.mark.parametrize(
+    ("response", "level", "why"),
+    [
+        (0.001, 2, "the speed of the link is not known yet"),
+        (0.1044, 5, "the speed of the link is not known yet, but responses take 104 ms"),
+    ],
+)
+def test_an_unknown_link_is_judged_by_its_responses(response: float, level: int, why: str) -> None:
+    said: list[str] = []
+    unknown = replace(link(None), response_seconds=lambda: response)
+    chooser = CompressionChooser(RequestedCompression.parse("keep", None), unknown, said.append)
+    assert chooser.choose(io.BytesIO())[0].level == level
+    assert said == [f"compressing with gzip level {level}: {why}"]
+    assert unknown.links.choose_level("r.example", 40 * MB, 2) == 5, "nothing of it is kept"
+
+
+@pytest.mark.parametrize(
+    ("asked", "text", "expected"),
+    [
+        (("keep", None), "gzip 9", "gzip 9"),
+        (("gzip", None), "gzip 5", "gzip 5"),
+        (("keep", 6), "gzip 6", "gzip 6"),
+        (("keep", 6), "gzip 9", None),
+        (("auto", None), "zstd 3", "zstd 3"),
+        (("zstd", None), "gzip 9", None),
+        (("keep", None), "zstd 3", None),
+        (("keep", None), None, None),
+        (("keep", None), "xz", None),
+        (("keep", None), "gzip nine", None),
+    ],
+)
+def test_a_layer_that_was_begun_keeps_its_level_unless_another_was_asked_for(
+    asked: tuple[str, int | None], text: str | None, expected: str | None
+) -> None:
+    chooser = CompressionChooser(RequestedCompression.parse(*asked), link(500 * MB))
+    begun = chooser.parse(text)
+    assert begun is None if expected is None else str(begun) == expected
 
 
 def test_more_processors_make_smaller_layers() -> None:

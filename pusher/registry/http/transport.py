@@ -73,6 +73,7 @@ class Transport:
         self._peers: dict[str, str] = {}
         self._answered: set[str] = set()
         self._dropped: dict[str, int] = {}
+        self._quickest: dict[str, float] = {}
         self._session = TimedSession(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
         # (https://github.com/cloudflare/serverless-registry/issues/134)
@@ -123,10 +124,21 @@ class Transport:
             if isinstance(body, Body):
                 body.record_unacknowledged(request.unacknowledged)
                 body.close()
+        if body is None and receiver is None:
+            self._record_response(url, time.monotonic() - began)
         _log(method, url, answer.status, began, body, str(answer.status))
         if _LOG.isEnabledFor(logging.DEBUG):
             _log_headers("<", str(answer.status), answer.headers)
         return answer
+
+    def _record_response(self, url: str, seconds: float) -> None:
+        registry = canonical_registry(host_of(url))
+        self._quickest[registry] = min(seconds, self._quickest.get(registry, seconds))
+
+    def response_seconds(self, registry: str) -> float | None:
+        """Return the least time that a response of a registry took, to requests without a body; None before
+        the first one. It is little more than the round-trip time."""
+        return self._quickest.get(registry)
 
     def close(self) -> None:
         """Close idle connections."""
