@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pusher.errors import ReferenceMalformed
@@ -59,6 +59,11 @@ class Reference:
     def api_host(self) -> str:
         """Return ``host[:port]`` of the distribution API."""
         return api_host(self.registry)
+
+    def with_tag(self, tag: str) -> Reference:
+        """Return the same repository with another tag. Raises ReferenceMalformed."""
+        check_tag(tag)
+        return replace(self, tag=tag, digest=None)
 
     def __str__(self) -> str:
         tag = f":{self.tag}" if self.tag else ""
@@ -127,6 +132,16 @@ def names_registry(name: str) -> bool:
     return bool(slash) and _is_host(first)
 
 
+def has_tag(text: str) -> bool:
+    """Return whether a reference, as typed, has a tag."""
+    return ":" in text.partition("@")[0].rpartition("/")[2]
+
+
+def check_tag(tag: str) -> None:
+    """Raise ReferenceMalformed unless ``tag`` can be a tag."""
+    _Parser(tag, "a tag").check_tag("app", tag)
+
+
 def api_host(registry: str) -> str:
     """Return ``host[:port]`` of the registry's API; only Docker Hub's differs from its name."""
     return DOCKER_HUB_API if registry == DOCKER_HUB else registry
@@ -177,7 +192,7 @@ class _Parser:
         registry, repository = self._split_registry(name)
         self._check_repository(repository)
         if colon:
-            self._check_tag(name, tag)
+            self.check_tag(name, tag)
         if at:
             self._check_digest(rest, digest)
         if registry == DOCKER_HUB and "/" not in repository:
@@ -309,9 +324,10 @@ class _Parser:
                 "between letters or digits stands one '.', one '_', two '_' or any number of hyphens",
             )
 
-    def _check_tag(self, name: str, tag: str) -> None:
+    def check_tag(self, name: str, tag: str) -> None:
+        """Raise ReferenceMalformed unless ``tag`` can be the tag of ``name``."""
         if not tag:
-            raise self._wrong("the tag after ':' is empty", f"write {name}:latest, or {name} alone")
+            raise self._wrong("the tag is empty", f"write {name}:latest, or {name} alone")
         if tag[0] in ".-":
             raise self._wrong(
                 f"its tag {tag!r} begins with {tag[0]!r}", f"write {name}:{tag.lstrip('.-') or 'latest'}"

@@ -10,7 +10,7 @@ import click
 
 from pusher.cli.mistyped import refuse_arguments, refuse_command
 from pusher.cli.options import write_options
-from pusher.cli.verbose import verbose_options
+from pusher.cli.verbose import set_quiet, verbose_options
 
 
 @contextmanager
@@ -68,6 +68,15 @@ class Group(click.Group):
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+quiet_option = click.option(
+    "-q",
+    "--quiet",
+    is_flag=True,
+    expose_value=False,
+    callback=set_quiet,
+    help="Print only results and errors.",
+)
 
 progress_option = click.option(
     "--progress",

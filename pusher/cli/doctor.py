@@ -13,7 +13,7 @@ import click
 from pusher import config
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
-from pusher.cli.enqueue import to_option
+from pusher.cli.image_list import to_option
 from pusher.cli.options import registry_options, setting_options
 from pusher.cli.output import print_json, print_notice
 from pusher.cli.password import login_options, with_password

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from pusher.cli import completers
-from pusher.cli.command import Command, json_option
+from pusher.cli.command import Command, json_option, quiet_option
 from pusher.cli.image import image_options, read_image_options
+from pusher.cli.image_list import (
+    ImageRequest,
+    check_standard_input,
+    expand_tags,
+    image_list_options,
+    read_image_list,
+)
 from pusher.cli.options import compression_options, setting_options
-from pusher.cli.output import print_json, print_notice
+from pusher.cli.output import print_error, print_json, print_notice
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
 from pusher.errors import ExitCode, PusherError
@@ -22,27 +29,9 @@ if TYPE_CHECKING:
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
 
-to_option = click.option(
-    "--to",
-    metavar="WHERE",
-    multiple=True,
-    help="Destination: a reference, or a registry (registry.example.com, or registry.example.com/team/ "
-    "with a "
-    "slash at the end) where IMAGE keeps its name. May be repeated.",
-)
-
-no_supersede_option = click.option(
-    "--no-supersede",
-    "keeps_older",
-    is_flag=True,
-    help="Keep unfinished older jobs for the same tag; the jobs set the tag in the order of their IDs.",
-)
-
 
 @click.command(cls=Command)
-@click.argument("image", shell_complete=completers.images)
-@to_option
-@no_supersede_option
+@image_list_options
 @click.option(
     "--priority",
     type=click.IntRange(-1000, 1000),
@@ -55,10 +44,9 @@ no_supersede_option = click.option(
 @setting_options("plain_http", "insecure", "ca_cert")  # only docker:// is checked here
 @compression_options
 @json_option
-def enqueue(
-    image: str, to: tuple[str, ...], keeps_older: bool, priority: int, as_json: bool, **flags: object
-) -> int:
-    """Add IMAGE to the queue and print the job ID.
+@quiet_option
+def enqueue(priority: int, as_json: bool, **flags: Any) -> int:
+    """Add each IMAGE to the queue and print the job IDs.
 
     IMAGE is a name in Docker or Podman, the path of an archive or folder, or
 
@@ -83,21 +71,38 @@ def enqueue(
     Example:
       pusher enqueue app:1.2 --to registry.example.com/team/app:1.2
       pusher enqueue app:1.2 --to registry.example.com --to ghcr.io/team/
+      pusher enqueue api:1.2 web:1.2 --to registry.example.com/team/
+      pusher enqueue --from-file images.txt --keep-going
       pusher run
     """
     from pusher.oci.media_types import CONFIGS
 
     settings = read_settings(**flags)
     image_arguments = read_image_options(flags, settings)
-    with open_store(settings) as store, receive_image(image, store, settings) as image:
-        jobs = enqueue_image(
-            store, settings, image, to, image_arguments, "enqueue", keeps_older=keeps_older, priority=priority
+    check_standard_input(flags)
+    requests = read_image_list(flags, settings, "enqueue")
+    with open_store(settings) as store, receive_images(requests, store, settings) as requests:
+        if flags["all_tags"]:
+            requests = expand_tags(requests, store, settings)
+        enqueued = enqueue_images(
+            store,
+            settings,
+            requests,
+            image_arguments,
+            "enqueue",
+            priority=priority,
+            keeps_older=flags["keeps_older"],
+            keep_going=flags["keep_going"],
         )
+        jobs = enqueued.jobs
         superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}
-        layers = sum(
-            not layer.is_config and layer.media_type not in CONFIGS
-            for layer in store.blobs.of_job(jobs[0].id)
-        )
+        layers = {
+            job.id: sum(
+                not layer.is_config and layer.media_type not in CONFIGS
+                for layer in store.blobs.of_job(job.id)
+            )
+            for job in jobs
+        }
     if as_json:
         told = [
             {
@@ -109,28 +114,41 @@ def enqueue(
             }
             for job in jobs
         ]
-        print_json(told[0] if len(told) == 1 else {"jobs": told})
+        print_json(told[0] if len(told) == 1 and len(requests) == 1 else {"jobs": told})
     else:
         for job in jobs:
             click.echo(job.id)
-    count = f"{layers} layer" + ("s" if layers != 1 else "")
     for job in jobs:
+        count = f"{layers[job.id]} layer" + ("s" if layers[job.id] != 1 else "")
         start = ". Start it with: pusher run" if len(jobs) == 1 else "."
         print_notice(f"Job {job.id}: {job.image} -> {job.destination}, {count}{start}")
     if len(jobs) > 1:
         print_notice("Start them with: pusher run")
-    return ExitCode.DONE
+    return enqueued.exit_code
 
 
 @contextmanager
-def receive_image(image: str, store: Store, settings: Settings) -> Iterator[str]:
+def receive_images(
+    requests: Sequence[ImageRequest], store: Store, settings: Settings
+) -> Iterator[list[ImageRequest]]:
+    """Yield the requests, with a file in place of each pipe; remove those files if no job was recorded."""
+    with ExitStack() as stack:
+        yield [
+            replace(request, image=stack.enter_context(_receive(request.image, store, settings)))
+            for request in requests
+        ]
+
+
+@contextmanager
+def _receive(image: str, store: Store, settings: Settings) -> Iterator[str]:
     """Yield IMAGE, or the file with the content of a pipe; remove that file if no job was recorded."""
     from pusher.sources.archive import stream
-    from pusher.worker import piped_archives
 
     if not stream.is_stream(image):
         yield image
         return
+    from pusher.worker import piped_archives
+
     folder = settings.spool / piped_archives.FOLDER
     kept = stream.receive(image, folder, _print_note)
     try:
@@ -141,45 +159,81 @@ def receive_image(image: str, store: Store, settings: Settings) -> Iterator[str]
         piped_archives.remove_if_unneeded(store, folder, kept)
 
 
-def enqueue_image(
+@dataclass(frozen=True)
+class Enqueued:
+    """The jobs of a command, and why images have none."""
+
+    jobs: list[JobRecord]
+    errors: list[PusherError]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Return that of the errors, FAILED if they differ."""
+        codes = {error.exit_code for error in self.errors} or {ExitCode.DONE}
+        return codes.pop() if len(codes) == 1 else ExitCode.FAILED
+
+
+def enqueue_images(
     store: Store,
     settings: Settings,
-    image: str,
-    to: Sequence[str],
+    requests: Sequence[ImageRequest],
     image_arguments: dict[str, Any],
     command: str,
     *,
     keeps_older: bool,
+    keep_going: bool,
     priority: int = 0,
-) -> list[JobRecord]:
-    """Resolve the image, record a job for each destination, and report the jobs that they supersede.
+) -> Enqueued:
+    """Find all images, then record their jobs, and report the jobs that they supersede.
 
-    ``image_arguments`` come from ``read_image_options``; ``command`` is the command that was typed."""
-    from pusher.reference import DOCKER_HUB
-    from pusher.worker.enqueue import enqueue
+    With ``keep_going`` the error of an image is printed and the others are queued, else it is raised and
+    nothing is. ``image_arguments`` come from ``read_image_options``; ``command`` is the command that was
+    typed.
+    """
+    from pusher.worker.enqueue import prepare
 
-    typed = to or (image,)
-    jobs = enqueue(
-        store,
-        image,
-        settings=settings,
-        to=to,
-        default_registry=settings.default_registry,
-        keeps_older=keeps_older,
-        priority=priority,
-        command=command,
-        note=_print_note,
-        **image_arguments,
-    )
-    for job in jobs:
-        for older in store.jobs.superseded_by(job):
-            print_notice(f"Job {job.id} supersedes job {older.id} ({older.image} -> {older.destination}).")
-        if job.destination.startswith(f"{DOCKER_HUB}/library/") and not any("library/" in w for w in typed):
-            print_notice(
-                f"{' '.join(typed)} has no registry, so it goes to Docker Hub: {job.destination}. "
-                "For another registry use --to registry.example.com, or set PUSHER_REGISTRY."
+    prepared, errors = [], []
+    for request in requests:
+        try:
+            image = prepare(
+                store,
+                request.image,
+                settings=settings,
+                to=request.to,
+                tags=request.tags,
+                default_registry=settings.default_registry,
+                command=command,
+                note=_print_note,
+                **image_arguments,
             )
-    return jobs
+        except PusherError as error:
+            if not keep_going:
+                raise request.locate(error) from error
+            errors.append(request.locate(error))
+            print_error(errors[-1].message, errors[-1].hint, errors[-1].code)
+        else:
+            prepared.append((request, image))
+    jobs = []
+    for request, image in prepared:
+        recorded = image.record(store, priority=priority, keeps_older=keeps_older)
+        for job in recorded:
+            _report_recorded(store, job, request)
+        jobs += recorded
+    return Enqueued(jobs, errors)
+
+
+def _report_recorded(store: Store, job: JobRecord, request: ImageRequest) -> None:
+    """Report the jobs that ``job`` supersedes, and a destination that is probably not meant."""
+    from pusher.reference import DOCKER_HUB
+
+    for older in store.jobs.superseded_by(job):
+        print_notice(f"Job {job.id} supersedes job {older.id} ({older.image} -> {older.destination}).")
+    typed = request.to or (request.image,)
+    if job.destination.startswith(f"{DOCKER_HUB}/library/") and not any("library/" in w for w in typed):
+        print_notice(
+            f"{' '.join(typed)} has no registry, so it goes to Docker Hub: {job.destination}. "
+            "For another registry use --to registry.example.com, or set PUSHER_REGISTRY."
+        )
 
 
 def _print_note(text: str) -> None:

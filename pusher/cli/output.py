@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 
 import click
 
-from pusher.cli.verbose import log_as_json
+from pusher.cli.verbose import is_quiet, log_as_json
 from pusher.text import as_json, printable
 
 
@@ -37,8 +37,8 @@ def print_columns(first: str, text: str) -> None:
 
 
 def print_notice(line: str) -> None:
-    """Print a line for users, on stderr. Ignore errors of writing."""
-    if not log_as_json(logging.INFO, line):
+    """Print a line for users, on stderr, unless ``--quiet`` was given. Ignore errors of writing."""
+    if not is_quiet() and not log_as_json(logging.INFO, line):
         _print_to_stderr(line)
 
 

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from pusher.cli import completers
 from pusher.cli.command import Command, progress_option
-from pusher.cli.enqueue import enqueue_image, no_supersede_option, receive_image, to_option
+from pusher.cli.enqueue import enqueue_images, receive_images
 from pusher.cli.image import image_options, read_image_options
+from pusher.cli.image_list import (
+    ImageRequest,
+    check_standard_input,
+    expand_tags,
+    image_list_options,
+    read_image_list,
+)
+from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
 from pusher.cli.settings import read_settings
@@ -22,19 +29,16 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Command)
-@click.argument("image", shell_complete=completers.images)
-@to_option
-@no_supersede_option
+@image_list_options
 @image_options
 @login_options
 @worker_options
 @progress_option
-def push(
-    image: str, to: tuple[str, ...], keeps_older: bool, password_stdin: bool, progress: str, **flags: object
-) -> int:
-    """Push IMAGE, and print its reference with the digest.
+@job_output_options
+def push(password_stdin: bool, progress: str, **flags: Any) -> int:
+    """Push each IMAGE, and print its reference with the digest.
 
-    The same as enqueue and run for this one image; see pusher enqueue --help for what IMAGE can be. If the
+    The same as enqueue and run for these images; see pusher enqueue --help for what IMAGE can be. If the
     push is interrupted, pusher run resumes it.
 
     --username is for the destination. An image in docker:// is read with the login that pusher login or
@@ -44,38 +48,56 @@ def push(
     Example:
       pusher push registry.example.com/team/app:1.2
       pusher push app:1.2 --to registry.example.com --to ghcr.io/team/
+      pusher push app:1.2 --to ghcr.io/team/app --tag 1.2 --tag latest
+      pusher push api:1.2 web:1.2 --to registry.example.com/team/
       pusher push build/app.tar --to registry.example.com/team/app:1.2
       docker save app:1.2 | pusher push - --to registry.example.com
       pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
-    from pusher.errors import InvalidOption
-    from pusher.sources.archive.stream import is_standard_input, is_stream
+    from pusher.sources.archive.stream import is_stream
 
     settings = read_settings(**flags)
     image_arguments = read_image_options(flags, settings)
-    if password_stdin and is_standard_input(image):
-        raise InvalidOption(
-            "standard input cannot be both the archive and the password",
-            hint="log in first: pusher login REGISTRY",
-        )
-    is_piped = is_stream(image)
+    output = JobOutput.read(flags, settings.workers, progress)
+    check_standard_input(flags, password_stdin=password_stdin)
+    requests = read_image_list(flags, settings, "push")
+    is_piped = any(is_stream(request.image) for request in requests)
     if not is_piped:
-        settings = _with_login(settings, image, to, password_stdin=password_stdin)
-    with open_store(settings) as store, receive_image(image, store, settings) as image:
+        settings = _with_login(settings, requests, password_stdin=password_stdin)
+    with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if is_piped:  # its name is known only after reading it
-            settings = _with_login(settings, image, to, password_stdin=password_stdin)
-        jobs = enqueue_image(store, settings, image, to, image_arguments, "push", keeps_older=keeps_older)
+            settings = _with_login(settings, requests, password_stdin=password_stdin)
+        if flags["all_tags"]:
+            requests = expand_tags(requests, store, settings)
+        enqueued = enqueue_images(
+            store,
+            settings,
+            requests,
+            image_arguments,
+            "push",
+            keeps_older=flags["keeps_older"],
+            keep_going=flags["keep_going"],
+        )
+        jobs = enqueued.jobs
+        if not jobs:
+            return enqueued.exit_code
         result = work(store, settings, progress, only=[job.id for job in jobs])
-    return report_result(result, progress, single=len(jobs) == 1, pushed=len(jobs))
+        output.print_jobs(store, result.jobs)
+    code = report_result(result, progress, single=len(jobs) == 1 == len(requests), pushed=len(jobs))
+    output.write_digests(result.jobs)
+    return code or enqueued.exit_code
 
 
-def _with_login(settings: Settings, image: str, to: Sequence[str], *, password_stdin: bool) -> Settings:
+def _with_login(settings: Settings, requests: Sequence[ImageRequest], *, password_stdin: bool) -> Settings:
     if not password_stdin and not _has_login(settings):
         return settings
     from pusher.worker.destination import resolve
 
-    found = [resolve(image, place, settings.default_registry) for place in to or (None,)]
-    registries = {destination.registry() for destination in found}
+    registries = {
+        resolve(request.image, place, settings.default_registry).registry()
+        for request in requests
+        for place in request.to or (None,)
+    }
     return with_password(settings, registries, password_stdin=password_stdin)
 
 

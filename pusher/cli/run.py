@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from pusher.cli.command import Command, progress_option
+from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.metrics import metrics_option, serve_metrics
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, runnable_jobs
 from pusher.cli.work import report_result, work
+
+if TYPE_CHECKING:
+    from pusher.progress.base import Progress
+    from pusher.store.store import Store
 
 
 @click.command(cls=Command)
@@ -20,10 +28,13 @@ from pusher.cli.work import report_result, work
 @login_options
 @worker_options
 @progress_option
+@job_output_options
 def run(
-    forever: bool, wait: bool, metrics: str | None, password_stdin: bool, progress: str, **flags: object
+    forever: bool, wait: bool, metrics: str | None, password_stdin: bool, progress: str, **flags: Any
 ) -> int:
     """Push the queued jobs, resuming where an earlier run stopped.
+
+    Prints the reference with the digest of each image that was pushed.
 
     Exits when no job can continue: with 0 if all are finished, with 5 if some are not, such as paused ones.
     Ctrl-C finishes the chunks in flight and stops; run it again to continue.
@@ -33,9 +44,22 @@ def run(
       pusher run --parallel 2 --limit-rate 2M
     """
     settings = read_settings(**flags)
+    output = JobOutput.read(flags, settings.workers, progress)
     with open_store(settings, forever=forever) as store:
         registries = {job.registry for job in runnable_jobs(store)}
         settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
         with serve_metrics(store, metrics) as watch:
+            if forever:
+                watch = _print_each_end(output, store, watch)
             result = work(store, settings, progress, forever=forever, wait=wait, watch=watch)
-    return report_result(result, progress, single=False)
+        if not forever:
+            output.print_jobs(store, result.jobs)
+    code = report_result(result, progress, single=False)
+    output.write_digests(result.jobs)
+    return code
+
+
+def _print_each_end(
+    output: JobOutput, store: Store, watch: Callable[[Progress], Progress]
+) -> Callable[[Progress], Progress]:
+    return lambda progress: output.watch(store, watch(progress))

@@ -27,6 +27,8 @@ class Verbosity:
     """How often ``-v`` was given."""
     log_json: bool = False
     debug: bool = False
+    quiet: bool = False
+    """Whether notices and progress are left out."""
 
     @classmethod
     def from_environment(cls) -> Verbosity:
@@ -79,6 +81,19 @@ def verbose_options() -> list[click.Parameter]:
             help="Show a traceback on errors.",
         ),
     ]
+
+
+def set_quiet(context: click.Context, parameter: click.Parameter, value: bool) -> None:  # noqa: ARG001
+    """Leave out notices and progress from now on; the callback of ``--quiet``."""
+    if value:
+        context.ensure_object(Verbosity).quiet = True
+
+
+def is_quiet() -> bool:
+    """Return whether notices and progress are left out."""
+    context = click.get_current_context(silent=True)
+    verbosity = None if context is None else context.find_object(Verbosity)
+    return verbosity is not None and verbosity.quiet
 
 
 def _set_option(name: str) -> Callable[[click.Context, click.Parameter, int], None]:

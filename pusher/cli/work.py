@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from pusher.cli.output import print_error, print_line, print_notice
-from pusher.cli.verbose import is_log_json, redirect_log
+from pusher.cli.job_output import digest_reference
+from pusher.cli.output import print_error, print_notice
+from pusher.cli.verbose import is_log_json, is_quiet, redirect_log
 from pusher.errors import ExitCode, JobCancelled, JobSuperseded
 from pusher.text import as_json
 
@@ -49,8 +50,8 @@ def work(
     from pusher.worker.run import run
 
     stream = sys.stdout if mode == "json" else sys.stderr
-    if mode == "auto" and is_log_json():
-        mode = "none"
+    if is_quiet() or (mode == "auto" and is_log_json()):
+        mode = "json" if mode == "json" else "none"
     drawn = choose_mode(cast("Mode", mode), stream)
     with (
         Display(drawn, stream, single=only is not None) as display,
@@ -68,8 +69,8 @@ def _leave(display: Display) -> None:
 
 
 def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> int:
-    """Print the errors, and on stdout the digest references if the run was for this many jobs to be
-    ``pushed``; return the exit code.
+    """Print the errors and how the run ended; return the exit code. ``pushed``: how many jobs the run was
+    for, if not for the queue.
 
     Raises JobCancelled or JobSuperseded if that is the state of the ``single`` job.
     """
@@ -81,7 +82,7 @@ def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0
     if mode == "json":
         click.echo(as_json(_as_json(result)))
     else:
-        _report_ends(result, single=single, pushed=pushed)
+        _report_ends(result, single=single)
     if result.exit_code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
         return ExitCode.FAILED
     return result.exit_code
@@ -102,15 +103,13 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         print_notice(f"Stopped, and nothing is lost ({_list_jobs(stopped)}). Continue with: pusher run")
 
 
-def _report_ends(result: RunResult, *, single: bool, pushed: int) -> None:
-    """Print what was sent again, the digest references of jobs pushed now, and the sums of a run."""
+def _report_ends(result: RunResult, *, single: bool) -> None:
+    """Print what was sent again, and the sums of a run."""
     if result.bytes_wasted >= _LEAST_REPORTED:
         from pusher.progress.format import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
         print_notice(f"{wasted} had to be sent again, because connections broke or uploads were lost.")
-    for job in result.succeeded if pushed else ():
-        print_line(digest_reference(job))
     if not single:
         if summary := _summary(result):
             print_notice(summary)
@@ -140,11 +139,6 @@ def _list_jobs(jobs: Sequence[JobRecord]) -> str:
     ids = ", ".join(str(job.id) for job in jobs[:_MOST_REPORTED])
     more = f" and {len(jobs) - _MOST_REPORTED} more" if len(jobs) > _MOST_REPORTED else ""
     return f"job{'s' if len(jobs) > 1 else ''} {ids}{more}"
-
-
-def digest_reference(job: JobRecord) -> str:
-    """Return ``registry/repository@sha256:...``: exactly what was pushed."""
-    return f"{job.registry}/{job.repository}@{job.digest}"
 
 
 def _error_of(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
@@ -189,7 +183,6 @@ def _as_json(result: RunResult) -> dict[str, object]:
     """Return the last of the JSON lines."""
     from pusher.worker.job_json import describe_error
 
-    jobs = (*result.succeeded, *result.failed, *result.unfinished, *result.superseded)
     return {
         "type": "result",
         "exit_code": int(result.exit_code),
@@ -201,6 +194,6 @@ def _as_json(result: RunResult) -> dict[str, object]:
                 "reference": digest_reference(job) if job.digest else None,
                 "error": describe_error(job),
             }
-            for job in jobs
+            for job in result.jobs
         ],
     }

@@ -1,6 +1,15 @@
 """Read images from archives, layouts, folders, Docker, Podman and registries."""
 
 from pusher.sources.base import ExportPiece, Source, SourceImage, SourceLayer
-from pusher.sources.select import find, mention_path, reopen
+from pusher.sources.select import find, list_tagged, mention_path, reopen
 
-__all__ = ["ExportPiece", "Source", "SourceImage", "SourceLayer", "find", "mention_path", "reopen"]
+__all__ = [
+    "ExportPiece",
+    "Source",
+    "SourceImage",
+    "SourceLayer",
+    "find",
+    "list_tagged",
+    "mention_path",
+    "reopen",
+]

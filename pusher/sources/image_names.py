@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from pusher.reference import has_tag
 from pusher.text import printable, suggest
 
 _IMPLIED: Final = re.compile(r"^(localhost/|((index\.)?docker\.io/)?(library/)?)")
@@ -20,6 +21,21 @@ def normalize_name(name: str) -> str:
     if "@" in name or ":" in name.rpartition("/")[2]:
         return name
     return f"{name}:latest"
+
+
+def repository_of(name: str) -> str:
+    """Return the name without its tag and digest."""
+    name = name.partition("@")[0]
+    return name.rpartition(":")[0] if has_tag(name) else name
+
+
+def tag_of(name: str) -> str:
+    """Return the tag of a name, ``latest`` if it has none; the name itself if it is only a tag, as in an OCI
+    layout."""
+    name = name.partition("@")[0]
+    if has_tag(name):
+        return name.rpartition(":")[2]
+    return "latest" if "/" in name else name
 
 
 def display_name(name: str) -> str:

@@ -20,6 +20,7 @@ from pusher.sources.folders import LAYOUT, refuse_folder
 from pusher.sources.image_names import choose_one, did_you_mean, display_name, normalize_name, parse_number
 from pusher.sources.image_tree import Tree
 from pusher.sources.pins import LayoutPin
+from pusher.sources.tagged import TaggedImage, tagged_images
 from pusher.text import suggest
 
 FOLDER_KIND: Final = LAYOUT
@@ -66,6 +67,13 @@ class LayoutSource:
         with self._open() as layout:
             names = self._root(layout).names
         return next((name for name in names if "/" in name or ":" in name), None)
+
+    def list_tagged(self) -> list[TaggedImage]:
+        """Return the images of the layout by their names."""
+        with self._open() as layout:
+            index = self._read_index(layout)
+        names = [name for child in index.children for name in _names(child)[:1]]
+        return tagged_images(self.kind, self.path, self.name, names)
 
     def resolve(self) -> SourceImage:
         """Read index.json, the manifests and configs; blobs stay where they lie."""
@@ -133,18 +141,7 @@ class LayoutSource:
     # --- the choice ---------------------------------------------------------------------------------------
 
     def _root(self, layout: _Layout) -> _Root:
-        try:
-            index = parse_index(layout.index)
-        except UnsupportedDigest as error:
-            raise ImageUnsupported(
-                f"the index.json in {self.path} cannot be used: {error}",
-                hint="copy the image with a tool that writes sha256 digests, which is what registries take",
-            ) from error
-        except ValueError as error:
-            raise ArchiveInvalid(
-                f"the index.json in {self.path} cannot be used: {error}",
-                hint="make the copy again, with the tool that made it",
-            ) from error
+        index = self._read_index(layout)
         if self._pin is not None:
             return self._find_pinned_root(layout, index, self._pin.root_digest)
         if not index.children:
@@ -168,6 +165,20 @@ class LayoutSource:
             return unlisted
         hint = did_you_mean(self.name or "", known) if known else f"it has {numbers}"
         raise ImageNotFound(f"{self.path} contains no image {self.name}", hint=hint)
+
+    def _read_index(self, layout: _Layout) -> Index:
+        try:
+            return parse_index(layout.index)
+        except UnsupportedDigest as error:
+            raise ImageUnsupported(
+                f"the index.json in {self.path} cannot be used: {error}",
+                hint="copy the image with a tool that writes sha256 digests, which is what registries take",
+            ) from error
+        except ValueError as error:
+            raise ArchiveInvalid(
+                f"the index.json in {self.path} cannot be used: {error}",
+                hint="make the copy again, with the tool that made it",
+            ) from error
 
     def _find_pinned_root(self, layout: _Layout, index: Index, digest: str) -> _Root:
         found = self._blob(layout, digest) or _join_entries(index, _matching(index.children, self.name))

@@ -31,6 +31,7 @@ from pusher.sources.engine.content_store import ContentStoreSource
 from pusher.sources.engine.disk.podman_lists import PodmanListSource
 from pusher.sources.engine.disk.source import STORAGES, StorageSource
 from pusher.sources.engine.local_engine import LocalEngineSource
+from pusher.sources.engine.save import EngineSource
 from pusher.sources.folders import holds_image, image_inside, kind_of_folder, refuse_folder
 from pusher.sources.foreign_files import exists, typed_path
 from pusher.sources.oci import LayoutSource
@@ -46,6 +47,7 @@ from pusher.sources.pins import (
 )
 from pusher.sources.registry import names as registry_names
 from pusher.sources.split.source import SplitSource
+from pusher.sources.tagged import TaggedImage
 from pusher.text import suggest
 
 _PACKED: Final = ("gz", "xz", "zst", "bz2", "lz4", "lzma", "lz", "lzo", "Z", "br", "sz", "7z", "zip", "rar")
@@ -98,6 +100,22 @@ def own_name(image: str) -> str | None:
     if image.startswith(registry_names.PREFIX):
         return registry_names.own_name(registry_names.read_reference(image))
     return _source(image, EVERYTHING).own_name()
+
+
+def list_tagged(image: str) -> list[TaggedImage]:
+    """Return the images that an engine has under the name IMAGE, or the named ones of an archive or layout.
+
+    Raises ImageUnsupported for a source that cannot list them, ImageNotFound if there is none, and what
+    ``Source.resolve`` raises.
+    """
+    source = _source(image, EVERYTHING)
+    if not isinstance(source, EngineSource | ArchiveSource | LayoutSource):
+        raise ImageUnsupported(
+            f"--all-tags cannot list the images of {image}",
+            hint="it lists those of a name in Docker, Podman or nerdctl, of an archive, an OCI layout, and "
+            "of docker://REPOSITORY",
+        )
+    return source.list_tagged()
 
 
 def reopen(pin: Pin) -> Source:

@@ -27,6 +27,8 @@ class Destination:
     command: str
     """The command that was typed, for hints."""
     parsed_to: Reference | RegistryPath | None
+    tag: str | None = None
+    """The value of ``--tag``, which replaces the tag of the image's own name."""
 
     @property
     def needs_name(self) -> bool:
@@ -47,6 +49,8 @@ class Destination:
         Raises InvalidOption if a name is needed, and ReferenceMalformed.
         """
         found = reference.destination(name, to=self.to, default=self.default)
+        if found is not None and self.tag is not None:
+            found = found.with_tag(self.tag)
         if found is None:
             place = (self.to or self.default or _EXAMPLE).removesuffix("/")
             raise InvalidOption(
@@ -57,24 +61,34 @@ class Destination:
         return found
 
 
-def resolve(image: str, to: str | None, default: str | None, *, command: str = "push") -> Destination:
-    """Read ``to``, as ``reference.parse_to`` does, and check that IMAGE can be pushed there.
+def resolve(
+    image: str, to: str | None, default: str | None, *, tag: str | None = None, command: str = "push"
+) -> Destination:
+    """Read ``to``, as ``reference.parse_to`` does, and check that IMAGE can be pushed there under ``tag``.
 
-    Raises ReferenceMalformed; InvalidOption for an image in a registry without another destination.
+    Raises ReferenceMalformed; InvalidOption for an image in a registry without another destination, and for
+    a tag in ``to`` beside ``tag``.
     """
     parsed_to = reference.parse_to(to, default)
+    if tag is not None:
+        reference.check_tag(tag)
     if isinstance(parsed_to, Reference):
+        if tag is not None and reference.has_tag(str(to)):
+            raise InvalidOption(
+                f"{to} has a tag, and --tag {tag} is another",
+                hint=suggest("leave out one of them: --to {} --tag {}", parsed_to.name, tag),
+            )
         _check_tag(parsed_to)
     if image.startswith(PREFIX):
         source = read_reference(image)
-        if parsed_to is None:
+        if parsed_to is None and tag is None:
             where = (default or _EXAMPLE).removesuffix("/")
             name = f"{source.repository.rpartition('/')[2]}:{source.tag or '1.2'}"
             raise InvalidOption(
                 f"{image} is already in a registry, and no destination is given",
                 hint=suggest(f"pusher {command} {{}} --to {{}}", image, f"{where}/{name}"),
             )
-    return Destination(image, to, default, command, parsed_to)
+    return Destination(image, to, default, command, parsed_to, tag)
 
 
 def _check_tag(found: Reference) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
+from typing import Any, Final
 
 from pusher.config import Settings
 from pusher.errors import ImageIncomplete, ImageUnsupported, PusherError
@@ -28,29 +28,56 @@ _MOST_ABSENT: Final = 200
 """Most blobs that a source may lack if the destination has them; one request each."""
 
 
+@dataclass(frozen=True)
+class PreparedImage:
+    """An image that was found and pinned, and where it goes: all that its jobs need."""
+
+    image: str
+    found: SourceImage
+    destinations: Sequence[Reference]
+    options: Mapping[str, str | int | None]
+
+    def record(self, store: Store, *, priority: int = 0, keeps_older: bool = False) -> list[JobRecord]:
+        """Record a job for each destination. ``keeps_older``: as in NewJob. Raises StoreError."""
+        return record(
+            store,
+            self.found,
+            self.destinations,
+            image=self.image,
+            priority=priority,
+            keeps_older=keeps_older,
+            options=self.options,
+        )
+
+
 def enqueue(
-    store: Store,
+    store: Store, image: str, *, priority: int = 0, keeps_older: bool = False, **options: Any
+) -> list[JobRecord]:
+    """Prepare the image, and record its jobs. ``options`` and the errors are those of ``prepare``."""
+    return prepare(store, image, **options).record(store, priority=priority, keeps_older=keeps_older)
+
+
+def prepare(
+    store: Store | None,
     image: str,
     *,
     settings: Settings,
     to: Sequence[str] = (),
+    tags: Sequence[str] = (),
     default_registry: str | None = None,
-    priority: int = 0,
     compression: str | None = None,
     compression_level: int | None = None,
     command: str = "enqueue",
     choice: Choice = EVERYTHING,
     split_layers: int | None = None,
-    keeps_older: bool = False,
     note: Callable[[str], object] = str,
-) -> list[JobRecord]:
-    """Find ``image``, pin it, and record the job of pushing it to where ``destination.resolve`` says:
-    one for each place in ``to``, those that come to the same counted once.
+) -> PreparedImage:
+    """Find ``image`` and pin it: a tag that is moved later does not change the push. Records nothing.
 
-    The config digest is recorded: a tag that is moved later does not change the push. ``note`` is called
-    with what is left out of the image or changed in it. ``split_layers``: bytes of a blob over which a layer
-    is split; the image is then read once now. ``keeps_older``: as in NewJob. ``command``: the one that was
-    typed, for hints.
+    It goes to where ``destination.resolve`` says: to each place in ``to``, with each of ``tags``; those that
+    come to the same are counted once. ``note`` is called with what is left out of the image or changed in it.
+    ``split_layers``: bytes of a blob over which a layer is split; the image is then read once now.
+    ``command``: the one that was typed, for hints.
 
     Raises SourceError, ReferenceMalformed, InvalidOption, StoreError, and for an image in a registry the
     errors of a client.
@@ -58,9 +85,13 @@ def enqueue(
     if compression is not None:
         RequestedCompression.parse(compression, compression_level)
     # mistyped destinations are reported before the image is looked for
-    typed = [resolve(image, text, default_registry, command=command) for text in to or (None,)]
+    typed = [
+        resolve(image, text, default_registry, tag=tag, command=command)
+        for text in to or (None,)
+        for tag in tags or (None,)
+    ]
     keeper = None
-    if split_layers is None:  # which makes other blobs
+    if split_layers is None and store is not None:  # which makes other blobs
         keeper = SpoolKeeper(store, settings, typed)
     with open_source(image, choice, store=store, settings=settings, destination=typed[0], keeper=keeper) as (
         source,
@@ -89,14 +120,11 @@ def enqueue(
             found = source.resolve()
     for text in found.notes:
         note(text)
-    return record(
-        store,
+    return PreparedImage(
+        image,
         found,
         list(dict.fromkeys(destinations)),
-        image=image,
-        priority=priority,
-        keeps_older=keeps_older,
-        options={"compression": compression, "compression_level": compression_level},
+        {"compression": compression, "compression_level": compression_level},
     )
 
 
@@ -138,7 +166,7 @@ def record(
 
 
 def _check_destination_has(
-    incomplete: ImageIncomplete, destination: Reference, store: Store, settings: Settings
+    incomplete: ImageIncomplete, destination: Reference, store: Store | None, settings: Settings
 ) -> None:
     """Raise ``incomplete`` unless the destination has all blobs that the source lacks."""
     if not 0 < len(incomplete.missing) <= _MOST_ABSENT:

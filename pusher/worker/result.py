@@ -26,6 +26,12 @@ class RunResult:
     bytes_wasted: int = 0
     """Bytes sent for these jobs, in this run and before, and lost."""
 
+    @property
+    def jobs(self) -> list[JobRecord]:
+        """Return the jobs of this run, by ID."""
+        jobs = (*self.succeeded, *self.failed, *self.unfinished, *self.superseded)
+        return sorted(jobs, key=lambda job: job.id)
+
 
 def summarize(
     store: Store, touched: Collection[int], only: Collection[int] | None, exit_codes: Collection[ExitCode]

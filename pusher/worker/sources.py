@@ -8,13 +8,34 @@ from dataclasses import replace
 
 from pusher import sources
 from pusher.config import Settings
-from pusher.errors import CredentialsMissing, SourceError
+from pusher.errors import CredentialsMissing, InvalidOption, SourceError
+from pusher.reference import has_tag
 from pusher.sources.base import EVERYTHING, BlobKeeper, Choice, Source
 from pusher.sources.registry.names import PREFIX, read_reference
 from pusher.sources.registry.source import RegistrySource, add_login_hint
+from pusher.sources.registry.tags import list_tags
+from pusher.sources.tagged import TaggedImage
 from pusher.store.store import Store
 from pusher.worker.destination import Destination
 from pusher.worker.registries import Registries
+
+
+def list_tagged(image: str, *, store: Store | None, settings: Settings) -> list[TaggedImage]:
+    """Return the images that IMAGE names without a tag: all of a repository, an archive or a layout.
+
+    Raises InvalidOption, ImageUnsupported, ImageNotFound, and the errors of a source or a client.
+    """
+    if not image.startswith(PREFIX):
+        return sources.list_tagged(image)
+    if has_tag(image.removeprefix(PREFIX)) or "@" in image:
+        raise InvalidOption(
+            f"--all-tags pushes every tag of a repository, and {image} is one image",
+            hint=f"leave out the tag: {PREFIX}{read_reference(image).name}",
+        )
+    reference = read_reference(image)
+    with closing(Registries(store, settings)) as registries:
+        tags = list_tags(registries.client(reference.registry, reference.repository), reference)
+    return [TaggedImage(f"{PREFIX}{reference.name}:{tag}", tag) for tag in tags]
 
 
 @contextmanager

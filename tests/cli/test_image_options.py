@@ -11,6 +11,7 @@ import pytest
 
 from pusher.oci.platform import Platform
 from pusher.sources.base import Choice
+from pusher.store.records import JobRecord
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
 from tests.support.fake_engine import FakeEngine
@@ -25,17 +26,22 @@ BOTH = pytest.mark.parametrize("command", ["enqueue", "push"])
 
 @pytest.fixture
 def asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What ``worker.enqueue`` is asked for; nothing is looked for, nothing is run."""
+    """What ``worker.enqueue.prepare`` is asked for; nothing is looked for, nothing is run."""
     calls: list[dict[str, Any]] = []
 
-    def enqueue(store: Store, image: str, **options: Any) -> object:
+    class Prepared:
+        def record(self, store: Store, **options: Any) -> list[JobRecord]:
+            calls[-1].update(options)
+            return [add_job(store, "app:1.2")]
+
+    def prepare(store: Store, image: str, **options: Any) -> Prepared:
         calls.append(options)
-        return [add_job(store, "app:1.2")]
+        return Prepared()
 
     def run(*arguments: object, **options: object) -> object:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("pusher.worker.enqueue.enqueue", enqueue)
+    monkeypatch.setattr("pusher.worker.enqueue.prepare", prepare)
     monkeypatch.setattr("pusher.worker.run.run", run)
     return calls
 

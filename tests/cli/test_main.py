@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,7 +87,7 @@ def test_every_help_has_an_example_and_fits(pusher: Pusher, command: list[str]) 
     assert "Example:\n    " in result.out
     assert "--debug" in result.out
     assert max(len(line) for line in result.out.splitlines()) <= 80
-    assert "..." not in result.out.replace("JOB...", "").replace("[ARGS]...", "")
+    assert not re.search(r"[a-z0-9,:]\.\.\.", result.out)  # nothing is cut off
 
 
 def test_the_help_lists_every_command_and_exit_code(pusher: Pusher) -> None:
@@ -106,7 +107,7 @@ def test_the_help_lists_every_command_and_exit_code(pusher: Pusher) -> None:
         (
             ["push"],
             "missing argument 'IMAGE'",
-            "usage: pusher push [OPTIONS] IMAGE; see also: pusher push --help",
+            "usage: pusher push [OPTIONS] IMAGE...; see also: pusher push --help",
         ),
         (["status", "--xyz"], "no such option '--xyz'", "pusher status --help"),
         (["db"], "missing command", "pusher db --help"),

@@ -37,15 +37,14 @@ def hint(pusher: Pusher, *arguments: str) -> str:
         (("--to", "r.example/a", "a"), "pusher push IMAGE --to ..."),
         (("--limit-rate", "5M", "push", "a"), "pusher COMMAND --limit-rate"),
         (("push", "--tls-verify=false", "a"), "--insecure REGISTRY or --plain-http"),
-        (("push", "--quiet", "a"), "--progress none"),
-        (("push", "-q", "a"), "--progress none"),
-        (("run", "--json"), "--progress json"),
+        (("serve", "-q"), "--progress none"),
         (("enqueue", "-o", "json", "a"), "--json"),
-        (("push", "-t", "r.example/a:1", "a"), "--to WHERE"),
+        (("push", "-t", "1.2", "a"), "--tag TAG"),
+        (("push", "--dest", "r.example/a:1", "a"), "--to WHERE"),
         (("run", "--jobs", "8"), "--parallel N"),
         (("status", "-w"), "--watch"),
         (("push", "--home", "/x", "a"), "the environment variable PUSHER_HOME"),
-        (("push", "--too", "x", "a"), "'--to'"),
+        (("push", "--too", "x", "a"), "'--to' or '--tag'"),
     ],
 )
 def test_the_right_guess(pusher: Pusher, typed: tuple[str, ...], meant: str) -> None:
@@ -72,7 +71,7 @@ def test_an_option_without_its_value_names_the_help_of_the_command(pusher: Pushe
 
 
 @pytest.mark.parametrize(
-    "typed", [("push", "a", "b", "c"), ("push", "a", "b", "--to", "c"), ("status", "1", "2")]
+    "typed", [("doctor", "a", "b", "c"), ("doctor", "a", "b", "--to", "c"), ("status", "1", "2")]
 )
 def test_other_arguments_too_many(pusher: Pusher, typed: tuple[str, ...]) -> None:
     assert hint(pusher, *typed) == f"pusher {typed[0]} --help"

@@ -30,6 +30,18 @@ REFERENCE = f"registry.example.com/app@{DIGEST}"
 
 
 @dataclass
+class Prepared:
+    """Stands for an image that was found; records its jobs."""
+
+    places: list[str]
+    call: dict[str, Any]
+
+    def record(self, store: Store, **options: Any) -> list[JobRecord]:
+        self.call.update(options)
+        return [add_job(store, place) for place in self.places]
+
+
+@dataclass
 class Worker:
     """Stands for ``pusher.worker``: records how it was called, ends the jobs as ``end`` says."""
 
@@ -38,7 +50,7 @@ class Worker:
     calls: list[dict[str, Any]] = field(default_factory=list)
     exit_code: ExitCode = ExitCode.DONE
 
-    def enqueue(self, store: Store, image: str, **options: Any) -> list[JobRecord]:
+    def prepare(self, store: Store, image: str, **options: Any) -> Prepared:
         assert isinstance(options.pop("settings"), Settings)
         note, _ = options.pop("note"), options.pop("command")
         self.calls.append({"image": image, **options})
@@ -46,7 +58,7 @@ class Worker:
             note("only linux/arm64 is pushed")
         if image == "missing":
             raise ImageNotFound("Docker has no image 'missing'", hint="did you mean missing:1?")
-        return [add_job(store, place) for place in options["to"] or [image]]
+        return Prepared([*options["to"]] or [image], self.calls[-1])
 
     def run(self, store: Store, settings: Settings, progress: Progress, **options: Any) -> RunResult:
         self.calls.append({"settings": settings, **options})
@@ -69,7 +81,7 @@ def worker(store: Store, monkeypatch: pytest.MonkeyPatch) -> Worker:
         progress.job_ended(job.id, "succeeded", REFERENCE)
 
     worker = Worker(store, succeed)
-    monkeypatch.setattr("pusher.worker.enqueue.enqueue", worker.enqueue)
+    monkeypatch.setattr("pusher.worker.enqueue.prepare", worker.prepare)
     monkeypatch.setattr("pusher.worker.run.run", worker.run)
     return worker
 
@@ -91,7 +103,7 @@ def test_enqueue_prints_the_id(pusher: Pusher, worker: Worker) -> None:
     assert (
         result.err == "Job 1: app:1.2 -> registry.example.com/app:1.2, 2 layers. Start it with: pusher run\n"
     )
-    options = {"to": (), "default_registry": None, "keeps_older": False, "priority": 0}
+    options = {"to": (), "tags": (), "default_registry": None, "keeps_older": False, "priority": 0}
     assert worker.calls == [{"image": "app:1.2", **options, **AS_IT_IS}]
 
 
@@ -100,7 +112,7 @@ def test_enqueue_passes_everything_on(
 ) -> None:
     monkeypatch.setenv("PUSHER_REGISTRY", "r.example/team")
     pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5", "--no-supersede")
-    options = {"to": ("r.example/b:1",), "default_registry": "r.example/team", "priority": -5}
+    options = {"to": ("r.example/b:1",), "tags": (), "default_registry": "r.example/team", "priority": -5}
     assert worker.calls == [{"image": "app:1.2", **options, "keeps_older": True, **AS_IT_IS}]
 
 
@@ -334,7 +346,7 @@ def test_run_says_how_each_job_ended(pusher: Pusher, worker: Worker) -> None:
 
     worker.end, worker.exit_code = end, ExitCode.REFUSED
     result = pusher("run", "--progress", "none")
-    assert (result.code, result.out) == (6, "")
+    assert (result.code, result.out) == (6, f"registry.example.com/good@{DIGEST}\n")
     assert result.err == (
         "error: job 2, bad:1: no such repository\n"
         "  hint: create it\n"

@@ -27,6 +27,8 @@ _WITH_OTHER_PACKAGES = {
     "psycopg": "psycopg",
     "prometheus_client": "prometheus-client",
     "zlib_ng": "zlib-ng",
+    "yaml": "pyyaml",
+    "dotenv": "python-dotenv",
 }
 """What pusher imports although it is no dependency of its own right."""
 _IMPORTED_BY_OTHERS = {"psycopg", "httptools", "uvloop"}

@@ -67,7 +67,7 @@ _NO_PORT = "is not a number from 1 to 65535"
             "write it without: r.example:80/x, and add --plain-http where the registry speaks http",
         ),
         ("docker://app", "it begins with docker://", "write it without: app"),
-        ("app:", "the tag after ':' is empty", "write app:latest, or app alone"),
+        ("app:", "the tag is empty", "write app:latest, or app alone"),
         ("app:-x", "its tag '-x' begins with '-'", "write app:x"),
         ("app:.", "its tag '.' begins with '.'", "write app:latest"),
         ("app:a+b", "its tag 'a+b' has '+'", "a tag has letters, digits, '_', '.' and '-'"),

@@ -18,7 +18,7 @@ from pusher.progress.counters import Counters, eta
 from pusher.progress.counters import Snapshot as Progress
 from pusher.progress.estimate import Estimator
 from pusher.progress.format import human_bytes, human_left, percent
-from pusher.serve.page.template import Snapshot, Template
+from pusher.serve.page.template import PageContent, Template
 from pusher.store.decisions import DECISIONS
 from pusher.store.job_filter import JobFilter
 from pusher.store.records import JobRecord, JobState, JobTotals
@@ -179,7 +179,7 @@ class JobList:
         given = urlencode({name: value for name, value in query.items() if value})
         return f"/?{given}" if given else "/"
 
-    def read(self) -> Snapshot:
+    def read(self) -> PageContent:
         """Return the content now. Raises StoreError."""
         reader, template = self.reader, self.reader.template
         wanted = JobFilter(() if self.state is None else (self.state,), self.text)
@@ -197,7 +197,7 @@ class JobList:
         if not jobs:
             parts["empty"] = template.part("empty", self, reader.example)
         parts["pages"] = template.part("pages", self, pages)
-        return Snapshot("Jobs", parts, template.part("job_list", self, parts))
+        return PageContent("Jobs", parts, template.part("job_list", self, parts))
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class JobPage:
         """The address of this view."""
         return f"/jobs/{self.job_id}"
 
-    def read(self) -> Snapshot:
+    def read(self) -> PageContent:
         """Return the content now. Raises JobUnknown, StoreError."""
         store, template = self.reader.store, self.reader.template
         job = store.jobs.get(self.job_id)
@@ -225,4 +225,4 @@ class JobPage:
             parts["facts"] = template.part("facts", card)
         parts["layers"] = template.part("layers", blobs)
         parts["log"] = template.part("log", job, events[-_EVENTS:], len(events) > _EVENTS)
-        return Snapshot(f"Job {job.id}", parts, template.part("job_page", parts))
+        return PageContent(f"Job {job.id}", parts, template.part("job_page", parts))

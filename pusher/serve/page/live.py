@@ -18,7 +18,7 @@ from starlette.concurrency import run_in_threadpool
 
 from pusher.errors import PusherError
 from pusher.serve.errors import ApiError
-from pusher.serve.page.template import Snapshot
+from pusher.serve.page.template import PageContent
 
 _LOG: Final = logging.getLogger(__name__)
 MOST: Final = 100
@@ -36,7 +36,7 @@ _RECONNECT: Final = 2000
 class View(Hashable, Protocol):
     """What one address shows. Equal views are read once."""
 
-    def read(self) -> Snapshot:
+    def read(self) -> PageContent:
         """Return the content now. Raises PusherError."""
         ...
 
@@ -51,11 +51,11 @@ class Problem:
 
 @dataclass
 class _Feed:
-    state: Snapshot | Problem | None = None
+    state: PageContent | Problem | None = None
     followers: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def publish(self, state: Snapshot | Problem) -> None:
+    def publish(self, state: PageContent | Problem) -> None:
         if state == self.state:
             return
         self.state = state
@@ -88,7 +88,7 @@ class Live:
         """Yield events until ``ending``: the whole view, then what changes."""
         feed = self._feeds.setdefault(view, _Feed())
         feed.followers += 1
-        sent: Snapshot | Problem | None = None
+        sent: PageContent | Problem | None = None
         try:
             yield f"retry: {_RECONNECT}\n\n".encode()
             if self._task is None:
@@ -136,7 +136,7 @@ async def _wait_for_either(*events: asyncio.Event) -> bool:
     return bool(done)
 
 
-def _read(view: View) -> Snapshot | Problem:
+def _read(view: View) -> PageContent | Problem:
     try:
         return view.read()
     except (PusherError, ApiError) as error:
@@ -146,11 +146,11 @@ def _read(view: View) -> Snapshot | Problem:
         return Problem("the page cannot be updated", "see the log of pusher serve: pusher -v serve")
 
 
-def _event(sent: Snapshot | Problem | None, now: Snapshot | Problem) -> bytes:
+def _event(sent: PageContent | Problem | None, now: PageContent | Problem) -> bytes:
     """Return the event that makes of what was sent what is to be seen now."""
     if isinstance(now, Problem):
         return _encode("problem", f"{now.message}\n{now.hint}")
-    if not isinstance(sent, Snapshot) or list(sent.parts) != list(now.parts):
+    if not isinstance(sent, PageContent) or list(sent.parts) != list(now.parts):
         return _encode("whole", now.whole)
     return _encode("parts", "\n".join(part for name, part in now.parts.items() if part != sent.parts[name]))
 

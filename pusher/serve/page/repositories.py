@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from pusher.oci.bounded_json import load_json
 from pusher.serve.catalog import Catalog, TaggedManifest
 from pusher.serve.errors import name_unknown
-from pusher.serve.page.template import Snapshot, Template
+from pusher.serve.page.template import PageContent, Template
 
 PER_PAGE: Final = 100
 _LARGEST_READ: Final = 64 * 1024
@@ -50,14 +50,14 @@ class RepositoryList:
         query = {name: value for name, value in (("q", self.text), ("last", last)) if value}
         return f"/?{urlencode(query)}" if query else "/"
 
-    def read(self) -> Snapshot:
+    def read(self) -> PageContent:
         """Return the content now. Raises sqlite3.Error."""
         names = self.catalog.repositories(self.last, PER_PAGE + 1, self.text)
         found = [RepositoryEntry(name, self.catalog.count_tags(name)) for name in names[:PER_PAGE]]
         after = names[PER_PAGE - 1] if len(names) > PER_PAGE else ""
         example = f"docker push {self.host}/app:1.2"
         part = self.template.part("repositories", self, found, after, example)
-        return Snapshot("Repositories", {"repositories": part}, part)
+        return PageContent("Repositories", {"repositories": part}, part)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class RepositoryPage:
         """Return the address of the view after another tag."""
         return f"/repositories/{quote(self.name)}" + (f"?{urlencode({'last': last})}" if last else "")
 
-    def read(self) -> Snapshot:
+    def read(self) -> PageContent:
         """Return the content now. Raises ApiError NAME_UNKNOWN, sqlite3.Error."""
         if not self.catalog.has_repository(self.name):
             raise name_unknown(self.name)
@@ -82,7 +82,7 @@ class RepositoryPage:
         tags = [_entry(tagged) for tagged in found[:PER_PAGE]]
         after = tags[-1].name if len(found) > PER_PAGE else ""
         part = self.template.part("repository", self, tags, after)
-        return Snapshot(self.name, {"repository": part}, part)
+        return PageContent(self.name, {"repository": part}, part)
 
 
 def _entry(tagged: TaggedManifest) -> TagEntry:

@@ -21,7 +21,7 @@ TEMPLATE: Final = "page.html"
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class PageContent:
     """The content of a view at one time. ``parts``: elements by their ids; ``whole``: the layout with all."""
 
     title: str

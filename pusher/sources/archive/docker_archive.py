@@ -24,6 +24,7 @@ from pusher.sources.image_names import display_name, normalize_name
 from pusher.sources.image_tree import tree_or_own
 from pusher.sources.pins import ArchivePin
 from pusher.sources.platforms import check_platform, platform_of
+from pusher.sources.tagged import TaggedImage, tagged_images
 from pusher.sources.tar import reader
 
 KIND: Final = ArchivePin.kind
@@ -57,6 +58,12 @@ class ArchiveSource:
         wanted = normalize_name(self.name.partition("@")[0]) if self.name else None
         matching = [name for name in names if normalize_name(name) == wanted]
         return next(iter(matching or names), None)
+
+    def list_tagged(self) -> list[TaggedImage]:
+        """Return the images of the archive by their names."""
+        with open_archive(self.path) as archive:
+            names = [name for image in images_in(archive) for name in image.names]
+        return tagged_images(KIND, self.path, self.name, names)
 
     def resolve(self) -> SourceImage:
         """Read manifest.json, config and manifests; layers only if they are compressed and no manifest names

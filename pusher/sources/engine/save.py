@@ -13,11 +13,13 @@ from pusher.errors import (
     EngineFailed,
     ImageChanged,
     ImageNotFound,
+    InvalidOption,
     PusherError,
 )
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_sha256
 from pusher.oci.platform import Platform
+from pusher.reference import has_tag
 from pusher.sources.base import EVERYTHING, BlobKeeper, Choice, ExportPiece, Source, SourceImage, SourceLayer
 from pusher.sources.engine.command import (
     DOCKER,
@@ -31,9 +33,10 @@ from pusher.sources.engine.command import (
 from pusher.sources.engine.podman_manifest import is_manifest_list, list_error
 from pusher.sources.engine.save_stream import image_in_stream, pinned_image, scan_save_stream
 from pusher.sources.entry_names import pieces
-from pusher.sources.image_names import did_you_mean, is_image_id
+from pusher.sources.image_names import did_you_mean, is_image_id, normalize_name, repository_of, tag_of
 from pusher.sources.pins import EnginePin
 from pusher.sources.platforms import check_platform
+from pusher.sources.tagged import TaggedImage
 from pusher.sources.tar import reader
 from pusher.text import suggest
 
@@ -76,6 +79,23 @@ class EngineSource:
     def own_name(self) -> str | None:
         """Return the name as typed; None for an image ID."""
         return None if is_image_id(self.name) else self.name
+
+    def list_tagged(self) -> list[TaggedImage]:
+        """Return the images of this repository, in the engine's order."""
+        if has_tag(self.name) or "@" in self.name or is_image_id(self.name):
+            raise InvalidOption(
+                f"--all-tags pushes every tag of a repository, and {self.name} is one image",
+                hint=suggest("leave out the tag: {}", f"{self.engine.kind}:{repository_of(self.name)}"),
+            )
+        output = run_command(self.engine, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", self.name)
+        names = [name for name in dict.fromkeys(output.split()) if not name.endswith(":<none>")]
+        wanted = repository_of(normalize_name(self.name))
+        found = [name for name in names if repository_of(normalize_name(name)) == wanted]
+        if not found:
+            raise ImageNotFound(
+                f"{self.engine.title} has no tagged image of {self.name}", hint=self._not_found_hint()
+            )
+        return [TaggedImage(f"{self.engine.kind}:{name}", tag_of(name)) for name in found]
 
     def resolve(self) -> SourceImage:
         """Ask the engine for ID and diff IDs; a pinned image is known without asking.

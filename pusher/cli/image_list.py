@@ -1,0 +1,228 @@
+"""Read which images are to be pushed, and where: from arguments, a list, or a compose file."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pusher.cli import completers
+from pusher.cli.output import print_notice
+from pusher.errors import CommandLineInvalid, InvalidOption, PusherError, ReferenceMalformed
+from pusher.reference import Reference, names_registry
+from pusher.text import quoted, suggest
+
+if TYPE_CHECKING:
+    from pusher.config import Settings
+    from pusher.store.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_DOCKER: Final = "docker://"
+_MOST_BYTES: Final = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class ImageRequest:
+    """One IMAGE, and where it goes: to each place in ``to``, or to its own name; with each of ``tags``."""
+
+    image: str
+    to: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
+    where: str = ""
+    """The line of the list that names it, for errors."""
+
+    def locate(self, error: PusherError) -> PusherError:
+        """Return ``error`` with the line of the list that caused it."""
+        if not self.where:
+            return error
+        return type(error)(f"{self.where}: {error.message}", hint=error.hint)
+
+
+to_option = click.option(
+    "--to",
+    metavar="WHERE",
+    multiple=True,
+    help="Destination: a reference, or a registry (registry.example.com, or registry.example.com/team/ "
+    "with a slash at the end) where IMAGE keeps its name. May be repeated.",
+)
+_OPTIONS: Final = (
+    click.argument("images", nargs=-1, metavar="IMAGE...", shell_complete=completers.images),
+    to_option,
+    click.option(
+        "--tag",
+        "tags",
+        metavar="TAG",
+        multiple=True,
+        help="Tag at the destination, in place of IMAGE's own. May be repeated.",
+    ),
+    click.option("--all-tags", is_flag=True, help="Push every tag of IMAGE, a name without a tag."),
+    click.option(
+        "--from-file",
+        metavar="FILE",
+        shell_complete=completers.files,
+        help="Read images from FILE, or - for standard input: lines of IMAGE [WHERE...], and # comments.",
+    ),
+    click.option(
+        "--compose",
+        metavar="FILE",
+        shell_complete=completers.files,
+        help="Push the images that a compose file builds; FILE may be its folder.",
+    ),
+    click.option(
+        "--keep-going",
+        is_flag=True,
+        help="Push the other images if one is not found; without it, nothing is queued then.",
+    ),
+    click.option(
+        "--no-supersede",
+        "keeps_older",
+        is_flag=True,
+        help="Keep unfinished older jobs for the same tag; the jobs set the tag in the order of their IDs.",
+    ),
+)
+
+
+def image_list_options(function: F) -> F:
+    """Add the arguments and options of ``read_image_list``, ``--keep-going`` and ``--no-supersede``."""
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+def read_image_list(flags: Mapping[str, Any], settings: Settings, command: str) -> list[ImageRequest]:
+    """Return the images of the command line, then those of the list, then those of the compose file.
+
+    A line without a destination goes where ``--to`` says. Raises CommandLineInvalid, InvalidOption.
+    """
+    images, to, tags = flags["images"], flags["to"], flags["tags"]
+    from_file, compose = flags["from_file"], flags["compose"]
+    if not images and from_file is None and compose is None:
+        raise CommandLineInvalid(
+            "missing argument 'IMAGE'",
+            hint=f"usage: pusher {command} [OPTIONS] IMAGE...; see also: pusher {command} --help",
+        )
+    if not to and not tags and settings.default_registry is None:
+        _refuse_destination_as_image(images, command)
+    requests = [ImageRequest(image, to, tags) for image in images]
+    if from_file is not None:
+        listed = [
+            request if request.to else replace(request, to=to) for request in _read_list(from_file, tags)
+        ]
+        if not listed:
+            print_notice(f"note: {from_file} lists no image")
+        requests += listed
+    if compose is not None:
+        from pusher.cli.compose import read_compose
+
+        requests += [ImageRequest(image, to, tags) for image in read_compose(Path(compose))]
+    return list(dict.fromkeys(requests))
+
+
+def check_standard_input(flags: Mapping[str, Any], *, password_stdin: bool = False) -> None:
+    """Raise InvalidOption if standard input is to be read for two things."""
+    from pusher.sources.archive.stream import is_standard_input
+
+    uses = ["the archive" for image in flags["images"] if is_standard_input(image)]
+    if flags["from_file"] == "-":
+        uses.append("the list of images")
+    if password_stdin:
+        uses.append("the password")
+    if len(uses) < 2:
+        return
+    hint = "log in first: pusher login REGISTRY" if password_stdin else "write one of them to a file first"
+    if uses[0] == uses[1]:
+        raise InvalidOption("standard input is one archive, and cannot be read twice", hint=hint)
+    raise InvalidOption(f"standard input cannot be both {uses[0]} and {uses[1]}", hint=hint)
+
+
+def expand_tags(requests: Sequence[ImageRequest], store: Store, settings: Settings) -> list[ImageRequest]:
+    """Return a request for each tag of each image. Raises InvalidOption, SourceError, errors of a client."""
+    from pusher.worker.sources import list_tagged
+
+    expanded = []
+    for request in requests:
+        if request.tags:
+            raise InvalidOption(
+                "--all-tags keeps each tag, and --tag is another", hint="leave out one of the two"
+            )
+        tagged = list_tagged(request.image, store=store, settings=settings)
+        print_notice(f"{request.image}: {len(tagged)} tag{'' if len(tagged) == 1 else 's'}")
+        # a destination with a repository gets the image's tag; another keeps the image's whole name
+        expanded += [
+            replace(request, image=one.image, tags=(one.tag,) if request.to else ()) for one in tagged
+        ]
+    return expanded
+
+
+def _refuse_destination_as_image(images: Sequence[str], command: str) -> None:
+    """Refuse ``push app:1.2 registry.example.com/team/app:1.2``, as skopeo and crane write it: the first
+    image would go to Docker Hub."""
+    if len(images) != 2:
+        return
+    image, where = images[0], images[1].removeprefix(_DOCKER)
+    has_own = names_registry(image) and not image.startswith(("/", ".", "~", _DOCKER)) and _is_name(image)
+    if names_registry(where) and not where.startswith((".", "/")) and not has_own:
+        hint = suggest(f"give the destination with --to: pusher {command} {{}} --to {{}}", image, where)
+        raise CommandLineInvalid(
+            f"is {quoted(images[1])} a second image, or where {quoted(image)} goes?",
+            hint=hint or f"pusher {command} --help",
+        )
+
+
+def _is_name(image: str) -> bool:
+    try:
+        Reference.parse(image)
+    except ReferenceMalformed:  # such as docker-archive:/tmp/app.tar
+        return False
+    return True
+
+
+def _read_list(name: str, tags: tuple[str, ...]) -> Iterator[ImageRequest]:
+    """Yield the images of a list: ``IMAGE [WHERE...]`` in each line, quoted as in a shell, ``#`` comments."""
+    shown = "standard input" if name == "-" else name
+    for number, line in enumerate(_read_text(name).splitlines(), 1):
+        words = shlex.shlex(line, posix=True, punctuation_chars=False)
+        words.whitespace_split, words.commenters = True, ""
+        try:
+            found = []
+            while (word := words.get_token()) is not None and not word.startswith("#"):
+                found.append(word)
+        except ValueError:
+            raise InvalidOption(
+                f"{shown}, line {number}: a quote is not closed", hint="write IMAGE [WHERE...] in each line"
+            ) from None
+        if found:
+            yield ImageRequest(found[0], tuple(found[1:]), tags, f"{shown}, line {number}")
+
+
+def _read_text(name: str) -> str:
+    if name == "-" and sys.stdin is not None and sys.stdin.isatty():
+        print_notice("Reading the list of images from the terminal; end it with Ctrl-D.")
+    try:
+        if name == "-":
+            data = sys.stdin.buffer.read(_MOST_BYTES + 1) if sys.stdin is not None else b""
+        else:
+            with Path(name).open("rb") as file:
+                data = file.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise InvalidOption(
+            f"the list {name} cannot be read: {error.strerror}", hint="check the path after --from-file"
+        ) from None
+    if len(data) > _MOST_BYTES:
+        raise InvalidOption(
+            f"the list {name} has more than {_MOST_BYTES // 1024**2} MiB",
+            hint="--from-file takes a text file with an IMAGE in each line",
+        )
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise InvalidOption(
+            f"the list {name} is not UTF-8 text",
+            hint="--from-file takes a text file with an IMAGE in each line",
+        ) from None
