@@ -149,7 +149,7 @@ class JobSite(Site):
 
     async def _list(self, request: Request) -> Response:
         query = request.query_params
-        text, page = query.get("q", "").strip()[:LONGEST_SEARCH], query.get("page", "1")
+        text, page = query.get("q", "").replace("\0", "").strip()[:LONGEST_SEARCH], query.get("page", "1")
         state = query.get("state", "")
         if state and state not in list(JobState):
             raise ApiError(404, "UNSUPPORTED", "there is no such state of jobs")
