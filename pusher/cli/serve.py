@@ -79,7 +79,7 @@ def serve(
     docker, podman, buildah, skopeo, crane, oras and others push here, and the queue does the rest: it is
     worked as by pusher run --forever, with the settings and logins that pusher run takes. The registry to
     push to is the first part of the name (registry.example.com_5000 if it has a port), unless --to names it.
-    Pulls are passed on. Prometheus finds figures at /metrics.
+    Pulls are passed on. A browser finds the jobs at /, Prometheus figures at /metrics.
 
     At 127.0.0.1 it is for you and root, and for others with the login of --username. Only Linux tells who
     connects; elsewhere every user of the machine gets in. Ctrl-C ends it.

@@ -76,6 +76,11 @@ class JobReader:
             for overview in read_overviews(self.store, self._workers, jobs)
         ]
 
+    def in_flight(self) -> dict[str, int]:
+        """Return how many bytes of which blobs this process has sent that are not acknowledged."""
+        progress = None if self.counters is None else self.counters.snapshot()
+        return {} if progress is None else {blob.digest: blob.in_flight for blob in progress.active}
+
     def _card(self, overview: JobOverview, now: datetime, progress: Progress | None, back: str) -> JobCard:
         job, stored = overview.job, overview.totals
         is_sending = job.state is JobState.RUNNING and not overview.orphaned
@@ -223,6 +228,6 @@ class JobPage:
         for card in cards:  # none if it was deleted just now
             parts[f"job-{job.id}"] = template.part("job", card, is_alone=True)
             parts["facts"] = template.part("facts", card)
-        parts["layers"] = template.part("layers", blobs)
+        parts["layers"] = template.part("layers", blobs, self.reader.in_flight())
         parts["log"] = template.part("log", job, events[-_EVENTS:], len(events) > _EVENTS)
         return PageContent(f"Job {job.id}", parts, template.part("job_page", parts))

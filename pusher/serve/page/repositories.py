@@ -93,11 +93,16 @@ def _entry(tagged: TaggedManifest) -> TagEntry:
         return TagEntry(tagged.tag, tagged.digest, kind or "index", None)
     blobs = [data.get("config"), *(data.get("layers") or [])]
     size = sum(blob["size"] for blob in blobs if blob)
-    return TagEntry(tagged.tag, tagged.digest, data.get("artifactType") or "image", size or None)
+    kind = data.get("artifactType")
+    return TagEntry(
+        tagged.tag, tagged.digest, kind if isinstance(kind, str) and kind else "image", size or None
+    )
 
 
 def _platform(child: Any) -> str:
-    """Return ``linux/arm64/v8``, or "" for what is no image, such as an attestation."""
-    platform = child.get("platform") or {}
+    """Return ``linux/arm64/v8``, or "" for what is not an image, such as an attestation."""
+    platform = child.get("platform")
+    if not isinstance(platform, dict):
+        return ""
     names = [platform.get(name) for name in ("os", "architecture", "variant")]
     return "" if "unknown" in names else "/".join(str(name) for name in names if name)

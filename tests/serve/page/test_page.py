@@ -13,7 +13,10 @@ from pusher.serve.access import Login
 from pusher.store.records import JobState
 from pusher.store.store import Store
 from tests.serve.page.served import EXAMPLE, HTML, ServedPage
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.finished_jobs import add_finished_jobs
+from tests.support.home import CHUNK, cut_off
+from tests.support.images import make_image, write_archive
 
 EVIL = "<script>alert(1)</script>\u202e\x1b[31m\"'&lt;:1"
 
@@ -271,3 +274,14 @@ def test_no_location_of_a_session_is_shown(page: ServedPage) -> None:
     shown = page.show("/jobs/1")
     assert "10.0" in shown or "10 B" in shown
     assert "hunter2" not in shown + page.show()
+
+
+def test_cancel_deletes_the_session_at_the_registry(page: ServedPage, tmp_path: Path) -> None:
+    with FakeRegistry(SERVERLESS.scaled(min=1000, max=CHUNK)) as registry:
+        archive = write_archive(tmp_path / "app.tar", make_image(70_000, compressible=0.0))
+        page.home.enqueue(archive, f"{registry.address}/app:1")
+        cut_off(page.home, registry, 2)
+        assert registry.sessions
+        assert page.press(1, "cancel").status_code == 303
+        registry.wait_for(lambda r: not r.sessions)
+    assert page.home.state(1) is JobState.CANCELLED
