@@ -15,7 +15,7 @@ from pathlib import Path
 import click
 
 from pusher import __version__
-from pusher.cli.command import Group
+from pusher.cli.command import Command, Group
 from pusher.cli.completion import completion
 from pusher.cli.config import config
 from pusher.cli.control import cancel, pause, resume, retry
@@ -71,7 +71,7 @@ _OUTPUT_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, 
     epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(__version__, message="pusher %(version)s")
+@click.version_option(__version__, "-V", "--version", message="pusher %(version)s")
 @click.pass_context
 def cli(context: click.Context) -> int | None:
     """Push container images over bad links: what has arrived is never sent again.
@@ -93,11 +93,20 @@ def cli(context: click.Context) -> int | None:
     return ExitCode.DONE
 
 
+@click.command(cls=Command, hidden=True)
+def version() -> int:
+    """Print the version; the same as pusher --version."""
+    click.echo(f"pusher {__version__}")
+    return ExitCode.DONE
+
+
 for _command in (
     *(push, enqueue, run, serve, status, pause, resume, cancel, retry, log),
     *(login, logout, doctor, registry, config, prune, db, errors, completion, demo, help_command),
 ):
     cli.add_command(_command)
+cli.add_command(version)
+cli.aliases = {"ls": "status", "rm": "cancel"}  # as docker and podman users type them
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -12,6 +12,7 @@ import click
 
 from pusher import config
 from pusher.cli import completers
+from pusher.cli.auth_file import auth_file_option, with_auth_file
 from pusher.cli.command import Command, json_option
 from pusher.cli.image_list import to_option
 from pusher.cli.options import registry_options, setting_options
@@ -35,6 +36,7 @@ _NARROWEST: Final = 20
 @click.argument("target", metavar="[IMAGE | REGISTRY]", required=False, shell_complete=completers.images)
 @to_option
 @login_options
+@auth_file_option
 @registry_options
 @setting_options("chunk_size")
 @json_option
@@ -60,6 +62,7 @@ def doctor(
     if len(set(to)) > 1:
         raise InvalidOption("doctor checks one destination at a time", hint="give --to once")
     settings, config_error = _settings(flags)
+    settings = with_auth_file(settings, flags)
     chosen = parse_target(target, to=to[0] if to else None, default=settings.default_registry)
     settings, login_error = _with_login(settings, chosen, password_stdin=password_stdin)
     report = _Report(quiet=as_json, with_registries=target is None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pusher.cli.auth_file import auth_file_option, source_auth_file_option, with_auth_files
 from pusher.cli.command import Command, json_option, quiet_option
 from pusher.cli.image import image_options, read_image_options
 from pusher.cli.image_list import (
@@ -17,6 +18,7 @@ from pusher.cli.image_list import (
     expand_tags,
     image_list_options,
     read_image_list,
+    source_registries,
 )
 from pusher.cli.options import compression_options, setting_options
 from pusher.cli.output import print_error, print_json, print_notice
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 )
 @image_options
 @setting_options("plain_http", "insecure", "ca_cert")  # only docker:// is checked here
+@auth_file_option
+@source_auth_file_option
 @compression_options
 @json_option
 @quiet_option
@@ -81,6 +85,7 @@ def enqueue(priority: int, as_json: bool, **flags: Any) -> int:
     image_arguments = read_image_options(flags, settings)
     check_standard_input(flags)
     requests = read_image_list(flags, settings, "enqueue")
+    settings = with_auth_files(settings, flags, lambda: source_registries(requests), list)
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if flags["all_tags"]:
             requests = expand_tags(requests, store, settings)

@@ -160,6 +160,27 @@ def expand_tags(requests: Sequence[ImageRequest], store: Store, settings: Settin
     return expanded
 
 
+def source_registries(requests: Sequence[ImageRequest]) -> set[str]:
+    """Return the registries that images are read from."""
+    images = (request.image for request in requests)
+    return {Reference.parse(i.removeprefix(_DOCKER)).registry for i in images if i.startswith(_DOCKER)}
+
+
+def destination_registries(requests: Sequence[ImageRequest], settings: Settings) -> set[str]:
+    """Return the registries that images are pushed to; may open a file for an image's own name.
+
+    Raises the errors of ``Destination.registry``.
+    """
+    from pusher.worker.destination import resolve
+
+    return {
+        resolve(request.image, place, settings.default_registry, tag=tag).registry()
+        for request in requests
+        for place in request.to or (None,)
+        for tag in request.tags[:1] or (None,)
+    }
+
+
 def _refuse_destination_as_image(images: Sequence[str], command: str) -> None:
     """Refuse ``push app:1.2 registry.example.com/team/app:1.2``, as skopeo and crane write it: the first
     image would go to Docker Hub."""

@@ -12,9 +12,9 @@ from pusher.errors import CommandLineInvalid
 from pusher.text import quoted, suggest
 
 _COMMANDS: Final = {
-    **dict.fromkeys(("ls", "list", "ps", "jobs", "queue", "show", "inspect", "info", "progress"), "status"),
+    **dict.fromkeys(("list", "ps", "jobs", "queue", "show", "inspect", "info", "progress"), "status"),
     **dict.fromkeys(("logs", "events", "history"), "log"),
-    **dict.fromkeys(("rm", "remove", "delete", "del", "kill", "abort"), "cancel"),
+    **dict.fromkeys(("remove", "delete", "del", "kill", "abort"), "cancel"),
     **dict.fromkeys(("add", "submit", "enque"), "enqueue"),
     **dict.fromkeys(("copy", "cp", "upload", "send", "sync", "put", "mirror"), "push"),
     **dict.fromkeys(("start", "work", "worker", "daemon", "go"), "run"),
@@ -27,9 +27,9 @@ _COMMANDS: Final = {
     **dict.fromkeys(("migrate", "upgrade", "init"), "db upgrade"),
     **dict.fromkeys(("auth", "signin"), "login"),
     "signout": "logout",
-    "version": "--version",
 }
 _LOGIN: Final = ("--username USER --password-stdin",)
+_SOURCE_LOGIN: Final = ("--src-authfile FILE", "pusher login REGISTRY")
 _TLS: Final = ("--insecure REGISTRY or --plain-http",)
 _CA: Final = ("--ca-cert FILE",)
 _PLATFORM: Final = ("--platform OS/ARCH",)
@@ -38,6 +38,7 @@ _QUIET: Final = ("--progress none",)
 _TO: Final = ("--to WHERE",)
 _OPTIONS: Final[dict[str, Sequence[str]]] = {
     **dict.fromkeys(("--creds", "--dest-creds", "--password", "-p", "-P", "--pass"), _LOGIN),
+    **dict.fromkeys(("--src-creds", "--src-username", "--src-password"), _SOURCE_LOGIN),
     **dict.fromkeys(("-u", "--user", "--dest-username"), ("--username USER",)),
     **dict.fromkeys(("--tls-verify", "--dest-tls-verify", "--src-tls-verify", "--verify-tls", "-k"), _TLS),
     **dict.fromkeys(("--skip-tls-verify", "--insecure-skip-tls-verify", "--no-verify", "--no-check"), _TLS),
@@ -49,7 +50,7 @@ _OPTIONS: Final[dict[str, Sequence[str]]] = {
     **dict.fromkeys(("-q", "--quiet", "-s", "--silent", "--no-progress"), _QUIET),
     **dict.fromkeys(("--dest", "--destination", "-d", "--target", "--registry"), _TO),
     "-t": ("--tag TAG",),
-    **dict.fromkeys(("-j", "--jobs", "--concurrency", "--workers", "--threads"), ("--parallel N",)),
+    **dict.fromkeys(("--jobs", "--concurrency", "--workers", "--threads"), ("--parallel N",)),
     **dict.fromkeys(("--bwlimit", "--rate", "--limit", "--max-rate", "--bandwidth"), ("--limit-rate RATE",)),
     **dict.fromkeys(("--timeout", "--max-time"), ("--give-up-after TIME", "--answer-timeout TIME")),
     **dict.fromkeys(
@@ -62,7 +63,6 @@ _OPTIONS: Final[dict[str, Sequence[str]]] = {
         ("--compress", "--dest-compress-format", "--compression-format"), ("--compression KIND",)
     ),
     **dict.fromkeys(("--log-level", "--trace", "--loglevel"), ("-v",)),
-    "-V": ("--version",),
 }
 """What other tools call an option; of several the first that the command has. What is typed after it is never
 repeated, as it may be a password."""
@@ -72,7 +72,6 @@ _VARIABLES: Final = {
     "--root": "PUSHER_HOME",
     "--database-url": "PUSHER_DATABASE_URL",
     "--db": "PUSHER_DATABASE_URL",
-    "--authfile": "REGISTRY_AUTH_FILE",
 }
 """Options of other tools that are environment variables here, as they concern every command."""
 

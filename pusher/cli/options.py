@@ -18,6 +18,8 @@ _COMPLETERS: Final = {
     "ca_cert": completers.files,
     "compression": completers.compressions,
 }
+_SHORT: Final = {"parallel": ("-j",)}
+"""What other tools call these options, in one letter."""
 _GROUPS: Final = (EVERYDAY, "Image", LINK, REGISTRY, STORAGE)
 
 
@@ -45,6 +47,7 @@ def _option(option: Option) -> Callable[[F], F]:
     if option.is_switch:
         return click.option(option.flag, option.name, is_flag=True, cls=cls, help=text)
     return click.option(
+        *_SHORT.get(option.name, ()),
         option.flag,
         option.name,
         metavar=option.metavar,

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from pusher.cli.auth_file import (
+    auth_file_option,
+    destination_auth_file_option,
+    source_auth_file_option,
+    with_auth_files,
+)
 from pusher.cli.command import Command, progress_option
 from pusher.cli.enqueue import enqueue_images, receive_images
 from pusher.cli.image import image_options, read_image_options
 from pusher.cli.image_list import (
     ImageRequest,
     check_standard_input,
+    destination_registries,
     expand_tags,
     image_list_options,
     read_image_list,
+    source_registries,
 )
 from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.options import worker_options
@@ -32,6 +40,9 @@ if TYPE_CHECKING:
 @image_list_options
 @image_options
 @login_options
+@auth_file_option
+@source_auth_file_option
+@destination_auth_file_option
 @worker_options
 @progress_option
 @job_output_options
@@ -63,10 +74,10 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     requests = read_image_list(flags, settings, "push")
     is_piped = any(is_stream(request.image) for request in requests)
     if not is_piped:
-        settings = _with_login(settings, requests, password_stdin=password_stdin)
+        settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if is_piped:  # its name is known only after reading it
-            settings = _with_login(settings, requests, password_stdin=password_stdin)
+            settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
         if flags["all_tags"]:
             requests = expand_tags(requests, store, settings)
         enqueued = enqueue_images(
@@ -88,17 +99,19 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     return code or enqueued.exit_code
 
 
-def _with_login(settings: Settings, requests: Sequence[ImageRequest], *, password_stdin: bool) -> Settings:
+def _with_logins(
+    settings: Settings, requests: Sequence[ImageRequest], flags: Mapping[str, Any], *, password_stdin: bool
+) -> Settings:
+    """Return the settings with the files of logins, and with user name and password."""
+    settings = with_auth_files(
+        settings,
+        flags,
+        lambda: source_registries(requests),
+        lambda: destination_registries(requests, settings),
+    )
     if not password_stdin and not _has_login(settings):
         return settings
-    from pusher.worker.destination import resolve
-
-    registries = {
-        resolve(request.image, place, settings.default_registry).registry()
-        for request in requests
-        for place in request.to or (None,)
-    }
-    return with_password(settings, registries, password_stdin=password_stdin)
+    return with_password(settings, destination_registries(requests, settings), password_stdin=password_stdin)
 
 
 def _has_login(settings: Settings) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pusher.cli.auth_file import auth_file_option, with_auth_file
 from pusher.cli.command import Command, progress_option
 from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.metrics import metrics_option, serve_metrics
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 @click.option("--wait", is_flag=True, help="Wait for jobs that other workers push, too.")
 @metrics_option
 @login_options
+@auth_file_option
 @worker_options
 @progress_option
 @job_output_options
@@ -43,7 +45,7 @@ def run(
     Example:
       pusher run --parallel 2 --limit-rate 2M
     """
-    settings = read_settings(**flags)
+    settings = with_auth_file(read_settings(**flags), flags)
     output = JobOutput.read(flags, settings.workers, progress)
     with open_store(settings, forever=forever) as store:
         registries = {job.registry for job in runnable_jobs(store)}

@@ -275,6 +275,8 @@ class Settings:
     """Text of DOCKER_AUTH_CONFIG: JSON with ``auths``, as in ``config.json``."""
     docker_config: Path | None = None
     """Docker's ``config.json``; None: credentials are not looked up there."""
+    auth_file: Path | None = None
+    """The only file to read logins from, as ``--authfile`` says; a registry's table may have its own."""
     auth_files: tuple[Path, ...] = ()
     """Podman's ``auth.json`` files, first match wins; they are asked after ``docker_config``."""
     retry: RetryPolicy = field(default_factory=RetryPolicy)
@@ -291,6 +293,11 @@ class Settings:
         registry = canonical_registry(registry)
         table: Mapping[str, Any] = self.registries.get(registry, {})
         return replace(self, **{"insecure": self.insecure & {registry}, **table})
+
+    def with_auth_file(self, file: Path, registries: Collection[str]) -> Settings:
+        """Return these settings with ``file`` as the only source of logins for these registries."""
+        tables = {name: {**self.registries.get(name, {}), "auth_file": file} for name in registries}
+        return replace(self, registries={**self.registries, **tables})
 
     def with_user_of(self, registry: str) -> Settings:
         """Return these settings with the user name from the registry's own table, if it has one."""

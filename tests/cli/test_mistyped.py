@@ -23,11 +23,9 @@ def hint(pusher: Pusher, *arguments: str) -> str:
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [
-        (("ls",), "pusher status"),
         (("ps",), "pusher status"),
-        (("rm", "3"), "pusher cancel"),
+        (("remove", "3"), "pusher cancel"),
         (("copy", "a", "b"), "pusher push"),
-        (("version",), "pusher --version"),
         (("db", "help", "upgrade"), "pusher db upgrade --help"),
         (("migrate",), "pusher db upgrade"),
         (("logs", "3"), "pusher log"),
@@ -42,6 +40,7 @@ def hint(pusher: Pusher, *arguments: str) -> str:
         (("push", "-t", "1.2", "a"), "--tag TAG"),
         (("push", "--dest", "r.example/a:1", "a"), "--to WHERE"),
         (("run", "--jobs", "8"), "--parallel N"),
+        (("push", "--src-creds", "bob:pw", "a"), "--src-authfile FILE"),
         (("status", "-w"), "--watch"),
         (("push", "--home", "/x", "a"), "the environment variable PUSHER_HOME"),
         (("push", "--too", "x", "a"), "'--to' or '--tag'"),

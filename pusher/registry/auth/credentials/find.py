@@ -32,8 +32,8 @@ def find_credential(
     """Return the credential for a repository of ``registry`` (``host[:port]``), or None if there is none.
 
     The order: flags and PUSHER_*, DOCKER_AUTH_CONFIG, helpers of Docker's config.json, its ``auths``,
-    Podman's files. ``on_problem`` is called with the error of an unusable file or helper, and the search
-    continues, as in Docker; by default it ends there.
+    Podman's files; or ``auth_file`` alone. ``on_problem`` is called with the error of an unusable file or
+    helper, and the search continues, as in Docker; by default it ends there.
 
     Raises PasswordMissing for a user name without password; without ``on_problem`` CredentialsUnreadable and
     CredentialHelperFailed.
@@ -60,6 +60,10 @@ def find_credential(
 
 def _lookups(registry: str, settings: Settings, repository: str) -> Iterator[_Lookup]:
     """Yield the lookups in order; an error ends only the lookup that raises it."""
+    if (only := settings.at(registry).auth_file) is not None:
+        yield partial(_from_helper, only, registry, registry, for_all=False)
+        yield partial(_from_file, only, registry, repository)
+        return
     yield partial(_from_environment, registry, settings, repository)
     if (docker := settings.docker_config) is not None:
         yield partial(_from_helper, docker, registry, docker_key(registry))
