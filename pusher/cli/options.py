@@ -74,7 +74,7 @@ def worker_options(function: F) -> F:
     """Add the options of commands that send blobs, besides ``login_options``."""
     for decorate in (
         setting_options("spool_limit", "lease"),
-        setting_options("compression_threads"),
+        setting_options("compression_threads", "no_early"),
         compression_options,
         registry_options,
         link_options,

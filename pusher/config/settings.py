@@ -220,6 +220,13 @@ class Settings:
         without="all",
         example="2",
     )
+    no_early: bool = setting(
+        values.parse_switch,
+        "BOOL",
+        "Send no layer before it is compressed to its end.",
+        "false",
+        group=STORAGE,
+    )
     spool_limit: int = setting(
         values.size_parser(0),
         "SIZE",

@@ -14,6 +14,7 @@ ALGORITHMS: Final = ("sha256", "sha512")
 _DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}")
 _SHA256: Final = re.compile(r"sha256:[0-9a-f]{64}")
 _OTHER: Final = re.compile(r"(?!sha(?:256|512):)[a-z0-9]+(?:[+._-][a-z0-9]+)*:[A-Za-z0-9=_-]{32,}")
+_PROVISIONAL: Final = "layer "
 
 
 class UnsupportedDigest(ValueError):
@@ -82,6 +83,16 @@ def contradicts(told: str, digest: str) -> bool:
 def short(digest: str) -> str:
     """Return the first 12 hex digits, as docker and skopeo show them."""
     return digest.rpartition(":")[2][:12]
+
+
+def provisional_digest(diff_id: str) -> str:
+    """Return what stands for the digest of a layer's blob while it is being compressed."""
+    return _PROVISIONAL + diff_id
+
+
+def diff_id_in(digest: str) -> str | None:
+    """Return the diff ID in a ``provisional_digest``; None for a digest."""
+    return digest.removeprefix(_PROVISIONAL) if digest.startswith(_PROVISIONAL) else None
 
 
 def _parts(digest: str) -> tuple[str, str]:

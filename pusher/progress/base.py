@@ -27,8 +27,9 @@ class Progress(Protocol):
     def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
         """A layer's blob is on disk: ``size`` compressed bytes."""
 
-    def blob_started(self, job_id: int, digest: str, size: int, offset: int) -> None:
-        """An upload starts, or resumes at ``offset``."""
+    def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
+        """An upload starts, or resumes at ``offset``. Of a layer that is still being compressed, ``size`` is
+        None and ``digest`` a ``provisional_digest``, until ``prepared`` is called."""
 
     def blob_sending(self, digest: str, in_flight: int) -> None:
         """``in_flight`` bytes of the current chunk were sent; 0 once the chunk was acknowledged or lost."""

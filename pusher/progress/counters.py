@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from pusher.oci.digest import short
+from pusher.oci.digest import diff_id_in, provisional_digest, short
 from pusher.progress.estimate import Estimator
 from pusher.progress.format import rfc3339
 
@@ -33,7 +33,9 @@ class BlobProgress:
 
     job_id: int
     digest: str
-    size: int
+    """A ``provisional_digest`` while the layer is being compressed."""
+    size: int | None
+    """None until then."""
     offset: int = 0
     in_flight: int = 0
     active: bool = False
@@ -41,9 +43,14 @@ class BlobProgress:
     speed: float | None = None
 
     @property
+    def least_size(self) -> int:
+        """Return the size, or the bytes sent so far while it is not known."""
+        return self.offset + self.in_flight if self.size is None else self.size
+
+    @property
     def remaining(self) -> int:
-        """Return the bytes that are not sent yet."""
-        return max(0, self.size - self.offset - self.in_flight)
+        """Return the bytes that are not sent yet, as far as they are known."""
+        return max(0, self.least_size - self.offset - self.in_flight)
 
 
 @dataclass
@@ -85,8 +92,13 @@ class Snapshot:
 
     @property
     def total(self) -> int:
-        """Return the bytes of all blobs whose size is known."""
-        return sum(blob.size for blob in self.blobs)
+        """Return the bytes of all blobs, as far as they are known."""
+        return sum(blob.least_size for blob in self.blobs)
+
+    @property
+    def is_total_known(self) -> bool:
+        """Return whether no blob will add to the total."""
+        return not self.preparing and all(blob.size is not None for blob in self.blobs)
 
     @property
     def done(self) -> int:
@@ -95,8 +107,17 @@ class Snapshot:
 
     @property
     def eta(self) -> float | None:
-        """Return the seconds until the known blobs are sent at the current speed."""
+        """Return the seconds until the known blobs are sent at the current speed; None while one that is
+        being sent has no known size."""
+        if any(blob.size is None for blob in self.blobs):
+            return None
         return eta(sum(blob.remaining for blob in self.blobs), self.speed)
+
+
+def blob_fields(digest: str) -> dict[str, object]:
+    """Return the digest as a field, or the layer's diff ID while there is no digest."""
+    diff_id = diff_id_in(digest)
+    return {"digest": digest} if diff_id is None else {"digest": None, "diff_id": diff_id}
 
 
 def eta(remaining: int, speed: float | None) -> float | None:
@@ -211,16 +232,22 @@ class Counters:
             before = self._preparing.get(diff_id)
             how = _DONE[before.doing] if before is not None else _DONE["compressing"]
             self._stop_preparing(diff_id)
+            begun = self._blobs.pop(provisional_digest(diff_id), None)
+            speed = self._speeds.blobs.pop(provisional_digest(diff_id), None)
+            if begun is not None and begun.active and digest not in self._blobs:
+                self._blobs[digest] = replace(begun, digest=digest, size=size)
+                if speed is not None:
+                    self._speeds.blobs[digest] = speed
             self._blobs.setdefault(digest, BlobProgress(job_id, digest, size))
             self._event("layer-prepared", job=job_id, diff_id=diff_id, digest=digest, size=size, how=how)
 
-    def blob_started(self, job_id: int, digest: str, size: int, offset: int) -> None:
+    def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
         with self._lock:
             self._blobs.pop(digest, None)
             self._blobs[digest] = BlobProgress(job_id, digest, size, offset, active=True)
             self._speeds.blobs[digest] = Estimator(self._clock())
             self._waiting.pop(short(digest), None)
-            self._event("blob-started", job=job_id, digest=digest, size=size, offset=offset)
+            self._event("blob-started", job=job_id, **blob_fields(digest), size=size, offset=offset)
 
     def blob_sending(self, digest: str, in_flight: int) -> None:
         with self._lock:
@@ -235,7 +262,7 @@ class Counters:
                 blob.offset, blob.in_flight = offset, 0
                 self._waiting.pop(short(digest), None)
                 self._waiting.pop("network", None)
-                self._event("blob-acknowledged", job=blob.job_id, digest=digest, offset=offset)
+                self._event("blob-acknowledged", job=blob.job_id, **blob_fields(digest), offset=offset)
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
         with self._lock:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, TextIO
 
-from pusher.progress.counters import Counters, Snapshot
+from pusher.progress.counters import Counters, Snapshot, blob_fields
 from pusher.progress.format import rfc3339
 from pusher.text import as_json
 
@@ -63,7 +63,7 @@ def _fields(snapshot: Snapshot) -> dict[str, object]:
         "blobs": [
             {
                 "job": b.job_id,
-                "digest": b.digest,
+                **blob_fields(b.digest),
                 "size": b.size,
                 "offset": b.offset,
                 "in_flight": b.in_flight,

@@ -106,6 +106,9 @@ def _describe_event(event: Event, snapshot: Snapshot, *, single: bool, each_blob
             how = "compressed to" if f["how"] == "compressed" else f["how"]
             return f"{short(f['diff_id'])}: {how} {human_bytes(f['size'])}, blob {short(f['digest'])}"
         case "blob-started" if each_blob:
+            if f["digest"] is None:
+                begun = f"resuming at {human_bytes(f['offset'])}" if f["offset"] else "sending"
+                return f"{short(f['diff_id'])}: {begun} while it is being compressed"
             if f["offset"]:
                 return f"{short(f['digest'])}: resuming at {human_share(f['offset'], f['size'])}"
             return f"{short(f['digest'])}: sending {human_bytes(f['size'])}"
@@ -126,7 +129,7 @@ def summary(snapshot: Snapshot) -> str:
     """Return a line like ``1.2 / 3.4 GiB (35%), 5.1 MiB/s, 7m12s left, sending 2 blobs``."""
     parts = []
     if snapshot.total:
-        known = not snapshot.preparing  # else the total is unknown, and so is the share
+        known = snapshot.is_total_known  # else there is no share
         share = f" ({percent(snapshot.done, snapshot.total)}%)" if known else "+"
         parts.append(human_share(snapshot.done, snapshot.total) + share)
     if snapshot.speed is not None and snapshot.active:

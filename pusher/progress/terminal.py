@@ -91,11 +91,12 @@ def block(snapshot: Snapshot, *, width: int, height: int, ascii_only: bool = Fal
 def _blob(blob: BlobProgress, width: int, ascii_only: bool) -> Text:
     return _row(
         short(blob.digest),
-        (blob.offset, blob.in_flight, blob.size),
+        (blob.offset, blob.in_flight, blob.least_size),
         blob.speed,
         eta(blob.remaining, blob.speed),
         width,
         ascii_only,
+        more=blob.size is None,
     )
 
 
@@ -105,7 +106,7 @@ def _total(snapshot: Snapshot, width: int, ascii_only: bool) -> Text:
     left = snapshot.eta if snapshot.active and not snapshot.preparing else None
     done = sum(blob.done for blob in snapshot.blobs)
     amounts = snapshot.done, in_flight, snapshot.total
-    more = bool(snapshot.preparing)  # their blobs will add to it
+    more = not snapshot.is_total_known
     row = _row("total", amounts, speed, left, width, ascii_only, more=more)
     blobs = f"{len(snapshot.blobs)}{'+' if more else ''}"
     count = f"  {done} of {blobs} {'blob' if blobs == '1' else 'blobs'}"

@@ -17,6 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from pusher.errors import StoreError
+from pusher.oci.digest import provisional_digest
 from pusher.progress.base import Progress
 from pusher.store.records import JobState
 from pusher.store.store import Store
@@ -163,9 +164,12 @@ class MeteredProgress:
         self._inner.preparing(job_id, diff_id, done, total, doing)
 
     def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
+        with self._lock:
+            if (begun := self._blobs.pop(provisional_digest(diff_id), None)) is not None:
+                self._blobs[digest] = begun
         self._inner.prepared(job_id, diff_id, digest, size)
 
-    def blob_started(self, job_id: int, digest: str, size: int, offset: int) -> None:
+    def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
         with self._lock:
             self._blobs[digest] = _Blob(self._registry_of(job_id), offset)
         self._inner.blob_started(job_id, digest, size, offset)

@@ -1,21 +1,30 @@
-"""Read a blob while it is still being downloaded."""
+"""Read a blob while it is still being downloaded or compressed."""
 
 from __future__ import annotations
 
+import hashlib
 import threading
+from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 from pusher.errors import Stopped
 
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
 _LOOK_EVERY: Final = 0.1
 """Seconds between checks whether to stop."""
+_RESERVE: Final = 2
+"""Bytes that must follow what is sent of a blob of unknown size: a last chunk of none, or of one byte, is
+refused (see ``registry/upload/chunk_sizes.py``)."""
+_BLOCK: Final = 1024 * 1024
 
 
 class ArrivalFailed(Stopped):
-    """The rest of the blob will not arrive; the error of the download says why."""
+    """The rest of the blob will not arrive; the error of the download or the compressor says why."""
 
 
 class BlobArrival:
@@ -44,8 +53,8 @@ class BlobArrival:
                 self._whole = whole
             self._changed.notify_all()
 
-    def wait(self, end: int, check_stop: Callable[[], None]) -> None:
-        """Return once the first ``finish`` bytes can be read; all of them only after they are verified.
+    def wait(self, end: int, check_stop: Callable[[], None]) -> bool:
+        """Return True once the first ``end`` bytes can be read; all of them only after they are verified.
 
         ``check_stop`` may raise to leave. Raises ArrivalFailed.
         """
@@ -55,6 +64,7 @@ class BlobArrival:
                     raise ArrivalFailed
                 self._changed.wait(_LOOK_EVERY)
                 check_stop()
+        return True
 
     def open(self) -> BinaryIO:
         """Open the file, which is renamed once it is complete."""
@@ -62,3 +72,93 @@ class BlobArrival:
             with suppress(FileNotFoundError):
                 return place.open("rb")
         return self._places[1].open("rb")
+
+
+class LayerArrival:
+    """How much of a layer's blob is on disk: the compressor records it, the upload waits for it.
+
+    Its size and digest are known at the end only, and so is whether the layer is the right one.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._places: list[Path] = []
+        self._held = 0
+        self._hashes: list[tuple[int, _Hash]] = []
+        self._complete = False
+        self._failed = False
+
+    def add_place(self, path: Path) -> None:
+        """Record where the file is, or will be once it is renamed."""
+        with self._changed:
+            self._places.append(path)
+
+    def record_write(self, held: int, found: _Hash) -> None:
+        """Record that the first ``held`` bytes can be read, with their hash."""
+        with self._changed:
+            self._held = held
+            self._hashes.append((held, found.copy()))
+            self._changed.notify_all()
+
+    def finish(self) -> None:
+        """Record that the blob is complete and its layer verified."""
+        with self._changed:
+            self._complete = True
+            self._changed.notify_all()
+
+    def fail(self) -> None:
+        """Record that the blob will never be complete; no effect after ``finish``."""
+        with self._changed:
+            self._failed = True
+            self._changed.notify_all()
+
+    @property
+    def held(self) -> int:
+        """Return how many bytes can be read."""
+        with self._changed:
+            return self._held
+
+    def wait(self, end: int, check_stop: Callable[[], None]) -> bool:
+        """Return True once the first ``end`` bytes can be read and more will follow, False once the blob is
+        complete, whatever its size.
+
+        ``check_stop`` may raise to leave. Raises ArrivalFailed.
+        """
+        with self._changed:
+            while not self._complete:
+                if self._failed:
+                    raise ArrivalFailed
+                if end + _RESERVE <= self._held:
+                    return True
+                self._changed.wait(_LOOK_EVERY)
+                check_stop()
+        return False
+
+    def prefix_digest(self, end: int) -> str | None:
+        """Return the SHA-256 of the first ``end`` bytes in hex; None while there are fewer."""
+        with self._changed:
+            if end > self._held:
+                return None
+            after = bisect_right(self._hashes, end, key=lambda each: each[0])
+            # uploads only ask for later and later ends, unless a session is lost
+            self._hashes = self._hashes[max(0, after - 1) :]
+            start, found = self._hashes[0] if after else (0, hashlib.sha256())
+            found = found.copy()
+        with self.open() as file:
+            file.seek(start)
+            while start < end:
+                data = file.read(min(_BLOCK, end - start))
+                if not data:
+                    return None
+                found.update(data)
+                start += len(data)
+        return found.hexdigest()
+
+    def open(self) -> BinaryIO:
+        """Open the file, which is renamed once it is complete."""
+        with self._changed:
+            places = list(self._places)
+        for place in (*places, *places):  # renamed between two tries, it is found in the second
+            with suppress(FileNotFoundError):
+                return place.open("rb")
+        return places[-1].open("rb")

@@ -11,11 +11,14 @@ import queue
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pusher.oci.layer_blob import LayerBlob
 from pusher.spool.coders import BLOCK, Work
 from pusher.spool.compress import Compression, Kind
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _QUEUED: Final = 1
 
@@ -45,16 +48,18 @@ def compress(
     *,
     how: Compression,
     on_bytes: Callable[[int], None] | None = None,
+    on_written: Callable[[int, _Hash], None] | None = None,
     check_stop: Callable[[], None] | None = None,
 ) -> LayerBlob:
     """Read ``stream`` to its end and ``write`` its blob.
 
+    ``on_written`` gets the size and the hash of what is written so far, in the thread that writes.
     ``on_bytes`` gets the number of uncompressed bytes of each block; it and ``check_stop`` (which may raise
     to give up) are called in the caller's thread, ``write`` in another. Their exceptions are raised here.
     """
     coder = how.coder()
     # The digest of an uncompressed layer is its diff ID, so it is not hashed twice.
-    output = _Output(write, hashed=how.kind is not Kind.NONE)
+    output = _Output(write, on_written, hashed=how.kind is not Kind.NONE or on_written is not None)
     writer = _Writer(output.take, how.workers + _QUEUED)
     workers = ThreadPoolExecutor(how.workers, thread_name_prefix="compress")
 
@@ -87,10 +92,17 @@ def compress(
 class _Output:
     """Hashes and writes the compressed bytes."""
 
-    def __init__(self, write: Callable[[bytes], object], *, hashed: bool) -> None:
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        on_written: Callable[[int, _Hash], None] | None,
+        *,
+        hashed: bool,
+    ) -> None:
         self._hash = hashlib.sha256() if hashed else None
         self.size = 0
         self._write = write
+        self._on_written = on_written
 
     @property
     def digest(self) -> str | None:
@@ -101,6 +113,8 @@ class _Output:
             self._hash.update(data)
         self._write(data)
         self.size += len(data)
+        if self._on_written and self._hash:
+            self._on_written(self.size, self._hash)
 
 
 class _Writer:

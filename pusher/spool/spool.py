@@ -27,7 +27,7 @@ from pusher.errors import (
 from pusher.oci.digest import ALGORITHMS, algorithm_of, digest_of_hash, hash_for, hex_of, of_hex, short
 from pusher.oci.layer_blob import ORIGINAL, LayerBlob
 from pusher.spool import partial, pipeline, temporary
-from pusher.spool.arrival import BlobArrival
+from pusher.spool.arrival import BlobArrival, LayerArrival
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import Compression
 from pusher.spool.pipeline import Readable
@@ -65,22 +65,35 @@ class Spool:
         *,
         how: Compression,
         expected_diff_id: str | None = None,
+        arrival: LayerArrival | None = None,
         on_bytes: Callable[[int], None] | None = None,
         check_stop: Callable[[], None] | None = None,
     ) -> LayerBlob:
         """Compress a tar into the spool, in one pass; with Kind.NONE copy it unchanged.
 
+        ``arrival`` records how much of it can be read already; its end is the caller's to record.
         ``on_bytes`` gets the uncompressed bytes of each block read; ``check_stop`` may raise to give up.
         Raises LayerMismatch if the tar has another diff ID than expected. After any error nothing is left.
         """
         name = f"layer {short(expected_diff_id)}" if expected_diff_id else "a layer"
         with self._writing(name) as (file, write):
-            found = pipeline.compress(stream, write, how=how, on_bytes=on_bytes, check_stop=check_stop)
+            if arrival is not None:
+                arrival.add_place(file.path)
+            found = pipeline.compress(
+                stream,
+                write,
+                how=how,
+                on_bytes=on_bytes,
+                on_written=arrival.record_write if arrival is not None else None,
+                check_stop=check_stop,
+            )
             if expected_diff_id not in (None, found.diff_id):
                 raise LayerMismatch(
                     f"a layer should have diff ID {expected_diff_id}, but has {found.diff_id}",
                     hint="the source is damaged: save or pull the image again",
                 )
+            if arrival is not None:
+                arrival.add_place(self.path(found.digest))
             with self._errors(name):
                 file.commit(self.path(found.digest))
         return found

@@ -21,7 +21,7 @@ class TemporaryFile:
     """A file that becomes a blob by ``commit`` and is removed otherwise."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
-        self._path = path
+        self.path = path
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._committed = False
         self.size = 0
@@ -37,14 +37,14 @@ class TemporaryFile:
 
     def commit(self, target: Path) -> None:
         """Rename the file to its final name, without fsync: see ``is_durable``."""
-        self._path.replace(target)
+        self.path.replace(target)
         self._committed = True
 
     def close(self) -> None:
         """Release the lock; remove an uncommitted file first, so that ``sweep`` never sees it unlocked."""
         if not self._committed:
             with suppress(OSError):
-                self._path.unlink()
+                self.path.unlink()
         with suppress(OSError):
             self._file.close()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Final
 
+from pusher.oci.digest import diff_id_in, provisional_digest
 from pusher.store.connection import Connection, ResultRow
 from pusher.store.engine import Database
 from pusher.store.leases import require_lease
@@ -18,10 +19,11 @@ BLOB_DONE: Final = "(job_blobs.state IN ('uploaded', 'mounted', 'exists'))"
 """The blob need not be sent any more."""
 
 SESSION_OF_BLOB: Final = f"""(
-    uploads.host = jobs.host AND uploads.repository = jobs.repository AND uploads.digest = job_blobs.digest
+    uploads.host = jobs.host AND uploads.repository = jobs.repository
+    AND uploads.digest = coalesce(job_blobs.digest, '{provisional_digest("")}' || job_blobs.diff_id)
     AND {HAS_SESSION}
 )"""
-"""The join of a job's blob with the session that holds part of it."""
+"""The join of a job's blob, which may have no digest yet, with the session that holds part of it."""
 
 NEW_UPLOAD: Final[dict[str, Any]] = {"state": "idle", "offset": 0, "in_flight": 0, "lease_token": 0}
 """The columns of an upload without a session."""
@@ -139,12 +141,14 @@ class JobBlobs:
 
 def count_sent(connection: Connection, job_id: int, digest: str, count: int, wasted: int = 0) -> None:
     """Add sent and wasted bytes to the first row of this blob."""
+    diff_id = diff_id_in(digest)
     connection.execute(
-        """UPDATE job_blobs SET bytes_sent = bytes_sent + :count, bytes_wasted = bytes_wasted + :wasted
+        f"""UPDATE job_blobs SET bytes_sent = bytes_sent + :count, bytes_wasted = bytes_wasted + :wasted
         WHERE job_id = :job_id AND position =
-            (SELECT min(position) FROM job_blobs WHERE job_id = :job_id AND digest = :digest)""",
+            (SELECT min(position) FROM job_blobs
+            WHERE job_id = :job_id AND {"digest" if diff_id is None else "diff_id"} = :digest)""",
         job_id=job_id,
-        digest=digest,
+        digest=diff_id or digest,
         count=count,
         wasted=wasted,
     )

@@ -180,7 +180,7 @@ class JobBlobRow(Base):
 
 
 class UploadRow(Base):
-    """The one upload of a blob to a repository."""
+    """The one upload of a blob to a repository; ``digest`` is ``provisional_digest`` until it is known."""
 
     __tablename__ = "uploads"
 
@@ -199,6 +199,9 @@ class UploadRow(Base):
     furthest: Mapped[int | None] = mapped_column(BigInteger)
     losses: Mapped[int | None] = mapped_column(Integer)
     restarts: Mapped[bool | None] = mapped_column(Boolean)
+    compression: Mapped[str | None] = mapped_column(Text)
+    prefix_size: Mapped[int | None] = mapped_column(BigInteger)
+    prefix_sha256: Mapped[str | None] = mapped_column(Text)
     opened_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     lease_owner: Mapped[str | None] = mapped_column(Text)

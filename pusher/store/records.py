@@ -235,6 +235,7 @@ class UploadRecord:
     registry: str
     repository: str
     digest: str
+    """``provisional_digest`` while the layer is being compressed."""
     state: UploadState
     location: str | None = field(repr=False)
     """Absolute URL of the session; its query may carry secrets, never show it."""
@@ -251,6 +252,12 @@ class UploadRecord:
     """Sessions of the blob that were lost."""
     restarts: bool | None
     """Whether a connection that breaks inside a chunk costs, or may cost, the session."""
+    compression: str | None
+    """Kind and level of an unfinished blob, like ``gzip 2``."""
+    prefix_size: int | None
+    """Bytes of an unfinished blob that were sent, or were about to be."""
+    prefix_sha256: str | None
+    """Their hash in hex: only a blob that begins with them may continue the session."""
     opened_at: datetime | None
     used_at: datetime | None
     lease_owner: str | None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import fields
 from typing import Any, Final
 
 from pusher.errors import LeaseLost
-from pusher.store.connection import ResultRow, time_if_set
+from pusher.oci.digest import provisional_digest
+from pusher.store.connection import Connection, ResultRow, time_if_set
 from pusher.store.dead_sessions import record_dead
 from pusher.store.engine import Database
 from pusher.store.job_blobs import BLOB_DONE, HAS_SESSION, NEW_UPLOAD, count_sent
@@ -18,7 +19,13 @@ from pusher.store.writes import assignments, insert_if_missing
 SESSION_STATES: Final = (UploadState.OPEN, UploadState.CLOSING)
 """The states in which a session holds bytes."""
 
-_NO_SESSION: Final[dict[str, Any]] = {"location": None, "offset": 0, "in_flight": 0}
+_NO_PREFIX: Final[dict[str, Any]] = {"prefix_size": None, "prefix_sha256": None}
+_NO_SESSION: Final[dict[str, Any]] = {"location": None, "offset": 0, "in_flight": 0, **_NO_PREFIX}
+_SESSION: Final = (
+    *("location", "offset", "in_flight", "chunk_size", "min_chunk", "max_chunk", "profile", "restarts"),
+    *("opened_at", "furthest"),
+)
+"""The columns of a session."""
 _FIELDS = tuple(field.name for field in fields(UploadRecord))
 _COLUMNS: Final = {"registry": "host"}
 
@@ -29,11 +36,16 @@ _UNSENT: Final = f"""
     {{join}}
     WHERE jobs.host = uploads.host AND jobs.repository = uploads.repository
     AND (jobs.finished_at IS NULL OR jobs.state = 'failed') AND NOT {BLOB_DONE}"""
-# two queries: with OR, SQLite reads every layer
+# three queries: with OR, SQLite reads every layer
 _NEEDED_BY_DIGEST: Final = f"{_UNSENT.format(join='')} AND job_blobs.digest = uploads.digest"
 _NEEDED_BY_LAYER: Final = (
     _UNSENT.format(join="JOIN known_blobs ON known_blobs.diff_id = job_blobs.diff_id")
     + " AND job_blobs.digest IS NULL AND known_blobs.digest = uploads.digest"
+)
+_NEEDED_BY_UNFINISHED: Final = (
+    _UNSENT.format(join="")
+    + " AND uploads.compression IS NOT NULL"
+    + f" AND job_blobs.diff_id = substr(uploads.digest, {len(provisional_digest('')) + 1})"
 )
 _ABANDON: Final = f"""
     UPDATE uploads SET
@@ -41,7 +53,10 @@ _ABANDON: Final = f"""
     WHERE {HAS_SESSION}
     AND NOT EXISTS ({_NEEDED_BY_DIGEST})
     AND NOT EXISTS ({_NEEDED_BY_LAYER})
+    AND NOT EXISTS ({_NEEDED_BY_UNFINISHED})
     AND (lease_owner IS NULL OR {is_lapsed("uploads")})"""
+_IS_UPLOADED: Final = """SELECT id FROM uploads WHERE host = :host AND digest = :digest AND (
+    lease_owner IS NOT NULL OR (repository = :repository AND location IS NOT NULL)) LIMIT 1"""
 
 
 class Uploads:
@@ -64,8 +79,9 @@ class Uploads:
         lease: float,
         dead_owners: Collection[str] = (),
         spared: Collection[str] = (),
+        compression: str | None = None,
     ) -> UploadRecord | None:
-        """Take the upload for ``lease`` seconds.
+        """Take the upload for ``lease`` seconds; ``compression`` is that of an unfinished blob.
 
         None while another live owner has an upload of this blob to any repository of this registry, since the
         blob can then be mounted. An owner gets its own upload again, with a new token. A session that was to
@@ -82,7 +98,7 @@ class Uploads:
             if connection.value(elsewhere, host=registry, digest=digest, owner=owner, **leases) is not None:
                 return None
             insert_if_missing(connection, "uploads", {**NEW_UPLOAD, **place})
-            values = {**lease_columns(owner, now, lease), "used_at": now}
+            values = {**lease_columns(owner, now, lease), "compression": compression, "used_at": now}
             connection.execute(
                 f"""UPDATE uploads SET {assignments(values)}, lease_token = lease_token + 1,
                 state = CASE WHEN state = 'abandoned' THEN 'open' ELSE state END
@@ -120,15 +136,22 @@ class Uploads:
             profile=profile,
             restarts=restarts,
             opened_at=self._database.now(),
+            **_NO_PREFIX,
         )
 
     def record_profile(self, u: UploadRecord, *, profile: str, restarts: bool) -> UploadRecord:
         """Record the profile that the session revealed."""
         return self._change(u, expected=SESSION_STATES, profile=profile, restarts=restarts)
 
-    def record_chunk(self, u: UploadRecord, length: int) -> UploadRecord:
-        """Record that a chunk of ``length`` bytes is about to be sent from the acknowledged offset."""
-        return self._change(u, expected=SESSION_STATES, in_flight=length)
+    def record_chunk(self, u: UploadRecord, length: int, prefix_sha256: str | None = None) -> UploadRecord:
+        """Record that a chunk of ``length`` bytes is about to be sent from the acknowledged offset.
+
+        ``prefix_sha256``: of an unfinished blob, the hash of all bytes up to the end of that chunk.
+        """
+        prefix: dict[str, Any] = {}
+        if prefix_sha256 is not None:
+            prefix = {"prefix_size": u.offset + length, "prefix_sha256": prefix_sha256}
+        return self._change(u, expected=SESSION_STATES, in_flight=length, **prefix)
 
     def record_offset(
         self,
@@ -191,6 +214,37 @@ class Uploads:
             **_NO_SESSION,
         )
 
+    def give_digest(self, u: UploadRecord, digest: str) -> bool:
+        """Record the digest of an unfinished blob, which is complete now. Raises LeaseLost.
+
+        Return False, without a change, if there is an upload of that blob already.
+        """
+        place = {"host": u.registry, "repository": u.repository, "digest": digest}
+        with self._database.write() as connection:
+            self._database.lock(connection, f"{u.registry} {digest}")
+            if connection.value(_IS_UPLOADED, **place) is not None:
+                return False
+            connection.execute(f"DELETE FROM uploads WHERE {_AT_PLACE}", **place)
+            self._update(connection, u, {"digest": digest, "compression": None})
+            return True
+
+    def unfinished(self, registry: str, repository: str, diff_id: str) -> UploadRecord | None:
+        """Return the upload with a session that was begun while this layer was being compressed."""
+        place = {"host": registry, "repository": repository, "digest": provisional_digest(diff_id)}
+        with self._database.read() as connection:
+            row = connection.row(f"SELECT * FROM uploads WHERE {_AT_PLACE} AND location IS NOT NULL", **place)
+            return None if row is None else _upload(row)
+
+    def take_session(self, u: UploadRecord, unfinished: UploadRecord) -> UploadRecord:
+        """Move the session of an unfinished blob to the upload of the complete one, which has none.
+
+        The caller holds the leases of both; that of ``unfinished`` is released.
+        """
+        session = {name: getattr(unfinished, name) for name in _SESSION}
+        with self._database.write() as connection:
+            self._update(connection, unfinished, {"state": UploadState.IDLE, **_NO_SESSION, **NO_LEASE})
+            return self._update(connection, u, {**session, "state": UploadState.OPEN})
+
     def release(self, u: UploadRecord) -> UploadRecord:
         """Release the lease; the session stays as it is."""
         return self._change(u, **NO_LEASE)
@@ -249,7 +303,8 @@ class Uploads:
         """Mark the sessions that no job can use any more for deletion; returns how many.
 
         A failed job keeps its sessions for ``pusher retry``; a layer whose digest is not yet known again
-        keeps those of all its known blobs. Sessions under a lease are skipped.
+        keeps those of all its known blobs, and the one begun while it was being compressed. Sessions under a
+        lease are skipped.
         """
         now = self._database.now()
         with self._database.write() as connection:
@@ -286,28 +341,39 @@ class Uploads:
         left: str | None = None,
         **values: Any,
     ) -> UploadRecord:
-        # a record that was released has no owner, and matches nothing
-        held = "id = :held_id AND lease_owner = :held_by AND lease_token = :held_token"
-        if expected is not None:
-            held += " AND state IN :expected"
         with self._database.write() as connection:
             changes = {"used_at": self._database.now(connection), **values}
-            changed = connection.execute(
-                f"UPDATE uploads SET {assignments(changes)} WHERE {held}",
-                **changes,
-                held_id=u.id,
-                held_by=u.lease_owner,
-                held_token=u.lease_token,
-                expected=expected,
-            )
-            if changed == 0:
-                raise LeaseLost(f"the upload of {u.digest} is not ours any more")
+            changed = self._update(connection, u, changes, expected)
             if sent is not None:
                 count_sent(connection, sent[0], u.digest, *sent[1:])
             if left is not None:
                 record_dead(connection, u.registry, u.repository, left)
-            (row,) = connection.rows("SELECT * FROM uploads WHERE id = :id", id=u.id)
-            return _upload(row)
+            return changed
+
+    @staticmethod
+    def _update(
+        connection: Connection,
+        u: UploadRecord,
+        changes: Mapping[str, Any],
+        expected: Collection[UploadState] | None = None,
+    ) -> UploadRecord:
+        """Change an upload whose lease is held, and is in one of the states ``expected``."""
+        # a record that was released has no owner, and matches nothing
+        held = "id = :held_id AND lease_owner = :held_by AND lease_token = :held_token"
+        if expected is not None:
+            held += " AND state IN :expected"
+        changed = connection.execute(
+            f"UPDATE uploads SET {assignments(changes)} WHERE {held}",
+            **changes,
+            held_id=u.id,
+            held_by=u.lease_owner,
+            held_token=u.lease_token,
+            expected=expected,
+        )
+        if changed == 0:
+            raise LeaseLost(f"the upload of {u.digest} is not ours any more")
+        (row,) = connection.rows("SELECT * FROM uploads WHERE id = :id", id=u.id)
+        return _upload(row)
 
 
 def _upload(row: ResultRow) -> UploadRecord:

@@ -10,29 +10,29 @@ from functools import partial
 from typing import Final, TypeVar
 
 from pusher.config import Settings
-from pusher.errors import LeaseLost, PusherError
+from pusher.errors import LeaseLost, PusherError, Stopped
 from pusher.oci.digest import short
 from pusher.progress.base import Progress
 from pusher.progress.format import human_bytes
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.body import BlobDamaged, BlobFile
-from pusher.registry.upload import profiles
+from pusher.registry.upload.blob_sizes import check_size
 from pusher.registry.upload.upload import BlobUpload
 from pusher.retry import Attempts, retrying
 from pusher.sources.registry.source import mountable_repositories
+from pusher.spool.arrival import ArrivalFailed
 from pusher.store.records import BlobState, JobRecord, UploadRecord
 from pusher.store.store import Store
+from pusher.worker.blob_observer import BlobObserver
 from pusher.worker.control import Activity, Control
 from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
 from pusher.worker.store_journal import StoreJournal
+from pusher.worker.unfinished import UnfinishedBlob, is_prefix
 
 T = TypeVar("T")
 
-_REPORT_BYTES: Final = 256 * 1024
-_REPORT_SECONDS: Final = 1.0
-"""Bytes, and seconds, between two progress reports of a chunk."""
 _ABSENT: Final = 30.0
 """Seconds for which a HEAD that found no blob counts."""
 _SMALL: Final = 1024 * 1024
@@ -53,7 +53,7 @@ class BlobSender:
     counted: dict[int, int] = field(default_factory=dict)
     chunk_sizes: dict[str, int] = field(default_factory=dict)
     """By registry, in bytes, of the session opened last."""
-    observers: dict[str, _BlobObserver] = field(default_factory=dict)
+    observers: dict[str, BlobObserver] = field(default_factory=dict)
     """By digest, of the blobs that are being sent."""
     absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """By registry, repository and digest: until when (``time.monotonic``) a HEAD need not be repeated."""
@@ -85,6 +85,100 @@ class BlobSender:
         """Send the blob unless the registry has it; return how. Raises like ``locate``, and BlobDamaged."""
         return self._run(job, control, blob, BlobUpload.run, believe_head=believe_head)
 
+    def send_unfinished(self, job: JobRecord, control: Control, unfinished: UnfinishedBlob) -> str | None:
+        """Send a layer's blob while it is being compressed, and the rest once it is complete; return how.
+
+        Return None if it is not sent from here any more: it will not be complete, or someone else sends it.
+        Raises like ``send``.
+        """
+        if not unfinished.begin():
+            return None
+        try:
+            self._send_full_chunks(job, control, unfinished)
+        except ArrivalFailed:
+            return None
+        finally:
+            unfinished.stop_sending()
+        if unfinished.complete is None:
+            return None
+        return self._run(job, control, unfinished.complete, BlobUpload.run, believe_head=True, continues=True)
+
+    def _send_full_chunks(self, job: JobRecord, control: Control, unfinished: UnfinishedBlob) -> None:
+        """Send full chunks until the blob is complete; the session stays in the store for the rest."""
+        blob = unfinished.blob
+        upload = self._try_to_acquire(job, blob.digest, unfinished.compression)
+        if upload is None:
+            return
+        journal = self._journal(job, blob, upload, unfinished.arrival.prefix_digest)
+        observer = BlobObserver(self, job, control, blob, journal)
+        unfinished.on_complete(partial(self._give_digest, journal, observer))
+        self.observers[blob.digest] = observer
+        try:
+            session = journal.load()
+            if session is not None and not unfinished.begins_like(upload, session, control.check):
+                self._discard_session(job, journal, "the layer was compressed to other bytes before")
+            attempt = self._upload(job, blob, journal, observer, believe_head=False, looked=True)
+            self._retry(attempt.run, observer.attempts, job, control, blob.digest)
+            self._check_session(job, journal, unfinished)
+        except Stopped:
+            if unfinished.is_damaged:
+                self._discard_session(job, journal, "the layer is damaged")
+            raise
+        except LeaseLost:
+            self.store.jobs.check_lease(job)  # else only the upload was lost
+        finally:
+            self.observers.pop(blob.digest, None)
+            with contextlib.suppress(LeaseLost):
+                self.store.uploads.release(journal.upload)
+
+    def _give_digest(self, journal: StoreJournal, observer: BlobObserver, blob: BlobFile) -> bool:
+        """Record the digest of what was unfinished; return False if the blob has another upload."""
+        try:
+            ours = self.store.uploads.give_digest(journal.upload, blob.digest)
+        except LeaseLost:
+            return False
+        if ours:
+            observer.blob = blob
+        return ours
+
+    def _check_session(self, job: JobRecord, journal: StoreJournal, unfinished: UnfinishedBlob) -> None:
+        """Discard the session of a blob, complete now, if it cannot end well. Raises LayerTooLarge."""
+        session, blob = journal.load(), unfinished.complete
+        if session is None:
+            return
+        if blob is None:
+            self._discard_session(job, journal, "another upload of the same blob is under way")
+        elif session.profile.equal_chunks and blob.size % session.chunk_size == 1:
+            self._discard_session(job, journal, "its last chunk would be one byte, which registries refuse")
+        else:
+            try:
+                check_size(blob.digest, blob.size, session.profile, job.registry)
+            except PusherError as error:
+                self._discard_session(job, journal, error.message)
+                raise
+
+    def _continue_begun_session(
+        self, job: JobRecord, control: Control, blob: BlobFile, upload: UploadRecord
+    ) -> UploadRecord:
+        """Take over the session that a stopped worker began while it compressed this layer, if it fits."""
+        if upload.location is not None:
+            return upload
+        layers = self.store.blobs.of_job(job.id)
+        for diff_id in {layer.diff_id for layer in layers if layer.digest == blob.digest and layer.diff_id}:
+            begun = self.store.uploads.unfinished(job.registry, job.repository, diff_id)
+            if begun is None:
+                continue
+            begun = self._try_to_acquire(job, begun.digest, begun.compression)
+            if begun is None:
+                continue
+            journal = self._journal(job, blob, begun)
+            session = journal.load()
+            if session is not None and is_prefix(blob, begun, session, control.check):
+                return self.store.uploads.take_session(upload, begun)
+            self._discard_session(job, journal, "the layer was compressed to other bytes before")
+            self.store.uploads.release(journal.upload)
+        return upload
+
     def _run(
         self,
         job: JobRecord,
@@ -93,6 +187,7 @@ class BlobSender:
         step: Callable[[BlobUpload], str | None],
         *,
         believe_head: bool,
+        continues: bool = False,
     ) -> str | None:
         client = self.registries.get(job.registry, job.repository).client
         look = partial(self._has_blob, client, job, blob)
@@ -103,9 +198,19 @@ class BlobSender:
                 self._forget_session(job, control, blob)
                 return self._finish(job, blob, BlobState.EXISTS)
             upload, waited = self._acquire(job, control, blob.digest)
+            if step is BlobUpload.run:
+                upload = self._continue_begun_session(job, control, blob, upload)
             journal = self._journal(job, blob, upload)
-            observer = _BlobObserver(self, job, control, blob, journal)
-            attempt = self._upload(job, blob, journal, observer, believe_head=believe_head, looked=not waited)
+            observer = BlobObserver(self, job, control, blob, journal, continues=continues)
+            attempt = self._upload(
+                job,
+                blob,
+                journal,
+                observer,
+                believe_head=believe_head,
+                looked=not waited,
+                continues=continues,
+            )
             self.observers[blob.digest] = observer
             try:
                 found = self._retry(partial(step, attempt), observer.attempts, job, control, blob.digest)
@@ -116,7 +221,7 @@ class BlobSender:
             except LeaseLost:
                 self.store.jobs.check_lease(job)  # the job is not ours: leave; else only the upload was lost
             except BlobDamaged:
-                self._discard_session(job, journal)
+                self._discard_session(job, journal, "the file that it is read from was changed")
                 raise
             finally:
                 self.observers.pop(blob.digest, None)
@@ -134,11 +239,11 @@ class BlobSender:
             self.absent_until[key] = time.monotonic() + _ABSENT
         return found
 
-    def _discard_session(self, job: JobRecord, journal: StoreJournal) -> None:
-        """Delete a session whose bytes are not the blob's, so that nothing resumes from them."""
+    def _discard_session(self, job: JobRecord, journal: StoreJournal, reason: str) -> None:
+        """Delete a session that cannot become the blob, so that nothing resumes from it."""
         session = journal.load()
         if session is not None:
-            journal.record_loss("the file that it is read from was changed")
+            journal.record_loss(reason)
             with contextlib.suppress(PusherError):
                 client = self.registries.get(job.registry, job.repository).client
                 client.delete_upload(job.repository, session.location)
@@ -151,7 +256,13 @@ class BlobSender:
             with contextlib.suppress(LeaseLost):
                 self._journal(job, blob, upload).record_arrival("exists")
 
-    def _journal(self, job: JobRecord, blob: BlobFile, upload: UploadRecord) -> StoreJournal:
+    def _journal(
+        self,
+        job: JobRecord,
+        blob: BlobFile,
+        upload: UploadRecord,
+        prefix_digest: Callable[[int], str | None] = lambda end: None,  # noqa: ARG005
+    ) -> StoreJournal:
         return StoreJournal(
             self.store,
             self.registries.links,
@@ -160,6 +271,7 @@ class BlobSender:
             self.progress.note,
             self.counted,
             partial(self._report_chunk_size, job, blob),
+            prefix_digest,
         )
 
     def _report_chunk_size(self, job: JobRecord, blob: BlobFile, digest: str, size: int) -> None:
@@ -188,15 +300,7 @@ class BlobSender:
         waited = False
         while True:
             control.check()
-            upload = self.store.uploads.acquire(
-                job.registry,
-                job.repository,
-                digest,
-                owner=self.identity.owner,
-                lease=self.identity.lease,
-                dead_owners=self.identity.find_dead_owners(self.store),
-                spared=self.identity.find_doubtful_owners(self.store),
-            )
+            upload = self._try_to_acquire(job, digest)
             if upload is not None:
                 return upload, waited
             waited = True
@@ -206,15 +310,31 @@ class BlobSender:
             with self.registries.stalls.pause():
                 control.wait(pause)
 
+    def _try_to_acquire(
+        self, job: JobRecord, digest: str, compression: str | None = None
+    ) -> UploadRecord | None:
+        """Acquire an upload; None while another worker has it."""
+        return self.store.uploads.acquire(
+            job.registry,
+            job.repository,
+            digest,
+            owner=self.identity.owner,
+            lease=self.identity.lease,
+            dead_owners=self.identity.find_dead_owners(self.store),
+            spared=self.identity.find_doubtful_owners(self.store),
+            compression=compression,
+        )
+
     def _upload(
         self,
         job: JobRecord,
         blob: BlobFile,
         journal: StoreJournal,
-        observer: _BlobObserver,
+        observer: BlobObserver,
         *,
         believe_head: bool,
         looked: bool,
+        continues: bool = False,
     ) -> BlobUpload:
         connection = self.registries.get(job.registry, job.repository)
         holders = [
@@ -237,6 +357,7 @@ class BlobSender:
             forced=self.settings.at(job.registry).profile,
             believe_head=believe_head,
             looked=looked,
+            continues=continues,
         )
 
     def _retry(
@@ -257,81 +378,3 @@ class BlobSender:
                 control.wait(pause)
 
         return retrying(attempt, attempts, wait)
-
-
-class _BlobObserver:
-    """Reports an upload's progress; acknowledged bytes reset its retries."""
-
-    def __init__(
-        self, sender: BlobSender, job: JobRecord, control: Control, blob: BlobFile, journal: StoreJournal
-    ) -> None:
-        self.attempts = Attempts(sender.settings.retry.step)
-        self._sender = sender
-        self._job = job
-        self._control = control
-        self._blob = blob
-        self._journal = journal
-        self._offset = journal.upload.offset
-        self._furthest = max(self._offset, journal.upload.furthest or 0)
-        self._started = False
-        self._in_flight = 0
-        self._reported = 0
-        self._reported_at = 0.0
-
-    def check(self) -> None:
-        self._control.check()
-
-    def allowance(self, wanted: int) -> int:
-        if self._sender.limiter is None:
-            return wanted
-        allowed = self._sender.limiter.take(wanted, self._check_lease_if_cheap)
-        if self._offset + self._in_flight >= self._furthest:
-            self._sender.activity.record_progress()
-        return allowed
-
-    def _check_lease_if_cheap(self) -> None:
-        """Stop waiting for bandwidth if the job is to stop, unless that would cost the whole session."""
-        profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
-        if not profile.may_restart:
-            self._control.check_lease()
-
-    def bytes_at_stake(self) -> int:
-        """Return how many bytes of this blob must be sent again if the connection is closed now."""
-        session = self._journal.load()
-        return 0 if session is None else session.cost_of_break(self._in_flight, self._blob.size)
-
-    def may_restart(self) -> bool:
-        """Return whether that is more than what is in flight, as the registry would restart the blob."""
-        return self.bytes_at_stake() > self._in_flight
-
-    def report_loss(self) -> None:
-        """Show that all of a blob is at risk after a break inside a chunk, where the registry may
-        restart it: while its job waits, nothing else shows it."""
-        session = self._journal.load()
-        if session is not None and session.in_flight and session.profile.may_restart:
-            self._sender.progress.blob_acknowledged(self._blob.digest, 0)
-
-    def report_sent(self, in_flight: int) -> None:
-        self._sender.activity.record_movement()
-        self._control.record_movement()
-        self._in_flight = in_flight
-        if not self._started:
-            self._started = True
-            self._sender.progress.blob_started(self._job.id, self._blob.digest, self._blob.size, self._offset)
-        now = time.monotonic()
-        if (
-            in_flight == 0
-            or in_flight - self._reported >= _REPORT_BYTES
-            or now - self._reported_at >= _REPORT_SECONDS
-        ):
-            self._reported, self._reported_at = in_flight, now
-            self._sender.progress.blob_sending(self._blob.digest, in_flight)
-
-    def report_acknowledged(self, offset: int) -> None:
-        if offset > self._furthest:  # what was lost and is sent again is no progress
-            self._furthest = offset
-            self.attempts.reset()
-            self._sender.activity.record_progress()
-        self._offset = offset
-        self._sender.progress.blob_acknowledged(self._blob.digest, offset)
-        self._sender.registries.links.save(self._job.registry)

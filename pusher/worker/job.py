@@ -39,6 +39,7 @@ from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.stall_notices import SourceTurn
 from pusher.worker.tags import take_tag
+from pusher.worker.unfinished import UnfinishedBlob
 
 _MOST_DAMAGED: Final = 2
 _MOST_MISSES: Final = 2
@@ -223,11 +224,14 @@ class JobPush:
                 self._take_what_others_made(missing)
                 wanted = {diff_id: layer for diff_id, layer in missing.items() if diff_id in ours}
                 if wanted:
-                    for diff_id, blob in self._tools.preparer.prepare(self._job, self._control, wanted):
-                        if diff_id not in begun:
+                    early = None if self._tools.sender.settings.no_early else self._send_unfinished
+                    for diff_id, blob in self._tools.preparer.prepare(
+                        self._job, self._control, wanted, early
+                    ):
+                        if diff_id not in begun and blob is not None:
                             self._send(blob)
                         begun.add(diff_id)
-                        if blob.arrival is None:
+                        if blob is None or blob.arrival is None:
                             claims.release(diff_id)
                             wanted.pop(diff_id, None)
                             missing.pop(diff_id, None)
@@ -272,6 +276,13 @@ class JobPush:
             partial(self._tools.sender.send, self._job, self._control, blob, believe_head=believe_head),
             is_quick=blob.size <= _SMALL,
         )
+
+    def _send_unfinished(self, unfinished: UnfinishedBlob) -> None:
+        """Send what is compressed of a layer so far, and the rest as it comes."""
+        pool, registry = self._tools.pool, self._job.registry
+        send = partial(self._tools.sender.send_unfinished, self._job, self._control, unfinished)
+        future = self._submit(unfinished.blob, send, is_quick=False)
+        unfinished.on_complete(lambda blob: pool.change_key(future, (registry, blob.digest)))
 
     def _submit(self, blob: BlobFile, work: partial[str | None], *, is_quick: bool) -> Future[str | None]:
         def unless_offline() -> str | None:

@@ -7,17 +7,17 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 
-@dataclass(order=True)
+@dataclass(eq=False)
 class _Task:
     rank: tuple[int, ...]
-    key: Hashable = field(compare=False)
-    work: Callable[[], str | None] = field(compare=False)
-    future: Future[str | None] = field(compare=False)
-    is_quick: bool = field(compare=False)
+    key: Hashable
+    work: Callable[[], str | None]
+    future: Future[str | None]
+    is_quick: bool
 
 
 _MOST_LENT: Final = 3
@@ -39,7 +39,7 @@ class BlobPool:
     def __init__(self, threads: int, quick: int = 0) -> None:
         self._changed = threading.Condition()
         self._tasks: list[_Task] = []
-        self._busy: set[Hashable] = set()
+        self._running: list[_Task] = []
         self._closed = False
         self._size = threads
         self._lent = 0
@@ -88,15 +88,20 @@ class BlobPool:
     def _pick(self) -> _Task | None:
         """Return the next task; with lent threads one of the registry that has the fewest, so that a registry
         that does not respond cannot block these as well."""
-        free = [task for task in self._tasks if task.key not in self._busy]
+        busy = self._busy()
+        free = [task for task in self._tasks if task.key not in busy]
         if not self._lent:
             return free[0] if free else None
-        at_work = Counter(map(_registry, self._busy))
+        at_work = Counter(map(_registry, busy))
         free = [task for task in free if at_work[_registry(task.key)] < self._size]
         return min(free, key=lambda task: (at_work[_registry(task.key)], task.rank), default=None)
 
     def _pick_quick(self) -> _Task | None:
-        return next((task for task in self._tasks if task.is_quick and task.key not in self._busy), None)
+        busy = self._busy()
+        return next((task for task in self._tasks if task.is_quick and task.key not in busy), None)
+
+    def _busy(self) -> set[Hashable]:
+        return {task.key for task in self._running}
 
     def submit(
         self,
@@ -110,9 +115,19 @@ class BlobPool:
         task = _Task(rank, key, work, Future(), is_quick)
         with self._changed:
             self._tasks.append(task)
-            self._tasks.sort()
+            self._tasks.sort(key=lambda task: task.rank)
             self._changed.notify_all()
         return task.future
+
+    def change_key(self, future: Future[str | None], key: Hashable) -> bool:
+        """Change the key of a running task; return False if it is not running, or another one has the key."""
+        with self._changed:
+            task = next((task for task in self._running if task.future is future), None)
+            if task is None or key in self._busy():
+                return False
+            task.key = key
+            self._changed.notify_all()
+            return True
 
     def close(self) -> None:
         """Finish running and queued tasks (stopped ones return at once), then end the threads."""
@@ -145,7 +160,7 @@ class BlobPool:
     def _take(self, task: _Task | None) -> _Task | None:
         if task is not None:
             self._tasks.remove(task)
-            self._busy.add(task.key)
+            self._running.append(task)
         return task
 
     def _work(self) -> None:
@@ -163,5 +178,5 @@ class BlobPool:
             task.future.set_exception(error)
         finally:
             with self._changed:
-                self._busy.discard(task.key)
+                self._running.remove(task)
                 self._changed.notify_all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from pusher.config import Settings
@@ -19,6 +19,7 @@ from pusher.sources import reopen
 from pusher.sources.base import ExportPiece, Source, SourceImage
 from pusher.sources.pins import RegistryPin, pin_from_json
 from pusher.sources.registry.source import RegistrySource
+from pusher.spool.compress import Compression, Kind
 from pusher.spool.spool import Spool
 from pusher.store.records import JobBlob, JobRecord
 from pusher.store.store import Store
@@ -28,6 +29,7 @@ from pusher.worker.downloads import Downloads, descriptor_of
 from pusher.worker.job_link import JobLink
 from pusher.worker.registries import Registries
 from pusher.worker.stall_notices import SourceStallCheck
+from pusher.worker.unfinished import EarlyStart, UnfinishedBlob
 
 _REPORT_EVERY = 4 * 1024 * 1024
 """Bytes between two reports on a layer that is being compressed."""
@@ -51,11 +53,17 @@ class BlobPreparer:
         return None if content is None else self._keep_config(job, content)
 
     def prepare(
-        self, job: JobRecord, control: Control, missing: Mapping[str, JobBlob]
-    ) -> Iterator[tuple[str, BlobFile]]:
+        self,
+        job: JobRecord,
+        control: Control,
+        missing: Mapping[str, JobBlob],
+        send_unfinished: Callable[[UnfinishedBlob], None] | None = None,
+    ) -> Iterator[tuple[str, BlobFile | None]]:
         """Yield the key of each blob in ``missing`` with the blob as soon as it is ready.
 
-        A blob that can be sent before it is complete is yielded twice, first with its ``arrival``.
+        A blob that can be sent before it is complete is yielded twice, first with its ``arrival``. Of a layer
+        that is large and being compressed, ``send_unfinished`` gets the blob, if that is allowed; None is
+        yielded for one that it sends to its end.
         Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry also as ``Downloads``.
         """
         pin = pin_from_json(job.source)
@@ -83,7 +91,7 @@ class BlobPreparer:
         )
         while source is not None:
             try:
-                yield from self._prepare_from(source, job, control, missing, chooser)
+                yield from self._prepare_from(source, job, control, missing, chooser, send_unfinished)
                 if chosen := chooser.summary():
                     self.progress.note(chosen)
                 return
@@ -100,7 +108,8 @@ class BlobPreparer:
         control: Control,
         missing: Mapping[str, JobBlob],
         chooser: CompressionChooser,
-    ) -> Iterator[tuple[str, BlobFile]]:
+        send_unfinished: Callable[[UnfinishedBlob], None] | None,
+    ) -> Iterator[tuple[str, BlobFile | None]]:
         image = source.resolve()
         if image.config is not None and job.config_digest in missing:
             yield job.config_digest, self._keep_config(job, image.config)
@@ -120,7 +129,9 @@ class BlobPreparer:
             with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=watch) as pieces:
                 for piece in pieces:
                     control.check()
-                    made = self._prepare_piece(job, control, piece, wanted, chooser, compared)
+                    made = self._prepare_piece(
+                        job, control, piece, wanted, chooser, compared, send_unfinished
+                    )
                     if made is not None:
                         yield made
                     if not wanted:
@@ -139,7 +150,8 @@ class BlobPreparer:
         wanted: dict[str, str],
         chooser: CompressionChooser,
         compared: Collection[str],
-    ) -> tuple[str, BlobFile] | None:
+        send_unfinished: Callable[[UnfinishedBlob], None] | None,
+    ) -> tuple[str, BlobFile | None] | None:
         """Return the blob of one piece and remove its name from ``wanted``; None if it is not wanted."""
         if piece.name == job.config_digest:
             wanted.pop(piece.name, None)
@@ -149,6 +161,7 @@ class BlobPreparer:
         label = piece.name or "a layer"
         reported = done = 0
         doing = "reading" if piece.kind == "blob" else "compressing"
+        early: EarlyStart | None = None
 
         def on_bytes(count: int) -> None:
             nonlocal reported, done
@@ -159,6 +172,8 @@ class BlobPreparer:
                 reported = done
                 self.activity.record_progress()
                 self.progress.preparing(job.id, label, done, piece.size, doing)
+            if early is not None:
+                early.start_if_large(done)
 
         if piece.kind == "blob" and piece.name is not None:
             diff_id = wanted[piece.name]
@@ -171,22 +186,62 @@ class BlobPreparer:
                 check_stop=control.check,
             )
             wanted.pop(piece.name)
+            self._record(job, diff_id, spooled, compared=diff_id in compared)
         else:
-            how, stream = chooser.choose(piece.stream)
-            spooled = self.spool.write_layer(
-                stream,
-                how=how,
-                expected_diff_id=piece.name,
-                on_bytes=on_bytes,
-                check_stop=control.check,
-            )
-            diff_id = spooled.diff_id or ""
-            if wanted.pop(diff_id, None) is None:
-                self._remember(diff_id, spooled)
-                return None
-        self._record(job, diff_id, spooled, compared=diff_id in compared)
+            begun = self._begun_compression(job, piece, chooser)
+            how, stream = (begun, piece.stream) if begun else chooser.choose(piece.stream)
+            early = self._early_start(job, piece, how, send_unfinished)
+            try:
+                spooled = self.spool.write_layer(
+                    stream,
+                    how=how,
+                    expected_diff_id=piece.name,
+                    arrival=None if early is None else early.unfinished.arrival,
+                    on_bytes=on_bytes,
+                    check_stop=control.check,
+                )
+                diff_id = spooled.diff_id or ""
+                if wanted.pop(diff_id, None) is None:
+                    self._remember(diff_id, spooled)
+                    return None
+                self._record(job, diff_id, spooled, compared=diff_id in compared)
+            except BaseException as error:
+                if early is not None:
+                    early.unfinished.fail(damaged=isinstance(error, LayerMismatch))
+                raise
+        blob = BlobFile(spooled.digest, spooled.size, self.spool.path(spooled.digest))
+        is_sent = early is not None and early.unfinished.finish(blob)
         self.progress.prepared(job.id, label, spooled.digest, spooled.size)
-        return diff_id, BlobFile(spooled.digest, spooled.size, self.spool.path(spooled.digest))
+        return diff_id, None if is_sent else blob
+
+    def _begun_compression(
+        self, job: JobRecord, piece: ExportPiece, chooser: CompressionChooser
+    ) -> Compression | None:
+        """Return the compression with which an earlier run began to send this layer, so that the bytes are
+        the same; None if there is none, or another one is wanted now."""
+        if piece.name is None:
+            return None
+        upload = self.store.uploads.unfinished(job.registry, job.repository, piece.name)
+        return None if upload is None else chooser.parse(upload.compression)
+
+    def _early_start(
+        self,
+        job: JobRecord,
+        piece: ExportPiece,
+        how: Compression,
+        send_unfinished: Callable[[UnfinishedBlob], None] | None,
+    ) -> EarlyStart | None:
+        """Return how to send the layer's blob while it is compressed; None if that is switched off, the layer
+        is small, or its blob is known."""
+        if send_unfinished is None or piece.name is None or how.kind is Kind.NONE:
+            return None
+        link = self.registries.get(job.registry, job.repository).link
+        least = 2 * link.first_size(self.settings.at(job.registry).chunk_size)
+        layers = self.store.blobs.of_job(job.id)
+        is_known = any(layer.digest for layer in layers if layer.key == piece.name)
+        if piece.size < least or is_known or self.store.known_blobs.newest(piece.name):
+            return None
+        return EarlyStart(UnfinishedBlob(piece.name, piece.size, how), piece.size, least, send_unfinished)
 
     def _record(self, job: JobRecord, diff_id: str, blob: LayerBlob, *, compared: bool) -> None:
         """Store the blob. ``compared``: it was compressed already, and unpacked it has this diff ID."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pusher.oci.digest import provisional_digest
 from pusher.progress.format import human_bytes
 from pusher.registry.upload.profiles import MIB
 from pusher.store.records import UploadRecord
@@ -14,7 +15,11 @@ def describe_losses(store: Store, job_id: int, upload: UploadRecord, *, restarts
     ``restarts``: its registry restarts a blob when the connection breaks inside a chunk.
     """
     layers = store.blobs.of_job(job_id)
-    wasted = sum(layer.bytes_wasted for layer in layers if layer.digest == upload.digest)
+    wasted = sum(
+        layer.bytes_wasted
+        for layer in layers
+        if upload.digest in (layer.digest, provisional_digest(layer.key))
+    )
     registry = upload.registry
     cost = f"its upload was lost {upload.losses} times, and {human_bytes(wasted)} had to be sent again"
     if not restarts:

@@ -23,7 +23,8 @@ class StoreJournal:
 
     ``counted``: by upload id, the bytes in flight that this process has counted as sent. Bytes that arrived
     beyond them were sent by a worker that died before it could count. ``on_opened`` is called with the digest
-    and the chunk size of every new session.
+    and the chunk size of every new session. ``prefix_digest`` returns the hash of the first bytes of an
+    unfinished blob.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class StoreJournal:
         note: Callable[[str], None],
         counted: dict[int, int],
         on_opened: Callable[[str, int], None] = lambda digest, size: None,  # noqa: ARG005
+        prefix_digest: Callable[[int], str | None] = lambda end: None,  # noqa: ARG005
     ) -> None:
         self._store = store
         self._links = links
@@ -43,6 +45,7 @@ class StoreJournal:
         self._note = note
         self._counted = counted
         self._on_opened = on_opened
+        self._prefix_digest = prefix_digest
 
     def load(self) -> Session | None:
         u = self.upload
@@ -79,7 +82,8 @@ class StoreJournal:
         )
 
     def record_chunk(self, session: Session) -> None:
-        self.upload = self._store.uploads.record_chunk(self.upload, session.in_flight)
+        prefix = self._prefix_digest(session.offset + session.in_flight)
+        self.upload = self._store.uploads.record_chunk(self.upload, session.in_flight, prefix)
         self._counted[self.upload.id] = 0
 
     def withdraw_chunk(self, session: Session) -> None:  # noqa: ARG002

@@ -34,6 +34,7 @@ TEXTS = {
     "compression": "zstd",
     "compression_level": "9",
     "compression_threads": "3",
+    "no_early": "true",
     "spool_limit": "5GiB",
     "lease": "8s",
     "home": "/var/lib/pusher",

@@ -299,7 +299,9 @@ class Push:
         """Until it is there; ``restart``: with a new process after every setback."""
         for _ in range(tries):
             try:
-                return self.upload.run()
+                found = self.upload.run()
+                assert found is not None
+                return found
             except PusherError as error:
                 if error.retry is Retry.NEVER:
                     raise

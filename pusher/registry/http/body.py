@@ -30,8 +30,11 @@ class BlobDamaged(Exception):
 class Arrival(Protocol):
     """A file that is still being written."""
 
-    def wait(self, end: int, check_stop: Callable[[], None], /) -> None:
-        """Wait until the first ``end`` bytes can be read; the last ones only once all are verified."""
+    def wait(self, end: int, check_stop: Callable[[], None], /) -> bool:
+        """Wait until the first ``end`` bytes can be read; the last ones only once all are verified.
+
+        Return False if the size was not known and now is, so that ``end`` must be computed again.
+        """
 
     def open(self) -> BinaryIO:
         """Open the file."""
@@ -43,6 +46,9 @@ class BlobFile:
 
     A file that others may change has an ``opener``, which opens the file that was checked or raises OSError,
     and a ``verifier``: the last byte is not sent unless the digest is right.
+
+    Of a blob that is still being compressed, ``digest`` stands for the layer and ``size`` is a limit
+    (``is_unfinished``).
     """
 
     digest: str
@@ -52,11 +58,11 @@ class BlobFile:
     arrival: Arrival | None = field(default=None, compare=False)
     opener: Callable[[], BinaryIO] | None = field(default=None, compare=False)
     verifier: DigestVerifier | None = field(default=None, compare=False)
+    is_unfinished: bool = False
 
-    def wait(self, end: int, check_stop: Callable[[], None]) -> None:
-        """Wait as ``Arrival.wait`` does; return at once if the whole blob is on disk."""
-        if self.arrival is not None:
-            self.arrival.wait(end, check_stop)
+    def wait(self, end: int, check_stop: Callable[[], None]) -> bool:
+        """Wait as ``Arrival.wait`` does; return True at once if the whole blob is on disk."""
+        return self.arrival is None or self.arrival.wait(end, check_stop)
 
     def open(self) -> BinaryIO:
         """Open the file."""

@@ -69,7 +69,8 @@ class SessionOpener:
         if self._once:
             self._instead, self._once = None, False
         try:
-            check_size(self._blob.digest, self._blob.size, profile, self._client.registry)
+            if not self._blob.is_unfinished:
+                check_size(self._blob.digest, self._blob.size, profile, self._client.registry)
         except LayerTooLarge:
             self._client.delete_upload(self._repository, opened.location)
             raise

@@ -9,6 +9,7 @@ An upload is always in one of these states, and every step returns the next one:
     OPEN     the registry mounted the blob, or has it from elsewhere              DONE
     SEND     a chunk was acknowledged, or may be sent again                       SEND
     SEND     a chunk was acknowledged, and the rest goes in the closing PUT       CLOSE
+    SEND     the blob was unfinished and is complete now                          DONE
     SEND     the answer does not say what the registry holds                      ASK
     SEND     the session is unusable, or not worth keeping                        LOST
     ASK      bytes are missing                                                    SEND
@@ -16,6 +17,7 @@ An upload is always in one of these states, and every step returns the next one:
     ASK      the session is unknown, unusable, or not worth keeping               LOST
     ASK      the registry has the blob                                            DONE
     CLOSE    the blob is stored                                                   DONE
+    CLOSE    the blob was unfinished and is complete now                          DONE
     CLOSE    a body of this size is refused; the empty session takes chunks       SEND
     CLOSE    the registry refuses to close the session                            LOST
     LOST     the session is forgotten                                             OPEN
@@ -73,9 +75,10 @@ class Lost:
 
 @dataclass(frozen=True)
 class Done:
-    """The registry has the blob: ``exists``, ``mounted`` or ``uploaded``."""
+    """The registry has the blob: ``exists``, ``mounted`` or ``uploaded``. Or, None, the size and digest of an
+    unfinished blob are known now."""
 
-    how: str
+    how: str | None
 
 
 State = Open | Send | Ask | Close | Lost | Done

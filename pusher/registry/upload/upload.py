@@ -49,8 +49,13 @@ class BlobUpload:
         forced: str | None = None,
         believe_head: bool = True,
         looked: bool = False,
+        continues: bool = False,
     ) -> None:
-        """Prepare the upload; ``chunk_size`` and ``forced``, a profile's name, are set by the user."""
+        """Prepare the upload; ``chunk_size`` and ``forced``, a profile's name, are set by the user.
+
+        ``looked``: the registry was just asked and has no such blob. ``continues``: so was its session, so
+        that the journal's offset needs no status request if nothing is in flight.
+        """
         self._client = client
         self._repository = repository
         self._blob = blob
@@ -58,6 +63,7 @@ class BlobUpload:
         self._observer = observer
         self._link = link
         self._believe_head = believe_head
+        self._continues = continues
         self._absent_until = time.monotonic() + _ABSENT if looked else 0.0
         self._opening = SessionOpener(
             client,
@@ -91,8 +97,11 @@ class BlobUpload:
             return "mounted"
         return None
 
-    def run(self) -> str:
+    def run(self) -> str | None:
         """Upload the blob unless the registry has it; return ``exists``, ``mounted`` or ``uploaded``.
+
+        Return None for an unfinished blob, once it is complete: an upload of the complete blob continues with
+        the session in the journal.
 
         Raises what the client raises, LayerTooLarge, ChunkTooLarge, DigestRejected, BlobDamaged, and
         InvalidOption for a profile that does not exist.
@@ -102,6 +111,9 @@ class BlobUpload:
         self._setbacks.begin_pass()
         session = self._journal.load()
         state: State = Open() if session is None else Ask(session)
+        if session is not None and self._continues and not session.in_flight and not session.closing:
+            state = self._plan.next_state(session)
+        self._continues = False
         while not isinstance(state, Done):
             state = self._step(state)
         return state.how
@@ -150,7 +162,8 @@ class BlobUpload:
         """Send the next chunk and handle the response."""
         size = self._plan.next_size(session)
         length = chunk_sizes.next_length(session.offset, self._blob.size, size, session.profile)
-        self._blob.wait(session.offset + length, self._observer.check)
+        if not self._blob.wait(session.offset + length, self._observer.check):
+            return Done(None)
         started = time.monotonic()
         session = replace(session, in_flight=length)
         self._journal.record_chunk(session)
@@ -338,7 +351,8 @@ class BlobUpload:
 
     def _close(self, session: Session) -> State:
         """Send the closing PUT with the remaining bytes."""
-        self._blob.wait(self._blob.size, self._observer.check)
+        if not self._blob.wait(self._blob.size, self._observer.check):
+            return Done(None)
         started, rest = time.monotonic(), self._blob.size - session.offset
         try:
             outcome = self._closing.close(session)

@@ -1,0 +1,107 @@
+"""Report the progress of one blob's upload to the worker and its display."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from pusher.registry.http.body import BlobFile
+from pusher.registry.upload import profiles
+from pusher.retry import Attempts
+from pusher.store.records import JobRecord
+from pusher.worker.control import Control
+from pusher.worker.store_journal import StoreJournal
+
+if TYPE_CHECKING:
+    from pusher.worker.blob_sender import BlobSender
+
+_REPORT_BYTES: Final = 256 * 1024
+_REPORT_SECONDS: Final = 1.0
+"""Bytes, and seconds, between two progress reports of a chunk."""
+
+
+class BlobObserver:
+    """Reports an upload's progress; acknowledged bytes reset its retries."""
+
+    def __init__(
+        self,
+        sender: BlobSender,
+        job: JobRecord,
+        control: Control,
+        blob: BlobFile,
+        journal: StoreJournal,
+        *,
+        continues: bool = False,
+    ) -> None:
+        """Observe an upload; ``continues``: its start was reported before its digest was known."""
+        self.attempts = Attempts(sender.settings.retry.step)
+        self._sender = sender
+        self._job = job
+        self._control = control
+        self.blob = blob
+        self._journal = journal
+        self._offset = journal.upload.offset
+        self._furthest = max(self._offset, journal.upload.furthest or 0)
+        self._started = continues
+        self._in_flight = 0
+        self._reported = 0
+        self._reported_at = 0.0
+
+    def check(self) -> None:
+        self._control.check()
+
+    def allowance(self, wanted: int) -> int:
+        if self._sender.limiter is None:
+            return wanted
+        allowed = self._sender.limiter.take(wanted, self._check_lease_if_cheap)
+        if self._offset + self._in_flight >= self._furthest:
+            self._sender.activity.record_progress()
+        return allowed
+
+    def _check_lease_if_cheap(self) -> None:
+        """Stop waiting for bandwidth if the job is to stop, unless that would cost the whole session."""
+        profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
+        if not profile.may_restart:
+            self._control.check_lease()
+
+    def bytes_at_stake(self) -> int:
+        """Return how many bytes of this blob must be sent again if the connection is closed now."""
+        session = self._journal.load()
+        return 0 if session is None else session.cost_of_break(self._in_flight, self.blob.size)
+
+    def may_restart(self) -> bool:
+        """Return whether that is more than what is in flight, as the registry would restart the blob."""
+        return self.bytes_at_stake() > self._in_flight
+
+    def report_loss(self) -> None:
+        """Show that all of a blob is at risk after a break inside a chunk, where the registry may
+        restart it: while its job waits, nothing else shows it."""
+        session = self._journal.load()
+        if session is not None and session.in_flight and session.profile.may_restart:
+            self._sender.progress.blob_acknowledged(self.blob.digest, 0)
+
+    def report_sent(self, in_flight: int) -> None:
+        self._sender.activity.record_movement()
+        self._control.record_movement()
+        self._in_flight = in_flight
+        if not self._started:
+            self._started = True
+            size = None if self.blob.is_unfinished else self.blob.size
+            self._sender.progress.blob_started(self._job.id, self.blob.digest, size, self._offset)
+        now = time.monotonic()
+        if (
+            in_flight == 0
+            or in_flight - self._reported >= _REPORT_BYTES
+            or now - self._reported_at >= _REPORT_SECONDS
+        ):
+            self._reported, self._reported_at = in_flight, now
+            self._sender.progress.blob_sending(self.blob.digest, in_flight)
+
+    def report_acknowledged(self, offset: int) -> None:
+        if offset > self._furthest:  # what was lost and is sent again is no progress
+            self._furthest = offset
+            self.attempts.reset()
+            self._sender.activity.record_progress()
+        self._offset = offset
+        self._sender.progress.blob_acknowledged(self.blob.digest, offset)
+        self._sender.registries.links.save(self._job.registry)

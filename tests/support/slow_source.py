@@ -1,0 +1,40 @@
+"""Layers that are read in small blocks, and not to their end before a test says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+import pytest
+
+from pusher.spool import pipeline
+from pusher.spool.pipeline import Readable
+
+BLOCK: Final = 4096
+"""Bytes of a block: compressed, each can be read as soon as it is written."""
+
+
+class SlowSource:
+    """Reads layers in blocks of ``BLOCK`` bytes; before block ``at`` of each layer ``hold`` is called."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.at = 0
+        self.hold: Callable[[], object] = lambda: None
+        self._stream: Readable | None = None
+        self._count = 0
+        patch.setattr(pipeline, "read_block", self._read)
+
+    def hold_at(self, at: int, hold: Callable[[], object]) -> None:
+        """Call ``hold`` in the thread that compresses, before it reads block ``at`` (from 1 on)."""
+        self.at, self.hold = at, hold
+
+    def _read(self, stream: Readable, size: int = BLOCK) -> bytes:
+        if stream is not self._stream:
+            self._stream, self._count = stream, 0
+        self._count += 1
+        if self._count == self.at:
+            self.hold()
+        return original(stream, size)
+
+
+original = pipeline.read_block
