@@ -72,8 +72,11 @@ function change(apply) {
   else if (changed.length) say(changed.map(([name, state]) => `${name}: ${state}`).join(". "));
 }
 
-function showProblem(text) {
+// `of`: what failed, an update or a button. The next update says nothing about a button.
+function showProblem(of, text) {
+  if (!text && problem.dataset.of !== of) return;
   const [message, hint] = text.split("\n");
+  problem.dataset.of = of;
   problem.replaceChildren();
   for (const line of [message, hint]) {
     if (line) problem.appendChild(document.createElement("p")).textContent = line;
@@ -99,13 +102,13 @@ function connect() {
     if (source.readyState === EventSource.CLOSED) timer = setTimeout(connect, 3000);
   };
   source.addEventListener("whole", (event) => {
-    showProblem("");
+    showProblem("update", "");
     const wanted = live.cloneNode(false);
     wanted.append(...parse(event.data).childNodes);
     change(() => update(live, wanted));
   });
   source.addEventListener("parts", (event) => {
-    showProblem("");
+    showProblem("update", "");
     change(() => {
       for (const part of parse(event.data).children) {
         const old = document.getElementById(part.id);
@@ -113,7 +116,7 @@ function connect() {
       }
     });
   });
-  source.addEventListener("problem", (event) => showProblem(event.data));
+  source.addEventListener("problem", (event) => showProblem("update", event.data));
 }
 
 function disconnect() {
@@ -142,11 +145,10 @@ live.addEventListener("submit", async (event) => {
       headers: { Accept: "text/plain" },
     });
     const text = await answer.text();
-    if (answer.ok) showProblem("");
-    else showProblem(text);
+    showProblem("button", answer.ok ? "" : text);
     if (answer.ok) say(text);
   } catch {
-    showProblem("pusher serve does not answer\nis it still running? Start it again with: pusher serve");
+    showProblem("button", "pusher serve does not answer\nis it still running? Start it again with: pusher serve");
   } finally {
     button.removeAttribute("aria-busy");
     const details = form.querySelector("details");

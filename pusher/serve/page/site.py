@@ -48,6 +48,7 @@ _HEADERS: Final = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Vary": "Accept",
+    "X-Accel-Buffering": "no",  # nginx passes events on at once
 }
 _ASSETS: Final = {
     "page.css": "text/css; charset=utf-8",
@@ -62,13 +63,14 @@ _LONGEST_HOST: Final = 300
 
 
 class Site:
-    """The page of one application. ``search``: the label of the field that looks for something."""
+    """The page of one application. ``search``: the label of the search field; ``commands``: to read on."""
 
     search = ""
+    commands: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._token = secrets.token_urlsafe(32)
-        self._template = Template(self._token)
+        self._template = Template(token=self._token, commands=self.commands)
         self.live = Live()
         self._assets = {name: (FOLDER / name).read_bytes() for name in _ASSETS}
 
@@ -125,6 +127,7 @@ class JobSite(Site):
     """The page of the queue. ``example``: what one types to push something."""
 
     search = "Image, destination or number"
+    commands = ("pusher status", "pusher help serving")
 
     def __init__(self, store: Store, settings: Settings, example: str) -> None:
         super().__init__()
@@ -193,6 +196,7 @@ class RegistrySite(Site):
     """The page of a local registry."""
 
     search = "Name of a repository"
+    commands = ("pusher help serving",)
 
     def __init__(self, catalog: Catalog) -> None:
         super().__init__()

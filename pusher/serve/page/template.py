@@ -30,9 +30,9 @@ class PageContent:
 
 
 class Template:
-    """The template with its macros. ``token``: what the forms send; Thread-safe."""
+    """The template with its macros, and values that all of them know. Thread-safe."""
 
-    def __init__(self, token: str = "") -> None:
+    def __init__(self, **known: object) -> None:
         self._environment = Environment(
             loader=FileSystemLoader(FOLDER),
             autoescape=True,
@@ -44,7 +44,7 @@ class Template:
         self._environment.filters.update(
             bytes=human_bytes, share=human_share, breakable=_breakable, short=short, time=_time
         )
-        self._environment.globals.update(token=token, version=pusher.__version__)
+        self._environment.globals.update(known, version=pusher.__version__)
         self._template = self._environment.get_template(TEMPLATE)
         self._macros = self._template.module
 

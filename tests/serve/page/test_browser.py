@@ -157,6 +157,11 @@ def test_what_a_button_could_not_do_is_told(browser: Browser, served: ServedPage
         page.get_by_role("button", name="Pause job 1").click()
         expect(page.get_by_role("alert")).to_contain_text("reload the page")
         assert served.home.state(1) is JobState.QUEUED
+        served.home.store.jobs.pause(1)
+        expect(row(page, 1).locator(".state")).to_have_text("paused")
+        expect(page.get_by_role("alert")).to_contain_text(
+            "reload the page"
+        )  # an update does not take it away
         assert [text for text in opened.console if "403" not in text] == []  # Chromium tells of the status
         opened.console.clear()
 

@@ -13,6 +13,10 @@ import pytest
 
 from pusher.serve.page.live import MOST
 from tests.serve.page.served import ServedPage
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry
+from tests.support.home import CHUNK, Background
+from tests.support.images import make_image, write_archive
+from tests.support.link import ShakyLink
 
 
 class Stream:
@@ -152,6 +156,24 @@ def test_a_job_that_is_pruned_ends_as_a_problem(page: ServedPage) -> None:
         assert stream.read()[0] == "parts"
         page.home.store.retention.prune(page.home.store.now(), blobs=set())
         assert stream.read()[0] == "problem"
+
+
+def test_progress_of_another_worker_comes_from_the_store(page: ServedPage, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(400_000, compressible=0.0))
+    with (
+        FakeRegistry(SERVERLESS.scaled(min=1000, max=CHUNK)) as registry,
+        ShakyLink(registry.address, rate=150_000) as link,
+        streams(page, "/") as (stream,),
+    ):
+        page.home.enqueue(archive, f"{link.address}/app:1")
+        worker = Background(page.home)
+        seen: list[str] = []
+        while 'data-state="succeeded"' not in (seen[-1] if seen else ""):
+            seen.append(stream.read()[1])
+        worker.join()
+    values = {int(value) for text in seen for value in re.findall(r'job 1"[^>]* value="(\d+)"', text)}
+    assert len(values) > 2
+    assert any(re.search(r"<li>[\d.]+ KiB/s</li>", text) for text in seen)
 
 
 def test_the_server_ends_while_browsers_look(tmp_path: Path) -> None:
