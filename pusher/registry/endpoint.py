@@ -111,6 +111,11 @@ class RegistryEndpoint:
         """Return whether the registry has requested a login; False before ``ping``."""
         return self._auth.was_challenged
 
+    @property
+    def response_seconds(self) -> float | None:
+        """Return the least time that a response took, to requests without a body; None before the first."""
+        return self._transport.response_seconds(self.registry)
+
     def location_of(self, answer: Answer, asked: str = "") -> str | None:
         """Return the absolute URL of an answer's Location, its query unchanged (RFC 3986 5).
 

@@ -156,6 +156,16 @@ def test_an_upload_that_begins_on_a_quiet_link_waits_little_in_chunks_of_one_siz
     assert 0.03 * size / (5 * MIB) > 0.06
 
 
+def test_what_earlier_processes_learned_and_the_round_trip_give_the_first_size() -> None:
+    """In chunks of one size, an upload cannot grow them."""
+    link = LinkEstimate(uplink=40 * MIB, carries=120 * MIB)
+    assert link.first_size(None, SERVERLESS) == 10 * MIB
+    link.round_trip = 0.1
+    assert link.first_size(None, SERVERLESS) == 60 * MIB
+    link.round_trip = 0.001
+    assert link.first_size(None, SERVERLESS) == 10 * MIB
+
+
 # --- a link that breaks -----------------------------------------------------------------------------------
 
 

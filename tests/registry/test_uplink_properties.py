@@ -65,6 +65,10 @@ class Registry:
     closed: bool = field(default=False)
     gone: bool = field(default=False)
 
+    @property
+    def response_seconds(self) -> float:
+        return self.link.latency
+
     def blob_exists(self, *_: Any) -> bool:
         return self.closed
 

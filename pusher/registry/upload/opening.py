@@ -77,6 +77,7 @@ class SessionOpener:
         limits = chunk_sizes.announced_limits(
             opened.headers, profile, self._link.accepted_size(self._wanted_chunk)
         )
+        self._link.round_trip = self._client.response_seconds
         wanted = self._link.first_size(self._wanted_chunk, profile)
         size = chunk_sizes.chunk_size(self._blob.size, wanted, limits, profile)
         session = Session(opened.location, size, limits, profile)

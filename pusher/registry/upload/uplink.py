@@ -73,6 +73,8 @@ class LinkEstimate:
     """Seconds from a chunk's last byte to its response; None before the first chunk."""
     byte_seconds: float | None = field(default=None, init=False, repr=False)
     """Seconds that a byte takes without the response time; None before the first chunk."""
+    round_trip: float | None = field(default=None, init=False, repr=False)
+    """Seconds that a response to a request without a body takes at least; None if that is not known."""
     breaks_connections: bool = field(default=False, init=False, repr=False)
     """Whether a connection broke inside a body of any size, so that each chunk gets a new connection."""
     limited_here: bool = field(default=False, init=False, repr=False)
@@ -259,6 +261,17 @@ class LinkEstimate:
         between = f"some {gap:.{0 if gap >= 10 else 1}f} MiB between two breaks"
         return f"the link broke {self.breaks} times, with {between}"
 
+    def _bytes_waited(self) -> float | None:
+        """Return how many bytes the link could carry while a chunk waits for its response.
+
+        Before the first chunk this follows from other responses, and the speed of earlier processes.
+        """
+        if self.byte_seconds is not None and self.answer_seconds is not None:
+            return self.answer_seconds / self.byte_seconds
+        if self.uplink is not None and self.round_trip is not None:
+            return self.round_trip * self.uplink
+        return None
+
     def _best_size(self, profile: Profile, *, part: int = 4) -> int:
         # Where the registry keeps part of a broken chunk, a break costs next to nothing. Where it restarts
         # the blob, all sizes cost the same until the link breaks; then small chunks may get through.
@@ -266,8 +279,7 @@ class LinkEstimate:
         dear = dear or (profile.breaks_with_chunk and (self.breaks > 0 or self.carries is None))
         carries = self.carries or _UNTRIED
         size, most = carries / (8 if dear else part), float(_MOST)
-        if self.byte_seconds is not None and self.answer_seconds is not None:
-            waiting = self.answer_seconds / self.byte_seconds
+        if waiting := self._bytes_waited():
             best = math.sqrt(2 * waiting * carries)
             if not self.breaks:
                 best = max(best, waiting / _WAITING)
