@@ -264,11 +264,12 @@ class LinkEstimate:
     def _bytes_waited(self) -> float | None:
         """Return how many bytes the link could carry while a chunk waits for its response.
 
-        Before the first chunk this follows from other responses, and the speed of earlier processes.
+        Before the first chunk on a link that has not broken, this follows from other responses and the speed
+        of earlier processes.
         """
         if self.byte_seconds is not None and self.answer_seconds is not None:
             return self.answer_seconds / self.byte_seconds
-        if self.uplink is not None and self.round_trip is not None:
+        if self.uplink is not None and self.round_trip is not None and not self.breaks:
             return self.round_trip * self.uplink
         return None
 
