@@ -7,40 +7,20 @@ import gc
 import io
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Final
 
 import click
 
 from pusher import __version__
 from pusher.cli.command import Command, Group
-from pusher.cli.completion import completion
-from pusher.cli.config import config
-from pusher.cli.control import cancel, pause, resume, retry
-from pusher.cli.db import db
-from pusher.cli.demo import demo
-from pusher.cli.doctor import doctor
-from pusher.cli.enqueue import enqueue
-from pusher.cli.errors import errors
-from pusher.cli.help import help_command
-from pusher.cli.log import log
-from pusher.cli.login import login
-from pusher.cli.logout import logout
-from pusher.cli.mistyped import explain_click_error
 from pusher.cli.output import print_error, print_json, print_notice
-from pusher.cli.prune import prune
-from pusher.cli.push import push
-from pusher.cli.registry import registry
-from pusher.cli.run import run
-from pusher.cli.serve import serve
 from pusher.cli.settings import read_settings
-from pusher.cli.status import show_jobs, status
 from pusher.cli.store import open_store, store_exists
 from pusher.cli.verbose import Verbosity
 from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, find_machine_error
-from pusher.errors.catalogue import error_as_json
 from pusher.text import as_json, quoted
 from pusher.waiting import report_silence_to
 
@@ -65,8 +45,35 @@ _OUTPUT_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, 
 """Of standard output. Errors of files that are opened by name are reported where they happen."""
 
 
+_COMMANDS: Final = {
+    "push": "pusher.cli.push:push",
+    "enqueue": "pusher.cli.enqueue:enqueue",
+    "run": "pusher.cli.run:run",
+    "serve": "pusher.cli.serve:serve",
+    "status": "pusher.cli.status:status",
+    "pause": "pusher.cli.control:pause",
+    "resume": "pusher.cli.control:resume",
+    "cancel": "pusher.cli.control:cancel",
+    "retry": "pusher.cli.control:retry",
+    "log": "pusher.cli.log:log",
+    "login": "pusher.cli.login:login",
+    "logout": "pusher.cli.logout:logout",
+    "doctor": "pusher.cli.doctor:doctor",
+    "registry": "pusher.cli.registry:registry",
+    "config": "pusher.cli.config:config",
+    "prune": "pusher.cli.prune:prune",
+    "db": "pusher.cli.db:db",
+    "errors": "pusher.cli.errors:errors",
+    "completion": "pusher.cli.completion:completion",
+    "demo": "pusher.cli.demo:demo",
+    "help": "pusher.cli.help:help_command",
+}
+"""The commands in the order in which they are listed, and where each is defined."""
+
+
 @click.group(
     cls=Group,
+    places=_COMMANDS,
     invoke_without_command=True,
     epilog=_EXIT_CODES,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -86,6 +93,8 @@ def cli(context: click.Context) -> int | None:
         return None
     settings = read_settings()
     if store_exists(settings):
+        from pusher.cli.status import show_jobs
+
         with open_store(settings) as store:
             if store.jobs.list(limit=1):
                 return show_jobs(store, everything=False)
@@ -100,11 +109,6 @@ def version() -> int:
     return ExitCode.DONE
 
 
-for _command in (
-    *(push, enqueue, run, serve, status, pause, resume, cancel, retry, log),
-    *(login, logout, doctor, registry, config, prune, db, errors, completion, demo, help_command),
-):
-    cli.add_command(_command)
 cli.add_command(version)
 cli.aliases = {"ls": "status", "rm": "cancel"}  # as docker and podman users type them
 
@@ -134,6 +138,9 @@ def _repair_streams() -> None:
 def _run(arguments: list[str]) -> int:
     verbosity = Verbosity.from_environment()
     verbosity.start()
+    if "_PUSHER_COMPLETE" in os.environ:
+        import pusher.cli.completion  # noqa: F401 - it tells click of the shells
+
     try:
         _check_encoding(arguments)
         with report_silence_to(print_notice):
@@ -147,6 +154,8 @@ def _run(arguments: list[str]) -> int:
         return ExitCode.UNEXPECTED
     except Exception as error:
         if verbosity.debug and not isinstance(error, click.ClickException):
+            import traceback
+
             traceback.print_exc()
         return _report_error(_as_pusher_error(error), arguments)
 
@@ -165,6 +174,8 @@ def _check_encoding(arguments: list[str]) -> None:
 
 def _report_error(error: PusherError, arguments: list[str]) -> int:
     """Report the error on stderr, and on stdout too if JSON was asked for."""
+    from pusher.errors.catalogue import error_as_json
+
     print_error(error.message, error.hint, error.code)
     described = error_as_json(error.code, error.message, error.hint)
     try:
@@ -182,6 +193,8 @@ def _as_pusher_error(error: Exception) -> PusherError:
     if isinstance(error, PusherError):
         return error
     if isinstance(error, click.ClickException):
+        from pusher.cli.mistyped import explain_click_error
+
         return explain_click_error(error)
     if isinstance(error, FileNotFoundError) and error.filename is None and not _has_working_folder():
         return CommandLineInvalid("the working folder was deleted", hint="go to another folder: cd")

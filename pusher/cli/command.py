@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any
 
 import click
 
-from pusher.cli.mistyped import refuse_arguments, refuse_command
 from pusher.cli.options import write_options
 from pusher.cli.verbose import set_quiet, verbose_options
 
@@ -35,6 +35,8 @@ class Command(click.Command):
         with _in_context(ctx):
             super().parse_args(ctx, args)
         if ctx.args and not ctx.resilient_parsing:
+            from pusher.cli.mistyped import refuse_arguments
+
             raise refuse_arguments(ctx, ctx.args)
         return ctx.args
 
@@ -43,33 +45,45 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group of commands, listed in the order in which they were added."""
+    """A group of commands, listed in the order in which they were added.
+
+    ``places``: by name, the ``module:attribute`` of commands whose modules are imported when they are needed:
+    importing those of all commands takes longer than most commands.
+    """
 
     command_class = Command
     aliases: Mapping[str, str] = {}
     """Other names of commands, which are not listed."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, places: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params += verbose_options()
+        self._places = dict(places or {})
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         with _in_context(ctx):
             return super().parse_args(ctx, args)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return super().get_command(ctx, self.aliases.get(cmd_name, cmd_name))
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-") and not ctx.resilient_parsing:
-            raise refuse_command(name, ctx.command_path, self.commands, args[1:])
+            from pusher.cli.mistyped import refuse_command
+
+            raise refuse_command(name, ctx.command_path, self.list_commands(ctx), args[1:])
         return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        return [name for name, command in self.commands.items() if not command.hidden]
+        added = [name for name, command in self.commands.items() if not command.hidden]
+        return list(dict.fromkeys([*self._places, *added]))
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        name = self.aliases.get(cmd_name, cmd_name)
+        if name in self._places and name not in self.commands:
+            module, _, attribute = self._places[name].partition(":")
+            self.add_command(getattr(import_module(module), attribute), name)
+        return super().get_command(ctx, name)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")

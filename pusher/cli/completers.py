@@ -4,7 +4,6 @@ anything."""
 from __future__ import annotations
 
 import functools
-import subprocess
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -70,6 +69,8 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
 @_never_failing
 def images(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """Return files, and the names of the images in Docker or Podman."""
+    import subprocess
+
     from click.shell_completion import CompletionItem
 
     from pusher.config.child_environment import engine_environment

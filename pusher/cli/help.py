@@ -12,6 +12,7 @@ from typing import Final, cast
 import click
 
 from pusher.cli.command import Command
+from pusher.cli.groups import commands_of
 from pusher.errors import CommandLineInvalid, ExitCode
 from pusher.text import quoted
 
@@ -26,10 +27,11 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
     command = context.find_root().command
     names: tuple[str, ...] = NAMES
     for word in context.params.get(parameter.name or "") or ():
-        command = command.commands.get(word, command) if isinstance(command, click.Group) else command
+        if isinstance(command, click.Group):
+            command = command.get_command(context, word) or command
         names = ()
     if isinstance(command, click.Group):
-        names = (*names, *command.commands)
+        names = (*names, *command.list_commands(context))
     return [name for name in names if name.startswith(incomplete)]
 
 
@@ -48,7 +50,7 @@ def help_command(context: click.Context, name: tuple[str, ...]) -> int:
     """
     root = context.find_root()
     if not name:
-        _list(cast("click.Group", root.command).commands)
+        _list(commands_of(cast("click.Group", root.command), root))
     elif topic := _topic(name):
         _show(topic)
     else:
@@ -105,7 +107,7 @@ def _unknown(word: str, context: click.Context) -> CommandLineInvalid:
     from pusher.help.topics import NAMES, SYNONYMS
 
     is_top = context.parent is None
-    known = list(context.command.commands) if isinstance(context.command, click.Group) else []
+    known = context.command.list_commands(context) if isinstance(context.command, click.Group) else []
     if is_top:
         known += NAMES
     near = get_close_matches(word, [*known, *(SYNONYMS if is_top else ())], n=1)

@@ -11,6 +11,7 @@ import click
 
 from pusher import __version__
 from pusher.cli.app import cli
+from pusher.cli.groups import commands_of
 from pusher.cli.options import grouped_options
 from pusher.errors import ExitCode
 from pusher.help import roff
@@ -49,7 +50,7 @@ def _contexts(context: click.Context) -> Iterator[click.Context]:
     """Yield the contexts of the command and its subcommands."""
     yield context
     if isinstance(context.command, click.Group):
-        for name, command in context.command.commands.items():
+        for name, command in commands_of(context.command, context).items():
             yield from _contexts(click.Context(command, parent=context, info_name=name))
 
 
@@ -90,7 +91,7 @@ def _options(context: click.Context) -> Iterator[str]:
 
 
 def _commands(context: click.Context, group: click.Group) -> Iterator[str]:
-    for name, command in group.commands.items():
+    for name, command in commands_of(group, context).items():
         page = f"{context.command_path} {name}".replace(" ", "-")
         yield from (".TP", f".BR {roff.escape(page)} (1)", roff.escape(command.get_short_help_str(200)))
 

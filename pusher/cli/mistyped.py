@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import Final
 
 import click
 
+from pusher.cli.groups import commands_of
 from pusher.errors import CommandLineInvalid
 from pusher.text import quoted, suggest
 
@@ -81,6 +81,8 @@ def refuse_command(
 ) -> CommandLineInvalid:
     """Return the error for an unknown command ``name``, between ``path`` and ``rest``."""
     known = list(known)
+    import difflib
+
     near = difflib.get_close_matches(name, known, n=3)
     guess = ""
     if name == "help":
@@ -133,13 +135,15 @@ def _option_meant(error: click.NoSuchOption) -> str:
         return meant
     if isinstance(error.ctx.command, click.Group) and name in ("--to", "--platform", "--username"):
         return f"{error.ctx.command_path} push IMAGE {name} ..."
-    if isinstance(error.ctx.command, click.Group) and _is_option_of_a_command(error.ctx.command, name):
+    if isinstance(error.ctx.command, click.Group) and _is_option_of_a_command(error.ctx, name):
         return f"{error.ctx.command_path} COMMAND {name}"
     return " or ".join(map(repr, error.possibilities or ()))
 
 
-def _is_option_of_a_command(group: click.Group, flag: str) -> bool:
-    return any(flag in parameter.opts for command in group.commands.values() for parameter in command.params)
+def _is_option_of_a_command(context: click.Context, flag: str) -> bool:
+    group = context.command
+    commands = commands_of(group, context).values() if isinstance(group, click.Group) else ()
+    return any(flag in parameter.opts for command in commands for parameter in command.params)
 
 
 def _unknown(what: str, name: str, guess: str, help_of: str) -> CommandLineInvalid:

@@ -22,6 +22,7 @@ from pusher.text import as_json as json_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from pusher.cli.table import Lines
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
     from pusher.worker.overview import JobOverview
@@ -68,15 +69,14 @@ def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int
 
 def show_jobs(store: Store, everything: bool) -> int:
     """Print the table of jobs; return the exit code."""
-    from pusher.cli.table import console, jobs_table
+    from pusher.cli.table import jobs_table, stdout_width
 
-    out = console()
+    width = stdout_width()
     if everything:
         for page, found in enumerate(_pages(store)):
-            table = jobs_table(_rows(store, found), now=store.now(), width=out.width, header=not page)
-            out.print(table, crop=False)  # no line is too long
+            jobs_table(_rows(store, found), now=store.now(), width=width, header=not page).print()
         return ExitCode.DONE
-    out.print(_table(store, everything, out.width), crop=False)
+    _table(store, everything, width).print()
     if hidden := _count_hidden(store, everything):
         jobs = f"{hidden} finished job is" if hidden == 1 else f"{hidden} finished jobs are"
         print_notice(f"{jobs} not shown; pusher status --all shows all.")
@@ -133,7 +133,7 @@ def _count_hidden(store: Store, everything: bool) -> int:
     return 0 if everything else max(0, finished - _FINISHED_SHOWN)
 
 
-def _table(store: Store, everything: bool, width: int) -> RenderableType:
+def _table(store: Store, everything: bool, width: int) -> Lines:
     from pusher.cli.table import jobs_table
 
     return jobs_table(_rows(store, _select_jobs(store, everything)), now=store.now(), width=width)

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.segment import Segment
-from rich.table import Table
-from rich.text import Text
+import click
 
 from pusher.oci.digest import short
 from pusher.progress.format import human_bytes, human_share, percent
@@ -22,10 +19,12 @@ from pusher.store.records import JobBlob, JobRecord, JobState
 from pusher.text import printable, printable_lines
 from pusher.worker.overview import JobOverview, amount, note, share
 
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, Group, RenderResult
+    from rich.table import Table
+
 _Line: TypeAlias = Sequence[tuple[str, str]]
 """Texts, each with the name of its style."""
-_MEASURE: Final = Console()
-"""For wrapping texts, which asks a console for its tab size only."""
 _PIPE: Final = 200
 _OTHERS: Final = 80
 """Characters that the rest of a row needs: 48 for the figures, 32 for a note."""
@@ -46,12 +45,21 @@ _STYLES: Final = {
 
 def console() -> Console:
     """Return stdout for rich; lines for a pipe are not cut to the width of a terminal."""
+    from rich.console import Console
+
     wide = None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE
     return Console(width=wide, highlight=False, markup=False, emoji=False)
 
 
+def stdout_width() -> int:
+    """Return the columns of stdout, as ``console`` has them."""
+    if sys.stdout.isatty() or "COLUMNS" in os.environ:
+        return shutil.get_terminal_size().columns
+    return _PIPE
+
+
 @dataclass(frozen=True)
-class _Lines:
+class Lines:
     """Lines of texts with their styles, printed as they are.
 
     rich's own table measures and renders each cell several times: 30 s for 100,000 jobs.
@@ -59,16 +67,23 @@ class _Lines:
 
     lines: Sequence[_Line]
 
+    def print(self) -> None:
+        """Print the lines on stdout; rich is imported only where they have styles."""
+        if sys.stdout.isatty() or "FORCE_COLOR" in os.environ:
+            console().print(self, crop=False)  # no line is too long
+        elif self.lines:
+            click.echo("\n".join("".join(text for text, _ in line) for line in self.lines))
+
     def __rich_console__(self, console: Console, _options: ConsoleOptions) -> RenderResult:
+        from rich.segment import Segment
+
         for line in self.lines:
             for text, style in line:
                 yield Segment(text, console.get_style(style) if style else None)
             yield Segment.line()
 
 
-def jobs_table(
-    rows: Sequence[JobOverview], *, now: datetime, width: int, header: bool = True
-) -> RenderableType:
+def jobs_table(rows: Sequence[JobOverview], *, now: datetime, width: int, header: bool = True) -> Lines:
     """Return a table with one line per job; without enough room, with its names and note below.
 
     Without ``header`` it continues another table.
@@ -77,8 +92,8 @@ def jobs_table(
     names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
     longest = max((_columns(name) for lines in names for name in lines), default=0)
     if longest + _OTHERS > width:
-        return _Lines([*_narrow_lines(rows, notes, width, header=header)])
-    return _Lines([*_wide_lines(rows, names, notes, width, header=header)])
+        return Lines([*_narrow_lines(rows, notes, width, header=header)])
+    return Lines([*_wide_lines(rows, names, notes, width, header=header)])
 
 
 def _wide_lines(
@@ -138,17 +153,27 @@ def _narrow_lines(
 
 def _columns(text: str) -> int:
     """Return how many columns a text takes."""
-    return len(text) if text.isascii() else cell_len(text)
+    if text.isascii():
+        return len(text)
+    from rich.cells import cell_len
+
+    return cell_len(text)
 
 
 def _wrap(text: str, width: int) -> list[str]:
     """Return the lines of a text; break long ones between words."""
     if "\n" not in text and _columns(text) <= width:
         return [text]
-    return [line.plain.rstrip() for line in Text(text).wrap(_MEASURE, width, overflow="fold")]
+    from rich.console import Console
+    from rich.text import Text
+
+    measure = Console()  # asked for its tab size only
+    return [line.plain.rstrip() for line in Text(text).wrap(measure, width, overflow="fold")]
 
 
 def _table(*names: str) -> Table:
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
     for name in names:
         table.add_column(
@@ -170,6 +195,10 @@ def _figures(row: JobOverview) -> tuple[str, str, str]:
 
 def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, width: int = _PIPE) -> Group:
     """Return everything about one job."""
+    from rich.console import Group
+    from rich.table import Table
+    from rich.text import Text
+
     job, totals = row.job, row.totals
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, style="bold")

@@ -10,7 +10,6 @@ from pusher.errors.catalogue import error_as_json
 from pusher.progress.format import rfc3339
 from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
 from pusher.store.store import Store
-from pusher.worker.liveness import is_owner_dead
 
 
 def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> list[dict[str, object]]:
@@ -41,11 +40,11 @@ def sum_job(job: JobRecord, totals: JobTotals, workers: Path) -> JobTotals:
 
 def is_orphaned(job: JobRecord, workers: Path) -> bool:
     """Return whether the job is listed as running in a dead process of this machine."""
-    return (
-        job.state == JobState.RUNNING
-        and job.lease_owner is not None
-        and is_owner_dead(workers, job.lease_owner)
-    )
+    if job.state != JobState.RUNNING or job.lease_owner is None:
+        return False
+    from pusher.worker.liveness import is_owner_dead  # imports filelock
+
+    return is_owner_dead(workers, job.lease_owner)
 
 
 def _describe(

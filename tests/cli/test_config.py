@@ -7,9 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 
 from pusher.cli.app import cli
+from pusher.cli.groups import commands_of
 from pusher.config import load
 from pusher.config.options import Option
 from pusher.config.settings import BY_NAME, OPTIONS
@@ -136,15 +138,19 @@ def test_by_a_registrys_table(pusher: Pusher, file: Path, option: Option) -> Non
     assert settings.at("r.example") != settings.at("other.example")
 
 
+def _commands() -> dict[str, click.Command]:
+    return commands_of(cli, click.Context(cli))
+
+
 @pytest.mark.parametrize("command", ["push", "run"])
 def test_what_sends_images_takes_every_flag(command: str) -> None:
-    parameters = {parameter.name for parameter in cli.commands[command].params}
+    parameters = {parameter.name for parameter in _commands()[command].params}
     assert {option.name for option in FLAGS} <= parameters
 
 
 def test_the_same_option_has_the_same_words_everywhere(pusher: Pusher) -> None:
     seen: dict[str, set[str | None]] = {}
-    for name, command in cli.commands.items():
+    for name, command in _commands().items():
         if name == "serve":  # its --username and --plain-http are those of the registry that it is
             continue
         for parameter in command.params:

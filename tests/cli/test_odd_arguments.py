@@ -11,6 +11,7 @@ import click
 import pytest
 
 from pusher.cli.app import cli
+from pusher.cli.groups import commands_of
 from pusher.errors import ListenFailed
 from pusher.serve.server import Address
 from tests.cli.conftest import Pusher
@@ -56,7 +57,7 @@ _WITHOUT = {"completion", "login"}
 def _commands(
     group: click.Group, path: tuple[str, ...] = ()
 ) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    for name, command in group.commands.items():
+    for name, command in commands_of(group, click.Context(group)).items():
         if isinstance(command, click.Group):
             yield from _commands(command, (*path, name))
         elif name not in _WITHOUT:
