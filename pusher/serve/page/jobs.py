@@ -15,7 +15,7 @@ from markupsafe import Markup
 from pusher.config import Settings
 from pusher.oci.digest import short
 from pusher.progress.counters import Counters, eta
-from pusher.progress.counters import Snapshot as Progress
+from pusher.progress.counters import Snapshot as ProgressSnapshot
 from pusher.progress.estimate import Estimator
 from pusher.progress.format import human_bytes, human_left, percent
 from pusher.serve.page.template import PageContent, Template
@@ -54,11 +54,11 @@ class JobCard:
 class JobReader:
     """Reads jobs from ``store``. ``counters``: the progress of this process's own worker, once it has one.
 
-    Speeds of other workers' jobs are measured from one reading to the next. Thread-safe.
+    The speed of another worker's job is measured from one reading to the next. Thread-safe.
     """
 
     def __init__(self, store: Store, settings: Settings, template: Template, example: str) -> None:
-        """``example``: what one types to push something."""
+        """``example``: the command that pushes an image here."""
         self.store = store.direct()  # does not wait for an unavailable store
         self.template = template
         self.example = example
@@ -81,15 +81,18 @@ class JobReader:
         progress = None if self.counters is None else self.counters.snapshot()
         return {} if progress is None else {blob.digest: blob.in_flight for blob in progress.active}
 
-    def _card(self, overview: JobOverview, now: datetime, progress: Progress | None, back: str) -> JobCard:
+    def _card(
+        self, overview: JobOverview, now: datetime, progress: ProgressSnapshot | None, back: str
+    ) -> JobCard:
         job, stored = overview.job, overview.totals
         is_sending = job.state is JobState.RUNNING and not overview.orphaned
-        own = _Own.of(job.id, progress) if is_sending and progress else _Own()
+        own = _OwnProgress.of(job.id, progress) if is_sending and progress else _OwnProgress()
         totals = replace(stored, bytes_done=min(stored.bytes_done + own.in_flight, stored.bytes_total))
         overview = replace(overview, totals=totals)
         figures = [share(overview), amount(totals)]
         if is_sending:
-            speed = own.speed if own.is_found else self._speed(job.id, stored.bytes_done)
+            measured = self._measure_speed(job.id, stored.bytes_sent)
+            speed = measured if own.speed is None else own.speed
             left = eta(totals.bytes_total - totals.bytes_done, speed)
             figures += [
                 f"{human_bytes(speed)}/s" if speed else "",
@@ -111,8 +114,8 @@ class JobReader:
             back,
         )
 
-    def _speed(self, job_id: int, done: int) -> float | None:
-        """Return the bytes a second of a job of another worker."""
+    def _measure_speed(self, job_id: int, sent: int) -> float | None:
+        """Return the bytes a second of a job, from how many were sent at this reading and earlier ones."""
         now = time.monotonic()
         with self._lock:
             known = self._speeds.pop(job_id, None)
@@ -120,24 +123,23 @@ class JobReader:
                 estimator = Estimator(now)
             else:
                 estimator, before = known
-                estimator.add(done - before, now)
-            self._speeds[job_id] = (estimator, done)
+                estimator.add(sent - before, now)
+            self._speeds[job_id] = (estimator, sent)
             if len(self._speeds) > _MOST_SPEEDS:
                 del self._speeds[next(iter(self._speeds))]
         return estimator.speed(now)
 
 
 @dataclass(frozen=True)
-class _Own:
+class _OwnProgress:
     """What this process's worker knows of a job beyond the store."""
 
-    is_found: bool = False
     in_flight: int = 0
     speed: float | None = None
     notes: Sequence[str] = ()
 
     @classmethod
-    def of(cls, job_id: int, progress: Progress) -> _Own:
+    def of(cls, job_id: int, progress: ProgressSnapshot) -> _OwnProgress:
         blobs = [blob for blob in progress.blobs if blob.job_id == job_id]
         layers = [layer for layer in progress.preparing if layer.job_id == job_id]
         speeds = [blob.speed for blob in blobs if blob.active and blob.speed is not None]
@@ -149,7 +151,6 @@ class _Own:
         waited_for = {short(blob.digest) for blob in blobs} | {"network", f"job {job_id}"}
         notes += [wait.reason for wait in progress.waiting if wait.what in waited_for]
         return cls(
-            bool(blobs or layers),
             sum(blob.in_flight for blob in blobs if blob.active),
             sum(speeds) if speeds else None,
             list(dict.fromkeys(notes)),

@@ -22,11 +22,11 @@ from pusher.serve.page.template import PageContent
 
 _LOG: Final = logging.getLogger(__name__)
 MOST: Final = 100
-"""Browsers at a time. Connections are limited too, and pushes need some."""
+"""Event streams at a time. Connections are limited too, and pushes need some."""
 EVERY: Final = 1.0
 """Seconds between two readings of the store."""
 _REST: Final = 4
-"""How many times as long as a reading the pause after it is at least: a slow store gets fewer of them."""
+"""The pause after reading is at least so many times as long: a slow store is read less often."""
 _SILENCE: Final = 15.0
 """Seconds after which a comment shows proxies and browsers that the connection lives."""
 _RECONNECT: Final = 2000
@@ -34,7 +34,7 @@ _RECONNECT: Final = 2000
 
 
 class View(Hashable, Protocol):
-    """What one address shows. Equal views are read once."""
+    """The content of one address. Equal views are read once."""
 
     def read(self) -> PageContent:
         """Return the content now. Raises PusherError."""
@@ -63,26 +63,26 @@ class _Feed:
         self.changed = asyncio.Event()
 
 
-class Live:
-    """The views that browsers show now. Belongs to one event loop."""
+class LiveViews:
+    """The views that browsers have open. Belongs to one event loop."""
 
     def __init__(self, *, most: int = MOST, every: float = EVERY) -> None:
         self._most = most
         self._every = every
         self._feeds: dict[View, _Feed] = {}
         self._task: asyncio.Task[None] | None = None
-        self._hurry = asyncio.Event()
+        self._wake = asyncio.Event()
         self.readings = 0
-        """How often views were read."""
+        """Number of times that a view was read."""
 
     @property
     def is_full(self) -> bool:
-        """Whether no browser more is served."""
+        """Return whether there are as many streams as there may be."""
         return sum(feed.followers for feed in self._feeds.values()) >= self._most
 
-    def hurry(self) -> None:
-        """Read the views at once: something was changed."""
-        self._hurry.set()
+    def read_now(self) -> None:
+        """Read the views without a pause, because something changed."""
+        self._wake.set()
 
     async def follow(self, view: View, ending: asyncio.Event) -> AsyncIterator[bytes]:
         """Yield events until ``ending``: the whole view, then what changes."""
@@ -94,7 +94,7 @@ class Live:
             if self._task is None:
                 self._task = asyncio.create_task(self._work())
             if feed.state is None:
-                self.hurry()
+                self.read_now()
             while not ending.is_set():
                 changed = feed.changed
                 if feed.state is not None and feed.state is not sent:
@@ -111,7 +111,7 @@ class Live:
     async def _work(self) -> None:
         try:
             while self._feeds:
-                self._hurry.clear()
+                self._wake.clear()
                 began = time.monotonic()
                 for view, feed in list(self._feeds.items()):
                     if feed.followers:
@@ -120,13 +120,13 @@ class Live:
                 pause = max(self._every, _REST * (time.monotonic() - began))
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
-                        await self._hurry.wait()
+                        await self._wake.wait()
         finally:
             self._task = None
 
 
 async def _wait_for_either(*events: asyncio.Event) -> bool:
-    """Return whether one of the events happened before it was silent for long."""
+    """Return whether one of the events was set in time."""
     tasks = [asyncio.create_task(event.wait()) for event in events]
     try:
         done, _ = await asyncio.wait(tasks, timeout=_SILENCE, return_when=asyncio.FIRST_COMPLETED)
@@ -147,7 +147,7 @@ def _read(view: View) -> PageContent | Problem:
 
 
 def _event(sent: PageContent | Problem | None, now: PageContent | Problem) -> bytes:
-    """Return the event that makes of what was sent what is to be seen now."""
+    """Return the event that turns the content ``sent`` into the content ``now``."""
     if isinstance(now, Problem):
         return _encode("problem", f"{now.message}\n{now.hint}")
     if not isinstance(sent, PageContent) or list(sent.parts) != list(now.parts):

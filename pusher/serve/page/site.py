@@ -6,7 +6,6 @@ contains one does not run it (Content-Security-Policy).
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import secrets
 from typing import Final
@@ -30,7 +29,7 @@ from pusher.serve.catalog import Catalog
 from pusher.serve.errors import ApiError
 from pusher.serve.names import checked_repository
 from pusher.serve.page.jobs import LONGEST_SEARCH, JobList, JobPage, JobReader
-from pusher.serve.page.live import Live, View
+from pusher.serve.page.live import LiveViews, View
 from pusher.serve.page.repositories import RepositoryList, RepositoryPage
 from pusher.serve.page.template import FOLDER, Template
 from pusher.serve.server import ENDING
@@ -47,6 +46,7 @@ _HEADERS: Final = {
     "Referrer-Policy": "same-origin",  # with less of it a form has no Origin
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",
     "Vary": "Accept",
     "X-Accel-Buffering": "no",  # nginx passes events on at once
 }
@@ -63,7 +63,7 @@ _LONGEST_HOST: Final = 300
 
 
 class Site:
-    """The page of one application. ``search``: the label of the search field; ``commands``: to read on."""
+    """The page of one application. ``search``: label of the search field; ``commands``: named below."""
 
     search = ""
     commands: tuple[str, ...] = ()
@@ -71,7 +71,7 @@ class Site:
     def __init__(self) -> None:
         self._token = secrets.token_urlsafe(32)
         self._template = Template(token=self._token, commands=self.commands)
-        self.live = Live()
+        self.live = LiveViews()
         self._assets = {name: (FOLDER / name).read_bytes() for name in _ASSETS}
 
     def routes(self) -> list[BaseRoute]:
@@ -79,11 +79,11 @@ class Site:
         return [Route("/assets/{name}", self._asset, methods=["GET"])]
 
     def error_response(self, scope: Scope, error: ApiError) -> Response:
-        """Return an error as a page for a browser, as text for the script, and as JSON for everybody else."""
+        """Return an error as a page for a browser, as text for the script, and as JSON for other clients."""
         accept = Headers(scope=scope).get("accept", "")
         if scope["path"].startswith("/v2") or not ("text/html" in accept or accept == "text/plain"):
             return error.response()
-        headers = {**_HEADERS, **error.headers, "Cache-Control": "no-store"}
+        headers = {**_HEADERS, **error.headers}
         if accept == "text/plain":
             text = f"{error.message}\n{error.hint}"
             return Response(text, error.status, headers, media_type="text/plain")
@@ -104,27 +104,25 @@ class Site:
 
     async def _show(self, request: Request, view: View, **search: object) -> Response:
         """Return a view as a page, or as its updates to the script, which accepts ``text/event-stream``."""
-        headers = {**_HEADERS, "Cache-Control": "no-store"}
         if "text/event-stream" not in request.headers.get("accept", ""):
             try:
-                snapshot = await run_in_threadpool(view.read)
+                content = await run_in_threadpool(view.read)
             except JobUnknown as error:
                 raise _unknown_job(error) from error
             page = self._template.page(
-                snapshot.title, snapshot.whole, is_live=True, search={"label": self.search, **search}
+                content.title, content.whole, is_live=True, search={"label": self.search, **search}
             )
-            return Response(page, 200, headers, media_type="text/html")
+            return Response(page, 200, _HEADERS, media_type="text/html")
         if self.live.is_full:
             raise ApiError(503, "TOOMANYREQUESTS", "too many pages are open", headers={"Retry-After": "30"})
         if request.method == "HEAD":
-            return Response(None, 200, headers, media_type="text/event-stream")
-        ending: asyncio.Event = request.scope["state"].get(ENDING) or asyncio.Event()
-        events = self.live.follow(view, ending)
-        return StreamingResponse(events, 200, headers, media_type="text/event-stream")
+            return Response(None, 200, _HEADERS, media_type="text/event-stream")
+        events = self.live.follow(view, request.scope["state"][ENDING])
+        return StreamingResponse(events, 200, _HEADERS, media_type="text/event-stream")
 
 
 class JobSite(Site):
-    """The page of the queue. ``example``: what one types to push something."""
+    """The page of the queue. ``example``: the command that pushes an image here."""
 
     search = "Image, destination or number"
     commands = ("pusher status", "pusher help serving")
@@ -181,7 +179,7 @@ class JobSite(Site):
             raise _unknown_job(error) from error
         except JobStateConflict as error:
             raise ApiError(409, "UNSUPPORTED", error.message, hint=error.hint) from error
-        self.live.hurry()
+        self.live.read_now()
         after = BackgroundTask(delete_sessions, self._store, self._settings, ()) if verb == "cancel" else None
         if request.headers.get("accept") == "text/plain":
             return Response(
