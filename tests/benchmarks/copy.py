@@ -1,6 +1,8 @@
 """Copying an image from one registry to another: pusher beside skopeo, both registries on this machine.
 
-python -m tests.benchmarks.copy [--size 1G] [--rounds 3]
+python -m tests.benchmarks.copy [--size 500M] [--rounds 5]
+
+Nothing is known of the image: pusher has an empty job store, and skopeo an empty cache of blobs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import click
 
 from pusher.config import parse_size
 from tests.benchmarks.archive import write_archive
-from tests.benchmarks.measure import Cost, middle, run
+from tests.benchmarks.measure import Cost, middle, run, run_skopeo
 from tests.benchmarks.push import print_costs, skopeo, wipe
 from tests.support.docker_registry import DockerRegistry
 
@@ -26,11 +28,12 @@ Copy = Callable[[str, str], Cost]
 
 
 def with_pusher(home: Path) -> Copy:
-    """`pusher push docker://...`, as if it had never run here."""
+    """`pusher push docker://...` with an empty job store."""
     env = {"PUSHER_HOME": str(home), "DOCKER_CONFIG": str(home)}
 
     def copy(source: str, destination: str) -> Cost:
         shutil.rmtree(home, ignore_errors=True)
+        run([sys.executable, "-m", "pusher", "db", "upgrade"], env)
         command = ["push", f"docker://{source}", "--to", destination, "--progress", "none"]
         return run([sys.executable, "-m", "pusher", *command], env)[0]
 
@@ -43,12 +46,14 @@ def with_skopeo(folder: Path) -> Copy:
     login.write_text("{}")
     command = ["skopeo", "copy", "--quiet", "--src-tls-verify=false", "--dest-tls-verify=false"]
     command += ["--authfile", str(login)]
-    return lambda source, destination: run([*command, f"docker://{source}", f"docker://{destination}"])[0]
+    return lambda source, destination: run_skopeo(
+        [*command, f"docker://{source}", f"docker://{destination}"], folder
+    )
 
 
 @click.command()
-@click.option("--size", default="1G", show_default=True, help="Bytes of the files in the image.")
-@click.option("--rounds", default=3, show_default=True, help="Copies with each tool, in turn.")
+@click.option("--size", default="500M", show_default=True, help="Bytes of the files in the image.")
+@click.option("--rounds", default=5, show_default=True, help="Copies with each tool, in turn.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work; needs six times the size.")
 def main(size: str, rounds: int, folder: Path | None) -> None:
     """Compare pusher with skopeo. Prints medians; nothing depends on them."""

@@ -28,7 +28,7 @@ import click
 
 from pusher.config import parse_size
 from tests.benchmarks.archive import image_entries
-from tests.benchmarks.measure import MIB, Cost, run
+from tests.benchmarks.measure import MIB, Cost, run, run_skopeo
 from tests.benchmarks.push import wipe
 from tests.support.docker_registry import DockerRegistry
 from tests.support.shaped_link import ShapedLink
@@ -120,14 +120,10 @@ def tools(image: str, work: Path, names: Sequence[str]) -> dict[str, Push]:
         return run([*command, "--progress", "none"], env)[0]
 
     def skopeo(reference: str) -> Cost:
-        # its cache of blobs seen before is emptied: from it skopeo would mount, and measure nothing
         command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false"]
         command += ["--authfile", str(login / "config.json")]
         command += [image, f"docker://{reference}"]
-        if os.geteuid() == 0:
-            cache = "mkdir -p /var/lib/containers/cache && mount -t tmpfs none /var/lib/containers/cache"
-            command = ["unshare", "--mount", "sh", "-c", f'{cache} && exec "$@"', "sh", *command]
-        return run(command, {"XDG_DATA_HOME": tempfile.mkdtemp(dir=work)})[0]
+        return run_skopeo(command, work)
 
     def crane(reference: str) -> Cost:
         return run(["crane", "push", "--insecure", path, reference], env)[0]

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
-import time
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
+from typing import Final
 
 MIB = 1024 * 1024
+_LAUNCHER: Final = """
+import json, os, sys, time
+started = time.perf_counter()
+process = os.posix_spawnp(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(process, 0)
+wall = time.perf_counter() - started
+with open(int(sys.argv[1]), "w") as figures:
+    json.dump([status, wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024], figures)
+"""
+"""Starts the command: the kernel counts the peak of the process that does as the command's own, and the
+benchmark's would hide that of a small command."""
 
 
 @dataclass(frozen=True)
@@ -30,23 +44,40 @@ class Cost:
 def run(command: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[Cost, str]:
     """Run a command to its end; its cost and its stdout. SystemExit with what it printed if it fails.
 
-    The kernel counts the peak of the process that starts a command as the command's own, too: keep this one
-    small.
+    Python's modules are compiled once, as where pusher is installed, whatever the environment says.
     """
-    with TemporaryFile() as output, TemporaryFile() as errors:
-        started = time.perf_counter()
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=errors, env={**os.environ, **(env or {})}
+    environment = {**os.environ, **(env or {})}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    environment.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/pusher-benchmarks-pycache")
+    with TemporaryFile() as output, TemporaryFile() as errors, TemporaryFile("w+") as figures:
+        subprocess.run(
+            [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(figures.fileno()), *command],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            env=environment,
+            pass_fds=[figures.fileno()],
+            check=False,
         )
-        _, status, usage = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - started
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode != 0:
-            errors.seek(0)
-            raise SystemExit(f"{' '.join(command)}: exit code {process.returncode}\n{_text(errors.read())}")
+        errors.seek(0)
+        figures.seek(0)
+        try:
+            status, wall, cpu, memory = json.load(figures)
+        except ValueError:
+            raise SystemExit(f"{' '.join(command)}: cannot be started\n{_text(errors.read())}") from None
+        if code := os.waitstatus_to_exitcode(status):
+            raise SystemExit(f"{' '.join(command)}: exit code {code}\n{_text(errors.read())}")
         output.seek(0)
-        cost = Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-        return cost, _text(output.read())
+        return Cost(wall, cpu, memory), _text(output.read())
+
+
+def run_skopeo(command: Sequence[str], folder: Path) -> Cost:
+    """Run skopeo with an empty cache of blobs seen before: from it skopeo would mount, and measure nothing.
+    ``folder``: for another user than root, whose cache is elsewhere."""
+    if os.geteuid() == 0:
+        cache = "mkdir -p /var/lib/containers/cache && mount -t tmpfs none /var/lib/containers/cache"
+        command = ["unshare", "--mount", "sh", "-c", f'{cache} && exec "$@"', "sh", *command]
+    return run(command, {"XDG_DATA_HOME": tempfile.mkdtemp(dir=folder)})[0]
 
 
 def middle(costs: Sequence[Cost]) -> Cost:
