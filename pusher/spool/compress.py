@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +13,7 @@ from zlib_ng import zlib_ng
 
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
+from pusher.processors import count_processors
 from pusher.spool.coders import ISAL_MAX_LEVEL, Coder, Gzip, Plain, Zstd
 
 _MAX_THREADS: Final = 16
@@ -87,7 +87,7 @@ class Compression:
         """Threads that work on one layer."""
         if self.kind is Kind.NONE:
             return 1
-        return self.threads or min(_processors(), _MAX_THREADS)
+        return self.threads or min(count_processors(), _MAX_THREADS)
 
     def coder(self) -> Coder:
         """Return a coder for a new stream."""
@@ -101,8 +101,3 @@ class Compression:
 
 GZIP: Final = Compression.of(Kind.GZIP)
 """The default, which every registry and client accepts."""
-
-
-def _processors() -> int:
-    """Return how many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

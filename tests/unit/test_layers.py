@@ -12,12 +12,24 @@ import pusher
 
 ROOT = Path(str(pusher.__file__)).parent
 
-_BOTTOM = {"text", "secret", "system", "waiting", "errors", "retry", "config", "reference", "oci"}
+_BOTTOM = {
+    "text",
+    "secret",
+    "system",
+    "processors",
+    "waiting",
+    "errors",
+    "retry",
+    "config",
+    "reference",
+    "oci",
+}
 _MIDDLE = {"sources", "spool", "registry", "store", "progress"}
 _MAY_IMPORT = {
     "text": set(),
     "secret": set(),
     "system": set(),
+    "processors": set(),
     "waiting": set(),
     "errors": {"text", "secret"},
     "retry": {"errors"},

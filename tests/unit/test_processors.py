@@ -1,0 +1,71 @@
+"""The processors that a process may use: bound to some, in cgroups of either version, in containers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pusher.processors import count_processors
+
+
+@pytest.fixture(autouse=True)
+def _eight_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+
+
+def machine(root: Path, groups: str, **files: str) -> Path:
+    """A machine whose process is in these cgroups; ``__`` in names of files stands for ``/``."""
+    (root / "proc/self").mkdir(parents=True)
+    (root / "proc/self/cgroup").write_text(groups)
+    for name, text in files.items():
+        path = root / "sys/fs/cgroup" / name.replace("__", "/").replace("-", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/\n", {}, 8),
+        ("0::/\n", {"cpu-max": "max 100000\n"}, 8),
+        ("0::/\n", {"cpu-max": "200000 100000\n"}, 2),
+        ("0::/\n", {"cpu-max": "150000 100000\n"}, 2),
+        ("0::/\n", {"cpu-max": "5000 100000\n"}, 1),
+        ("0::/\n", {"cpu-max": "6400000 100000\n"}, 8),
+        ("0::/a/b\n", {"a__b__cpu-max": "max 100000\n", "a__cpu-max": "300000 100000\n"}, 3),
+        ("0::/hosts/own/path\n", {"cpu-max": "100000 100000\n"}, 1),
+        (
+            "3:cpuset:/\n1:cpu,cpuacct:/a\n",
+            {"cpu__a__cpu-cfs_quota_us": "400000\n", "cpu__a__cpu-cfs_period_us": "100000\n"},
+            4,
+        ),
+        (
+            "1:cpu:/\n",
+            {"cpu__cpu-cfs_quota_us": "-1\n", "cpu__cpu-cfs_period_us": "100000\n"},
+            8,
+        ),
+        ("1:cpu:/\n", {"cpu__cpu-cfs_quota_us": "100000\n"}, 8),
+        ("2:cpuset:/a\n", {"cpu__a__cpu-cfs_quota_us": "1\n", "cpu__a__cpu-cfs_period_us": "1\n"}, 8),
+        ("0::/\n", {"cpu-max": "many\n"}, 8),
+        ("nonsense\n0:\n::..\n", {}, 8),
+        ("", {}, 8),
+    ],
+)
+def test_quotas_count(tmp_path: Path, groups: str, files: dict[str, str], expected: int) -> None:
+    assert count_processors(machine(tmp_path, groups, **files)) == expected
+
+
+def test_without_cgroups_those_that_it_is_bound_to(tmp_path: Path) -> None:
+    assert count_processors(tmp_path) == 8
+
+
+def test_without_bindings_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert count_processors(tmp_path) == os.cpu_count()
+
+
+def test_this_machine() -> None:
+    assert count_processors.__wrapped__() in range(1, 9)
