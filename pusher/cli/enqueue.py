@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pusher.config import Settings
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
+    from pusher.worker.enqueue import PreparedImage
 
 
 @click.command(cls=Command)
@@ -79,6 +80,7 @@ def enqueue(priority: int, as_json: bool, **flags: Any) -> int:
       pusher enqueue --from-file images.txt --keep-going
       pusher run
     """
+    from pusher.cli.dry_run import dry_run
     from pusher.oci.media_types import CONFIGS
 
     settings = read_settings(**flags)
@@ -86,20 +88,15 @@ def enqueue(priority: int, as_json: bool, **flags: Any) -> int:
     check_standard_input(flags)
     requests = read_image_list(flags, settings, "enqueue")
     settings = with_auth_files(settings, flags, lambda: source_registries(requests), list)
+    if flags["dry_run"]:
+        return dry_run(settings, requests, image_arguments, flags, "enqueue", is_json=as_json)
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if flags["all_tags"]:
-            requests = expand_tags(requests, store, settings)
-        enqueued = enqueue_images(
-            store,
-            settings,
-            requests,
-            image_arguments,
-            "enqueue",
-            priority=priority,
-            keeps_older=flags["keeps_older"],
-            keep_going=flags["keep_going"],
+            requests = expand_tags(requests, settings)
+        found = find_images(
+            store, settings, requests, image_arguments, "enqueue", keep_going=flags["keep_going"]
         )
-        jobs = enqueued.jobs
+        jobs = found.record(store, priority=priority, keeps_older=flags["keeps_older"])
         superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}
         layers = {
             job.id: sum(
@@ -129,7 +126,7 @@ def enqueue(priority: int, as_json: bool, **flags: Any) -> int:
         print_notice(f"Job {job.id}: {job.image} -> {job.destination}, {count}{start}")
     if len(jobs) > 1:
         print_notice("Start them with: pusher run")
-    return enqueued.exit_code
+    return found.exit_code
 
 
 @contextmanager
@@ -165,10 +162,10 @@ def _receive(image: str, store: Store, settings: Settings) -> Iterator[str]:
 
 
 @dataclass(frozen=True)
-class Enqueued:
-    """The jobs of a command, and why images have none."""
+class FoundImages:
+    """The images of a command, and why others were not found."""
 
-    jobs: list[JobRecord]
+    images: list[tuple[ImageRequest, PreparedImage]]
     errors: list[PusherError]
 
     @property
@@ -177,27 +174,33 @@ class Enqueued:
         codes = {error.exit_code for error in self.errors} or {ExitCode.DONE}
         return codes.pop() if len(codes) == 1 else ExitCode.FAILED
 
+    def record(self, store: Store, *, keeps_older: bool, priority: int = 0) -> list[JobRecord]:
+        """Record the jobs of the images, and report the jobs that they supersede."""
+        jobs = []
+        for request, image in self.images:
+            for job in image.record(store, priority=priority, keeps_older=keeps_older):
+                _report_recorded(store, job, request)
+                jobs.append(job)
+        return jobs
 
-def enqueue_images(
-    store: Store,
+
+def find_images(
+    store: Store | None,
     settings: Settings,
     requests: Sequence[ImageRequest],
     image_arguments: dict[str, Any],
     command: str,
     *,
-    keeps_older: bool,
     keep_going: bool,
-    priority: int = 0,
-) -> Enqueued:
-    """Find all images, then record their jobs, and report the jobs that they supersede.
+) -> FoundImages:
+    """Find all images. With ``keep_going`` the error of an image is printed, else it is raised.
 
-    With ``keep_going`` the error of an image is printed and the others are queued, else it is raised and
-    nothing is. ``image_arguments`` come from ``read_image_options``; ``command`` is the command that was
-    typed.
+    ``image_arguments`` come from ``read_image_options``; ``command`` is the command that was typed; without
+    ``store``, nothing is kept for the push.
     """
     from pusher.worker.enqueue import prepare
 
-    prepared, errors = [], []
+    found = FoundImages([], [])
     for request in requests:
         try:
             image = prepare(
@@ -214,17 +217,11 @@ def enqueue_images(
         except PusherError as error:
             if not keep_going:
                 raise request.locate(error) from error
-            errors.append(request.locate(error))
-            print_error(errors[-1].message, errors[-1].hint, errors[-1].code)
+            found.errors.append(request.locate(error))
+            print_error(found.errors[-1].message, found.errors[-1].hint, found.errors[-1].code)
         else:
-            prepared.append((request, image))
-    jobs = []
-    for request, image in prepared:
-        recorded = image.record(store, priority=priority, keeps_older=keeps_older)
-        for job in recorded:
-            _report_recorded(store, job, request)
-        jobs += recorded
-    return Enqueued(jobs, errors)
+            found.images.append((request, image))
+    return found
 
 
 def _report_recorded(store: Store, job: JobRecord, request: ImageRequest) -> None:

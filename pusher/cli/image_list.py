@@ -19,7 +19,6 @@ from pusher.text import quoted, suggest
 
 if TYPE_CHECKING:
     from pusher.config import Settings
-    from pusher.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -78,6 +77,11 @@ _OPTIONS: Final = (
         "--keep-going",
         is_flag=True,
         help="Push the other images if one is not found; without it, nothing is queued then.",
+    ),
+    click.option(
+        "--dry-run",
+        is_flag=True,
+        help="Print what would be compressed, sent, mounted and skipped, and change nothing.",
     ),
     click.option(
         "--no-supersede",
@@ -141,7 +145,7 @@ def check_standard_input(flags: Mapping[str, Any], *, password_stdin: bool = Fal
     raise InvalidOption(f"standard input cannot be both {uses[0]} and {uses[1]}", hint=hint)
 
 
-def expand_tags(requests: Sequence[ImageRequest], store: Store, settings: Settings) -> list[ImageRequest]:
+def expand_tags(requests: Sequence[ImageRequest], settings: Settings) -> list[ImageRequest]:
     """Return a request for each tag of each image. Raises InvalidOption, SourceError, errors of a client."""
     from pusher.worker.sources import list_tagged
 
@@ -151,7 +155,7 @@ def expand_tags(requests: Sequence[ImageRequest], store: Store, settings: Settin
             raise InvalidOption(
                 "--all-tags keeps each tag, and --tag is another", hint="leave out one of the two"
             )
-        tagged = list_tagged(request.image, store=store, settings=settings)
+        tagged = list_tagged(request.image, settings=settings)
         print_notice(f"{request.image}: {len(tagged)} tag{'' if len(tagged) == 1 else 's'}")
         # a destination with a repository gets the image's tag; another keeps the image's whole name
         expanded += [

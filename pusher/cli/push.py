@@ -14,7 +14,7 @@ from pusher.cli.auth_file import (
     with_auth_files,
 )
 from pusher.cli.command import Command, progress_option
-from pusher.cli.enqueue import enqueue_images, receive_images
+from pusher.cli.enqueue import find_images, receive_images
 from pusher.cli.image import image_options, read_image_options
 from pusher.cli.image_list import (
     ImageRequest,
@@ -65,6 +65,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
       docker save app:1.2 | pusher push - --to registry.example.com
       pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
+    from pusher.cli.dry_run import dry_run
     from pusher.sources.archive.stream import is_stream
 
     settings = read_settings(**flags)
@@ -75,28 +76,24 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     is_piped = any(is_stream(request.image) for request in requests)
     if not is_piped:
         settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
+    if flags["dry_run"]:
+        return dry_run(settings, requests, image_arguments, flags, "push", is_json=output.is_json)
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if is_piped:  # its name is known only after reading it
             settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
         if flags["all_tags"]:
-            requests = expand_tags(requests, store, settings)
-        enqueued = enqueue_images(
-            store,
-            settings,
-            requests,
-            image_arguments,
-            "push",
-            keeps_older=flags["keeps_older"],
-            keep_going=flags["keep_going"],
+            requests = expand_tags(requests, settings)
+        found = find_images(
+            store, settings, requests, image_arguments, "push", keep_going=flags["keep_going"]
         )
-        jobs = enqueued.jobs
+        jobs = found.record(store, keeps_older=flags["keeps_older"])
         if not jobs:
-            return enqueued.exit_code
+            return found.exit_code
         result = work(store, settings, progress, only=[job.id for job in jobs])
         output.print_jobs(store, result.jobs)
     code = report_result(result, progress, single=len(jobs) == 1 == len(requests), pushed=len(jobs))
     output.write_digests(result.jobs)
-    return code or enqueued.exit_code
+    return code or found.exit_code
 
 
 def _with_logins(

@@ -20,7 +20,7 @@ from pusher.worker.destination import Destination
 from pusher.worker.registries import Registries
 
 
-def list_tagged(image: str, *, store: Store | None, settings: Settings) -> list[TaggedImage]:
+def list_tagged(image: str, *, settings: Settings) -> list[TaggedImage]:
     """Return the images that IMAGE names without a tag: all of a repository, an archive or a layout.
 
     Raises InvalidOption, ImageUnsupported, ImageNotFound, and the errors of a source or a client.
@@ -33,7 +33,7 @@ def list_tagged(image: str, *, store: Store | None, settings: Settings) -> list[
             hint=f"leave out the tag: {PREFIX}{read_reference(image).name}",
         )
     reference = read_reference(image)
-    with closing(Registries(store, settings)) as registries:
+    with closing(Registries(None, settings)) as registries:
         tags = list_tags(registries.client(reference.registry, reference.repository), reference)
     return [TaggedImage(f"{PREFIX}{reference.name}:{tag}", tag) for tag in tags]
 

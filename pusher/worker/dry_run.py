@@ -1,0 +1,165 @@
+"""Find out what a push would do, from the registry's responses; nothing is changed, here or there."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Literal
+
+from pusher.config import Settings
+from pusher.errors import PusherError
+from pusher.oci.layer_blob import LayerBlob
+from pusher.oci.manifest import parse_manifest
+from pusher.oci.media_types import INDEXES, MANIFESTS
+from pusher.reference import Reference
+from pusher.registry.client import RegistryClient
+from pusher.sources.base import SourceLayer
+from pusher.sources.registry.source import mountable_repositories
+from pusher.store.store import Store
+from pusher.worker.compression import RequestedCompression
+from pusher.worker.enqueue import PreparedImage
+from pusher.worker.registries import Registries
+
+Action = Literal["exists", "mount", "send", "compress"]
+TagState = Literal["current", "other", "new"]
+
+
+@dataclass(frozen=True)
+class PlannedBlob:
+    """What a push would do with one blob."""
+
+    action: Action
+    key: str
+    """The diff ID of a layer, or the digest of another blob."""
+    digest: str | None
+    size: int | None
+    """Bytes of the blob; None before it is compressed."""
+    mount_from: str | None = None
+
+
+@dataclass(frozen=True)
+class PlannedPush:
+    """What a push of an image to one destination would do."""
+
+    image: str
+    destination: Reference
+    blobs: tuple[PlannedBlob, ...]
+    tag: TagState
+    """``current``: the tag names this image already; ``other``: another one; ``new``: there is no tag."""
+
+    @property
+    def bytes_to_send(self) -> int:
+        """Return the bytes of the blobs that would be sent as they are."""
+        return sum(blob.size or 0 for blob in self.blobs if blob.action == "send")
+
+
+def plan_pushes(
+    prepared: Sequence[PreparedImage], store: Store | None, settings: Settings
+) -> Iterator[PlannedPush]:
+    """Yield the plan of each image for each of its destinations.
+
+    ``store``: the known blobs of layers are looked up there. A blob that an earlier push of the same command
+    sends to the repository counts as there. Raises the errors of a client.
+    """
+    registries = Registries(None, settings)
+    sent: dict[str, set[str]] = {}
+    try:
+        with ThreadPoolExecutor(settings.parallel) as pool:
+            for image in prepared:
+                for destination in image.destinations:
+                    earlier = sent.setdefault(destination.name, set())
+                    plan = _Planner(image, destination, store, settings, registries, earlier).plan(pool)
+                    earlier |= {blob.digest or blob.key for blob in plan.blobs}
+                    yield plan
+    finally:
+        registries.close()
+
+
+class _Planner:
+    """Plans the push of one image to one destination."""
+
+    def __init__(
+        self,
+        image: PreparedImage,
+        destination: Reference,
+        store: Store | None,
+        settings: Settings,
+        registries: Registries,
+        earlier: Collection[str],
+    ) -> None:
+        self._image = image
+        self._destination = destination
+        self._store = store
+        self._registries = registries
+        self._earlier = earlier
+        self._requested = RequestedCompression.for_job(image.options, settings)
+        self._client = registries.client(destination.registry, destination.repository)
+
+    def plan(self, pool: ThreadPoolExecutor) -> PlannedPush:
+        found = self._image.found
+        self._client.log_in(self._destination.repository)
+        known = self._known_blobs([layer.key for layer in found.layers if layer.blob is None])
+        blobs = list(pool.map(lambda layer: self._plan_layer(layer, known.get(layer.key, ())), found.layers))
+        if found.config is not None and all(blob.key != found.config_digest for blob in blobs):
+            blobs.append(self._plan_blob(found.config_digest, [(found.config_digest, len(found.config))]))
+        return PlannedPush(self._image.image, self._destination, tuple(blobs), self._tag_state(blobs))
+
+    def _known_blobs(self, diff_ids: Collection[str]) -> Mapping[str, Sequence[LayerBlob]]:
+        if self._store is None:
+            return {}
+        known = self._store.known_blobs.of_layers(diff_ids)
+        return {diff_id: self._requested.usable_blobs(diff_id, blobs) for diff_id, blobs in known.items()}
+
+    def _plan_layer(self, layer: SourceLayer, known: Sequence[LayerBlob]) -> PlannedBlob:
+        if layer.blob is not None:
+            return self._plan_blob(layer.key, [(layer.blob.digest, layer.blob.size)])
+        return self._plan_blob(layer.key, [(blob.digest, blob.size) for blob in known])
+
+    def _plan_blob(self, key: str, blobs: Sequence[tuple[str, int]]) -> PlannedBlob:
+        """Return what becomes of a blob that may be any of ``blobs``: digests and sizes, the newest first."""
+        repository = self._destination.repository
+        for digest, size in blobs:
+            if digest in self._earlier or self._client.blob_exists(repository, digest, size):
+                return PlannedBlob("exists", key, digest, size)
+        if key in self._earlier:
+            return PlannedBlob("exists", key, None, None)
+        for digest, size in blobs:
+            for holder in self._holders(digest):
+                if self._is_in(holder, digest, size):
+                    return PlannedBlob("mount", key, digest, size, holder)
+        if not blobs:
+            return PlannedBlob("compress", key, None, None)
+        return PlannedBlob("send", key, *blobs[0])
+
+    def _holders(self, digest: str) -> list[str]:
+        """Return other repositories of the registry that may have the blob."""
+        registry = self._destination.registry
+        holders = mountable_repositories(self._image.found.pin.to_json(), registry)
+        if self._store is not None:
+            holders += self._store.uploads.holders(registry, digest)
+        return [name for name in dict.fromkeys(holders) if name != self._destination.repository]
+
+    def _is_in(self, repository: str, digest: str, size: int) -> bool:
+        try:
+            client: RegistryClient = self._registries.client(self._destination.registry, repository)
+            return client.blob_exists(repository, digest, size)
+        except PusherError:  # this login may not read there
+            return False
+
+    def _tag_state(self, blobs: Sequence[PlannedBlob]) -> TagState:
+        accept = ", ".join(sorted(MANIFESTS | INDEXES))
+        reference = self._destination.tag
+        root = self._image.found.root
+        answer = self._client.head(f"manifests/{reference}", self._destination.repository, accept=accept)
+        if not answer.ok:
+            return "new"
+        if root is not None:
+            return "current" if answer.headers.get("Docker-Content-Digest") == root.digest else "other"
+        raw = self._client.get_manifest(self._destination.repository, str(reference))
+        try:
+            there = parse_manifest(raw or b"")
+        except ValueError:
+            return "other"
+        named = {there.config.digest, *(layer.digest for layer in there.layers)}
+        return "current" if named == {blob.digest for blob in blobs} else "other"

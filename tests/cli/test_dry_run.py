@@ -1,0 +1,93 @@
+"""``--dry-run``: what a push would do, by the registry's responses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import Pusher
+from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.images import make_image, write_archive
+from tests.support.layouts import Layout
+
+READING = {"GET", "HEAD"}
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(DISTRIBUTION_3) as running:
+        yield running
+
+
+def plans(pusher: Pusher, *arguments: str) -> list[dict[str, Any]]:
+    result = pusher(*arguments, "--dry-run", "--json")
+    assert result.code == 0
+    return [json.loads(line) for line in result.out.splitlines()]
+
+
+def actions(plan: dict[str, Any]) -> list[str]:
+    return [blob["action"] for blob in plan["blobs"]]
+
+
+def test_nothing_is_changed_here_or_there(
+    pusher: Pusher, registry: FakeRegistry, home: Path, tmp_path: Path
+) -> None:
+    archive = str(write_archive(tmp_path / "app.tar", make_image(300, 400, names=("app:1",))))
+    result = pusher("push", archive, "--to", registry.address, "--plain-http", "--dry-run")
+    assert result.code == 0
+    first, *blobs, last = result.out.splitlines()
+    assert first == f"{archive} -> {registry.address}/app:1: the tag is new"
+    assert [line.split("sha256:")[0].strip() for line in blobs] == 2 * ["compress and send"] + ["send"]
+    assert last.startswith("  to send: ")
+    assert last.endswith(" and 2 layers that must be compressed first")
+    assert result.err == "Nothing was changed: this was a dry run.\n"
+    assert not home.exists()
+    assert {record.method for record in registry.requests()} <= READING
+
+
+def test_what_is_there_is_skipped(pusher: Pusher, registry: FakeRegistry, tmp_path: Path) -> None:
+    image = make_image(300, 400, names=("app:1",))
+    archive = str(write_archive(tmp_path / "app.tar", image))
+    to = ("--to", registry.address, "--plain-http")
+    assert pusher("push", archive, *to).code == 0
+    (plan,) = plans(pusher, "push", archive, *to)
+    assert (plan["tag"], plan["bytes_to_send"], actions(plan)) == ("current", 0, 3 * ["exists"])
+    newer = str(write_archive(tmp_path / "newer.tar", make_image(300, 400, 500, names=("app:1",))))
+    (plan,) = plans(pusher, "enqueue", newer, *to)
+    assert (plan["tag"], actions(plan)) == ("other", ["exists", "exists", "compress", "send"])
+    (plan,) = plans(pusher, "push", archive, "--to", f"{registry.address}/other:2", "--plain-http")
+    assert plan["tag"] == "new"
+    assert {blob["mount_from"] for blob in plan["blobs"]} == {"app"}
+
+
+def test_a_blob_of_two_images_is_sent_once(pusher: Pusher, registry: FakeRegistry, tmp_path: Path) -> None:
+    layout = Layout()
+    for tag, sizes in (("1", (300, 400)), ("2", (300, 400, 500))):
+        layout.add(layout.image(make_image(*sizes)), tag)
+    layout.write_folder(tmp_path / "layout")
+    first, second = plans(
+        pusher,
+        "push",
+        f"oci:{tmp_path}/layout",
+        "--all-tags",
+        "--to",
+        f"{registry.address}/app",
+        "--plain-http",
+    )
+    assert set(actions(first)) == {"send"}
+    assert sorted(actions(second)) == ["exists", "exists", "send", "send"]
+    assert first["bytes_to_send"] == sum(blob["size"] for blob in first["blobs"])
+
+
+def test_an_error_of_the_registry_and_a_pipe(pusher: Pusher, tmp_path: Path) -> None:
+    archive = str(write_archive(tmp_path / "app.tar", make_image(300, names=("app:1",))))
+    with FakeRegistry(DISTRIBUTION_3, credentials=("bob", "pw")) as registry:
+        result = pusher("push", archive, "--to", registry.address, "--plain-http", "--dry-run")
+    assert (result.code, result.out) == (4, "")
+    result = pusher("push", "-", "--to", "r.example", "--dry-run")
+    assert result.code == 2
+    assert result.err.startswith("error: --dry-run cannot read -: ")
