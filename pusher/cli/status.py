@@ -22,7 +22,7 @@ from pusher.text import as_json as json_text
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from pusher.cli.table import Lines
+    from pusher.cli.table import StyledLines
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
     from pusher.worker.overview import JobOverview
@@ -133,7 +133,7 @@ def _count_hidden(store: Store, everything: bool) -> int:
     return 0 if everything else max(0, finished - _FINISHED_SHOWN)
 
 
-def _table(store: Store, everything: bool, width: int) -> Lines:
+def _table(store: Store, everything: bool, width: int) -> StyledLines:
     from pusher.cli.table import jobs_table
 
     return jobs_table(_rows(store, _select_jobs(store, everything)), now=store.now(), width=width)

@@ -59,7 +59,7 @@ def stdout_width() -> int:
 
 
 @dataclass(frozen=True)
-class Lines:
+class StyledLines:
     """Lines of texts with their styles, printed as they are.
 
     rich's own table measures and renders each cell several times: 30 s for 100,000 jobs.
@@ -83,7 +83,7 @@ class Lines:
             yield Segment.line()
 
 
-def jobs_table(rows: Sequence[JobOverview], *, now: datetime, width: int, header: bool = True) -> Lines:
+def jobs_table(rows: Sequence[JobOverview], *, now: datetime, width: int, header: bool = True) -> StyledLines:
     """Return a table with one line per job; without enough room, with its names and note below.
 
     Without ``header`` it continues another table.
@@ -92,8 +92,8 @@ def jobs_table(rows: Sequence[JobOverview], *, now: datetime, width: int, header
     names = [_names(row.job, one_line=width >= _PIPE) for row in rows]
     longest = max((_columns(name) for lines in names for name in lines), default=0)
     if longest + _OTHERS > width:
-        return Lines([*_narrow_lines(rows, notes, width, header=header)])
-    return Lines([*_wide_lines(rows, names, notes, width, header=header)])
+        return StyledLines([*_narrow_lines(rows, notes, width, header=header)])
+    return StyledLines([*_wide_lines(rows, names, notes, width, header=header)])
 
 
 def _wide_lines(
