@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from pusher.cli.enqueue import find_images
+from pusher.cli.found_images import find_images
 from pusher.cli.image_list import ImageRequest, expand_tags
 from pusher.cli.output import print_line, print_notice
 from pusher.cli.store import open_store, store_exists

@@ -14,7 +14,8 @@ from pusher.cli.auth_file import (
     with_auth_files,
 )
 from pusher.cli.command import Command, progress_option
-from pusher.cli.enqueue import find_images, receive_images
+from pusher.cli.dry_run import dry_run
+from pusher.cli.found_images import find_images, receive_images
 from pusher.cli.image import image_options, read_image_options
 from pusher.cli.image_list import (
     ImageRequest,
@@ -65,7 +66,6 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
       docker save app:1.2 | pusher push - --to registry.example.com
       pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
-    from pusher.cli.dry_run import dry_run
     from pusher.sources.archive.stream import is_stream
 
     settings = read_settings(**flags)
