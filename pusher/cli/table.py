@@ -33,6 +33,7 @@ _FIGURES: Final = 44
 _LAYER: Final = 68
 """Characters of a layer's row with everything; narrower, it does without the diff ID and has a percentage."""
 _STYLES: Final = {
+    JobState.RECEIVING: "cyan",
     JobState.RUNNING: "cyan",
     JobState.WAITING: "yellow",
     JobState.PAUSED: "yellow",

@@ -105,6 +105,7 @@ class Api:
         if "mount" in query:
             mounted, source = checked_digest(query["mount"]), query.get("from") or None
             if await run_in_threadpool(self._registry.mount, repository, mounted, source):
+                await run_in_threadpool(self.handle_stored_blob, repository, mounted)
                 return _blob_created(repository, mounted)
         digest = checked_digest(query["digest"]) if "digest" in query and "mount" not in query else None
         algorithm = query.get("digest-algorithm", ALGORITHMS[0]) if digest is None else algorithm_of(digest)
@@ -151,6 +152,10 @@ class Api:
                 self._registry.uploads.remove(upload)
             raise
         self._registry.take_blob(upload, digest)
+        self.handle_stored_blob(upload.repository, digest)
+
+    def handle_stored_blob(self, repository: str, digest: str) -> None:
+        """Do what a new blob of a repository is for, before its client is answered: nothing here."""
 
     def upload(self, request: Request) -> Upload:
         """Return a request's upload. Raises ApiError BLOB_UPLOAD_UNKNOWN."""

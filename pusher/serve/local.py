@@ -30,10 +30,12 @@ class LocalRegistry:
 
     def __init__(self, folder: Path, *, upload_lifetime: float = LONGEST) -> None:
         self.folder = folder
+        self.blobs_folder = folder / "blobs"
+        """Has a folder for each algorithm."""
         self._lock = threading.Lock()
         self._descriptor = _lock_folder(folder)
         try:
-            self._blobs = {algorithm: folder / "blobs" / algorithm for algorithm in ALGORITHMS}
+            self._blobs = {algorithm: self.blobs_folder / algorithm for algorithm in ALGORITHMS}
             for path in self._blobs.values():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.catalog = _open_catalog(folder)

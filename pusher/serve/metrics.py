@@ -144,7 +144,8 @@ class MeteredProgress:
         metrics.before_scrape = self._count_sent
 
     def job_started(self, job_id: int, image: str, destination: str) -> None:
-        with suppress(StoreError):
+        self._count_sent()  # it may have started before, without its manifest
+        with suppress(StoreError, KeyError):
             totals = self._store.jobs.totals([job_id])[job_id]
             with self._lock:
                 registry = destination.partition("/")[0]

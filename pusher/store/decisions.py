@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from pusher.errors import JobStateConflict
@@ -11,6 +11,7 @@ from pusher.store.records import JobRecord, JobState
 from pusher.text import suggest
 
 _Q, _R, _W = JobState.QUEUED, JobState.RUNNING, JobState.WAITING
+_RECEIVING = JobState.RECEIVING
 
 
 @dataclass(frozen=True)
@@ -56,22 +57,33 @@ _HINTS = {
 }
 
 PAUSE = Decision(
-    "paused", JobState.PAUSED, "paused by the user", frozenset({_Q, _R, _W}), frozenset({JobState.PAUSED})
+    "paused",
+    JobState.PAUSED,
+    "paused by the user",
+    frozenset({_Q, _R, _W, _RECEIVING}),
+    frozenset({JobState.PAUSED}),
 )
-RESUME = Decision("resumed", _Q, "resumed by the user", frozenset({JobState.PAUSED}), frozenset({_Q, _R, _W}))
+RESUME = Decision(
+    "resumed",
+    _Q,
+    "resumed by the user",
+    frozenset({JobState.PAUSED}),
+    frozenset({_Q, _R, _W, _RECEIVING}),
+)
 CANCEL = Decision(
     "cancelled",
     JobState.CANCELLED,
     "cancelled by the user",
-    frozenset({_Q, _R, _W, JobState.PAUSED}),
+    frozenset({_Q, _R, _W, _RECEIVING, JobState.PAUSED}),
     frozenset({JobState.CANCELLED}),
 )
+EXPIRE = replace(CANCEL, said="no manifest came: what was received is dropped")
 RETRY = Decision(
     "retried",
     _Q,
     "retried by the user",
     frozenset({_W, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED}),
-    frozenset({_Q, _R}),
+    frozenset({_Q, _R, _RECEIVING}),
     clears_error=True,
     only_by_id=frozenset({JobState.CANCELLED, JobState.SUPERSEDED}),
 )

@@ -31,6 +31,10 @@ class JobDecisions:
         """End the job for good; its upload sessions are deleted once no other job needs them."""
         return self._decide(job_id, decisions.CANCEL)
 
+    def expire(self, job_id: int) -> JobRecord:
+        """End a job whose manifest did not come, as ``cancel`` does."""
+        return self._decide(job_id, decisions.EXPIRE)
+
     def retry(self, job_id: int) -> JobRecord:
         """Requeue a failed or cancelled job, or make a waiting one due."""
         return self._decide(job_id, decisions.RETRY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any, Final
 
@@ -26,6 +27,22 @@ IS_UNCHANGED: Final = "(id = :read_id AND state = :read_state AND lease_token = 
 def unchanged(job: JobRecord) -> dict[str, Any]:
     """Return the values for IS_UNCHANGED."""
     return {"read_id": job.id, "read_state": job.state, "read_token": job.lease_token}
+
+
+def new_job_columns(new: NewJob) -> dict[str, Any]:
+    """Return the columns of a job that say what is pushed, where and how."""
+    return {
+        "image": new.image,
+        "source": json.dumps(dict(new.source)),
+        "config_digest": new.config_digest,
+        "host": new.registry,
+        "repository": new.repository,
+        "tag": new.tag,
+        "priority": new.priority,
+        "options": json.dumps(dict(new.options)),
+        "documents": json.dumps([document.to_json() for document in new.documents]),
+        "keeps_older": new.keeps_older,
+    }
 
 
 def blob_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
@@ -66,7 +83,7 @@ TOTALS: Final = f"""
         sum(sent) + jobs.bytes_sent AS sent,
         sum(wasted) AS wasted,
         sum(at_risk) AS at_risk,
-        count(*) - count(size) AS unknown
+        count(*) - count(size) + CASE WHEN jobs.config_digest = '' THEN 1 ELSE 0 END AS unknown
     FROM (
         SELECT
             job_blobs.job_id AS job_id,
@@ -85,8 +102,9 @@ TOTALS: Final = f"""
         GROUP BY job_blobs.job_id, coalesce(job_blobs.digest, job_blobs.diff_id)
     ) AS blobs
     JOIN jobs ON jobs.id = blobs.job_id
-    GROUP BY blobs.job_id, jobs.bytes_sent"""
-"""The query for each job's bytes in total, done, sent, wasted and at risk, and its blobs of unknown size."""
+    GROUP BY blobs.job_id, jobs.bytes_sent, jobs.config_digest"""
+"""The query for each job's bytes in total, done, sent, wasted and at risk, and its blobs of unknown size, one
+more where blobs are still received."""
 
 
 def error_columns(error: StoredError | None) -> dict[str, Any]:

@@ -2,51 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection
 
 from pusher.store import destinations
-from pusher.store.events import record
 from pusher.store.job_changes import read_job
 from pusher.store.job_decisions import JobDecisions
 from pusher.store.job_filter import JobFilter
-from pusher.store.job_rows import TOTALS, blob_rows, job_of
+from pusher.store.job_rows import TOTALS, job_of
 from pusher.store.leased_jobs import LeasedJobs
+from pusher.store.received_jobs import ReceivedJobs, add_job
 from pusher.store.records import JobRecord, JobState, JobTotals, NewJob
-from pusher.store.writes import insert_sql
 
 
-class Jobs(LeasedJobs, JobDecisions):
-    """The queue, with the changes of a worker (LeasedJobs) and of the user (JobDecisions)."""
+class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
+    """The queue, with the changes of a worker (LeasedJobs), of the user (JobDecisions), and of
+    ``pusher serve`` (ReceivedJobs)."""
 
     def add(self, new: NewJob) -> JobRecord:
         """Queue a job; unless it ``keeps_older``, unfinished older ones of its tag are superseded."""
-        now = self._database.now()
-        values = {
-            "image": new.image,
-            "source": json.dumps(dict(new.source)),
-            "config_digest": new.config_digest,
-            "host": new.registry,
-            "repository": new.repository,
-            "tag": new.tag,
-            "state": JobState.QUEUED,
-            "priority": new.priority,
-            "attempts": 0,
-            "bytes_sent": 0,
-            "lease_token": 0,
-            "options": json.dumps(dict(new.options)),
-            "documents": json.dumps([document.to_json() for document in new.documents]),
-            "keeps_older": new.keeps_older,
-            "created_at": now,
-        }
         with self._database.write() as connection:
             destinations.lock_destination(self._database, connection, new)
-            job = read_job(connection, connection.insert(insert_sql("jobs", values), **values))
-            rows = list(blob_rows(job.id, new))
-            connection.execute_many(insert_sql("job_blobs", rows[0]), rows)
-            record(connection, job.id, now, JobState.QUEUED, f"push {new.image} to {job.destination}")
-            destinations.supersede_older(connection, job, now)
-        return job
+            return add_job(connection, new, self._database.now())
 
     def get(self, job_id: int) -> JobRecord:
         """Return one job. Raises JobUnknown."""

@@ -9,12 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
+
+RECEIVING_SOURCE: Final = "receiving"
+"""``kind`` in the source of a job without a manifest: ``folder`` has its blobs, in folders by algorithm."""
 
 
 class JobState(StrEnum):
     """The states of a job. ``waiting``: for the network or a back-off, until ``next_try_at``."""
 
+    RECEIVING = "receiving"
+    """A client sends the image to ``pusher serve``: blobs are sent on as they come, before the manifest."""
     QUEUED = "queued"
     RUNNING = "running"
     WAITING = "waiting"
@@ -28,7 +33,7 @@ class JobState(StrEnum):
 
 FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.SUPERSEDED})
 UNFINISHED_STATES = frozenset(JobState) - FINAL_STATES
-RUNNABLE_STATES = UNFINISHED_STATES - {JobState.PAUSED}
+RUNNABLE_STATES = UNFINISHED_STATES - {JobState.PAUSED, JobState.RECEIVING}
 
 
 class BlobKind(StrEnum):
@@ -198,6 +203,11 @@ class JobRecord:
     """The newer job for the same tag, once superseded."""
     waiting_since: datetime | None
     """When it began to wait, if it has made no progress since."""
+
+    @property
+    def has_manifest(self) -> bool:
+        """Whether the image is known whole; else the client of ``pusher serve`` still sends it."""
+        return self.config_digest != ""
 
     @property
     def destination(self) -> str:

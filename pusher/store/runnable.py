@@ -14,6 +14,9 @@ IS_RUNNABLE: Final = f"""(
     {UNFINISHED}
     AND (
         state = 'queued'
+        OR state = 'receiving' AND EXISTS (
+            SELECT 1 FROM job_blobs WHERE job_blobs.job_id = jobs.id AND job_blobs.state = 'ready'
+        )
         OR {IS_DUE} AND NOT ({WAITS_FOR_TURN} AND EXISTS (SELECT 1 FROM jobs AS other WHERE {IS_AHEAD}))
         OR state = 'running' AND lease_owner <> :owner AND {is_lapsed("jobs")}
         OR state = 'running' AND lease_owner = :owner AND :finds_unanswered

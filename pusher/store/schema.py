@@ -8,7 +8,10 @@ from pusher.errors import StoreTooNew
 from pusher.store.connection import Connection
 from pusher.store.driver_errors import corrupt_error
 
-REVISIONS: Final = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011")
+REVISIONS: Final = (
+    *("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010"),
+    *("0011", "0012"),
+)
 """Every revision in ``migrations/``, oldest first."""
 
 _TABLES: Final = (

@@ -137,15 +137,18 @@ def record(
     priority: int = 0,
     keeps_older: bool = False,
     options: Mapping[str, str | int | bool | None] | None = None,
+    received: bool = False,
 ) -> list[JobRecord]:
     """Record a job for each destination, and the documents and config that they need. A destination without a
-    tag is pushed by digest. ``image``: its name for people. Raises StoreError."""
+    tag is pushed by digest. ``image``: its name for people. ``received``: its blobs may have a job already,
+    as ``pusher serve`` received them. Raises StoreError."""
     if found.config is not None:
         store.documents.put(found.config_digest, found.config)
     for document in found.all_documents:
         store.documents.put(document.digest, document.raw)
+    add = store.jobs.add_manifest if received else store.jobs.add
     return [
-        store.jobs.add(
+        add(
             NewJob(
                 image=image,
                 source=found.pin.to_json(),

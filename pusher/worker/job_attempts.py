@@ -37,6 +37,7 @@ from pusher.worker.hooks import Hooks
 from pusher.worker.job import JobPush, Tools
 from pusher.worker.name_lookup import UnresolvedNames
 from pusher.worker.piped_archives import FOLDER, remove_if_unneeded
+from pusher.worker.received_blobs import ReceivedBlobs
 from pusher.worker.registries import Registries
 
 _LOG = logging.getLogger(__name__)
@@ -104,6 +105,13 @@ class JobAttempts:
         """Push a claimed job and record the outcome. Raises StoreError, LeaseLost."""
         done_before = self._bytes_done(job)
         try:
+            if not job.has_manifest:
+                whole = ReceivedBlobs(self._tools, job, control).send()
+                if whole is None:
+                    self._progress.job_ended(job.id, "receiving", "more of the image is awaited")
+                    return
+                job = whole
+                self._progress.job_started(job.id, job.image, job.destination)
             digest = JobPush(self._tools, job, control).run()
         except Stopped:
             progress = self._bytes_done(job) > done_before
@@ -169,7 +177,8 @@ class JobAttempts:
         self._hooks.run_waiting(job, error, for_user=not resumes)
 
     def _bytes_done(self, job: JobRecord) -> int:
-        return self._store.jobs.totals([job.id])[job.id].bytes_done
+        totals = self._store.jobs.totals([job.id])
+        return totals[job.id].bytes_done if job.id in totals else 0  # other jobs may have what it received
 
     def _report_offline(self, job: JobRecord) -> None:
         """Report that the registry is unreachable, once until bytes move again."""

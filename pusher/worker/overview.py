@@ -78,6 +78,8 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             lines = [f"interrupted; {_continues(totals, run)}"]
         case JobState.QUEUED if totals.bytes_done or totals.bytes_at_risk:
             lines = [_continues(totals, run)]
+        case JobState.RECEIVING:
+            lines = [reason, "its client sends the image"]
         case JobState.SUCCEEDED:
             lines = [f"sha256:{short(job.digest)}" if job.digest else ""]
         case JobState.SUPERSEDED:

@@ -23,13 +23,13 @@ def check(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[BlobFile]
     """
     try:
         sender.registries.get(job.registry, job.repository).client.log_in(job.repository)
-        _refuse_too_large(sender, job, known)
+        refuse_too_large(sender, job, known)
     except PusherError as error:
         if error.retry is Retry.NEVER:
             raise
 
 
-def _refuse_too_large(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[BlobFile]]) -> None:
+def refuse_too_large(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[BlobFile]]) -> None:
     """Raise LayerTooLarge for a layer that the registry cannot store. An ordinary image costs no request."""
     suspects = [
         blobs for blobs in known if blobs and all(blob_sizes.may_be_too_large(one.size) for one in blobs)

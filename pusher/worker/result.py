@@ -56,7 +56,7 @@ def summarize(
             result.failed.append(job)
         elif job.state == JobState.SUPERSEDED:
             result.superseded.append(job)
-        elif job.state != JobState.CANCELLED:
+        elif job.state not in (JobState.CANCELLED, JobState.RECEIVING):  # the client sends the rest
             result.unfinished.append(job)
     failed = (*result.failed, *result.failed_before)
     result.beyond_retry = store.jobs.beyond_retry([job.id for job in failed])

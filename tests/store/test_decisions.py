@@ -13,17 +13,23 @@ ERROR = StoredError("registry-refused", "the registry said no", "ask it why")
 S = JobState
 
 BECOMES: dict[str, dict[JobState, JobState | None]] = {
-    "pause": {S.QUEUED: S.PAUSED, S.RUNNING: S.PAUSED, S.WAITING: S.PAUSED, S.PAUSED: None},
-    "resume": {S.PAUSED: S.QUEUED, S.QUEUED: None, S.RUNNING: None, S.WAITING: None},
-    "cancel": dict.fromkeys((S.QUEUED, S.RUNNING, S.WAITING, S.PAUSED), S.CANCELLED) | {S.CANCELLED: None},
+    "pause": dict.fromkeys((S.RECEIVING, S.QUEUED, S.RUNNING, S.WAITING), S.PAUSED) | {S.PAUSED: None},
+    "resume": {S.PAUSED: S.QUEUED} | dict.fromkeys((S.RECEIVING, S.QUEUED, S.RUNNING, S.WAITING)),
+    "cancel": dict.fromkeys((S.RECEIVING, S.QUEUED, S.RUNNING, S.WAITING, S.PAUSED), S.CANCELLED)
+    | {S.CANCELLED: None},
     "retry": dict.fromkeys((S.WAITING, S.FAILED, S.CANCELLED, S.SUPERSEDED), S.QUEUED)
-    | {S.QUEUED: None, S.RUNNING: None},
+    | {S.RECEIVING: None, S.QUEUED: None, S.RUNNING: None},
 }
 """None: allowed, and nothing changes. A state that is missing: refused."""
 
 
 def job_in(store: Store, state: JobState, clock: FakeClock) -> JobRecord:
     """A job that came to this state the way jobs do."""
+    if state == S.RECEIVING:
+        store.jobs.add_received_blob(
+            image="app", folder="/x", registry="r.example", repository="app", digest=digest("a"), size=1
+        )
+        return store.jobs.get(1)
     job = store.jobs.add(new_job())
     if state == S.QUEUED:
         return job

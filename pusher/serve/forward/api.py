@@ -13,7 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from pusher.errors import ExitCode, LayerTooLarge, PusherError
+from pusher.errors import ExitCode, LayerTooLarge, PusherError, StoreError
 from pusher.errors.catalogue import catalogue
 from pusher.oci.digest import of_bytes
 from pusher.registry.http.answer import Answer
@@ -84,6 +84,11 @@ class ForwardingApi(Api):
         """Open an upload, unless its name has no destination: refuse before the client sends gigabytes."""
         self._destinations.of(request.path_params["name"])
         return await super().open_upload(request)
+
+    def handle_stored_blob(self, repository: str, digest: str) -> None:
+        """Have the blob sent on. Where the job store is away, the manifest does it."""
+        with contextlib.suppress(StoreError):
+            self._images.send_early(repository, digest)
 
     def absent(self, repository: str, manifest: PushedManifest) -> list[str]:
         """Return the digests that neither the repository here nor the destination has."""

@@ -11,12 +11,12 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from pusher.errors import JobUnknown
+from pusher.errors import JobStateConflict, JobUnknown
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hex_of
 from pusher.oci.media_types import OCI_INDEX
 from pusher.reference import Reference
@@ -28,7 +28,9 @@ from pusher.sources.base import Choice
 from pusher.sources.oci import FOLDER_KIND, LayoutSource
 from pusher.store.records import FINAL_STATES, UNFINISHED_STATES, JobRecord, JobState
 from pusher.store.store import Store
+from pusher.worker.cleanup import delete_sessions
 from pusher.worker.enqueue import record
+from pusher.worker.registries import Registries
 
 _JOBS: Final = "jobs.json"
 _KEPT: Final = 3600.0
@@ -45,12 +47,14 @@ class Images:
         registry: LocalRegistry,
         upstream: Upstream,
         destinations: Destinations,
+        registries: Registries,
     ) -> None:
         self._folder = folder
         self._store = store
         self._registry = registry
         self._upstream = upstream
         self._destinations = destinations
+        self._registries = registries
         self._lock = threading.Lock()
         folder.mkdir(mode=0o700, exist_ok=True)
 
@@ -66,16 +70,31 @@ class Images:
                 if (job.registry, job.repository, job.tag) == (place.registry, place.path, tag) and (
                     job.source.get("path") == str(path)
                 ):
+                    self._store.jobs.forget_received(place.registry, place.path, _digests_of(path))
                     return job
             absent = self._write(path, name, manifest)
             choice = Choice(absent=tuple(sorted(absent)))
             found = LayoutSource(FOLDER_KIND, path, f"@{manifest.digest}", choice).resolve()
             shown = f"{name}:{tag}" if tag else f"{name}@{manifest.digest}"
             destination = Reference(place.registry, place.path, tag)
-            (job,) = record(self._store, found, [destination], image=shown)
+            (job,) = record(self._store, found, [destination], image=shown, received=True)
             jobs = [*_read(path).get("jobs", []), job.id]
             _write_file(path / _JOBS, json.dumps({"name": name, "jobs": jobs}).encode())
             return job
+
+    def send_early(self, name: str, digest: str) -> None:
+        """Record a received blob, which is to be sent before its manifest comes."""
+        place, size = self._destinations.of(name), self._registry.blob_size(name, digest)
+        if size is not None:
+            with self._lock:
+                self._store.jobs.add_received_blob(
+                    image=name,
+                    folder=str(self._registry.blobs_folder),
+                    registry=place.registry,
+                    repository=place.path,
+                    digest=digest,
+                    size=size,
+                )
 
     def _write(self, path: Path, name: str, root: PushedManifest) -> set[str]:
         """Write the layout; return the digests that only the destination has."""
@@ -125,7 +144,8 @@ class Images:
     def tidy(self) -> None:
         """Remove layouts that no job needs, their blobs and manifests, and repositories unused for long.
 
-        A job that failed keeps its layout for ``pusher retry``.
+        A job that failed keeps its layout for ``pusher retry``. Jobs that wait in vain for the rest of their
+        image end, and their sessions are deleted.
         """
         with self._lock:
             for path in list(self._folder.iterdir()):
@@ -136,7 +156,9 @@ class Images:
                 if JobState.SUCCEEDED in states:
                     self._forget(path, str(known["name"]))
                 shutil.rmtree(path, ignore_errors=True)
-            self._forget_the_old()
+            has_expired = self._forget_the_old()
+        if has_expired:
+            delete_sessions(self._store, self._registries, ())
 
     def _state(self, job_id: int) -> JobState:
         try:
@@ -154,21 +176,30 @@ class Images:
                 self._upstream.note_pushed(name, digest, file.stat().st_size)
                 self._registry.remove_blob(name, digest)
 
-    def _forget_the_old(self) -> None:
-        """Empty repositories without a recent push or open upload."""
-        catalog, now = self._registry.catalog, time.time()
+    def _forget_the_old(self) -> bool:
+        """Empty repositories without a recent push or open upload, and end the jobs that wait for the rest of
+        their images; return whether there were any."""
+        has_expired, catalog = False, self._registry.catalog
         busy = {row.repository for row in catalog.uploads()}
-        for name in catalog.repositories("", 1000):
-            if name in busy:
-                continue
+        incomplete: dict[str, list[JobRecord]] = {}
+        for job in self._store.jobs.list_incomplete():
+            incomplete.setdefault(job.image, []).append(job)
+        for name in {*incomplete, *catalog.repositories("", 1000)} - busy:
             blobs = catalog.blobs(name)
-            ages = [
-                now - path.stat().st_mtime for path in map(self._registry.blob_path, blobs) if path.exists()
-            ]
-            if min(ages, default=_KEPT) >= _KEPT:
-                for digest in blobs:
-                    self._registry.remove_blob(name, digest)
-                catalog.remove_manifests(name)
+            if self._was_pushed_lately(blobs):
+                continue
+            for job in incomplete.get(name, ()):
+                with suppress(JobUnknown, JobStateConflict):
+                    self._store.jobs.expire(job.id)
+                    has_expired = True
+            for digest in blobs:
+                self._registry.remove_blob(name, digest)
+            catalog.remove_manifests(name)
+        return has_expired
+
+    def _was_pushed_lately(self, blobs: Iterable[str]) -> bool:
+        paths = filter(Path.exists, map(self._registry.blob_path, blobs))
+        return any(time.time() - path.stat().st_mtime < _KEPT for path in paths)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -177,6 +208,11 @@ def _read(path: Path) -> dict[str, Any]:
         if isinstance(known, dict):
             return known
     return {}
+
+
+def _digests_of(path: Path) -> set[str]:
+    """Return the digests of the blobs in a layout."""
+    return {f"{file.parent.name}:{file.name}" for file in (path / "blobs").glob("*/*")}
 
 
 def _blob(path: Path, digest: str) -> Path:

@@ -43,7 +43,7 @@ def forwarding(
     ):
         destinations = Destinations(to, port)
         upstream = Upstream(registries, destinations)
-        images = Images(folder / "images", store, registry, upstream, destinations)
+        images = Images(folder / "images", store, registry, upstream, destinations, registries)
         api = ForwardingApi(registry, store, destinations, images, upstream, waits=waits)
         with api.tidying():
             yield api

@@ -16,7 +16,7 @@ from pusher.serve.app import make_app
 from pusher.serve.forward.api import ForwardingApi
 from pusher.serve.forward.service import forwarding
 from pusher.serve.metrics import MeteredProgress, Metrics
-from pusher.store.records import RUNNABLE_STATES
+from pusher.store.records import RUNNABLE_STATES, BlobState, JobState
 from tests.serve.served import Repository, Served, listening
 from tests.support.home import Home
 
@@ -66,8 +66,13 @@ class Front(Served):
 
     def _drain(self) -> None:
         while not self._end.wait(0.02):
-            if self.home.store.jobs.list(states=RUNNABLE_STATES):
+            if self.home.store.jobs.list(states=RUNNABLE_STATES) or self._has_blob_to_send():
                 self.home.run()
+
+    def _has_blob_to_send(self) -> bool:
+        jobs = self.home.store.jobs.list(states=[JobState.RECEIVING])
+        blobs = self.home.store.blobs.of_jobs([job.id for job in jobs])
+        return any(blob.state is BlobState.READY for each in blobs.values() for blob in each)
 
     def stop(self) -> None:
         self._end.set()

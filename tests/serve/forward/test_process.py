@@ -54,6 +54,29 @@ def test_kill_9_in_both_halves_and_the_image_arrives(tmp_path: Path) -> None:
         assert [(job.id, job.state) for job in store.jobs.list()] == [(1, JobState.SUCCEEDED)]
 
 
+def test_kill_9_before_the_manifest_and_the_blob_is_sent_on(tmp_path: Path) -> None:
+    env = {"PUSHER_HOME": str(tmp_path / "home")}
+    with FakeRegistry(SERVERLESS.scaled(min=1000, max=CHUNK)) as registry:
+        registry.faults.add(Fault(On.CHUNK, Stall(after_bytes=100), nth=5, times=None))
+        options = ("--to", registry.address, "--progress", "none")
+        with serving(*options, env=env) as served:
+            assert served.ask("POST", f"/v2/app/blobs/uploads/?digest={sha256(LAYER)}", data=LAYER).ok
+            registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+            served.end(signal.SIGKILL)
+        registry.faults.clear()
+        registry.cut()
+        with serving(*options, env=env) as served:
+            registry.wait_for(lambda r: sha256(LAYER) in r.blobs.get("app", {}), timeout=30)
+            with Store.open(sqlite_url(tmp_path / "home" / "jobs.db")) as store:
+                while store.jobs.get(1).state is not JobState.RECEIVING:
+                    time.sleep(0.02)
+            assert served.ask("POST", f"/v2/app/blobs/uploads/?digest={sha256(CONFIG)}", data=CONFIG).ok
+            assert served.ask("PUT", "/v2/app/manifests/1", data=RAW).status_code == 201
+        assert registry.body_bytes_received() <= len(LAYER) + len(CONFIG) + CHUNK
+    with Store.open(sqlite_url(tmp_path / "home" / "jobs.db")) as store:
+        assert [(job.id, job.state) for job in store.jobs.list()] == [(1, JobState.SUCCEEDED)]
+
+
 def _push_and_be_cut(url: str) -> None:
     with pytest.raises(requests.ConnectionError):
         requests.put(url, data=RAW, timeout=20)

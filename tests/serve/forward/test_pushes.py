@@ -17,7 +17,7 @@ from pusher.serve.forward import images
 from pusher.store.records import JobState
 from tests.serve.forward.front import Front, push_in_background
 from tests.serve.served import EMPTY, Repository, Served, codes, descriptor, index, manifest, sha256, sha512
-from tests.support.fakeregistry import SERVERLESS, Answer, FakeRegistry, Fault, On
+from tests.support.fakeregistry import SERVERLESS, Answer, FakeRegistry, Fault, On, Stall
 
 INVALID = b'{"errors": [{"code": "MANIFEST_INVALID", "message": "not this one"}]}'
 LAYER = os.urandom(200_000)
@@ -52,6 +52,11 @@ def here(front: Front, destination: Served) -> Repository:
 def there(destination: Served) -> Repository:
     """The same at the destination."""
     return Repository(destination, "team/app")
+
+
+def has_job(front: Front) -> bool:
+    """Whether the manifest of an image has come."""
+    return [job.has_manifest for job in front.home.store.jobs.list()] == [True]
 
 
 def is_empty(front: Front) -> bool:
@@ -181,7 +186,7 @@ def test_a_destination_that_is_away_is_waited_for(front: Front) -> None:
         here = front.repository(registry.address, "team/app")
         raw = here.image(LAYER)  # HEADs say no
         thread, answers = push_in_background(here, raw, "1")
-        until(lambda: [job.state for job in front.home.store.jobs.list()] == [JobState.WAITING])
+        until(lambda: has_job(front) and front.home.state(1) is JobState.WAITING)
         registry.start()
         front.home.store.jobs.retry(1)
         thread.join(20)
@@ -235,7 +240,7 @@ def test_who_hangs_up_loses_nothing_and_finds_the_job_again(
                 f"PUT {here.path}/manifests/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(raw)}\r\n"
             )
             connection.sendall(head.encode() + b"\r\n" + raw)
-            until(lambda: len(front.home.store.jobs.list()) == 1)
+            until(lambda: has_job(front))
         thread, answers = push_in_background(here, raw, "1")
         front.work()
         thread.join(20)
@@ -248,7 +253,7 @@ def test_who_waits_is_told_when_it_ends(tmp_path: Path, destination: Served) -> 
     with Front(tmp_path / "home", work=False) as front:
         here = front.repository(f"127.0.0.1:{destination.port}", "team/app")
         thread, answers = push_in_background(here, here.image(LAYER), "1")
-        until(lambda: len(front.home.store.jobs.list()) == 1)
+        until(lambda: has_job(front))
         front.api.end()
         thread.join(20)
         assert answers[0].status_code == 503
@@ -259,7 +264,7 @@ def test_a_job_that_is_cancelled_ends_the_push(tmp_path: Path, destination: Serv
     with Front(tmp_path / "home", work=False) as front:
         here = front.repository(f"127.0.0.1:{destination.port}", "team/app")
         thread, answers = push_in_background(here, here.image(LAYER), "1")
-        until(lambda: len(front.home.store.jobs.list()) == 1)
+        until(lambda: has_job(front))
         front.home.store.jobs.cancel(1)
         thread.join(20)
         assert (answers[0].status_code, codes(answers[0])) == (409, ["DENIED"])
@@ -292,3 +297,84 @@ def test_without_hard_links_blobs_are_copied(
     raw = here.image(LAYER)
     assert here.push(raw, "1").status_code == 201
     assert there.ask("GET", "manifests/1").content == raw
+
+
+# --- blobs before their manifest ----------------------------------------------------------------------------
+
+
+def is_receiving(front: Front) -> bool:
+    """Whether the one job has sent what came, and waits for more."""
+    return [(job.state, job.has_manifest) for job in front.home.store.jobs.list()] == [
+        (JobState.RECEIVING, False)
+    ]
+
+
+def test_a_blob_is_sent_on_before_its_manifest_comes(front: Front) -> None:
+    with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000)) as registry:
+        here = front.repository(registry.address, "team/app")
+        here.push_blob(LAYER)
+        until(lambda: sha256(LAYER) in registry.blobs.get("team/app", {}))
+        until(lambda: is_receiving(front))
+        sent = registry.body_bytes_received()
+        raw = here.image(LAYER)
+        assert here.push(raw, "1").status_code == 201
+        assert registry.body_bytes_received() <= sent + len(EMPTY)
+        assert registry.manifests["team/app"]["1"][1] == raw
+        (job,) = front.home.store.jobs.list()
+        assert (job.id, job.state, job.tag) == (1, JobState.SUCCEEDED, "1")
+        assert front.home.store.jobs.totals([1])[1].bytes_sent >= len(LAYER)
+        assert is_empty(front)
+
+
+def test_the_manifest_comes_while_a_blob_is_sent(front: Front) -> None:
+    """The worker that has the job goes on with it."""
+    with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000)) as registry:
+        stall = Stall()
+        registry.faults.add(Fault(On.CHUNK, stall, nth=3))
+        here = front.repository(registry.address, "team/app")
+        raw = here.image(LAYER)
+        assert stall.reached.wait(20)
+        thread, answers = push_in_background(here, raw, "1")
+        until(lambda: has_job(front))
+        assert front.home.state(1) is JobState.RUNNING
+        stall.release()
+        thread.join(20)
+        assert [answer.status_code for answer in answers] == [201]
+        assert registry.blob("team/app", sha256(LAYER)) == LAYER
+        assert registry.body_bytes_received() == len(LAYER) + len(EMPTY)
+    kinds = [event.kind for event in front.home.store.events.of(1)]
+    assert kinds.count("running") <= 2, kinds
+
+
+def test_a_refusal_before_the_manifest_is_told_with_it(front: Front) -> None:
+    with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000), credentials=("alice", "secret")) as registry:
+        here = front.repository(registry.address, "team/app")
+        here.push_blob(LAYER)
+        until(lambda: is_receiving(front) and front.home.store.jobs.get(1).error is not None)
+        answer = here.push(here.image(LAYER), "1")
+        assert (answer.status_code, codes(answer)) == (403, ["DENIED"])
+        assert front.home.state(1) is JobState.FAILED
+
+
+def test_without_a_manifest_its_job_and_its_session_are_dropped(
+    front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000)) as registry:
+        stall = Stall()
+        registry.faults.add(
+            Fault(On.CHUNK, stall, nth=4), Fault(On.CHUNK, Answer(503, {}, b""), nth=5, times=None)
+        )
+        here = front.repository(registry.address, "team/app")
+        here.push_blob(LAYER)
+        assert stall.reached.wait(20)
+        front.home.store.jobs.pause(1)
+        stall.release()
+        until(lambda: not front.home.store.jobs.owners())
+        front.api._images.tidy()
+        assert front.home.state(1) is JobState.PAUSED
+        assert registry.sessions
+        monkeypatch.setattr(images, "_KEPT", -1.0)
+        front.api._images.tidy()
+        assert not registry.sessions
+        assert front.home.state(1) is JobState.CANCELLED
+        assert is_empty(front)
