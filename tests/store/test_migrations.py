@@ -107,7 +107,7 @@ def _schema_of(path: Path) -> dict[str, set[str]]:
     made anew has its name in quotes, and a column added later stands in the line of the one before."""
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    parts = r",\n|[\n\t]|, (?=[a-z_]+ [A-Z])"
+    parts = r",\n|[\n\t]|, (?=[a-z_0-9]+ [A-Z])"
     plain = {name: sql.replace(f'CREATE TABLE "{name}"', f"CREATE TABLE {name}") for name, sql in rows}
     return {name: {part.strip().rstrip(",") for part in re.split(parts, sql)} for name, sql in plain.items()}
 
