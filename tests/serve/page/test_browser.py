@@ -57,8 +57,8 @@ def test_progress_moves_while_a_push_runs_through_a_slow_link(browser: Browser, 
     raw = manifest(descriptor(sha256(CONFIG), CONFIG), descriptor(sha256(layer), layer))
     env = {"PUSHER_HOME": str(tmp_path / "home")}
     with (
-        FakeRegistry(SERVERLESS.scaled(min=1000, max=300_000)) as registry,
-        ShakyLink(registry.address, rate=300_000) as link,
+        FakeRegistry(SERVERLESS.scaled(min=1000, max=50_000)) as registry,
+        ShakyLink(registry.address, rate=100_000) as link,
         serving("--to", link.address, "--progress", "none", env=env) as served,
         tab(browser) as opened,
     ):
@@ -76,6 +76,7 @@ def test_progress_moves_while_a_push_runs_through_a_slow_link(browser: Browser, 
             )
             seen.append(float(bar.get_attribute("value") or 0))
         expect(row(opened.page, 1).locator(".figures")).to_contain_text("/s")
+        link.rate = None
         expect(row(opened.page, 1).locator(".state")).to_have_text("succeeded")
         push.join()
         opened.page.get_by_role("link", name="app:1").click()
