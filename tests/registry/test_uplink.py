@@ -248,6 +248,23 @@ def test_chunks_are_small_again_once_the_link_has_broken() -> None:
     assert link.largest_size(None, DISTRIBUTION_2, FREE) < 10 * MIB
 
 
+def test_connections_are_kept_again_once_the_link_has_held_for_long() -> None:
+    """A new one for each chunk costs round trips. Where a break costs the session, it is worth them."""
+    link = LinkEstimate()
+    assert not link.closes_connections(DISTRIBUTION_3)
+    link.record_break(100, 200)
+    for _ in range(60):
+        assert link.closes_connections(DISTRIBUTION_3)
+        assert link.closes_connections(DISTRIBUTION_2)
+        link.record_chunk(10 * MIB, 1)
+    for _ in range(20):
+        link.record_chunk(10 * MIB, 1)
+    assert not link.closes_connections(DISTRIBUTION_3)
+    assert link.closes_connections(DISTRIBUTION_2)
+    link.record_break(3 * MIB, 10 * MIB)
+    assert link.closes_connections(DISTRIBUTION_3)
+
+
 def test_growth_within_a_session_keeps_to_what_the_link_carries() -> None:
     assert LinkEstimate().largest_size(None, DISTRIBUTION_3, FREE) == 20 * MIB
     assert LinkEstimate().largest_size(None, DISTRIBUTION_2, FREE) == 5 * MIB, "a break is dear there"

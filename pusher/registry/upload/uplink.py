@@ -76,13 +76,15 @@ class LinkEstimate:
     round_trip: float | None = field(default=None, init=False, repr=False)
     """Seconds that a response to a request without a body takes at least; None if that is not known."""
     breaks_connections: bool = field(default=False, init=False, repr=False)
-    """Whether a connection broke inside a body of any size, so that each chunk gets a new connection."""
+    """Whether a connection broke inside a body of any size; see ``closes_connections``."""
     limited_here: bool = field(default=False, init=False, repr=False)
     """Whether this process met the limit itself."""
     _carried: float = field(init=False, repr=False)
     _weight: float = field(default=1.0, init=False, repr=False)
     _since: int = field(default=0, init=False, repr=False)
     _unbroken: int = field(default=0, init=False, repr=False)
+    _has_held: bool = field(default=False, init=False, repr=False)
+    """Whether the link has held for long since the last break."""
     _ceiling: int | None = field(default=None, init=False, repr=False)
     _gaps: list[int] = field(default_factory=list, init=False, repr=False)
     """Bytes carried before each recent break in this process."""
@@ -116,12 +118,12 @@ class LinkEstimate:
         A break in a body smaller than any chunk, such as a config, is a fault of an intermediary or the
         registry, not of the link.
         """
-        self.breaks_connections = True
+        self.breaks_connections, self._has_held = True, False
         if length < chunk_sizes.LEAST:
             return
         with self._lock:
             self._count_bytes(sent)
-            self.breaks += 1
+            self.breaks, self._has_held = self.breaks + 1, False
             self._gaps = [*self._gaps[-9:], self._since]
             self._carried = _FORGET * self._carried + self._since
             self._weight = _FORGET * self._weight + 1
@@ -135,9 +137,14 @@ class LinkEstimate:
         self.carries = max((self._carried + self._since) / self._weight, self._since)
         if self.carries >= _PLENTY:
             self.carries, self._carried, self._weight, self._since = _PLENTY, _PLENTY, 1.0, 0
-            self.breaks = 0
+            self.breaks, self._has_held = 0, True
         if self._ceiling is not None and self._unbroken >= _HELD * self._ceiling:
             self._raise_ceiling()
+
+    def closes_connections(self, profile: Profile) -> bool:
+        """Return whether each chunk gets a new connection, since one broke: until the link has held for long,
+        and always where a break may cost the session, as it may come after a number of bytes."""
+        return self.breaks_connections and not (self._has_held and not profile.may_restart)
 
     def lower_ceiling(self, tried: int, limits: Limits, sent: int) -> int:
         """Return the next chunk size after chunks of ``tried`` bytes repeatedly broke after ``sent`` bytes.

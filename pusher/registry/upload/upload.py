@@ -192,7 +192,7 @@ class BlobUpload:
 
     def _exchange(self, session: Session, body: Body) -> Answer:
         """Send ``body``; if that fails, record what it cost and raise."""
-        apart = self._client.closes_connections = self._link.breaks_connections
+        apart = self._client.closes_connections = self._link.closes_connections(session.profile)
         try:
             return self._client.send_chunk(self._repository, session.location, body, session.offset)
         except PusherError as error:
