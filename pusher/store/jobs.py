@@ -62,17 +62,18 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
             return tuple(job_of(row) for row in connection.rows(query, after=after, size=size))
 
     def find(self, wanted: JobFilter, offset: int, limit: int) -> tuple[JobRecord, ...]:
-        """Return ``limit`` jobs after the first ``offset``: unfinished ones, then others, newest first."""
+        """Return ``limit`` jobs after the first ``offset``: unfinished ones in the order in which they are
+        pushed, then finished ones, the newest first."""
         where, values = wanted.condition(), wanted.values()
-        page = f"FROM jobs WHERE {where} AND finished_at IS {{}} ORDER BY id DESC LIMIT :limit OFFSET :offset"
+        query = f"SELECT * FROM jobs WHERE {where} AND finished_at IS {{}} LIMIT :limit OFFSET :offset"
         with self._database.read() as connection:
-            unfinished = f"SELECT * {page.format('NULL')}"
+            unfinished = query.format("NULL ORDER BY priority DESC, id")
             found = connection.rows(unfinished, **values, limit=limit, offset=offset)
             if len(found) < limit:
                 count = f"SELECT count(*) FROM jobs WHERE {where} AND finished_at IS NULL"
                 before = connection.value(count, **values) if offset else 0
                 rest = {"limit": limit - len(found), "offset": max(0, offset - before)}
-                found += connection.rows(f"SELECT * {page.format('NOT NULL')}", **values, **rest)
+                found += connection.rows(query.format("NOT NULL ORDER BY id DESC"), **values, **rest)
             return tuple(map(job_of, found))
 
     def superseded_by(self, job: JobRecord) -> tuple[JobRecord, ...]:

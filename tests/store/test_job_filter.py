@@ -28,20 +28,25 @@ def found(store: Store, wanted: JobFilter, offset: int = 0, limit: int = 10) -> 
     return [job.id for job in store.jobs.find(wanted, offset, limit)]
 
 
-def test_unfinished_jobs_come_first_and_newer_ones_before_older(filled: Store) -> None:
-    assert found(filled, JobFilter()) == [3, 2, 1, 4]
+def test_unfinished_jobs_come_first_as_they_are_pushed_and_finished_ones_the_newest_first(
+    filled: Store,
+) -> None:
+    assert found(filled, JobFilter()) == [1, 2, 3, 4]
+    filled.jobs.add(new_job(priority=1))
+    filled.jobs.cancel(2)
+    assert found(filled, JobFilter()) == [5, 1, 3, 4, 2]
 
 
 def test_pages_are_parts_of_one_order(filled: Store) -> None:
     assert [found(filled, JobFilter(), offset, 2) for offset in (0, 1, 2, 3, 4, 9)] == [
-        [3, 2], [2, 1], [1, 4], [4], [], []
+        [1, 2], [2, 3], [3, 4], [4], [], []
     ]  # fmt: skip
 
 
 def test_text_is_part_of_the_image_or_the_destination_or_the_number(filled: Store) -> None:
     for text, ids in {
         "api": [2],
-        "Team/": [2, 1, 4],
+        "Team/": [1, 2, 4],
         "com/team/web:1": [1],
         "%": [3],
         "odd_n": [3],

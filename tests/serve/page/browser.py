@@ -51,7 +51,8 @@ def chromium() -> Iterator[Browser]:
     """Start a browser without a window. Its sandbox needs another user than root."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"],
         )
         try:
             yield browser
