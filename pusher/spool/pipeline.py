@@ -7,9 +7,10 @@ Memory: at most ``_QUEUED + 2`` parts beyond those being compressed; a part is a
 from __future__ import annotations
 
 import hashlib
+import io
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _QUEUED: Final = 1
+_BUFFER: Final = 256 * 1024
+"""Bytes that are copied at a time."""
 
 
 class Readable(Protocol):
@@ -40,6 +43,19 @@ def read_block(stream: Readable, size: int = BLOCK) -> bytes:
         parts.append(data)
         missing -= len(data)
     return b"".join(parts)
+
+
+def read_blocks(stream: Readable) -> Iterator[bytes | memoryview]:
+    """Yield all that is in ``stream``; a block is valid until the next one.
+
+    One buffer stays in the processor's cache, where new memory for each block does not.
+    """
+    if not isinstance(stream, io.BufferedIOBase):
+        yield from iter(lambda: stream.read(BLOCK), b"")
+        return
+    buffer = memoryview(bytearray(_BUFFER))
+    while count := stream.readinto(buffer):
+        yield buffer[:count]
 
 
 def compress(

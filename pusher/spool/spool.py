@@ -28,7 +28,6 @@ from pusher.oci.digest import ALGORITHMS, algorithm_of, digest_of_hash, hash_for
 from pusher.oci.layer_blob import ORIGINAL, LayerBlob
 from pusher.spool import partial, pipeline, temporary
 from pusher.spool.arrival import BlobArrival, LayerArrival
-from pusher.spool.coders import BLOCK
 from pusher.spool.compress import Compression
 from pusher.spool.pipeline import Readable
 
@@ -111,7 +110,7 @@ class Spool:
         """Store final bytes unchanged; LayerMismatch unless they are ``size`` bytes with ``digest``."""
         found, count = hash_for(digest), 0
         with self._writing(f"blob {short(digest)}") as (file, write):
-            while block := stream.read(BLOCK):
+            for block in pipeline.read_blocks(stream):
                 found.update(block)
                 write(block)
                 count += len(block)
@@ -267,7 +266,9 @@ class Spool:
             return False
 
     @contextmanager
-    def _writing(self, name: str) -> Iterator[tuple[temporary.TemporaryFile, Callable[[bytes], None]]]:
+    def _writing(
+        self, name: str
+    ) -> Iterator[tuple[temporary.TemporaryFile, Callable[[bytes | memoryview], None]]]:
         """Yield a temporary file and a ``write`` that translates errors; the source's own errors are
         unchanged."""
         with self._errors(name):
@@ -275,7 +276,7 @@ class Spool:
             file = context.__enter__()
         try:
 
-            def write(data: bytes) -> None:
+            def write(data: bytes | memoryview) -> None:
                 with self._errors(name, file):
                     self._leave_room(len(data))
                     file.write(data)

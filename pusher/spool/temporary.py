@@ -27,7 +27,7 @@ class TemporaryFile:
         self.size = 0
         """Bytes written so far."""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | memoryview) -> None:
         """Write all of ``data``; OSError if that fails."""
         view = memoryview(data)
         while view:

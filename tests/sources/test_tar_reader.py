@@ -23,7 +23,9 @@ FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarf
 def pipe(data: bytes) -> reader.PipeInput:
     """Like a pipe: never more than 700 bytes at once."""
     stream = io.BytesIO(data)
-    return reader.PipeInput(lambda size: stream.read(min(size, 700)), "the pipe")
+    return reader.PipeInput(
+        lambda size: stream.read(min(size, 700)), "the pipe", lambda buffer: stream.readinto(buffer[:700])
+    )
 
 
 def read_all(source: reader.Input) -> Iterator[tuple[str, bytes | None]]:

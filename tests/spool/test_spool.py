@@ -323,6 +323,9 @@ def test_errors_of_the_source_pass_unchanged(spool: Spool) -> None:
         def read(self, size: int | None = -1) -> bytes:
             raise ConnectionResetError("the source's own")
 
+        def readinto(self, buffer: object) -> int:
+            raise ConnectionResetError("the source's own")
+
     with pytest.raises(ConnectionResetError, match="the source's own"):
         spool.write_layer(Broken(), how=GZIP)
     with pytest.raises(ConnectionResetError, match="the source's own"):

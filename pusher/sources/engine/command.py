@@ -164,9 +164,17 @@ class CommandOutput:
 
     def read(self, size: int) -> bytes:
         """Return at most ``size`` bytes, none at the end; call ``check_stop`` each second of waiting."""
+        self._wait()
+        return os.read(self._pipe, size)
+
+    def read_into(self, buffer: memoryview) -> int:
+        """Do the same into ``buffer``; return the number of bytes."""
+        self._wait()
+        return os.readv(self._pipe, [buffer])
+
+    def _wait(self) -> None:
         while not self._poll.poll(1000):
             self._check_stop()
-        return os.read(self._pipe, size)
 
     def finish(self, *, complete: bool) -> None:
         """Read the rest and wait for the command to exit; raise the error if it failed.

@@ -169,7 +169,8 @@ class EngineSource:
         arguments = (*self.engine.save, *self._platform_option(), image_id)
         with CommandOutput(self.engine, *arguments, daemon=self._daemon, check_stop=check_stop) as output:
             try:
-                yield output, reader.PipeInput(output.read, f"the output of `{self.engine.command} save`")
+                name = f"the output of `{self.engine.command} save`"
+                yield output, reader.PipeInput(output.read, name, output.read_into)
             except (ArchiveTruncated, ArchiveInvalid) as error:
                 raise self._explain_failure(output.error(), image_id) from error
             except (EngineFailed, ImageNotFound) as error:

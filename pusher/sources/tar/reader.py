@@ -59,6 +59,9 @@ class Input(Protocol):
     def read(self, size: int) -> bytes:
         """Read exactly ``size`` bytes, fewer only at the end."""
 
+    def read_into(self, buffer: memoryview) -> int:
+        """Fill the beginning of ``buffer`` with the next bytes; return their number, 0 only at the end."""
+
     def skip(self, size: int) -> int:
         """Go forward by ``size`` bytes; returns how many of them existed."""
 
@@ -79,6 +82,11 @@ class FileInput:
         self.position += len(data)
         return data
 
+    def read_into(self, buffer: memoryview) -> int:
+        count = os.preadv(self._file.fileno(), [buffer], self.position)
+        self.position += count
+        return count
+
     def skip(self, size: int) -> int:
         existing = max(0, min(size, self._size - self.position))
         self.position += size
@@ -86,13 +94,22 @@ class FileInput:
 
 
 class PipeInput:
-    """A pipe, skipped by reading; ``read_some`` gives at most the bytes asked for, none at the end."""
+    """A pipe, skipped by reading; ``read_some`` gives at most the bytes asked for, none at the end.
 
-    def __init__(self, read_some: Callable[[int], bytes], name: str) -> None:
+    ``fill``: does the same into a buffer, which spares large entries two copies.
+    """
+
+    def __init__(
+        self,
+        read_some: Callable[[int], bytes],
+        name: str,
+        fill: Callable[[memoryview], int] | None = None,
+    ) -> None:
         self.name = name
         self.position = 0
         self.at_end_marker = False
         self._read_some = read_some
+        self._fill = fill
 
     def read(self, size: int) -> bytes:
         parts: list[bytes] = []
@@ -101,6 +118,15 @@ class PipeInput:
             size -= len(data)
             self.position += len(data)
         return b"".join(parts)
+
+    def read_into(self, buffer: memoryview) -> int:
+        if self._fill is None:
+            data = self.read(len(buffer))
+            buffer[: len(data)] = data
+            return len(data)
+        count = self._fill(buffer)
+        self.position += count
+        return count
 
     def skip(self, size: int) -> int:
         missing = size
@@ -169,12 +195,11 @@ class EntryStream(io.RawIOBase):
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         left = self._entry.offset + self._entry.stored - self._source.position
         size = min(len(buffer), left)
-        data = self._source.read(size)
-        if len(data) < size:
+        count = self._source.read_into(memoryview(buffer)[:size]) if size else 0
+        if size and not count:
             stored = self._entry.stored
-            raise cut_off(self._source.name, self._entry.name, stored - left + len(data), stored)
-        buffer[:size] = data
-        return size
+            raise cut_off(self._source.name, self._entry.name, stored - left, stored)
+        return count
 
 
 class _Filled(io.RawIOBase):
