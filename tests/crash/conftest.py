@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.crash.launcher import HELD_BLOCK
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
 from tests.support.images import Image, make_image, write_archive
@@ -30,12 +31,18 @@ class Pusher:
         self.home = home
         self._started: list[subprocess.Popen[str]] = []
 
-    def start(self, *arguments: str, point: Point | None = None) -> subprocess.Popen[str]:
-        """Start ``pusher ARGUMENTS``, to be killed at ``point``; both outputs are pipes."""
+    def start(
+        self, *arguments: str, point: Point | None = None, held_block: int | None = None
+    ) -> subprocess.Popen[str]:
+        """Start ``pusher ARGUMENTS``, to be killed at ``point``; both outputs are pipes.
+
+        ``held_block``: see ``launcher``.
+        """
         program = ["pusher"] if point is None else ["tests.crash.launcher", *map(str, point)]
+        hold = {} if held_block is None else {HELD_BLOCK: str(held_block)}
         process = subprocess.Popen(
             [sys.executable, "-m", *program, *arguments],
-            env={**os.environ, "PUSHER_HOME": str(self.home.settings.home), "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **hold, "PUSHER_HOME": str(self.home.settings.home), "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -45,11 +52,16 @@ class Pusher:
         return process
 
     def work(
-        self, *options: str, point: Point | None = None, parallel: int = 1
+        self,
+        *options: str,
+        point: Point | None = None,
+        parallel: int = 1,
+        chunk: int = CHUNK,
+        held_block: int | None = None,
     ) -> subprocess.CompletedProcess[str]:
         """``pusher run`` to its end."""
-        sizes = ["--chunk-size", str(CHUNK), "--parallel", str(parallel)]
-        process = self.start("run", *sizes, *options, point=point)
+        sizes = ["--chunk-size", str(chunk), "--parallel", str(parallel)]
+        process = self.start("run", *sizes, *options, point=point, held_block=held_block)
         return ended(process)
 
     def close(self) -> None:

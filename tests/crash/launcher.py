@@ -2,6 +2,9 @@
 
 ``python -m tests.crash.launcher POINT WHEN NTH ARGUMENT...``: the process sends itself SIGKILL ``before`` or
 ``after`` the NTH call of what POINT names. Nothing of this is in pusher itself.
+
+With BLOCK_OF_SOURCE=N in the environment layers are read in small blocks, and block N never arrives: the
+process sends what it has compressed, until it is killed.
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from functools import wraps
 from importlib import import_module
 from typing import Any, Final
 
+BLOCK: Final = 4096
+HELD_BLOCK: Final = "BLOCK_OF_SOURCE"
+
 POINTS: Final = {
     "claim": "pusher.store.jobs:Jobs.claim",
     "read a source": "pusher.spool.pipeline:read_block",
@@ -22,6 +28,8 @@ POINTS: Final = {
     "remember a blob": "pusher.store.known_blobs:KnownBlobs.remember",
     "give a layer its blob": "pusher.store.job_blobs:JobBlobs.set_blob",
     "take an upload": "pusher.store.uploads:Uploads.acquire",
+    "give an upload its digest": "pusher.store.uploads:Uploads.give_digest",
+    "take over a session": "pusher.store.uploads:Uploads.take_session",
     "open a session": "pusher.registry.client:RegistryClient.open_upload",
     "record a session": "pusher.worker.store_journal:StoreJournal.record_session",
     "record an intent": "pusher.worker.store_journal:StoreJournal.record_chunk",
@@ -64,8 +72,37 @@ def arm(point: str, when: str, nth: int) -> None:
     setattr(holder, name, call)
 
 
+def hold_source(at: int) -> None:
+    """Read layers in blocks of ``BLOCK`` bytes, of which block ``at`` never arrives (0: they all do), or
+    block ``-at`` once a chunk of an unfinished blob was acknowledged."""
+    from pusher.oci.digest import diff_id_in
+    from pusher.spool import pipeline
+    from pusher.worker.store_journal import StoreJournal
+
+    original, record, count = pipeline.read_block, StoreJournal.record_offset, 0
+    go = threading.Event()
+
+    def read(stream: Any) -> bytes:
+        nonlocal count
+        count += 1
+        if count == abs(at):
+            go.wait()
+        return original(stream, BLOCK)
+
+    def record_and_go(journal: StoreJournal, *arguments: Any) -> None:
+        record(journal, *arguments)
+        if at < 0 and diff_id_in(journal.upload.digest) is not None:
+            go.set()
+
+    pipeline.read_block = read  # type: ignore[assignment]
+    StoreJournal.record_offset = record_and_go  # type: ignore[method-assign, assignment]
+
+
 if __name__ == "__main__":
     from pusher.cli import main
 
+    at = os.environ.get(HELD_BLOCK)
+    if at is not None:
+        hold_source(int(at))
     arm(sys.argv[1], sys.argv[2], int(sys.argv[3]))
     main(sys.argv[4:])

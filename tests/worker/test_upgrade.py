@@ -52,6 +52,9 @@ def blob_bytes_of(image: Image) -> int:
     return sum(len(layer.tar) for layer in image.layers)
 
 
+OF_UNFINISHED_BLOBS = ("compression", "prefix_size", "prefix_sha256")
+
+
 def write_as_0006(home: Home) -> None:
     """Put a store in the place of the home's, which holds the same as version 0006 wrote it."""
     path = file_of(parse_url(home.settings.database_url))
@@ -65,7 +68,8 @@ def write_as_0006(home: Home) -> None:
 
         def write(table: str, written: list[dict[str, Any]]) -> None:
             for row in written:
-                for later in ("link_rate", "gzip_level"):
+                of_table = OF_UNFINISHED_BLOBS if table == "uploads" else ()
+                for later in ("link_rate", "gzip_level", *of_table):
                     row.pop(later, None)
                 columns, marks = ", ".join(f'"{name}"' for name in row), ", ".join("?" * len(row))
                 before.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", (*row.values(),))
