@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -36,13 +36,19 @@ def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> li
     return [
         JobOverview(
             job,
-            sum_job(job, totals[job.id], workers),
+            _sum_job(job, totals[job.id], workers),
             is_orphaned(job, workers),
             again=job.id not in hopeless,
         )
         for job in jobs
         if job.id in totals
     ]
+
+
+def _sum_job(job: JobRecord, totals: JobTotals, workers: Path) -> JobTotals:
+    """Return the sums of a job. Without a manifest, more blobs may come."""
+    totals = sum_job(job, totals, workers)
+    return totals if job.has_manifest else replace(totals, sizes_known=False)
 
 
 def share(overview: JobOverview) -> str:
@@ -55,7 +61,7 @@ def share(overview: JobOverview) -> str:
 
 
 def amount(totals: JobTotals) -> str:
-    """Return ``1.2 / 3.4 GiB``, with ``+`` while uncompressed layers will add to it."""
+    """Return ``1.2 / 3.4 GiB``, with ``+`` while uncompressed or awaited layers will add to it."""
     if not totals.bytes_total and not totals.sizes_known:
         return ""
     return human_share(totals.bytes_done, totals.bytes_total) + ("" if totals.sizes_known else "+")

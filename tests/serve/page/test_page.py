@@ -13,6 +13,7 @@ from pusher.serve.access import Login
 from pusher.store.records import JobState
 from pusher.store.store import Store
 from tests.serve.page.served import EXAMPLE, HTML, ServedPage
+from tests.support.databases import digest
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.finished_jobs import add_finished_jobs
 from tests.support.home import CHUNK, cut_off
@@ -44,6 +45,22 @@ def test_the_list_has_every_job_with_its_state_and_its_buttons(page: ServedPage)
         ("1", "pause"), ("1", "cancel"), ("2", "resume"), ("2", "cancel"), ("3", "retry")
     ]  # fmt: skip
     assert re.findall(r'data-state="(\w+)"', shown) == ["queued", "paused", "cancelled"]
+
+
+def test_a_job_without_a_manifest_has_no_percentage(page: ServedPage) -> None:
+    page.home.store.jobs.add_received_blob(
+        image="app",
+        folder="x",
+        registry="registry.example.com",
+        repository="app",
+        digest=digest("a"),
+        size=2048,
+    )
+    shown = page.show()
+    assert 'data-state="receiving"' in shown
+    assert "2.0 KiB+" in shown
+    assert "%" not in shown.split('class="job"')[1]
+    assert '<progress aria-label="Progress of job 1"></progress>' in shown
 
 
 def test_states_text_and_numbers_select(page: ServedPage) -> None:
