@@ -58,6 +58,12 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--username", metavar="USER", help="Ask clients for a login of this user, whose password is read."
 )
 @click.option("--password-stdin", is_flag=True, help="Read that password from standard input.")
+@click.option(
+    "--htpasswd",
+    metavar="FILE",
+    type=_FILE,
+    help="Ask clients for a login of this file, as htpasswd -B makes it.",
+)
 @click.option("--tls-cert", metavar="FILE", type=_FILE, help="Certificate with its chain (PEM).")
 @click.option("--tls-key", metavar="FILE", type=_FILE, help="Key of the certificate (PEM).")
 @click.option("--plain-http", is_flag=True, help="Listen beyond this machine without TLS.")
@@ -69,6 +75,7 @@ def serve(
     listen: str,
     username: str | None,
     password_stdin: bool,
+    htpasswd: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     plain_http: bool,
@@ -81,8 +88,8 @@ def serve(
     push to is the first part of the name (registry.example.com_5000 if it has a port), unless --to names it.
     Pulls are passed on. A browser finds the jobs at /, Prometheus figures at /metrics.
 
-    At 127.0.0.1 it is for you and root, and for others with the login of --username. Only Linux tells who
-    connects; elsewhere every user of the machine gets in. Ctrl-C ends it.
+    At 127.0.0.1 it is for you and root, and for others with the login of --username or --htpasswd. Only
+    Linux tells who connects; elsewhere every user of the machine gets in. Ctrl-C ends it.
 
     \b
     Example:
@@ -99,7 +106,8 @@ def serve(
         raise InvalidOption(f"--local forwards nothing, and {option} says how", hint="give one of the two")
     address = Address.parse(listen)
     certificate = _certificate(tls_cert, tls_key)
-    access = _access(address, username, password_stdin=password_stdin, safe=bool(certificate) or plain_http)
+    safe = bool(certificate) or plain_http
+    access = _access(address, username, htpasswd, password_stdin=password_stdin, safe=safe)
     front = _Front(address, certificate, access)
     if local is None:
         return _forward(front, to, progress, waits=acknowledge == "pushed")
@@ -215,22 +223,30 @@ def _certificate(certificate: Path | None, key: Path | None) -> Certificate | No
     return Certificate(certificate, key)
 
 
-def _access(address: Address, username: str | None, *, password_stdin: bool, safe: bool) -> Access:
+def _access(
+    address: Address, username: str | None, htpasswd: Path | None, *, password_stdin: bool, safe: bool
+) -> Access:
     """Raise InvalidOption if others could push without a login, or read the login."""
     from pusher.serve.access import Access, Login
 
-    if not address.is_local and username is None:
+    if htpasswd is not None and (username is not None or password_stdin):
+        given = "--username" if username is not None else "--password-stdin"
+        raise InvalidOption(f"--htpasswd has the logins, and {given} is another", hint="give one of the two")
+    if not address.is_local and username is None and htpasswd is None:
         raise InvalidOption(
             f"everybody who can reach {address} could push and pull",
-            hint="require a login with --username USER --password-stdin, and add --tls-cert and --tls-key; "
-            "or "
-            "listen on 127.0.0.1:5055, for yourself",
+            hint="require a login with --username USER --password-stdin or --htpasswd FILE, and add "
+            "--tls-cert and --tls-key; or listen on 127.0.0.1:5055, for yourself",
         )
     if not address.is_local and not safe:
         raise InvalidOption(
             f"the password would be sent to {address} unencrypted",
             hint="add --tls-cert and --tls-key, or --plain-http if you trust the network",
         )
+    if htpasswd is not None:
+        from pusher.serve.password_file import PasswordFile
+
+        return Access(address.is_local, PasswordFile(htpasswd))
     if username is None:
         if password_stdin:
             raise InvalidOption("--password-stdin needs a user name", hint="add --username USER")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pusher.config.file import TABLES
+from pusher.config.file import SERVE, TABLES
 from pusher.config.options import Option
 from pusher.config.settings import OPTIONS
 
@@ -15,13 +15,18 @@ _REGISTRY = f"""
 #[{TABLES}."ghcr.io"]
 #chunk_size = "4MiB"
 """
+_SERVE = f"""
+# Short names for registries in pushes through pusher serve: localhost:5055/work/app goes there.
+#[{SERVE}.{TABLES}]
+#work = "registry.example.com/team"
+"""
 
 
 def example_file() -> str:
     """Return the text. Without every ``#`` that is not followed by a space it is a valid file."""
     tables = dict.fromkeys(option.table for option in _in_file())
     names = ", ".join(option.name for option in _in_file() if option.per_registry)
-    return _HEAD + "".join(map(_table, tables)) + _REGISTRY.format(names=names)
+    return _HEAD + "".join(map(_table, tables)) + _REGISTRY.format(names=names) + _SERVE
 
 
 def _table(name: str) -> str:

@@ -12,11 +12,14 @@ from typing import Any, Final
 from pusher.config import values
 from pusher.config.options import Option
 from pusher.config.settings import BY_NAME, OPTIONS
-from pusher.errors import ConfigInvalid, InvalidOption
+from pusher.errors import ConfigInvalid, InvalidOption, ReferenceMalformed
+from pusher.reference import RegistryPath
 from pusher.text import printable, suggest
 
 TABLES: Final = "registries"
 """Key of the tables of single registries, ``[registries."ghcr.io"]``."""
+SERVE: Final = "serve"
+"""Key of the table of ``pusher serve``, in which ``[serve.registries]`` has names for registries."""
 _TOPICS: Final = tuple(dict.fromkeys(option.table for option in OPTIONS if option.table))
 """The other tables, which hold settings of one subject."""
 
@@ -47,6 +50,8 @@ class _Table:
 
 
 _TOP: Final = _Table()
+_ALIAS: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
+"""One part of a repository's name."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class ConfigFile:
     exists: bool = False
     entries: Mapping[str, FileEntry] = field(default_factory=dict)
     registries: Mapping[str, Mapping[str, FileEntry]] = field(default_factory=dict)
+    aliases: Mapping[str, RegistryPath] = field(default_factory=dict)
+    """Names that clients of ``pusher serve`` use for registries."""
 
 
 def find_file(environ: Mapping[str, str]) -> Path:
@@ -120,6 +127,7 @@ class _Reader:
                 hint='put text in quotes, as in chunk_size = "50MiB"; pusher config --example shows a file',
             ) from None
         registries = tables.pop(TABLES, {})
+        serve = tables.pop(SERVE, {})
         topics = {name: tables.pop(name) for name in _TOPICS if name in tables}
         if not isinstance(registries, dict) or not all(isinstance(t, dict) for t in registries.values()):
             raise self._wrong(
@@ -134,7 +142,33 @@ class _Reader:
             if not isinstance(table, dict):
                 raise self._wrong(name, _TOP, "is not a table", f"write [{name}] above its settings")
             entries |= self._entries(table, _Table(topic=name))
-        return ConfigFile(self.path, exists=True, entries=entries, registries=found)
+        return ConfigFile(
+            self.path, exists=True, entries=entries, registries=found, aliases=self._aliases(serve)
+        )
+
+    def _aliases(self, serve: object) -> dict[str, RegistryPath]:
+        """Read ``[serve.registries]``, the only table of ``[serve]``."""
+        right = f'write [{SERVE}.{TABLES}] and below it: work = "registry.example.com/team"'
+        if not isinstance(serve, dict):
+            raise self._wrong(SERVE, _TOP, "is not a table", right)
+        for key in serve:
+            if key != TABLES or not isinstance(serve[key], dict):
+                raise self._wrong(key, _Table(topic=SERVE), f"does not belong in [{SERVE}]", right)
+        found: dict[str, RegistryPath] = {}
+        for name, place in serve.get(TABLES, {}).items():
+            table = _Table(topic=f"{SERVE}.{TABLES}")
+            if _ALIAS.fullmatch(name) is None:
+                raise self._wrong(
+                    name,
+                    table,
+                    "cannot stand in the name of an image",
+                    "write lower-case letters and digits, and '.', '_' or '-' between them",
+                )
+            try:
+                found[name] = RegistryPath.parse(place if isinstance(place, str) else "")
+            except ReferenceMalformed:
+                raise self._wrong(name, table, "is not a registry", right) from None
+        return found
 
     def _check_quotes(self, name: str, table: Mapping[str, Any]) -> None:
         """Refuse ``[registries.ghcr.io]`` without quotes, which is a table ``io`` in a table ``ghcr``."""

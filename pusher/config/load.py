@@ -64,7 +64,7 @@ def resolve(flags: Mapping[str, object] | None = None, environ: Mapping[str, str
         host: {name: _value_at(host, found[name], entry, file) for name, entry in table.items()}
         for host, table in file.registries.items()
     }
-    return Resolved(file, found, registries, _make_settings(found, registries, environ))
+    return Resolved(file, found, registries, _make_settings(found, registries, environ, file))
 
 
 def _find_value(
@@ -112,6 +112,7 @@ def _make_settings(
     found: Mapping[str, SettingValue],
     registries: Mapping[str, Mapping[str, SettingValue]],
     environ: Mapping[str, str],
+    file: ConfigFile,
 ) -> Settings:
     value = field_values(Settings, {name: item.value for name, item in found.items()})
     value["home"] = home = value["home"] or _default_home()
@@ -124,6 +125,7 @@ def _make_settings(
         docker_config=docker_config(environ),
         auth_files=auth_files(environ),
         registries={host: _table_fields(host, table) for host, table in registries.items()},
+        aliases=file.aliases,
     )
 
 

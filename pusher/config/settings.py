@@ -291,6 +291,8 @@ class Settings:
 
     registries: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     """What the tables of single registries change: by ``host[:port]``, then by field."""
+    aliases: Mapping[str, RegistryPath] = field(default_factory=dict)
+    """Registries by the names that clients of ``pusher serve`` use."""
 
     def at(self, registry: str) -> Settings:
         """Return the settings for one registry (``host[:port]``, or the host of its API).

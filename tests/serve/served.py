@@ -14,7 +14,7 @@ import requests
 from starlette.types import ASGIApp
 
 from pusher.oci.media_types import OCI_INDEX, OCI_MANIFEST
-from pusher.serve.access import Access, Login
+from pusher.serve.access import Access, Passwords
 from pusher.serve.api import Api
 from pusher.serve.app import make_app
 from pusher.serve.local import LocalRegistry
@@ -47,7 +47,7 @@ class Served:
     def __init__(
         self,
         folder: Path,
-        login: Login | None = None,
+        login: Passwords | None = None,
         *,
         is_local: bool = True,
         tls: Certificate | None = None,

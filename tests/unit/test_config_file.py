@@ -14,6 +14,8 @@ from pusher.config.load import resolve
 from pusher.config.settings import OPTIONS
 from pusher.errors import ConfigInvalid, ExitCode
 
+SERVE = 'write [serve.registries] and below it: work = "registry.example.com/team"'
+
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
@@ -249,6 +251,22 @@ def test_sources(file: Path) -> None:
             "on_sucess of [hooks] (line 2 of FILE) is not a setting",
             "write on_success; pusher config --example shows all settings",
         ),
+        ("serve = 5", "serve (line 1 of FILE) is not a table", SERVE),
+        (
+            "[serve]\nport = 5",
+            "port of [serve] (line 2 of FILE) does not belong in [serve]",
+            SERVE,
+        ),
+        (
+            '[serve.registries]\nWork = "ghcr.io"',
+            "Work of [serve.registries] (line 2 of FILE) cannot stand in the name of an image",
+            "write lower-case letters and digits, and '.', '_' or '-' between them",
+        ),
+        (
+            "[serve.registries]\nwork = 5",
+            "work of [serve.registries] (line 2 of FILE) is not a registry",
+            SERVE,
+        ),
         (
             "[hooks]\nparallel = 2",
             "parallel of [hooks] (line 2 of FILE) does not belong in [hooks]",
@@ -362,3 +380,16 @@ def test_hooks_have_a_table_of_their_own(file: Path) -> None:
     assert hooks.on_success.splitlines() == ["jq -r .destination |", "          notify-send"]
     assert (hooks.on_failure, hooks.timeout, hooks.waiting_after) == (None, 30, 90)
     assert _load(file, "[hooks]\ntimeout = 3", PUSHER_HOOK_TIMEOUT="4s").hooks.timeout == 4
+
+
+def test_names_of_registries_for_serve(file: Path) -> None:
+    text = """
+        [serve.registries]
+        work = "registry.example.com:5000/team"
+        "my.lab" = "ghcr.io"
+        """
+    aliases = _load(file, text).aliases
+    assert {name: str(place) for name, place in aliases.items()} == {
+        "work": "registry.example.com:5000/team",
+        "my.lab": "ghcr.io",
+    }

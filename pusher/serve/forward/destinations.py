@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 from pusher.errors import ReferenceMalformed
@@ -29,6 +30,8 @@ class Destinations:
     to: RegistryPath | None
     port: int
     """At which pusher serve listens itself."""
+    aliases: Mapping[str, RegistryPath] = field(default_factory=dict)
+    """Places by the first parts of names, which they replace."""
 
     def of(self, name: str) -> Repository:
         """Return the repository of ``name``. Raises ApiError NAME_UNKNOWN if there is none:
@@ -43,6 +46,8 @@ class Destinations:
 
     def _with_registry(self, name: str) -> str:
         first, slash, rest = name.partition("/")
+        if (place := self.aliases.get(first)) is not None:
+            return f"{place}/{rest}"
         if port := _WITH_PORT.fullmatch(first):
             first = f"{port[1]}:{port[2]}"
         if not names_registry(f"{first}{slash}{rest}"):
@@ -50,7 +55,7 @@ class Destinations:
                 404,
                 "NAME_UNKNOWN",
                 f"{first} is not a registry: push to localhost:{self.port}/registry.example.com/{name}, with "
-                "the registry as the first part of the name (registry.example.com_5000 if it has a port), or "
-                "start pusher serve with --to",
+                "the registry as the first part of the name (registry.example.com_5000 if it has a port), "
+                "name it below [serve.registries] in pusher.toml, or start pusher serve with --to",
             )
         return f"{first}/{rest}"

@@ -41,7 +41,7 @@ def forwarding(
         closing(LocalRegistry(folder / "received", upload_lifetime=_UPLOAD_LIFETIME)) as registry,
         closing(Registries(store, settings, note)) as registries,
     ):
-        destinations = Destinations(to, port)
+        destinations = Destinations(to, port, settings.aliases)
         upstream = Upstream(registries, destinations)
         images = Images(folder / "images", store, registry, upstream, destinations, registries)
         api = ForwardingApi(registry, store, destinations, images, upstream, waits=waits)

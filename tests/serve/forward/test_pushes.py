@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pusher.oci.media_types import OCI_MANIFEST
+from pusher.reference import RegistryPath
 from pusher.registry.upload import profiles
 from pusher.serve.forward import images
 from pusher.store.records import JobState
@@ -91,6 +92,15 @@ def test_what_the_destination_has_is_not_sent_again(here: Repository, there: Rep
 def test_below_one_place(tmp_path: Path, destination: Served) -> None:
     with Front(tmp_path / "home", to=f"127.0.0.1:{destination.port}/mirror") as front:
         here = Repository(front, "team/app")
+        raw = here.image(LAYER)
+        assert here.push(raw, "1").status_code == 201
+    assert Repository(destination, "mirror/team/app").ask("GET", "manifests/1").content == raw
+
+
+def test_a_short_name_of_a_registry(tmp_path: Path, destination: Served) -> None:
+    place = RegistryPath.parse(f"127.0.0.1:{destination.port}/mirror")
+    with Front(tmp_path / "home", aliases={"work": place}) as front:
+        here = Repository(front, "work/team/app")
         raw = here.image(LAYER)
         assert here.push(raw, "1").status_code == 201
     assert Repository(destination, "mirror/team/app").ask("GET", "manifests/1").content == raw
