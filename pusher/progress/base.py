@@ -24,8 +24,11 @@ class Progress(Protocol):
         """``done`` of ``total`` uncompressed bytes of a layer are compressed; or ``done`` bytes of its blob
         are copied unchanged (``doing`` is ``reading``), or received from another registry (``fetching``)."""
 
-    def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
-        """A layer's blob is on disk: ``size`` compressed bytes."""
+    def prepared(
+        self, job_id: int, diff_id: str, digest: str, size: int, compression: str | None = None
+    ) -> None:
+        """A layer's blob is on disk: ``size`` compressed bytes; ``compression`` is kind and level, such as
+        ``gzip 9``, None if it came compressed."""
 
     def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
         """An upload starts, or resumes at ``offset``. Of a layer that is still being compressed, ``size`` is

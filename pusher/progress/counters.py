@@ -227,7 +227,9 @@ class Counters:
             self._speeds.preparing[diff_id].add(max(0, done - (before.done if before else 0)), now)
             self._preparing[diff_id] = Preparing(job_id, diff_id, done, total, doing=doing)
 
-    def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
+    def prepared(
+        self, job_id: int, diff_id: str, digest: str, size: int, compression: str | None = None
+    ) -> None:
         with self._lock:
             before = self._preparing.get(diff_id)
             how = _DONE[before.doing] if before is not None else _DONE["compressing"]
@@ -239,7 +241,8 @@ class Counters:
                 if speed is not None:
                     self._speeds.blobs[digest] = speed
             self._blobs.setdefault(digest, BlobProgress(job_id, digest, size))
-            self._event("layer-prepared", job=job_id, diff_id=diff_id, digest=digest, size=size, how=how)
+            made = {"digest": digest, "size": size, "how": how, "compression": compression}
+            self._event("layer-prepared", job=job_id, diff_id=diff_id, **made)
 
     def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
         with self._lock:

@@ -164,11 +164,13 @@ class MeteredProgress:
     ) -> None:
         self._inner.preparing(job_id, diff_id, done, total, doing)
 
-    def prepared(self, job_id: int, diff_id: str, digest: str, size: int) -> None:
+    def prepared(
+        self, job_id: int, diff_id: str, digest: str, size: int, compression: str | None = None
+    ) -> None:
         with self._lock:
             if (begun := self._blobs.pop(provisional_digest(diff_id), None)) is not None:
                 self._blobs[digest] = begun
-        self._inner.prepared(job_id, diff_id, digest, size)
+        self._inner.prepared(job_id, diff_id, digest, size, compression)
 
     def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
         with self._lock:

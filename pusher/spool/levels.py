@@ -16,11 +16,11 @@ from typing import Final
 
 FAST: Final = 2
 """The level for the fastest links, and for those of which nothing is known."""
-FAR: Final = 5
-"""The level for unknown links to registries that are far away."""
 
 _FAR_SECONDS: Final = 0.03
-"""A response that takes longer comes from far away, through a link that is hardly faster than ``FAR``."""
+"""A response that takes longer comes from far away."""
+_FAR_RATE: Final = 20e6
+"""Bytes a second that an unknown link to far away is assumed to take: 160 Mbit/s."""
 
 _MOST: Final = 150e6
 """Bytes a second of a link from which on only ``FAST`` keeps up: reading and hashing have one thread each."""
@@ -33,10 +33,15 @@ _SMALLEST_FIRST: Final = ((9, 5e6), (5, 22e6))
 what they make, as processors also read, hash, encrypt and send, and many are slower."""
 
 
-def first_level(response_seconds: float | None) -> int:
-    """Return the gzip level for a link of unknown rate; ``response_seconds``: the least that a response took,
-    None if nothing was requested yet."""
-    return FAST if response_seconds is None or response_seconds < _FAR_SECONDS else FAR
+def is_far(response_seconds: float | None) -> bool:
+    """Return whether a registry is far away; ``response_seconds``: the least that a response took, None
+    before the first one."""
+    return response_seconds is not None and response_seconds > _FAR_SECONDS
+
+
+def first_level(response_seconds: float | None, processors: int) -> int:
+    """Return the gzip level for a link of unknown rate."""
+    return choose_level(_FAR_RATE, processors) if is_far(response_seconds) else FAST
 
 
 def choose_level(rate: float, processors: int, before: int | None = None) -> int:

@@ -160,7 +160,10 @@ class CompressionChooser:
         asked = self._requested.compression
         if asked is None or begun == asked:
             return begun
-        return begun if self._requested.follows_link and begun.kind is asked.kind else None
+        if not self._requested.follows_link or begun.kind is not asked.kind:
+            return None
+        self._on_change(f"compressing with gzip level {begun.level}, with which the upload was begun")
+        return begun
 
     def _measure(self, stream: Readable, uplink: float) -> tuple[Compression, Readable]:
         head = read_block(stream, SAMPLE)

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pusher.config import Timetable
 from pusher.progress.format import human_bytes
-from pusher.spool.levels import FAST, first_level
+from pusher.spool.levels import first_level, is_far
 from pusher.worker.uplinks import LinkEstimates
 
 
@@ -26,7 +26,7 @@ class LinkSpeed:
     def __str__(self) -> str:
         if self.rate is None:
             unknown = "the speed of the link is not known yet"
-            if first_level(self.response_seconds) == FAST:
+            if not is_far(self.response_seconds):
                 return unknown
             return f"{unknown}, but responses take {round(1000 * (self.response_seconds or 0))} ms"
         speed = f"{human_bytes(round(self.rate))}/s"
@@ -54,5 +54,5 @@ class JobLink:
     def choose_level(self, speed: LinkSpeed, processors: int) -> int:
         """Return the gzip level for layers sent at this speed. Raises StoreError."""
         if speed.rate is None:
-            return first_level(speed.response_seconds)
+            return first_level(speed.response_seconds, processors)
         return self.links.choose_level(self.registry, speed.rate, processors)

@@ -162,6 +162,7 @@ class BlobPreparer:
         reported = done = 0
         doing = "reading" if piece.kind == "blob" else "compressing"
         early: EarlyStart | None = None
+        how: Compression | None = None
 
         def on_bytes(count: int) -> None:
             nonlocal reported, done
@@ -211,7 +212,8 @@ class BlobPreparer:
                 raise
         blob = BlobFile(spooled.digest, spooled.size, self.spool.path(spooled.digest))
         is_sent = early is not None and early.unfinished.finish(blob)
-        self.progress.prepared(job.id, label, spooled.digest, spooled.size)
+        compression = None if how is None else str(how)
+        self.progress.prepared(job.id, label, spooled.digest, spooled.size, compression=compression)
         return diff_id, None if is_sent else blob
 
     def _begun_compression(

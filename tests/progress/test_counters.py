@@ -126,7 +126,9 @@ def test_a_prepared_layer_becomes_a_blob_to_send(counters: Counters, clock: Cloc
     counters.preparing(1, C, 100, 300)
     (layer,) = counters.snapshot().preparing
     assert (layer.done, layer.total, layer.speed) == (100, 300, 100)
-    counters.prepared(1, C, A, 70)
+    counters.drain()
+    counters.prepared(1, C, A, 70, compression="gzip 9")
+    assert counters.drain()[0].fields["compression"] == "gzip 9"
     snapshot = counters.snapshot()
     assert snapshot.preparing == ()
     assert (snapshot.total, snapshot.active) == (70, ())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pusher.spool.levels import FAR, FAST, choose_level, first_level
+from pusher.spool.levels import FAST, choose_level, first_level
 
 MB = 1e6
 RATES = st.floats(1, 1e10)
@@ -32,12 +32,21 @@ def test_the_smallest_that_the_processors_make_in_time(rate: float, processors: 
 
 
 @pytest.mark.parametrize(
-    ("response", "expected"), [(None, FAST), (0.0, FAST), (0.029, FAST), (0.031, FAR), (3.0, FAR)]
+    ("response", "processors", "expected"),
+    [
+        (None, 2, FAST),
+        (0.0, 2, FAST),
+        (0.029, 64, FAST),
+        (0.031, 1, 5),
+        (0.031, 2, 5),
+        (0.031, 8, 9),
+        (3.0, 2, 5),
+    ],
 )
 def test_an_unknown_link_to_far_away_is_not_taken_for_a_fast_one(
-    response: float | None, expected: int
+    response: float | None, processors: int, expected: int
 ) -> None:
-    assert first_level(response) == expected
+    assert first_level(response, processors) == expected
 
 
 @given(RATES, RATES, PROCESSORS)

@@ -145,7 +145,7 @@ def test_the_level_fits_the_link_or_the_limit(
 def test_an_unknown_link_is_judged_by_its_responses(response: float, level: int, why: str) -> None:
     said: list[str] = []
     unknown = replace(link(None), response_seconds=lambda: response)
-    chooser = CompressionChooser(RequestedCompression.parse("keep", None), unknown, said.append)
+    chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), unknown, said.append)
     assert chooser.choose(io.BytesIO())[0].level == level
     assert said == [f"compressing with gzip level {level}: {why}"]
     assert unknown.links.choose_level("r.example", 40 * MB, 2) == 5, "nothing of it is kept"
@@ -155,7 +155,7 @@ def test_an_unknown_link_is_judged_by_its_responses(response: float, level: int,
     ("asked", "text", "expected"),
     [
         (("keep", None), "gzip 9", "gzip 9"),
-        (("gzip", None), "gzip 5", "gzip 5"),
+        (("gzip", 5), "gzip 5", "gzip 5"),
         (("keep", 6), "gzip 6", "gzip 6"),
         (("keep", 6), "gzip 9", None),
         (("auto", None), "zstd 3", "zstd 3"),
@@ -169,9 +169,14 @@ def test_an_unknown_link_is_judged_by_its_responses(response: float, level: int,
 def test_a_layer_that_was_begun_keeps_its_level_unless_another_was_asked_for(
     asked: tuple[str, int | None], text: str | None, expected: str | None
 ) -> None:
-    chooser = CompressionChooser(RequestedCompression.parse(*asked), link(500 * MB))
+    said: list[str] = []
+    chooser = CompressionChooser(RequestedCompression.parse(*asked), link(500 * MB), said.append)
     begun = chooser.parse(text)
     assert begun is None if expected is None else str(begun) == expected
+    if asked == ("keep", None) and begun is not None:
+        assert said == ["compressing with gzip level 9, with which the upload was begun"]
+    else:
+        assert said == []
 
 
 def test_more_processors_make_smaller_layers() -> None:

@@ -261,6 +261,24 @@ def test_the_same_bytes_continue_the_session(
     home.assert_clean()
 
 
+def test_a_layer_keeps_the_level_with_which_its_upload_was_begun(
+    home: Home, registry: FakeRegistry, source: SlowSource, tmp_path: Path
+) -> None:
+    """However fast the link has become."""
+    image = make_image(200_000, 300)
+    archive = write_archive(tmp_path / "app.tar", image)
+    home.store.facts.update(registry.address, link_rate=100_000.0)
+    job_id = _fail(home, registry, source, archive)
+    assert [session.compression for session in _sessions(home, job_id)] == ["gzip 9"]
+    home.store.facts.update(registry.address, link_rate=1e9, gzip_level=2)
+    assert home.run().exit_code == ExitCode.DONE
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
+    said = [message for kind, message in home.events(job_id) if kind == "compression"]
+    assert "compressing with gzip level 9, with which the upload was begun" in said
+    home.assert_clean()
+
+
 @pytest.mark.parametrize("no_early", [False, True])
 def test_other_bytes_never_do(
     home: Home, registry: FakeRegistry, source: SlowSource, tmp_path: Path, no_early: bool
