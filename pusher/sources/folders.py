@@ -10,6 +10,8 @@ from pusher.sources.pins import DirPin
 from pusher.text import suggest
 
 LAYOUT: Final = "oci"
+LAYOUT_ARCHIVE: Final = "oci-archive"
+"""A layout in a tar."""
 DIR: Final = DirPin.kind
 _IS: Final = {LAYOUT: "an OCI layout", DIR: "a folder that skopeo wrote with dir:"}
 _LACKS: Final = {LAYOUT: "index.json", DIR: "manifest.json"}

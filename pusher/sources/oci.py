@@ -23,8 +23,6 @@ from pusher.sources.pins import LayoutPin
 from pusher.sources.tagged import TaggedImage, tagged_images
 from pusher.text import suggest
 
-FOLDER_KIND: Final = LAYOUT
-ARCHIVE_KIND: Final = "oci-archive"
 _NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 """Annotations of an entry of index.json that name it; the first is a whole reference, the second a tag."""
 
@@ -89,7 +87,7 @@ class LayoutSource:
         check_stop: Callable[[], None] | None = None,  # noqa: ARG002 - a file never keeps its reader waiting
     ) -> Iterator[Iterator[ExportPiece]]:
         """Yield the wanted blobs of a compressed archive; elsewhere they are files."""
-        if self.kind == FOLDER_KIND:
+        if self.kind == LAYOUT:
             yield iter(())
             return
         with self._open() as layout:
@@ -112,7 +110,7 @@ class LayoutSource:
 
     @contextmanager
     def _open(self) -> Iterator[_Layout]:
-        if self.kind == FOLDER_KIND:
+        if self.kind == LAYOUT:
             yield _Layout(
                 self._index(), BlobFolder(self.path, str(self.path), follow_links=self._choice.follow_links)
             )
@@ -136,7 +134,7 @@ class LayoutSource:
                 raise self._gone_error() from error
             if not self.path.is_dir():
                 raise ImageNotFound(f"there is no folder {self.path}", hint="check the path") from error
-            raise refuse_folder(self.path, FOLDER_KIND) from error
+            raise refuse_folder(self.path, LAYOUT) from error
 
     # --- the choice ---------------------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ from pusher.oci.manifest import Descriptor, Manifest, parse_manifest
 from pusher.registry.client import RegistryClient
 from pusher.sources.base import Pin
 from pusher.sources.engine.command import DOCKER
-from pusher.sources.engine.disk import source
+from pusher.sources.engine.disk import kinds
 from pusher.sources.engine.disk.data_roots import DOCKER_ROOT
 from pusher.sources.engine.disk.docker_records import DockerRecords
 from pusher.sources.pins import EnginePin, StoragePin, pin_from_json
@@ -106,6 +106,6 @@ def _docker_root_of(pin: Pin) -> Path | None:
     match pin:
         case EnginePin(kind=DOCKER.kind, storage=Path() as root):
             return root
-        case StoragePin(kind=source.DOCKER_KIND, root=root):
+        case StoragePin(kind=kinds.DOCKER_KIND, root=root):
             return root
     return None

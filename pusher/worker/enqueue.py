@@ -13,7 +13,6 @@ from pusher.reference import Reference
 from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
 from pusher.sources.registry.names import PREFIX
-from pusher.sources.split.source import SplitSource
 from pusher.store.records import JobRecord, NewBlob, NewJob
 from pusher.store.store import Store
 from pusher.text import suggest
@@ -105,6 +104,8 @@ def prepare(
                     f"the layers of {image} cannot be split on their way from registry to registry",
                     hint=suggest("pull it first, and push it from there: docker pull {}", name),
                 )
+            from pusher.sources.split.source import SplitSource
+
             source = SplitSource(source, split_layers, reopen)
             note("reading the image once to see where its large layers can be split")
         try:

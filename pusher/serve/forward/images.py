@@ -25,7 +25,8 @@ from pusher.serve.forward.upstream import Upstream
 from pusher.serve.local import LocalRegistry
 from pusher.serve.manifests import PushedManifest, read_manifest
 from pusher.sources.base import Choice
-from pusher.sources.oci import FOLDER_KIND, LayoutSource
+from pusher.sources.folders import LAYOUT
+from pusher.sources.oci import LayoutSource
 from pusher.store.records import FINAL_STATES, UNFINISHED_STATES, JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker.cleanup import delete_sessions
@@ -74,7 +75,7 @@ class Images:
                     return job
             absent = self._write(path, name, manifest)
             choice = Choice(absent=tuple(sorted(absent)))
-            found = LayoutSource(FOLDER_KIND, path, f"@{manifest.digest}", choice).resolve()
+            found = LayoutSource(LAYOUT, path, f"@{manifest.digest}", choice).resolve()
             shown = f"{name}:{tag}" if tag else f"{name}@{manifest.digest}"
             destination = Reference(place.registry, place.path, tag)
             (job,) = record(self._store, found, [destination], image=shown, received=True)

@@ -16,13 +16,13 @@ from typing import Final
 
 from pusher.config.private import make_private_folder
 from pusher.errors import ArchiveInvalid, DiskFull, InvalidOption, PusherError, SourceError
-from pusher.sources import oci
 from pusher.sources.archive import docker_archive
+from pusher.sources.folders import LAYOUT_ARCHIVE
 from pusher.sources.foreign_files import exists
 
 _STANDARD: Final = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTORS: Final = ("/dev/fd/", "/proc/self/fd/")
-_KINDS: Final = (docker_archive.KIND, oci.ARCHIVE_KIND)
+_KINDS: Final = (docker_archive.KIND, LAYOUT_ARCHIVE)
 _READ: Final = 1 << 20
 _SILENCE: Final = 10.0
 """Seconds after which it is said that nothing comes."""

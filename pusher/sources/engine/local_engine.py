@@ -14,9 +14,10 @@ from pusher.sources.base import EVERYTHING, BlobKeeper, Choice, ExportPiece, Sou
 from pusher.sources.engine.command import DOCKER, PODMAN, Engine, run_command
 from pusher.sources.engine.content_store import ContentStoreSource, find_store, usual_roots
 from pusher.sources.engine.disk.data_roots import is_root
+from pusher.sources.engine.disk.kinds import DOCKER_KIND, PODMAN_KIND
 from pusher.sources.engine.disk.podman import PodmanStorage
 from pusher.sources.engine.disk.podman_lists import find_list, image_of_list
-from pusher.sources.engine.disk.source import DOCKER_KIND, PODMAN_KIND, StorageSource, open_storage
+from pusher.sources.engine.disk.source import StorageSource, open_storage
 from pusher.sources.engine.disk.storage import export_layers
 from pusher.sources.engine.podman_manifest import list_error, listed_digests
 from pusher.sources.engine.save import EngineSource

@@ -13,6 +13,7 @@ from pusher.sources.base import EVERYTHING, Choice, ExportPiece, Source, SourceI
 from pusher.sources.engine.command import DOCKER, PODMAN
 from pusher.sources.engine.disk.data_roots import DOCKER_ROOT, podman_root
 from pusher.sources.engine.disk.docker import DockerStorage
+from pusher.sources.engine.disk.kinds import DOCKER_KIND, PODMAN_KIND
 from pusher.sources.engine.disk.podman import PodmanStorage
 from pusher.sources.engine.disk.podman_lists import find_list, image_of_list
 from pusher.sources.engine.disk.storage import Storage, export_layers, read_diff_ids
@@ -22,8 +23,6 @@ from pusher.sources.image_names import is_image_id
 from pusher.sources.pins import EnginePin, StoragePin
 from pusher.sources.platforms import check_platform, platform_of
 
-DOCKER_KIND: Final = "docker-storage"
-PODMAN_KIND: Final = "containers-storage"
 STORAGES: Final[Mapping[str, Callable[[Path, str | None], Storage]]] = {
     DOCKER_KIND: DockerStorage,
     PODMAN_KIND: PodmanStorage,
