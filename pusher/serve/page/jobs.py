@@ -30,6 +30,8 @@ LONGEST_SEARCH: Final = 200
 _EVENTS: Final = 200
 """Lines of a job's log that are shown."""
 _MOST_SPEEDS: Final = 1000
+_LONGEST_GAP: Final = 30.0
+"""Seconds between two readings after which a speed is measured anew."""
 _VERBS: Final = ("pause", "resume", "retry", "cancel")
 
 
@@ -54,7 +56,7 @@ class JobCard:
 class JobReader:
     """Reads jobs from ``store``. ``counters``: the progress of this process's own worker, once it has one.
 
-    The speed of another worker's job is measured from one reading to the next. Thread-safe.
+    The speed of a job is measured from one reading to the next. Thread-safe.
     """
 
     def __init__(self, store: Store, settings: Settings, template: Template, example: str) -> None:
@@ -65,7 +67,7 @@ class JobReader:
         self.counters: Counters | None = None
         self._workers = settings.workers
         self._lock = threading.Lock()
-        self._speeds: dict[int, tuple[Estimator, int]] = {}
+        self._speeds: dict[int, tuple[Estimator, int, float]] = {}  # bytes sent, and when that was read
 
     def cards(self, jobs: Sequence[JobRecord], back: str) -> list[JobCard]:
         """Return the cards of jobs, without those that were deleted meanwhile."""
@@ -91,8 +93,7 @@ class JobReader:
         overview = replace(overview, totals=totals)
         figures = [share(overview), amount(totals)]
         if is_sending:
-            measured = self._measure_speed(job.id, stored.bytes_sent)
-            speed = measured if own.speed is None else own.speed
+            speed = self._measure_speed(job.id, stored.bytes_sent + own.in_flight) or own.speed
             left = eta(totals.bytes_total - totals.bytes_done, speed)
             figures += [
                 f"{human_bytes(speed)}/s" if speed else "",
@@ -118,13 +119,11 @@ class JobReader:
         """Return the bytes a second of a job, from how many were sent at this reading and earlier ones."""
         now = time.monotonic()
         with self._lock:
-            known = self._speeds.pop(job_id, None)
-            if known is None:
-                estimator = Estimator(now)
-            else:
-                estimator, before = known
-                estimator.add(sent - before, now)
-            self._speeds[job_id] = (estimator, sent)
+            estimator, before, at = self._speeds.pop(job_id, (Estimator(now), sent, now))
+            if now - at > _LONGEST_GAP:
+                estimator, before = Estimator(now), sent
+            estimator.add(sent - before, now)
+            self._speeds[job_id] = (estimator, sent, now)
             if len(self._speeds) > _MOST_SPEEDS:
                 del self._speeds[next(iter(self._speeds))]
         return estimator.speed(now)
