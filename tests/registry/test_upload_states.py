@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 import pytest
 
@@ -34,7 +35,7 @@ from pusher.registry.upload.verdicts import (
     judge_status,
     judge_unasked,
 )
-from tests.registry.helpers import ARROWS, REPOSITORY, RULES, Push, WalkedUpload, pushing
+from tests.registry.helpers import ARROWS, CHUNK, REPOSITORY, RULES, Push, WalkedUpload, pushing
 from tests.support.fakeregistry import Answer as Scripted
 from tests.support.fakeregistry import DropReply, Fault, On, ResetAfter, too_large
 
@@ -70,12 +71,38 @@ def _forgotten(push: Push) -> None:
     push.run()
 
 
+class _Compressed:
+    """The file of a blob whose size becomes known after the first chunk."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def wait(self, end: int, _check_stop: Callable[[], None], /) -> bool:
+        return end <= CHUNK
+
+    def open(self) -> BinaryIO:
+        return self.path.open("rb")
+
+
+def _completed(push: Push) -> None:
+    complete = push.blob
+    push.blob = replace(
+        complete, size=10 * complete.size, arrival=_Compressed(complete.path), is_unfinished=True
+    )
+    push.restart()
+    assert push.upload.run() is None
+    push.blob = complete
+    push.restart()
+    push.run()
+
+
 _WALKS: Final[dict[tuple[str, str], tuple[dict[str, object], Callable[[Push], None]]]] = {
     ("OPEN", "SEND"): ({}, _plain),
     ("OPEN", "CLOSE"): ({"size": 100}, _plain),
     ("OPEN", "DONE"): ({}, _appears_once_lost),
     ("SEND", "SEND"): ({}, _plain),
     ("SEND", "CLOSE"): ({}, _plain),
+    ("SEND", "DONE"): ({}, _completed),
     ("SEND", "ASK"): ({}, _broken(Fault(On.CHUNK, Scripted(404), nth=2))),
     ("SEND", "LOST"): ({"forced": "default"}, _broken(Fault(On.CHUNK, Scripted(405)))),
     ("ASK", "SEND"): ({}, _broken(Fault(On.CHUNK, ResetAfter(1500), nth=2))),
@@ -91,7 +118,7 @@ _WALKS: Final[dict[tuple[str, str], tuple[dict[str, object], Callable[[Push], No
 
 def test_every_arrow_of_the_table_has_a_walk() -> None:
     assert set(_WALKS) == ARROWS
-    assert len(ARROWS) == 15
+    assert len(ARROWS) == 16
 
 
 @pytest.mark.parametrize("arrow", _WALKS, ids=" to ".join)
