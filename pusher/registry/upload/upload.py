@@ -223,8 +223,9 @@ class BlobUpload:
 
     def _probe(self, session: Session, before: str) -> Session:
         """Find out after the first chunk what the registry keeps of an interrupted one, unless known."""
-        if not session.profile.break_unclear or session.offset == self._blob.size:
-            return session
+        left = self._blob.size - session.offset
+        if not session.profile.break_unclear or left <= self._plan.next_size(session):
+            return session  # with one more chunk to send it is not worth a round trip
         profile = profiles.stored_profile(self._link.profile)
         if profile not in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
             if not self._link.begin_probe():
