@@ -58,7 +58,7 @@ _ASSETS: Final = {
 _LARGEST_FORM: Final = 8192
 """Bytes."""
 _MOST_DIGITS: Final = 19
-_MOST_PAGES: Final = 1_000_000_000
+_MOST_PAGE_DIGITS: Final = 10
 _LONGEST_HOST: Final = 300
 
 
@@ -114,7 +114,13 @@ class Site:
             )
             return Response(page, 200, _HEADERS, media_type="text/html")
         if self.live.is_full:
-            raise ApiError(503, "TOOMANYREQUESTS", "too many pages are open", headers={"Retry-After": "30"})
+            raise ApiError(
+                503,
+                "TOOMANYREQUESTS",
+                "too many pages are open",
+                hint="close some of them",
+                headers={"Retry-After": "30"},
+            )
         if request.method == "HEAD":
             return Response(None, 200, _HEADERS, media_type="text/event-stream")
         events = self.live.follow(view, request.scope["state"][ENDING])
@@ -154,8 +160,9 @@ class JobSite(Site):
         state = query.get("state", "")
         if state and state not in list(JobState):
             raise ApiError(404, "UNSUPPORTED", "there is no such state of jobs")
-        is_number = page.isascii() and page.isdigit() and 0 < int(page[:_MOST_DIGITS]) < _MOST_PAGES
-        view = JobList(self._reader, JobState(state) if state else None, text, int(page) if is_number else 1)
+        is_number = page.isascii() and page.isdigit() and len(page) < _MOST_PAGE_DIGITS
+        number = max(1, int(page)) if is_number else 1
+        view = JobList(self._reader, JobState(state) if state else None, text, number)
         return await self._show(request, view, text=text, kept={"state": state} if state else {})
 
     async def _job(self, request: Request) -> Response:
@@ -170,7 +177,7 @@ class JobSite(Site):
             raise ApiError(
                 403,
                 "DENIED",
-                "this button is of a page that an earlier pusher serve sent",
+                "this button belongs to a page of an earlier pusher serve",
                 hint="reload the page, then press it again",
             )
         try:
