@@ -43,8 +43,11 @@ class Progress(Protocol):
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
         """``how``: uploaded, mounted, exists."""
 
-    def waiting(self, what: str, seconds: float, reason: str) -> None:
-        """``what`` (a blob's short digest, ``job 3``, ``network``) is retried in ``seconds``."""
+    def waiting(self, what: str, seconds: float, reason: str, *, fault: str = "", registry: str = "") -> None:
+        """``what`` (a blob's short digest, ``job 3``, ``network``) is retried in ``seconds``.
+
+        ``fault``: the code of the error, if one is why, and ``registry`` where it occurred.
+        """
 
     def note(self, message: str) -> None:
         """A message for the user: a session was lost, chunks were halved, a registry's warning."""

@@ -277,7 +277,15 @@ class Counters:
             self._blobs[digest] = BlobProgress(job_id, digest, size, size, done=True)
             self._event("blob-done", job=job_id, digest=digest, size=size, how=how)
 
-    def waiting(self, what: str, seconds: float, reason: str) -> None:
+    def waiting(
+        self,
+        what: str,
+        seconds: float,
+        reason: str,
+        *,
+        fault: str = "",  # noqa: ARG002
+        registry: str = "",  # noqa: ARG002
+    ) -> None:
         with self._lock:
             until = self._wall() + timedelta(seconds=seconds)
             self._waiting[what] = _Wait(self._clock() + seconds, until, reason)

@@ -24,6 +24,7 @@ from pusher.store.store import Store
 
 PATH: Final = "/metrics"
 _CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_MOST_REGISTRIES: Final = 100
 _DURATIONS: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 """Seconds: a blob may take a night."""
 
@@ -33,6 +34,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._labels: set[str] = set()
         self.before_scrape: Callable[[], None] = lambda: None
         self.sent = self._count("sent_bytes", "Bytes of blobs and manifests that were sent.", "registry")
         self.acknowledged = self._count(
@@ -53,6 +55,12 @@ class Metrics:
             "registry",
             "how",
         )
+        self.faults = self._count(
+            "faults",
+            "Errors after which something is tried again, by the codes of pusher help errors.",
+            "registry",
+            "code",
+        )
         self.waits = self._count(
             "waits", "Pauses before another try, of a job, a blob or the network.", "what"
         )
@@ -67,6 +75,14 @@ class Metrics:
             buckets=_DURATIONS,
             registry=self._registry,
         )
+
+    def label(self, registry: str) -> str:
+        """Return the label of a registry: its name, but ``other`` after the first hundred, since clients of
+        ``pusher serve`` choose the names."""
+        if registry not in self._labels and len(self._labels) >= _MOST_REGISTRIES:
+            return "other"
+        self._labels.add(registry)
+        return registry
 
     def _count(self, name: str, what: str, *labels: str) -> Counter:
         return Counter(f"pusher_{name}", what, labels, registry=self._registry)
@@ -85,7 +101,7 @@ class Metrics:
 
 
 class _Queue(Collector):
-    """The jobs by state, and how long the oldest has waited for its turn."""
+    """The jobs by state, how long the oldest has waited for its turn, and the links' speeds."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -99,18 +115,25 @@ class _Queue(Collector):
         age = GaugeMetricFamily(
             "pusher_oldest_queued_job_seconds", "Since the oldest queued job was recorded; 0 without any."
         )
+        uplink = GaugeMetricFamily(
+            "pusher_uplink_bytes_per_second", "Measured speed of one upload.", labels=["registry"]
+        )
         try:
             counts = self._store.jobs.counts()
-            queued = self._store.jobs.list(states=[JobState.QUEUED])
+            oldest = self._store.jobs.oldest_queued()
             now = self._store.now()
+            facts = self._store.facts.all()[:_MOST_REGISTRIES]
         except StoreError:
             return  # it is away: no figures are better than wrong ones
         for state in JobState:
             jobs.add_metric([state.value], counts.get(state, 0))
-        oldest = min((job.created_at for job in queued), default=now)
-        age.add_metric([], max(0.0, (now - oldest).total_seconds()))
+        age.add_metric([], 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds()))
+        for fact in facts:
+            if fact.uplink is not None:
+                uplink.add_metric([fact.registry], fact.uplink)
         yield jobs
         yield age
+        yield uplink
 
 
 @dataclass
@@ -148,7 +171,7 @@ class MeteredProgress:
         with suppress(StoreError, KeyError):
             totals = self._store.jobs.totals([job_id])[job_id]
             with self._lock:
-                registry = destination.partition("/")[0]
+                registry = self._metrics.label(destination.partition("/")[0])
                 self._jobs[job_id] = _Job(registry, totals.bytes_sent, totals.bytes_wasted)
         self._inner.job_started(job_id, image, destination)
 
@@ -197,10 +220,12 @@ class MeteredProgress:
             self._metrics.blobs.labels(registry, how).inc()
         self._inner.blob_done(job_id, digest, size, how)
 
-    def waiting(self, what: str, seconds: float, reason: str) -> None:
+    def waiting(self, what: str, seconds: float, reason: str, *, fault: str = "", registry: str = "") -> None:
         kind = "job" if what.startswith("job ") else "network" if what == "network" else "blob"
         self._metrics.waits.labels(kind).inc()
-        self._inner.waiting(what, seconds, reason)
+        if fault:
+            self._metrics.faults.labels(self._metrics.label(registry), fault).inc()
+        self._inner.waiting(what, seconds, reason, fault=fault, registry=registry)
 
     def note(self, message: str) -> None:
         self._inner.note(message)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from datetime import datetime
 
 from pusher.store import destinations
+from pusher.store.connection import time_if_set
 from pusher.store.job_changes import read_job
 from pusher.store.job_decisions import JobDecisions
 from pusher.store.job_filter import JobFilter
@@ -105,6 +107,12 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
         query = f"SELECT state, count(*) AS jobs FROM jobs WHERE {among.condition()} GROUP BY state"
         with self._database.read() as connection:
             return {JobState(row["state"]): row["jobs"] for row in connection.rows(query, **among.values())}
+
+    def oldest_queued(self) -> datetime | None:
+        """Return when the oldest queued job was recorded; None without any."""
+        query = "SELECT min(created_at) FROM jobs WHERE finished_at IS NULL AND state = 'queued'"
+        with self._database.read() as connection:
+            return time_if_set(connection.value(query))
 
     def totals(self, job_ids: Collection[int]) -> dict[int, JobTotals]:
         """Return sums over each job's blobs, each blob counted once. Unknown ids are left out."""

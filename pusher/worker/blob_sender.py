@@ -373,7 +373,9 @@ class BlobSender:
         def wait(pause: float, error: PusherError) -> None:
             if self.activity.seconds_idle >= self.settings.give_up_after:
                 raise error
-            self.progress.waiting(short(digest), pause, error.message)
+            self.progress.waiting(
+                short(digest), pause, error.message, fault=error.code, registry=job.registry
+            )
             with self.registries.stalls.pause():
                 control.wait(pause)
 

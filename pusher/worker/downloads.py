@@ -178,7 +178,13 @@ class _BlobFetch:
             raise add_login_hint(error, registry, self._job.registry) from error
 
     def _on_retry(self, pause: float, error: PusherError) -> None:
-        self._downloads.progress.waiting(short(self._blob.digest), pause, error.message)
+        self._downloads.progress.waiting(
+            short(self._blob.digest),
+            pause,
+            error.message,
+            fault=error.code,
+            registry=self._source.reference.registry,
+        )
         self._control.wait(pause)
 
     def _on_bytes(self, is_progress: bool) -> None:

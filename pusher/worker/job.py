@@ -348,7 +348,9 @@ class JobPush:
         )
 
         def wait(pause: float, error: PusherError) -> None:
-            self._tools.sender.progress.waiting("manifest", pause, error.message)
+            self._tools.sender.progress.waiting(
+                "manifest", pause, error.message, fault=error.code, registry=self._job.registry
+            )
             self._control.wait(pause)
             self._take_turn(reference)
 

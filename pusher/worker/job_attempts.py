@@ -171,7 +171,7 @@ class JobAttempts:
         )
         if error.retry is Retry.OFFLINE:
             self._report_offline(job)
-        self._progress.waiting(f"job {job.id}", pause, error.message)
+        self._progress.waiting(f"job {job.id}", pause, error.message, fault=error.code, registry=job.registry)
         resumes = error.retry is not Retry.LATER
         self._progress.job_ended(job.id, "waiting", error.message, resumes=resumes)
         self._hooks.run_waiting(job, error, for_user=not resumes)

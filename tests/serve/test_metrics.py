@@ -79,6 +79,30 @@ def test_the_rest_of_a_blob_in_the_last_request(metered: Metered) -> None:
     assert [metered(name) for name in ("acknowledged", "chunks")] == [80, 1]
 
 
+def test_faults_are_counted_by_their_code(metered: Metered) -> None:
+    metered.progress.waiting("a", 1.0, "why", fault="registry-busy", registry=HOST)
+    metered.progress.waiting("a", 1.0, "another worker sends it")
+    assert metered.metrics.faults.labels(HOST, "registry-busy")._value.get() == 1
+
+
+def test_clients_cannot_make_labels_without_end(metered: Metered) -> None:
+    for number in range(500):
+        metered.progress.waiting("a", 1.0, "why", fault="x", registry=f"r{number}.example.com")
+    assert metered.metrics.label(HOST) == HOST
+    assert metered.metrics.label("new.example.com") == "other"
+    samples = [sample for family in metered.metrics.faults.collect() for sample in family.samples]
+    assert len({sample.labels["registry"] for sample in samples}) <= 101
+
+
+def test_the_oldest_queued_job_has_an_age(tmp_path: Path) -> None:
+    with Front(tmp_path / "home", work=False) as front:
+        front.metrics.watch_queue(front.home.store)
+        archive = write_archive(tmp_path / "app.tar", make_image(1000))
+        front.home.enqueue(archive, f"{HOST}/team/app:1")
+        time.sleep(0.01)
+        assert figures(front.ask("GET", "/metrics").text)["pusher_oldest_queued_job_seconds",] > 0
+
+
 def test_everything_is_handed_on(metered: Metered) -> None:
     progress = metered.progress
     progress.preparing(1, "d", 1, None)
@@ -103,6 +127,7 @@ def test_a_push_on_a_bad_link_shows(tmp_path: Path) -> None:
         registry.faults.add(Fault(On.CHUNK, ResetAfter(5000), nth=3))
         here = front.repository(registry.address, "team/app")
         assert here.push(here.image(layer), "1").status_code == 201
+        front.home.store.facts.update(registry.address, uplink=1.5e6)
         text = front.ask("GET", "/metrics").text
         shown = figures(text)
         at = registry.address
@@ -116,6 +141,8 @@ def test_a_push_on_a_bad_link_shows(tmp_path: Path) -> None:
         assert shown["pusher_jobs", "queued"] == 0
         assert shown["pusher_jobs_ended_total", "succeeded"] == 1
         assert shown["pusher_oldest_queued_job_seconds",] == 0
+        assert shown["pusher_faults_total", "connection-broken", at] == 1
+        assert shown["pusher_uplink_bytes_per_second", at] == 1.5e6
         assert shown["pusher_serve_requests_total", "PUT", "201"] == 1
 
 
