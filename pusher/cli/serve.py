@@ -35,6 +35,11 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     help="Keep what is pushed in this folder, which is made if it is not there, and forward nothing.",
 )
 @click.option(
+    "--delete-unused",
+    metavar="AGE",
+    help="With --local: delete blobs that no manifest names and no client used for so long, such as 24h.",
+)
+@click.option(
     "--to",
     metavar="REGISTRY[/PREFIX]",
     help="Forward every name to below this place; without it the first part of a name is the registry.",
@@ -70,6 +75,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @progress_option
 def serve(
     local: Path | None,
+    delete_unused: str | None,
     to: str | None,
     acknowledge: str,
     listen: str,
@@ -104,6 +110,7 @@ def serve(
     if local is not None and (to is not None or acknowledge != "pushed"):
         option = "--to" if to is not None else "--acknowledge"
         raise InvalidOption(f"--local forwards nothing, and {option} says how", hint="give one of the two")
+    unused_for = _age(delete_unused, local)
     address = Address.parse(listen)
     certificate = _certificate(tls_cert, tls_key)
     safe = bool(certificate) or plain_http
@@ -111,7 +118,25 @@ def serve(
     front = _Front(address, certificate, access)
     if local is None:
         return _forward(front, to, progress, waits=acknowledge == "pushed")
-    return _keep(front, parse_path(str(local), "--local").absolute())
+    return _keep(front, parse_path(str(local), "--local").absolute(), unused_for)
+
+
+def _age(delete_unused: str | None, local: Path | None) -> float | None:
+    """Return the seconds of --delete-unused. Raises InvalidOption."""
+    from pusher.config import parse_age
+    from pusher.serve.garbage import LEAST
+
+    if delete_unused is None:
+        return None
+    if local is None:
+        raise InvalidOption("--delete-unused is for a registry in a folder", hint="add --local DIR")
+    age = parse_age(delete_unused, "--delete-unused")
+    if age < LEAST:
+        raise InvalidOption(
+            f"--delete-unused {delete_unused} would delete layers of images that are being pushed",
+            hint="give at least 1h",
+        )
+    return age
 
 
 @dataclass(frozen=True)
@@ -140,9 +165,10 @@ class _Front:
             print_notice(f"Push to it with: docker push localhost:{port}/{name}")
 
 
-def _keep(front: _Front, folder: Path) -> int:
+def _keep(front: _Front, folder: Path, unused_for: float | None) -> int:
     from pusher.serve.api import Api
     from pusher.serve.app import make_app
+    from pusher.serve.garbage import collecting
     from pusher.serve.local import LocalRegistry
     from pusher.serve.metrics import Metrics
     from pusher.serve.page.site import RegistrySite
@@ -152,6 +178,8 @@ def _keep(front: _Front, folder: Path) -> int:
     with closing(LocalRegistry(folder)) as registry, ExitStack() as stack:
         sockets = front.open(stack)
         front.announce(f"Images are kept in {folder}.", sockets[0].getsockname()[1], "NAME:TAG")
+        if unused_for is not None:
+            stack.enter_context(collecting(registry, unused_for, print_notice))
 
         def note_full_disk(message: str) -> None:
             print_notice(

@@ -201,6 +201,7 @@ class Api:
 
     def absent(self, repository: str, manifest: PushedManifest) -> list[str]:
         """Return the digests that the manifest names and the repository lacks."""
+        self._registry.mark_used((*manifest.blobs, *manifest.children))
         return self._catalog.absent(repository, manifest)
 
     async def store_manifest(

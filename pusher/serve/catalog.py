@@ -168,6 +168,11 @@ class Catalog:
         rows = self._rows(query, repository, digest)
         return StoredManifest(*rows[0]) if rows else None
 
+    def manifests(self, repository: str) -> list[str]:
+        """Return the digests of a repository's manifests."""
+        rows = self._rows("SELECT digest FROM manifests WHERE repository = ?", repository)
+        return [digest for (digest,) in rows]
+
     def add_manifest(self, repository: str, manifest: PushedManifest, tags: Iterable[str]) -> None:
         """Store the manifest, and point the tags to it."""
         row = (

@@ -6,6 +6,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +20,8 @@ from pusher.system import open_flags, try_lock
 
 _CATALOG: Final = "registry.db"
 _LOCK: Final = "lock"
+_FRESH: Final = 60.0
+"""Seconds for which a blob that is used again is not marked again."""
 
 
 class LocalRegistry:
@@ -58,15 +63,50 @@ class LocalRegistry:
         if not self.catalog.has_blob(digest, repository):
             return None
         try:
-            return self.blob_path(digest).stat().st_size
+            found = self.blob_path(digest).stat()
         except FileNotFoundError:
             return None
+        self._mark_used(digest, found.st_mtime)
+        return found.st_size
+
+    def mark_used(self, digests: Iterable[str]) -> None:
+        """Record that blobs, if they are here, are used now: they are not deleted as garbage soon."""
+        for digest in digests:
+            with suppress(FileNotFoundError):
+                self._mark_used(digest, self.blob_path(digest).stat().st_mtime)
+
+    def _mark_used(self, digest: str, used_at: float) -> None:
+        if time.time() - used_at > _FRESH:
+            with suppress(OSError):
+                os.utime(self.blob_path(digest))
+
+    def drop_unused(self, repository: str | None, digest: str, used_before: float) -> int | None:
+        """Remove a blob from a repository, or a file that is in none (None), unless it was used since.
+
+        Return the bytes freed: 0 if other repositories have it; None if it stays.
+        """
+        path = self.blob_path(digest)
+        with self._lock:
+            try:
+                found = path.stat()
+            except FileNotFoundError:
+                return None
+            if found.st_mtime >= used_before or (repository is None and self.catalog.has_blob(digest)):
+                return None
+            if repository is not None:
+                self.catalog.remove_blob(repository, digest)
+            if self.catalog.has_blob(digest):
+                return 0
+            path.unlink(missing_ok=True)
+            return found.st_size
 
     def take_blob(self, upload: Upload, digest: str) -> None:
         """Make a finished upload a blob of its repository; durable when this returns."""
         target = self.blob_path(digest)
         with self._lock:
-            if not target.exists():
+            if target.exists():
+                os.utime(target)
+            else:
                 upload.path.replace(target)
                 _sync_folder(target.parent)
             self.catalog.add_blob(upload.repository, digest)
@@ -77,6 +117,7 @@ class LocalRegistry:
         with self._lock:
             if not self.catalog.has_blob(digest, source) or not self.blob_path(digest).exists():
                 return False
+            os.utime(self.blob_path(digest))
             self.catalog.add_blob(repository, digest)
             return True
 
