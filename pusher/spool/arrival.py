@@ -53,6 +53,12 @@ class BlobArrival:
                 self._whole = whole
             self._changed.notify_all()
 
+    @property
+    def held(self) -> int:
+        """Return how many bytes can be read."""
+        with self._changed:
+            return self._size if self._whole else self._held
+
     def wait(self, end: int, check_stop: Callable[[], None]) -> bool:
         """Return True once the first ``end`` bytes can be read; all of them only after they are verified.
 

@@ -74,6 +74,8 @@ def _forgotten(push: Push) -> None:
 class _Compressed:
     """The file of a blob whose size becomes known after the first chunk."""
 
+    held = CHUNK
+
     def __init__(self, path: Path) -> None:
         self.path = path
 
@@ -236,6 +238,20 @@ def test_what_the_answer_to_a_chunk_means(code: int, meaning: ChunkAnswer) -> No
 )
 def test_what_comes_next(session: Session, total: int, state: type[State]) -> None:
     assert isinstance(ChunkPlan(total, LinkEstimate(), None).next_state(session), state)
+
+
+@pytest.mark.parametrize(
+    ("arrived", "again", "expected"),
+    [(1000, 0, 800), (799, 0, 500), (350, 0, 100), (0, 0, 100), (350, 200, 200)],
+    ids=["all", "not all", "a chunk", "less than a chunk", "the registry may hold more"],
+)
+def test_what_has_arrived_is_sent(arrived: int, again: int, expected: int) -> None:
+    """From offset 200 in multiples of 100 bytes: a larger chunk would be waited for."""
+    plan = ChunkPlan(5000, LinkEstimate(), None)
+    plan.again = again
+    session = session_of(DISTRIBUTION_2, offset=200, in_flight=0)
+    assert plan.arrived_size(session, 800, arrived) == expected
+    assert plan.arrived_size(session_of(SERVERLESS, offset=200, in_flight=0), 800, arrived) == 800
 
 
 def test_a_session_in_far_too_small_chunks_is_lost_on_purpose() -> None:

@@ -30,6 +30,10 @@ class BlobDamaged(Exception):
 class Arrival(Protocol):
     """A file that is still being written."""
 
+    @property
+    def held(self) -> int:
+        """Return how many bytes can be read."""
+
     def wait(self, end: int, check_stop: Callable[[], None], /) -> bool:
         """Wait until the first ``end`` bytes can be read; the last ones only once all are verified.
 

@@ -38,6 +38,14 @@ class ChunkPlan:
                 self.growth.raise_cap()
         return max(self.growth.next_size(session.chunk_size, most), session.limits.smallest, self.again)
 
+    def arrived_size(self, session: Session, size: int, arrived: int) -> int:
+        """Return how much of a chunk of ``size`` bytes to send of a blob whose first ``arrived`` bytes can be
+        read: not to wait for all of a large chunk while a part of it could be on its way."""
+        if session.profile.equal_chunks or arrived >= session.offset + size:
+            return size
+        there = (arrived - session.offset) // session.chunk_size * session.chunk_size
+        return min(size, max(there, session.chunk_size, session.limits.smallest, self.again))
+
     def is_last(self, session: Session) -> bool:
         """Return whether the closing PUT comes next."""
         if session.offset == 0 and session.is_sent_whole(self._total):

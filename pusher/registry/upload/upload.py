@@ -161,6 +161,8 @@ class BlobUpload:
     def _send(self, session: Session) -> State:
         """Send the next chunk and handle the response."""
         size = self._plan.next_size(session)
+        if self._blob.arrival is not None:
+            size = self._plan.arrived_size(session, size, self._blob.arrival.held)
         length = chunk_sizes.next_length(session.offset, self._blob.size, size, session.profile)
         if not self._blob.wait(session.offset + length, self._observer.check):
             return Done(None)
