@@ -233,7 +233,10 @@ def _layers_table(layers: Sequence[JobBlob], *, narrow: bool) -> Table:
     columns = ("BLOB", "STATE", "DONE") if narrow else ("DIFF ID", "BLOB", "STATE", "DONE/TOTAL")
     table = _table("LAYER", *columns)
     for layer in layers:
-        size = "" if layer.size is None else human_share(layer.offset, layer.size)
+        if layer.size is not None:
+            size = human_share(layer.offset, layer.size)
+        else:  # it is being compressed
+            size = f"{human_bytes(layer.offset)}+" if layer.offset else ""
         blob = short(layer.digest) if layer.digest else ""
         name = "config" if layer.is_config else str(layer.position)
         if narrow:

@@ -78,7 +78,7 @@ def blob_rows(job_id: int, new: NewJob) -> Iterable[dict[str, Any]]:
 TOTALS: Final = f"""
     SELECT
         blobs.job_id AS job_id,
-        coalesce(sum(size), 0) AS total,
+        coalesce(sum(coalesce(size, done)), 0) AS total,
         coalesce(sum(done), 0) AS done,
         sum(sent) + jobs.bytes_sent AS sent,
         sum(wasted) AS wasted,
@@ -104,7 +104,7 @@ TOTALS: Final = f"""
     JOIN jobs ON jobs.id = blobs.job_id
     GROUP BY blobs.job_id, jobs.bytes_sent, jobs.config_digest"""
 """The query for each job's bytes in total, done, sent, wasted and at risk, and its blobs of unknown size, one
-more where blobs are still received."""
+more where blobs are still received. In the total these count with what is done of them."""
 
 
 def error_columns(error: StoredError | None) -> dict[str, Any]:

@@ -220,7 +220,7 @@ class JobTotals:
     """Sums over a job's blobs, for the status table."""
 
     bytes_total: int
-    """Of the blobs whose size is known."""
+    """Of the blobs whose size is known, and what is done of the others."""
     bytes_done: int
     """Acknowledged, mounted or already there."""
     bytes_sent: int
