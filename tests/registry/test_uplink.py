@@ -149,6 +149,14 @@ def test_chunks_are_over_90_mib_only_where_waiting_takes_long() -> None:
     assert max(far)[0] == 360 * MIB
 
 
+def test_chunks_double_where_a_break_costs_nothing() -> None:
+    """Elsewhere they keep to a part of what the link has carried so far."""
+    chunks = chunk_times(LinkEstimate(), 800 * MIB, rate=100 * MIB, wait=0.15, profile=DISTRIBUTION_3)
+    assert [size // MIB for size, _ in chunks] == [10, 20, 40, 80, 160, 320, 170]
+    careful = chunk_times(LinkEstimate(), 800 * MIB, rate=100 * MIB, wait=0.15, profile=DEFAULT)
+    assert len(careful) > len(chunks)
+
+
 def test_an_upload_that_begins_on_a_quiet_link_waits_little_in_chunks_of_one_size() -> None:
     link = LinkEstimate()
     chunk_times(link, 150 * MIB, rate=5 * MIB, wait=0.06, profile=SERVERLESS)

@@ -62,8 +62,7 @@ class Session:
             return sent
         if profile.may_restart:
             return self.offset + sent
-        keeps_part = profile.reports_offset and not profile.whole_chunks and not self.closing
-        return 0 if keeps_part and profile.proven else sent
+        return 0 if profile.keeps_part and not self.closing else sent
 
     def is_sent_whole(self, total: int) -> bool:
         """Return whether a blob of ``total`` bytes goes in one PUT, as long as nothing of it was sent."""

@@ -219,7 +219,7 @@ class LinkEstimate:
     def largest_size(self, wanted: int | None, profile: Profile, limits: Limits) -> int:
         """Return the size up to which the chunks of an open session may grow."""
         with self._lock:
-            size = wanted or self._best_size(profile, part=2)
+            size = wanted or self._best_size(profile, is_open=True)
             return min(
                 size, *(most or size for most in (self._ceiling, self.accepted_size(wanted), limits.largest))
             )
@@ -280,19 +280,22 @@ class LinkEstimate:
             return self.round_trip * self.uplink
         return None
 
-    def _best_size(self, profile: Profile, *, part: int = 4) -> int:
+    def _best_size(self, profile: Profile, *, is_open: bool = False) -> int:
+        """Return the best size for a new session's chunks or, ``is_open``, for the next chunk of one."""
         # Where the registry keeps part of a broken chunk, a break costs next to nothing. Where it restarts
         # the blob, all sizes cost the same until the link breaks; then small chunks may get through.
         dear = profile.whole_chunks or not profile.reports_offset
         dear = dear or (profile.breaks_with_chunk and (self.breaks > 0 or self.carries is None))
         carries = self.carries or _UNTRIED
-        size, most = carries / (8 if dear else part), float(_MOST)
+        size, most, bound = carries / (8 if dear else 2 if is_open else 4), float(_MOST), carries / 2
         if waiting := self._bytes_waited():
             best = math.sqrt(2 * waiting * carries)
             if not self.breaks:
                 best = max(best, waiting / _WAITING)
                 most = max(most, min(waiting / _WAITING, _MOST_WAITED_FOR))
-            size = max(size, min(best, carries / 2))
+                if is_open and profile.keeps_part:
+                    bound = most  # a break costs nothing, however late it comes
+            size = max(size, min(best, bound))
         if self.uplink is not None:
             size = min(size, self.uplink * _SECONDS)
         return _even(min(max(size, chunk_sizes.LEAST), most))

@@ -62,3 +62,8 @@ class Profile:
     def may_restart(self) -> bool:
         """Return whether a break inside a chunk costs, or may cost, the whole session."""
         return self.breaks_with_chunk or self.break_unclear or not (self.reports_offset or self.resends)
+
+    @property
+    def keeps_part(self) -> bool:
+        """Return whether what arrived of a broken chunk is certainly kept, and the registry says how much."""
+        return self.proven and self.reports_offset and not (self.whole_chunks or self.may_restart)
