@@ -28,7 +28,8 @@ def demo(keep: bool) -> int:
         print_line()
         if keep:
             print_line(
-                f"The registry keeps running: docker push localhost:{port}/app:1. Press Ctrl-C to stop it."
+                f"The registry keeps running: docker push localhost:{port}/app:1, or look at "
+                f"http://localhost:{port}/. Press Ctrl-C to stop it."
             )
             _wait()
         else:

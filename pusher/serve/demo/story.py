@@ -28,6 +28,7 @@ from pusher.serve.demo.link import BadLink
 from pusher.serve.demo.serverless import ServerlessApi
 from pusher.serve.local import LocalRegistry
 from pusher.serve.metrics import Metrics
+from pusher.serve.page.site import RegistrySite
 from pusher.serve.server import Address, open_sockets, server_in_background
 
 _NAME: Final = "demo/app"
@@ -70,7 +71,8 @@ def tell(say: Callable[[str], None], scale: Scale) -> Iterator[int]:
         sockets = open_sockets(Address("127.0.0.1", 0))
         port = sockets[0].getsockname()[1]
         api = ServerlessApi(registry, min_chunk=scale.min_chunk, max_chunk=scale.max_chunk)
-        stack.enter_context(server_in_background(make_app(api, Access(is_local=True), Metrics()), sockets))
+        app = make_app(api, Access(is_local=True), Metrics(), site=RegistrySite(registry.catalog))
+        stack.enter_context(server_in_background(app, sockets))
         link = stack.enter_context(BadLink(port, rate=scale.rate, break_every=scale.break_every))
         step(
             f"started a registry with the limits of Cloudflare's serverless-registry, behind a link of "
