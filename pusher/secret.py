@@ -7,7 +7,6 @@ these are shown, logged or stored: some servers quote requests, sometimes in ano
 from __future__ import annotations
 
 import base64
-import html
 import json
 import re
 import threading
@@ -105,6 +104,8 @@ def _forms(secret: str) -> frozenset[str]:
     in_url = {quote(sent, safe=""), quote(sent), quote_plus(sent)}
     in_url |= {re.sub("%..", lambda found: found[0].lower(), text) for text in in_url}
     in_url |= {quote(text, safe="") for text in in_url}
+    import html
+
     in_html = {
         html.escape(secret),
         html.escape(secret, quote=False),

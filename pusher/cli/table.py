@@ -163,7 +163,11 @@ def _columns(text: str) -> int:
 
 def _wrap(text: str, width: int) -> list[str]:
     """Return the lines of a text; break long ones between words."""
-    if "\n" not in text and _columns(text) <= width:
+    return [part for line in text.split("\n") for part in _wrap_line(line, width)]
+
+
+def _wrap_line(text: str, width: int) -> list[str]:
+    if _columns(text) <= width:
         return [text]
     from rich.console import Console
     from rich.text import Text

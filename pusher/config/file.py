@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -220,6 +219,8 @@ class _Reader:
             if table.registry:
                 raise self._wrong(key, table, "applies to all registries", "move it above the first table")
             raise self._wrong(key, table, f"does not belong in {table.name}", "move it above the first table")
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=1)
         advice = f"write {near[0]}; " if near else ""
         raise self._wrong(

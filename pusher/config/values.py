@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from decimal import Decimal
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +33,8 @@ def parse_size(text: str, option: str, *, least: int = 0) -> int:
             hint="write it like 50MiB, 100MB, 1.5G or 1048576 (bytes)",
         )
     base = 1000 if match[2] and match[3] == "b" else 1024
+    from decimal import Decimal  # exact, where float is not
+
     size = int(Decimal(match[1][:_DIGITS]) * base ** _POWERS[match[2]])
     if size > MOST_BYTES or len(match[1]) > _DIGITS:
         raise InvalidOption(f"{option} is {quoted(text)}, which is too much", hint="write 1024TiB or less")

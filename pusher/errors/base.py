@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import traceback
 from enum import Enum, IntEnum
 from pathlib import Path
 
@@ -69,6 +68,8 @@ class PusherError(Exception):
 def bug(error: BaseException) -> PusherError:
     """Return the error for an unexpected exception. Its text is not quoted, as it may contain a secret."""
     ours = Path(__file__).parents[1]
+    import traceback
+
     frames = traceback.extract_tb(error.__traceback__)
     inside = [frame for frame in frames if Path(frame.filename).is_relative_to(ours)]
     place = (

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +64,7 @@ def check(url: str) -> SchemaReport:
 
 def folder() -> Path:
     """Return the folder of the migrations: in the installed wheel, else in the checkout."""
-    packaged = Path(str(files("pusher"))) / "_migrations"
+    packaged = Path(str(pusher.__file__)).parent / "_migrations"
     if packaged.is_dir():
         return packaged
     return Path(str(pusher.__file__)).parent.parent / "migrations"

@@ -1,0 +1,69 @@
+"""Which packages the commands import that run all day: imports are most of the time that they take."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support.fakeregistry.server import FakeRegistry
+
+_LIST = """
+import sys
+from pusher.cli import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code, end.code
+found = {name.partition(".")[0] for name, module in sys.modules.items() if getattr(module, "__file__", None)}
+print(*(found - sys.stdlib_module_names), file=sys.stderr)
+"""
+_NOT_OURS = {"__main__", "pusher", "sitecustomize", "usercustomize", "_virtualenv"}
+_STATUS = {"click", "platformdirs"}
+_PUSH = {*_STATUS, "filelock", "urllib3", "truststore", "isal", "zlib_ng", "zstandard"}
+
+
+def imported(*arguments: str) -> set[str]:
+    """The packages that a command imports, without Python's own."""
+    command = [sys.executable, "-c", _LIST, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return {name for name in done.stderr.splitlines()[-1].split() if not name.startswith("__")} - _NOT_OURS
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("PUSHER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    return tmp_path / "home"
+
+
+def test_what_is_imported(registry: FakeRegistry, archive: Path) -> None:
+    """The first push creates the job store, for which SQLAlchemy is needed."""
+    assert imported("--help") == {"click"}
+    push = ("push", f"docker-archive:{archive}", "--to", f"{registry.address}/app:1", "--progress", "none")
+    first = imported(*push)
+    assert first >= {"sqlalchemy", "urllib3"}
+    assert first.isdisjoint({"alembic", "cryptography", "psycopg", "requests", "rich", "starlette"})
+    assert imported(*push) <= _PUSH
+    assert imported("status") == imported("status", "--json") == _STATUS
+
+
+def test_a_push_imports_one_source(registry: FakeRegistry, archive: Path) -> None:
+    program = _LIST.replace("found - sys.stdlib_module_names", "sys.modules")
+    command = [sys.executable, "-c", program, "push", f"docker-archive:{archive}"]
+    command += ["--to", f"{registry.address}/app:1", "--progress", "none"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=os.environ)
+    modules = set(done.stderr.splitlines()[-1].split())
+    assert "pusher.sources.archive.docker_archive" in modules
+    others = (
+        "oci",
+        "docker_dir",
+        "engine.save",
+        "engine.content_store",
+        "engine.disk.source",
+        "split.source",
+    )
+    assert modules.isdisjoint(f"pusher.sources.{name}" for name in others)
