@@ -1,16 +1,20 @@
-"""Count the processors that this process may use, also in a container with a quota."""
+"""Count the processors that this process may use, also in a container with a quota, and those it will get."""
 
 from __future__ import annotations
 
 import functools
 import math
 import os
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 _CGROUP: Final = "proc/self/cgroup"
 _MOUNT: Final = "sys/fs/cgroup"
+_LOAD_SECONDS: Final = 60
+"""The load average that is used is that of about a minute."""
 
 
 @functools.cache
@@ -50,3 +54,31 @@ def _quota(folder: Path, name: str, period_name: str | None) -> Iterator[float]:
         return
     if quota > 0 and period > 0:
         yield quota / period
+
+
+class SpareProcessors:
+    """Estimates how many processors this process gets beside the other programs of the machine."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._before = (time.monotonic(), 0.0)
+
+    def count(self, wanted: int) -> float:
+        """Return ``wanted``, or the fair share of a machine that has more to do than processors."""
+        try:
+            load = os.getloadavg()[0]
+        except OSError:
+            return wanted
+        return share(wanted, max(0.0, load - self._own_load()), os.cpu_count() or 1)
+
+    def _own_load(self) -> float:
+        """Return what this process has added to the load average, about."""
+        now = (time.monotonic(), time.process_time())
+        with self._lock:
+            before, self._before = self._before, now
+        return (now[1] - before[1]) / max(now[0] - before[0], _LOAD_SECONDS)
+
+
+def share(wanted: int, others: float, processors: int) -> float:
+    """Return how many processors ``wanted`` threads get on a machine that has ``others`` as well."""
+    return wanted * min(1.0, processors / (wanted + others))

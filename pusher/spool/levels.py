@@ -39,13 +39,13 @@ def is_far(response_seconds: float | None) -> bool:
     return response_seconds is not None and response_seconds > _FAR_SECONDS
 
 
-def first_level(response_seconds: float | None, processors: int) -> int:
+def first_level(response_seconds: float | None, processors: float) -> int:
     """Return the gzip level for a link of unknown rate."""
     return choose_level(_FAR_RATE, processors) if is_far(response_seconds) else FAST
 
 
-def choose_level(rate: float, processors: int, before: int | None = None) -> int:
-    """Return the gzip level for a link of ``rate`` bytes a second.
+def choose_level(rate: float, processors: float, before: int | None = None) -> int:
+    """Return the gzip level for a link of ``rate`` bytes a second, compressed by so many processors.
 
     ``before`` is the level that the link had; it stays while the rate is near its limits.
     """

@@ -12,6 +12,7 @@ from pusher.config import Settings
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
 from pusher.oci.layer_blob import LayerBlob
+from pusher.processors import SpareProcessors
 from pusher.progress.format import human_bytes
 from pusher.spool.choice import SAMPLE, candidates, choose, measure
 from pusher.spool.coders import BLOCK
@@ -28,6 +29,10 @@ ZSTD_NOTE: Final = (
     "layers are zstd: containerd 1.5, Docker 23, current Podman, CRI-O and newer pull them; "
     "some scanners and older tools do not"
 )
+
+_SPARE: Final = SpareProcessors()
+_BUSY: Final = 2 / 3
+"""Part of the processors, below which it is said that other programs use them."""
 
 _KINDS: Final[Mapping[str, Kind]] = {
     media_types.OCI_LAYER_GZIP: Kind.GZIP,
@@ -145,9 +150,11 @@ class CompressionChooser:
         return chosen, stream
 
     def _fit(self, asked: Compression, speed: LinkSpeed) -> Compression:
-        chosen = replace(asked, level=self._link.choose_level(speed, asked.workers))
+        spare = _SPARE.count(asked.workers)
+        chosen = replace(asked, level=self._link.choose_level(speed, spare))
         if not self._chosen or self._chosen[-1][0] != chosen:
-            self._on_change(f"compressing with gzip level {chosen.level}: {speed}")
+            busy = "" if spare >= _BUSY * asked.workers else ", and other programs use the processors"
+            self._on_change(f"compressing with gzip level {chosen.level}: {speed}{busy}")
         return chosen
 
     def parse(self, text: str | None) -> Compression | None:

@@ -51,7 +51,7 @@ class JobLink:
             return LinkSpeed(limit, is_limit=True)
         return LinkSpeed(rate, response_seconds=self.response_seconds())
 
-    def choose_level(self, speed: LinkSpeed, processors: int) -> int:
+    def choose_level(self, speed: LinkSpeed, processors: float) -> int:
         """Return the gzip level for layers sent at this speed. Raises StoreError."""
         if speed.rate is None:
             return first_level(speed.response_seconds, processors)

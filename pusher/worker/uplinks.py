@@ -81,7 +81,7 @@ class LinkEstimates:
         if self._store:
             self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks, link_rate=rate)
 
-    def choose_level(self, registry: str, rate: float, processors: int) -> int:
+    def choose_level(self, registry: str, rate: float, processors: float) -> int:
         """Return the gzip level for layers sent at ``rate`` bytes a second, and store it: it stays while the
         rate is about the same. Raises StoreError."""
         self.get(registry)

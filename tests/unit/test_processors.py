@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.processors import count_processors
+from pusher.processors import SpareProcessors, count_processors, share
 
 
 @pytest.fixture(autouse=True)
@@ -69,3 +69,31 @@ def test_without_bindings_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_this_machine() -> None:
     assert count_processors.__wrapped__() in range(1, 9)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "others", "processors", "expected"),
+    [(2, 0, 2, 2), (2, 2, 2, 1), (2, 14, 2, 0.25), (2, 40, 64, 2), (1, 3.5, 4, 4 / 4.5), (16, 0, 8, 8)],
+)
+def test_a_busy_machine_is_shared(wanted: int, others: float, processors: int, expected: float) -> None:
+    assert share(wanted, others, processors) == pytest.approx(expected)
+
+
+def test_the_load_of_this_process_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, spent = [100.0], [0.0]
+    monkeypatch.setattr("pusher.processors.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pusher.processors.time.process_time", lambda: spent[0])
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0.0, 0.0))
+    spare = SpareProcessors()
+    assert spare.count(2) == 1
+    now[0], spent[0] = 160.0, 120.0
+    assert spare.count(2) == 2
+
+
+def test_a_system_without_load_average(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unobtainable() -> tuple[float, float, float]:
+        raise OSError
+
+    monkeypatch.setattr(os, "getloadavg", unobtainable)
+    assert SpareProcessors().count(3) == 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ from tests.support.images import random_bytes, sha256
 ZSTD, NONE, ZSTD_9 = Compression.of(Kind.ZSTD), Compression.of(Kind.NONE), Compression.of(Kind.ZSTD, 9)
 DIFF_ID = sha256(b"tar")
 MB = 1e6
+
+
+@pytest.fixture(autouse=True)
+def _idle_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
 
 
 def settings(**changes: Any) -> Settings:
@@ -177,6 +184,14 @@ def test_a_layer_that_was_begun_keeps_its_level_unless_another_was_asked_for(
         assert said == ["compressing with gzip level 9, with which the upload was begun"]
     else:
         assert said == []
+
+
+def test_other_programs_leave_fewer_processors(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (126.0, 0.0, 0.0))
+    busy = "compressing with gzip level 5: the link takes 7.6 MiB/s, and other programs use the processors"
+    assert follow(8 * MB) == ("gzip 5", [busy, "compressed with gzip level 5: the link takes 7.6 MiB/s"])
+    monkeypatch.setattr(os, "getloadavg", lambda: (62.0, 0.0, 0.0))
+    assert follow(8 * MB)[0] == "gzip 9"
 
 
 def test_more_processors_make_smaller_layers() -> None:

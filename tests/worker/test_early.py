@@ -264,7 +264,7 @@ def test_the_same_bytes_continue_the_session(
 def test_a_layer_keeps_the_level_with_which_its_upload_was_begun(
     home: Home, registry: FakeRegistry, source: SlowSource, tmp_path: Path
 ) -> None:
-    """However fast the link has become."""
+    """However fast the link has become, and however busy the machine."""
     image = make_image(200_000, 300)
     archive = write_archive(tmp_path / "app.tar", image)
     home.store.facts.update(registry.address, link_rate=100_000.0)
