@@ -13,6 +13,7 @@ from pusher.cli.command import Command
 from pusher.cli.options import setting_options
 from pusher.cli.output import print_error, print_notice
 from pusher.cli.password import login_options, with_password
+from pusher.cli.queueing import priority_type
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id
 from pusher.errors import ExitCode, InvalidOption, JobStateConflict, JobUnknown, PusherError
@@ -92,6 +93,23 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
         delete_sessions(store, settings, ())
         _print_states(store, done)
     return code
+
+
+@click.command(cls=Command)
+@click.argument("job", shell_complete=completers.jobs)
+@click.argument("number", metavar="N", type=priority_type)
+def priority(job: str, number: int) -> int:
+    """Change the priority of a job to N; higher ones go first.
+
+    It has no effect on a job that is being pushed already.
+
+    \b
+    Example:
+      pusher priority 3 10
+    """
+    with open_store(read_settings()) as store:
+        store.jobs.set_priority(parse_job_id(job), number)
+    return ExitCode.DONE
 
 
 def _run_verb(verb: str, jobs: tuple[str, ...], everything: bool) -> int:

@@ -20,20 +20,14 @@ from pusher.cli.image_list import (
 )
 from pusher.cli.options import compression_options, setting_options
 from pusher.cli.output import print_json, print_notice
+from pusher.cli.queueing import queueing_options, read_queueing
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
 
 
 @click.command(cls=Command)
 @image_list_options
-@click.option(
-    "--priority",
-    type=click.IntRange(-1000, 1000),
-    metavar="N",
-    default=0,
-    show_default=True,
-    help="Jobs with a higher priority go first.",
-)
+@queueing_options
 @image_options
 @setting_options("plain_http", "insecure", "ca_cert")  # only docker:// is checked here
 @auth_file_option
@@ -41,7 +35,7 @@ from pusher.cli.store import open_store
 @compression_options
 @json_option
 @quiet_option
-def enqueue(priority: int, as_json: bool, **flags: Any) -> int:
+def enqueue(as_json: bool, **flags: Any) -> int:
     """Add each IMAGE to the queue and print the job IDs.
 
     IMAGE is a name in Docker or Podman, the path of an archive or folder, or
@@ -74,7 +68,7 @@ def enqueue(priority: int, as_json: bool, **flags: Any) -> int:
     from pusher.oci.media_types import CONFIGS
 
     settings = read_settings(**flags)
-    image_arguments = read_image_options(flags, settings)
+    image_arguments, queueing = read_image_options(flags, settings), read_queueing(flags)
     check_standard_input(flags)
     requests = read_image_list(flags, settings, "enqueue")
     settings = with_auth_files(settings, flags, lambda: source_registries(requests), list)
@@ -86,7 +80,7 @@ def enqueue(priority: int, as_json: bool, **flags: Any) -> int:
         found = find_images(
             store, settings, requests, image_arguments, "enqueue", keep_going=flags["keep_going"]
         )
-        jobs = found.record(store, priority=priority, keeps_older=flags["keeps_older"])
+        jobs = found.record(store, queueing)
         superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}
         layers = {
             job.id: sum(

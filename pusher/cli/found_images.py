@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pusher.config import Settings
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
-    from pusher.worker.enqueue import PreparedImage
+    from pusher.worker.enqueue import PreparedImage, Queueing
 
 
 @contextmanager
@@ -63,11 +63,11 @@ class FoundImages:
         codes = {error.exit_code for error in self.errors} or {ExitCode.DONE}
         return codes.pop() if len(codes) == 1 else ExitCode.FAILED
 
-    def record(self, store: Store, *, keeps_older: bool, priority: int = 0) -> list[JobRecord]:
+    def record(self, store: Store, queueing: Queueing) -> list[JobRecord]:
         """Record the jobs of the images, and report the jobs that they supersede."""
         jobs = []
         for request, image in self.images:
-            for job in image.record(store, priority=priority, keeps_older=keeps_older):
+            for job in image.record(store, queueing):
                 _report_recorded(store, job, request)
                 jobs.append(job)
         return jobs

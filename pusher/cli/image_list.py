@@ -83,17 +83,11 @@ _OPTIONS: Final = (
         is_flag=True,
         help="Print what would be compressed, sent, mounted and skipped, and change nothing.",
     ),
-    click.option(
-        "--no-supersede",
-        "keeps_older",
-        is_flag=True,
-        help="Keep unfinished older jobs for the same tag; the jobs set the tag in the order of their IDs.",
-    ),
 )
 
 
 def image_list_options(function: F) -> F:
-    """Add the arguments and options of ``read_image_list``, ``--keep-going`` and ``--no-supersede``."""
+    """Add the arguments and options of ``read_image_list``, ``--keep-going`` and ``--dry-run``."""
     for option in reversed(_OPTIONS):
         function = option(function)
     return function

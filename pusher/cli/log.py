@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
 import click
 
 from pusher.cli import completers
@@ -10,28 +15,70 @@ from pusher.cli.output import print_columns, print_json
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id
 from pusher.errors import ExitCode
+from pusher.text import as_json as as_json_text
+
+if TYPE_CHECKING:
+    from pusher.store.records import EventRecord
+
+_KIND_WIDTH: Final = 12
+"""Columns of an event's kind while it is not known which come."""
+_LOOK_EVERY: Final = 1.0
+"""Seconds between two looks for new events."""
 
 
 @click.command(cls=Command)
 @click.argument("job", shell_complete=completers.jobs)
 @json_option
-def log(job: str, as_json: bool) -> int:
+@click.option("-f", "--follow", is_flag=True, help="Print new events until the job has ended.")
+def log(job: str, as_json: bool, follow: bool) -> int:
     """Print the events of a job, oldest first.
 
     \b
     Example:
       pusher log 3
+      pusher log 3 --follow
     """
+    if follow:
+        return _follow(parse_job_id(job), as_json=as_json)
     with open_store(read_settings()) as store:
         record = store.jobs.get(parse_job_id(job))
         events = store.events.of(record.id)
     if as_json:
-        from pusher.progress.format import rfc3339
-
-        print_json({"events": [{"at": rfc3339(e.at), "kind": e.kind, "message": e.message} for e in events]})
-        return ExitCode.DONE
-    width = max((len(event.kind) for event in events), default=0)
-    for event in events:
-        at = event.at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-        print_columns(f"{at}  {event.kind:<{width}}  ", event.message)
+        print_json({"events": [_as_json(event) for event in events]})
+    else:
+        _print(events, max((len(event.kind) for event in events), default=0))
     return ExitCode.DONE
+
+
+def _follow(number: int, *, as_json: bool) -> int:
+    """Print the events as they come, as JSON an object a line."""
+    from pusher.store.records import FINAL_STATES
+
+    with open_store(read_settings()) as store:
+        printed = 0
+        while True:
+            ended = store.jobs.get(number).state in FINAL_STATES  # before its last events are read
+            events = store.events.of(number)
+            if as_json:
+                for event in events[printed:]:
+                    click.echo(as_json_text(_as_json(event)))
+            else:
+                _print(events[printed:], _KIND_WIDTH)
+            sys.stdout.flush()
+            printed = max(printed, len(events))
+            if ended:
+                return ExitCode.DONE
+            time.sleep(_LOOK_EVERY)
+
+
+def _print(events: Sequence[EventRecord], width: int) -> None:
+    from pusher.progress.format import local_time
+
+    for event in events:
+        print_columns(f"{local_time(event.at)}  {event.kind:<{width}}  ", event.message)
+
+
+def _as_json(event: EventRecord) -> dict[str, object]:
+    from pusher.progress.format import rfc3339
+
+    return {"at": rfc3339(event.at), "kind": event.kind, "message": event.message}

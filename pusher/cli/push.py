@@ -29,6 +29,7 @@ from pusher.cli.image_list import (
 from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
+from pusher.cli.queueing import label_option, read_queueing, supersede_option
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
 from pusher.cli.work import report_result, work
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=Command)
 @image_list_options
+@supersede_option
+@label_option
 @image_options
 @login_options
 @auth_file_option
@@ -69,7 +72,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     from pusher.sources.archive.stream import is_stream
 
     settings = read_settings(**flags)
-    image_arguments = read_image_options(flags, settings)
+    image_arguments, queueing = read_image_options(flags, settings), read_queueing(flags)
     output = JobOutput.read(flags, settings.workers, progress)
     check_standard_input(flags, password_stdin=password_stdin)
     requests = read_image_list(flags, settings, "push")
@@ -86,7 +89,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
         found = find_images(
             store, settings, requests, image_arguments, "push", keep_going=flags["keep_going"]
         )
-        jobs = found.record(store, keeps_older=flags["keeps_older"])
+        jobs = found.record(store, queueing)
         if not jobs:
             return found.exit_code
         result = work(store, settings, progress, only=[job.id for job in jobs])

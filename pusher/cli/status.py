@@ -7,16 +7,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
+from pusher.cli.listing import job_filter_options, print_listing, read_listing
 from pusher.cli.output import print_json, print_notice
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id, store_exists
-from pusher.errors import ExitCode
+from pusher.errors import ExitCode, InvalidOption
 from pusher.text import as_json as json_text
 
 if TYPE_CHECKING:
@@ -35,21 +36,30 @@ _WATCH_EVERY: Final = 1.0
 
 @click.command(cls=Command)
 @click.argument("job", required=False, shell_complete=completers.jobs)
+@job_filter_options
 @json_option
-@click.option("--watch", is_flag=True, help="Keep it up to date until Ctrl-C.")
+@click.option("--watch", is_flag=True, help="Keep it up to date until all jobs have ended, or until Ctrl-C.")
 @click.option("--all", "everything", is_flag=True, help="Show all finished jobs, too.")
-def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int:
+def status(job: str | None, as_json: bool, watch: bool, everything: bool, **flags: Any) -> int:
     """Show the jobs and their progress, or JOB with its layers.
 
-    Without --all, only the last few finished jobs are shown.
+    Without --all or a filter, only the last few finished jobs are shown.
 
     \b
     Example:
       pusher status --watch
+      pusher status --state failed --label team=web
+      pusher status --all --format id,state,destination
     """
     settings = read_settings()
     number = None if job is None else parse_job_id(job)
-    if number is None and not store_exists(settings):
+    listing = read_listing(flags, as_json=as_json, with_job=job is not None)
+    if listing is not None:
+        if watch:
+            raise InvalidOption("--watch shows all jobs", hint="leave out the filter, or --watch")
+        with open_store(settings) as store:
+            return print_listing(store, settings, listing)
+    if number is None and not watch and not store_exists(settings):
         if as_json:
             print_json({"jobs": []})
         else:
@@ -58,6 +68,7 @@ def status(job: str | None, as_json: bool, watch: bool, everything: bool) -> int
     with open_store(settings) as store:
         if watch:
             _watch(store, number, everything, as_json)
+            return ExitCode.DONE
         if as_json and everything and number is None:
             _print_all_as_json(store)
             return ExitCode.DONE
@@ -163,7 +174,7 @@ def _details(store: Store, number: int, width: int) -> RenderableType:
 
 
 def _watch(store: Store, number: int | None, everything: bool, as_json: bool) -> None:
-    """Redraw on a terminal, or print after each change, until Ctrl-C."""
+    """Redraw on a terminal, or print after each change, until all jobs have ended; wait for the first job."""
     from rich.live import Live
 
     from pusher.cli.table import console
@@ -179,10 +190,14 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
         with Live(console=out, auto_refresh=False) as live:
             out.show_cursor(True)
             while True:
+                ended = _has_ended(store, number)
                 live.update(draw(), refresh=True)
+                if ended:
+                    return
                 time.sleep(_WATCH_EVERY)
     last: object = None
     while True:
+        ended = _has_ended(store, number)
         data = jobs_as_json(store, number, everything)
         if data != last:
             last = data
@@ -191,7 +206,19 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
             else:
                 out.print(draw())
             sys.stdout.flush()
+        if ended:
+            return
         _wait_for_reader(_WATCH_EVERY)
+
+
+def _has_ended(store: Store, number: int | None) -> bool:
+    """Return whether the job, or every job of at least one, has ended."""
+    from pusher.store.records import FINAL_STATES
+
+    if number is not None:
+        return store.jobs.get(number).state in FINAL_STATES
+    states = store.jobs.counts().keys()
+    return bool(states) and states <= FINAL_STATES
 
 
 def _wait_for_reader(seconds: float) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import click
 
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_share, percent
+from pusher.progress.format import human_bytes, human_share, local_time, percent
 from pusher.store.records import JobBlob, JobRecord, JobState
 from pusher.text import printable, printable_lines
 from pusher.worker.overview import JobOverview, amount, note, share
@@ -253,4 +253,4 @@ def _layers_table(layers: Sequence[JobBlob], *, narrow: bool) -> Table:
 
 def format_time(time: datetime | None) -> str:
     """Return a time in the local zone."""
-    return "" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+    return "" if time is None else local_time(time)

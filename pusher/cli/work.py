@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -90,7 +91,12 @@ def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0
 
 def _report_errors(result: RunResult, *, single: bool) -> None:
     """Print why jobs did not succeed, and how to continue."""
-    stopped = [job for job in result.unfinished if job.state == "queued"]
+    from pusher.worker.overview import held_back
+
+    now = datetime.now(UTC)
+    queued = [job for job in result.unfinished if job.state == "queued"]
+    held = [job for job in queued if held_back(job, now)]
+    stopped = [job for job in queued if job not in held]
     reported = [job for job in (*result.failed, *result.unfinished) if job.state != "queued"]
     for job in reported[:_MOST_REPORTED]:
         print_error(
@@ -99,6 +105,8 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         )
     if len(reported) > _MOST_REPORTED:
         print_notice(f"... and {len(reported) - _MOST_REPORTED} more jobs: pusher status")
+    for job in held[:_MOST_REPORTED]:
+        print_notice(f"Job {job.id} {held_back(job, now)}: pusher run --forever waits for that.")
     if stopped:
         print_notice(f"Stopped, and nothing is lost ({_list_jobs(stopped)}). Continue with: pusher run")
 

@@ -85,6 +85,11 @@ def format_columns(first: str, text: str, width: int) -> str:
     return f"\n{indent}".join([first + rows[0], *rows[1:]])
 
 
+def local_time(time: datetime) -> str:
+    """Return the time of this machine's zone, as ``2025-01-31 13:00:00 CET``."""
+    return time.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
+
+
 def rfc3339(time: datetime) -> str:
     """Return ``2025-01-31T12:00:00.000Z``, for programs."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from pusher.errors import JobStateConflict
 from pusher.store import decisions, destinations
 from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_changes import change_job, read_job
 from pusher.store.job_rows import NO_ERROR
 from pusher.store.leases import NO_WAIT, NOT_RUNNING
-from pusher.store.records import JobRecord, JobState
+from pusher.store.records import FINAL_STATES, JobRecord, JobState
 
 
 class JobDecisions:
@@ -38,6 +39,19 @@ class JobDecisions:
     def retry(self, job_id: int) -> JobRecord:
         """Requeue a failed or cancelled job, or make a waiting one due."""
         return self._decide(job_id, decisions.RETRY)
+
+    def set_priority(self, job_id: int, priority: int) -> JobRecord:
+        """Change when the job's turn comes. Raises JobUnknown, JobStateConflict if it has ended."""
+        now = self._database.now()
+        with self._database.write() as connection:
+            before = read_job(connection, job_id, lock=True)
+            if before.state in FINAL_STATES:
+                raise JobStateConflict(
+                    f"job {job_id} has ended ({before.state}), and its priority has no effect"
+                )
+            job = change_job(connection, before, {"priority": priority})
+            record(connection, job_id, now, "priority", f"{before.priority} -> {priority}")
+        return job
 
     def _decide(self, job_id: int, decision: decisions.Decision) -> JobRecord:
         now = self._database.now()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from pusher.store.connection import ResultRow, json_of, time_if_set, time_of
@@ -42,6 +42,9 @@ def new_job_columns(new: NewJob) -> dict[str, Any]:
         "options": json.dumps(dict(new.options)),
         "documents": json.dumps([document.to_json() for document in new.documents]),
         "keeps_older": new.keeps_older,
+        "labels": labels_text(new.labels),
+        "after_job": new.after,
+        "not_before": new.not_before,
     }
 
 
@@ -107,6 +110,11 @@ TOTALS: Final = f"""
 more where blobs are still received. In the total these count with what is done of them."""
 
 
+def labels_text(labels: Mapping[str, str]) -> str:
+    """Return labels as they are stored; JobFilter searches in this text."""
+    return json.dumps(dict(labels), separators=(",", ":"), sort_keys=True)
+
+
 def error_columns(error: StoredError | None) -> dict[str, Any]:
     """Return the columns of a job's last error."""
     if error is None:
@@ -145,4 +153,7 @@ def job_of(row: ResultRow) -> JobRecord:
         keeps_older=bool(row["keeps_older"]),
         superseded_by=row["superseded_by"],
         waiting_since=time_if_set(row["waiting_since"]),
+        labels=json_of(row["labels"]),
+        after=row["after_job"],
+        not_before=time_if_set(row["not_before"]),
     )

@@ -21,8 +21,13 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
     ``pusher serve`` (ReceivedJobs)."""
 
     def add(self, new: NewJob) -> JobRecord:
-        """Queue a job; unless it ``keeps_older``, unfinished older ones of its tag are superseded."""
+        """Queue a job; unless it ``keeps_older``, unfinished older ones of its tag are superseded.
+
+        Raises JobUnknown if the job that it starts ``after`` does not exist.
+        """
         with self._database.write() as connection:
+            if new.after is not None:
+                read_job(connection, new.after)
             destinations.lock_destination(self._database, connection, new)
             return add_job(connection, new, self._database.now())
 

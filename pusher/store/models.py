@@ -129,6 +129,10 @@ class JobRow(Base):
     """When it began to wait, if it has made no progress since."""
     waiting_reported: Mapped[str | None] = mapped_column(Text)
     """Code of the error of this wait that the hook was told."""
+    labels: Mapped[dict[str, str]] = mapped_column(JSON, default=dict, server_default="{}")
+    after_job: Mapped[int | None] = mapped_column(BigInteger)
+    """The job starts once that one has succeeded."""
+    not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
     __table_args__ = (
         CheckConstraint(f"state IN ({_values(JobState)})", name="state"),

@@ -136,6 +136,10 @@ class NewJob:
     """``compression``, ``compression_level``."""
     documents: tuple[JobDocument, ...] = ()
     """Where the source has manifests; the root is the last."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    after: int | None = None
+    """The job starts once that one has succeeded."""
+    not_before: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +207,10 @@ class JobRecord:
     """The newer job for the same tag, once superseded."""
     waiting_since: datetime | None
     """When it began to wait, if it has made no progress since."""
+    labels: Mapping[str, str]
+    after: int | None
+    """The job starts once that one has succeeded."""
+    not_before: datetime | None
 
     @property
     def has_manifest(self) -> bool:

@@ -10,10 +10,19 @@ from pusher.store.leases import IS_DUE, is_lapsed
 UNFINISHED: Final = "jobs.finished_at IS NULL"
 """The exact condition of the claim index, so that SQLite uses it."""
 
+IS_FREE_TO_START: Final = """(
+    (jobs.not_before IS NULL OR jobs.not_before <= :now)
+    AND (jobs.after_job IS NULL OR NOT EXISTS (
+        SELECT 1 FROM jobs AS earlier
+        WHERE earlier.id = jobs.after_job AND earlier.state NOT IN ('succeeded', 'superseded')
+    ))
+)"""
+"""Neither a time nor another job holds a queued job back; one that was pruned had ended."""
+
 IS_RUNNABLE: Final = f"""(
     {UNFINISHED}
     AND (
-        state = 'queued'
+        state = 'queued' AND {IS_FREE_TO_START}
         OR state = 'receiving' AND EXISTS (
             SELECT 1 FROM job_blobs WHERE job_blobs.job_id = jobs.id AND job_blobs.state = 'ready'
         )

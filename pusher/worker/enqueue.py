@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
 
 from pusher.config import Settings
@@ -28,6 +29,17 @@ _MOST_ABSENT: Final = 200
 
 
 @dataclass(frozen=True)
+class Queueing:
+    """How a job is queued, as in NewJob."""
+
+    priority: int = 0
+    keeps_older: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    after: int | None = None
+    not_before: datetime | None = None
+
+
+@dataclass(frozen=True)
 class PreparedImage:
     """An image that was found and pinned, and where it goes: all that its jobs need."""
 
@@ -36,15 +48,14 @@ class PreparedImage:
     destinations: Sequence[Reference]
     options: Mapping[str, str | int | None]
 
-    def record(self, store: Store, *, priority: int = 0, keeps_older: bool = False) -> list[JobRecord]:
-        """Record a job for each destination. ``keeps_older``: as in NewJob. Raises StoreError."""
+    def record(self, store: Store, queueing: Queueing | None = None) -> list[JobRecord]:
+        """Record a job for each destination. Raises JobUnknown, StoreError."""
         return record(
             store,
             self.found,
             self.destinations,
             image=self.image,
-            priority=priority,
-            keeps_older=keeps_older,
+            queueing=queueing or Queueing(),
             options=self.options,
         )
 
@@ -53,7 +64,8 @@ def enqueue(
     store: Store, image: str, *, priority: int = 0, keeps_older: bool = False, **options: Any
 ) -> list[JobRecord]:
     """Prepare the image, and record its jobs. ``options`` and the errors are those of ``prepare``."""
-    return prepare(store, image, **options).record(store, priority=priority, keeps_older=keeps_older)
+    queueing = Queueing(priority=priority, keeps_older=keeps_older)
+    return prepare(store, image, **options).record(store, queueing)
 
 
 def prepare(
@@ -135,8 +147,7 @@ def record(
     destinations: Sequence[Reference],
     *,
     image: str,
-    priority: int = 0,
-    keeps_older: bool = False,
+    queueing: Queueing | None = None,
     options: Mapping[str, str | int | bool | None] | None = None,
     received: bool = False,
 ) -> list[JobRecord]:
@@ -159,10 +170,9 @@ def record(
                 repository=destination.repository,
                 tag=destination.tag,
                 blobs=_blobs(found),
-                priority=priority,
-                keeps_older=keeps_older,
                 options=options or {},
                 documents=documents_of(found),
+                **vars(queueing or Queueing()),
             )
         )
         for destination in destinations

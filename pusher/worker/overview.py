@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_seconds, human_share, percent
+from pusher.progress.format import human_bytes, human_seconds, human_share, local_time, percent
 from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.text import printable
@@ -82,6 +82,8 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             lines = [_describe_resent(totals), f"continue with: pusher resume {job.id}" if commands else ""]
         case JobState.RUNNING if overview.orphaned:
             lines = [f"interrupted; {_continues(totals, run)}"]
+        case JobState.QUEUED if (held := held_back(job, now)) and not totals.bytes_done:
+            lines = [held]
         case JobState.QUEUED if totals.bytes_done or totals.bytes_at_risk:
             lines = [_continues(totals, run)]
         case JobState.RECEIVING:
@@ -98,6 +100,13 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
         case _:
             lines = [reason]
     return "\n".join(filter(None, lines))
+
+
+def held_back(job: JobRecord, now: datetime) -> str:
+    """Return when a queued job starts, if that is not at once; "" otherwise."""
+    if job.not_before is not None and job.not_before > now:
+        return f"starts at {local_time(job.not_before)}"
+    return f"starts after job {job.after}" if job.after is not None else ""
 
 
 def _continues(totals: JobTotals, run: str) -> str:

@@ -30,8 +30,7 @@ def asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
     calls: list[dict[str, Any]] = []
 
     class Prepared:
-        def record(self, store: Store, **options: Any) -> list[JobRecord]:
-            calls[-1].update(options)
+        def record(self, store: Store, queueing: object) -> list[JobRecord]:
             return [add_job(store, "app:1.2")]
 
     def prepare(store: Store, image: str, **options: Any) -> Prepared:

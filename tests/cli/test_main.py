@@ -20,8 +20,9 @@ from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
 
 COMMANDS = [
-    *("push", "enqueue", "run", "serve", "status", "pause", "resume", "cancel", "retry", "log"),
+    *("push", "enqueue", "run", "wait", "serve", "status", "pause", "resume", "cancel", "retry", "priority"),
     *(
+        "log",
         "login",
         "logout",
         "doctor",
@@ -32,8 +33,8 @@ COMMANDS = [
         "errors",
         "completion",
         "demo",
-        "help",
     ),
+    "help",
 ]
 HEAVY = ["requests", "sqlalchemy", "alembic", "rich", "filelock", "isal", "urllib3", "platformdirs"]
 HEAVY += ["starlette", "uvicorn", "httptools", "uvloop", "sqlite3", "prometheus_client"]

@@ -15,6 +15,7 @@ from pusher.progress.base import Progress
 from pusher.sources.base import EVERYTHING
 from pusher.store.records import BlobState, JobRecord, JobState, StoredError
 from pusher.store.store import Store
+from pusher.worker.enqueue import Queueing
 from pusher.worker.result import RunResult
 from tests.cli.conftest import Pusher, add_job, claim
 from tests.progress.helpers import digest
@@ -36,8 +37,8 @@ class Prepared:
     places: list[str]
     call: dict[str, Any]
 
-    def record(self, store: Store, **options: Any) -> list[JobRecord]:
-        self.call.update(options)
+    def record(self, store: Store, queueing: Queueing) -> list[JobRecord]:
+        self.call["queueing"] = queueing
         return [add_job(store, place) for place in self.places]
 
 
@@ -103,7 +104,7 @@ def test_enqueue_prints_the_id(pusher: Pusher, worker: Worker) -> None:
     assert (
         result.err == "Job 1: app:1.2 -> registry.example.com/app:1.2, 2 layers. Start it with: pusher run\n"
     )
-    options = {"to": (), "tags": (), "default_registry": None, "keeps_older": False, "priority": 0}
+    options = {"to": (), "tags": (), "default_registry": None, "queueing": Queueing()}
     assert worker.calls == [{"image": "app:1.2", **options, **AS_IT_IS}]
 
 
@@ -112,8 +113,9 @@ def test_enqueue_passes_everything_on(
 ) -> None:
     monkeypatch.setenv("PUSHER_REGISTRY", "r.example/team")
     pusher("enqueue", "app:1.2", "--to", "r.example/b:1", "--priority", "-5", "--no-supersede")
-    options = {"to": ("r.example/b:1",), "tags": (), "default_registry": "r.example/team", "priority": -5}
-    assert worker.calls == [{"image": "app:1.2", **options, "keeps_older": True, **AS_IT_IS}]
+    options = {"to": ("r.example/b:1",), "tags": (), "default_registry": "r.example/team"}
+    queueing = Queueing(priority=-5, keeps_older=True)
+    assert worker.calls == [{"image": "app:1.2", **options, "queueing": queueing, **AS_IT_IS}]
 
 
 @pytest.mark.parametrize("command", ["enqueue", "push"])

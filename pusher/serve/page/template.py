@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 import pusher
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_share, rfc3339
+from pusher.progress.format import human_bytes, human_share, local_time, rfc3339
 from pusher.text import printable
 
 FOLDER: Final = Path(__file__).parent
@@ -72,6 +72,4 @@ def _breakable(name: str) -> Markup:
 
 def _time(at: datetime) -> Markup:
     """Return a time in the zone of this machine."""
-    return Markup('<time datetime="{}">{}</time>').format(
-        rfc3339(at), at.astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
-    )
+    return Markup('<time datetime="{}">{}</time>').format(rfc3339(at), local_time(at))

@@ -1,0 +1,144 @@
+"""List jobs by filters, sorted, as a table, as JSON or in columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pusher.cli.output import print_json
+from pusher.cli.queueing import read_labels
+from pusher.errors import ExitCode, InvalidOption
+from pusher.reference import canonical_registry
+from pusher.text import printable
+
+if TYPE_CHECKING:
+    from pusher.config import Settings
+    from pusher.store.job_filter import JobFilter
+    from pusher.store.records import JobRecord
+    from pusher.store.store import Store
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_STATES: Final = (
+    *("queued", "running", "waiting", "paused", "receiving"),
+    *("succeeded", "failed", "cancelled", "superseded"),
+)
+_SORTS: Final = ("id", "state", "image", "destination", "priority", "created", "finished")
+_COLUMNS: Final = (
+    *("id", "image", "destination", "state", "priority", "labels", "attempts", "digest"),
+    *("bytes_total", "bytes_done", "bytes_sent", "bytes_wasted"),
+    *("created_at", "started_at", "finished_at", "next_try_at", "error"),
+)
+_PAGE: Final = 500
+
+
+def job_filter_options(function: F) -> F:
+    """Add the options of ``read_listing``."""
+    for option in (
+        click.option(
+            "--format",
+            "columns",
+            metavar="COLUMNS",
+            help="Print these columns, separated by tabs: the fields of --json.",
+        ),
+        click.option("--sort", type=click.Choice(_SORTS), metavar="KEY", help=f"By {', '.join(_SORTS)}."),
+        click.option(
+            "--registry", "registries", metavar="HOST", multiple=True, help="Jobs for this registry."
+        ),
+        click.option("--label", "labels", metavar="KEY=VALUE", multiple=True, help="Jobs with this label."),
+        click.option(
+            "--state",
+            "states",
+            type=click.Choice(_STATES),
+            metavar="STATE",
+            multiple=True,
+            help="Jobs in this state, such as failed. May be repeated.",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Which jobs are listed, in which order and form."""
+
+    wanted: JobFilter
+    sort: str
+    columns: tuple[str, ...]
+    """Empty: a table."""
+    is_json: bool
+
+
+def read_listing(flags: Mapping[str, Any], *, as_json: bool, with_job: bool) -> Listing | None:
+    """Return the listing that the options ask for; None if there are none. Raises InvalidOption."""
+    if not any(flags[name] for name in ("states", "labels", "registries", "sort", "columns")):
+        return None
+    if with_job:
+        raise InvalidOption("filters are for all jobs, and one JOB is given", hint="leave out one of the two")
+    from pusher.store.job_filter import JobFilter
+    from pusher.store.records import JobState
+
+    columns = tuple((flags["columns"] or "").split(",")) if flags["columns"] else ()
+    if unknown := [name for name in columns if name not in _COLUMNS]:
+        raise InvalidOption(
+            f"--format: there is no column {unknown[0]!r}", hint=f"the columns are {', '.join(_COLUMNS)}"
+        )
+    if columns and as_json:
+        raise InvalidOption("--format and --json are two formats", hint="leave out one of the two")
+    wanted = JobFilter(
+        states=[JobState(state) for state in flags["states"]],
+        registries=[canonical_registry(host) for host in flags["registries"]],
+        labels=read_labels(flags["labels"]),
+    )
+    return Listing(wanted, flags["sort"] or "id", columns, as_json)
+
+
+def print_listing(store: Store, settings: Settings, listing: Listing) -> int:
+    """Print the jobs; return the exit code."""
+    from pusher.worker.job_json import describe_jobs
+
+    jobs = sorted(_select(store, listing.wanted), key=_sort_key(listing.sort))
+    if listing.is_json:
+        print_json({"jobs": describe_jobs(store, jobs, settings.workers)})
+    elif listing.columns:
+        for described in describe_jobs(store, jobs, settings.workers):
+            click.echo("\t".join(printable(_cell(described[name])) for name in listing.columns))
+    else:
+        from pusher.cli.table import jobs_table, stdout_width
+        from pusher.worker.overview import read_overviews
+
+        rows = read_overviews(store, settings.workers, jobs)
+        jobs_table(rows, now=store.now(), width=stdout_width()).print()
+    return ExitCode.DONE
+
+
+def _select(store: Store, wanted: JobFilter) -> list[JobRecord]:
+    jobs: list[JobRecord] = []
+    while len(page := store.jobs.find(wanted, len(jobs), _PAGE)) == _PAGE:
+        jobs += page
+    return [*jobs, *page]
+
+
+def _sort_key(name: str) -> Callable[[JobRecord], Any]:
+    match name:
+        case "state":
+            return lambda job: (_STATES.index(job.state), job.id)
+        case "priority":
+            return lambda job: (-job.priority, job.id)
+        case "created":
+            return lambda job: (job.created_at, job.id)
+        case "finished":  # unfinished ones last
+            return lambda job: (job.finished_at is None, job.finished_at, job.id)
+        case _:
+            return lambda job: (getattr(job, name), job.id)
+
+
+def _cell(value: object) -> str:
+    """Return a value for a column: empty for none, labels as ``a=1,b=2``, an error as its code."""
+    if isinstance(value, dict):
+        return str(value["code"]) if "code" in value else ",".join(f"{k}={v}" for k, v in value.items())
+    return "" if value is None else str(value)

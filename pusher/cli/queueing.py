@@ -1,0 +1,110 @@
+"""Define the options that say how jobs are queued: labels, order, and when they start."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import click
+
+from pusher.cli import completers
+from pusher.cli.store import parse_job_id
+from pusher.errors import InvalidOption
+
+if TYPE_CHECKING:
+    from pusher.worker.enqueue import Queueing
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_KEY: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
+_LONGEST_LABEL: Final = 256
+_DELAY: Final = re.compile(r"\+(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+_CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}")
+_EXAMPLES: Final = "22:00, '2026-11-30 06:00', 2026-11-30T06:00:00Z or +2h"
+
+label_option = click.option(
+    "--label",
+    "labels",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Label of the job, for pusher status --label. May be repeated.",
+)
+supersede_option = click.option(
+    "--no-supersede",
+    "keeps_older",
+    is_flag=True,
+    help="Keep unfinished older jobs for the same tag; the jobs set the tag in the order of their IDs.",
+)
+priority_type = click.IntRange(-1000, 1000)
+_PRIORITY: Final = click.option(
+    "--priority",
+    type=priority_type,
+    metavar="N",
+    default=0,
+    show_default=True,
+    help="Jobs with a higher priority go first.",
+)
+_AFTER: Final = click.option(
+    "--after", metavar="JOB", shell_complete=completers.jobs, help="Start once this job has succeeded."
+)
+_NOT_BEFORE: Final = click.option(
+    "--not-before", metavar="TIME", help=f"Do not start before this time: {_EXAMPLES}."
+)
+
+
+def queueing_options(function: F) -> F:
+    """Add all options of ``read_queueing``."""
+    for option in (_NOT_BEFORE, _AFTER, _PRIORITY, supersede_option, label_option):
+        function = option(function)
+    return function
+
+
+def read_queueing(flags: Mapping[str, Any]) -> Queueing:
+    """Return how the jobs are queued. Raises InvalidOption."""
+    from pusher.worker.enqueue import Queueing
+
+    after, not_before = flags.get("after"), flags.get("not_before")
+    return Queueing(
+        priority=flags.get("priority", 0),
+        keeps_older=flags["keeps_older"],
+        labels=read_labels(flags["labels"]),
+        after=None if after is None else parse_job_id(after),
+        not_before=None if not_before is None else parse_time(not_before, datetime.now().astimezone()),
+    )
+
+
+def read_labels(texts: Sequence[str]) -> dict[str, str]:
+    """Read ``KEY=VALUE``; of several with one key the last counts. Raises InvalidOption."""
+    labels = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not _KEY.fullmatch(key) or len(text) > _LONGEST_LABEL or not value.isprintable():
+            raise InvalidOption(
+                f"--label {text[:_LONGEST_LABEL]!r} is not KEY=VALUE",
+                hint="a key has letters, digits, '.', '_', '/' and '-': --label team=web",
+            )
+        labels[key] = value
+    return labels
+
+
+def parse_time(text: str, now: datetime) -> datetime:
+    """Return the time that ``text`` means: a date and time, a delay from ``now``, or the next time that a
+    clock shows it. Without a zone it is local time. Raises InvalidOption."""
+    if delay := _DELAY.fullmatch(text):
+        return now + timedelta(**{_UNITS[delay["unit"]]: int(delay["count"])})
+    try:
+        if _CLOCK.fullmatch(text):
+            hours, minutes = map(int, text.split(":"))
+            found = now.replace(hour=hours, minute=minutes, second=0, microsecond=0)
+            if found <= now:
+                found += timedelta(days=1)
+            return found.replace(tzinfo=None).astimezone()  # perhaps in another offset than today's
+        found = datetime.fromisoformat(text)
+        return found if found.tzinfo is not None else found.astimezone()
+    except (ValueError, OverflowError, OSError):
+        raise InvalidOption(
+            f"--not-before {text!r} is not a time", hint=f"write it like {_EXAMPLES}"
+        ) from None

@@ -1,0 +1,137 @@
+"""Implement ``pusher wait``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from pusher.cli import completers
+from pusher.cli.command import Command
+from pusher.cli.job_output import JobOutput, job_output_options
+from pusher.cli.output import print_notice
+from pusher.cli.settings import read_settings
+from pusher.cli.store import open_store, parse_job_id
+from pusher.cli.work import report_result
+from pusher.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pusher.config import Settings
+    from pusher.store.records import JobRecord
+    from pusher.store.store import Store
+
+_EVERY: Final = 1.0
+"""Seconds between two looks at the jobs."""
+_IDLE: Final = 10.0
+"""Seconds without a running job after which a notice says how to start a worker."""
+
+
+@click.command(cls=Command)
+@click.argument("jobs", metavar="JOB...", nargs=-1, shell_complete=completers.jobs)
+@job_output_options
+def wait(jobs: tuple[str, ...], **flags: Any) -> int:
+    """Wait until jobs have ended, and exit as they did.
+
+    Without JOB, wait for all unfinished jobs. Workers push them: see pusher run. A paused job is not waited
+    for: the exit code is 5 then. Ctrl-C ends the wait and changes nothing.
+
+    \b
+    Example:
+      pusher wait 3 4
+      pusher enqueue app:1.2 && pusher wait
+    """
+    settings = read_settings()
+    output = JobOutput.read(flags, settings.workers, "auto")
+    with open_store(settings) as store:
+        ids = [store.jobs.get(parse_job_id(job)).id for job in jobs] or _unfinished(store)
+        _wait(store, settings, ids)
+        result = _summarize(store, ids)
+        output.print_jobs(store, result.jobs)
+    code = report_result(result, "none", single=len(ids) == 1, pushed=len(ids))
+    output.write_digests(result.jobs)
+    return code
+
+
+def _unfinished(store: Store) -> list[int]:
+    from pusher.store.records import UNFINISHED_STATES
+
+    ids = [job.id for job in store.jobs.list(states=UNFINISHED_STATES)]
+    if not ids:
+        print_notice("No job is unfinished.")
+    return ids
+
+
+def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
+    """Show the jobs until each has ended or is paused: a table on a terminal, else a line a change."""
+    from pusher.store.records import FINAL_STATES, JobState
+
+    shown = _Shown(store, settings)
+    idle_since, told = time.monotonic(), False
+    try:
+        while True:
+            jobs = [store.jobs.get(number) for number in ids]
+            shown.update(jobs)
+            if all(job.state in FINAL_STATES or job.state is JobState.PAUSED for job in jobs):
+                return
+            if any(job.state is JobState.RUNNING for job in jobs):
+                idle_since = time.monotonic()
+            elif not told and time.monotonic() - idle_since > _IDLE:
+                told = True
+                print_notice("No worker pushes these jobs. Start one with: pusher run")
+            time.sleep(_EVERY)
+    finally:
+        shown.close()
+
+
+class _Shown:
+    """What is shown of the jobs on stderr."""
+
+    def __init__(self, store: Store, settings: Settings) -> None:
+        from pusher.cli.verbose import is_log_json, is_quiet
+
+        self._store = store
+        self._settings = settings
+        self._states: dict[int, str] = {}
+        self._live: Any = None
+        self._is_quiet = is_quiet()
+        if sys.stderr.isatty() and not self._is_quiet and not is_log_json():
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+            self._live = Live(console=console, auto_refresh=False, transient=True)
+            self._live.start()
+
+    def update(self, jobs: Sequence[JobRecord]) -> None:
+        """Show the jobs as they are now."""
+        if self._live is not None:
+            from pusher.cli.table import jobs_table
+            from pusher.worker.overview import read_overviews
+
+            rows = read_overviews(self._store, self._settings.workers, jobs)
+            table = jobs_table(rows, now=self._store.now(), width=self._live.console.width)
+            self._live.update(table, refresh=True)
+            return
+        for job in jobs:
+            if self._states.get(job.id) != job.state:
+                self._states[job.id] = job.state
+                print_notice(f"Job {job.id}: {job.state} ({job.image} -> {job.destination})")
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._live is not None:
+            self._live.stop()
+
+
+def _summarize(store: Store, ids: Sequence[int]) -> Any:
+    from pusher.errors.catalogue import catalogue
+    from pusher.worker.result import summarize
+
+    errors = [job.error for job in map(store.jobs.get, ids) if job.state == "failed" and job.error]
+    known = catalogue()
+    codes = {known[error.code].exit_code for error in errors if error.code in known}
+    return summarize(store, (), ids, codes or {ExitCode.FAILED})

@@ -1,0 +1,259 @@
+"""Labels, order and start of jobs; ``wait``, ``priority``, ``log --follow``, filters of ``status``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from pusher.cli.queueing import parse_time
+from pusher.errors import InvalidOption
+from pusher.store.records import JobRecord, JobState, StoredError
+from pusher.store.store import Store
+from tests.cli.conftest import Pusher, add_job, claim
+from tests.progress.helpers import digest
+from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.images import make_image, write_archive
+
+DIGEST = digest("d")
+BERLIN = ZoneInfo("Europe/Berlin")
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> str:
+    return str(write_archive(tmp_path / "app.tar", make_image(300, names=("team/app:1",))))
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(DISTRIBUTION_3) as running:
+        yield running
+
+
+def states(pusher: Pusher, *filters: str) -> list[tuple[int, str]]:
+    jobs = json.loads(pusher("status", "--all", "--json", *filters).out)["jobs"]
+    return [(job["id"], job["state"]) for job in jobs]
+
+
+def end(store: Store, job: JobRecord, state: JobState) -> None:
+    claimed = claim(store, job)
+    if state is JobState.SUCCEEDED:
+        store.jobs.succeed(claimed, DIGEST)
+    else:
+        store.jobs.fail(claimed, StoredError("repository-unknown", "no such repository", "create it"))
+
+
+# --- when a job starts -------------------------------------------------------------------------------------
+
+
+def test_a_job_after_another_starts_once_that_one_succeeded(
+    pusher: Pusher, registry: FakeRegistry, archive: str
+) -> None:
+    to = ("--plain-http", "--to", registry.address)
+    pusher("enqueue", archive, *to, "--tag", "first", "--priority", "-5")
+    pusher("enqueue", archive, *to, "--tag", "second", "--after", "1")
+    assert "starts after job 1" in pusher("status").out
+    result = pusher("run", "--plain-http", "--parallel", "1")
+    assert result.code == 0
+    assert states(pusher) == [(1, "succeeded"), (2, "succeeded")]
+    order = [name for name in registry.manifests["team/app"] if ":" not in name]
+    assert order == ["first", "second"]
+
+
+def test_a_job_after_one_that_failed_stays_queued(pusher: Pusher, store: Store, archive: str) -> None:
+    end(store, add_job(store, "first:1"), JobState.FAILED)
+    pusher("enqueue", archive, "--to", "r.example", "--after", "1")
+    result = pusher("run", "--progress", "none")
+    assert result.code == 5
+    assert "Job 2 starts after job 1: pusher run --forever waits for that." in result.err
+
+
+def test_status_says_when_a_job_starts(pusher: Pusher, archive: str) -> None:
+    pusher("enqueue", archive, "--to", "r.example", "--not-before", "2099-01-01T06:00:00Z")
+    assert "starts at 2099-01-01" in pusher("status").out
+    result = pusher("run")
+    assert result.code == 5
+    assert "Job 1 starts at 2099-01-01" in result.err
+
+
+def test_after_a_job_that_there_is_not(pusher: Pusher, archive: str) -> None:
+    result = pusher("enqueue", archive, "--to", "r.example", "--after", "7")
+    assert (result.code, result.out) == (2, "")
+    assert result.err.startswith("error: there is no job 7\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("22:00", "2026-11-28 22:00+01:00"),
+        ("9:30", "2026-11-29 09:30+01:00"),
+        ("+90m", "2026-11-28 13:30+01:00"),
+        ("+2d", "2026-11-30 12:00+01:00"),
+        ("2026-12-24T18:00:00Z", "2026-12-24 19:00+01:00"),
+        ("2026-12-24 18:00", "2026-12-24 18:00+01:00"),
+    ],
+)
+def test_times(text: str, meant: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        now = datetime(2026, 11, 28, 12, tzinfo=BERLIN)
+        assert parse_time(text, now) == datetime.fromisoformat(meant)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("text", ["25:00", "tomorrow", "+2w", "", "99999-01-01"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(InvalidOption) as caught:
+        parse_time(text, datetime(2026, 11, 28, 12, tzinfo=BERLIN))
+    assert "is not a time" in caught.value.message
+
+
+# --- labels, filters, columns ------------------------------------------------------------------------------
+
+
+def test_labels_and_filters(pusher: Pusher, archive: str) -> None:
+    pusher("enqueue", archive, "--to", "r.example/a:1", "--label", "team=web", "--label", "night=1")
+    pusher("enqueue", archive, "--to", "s.example/b:1", "--label", "team=api", "--priority", "9")
+    pusher("enqueue", archive, "--to", "s.example/c:1", "--label", 'odd="team":"web"%_~')
+    pusher("pause", "3")
+    assert states(pusher, "--label", "team=web") == [(1, "queued")]
+    assert states(pusher, "--label", "team=web", "--label", "night=2") == []
+    assert states(pusher, "--label", 'odd="team":"web"%_~') == [(3, "paused")]
+    assert states(pusher, "--registry", "S.example") == [(2, "queued"), (3, "paused")]
+    assert states(pusher, "--state", "queued", "--state", "failed") == [(1, "queued"), (2, "queued")]
+    assert states(pusher, "--sort", "priority") == [(2, "queued"), (1, "queued"), (3, "paused")]
+    assert "s.example/b:1" in pusher("status", "--registry", "s.example").out
+    result = pusher("status", "--format", "id,state,labels,error", "--state", "queued")
+    assert result.out == "1\tqueued\tnight=1,team=web\t\n2\tqueued\tteam=api\t\n"
+    job = json.loads(pusher("status", "1", "--json").out)["jobs"][0]
+    assert job["labels"] == {"night": "1", "team": "web"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--format", "id,colour"), "--format: there is no column 'colour'"),
+        (("--format", "id", "--json"), "--format and --json are two formats"),
+        (("1", "--state", "failed"), "filters are for all jobs"),
+        (("--watch", "--label", "a=b"), "--watch shows all jobs"),
+        (("--label", "team"), "--label 'team' is not KEY=VALUE"),
+        (("--label", "-=1"), "--label '-=1' is not KEY=VALUE"),
+        (("--label", "a=b\n"), "--label 'a=b\\n' is not KEY=VALUE"),
+    ],
+)
+def test_filters_that_are_refused(pusher: Pusher, arguments: tuple[str, ...], told: str) -> None:
+    result = pusher("status", *arguments)
+    assert result.code == 2
+    assert result.err.startswith(f"error: {told}")
+
+
+# --- priority ----------------------------------------------------------------------------------------------
+
+
+def test_priority_changes_whose_turn_it_is(pusher: Pusher, store: Store) -> None:
+    add_job(store, "a:1")
+    second = add_job(store, "b:1")
+    assert pusher("priority", str(second.id), "7").code == 0
+    found = store.jobs.claim("w", lease=60)
+    assert found is not None
+    assert (found.id, found.priority) == (second.id, 7)
+    assert "priority" in pusher("log", str(second.id)).out
+    end(store, add_job(store, "c:1"), JobState.SUCCEEDED)
+    result = pusher("priority", "3", "1")
+    assert (result.code, result.err.splitlines()[0]) == (
+        2,
+        "error: job 3 has ended (succeeded), and its priority has no effect",
+    )
+
+
+# --- wait, watch, follow -----------------------------------------------------------------------------------
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pusher", *arguments],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=dict(os.environ),
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_wait_ends_with_the_jobs_and_exits_as_they_did(store: Store) -> None:
+    good, bad = add_job(store, "good:1"), add_job(store, "bad:1")
+    with started("wait") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "Job 1: queued (good:1 -> registry.example.com/good:1)\n"
+        end(store, good, JobState.SUCCEEDED)
+        end(store, bad, JobState.FAILED)
+        out, err = process.communicate(timeout=30)
+    assert (process.returncode, out) == (6, f"registry.example.com/good@{DIGEST}\n")
+    assert "error: job 2, bad:1: no such repository" in err
+
+
+def test_wait_for_one_job(pusher: Pusher, store: Store) -> None:
+    job = add_job(store)
+    end(store, job, JobState.SUCCEEDED)
+    result = pusher("wait", "1", "--json")
+    assert (result.code, json.loads(result.out)["state"]) == (0, "succeeded")
+    assert pusher("wait").code == 0
+    assert pusher("wait", "9").code == 2
+    store.jobs.pause(add_job(store, "other:1").id)
+    result = pusher("wait", "2")
+    assert result.code == 5
+    assert "continue with: pusher resume 2 && pusher run" in result.err
+
+
+def test_ctrl_c_ends_the_wait_and_changes_nothing(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    with started("wait", "1") as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+    assert store.jobs.get(1).state is JobState.QUEUED
+
+
+def test_watch_waits_for_a_job_and_ends_when_all_have_ended(store: Store) -> None:
+    with started("status", "--watch", "--json") as process:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline()) == {"jobs": []}
+        job = add_job(store)
+        assert json.loads(process.stdout.readline())["jobs"][0]["state"] == "queued"
+        end(store, job, JobState.SUCCEEDED)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert json.loads(out.splitlines()[-1])["jobs"][0]["state"] == "succeeded"
+
+
+def test_follow_prints_events_as_they_come(store: Store) -> None:
+    job = add_job(store)
+    with started("log", "1", "--follow") as process:
+        assert process.stdout is not None
+        assert "queued" in process.stdout.readline()
+        store.events.add(job.id, "session-lost", "the registry lost the upload session")
+        assert "the registry lost the upload session" in process.stdout.readline()
+        end(store, job, JobState.SUCCEEDED)
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "succeeded" in out.splitlines()[-1]

@@ -1,0 +1,87 @@
+"""Which job starts when: after another, not before a time, by priority; and jobs by their labels."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from pusher.errors import JobStateConflict, JobUnknown
+from pusher.store.job_filter import JobFilter
+from pusher.store.records import JobRecord, JobState, StoredError
+from pusher.store.store import Store
+from tests.support.databases import FakeClock, digest, new_job
+
+
+def claim(store: Store) -> JobRecord | None:
+    return store.jobs.claim("w", lease=60)
+
+
+def end(store: Store, job: JobRecord, state: JobState) -> None:
+    claimed = store.jobs.claim("w", lease=60, only=[job.id])
+    assert claimed is not None
+    if state is JobState.SUCCEEDED:
+        store.jobs.succeed(claimed, digest("f"))
+    else:
+        store.jobs.fail(claimed, StoredError("broken", "it is broken", "fix it"))
+
+
+def test_a_job_after_another_starts_once_that_one_has_succeeded(store: Store) -> None:
+    first = store.jobs.add(new_job(tag="1"))
+    second = store.jobs.add(new_job(tag="2", after=first.id, priority=9))
+    assert (second.after, store.jobs.get(second.id).after) == (first.id, first.id)
+    end(store, first, JobState.FAILED)
+    assert claim(store) is None
+    store.jobs.retry(first.id)
+    end(store, first, JobState.SUCCEEDED)
+    assert (claim(store) or first).id == second.id
+
+
+def test_a_job_that_was_superseded_or_pruned_holds_no_other_back(store: Store) -> None:
+    first = store.jobs.add(new_job(tag="1"))
+    second = store.jobs.add(new_job(tag="2", after=first.id))
+    newer = store.jobs.add(new_job(tag="1"))
+    assert store.jobs.get(first.id).state is JobState.SUPERSEDED
+    store.jobs.pause(newer.id)
+    assert (claim(store) or newer).id == second.id
+
+
+def test_a_job_after_one_that_there_is_not(store: Store) -> None:
+    with pytest.raises(JobUnknown):
+        store.jobs.add(new_job(after=7))
+    assert store.jobs.list() == []
+
+
+def test_a_job_starts_no_sooner_than_its_time(store: Store, clock: FakeClock) -> None:
+    at = clock.now + timedelta(hours=2)
+    job = store.jobs.add(new_job(not_before=at))
+    assert store.jobs.get(job.id).not_before == at
+    clock.advance(2 * 3600 - 1)
+    assert claim(store) is None
+    clock.advance(1)
+    assert (claim(store) or job).state is JobState.RUNNING
+
+
+def test_priority(store: Store) -> None:
+    first, second = store.jobs.add(new_job(tag="1")), store.jobs.add(new_job(tag="2"))
+    assert store.jobs.set_priority(second.id, 5).priority == 5
+    assert (claim(store) or first).id == second.id
+    assert [event.message for event in store.events.of(second.id) if event.kind == "priority"] == ["0 -> 5"]
+    store.jobs.cancel(first.id)
+    with pytest.raises(JobStateConflict, match="has ended"):
+        store.jobs.set_priority(first.id, 1)
+
+
+def test_filters(store: Store) -> None:
+    for tag, labels in (("0", {"a": "1"}), ("1", {"a": "1", "b": "x'y%\\"}), ("2", {})):
+        store.jobs.add(new_job(tag=tag, labels=labels))
+
+    def found(**wanted: Any) -> list[str]:
+        return sorted(str(job.tag) for job in store.jobs.find(JobFilter(**wanted), 0, 9))
+
+    assert found(labels={"a": "1"}) == ["0", "1"]
+    assert found(labels={"a": "1", "b": "x'y%\\"}) == ["1"]
+    assert found(labels={"b": "x"}) == []
+    assert found(registries=[new_job().registry]) == ["0", "1", "2"]
+    assert found(registries=["other.example"]) == []
