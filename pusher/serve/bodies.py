@@ -6,10 +6,11 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import BinaryIO, Final
+from types import TracebackType
+from typing import BinaryIO, Final, Self
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from pusher.serve.errors import ApiError
@@ -24,29 +25,60 @@ _CONTENT_RANGE: Final = re.compile(r"(?:bytes )?(\d{1,19})-(\d{1,19})(?:/(?:\d{1
 async def receive(request: Request, upload: Upload, *, algorithm: str | None = None) -> int:
     """Append the body to the upload, in the place that Content-Range says if there is one; the turn.
 
-    What arrived before a client hung up is kept. Raises ApiError: 416 for a chunk out of its place,
-    SIZE_INVALID for a body of another size than announced; ClientDisconnect, OSError.
+    What arrived before a client hung up, or fell silent, is kept. Raises ApiError: 416 for a chunk out of its
+    place, SIZE_INVALID for a body of another size than announced; ClientDisconnect, OSError.
     """
     start, length = _read_content_range(request)
     turn = await run_in_threadpool(upload.take_turn, start, algorithm)
-    buffer, received = bytearray(), 0
-    try:
+    received = 0
+    async with _BlockWriter(upload, turn) as writer:
         async for part in _parts(request):
             received += len(part)
             if length is not None and received > length:
                 raise ApiError(400, "SIZE_INVALID", f"the chunk is larger than its range of {length} bytes")
-            buffer += part
-            if len(buffer) >= BLOCK:
-                await run_in_threadpool(upload.append, turn, bytes(buffer))
-                buffer.clear()
-    except ClientDisconnect:
-        await run_in_threadpool(upload.append, turn, bytes(buffer))
-        raise
-    if buffer:
-        await run_in_threadpool(upload.append, turn, bytes(buffer))
+            await writer.write(part)
     if length is not None and received < length:
         raise ApiError(400, "SIZE_INVALID", f"the chunk has {received} bytes, and its range {length}")
     return turn
+
+
+class _BlockWriter:
+    """Appends parts of a body to an upload in blocks. A thread hashes and writes one block while the next is
+    received. What was received is written at the end, also after an error."""
+
+    def __init__(self, upload: Upload, turn: int) -> None:
+        self._upload = upload
+        self._turn = turn
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._writing: asyncio.Future[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._write_block()
+        await self._finish_block()
+
+    async def write(self, part: bytes) -> None:
+        """Take a part of the body. Raises what ``Upload.append`` raises for the blocks before."""
+        self._parts.append(part)
+        self._size += len(part)
+        if self._size >= BLOCK:
+            await self._write_block()
+
+    async def _write_block(self) -> None:
+        await self._finish_block()
+        if self._size:
+            parts, self._parts, self._size = self._parts, [], 0
+            self._writing = asyncio.ensure_future(run_in_threadpool(self._upload.append, self._turn, *parts))
+
+    async def _finish_block(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            await writing
 
 
 def _read_content_range(request: Request) -> tuple[int | None, int | None]:

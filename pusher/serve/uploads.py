@@ -74,26 +74,29 @@ class Upload:
             self._turn += 1
             return self._turn
 
-    def append(self, turn: int, data: bytes) -> None:
+    def append(self, turn: int, *parts: bytes) -> None:
         """Write and hash a block. Raises ApiError 416 if another turn began; OSError, nothing changed."""
+        size = sum(map(len, parts))
         with self._lock:
             self._check_there()
             if turn != self._turn or self._hash is None:
                 raise ApiError(416, "BLOB_UPLOAD_INVALID", "another request writes to this upload now")
-            if len(data) > room_at(self.path.parent):
+            if size > room_at(self.path.parent):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path.parent))
             try:
                 with self.path.open("r+b", buffering=0) as file:
                     file.seek(self.size)
-                    view = memoryview(data)
-                    while view:
-                        view = view[file.write(view) :]
+                    for part in parts:
+                        view = memoryview(part)
+                        while view:
+                            view = view[file.write(view) :]
             except OSError:
                 with suppress(OSError):
                     os.truncate(self.path, self.size)
                 raise
-            self._hash.update(data)
-            self.size += len(data)
+            for part in parts:
+                self._hash.update(part)
+            self.size += size
 
     def finish(self, turn: int, digest: str) -> None:
         """Verify the digest and flush the bytes to disk; later writes are refused.
