@@ -235,6 +235,15 @@ class Settings:
         group=STORAGE,
     )
     """Bytes."""
+    keep_jobs: float = setting(
+        values.parse_age,
+        "AGE",
+        "How long finished jobs are kept, with their log, such as 12h, 30d or 8w.",
+        "30d",
+        group=STORAGE,
+        has_flag=False,
+    )
+    """Seconds."""
     lease: float = setting(
         values.parse_seconds,
         "TIME",

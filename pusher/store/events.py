@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
+from typing import Final
 
 from pusher.store.connection import Connection, time_of
 from pusher.store.engine import Database
 from pusher.store.records import EventRecord
+
+MOST_EVENTS: Final = 1000
+"""Events of one job that are kept when it is trimmed."""
 
 
 def record(connection: Connection, job_id: int, at: datetime, kind: str, message: str) -> None:
@@ -37,6 +42,18 @@ class Events:
                 EventRecord(row["job_id"], time_of(row["at"]), row["kind"], row["message"])
                 for row in reversed(found)
             ]
+
+    def trim(self, job_ids: Collection[int]) -> None:
+        """Delete the oldest events of those jobs that have very many, as after weeks without a network."""
+        many = "SELECT job_id FROM events WHERE job_id IN :ids GROUP BY job_id HAVING count(*) > :most"
+        delete = "DELETE FROM events WHERE job_id = :id AND id < :kept"
+        oldest = "SELECT id FROM events WHERE job_id = :id ORDER BY id DESC LIMIT 1 OFFSET :before"
+        with self._database.read() as connection:
+            found = connection.column(many, ids=sorted(job_ids), most=MOST_EVENTS)
+        for job_id in found:
+            with self._database.write() as connection:
+                kept = connection.value(oldest, id=job_id, before=MOST_EVENTS - 1)
+                connection.execute(delete, id=job_id, kept=kept)
 
     def add(self, job_id: int, kind: str, message: str) -> None:
         """Record an event; a job that was pruned meanwhile is ignored."""

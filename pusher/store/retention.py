@@ -49,6 +49,12 @@ class Retention:
             known += run(lambda connection: _documents(connection, unused))
         return PruneCounts(jobs, known)
 
+    def has_expired(self, before: datetime) -> bool:
+        """Return whether a job finished before a moment."""
+        query = "SELECT id FROM jobs WHERE finished_at < :before LIMIT 1"
+        with self._database.read() as connection:
+            return connection.value(query, before=before) is not None
+
     def compact(self) -> int:
         """Shrink the file of a SQLite store if much of it is free; return the bytes freed.
 

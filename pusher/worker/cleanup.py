@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 from pusher.config import Settings
@@ -118,6 +118,20 @@ def prune(
     in_use = dry_run or store.jobs.owners()
     smaller = 0 if in_use else store.retention.compact()
     return PruneResult(forgotten.jobs, forgotten.known, len(unneeded), freed, smaller)
+
+
+def keep_limits(
+    store: Store, settings: Settings, spool: Spool, job_ids: Collection[int], *, until: datetime | None = None
+) -> None:
+    """Delete what is beyond the limits: jobs that finished long ago, and not after ``until``; blobs that no
+    job needs; the oldest events of ``job_ids``. Runs do it, so that nobody has to."""
+    evict_blobs(store, spool, settings.spool_limit)
+    store.events.trim(job_ids)
+    remove_old_copies(settings.database_url, _COPIES_STAY)
+    before = store.now() - timedelta(seconds=settings.keep_jobs)
+    before = min(before, until or before)
+    if store.retention.has_expired(before):
+        store.retention.prune(before, blobs={digest for digest, _, _ in spool.blobs()})
 
 
 def evict_blobs(store: Store, spool: Spool, limit: int) -> int:

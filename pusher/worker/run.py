@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection
@@ -9,9 +10,12 @@ from typing import Final
 
 from pusher.config import Settings
 from pusher.errors import (
+    DiskFull,
     ExitCode,
+    HomeUnusable,
     LeaseLost,
     PusherError,
+    StoreError,
 )
 from pusher.progress.base import Progress
 from pusher.progress.format import human_seconds
@@ -19,9 +23,10 @@ from pusher.spool.spool import Spool
 from pusher.store.outages import StoreOutages
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
+from pusher.system import elapsed
 from pusher.waiting import report_silence_to
 from pusher.worker.blob_sender import BlobSender
-from pusher.worker.cleanup import delete_sessions
+from pusher.worker.cleanup import delete_sessions, keep_limits
 from pusher.worker.control import Activity, Control
 from pusher.worker.downloads import Downloads
 from pusher.worker.hooks import Hooks
@@ -39,6 +44,8 @@ from pusher.worker.signals import handle_signals
 _LOG = logging.getLogger(__name__)
 _STILL: Final = 10.0
 """Seconds without a byte after which a job does not count towards ``parallel``."""
+_TIDY_EVERY: Final = 3600.0
+"""Seconds after which a run deletes what is beyond the limits; it does so at its end as well."""
 _MOST_STILL: Final = 4
 """How many times ``parallel`` jobs may run because others are stalled."""
 _QUICK_THREADS: Final = 2
@@ -153,6 +160,7 @@ class _Worker:
         self._active: dict[int, tuple[JobRecord, Control]] = {}
         self._threads: list[threading.Thread] = []
         self._touched: set[int] = set()
+        self._began = store.now()
         self._fatal: PusherError | None = None
         self._attempts = JobAttempts(
             self._tools,
@@ -177,7 +185,11 @@ class _Worker:
             lambda: delete_sessions(self._store, self._registries, dead), self._activity, self._control
         )
         self._attempts.retry_now(self._only)
+        tidied_at = elapsed()
         while not self._control.stopping:
+            if elapsed() - tidied_at >= _TIDY_EVERY:
+                tidied_at = elapsed()
+                self._tidy()
             job = self._claim() if self._has_room() else None
             if job is not None:
                 self._start(job)
@@ -185,7 +197,15 @@ class _Worker:
                 with self._changed:
                     self._changed.wait(self._settings.retry.poll)
             else:
+                self._tidy()
                 return
+
+    def _tidy(self) -> None:
+        """Keep the job store and the spool within their limits; that it fails is no reason to end a run."""
+        with contextlib.suppress(StoreError, DiskFull, HomeUnusable):
+            # the result of a run that ends has to name its jobs
+            until = None if self._forever else self._began
+            keep_limits(self._store, self._settings, self._spool, self._touched, until=until)
 
     def _has_room(self) -> bool:
         """Return whether to start another job: stalled ones do not count while threads are free."""

@@ -38,6 +38,7 @@ TEXTS = {
     "compression_threads": "3",
     "no_early": "true",
     "spool_limit": "5GiB",
+    "keep_jobs": "8w",
     "lease": "8s",
     "home": "/var/lib/pusher",
     "database_url": "postgresql://db.example/pusher",
@@ -90,6 +91,7 @@ def test_there_is_a_text_for_every_setting() -> None:
         "home",  # every command has to look at the same place
         "database_url",
         "docker_root",
+        "keep_jobs",
     } | {option.name for option in OPTIONS if option.table == "hooks"}
 
 
