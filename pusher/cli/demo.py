@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
+
 import click
 
 from pusher.cli.command import Command
 from pusher.cli.output import print_line, print_notice
 from pusher.errors import ExitCode
+from pusher.text import suggest
 
 
 @click.command(cls=Command)
@@ -27,16 +32,27 @@ def demo(keep: bool) -> int:
     for port in tell(print_line, Scale()):
         print_line()
         if keep:
-            print_line(
-                f"The registry keeps running: docker push localhost:{port}/app:1, or look at "
-                f"http://localhost:{port}/. Press Ctrl-C to stop it."
-            )
+            place = f"localhost:{port}/app:1"
+            print_line(f"The registry keeps running, on a good link now: http://localhost:{port}/ shows it.")
+            print_line("Try, with an image of yours:")
+            print_line(f"  docker tag IMAGE {place} && docker push {place}")
+            print_line(f"  {_program()} push IMAGE --to {place}")
+            print_line("Press Ctrl-C to stop it.")
             _wait()
         else:
-            print_line(
-                "Next: pusher push IMAGE --to registry.example.com/team/app:1.2, or pusher demo --keep"
-            )
+            program = _program()
+            print_line("Next, an image of yours:")
+            print_line(f"  {program} push app:1.2 --to registry.example.com/team/app:1.2")
+            print_line(f"  {program} serve        then docker push localhost:5055/registry.example.com/...")
+            print_line(f"  {program} demo --keep  leaves the registry running, to push to it")
     return ExitCode.DONE
+
+
+def _program() -> str:
+    """Return how this program was called, as far as that can be typed again."""
+    called = sys.argv[0]
+    is_script = Path(called).name == "pusher" and shutil.which("pusher") is None
+    return (is_script and suggest("{}", called)) or "pusher"
 
 
 def _wait() -> None:

@@ -37,8 +37,9 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 
 @click.command("help", cls=Command)
 @click.argument("name", metavar="[TOPIC | COMMAND]", required=False, nargs=-1, shell_complete=_complete)
+@click.option("--file", metavar="FILE", help="Print only this file of the topic, as it is to be used.")
 @click.pass_context
-def help_command(context: click.Context, name: tuple[str, ...]) -> int:
+def help_command(context: click.Context, name: tuple[str, ...], file: str | None) -> int:
     """Explain a TOPIC, or show the help of a COMMAND.
 
     Without an argument: the topics and the commands.
@@ -47,9 +48,12 @@ def help_command(context: click.Context, name: tuple[str, ...]) -> int:
     Example:
       pusher help sources
       pusher help push
+      pusher help services --file compose.yaml
     """
     root = context.find_root()
-    if not name:
+    if file is not None:
+        click.echo(_file(_topic(name), file), nl=False)
+    elif not name:
         _list(commands_of(cast("click.Group", root.command), root))
     elif topic := _topic(name):
         _show(topic)
@@ -76,6 +80,20 @@ def _topic(words: tuple[str, ...]) -> str | None:
     from pusher.help.topics import NAMES
 
     return words[0] if len(words) == 1 and words[0] in NAMES else None
+
+
+def _file(topic: str | None, name: str) -> str:
+    """Return a file of a topic. Raises CommandLineInvalid."""
+    from pusher.help.topics import NAMES, read_topic
+
+    files = {each: read_topic(each).files for each in NAMES}
+    if found := files.get(topic or "", {}).get(name):
+        return found
+    there = [
+        f"pusher help {each} --file {file}" for each in NAMES for file in files[each] if topic in (None, each)
+    ]
+    hint = f"there is {', '.join(there)}" if there else f"pusher help {topic} shows all of it"
+    raise CommandLineInvalid(f"there is no file {quoted(name)} in {topic or 'the topics'}", hint=hint)
 
 
 def _show(name: str) -> None:

@@ -49,10 +49,11 @@ class Table:
 
 @dataclass(frozen=True)
 class Code:
-    """Fenced code. ``language`` as behind the fence, or ""."""
+    """Fenced code. ``language`` and the name of a ``file`` as behind the fence, or ""."""
 
     language: str
     lines: list[str]
+    file: str = ""
 
 
 Block = Heading | Paragraph | Items | Table | Code
@@ -104,7 +105,8 @@ def _blocks(lines: list[str]) -> Iterator[Block]:
             position += 1
         elif line.startswith("```"):
             end = next(n for n in range(position + 1, len(lines)) if lines[n].startswith("```"))
-            yield Code(line[3:].strip(), lines[position + 1 : end])
+            language, _, file = line[3:].strip().partition(" ")
+            yield Code(language, lines[position + 1 : end], file)
             position = end + 1
         elif match := re.match(r"(#+) (.+)", line):
             yield Heading(len(match[1]), match[2])

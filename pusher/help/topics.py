@@ -7,12 +7,13 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Final
 
-from pusher.help.markdown import Block, Heading, parse
+from pusher.help.markdown import Block, Code, Heading, parse
 
 NAMES: Final = (
     *("queue", "sources", "images", "destinations", "credentials"),
     *("registries", "links", "tls", "settings", "environment"),
-    *("errors", "scripting", "hooks", "troubleshooting", "serving", "performance", "architecture"),
+    *("errors", "scripting", "hooks", "troubleshooting", "serving", "services", "nightly"),
+    *("performance", "architecture"),
 )
 
 SYNONYMS: Final = {
@@ -26,10 +27,12 @@ SYNONYMS: Final = {
     **dict.fromkeys(("certificates", "proxy", "proxies", "vpn", "http", "ca"), "tls"),
     **dict.fromkeys(("configuration", "options", "pusher.toml"), "settings"),
     **dict.fromkeys(("variables", "env"), "environment"),
-    **dict.fromkeys(("exit-codes", "json", "automation", "ci", "output"), "scripting"),
+    **dict.fromkeys(("exit-codes", "json", "automation", "output"), "scripting"),
     **dict.fromkeys(("notifications", "webhooks", "mail", "alerts"), "hooks"),
     **dict.fromkeys(("problems", "debugging", "faq", "retries"), "troubleshooting"),
     **dict.fromkeys(("server", "local", "mirror"), "serving"),
+    **dict.fromkeys(("ci", "github", "gitlab", "cron", "timer", "timers", "schedule"), "nightly"),
+    **dict.fromkeys(("systemd", "service", "container", "compose", "containerfile", "desktop"), "services"),
     **dict.fromkeys(("benchmarks", "speed", "figures", "comparison"), "performance"),
     **dict.fromkeys(("design", "internals", "glossary", "blobs"), "architecture"),
 }
@@ -51,6 +54,12 @@ class Topic:
     def title(self) -> str:
         """Return the topic's heading."""
         return next(block.text for block in self.blocks if isinstance(block, Heading))
+
+    @property
+    def files(self) -> dict[str, str]:
+        """Return the files in the topic, by their names."""
+        code = (block for block in self.blocks if isinstance(block, Code) and block.file)
+        return {block.file: "".join(f"{line}\n" for line in block.lines) for block in code}
 
 
 def read_topic(name: str) -> Topic:

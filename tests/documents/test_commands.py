@@ -35,6 +35,7 @@ _ELSEWHERE: Final = {
     ".venv/bin/pip install": ".ci/run installs the wheel and runs the tests",
     "docker build": "needs an image of Docker Hub",
     "docker run": "needs a virtual machine",
+    "docker compose": "needs an image of Docker Hub",
     "pip install '.[postgres]'": ".ci/run installs it",
     "PUSHER_DATABASE_URL": ".ci/run runs these with PostgreSQL, and so do the tests of the store",
     "pusher db upgrade": "the same",
@@ -94,7 +95,8 @@ class Machine:
         port = registry.address.rpartition(":")[2]
         self._program("pusher", f'exec {sys.executable} {stand_in.__file__} {port} "$@"')
         self._program("pass", f"echo {_PASSWORD}")
-        self._program("sudo", ":")
+        for name in ("sudo", "systemctl", "loginctl", "journalctl"):
+            self._program(name, "cat > /dev/null")
         two_platforms()[0].write_folder(folder / "layout")
         write_ca(inspection_ca(), folder / "vpn-ca.pem")
         self._log_in()

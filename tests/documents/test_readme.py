@@ -25,7 +25,9 @@ def test_it_lists_every_topic() -> None:
     assert listed == [(name, name, read_topic(name).title) for name in NAMES]
 
 
-def test_one_command_installs_and_pushes_and_one_runs_the_tests() -> None:
-    commands = re.findall(r"```sh\n(.+)\n```", README)
-    assert sum(" install " in line and "pusher push " in line for line in commands) == 1
+def test_its_first_command_installs_and_pushes_and_another_one_runs_the_tests() -> None:
+    """What the first one shows is a push: tests/serve/test_demo.py."""
+    commands = re.findall(r"```sh\n(.+?)\n```", README, re.DOTALL)
+    assert re.fullmatch(r"python3 -m venv \S+ && \S+ install \S+ \. && \S+/pusher demo", commands[0])
     assert sum(" install " in line and "-m pytest" in line for line in commands) == 1
+    assert sum("pusher push app:1.2 --to " in line for line in commands) == 1

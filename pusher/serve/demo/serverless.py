@@ -42,10 +42,10 @@ class ServerlessApi(Api):
         return answer
 
     async def write_upload(self, request: Request) -> Response:
-        """Store a whole chunk; discard one that breaks off."""
+        """Store a whole chunk, or a stream that is no longer than one; discard what breaks off."""
         length = request.headers.get("content-length", "")
-        if not length.isdigit() or int(length) > self._max_chunk:
-            raise ApiError(413, "SIZE_INVALID", f"a request has at most {self._max_chunk} bytes")
+        if length.isdigit() and int(length) > self._max_chunk:
+            raise self._too_large()
         upload = await run_in_threadpool(self.upload, request)
         size = upload.size
         try:
@@ -53,5 +53,11 @@ class ServerlessApi(Api):
         except ClientDisconnect:
             await run_in_threadpool(upload.shorten, size)
             raise
+        if upload.size - size > self._max_chunk:
+            await run_in_threadpool(upload.shorten, size)
+            raise self._too_large()
         answer.headers["Location"] += _STATE
         return answer
+
+    def _too_large(self) -> ApiError:
+        return ApiError(413, "SIZE_INVALID", f"a request has at most {self._max_chunk} bytes")

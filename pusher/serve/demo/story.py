@@ -85,7 +85,8 @@ def tell(say: Callable[[str], None], scale: Scale) -> Iterator[int]:
         say("")
         say(
             f"The image has {human_bytes(size)}; {human_bytes(sent)} were sent, {sent / size:.2f} times as "
-            f"much, with {link.breaks} broken connections, a kill -9 and an outage."
+            f"much, with {link.breaks} broken connections, a kill -9 and an outage. What was sent again are "
+            "the chunks that were cut off: this kind of registry keeps only whole ones."
         )
         yield port
 
