@@ -38,7 +38,7 @@ class Registries:
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     ) -> None:
         """Without a store, start with no facts about links; ``note`` is called with registries' warnings."""
-        self.links = LinkEstimates(store)
+        self.links = LinkEstimates(store, settings.limit_rate)
         self._store = store
         self._settings = settings
         self._note = note

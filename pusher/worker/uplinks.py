@@ -6,9 +6,10 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
+from pusher.config import Timetable
 from pusher.errors import StoreError
 from pusher.registry.upload.link_rate import LinkRate
 from pusher.registry.upload.uplink import LinkEstimate
@@ -18,6 +19,8 @@ from pusher.store.store import Store
 
 _KEEP_EVERY: Final = 3.0
 """Seconds between two writes for one registry."""
+_LIMITED: Final = 0.8
+"""Part of the limit from which on a rate is that of the limit and not of the link."""
 _DOUBT_AFTER: Final = timedelta(days=1)
 """How long a refusal of larger chunks is remembered."""
 
@@ -26,8 +29,18 @@ class LinkEstimates:
     """The facts about every registry in use, shared by all uploads to it; without a store they are not kept.
     Thread-safe."""
 
-    def __init__(self, store: Store | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        store: Store | None,
+        limit: Timetable | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
+        """``limit``: the user's limit for all uploads together, which says nothing about the link; ``now``
+        returns local times."""
         self._store = store
+        self._limit = limit
+        self._now = now
         self._clock = clock
         self._lock = threading.Lock()
         self._links: dict[str, LinkEstimate] = {}
@@ -45,7 +58,7 @@ class LinkEstimates:
                     facts.uplink,
                     facts.carries,
                     facts.breaks or 0,
-                    LinkRate(facts.link_rate or facts.uplink),
+                    LinkRate(facts.link_rate),
                 )
                 self._links[registry] = link
                 self._saved[registry] = (self._clock(), link.uplink, link.carries, link.breaks)
@@ -74,12 +87,17 @@ class LinkEstimates:
         with self._lock:
             link, (at, *before), now = self._links[registry], self._saved[registry], self._clock()
             uplink, carries, breaks = link.uplink, link.carries, link.breaks
-            rate = link.rate.bytes_per_second
             if [uplink, carries, breaks] == before or (now - at < _KEEP_EVERY and not at_once):
                 return
             self._saved[registry] = (now, uplink, carries, breaks)
         if self._store:
-            self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks, link_rate=rate)
+            rate = link.rate.bytes_per_second
+            known = {} if rate is None or self._is_limited(rate) else {"link_rate": rate}
+            self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks, **known)
+
+    def _is_limited(self, rate: float) -> bool:
+        limit = None if self._limit is None else self._limit.rate_at(self._now())
+        return limit is not None and rate >= _LIMITED * limit
 
     def choose_level(self, registry: str, rate: float, processors: float) -> int:
         """Return the gzip level for layers sent at ``rate`` bytes a second, and store it: it stays while the

@@ -41,7 +41,7 @@ def test_read_back_by_skopeo(
     kind: str,
     level: int | None,
 ) -> None:
-    home.store.facts.update(docker_registry.address, uplink=1_000_000.0)
+    home.store.facts.update(docker_registry.address, link_rate=1_000_000.0)
     to = f"{docker_registry.address}/kinds/{kind}:{level or 0}"
     job = home.push(write_archive(tmp_path / "app.tar", image), to, compression=kind, compression_level=level)
     read = read_back(to)

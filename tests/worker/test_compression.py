@@ -299,7 +299,7 @@ def test_who_can_pull_zstd_is_said_once(
 
 def test_auto_says_what_it_chose_and_why(home: Home, registry: FakeRegistry, tmp_path: Path) -> None:
     image = make_image(3_000_000, 2_500_000, 500, compressible=0.9)
-    home.store.facts.update(registry.address, uplink=200_000.0)
+    home.store.facts.update(registry.address, link_rate=200_000.0)
     archive = write_archive(tmp_path / "big.tar", image)
     home.push(archive, f"{registry.address}/app:1", compression="auto")
     pushed(registry, "app", "1", image)

@@ -186,6 +186,22 @@ def test_facts_are_written_now_and_then(home: Home) -> None:
     assert home.store.facts.get("r.example").carries == link.carries
 
 
+def test_the_rate_of_a_limit_is_not_that_of_the_link(home: Home) -> None:
+    links = LinkEstimates(home.store, Timetable(2 * MB))
+    rate = links.get("r.example").rate
+    links.get("r.example").record_chunk(4 * MB, 2)
+    assert rate.bytes_per_second == pytest.approx(2 * MB)
+    links.save("r.example", at_once=True)
+    facts = home.store.facts.get("r.example")
+    assert facts.uplink is not None
+    assert facts.link_rate is None
+    links.get("r.example").record_chunk(MB, 8)
+    links.save("r.example", at_once=True)
+    kept = home.store.facts.get("r.example").link_rate
+    assert kept is not None
+    assert kept < MB, "the link itself is slower than the limit"
+
+
 def test_without_a_store_nothing_is_kept() -> None:
     links = LinkEstimates(None)
     links.get("r.example").record_chunk(4 * MB, 2)
