@@ -49,12 +49,17 @@ def help_command(context: click.Context, name: tuple[str, ...], file: str | None
       pusher help sources
       pusher help push
       pusher help services --file compose.yaml
+      pusher help schema > pusher.schema.json
     """
     root = context.find_root()
     if file is not None:
         click.echo(_file(_topic(name), file), nl=False)
     elif not name:
         _list(commands_of(cast("click.Group", root.command), root))
+    elif name == ("schema",):
+        from pusher.help.topics import read_schema
+
+        click.echo(read_schema(), nl=False)
     elif topic := _topic(name):
         _show(topic)
     else:

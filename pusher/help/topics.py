@@ -65,3 +65,8 @@ class Topic:
 def read_topic(name: str) -> Topic:
     """Return the topic ``name``, one of NAMES."""
     return Topic(name, files("pusher.help").joinpath(f"{name}.md").read_text(encoding="utf-8"))
+
+
+def read_schema() -> str:
+    """Return the JSON Schema of what commands print as JSON."""
+    return files("pusher.help").joinpath("output.schema.json").read_text(encoding="utf-8")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -9,6 +10,7 @@ from typing import Final
 from pusher.config.settings import OPTIONS
 from pusher.config.variables import OTHER_VARIABLES
 from pusher.errors.catalogue import markdown as errors_table
+from pusher.help.topics import read_schema
 from pusher.registry.upload import states
 from pusher.registry.upload.profiles import PROFILES
 from pusher.registry.upload.profiles.profile import MIB, Profile
@@ -113,10 +115,22 @@ def store_table() -> str:
     return table(("table", "columns"), rows)
 
 
+def json_table() -> str:
+    """Return the objects of the JSON Schema with their fields."""
+    rows = []
+    for name, schema in json.loads(read_schema())["$defs"].items():
+        for kind in schema.get("oneOf", [schema]):
+            fields = kind.get("properties", {})
+            line = fields.get("type", {}).get("const", name)
+            rows.append((f"`{line}`", kind["description"], ", ".join(f"`{field}`" for field in fields)))
+    return table(("object", "what it is", "fields"), rows)
+
+
 GENERATED: Final[dict[tuple[str, str], Callable[[], str]]] = {
     ("architecture", "store"): store_table,
     ("architecture", "upload"): upload_table,
     ("errors", "errors"): errors_table,
+    ("scripting", "json"): json_table,
     ("settings", "settings"): settings_table,
     ("environment", "variables"): variables_table,
     ("registries", "profiles"): profiles_table,
