@@ -16,6 +16,7 @@ from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.profiles import (
     DEFAULT,
     DISTRIBUTION_2,
+    DISTRIBUTION_3,
     ECR,
     MIB,
     MONOLITHIC,
@@ -252,6 +253,21 @@ def test_what_has_arrived_is_sent(arrived: int, again: int, expected: int) -> No
     session = session_of(DISTRIBUTION_2, offset=200, in_flight=0)
     assert plan.arrived_size(session, 800, arrived) == expected
     assert plan.arrived_size(session_of(SERVERLESS, offset=200, in_flight=0), 800, arrived) == 800
+
+
+def test_a_session_that_continues_on_a_known_quiet_link_need_not_grow_again() -> None:
+    """As that of a layer that was sent while it was compressed, once it is complete."""
+    link, session = LinkEstimate(), Session("http://r/1", 10 * MIB, Limits(), DISTRIBUTION_3, offset=10 * MIB)
+    assert ChunkPlan(900 * MIB, link, None).next_size(session) == 10 * MIB
+    for _ in range(6):
+        link.record_chunk(10 * MIB, 0.6, answer=0.1)
+    plan = ChunkPlan(900 * MIB, link, None)
+    assert plan.next_size(session) == 100 * MIB
+    assert plan.next_size(replace(session, offset=0)) == 100 * MIB, "the same size until a chunk is sent"
+    plan.growth.record_failure()
+    assert plan.next_size(session) == 50 * MIB
+    link.record_break(MIB, 10 * MIB)
+    assert ChunkPlan(900 * MIB, link, None).next_size(session) == 10 * MIB
 
 
 def test_a_session_in_far_too_small_chunks_is_lost_on_purpose() -> None:

@@ -32,6 +32,8 @@ class ChunkPlan:
         if session.profile.equal_chunks:
             return session.chunk_size
         most = self._link.largest_size(self._wanted, session.profile, session.limits)
+        if session.offset and self._link.is_quiet:
+            self.growth.begin_at(most)
         if self.growth.is_capped(most):
             size = self.growth.next_size(session.chunk_size, most)
             if self._link.pays_to_grow(session.offset, self._total, size, self.growth.failures):

@@ -81,6 +81,7 @@ class ChunkGrowth:
 
     def __init__(self) -> None:
         self._grown = 0
+        self._is_fresh = True  # no chunk was sent
         self._most: int | None = None
         self.failures = 0
         """Grown chunks that cost a session."""
@@ -95,11 +96,13 @@ class ChunkGrowth:
     def record_success(self, size: int, seconds: float, answer: float | None = None) -> None:
         """Record that a chunk of ``size`` bytes was acknowledged after so many seconds; ``answer``: those
         after its last byte."""
+        self._is_fresh = False
         waits = answer is not None and answer > _WAITING * seconds
         self._grown = 2 * size if seconds < _QUICK or waits else min(size, self._grown)
 
     def record_failure(self) -> None:
         """Record a failed chunk: the next one may be half as large."""
+        self._is_fresh = False
         self._grown //= 2
 
     def lower_cap(self, size: int) -> None:
@@ -107,6 +110,11 @@ class ChunkGrowth:
         ``raise_cap``."""
         self._most = size // 2
         self.failures += 1
+
+    def begin_at(self, size: int) -> None:
+        """Begin with chunks of ``size`` bytes, unless one was sent or failed already."""
+        if self._is_fresh:
+            self._grown, self._is_fresh = size, False
 
     def is_capped(self, most: int) -> bool:
         """Return whether the cap limits chunks that may have up to ``most`` bytes."""

@@ -205,6 +205,11 @@ class LinkEstimate:
         """Return whether larger chunks or a way of sending were refused."""
         return self.max_chunk is not None or self.profile in _STOPGAPS
 
+    @property
+    def is_quiet(self) -> bool:
+        """Return whether chunks were sent in this process, and the link has not broken."""
+        return self.byte_seconds is not None and not self.breaks
+
     def accepted_size(self, wanted: int | None) -> int | None:
         """Return the largest chunk that was not refused, None if none was. The user's choice overrides what
         an earlier run learned, but not what this one did."""
