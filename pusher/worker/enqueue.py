@@ -103,7 +103,7 @@ def prepare(
     ]
     keeper = None
     if split_layers is None and store is not None:  # which makes other blobs
-        keeper = SpoolKeeper(store, settings, typed)
+        keeper = SpoolKeeper(store, settings, typed, note)
     with open_source(image, choice, store=store, settings=settings, destination=typed[0], keeper=keeper) as (
         source,
         name,

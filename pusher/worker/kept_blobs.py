@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import BinaryIO
 
@@ -14,9 +14,19 @@ from pusher.worker.destination import Destination
 
 
 class SpoolKeeper:
-    """Writes to the spool what it lacks and not all registries of ``destinations`` are known to have."""
+    """Writes to the spool what it lacks and not all registries of ``destinations`` are known to have.
 
-    def __init__(self, store: Store, settings: Settings, destinations: Sequence[Destination]) -> None:
+    ``note`` is called once if there is such a blob: it may take as long as the engine's export.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        settings: Settings,
+        destinations: Sequence[Destination],
+        note: Callable[[str], object],
+    ) -> None:
+        self._note: Callable[[str], object] | None = note
         self._store = store
         self._settings = settings
         self._destinations = destinations
@@ -33,6 +43,9 @@ class SpoolKeeper:
 
     def keep(self, digest: str, size: int, stream: BinaryIO) -> None:
         """Write the blob to the spool. A wrong one is not kept: its job reports it, if it is sent at all."""
+        if self._note is not None:
+            self._note("copying the image's blobs to the spool, as its manifests are somewhere between them")
+            self._note = None
         try:
             self._spool.write_blob(stream, digest=digest, size=size, media_type="")
         except LayerMismatch:

@@ -177,7 +177,9 @@ def test_a_blob_that_could_not_be_kept_is_exported_again(
             archive.write_bytes(data)
         else:
             change.setattr("pusher.spool.spool.room_at", lambda _: 20_000)
-        home.enqueue(NAME, f"{registry.address}/team/app:1")
+        notes: list[str] = []
+        home.enqueue(NAME, f"{registry.address}/team/app:1", note=notes.append)
+    assert [note.startswith("copying the image's blobs to the spool") for note in notes].count(True) == 1
     assert image.layers[0].digest not in {digest for digest, _, _ in home.spool.blobs()}
     write_archive(archive, image, shape="containerd")
     assert home.run().exit_code == 0
