@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pusher.store.records import JobState
 from tests.benchmarks.bad_link import MB
 from tests.benchmarks.serve_bad_link import push_through_serve
 from tests.serve.forward.front import Front
@@ -125,6 +127,20 @@ def test_docker_through_serve(dockerd: Docker, front: Front, docker_registry: Do
 def test_skopeo_through_serve(front: Front, docker_registry: DockerRegistry, tmp_path: Path) -> None:
     place = docker_registry.address.replace(":", "_")
     copy_every_platform(f"docker://127.0.0.1:{front.port}/{place}/through/skopeo:1", tmp_path)
+
+
+def test_podman_and_buildah_through_serve(
+    podman: Podman, front: Front, docker_registry: DockerRegistry
+) -> None:
+    require("buildah", root=True)
+    place = f"127.0.0.1:{front.port}/{docker_registry.address.replace(':', '_')}/through"
+    podman.build_random("localhost/through:1", [2_500_000, 1_000])
+    podman.run("push", "--tls-verify=false", "localhost/through:1", f"{place}/podman:1")
+    command = ["buildah", "push", "--tls-verify=false", "localhost/through:1", f"docker://{place}/buildah:1"]
+    subprocess.run(command, check=True, capture_output=True, env={**os.environ, **podman.env})
+    arrived = inspect_raw(f"{docker_registry.address}/through/podman:1")
+    assert inspect_raw(f"{docker_registry.address}/through/buildah:1") == arrived
+    assert [job.state for job in front.home.store.jobs.list()] == [JobState.SUCCEEDED] * 2
 
 
 def test_docker_shows_why_the_destination_refuses(
