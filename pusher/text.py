@@ -58,6 +58,9 @@ def suggest(command: str, *words: object) -> str:
 
 def as_json(value: object, *, indent: int | None = None) -> str:
     """Return JSON in ASCII. Lone surrogates, which no program can read, are escaped as by ``printable``."""
+    text = json.dumps(value, indent=indent, default=str)
+    if "\\ud" not in text:  # no surrogate, not even half of a pair
+        return text
     return json.dumps(_escape_surrogates(value), indent=indent, default=str)
 
 
