@@ -19,6 +19,7 @@ FAST: Final = 2
 
 _FAR_SECONDS: Final = 0.03
 """A response that takes longer comes from far away."""
+_FAR_LEVEL: Final = 5
 _FAR_RATE: Final = 20e6
 """Bytes a second that an unknown link to far away is assumed to take: 160 Mbit/s."""
 
@@ -40,8 +41,9 @@ def is_far(response_seconds: float | None) -> bool:
 
 
 def first_level(response_seconds: float | None, processors: float) -> int:
-    """Return the gzip level for a link of unknown rate."""
-    return choose_level(_FAR_RATE, processors) if is_far(response_seconds) else FAST
+    """Return the gzip level for a link of unknown rate; to far away never ``FAST``, as few such links are
+    faster than even a busy processor makes the next level."""
+    return max(_FAR_LEVEL, choose_level(_FAR_RATE, processors)) if is_far(response_seconds) else FAST
 
 
 def choose_level(rate: float, processors: float, before: int | None = None) -> int:

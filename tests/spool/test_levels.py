@@ -37,6 +37,7 @@ def test_the_smallest_that_the_processors_make_in_time(rate: float, processors: 
         (None, 2, FAST),
         (0.0, 2, FAST),
         (0.029, 64, FAST),
+        (0.031, 0.2, 5),
         (0.031, 1, 5),
         (0.031, 2, 5),
         (0.031, 8, 9),
@@ -44,7 +45,7 @@ def test_the_smallest_that_the_processors_make_in_time(rate: float, processors: 
     ],
 )
 def test_an_unknown_link_to_far_away_is_not_taken_for_a_fast_one(
-    response: float | None, processors: int, expected: int
+    response: float | None, processors: float, expected: int
 ) -> None:
     assert first_level(response, processors) == expected
 
