@@ -117,9 +117,11 @@ class Hooks:
                     asked_at = now
                 if asked_at is not None and now - asked_at >= _STOPPING:
                     break
-                if now - closed_at >= NOTICE_AFTER and not noted:
+                is_long = asked_at is not None or now - closed_at >= NOTICE_AFTER
+                if is_long and not noted:
                     noted = True
-                    self._note(self._describe_wait())
+                    limit = self._settings.timeout if asked_at is None else _STOPPING
+                    self._note(self._describe_wait(limit))
                 self._changed.wait(0.1)
             left, running = list(self._calls), self._running
             self._calls.clear()
@@ -133,12 +135,11 @@ class Hooks:
         if thread is not None:
             thread.join()
 
-    def _describe_wait(self) -> str:
+    def _describe_wait(self, limit: float) -> str:
         if self._running is None:
             return "waiting for hooks"
         call, _ = self._running
-        limit = human_seconds(self._settings.timeout)
-        return f"waiting for the hook {call.name} of job {call.job_id}, which may run for {limit}"
+        return f"waiting up to {human_seconds(limit)} for the hook {call.name} of job {call.job_id}"
 
     def _work(self) -> None:
         """Run calls until the worker is closed."""

@@ -217,6 +217,7 @@ def test_a_run_that_is_asked_to_stop_ends_its_hooks(
     ours.close(lambda: (tmp_path / "process").exists())
     assert _hook_events(home, 1) == ["on_failure was ended, because the worker was stopped"]
     assert _hook_events(home, 2) == ["on_failure was not run, because the worker was stopped"]
+    assert home.progress.of("note") == [("waiting up to 0s for the hook on_failure of job 1",)]
     _wait_until(lambda: not _is_alive(int((tmp_path / "process").read_text())))
 
 
@@ -226,7 +227,7 @@ def test_a_run_that_waits_long_for_a_hook_says_so(
     monkeypatch.setattr(hooks, "NOTICE_AFTER", 0.2)
     _set(home, on_success="sleep 1")
     home.push(archive, f"{registry.address}/app:1")
-    assert home.progress.of("note") == [("waiting for the hook on_success of job 1, which may run for 30s",)]
+    assert home.progress.of("note") == [("waiting up to 30s for the hook on_success of job 1",)]
 
 
 def test_a_job_that_is_gone_has_no_hook(home: Home, registry: FakeRegistry, archive: Path) -> None:
