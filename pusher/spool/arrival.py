@@ -141,7 +141,10 @@ class LayerArrival:
         return False
 
     def prefix_digest(self, end: int) -> str | None:
-        """Return the SHA-256 of the first ``end`` bytes in hex; None while there are fewer."""
+        """Return the SHA-256 of the first ``end`` bytes in hex; None while there are fewer.
+
+        Raises ArrivalFailed if the file is gone.
+        """
         with self._changed:
             if end > self._held:
                 return None
@@ -150,15 +153,15 @@ class LayerArrival:
             self._hashes = self._hashes[max(0, after - 1) :]
             start, found = self._hashes[0] if after else (0, hashlib.sha256())
             found = found.copy()
-        with self.open() as file:
-            file.seek(start)
-            while start < end:
-                data = file.read(min(_BLOCK, end - start))
-                if not data:
-                    return None
-                found.update(data)
-                start += len(data)
-        return found.hexdigest()
+        try:
+            with self.open() as file:
+                file.seek(start)
+                while start < end and (data := file.read(min(_BLOCK, end - start))):
+                    found.update(data)
+                    start += len(data)
+        except OSError as error:
+            raise ArrivalFailed from error
+        return found.hexdigest() if start == end else None
 
     def open(self) -> BinaryIO:
         """Open the file, which is renamed once it is complete."""

@@ -95,8 +95,8 @@ class BlobSender:
             return None
         try:
             self._send_full_chunks(job, control, unfinished)
-        except ArrivalFailed:
-            return None
+        except (ArrivalFailed, BlobDamaged):
+            pass  # its file is gone: the compressor failed, or the complete blob is read again
         finally:
             unfinished.stop_sending()
         if unfinished.complete is None:

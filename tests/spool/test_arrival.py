@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import Stopped
-from pusher.spool.arrival import ArrivalFailed, BlobArrival
+from pusher.spool.arrival import ArrivalFailed, BlobArrival, LayerArrival
 from pusher.spool.spool import Spool
 from tests.support.images import random_bytes, sha256
 
@@ -93,3 +94,50 @@ def test_the_bytes_are_found_before_and_after_they_are_whole(spool: Spool, arriv
     spool.remove(DIGEST)
     with pytest.raises(FileNotFoundError):
         arrival.open()
+
+
+# --- a layer that is being compressed ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def layer(tmp_path: Path) -> LayerArrival:
+    """The first 60,000 bytes of ``DATA``, written in three blocks."""
+    arrival, path = LayerArrival(), tmp_path / "unfinished"
+    arrival.add_place(path)
+    path.write_bytes(DATA[:60_000])
+    found = hashlib.sha256()
+    for start in range(0, 60_000, 20_000):
+        found.update(DATA[start : start + 20_000])
+        arrival.record_write(start + 20_000, found)
+    return arrival
+
+
+def test_of_an_unfinished_blob_two_bytes_are_kept_back(layer: LayerArrival) -> None:
+    """They are what the request that closes the upload will have at least."""
+    assert layer.wait(59_998, nothing)
+
+    def stop() -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        layer.wait(59_999, stop)
+    layer.finish()
+    assert not layer.wait(59_999, nothing), "its size is known now"
+    assert not layer.wait(1, nothing)
+
+
+@pytest.mark.parametrize("ends", [(1, 20_000, 20_001, 60_000), (60_000, 5), (0,)])
+def test_the_hash_of_any_beginning(layer: LayerArrival, ends: tuple[int, ...]) -> None:
+    """Earlier ones as well, as after a lost session."""
+    for end in ends:
+        assert layer.prefix_digest(end) == hashlib.sha256(DATA[:end]).hexdigest()
+    assert layer.prefix_digest(60_001) is None
+
+
+def test_a_failed_compressor_leaves_nothing_to_send(layer: LayerArrival, tmp_path: Path) -> None:
+    layer.fail()
+    (tmp_path / "unfinished").unlink()
+    with pytest.raises(ArrivalFailed):
+        layer.wait(1, nothing)
+    with pytest.raises(ArrivalFailed):
+        layer.prefix_digest(1)

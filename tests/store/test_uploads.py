@@ -8,12 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pusher.errors import LeaseLost
+from pusher.oci.digest import provisional_digest
 from pusher.oci.layer_blob import LayerBlob
 from pusher.store.records import BlobState, NewBlob, StoredError, UploadRecord, UploadState
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
 
 A = digest("a")
+LAYER = digest("the layer")
 
 
 def acquire(store: Store, owner: str = "w", repository: str = REPOSITORY, **options: object) -> UploadRecord:
@@ -257,3 +259,87 @@ def test_the_profile_of_the_last_session(store: Store, clock: FakeClock) -> None
     }
     session(REPOSITORY, "zot")
     assert store.uploads.profiles(places)[REGISTRY, REPOSITORY] == "zot"
+
+
+# --- blobs that are still being compressed ----------------------------------------------------------------
+
+
+def unfinished(store: Store, owner: str = "w") -> UploadRecord:
+    """An upload of a layer whose blob is not complete, with 80 bytes acknowledged and 20 in flight."""
+    upload = store.uploads.acquire(
+        REGISTRY, REPOSITORY, provisional_digest(LAYER), owner=owner, lease=30, compression="gzip 2"
+    )
+    assert upload is not None
+    upload = store.uploads.record_chunk(opened(store, upload), 80, "of 80")
+    upload = store.uploads.record_offset(upload, location="http://r/1", offset=80)
+    return store.uploads.record_chunk(upload, 20, "of 100")
+
+
+def test_another_worker_finds_what_was_begun(store: Store) -> None:
+    store.uploads.release(unfinished(store))
+    found = store.uploads.unfinished(REGISTRY, REPOSITORY, LAYER)
+    assert found is not None
+    assert (found.compression, found.prefix_size, found.prefix_sha256) == ("gzip 2", 100, "of 100")
+    assert (found.offset, found.in_flight) == (80, 20)
+    assert store.uploads.unfinished(REGISTRY, REPOSITORY, digest("another layer")) is None
+
+
+def test_a_lost_session_leaves_no_hash(store: Store) -> None:
+    lost = store.uploads.record_loss(unfinished(store))
+    assert (lost.prefix_size, lost.prefix_sha256) == (None, None)
+    assert store.uploads.unfinished(REGISTRY, REPOSITORY, LAYER) is None
+    again = opened(store, lost)
+    assert (again.prefix_size, again.prefix_sha256) == (None, None)
+
+
+def test_the_upload_gets_its_digest_and_keeps_its_lease(store: Store) -> None:
+    upload = unfinished(store)
+    assert store.uploads.give_digest(upload, A)
+    after = store.uploads.record_offset(upload, location="http://r/2", offset=100)
+    assert (after.digest, after.offset, after.compression) == (A, 100, None)
+    assert store.uploads.unfinished(REGISTRY, REPOSITORY, LAYER) is None
+
+
+@pytest.mark.parametrize("where", ["a session here", "a worker elsewhere"])
+def test_it_gets_none_that_has_an_upload(store: Store, where: str) -> None:
+    if where == "a session here":
+        store.uploads.release(opened(store, acquire(store)))
+    else:
+        acquire(store, "other", "elsewhere/app")
+    upload = unfinished(store)
+    assert not store.uploads.give_digest(upload, A)
+    assert store.uploads.release(upload).digest == provisional_digest(LAYER)
+
+
+def test_what_is_known_to_be_there_does_not_hinder(store: Store) -> None:
+    store.uploads.record_present(acquire(store))
+    assert store.uploads.give_digest(unfinished(store), A)
+
+
+def test_a_lease_that_was_lost_names_nothing(store: Store) -> None:
+    old = unfinished(store)
+    unfinished(store)
+    with pytest.raises(LeaseLost):
+        store.uploads.give_digest(old, A)
+
+
+def test_its_session_moves_to_the_complete_blob(store: Store) -> None:
+    begun, complete = unfinished(store), acquire(store)
+    moved = store.uploads.take_session(complete, begun)
+    assert (moved.digest, moved.location, moved.offset, moved.in_flight) == (A, "http://r/1", 80, 20)
+    assert (moved.state, moved.chunk_size, moved.lease_token) == (
+        UploadState.OPEN,
+        100,
+        complete.lease_token,
+    )
+    assert store.uploads.unfinished(REGISTRY, REPOSITORY, LAYER) is None
+
+
+def test_it_is_kept_as_long_as_a_job_needs_the_layer(store: Store) -> None:
+    job = store.jobs.add(new_job(blobs=(NewBlob(LAYER),)))
+    store.uploads.release(unfinished(store))
+    assert store.uploads.abandon_unneeded() == 0
+    (_, layer) = store.blobs.of_job(job.id)
+    assert (layer.digest, layer.state, layer.offset) == (None, BlobState.UPLOADING, 80)
+    store.jobs.cancel(job.id)
+    assert store.uploads.abandon_unneeded() == 1
