@@ -252,7 +252,7 @@ def test_a_terminal_that_is_closed(
     assert registry.body_bytes_received() == blob_bytes(registry, "app")
 
 
-@pytest.mark.parametrize("module", ["click", "pusher.cli.app", "sqlalchemy"])
+@pytest.mark.parametrize("module", ["click", "pusher.cli.app", "pusher.store.store"])
 def test_an_interrupt_while_it_is_loaded_shows_no_traceback(module: str, home: Home) -> None:
     interrupted = f"""
 import os, signal, sys
