@@ -165,9 +165,10 @@ class LayerArrival:
 
     def open(self) -> BinaryIO:
         """Open the file, which is renamed once it is complete."""
-        with self._changed:
-            places = list(self._places)
-        for place in (*places, *places):  # renamed between two tries, it is found in the second
-            with suppress(FileNotFoundError):
-                return place.open("rb")
+        for _ in range(2):  # renamed between two tries, it is found in the second
+            with self._changed:
+                places = list(self._places)
+            for place in places:
+                with suppress(FileNotFoundError):
+                    return place.open("rb")
         return places[-1].open("rb")

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -132,6 +133,21 @@ def test_the_hash_of_any_beginning(layer: LayerArrival, ends: tuple[int, ...]) -
     for end in ends:
         assert layer.prefix_digest(end) == hashlib.sha256(DATA[:end]).hexdigest()
     assert layer.prefix_digest(60_001) is None
+
+
+def test_a_blob_that_is_renamed_while_it_is_opened(layer: LayerArrival, tmp_path: Path) -> None:
+    """Its last place is recorded after the upload has read the others."""
+
+    class Renamed:
+        def open(self, _mode: str) -> BinaryIO:
+            (tmp_path / "unfinished").rename(tmp_path / "whole")
+            layer.add_place(tmp_path / "whole")
+            raise FileNotFoundError
+
+    layer._places = [Renamed()]  # type: ignore[list-item]
+    expected = (tmp_path / "unfinished").read_bytes()
+    with layer.open() as file:
+        assert file.read() == expected
 
 
 def test_a_failed_compressor_leaves_nothing_to_send(layer: LayerArrival, tmp_path: Path) -> None:
