@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import time
@@ -220,6 +221,20 @@ def test_a_job_that_failed_can_be_tried_again(front: Front) -> None:
         until(lambda: front.home.state(1) is JobState.SUCCEEDED)
         front.api._images.tidy()
         assert is_empty(front)
+
+
+def test_a_full_disk_is_507_and_the_same_push_works_once_there_is_room(
+    here: Repository, there: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    raw = here.image(LAYER)
+    with monkeypatch.context() as full:
+        full.setattr(images, "_write_file", fail)
+        assert here.push(raw, "1").status_code == 507
+    assert here.push(raw, "1").status_code == 201
+    assert there.ask("GET", "manifests/1").content == raw
 
 
 # --- clients that go away -----------------------------------------------------------------------------------
