@@ -286,15 +286,15 @@ def test_a_longer_name_is_another_host() -> None:
         return Trust()
 
     with transport_of(Transport(Timeouts(0.2, 1, 1), trust=trust)) as transport:
-        connections = transport._connections
+        session = transport._session
         for url in (
             "https://R.example/v2/",
             "https://r.example.net/",
             "https://ann:pw@r.example/x?y",
             "https://r.example:99/",
         ):
-            connections._pools(url)
-        connections._pools("https://registry-1.docker.io/v2/")
+            session.get_adapter(url)
+        session.get_adapter("https://registry-1.docker.io/v2/")
     assert asked == ["r.example", "r.example.net", "r.example:99", "docker.io"]
 
 

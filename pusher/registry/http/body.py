@@ -136,7 +136,7 @@ class FileSlice:
 
 
 class Blocks:
-    """A body as urllib3 sends it: the blocks of a ``Body``, whose total length is known."""
+    """A body as requests sends it: the blocks of a ``Body``, whose total length is known."""
 
     def __init__(self, body: Body, clock: Callable[[], float] = time.monotonic) -> None:
         self._body = body
@@ -155,7 +155,7 @@ class Blocks:
 
 
 class Body:
-    """``length`` bytes of a blob from ``offset`` on, as the body of a request.
+    """``length`` bytes of a blob from ``offset`` on, as a body for requests.
 
     Not bytes, which would fill memory; not a generator, which would be sent with chunked transfer encoding,
     which registries refuse for a chunk with Content-Range; and not a file, which is empty the second time.

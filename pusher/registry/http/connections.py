@@ -1,6 +1,6 @@
-"""Define the connections to registries, with three kinds of timeouts and verification by host.
+"""Define the connections of requests, with three kinds of timeouts and verification by host.
 
-Connect, stall and answer timeouts are three things, and urllib3 has two: while a body is sent it applies the
+Connect, stall and answer timeouts are three things, and requests has two: while a body is sent it applies the
 connect timeout to each block as a whole (https://github.com/psf/requests/issues/3099). The connection classes
 here apply the stall timeout instead, from the start whenever bytes move.
 """
@@ -17,18 +17,21 @@ import socket
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any, Final
 
+import requests
 import urllib3
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from pusher.config import Timeouts
 from pusher.registry.http.addresses import is_private
-from pusher.registry.http.body import BLOCK, Blocks, FileSlice
+from pusher.registry.http.body import BLOCK, FileSlice
 from pusher.registry.http.dialing import HappyEyeballsMixin
 from pusher.registry.http.happy_eyeballs import AddressForbidden
-from pusher.registry.http.proxies import Proxy, ProxyErrorMixin, proxy_headers
+from pusher.registry.http.proxies import ProxyErrorMixin
 from pusher.registry.http.redaction import host_of
 from pusher.registry.http.tls import Trust, tls_context
 from pusher.registry.http.watchdog import PendingRequest, current_request
@@ -218,36 +221,36 @@ def _record_unacknowledged(request: PendingRequest | None, sock: Any, *, unsent:
         request.unacknowledged = max(request.unacknowledged, unsent + unacknowledged(sock.fileno()))
 
 
-class _Pools:
+class _Adapter(HTTPAdapter):
     """The connections to one https host, or to all plain http ones (``tls`` None)."""
 
     def __init__(
-        self, timeouts: Timeouts, connections: int, tls: ssl.SSLContext | None, trust: Callable[[str], Trust]
+        self, timeouts: Timeouts, pool: int, tls: ssl.SSLContext | None, trust: Callable[[str], Trust]
     ) -> None:
+        self._stall = timeouts.stall
+        self._tls = tls
         self._trust = trust
-        self._classes = _pool_classes(timeouts.stall)
-        self._arguments = {"num_pools": 4, "maxsize": connections, "ssl_context": tls, **_SOCKETS}
-        self._direct = urllib3.PoolManager(**self._arguments)
-        self._direct.pool_classes_by_scheme = self._classes
-        self._proxied: dict[str, urllib3.ProxyManager] = {}
+        super().__init__(pool_connections=4, pool_maxsize=pool, max_retries=0)
 
-    def manager(self, proxy: Proxy | None) -> urllib3.PoolManager:
-        """Return the connections through a proxy, or direct ones. Raises CertificateFileUnusable."""
-        if proxy is None:
-            return self._direct
-        if proxy.url not in self._proxied:
-            arguments = {**self._arguments, "proxy_headers": proxy_headers(proxy)}
-            if proxy.url.lower().startswith("https:"):
-                arguments["proxy_ssl_context"] = tls_context(self._trust(proxy.host), proxy.host)
-            manager = urllib3.ProxyManager(proxy.url, **arguments)
-            manager.pool_classes_by_scheme = self._classes
-            self._proxied[proxy.url] = manager
-        return self._proxied[proxy.url]
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **{"ssl_context": self._tls, **_SOCKETS, **kwargs})
+        self.poolmanager.pool_classes_by_scheme = _pool_classes(self._stall)
 
-    def close(self) -> None:
-        """Close idle connections."""
-        for manager in (self._direct, *self._proxied.values()):
-            manager.clear()
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        if proxy not in self.proxy_manager:
+            host = host_of(proxy)
+            if proxy.lower().startswith("https:"):
+                kwargs["proxy_ssl_context"] = tls_context(self._trust(host), host)
+            manager = super().proxy_manager_for(proxy, ssl_context=self._tls, **_SOCKETS, **kwargs)
+            manager.pool_classes_by_scheme = _pool_classes(self._stall)
+        return self.proxy_manager[proxy]
+
+    def build_connection_pool_key_attributes(self, *args: Any, **kwargs: Any) -> Any:
+        """Leave verification to the context; requests would set it again."""
+        return super().build_connection_pool_key_attributes(*args, **kwargs)[0], {}
+
+    def cert_verify(self, *args: Any, **kwargs: Any) -> None:
+        """Do nothing: requests would add certifi's authorities to the context's."""
 
 
 def _pool_classes(stall: float) -> dict[str, Any]:
@@ -260,78 +263,52 @@ def _pool_classes(stall: float) -> dict[str, Any]:
     }
 
 
-class Connections:
-    """Verifies each https host as ``trust`` returns; ignores the environment, cookies and redirects.
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    """Add no login; requests would take one from the URL."""
+    return request
 
-    Thread-safe. ``connections``: idle ones that are kept to a host.
-    """
+
+class TimedSession(requests.Session):
+    """Ignores the environment, and verifies each https host as ``trust`` returns."""
 
     def __init__(self, timeouts: Timeouts, trust: Callable[[str], Trust], connections: int) -> None:
+        super().__init__()
+        self.trust_env = False
+        self.auth = _no_auth
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._timeouts = timeouts
         self._trust = trust
         self._connections = connections
         self._lock = threading.Lock()
-        self._plain = _Pools(timeouts, connections, None, trust)
-        self._hosts: dict[str, _Pools] = {}
+        self._hosts: dict[str, _Adapter] = {}
+        self.adapters.clear()
+        self.mount("http://", _Adapter(timeouts, connections, None, trust))
 
-    @contextlib.contextmanager
-    def request(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str],
-        body: Blocks | bytes | None,
-        *,
-        answer_timeout: float,
-        proxy: Proxy | None,
-    ) -> Iterator[urllib3.BaseHTTPResponse]:
-        """Send a request, and yield the response with its body unread.
+    def get_adapter(self, url: str | bytes) -> Any:
+        """Return the adapter of the host: by prefix, as in requests, r.example would match r.example.net.
 
-        Raises urllib3's errors, CertificateFileUnusable.
+        Raises CertificateFileUnusable.
         """
-        parts = urllib3.util.parse_url(url)
-        pool = self._pools(url).manager(proxy).connection_from_url(url)
-        forwarded = proxy is not None and parts.scheme == "http"
-        response = pool.urlopen(
-            method,
-            parts._replace(auth=None, fragment=None).url if forwarded else parts.request_uri,
-            body=body,  # type: ignore[arg-type] # an iterable of what _StallTimeoutMixin.send takes
-            headers={**headers, **_length_of(method, body)},
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            timeout=urllib3.Timeout(connect=self._timeouts.connect, read=answer_timeout),
-            preload_content=False,
-            decode_content=False,
-        )
-        try:
-            yield response
-        finally:
-            response.close()  # the connection, too, unless all was read
-            response.release_conn()
-
-    def _pools(self, url: str) -> _Pools:
-        if not url.lower().startswith("https://"):
-            return self._plain
-        host = host_of(url).lower()
+        text = str(url)
+        if not text.lower().startswith("https://"):
+            return super().get_adapter(text)
+        host = host_of(text).lower()
         with self._lock:
             if host not in self._hosts:
                 trust = self._trust(host)
                 if trust.insecure:  # set by the user; urllib3 would warn
                     urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-                self._hosts[host] = _Pools(
+                self._hosts[host] = _Adapter(
                     self._timeouts, self._connections, tls_context(trust, host), self._trust
                 )
             return self._hosts[host]
 
     def close(self) -> None:
-        """Close idle connections."""
+        super().close()
         with self._lock:
-            for pools in (self._plain, *self._hosts.values()):
-                pools.close()
+            for adapter in self._hosts.values():
+                adapter.close()
 
-
-def _length_of(method: str, body: Blocks | bytes | None) -> dict[str, str]:
-    if body is None and method in ("GET", "HEAD"):
-        return {}
-    return {"Content-Length": str(len(body or b""))}
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        """Return None: requests would read a redirect's whole body and parse its Location."""
+        return None

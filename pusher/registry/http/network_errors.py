@@ -1,4 +1,4 @@
-"""Translate errors of urllib3, ssl and the system to PusherErrors, by cause, not by class."""
+"""Translate errors of requests, urllib3, ssl and the system to PusherErrors, by cause, not by class."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
+import requests
 import urllib3
 
 from pusher.config import Timeouts
@@ -38,7 +39,11 @@ from pusher.registry.http.untrusted_certificate import certificate_error
 _TLS_STATUSES: Final = frozenset({400, 495, 496, 497})
 """Statuses of refusals because of TLS; nginx logs the last three and sends 400 for them."""
 _Kind = TypeVar("_Kind", bound=BaseException)
-_INVALID_URL: Final = (urllib3.exceptions.LocationValueError,)
+_INVALID_URL: Final = (
+    requests.exceptions.InvalidURL,
+    requests.exceptions.InvalidSchema,
+    urllib3.exceptions.LocationValueError,
+)
 _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "RECORD_LAYER_FAILURE")
 _TOO_OLD: Final = ("UNSUPPORTED_PROTOCOL", "PROTOCOL_VERSION", "VERSION_TOO_LOW", "WRONG_SSL_VERSION")
 _HANDSHAKE_REFUSED: Final = ("HANDSHAKE_FAILURE", "INSUFFICIENT_SECURITY", "UNRECOGNIZED_NAME")
@@ -57,7 +62,8 @@ class _Causes(list[BaseException]):
 
 def root_cause(error: Exception) -> BaseException | None:
     """Return the operating system's own error; those that wrap it quote the URL with its query."""
-    return next((cause for cause in _causes(error) if isinstance(cause, OSError)), None)
+    own = (cause for cause in _causes(error) if not isinstance(cause, requests.RequestException))
+    return next((cause for cause in own if isinstance(cause, OSError)), None)
 
 
 def explain(
@@ -75,7 +81,7 @@ def explain(
     A certificate that cannot be verified is read in another handshake.
     """
     host, causes = host_of(url), _Causes(_causes(error))
-    if proxy and causes.find(urllib3.exceptions.ProxyError):
+    if proxy and causes.find(requests.exceptions.ProxyError, urllib3.exceptions.ProxyError):
         return _proxy_error(causes, proxy, host, trust, timeouts)
     if unverified := causes.find(ssl.SSLCertVerificationError):
         return _certificate_error(unverified, url, trust, timeouts, proxy)
@@ -85,7 +91,7 @@ def explain(
         return unreachable
     if causes.find(*_INVALID_URL):
         return NotARegistry(f"{host} is not a valid address", hint="check the registry's name")
-    if causes.find(urllib3.exceptions.TimeoutError, TimeoutError):
+    if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         return RegistryStalled(f"{host} stopped responding")
     return _http_error(causes, host, answered) or ConnectionBroken(f"the connection to {host} broke")
 
@@ -114,7 +120,7 @@ def _unreachable_error(causes: _Causes, host: str, timeouts: Timeouts) -> Pusher
             f"{host} {'refuses the connection' if refused else 'cannot be reached'}",
             hint="check the network, the registry's name and its port",
         )
-    if causes.find(urllib3.exceptions.ConnectTimeoutError):
+    if causes.find(requests.exceptions.ConnectTimeout, urllib3.exceptions.ConnectTimeoutError):
         return RegistryUnreachable(f"{host} does not respond (timed out)", hint="check the network")
     return None
 
@@ -262,7 +268,7 @@ def _proxy_error(
         return ProxyFailed(f"the name of {who} cannot be resolved", hint=past_it)
     if causes.find(ConnectionRefusedError):
         return ProxyFailed(f"{who} refuses the connection", hint=f"check its port; {past_it}")
-    if causes.find(urllib3.exceptions.TimeoutError, TimeoutError):
+    if causes.find(requests.exceptions.Timeout, urllib3.exceptions.TimeoutError, TimeoutError):
         return ProxyFailed(f"{who} does not respond", hint=past_it)
     return ProxyFailed(f"{who} cannot be reached, or breaks the connection", hint=past_it)
 

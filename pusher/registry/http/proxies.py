@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import os
 import urllib.request
-from base64 import b64encode
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any
@@ -63,15 +62,6 @@ class ProxyErrorMixin:
             super()._tunnel()  # type: ignore[misc]
         except (OSError, HTTPException) as error:
             raise ProxyError(str(error), error) from error
-
-
-def proxy_headers(proxy: Proxy) -> dict[str, str]:
-    """Return the headers for requests to a proxy: its login."""
-    parts = urlsplit(proxy.url)
-    if parts.username is None:
-        return {}
-    login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
-    return {"Proxy-Authorization": f"Basic {b64encode(login.encode('latin-1', 'replace')).decode()}"}
 
 
 def proxy_for(url: str) -> Proxy | None:

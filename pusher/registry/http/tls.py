@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import truststore
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPSConnection, ProxyConfig
 from urllib3.exceptions import ProxyError
 from urllib3.util import parse_url
@@ -18,7 +19,7 @@ from pusher.config import Timeouts
 from pusher.registry.http.certificates import add_authorities, add_certs_dir
 from pusher.registry.http.dialing import HappyEyeballsMixin
 from pusher.registry.http.peer_certificate import TlsPeer, read_peer
-from pusher.registry.http.proxies import Proxy, ProxyErrorMixin, proxy_headers
+from pusher.registry.http.proxies import Proxy, ProxyErrorMixin
 
 _HTTPS: Final = 443
 
@@ -114,7 +115,7 @@ def _handshake(
             proxy_config=ProxyConfig(proxy_context, False, None, None),
             ssl_context=using,
         )
-        connection.set_tunnel(host, port, proxy_headers(proxy), scheme=url.scheme or "http")
+        connection.set_tunnel(host, port, HTTPAdapter().proxy_headers(proxy.url), scheme=url.scheme or "http")
     try:
         connection.connect()
         sock: Any = connection.sock  # urllib3's own class where TLS runs inside a proxy's TLS

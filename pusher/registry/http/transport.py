@@ -10,7 +10,9 @@ from dataclasses import replace
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
+import requests
 import urllib3
+from requests.structures import CaseInsensitiveDict
 
 import pusher
 from pusher.config import Timeouts
@@ -19,7 +21,7 @@ from pusher.reference import canonical_registry
 from pusher.registry.http.addresses import is_private
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Blocks, Body
-from pusher.registry.http.connections import Connections
+from pusher.registry.http.connections import TimedSession
 from pusher.registry.http.decoding import check_headers, decode_body
 from pusher.registry.http.network_errors import explain, proxy_login_error, root_cause, tls_refusal
 from pusher.registry.http.proxies import Proxy, proxy_for
@@ -35,13 +37,6 @@ _MOST_DROPPED: Final = 2
 """Kept connections of a host that were closed at their next request before none is kept any more."""
 _BLOCK: Final = 512 * 1024
 """Bytes that a receiver gets at most at once."""
-_HEADERS: Final = {
-    "User-Agent": f"pusher/{pusher.__version__}",
-    # serverless-registry loses Content-Length when it compresses
-    # (https://github.com/cloudflare/serverless-registry/issues/134)
-    "Accept-Encoding": "identity",
-    "Accept": "*/*",
-}
 _LOG: Final = logging.getLogger("pusher.http")
 """INFO: a line a request, with the fields method, url, status, seconds, bytes (of the request's body) as
 ``extra``. DEBUG: the headers too. Nothing secret in either."""
@@ -79,7 +74,12 @@ class Transport:
         self._answered: set[str] = set()
         self._dropped: dict[str, int] = {}
         self._quickest: dict[str, float] = {}
-        self._connections = Connections(timeouts, self._trust, connections)
+        self._session = TimedSession(timeouts, self._trust, connections)
+        # identity: serverless-registry loses Content-Length when it compresses
+        # (https://github.com/cloudflare/serverless-registry/issues/134)
+        self._session.headers = CaseInsensitiveDict(
+            {"User-Agent": f"pusher/{pusher.__version__}", "Accept-Encoding": "identity", "Accept": "*/*"}
+        )
 
     def send(
         self,
@@ -111,7 +111,8 @@ class Transport:
         check_headers(headers or {})
         began = time.monotonic()
         if _LOG.isEnabledFor(logging.DEBUG):
-            _log_headers(">", f"{method} {redact(url)}", {**_HEADERS, **(headers or {})})
+            ours = {name: str(value) for name, value in self._session.headers.items()}
+            _log_headers(">", f"{method} {redact(url)}", {**ours, **(headers or {})})
         request = PendingRequest(host_of(url), only_public=self._only_public(url, sent_by))
         try:
             with self._watchdog.watch(request):
@@ -141,7 +142,7 @@ class Transport:
 
     def close(self) -> None:
         """Close idle connections."""
-        self._connections.close()
+        self._session.close()
         self._watchdog.close()
 
     def _only_public(self, url: str, sent_by: str) -> bool:
@@ -168,27 +169,27 @@ class Transport:
             headers = {**(headers or {}), "Connection": "close"}
         try:
             proxy = proxy_for(url)
-            with self._connections.request(
+            with self._session.request(
                 method,
                 url,
-                {**_HEADERS, **(headers or {})},
-                Blocks(body) if isinstance(body, Body) else body,
-                answer_timeout=answer_timeout or self._timeouts.answer,
-                proxy=proxy,
+                headers=headers,
+                data=Blocks(body) if isinstance(body, Body) else body,  # type: ignore[arg-type]
+                timeout=(self._timeouts.connect, answer_timeout or self._timeouts.answer),
+                allow_redirects=False,
+                stream=True,
+                proxies={"http": proxy.url, "https": proxy.url} if proxy else {},
             ) as response:
                 begun = True
                 if request.reused:
                     self._dropped.pop(host_of(url), None)
-                if proxy and response.status == 407:
+                if proxy and response.status_code == 407:
                     raise proxy_login_error(proxy, host_of(url))
                 self._answered.add(host_of(url))
                 if request.peer_address is not None:
                     self._peers[host_of(url)] = request.peer_address
-                # one value a name, joined by commas (RFC 9110 5.3)
-                received = urllib3.HTTPHeaderDict(dict(response.headers))
-                answer = Answer(method, url, response.status, received)
-                return self._read(answer, response, request, receiver, limit)
-        except urllib3.exceptions.HTTPError as error:
+                answer = Answer(method, url, response.status_code, response.headers)
+                return self._read(answer, response.raw, request, receiver, limit)
+        except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
             _raise_if_timed_out(request)
             if request.reused and not begun and _is_closed_connection(error):
                 # as Go's net/http does: the server closed a kept connection before it was used again

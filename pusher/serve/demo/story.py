@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import urllib3
+import requests
 
 from pusher.errors import DemoFailed
 from pusher.oci.digest import digest_of_hash, hash_for, of_bytes
@@ -179,18 +179,18 @@ class _Player:
 
 def _pull_back(repository: str) -> int:
     """Pull the image past the link; return the number of its blobs. Raises DemoFailed."""
-    with urllib3.PoolManager(timeout=_PATIENCE) as http:
-        answer = http.request("GET", f"{repository}/manifests/{_TAG}")
+    with requests.Session() as http:
+        http.trust_env = False
+        answer = http.get(f"{repository}/manifests/{_TAG}", timeout=_PATIENCE)
         digest = answer.headers.get("Docker-Content-Digest")
-        if answer.status != 200 or digest != of_bytes(answer.data):
-            raise DemoFailed(f"the registry does not give the manifest back: status {answer.status}")
-        manifest = parse_manifest(answer.data)
+        if not answer.ok or digest != of_bytes(answer.content):
+            raise DemoFailed(f"the registry does not give the manifest back: status {answer.status_code}")
+        manifest = parse_manifest(answer.content)
         for blob in manifest.blobs:
             found = hash_for(blob.digest)
-            pulled = http.request("GET", f"{repository}/blobs/{blob.digest}", preload_content=False)
-            for block in pulled.stream(1 << 20):
-                found.update(block)
-            pulled.release_conn()
+            with http.get(f"{repository}/blobs/{blob.digest}", timeout=_PATIENCE, stream=True) as pulled:
+                for block in pulled.iter_content(1 << 20):
+                    found.update(block)
             if digest_of_hash(found) != blob.digest:
                 raise DemoFailed(f"the registry has other bytes than {blob.digest}")
     return len(manifest.blobs)

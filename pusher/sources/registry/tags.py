@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final
 from urllib.parse import parse_qs, quote, urlsplit
+
+from requests.utils import parse_header_links
 
 from pusher.errors import ImageNotFound, ImageUnsupported, ReferenceMalformed
 from pusher.oci.bounded_json import load_json
@@ -15,9 +16,6 @@ from pusher.sources.registry.blob_download import pull_refusal
 
 _PAGE: Final = 1000
 _MOST: Final = 10_000
-_LINK: Final = re.compile(r"<([^>]*)>([^<]*)")
-"""The target and the parameters of each link (RFC 8288 3)."""
-_NEXT: Final = re.compile(r""";\s*rel\s*=\s*["']?next\b""", re.IGNORECASE)
 
 
 def list_tags(client: RegistryClient, reference: Reference) -> list[str]:
@@ -63,8 +61,8 @@ def _parse_page(body: bytes, reference: Reference) -> list[str]:
 
 def _next_page(link: str) -> str | None:
     """Return the path of the next page; of the registry's link, only where the page begins is used."""
-    for target, parameters in _LINK.findall(link):
-        last = parse_qs(urlsplit(target).query).get("last")
-        if _NEXT.search(parameters) and last:
+    for entry in parse_header_links(link) if link else ():
+        last = parse_qs(urlsplit(entry["url"]).query).get("last")
+        if entry.get("rel") == "next" and last:
             return f"tags/list?n={_PAGE}&last={quote(last[0], safe='')}"
     return None
