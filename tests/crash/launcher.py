@@ -46,6 +46,9 @@ POINTS: Final = {
     "leave": "pusher.worker.liveness:WorkerIdentity.__exit__",
 }
 
+OF_UNFINISHED_BLOBS: Final = frozenset({"give an upload its digest", "take over a session"})
+"""Points that are only reached if a layer was sent while it was compressed."""
+
 
 def arm(point: str, when: str, nth: int) -> None:
     """Have the ``nth`` call at ``point`` kill this process."""

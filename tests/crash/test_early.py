@@ -126,6 +126,25 @@ def test_again_and_again(home: Home, pusher: Pusher, tmp_path: Path) -> None:
         assert registry.body_bytes_received() == blob_bytes(registry, "app"), "what was in doubt had arrived"
 
 
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_while_its_session_is_taken_over(when: str, home: Home, pusher: Pusher, tmp_path: Path) -> None:
+    """By a run that compresses the layer to its end first."""
+    image = make_image(110_000, compressible=0.2)
+    archive = write_archive(tmp_path / "layer.tar", image)
+    with FakeRegistry(DISTRIBUTION_3) as registry:
+        home.enqueue(archive, f"{registry.address}/app:1")
+        first = pusher.work(point=("record a chunk", "after", 3), chunk=CHUNK, held_block=MIDDLE)
+        assert first.returncode == -9, first.stderr
+        point = ("take over a session", when, 1)
+        second = pusher.work("--no-early", point=point, chunk=CHUNK, held_block=0)
+        assert second.returncode == -9, second.stderr
+        third = pusher.work(point=NEVER, chunk=CHUNK, held_block=0)
+        assert third.returncode == 0, third.stderr
+        pushed(registry, "app", "1", image)
+        assert registry.body_bytes_received() == blob_bytes(registry, "app")
+        home.assert_clean()
+
+
 @pytest.mark.parametrize("flags", [(), ("--no-early",)], ids=["early", "not early"])
 def test_another_level_starts_again(
     flags: tuple[str, ...], home: Home, pusher: Pusher, tmp_path: Path

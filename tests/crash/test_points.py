@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.conftest import Point, Pusher
-from tests.crash.launcher import POINTS
+from tests.crash.launcher import OF_UNFINISHED_BLOBS, POINTS
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
@@ -28,7 +28,9 @@ _AROUND: list[Point] = [
     for when in ("before", "after")
 ]
 _OTHERS: list[Point] = [
-    (point, "after", 1) for point in POINTS if point not in {point for point, *_ in _AROUND}
+    (point, "after", 1)
+    for point in POINTS
+    if point not in OF_UNFINISHED_BLOBS and point not in {point for point, *_ in _AROUND}
 ]
 _LATER: list[Point] = [
     ("write a blob", "before", 2),
