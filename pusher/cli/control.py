@@ -95,7 +95,7 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
     return code
 
 
-@click.command(cls=Command)
+@click.command(cls=Command, context_settings={"ignore_unknown_options": True})  # -5 is a number
 @click.argument("job", shell_complete=completers.jobs)
 @click.argument("number", metavar="N", type=priority_type)
 def priority(job: str, number: int) -> int:
@@ -108,7 +108,8 @@ def priority(job: str, number: int) -> int:
       pusher priority 3 10
     """
     with open_store(read_settings()) as store:
-        store.jobs.set_priority(parse_job_id(job), number)
+        changed = store.jobs.set_priority(parse_job_id(job), number)
+    print_notice(f"Job {changed.id} has priority {changed.priority}.")
     return ExitCode.DONE
 
 

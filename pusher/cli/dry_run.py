@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from pusher.cli.found_images import find_images
-from pusher.cli.image_list import ImageRequest, expand_tags
+from pusher.cli.image_list import ImageRequest
 from pusher.cli.output import print_line, print_notice
 from pusher.cli.store import open_store, store_exists
 from pusher.errors import ExitCode, InvalidOption
@@ -67,9 +67,15 @@ def _plan(
 ) -> ExitCode:
     from pusher.worker.dry_run import plan_pushes
 
-    if flags["all_tags"]:
-        requests = expand_tags(requests, settings)
-    found = find_images(None, settings, requests, image_arguments, command, keep_going=flags["keep_going"])
+    found = find_images(
+        None,
+        settings,
+        requests,
+        image_arguments,
+        command,
+        all_tags=flags["all_tags"],
+        keep_going=flags["keep_going"],
+    )
     for plan in plan_pushes([image for _, image in found.images], store, settings):
         if is_json:
             click.echo(as_json(_as_json(plan)))

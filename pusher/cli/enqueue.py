@@ -13,7 +13,6 @@ from pusher.cli.found_images import find_images, receive_images
 from pusher.cli.image import image_options, read_image_options
 from pusher.cli.image_list import (
     check_standard_input,
-    expand_tags,
     image_list_options,
     read_image_list,
     source_registries,
@@ -75,10 +74,14 @@ def enqueue(as_json: bool, **flags: Any) -> int:
     if flags["dry_run"]:
         return dry_run(settings, requests, image_arguments, flags, "enqueue", is_json=as_json)
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
-        if flags["all_tags"]:
-            requests = expand_tags(requests, settings)
         found = find_images(
-            store, settings, requests, image_arguments, "enqueue", keep_going=flags["keep_going"]
+            store,
+            settings,
+            requests,
+            image_arguments,
+            "enqueue",
+            all_tags=flags["all_tags"],
+            keep_going=flags["keep_going"],
         )
         jobs = found.record(store, queueing)
         superseded = {job.id: [older.id for older in store.jobs.superseded_by(job)] for job in jobs}

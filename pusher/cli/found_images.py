@@ -7,12 +7,14 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from pusher.cli.image_list import ImageRequest
+from pusher.cli.image_list import ImageRequest, expand_tags
 from pusher.cli.output import print_error, print_notice
-from pusher.errors import ExitCode, PusherError
+from pusher.errors import ExitCode, InvalidOption, PusherError
+from pusher.text import suggest
 
 if TYPE_CHECKING:
     from pusher.config import Settings
+    from pusher.reference import Reference
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
     from pusher.worker.enqueue import PreparedImage, Queueing
@@ -63,6 +65,18 @@ class FoundImages:
         codes = {error.exit_code for error in self.errors} or {ExitCode.DONE}
         return codes.pop() if len(codes) == 1 else ExitCode.FAILED
 
+    @contextmanager
+    def collect_error(self, request: ImageRequest, *, keep_going: bool) -> Iterator[None]:
+        """Print and keep an error of ``request`` with ``keep_going``, else raise it with its line."""
+        try:
+            yield
+        except PusherError as error:
+            located = request.locate(error)
+            if not keep_going:
+                raise located from error
+            self.errors.append(located)
+            print_error(located.message, located.hint, located.code)
+
     def record(self, store: Store, queueing: Queueing) -> list[JobRecord]:
         """Record the jobs of the images, and report the jobs that they supersede."""
         jobs = []
@@ -80,18 +94,24 @@ def find_images(
     image_arguments: dict[str, Any],
     command: str,
     *,
+    all_tags: bool,
     keep_going: bool,
 ) -> FoundImages:
-    """Find all images. With ``keep_going`` the error of an image is printed, else it is raised.
+    """Find all images, with ``all_tags`` each tag of each. With ``keep_going`` the error of an image is
+    printed, else it is raised.
 
     ``image_arguments`` come from ``read_image_options``; ``command`` is the command that was typed; without
-    ``store``, nothing is kept for the push.
+    ``store``, nothing is kept for the push. Raises InvalidOption for two images with one destination.
     """
     from pusher.worker.enqueue import prepare
 
     found = FoundImages([], [])
+    expanded: list[ImageRequest] = []
     for request in requests:
-        try:
+        with found.collect_error(request, keep_going=keep_going):
+            expanded += expand_tags(request, settings) if all_tags else [request]
+    for request in expanded:
+        with found.collect_error(request, keep_going=keep_going):
             image = prepare(
                 store,
                 request.image,
@@ -103,14 +123,37 @@ def find_images(
                 note=_print_note,
                 **image_arguments,
             )
-        except PusherError as error:
-            if not keep_going:
-                raise request.locate(error) from error
-            found.errors.append(request.locate(error))
-            print_error(found.errors[-1].message, found.errors[-1].hint, found.errors[-1].code)
-        else:
             found.images.append((request, image))
-    return found
+    return replace(found, images=_with_distinct_destinations(found.images))
+
+
+def _with_distinct_destinations(
+    images: Sequence[tuple[ImageRequest, PreparedImage]],
+) -> list[tuple[ImageRequest, PreparedImage]]:
+    """Return the images without destinations that the same image has already.
+
+    Raises InvalidOption for two images with one destination: the tag would name the second, and the first
+    would be lost.
+    """
+    taken: dict[Reference, str] = {}
+    distinct = []
+    for request, image in images:
+        for place in image.destinations:
+            if taken.get(place, image.image) != image.image and place.tag is not None:
+                raise request.locate(_both_go_to(place, taken[place], request))
+        own = [place for place in image.destinations if place not in taken]
+        taken |= dict.fromkeys(own, image.image)
+        if own:
+            distinct.append((request, replace(image, destinations=own)))
+    return distinct
+
+
+def _both_go_to(place: Reference, earlier: str, request: ImageRequest) -> InvalidOption:
+    hint = "give each a repository or a tag of its own"
+    if {place.name, str(place)} & set(request.to):
+        slash = suggest("with a slash at the end, images keep their names: --to {}", f"{place.name}/")
+        hint = slash or hint
+    return InvalidOption(f"{earlier} and {request.image} both go to {place}", hint=hint)
 
 
 def _report_recorded(store: Store, job: JobRecord, request: ImageRequest) -> None:

@@ -113,7 +113,7 @@ def read_image_list(flags: Mapping[str, Any], settings: Settings, command: str) 
             request if request.to else replace(request, to=to) for request in _read_list(from_file, tags)
         ]
         if not listed:
-            print_notice(f"note: {from_file} lists no image")
+            print_notice(f"note: {_shown(from_file)} lists no image")
         requests += listed
     if compose is not None:
         from pusher.cli.compose import read_compose
@@ -139,23 +139,18 @@ def check_standard_input(flags: Mapping[str, Any], *, password_stdin: bool = Fal
     raise InvalidOption(f"standard input cannot be both {uses[0]} and {uses[1]}", hint=hint)
 
 
-def expand_tags(requests: Sequence[ImageRequest], settings: Settings) -> list[ImageRequest]:
-    """Return a request for each tag of each image. Raises InvalidOption, SourceError, errors of a client."""
+def expand_tags(request: ImageRequest, settings: Settings) -> list[ImageRequest]:
+    """Return a request for each tag of the image. Raises InvalidOption, SourceError, errors of a client."""
     from pusher.worker.sources import list_tagged
 
-    expanded = []
-    for request in requests:
-        if request.tags:
-            raise InvalidOption(
-                "--all-tags keeps each tag, and --tag is another", hint="leave out one of the two"
-            )
-        tagged = list_tagged(request.image, settings=settings)
-        print_notice(f"{request.image}: {len(tagged)} tag{'' if len(tagged) == 1 else 's'}")
-        # a destination with a repository gets the image's tag; another keeps the image's whole name
-        expanded += [
-            replace(request, image=one.image, tags=(one.tag,) if request.to else ()) for one in tagged
-        ]
-    return expanded
+    if request.tags:
+        raise InvalidOption(
+            "--all-tags keeps each tag, and --tag is another", hint="leave out one of the two"
+        )
+    tagged = list_tagged(request.image, settings=settings)
+    print_notice(f"{request.image}: {len(tagged)} tag{'' if len(tagged) == 1 else 's'}")
+    # a destination with a repository gets the image's tag; another keeps the image's whole name
+    return [replace(request, image=one.image, tags=(one.tag,) if request.to else ()) for one in tagged]
 
 
 def source_registries(requests: Sequence[ImageRequest]) -> set[str]:
@@ -204,7 +199,7 @@ def _is_name(image: str) -> bool:
 
 def _read_list(name: str, tags: tuple[str, ...]) -> Iterator[ImageRequest]:
     """Yield the images of a list: ``IMAGE [WHERE...]`` in each line, quoted as in a shell, ``#`` comments."""
-    shown = "standard input" if name == "-" else name
+    shown = _shown(name)
     for number, line in enumerate(_read_text(name).splitlines(), 1):
         words = shlex.shlex(line, posix=True, punctuation_chars=False)
         words.whitespace_split, words.commenters = True, ""
@@ -220,6 +215,10 @@ def _read_list(name: str, tags: tuple[str, ...]) -> Iterator[ImageRequest]:
             yield ImageRequest(found[0], tuple(found[1:]), tags, f"{shown}, line {number}")
 
 
+def _shown(name: str) -> str:
+    return "standard input" if name == "-" else name or "''"
+
+
 def _read_text(name: str) -> str:
     if name == "-" and sys.stdin is not None and sys.stdin.isatty():
         print_notice("Reading the list of images from the terminal; end it with Ctrl-D.")
@@ -231,7 +230,8 @@ def _read_text(name: str) -> str:
                 data = file.read(_MOST_BYTES + 1)
     except OSError as error:
         raise InvalidOption(
-            f"the list {name} cannot be read: {error.strerror}", hint="check the path after --from-file"
+            f"the list {_shown(name)} cannot be read: {error.strerror}",
+            hint="check the path after --from-file",
         ) from None
     if len(data) > _MOST_BYTES:
         raise InvalidOption(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from pusher.cli.output import print_json
+from pusher.cli.output import print_json, print_notice
 from pusher.cli.queueing import read_labels
 from pusher.errors import ExitCode, InvalidOption
 from pusher.reference import canonical_registry
@@ -82,7 +82,7 @@ def read_listing(flags: Mapping[str, Any], *, as_json: bool, with_job: bool) -> 
     from pusher.store.job_filter import JobFilter
     from pusher.store.records import JobState
 
-    columns = tuple((flags["columns"] or "").split(",")) if flags["columns"] else ()
+    columns = tuple(name.strip() for name in flags["columns"].split(",")) if flags["columns"] else ()
     if unknown := [name for name in columns if name not in _COLUMNS]:
         raise InvalidOption(
             f"--format: there is no column {unknown[0]!r}", hint=f"the columns are {', '.join(_COLUMNS)}"
@@ -107,6 +107,8 @@ def print_listing(store: Store, settings: Settings, listing: Listing) -> int:
     elif listing.columns:
         for described in describe_jobs(store, jobs, settings.workers):
             click.echo("\t".join(printable(_cell(described[name])) for name in listing.columns))
+    elif not jobs:
+        print_notice("No jobs match.")
     else:
         from pusher.cli.table import jobs_table, stdout_width
         from pusher.worker.overview import read_overviews

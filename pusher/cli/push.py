@@ -21,7 +21,6 @@ from pusher.cli.image_list import (
     ImageRequest,
     check_standard_input,
     destination_registries,
-    expand_tags,
     image_list_options,
     read_image_list,
     source_registries,
@@ -84,10 +83,14 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
         if is_piped:  # its name is known only after reading it
             settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
-        if flags["all_tags"]:
-            requests = expand_tags(requests, settings)
         found = find_images(
-            store, settings, requests, image_arguments, "push", keep_going=flags["keep_going"]
+            store,
+            settings,
+            requests,
+            image_arguments,
+            "push",
+            all_tags=flags["all_tags"],
+            keep_going=flags["keep_going"],
         )
         jobs = found.record(store, queueing)
         if not jobs:

@@ -38,7 +38,13 @@ supersede_option = click.option(
     is_flag=True,
     help="Keep unfinished older jobs for the same tag; the jobs set the tag in the order of their IDs.",
 )
-priority_type = click.IntRange(-1000, 1000)
+
+
+class _PriorityType(click.IntRange):
+    name = "number from -1000 to 1000"
+
+
+priority_type = _PriorityType(-1000, 1000)
 _PRIORITY: Final = click.option(
     "--priority",
     type=priority_type,

@@ -47,7 +47,8 @@ def wait(jobs: tuple[str, ...], **flags: Any) -> int:
     settings = read_settings()
     output = JobOutput.read(flags, settings.workers, "auto")
     with open_store(settings) as store:
-        ids = [store.jobs.get(parse_job_id(job)).id for job in jobs] or _unfinished(store)
+        named = [store.jobs.get(parse_job_id(job)).id for job in jobs]
+        ids = list(dict.fromkeys(named)) or _unfinished(store)
         _wait(store, settings, ids)
         result = _summarize(store, ids)
         output.print_jobs(store, result.jobs)

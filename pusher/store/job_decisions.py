@@ -47,7 +47,8 @@ class JobDecisions:
             before = read_job(connection, job_id, lock=True)
             if before.state in FINAL_STATES:
                 raise JobStateConflict(
-                    f"job {job_id} has ended ({before.state}), and its priority has no effect"
+                    f"job {job_id} has ended ({before.state}), and its priority has no effect",
+                    hint=f"pusher status {job_id} shows how it ended",
                 )
             job = change_job(connection, before, {"priority": priority})
             record(connection, job_id, now, "priority", f"{before.priority} -> {priority}")

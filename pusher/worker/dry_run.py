@@ -60,17 +60,19 @@ def plan_pushes(
     """Yield the plan of each image for each of its destinations.
 
     ``store``: the known blobs of layers are looked up there. A blob that an earlier push of the same command
-    sends to the repository counts as there. Raises the errors of a client.
+    sends to the repository counts as there, one that it sends to another repository as mountable. Raises
+    the errors of a client.
     """
     registries = Registries(None, settings)
-    sent: dict[str, set[str]] = {}
+    sent: dict[str, dict[str, list[str]]] = {}  # by registry and blob, the repositories
     try:
         with ThreadPoolExecutor(settings.parallel) as pool:
             for image in prepared:
                 for destination in image.destinations:
-                    earlier = sent.setdefault(destination.name, set())
+                    earlier = sent.setdefault(destination.registry, {})
                     plan = _Planner(image, destination, store, settings, registries, earlier).plan(pool)
-                    earlier |= {blob.digest or blob.key for blob in plan.blobs}
+                    for blob in plan.blobs:
+                        earlier.setdefault(blob.digest or blob.key, []).append(destination.repository)
                     yield plan
     finally:
         registries.close()
@@ -86,7 +88,7 @@ class _Planner:
         store: Store | None,
         settings: Settings,
         registries: Registries,
-        earlier: Collection[str],
+        earlier: Mapping[str, Sequence[str]],
     ) -> None:
         self._image = image
         self._destination = destination
@@ -120,10 +122,17 @@ class _Planner:
         """Return what becomes of a blob that may be any of ``blobs``: digests and sizes, the newest first."""
         repository = self._destination.repository
         for digest, size in blobs:
-            if digest in self._earlier or self._client.blob_exists(repository, digest, size):
+            if repository in self._earlier.get(digest, ()) or self._client.blob_exists(
+                repository, digest, size
+            ):
                 return PlannedBlob("exists", key, digest, size)
-        if key in self._earlier:
+        if repository in self._earlier.get(key, ()):
             return PlannedBlob("exists", key, None, None)
+        for digest, size in blobs:
+            if earlier := self._earlier.get(digest):
+                return PlannedBlob("mount", key, digest, size, earlier[0])
+        if earlier := self._earlier.get(key):
+            return PlannedBlob("mount", key, None, None, earlier[0])
         for digest, size in blobs:
             for holder in self._holders(digest):
                 if self._is_in(holder, digest, size):

@@ -83,6 +83,19 @@ def test_a_blob_of_two_images_is_sent_once(pusher: Pusher, registry: FakeRegistr
     assert first["bytes_to_send"] == sum(blob["size"] for blob in first["blobs"])
 
 
+def test_a_blob_that_another_image_sends_is_mounted(
+    pusher: Pusher, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    archives = [
+        str(write_archive(tmp_path / f"{name}.tar", make_image(*sizes, names=(f"{name}:1",))))
+        for name, sizes in (("api", (300, 400)), ("web", (300, 400, 500)))
+    ]
+    first, second = plans(pusher, "push", *archives, "--to", registry.address, "--plain-http")
+    assert actions(first) == ["compress", "compress", "send"]
+    assert actions(second) == ["mount", "mount", "compress", "send"]
+    assert [blob["mount_from"] for blob in second["blobs"]] == ["api", "api", None, None]
+
+
 def test_an_error_of_the_registry_and_a_pipe(pusher: Pusher, tmp_path: Path) -> None:
     archive = str(write_archive(tmp_path / "app.tar", make_image(300, names=("app:1",))))
     with FakeRegistry(DISTRIBUTION_3, credentials=("bob", "pw")) as registry:

@@ -132,6 +132,26 @@ def test_the_same_image_twice_is_one_job(pusher: Pusher, images: dict[str, Image
     assert pusher("enqueue", "api.tar", "api.tar", "--to", "r.example").out == "1\n"
 
 
+def test_two_images_with_one_destination(pusher: Pusher, images: dict[str, Image], tmp_path: Path) -> None:
+    assert refused(pusher, "push", "api.tar", "web.tar", "--to", "r.example/team") == (
+        "api.tar and web.tar both go to r.example/team:latest"
+        " | with a slash at the end, images keep their names: --to r.example/team/"
+    )
+    (tmp_path / "images.txt").write_text("api.tar r.example/a:1\nweb.tar r.example/a:1\n")
+    assert refused(pusher, "enqueue", "--from-file", "images.txt", "--keep-going").startswith(
+        "images.txt, line 2: api.tar and web.tar both go to r.example/a:1 | "
+    )
+
+
+def test_one_image_with_one_destination_in_two_lines(
+    pusher: Pusher, images: dict[str, Image], tmp_path: Path
+) -> None:
+    (tmp_path / "images.txt").write_text("api.tar r.example/a:1\napi.tar r.example/a:1 r.example/b:1\n")
+    result = pusher("enqueue", "--from-file", "images.txt", "--json")
+    told = json.loads(result.out)["jobs"]
+    assert [job["destination"] for job in told] == ["r.example/a:1", "r.example/b:1"]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [
@@ -176,6 +196,7 @@ def test_a_list_from_standard_input(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"api.tar r.example/a:1\n")))
     assert pusher("enqueue", "web.tar", "--to", "r.example/w:1", "--from-file", "-").out == "1\n2\n"
+    assert pusher("enqueue", "--from-file", "-").err == "note: standard input lists no image\n"
 
 
 @pytest.mark.parametrize(
@@ -200,6 +221,7 @@ def test_a_list_that_is_not_there_or_empty(pusher: Pusher, images: dict[str, Ima
     (tmp_path / "images.txt").write_text("# none tonight\n")
     result = pusher("push", "--from-file", "images.txt")
     assert (result.code, result.out, result.err) == (0, "", "note: images.txt lists no image\n")
+    assert refused(pusher, "push", "--from-file", "").startswith("the list '' cannot be read: ")
 
 
 def test_standard_input_is_read_for_one_thing(pusher: Pusher, images: dict[str, Image]) -> None:
@@ -343,6 +365,14 @@ def test_every_tag_of_a_repository(pusher: Pusher, registry: FakeRegistry, image
         result = pusher("push", image, "--all-tags", "--to", f"{registry.address}/copy", "--plain-http")
     assert result.code == 0
     assert set(tags(registry, "copy")) == {"1", "2", "3"}
+
+
+def test_every_tag_of_one_image_that_is_not_there(pusher: Pusher, images: dict[str, Image]) -> None:
+    result = pusher(
+        "enqueue", "gone.tar", "docker-archive:api.tar", "--all-tags", "--keep-going", "--to", "r.example"
+    )
+    assert (result.code, result.out) == (7, "1\n")
+    assert "gone.tar" in result.err.splitlines()[0]
 
 
 def test_every_tag_of_what_has_none(pusher: Pusher, images: dict[str, Image]) -> None:

@@ -142,6 +142,13 @@ def test_labels_and_filters(pusher: Pusher, archive: str) -> None:
     assert job["labels"] == {"night": "1", "team": "web"}
 
 
+def test_filters_that_no_job_matches(pusher: Pusher, archive: str) -> None:
+    pusher("enqueue", archive, "--to", "r.example/a:1")
+    result = pusher("status", "--state", "failed")
+    assert (result.code, result.out, result.err) == (0, "", "No jobs match.\n")
+    assert pusher("status", "--format", "id, state").out == "1\tqueued\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -179,6 +186,17 @@ def test_priority_changes_whose_turn_it_is(pusher: Pusher, store: Store) -> None
     )
 
 
+def test_a_priority_below_zero_and_what_is_no_priority(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    assert pusher("priority", "1", "-15").err == "Job 1 has priority -15.\n"
+    result = pusher("priority", "1", "high")
+    assert (result.code, result.err.splitlines()[0]) == (
+        2,
+        "error: invalid value for 'N': 'high' is not a valid number from -1000 to 1000",
+    )
+    assert pusher("priority", "1", "--high").code == 2
+
+
 # --- wait, watch, follow -----------------------------------------------------------------------------------
 
 
@@ -209,6 +227,12 @@ def test_wait_ends_with_the_jobs_and_exits_as_they_did(store: Store) -> None:
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (6, f"registry.example.com/good@{DIGEST}\n")
     assert "error: job 2, bad:1: no such repository" in err
+
+
+def test_wait_for_a_job_that_is_named_twice(pusher: Pusher, store: Store) -> None:
+    end(store, add_job(store, "good:1"), JobState.SUCCEEDED)
+    result = pusher("wait", "1", "1", "--quiet")
+    assert (result.code, result.out) == (0, f"registry.example.com/good@{DIGEST}\n")
 
 
 def test_wait_for_one_job(pusher: Pusher, store: Store) -> None:
