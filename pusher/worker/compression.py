@@ -151,10 +151,13 @@ class CompressionChooser:
 
     def _fit(self, asked: Compression, speed: LinkSpeed) -> Compression:
         spare = _SPARE.count(asked.workers)
-        chosen = replace(asked, level=self._link.choose_level(speed, spare))
+        chosen = replace(asked, level=self._link.choose_level(speed, spare, asked.workers))
         if not self._chosen or self._chosen[-1][0] != chosen:
             busy = "" if spare >= _BUSY * asked.workers else ", and other programs use the processors"
-            self._on_change(f"compressing with gzip level {chosen.level}: {speed}{busy}")
+            far = ""
+            if speed.rate is None and speed.response_seconds and chosen.level != FAST:
+                far = f", but responses take {round(1000 * speed.response_seconds)} ms"
+            self._on_change(f"compressing with gzip level {chosen.level}: {speed}{far}{busy}")
         return chosen
 
     def parse(self, text: str | None) -> Compression | None:

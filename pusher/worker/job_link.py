@@ -8,7 +8,7 @@ from datetime import datetime
 
 from pusher.config import Timetable
 from pusher.progress.format import human_bytes
-from pusher.spool.levels import first_level, is_far
+from pusher.spool.levels import first_level
 from pusher.worker.uplinks import LinkEstimates
 
 
@@ -25,10 +25,7 @@ class LinkSpeed:
 
     def __str__(self) -> str:
         if self.rate is None:
-            unknown = "the speed of the link is not known yet"
-            if not is_far(self.response_seconds):
-                return unknown
-            return f"{unknown}, but responses take {round(1000 * (self.response_seconds or 0))} ms"
+            return "the speed of the link is not known yet"
         speed = f"{human_bytes(round(self.rate))}/s"
         return f"the limit is {speed}" if self.is_limit else f"the link takes {speed}"
 
@@ -51,8 +48,11 @@ class JobLink:
             return LinkSpeed(limit, is_limit=True)
         return LinkSpeed(rate, response_seconds=self.response_seconds())
 
-    def choose_level(self, speed: LinkSpeed, processors: float) -> int:
-        """Return the gzip level for layers sent at this speed. Raises StoreError."""
+    def choose_level(self, speed: LinkSpeed, processors: float, wanted: int) -> int:
+        """Return the gzip level for layers sent at this speed, compressed by ``wanted`` threads that get so
+        many processors. Raises StoreError."""
         if speed.rate is None:
-            return first_level(speed.response_seconds, processors)
+            # on a busy machine responses from near by take long, too
+            seconds = speed.response_seconds and speed.response_seconds * processors / wanted
+            return first_level(seconds, processors)
         return self.links.choose_level(self.registry, speed.rate, processors)

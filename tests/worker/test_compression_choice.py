@@ -186,6 +186,16 @@ def test_a_layer_that_was_begun_keeps_its_level_unless_another_was_asked_for(
         assert said == []
 
 
+@pytest.mark.parametrize(("seconds", "level"), [(0.2, 2), (0.4, 5)])
+def test_responses_on_a_busy_machine_are_not_taken_for_those_of_far_away(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, level: int
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (638.0, 0.0, 0.0))
+    near = replace(link(None), response_seconds=lambda: seconds)
+    chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), near)
+    assert chooser.choose(io.BytesIO())[0].level == level
+
+
 def test_other_programs_leave_fewer_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (126.0, 0.0, 0.0))
     busy = "compressing with gzip level 5: the link takes 7.6 MiB/s, and other programs use the processors"
