@@ -99,7 +99,8 @@ def job_of_0006(row: dict[str, Any]) -> dict[str, Any]:
         "unpacked": None,
     }
     assert row.pop("documents") == "[]"
-    del row["waiting_since"], row["waiting_reported"]
+    for later in ("waiting_since", "waiting_reported", "labels", "after_job", "not_before"):
+        del row[later]
     options = {**json.loads(row["options"]), "documents": None, "drafts": None}
     return {**row, "source": json.dumps(source), "options": json.dumps(options)}
 
