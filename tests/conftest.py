@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _OURS = re.compile(
     r"PUSHER_(?!TEST_)|DOCKER_|USERNAME_REGISTRY$|INSECURE_HTTP_PUSH$|REGISTRY_AUTH_FILE$|.*_proxy$"
-    r"|SSL_CERT_(FILE|DIR)$|(REQUESTS|CURL)_CA_BUNDLE$",
+    r"|SSL_CERT_(FILE|DIR)$|(REQUESTS|CURL)_CA_BUNDLE$|PYTHONUNBUFFERED$",
     re.IGNORECASE,
 )
 

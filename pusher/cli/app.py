@@ -8,9 +8,10 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Final
+from typing import Final, TextIO
 
 import click
 
@@ -122,6 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     gc.set_threshold(100_000)
     _repair_streams()
     code = _run(list(sys.argv[1:] if arguments is None else arguments))
+    _flush_streams()
     gc.freeze()
     sys.exit(code)
 
@@ -218,6 +220,20 @@ def _has_working_folder() -> bool:
     return True
 
 
+def _flush_streams() -> None:
+    """Flush both streams; the interpreter would exit with 120 for one that cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            with suppress(OSError, ValueError):  # it has no descriptor
+                _discard(stream)
+
+
 def _discard_output() -> None:
     """Discard the output, so that the interpreter can flush it when it exits."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    _discard(sys.stdout)
+
+
+def _discard(stream: TextIO) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

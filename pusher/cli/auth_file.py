@@ -11,6 +11,7 @@ import click
 
 from pusher.cli import completers
 from pusher.config.options import REGISTRY
+from pusher.config.values import parse_path
 from pusher.errors import InvalidOption
 from pusher.text import quoted
 
@@ -76,7 +77,7 @@ def _existing(flags: Mapping[str, Any], name: str) -> Path | None:
     text = flags.get(name)
     if text is None:
         return None
-    path = Path(text).expanduser().absolute()
+    path = parse_path(text, f"--{name.replace('_', '-')}").absolute()
     if not path.is_file():
         raise InvalidOption(
             f"--{name.replace('_', '-')}: there is no file {quoted(text)}",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pusher.oci.platform import Platform
+from pusher.reference import Reference
 from pusher.sources.base import Choice
 from pusher.store.records import JobRecord
 from pusher.store.store import Store
@@ -29,13 +31,17 @@ def asked(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]
     """What ``worker.enqueue.prepare`` is asked for; nothing is looked for, nothing is run."""
     calls: list[dict[str, Any]] = []
 
+    @dataclass
     class Prepared:
+        image: str
+        destinations: list[Reference]
+
         def record(self, store: Store, queueing: object) -> list[JobRecord]:
             return [add_job(store, "app:1.2")]
 
     def prepare(store: Store, image: str, **options: Any) -> Prepared:
         calls.append(options)
-        return Prepared()
+        return Prepared(image, [Reference.parse("r.example/app:1")])
 
     def run(*arguments: object, **options: object) -> object:
         raise KeyboardInterrupt

@@ -12,6 +12,7 @@ import pytest
 from pusher.config import Settings
 from pusher.errors import ExitCode, ImageNotFound
 from pusher.progress.base import Progress
+from pusher.reference import Reference
 from pusher.sources.base import EVERYTHING
 from pusher.store.records import BlobState, JobRecord, JobState, StoredError
 from pusher.store.store import Store
@@ -34,6 +35,8 @@ REFERENCE = f"registry.example.com/app@{DIGEST}"
 class Prepared:
     """Stands for an image that was found; records its jobs."""
 
+    image: str
+    destinations: list[Reference]
     places: list[str]
     call: dict[str, Any]
 
@@ -59,7 +62,8 @@ class Worker:
             note("only linux/arm64 is pushed")
         if image == "missing":
             raise ImageNotFound("Docker has no image 'missing'", hint="did you mean missing:1?")
-        return Prepared([*options["to"]] or [image], self.calls[-1])
+        places = [*options["to"]] or [image]
+        return Prepared(image, list(map(Reference.parse, places)), places, self.calls[-1])
 
     def run(self, store: Store, settings: Settings, progress: Progress, **options: Any) -> RunResult:
         self.calls.append({"settings": settings, **options})
