@@ -97,7 +97,10 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
     queued = [job for job in result.unfinished if job.state == "queued"]
     held = [job for job in queued if held_back(job, now)]
     stopped = [job for job in queued if job not in held]
-    reported = [job for job in (*result.failed, *result.unfinished) if job.state != "queued"]
+    taken = [job for job in result.unfinished if job.state == "running" and not result.exit_code]
+    reported = [
+        job for job in (*result.failed, *result.unfinished) if job.state != "queued" and job not in taken
+    ]
     for job in reported[:_MOST_REPORTED]:
         print_error(
             *_error_of(job, single=single, again=job.id not in result.beyond_retry),
@@ -107,6 +110,8 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         print_notice(f"... and {len(reported) - _MOST_REPORTED} more jobs: pusher status")
     for job in held[:_MOST_REPORTED]:
         print_notice(f"Job {job.id} {held_back(job, now)}: pusher run --forever waits for that.")
+    if taken:  # and reported by that worker
+        print_notice(f"Being pushed by another worker: {_list_jobs(taken)}.")
     if stopped:
         print_notice(f"Stopped, and nothing is lost ({_list_jobs(stopped)}). Continue with: pusher run")
 

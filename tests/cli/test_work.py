@@ -319,6 +319,21 @@ def test_run_says_what_others_have_and_what_failed_before(
     assert (listed["exit_code"], [job["id"] for job in listed["jobs"]]) == (5, [2, 3])
 
 
+def test_run_that_leaves_jobs_to_another_worker_reports_no_error(
+    pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [add_job(store, name) for name in ("busy:1", "busy:2")]
+    for job in jobs:
+        claim(store, job)
+    result = RunResult(ExitCode.DONE, unfinished=[store.jobs.get(job.id) for job in jobs])
+    monkeypatch.setattr("pusher.worker.run.run", lambda *_args, **_options: result)
+    told = pusher("run", "--progress", "none")
+    assert (told.code, told.err) == (
+        0,
+        "Being pushed by another worker: jobs 1, 2.\nJobs: 2 unfinished.\n",
+    )
+
+
 def test_run_tells_of_a_few_jobs_however_many_there_are(
     pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
