@@ -116,8 +116,8 @@ def refuse_arguments(context: click.Context, extra: Sequence[str]) -> CommandLin
     """Return the error for extra arguments: after an image, one is probably its destination."""
     path, params = context.command_path, context.params
     message = f"{quoted(extra[0])} is one argument too many"
-    if "to" in params and len(extra) == 1 and not params["to"]:
-        image = params.get("image") or params.get("target")
+    image = params.get("target")
+    if image and len(extra) == 1 and not params["to"]:
         where = extra[0].removeprefix("docker://")
         hint = suggest(f"give the destination with --to: {path} {{}} --to {{}}", image, where)
         return CommandLineInvalid(message, hint=hint or f"{path} --help")

@@ -70,7 +70,13 @@ def test_an_option_without_its_value_names_the_help_of_the_command(pusher: Pushe
 
 
 @pytest.mark.parametrize(
-    "typed", [("doctor", "a", "b", "c"), ("doctor", "a", "b", "--to", "c"), ("status", "1", "2")]
+    "typed",
+    [
+        ("doctor", "a", "b", "c"),
+        ("doctor", "a", "b", "--to", "c"),
+        ("status", "1", "2"),
+        ("serve", "--local", "--listen", "localhost:5055"),
+    ],
 )
 def test_other_arguments_too_many(pusher: Pusher, typed: tuple[str, ...]) -> None:
     assert hint(pusher, *typed) == f"pusher {typed[0]} --help"
