@@ -120,7 +120,9 @@ class BlobSender:
             attempt = self._upload(job, blob, journal, observer, believe_head=False, looked=True)
             self._retry(attempt.run, observer.attempts, job, control, blob.digest)
             self._check_session(job, journal, unfinished)
-        except Stopped:
+        except (Stopped, BlobDamaged) as stop:
+            if isinstance(stop, ArrivalFailed | BlobDamaged):  # its file is gone, whatever the reason
+                unfinished.wait_for_end()
             if unfinished.is_damaged:
                 self._discard_session(job, journal, "the layer is damaged")
             raise

@@ -21,6 +21,8 @@ from pusher.spool.compress import Compression
 from pusher.store.records import UploadRecord
 
 _BLOCK: Final = 1024 * 1024
+_END_SECONDS: Final = 10.0
+"""Most seconds between the end of a compressor's file and the word of how it ended."""
 
 
 class UnfinishedBlob:
@@ -40,6 +42,7 @@ class UnfinishedBlob:
         """What was compressed is not the layer, so that what was sent of it is worthless."""
         self._lock = threading.Lock()
         self._ended = False
+        self._end = threading.Event()
         self._sends = False
         self._conditions: list[Callable[[BlobFile], bool]] = []
 
@@ -65,6 +68,7 @@ class UnfinishedBlob:
             self._ended = True
             if self._sends and all(condition(blob) for condition in self._conditions):
                 self.complete = blob
+        self._end.set()
         self.arrival.finish()
         return self.complete is not None
 
@@ -73,7 +77,12 @@ class UnfinishedBlob:
         with self._lock:
             self._ended = True
             self.is_damaged = damaged
+        self._end.set()
         self.arrival.fail()
+
+    def wait_for_end(self) -> None:
+        """Wait until it is known how it ended: its file is removed a moment before."""
+        self._end.wait(_END_SECONDS)
 
     def begins_like(self, upload: UploadRecord, session: Session, check_stop: Callable[[], None]) -> bool:
         """Return whether it begins with the bytes that an earlier session got; wait until that is known."""
