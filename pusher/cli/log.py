@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +10,7 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
-from pusher.cli.output import print_columns, print_json
+from pusher.cli.output import print_columns, print_json, wait_for_reader
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id
 from pusher.errors import ExitCode
@@ -68,7 +67,7 @@ def _follow(number: int, *, as_json: bool) -> int:
             printed = max(printed, len(events))
             if ended:
                 return ExitCode.DONE
-            time.sleep(_LOOK_EVERY)
+            wait_for_reader(_LOOK_EVERY)
 
 
 def _print(events: Sequence[EventRecord], width: int) -> None:

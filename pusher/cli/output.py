@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import select
 import shutil
 import sys
+import time
 from collections.abc import Collection, Mapping
 
 import click
@@ -59,3 +61,22 @@ def _print_to_stderr(line: str, *, is_command: bool = False) -> None:
         if sys.stderr.isatty():
             line = fit(line, shutil.get_terminal_size().columns, is_command=is_command)
         click.echo(line, err=True)
+
+
+def wait_for_reader(seconds: float) -> None:
+    """Wait this long. Raises BrokenPipeError if the reader closes standard output: without a change there is
+    no write that would fail."""
+    if not hasattr(select, "poll"):
+        time.sleep(seconds)
+        return
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # no file
+        time.sleep(seconds)
+        return
+    ends = time.monotonic() + seconds
+    poller = select.poll()
+    poller.register(descriptor, 0)  # errors alone
+    if any(events & select.POLLERR for _, events in poller.poll(seconds * 1000)):
+        raise BrokenPipeError
+    time.sleep(max(0.0, ends - time.monotonic()))  # a terminal that hung up ends the poll at once

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import select
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,7 @@ import click
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
 from pusher.cli.listing import job_filter_options, print_listing, read_listing
-from pusher.cli.output import print_json, print_notice
+from pusher.cli.output import print_json, print_notice, wait_for_reader
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id, store_exists
 from pusher.errors import ExitCode, InvalidOption
@@ -208,7 +207,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
             sys.stdout.flush()
         if ended:
             return
-        _wait_for_reader(_WATCH_EVERY)
+        wait_for_reader(_WATCH_EVERY)
 
 
 def _has_ended(store: Store, number: int | None) -> bool:
@@ -219,22 +218,3 @@ def _has_ended(store: Store, number: int | None) -> bool:
         return store.jobs.get(number).state in FINAL_STATES
     states = store.jobs.counts().keys()
     return bool(states) and states <= FINAL_STATES
-
-
-def _wait_for_reader(seconds: float) -> None:
-    """Wait this long. Raises BrokenPipeError if the reader closes standard output: without a change there is
-    no write that would fail."""
-    if not hasattr(select, "poll"):
-        time.sleep(seconds)
-        return
-    try:
-        descriptor = sys.stdout.fileno()
-    except (OSError, ValueError):  # no file
-        time.sleep(seconds)
-        return
-    ends = time.monotonic() + seconds
-    poller = select.poll()
-    poller.register(descriptor, 0)  # errors alone
-    if any(events & select.POLLERR for _, events in poller.poll(seconds * 1000)):
-        raise BrokenPipeError
-    time.sleep(max(0.0, ends - time.monotonic()))  # a terminal that hung up ends the poll at once

@@ -202,19 +202,18 @@ def test_a_priority_below_zero_and_what_is_no_priority(pusher: Pusher, store: St
 
 @contextmanager
 def started(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-m", "pusher", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env=dict(os.environ),
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_wait_ends_with_the_jobs_and_exits_as_they_did(store: Store) -> None:
@@ -281,3 +280,13 @@ def test_follow_prints_events_as_they_come(store: Store) -> None:
         out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "succeeded" in out.splitlines()[-1]
+
+
+def test_follow_ends_once_nobody_reads_it(store: Store) -> None:
+    """As with ``| head -1``, and without an event that would be written."""
+    add_job(store)
+    with started("log", "1", "--follow") as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        process.stdout.close()
+        assert process.wait(20) == 1
