@@ -67,6 +67,11 @@ def plain(engine: Engine, name: str) -> str:
     return name if isinstance(engine, Docker) else f"podman:{name}"
 
 
+def name_of(engine: Engine) -> str:
+    """A component of a repository for each engine of this module."""
+    return f"{engine.command}-{engine.driver}"
+
+
 def odd_image(name: str, *more: Layer) -> Image:
     """Everything a tar can hold, whiteouts for it, an empty layer, and a layer that comes twice."""
     whiteouts = Layer(tar_of([("usr/bin/.wh.tool", b""), ("deep/.wh..wh..opq", b""), (".wh.empty", b"")]))
@@ -94,7 +99,7 @@ def test_an_image_of_many_odd_files(
     typed: Callable[[Engine, str], str],
 ) -> None:
     image = loaded(engine, odd_image("localhost/odd:1"), tmp_path)
-    to = f"{docker_registry.address}/odd/{typed.__name__}-{engine.folder.name.lower()}:1"
+    to = f"{docker_registry.address}/odd/{typed.__name__}-{name_of(engine)}:1"
     job = home.push(typed(engine, image.names[0]), to)
     read = read_back(to)
     assert read.config == image.config
@@ -112,7 +117,7 @@ def test_an_image_that_the_engine_built(
     local = "localhost/built:1"
     files = {"a/b/one": b"1" * 5000, "empty": b"", "größe": bytes(100_000)}
     image_id = engine.build(local, files)
-    to = f"{docker_registry.address}/built/{engine.folder.name.lower()}:1"
+    to = f"{docker_registry.address}/built/{name_of(engine)}:1"
     home.push(stored(engine, local), to)
     read = read_back(to)
     assert read.config_digest == image_id
@@ -125,7 +130,7 @@ def test_an_image_of_nothing_but_labels(
     local = "localhost/labels:1"
     image_id = engine.build(local, {}, "FROM scratch\nLABEL a=b\n")
     for number, typed in enumerate((stored(engine, local), plain(engine, local))):
-        to = f"{docker_registry.address}/labels/{engine.folder.name.lower()}:{number}"
+        to = f"{docker_registry.address}/labels/{name_of(engine)}:{number}"
         home.push(typed, to)
         assert read_back(to).config_digest == image_id
 
@@ -137,7 +142,7 @@ def test_an_image_imported_from_files(
     local, path = "localhost/imported:1", tmp_path / "root.tar"
     path.write_bytes(odd_layer().tar)
     engine.run("import", str(path), local)
-    to = f"{docker_registry.address}/imported/{engine.folder.name.lower()}:1"
+    to = f"{docker_registry.address}/imported/{name_of(engine)}:1"
     home.push(stored(engine, local), to)
     read = read_back(to)
     assert read.config_digest == engine.image_id(local)
@@ -147,7 +152,7 @@ def test_an_image_imported_from_files(
 def test_a_new_version_reads_only_its_new_layer(
     home: Home, engine: Engine, docker_registry: DockerRegistry, read_back: ReadBack, tmp_path: Path
 ) -> None:
-    name = f"increment-{engine.folder.name.lower()}"
+    name = f"increment-{name_of(engine)}"
     base = loaded(engine, odd_image(f"localhost/{name}:1"), tmp_path)
     home.push(stored(engine, base.names[0]), f"{docker_registry.address}/{name}:1")
     newer = loaded(
@@ -166,7 +171,7 @@ def test_the_image_is_deleted_before_it_is_read(
 ) -> None:
     image = loaded(engine, Image((make_layer(500, seed=61),), ("localhost/deleted:1",)), tmp_path)
     for typed in (stored, plain):
-        to = f"{docker_registry.address}/deleted/{engine.folder.name.lower()}:{typed.__name__}"
+        to = f"{docker_registry.address}/deleted/{name_of(engine)}:{typed.__name__}"
         home.enqueue(typed(engine, image.names[0]), to)
     engine.remove(image.names[0])
     assert home.run().exit_code == ExitCode.SOURCE

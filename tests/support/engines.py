@@ -24,6 +24,9 @@ class Engine(ABC):
 
     command: str
 
+    driver: str
+    """Its storage driver's name; "default" where it chose one itself."""
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
@@ -108,7 +111,7 @@ class Docker(Engine):
     command = "docker"
 
     def __init__(self, driver: str | None = None) -> None:
-        self._driver = driver
+        self.driver = driver or "default"
         super().__init__(Path(tempfile.mkdtemp(prefix="pusher-docker-")))  # a socket's path must be short
         self.host = f"unix://{self.folder}/docker.sock"
         self._daemon = Daemon("dockerd", self.folder / "dockerd.log")
@@ -132,7 +135,7 @@ class Docker(Engine):
             "insecure-registry": "127.0.0.0/8",
             "containerd-namespace": _NAMESPACE,
             "containerd-plugins-namespace": f"{_NAMESPACE}-plugins",
-            **({"storage-driver": self._driver} if self._driver else {}),
+            **({"storage-driver": self.driver} if self.driver != "default" else {}),
         }
         self._daemon.start(
             ["dockerd", *(f"--{name}={value}" for name, value in options.items())], self._answers
@@ -171,6 +174,7 @@ class Podman(Engine):
     def __init__(self, folder: Path, driver: str = "vfs") -> None:
         """vfs works on every file system and leaves no mounts."""
         super().__init__(folder)
+        self.driver = driver
         self._storage = folder / "storage.conf"
         self._storage.write_text(
             f'[storage]\ndriver = "{driver}"\ngraphroot = "{folder}/root"\nrunroot = "{folder}/run"\n'
