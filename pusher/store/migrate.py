@@ -1,4 +1,4 @@
-"""Create or upgrade a job store's schema; SQLAlchemy and Alembic are imported only if that is due."""
+"""Create or upgrade a job store's schema; SQLAlchemy and Alembic are imported only for an upgrade."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def _upgrade_file(url: DatabaseUrl) -> tuple[str | None, str]:
         if before is not None:
             with translate_errors(label_of(url)):
                 _copy(path, copy)
-        with connect_sqlalchemy(url) as connection:
-            if before is None:
-                _create(connection)
-            else:
+        if before is None:
+            _create(url)
+        if _revision(url) != schema.head():
+            with connect_sqlalchemy(url) as connection:
                 _run(connection)
         _remove_copies(path, lambda found: found != copy)  # those of earlier upgrades
     return before, schema.head()
@@ -133,15 +133,18 @@ def connect_sqlalchemy(url: DatabaseUrl) -> Iterator[sqlalchemy.Connection]:
             raise error.orig or error from error
 
 
-def _create(connection: sqlalchemy.Connection) -> None:
-    """Create the newest schema of a new store directly, without importing Alembic."""
-    from sqlalchemy import text
-
-    from pusher.store.models import Base
-
-    Base.metadata.create_all(connection)
-    connection.execute(text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)"))
-    connection.execute(text("INSERT INTO alembic_version VALUES (:head)"), {"head": schema.head()})
+def _create(url: DatabaseUrl) -> None:
+    """Create the tables in an empty database, with the revision that their SQL file contains."""
+    database = Database(url)
+    try:
+        with database.write() as connection:
+            if not database.is_sqlite:
+                _lock_server(connection)
+            if schema.revision_of(connection, database.label) is None:
+                for statement in schema.creating_statements(connection):
+                    connection.execute(statement)
+    finally:
+        database.close()
 
 
 @contextmanager
@@ -192,16 +195,21 @@ def _copy(path: Path, to: Path) -> None:
 
 def _upgrade_server(url: DatabaseUrl) -> tuple[str | None, str]:
     before = _revision(url)
-    if before == schema.head():
-        return before, before
-    with connect_sqlalchemy(url) as connection:
-        raw = Connection(connection.connection.driver_connection, postgresql())
-        raw.execute("SET LOCAL lock_timeout = 0")
-        raw.execute("SELECT pg_advisory_xact_lock(:key)", key=_ADVISORY_LOCK)
-        before = schema.revision_of(raw, label_of(url))
-        if before != schema.head():
-            _run(connection)
+    if before is None:
+        _create(url)
+    if _revision(url) != schema.head():
+        with connect_sqlalchemy(url) as connection:
+            raw = Connection(connection.connection.driver_connection, postgresql())
+            _lock_server(raw)
+            if schema.revision_of(raw, label_of(url)) != schema.head():
+                _run(connection)
     return before, schema.head()
+
+
+def _lock_server(connection: Connection) -> None:
+    """Keep other processes from creating or upgrading the schema until the end of the transaction."""
+    connection.execute("SET LOCAL lock_timeout = 0")
+    connection.execute("SELECT pg_advisory_xact_lock(:key)", key=_ADVISORY_LOCK)
 
 
 def _run(connection: sqlalchemy.Connection) -> None:

@@ -1,4 +1,7 @@
-"""Define the tables, to create them in a new store. Statements are SQL and do not need this."""
+"""Define the tables: migrations lead to them, and the SQL that creates a new store is written from them.
+
+Statements are SQL and do not need this module.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,11 @@
-"""Find the schema revision of a job store without Alembic, whose import takes 0.3 s."""
+"""Find the schema revision of a job store, or the SQL of a new one.
+
+Without SQLAlchemy and Alembic, whose imports take longer than most commands.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Final
 
 from pusher.errors import StoreTooNew
@@ -22,6 +26,13 @@ _TABLES: Final = (
 def head() -> str:
     """Return the revision that this version of pusher reads and writes."""
     return REVISIONS[-1]
+
+
+def creating_statements(connection: Connection) -> list[str]:
+    """Return the statements that make an empty database a job store, from ``new_sqlite.sql`` or
+    ``new_postgresql.sql``, which a test writes and compares with what the migrations lead to."""
+    kind = "sqlite" if connection.is_sqlite else "postgresql"
+    return Path(__file__).with_name(f"new_{kind}.sql").read_text(encoding="utf-8").split("\n\n")
 
 
 def revision_of(connection: Connection, label: str) -> str | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import shutil
 import sqlite3
 import subprocess
@@ -100,29 +99,6 @@ def test_migrations_give_what_the_models_say(url: str, empty_url: str, kind: str
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
         assert names(connection) == expected
     assert sum(len(checks) for checks in expected.values()) > 10
-
-
-def _schema_of(path: Path) -> dict[str, set[str]]:
-    """The statements that made each table and index, as sets of their parts: the order may differ, a table
-    made anew has its name in quotes, and a column added later stands in the line of the one before."""
-    with closing(sqlite3.connect(path)) as connection:
-        rows = connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
-    parts = r",\n|[\n\t]|, (?=[a-z_0-9]+ [A-Z])"
-    plain = {name: sql.replace(f'CREATE TABLE "{name}"', f"CREATE TABLE {name}") for name, sql in rows}
-    return {name: {part.strip().rstrip(",") for part in re.split(parts, sql)} for name, sql in plain.items()}
-
-
-def test_a_new_store_is_what_its_migrations_lead_to(tmp_path: Path) -> None:
-    """It is made from the models, without Alembic."""
-    migrate.upgrade(sqlite_url(tmp_path / "new.db"))
-    (tmp_path / "migrated.db").touch()
-    with changing(sqlite_url(tmp_path / "migrated.db")) as connection:
-        migrate._run(connection)
-    new, migrated = _schema_of(tmp_path / "new.db"), _schema_of(tmp_path / "migrated.db")
-    for each in (new, migrated):
-        each.pop("alembic_version")
-    assert new == migrated
-    assert migrate.check(sqlite_url(tmp_path / "new.db")).current == schema.head()
 
 
 def test_the_list_of_revisions_is_the_folder_s() -> None:
