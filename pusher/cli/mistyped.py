@@ -39,7 +39,7 @@ _TO: Final = ("--to WHERE",)
 _OPTIONS: Final[dict[str, Sequence[str]]] = {
     **dict.fromkeys(("--creds", "--dest-creds", "--password", "-p", "-P", "--pass"), _LOGIN),
     **dict.fromkeys(("--src-creds", "--src-username", "--src-password"), _SOURCE_LOGIN),
-    **dict.fromkeys(("-u", "--user", "--dest-username"), ("--username USER",)),
+    **dict.fromkeys(("--user", "--dest-username"), ("--username USER",)),
     **dict.fromkeys(("--tls-verify", "--dest-tls-verify", "--src-tls-verify", "--verify-tls", "-k"), _TLS),
     **dict.fromkeys(("--skip-tls-verify", "--insecure-skip-tls-verify", "--no-verify", "--no-check"), _TLS),
     **dict.fromkeys(("--http", "--insecure-http", "--plain"), ("--plain-http",)),

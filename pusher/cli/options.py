@@ -18,7 +18,7 @@ _COMPLETERS: Final = {
     "ca_cert": completers.files,
     "compression": completers.compressions,
 }
-_SHORT: Final = {"parallel": ("-j",)}
+_SHORT: Final = {"parallel": ("-j",), "username": ("-u",)}
 """What other tools call these options, in one letter."""
 _GROUPS: Final = (EVERYDAY, "Image", LINK, REGISTRY, STORAGE)
 

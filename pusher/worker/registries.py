@@ -126,11 +126,11 @@ class Registries:
             policy=self._settings.retry,
         )
 
-    def _renew(self, registry: str, repository: str, rejected: Credential) -> Credential | None:
+    def _renew(self, registry: str, repository: str, rejected: Credential | None) -> Credential | None:
         """Return another credential than the rejected one; None if there is none.
 
-        Logins of helpers expire (ECR's after 12 hours), and the user may have logged in again. The client
-        continues with the returned one.
+        Logins of helpers expire (ECR's after 12 hours), and the user may have logged in meanwhile. The
+        client continues with the returned one.
         """
         found, problem = self._look_up(registry, repository)
         if problem is not None:

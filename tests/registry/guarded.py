@@ -36,7 +36,7 @@ class World:
     def client(
         self,
         credential: Credential | None = ANN,
-        renew: Callable[[Credential], Credential | None] | None = None,
+        renew: Callable[[Credential | None], Credential | None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> RegistryClient:
         address = self.registry.address

@@ -35,9 +35,9 @@ def test_a_login_that_may_read_and_not_push_is_told_so() -> None:
 
 def test_a_login_that_ran_out_is_looked_up_again_after_a_403() -> None:
     """ECR's: 403 DENIED, and the helper has a new one."""
-    renewed: list[Credential] = []
+    renewed: list[Credential | None] = []
 
-    def renew(used: Credential) -> Credential:
+    def renew(used: Credential | None) -> Credential:
         renewed.append(used)
         return Credential(*LOGIN, "a helper")
 

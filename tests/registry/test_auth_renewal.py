@@ -37,9 +37,9 @@ NEW = Credential("AWS", "n3w", "docker-credential-ecr-login")
 
 def test_credential_is_looked_up_again_when_it_is_rejected(there: World) -> None:
     there.tokens.login = ("AWS", "n3w")
-    rejected: list[Credential] = []
+    rejected: list[Credential | None] = []
 
-    def renew(old: Credential) -> Credential:
+    def renew(old: Credential | None) -> Credential:
         rejected.append(old)
         return NEW
 
@@ -67,11 +67,18 @@ def test_basic_credential_is_looked_up_again(blob_body: Callable[[], Body]) -> N
             client.blob_exists(REPOSITORY, DIGEST)
 
 
+def test_a_login_that_was_missing_is_looked_up_again(there: World) -> None:
+    """`pusher login` while a worker runs."""
+    there.tokens.login = ("AWS", "n3w")
+    client = there.client(None, lambda missing: NEW if missing is None else missing)
+    assert not client.blob_exists(REPOSITORY, DIGEST)
+
+
 @pytest.mark.parametrize("found", [OLD, None])
 def test_the_same_credential_is_not_tried_again(there: World, found: Credential | None) -> None:
     lookups = []
 
-    def renew(old: Credential) -> Credential | None:
+    def renew(old: Credential | None) -> Credential | None:
         lookups.append(old)
         return found
 
@@ -86,7 +93,7 @@ def test_many_threads_look_up_once(there: World) -> None:
     lookups = []
     lock = threading.Lock()
 
-    def renew(old: Credential) -> Credential:
+    def renew(old: Credential | None) -> Credential:
         with lock:
             lookups.append(old)
         return NEW
@@ -98,7 +105,7 @@ def test_many_threads_look_up_once(there: World) -> None:
 
 
 def test_what_a_lookup_raises_is_told(there: World) -> None:
-    def renew(_: Credential) -> Credential:
+    def renew(_: Credential | None) -> Credential:
         raise PusherError("docker-credential-ecr-login: expired SSO session")
 
     with pytest.raises(PusherError, match="expired SSO session"):

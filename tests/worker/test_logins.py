@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from pathlib import Path
 
 import pytest
 
+from pusher.errors import CredentialsMissing
 from pusher.store.records import JobState
+from pusher.worker.registries import Registries
 from tests.registry.pretended import LOGIN
 from tests.support.credential_helper import helper_on_path
 from tests.support.fakeregistry import DISTRIBUTION_3, Action, FakeRegistry, Fault, On
 from tests.support.fakeregistry.rules import Exchange
 from tests.support.fakeregistry.wire import Reply
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
-from tests.support.images import make_image, write_archive
+from tests.support.images import make_image, sha256, write_archive
 from tests.support.link import ShakyLink
 from tests.support.tokens import Demand, TokenServer, demand
 
@@ -73,6 +76,22 @@ def test_password_of_a_helper_ends_within_a_layer(tmp_path: Path, monkeypatch: p
             home.push(archive, f"{registry.address}/other:1.0")
         registry.faults.assert_all_fired()
         assert len([record for record in registry.requests(On.CHUNK) if record.status == 401]) == 1
+
+
+def test_a_login_stored_while_a_worker_runs_is_used(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    with (
+        FakeRegistry(DISTRIBUTION_3, credentials=LOGIN) as registry,
+        Home(tmp_path / "home", docker_config=config) as home,
+    ):
+        registries = Registries(home.store, home.settings)
+        with pytest.raises(CredentialsMissing):
+            registries.client(registry.address, "team/app").blob_exists("team/app", sha256(b""))
+        auth = base64.b64encode(":".join(LOGIN).encode()).decode()
+        config.write_text(json.dumps({"auths": {registry.address: {"auth": auth}}}))
+        assert not registries.client(registry.address, "team/app").blob_exists("team/app", sha256(b""))
+        registries.close()
 
 
 def test_tokens_for_pulling_only_end_the_job(tmp_path: Path) -> None:

@@ -42,8 +42,8 @@ _MOST_TRIES: Final = 5
 """Times that one request is sent again because of a 401."""
 
 _Server = Callable[..., TokenServer]
-Renew = Callable[[Credential], Credential | None]
-"""Looks up a credential again, given the rejected one."""
+Renew = Callable[[Credential | None], Credential | None]
+"""Looks up a credential again, given the rejected one; None if there was none."""
 
 
 @dataclass(frozen=True)
@@ -183,11 +183,11 @@ class Authenticator:
             return self._credential
 
     def renew(self, used: Credential | None) -> bool:
-        """Look up a rejected credential again; return whether a different one was found."""
+        """Look up a rejected or missing credential again; return whether a different one was found."""
         with self._renewing:
             if self.credential() is not used:
                 return True  # another thread has renewed it
-            found = self._look_up(used) if self._look_up and used else None
+            found = self._look_up(used) if self._look_up else None
             if found is None or found == used:
                 return False
             with self._lock:
@@ -281,12 +281,13 @@ class AuthenticatedRequest:
         used = self._auth.credential()
         try:
             self._authorization = self._authorize()
-        except CredentialsMissing as error:
-            raise self._auth.missing_error(error) from error
-        except (CredentialsRejected, PermissionDenied):
-            if not self._renew(used):
+        except (CredentialsMissing, CredentialsRejected, PermissionDenied) as error:
+            if self._renew(used):
+                self._authorization = self._authorize()
+            elif isinstance(error, CredentialsMissing):
+                raise self._auth.missing_error(error) from error
+            else:
                 raise
-            self._authorization = self._authorize()
         login = {"Authorization": self._authorization.header} if self._authorization else {}
         return {**self._auth.extra_headers, **login}
 
@@ -297,7 +298,12 @@ class AuthenticatedRequest:
         cannot help.
         """
         self._tries += 1
-        challenge = self._auth.apply_challenge(answer, self._transport)
+        try:
+            challenge = self._auth.apply_challenge(answer, self._transport)
+        except CredentialsMissing:
+            if not self._renew(None):
+                raise
+            challenge = self._auth.apply_challenge(answer, self._transport)
         authorization = self._authorization
         if self._tries >= _MOST_TRIES or not (
             authorization is None
