@@ -336,6 +336,24 @@ def test_client_certificate(authority: trustme.CA, version: ssl.TLSVersion, tmp_
             assert transport.send("GET", site.url).ok
 
 
+def test_certificates_that_are_added_while_a_worker_runs_are_used(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    """Client certificates may live for a day, and a CA is trusted once its error has been read."""
+    clients = trustme.CA()
+    with Site(fine, demanding(authority, HERE, clients, ssl.TLSVersion.TLSv1_2)) as site:
+        folder = tmp_path / "certs.d" / site.address
+        with reaching(Trust(certs_dirs=(tmp_path / "certs.d",))) as transport:
+            with pytest.raises(CertificateUntrusted):
+                transport.send("GET", site.url)
+            folder.mkdir(parents=True)
+            write_ca(authority, folder / "ca.crt")
+            with pytest.raises((ClientCertificateRefused, TlsFailed)):
+                transport.send("GET", site.url)
+            write_pair(clients.issue_cert("ann@a.example"), folder / "client.cert", folder / "client.key")
+            assert transport.send("GET", site.url).ok
+
+
 def test_client_certificate_is_shown_to_no_other_host(authority: trustme.CA, tmp_path: Path) -> None:
     clients = trustme.CA()
     ca = write_ca(authority, tmp_path / "ca.pem")

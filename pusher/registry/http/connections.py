@@ -303,6 +303,13 @@ class TimedSession(requests.Session):
                 )
             return self._hosts[host]
 
+    def forget_certificates(self, host: str) -> None:
+        """Read the certificate files of a host again before its next request."""
+        with self._lock:
+            adapter = self._hosts.pop(host.lower(), None)
+        if adapter is not None:
+            adapter.close()
+
     def close(self) -> None:
         super().close()
         with self._lock:

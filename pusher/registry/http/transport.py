@@ -16,7 +16,13 @@ from requests.structures import CaseInsensitiveDict
 
 import pusher
 from pusher.config import Timeouts
-from pusher.errors import PusherError, RegistryStalled
+from pusher.errors import (
+    CertificateUntrusted,
+    ClientCertificateRefused,
+    PusherError,
+    RegistryStalled,
+    TlsFailed,
+)
 from pusher.reference import canonical_registry
 from pusher.registry.http.addresses import is_private
 from pusher.registry.http.answer import Answer
@@ -35,6 +41,8 @@ __all__ = ["ANSWER_LIMIT", "Answer", "Receiver", "Transport"]
 
 _MOST_DROPPED: Final = 2
 """Kept connections of a host that were closed at their next request before none is kept any more."""
+_CERTIFICATE_ERRORS: Final = (CertificateUntrusted, ClientCertificateRefused, TlsFailed)
+"""Errors after which the certificate files may be replaced while a worker runs."""
 _BLOCK: Final = 512 * 1024
 """Bytes that a receiver gets at most at once."""
 _LOG: Final = logging.getLogger("pusher.http")
@@ -118,6 +126,8 @@ class Transport:
             with self._watchdog.watch(request):
                 answer = self._send(request, method, url, headers, body, answer_timeout, receiver, limit)
         except PusherError as error:
+            if isinstance(error, _CERTIFICATE_ERRORS):
+                self._session.forget_certificates(host_of(url))
             _log(method, url, None, began, body, f"failed: {error.message}")
             raise
         finally:
