@@ -20,7 +20,7 @@ from pusher.store.events import record
 from pusher.store.job_rows import IS_UNCHANGED, job_of, unchanged
 from pusher.store.leases import NO_WAIT, NOT_RUNNING, is_lapsed, lease_values
 from pusher.store.records import JobRecord, JobState, NewJob
-from pusher.store.writes import assignments
+from pusher.store.writes import assignments, lock_rows
 
 
 def _blocks(table: str) -> str:
@@ -84,6 +84,13 @@ def supersede_older(connection: Connection, job: JobRecord, now: datetime) -> li
         **_place(job),
     )
     return [each for each in map(job_of, older) if supersede(connection, each, job.id, now)]
+
+
+def lock_older(connection: Connection, job: JobRecord) -> None:
+    """Lock the rows of a job and of the unfinished older ones of its destination."""
+    if job.tag is not None:
+        older = f"{_AT_PLACE} AND id <= :id AND finished_at IS NULL"
+        lock_rows(connection, "jobs", older, id=job.id, **_place(job))
 
 
 def newer_job(connection: Connection, job: JobRecord) -> int | None:

@@ -16,6 +16,19 @@ from pusher.store.url import DatabaseUrl
 
 _KEPT: Final = 5
 """Idle connections that stay open."""
+_CONNECTION: Final[dict[str, Any]] = {
+    "autocommit": True,
+    "application_name": "pusher",
+    # statements prepared before another version changed a table fail, and so they do in a pooled session
+    "prepare_threshold": None,
+    "connect_timeout": 10,
+    # seconds and, the last, milliseconds, after which a server that does not respond any more counts as away
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+"""libpq's and psycopg's settings of each connection; the URL may have others."""
 
 
 class Connector(Protocol):
@@ -115,8 +128,10 @@ class PostgresqlConnector:
     """Connections to a PostgreSQL server."""
 
     def __init__(self, url: DatabaseUrl, *, lock_timeout: float) -> None:
-        self._connect = partial(connect_postgresql, url, lock_timeout)
+        self._connect = partial(connect_postgresql, url)
         _import_psycopg()
+        # not SET: the next transaction may run in another session, where the server pools them (PgBouncer)
+        self._begin = f"BEGIN; SET LOCAL lock_timeout = {int(lock_timeout * 1000)}"
         self.driver = postgresql()
         self._pool = _Pool()
 
@@ -124,14 +139,13 @@ class PostgresqlConnector:
         kept = self._pool.take()
         if kept is not None:
             try:
-                kept.execute("BEGIN")
+                kept.execute(self._begin)
             except Exception:
                 self._pool.clear()
             else:
                 return kept
         raw = self._connect()
-        raw.autocommit = True
-        raw.execute("BEGIN")
+        raw.execute(self._begin)
         return raw
 
     def finish(self, raw: Any, *, commit: bool) -> None:
@@ -176,13 +190,9 @@ def connect_sqlite(
     return connection
 
 
-def connect_postgresql(url: DatabaseUrl, lock_timeout: float) -> Any:
-    """Open a connection to a server. ``lock_timeout``: seconds to wait for another session's lock."""
-    arguments = {"application_name": "pusher", "connect_timeout": 10, **url.connect_arguments()}
-    raw: Any = _import_psycopg().connect(**arguments)
-    raw.execute(f"SET lock_timeout = {int(lock_timeout * 1000)}")
-    raw.commit()
-    return raw
+def connect_postgresql(url: DatabaseUrl) -> Any:
+    """Open a connection to a server, in a transaction only where a statement begins one."""
+    return _import_psycopg().connect(**{**_CONNECTION, **url.connect_arguments()})
 
 
 def _import_psycopg() -> Any:

@@ -25,8 +25,14 @@ from pusher.store.leases import (
     require_lease,
 )
 from pusher.store.records import JobRecord, JobState, StoredError
-from pusher.store.runnable import IS_RUNNABLE, IS_WORTH_WAITING_FOR, UNFINISHED, owners_where
-from pusher.store.writes import assignments
+from pusher.store.runnable import (
+    IS_FREE_TO_START,
+    IS_RUNNABLE,
+    IS_WORTH_WAITING_FOR,
+    UNFINISHED,
+    owners_where,
+)
+from pusher.store.writes import assignments, lock_rows
 
 
 class LeasedJobs:
@@ -59,12 +65,10 @@ class LeasedJobs:
         under the owner's lease is one whose claim it never received, and is returned again.
         ``waited``: ids whose pause is over by the owner's own clock.
         """
-        now = self._database.now()
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"""SELECT * FROM jobs WHERE {IS_RUNNABLE} {among}
             ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED"""
         values = {
-            **lease_values(now, dead_owners, spared),
             "owner": owner,
             "at_work": at_work or (),
             "finds_unanswered": at_work is not None,
@@ -72,6 +76,8 @@ class LeasedJobs:
             "only": only,
         }
         with self._database.write() as connection:
+            now = self._database.now(connection)
+            values |= lease_values(now, dead_owners, spared)
             while True:
                 row = connection.row(query, **values)
                 if row is None:
@@ -117,6 +123,15 @@ class LeasedJobs:
             found = connection.value(query, **lease_values(now, dead_owners, spared), **values)
             return found is not None
 
+    def has_queued(self, *, only: Collection[int] | None = None) -> bool:
+        """Return whether a queued job can start: ``claim`` skips one whose row another transaction has."""
+        among = "" if only is None else "AND jobs.id IN :only"
+        query = f"""SELECT id FROM jobs
+            WHERE {UNFINISHED} AND state = 'queued' AND {IS_FREE_TO_START} {among} LIMIT 1"""
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            return connection.value(query, now=now, only=only) is not None
+
     def owners(self) -> set[str]:
         """Return the owners of current leases of jobs or uploads."""
         return self._owners(IS_CURRENT)
@@ -132,11 +147,12 @@ class LeasedJobs:
 
     def renew(self, owner: str, lease: float) -> None:
         """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
-        until = lease_columns(owner, self._database.now(), lease)["lease_expires_at"]
         for table, among in (("jobs", f"{UNFINISHED} AND "), ("uploads", "")):
-            change = f"UPDATE {table} SET lease_expires_at = :until WHERE {among}lease_owner = :owner"
+            change = f"UPDATE {table} SET lease_expires_at = :until WHERE id IN :ids"
             with self._database.write() as connection:
-                connection.execute(change, owner=owner, until=until)
+                until = lease_columns(owner, self._database.now(connection), lease)["lease_expires_at"]
+                ids = lock_rows(connection, table, f"{among}lease_owner = :owner", owner=owner)
+                connection.execute(change, ids=ids, until=until)
 
     def take_tag(
         self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()
@@ -149,6 +165,7 @@ class LeasedJobs:
         now = self._database.now()
         with self._database.write() as connection:
             destinations.lock_destination(self._database, connection, job)
+            destinations.lock_older(connection, job)
             require_lease(connection, job)
             newer = destinations.newer_job(connection, job)
             if newer is None:
@@ -245,10 +262,9 @@ class LeasedJobs:
 
     def _leave(self, job: JobRecord, state: JobState, message: str, *, attempt: bool, **values: Any) -> None:
         """End the lease, change the state, count an ``attempt`` and record the event."""
-        now = self._database.now()
         changes = {"state": state, **values, **NOT_RUNNING}
         change = f"UPDATE jobs SET attempts = attempts + :attempt, {assignments(changes)} WHERE {IS_HELD}"
         with self._database.write() as connection:
             if connection.execute(change, attempt=int(attempt), **changes, **held(job)) == 0:
                 raise LeaseLost(f"job {job.id} no longer belongs to this worker")
-            record(connection, job.id, now, state, message)
+            record(connection, job.id, self._database.now(connection), state, message)

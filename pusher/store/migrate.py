@@ -119,7 +119,9 @@ def connect_sqlalchemy(url: DatabaseUrl) -> Iterator[sqlalchemy.Connection]:
     def connect() -> Any:
         if url.is_sqlite:
             return connect_sqlite(file_of(url), engine.BUSY_TIMEOUT, foreign_keys=False)
-        return connect_postgresql(url, engine.BUSY_TIMEOUT)
+        raw = connect_postgresql(url)
+        raw.autocommit = False
+        return raw
 
     kind = "sqlite" if url.is_sqlite else "postgresql+psycopg"
     changing = create_engine(f"{kind}://", creator=connect, poolclass=NullPool)
@@ -210,6 +212,8 @@ def _lock_server(connection: Connection) -> None:
     """Keep other processes from creating or upgrading the schema until the end of the transaction."""
     connection.execute("SET LOCAL lock_timeout = 0")
     connection.execute("SELECT pg_advisory_xact_lock(:key)", key=_ADVISORY_LOCK)
+    # all other sessions wait behind this one if it waits for a table
+    connection.execute(f"SET LOCAL lock_timeout = {int(engine.BUSY_TIMEOUT * 1000)}")
 
 
 def _run(connection: sqlalchemy.Connection) -> None:

@@ -88,23 +88,25 @@ class Retention:
 
 
 def _jobs(connection: Connection, before: datetime) -> int:
-    return connection.execute(
-        """DELETE FROM jobs WHERE id IN
-        (SELECT id FROM jobs WHERE finished_at < :before ORDER BY finished_at LIMIT :batch)""",
+    ids = connection.column(
+        """SELECT id FROM jobs WHERE finished_at < :before ORDER BY finished_at LIMIT :batch
+        FOR UPDATE SKIP LOCKED""",
         before=before,
         batch=_BATCH,
     )
+    return connection.execute("DELETE FROM jobs WHERE id IN :ids", ids=ids) if ids else 0
 
 
 def _uploads(connection: Connection, unused: datetime) -> int:
-    return connection.execute(
-        """DELETE FROM uploads WHERE id IN
-        (SELECT id FROM uploads WHERE state IN ('idle', 'present') AND lease_owner IS NULL
+    ids = connection.column(
+        """SELECT id FROM uploads WHERE state IN ('idle', 'present') AND lease_owner IS NULL
         AND (used_at IS NULL OR used_at < :unused)
-        AND NOT EXISTS (SELECT 1 FROM job_blobs WHERE job_blobs.digest = uploads.digest) LIMIT :batch)""",
+        AND NOT EXISTS (SELECT 1 FROM job_blobs WHERE job_blobs.digest = uploads.digest) LIMIT :batch
+        FOR UPDATE SKIP LOCKED""",
         unused=unused,
         batch=_BATCH,
     )
+    return connection.execute("DELETE FROM uploads WHERE id IN :ids", ids=ids) if ids else 0
 
 
 def _known_blobs(connection: Connection, unused: datetime, blobs: Collection[str]) -> int:

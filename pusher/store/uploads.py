@@ -14,7 +14,7 @@ from pusher.store.engine import Database
 from pusher.store.job_blobs import BLOB_DONE, HAS_SESSION, NEW_UPLOAD, count_sent
 from pusher.store.leases import NO_LEASE, is_lapsed, lease_columns, lease_values
 from pusher.store.records import UploadRecord, UploadState
-from pusher.store.writes import assignments, insert_if_missing
+from pusher.store.writes import assignments, insert_if_missing, lock_rows
 
 SESSION_STATES: Final = (UploadState.OPEN, UploadState.CLOSING)
 """The states in which a session holds bytes."""
@@ -47,14 +47,15 @@ _NEEDED_BY_UNFINISHED: Final = (
     + " AND uploads.compression IS NOT NULL"
     + f" AND job_blobs.diff_id = substr(uploads.digest, {len(provisional_digest('')) + 1})"
 )
-_ABANDON: Final = f"""
-    UPDATE uploads SET
-        state = 'abandoned', lease_token = lease_token + 1, lease_owner = NULL, lease_expires_at = NULL
-    WHERE {HAS_SESSION}
+_IS_UNNEEDED: Final = f"""{HAS_SESSION}
     AND NOT EXISTS ({_NEEDED_BY_DIGEST})
     AND NOT EXISTS ({_NEEDED_BY_LAYER})
     AND NOT EXISTS ({_NEEDED_BY_UNFINISHED})
     AND (lease_owner IS NULL OR {is_lapsed("uploads")})"""
+_ABANDON: Final = """
+    UPDATE uploads SET
+        state = 'abandoned', lease_token = lease_token + 1, lease_owner = NULL, lease_expires_at = NULL
+    WHERE id IN :ids"""
 _IS_UPLOADED: Final = """SELECT id FROM uploads WHERE host = :host AND digest = :digest AND (
     lease_owner IS NOT NULL OR (repository = :repository AND location IS NOT NULL)) LIMIT 1"""
 
@@ -224,6 +225,7 @@ class Uploads:
             self._database.lock(connection, f"{u.registry} {digest}")
             if connection.value(_IS_UPLOADED, **place) is not None:
                 return False
+            lock_rows(connection, "uploads", f"id = :own_id OR {_AT_PLACE}", own_id=u.id, **place)
             connection.execute(f"DELETE FROM uploads WHERE {_AT_PLACE}", **place)
             self._update(connection, u, {"digest": digest, "compression": None})
             return True
@@ -242,6 +244,7 @@ class Uploads:
         """
         session = {name: getattr(unfinished, name) for name in _SESSION}
         with self._database.write() as connection:
+            lock_rows(connection, "uploads", "id IN :ids", ids=(u.id, unfinished.id))
             self._update(connection, unfinished, {"state": UploadState.IDLE, **_NO_SESSION, **NO_LEASE})
             return self._update(connection, u, {**session, "state": UploadState.OPEN})
 
@@ -255,10 +258,11 @@ class Uploads:
         The token increases, so that results of those requests are not recorded.
         """
         with self._database.write() as connection:
+            ids = lock_rows(connection, "uploads", "lease_owner = :owner", owner=owner)
             connection.execute(
                 f"""UPDATE uploads SET lease_token = lease_token + 1, {assignments(NO_LEASE)}
-                WHERE lease_owner = :owner_before""",
-                owner_before=owner,
+                WHERE id IN :ids""",
+                ids=ids,
                 **NO_LEASE,
             )
 
@@ -290,14 +294,12 @@ class Uploads:
 
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """Record that the registry lacks these blobs after all."""
+        where = "host = :host AND repository = :repository AND digest IN :digests AND state = 'present'"
         with self._database.write() as connection:
-            connection.execute(
-                """UPDATE uploads SET state = 'idle' WHERE host = :host AND repository = :repository
-                AND digest IN :digests AND state = 'present'""",
-                host=registry,
-                repository=repository,
-                digests=digests,
+            ids = lock_rows(
+                connection, "uploads", where, host=registry, repository=repository, digests=digests
             )
+            connection.execute("UPDATE uploads SET state = 'idle' WHERE id IN :ids", ids=ids)
 
     def abandon_unneeded(self, dead_owners: Collection[str] = ()) -> int:
         """Mark the sessions that no job can use any more for deletion; returns how many.
@@ -308,7 +310,8 @@ class Uploads:
         """
         now = self._database.now()
         with self._database.write() as connection:
-            return connection.execute(_ABANDON, **lease_values(now, dead_owners))
+            ids = lock_rows(connection, "uploads", _IS_UNNEEDED, **lease_values(now, dead_owners))
+            return connection.execute(_ABANDON, ids=ids) if ids else 0
 
     def list_abandoned(self) -> list[UploadRecord]:
         """Return the sessions to delete at their registries."""

@@ -20,6 +20,15 @@ def assignments(columns: Iterable[str]) -> str:
     return ", ".join(f'"{name}" = :{name}' for name in columns)
 
 
+def lock_rows(connection: Connection, table: str, where: str, /, **values: Any) -> list[int]:
+    """Lock the rows of ``jobs`` or ``uploads`` that meet a condition, by id; return their ids.
+
+    A transaction that changes several rows of a table locks them with this first, so that no two of them wait
+    for each other.
+    """
+    return connection.column(f"SELECT id FROM {table} WHERE {where} ORDER BY id FOR UPDATE", **values)
+
+
 def insert_if_missing(connection: Connection, table: str, values: Mapping[str, Any]) -> None:
     """Insert a row, unless one has the same key (primary or unique)."""
     connection.execute(f"{insert_sql(table, values)} ON CONFLICT DO NOTHING", **values)

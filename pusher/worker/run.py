@@ -235,7 +235,7 @@ class _Worker:
         if self._waits_for_others and self._running_jobs():
             self._activity.record_progress()
             return True
-        if self._is_doubtful():
+        if self._is_doubtful() or self._store.jobs.has_queued(only=self._only):
             return True
         dead = self._identity.find_dead_owners(self._store)
         doubtful = self._identity.find_doubtful_owners(self._store)

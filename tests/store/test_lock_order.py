@@ -1,0 +1,149 @@
+"""PostgreSQL: transactions that lock several rows never wait for each other, and claims wait for nobody."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+
+import psycopg
+import pytest
+
+from pusher.store import engine
+from pusher.store.records import JobRecord, UploadRecord
+from pusher.store.store import Store
+from tests.support.databases import REGISTRY, REPOSITORY, PostgresServer, digest, new_job
+
+
+@pytest.fixture
+def server_url(postgres: PostgresServer) -> Iterator[str]:
+    url = postgres.create("head")
+    yield url
+    postgres.drop(url)
+
+
+@contextmanager
+def _row_locked(url: str, table: str, row: int) -> Iterator[Callable[[int], None]]:
+    """Another session holds the lock of a row; yields how to wait until so many sessions wait for a lock."""
+    with psycopg.connect(url) as holder, psycopg.connect(url, autocommit=True) as looking:
+        holder.execute(f"SELECT id FROM {table} WHERE id = %s FOR UPDATE", [row])
+
+        def wait_for(count: int) -> None:
+            query = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
+            deadline = time.monotonic() + 20
+            while (row := looking.execute(query).fetchone()) is None or row[0] < count:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+
+        yield wait_for
+
+
+def _deadlocks(url: str) -> int:
+    with psycopg.connect(url) as connection:
+        row = connection.execute(
+            "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()"
+        ).fetchone()
+    return int(row[0]) if row else -1
+
+
+def _both(url: str, table: str, row: int, first: Callable[[], object], then: Callable[[], object]) -> None:
+    """Run ``first``, and ``then`` once it waits for a row that another session gives free after that."""
+    with ThreadPoolExecutor(2) as threads:
+        calls: list[Future[object]] = []
+        with _row_locked(url, table, row) as wait_for:
+            for call in (first, then):
+                calls.append(threads.submit(call))
+                wait_for(len(calls))
+        for each in calls:
+            each.result(20)
+    assert _deadlocks(url) == 0
+
+
+def _claim(store: Store) -> JobRecord:
+    job = store.jobs.claim("w", lease=30)
+    assert job is not None
+    return job
+
+
+def _acquire(store: Store, name: str) -> UploadRecord:
+    upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest(name), owner="w", lease=30)
+    assert upload is not None
+    return upload
+
+
+def test_leases_are_renewed_while_a_session_moves(server_url: str) -> None:
+    with Store.open(server_url) as store:
+        complete, unfinished = _acquire(store, "a"), _acquire(store, "b")
+        session = {"chunk_size": 1, "min_chunk": 1, "max_chunk": None, "profile": None}
+        unfinished = store.uploads.record_session(unfinished, location="/there", **session)  # type: ignore[arg-type]
+        _both(
+            server_url,
+            "uploads",
+            complete.id,
+            lambda: store.jobs.renew("w", 30),
+            lambda: store.uploads.take_session(complete, unfinished),
+        )
+
+
+def test_leases_are_renewed_while_a_tag_is_taken(server_url: str) -> None:
+    """Both jobs of one worker; the older one is superseded."""
+    with Store.open(server_url) as store:
+        store.jobs.add(new_job(tag="1"))
+        older = _claim(store)
+        store.jobs.add(new_job(tag="1", keeps_older=True))
+        newer = _claim(store)
+        with psycopg.connect(server_url) as connection:
+            connection.execute("UPDATE jobs SET keeps_older = FALSE WHERE id = %s", [newer.id])
+        _both(
+            server_url,
+            "jobs",
+            older.id,
+            lambda: store.jobs.renew("w", 30),
+            lambda: store.jobs.take_tag(newer),
+        )
+
+
+def test_retention_deletes_no_row_that_another_worker_deletes(server_url: str) -> None:
+    with Store.open(server_url) as store:
+        for _ in range(2):
+            store.jobs.add(new_job())
+            store.jobs.succeed(_claim(store), digest("f"))
+        with _row_locked(server_url, "jobs", 1):
+            assert store.retention.prune(store.now()).jobs == 1
+
+
+def test_a_claim_waits_for_no_other(server_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "BUSY_TIMEOUT", 0.2)
+    with Store.open(server_url) as store:
+        ids = [store.jobs.add(new_job()).id for _ in range(3)]
+        with _row_locked(server_url, "jobs", ids[0]):
+            assert [_claim(store).id, _claim(store).id] == ids[1:]
+            assert store.jobs.claim("w", lease=30) is None
+            assert store.jobs.has_queued(), "it may be free in a moment"
+        assert not store.jobs.has_queued(only=ids[1:])
+        assert _claim(store).id == ids[0]
+        assert not store.jobs.has_queued()
+
+
+def test_twenty_workers_claim_without_waiting_for_locks(server_url: str) -> None:
+    workers, jobs = 20, 60
+    begin = threading.Barrier(workers)
+    with Store.open(server_url) as store:
+        ids = [store.jobs.add(new_job()).id for _ in range(jobs)]
+
+    def work(name: str) -> list[int]:
+        claimed = list[int]()
+        with Store.open(server_url) as store:
+            begin.wait()
+            while claimed == [] or store.jobs.has_queued():
+                if (job := store.jobs.claim(name, lease=30)) is not None:
+                    claimed.append(job.id)
+                    store.jobs.renew(name, 30)
+        return claimed
+
+    with ThreadPoolExecutor(workers) as threads:
+        claimed = [each for some in threads.map(work, map(str, range(workers))) for each in some]
+    assert sorted(claimed) == ids
+    assert _deadlocks(server_url) == 0
