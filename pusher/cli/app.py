@@ -58,6 +58,8 @@ _COMMANDS: Final = {
     "cancel": "pusher.cli.control:cancel",
     "retry": "pusher.cli.control:retry",
     "priority": "pusher.cli.control:priority",
+    "limit": "pusher.cli.limits:limit",
+    "parallel": "pusher.cli.limits:parallel",
     "log": "pusher.cli.log:log",
     "login": "pusher.cli.login:login",
     "logout": "pusher.cli.logout:logout",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from pusher.cli.limits import limits_in_status
 from pusher.cli.output import print_json, print_notice
 from pusher.cli.queueing import read_labels
 from pusher.errors import ExitCode, InvalidOption
@@ -99,12 +100,12 @@ def read_listing(flags: Mapping[str, Any], *, as_json: bool, with_job: bool) -> 
 
 def print_listing(store: Store, settings: Settings, listing: Listing) -> int:
     """Print the jobs; return the exit code."""
-    from pusher.worker.job_json import describe_jobs
-
     jobs = sorted(_select(store, listing.wanted), key=_sort_key(listing.sort))
     if listing.is_json:
-        print_json({"jobs": describe_jobs(store, jobs, settings.workers)})
+        print_json(jobs_in_status(store, settings, jobs))
     elif listing.columns:
+        from pusher.worker.job_json import describe_jobs
+
         for described in describe_jobs(store, jobs, settings.workers):
             click.echo("\t".join(printable(_cell(described[name])) for name in listing.columns))
     elif not jobs:
@@ -116,6 +117,13 @@ def print_listing(store: Store, settings: Settings, listing: Listing) -> int:
         rows = read_overviews(store, settings.workers, jobs)
         jobs_table(rows, now=store.now(), width=stdout_width()).print()
     return ExitCode.DONE
+
+
+def jobs_in_status(store: Store, settings: Settings, jobs: Sequence[JobRecord]) -> dict[str, object]:
+    """Return what ``status --json`` prints of these jobs."""
+    from pusher.worker.job_json import describe_jobs
+
+    return {"jobs": describe_jobs(store, jobs, settings.workers), **limits_in_status(store)}
 
 
 def _select(store: Store, wanted: JobFilter) -> list[JobRecord]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import textwrap
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -12,7 +13,8 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
-from pusher.cli.listing import job_filter_options, print_listing, read_listing
+from pusher.cli.limits import describe_limits, limits_in_status
+from pusher.cli.listing import job_filter_options, jobs_in_status, print_listing, read_listing
 from pusher.cli.output import print_json, print_notice, wait_for_reader
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id, store_exists
@@ -90,15 +92,15 @@ def show_jobs(store: Store, everything: bool) -> int:
     if hidden := _count_hidden(store, everything):
         jobs = f"{hidden} finished job is" if hidden == 1 else f"{hidden} finished jobs are"
         print_notice(f"{jobs} not shown; pusher status --all shows all.")
+    if limits := describe_limits(store):
+        print_notice(limits)
     return ExitCode.DONE
 
 
-def jobs_as_json(store: Store, number: int | None, everything: bool) -> dict[str, list[dict[str, object]]]:
+def jobs_as_json(store: Store, number: int | None, everything: bool) -> dict[str, object]:
     """Return what ``--json`` prints."""
-    from pusher.worker.job_json import describe_jobs
-
     jobs = _select_jobs(store, everything) if number is None else [store.jobs.get(number)]
-    return {"jobs": describe_jobs(store, jobs, read_settings().workers)}
+    return jobs_in_status(store, read_settings(), jobs)
 
 
 def _pages(store: Store) -> Iterator[Sequence[JobRecord]]:
@@ -121,7 +123,10 @@ def _print_all_as_json(store: Store) -> None:
             one = json_text(job, indent=2).replace("\n", "\n    ")
             click.echo(f"{',' if begun else ''}\n    {one}", nl=False)
             begun = True
-    click.echo("\n  ]\n}" if begun else "]\n}")
+    click.echo("\n  ]" if begun else "]", nl=False)
+    for name, value in limits_in_status(store).items():
+        click.echo(f',\n  "{name}": ' + json_text(value, indent=2).replace("\n", "\n  "), nl=False)
+    click.echo("\n}")
 
 
 def _select_jobs(store: Store, everything: bool) -> list[JobRecord]:
@@ -147,6 +152,13 @@ def _table(store: Store, everything: bool, width: int) -> StyledLines:
     from pusher.cli.table import jobs_table
 
     return jobs_table(_rows(store, _select_jobs(store, everything)), now=store.now(), width=width)
+
+
+def _watched_table(store: Store, everything: bool, width: int) -> StyledLines:
+    from pusher.cli.table import StyledLines
+
+    limits = textwrap.wrap(describe_limits(store), max(width, 20))
+    return StyledLines([*_table(store, everything, width).lines, *(((line, "dim"),) for line in limits)])
 
 
 def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[JobOverview]:
@@ -182,7 +194,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
 
     def draw() -> RenderableType:
         if number is None:
-            return _table(store, everything, out.width)
+            return _watched_table(store, everything, out.width)
         return _details(store, number, out.width)
 
     if out.is_terminal and not as_json:

@@ -289,6 +289,16 @@ class DeadSessionRow(Base):
     tries: Mapped[int] = mapped_column(Integer, default=0)
 
 
+class QueueSettingRow(Base):
+    """A setting that running workers follow."""
+
+    __tablename__ = "queue_settings"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    value: Mapped[str] = mapped_column(Text)
+    until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
 class EventRow(Base):
     """One line of a job's history."""
 

@@ -78,6 +78,13 @@ CREATE TABLE known_blobs (
 
 CREATE INDEX ix_known_blobs_digest ON known_blobs (digest);
 
+CREATE TABLE queue_settings (
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    until TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_queue_settings PRIMARY KEY (name)
+);
+
 CREATE TABLE registries (
     host TEXT NOT NULL,
     max_chunk BIGINT,
@@ -176,4 +183,4 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0013');
+INSERT INTO alembic_version (version_num) VALUES ('0014');

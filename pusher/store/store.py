@@ -18,6 +18,7 @@ from pusher.store.job_blobs import JobBlobs
 from pusher.store.jobs import Jobs
 from pusher.store.known_blobs import KnownBlobs
 from pusher.store.outages import OutageProxy, StoreOutages
+from pusher.store.queue_settings import QueueSettings
 from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
 from pusher.store.url import DatabaseUrl, file_of, label_of, parse_url
@@ -41,6 +42,7 @@ class Store:
         self.facts = Facts(database)
         self.events = Events(database)
         self.retention = Retention(database)
+        self.settings = QueueSettings(database)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None) -> Store:
@@ -77,6 +79,7 @@ class Store:
         store.facts = cast("Facts", OutageProxy(plain.facts, outages))
         store.events = cast("Events", OutageProxy(plain.events, outages))
         store.retention = cast("Retention", OutageProxy(plain.retention, outages))
+        store.settings = cast("QueueSettings", OutageProxy(plain.settings, outages))
         return store
 
     def direct(self) -> Store:

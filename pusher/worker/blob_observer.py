@@ -49,9 +49,10 @@ class BlobObserver:
 
     def check(self) -> None:
         self._control.check()
+        self._sender.pool.wait_while_surplus(self._control.check)
 
     def allowance(self, wanted: int) -> int:
-        if self._sender.limiter is None:
+        if self._sender.limiter.rate() is None:
             return wanted
         allowed = self._sender.limiter.take(wanted, self._check_lease_if_cheap)
         if self._offset + self._in_flight >= self._furthest:

@@ -26,6 +26,7 @@ from pusher.store.store import Store
 from pusher.worker.blob_observer import BlobObserver
 from pusher.worker.control import Activity, Control
 from pusher.worker.liveness import WorkerIdentity
+from pusher.worker.pool import BlobPool
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
 from pusher.worker.store_journal import StoreJournal
@@ -49,7 +50,8 @@ class BlobSender:
     identity: WorkerIdentity
     progress: Progress
     activity: Activity
-    limiter: RateLimiter | None = None
+    limiter: RateLimiter
+    pool: BlobPool
     counted: dict[int, int] = field(default_factory=dict)
     chunk_sizes: dict[str, int] = field(default_factory=dict)
     """By registry, in bytes, of the session opened last."""

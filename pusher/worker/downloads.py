@@ -5,7 +5,7 @@ A large blob is sent while it still arrives, if a thread is left for complete on
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
@@ -37,7 +37,7 @@ class Downloads:
     retry: RetryPolicy
     progress: Progress
     activity: Activity
-    most_early: int
+    most_early: Callable[[], int]
     """Incomplete blobs sent at a time: each takes one of the threads that send."""
 
     def fetch(
@@ -67,7 +67,7 @@ class Downloads:
                     ):
                         layer = waiting.pop(0)
                         followed = sum(arrival is not None for _, arrival in running.values())
-                        arrival = self._new_arrival(layer) if followed < self.most_early else None
+                        arrival = self._new_arrival(layer) if followed < self.most_early() else None
                         running[pool.submit(self._fetch_blob, source, job, leave, layer, arrival)] = (
                             layer,
                             arrival,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 
-from pusher.config import Timetable
 from pusher.progress.format import human_bytes
 from pusher.spool.levels import first_level
 from pusher.worker.uplinks import LinkEstimates
@@ -36,14 +34,12 @@ class JobLink:
 
     links: LinkEstimates
     registry: str
-    limit: Timetable | None = None
     response_seconds: Callable[[], float | None] = lambda: None
-    now: Callable[[], datetime] = datetime.now
 
     def speed(self) -> LinkSpeed:
         """Return the speed at present: that of the link, or the limit if it is lower. Raises StoreError."""
         rate = self.links.get(self.registry).rate.bytes_per_second
-        limit = None if self.limit is None else self.limit.rate_at(self.now())
+        limit = self.links.limit()
         if limit is not None and (rate is None or limit < rate):
             return LinkSpeed(limit, is_limit=True)
         return LinkSpeed(rate, response_seconds=self.response_seconds())

@@ -18,8 +18,12 @@ class _Task:
     work: Callable[[], str | None]
     future: Future[str | None]
     is_quick: bool
+    thread: int | None = None
+    """Ident of the thread that runs it; None if a quick thread does, or none yet."""
 
 
+_CHECK_EVERY: Final = 0.1
+"""Seconds between two checks of a task that waits."""
 _MOST_LENT: Final = 3
 """How many times the usual threads may be added while others wait for a response."""
 
@@ -41,27 +45,58 @@ class BlobPool:
         self._tasks: list[_Task] = []
         self._running: list[_Task] = []
         self._closed = False
-        self._size = threads
-        self._lent = 0
-        self._alive = threads
-        self._threads = [
-            threading.Thread(target=self._work, name=f"blob-{number}", daemon=True)
-            for number in range(threads)
-        ]
-        for number, thread in enumerate(self._threads):
-            try:
-                thread.start()
-            except RuntimeError:  # the system starts no more threads: continue with fewer
-                if number == 0:
-                    raise
-                del self._threads[number:]
-                self._size = self._alive = number
-                return
-        for number in range(quick):
-            thread = threading.Thread(target=self._work_quick, name=f"quick-{number}", daemon=True)
+        self._size = self._quick = self._lent = 0
+        self._alive = self._alive_quick = 0
+        self._threads: list[threading.Thread] = []
+        self.resize(threads, quick)
+
+    def resize(self, threads: int, quick: int) -> None:
+        """Change the number of threads. With fewer, uploads that ``wait_while_surplus`` pause where they can
+        be continued, those of the highest rank first.
+
+        Raises RuntimeError if the system does not start a single thread.
+        """
+        with self._changed:
+            self._size, self._quick = threads, quick
+            while self._alive < self._size:
+                try:
+                    self._start_thread(self._work, "blob")
+                except RuntimeError:  # the system starts no more threads: continue with fewer
+                    if not self._alive:
+                        raise
+                    self._size = self._alive
+                    break
+                self._alive += 1
             with contextlib.suppress(RuntimeError):
-                thread.start()
-                self._threads.append(thread)
+                while self._alive_quick < self._quick:
+                    self._start_thread(self._work_quick, "quick")
+                    self._alive_quick += 1
+            self._changed.notify_all()
+
+    def _start_thread(self, work: Callable[[], None], kind: str) -> None:
+        """Start a thread. Raises RuntimeError."""
+        thread = threading.Thread(target=work, name=f"{kind}-{len(self._threads)}", daemon=True)
+        thread.start()
+        self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
+
+    def wait_while_surplus(self, check: Callable[[], None]) -> None:
+        """Wait, in a thread that runs a task, while fewer tasks are to run than do and this one comes last.
+
+        ``check`` is called meanwhile; an exception from it ends the wait.
+        """
+        while True:
+            with self._changed:
+                if not self._is_surplus(threading.get_ident()):
+                    return
+                self._changed.wait(_CHECK_EVERY)
+            check()
+
+    def _is_surplus(self, thread: int) -> bool:
+        running = [task for task in self._running if task.thread is not None]
+        if len(running) <= self._size + self._lent:
+            return False
+        running.sort(key=lambda task: task.rank)
+        return any(task.thread == thread for task in running[self._size + self._lent :])
 
     def lend_threads(self, places: int) -> None:
         """Run ``places`` more threads while that many tasks wait for a response, up to ``_MOST_LENT`` times
@@ -70,12 +105,10 @@ class BlobPool:
             self._lent = min(places, _MOST_LENT * self._size)
             self._changed.notify_all()
             while self._alive < self._size + self._lent and self._pick():
-                thread = threading.Thread(target=self._work, name=f"blob-{len(self._threads)}", daemon=True)
                 try:
-                    thread.start()
+                    self._start_thread(self._work, "blob")
                 except RuntimeError:  # the system starts no more threads
                     return
-                self._threads = [*filter(threading.Thread.is_alive, self._threads), thread]
                 self._alive += 1
                 self._changed.wait(0.01)  # until it has taken its task, which counts
 
@@ -83,7 +116,7 @@ class BlobPool:
     def is_free(self) -> bool:
         """Whether a task that is submitted now starts at once."""
         with self._changed:
-            return self._lent > 0 or not self._tasks
+            return self._alive <= self._size + self._lent and (self._lent > 0 or not self._tasks)
 
     def _pick(self) -> _Task | None:
         """Return the next task; with lent threads one of the registry that has the fewest, so that a registry
@@ -144,6 +177,7 @@ class BlobPool:
                     self._alive -= 1
                     return None
                 if (free := self._take(self._pick())) is not None:
+                    free.thread = threading.get_ident()
                     return free
                 if self._closed and not self._tasks:
                     return None
@@ -151,11 +185,15 @@ class BlobPool:
 
     def _next_quick(self) -> _Task | None:
         with self._changed:
-            while (free := self._take(self._pick_quick())) is None:
+            while True:
+                if self._alive_quick > self._quick:
+                    self._alive_quick -= 1
+                    return None
+                if (free := self._take(self._pick_quick())) is not None:
+                    return free
                 if self._closed:
                     return None
                 self._changed.wait()
-            return free
 
     def _take(self, task: _Task | None) -> _Task | None:
         if task is not None:

@@ -84,7 +84,6 @@ class BlobPreparer:
             JobLink(
                 self.registries.links,
                 job.registry,
-                self.settings.limit_rate,
                 lambda: self.registries.response_seconds(job.registry),
             ),
             lambda text: self.store.events.add(job.id, "compression", text),

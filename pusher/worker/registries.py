@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from typing import Final
 
 from pusher.config import Settings
 from pusher.errors import CredentialsUnreadable, PusherError
@@ -18,6 +19,9 @@ from pusher.registry.upload.uplink import LinkEstimate
 from pusher.store.store import Store
 from pusher.worker.stall_notices import StallNotices, StallReportingTransport
 from pusher.worker.uplinks import LinkEstimates
+
+_CONNECTIONS: Final = 64 + 4
+"""Kept to a host: as many as ``parallel`` may become, and some for other requests."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +40,11 @@ class Registries:
         store: Store | None,
         settings: Settings,
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
+        limit: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """Without a store, start with no facts about links; ``note`` is called with registries' warnings."""
-        self.links = LinkEstimates(store, settings.limit_rate)
+        """Without a store, start with no facts about links; ``note`` is called with registries' warnings,
+        ``limit`` returns the bytes a second that the user allows at present."""
+        self.links = LinkEstimates(store, limit)
         self._store = store
         self._settings = settings
         self._note = note
@@ -46,7 +52,7 @@ class Registries:
         self._registry_locks: dict[str, threading.Lock] = {}  # one a registry
         self.stalls = StallNotices(note)
         self._transport = StallReportingTransport(
-            self.stalls, settings.timeouts, trust=self.trust_for, connections=settings.parallel + 4
+            self.stalls, settings.timeouts, trust=self.trust_for, connections=_CONNECTIONS
         )
         self._reported: set[str] = set()
         self._credentials: dict[tuple[str, str], Credential | None] = {}

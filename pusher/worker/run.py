@@ -35,7 +35,7 @@ from pusher.worker.job_attempts import JobAttempts, known_error
 from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
-from pusher.worker.rate import RateLimiter
+from pusher.worker.queue_limits import QueueLimits
 from pusher.worker.registries import Registries
 from pusher.worker.result import RunResult, summarize
 from pusher.worker.shutdown import explain_lost_lease, join_while_moving, requeue, run_while_moving
@@ -81,11 +81,13 @@ def run(
     heart, store = store.direct(), store.waiting_out(outages)
     spool = Spool(settings.spool)
     spool.sweep()
-    registries = Registries(store, settings, progress.note)
+    limits = QueueLimits(settings, progress.note)
+    limits.read(store)
+    registries = Registries(store, settings, progress.note, limits.limiter.rate)
     hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
     with WorkerIdentity(settings.workers, settings.lease) as identity:
         worker = _Worker(
-            *(store, settings, progress, spool, registries, identity, control, activity, hooks),
+            *(store, settings, progress, spool, registries, identity, control, activity, hooks, limits),
             forever=forever,
             wait=wait,
             only=only,
@@ -96,6 +98,7 @@ def run(
                 control.stop, note=progress.note, at_stake=worker.bytes_at_stake, leave=leave
             ) as signals,
             identity.heartbeat(heart, lambda: worker.check_jobs(heart)),
+            limits.follow(heart, worker.follow_parallel),
         ):
             try:
                 worker.work()
@@ -124,6 +127,7 @@ class _Worker:
         control: Control,
         activity: Activity,
         hooks: Hooks,
+        limits: QueueLimits,
         *,
         forever: bool,
         wait: bool,
@@ -140,18 +144,26 @@ class _Worker:
         self._forever = forever
         self._waits_for_others = wait or only is not None
         self._only = only
-        self._pool = BlobPool(settings.parallel, quick=min(_QUICK_THREADS, settings.parallel - 1))
-        rate = settings.limit_rate
-        limiter = RateLimiter(rate, progress.note) if rate is not None else None
+        self._limits = limits
+        self._pool = BlobPool(*self._count_threads())
         self._tools = Tools(
-            BlobSender(store, settings, registries, identity, progress, self._activity, limiter),
+            BlobSender(
+                store,
+                settings,
+                registries,
+                identity,
+                progress,
+                self._activity,
+                limits.limiter,
+                self._pool,
+            ),
             BlobPreparer(
                 store,
                 spool,
                 settings,
                 progress,
                 self._activity,
-                Downloads(spool, settings.retry, progress, self._activity, most_early=settings.parallel - 1),
+                Downloads(spool, settings.retry, progress, self._activity, lambda: limits.parallel - 1),
                 registries,
             ),
             self._pool,
@@ -211,7 +223,7 @@ class _Worker:
         """Return whether to start another job: stalled ones do not count while threads are free."""
         with self._changed:
             controls = [control for _, control in self._active.values()]
-        most = self._settings.parallel
+        most = self._limits.parallel
         moving = sum(control.seconds_still < _STILL for control in controls)
         lent = moving < most and len(controls) < _MOST_STILL * most
         return len(controls) < most or (lent and self._pool.is_free)
@@ -309,6 +321,16 @@ class _Worker:
                 store.jobs.check_lease(job)
             except LeaseLost:
                 control.lose_lease()
+
+    def follow_parallel(self) -> None:
+        """Send as many blobs at a time as the queue's settings say now."""
+        with contextlib.suppress(RuntimeError):  # the system starts no more threads
+            self._pool.resize(*self._count_threads())
+
+    def _count_threads(self) -> tuple[int, int]:
+        """Return the number of threads that send, and that of quick ones."""
+        parallel = self._limits.parallel
+        return parallel, min(_QUICK_THREADS, parallel - 1)
 
     def close(self) -> None:
         """Wait for all threads; requeue the jobs of those that are stalled."""

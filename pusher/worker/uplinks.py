@@ -6,10 +6,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Final
 
-from pusher.config import Timetable
 from pusher.errors import StoreError
 from pusher.registry.upload.link_rate import LinkRate
 from pusher.registry.upload.uplink import LinkEstimate
@@ -32,15 +31,13 @@ class LinkEstimates:
     def __init__(
         self,
         store: Store | None,
-        limit: Timetable | None = None,
+        limit: Callable[[], float | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
-        now: Callable[[], datetime] = datetime.now,
     ) -> None:
-        """``limit``: the user's limit for all uploads together, which says nothing about the link; ``now``
-        returns local times."""
+        """``limit`` returns the bytes a second that the user allows at present; those say nothing about the
+        link."""
         self._store = store
-        self._limit = limit
-        self._now = now
+        self.limit = limit
         self._clock = clock
         self._lock = threading.Lock()
         self._links: dict[str, LinkEstimate] = {}
@@ -96,7 +93,7 @@ class LinkEstimates:
             self._store.facts.update(registry, uplink=uplink, carries=carries, breaks=breaks, **known)
 
     def _is_limited(self, rate: float) -> bool:
-        limit = None if self._limit is None else self._limit.rate_at(self._now())
+        limit = self.limit()
         return limit is not None and rate >= _LIMITED * limit
 
     def choose_level(self, registry: str, rate: float, processors: float) -> int:

@@ -22,6 +22,8 @@ from tests.cli.conftest import Pusher, add_job
 COMMANDS = [
     *("push", "enqueue", "run", "wait", "serve", "status", "pause", "resume", "cancel", "retry", "priority"),
     *(
+        "limit",
+        "parallel",
         "log",
         "login",
         "logout",

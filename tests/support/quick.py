@@ -18,6 +18,7 @@ QUICK: Final = RetryPolicy(
     job_offline=0.3,
     job_user=3.0,
     poll=0.02,
+    queue_limits=0.05,
     blob_in_use=0.02,
     layer_in_use=0.02,
     not_shown=(0.01, 0.02),

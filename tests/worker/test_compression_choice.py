@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pusher.config import Settings, Timetable
+from pusher.config import Settings
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
 from pusher.oci.layer_blob import LayerBlob
@@ -42,9 +42,9 @@ def settings(**changes: Any) -> Settings:
 
 def link(rate: float | None, limit: int | None = None) -> JobLink:
     """A link of so many bytes a second, with the user's limit."""
-    links = LinkEstimates(None)
+    links = LinkEstimates(None, lambda: limit)
     links.get("r.example").rate = LinkRate(rate)
-    return JobLink(links, "r.example", None if limit is None else Timetable(limit))
+    return JobLink(links, "r.example")
 
 
 # --- options and settings -------------------------------------------------------------------------------

@@ -187,7 +187,7 @@ def test_facts_are_written_now_and_then(home: Home) -> None:
 
 
 def test_the_rate_of_a_limit_is_not_that_of_the_link(home: Home) -> None:
-    links = LinkEstimates(home.store, Timetable(2 * MB))
+    links = LinkEstimates(home.store, lambda: 2 * MB)
     rate = links.get("r.example").rate
     links.get("r.example").record_chunk(4 * MB, 2)
     assert rate.bytes_per_second == pytest.approx(2 * MB)
