@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import functools
 import os
@@ -13,6 +14,7 @@ from typing import Final
 
 _SIOCOUTQ: Final = 0x5411
 """Linux, tcp(7): bytes that the peer has not acknowledged."""
+_MACHINE_ID: Final = Path("/etc/machine-id")
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _UPTIME_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 """Linux's CLOCK_MONOTONIC stops while the machine sleeps; that of macOS does not."""
@@ -36,6 +38,14 @@ def boot_id() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return asked.stdout.decode("ascii", "replace").strip() or None
+
+
+def machine_id() -> str:
+    """Return the ID of this installation of the system, machine-id(5); "" if there is none, as on macOS and
+    in many containers. It is confidential: store what is derived from it."""
+    with contextlib.suppress(OSError):
+        return _MACHINE_ID.read_text(encoding="ascii", errors="replace").strip()
+    return ""
 
 
 def try_lock(descriptor: int) -> bool:

@@ -261,6 +261,16 @@ class Settings:
         required=True,
         example="/var/lib/pusher",
     )
+    spool_folder: Path | None = setting(
+        values.parse_path,
+        "FOLDER",
+        "Folder of the compressed blobs, which machines may share.",
+        name="spool",
+        group=STORAGE,
+        has_flag=False,
+        without="spool in PUSHER_HOME",
+        example="/mnt/shared/pusher-spool",
+    )
     database_url: str = setting(
         values.parse_text,
         "URL",
@@ -340,7 +350,7 @@ class Settings:
     @property
     def spool(self) -> Path:
         """Return the folder of the compressed blobs."""
-        return self.home / "spool"
+        return self.spool_folder or self.home / "spool"
 
     @property
     def workers(self) -> Path:

@@ -45,6 +45,7 @@ def new_job_columns(new: NewJob) -> dict[str, Any]:
         "labels": labels_text(new.labels),
         "after_job": new.after,
         "not_before": new.not_before,
+        "machine": new.machine,
     }
 
 
@@ -156,4 +157,6 @@ def job_of(row: ResultRow) -> JobRecord:
         labels=json_of(row["labels"]),
         after=row["after_job"],
         not_before=time_if_set(row["not_before"]),
+        machine=row["machine"],
+        spool=row["spool"],
     )

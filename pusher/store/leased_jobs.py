@@ -24,12 +24,14 @@ from pusher.store.leases import (
     lease_values,
     require_lease,
 )
-from pusher.store.records import JobRecord, JobState, StoredError
+from pusher.store.records import JobRecord, JobState, Machine, StoredError
 from pusher.store.runnable import (
     IS_FREE_TO_START,
     IS_RUNNABLE,
     IS_WORTH_WAITING_FOR,
     UNFINISHED,
+    is_for_machine,
+    machine_values,
     owners_where,
 )
 from pusher.store.writes import assignments, lock_rows
@@ -54,6 +56,7 @@ class LeasedJobs:
         only: Collection[int] | None = None,
         at_work: Collection[int] | None = None,
         waited: Collection[int] = (),
+        machine: Machine | None = None,
     ) -> JobRecord | None:
         """Take the next runnable job for ``lease`` seconds: highest priority, then lowest id.
 
@@ -64,6 +67,7 @@ class LeasedJobs:
         ``at_work``: ids that the owner still works on, in whatever state; they are skipped. Any other job
         under the owner's lease is one whose claim it never received, and is returned again.
         ``waited``: ids whose pause is over by the owner's own clock.
+        ``machine``: the owner's; without one, only jobs are claimed that any machine may work on.
         """
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"""SELECT * FROM jobs WHERE {IS_RUNNABLE} {among}
@@ -74,6 +78,7 @@ class LeasedJobs:
             "finds_unanswered": at_work is not None,
             "waited": waited,
             "only": only,
+            **machine_values(machine),
         }
         with self._database.write() as connection:
             now = self._database.now(connection)
@@ -109,28 +114,35 @@ class LeasedJobs:
         *,
         only: Collection[int] | None = None,
         put_off: Collection[int] = (),
+        machine: Machine | None = None,
     ) -> bool:
         """Return whether a job waits that will be runnable without the user.
 
         This excludes jobs ``put_off`` until the user acts, those not among ``only``, and those that set a tag
-        after one of these. ``dead_owners`` and ``spared`` as for ``claim``.
+        after one of these. The other arguments are as for ``claim``.
         """
         now = self._database.now()
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"SELECT id FROM jobs WHERE {IS_WORTH_WAITING_FOR} {among} LIMIT 1"
-        values = {"has_choice": only is not None, "only": only or (), "put_off": put_off}
+        values = {
+            "has_choice": only is not None,
+            "only": only or (),
+            "put_off": put_off,
+            **machine_values(machine),
+        }
         with self._database.read() as connection:
             found = connection.value(query, **lease_values(now, dead_owners, spared), **values)
             return found is not None
 
-    def has_queued(self, *, only: Collection[int] | None = None) -> bool:
+    def has_queued(self, *, only: Collection[int] | None = None, machine: Machine | None = None) -> bool:
         """Return whether a queued job can start: ``claim`` skips one whose row another transaction has."""
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"""SELECT id FROM jobs
-            WHERE {UNFINISHED} AND state = 'queued' AND {IS_FREE_TO_START} {among} LIMIT 1"""
+            WHERE {UNFINISHED} AND state = 'queued' AND {IS_FREE_TO_START}
+            AND {is_for_machine("jobs")} {among} LIMIT 1"""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            return connection.value(query, now=now, only=only) is not None
+            return connection.value(query, now=now, only=only, **machine_values(machine)) is not None
 
     def owners(self) -> set[str]:
         """Return the owners of current leases of jobs or uploads."""

@@ -136,6 +136,10 @@ class JobRow(Base):
     after_job: Mapped[int | None] = mapped_column(BigInteger)
     """The job starts once that one has succeeded."""
     not_before: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    machine: Mapped[str | None] = mapped_column(Text)
+    """The machine that has the image; none where any may work on the job."""
+    spool: Mapped[str | None] = mapped_column(Text)
+    """The spool that has all of its blobs."""
 
     __table_args__ = (
         CheckConstraint(f"state IN ({_values(JobState)})", name="state"),
@@ -297,6 +301,34 @@ class QueueSettingRow(Base):
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[str] = mapped_column(Text)
     until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class MachineRow(Base):
+    """A machine that uses the job store: a PUSHER_HOME on a host."""
+
+    __tablename__ = "machines"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    name: Mapped[str] = mapped_column(Text)
+    home: Mapped[str] = mapped_column(Text)
+    spool: Mapped[str | None] = mapped_column(Text)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class WorkerRow(Base):
+    """A process that works on jobs; its id is the owner of its leases."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(Text, primary_key=True)
+    machine: Mapped[str] = mapped_column(Text, ForeignKey("machines.id", ondelete="CASCADE"))
+    pid: Mapped[int] = mapped_column(Integer)
+    version: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    seen_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    expires_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (Index("ix_workers_machine", "machine"),)
 
 
 class EventRow(Base):

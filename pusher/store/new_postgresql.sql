@@ -48,6 +48,8 @@ CREATE TABLE jobs (
     labels JSON DEFAULT '{}' NOT NULL,
     after_job BIGINT,
     not_before TIMESTAMP WITH TIME ZONE,
+    machine TEXT,
+    spool TEXT,
     CONSTRAINT pk_jobs PRIMARY KEY (id),
     CONSTRAINT ck_jobs_state CHECK (state IN ('cancelled', 'failed', 'paused', 'queued', 'receiving', 'running', 'succeeded', 'superseded', 'waiting')),
     CONSTRAINT ck_jobs_finished CHECK ((state IN ('cancelled', 'failed', 'succeeded', 'superseded')) = (finished_at IS NOT NULL)),
@@ -77,6 +79,15 @@ CREATE TABLE known_blobs (
 );
 
 CREATE INDEX ix_known_blobs_digest ON known_blobs (digest);
+
+CREATE TABLE machines (
+    id TEXT NOT NULL,
+    name TEXT NOT NULL,
+    home TEXT NOT NULL,
+    spool TEXT,
+    seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_machines PRIMARY KEY (id)
+);
 
 CREATE TABLE queue_settings (
     name TEXT NOT NULL,
@@ -178,9 +189,23 @@ CREATE INDEX ix_job_blobs_diff_id ON job_blobs (diff_id);
 
 CREATE INDEX ix_job_blobs_digest ON job_blobs (digest);
 
+CREATE TABLE workers (
+    id TEXT NOT NULL,
+    machine TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    started_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    seen_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    expires_at TIMESTAMP WITH TIME ZONE NOT NULL,
+    CONSTRAINT pk_workers PRIMARY KEY (id),
+    CONSTRAINT fk_workers_machine_machines FOREIGN KEY(machine) REFERENCES machines (id) ON DELETE CASCADE
+);
+
+CREATE INDEX ix_workers_machine ON workers (machine);
+
 CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0014');
+INSERT INTO alembic_version (version_num) VALUES ('0015');

@@ -52,20 +52,28 @@ class ReceivedJobs:
         self._database = database
 
     def add_received_blob(
-        self, *, image: str, folder: str, registry: str, repository: str, digest: str, size: int
+        self,
+        *,
+        image: str,
+        folder: str,
+        registry: str,
+        repository: str,
+        digest: str,
+        size: int,
+        machine: str | None = None,
     ) -> None:
         """Record a blob that is to be sent to the repository before the manifest comes, unless an unfinished
         job has it already.
 
         ``image``: the name that the client uses. ``folder``: of the blobs; this one is in
-        ``ALGORITHM/HEX``. ``size`` in bytes.
+        ``ALGORITHM/HEX``. ``size`` in bytes. ``machine``: the ID of the one that received it, as in NewJob.
         """
         with self._database.write() as connection:
             self._lock(connection, registry, repository)
             if _is_at_work(connection, registry, repository, digest):
                 return
-            jobs = _incomplete_jobs(connection, registry, repository)
-            job = jobs[0] if jobs else self._open(connection, image, folder, registry, repository)
+            jobs = _incomplete_jobs(connection, registry, repository, machine)
+            job = jobs[0] if jobs else self._open(connection, image, folder, registry, repository, machine)
             # after a final error, nothing more is tried before the manifest, whose push reports it
             state = BlobState.READY if job.error is None else BlobState.PENDING
             blob = {"digest": digest, "size": size, "state": state, "bytes_sent": 0, "bytes_wasted": 0}
@@ -81,20 +89,22 @@ class ReceivedJobs:
         with self._database.write() as connection:
             destinations.lock_destination(self._database, connection, new)
             self._lock(connection, new.registry, new.repository)
-            for job in _incomplete_jobs(connection, new.registry, new.repository):
+            for job in _incomplete_jobs(connection, new.registry, new.repository, new.machine):
                 received = _blobs_by_digest(connection, job.id)
                 as_tagged = replace(job, tag=new.tag)
                 if named & set(received) and destinations.newer_job(connection, as_tagged) is None:
                     return self._complete(connection, job, new, received)
             added = add_job(connection, new, self._database.now())
-            self._forget(connection, new.registry, new.repository, named)
+            self._forget(connection, new.registry, new.repository, named, new.machine)
             return added
 
-    def forget_received(self, registry: str, repository: str, digests: Collection[str]) -> None:
-        """Record that a job with a manifest has these blobs."""
+    def forget_received(
+        self, registry: str, repository: str, digests: Collection[str], machine: str | None = None
+    ) -> None:
+        """Record that a job with a manifest has these blobs, which ``machine`` received."""
         with self._database.write() as connection:
             self._lock(connection, registry, repository)
-            self._forget(connection, registry, repository, digests)
+            self._forget(connection, registry, repository, digests, machine)
 
     def release_received(
         self, job: JobRecord, error: StoredError | None = None, *, missing: Collection[str] = ()
@@ -126,10 +136,11 @@ class ReceivedJobs:
             record(connection, job.id, now, JobState.RECEIVING, message)
         return True
 
-    def list_incomplete(self) -> list[JobRecord]:
-        """Return the unfinished jobs without a manifest."""
+    def list_incomplete(self, machine: str | None = None) -> list[JobRecord]:
+        """Return the unfinished jobs without a manifest, of what this machine receives if one is given."""
+        query = f"SELECT * FROM jobs WHERE {_INCOMPLETE} {_of_machine(machine)} ORDER BY id"
         with self._database.read() as connection:
-            return list(map(job_of, connection.rows(f"SELECT * FROM jobs WHERE {_INCOMPLETE} ORDER BY id")))
+            return list(map(job_of, connection.rows(query, machine=machine)))
 
     # --- inside -------------------------------------------------------------------------------------------
 
@@ -137,11 +148,17 @@ class ReceivedJobs:
         self._database.lock(connection, f"{registry}/{repository} receiving")
 
     def _open(
-        self, connection: Connection, image: str, folder: str, registry: str, repository: str
+        self,
+        connection: Connection,
+        image: str,
+        folder: str,
+        registry: str,
+        repository: str,
+        machine: str | None,
     ) -> JobRecord:
         now = self._database.now()
         source = {"kind": RECEIVING_SOURCE, "folder": folder}
-        columns = new_job_columns(NewJob(image, source, "", registry, repository, None, ()))
+        columns = new_job_columns(NewJob(image, source, "", registry, repository, None, (), machine=machine))
         values = {**columns, **_NEW, "state": JobState.RECEIVING, "created_at": now}
         job = read_job(connection, connection.insert(insert_sql("jobs", values), **values))
         record(connection, job.id, now, JobState.RECEIVING, f"a client sends an image for {job.destination}")
@@ -162,14 +179,19 @@ class ReceivedJobs:
         rest = [row for digest, row in received.items() if digest not in _digests_of(new)]
         if rest:
             folder = str(job.source["folder"])
-            other = self._open(connection, job.image, folder, job.registry, job.repository)
+            other = self._open(connection, job.image, folder, job.registry, job.repository, job.machine)
             _add_blobs(connection, other.id, [{name: row[name] for name in _PROGRESS} for row in rest])
         return after
 
     def _forget(
-        self, connection: Connection, registry: str, repository: str, digests: Collection[str]
+        self,
+        connection: Connection,
+        registry: str,
+        repository: str,
+        digests: Collection[str],
+        machine: str | None,
     ) -> None:
-        for job in _incomplete_jobs(connection, registry, repository):
+        for job in _incomplete_jobs(connection, registry, repository, machine):
             connection.execute(
                 "DELETE FROM job_blobs WHERE job_id = :id AND digest IN :digests",
                 id=job.id,
@@ -179,11 +201,19 @@ class ReceivedJobs:
                 connection.execute("DELETE FROM jobs WHERE id = :id", id=job.id)
 
 
-def _incomplete_jobs(connection: Connection, registry: str, repository: str) -> list[JobRecord]:
+def _incomplete_jobs(
+    connection: Connection, registry: str, repository: str, machine: str | None
+) -> list[JobRecord]:
     query = f"""SELECT * FROM jobs
         WHERE host = :host AND repository = :repository AND tag IS NULL AND {_INCOMPLETE}
+        {_of_machine(machine)}
         ORDER BY id FOR UPDATE"""
-    return list(map(job_of, connection.rows(query, host=registry, repository=repository)))
+    found = connection.rows(query, host=registry, repository=repository, machine=machine)
+    return list(map(job_of, found))
+
+
+def _of_machine(machine: str | None) -> str:
+    return "" if machine is None else "AND (machine IS NULL OR machine = :machine)"
 
 
 def _is_at_work(connection: Connection, registry: str, repository: str, digest: str) -> bool:

@@ -140,6 +140,8 @@ class NewJob:
     after: int | None = None
     """The job starts once that one has succeeded."""
     not_before: datetime | None = None
+    machine: str | None = None
+    """ID of the machine that has the image; None if any may work on the job."""
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,10 @@ class JobRecord:
     after: int | None
     """The job starts once that one has succeeded."""
     not_before: datetime | None
+    machine: str | None
+    """ID of the machine that has the image; None if any may work on the job."""
+    spool: str | None
+    """ID of the spool that has all blobs of the image: machines that share it may work on the job, too."""
 
     @property
     def has_manifest(self) -> bool:
@@ -221,6 +227,18 @@ class JobRecord:
     def destination(self) -> str:
         """The full reference, as shown to people."""
         return f"{self.registry}/{self.repository}" + (f":{self.tag}" if self.tag else "")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A machine that uses the job store: a PUSHER_HOME on a host."""
+
+    id: str
+    name: str
+    """Of the host."""
+    home: str
+    spool: str | None = None
+    """ID of its spool, if that may be shared with other machines."""
 
 
 @dataclass(frozen=True)

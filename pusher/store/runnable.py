@@ -6,9 +6,25 @@ from typing import Final
 
 from pusher.store.destinations import IS_AHEAD, WAITS_FOR_TURN
 from pusher.store.leases import IS_DUE, is_lapsed
+from pusher.store.records import Machine
 
 UNFINISHED: Final = "jobs.finished_at IS NULL"
 """The exact condition of the claim index, so that SQLite uses it."""
+
+
+def is_for_machine(table: str) -> str:
+    """Return the condition that a machine can work on a job: any can, it has the image, or its spool has all
+    blobs. The values are those of ``machine_values``."""
+    shares = f"{table}.spool IS NOT NULL AND {table}.spool = :spool"
+    return f"({table}.machine IS NULL OR {table}.machine = :machine OR {shares})"
+
+
+def machine_values(machine: Machine | None) -> dict[str, str]:
+    """Return the values for ``is_for_machine``; without a machine only jobs for any match."""
+    if machine is None:
+        return {"machine": "", "spool": ""}
+    return {"machine": machine.id, "spool": machine.spool or ""}
+
 
 IS_FREE_TO_START: Final = """(
     (jobs.not_before IS NULL OR jobs.not_before <= :now)
@@ -21,6 +37,7 @@ IS_FREE_TO_START: Final = """(
 
 IS_RUNNABLE: Final = f"""(
     {UNFINISHED}
+    AND {is_for_machine("jobs")}
     AND (
         state = 'queued' AND {IS_FREE_TO_START}
         OR state = 'receiving' AND EXISTS (
@@ -34,11 +51,15 @@ IS_RUNNABLE: Final = f"""(
 )"""
 """``owner`` can claim a job; the other values are those of ``Jobs.claim``."""
 
-_NOT_OURS: Final = "(other.state = 'paused' OR other.id IN :put_off OR :has_choice AND other.id NOT IN :only)"
+_NOT_OURS: Final = f"""(
+    other.state = 'paused' OR other.id IN :put_off OR :has_choice AND other.id NOT IN :only
+    OR NOT {is_for_machine("other")}
+)"""
 """This run will not push the other job."""
 
 IS_WORTH_WAITING_FOR: Final = f"""(
     {UNFINISHED}
+    AND {is_for_machine("jobs")}
     AND state = 'waiting'
     AND jobs.id NOT IN :put_off
     AND NOT (
@@ -51,7 +72,7 @@ IS_WORTH_WAITING_FOR: Final = f"""(
 """A job waits and will be runnable; the values are those of ``Jobs.has_waiting``.
 
 It will not be if it waits for its turn after one that this run will not push: that one is paused, ``put_off``
-until the user acts, or not among ``only``; another worker may have it.
+until the user acts, not among ``only``, or another machine's; another worker may have it.
 """
 
 

@@ -22,6 +22,7 @@ from pusher.store.queue_settings import QueueSettings
 from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
 from pusher.store.url import DatabaseUrl, file_of, label_of, parse_url
+from pusher.store.workers import Workers
 
 
 class Store:
@@ -43,6 +44,7 @@ class Store:
         self.events = Events(database)
         self.retention = Retention(database)
         self.settings = QueueSettings(database)
+        self.workers = Workers(database)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None) -> Store:
@@ -80,6 +82,7 @@ class Store:
         store.events = cast("Events", OutageProxy(plain.events, outages))
         store.retention = cast("Retention", OutageProxy(plain.retention, outages))
         store.settings = cast("QueueSettings", OutageProxy(plain.settings, outages))
+        store.workers = cast("Workers", OutageProxy(plain.workers, outages))
         return store
 
     def direct(self) -> Store:
@@ -90,6 +93,11 @@ class Store:
     def writable(self) -> bool:
         """False if not even a lock can be written; every change then raises StoreReadOnly or DiskFull."""
         return self._database.writable
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether machines may share it; a SQLite file belongs to the one that it is on."""
+        return not self._database.is_sqlite
 
     def check_writable(self) -> None:
         """Try a write without effect; raises the error that a change would raise now."""

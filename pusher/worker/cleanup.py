@@ -124,11 +124,13 @@ def keep_limits(
     store: Store, settings: Settings, spool: Spool, job_ids: Collection[int], *, until: datetime | None = None
 ) -> None:
     """Delete what is beyond the limits: jobs that finished long ago, and not after ``until``; blobs that no
-    job needs; the oldest events of ``job_ids``. Runs do it, so that nobody has to."""
+    job needs; the oldest events of ``job_ids``; workers and machines that are gone. Runs do it by
+    themselves."""
     evict_blobs(store, spool, settings.spool_limit)
     store.events.trim(job_ids)
     remove_old_copies(settings.database_url, _COPIES_STAY)
     before = store.now() - timedelta(seconds=settings.keep_jobs)
+    store.workers.forget(before)
     before = min(before, until or before)
     if store.retention.has_expired(before):
         store.retention.prune(before, blobs={digest for digest, _, _ in spool.blobs()})

@@ -13,6 +13,7 @@ from pusher.errors import ImageIncomplete, ImageUnsupported, PusherError
 from pusher.reference import Reference
 from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, SourceImage
+from pusher.sources.pins import RegistryPin
 from pusher.sources.registry.names import PREFIX
 from pusher.store.records import JobRecord, NewBlob, NewJob
 from pusher.store.store import Store
@@ -21,6 +22,7 @@ from pusher.worker.compression import RequestedCompression
 from pusher.worker.destination import resolve
 from pusher.worker.documents import documents_of
 from pusher.worker.kept_blobs import SpoolKeeper
+from pusher.worker.machine import record_machine
 from pusher.worker.registries import Registries
 from pusher.worker.sources import open_source
 
@@ -47,6 +49,8 @@ class PreparedImage:
     found: SourceImage
     destinations: Sequence[Reference]
     options: Mapping[str, str | int | None]
+    machine: str | None = None
+    """As in NewJob."""
 
     def record(self, store: Store, queueing: Queueing | None = None) -> list[JobRecord]:
         """Record a job for each destination. Raises JobUnknown, StoreError."""
@@ -57,6 +61,7 @@ class PreparedImage:
             image=self.image,
             queueing=queueing or Queueing(),
             options=self.options,
+            machine=self.machine,
         )
 
 
@@ -91,7 +96,7 @@ def prepare(
     ``command``: the one that was typed, for hints.
 
     Raises SourceError, ReferenceMalformed, InvalidOption, StoreError, and for an image in a registry the
-    errors of a client.
+    errors of a client; HomeUnusable if this machine cannot be identified to others.
     """
     if compression is not None:
         RequestedCompression.parse(compression, compression_level)
@@ -133,11 +138,15 @@ def prepare(
             found = source.resolve()
     for text in found.notes:
         note(text)
+    machine = None
+    if store is not None and not isinstance(found.pin, RegistryPin):  # which all machines can read
+        machine = record_machine(store, settings)
     return PreparedImage(
         image,
         found,
         list(dict.fromkeys(destinations)),
         {"compression": compression, "compression_level": compression_level},
+        machine,
     )
 
 
@@ -150,10 +159,11 @@ def record(
     queueing: Queueing | None = None,
     options: Mapping[str, str | int | bool | None] | None = None,
     received: bool = False,
+    machine: str | None = None,
 ) -> list[JobRecord]:
     """Record a job for each destination, and the documents and config that they need. A destination without a
     tag is pushed by digest. ``image``: its name for people. ``received``: its blobs may have a job already,
-    as ``pusher serve`` received them. Raises StoreError."""
+    as ``pusher serve`` received them. ``machine``: as in NewJob. Raises StoreError."""
     if found.config is not None:
         store.documents.put(found.config_digest, found.config)
     for document in found.all_documents:
@@ -172,6 +182,7 @@ def record(
                 blobs=_blobs(found),
                 options=options or {},
                 documents=documents_of(found),
+                machine=machine,
                 **vars(queueing or Queueing()),
             )
         )

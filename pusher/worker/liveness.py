@@ -16,9 +16,11 @@ from typing import Final
 
 from filelock import FileLock, Timeout
 
+from pusher import __version__
 from pusher.config.private import make_private_folder
 from pusher.errors import HomeUnusable, PusherError
 from pusher.store.leases import LONGEST_LEASE
+from pusher.store.records import Machine
 from pusher.store.store import Store
 from pusher.system import boot_id, elapsed
 
@@ -39,8 +41,10 @@ class WorkerIdentity:
     where the name is another one by now, or another container's.
     """
 
-    def __init__(self, folder: Path, lease: float) -> None:
+    def __init__(self, folder: Path, lease: float, machine: Machine | None = None) -> None:
+        """``machine``: where the worker is listed; None for a command that only looks at others."""
         self._folder = folder
+        self.machine = machine
         self._host = socket.gethostname()
         self._name = f"{os.getpid()}-{_boot()}-{uuid.uuid4().hex[:8]}"
         self.owner = f"{self._host}/{self._name}"
@@ -73,6 +77,13 @@ class WorkerIdentity:
             self._path(self._name).unlink(missing_ok=True)
         # else leases may be left: a lock file that is free shows that their owner is dead
 
+    def register(self, store: Store) -> None:
+        """List this worker in the job store."""
+        if self.machine is not None:
+            store.workers.register(
+                self.owner, self.machine, pid=os.getpid(), version=__version__, lease=self.lease
+            )
+
     def find_dead_owners(self, store: Store) -> set[str]:
         """Return the owners of leases that ran on this host, in this PUSHER_HOME, and are dead."""
         return {
@@ -101,9 +112,13 @@ class WorkerIdentity:
         return elapsed() - self._renewed_at
 
     def release_dead_owners(self, store: Store) -> None:
-        """Release the uploads of dead workers, and remove the lock files of those without a lease."""
+        """Release the uploads of dead workers, remove them from the list, and the lock files of those without
+        a lease."""
         for owner in self.find_dead_owners(store):
             store.uploads.release_all(owner)
+        listed = [worker.id for worker in store.workers.all()]
+        if dead := [each for each in listed if is_owner_dead(self._folder, each)]:
+            store.workers.remove(dead)
         names = {owner.partition("/")[2] for owner in store.jobs.owners()}
         for path in self._folder.glob("*.lock"):
             if (
@@ -133,6 +148,8 @@ class WorkerIdentity:
                         if self.seconds_unrenewed > self.lease:
                             self.longest_stall = self.seconds_unrenewed
                         store.jobs.renew(self.owner, self.lease)
+                        if not store.workers.renew(self.owner, self.lease):
+                            self.register(store)
                         self._renewed_at, clock = now, time.time() - elapsed()
                     check()
 

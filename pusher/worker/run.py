@@ -33,6 +33,7 @@ from pusher.worker.hooks import Hooks
 from pusher.worker.job import Tools
 from pusher.worker.job_attempts import JobAttempts, known_error
 from pusher.worker.liveness import WorkerIdentity
+from pusher.worker.machine import this_machine
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.queue_limits import QueueLimits
@@ -85,7 +86,9 @@ def run(
     limits.read(store)
     registries = Registries(store, settings, progress.note, limits.limiter.rate)
     hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
-    with WorkerIdentity(settings.workers, settings.lease) as identity:
+    with WorkerIdentity(settings.workers, settings.lease, this_machine(settings)) as identity:
+        with contextlib.suppress(StoreError):  # the heartbeat tries again
+            identity.register(store)
         worker = _Worker(
             *(store, settings, progress, spool, registries, identity, control, activity, hooks, limits),
             forever=forever,
@@ -107,6 +110,8 @@ def run(
                 hooks.close(lambda: signals.number != 0)
                 registries.close()
         identity.release_dead_owners(store)
+        with contextlib.suppress(StoreError):  # then it is gone once it does not renew its leases
+            store.workers.remove([identity.owner])
         result = worker.result()
     if signals.number:
         result.exit_code = ExitCode(128 + signals.number)
@@ -239,6 +244,7 @@ class _Worker:
             only=self._only,
             at_work=at_work,
             waited=self._attempts.due(),
+            machine=self._identity.machine,
         )
 
     def _is_worth_waiting(self) -> bool:
@@ -247,11 +253,18 @@ class _Worker:
         if self._waits_for_others and self._running_jobs():
             self._activity.record_progress()
             return True
-        if self._is_doubtful() or self._store.jobs.has_queued(only=self._only):
+        machine = self._identity.machine
+        if self._is_doubtful() or self._store.jobs.has_queued(only=self._only, machine=machine):
             return True
         dead = self._identity.find_dead_owners(self._store)
         doubtful = self._identity.find_doubtful_owners(self._store)
-        if not self._store.jobs.has_waiting(dead, doubtful, only=self._only, put_off=self._attempts.put_off):
+        if not self._store.jobs.has_waiting(
+            dead,
+            doubtful,
+            only=self._only,
+            put_off=self._attempts.put_off,
+            machine=machine,
+        ):
             return False
         patient = self._activity.seconds_idle < self._settings.give_up_after
         if not patient:

@@ -41,6 +41,7 @@ TEXTS = {
     "keep_jobs": "8w",
     "lease": "8s",
     "home": "/var/lib/pusher",
+    "spool": "/mnt/spool",
     "database_url": "postgresql://db.example/pusher",
     "docker_root": "/mnt/docker",
     "on_success": "echo done",
@@ -89,6 +90,7 @@ def test_there_is_a_text_for_every_setting() -> None:
         "password",  # everybody can read a process's arguments
         "registry",  # --to
         "home",  # every command has to look at the same place
+        "spool",
         "database_url",
         "docker_root",
         "keep_jobs",

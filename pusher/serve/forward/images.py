@@ -49,13 +49,16 @@ class Images:
         upstream: Upstream,
         destinations: Destinations,
         registries: Registries,
+        machine: str | None = None,
     ) -> None:
+        """``machine``: the ID of this one, which has what it received, where others share the job store."""
         self._folder = folder
         self._store = store
         self._registry = registry
         self._upstream = upstream
         self._destinations = destinations
         self._registries = registries
+        self._machine = machine
         self._lock = threading.Lock()
         folder.mkdir(mode=0o700, exist_ok=True)
 
@@ -69,16 +72,19 @@ class Images:
             path = self._folder / f"{hex_of(manifest.digest)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
             for job in self._store.jobs.list(states=UNFINISHED_STATES):
                 if (job.registry, job.repository, job.tag) == (place.registry, place.path, tag) and (
-                    job.source.get("path") == str(path)
+                    job.source.get("path") == str(path) and job.machine in (None, self._machine)
                 ):
-                    self._store.jobs.forget_received(place.registry, place.path, _digests_of(path))
+                    digests = _digests_of(path)
+                    self._store.jobs.forget_received(place.registry, place.path, digests, self._machine)
                     return job
             absent = self._write(path, name, manifest)
             choice = Choice(absent=tuple(sorted(absent)))
             found = LayoutSource(LAYOUT, path, f"@{manifest.digest}", choice).resolve()
             shown = f"{name}:{tag}" if tag else f"{name}@{manifest.digest}"
             destination = Reference(place.registry, place.path, tag)
-            (job,) = record(self._store, found, [destination], image=shown, received=True)
+            (job,) = record(
+                self._store, found, [destination], image=shown, received=True, machine=self._machine
+            )
             jobs = [*_read(path).get("jobs", []), job.id]
             _write_file(path / _JOBS, json.dumps({"name": name, "jobs": jobs}).encode())
             return job
@@ -95,6 +101,7 @@ class Images:
                     repository=place.path,
                     digest=digest,
                     size=size,
+                    machine=self._machine,
                 )
 
     def _write(self, path: Path, name: str, root: PushedManifest) -> set[str]:
@@ -183,7 +190,7 @@ class Images:
         has_expired, catalog = False, self._registry.catalog
         busy = {row.repository for row in catalog.uploads()}
         incomplete: dict[str, list[JobRecord]] = {}
-        for job in self._store.jobs.list_incomplete():
+        for job in self._store.jobs.list_incomplete(self._machine):
             incomplete.setdefault(job.image, []).append(job)
         for name in {*incomplete, *catalog.repositories("", 1000)} - busy:
             blobs = catalog.blobs(name)

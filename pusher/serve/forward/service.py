@@ -14,6 +14,7 @@ from pusher.serve.forward.images import Images
 from pusher.serve.forward.upstream import Upstream
 from pusher.serve.local import LocalRegistry
 from pusher.store.store import Store
+from pusher.worker.machine import record_machine
 from pusher.worker.registries import Registries
 
 _UPLOAD_LIFETIME = 3600.0
@@ -43,7 +44,8 @@ def forwarding(
     ):
         destinations = Destinations(to, port, settings.aliases)
         upstream = Upstream(registries, destinations)
-        images = Images(folder / "images", store, registry, upstream, destinations, registries)
+        machine = record_machine(store, settings)
+        images = Images(folder / "images", store, registry, upstream, destinations, registries, machine)
         api = ForwardingApi(registry, store, destinations, images, upstream, waits=waits)
         with api.tidying():
             yield api

@@ -1,0 +1,79 @@
+"""Identify this machine among those that share a job store."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import uuid
+from pathlib import Path
+from typing import Final
+
+from pusher.config import Settings
+from pusher.config.private import check_private_file, make_private_folder
+from pusher.errors import HomeUnusable
+from pusher.store.records import Machine
+from pusher.store.store import Store
+from pusher.system import machine_id
+
+_FILE: Final = "machine"
+"""In PUSHER_HOME: a random ID."""
+_MARKER: Final = "spool-id"
+"""In a spool that machines may share: a random ID."""
+
+
+def this_machine(settings: Settings) -> Machine:
+    """Return this machine: a PUSHER_HOME on a host.
+
+    Its ID is made of a random one in the home and the host's machine ID. So it differs between containers
+    that have the machine ID of one image, between hosts that share a home on NFS, and between a home and its
+    copy on another host; no host's own ID is stored. Raises HomeUnusable.
+    """
+    home = _read_id(settings.home / _FILE)
+    spool = None
+    if settings.spool_folder is not None:
+        spool = str(_read_id(settings.spool_folder / _MARKER))
+    return Machine(str(uuid.uuid5(home, machine_id())), socket.gethostname(), str(settings.home), spool)
+
+
+def record_machine(store: Store, settings: Settings) -> str | None:
+    """Record this machine in a job store that machines share, and return its ID for the jobs whose images are
+    here; None for a store that no other machine uses. Raises HomeUnusable, StoreError."""
+    if not store.is_shared:
+        return None
+    machine = this_machine(settings)
+    store.workers.record_machine(machine)
+    return machine.id
+
+
+def _read_id(path: Path) -> uuid.UUID:
+    """Return the random ID in a file, which is created if needed: by a link, so that it is never half
+    written and all who create it at once read the same."""
+    try:
+        make_private_folder(path.parent)
+        check_private_file(path)
+        with contextlib.suppress(FileNotFoundError):
+            return uuid.UUID(path.read_text(encoding="ascii").strip())
+        part = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+        try:
+            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(f"{uuid.uuid4()}\n")
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(part, path)
+        finally:
+            part.unlink(missing_ok=True)
+        return uuid.UUID(path.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise HomeUnusable(
+            f"{path} cannot be read or written: {error.strerror}",
+            hint="set PUSHER_HOME to a folder that you can write",
+        ) from error
+    except ValueError as error:
+        raise HomeUnusable(
+            f"{path} does not hold the ID that pusher wrote there",
+            hint="see what it holds, and remove it; jobs of this machine are then moved to it by: "
+            "pusher move JOB --here",
+        ) from error

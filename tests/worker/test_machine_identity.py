@@ -1,0 +1,87 @@
+"""What identifies a machine: its own ID, the same at every start, another one in a copy elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pusher.config import Settings
+from pusher.errors import HomeUnusable
+from pusher.store.records import Machine
+from pusher.worker import machine as module
+from pusher.worker.machine import this_machine
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    _on_host(monkeypatch, "host-1")
+    return Settings(home=tmp_path / "home", database_url="sqlite://")
+
+
+def _on_host(monkeypatch: pytest.MonkeyPatch, machine_id: str) -> None:
+    monkeypatch.setattr(module, "machine_id", lambda: machine_id)
+
+
+def test_a_machine_is_the_same_at_every_start(settings: Settings) -> None:
+    found = this_machine(settings)
+    assert found == this_machine(settings)
+    assert found == Machine(found.id, socket.gethostname(), str(settings.home))
+    assert "host-1" not in found.id
+    assert stat.S_IMODE((settings.home / "machine").stat().st_mode) == 0o600
+
+
+def test_containers_of_one_image_have_homes_of_their_own(settings: Settings, tmp_path: Path) -> None:
+    other = replace(settings, home=tmp_path / "other")
+    assert this_machine(settings).id != this_machine(other).id
+
+
+def test_a_home_that_is_copied_to_another_host_is_another_machine(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = this_machine(settings)
+    shutil.copytree(settings.home, tmp_path / "copy")
+    _on_host(monkeypatch, "host-2")
+    assert this_machine(replace(settings, home=tmp_path / "copy")).id != here.id
+    assert this_machine(settings).id != here.id, "as with a home on NFS"
+    _on_host(monkeypatch, "host-1")
+    assert this_machine(settings).id == here.id, "which neither host changes for the other"
+
+
+def test_all_that_start_at_once_find_the_same(settings: Settings) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        found = set(pool.map(lambda _: this_machine(settings), range(32)))
+    assert len(found) == 1
+    assert [path.name for path in settings.home.iterdir()] == ["machine"]
+
+
+def test_spools_are_the_same_by_their_marker(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert this_machine(settings).spool is None, "it is in the home"
+    shared = replace(settings, spool_folder=tmp_path / "shared")
+    here = this_machine(shared)
+    assert here.spool is not None
+    _on_host(monkeypatch, "host-2")
+    there = this_machine(replace(shared, home=tmp_path / "other"))
+    assert (there.id != here.id, there.spool) == (True, here.spool)
+
+
+@pytest.mark.parametrize("content", ["", "no id\n", "\xff"])
+def test_a_file_that_holds_something_else_is_named(settings: Settings, content: str) -> None:
+    this_machine(settings)
+    (settings.home / "machine").write_text(content, encoding="latin-1")
+    with pytest.raises(HomeUnusable, match="does not hold the ID") as caught:
+        this_machine(settings)
+    assert str(settings.home / "machine") in caught.value.message
+
+
+def test_a_home_that_cannot_be_written_is_named(settings: Settings) -> None:
+    settings.home.write_text("")
+    with pytest.raises(HomeUnusable, match="cannot be"):
+        this_machine(settings)
