@@ -49,7 +49,7 @@ WAITS_FOR_TURN: Final = f"(jobs.error_code IS NOT NULL AND jobs.error_code = '{T
 
 IS_AHEAD: Final = (
     f"{_SAME_PLACE} AND other.id < jobs.id"
-    f" AND (jobs.keeps_older AND other.finished_at IS NULL OR {_blocks('other')})"
+    f" AND other.finished_at IS NULL AND (jobs.keeps_older OR {_blocks('other')})"
 )
 """The other job sets the tag first; the values are those of ``store.leases``."""
 

@@ -47,20 +47,21 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
         """Return jobs in the order of their ids; with ``limit`` the newest ones. ``errors``: codes of their
         last errors; ``starts``: prefixes of the ids."""
         conditions = ["1 = 1"]
-        if states is not None:
-            conditions.append("state IN :states")
         if errors is not None:
             conditions.append("error_code IN :errors")
         if starts:
             conditions.append("substr(CAST(id AS TEXT), 1, :length) = :starts")
-        query = f"SELECT * FROM jobs WHERE {' AND '.join(conditions)} ORDER BY id DESC"
-        if limit is not None:
-            query += " LIMIT :limit"
+        others = " AND ".join(conditions)
+        values = {"errors": errors, "starts": starts, "length": len(starts), "limit": limit}
+        last = "ORDER BY id DESC" + ("" if limit is None else " LIMIT :limit")
         with self._database.read() as connection:
-            found = connection.rows(
-                query, states=states, errors=errors, starts=starts, length=len(starts), limit=limit
-            )
-            return [job_of(row) for row in reversed(found)]
+            if states is None:
+                found = connection.rows(f"SELECT * FROM jobs WHERE {others} {last}", **values)
+            else:  # one by one: the index has the ids of a state in their order
+                each = f"SELECT * FROM jobs WHERE state = :state AND {others} {last}"
+                found = [row for state in states for row in connection.rows(each, state=state, **values)]
+        jobs = sorted(map(job_of, found), key=lambda job: job.id)
+        return jobs if limit is None else jobs[max(0, len(jobs) - limit) :]
 
     def page(self, after: int, size: int) -> tuple[JobRecord, ...]:
         """Return the next jobs after an id, at most ``size``, in the order of their ids."""
@@ -85,13 +86,9 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
 
     def superseded_by(self, job: JobRecord) -> tuple[JobRecord, ...]:
         """Return the older jobs that this one superseded."""
-        query = """SELECT * FROM jobs WHERE host = :host AND repository = :repository AND tag = :tag
-            AND id < :id AND superseded_by = :id ORDER BY id"""
+        query = "SELECT * FROM jobs WHERE superseded_by = :id ORDER BY id"
         with self._database.read() as connection:
-            found = connection.rows(
-                query, host=job.registry, repository=job.repository, tag=job.tag, id=job.id
-            )
-            return tuple(map(job_of, found))
+            return tuple(map(job_of, connection.rows(query, id=job.id)))
 
     def list_failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
         """Return the newest failed jobs that can be retried, as no newer one sets their tag."""

@@ -28,6 +28,7 @@ from sqlalchemy import (
     TypeDecorator,
     UniqueConstraint,
     false,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -72,6 +73,11 @@ class EnumText(TypeDecorator[StrEnum]):
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> StrEnum | None:  # noqa: ARG002
         return None if value is None else self.enum(value)
+
+
+def _where(condition: str) -> dict[str, Any]:
+    """Return the options of a partial index."""
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
 
 
 def _values(states: Iterable[StrEnum]) -> str:
@@ -152,10 +158,12 @@ class JobRow(Base):
         CheckConstraint("(state = 'superseded') = (superseded_by IS NOT NULL)", name="superseded"),
         Index("ix_jobs_state_id", "state", "id"),
         # Claims look only at unfinished jobs, however many finished ones there are.
-        # (No partial index: saying so to PostgreSQL imports its dialect into every start on SQLite.)
         # Its order is that of claims: the first row that fits is the one to claim.
         Index("ix_jobs_claim", "finished_at", priority.desc(), "id"),
         Index("ix_jobs_destination", "host", "repository", "tag", "id"),
+        # A tag like `latest` has as many finished jobs as there are.
+        Index("ix_jobs_unfinished", "host", "repository", "tag", "id", **_where("finished_at IS NULL")),
+        Index("ix_jobs_superseded_by", "superseded_by", **_where("superseded_by IS NOT NULL")),
         # An id is never used twice, so that a job's number in a log stays true after `pusher prune`.
         {"sqlite_autoincrement": True},
     )
@@ -231,6 +239,7 @@ class UploadRow(Base):
         # Every worker repeatedly queries which leases are current and which sessions are left.
         Index("ix_uploads_lease_expires_at", "lease_expires_at"),
         Index("ix_uploads_state", "state"),
+        Index("ix_uploads_used_at", "used_at"),
         Index("ix_uploads_host_repository_opened_at", "host", "repository", "opened_at"),
     )
 
@@ -248,7 +257,10 @@ class KnownBlobRow(Base):
     media_type: Mapped[str] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
-    __table_args__ = (Index("ix_known_blobs_digest", "digest"),)
+    __table_args__ = (
+        Index("ix_known_blobs_digest", "digest"),
+        Index("ix_known_blobs_created_at", "created_at"),
+    )
 
 
 class DocumentRow(Base):
@@ -263,6 +275,8 @@ class DocumentRow(Base):
     content: Mapped[bytes] = mapped_column(LargeBinary)
     used_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When a job that needs it was last recorded."""
+
+    __table_args__ = (Index("ix_documents_used_at", "used_at"),)
 
 
 class RegistryRow(Base):

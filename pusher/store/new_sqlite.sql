@@ -15,6 +15,8 @@ CREATE TABLE documents (
     CONSTRAINT pk_documents PRIMARY KEY (digest)
 );
 
+CREATE INDEX ix_documents_used_at ON documents (used_at);
+
 CREATE TABLE jobs (
     id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT,
     image TEXT NOT NULL,
@@ -66,6 +68,10 @@ CREATE INDEX ix_jobs_destination ON jobs (host, repository, tag, id);
 
 CREATE INDEX ix_jobs_state_id ON jobs (state, id);
 
+CREATE INDEX ix_jobs_superseded_by ON jobs (superseded_by) WHERE superseded_by IS NOT NULL;
+
+CREATE INDEX ix_jobs_unfinished ON jobs (host, repository, tag, id) WHERE finished_at IS NULL;
+
 CREATE TABLE known_blobs (
     diff_id TEXT NOT NULL,
     digest TEXT NOT NULL,
@@ -76,6 +82,8 @@ CREATE TABLE known_blobs (
     created_at DATETIME NOT NULL,
     CONSTRAINT pk_known_blobs PRIMARY KEY (diff_id, digest)
 );
+
+CREATE INDEX ix_known_blobs_created_at ON known_blobs (created_at);
 
 CREATE INDEX ix_known_blobs_digest ON known_blobs (digest);
 
@@ -150,6 +158,8 @@ CREATE INDEX ix_uploads_lease_expires_at ON uploads (lease_expires_at);
 CREATE INDEX ix_uploads_lease_owner ON uploads (lease_owner);
 
 CREATE INDEX ix_uploads_state ON uploads (state);
+
+CREATE INDEX ix_uploads_used_at ON uploads (used_at);
 
 CREATE TABLE events (
     id INTEGER NOT NULL,

@@ -10,12 +10,14 @@ from typing import Final
 
 from pusher.store.connection import Connection, json_of
 from pusher.store.engine import Database
-from pusher.store.records import JobDocument
+from pusher.store.records import JobDocument, JobState
 
 _BATCH: Final = 2000
 """Rows deleted in one transaction, so that workers do not wait long."""
 _FRESH: Final = timedelta(hours=1)
 """Age below which only jobs are deleted: a job that needs the rest may be about to be recorded."""
+
+_NOT_SUCCEEDED: Final = frozenset(JobState) - {JobState.SUCCEEDED}
 
 Step = Callable[[Connection], int]
 
@@ -98,9 +100,10 @@ def _jobs(connection: Connection, before: datetime) -> int:
 
 
 def _uploads(connection: Connection, unused: datetime) -> int:
+    # SQLite would rather use the index of states or of owners, which almost all rows have in common
     ids = connection.column(
-        """SELECT id FROM uploads WHERE state IN ('idle', 'present') AND lease_owner IS NULL
-        AND (used_at IS NULL OR used_at < :unused)
+        """SELECT id FROM uploads WHERE (used_at IS NULL OR used_at < :unused)
+        AND NOT state IN ('open', 'closing', 'abandoned') AND coalesce(lease_owner, '') = ''
         AND NOT EXISTS (SELECT 1 FROM job_blobs WHERE job_blobs.digest = uploads.digest) LIMIT :batch
         FOR UPDATE SKIP LOCKED""",
         unused=unused,
@@ -125,12 +128,16 @@ def _known_blobs(connection: Connection, unused: datetime, blobs: Collection[str
 
 
 def _documents(connection: Connection, unused: datetime) -> int:
-    needed: set[str] = set()
-    for row in connection.rows("SELECT config_digest, documents FROM jobs"):
-        needed.add(row["config_digest"])
-        needed.update(JobDocument.from_json(document).digest for document in json_of(row["documents"]))
     query = "SELECT digest FROM documents WHERE used_at IS NULL OR used_at < :unused"
     found = connection.column(query, unused=unused)
+    if not found:
+        return 0
+    # A job that succeeded since then does not need them any more; others can be retried.
+    jobs = "SELECT config_digest, documents FROM jobs WHERE state IN :states"
+    needed: set[str] = set()
+    for row in connection.rows(jobs, states=_NOT_SUCCEEDED):
+        needed.add(row["config_digest"])
+        needed.update(JobDocument.from_json(document).digest for document in json_of(row["documents"]))
     gone = [digest for digest in found if digest not in needed][:_BATCH]
     connection.execute("DELETE FROM documents WHERE digest IN :gone", gone=gone)
     return len(gone)

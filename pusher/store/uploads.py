@@ -294,7 +294,9 @@ class Uploads:
 
     def forget_present(self, registry: str, repository: str, digests: Collection[str]) -> None:
         """Record that the registry lacks these blobs after all."""
-        where = "host = :host AND repository = :repository AND digest IN :digests AND state = 'present'"
+        # coalesce: with a plain comparison SQLite reads all that are present
+        where = """host = :host AND repository = :repository AND digest IN :digests
+            AND coalesce(state, '') = 'present'"""
         with self._database.write() as connection:
             ids = lock_rows(
                 connection, "uploads", where, host=registry, repository=repository, digests=digests
