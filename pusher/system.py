@@ -60,6 +60,16 @@ def try_lock(descriptor: int) -> bool:
     return True
 
 
+def is_locked(descriptor: int) -> bool:
+    """Return whether another open file has locked the file; those who ask do not see each other."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
 def open_flags(*names: str) -> int:
     """Return flags for ``os.open``, without those that this system lacks."""
     flags = 0

@@ -50,6 +50,7 @@ _COMMANDS: Final = {
     "push": "pusher.cli.push:push",
     "enqueue": "pusher.cli.enqueue:enqueue",
     "run": "pusher.cli.run:run",
+    "stop": "pusher.cli.stop:stop",
     "wait": "pusher.cli.wait:wait",
     "serve": "pusher.cli.serve:serve",
     "status": "pusher.cli.status:status",

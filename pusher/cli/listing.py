@@ -123,7 +123,15 @@ def jobs_in_status(store: Store, settings: Settings, jobs: Sequence[JobRecord]) 
     """Return what ``status --json`` prints of these jobs."""
     from pusher.worker.job_json import describe_jobs
 
-    return {"jobs": describe_jobs(store, jobs, settings.workers), **limits_in_status(store)}
+    return {"jobs": describe_jobs(store, jobs, settings.workers), **rest_of_status(store, settings)}
+
+
+def rest_of_status(store: Store, settings: Settings) -> dict[str, object]:
+    """Return what ``status --json`` has besides the jobs: limits that are set, a worker in the background."""
+    from pusher.worker.background import describe_background_worker
+
+    worker = describe_background_worker(settings.home)
+    return {**limits_in_status(store), **({} if worker is None else {"worker": worker})}
 
 
 def _select(store: Store, wanted: JobFilter) -> list[JobRecord]:

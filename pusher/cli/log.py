@@ -13,7 +13,7 @@ from pusher.cli.command import Command, json_option
 from pusher.cli.output import print_columns, print_json, wait_for_reader
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id
-from pusher.errors import ExitCode
+from pusher.errors import CommandLineInvalid, ExitCode, InvalidOption
 from pusher.text import as_json as as_json_text
 
 if TYPE_CHECKING:
@@ -26,17 +26,28 @@ _LOOK_EVERY: Final = 1.0
 
 
 @click.command(cls=Command)
-@click.argument("job", shell_complete=completers.jobs)
+@click.argument("job", required=False, shell_complete=completers.jobs)
 @json_option
-@click.option("-f", "--follow", is_flag=True, help="Print new events until the job has ended.")
-def log(job: str, as_json: bool, follow: bool) -> int:
+@click.option("-f", "--follow", is_flag=True, help="Print what is new until the job or worker has ended.")
+@click.option("--worker", is_flag=True, help="Print the log of the worker in the background instead.")
+def log(job: str | None, as_json: bool, follow: bool, worker: bool) -> int:
     """Print the events of a job, oldest first.
+
+    With --worker, print the log of the worker in the background (pusher run --detach).
 
     \b
     Example:
       pusher log 3
       pusher log 3 --follow
+      pusher log --worker
     """
+    if worker:
+        return _print_worker_log(job, as_json=as_json, follow=follow)
+    if job is None:
+        raise CommandLineInvalid(
+            "missing argument 'JOB'",
+            hint="usage: pusher log [OPTIONS] JOB; that of the worker in the background: pusher log --worker",
+        )
     if follow:
         return _follow(parse_job_id(job), as_json=as_json)
     with open_store(read_settings()) as store:
@@ -46,6 +57,22 @@ def log(job: str, as_json: bool, follow: bool) -> int:
         print_json({"events": [_as_json(event) for event in events]})
     else:
         _print(events, max((len(event.kind) for event in events), default=0))
+    return ExitCode.DONE
+
+
+def _print_worker_log(job: str | None, *, as_json: bool, follow: bool) -> int:
+    from pusher.cli.worker_log import print_worker_log
+
+    if job is not None:
+        raise InvalidOption(
+            "--worker prints the log of the worker, and a JOB is given", hint="leave out one of the two"
+        )
+    if as_json:
+        raise InvalidOption(
+            "--json is for the events of a job, and the log of a worker is text",
+            hint="leave out --json; pusher run --detach --log-json writes a log of JSON lines",
+        )
+    print_worker_log(read_settings().home, follow=follow)
     return ExitCode.DONE
 
 

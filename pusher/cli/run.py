@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -12,6 +13,7 @@ from pusher.cli.command import Command, progress_option
 from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.metrics import metrics_option, serve_metrics
 from pusher.cli.options import worker_options
+from pusher.cli.output import print_notice
 from pusher.cli.password import login_options, with_password
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, runnable_jobs
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @click.option("--forever", is_flag=True, help="Keep running, and wait for new jobs.")
 @click.option("--wait", is_flag=True, help="Wait for jobs that other workers push, too.")
+@click.option(
+    "-d",
+    "--detach",
+    is_flag=True,
+    help="Work in the background, and print the process ID. See pusher stop, pusher log --worker.",
+)
 @metrics_option
 @login_options
 @auth_file_option
@@ -32,7 +40,13 @@ if TYPE_CHECKING:
 @progress_option
 @job_output_options
 def run(
-    forever: bool, wait: bool, metrics: str | None, password_stdin: bool, progress: str, **flags: Any
+    forever: bool,
+    wait: bool,
+    detach: bool,
+    metrics: str | None,
+    password_stdin: bool,
+    progress: str,
+    **flags: Any,
 ) -> int:
     """Push the queued jobs, resuming where an earlier run stopped.
 
@@ -44,13 +58,27 @@ def run(
     \b
     Example:
       pusher run --parallel 2 --limit-rate 2M
+      pusher run --detach --forever
     """
     settings = with_auth_file(read_settings(**flags), flags)
     output = JobOutput.read(flags, settings.workers, progress)
+    detachment = None
+    if detach:
+        from pusher.cli.detach import Detachment, check_detached, start_in_background
+
+        check_detached(flags, progress)
+        detachment = Detachment.from_environment(settings)
+        if detachment is None:
+            return start_in_background(settings)
+        output = replace(output, prints_digests=False)  # the log has them
     with open_store(settings, forever=forever) as store:
         registries = {job.registry for job in runnable_jobs(store)}
         settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
         with serve_metrics(store, metrics) as watch:
+            if not forever and not registries:
+                detachment = None  # it ends at once, and says so here
+            if detachment is not None:
+                detachment.detach()
             if forever:
                 watch = _print_each_end(output, store, watch)
             result = work(store, settings, progress, forever=forever, wait=wait, watch=watch)
@@ -58,6 +86,8 @@ def run(
             output.print_jobs(store, result.jobs)
     code = report_result(result, progress, single=False)
     output.write_digests(result.jobs)
+    if detachment is not None:
+        print_notice(f"Ended with exit code {code}.")
     return code
 
 

@@ -13,8 +13,14 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
-from pusher.cli.limits import describe_limits, limits_in_status
-from pusher.cli.listing import job_filter_options, jobs_in_status, print_listing, read_listing
+from pusher.cli.limits import describe_limits
+from pusher.cli.listing import (
+    job_filter_options,
+    jobs_in_status,
+    print_listing,
+    read_listing,
+    rest_of_status,
+)
 from pusher.cli.output import print_json, print_notice, wait_for_reader
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id, store_exists
@@ -87,6 +93,7 @@ def show_jobs(store: Store, everything: bool) -> int:
     if everything:
         for page, found in enumerate(_pages(store)):
             jobs_table(_rows(store, found), now=store.now(), width=width, header=not page).print()
+        _note_background_worker()
         return ExitCode.DONE
     _table(store, everything, width).print()
     if hidden := _count_hidden(store, everything):
@@ -94,7 +101,15 @@ def show_jobs(store: Store, everything: bool) -> int:
         print_notice(f"{jobs} not shown; pusher status --all shows all.")
     if limits := describe_limits(store):
         print_notice(limits)
+    _note_background_worker()
     return ExitCode.DONE
+
+
+def _note_background_worker() -> None:
+    from pusher.worker.background import find_background_worker
+
+    if (worker := find_background_worker(read_settings().home)) is not None:
+        print_notice(f"A worker runs in the background (pid {worker.pid}); its log: pusher log --worker")
 
 
 def jobs_as_json(store: Store, number: int | None, everything: bool) -> dict[str, object]:
@@ -116,15 +131,15 @@ def _print_all_as_json(store: Store) -> None:
     """Print what ``print_json`` of all jobs would, page by page."""
     from pusher.worker.job_json import describe_jobs
 
-    workers, begun = read_settings().workers, False
+    settings, begun = read_settings(), False
     click.echo('{\n  "jobs": [', nl=False)
     for page in _pages(store):
-        for job in describe_jobs(store, page, workers):
+        for job in describe_jobs(store, page, settings.workers):
             one = json_text(job, indent=2).replace("\n", "\n    ")
             click.echo(f"{',' if begun else ''}\n    {one}", nl=False)
             begun = True
     click.echo("\n  ]" if begun else "]", nl=False)
-    for name, value in limits_in_status(store).items():
+    for name, value in rest_of_status(store, settings).items():
         click.echo(f',\n  "{name}": ' + json_text(value, indent=2).replace("\n", "\n  "), nl=False)
     click.echo("\n}")
 

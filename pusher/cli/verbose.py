@@ -157,7 +157,10 @@ def log_as_json(level: int, message: str, **fields: object) -> bool:
 
 def _as_text(record: logging.LogRecord, traceback: str) -> str:
     at = datetime.fromtimestamp(record.created).astimezone()
-    line = f"{at:%H:%M:%S}.{int(record.msecs):03}{at:%z}  {printable(record.getMessage())}"
+    time = (
+        "" if getattr(sys.stderr, "adds_times", False) else f"{at:%H:%M:%S}.{int(record.msecs):03}{at:%z}  "
+    )
+    line = f"{time}{printable(record.getMessage())}"
     return f"{line}\n{traceback}" if traceback else line
 
 

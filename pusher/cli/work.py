@@ -111,9 +111,9 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
     for job in held[:_MOST_REPORTED]:
         print_notice(f"Job {job.id} {held_back(job, now)}: pusher run --forever waits for that.")
     if taken:  # and reported by that worker
-        print_notice(f"Being pushed by another worker: {_list_jobs(taken)}.")
+        print_notice(f"Being pushed by another worker: {list_jobs(taken)}.")
     if stopped:
-        print_notice(f"Stopped, and nothing is lost ({_list_jobs(stopped)}). Continue with: pusher run")
+        print_notice(f"Stopped, and nothing is lost ({list_jobs(stopped)}). Continue with: pusher run")
 
 
 def _report_ends(result: RunResult, *, single: bool) -> None:
@@ -127,7 +127,7 @@ def _report_ends(result: RunResult, *, single: bool) -> None:
         if summary := _summary(result):
             print_notice(summary)
         if result.failed_before:
-            print_notice(f"Failed earlier: {_list_jobs(result.failed_before)}. {_advise_retry(result)}")
+            print_notice(f"Failed earlier: {list_jobs(result.failed_before)}. {_advise_retry(result)}")
 
 
 def _advise_retry(result: RunResult) -> str:
@@ -147,7 +147,7 @@ def _superseded_error(job: JobRecord) -> JobSuperseded:
     )
 
 
-def _list_jobs(jobs: Sequence[JobRecord]) -> str:
+def list_jobs(jobs: Sequence[JobRecord]) -> str:
     """Return ``job 3``, or ``jobs 3, 4, 5``, and how many more there are."""
     ids = ", ".join(str(job.id) for job in jobs[:_MOST_REPORTED])
     more = f" and {len(jobs) - _MOST_REPORTED} more" if len(jobs) > _MOST_REPORTED else ""

@@ -60,6 +60,22 @@ class FolderInUse(PusherError):
     advice = "use that one, or choose another folder"
 
 
+class WorkerAlreadyRunning(PusherError):
+    """A worker already runs in the background of this home."""
+
+    code = "worker-already-running"
+    exit_code = ExitCode.USAGE
+    advice = "it pushes what is queued; stop it with: pusher stop"
+
+
+class WorkerElsewhere(PusherError):
+    """The worker in the background runs on another machine, or in another container."""
+
+    code = "worker-elsewhere"
+    exit_code = ExitCode.USAGE
+    advice = "run the command where the worker runs"
+
+
 class DemoFailed(PusherError):
     """A step of pusher demo failed."""
 

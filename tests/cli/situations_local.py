@@ -7,9 +7,13 @@ import sqlite3
 from contextlib import closing
 from dataclasses import replace
 
+import pytest
+
 from pusher.errors import LeaseLost
 from pusher.serve.local import LocalRegistry
 from pusher.store import engine
+from pusher.worker import background
+from pusher.worker.background import BackgroundLock
 from pusher.worker.job import JobPush
 from tests.cli.world import NAME, World, situation
 from tests.store.privileges import like_any_user
@@ -285,6 +289,25 @@ def a_port_in_use(world: World) -> None:
 def a_second_serve(world: World) -> None:
     with closing(LocalRegistry(world.folder / "registry")):
         world.run("serve", "--local", world.folder / "registry", "--listen", "127.0.0.1:0")
+
+
+@situation("worker-already-running")
+def a_second_worker_in_the_background(world: World) -> None:
+    lock = BackgroundLock(world.home)
+    lock.acquire()
+    world.stack.callback(lock.release)
+    world.run("run", "--detach")
+
+
+@situation("worker-elsewhere")
+def a_worker_in_another_container(world: World) -> None:
+    lock = BackgroundLock(world.home)
+    with pytest.MonkeyPatch.context() as other:
+        other.setattr(background, "_machine", lambda: "another boot")
+        other.setattr(socket, "gethostname", lambda: "builder")
+        lock.acquire()
+    world.stack.callback(lock.release)
+    world.run("stop")
 
 
 @situation("option-invalid-listen", "option-invalid")

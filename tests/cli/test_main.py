@@ -20,7 +20,20 @@ from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
 
 COMMANDS = [
-    *("push", "enqueue", "run", "wait", "serve", "status", "pause", "resume", "cancel", "retry", "priority"),
+    *(
+        "push",
+        "enqueue",
+        "run",
+        "stop",
+        "wait",
+        "serve",
+        "status",
+        "pause",
+        "resume",
+        "cancel",
+        "retry",
+        "priority",
+    ),
     *(
         "limit",
         "parallel",

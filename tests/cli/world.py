@@ -168,6 +168,7 @@ class World:
         text = text.replace(str(self.folder), "/home/alice").replace(os.environ["HOME"], "/home/alice")
         text = re.sub(r"(schema|needs|known:|->) 00\d\d\b", r"\1 00NN", text)
         text = re.sub(r"(127\.0\.0\.1|localhost|registry\.example\.com):\d+", r"\1:PORT", text)
+        text = re.sub(r"\(pid \d+\)", "(pid N)", text)
         text = re.sub(r"Testing CA #[\w-]+", "Testing CA #N", text)
         text = re.sub(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", "UUID", text)
         text = re.sub(r"20(?!25)\d\d-\d\d-\d\d( \d\d:\d\d)?", "DATE", text)

@@ -40,6 +40,7 @@ _ELSEWHERE: Final = {
     "PUSHER_DATABASE_URL": ".ci/run runs these with PostgreSQL, and so do the tests of the store",
     "pusher db upgrade": "the same",
     "pusher run --forever": "tests/crash/test_signals.py ends it",
+    "pusher run --detach": "tests/crash/test_background.py does, and stops it",
     "pusher serve": "tests/serve/test_process.py ends it",
     "localhost:5055": "tests/real/test_serve_real.py pushes to it",
 }
