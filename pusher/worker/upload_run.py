@@ -1,0 +1,255 @@
+"""Send one blob to a registry: acquire its upload, keep the journal, retry, report the progress."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+from pusher.errors import LeaseLost, PusherError, Stopped
+from pusher.oci.digest import short
+from pusher.progress.format import human_bytes
+from pusher.registry.http.body import BlobDamaged, BlobFile
+from pusher.registry.upload.blob_sizes import check_size
+from pusher.registry.upload.upload import BlobUpload
+from pusher.sources.registry.source import mountable_repositories
+from pusher.spool.arrival import ArrivalFailed
+from pusher.store.records import JobRecord, UploadRecord
+from pusher.worker.blob_observer import BlobObserver
+from pusher.worker.blob_sender import BlobSender
+from pusher.worker.control import Control
+from pusher.worker.store_journal import StoreJournal
+from pusher.worker.unfinished import UnfinishedBlob, is_prefix
+
+
+class UploadRun:
+    """One upload of a blob by this worker, which has its lease meanwhile."""
+
+    def __init__(self, sender: BlobSender, job: JobRecord, control: Control, blob: BlobFile) -> None:
+        self._sender = sender
+        self._store = sender.store
+        self._job = job
+        self._control = control
+        self._blob = blob
+
+    def run(self, *, only_locate: bool, believe_head: bool, continues: bool) -> str | None:
+        """Send the blob; return how the registry has got it, None if it has not.
+
+        ``only_locate``: read no byte of it, but mount it if that is possible. ``continues``: a part of it was
+        sent before its digest was known. Raises the errors of BlobUpload once the retries are used up,
+        Stopped, LeaseLost if job or upload belong to another worker by now, and BlobDamaged.
+        """
+        blob = self._blob
+        upload, waited = self._acquire()
+        if not only_locate:
+            upload = self._continue_begun_session(upload)
+        journal = self._journal(upload)
+        observer = BlobObserver(self._sender, self._job, self._control, blob, journal, continues=continues)
+        attempt = self._upload(
+            journal, observer, believe_head=believe_head, looked=not waited, continues=continues
+        )
+        step = attempt.locate if only_locate else attempt.run
+        self._sender.observers[blob.digest] = observer
+        try:
+            found = self._retry(step, observer)
+            if found is not None:
+                journal.record_arrival(found)
+            return found
+        except BlobDamaged:
+            self._discard_session(journal, "the file that it is read from was changed")
+            raise
+        finally:
+            self._sender.observers.pop(blob.digest, None)
+            observer.report_loss()
+            self._release(journal)
+
+    def send_full_chunks(self, unfinished: UnfinishedBlob) -> None:
+        """Send full chunks of a blob until it is complete; the session stays in the store for the rest."""
+        blob = unfinished.blob
+        upload = self._try_to_acquire(blob.digest, unfinished.compression)
+        if upload is None:
+            return
+        journal = self._journal(upload, unfinished.arrival.prefix_digest)
+        observer = BlobObserver(self._sender, self._job, self._control, blob, journal)
+        unfinished.on_complete(partial(self._give_digest, journal, observer))
+        self._sender.observers[blob.digest] = observer
+        try:
+            session = journal.load()
+            if session is not None and not unfinished.begins_like(upload, session, self._control.check):
+                self._discard_session(journal, "the layer was compressed to other bytes before")
+            attempt = self._upload(journal, observer, believe_head=False, looked=True)
+            self._retry(attempt.run, observer)
+            self._check_session(journal, unfinished)
+        except (Stopped, BlobDamaged) as stop:
+            if isinstance(stop, ArrivalFailed | BlobDamaged):  # its file is gone, whatever the reason
+                unfinished.wait_for_end()
+            if unfinished.is_damaged:
+                self._discard_session(journal, "the layer is damaged")
+            raise
+        except LeaseLost:
+            self._store.jobs.check_lease(self._job)  # else only the upload was lost
+        finally:
+            self._sender.observers.pop(blob.digest, None)
+            self._release(journal)
+
+    def forget_session(self) -> None:
+        """Record that the registry has the blob, and with it the end of its session."""
+        upload, _ = self._acquire()
+        with contextlib.suppress(LeaseLost):
+            self._journal(upload).record_arrival("exists")
+
+    def _give_digest(self, journal: StoreJournal, observer: BlobObserver, blob: BlobFile) -> bool:
+        """Record the digest of what was unfinished; return False if the blob has another upload."""
+        try:
+            ours = self._store.uploads.give_digest(journal.upload, blob.digest)
+        except LeaseLost:
+            return False
+        if ours:
+            observer.blob = blob
+        return ours
+
+    def _check_session(self, journal: StoreJournal, unfinished: UnfinishedBlob) -> None:
+        """Discard the session of a blob, complete now, if it cannot end well. Raises LayerTooLarge."""
+        session, blob = journal.load(), unfinished.complete
+        if session is None:
+            return
+        if blob is None:
+            self._discard_session(journal, "another upload of the same blob is under way")
+        elif session.profile.equal_chunks and blob.size % session.chunk_size == 1:
+            self._discard_session(journal, "its last chunk would be one byte, which registries refuse")
+        else:
+            try:
+                check_size(blob.digest, blob.size, session.profile, self._job.registry)
+            except PusherError as error:
+                self._discard_session(journal, error.message)
+                raise
+
+    def _continue_begun_session(self, upload: UploadRecord) -> UploadRecord:
+        """Take over the session that a stopped worker began while it compressed this layer, if it fits."""
+        if upload.location is not None:
+            return upload
+        job, blob = self._job, self._blob
+        layers = self._store.blobs.of_job(job.id)
+        for diff_id in {layer.diff_id for layer in layers if layer.digest == blob.digest and layer.diff_id}:
+            begun = self._store.uploads.unfinished(job.registry, job.repository, diff_id)
+            if begun is None:
+                continue
+            begun = self._try_to_acquire(begun.digest, begun.compression)
+            if begun is None:
+                continue
+            journal = self._journal(begun)
+            session = journal.load()
+            if session is not None and is_prefix(blob, begun, session, self._control.check):
+                return self._store.uploads.take_session(upload, begun)
+            self._discard_session(journal, "the layer was compressed to other bytes before")
+            self._store.uploads.release(journal.upload)
+        return upload
+
+    def _discard_session(self, journal: StoreJournal, reason: str) -> None:
+        """Delete a session that cannot become the blob, so that nothing resumes from it."""
+        session = journal.load()
+        if session is not None:
+            journal.record_loss(reason)
+            with contextlib.suppress(PusherError):
+                client = self._sender.registries.get(self._job.registry, self._job.repository).client
+                client.delete_upload(self._job.repository, session.location)
+
+    def _journal(
+        self,
+        upload: UploadRecord,
+        prefix_digest: Callable[[int], str | None] = lambda end: None,  # noqa: ARG005
+    ) -> StoreJournal:
+        return StoreJournal(
+            self._store,
+            self._sender.registries.links,
+            upload,
+            self._job.id,
+            self._sender.progress.note,
+            self._sender.counted,
+            self._report_chunk_size,
+            prefix_digest,
+        )
+
+    def _report_chunk_size(self, digest: str, size: int) -> None:
+        """Report a chunk size that differs from the last session's because of the link."""
+        registry = self._job.registry
+        before = self._sender.chunk_sizes.get(registry)
+        fixed = self._sender.settings.at(registry).chunk_size is not None
+        if fixed or size == before or self._blob.size <= size:
+            return
+        self._sender.chunk_sizes[registry] = size
+        link = self._sender.registries.get(registry, self._job.repository).link
+        why = f"chunks of {human_bytes(size)}: {link.describe(size)}"
+        self._store.events.add(self._job.id, "chunk-size", f"{digest}: {why}")
+        if before is not None:
+            self._sender.progress.note(f"{short(digest)}: {why}")
+
+    def _acquire(self) -> tuple[UploadRecord, bool]:
+        """Acquire this blob's upload once no other worker sends it to the registry; return if we waited."""
+        waited = False
+        while True:
+            self._control.check()
+            upload = self._try_to_acquire(self._blob.digest)
+            if upload is not None:
+                return upload, waited
+            waited = True
+            self._sender.activity.record_progress()
+            pause = self._sender.settings.retry.blob_in_use
+            self._sender.progress.waiting(short(self._blob.digest), pause, "another worker is sending it")
+            with self._sender.registries.stalls.pause():
+                self._control.wait(pause)
+
+    def _try_to_acquire(self, digest: str, compression: str | None = None) -> UploadRecord | None:
+        """Acquire an upload; None while another worker has it."""
+        identity = self._sender.identity
+        return self._store.uploads.acquire(
+            self._job.registry,
+            self._job.repository,
+            digest,
+            owner=identity.owner,
+            lease=identity.lease,
+            dead_owners=identity.find_dead_owners(self._store),
+            spared=identity.find_doubtful_owners(self._store),
+            compression=compression,
+        )
+
+    def _release(self, journal: StoreJournal) -> None:
+        with contextlib.suppress(LeaseLost):
+            self._store.uploads.release(journal.upload)
+
+    def _upload(
+        self,
+        journal: StoreJournal,
+        observer: BlobObserver,
+        *,
+        believe_head: bool,
+        looked: bool,
+        continues: bool = False,
+    ) -> BlobUpload:
+        job, settings = self._job, self._sender.settings.at(self._job.registry)
+        connection = self._sender.registries.get(job.registry, job.repository)
+        holders = [
+            *mountable_repositories(job.source, job.registry),
+            *self._store.uploads.holders(job.registry, self._blob.digest),
+        ]
+        return BlobUpload(
+            connection.client,
+            job.repository,
+            self._blob,
+            journal,
+            observer,
+            connection.link,
+            chunk_size=settings.chunk_size,
+            mount_from=next(
+                # a registry that misses what it said it had may have lied about a mount, too
+                (name for name in holders if name != job.repository and believe_head),
+                None,
+            ),
+            forced=settings.profile,
+            believe_head=believe_head,
+            looked=looked,
+            continues=continues,
+        )
+
+    def _retry(self, step: Callable[[], str | None], observer: BlobObserver) -> str | None:
+        return self._sender.retry(step, observer.attempts, self._job, self._control, self._blob.digest)
