@@ -58,6 +58,8 @@ class RetryPolicy:
     """How long a registry that cannot be reached is not tried for further blobs of the same job."""
     poll: float = 0.5
     """Between checks for a job that has become runnable."""
+    poll_notified: float = 5.0
+    """The same while an idle worker is notified of changes."""
     queue_limits: float = 1.0
     """Between readings of the limits that running workers follow."""
     blob_in_use: float = 1.0

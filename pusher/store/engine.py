@@ -11,7 +11,7 @@ from typing import Any
 
 from pusher.store.connection import SQLITE, Connection
 from pusher.store.driver_errors import read_only_error, translate_errors
-from pusher.store.drivers import Connector, PostgresqlConnector, SqliteConnector
+from pusher.store.drivers import Connector, PostgresqlConnector, SqliteConnector, connect_postgresql
 from pusher.store.url import DatabaseUrl, file_of, label_of
 
 Clock = Callable[[], datetime]
@@ -48,6 +48,7 @@ class Database:
         """
         self.label = label_of(url)
         self.writable = not immutable
+        self._url = url
         self._clock = clock
         self._connector: Connector
         if url.is_sqlite:
@@ -143,6 +144,10 @@ class Database:
         """
         if not self.is_sqlite:
             connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))", name=name)
+
+    def connect(self) -> Any:
+        """Return a new connection of the driver to a server, outside of a transaction."""
+        return connect_postgresql(self._url)
 
     def close(self) -> None:
         """Close the connections that are not in use."""

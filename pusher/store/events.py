@@ -8,6 +8,7 @@ from typing import Final
 
 from pusher.store.connection import Connection, time_of
 from pusher.store.engine import Database
+from pusher.store.notifications import notify
 from pusher.store.records import EventRecord
 
 MOST_EVENTS: Final = 1000
@@ -15,7 +16,7 @@ MOST_EVENTS: Final = 1000
 
 
 def record(connection: Connection, job_id: int, at: datetime, kind: str, message: str) -> None:
-    """Write an event in the transaction of the change that it describes."""
+    """Write an event in the transaction of the change that it describes, and notify listeners of it."""
     connection.execute(
         "INSERT INTO events (job_id, at, kind, message) VALUES (:job_id, :at, :kind, :message)",
         job_id=job_id,
@@ -23,6 +24,7 @@ def record(connection: Connection, job_id: int, at: datetime, kind: str, message
         kind=kind,
         message=message,
     )
+    notify(connection, kind, job_id)
 
 
 class Events:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pusher.errors import LeaseLost
 from pusher.store import destinations
+from pusher.store.connection import time_if_set
 from pusher.store.destinations import OlderJob
 from pusher.store.engine import Database
 from pusher.store.events import record
@@ -143,6 +144,17 @@ class LeasedJobs:
         with self._database.read() as connection:
             now = self._database.now(connection)
             return connection.value(query, now=now, only=only, **machine_values(machine)) is not None
+
+    def seconds_to_next(self) -> float | None:
+        """Return the seconds until a waiting or queued job is due, or a lease ends; negative if that is over.
+        None if nothing of this is known."""
+        query = f"""SELECT min(CASE state WHEN 'waiting' THEN next_try_at WHEN 'running' THEN lease_expires_at
+            WHEN 'queued' THEN CASE WHEN not_before > :now THEN not_before END END)
+            FROM jobs WHERE {UNFINISHED}"""
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            due = time_if_set(connection.value(query, now=now))
+            return None if due is None else (due - now).total_seconds()
 
     def owners(self) -> set[str]:
         """Return the owners of current leases of jobs or uploads."""

@@ -18,6 +18,7 @@ from pusher.store.events import record
 from pusher.store.job_changes import change_job, read_job
 from pusher.store.job_rows import NO_ERROR, blob_rows, error_columns, job_of, new_job_columns
 from pusher.store.leases import IS_HELD, NO_WAIT, NOT_RUNNING, held, require_lease
+from pusher.store.notifications import notify
 from pusher.store.records import (
     DONE_STATES,
     RECEIVING_SOURCE,
@@ -78,6 +79,7 @@ class ReceivedJobs:
             state = BlobState.READY if job.error is None else BlobState.PENDING
             blob = {"digest": digest, "size": size, "state": state, "bytes_sent": 0, "bytes_wasted": 0}
             _add_blobs(connection, job.id, [blob])
+            notify(connection, job.state, job.id)
 
     def add_manifest(self, new: NewJob) -> JobRecord:
         """Make the job that received blobs of this image an ordinary one, or add a job as ``Jobs.add`` does.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from types import TracebackType
@@ -17,6 +18,7 @@ from pusher.store.facts import Facts
 from pusher.store.job_blobs import JobBlobs
 from pusher.store.jobs import Jobs
 from pusher.store.known_blobs import KnownBlobs
+from pusher.store.notifications import JobListener, listen
 from pusher.store.outages import OutageProxy, StoreOutages
 from pusher.store.queue_settings import QueueSettings
 from pusher.store.retention import Retention
@@ -103,6 +105,11 @@ class Store:
         """Try a write without effect; raises the error that a change would raise now."""
         with self._database.write() as connection:
             connection.execute("UPDATE jobs SET priority = priority WHERE 1 = 0")
+
+    def listen(self, on_change: Callable[[int | None], None]) -> JobListener | None:
+        """Call ``on_change``, in another thread, with the id of each job that changes state, or with None
+        when that may have been missed. Return None, and never call it, with SQLite."""
+        return listen(self._database, on_change)
 
     def now(self) -> datetime:
         """Return the store's time, to which leases and next tries refer."""

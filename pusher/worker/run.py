@@ -41,6 +41,7 @@ from pusher.worker.registries import Registries
 from pusher.worker.result import RunResult, summarize
 from pusher.worker.shutdown import explain_lost_lease, join_while_moving, requeue, run_while_moving
 from pusher.worker.signals import handle_signals
+from pusher.worker.wakeups import Wakeups
 
 _LOG = logging.getLogger(__name__)
 _STILL: Final = 10.0
@@ -173,6 +174,7 @@ class _Worker:
             ),
             self._pool,
         )
+        self._wakeups = Wakeups(store, settings.retry, self._on_change)
         self._changed = threading.Condition()
         self._active: dict[int, tuple[JobRecord, Control]] = {}
         self._threads: list[threading.Thread] = []
@@ -207,15 +209,25 @@ class _Worker:
             if elapsed() - tidied_at >= _TIDY_EVERY:
                 tidied_at = elapsed()
                 self._tidy()
+            self._wakeups.expect()
             job = self._claim() if self._has_room() else None
             if job is not None:
                 self._start(job)
             elif self._active or self._forever or self._is_worth_waiting():
-                with self._changed:
-                    self._changed.wait(self._settings.retry.poll)
+                self._wait()
             else:
                 self._tidy()
                 return
+
+    def _wait(self) -> None:
+        """Wait until a job of this worker ends, a job changes, or it is time to look again."""
+        idle = not self._active
+        until = elapsed() + self._wakeups.seconds_to_wait(idle=idle, forever=self._forever)
+        with self._changed:
+            while not (self._wakeups.came or self._control.stopping) and idle == (not self._active):
+                if (left := until - elapsed()) <= 0:
+                    return
+                self._changed.wait(min(left, self._settings.retry.poll))
 
     def _tidy(self) -> None:
         """Keep the job store and the spool within their limits; that it fails is no reason to end a run."""
@@ -330,10 +342,17 @@ class _Worker:
         with self._changed:
             active = list(self._active.values())
         for job, control in active:
-            try:
-                store.jobs.check_lease(job)
-            except LeaseLost:
-                control.lose_lease()
+            _check_lease(store, job, control)
+
+    def _on_change(self, job_id: int | None) -> None:
+        """Look for a job to claim, and stop that one if it was paused, cancelled or taken over."""
+        with self._changed:
+            self._wakeups.came = True
+            self._changed.notify_all()
+            job, control = self._active.get(job_id or 0, (None, self._control))
+        if job is not None:
+            with contextlib.suppress(StoreError, DiskFull):  # the heartbeat checks it again
+                _check_lease(self._store.direct(), job, control)
 
     def follow_parallel(self) -> None:
         """Send as many blobs at a time as the queue's settings say now."""
@@ -348,6 +367,7 @@ class _Worker:
     def close(self) -> None:
         """Wait for all threads; requeue the jobs of those that are stalled."""
         self._control.stop()
+        self._wakeups.close()
         if join_while_moving(self._threads, self._activity, self.bytes_at_stake):
             self._pool.close()
             return
@@ -360,3 +380,11 @@ class _Worker:
         if self._fatal is not None:
             raise self._fatal
         return summarize(self._store, self._touched, self._only, self._attempts.exit_codes)
+
+
+def _check_lease(store: Store, job: JobRecord, control: Control) -> None:
+    """Stop a job that was paused, cancelled or taken over."""
+    try:
+        store.jobs.check_lease(job)
+    except LeaseLost:
+        control.lose_lease()

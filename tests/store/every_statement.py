@@ -181,6 +181,7 @@ def _use_jobs(store: Store, first: int) -> None:
     assert not jobs.has_waiting(put_off=[1], **held)
     jobs.has_waiting(only=[1, 2], **held)
     jobs.has_queued()
+    jobs.seconds_to_next()
     jobs.has_queued(only=[1, 2])
     jobs.set_priority(first, 3)
     jobs.pause(first)
