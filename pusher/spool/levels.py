@@ -1,11 +1,12 @@
 """Choose the gzip level with which a layer arrives first, from the rate of the link.
 
 Compressing and sending overlap, so the level should be the smallest that the processors make faster than the
-link takes it. There are three, far apart: a layer gets the same blob wherever the link is about the same.
+link takes it. There are four, far apart: a layer gets the same blob wherever the link is about the same.
 
     level   MB/s of input   of the size   MB/s of gzip      on one processor of 2023, real files
         2             620         0.375           230       (python -m tests.benchmarks.compress --libraries)
         5             110         0.344            38
+        7              66         0.341            22
         9              30         0.333            10
 """
 
@@ -17,11 +18,13 @@ from typing import Final
 FAST: Final = 2
 """The level for the fastest links, and for those of which nothing is known."""
 
-_FAR_SECONDS: Final = 0.03
+FAR_SECONDS: Final = 0.03
 """A response that takes longer comes from far away."""
+NEAR_SECONDS: Final = 0.01
+"""A response that takes less comes from the same network, or from this machine."""
 _FAR_LEVEL: Final = 5
-_FAR_RATE: Final = 20e6
-"""Bytes a second that an unknown link to far away is assumed to take: 160 Mbit/s."""
+_FAR_RATE: Final = 12e6
+"""Bytes a second that an unknown link to far away is assumed to take: 100 Mbit/s."""
 
 _MOST: Final = 150e6
 """Bytes a second of a link from which on only ``FAST`` keeps up: reading and hashing have one thread each."""
@@ -29,7 +32,7 @@ _STAY: Final = 1.25
 """How far the rate may be beyond its limits before a link gets another level than before."""
 
 
-_SMALLEST_FIRST: Final = ((9, 5e6), (5, 22e6))
+_SMALLEST_FIRST: Final = ((9, 5e6), (7, 10e6), (5, 22e6))
 """Slow levels with the bytes a second of a link, for each processor, up to which they keep up: about half of
 what they make, as processors also read, hash, encrypt and send, and many are slower."""
 
@@ -37,13 +40,19 @@ what they make, as processors also read, hash, encrypt and send, and many are sl
 def is_far(response_seconds: float | None) -> bool:
     """Return whether a registry is far away; ``response_seconds``: the least that a response took, None
     before the first one."""
-    return response_seconds is not None and response_seconds > _FAR_SECONDS
+    return response_seconds is not None and response_seconds > FAR_SECONDS
 
 
-def first_level(response_seconds: float | None, processors: float) -> int:
+def first_level(response_seconds: float | None, processors: float, elsewhere: float | None = None) -> int:
     """Return the gzip level for a link of unknown rate; to far away never ``FAST``, as few such links are
-    faster than even a busy processor makes the next level."""
-    return max(_FAR_LEVEL, choose_level(_FAR_RATE, processors)) if is_far(response_seconds) else FAST
+    faster than even a busy processor makes the next level.
+
+    ``elsewhere``: bytes a second that another registry got lately. For both the slowest part of the link is
+    mostly this machine's own.
+    """
+    if is_far(response_seconds):
+        return max(_FAR_LEVEL, choose_level(elsewhere or _FAR_RATE, processors))
+    return FAST if elsewhere is None else choose_level(elsewhere, processors)
 
 
 def choose_level(rate: float, processors: float, before: int | None = None) -> int:

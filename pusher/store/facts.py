@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Final
 
 from pusher.store.connection import ResultRow, time_if_set
@@ -29,6 +30,19 @@ class Facts:
         """Return the facts of every registry, by name."""
         with self._database.read() as connection:
             return [_facts(row) for row in connection.rows("SELECT * FROM registries ORDER BY host")]
+
+    def recent_rates(self, since: datetime) -> list[tuple[str, float]]:
+        """Return registries with a known rate that were used since then, and their bytes a second, the one
+        used last first."""
+        with self._database.read() as connection:
+            rows = connection.rows(
+                """SELECT host, link_rate,
+                (SELECT max(used_at) FROM uploads WHERE uploads.host = registries.host) AS used
+                FROM registries WHERE link_rate IS NOT NULL"""
+            )
+        used = [(time_if_set(row["used"]), row["host"], row["link_rate"]) for row in rows]
+        recent = sorted(((at, host, rate) for at, host, rate in used if at and at >= since), reverse=True)
+        return [(host, rate) for _, host, rate in recent]
 
     def update(self, registry: str, **changes: int | float | str | None) -> RegistryFacts:
         """Set some facts (fields of RegistryFacts), keep the others; return all of them.

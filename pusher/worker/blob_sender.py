@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -56,6 +58,8 @@ class BlobSender:
     """By digest, of the blobs that are being sent."""
     absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """By registry, repository and digest: until when (``time.monotonic``) a HEAD need not be repeated."""
+    looking: dict[tuple[str, str, str], threading.Lock] = field(default_factory=dict)
+    """By the same: held while a HEAD is under way."""
 
     def bytes_at_stake(self) -> int:
         """Return how many bytes must be sent again if every connection is closed now: those of interrupted
@@ -133,15 +137,23 @@ class BlobSender:
 
         return UploadRun(self, job, control, blob)
 
+    def look_ahead(self, job: JobRecord, unfinished: UnfinishedBlob, blob: BlobFile) -> None:
+        """Ask whether the registry has a blob, complete now, while the last of its chunks that were sent
+        before is under way, so that the next one need not wait for the answer."""
+        with contextlib.suppress(PusherError):  # who sends the rest asks again
+            if unfinished.is_being_sent:
+                self._has_blob(self.registries.client(job.registry, job.repository), job, blob)
+
     def _has_blob(self, client: RegistryClient, job: JobRecord, blob: BlobFile) -> bool:
         """Return whether the registry has the blob; a recent HEAD that did not find it is not repeated."""
         key = job.registry, job.repository, blob.digest
-        if time.monotonic() < self.absent_until.get(key, 0.0):
-            return False
-        found = client.blob_exists(job.repository, blob.digest, blob.size)
-        if not found:
-            self.absent_until[key] = time.monotonic() + _ABSENT
-        return found
+        with self.looking.setdefault(key, threading.Lock()):
+            if time.monotonic() < self.absent_until.get(key, 0.0):
+                return False
+            found = client.blob_exists(job.repository, blob.digest, blob.size)
+            if not found:
+                self.absent_until[key] = time.monotonic() + _ABSENT
+            return found
 
     def _forget_session(self, job: JobRecord, control: Control, blob: BlobFile) -> None:
         """Forget the session and lease of a worker that died after the registry had closed the upload."""
@@ -150,7 +162,9 @@ class BlobSender:
             self._upload_run(job, control, blob).forget_session()
 
     def _finish(self, job: JobRecord, blob: BlobFile, how: BlobState) -> str:
-        self.absent_until.pop((job.registry, job.repository, blob.digest), None)
+        key = job.registry, job.repository, blob.digest
+        self.absent_until.pop(key, None)
+        self.looking.pop(key, None)
         self.store.blobs.set_done(job, blob.digest, how)
         if how is not BlobState.EXISTS:  # every attempt finds that again
             self.activity.record_progress()

@@ -139,23 +139,24 @@ class CompressionChooser:
         asked = self._requested.compression
         if asked is not None and not self._requested.follows_link:
             return asked, stream
-        speed = self._link.speed()
         if asked is not None:
-            chosen = self._fit(asked, speed)
+            spare = _SPARE.count(asked.workers)
+            speed = self._link.speed(spare / asked.workers)
+            chosen = self._fit(asked, speed, spare)
         else:
+            speed = self._link.speed()
             chosen = Compression.of(Kind.GZIP, threads=self._requested.threads)
             if speed.rate is not None:
                 chosen, stream = self._measure(stream, speed.rate)
         self._chosen.append((chosen, speed))
         return chosen, stream
 
-    def _fit(self, asked: Compression, speed: LinkSpeed) -> Compression:
-        spare = _SPARE.count(asked.workers)
+    def _fit(self, asked: Compression, speed: LinkSpeed, spare: float) -> Compression:
         chosen = replace(asked, level=self._link.choose_level(speed, spare, asked.workers))
         if not self._chosen or self._chosen[-1][0] != chosen:
             busy = "" if spare >= _BUSY * asked.workers else ", and other programs use the processors"
             far = ""
-            if speed.rate is None and speed.response_seconds and chosen.level != FAST:
+            if speed.rate is None and not speed.elsewhere and speed.response_seconds and chosen.level != FAST:
                 far = f", but responses take {round(1000 * speed.response_seconds)} ms"
             self._on_change(f"compressing with gzip level {chosen.level}: {speed}{far}{busy}")
         return chosen

@@ -69,6 +69,7 @@ class JobPush:
         self._requested = RequestedCompression.for_job(job.options, tools.sender.settings)
         self._control = control
         self._sending: list[Future[str | None]] = []
+        self._check: Future[str | None] | None = None
         self._distrusted: frozenset[str] = frozenset()
         self._pushed: docker_blobs.PushedImage | None = None
         self._offline: tuple[float, PusherError] | None = None
@@ -87,7 +88,7 @@ class JobPush:
                 f"not as {self._requested.name}"
             )
         try:
-            self._check_beforehand()
+            self._begin_check()
             self._bring_blobs()
             while True:
                 try:
@@ -98,13 +99,22 @@ class JobPush:
                 self._bring_blobs()
         except Exception as error:
             self._control.stop()
-            raise most_important([error, *(future.exception() for future in self._sending)]) from error
+            futures = [*self._sending] if self._check is None else [self._check, *self._sending]
+            raise most_important([error, *(future.exception() for future in futures)]) from error
 
-    def _check_beforehand(self) -> None:
+    def _begin_check(self) -> None:
+        """Check login, certificate and sizes while the first layer is read; nothing is sent before that."""
         layers = self._store.blobs.of_job(self._job.id)
         known = self._known_blobs_of([layer.key for layer in layers if layer.digest is None])
         candidates = [self._candidates(layer, known.get(layer.key, [])) for layer in layers]
-        preflight.check(self._tools.sender, self._job, candidates)
+
+        def check() -> None:
+            preflight.check(self._tools.sender, self._job, candidates)
+
+        self._check = self._tools.pool.submit(
+            (self._job.registry, "check", self._job.id), self._rank(), check, is_quick=True
+        )
+        self._check.add_done_callback(self._look_at_failure)
 
     @property
     def _client(self) -> RegistryClient:
@@ -282,20 +292,39 @@ class JobPush:
         pool, registry = self._tools.pool, self._job.registry
         send = partial(self._tools.sender.send_unfinished, self._job, self._control, unfinished)
         future = self._submit(unfinished.blob, send, is_quick=False)
-        unfinished.on_complete(lambda blob: pool.change_key(future, (registry, blob.digest)))
+
+        def continue_as(blob: BlobFile) -> bool:
+            if not pool.change_key(future, (registry, blob.digest)):
+                return False
+            look = partial(self._tools.sender.look_ahead, self._job, unfinished, blob)
+            self._sending.append(
+                pool.submit((registry, "HEAD", blob.digest), self._rank(-blob.size), look, is_quick=True)
+            )
+            return True
+
+        unfinished.on_complete(continue_as)
 
     def _submit(self, blob: BlobFile, work: partial[str | None], *, is_quick: bool) -> Future[str | None]:
         def unless_offline() -> str | None:
+            if self._check is not None:
+                self._check.result()
             if self._offline is not None and self._is_offline():
                 raise self._offline[1]
             return work()
 
-        rank = (-self._job.priority, self._job.id, -blob.size)
-        key = self._job.registry, blob.digest
-        future = self._tools.pool.submit(key, rank, unless_offline, is_quick=is_quick)
+        future = self._tools.pool.submit(
+            (self._job.registry, blob.digest),
+            self._rank(-blob.size),
+            unless_offline,
+            is_quick=is_quick,
+            after=self._check,
+        )
         future.add_done_callback(self._look_at_failure)
         self._sending.append(future)
         return future
+
+    def _rank(self, *within_job: int) -> tuple[int, ...]:
+        return (-self._job.priority, self._job.id, *within_job)
 
     def _is_offline(self) -> bool:
         limit = self._tools.sender.settings.retry.offline_blobs

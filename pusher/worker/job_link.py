@@ -4,24 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from pusher.progress.format import human_bytes
-from pusher.spool.levels import first_level
+from pusher.spool.levels import FAR_SECONDS, NEAR_SECONDS, first_level
 from pusher.worker.uplinks import LinkEstimates
+
+_PATIENCE: Final = 1.1 * FAR_SECONDS
+"""Seconds without the first response after which a registry counts as far away."""
+_MOST_PATIENCE: Final = 0.25
+"""The same on a machine where other programs use the processors."""
 
 
 @dataclass(frozen=True)
 class LinkSpeed:
     """Bytes a second that may be sent, None if nothing is known; ``is_limit``: as the user's limit says.
 
-    ``response_seconds``: the least time that a response took, None before the first one.
+    ``response_seconds``: the least time that a response took, None before the first one. ``elsewhere``: bytes
+    a second that another registry got lately, if this one is not on the same network.
     """
 
     rate: float | None
     is_limit: bool = False
     response_seconds: float | None = None
+    elsewhere: float | None = None
 
     def __str__(self) -> str:
+        if self.rate is None and self.elsewhere:
+            return f"another registry got {human_bytes(round(self.elsewhere))}/s"
         if self.rate is None:
             return "the speed of the link is not known yet"
         speed = f"{human_bytes(round(self.rate))}/s"
@@ -34,15 +44,25 @@ class JobLink:
 
     links: LinkEstimates
     registry: str
-    response_seconds: Callable[[], float | None] = lambda: None
+    response_seconds: Callable[[float], float | None] = lambda wait: None  # noqa: ARG005
+    """Returns the least time that a response took; it may wait so many seconds for the first one."""
 
-    def speed(self) -> LinkSpeed:
-        """Return the speed at present: that of the link, or the limit if it is lower. Raises StoreError."""
+    def speed(self, share: float = 1.0) -> LinkSpeed:
+        """Return the speed at present: that of the link, or the limit if it is lower. Raises StoreError.
+
+        If nothing is known it waits a moment for the first response, longer where this process gets only a
+        ``share`` of the processors that it could use.
+        """
         rate = self.links.get(self.registry).rate.bytes_per_second
         limit = self.links.limit()
         if limit is not None and (rate is None or limit < rate):
             return LinkSpeed(limit, is_limit=True)
-        return LinkSpeed(rate, response_seconds=self.response_seconds())
+        if rate is not None:
+            return LinkSpeed(rate)
+        response = self.response_seconds(min(_PATIENCE / share, _MOST_PATIENCE))
+        beyond = response is not None and response > NEAR_SECONDS
+        elsewhere = self.links.rate_elsewhere(self.registry) if beyond else None
+        return LinkSpeed(None, response_seconds=response, elsewhere=elsewhere)
 
     def choose_level(self, speed: LinkSpeed, processors: float, wanted: int) -> int:
         """Return the gzip level for layers sent at this speed, compressed by ``wanted`` threads that get so
@@ -50,5 +70,5 @@ class JobLink:
         if speed.rate is None:
             # on a busy machine responses from near by take long, too
             seconds = speed.response_seconds and speed.response_seconds * processors / wanted
-            return first_level(seconds, processors)
+            return first_level(seconds, processors, speed.elsewhere)
         return self.links.choose_level(self.registry, speed.rate, processors)

@@ -18,8 +18,14 @@ class _Task:
     work: Callable[[], str | None]
     future: Future[str | None]
     is_quick: bool
+    after: Future[str | None] | None = None
+    """A task that has to end before this one may start."""
     thread: int | None = None
     """Ident of the thread that runs it; None if a quick thread does, or none yet."""
+
+    @property
+    def may_start(self) -> bool:
+        return self.after is None or self.after.done()
 
 
 _CHECK_EVERY: Final = 0.1
@@ -122,7 +128,7 @@ class BlobPool:
         """Return the next task; with lent threads one of the registry that has the fewest, so that a registry
         that does not respond cannot block these as well."""
         busy = self._busy()
-        free = [task for task in self._tasks if task.key not in busy]
+        free = [task for task in self._tasks if task.key not in busy and task.may_start]
         if not self._lent:
             return free[0] if free else None
         at_work = Counter(map(_registry, busy))
@@ -131,7 +137,9 @@ class BlobPool:
 
     def _pick_quick(self) -> _Task | None:
         busy = self._busy()
-        return next((task for task in self._tasks if task.is_quick and task.key not in busy), None)
+        return next(
+            (task for task in self._tasks if task.is_quick and task.key not in busy and task.may_start), None
+        )
 
     def _busy(self) -> set[Hashable]:
         return {task.key for task in self._running}
@@ -143,9 +151,10 @@ class BlobPool:
         work: Callable[[], str | None],
         *,
         is_quick: bool = False,
+        after: Future[str | None] | None = None,
     ) -> Future[str | None]:
-        """Queue ``work``; return the future of its result."""
-        task = _Task(rank, key, work, Future(), is_quick)
+        """Queue ``work``, to be started once ``after`` has ended; return the future of its result."""
+        task = _Task(rank, key, work, Future(), is_quick, after)
         with self._changed:
             self._tasks.append(task)
             self._tasks.sort(key=lambda task: task.rank)

@@ -84,7 +84,7 @@ class BlobPreparer:
             JobLink(
                 self.registries.links,
                 job.registry,
-                lambda: self.registries.response_seconds(job.registry),
+                lambda wait: self.registries.response_seconds(job.registry, wait),
             ),
             lambda text: self.store.events.add(job.id, "compression", text),
         )

@@ -57,6 +57,12 @@ class UnfinishedBlob:
             self._sends = not self._ended
             return self._sends
 
+    @property
+    def is_being_sent(self) -> bool:
+        """Return whether parts of it are still being sent as those of an unfinished blob."""
+        with self._lock:
+            return self._sends
+
     def stop_sending(self) -> None:
         """Record that no more parts of it are sent."""
         with self._lock:

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Final
 
 from pusher.errors import StoreError
+from pusher.reference import is_loopback
 from pusher.registry.upload.link_rate import LinkRate
 from pusher.registry.upload.uplink import LinkEstimate
 from pusher.spool.levels import choose_level
@@ -20,6 +21,8 @@ _KEEP_EVERY: Final = 3.0
 """Seconds between two writes for one registry."""
 _LIMITED: Final = 0.8
 """Part of the limit from which on a rate is that of the limit and not of the link."""
+_LATELY: Final = timedelta(days=7)
+"""How long the rate of one registry says something about another one: a machine may be moved."""
 _DOUBT_AFTER: Final = timedelta(days=1)
 """How long a refusal of larger chunks is remembered."""
 
@@ -95,6 +98,19 @@ class LinkEstimates:
     def _is_limited(self, rate: float) -> bool:
         limit = self.limit()
         return limit is not None and rate >= _LIMITED * limit
+
+    def rate_elsewhere(self, registry: str) -> float | None:
+        """Return the bytes a second that the registry used last got, other than ``registry``; None if there
+        is none of late. Raises StoreError.
+
+        It says nothing about links within this machine, nor these about others.
+        """
+        if self._store is None:
+            return None
+        since = self._store.now() - _LATELY
+        rates = self._store.facts.recent_rates(since)
+        local = is_loopback(registry)
+        return next((rate for host, rate in rates if host != registry and is_loopback(host) is local), None)
 
     def choose_level(self, registry: str, rate: float, processors: float) -> int:
         """Return the gzip level for layers sent at ``rate`` bytes a second, and store it: it stays while the

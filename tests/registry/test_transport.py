@@ -112,6 +112,18 @@ def test_the_quickest_response_is_remembered(registry: FakeRegistry) -> None:
         assert quick is not None
         assert quick < slow
         assert transport.response_seconds("other.example") is None
+        assert transport.response_seconds("other.example", wait=0.01) is None
+
+
+def test_the_first_response_can_be_waited_for(registry: FakeRegistry) -> None:
+    with transport_of(Transport(Timeouts())) as transport:
+        registry.faults.add(Fault(On.PING, Stall(seconds=0.2)))
+        asking = threading.Thread(target=transport.send, args=("GET", f"{registry.url}/v2/"))
+        asking.start()
+        seconds = transport.response_seconds(registry.address, wait=LONG)
+        asking.join()
+    assert seconds is not None
+    assert seconds >= 0.2
 
 
 def test_one_request_may_wait_longer_for_its_answer(registry: FakeRegistry) -> None:

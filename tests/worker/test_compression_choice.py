@@ -146,16 +146,51 @@ def test_the_level_fits_the_link_or_the_limit(
     ("response", "level", "why"),
     [
         (0.001, 2, "the speed of the link is not known yet"),
-        (0.1044, 5, "the speed of the link is not known yet, but responses take 104 ms"),
+        (0.1044, 7, "the speed of the link is not known yet, but responses take 104 ms"),
     ],
 )
 def test_an_unknown_link_is_judged_by_its_responses(response: float, level: int, why: str) -> None:
     said: list[str] = []
-    unknown = replace(link(None), response_seconds=lambda: response)
+    unknown = replace(link(None), response_seconds=lambda _: response)
     chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), unknown, said.append)
     assert chooser.choose(io.BytesIO())[0].level == level
     assert said == [f"compressing with gzip level {level}: {why}"]
     assert unknown.links.choose_level("r.example", 40 * MB, 2) == 5, "nothing of it is kept"
+
+
+@pytest.mark.parametrize(("share", "waited"), [(1.0, 0.033), (0.5, 0.066), (0.01, 0.25)])
+def test_the_first_response_is_waited_for_longer_on_a_busy_machine(share: float, waited: float) -> None:
+    patience: list[float] = []
+
+    def response(wait: float) -> float:
+        patience.append(wait)
+        return wait
+
+    unknown = replace(link(None), response_seconds=response)
+    assert unknown.speed(share).response_seconds == pytest.approx(waited)
+    assert patience == [pytest.approx(waited)]
+    known = replace(link(5 * MB), response_seconds=response)
+    assert known.speed().response_seconds is None
+    assert len(patience) == 1, "a known link is not waited for"
+
+
+@pytest.mark.parametrize(
+    ("response", "level", "why"),
+    [
+        (0.001, 2, "the speed of the link is not known yet"),
+        (0.02, 9, "another registry got 4.8 MiB/s"),
+        (0.1, 9, "another registry got 4.8 MiB/s"),
+    ],
+)
+def test_an_unknown_link_is_judged_by_that_to_another_registry(
+    monkeypatch: pytest.MonkeyPatch, response: float, level: int, why: str
+) -> None:
+    said: list[str] = []
+    unknown = replace(link(None), response_seconds=lambda _: response)
+    monkeypatch.setattr(unknown.links, "rate_elsewhere", lambda _: 5 * MB)
+    chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), unknown, said.append)
+    assert chooser.choose(io.BytesIO())[0].level == level
+    assert said == [f"compressing with gzip level {level}: {why}"]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +226,7 @@ def test_responses_on_a_busy_machine_are_not_taken_for_those_of_far_away(
     monkeypatch: pytest.MonkeyPatch, seconds: float, level: int
 ) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (638.0, 0.0, 0.0))
-    near = replace(link(None), response_seconds=lambda: seconds)
+    near = replace(link(None), response_seconds=lambda _: seconds)
     chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), near)
     assert chooser.choose(io.BytesIO())[0].level == level
 

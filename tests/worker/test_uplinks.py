@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,14 @@ import pytest
 from pusher.config import Timeouts, Timetable
 from pusher.errors import ExitCode
 from pusher.store.records import JobState
+from pusher.store.store import Store
 from pusher.worker import run
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.signals import ReceivedSignals
 from pusher.worker.uplinks import LinkEstimates
 from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, On
 from tests.support.home import Background, Home, blob_bytes, pushed
-from tests.support.images import make_image, write_archive
+from tests.support.images import make_image, sha256, write_archive
 from tests.support.link import ShakyLink
 from tests.support.quick import QUICK
 
@@ -202,8 +203,34 @@ def test_the_rate_of_a_limit_is_not_that_of_the_link(home: Home) -> None:
     assert kept < MB, "the link itself is slower than the limit"
 
 
+def test_the_registry_used_last_tells_what_the_uplink_takes(home: Home) -> None:
+    """For others: links within this machine and those beyond it say nothing about each other."""
+    links = LinkEstimates(home.store)
+    for host, rate in [("a.example", 5.0 * MB), ("localhost:5000", 500.0 * MB), ("b.example", 8.0 * MB)]:
+        home.store.facts.update(host, link_rate=rate)
+        home.store.uploads.acquire(host, "app", sha256(host.encode()), owner="w", lease=30)
+    home.store.facts.update("never-used.example", link_rate=1.0)
+    assert links.rate_elsewhere("new.example") == 8 * MB
+    assert links.rate_elsewhere("b.example") == 5 * MB
+    assert links.rate_elsewhere("127.0.0.1:5001") == 500 * MB
+    assert links.rate_elsewhere("localhost:5000") is None
+
+
+def test_a_rate_of_last_month_says_nothing(tmp_path: Path) -> None:
+    day = [datetime(2026, 11, 1, tzinfo=UTC)]
+    with Store.open(f"sqlite:///{tmp_path / 'queue.db'}", clock=lambda: day[0]) as store:
+        store.facts.update("a.example", link_rate=5.0 * MB)
+        store.uploads.acquire("a.example", "app", sha256(b"a"), owner="w", lease=30)
+        links = LinkEstimates(store)
+        day[0] += timedelta(days=6)
+        assert links.rate_elsewhere("new.example") == 5 * MB
+        day[0] += timedelta(days=2)
+        assert links.rate_elsewhere("new.example") is None
+
+
 def test_without_a_store_nothing_is_kept() -> None:
     links = LinkEstimates(None)
+    assert links.rate_elsewhere("r.example") is None
     links.get("r.example").record_chunk(4 * MB, 2)
     links.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -82,6 +83,7 @@ class Transport:
         self._answered: set[str] = set()
         self._dropped: dict[str, int] = {}
         self._quickest: dict[str, float] = {}
+        self._responded = threading.Condition()
         self._session = TimedSession(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
         # (https://github.com/cloudflare/serverless-registry/issues/134)
@@ -143,12 +145,16 @@ class Transport:
 
     def _record_response(self, url: str, seconds: float) -> None:
         registry = canonical_registry(host_of(url))
-        self._quickest[registry] = min(seconds, self._quickest.get(registry, seconds))
+        with self._responded:
+            self._quickest[registry] = min(seconds, self._quickest.get(registry, seconds))
+            self._responded.notify_all()
 
-    def response_seconds(self, registry: str) -> float | None:
-        """Return the least time that a response of a registry took, to requests without a body; None before
-        the first one. It is little more than the round-trip time."""
-        return self._quickest.get(registry)
+    def response_seconds(self, registry: str, wait: float = 0.0) -> float | None:
+        """Return the least time that a response of a registry took, to requests without a body; None if there
+        is none within ``wait`` seconds. It is little more than the round-trip time."""
+        with self._responded:
+            self._responded.wait_for(lambda: registry in self._quickest, wait)
+            return self._quickest.get(registry)
 
     def close(self) -> None:
         """Close idle connections."""
