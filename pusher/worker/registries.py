@@ -77,11 +77,9 @@ class Registries:
                     client = self._clients.setdefault((registry, credential), made)
             return RegistryConnection(client, self.links.get(registry))
 
-    def response_seconds(self, registry: str, wait: float) -> float:
-        """Return the least time that a response of a registry took; if none has come after ``wait`` seconds,
-        that, as it takes longer."""
-        found = self._transport.response_seconds(registry, wait)
-        return wait if found is None else found
+    def response_seconds(self, registry: str, wait: float) -> float | None:
+        """Return the least time that a response of a registry took, as ``Transport`` does."""
+        return self._transport.response_seconds(registry, wait)
 
     def client(self, registry: str, repository: str) -> RegistryClient:
         """Return the client of ``get``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -128,6 +129,7 @@ class Transport:
             with self._watchdog.watch(request):
                 answer = self._send(request, method, url, headers, body, answer_timeout, receiver, limit)
         except PusherError as error:
+            self._record_response(url, math.inf)
             if isinstance(error, _CERTIFICATE_ERRORS):
                 self._session.forget_certificates(host_of(url))
             _log(method, url, None, began, body, f"failed: {error.message}")
@@ -144,17 +146,24 @@ class Transport:
         return answer
 
     def _record_response(self, url: str, seconds: float) -> None:
+        """Record how long a response took; infinite: the request failed."""
         registry = canonical_registry(host_of(url))
         with self._responded:
             self._quickest[registry] = min(seconds, self._quickest.get(registry, seconds))
             self._responded.notify_all()
 
     def response_seconds(self, registry: str, wait: float = 0.0) -> float | None:
-        """Return the least time that a response of a registry took, to requests without a body; None if there
-        is none within ``wait`` seconds. It is little more than the round-trip time."""
+        """Return the least time that a response of a registry took, to requests without a body; None before
+        the first one. It is little more than the round-trip time.
+
+        With ``wait``: if a request is under way, wait so many seconds for the first response, and return that
+        if none comes: it takes longer.
+        """
         with self._responded:
-            self._responded.wait_for(lambda: registry in self._quickest, wait)
-            return self._quickest.get(registry)
+            if not self._responded.wait_for(lambda: registry in self._quickest, wait):
+                return wait or None
+            seconds = self._quickest[registry]
+            return None if seconds == math.inf else seconds
 
     def close(self) -> None:
         """Close idle connections."""
