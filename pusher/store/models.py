@@ -345,6 +345,15 @@ class WorkerRow(Base):
     __table_args__ = (Index("ix_workers_machine", "machine"),)
 
 
+class BudgetRow(Base):
+    """Something that all workers divide among them, such as a rate."""
+
+    __tablename__ = "budgets"
+
+    name: Mapped[str] = mapped_column(Text, primary_key=True)
+    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
 class EventRow(Base):
     """One line of a job's history."""
 

@@ -1,4 +1,10 @@
 -- Written from models.py by tests/store/test_new_store.py. Blank lines part the statements.
+CREATE TABLE budgets (
+    name TEXT NOT NULL,
+    content JSON NOT NULL,
+    CONSTRAINT pk_budgets PRIMARY KEY (name)
+);
+
 CREATE TABLE dead_sessions (
     id INTEGER NOT NULL,
     host TEXT NOT NULL,
@@ -217,4 +223,4 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0016');
+INSERT INTO alembic_version (version_num) VALUES ('0017');

@@ -10,6 +10,7 @@ from typing import Self, cast
 
 from pusher.errors import DiskFull, StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.store import migrate, schema
+from pusher.store.budgets import Budgets
 from pusher.store.dead_sessions import DeadSessions
 from pusher.store.documents import Documents
 from pusher.store.engine import Clock, Database
@@ -47,6 +48,7 @@ class Store:
         self.retention = Retention(database)
         self.settings = QueueSettings(database)
         self.workers = Workers(database)
+        self.budgets = Budgets(database)
 
     @classmethod
     def open(cls, url: str, *, clock: Clock | None = None) -> Store:
@@ -85,6 +87,7 @@ class Store:
         store.retention = cast("Retention", OutageProxy(plain.retention, outages))
         store.settings = cast("QueueSettings", OutageProxy(plain.settings, outages))
         store.workers = cast("Workers", OutageProxy(plain.workers, outages))
+        store.budgets = cast("Budgets", OutageProxy(plain.budgets, outages))
         return store
 
     def direct(self) -> Store:

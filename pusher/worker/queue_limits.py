@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
-from pusher.config import Settings, Timetable
+from pusher.config import Settings
 from pusher.config.settings import BY_NAME
 from pusher.errors import InvalidOption, PusherError
 from pusher.store.queue_settings import LIMIT_RATE, PARALLEL, QueueSetting
 from pusher.store.store import Store
 from pusher.worker.rate import RateLimiter
+from pusher.worker.rate_lease import RateLease
+
+_SOON: Final = 0.25
+"""Part of the usual pause after which a worker renews its share if it has to change."""
 
 
 class QueueLimits:
@@ -22,24 +26,30 @@ class QueueLimits:
         self._own = settings
         self._note = note
         self._texts: dict[str, str | None] = {LIMIT_RATE: None, PARALLEL: None}
-        self.rate: Timetable | None = None
-        """For all workers together; a worker's own limit holds as well."""
-        self.limiter = RateLimiter(settings.limit_rate, note, queue=lambda: self.rate)
+        self._lease = RateLease()
+        self._wake = threading.Event()
+        self.limiter = RateLimiter(settings.limit_rate, note, queue=self._lease)
+        self.limiter.on_lack = self._renew_soon
         self.parallel = settings.parallel
         """Uploads at a time: as the queue says, or else as this run was started."""
 
-    def read(self, store: Store) -> bool:
-        """Read the queue's settings; return whether the number of uploads changed. Raises StoreError."""
+    def update(self, store: Store, owner: str) -> bool:
+        """Read the queue's settings and renew the owner's share of the rate; return whether the number of
+        uploads changed. Raises StoreError."""
         found = store.settings.all()
         before = self.parallel
-        if self._is_new(LIMIT_RATE, found):
-            self.rate = self._parse(LIMIT_RATE, found)
         if self._is_new(PARALLEL, found):
             given = self._parse(PARALLEL, found)
             self.parallel = self._own.parallel if given is None else given
             if self.parallel != before:
                 why = "pusher parallel" if given else "as this run was started"
                 self._note(f"uploads at a time: {self.parallel} ({why})")
+        if self._is_new(LIMIT_RATE, found):
+            self._lease.timetable = self._parse(LIMIT_RATE, found)
+        try:
+            self._lease.renew(store.budgets, owner, self.limiter.use())
+        finally:
+            self.limiter.refresh()
         return self.parallel != before
 
     def _is_new(self, name: str, found: Mapping[str, QueueSetting]) -> bool:
@@ -58,15 +68,23 @@ class QueueLimits:
             return None
 
     @contextlib.contextmanager
-    def follow(self, store: Store, change: Callable[[], None]) -> Iterator[None]:
-        """Read the settings every second until the context ends; call ``change`` when the number of uploads
-        changed. While the store is away the last ones hold."""
+    def follow(self, store: Store, owner: str, change: Callable[[], None]) -> Iterator[None]:
+        """Update every second until the context ends; call ``change`` when the number of uploads changed.
+
+        While the store is away the last settings hold.
+        """
         done = threading.Event()
 
         def follow() -> None:
-            while not done.wait(self._own.retry.queue_limits):
+            while not done.is_set():
+                usual = self._own.retry.queue_limits
+                if done.wait(_SOON * usual):
+                    return
+                if not self._lease.is_unfair:
+                    self._wake.wait((1 - _SOON) * usual)
+                self._wake.clear()
                 with contextlib.suppress(PusherError):
-                    if self.read(store):
+                    if self.update(store, owner):
                         change()
 
         thread = threading.Thread(target=follow, name="queue-limits", daemon=True)
@@ -75,4 +93,11 @@ class QueueLimits:
             yield
         finally:
             done.set()
+            self._wake.set()
             thread.join()
+            with contextlib.suppress(PusherError):
+                self._lease.release(store.budgets, owner)
+
+    def _renew_soon(self) -> None:
+        if self._lease.is_idle:
+            self._wake.set()

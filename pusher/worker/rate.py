@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Protocol
 
 from pusher.config import Timetable
 from pusher.progress.format import human_bytes
@@ -23,16 +24,46 @@ _EARLY: Final = 0.005
 """Seconds by which bytes may be sent early, rather than waking up for each block."""
 _LOOK_EVERY: Final = 0.1
 """Seconds between two calls of ``check``."""
-NO_LIMIT: Final = "rate: no limit"
 _CLOCK_EVERY: Final = 0.5
-"""Seconds between checks of the timetable."""
+"""Seconds between checks of the timetables."""
+_NO_LIMIT: Final = "rate: no limit"
+
+
+class QueueRate(Protocol):
+    """What all workers of the queue may send, and this one of it."""
+
+    timetable: Timetable | None
+
+    def share(self) -> float | None:
+        """Return the bytes a second that this worker may send at present; None without a limit."""
+
+    def fair_share(self) -> float | None:
+        """Return the same as soon as other workers have only their share."""
+
+
+@dataclass
+class _Turn:
+    start: float
+    """Bytes that the line carries before it."""
+    size: int
+
+
+@dataclass(frozen=True)
+class RateUse:
+    """What was sent since the last look."""
+
+    sent: int
+    lacks: bool
+    """Uploads had to wait."""
+    own: float | None
+    """Bytes a second of the worker's own limit at present; None without one."""
 
 
 class RateLimiter:
     """Gives uploads turns to send, in the order of their requests. Thread-safe.
 
-    Each turn reserves the line for as long as its bytes take. So the total is exact, however late a thread
-    wakes up, and uploads that ask equally often get the same share.
+    Each turn reserves the line for its bytes. So the total is exact, however late a thread wakes up, and
+    uploads that ask equally often get the same share.
     """
 
     def __init__(
@@ -40,12 +71,12 @@ class RateLimiter:
         timetable: Timetable | None,
         note: Callable[[str], None],
         *,
-        queue: Callable[[], Timetable | None] = lambda: None,
+        queue: QueueRate | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = datetime.now,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Limit to ``timetable``, and to that of the ``queue``, which may change: the lower one counts.
+        """Limit to ``timetable`` and to this worker's share of the ``queue``: the lower one counts.
 
         ``now`` returns local times.
         """
@@ -56,11 +87,19 @@ class RateLimiter:
         self._now = now
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._free_at = clock()
-        self._waiting = 0
+        self._carried = 0.0  # bytes that the line has carried, or could have
+        self._carried_at = clock()
+        self._reserved = 0.0  # bytes of all turns
+        self._turns: list[_Turn] = []
         self._rate: float | None = None
+        self._own: float | None = None
+        self._expected: float | None = None
         self._looked_at: float | None = None
-        self._noted = "" if timetable is not None else NO_LIMIT
+        self._noted = "" if timetable is not None else _NO_LIMIT
+        self._sent = 0
+        self._lacks = False
+        self.on_lack: Callable[[], None] = lambda: None
+        """Called when an upload has to wait, for the first time since ``use`` was called."""
 
     def take(self, wanted: int, check: Callable[[], None] = lambda: None) -> int:
         """Wait for the next turn; return how many of ``wanted`` bytes may be sent, at least one.
@@ -68,51 +107,114 @@ class RateLimiter:
         ``check`` is called while it waits; an exception from it ends the wait.
         """
         with self._lock:
-            now = self._clock()
-            rate = self._update(now)
+            rate = self._update()
             if rate is None:
+                self._sent += wanted
                 return wanted
-            turn = min(_TURN, _QUEUE / (self._waiting + 1))
-            size = min(wanted, max(_LEAST, int(rate * turn)))
-            start = max(self._free_at, now - _CREDIT)
-            self._free_at = start + size / rate
-            self._waiting += 1
+            turn = self._reserve(wanted, rate)
+            begins_to_lack = not self._lacks and self._wait_for(turn) > _EARLY
+            self._lacks = self._lacks or begins_to_lack
+        if begins_to_lack:
+            self.on_lack()
         try:
-            while (left := start - self._clock()) > _EARLY:
+            while (pause := self._look_at(turn)) > _EARLY:
                 check()
-                self._sleep(min(left, _LOOK_EVERY))
+                self._sleep(min(pause, _LOOK_EVERY))
         finally:
             with self._lock:
-                self._waiting -= 1
-        return size
+                self._turns.remove(turn)
+                self._sent += turn.size
+        return turn.size
 
     def rate(self) -> float | None:
-        """Return the bytes a second that this worker may send at present; None without a limit."""
+        """Return the bytes a second that this worker may send, now or in a few seconds; None: no limit."""
         with self._lock:
-            return self._update(self._clock())
+            self._update()
+            return self._expected
 
-    def _update(self, now: float) -> float | None:
+    def use(self) -> RateUse:
+        """Return what was sent since the last call."""
+        with self._lock:
+            found = RateUse(self._sent, self._lacks, self._own)
+            self._sent, self._lacks = 0, bool(self._turns)
+        return found
+
+    def refresh(self) -> None:
+        """Look at the limits again at the next opportunity, as one has changed."""
+        with self._lock:
+            self._looked_at = None
+
+    def _reserve(self, wanted: int, rate: float) -> _Turn:
+        seconds = min(_TURN, _QUEUE / (len(self._turns) + 1))
+        size = min(wanted, max(_LEAST, int(rate * seconds)))
+        turn = _Turn(max(self._reserved, self._carried - _CREDIT * rate), size)
+        self._reserved = turn.start + size
+        self._turns.append(turn)
+        return turn
+
+    def _look_at(self, turn: _Turn) -> float:
+        with self._lock:
+            self._update()
+            return self._wait_for(turn)
+
+    def _wait_for(self, turn: _Turn) -> float:
+        """Return the seconds until a turn at the current rate."""
+        if self._rate is None:
+            return 0.0
+        left = turn.start - self._carried
+        return left / self._rate if self._rate else _LOOK_EVERY if left > 0 else 0.0
+
+    def _update(self) -> float | None:
         """Return the current rate; report it when it changes."""
+        now = self._clock()
+        self._carried += (self._rate or 0.0) * (now - self._carried_at)
+        self._carried_at = now
         if self._looked_at is None or now - self._looked_at >= _CLOCK_EVERY:
+            self._looked_at = now
             rate, sentence = self._find_rate(self._now())
             if rate != self._rate:
-                # turns that were given already keep the line until they end
-                self._free_at = now if self._rate is None else max(self._free_at, now)
+                self._shorten_turns(rate)
                 self._rate = rate
             if sentence != self._noted:
                 self._noted = sentence
                 self._note(sentence)
-            self._looked_at = now
         return self._rate
+
+    def _shorten_turns(self, rate: float | None) -> None:
+        """Let turns that were given at a higher rate begin at the same time, with fewer bytes."""
+        if rate is None or not self._rate:
+            self._reserved = self._carried  # nothing is carried over
+            for turn in self._turns:
+                turn.start = self._carried
+        elif rate < self._rate:
+            part = rate / self._rate
+            for turn in self._turns:
+                turn.start = self._carried + (turn.start - self._carried) * part
+                turn.size = max(min(_LEAST, turn.size), int(turn.size * part))
+            self._reserved = self._carried + (self._reserved - self._carried) * part
 
     def _find_rate(self, time_of_day: datetime) -> tuple[float | None, str]:
         """Return the rate at a local time, and how it is reported."""
-        queue, own = self._queue(), self._timetable
-        total = None if queue is None else queue.rate_at(time_of_day)
-        rate = None if own is None else own.rate_at(time_of_day)
-        if queue is not None and total is not None and (rate is None or total < rate):
-            return total, _sentence(total, queue, time_of_day, "workers")
-        return rate, NO_LIMIT if own is None else _sentence(rate, own, time_of_day, "uploads")
+        timetable = None if self._queue is None else self._queue.timetable
+        total = None if timetable is None else timetable.rate_at(time_of_day)
+        share = None if self._queue is None else self._queue.share()
+        own = None if self._timetable is None else self._timetable.rate_at(time_of_day)
+        self._own = own
+        rate = _lower(own, share)
+        self._expected = _lower(own, None if self._queue is None else self._queue.fair_share())
+        if timetable is not None and total is not None:
+            sentence = _sentence(total, timetable, time_of_day, "workers")
+            if own is not None and own < total:
+                sentence += f"; at most {human_bytes(own)}/s for this one"
+            return rate, sentence
+        if self._timetable is None:
+            return rate, _NO_LIMIT
+        return rate, _sentence(own, self._timetable, time_of_day, "uploads")
+
+
+def _lower(left: float | None, right: float | None) -> float | None:
+    """Return the lower one of two limits, None if there is none."""
+    return min((limit for limit in (left, right) if limit is not None), default=None)
 
 
 def _sentence(rate: int | None, timetable: Timetable, now: datetime, whose: str) -> str:

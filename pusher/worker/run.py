@@ -84,12 +84,12 @@ def run(
     spool = Spool(settings.spool)
     spool.sweep()
     limits = QueueLimits(settings, progress.note)
-    limits.read(store)
     registries = Registries(store, settings, progress.note, limits.limiter.rate)
     hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
     with WorkerIdentity(settings.workers, settings.lease, this_machine(settings)) as identity:
         with contextlib.suppress(StoreError):  # the heartbeat tries again
             identity.register(store)
+        limits.update(store, identity.owner)
         worker = _Worker(
             *(store, settings, progress, spool, registries, identity, control, activity, hooks, limits),
             forever=forever,
@@ -102,7 +102,7 @@ def run(
                 control.stop, note=progress.note, at_stake=worker.bytes_at_stake, leave=leave
             ) as signals,
             identity.heartbeat(heart, lambda: worker.check_jobs(heart)),
-            limits.follow(heart, worker.follow_parallel),
+            limits.follow(heart, identity.owner, worker.follow_parallel),
         ):
             try:
                 worker.work()

@@ -60,7 +60,9 @@ def test_a_running_worker_is_slowed_down(home: Home, registry: FakeRegistry, tmp
     home.store.settings.set(LIMIT_RATE, "100KB")
     home.progress.wait_for_note("rate: at most 97.7 KiB/s for all workers together")
     home.store.settings.set(LIMIT_RATE, "300KB")
-    home.progress.wait_for_note("rate: at most 195.3 KiB/s for all uploads together")
+    home.progress.wait_for_note(
+        "rate: at most 293.0 KiB/s for all workers together; at most 195.3 KiB/s for this one"
+    )
     home.store.jobs.cancel(1)
     worker.join()
 

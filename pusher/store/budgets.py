@@ -1,0 +1,40 @@
+"""Store what all workers divide among them: one JSON object a budget, changed in short transactions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
+
+from pusher.store.connection import json_of
+from pusher.store.engine import Database
+from pusher.store.writes import insert_if_missing
+
+T = TypeVar("T")
+
+Change: TypeAlias = Callable[[Mapping[str, Any], float], tuple[Mapping[str, Any], T]]
+"""From a budget's content, and the store's time in seconds, to the new content and a result."""
+
+
+class Budgets:
+    """The budgets of this job store. A new one is an empty object."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def change(self, name: str, change: Change[T]) -> T:
+        """Change a budget, which no other worker changes meanwhile; return the result."""
+        with self._database.write() as connection:
+            select = "SELECT content FROM budgets WHERE name = :name FOR UPDATE"
+            row = connection.row(select, name=name)
+            if row is None:
+                insert_if_missing(connection, "budgets", {"name": name, "content": "{}"})
+                row = connection.row(select, name=name)
+            content = {} if row is None else json_of(row["content"])
+            changed, result = change(content, self._database.now(connection).timestamp())
+            connection.execute(
+                "UPDATE budgets SET content = :content WHERE name = :name",
+                name=name,
+                content=json.dumps(changed),
+            )
+        return result

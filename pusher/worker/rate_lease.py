@@ -1,0 +1,138 @@
+"""Lease this worker's share of the rate of all workers, and use it no longer than is agreed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final, TypeAlias
+
+from pusher.config import Timetable
+from pusher.config.timetable import LEAST_RATE
+from pusher.errors import PusherError
+from pusher.store.budgets import Budgets
+from pusher.store.rate_budget import KEPT, LEASE, RateBudget, Usage
+from pusher.system import elapsed
+from pusher.worker.rate import RateUse
+
+_Shares: TypeAlias = tuple[float, float]
+"""What may be sent now, and the fair share."""
+
+RATE: Final = "rate"
+"""Name of the budget."""
+_SPARE: Final = 1.2
+"""How many times the bytes that were sent a worker leases that does not lack anything."""
+_FAIR: Final = 0.9
+"""Part of its fair share with which a worker waits for the next regular renewal."""
+_SILENT: Final = 1.0
+"""Seconds without a response to a renewal after which the job store counts as away."""
+
+
+class RateLease:
+    """The share of one worker. ``clock`` returns seconds that pass during sleep as well."""
+
+    def __init__(self, clock: Callable[[], float] = elapsed) -> None:
+        self._clock = clock
+        self.timetable: Timetable | None = None
+        """The rate of all workers."""
+        self._share: float | None = None
+        self._fair = 0.0
+        self._wanted: float | None = None
+        self._renewed_at: float | None = None
+        self._new_until: float | None = None
+        self._asked_at: float | None = None
+        self._is_away = False
+
+    def share(self) -> float | None:
+        """Return the bytes a second that may be sent at present; None without a limit.
+
+        Without a current lease it is 0; while the job store is away, the last share for ``KEPT`` seconds,
+        then next to nothing, so that the chunks that are being sent stay alive.
+        """
+        if self._share is None or self._renewed_at is None:
+            return self._share
+        age = self._clock() - self._renewed_at
+        silent = self._asked_at is not None and self._clock() - self._asked_at > _SILENT
+        if age < LEASE or ((self._is_away or silent) and age < KEPT):
+            return self._share
+        return min(self._share, LEAST_RATE) if self._is_away or silent else 0.0
+
+    def fair_share(self) -> float | None:
+        """Return the share that the worker has as soon as others have only theirs; None without a limit."""
+        return None if self._share is None else max(self._share, self._fair)
+
+    @property
+    def is_unfair(self) -> bool:
+        """Whether the share is less than the fair one, as others still use it."""
+        return self._share is not None and self._share < _FAIR * self._fair
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the share was leased by a worker that did not lack anything."""
+        return self._share is not None and self._wanted is not None
+
+    def renew(self, budgets: Budgets, owner: str, use: RateUse) -> None:
+        """Renew the share of the rate that ``timetable`` has at the store's time, in this machine's zone.
+
+        ``use``: that since the last renewal. Raises StoreError; the last share is used meanwhile.
+        """
+        now, timetable = self._clock(), self.timetable
+        if timetable is None:
+            self.release(budgets, owner)
+            return
+        usage = self._usage(now, use)
+
+        def change(content: Mapping[str, Any], at: float) -> tuple[Mapping[str, Any], _Shares | None]:
+            budget = RateBudget.from_json(content)
+            rate = timetable.rate_at(datetime.fromtimestamp(at, UTC).astimezone())
+            if rate is None:
+                budget.release(owner)
+                return budget.to_json(), None
+            shares = budget.renew(owner, rate, usage, at)
+            return budget.to_json(), shares
+
+        self._asked_at = now
+        try:
+            found = budgets.change(RATE, change)
+        except PusherError:
+            self._is_away = True
+            self._fall_back(timetable, now)
+            raise
+        finally:
+            self._asked_at = None
+        self._is_away, self._wanted, self._renewed_at = False, usage.wanted, now
+        self._share, self._fair = found if found is not None else (None, 0.0)
+
+    def release(self, budgets: Budgets, owner: str) -> None:
+        """Give the share to the other workers. Raises StoreError."""
+        if self._share is None:
+            return
+
+        def change(content: Mapping[str, Any], _: float) -> tuple[Mapping[str, Any], None]:
+            budget = RateBudget.from_json(content)
+            budget.release(owner)
+            return budget.to_json(), None
+
+        budgets.change(RATE, change)
+        self._share = self._renewed_at = self._new_until = None
+
+    def _usage(self, now: float, use: RateUse) -> Usage:
+        seconds = None if self._renewed_at is None else now - self._renewed_at
+        if seconds is None or seconds > LEASE or self._new_until is None:
+            self._new_until = now + LEASE
+        if not seconds:
+            wanted = None
+        elif not use.lacks:
+            wanted = use.sent / seconds * _SPARE
+        else:  # less than it leased is no news
+            squeezed = self._wanted is not None and self._share is not None and self._share < self._wanted
+            wanted = self._wanted if squeezed else None
+        if use.own is not None:
+            wanted = use.own if wanted is None else min(wanted, use.own)
+        return Usage(wanted, use.sent, seconds, is_new=now < self._new_until)
+
+    def _fall_back(self, timetable: Timetable, now: float) -> None:
+        """Obey a limit that was read and cannot be leased, as with a full disk."""
+        rate = timetable.rate_at(datetime.now(UTC).astimezone())
+        if rate is not None:
+            self._share = rate if self._share is None else min(rate, self._share)
+            self._renewed_at = self._renewed_at or now
