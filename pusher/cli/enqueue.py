@@ -19,7 +19,7 @@ from pusher.cli.image_list import (
 )
 from pusher.cli.options import compression_options, setting_options
 from pusher.cli.output import print_json, print_notice
-from pusher.cli.queueing import queueing_options, read_queueing
+from pusher.cli.queueing import advise_start, queueing_options, read_queueing
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
 
@@ -109,8 +109,8 @@ def enqueue(as_json: bool, **flags: Any) -> int:
             click.echo(job.id)
     for job in jobs:
         count = f"{layers[job.id]} layer" + ("s" if layers[job.id] != 1 else "")
-        start = ". Start it with: pusher run" if len(jobs) == 1 else "."
+        start = f". {advise_start(jobs, settings)}" if len(jobs) == 1 else "."
         print_notice(f"Job {job.id}: {job.image} -> {job.destination}, {count}{start}")
     if len(jobs) > 1:
-        print_notice("Start them with: pusher run")
+        print_notice(advise_start(jobs, settings))
     return found.exit_code

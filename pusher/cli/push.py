@@ -28,7 +28,7 @@ from pusher.cli.image_list import (
 from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.options import worker_options
 from pusher.cli.password import login_options, with_password
-from pusher.cli.queueing import label_option, read_queueing, supersede_option
+from pusher.cli.queueing import label_option, read_queueing, supersede_option, window_option
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
 from pusher.cli.work import report_result, work
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 @image_list_options
 @supersede_option
 @label_option
+@window_option
 @image_options
 @login_options
 @auth_file_option

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -14,6 +14,8 @@ from pusher.cli.store import parse_job_id
 from pusher.errors import InvalidOption
 
 if TYPE_CHECKING:
+    from pusher.config import Settings
+    from pusher.store.records import JobRecord
     from pusher.worker.enqueue import Queueing
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -59,27 +61,52 @@ _AFTER: Final = click.option(
 _NOT_BEFORE: Final = click.option(
     "--not-before", metavar="TIME", help=f"Do not start before this time: {_EXAMPLES}."
 )
+window_option = click.option(
+    "--window",
+    metavar="HOURS",
+    help="Push it within these hours alone, of any day or of some: 22:00-06:00, "
+    "'Mon-Fri 22:00-06:00,Sat-Sun'.",
+)
 
 
 def queueing_options(function: F) -> F:
     """Add all options of ``read_queueing``."""
-    for option in (_NOT_BEFORE, _AFTER, _PRIORITY, supersede_option, label_option):
+    for option in (window_option, _NOT_BEFORE, _AFTER, _PRIORITY, supersede_option, label_option):
         function = option(function)
     return function
 
 
 def read_queueing(flags: Mapping[str, Any]) -> Queueing:
     """Return how the jobs are queued. Raises InvalidOption."""
+    from pusher.config.window import Window
     from pusher.worker.enqueue import Queueing
 
-    after, not_before = flags.get("after"), flags.get("not_before")
+    after, not_before, window = flags.get("after"), flags.get("not_before"), flags["window"]
     return Queueing(
         priority=flags.get("priority", 0),
         keeps_older=flags["keeps_older"],
         labels=read_labels(flags["labels"]),
         after=None if after is None else parse_job_id(after),
         not_before=None if not_before is None else parse_time(not_before, datetime.now().astimezone()),
+        window=None if window is None else str(Window.parse(window)),
     )
+
+
+def advise_start(jobs: Sequence[JobRecord], settings: Settings) -> str:
+    """Return when jobs that are queued alike start, and what starts them."""
+    from pusher.worker.background import find_background_worker
+    from pusher.worker.overview import held_back
+
+    its = "It" if len(jobs) == 1 else "They"
+    held = held_back(jobs[0], datetime.now(UTC)) if jobs else ""
+    if len(jobs) > 1:
+        held = held.replace("starts", "start", 1)
+    if (worker := find_background_worker(settings.home)) is not None:
+        when = held or ("is pushed" if len(jobs) == 1 else "are pushed")
+        return f"{its} {when}, by the worker in the background (pid {worker.pid})"
+    if held:
+        return f"{its} {held}, with: pusher run --forever"
+    return f"Start {'it' if len(jobs) == 1 else 'them'} with: pusher run"
 
 
 def read_labels(texts: Sequence[str]) -> dict[str, str]:

@@ -19,6 +19,7 @@ from pusher.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from pusher.config import Settings
     from pusher.store.records import JobRecord
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 _EVERY: Final = 1.0
 """Seconds between two looks at the jobs."""
 _IDLE: Final = 10.0
-"""Seconds without a running job after which a notice says how to start a worker."""
+"""Seconds without a running job after which a notice says what the jobs wait for."""
+_MOST_EXPLAINED: Final = 10
 
 
 @click.command(cls=Command)
@@ -82,10 +84,21 @@ def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
                 idle_since = time.monotonic()
             elif not told and time.monotonic() - idle_since > _IDLE:
                 told = True
-                print_notice("No worker pushes these jobs. Start one with: pusher run")
+                _explain_idle(jobs, store.now())
             time.sleep(_EVERY)
     finally:
         shown.close()
+
+
+def _explain_idle(jobs: Sequence[JobRecord], now: datetime) -> None:
+    """Print what the jobs wait for: a time, another job, or a worker."""
+    from pusher.worker.overview import held_back
+
+    held = [job for job in jobs if held_back(job, now)]
+    for job in held[:_MOST_EXPLAINED]:
+        print_notice(f"Job {job.id} {held_back(job, now)}.")
+    if len(held) < sum(job.finished_at is None for job in jobs):
+        print_notice("No worker pushes these jobs. Start one with: pusher run")
 
 
 class _Shown:

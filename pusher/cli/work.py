@@ -95,11 +95,13 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
 
     now = datetime.now(UTC)
     queued = [job for job in result.unfinished if job.state == "queued"]
-    held = [job for job in queued if held_back(job, now)]
+    held = [job for job in result.unfinished if held_back(job, now)]
     stopped = [job for job in queued if job not in held]
     taken = [job for job in result.unfinished if job.state == "running" and not result.exit_code]
     reported = [
-        job for job in (*result.failed, *result.unfinished) if job.state != "queued" and job not in taken
+        job
+        for job in (*result.failed, *result.unfinished)
+        if job.state != "queued" and job not in (*taken, *held)
     ]
     for job in reported[:_MOST_REPORTED]:
         print_error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -16,10 +16,9 @@ LEAST_RATE: Final = 1024
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY: Final = 24 * 60
-_ENTRY: Final = re.compile(
+_WHEN: Final = re.compile(
     r"(?:(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))?)?"
-    r"\s*(?:(?P<start>[0-9]{1,2}:[0-9]{2})\s*-\s*(?P<end>[0-9]{1,2}:[0-9]{2}))?"
-    r"\s*=(?P<rate>[^=]*)",
+    r"\s*(?:(?P<start>[0-9]{1,2}:[0-9]{2})\s*-\s*(?P<end>[0-9]{1,2}:[0-9]{2}))?",
     re.IGNORECASE,
 )
 
@@ -28,7 +27,7 @@ _ENTRY: Final = re.compile(
 class TimeSpan:
     """A time span that repeats every week."""
 
-    rate: int | None
+    rate: int | None = None
     """Bytes a second; None: no limit."""
     first: int = 0
     last: int = 6
@@ -40,20 +39,26 @@ class TimeSpan:
     def contains(self, day: int, minute: int) -> bool:
         """Return whether the span contains this minute of this weekday."""
         if self.start < self.end:
-            return self._begins_on(day) and self.start <= minute < self.end
-        return (self._begins_on(day) and minute >= self.start) or (
-            self._begins_on((day - 1) % 7) and minute < self.end
+            return self.begins_on(day) and self.start <= minute < self.end
+        return (self.begins_on(day) and minute >= self.start) or (
+            self.begins_on((day - 1) % 7) and minute < self.end
         )
 
-    def _begins_on(self, day: int) -> bool:
+    def begins_on(self, day: int) -> bool:
+        """Return whether the span begins on this weekday."""
         return (day - self.first) % 7 <= (self.last - self.first) % 7
 
     def __str__(self) -> str:
+        return f"{self.when}={_rate(self.rate)}"
+
+    @property
+    def when(self) -> str:
+        """Return the days and times, as ``parse_when`` reads them."""
         days = _DAYS[self.first] + (f"-{_DAYS[self.last]}" if self.last != self.first else "")
         times = f"{_clock(self.start)}-{_clock(self.end)}"
         parts = [days] if (self.first, self.last) != (0, 6) else []
         parts += [times] if (self.start, self.end) != (0, _DAY) or not parts else []
-        return f"{' '.join(parts)}={_rate(self.rate)}"
+        return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -105,19 +110,30 @@ def parse_timetable(text: str, option: str) -> Timetable:
 
 
 def _parse_span(entry: str, text: str, option: str) -> TimeSpan:
-    match = _ENTRY.fullmatch(entry)
+    when, _, rate = entry.rpartition("=")
+    try:
+        span = parse_when(when)
+    except ValueError as error:
+        raise _invalid(text, option, str(error).format(quoted(entry))) from None
+    return replace(span, rate=_parse_rate(rate, option))
+
+
+def parse_when(text: str) -> TimeSpan:
+    """Read ``[DAYS] [FROM-TO]``, such as ``Mon-Fri 22:00-06:00``. Raises ValueError, which says what the text
+    has, with ``{}`` for the entry."""
+    match = _WHEN.fullmatch(text.strip())
     if match is None or not (match["first"] or match["start"]):
-        raise _invalid(text, option, f"has the entry {quoted(entry)}, which cannot be read")
+        raise ValueError("has the entry {}, which cannot be read")
     days = [match["first"] or "Mon", match["last"] or match["first"] or "Sun"]
     if unknown := [day for day in days if day.capitalize() not in _DAYS]:
-        raise _invalid(text, option, f"names the day {quoted(unknown[0])}")
+        raise ValueError(f"names the day {quoted(unknown[0])}")
     first, last = (_DAYS.index(day.capitalize()) for day in days)
     start, end = (_minutes(match[name] or other) for name, other in (("start", "00:00"), ("end", "24:00")))
     if start is None or end is None or start == _DAY:
-        raise _invalid(text, option, f"has the entry {quoted(entry)}, which has no valid time of day")
+        raise ValueError("has the entry {}, which has no valid time of day")
     if start == end:
-        raise _invalid(text, option, f"has the entry {quoted(entry)}, which ends when it begins")
-    return TimeSpan(_parse_rate(match["rate"], option), first, last, start, end)
+        raise ValueError("has the entry {}, which ends when it begins")
+    return TimeSpan(None, first, last, start, end)
 
 
 def _parse_rate(text: str, option: str) -> int | None:

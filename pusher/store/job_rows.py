@@ -45,6 +45,7 @@ def new_job_columns(new: NewJob) -> dict[str, Any]:
         "labels": labels_text(new.labels),
         "after_job": new.after,
         "not_before": new.not_before,
+        "time_window": new.window,
         "machine": new.machine,
     }
 
@@ -157,6 +158,7 @@ def job_of(row: ResultRow) -> JobRecord:
         labels=json_of(row["labels"]),
         after=row["after_job"],
         not_before=time_if_set(row["not_before"]),
+        window=row["time_window"],
         machine=row["machine"],
         spool=row["spool"],
     )

@@ -28,9 +28,11 @@ from pusher.store.leases import (
 from pusher.store.records import JobRecord, JobState, Machine, StoredError
 from pusher.store.runnable import (
     IS_FREE_TO_START,
+    IS_IN_WINDOW,
     IS_RUNNABLE,
     IS_WORTH_WAITING_FOR,
     UNFINISHED,
+    closed_windows,
     is_for_machine,
     machine_values,
     owners_where,
@@ -73,7 +75,7 @@ class LeasedJobs:
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"""SELECT * FROM jobs WHERE {IS_RUNNABLE} {among}
             ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED"""
-        values = {
+        values: dict[str, Any] = {
             "owner": owner,
             "at_work": at_work or (),
             "finds_unanswered": at_work is not None,
@@ -84,6 +86,7 @@ class LeasedJobs:
         with self._database.write() as connection:
             now = self._database.now(connection)
             values |= lease_values(now, dead_owners, spared)
+            values["closed_windows"] = closed_windows(connection, now)
             while True:
                 row = connection.row(query, **values)
                 if row is None:
@@ -125,13 +128,14 @@ class LeasedJobs:
         now = self._database.now()
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"SELECT id FROM jobs WHERE {IS_WORTH_WAITING_FOR} {among} LIMIT 1"
-        values = {
+        values: dict[str, Any] = {
             "has_choice": only is not None,
             "only": only or (),
             "put_off": put_off,
             **machine_values(machine),
         }
         with self._database.read() as connection:
+            values["closed_windows"] = closed_windows(connection, now)
             found = connection.value(query, **lease_values(now, dead_owners, spared), **values)
             return found is not None
 
@@ -140,10 +144,11 @@ class LeasedJobs:
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"""SELECT id FROM jobs
             WHERE {UNFINISHED} AND state = 'queued' AND {IS_FREE_TO_START}
-            AND {is_for_machine("jobs")} {among} LIMIT 1"""
+            AND {IS_IN_WINDOW} AND {is_for_machine("jobs")} {among} LIMIT 1"""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            return connection.value(query, now=now, only=only, **machine_values(machine)) is not None
+            values = {"only": only, "closed_windows": closed_windows(connection, now)}
+            return connection.value(query, now=now, **values, **machine_values(machine)) is not None
 
     def seconds_to_next(self) -> float | None:
         """Return the seconds until a waiting or queued job is due, or a lease ends; negative if that is over.
@@ -218,16 +223,18 @@ class LeasedJobs:
         error: StoredError | None = None,
         attempt: bool,
         progress: bool = False,
+        reason: str = "stopped",
     ) -> None:
         """Release the job: ``queued``, or ``waiting`` until ``next_try_at``.
 
         ``attempt``: whether to count an attempt. ``progress``: some was made, so that a wait is a new one.
+        ``reason``: why, without an error, for the job's log.
         """
         if state not in (JobState.QUEUED, JobState.WAITING) or (state == JobState.WAITING) != (
             next_try_at is not None
         ):
             raise ValueError(f"a job is released as queued, or as waiting until a time; not as {state}")
-        message = error.message if error else "stopped"
+        message = error.message if error else reason
         wait: dict[str, Any] = NO_WAIT if progress else {}
         if state == JobState.WAITING:
             before = None if progress else job.waiting_since

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     JSON,
@@ -101,6 +101,9 @@ class Base(DeclarativeBase):
     )
 
 
+_HAS_WINDOW: Final = "finished_at IS NULL AND time_window IS NOT NULL"
+
+
 class JobRow(Base):
     """A push: its image, destination, progress and lease."""
 
@@ -146,6 +149,8 @@ class JobRow(Base):
     """The machine that has the image; none where any may work on the job."""
     spool: Mapped[str | None] = mapped_column(Text)
     """The spool that has all of its blobs."""
+    time_window: Mapped[str | None] = mapped_column(Text)
+    """The hours in which it may be pushed, as ``config.window`` reads them."""
 
     __table_args__ = (
         CheckConstraint(f"state IN ({_values(JobState)})", name="state"),
@@ -162,6 +167,9 @@ class JobRow(Base):
         Index("ix_jobs_claim", "finished_at", priority.desc(), "id"),
         Index("ix_jobs_destination", "host", "repository", "tag", "id"),
         # A tag like `latest` has as many finished jobs as there are.
+        Index(
+            "ix_jobs_time_window", "time_window", **_where("finished_at IS NULL AND time_window IS NOT NULL")
+        ),
         Index("ix_jobs_unfinished", "host", "repository", "tag", "id", **_where("finished_at IS NULL")),
         Index("ix_jobs_superseded_by", "superseded_by", **_where("superseded_by IS NOT NULL")),
         # An id is never used twice, so that a job's number in a log stays true after `pusher prune`.

@@ -58,6 +58,7 @@ CREATE TABLE jobs (
     not_before DATETIME,
     machine TEXT,
     spool TEXT,
+    time_window TEXT,
     CONSTRAINT ck_jobs_state CHECK (state IN ('cancelled', 'failed', 'paused', 'queued', 'receiving', 'running', 'succeeded', 'superseded', 'waiting')),
     CONSTRAINT ck_jobs_finished CHECK ((state IN ('cancelled', 'failed', 'succeeded', 'superseded')) = (finished_at IS NOT NULL)),
     CONSTRAINT ck_jobs_lease_owner CHECK ((state = 'running') = (lease_owner IS NOT NULL)),
@@ -75,6 +76,8 @@ CREATE INDEX ix_jobs_destination ON jobs (host, repository, tag, id);
 CREATE INDEX ix_jobs_state_id ON jobs (state, id);
 
 CREATE INDEX ix_jobs_superseded_by ON jobs (superseded_by) WHERE superseded_by IS NOT NULL;
+
+CREATE INDEX ix_jobs_time_window ON jobs (time_window) WHERE finished_at IS NULL AND time_window IS NOT NULL;
 
 CREATE INDEX ix_jobs_unfinished ON jobs (host, repository, tag, id) WHERE finished_at IS NULL;
 
@@ -223,4 +226,4 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0017');
+INSERT INTO alembic_version (version_num) VALUES ('0018');

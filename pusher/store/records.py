@@ -140,6 +140,8 @@ class NewJob:
     after: int | None = None
     """The job starts once that one has succeeded."""
     not_before: datetime | None = None
+    window: str | None = None
+    """The hours in which it may be pushed, as ``config.window`` reads them; None: always."""
     machine: str | None = None
     """ID of the machine that has the image; None if any may work on the job."""
 
@@ -213,6 +215,8 @@ class JobRecord:
     after: int | None
     """The job starts once that one has succeeded."""
     not_before: datetime | None
+    window: str | None
+    """As in NewJob."""
     machine: str | None
     """ID of the machine that has the image; None if any may work on the job."""
     spool: str | None

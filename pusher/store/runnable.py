@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
+from pusher.config.window import read_window
+from pusher.store.connection import Connection
 from pusher.store.destinations import IS_AHEAD, WAITS_FOR_TURN
 from pusher.store.leases import IS_DUE, is_lapsed
 from pusher.store.records import Machine
@@ -35,9 +38,13 @@ IS_FREE_TO_START: Final = """(
 )"""
 """Neither a time nor another job holds a queued job back; one that was pruned had ended."""
 
+IS_IN_WINDOW: Final = "(jobs.time_window IS NULL OR jobs.time_window NOT IN :closed_windows)"
+"""The job may be pushed at this time of the day."""
+
 IS_RUNNABLE: Final = f"""(
     {UNFINISHED}
     AND {is_for_machine("jobs")}
+    AND {IS_IN_WINDOW}
     AND (
         state = 'queued' AND {IS_FREE_TO_START}
         OR state = 'receiving' AND EXISTS (
@@ -53,13 +60,14 @@ IS_RUNNABLE: Final = f"""(
 
 _NOT_OURS: Final = f"""(
     other.state = 'paused' OR other.id IN :put_off OR :has_choice AND other.id NOT IN :only
-    OR NOT {is_for_machine("other")}
+    OR NOT {is_for_machine("other")} OR other.time_window IN :closed_windows
 )"""
 """This run will not push the other job."""
 
 IS_WORTH_WAITING_FOR: Final = f"""(
     {UNFINISHED}
     AND {is_for_machine("jobs")}
+    AND {IS_IN_WINDOW}
     AND state = 'waiting'
     AND jobs.id NOT IN :put_off
     AND NOT (
@@ -72,8 +80,15 @@ IS_WORTH_WAITING_FOR: Final = f"""(
 """A job waits and will be runnable; the values are those of ``Jobs.has_waiting``.
 
 It will not be if it waits for its turn after one that this run will not push: that one is paused, ``put_off``
-until the user acts, not among ``only``, or another machine's; another worker may have it.
+until the user acts, not among ``only``, another machine's, or outside of its window; another worker may have
+it.
 """
+
+
+def closed_windows(connection: Connection, now: datetime) -> list[str]:
+    """Return the windows of unfinished jobs that are closed at ``now``, by the local time of this machine."""
+    query = "SELECT DISTINCT time_window FROM jobs WHERE finished_at IS NULL AND time_window IS NOT NULL"
+    return [text for text in connection.column(query) if not read_window(text).is_open(now)]
 
 
 def owners_where(condition: str) -> str:

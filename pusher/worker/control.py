@@ -19,6 +19,8 @@ class Control:
         self._parent = parent
         self._stopped = False
         self._lease_lost = False
+        self.reason = ""
+        """Why the job alone is to stop, in a sentence; "" for no reason of its own."""
         self._moved_at = self._source_moved_at = time.monotonic()
         self.on_source: Callable[[], None] = lambda: None
 
@@ -44,8 +46,9 @@ class Control:
         """Seconds since the source delivered data, whatever is sent meanwhile."""
         return time.monotonic() - self._source_moved_at
 
-    def stop(self) -> None:
-        """Stop at the end of the chunk."""
+    def stop(self, reason: str = "") -> None:
+        """Stop at the end of the chunk; ``reason``: as in the attribute."""
+        self.reason = reason or self.reason
         self._stopped = True
 
     def lose_lease(self) -> None:

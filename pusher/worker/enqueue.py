@@ -39,6 +39,7 @@ class Queueing:
     labels: Mapping[str, str] = field(default_factory=dict)
     after: int | None = None
     not_before: datetime | None = None
+    window: str | None = None
 
 
 @dataclass(frozen=True)

@@ -114,9 +114,11 @@ class JobAttempts:
                 self._progress.job_started(job.id, job.image, job.destination)
             digest = JobPush(self._tools, job, control).run()
         except Stopped:
-            progress = self._bytes_done(job) > done_before
-            self._store.jobs.release(job, state=JobState.QUEUED, attempt=False, progress=progress)
-            self._progress.job_ended(job.id, "queued", "stopped")
+            progress, reason = self._bytes_done(job) > done_before, control.reason or "stopped"
+            self._store.jobs.release(
+                job, state=JobState.QUEUED, attempt=False, progress=progress, reason=reason
+            )
+            self._progress.job_ended(job.id, "queued", reason)
         except (StoreError, LeaseLost):
             raise
         except Exception as error:

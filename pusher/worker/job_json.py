@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from pusher.config.window import read_window
 from pusher.errors.catalogue import error_as_json
 from pusher.progress.format import rfc3339
 from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
@@ -21,8 +22,9 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
     totals, layers = store.jobs.totals(ids), store.blobs.of_jobs(ids)
     profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
+    now = store.now()
     return [
-        _describe(job, sum_job(job, totals[job.id], workers), layers[job.id], profile)
+        _describe(job, sum_job(job, totals[job.id], workers), layers[job.id], profile, now)
         for job, profile in known
     ]
 
@@ -48,7 +50,11 @@ def is_orphaned(job: JobRecord, workers: Path) -> bool:
 
 
 def _describe(
-    job: JobRecord, totals: JobTotals, layers: Sequence[JobBlob], profile: str | None
+    job: JobRecord,
+    totals: JobTotals,
+    layers: Sequence[JobBlob],
+    profile: str | None,
+    now: datetime,
 ) -> dict[str, object]:
     return {
         "id": job.id,
@@ -60,6 +66,8 @@ def _describe(
         "labels": dict(job.labels),
         "after": job.after,
         "not_before": _time(job.not_before),
+        "window": job.window,
+        "window_opens_at": _window_opens_at(job, now),
         "attempts": job.attempts,
         "digest": job.digest,
         "bytes_total": totals.bytes_total,
@@ -85,6 +93,13 @@ def _describe(
             if not layer.is_config
         ],
     }
+
+
+def _window_opens_at(job: JobRecord, now: datetime) -> str | None:
+    if job.window is None or job.finished_at is not None:
+        return None
+    opens_at = read_window(job.window).opens_at(now)
+    return _time(opens_at) if opens_at > now else None
 
 
 def _time(time: datetime | None) -> str | None:

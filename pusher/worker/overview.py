@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from pusher.config.window import read_window
 from pusher.oci.digest import short
 from pusher.progress.format import human_bytes, human_seconds, human_share, local_time, percent
 from pusher.store.records import JobRecord, JobState, JobTotals
@@ -77,13 +78,14 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
         case JobState.WAITING:
             after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
             when = f"next try in {human_seconds(after)}" if after else run and f"next try{run}"
-            lines = [reason, _describe_resent(totals), when]
+            lines = [reason, _describe_resent(totals), held_back(job, now) or when]
         case JobState.PAUSED:
             lines = [_describe_resent(totals), f"continue with: pusher resume {job.id}" if commands else ""]
         case JobState.RUNNING if overview.orphaned:
             lines = [f"interrupted; {_continues(totals, run)}"]
-        case JobState.QUEUED if (held := held_back(job, now)) and not totals.bytes_done:
-            lines = [held]
+        case JobState.QUEUED if held := held_back(job, now):
+            has_begun = totals.bytes_done or totals.bytes_at_risk
+            lines = [held, _continues(totals, "") if has_begun else ""]
         case JobState.QUEUED if totals.bytes_done or totals.bytes_at_risk:
             lines = [_continues(totals, run)]
         case JobState.RECEIVING:
@@ -103,10 +105,38 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
 
 
 def held_back(job: JobRecord, now: datetime) -> str:
-    """Return when a queued job starts, if that is not at once; "" otherwise."""
-    if job.not_before is not None and job.not_before > now:
-        return f"starts at {local_time(job.not_before)}"
-    return f"starts after job {job.after}" if job.after is not None else ""
+    """Return when a job starts or continues, if a time or another job holds it back; "" otherwise."""
+    if job.state not in (JobState.QUEUED, JobState.WAITING):
+        return ""
+    at = _earliest_start(job, now)
+    when = "" if at is None else f"at {local_time(at)}"
+    if is_outside_window(job, now):
+        when += f" (window {job.window})"
+    has_begun = job.started_at is not None
+    if job.after is not None and not has_begun:
+        return f"starts after job {job.after}" + (f", {when} at the earliest" if when else "")
+    return when and f"{'continues' if has_begun else 'starts'} {when}"
+
+
+def is_outside_window(job: JobRecord, now: datetime) -> bool:
+    """Return whether the time of the day holds an unfinished job back."""
+    return job.window is not None and not read_window(job.window).is_open(now)
+
+
+def describe_closed_window(job: JobRecord, now: datetime) -> str:
+    """Return why a job stops at the end of its window, and when it continues."""
+    opens_at = read_window(job.window or "").opens_at(now)
+    return f"its window {job.window} has closed; continues at {local_time(opens_at)}"
+
+
+def _earliest_start(job: JobRecord, now: datetime) -> datetime | None:
+    """Return the first time at which a job may be pushed; None if that is now."""
+    at = now
+    if job.state is JobState.QUEUED and job.not_before is not None:
+        at = max(now, job.not_before)
+    if job.window is not None:
+        at = read_window(job.window).opens_at(at)
+    return at if at > now else None
 
 
 def _continues(totals: JobTotals, run: str) -> str:

@@ -34,6 +34,7 @@ from pusher.worker.job import Tools
 from pusher.worker.job_attempts import JobAttempts, known_error
 from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.machine import this_machine
+from pusher.worker.overview import describe_closed_window, is_outside_window
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.queue_limits import QueueLimits
@@ -337,12 +338,15 @@ class _Worker:
         return self._tools.sender.bytes_worth_reporting()
 
     def check_jobs(self, store: Store) -> None:
-        """Report stalls and add threads meanwhile; stop jobs that were paused, cancelled or taken over."""
+        """Report stalls and add threads meanwhile; stop jobs that were paused, cancelled or taken over, and
+        those whose window has closed."""
         self._pool.lend_threads(self._registries.stalls.report())
         with self._changed:
             active = list(self._active.values())
         for job, control in active:
             _check_lease(store, job, control)
+            if job.window is not None and is_outside_window(job, now := store.now()):
+                control.stop(describe_closed_window(job, now))
 
     def _on_change(self, job_id: int | None) -> None:
         """Look for a job to claim, and stop that one if it was paused, cancelled or taken over."""

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -20,6 +20,7 @@ from pusher.cli.queueing import parse_time
 from pusher.errors import InvalidOption
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
+from pusher.worker.background import BackgroundLock
 from tests.cli.conftest import Pusher, add_job, claim
 from tests.progress.helpers import digest
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
@@ -84,6 +85,44 @@ def test_status_says_when_a_job_starts(pusher: Pusher, archive: str) -> None:
     result = pusher("run")
     assert result.code == 5
     assert "Job 1 starts at 2099-01-01" in result.err
+
+
+def test_a_window_is_shown_and_not_waited_for_by_run(pusher: Pusher, archive: str) -> None:
+    now = datetime.now().astimezone()
+    hours = f"{now + timedelta(hours=2):%H:%M}-{now + timedelta(hours=4):%H:%M}"
+    opens = f"{now + timedelta(hours=2):%Y-%m-%d %H:%M}:00"
+    queued = pusher("enqueue", archive, "--to", "r.example", "--window", hours)
+    assert f"It starts at {opens} UTC (window {hours}), with: pusher run --forever" in queued.err
+    assert f"starts at {opens} UTC (window {hours})" in pusher("status").out
+    (job,) = json.loads(pusher("status", "--json").out)["jobs"]
+    assert (job["state"], job["window"]) == ("queued", hours)
+    assert job["window_opens_at"].startswith(opens.replace(" ", "T"))
+    result = pusher("run")
+    assert result.code == 5
+    assert f"Job 1 starts at {opens} UTC (window {hours}): pusher run --forever waits for that." in result.err
+    pushed = pusher("push", archive, "--to", "r2.example", "--window", hours)
+    assert (pushed.code, pushed.out) == (5, "")
+    assert f"Job 2 starts at {opens} UTC (window {hours})" in pushed.err
+
+
+def test_enqueue_says_what_starts_the_job(pusher: Pusher, store: Store, archive: str) -> None:
+    to = ("--to", "r.example")
+    assert "Start it with: pusher run\n" in pusher("enqueue", archive, *to).err
+    assert "Start them with: pusher run\n" in pusher("enqueue", archive, *to, "--tag", "1", "--tag", "2").err
+    at = ("--not-before", "2099-01-01T06:00:00Z")
+    result = pusher("enqueue", archive, *to, *at)
+    assert "It starts at 2099-01-01 06:00:00 UTC, with: pusher run --forever\n" in result.err
+    result = pusher("enqueue", archive, *to, *at, "--after", "1", "--tag", "1", "--tag", "2")
+    when = "start after job 1, at 2099-01-01 06:00:00 UTC at the earliest"
+    assert f"They {when}, with: pusher run --forever\n" in result.err
+
+
+def test_enqueue_names_the_worker_in_the_background(pusher: Pusher, home: Path, archive: str) -> None:
+    lock = BackgroundLock(home)
+    lock.acquire()
+    result = pusher("enqueue", archive, "--to", "r.example")
+    lock.release()
+    assert f"It is pushed, by the worker in the background (pid {os.getpid()})\n" in result.err
 
 
 def test_after_a_job_that_there_is_not(pusher: Pusher, archive: str) -> None:

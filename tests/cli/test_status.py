@@ -161,6 +161,8 @@ def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
         "labels": {},
         "after": None,
         "not_before": None,
+        "window": None,
+        "window_opens_at": None,
         "attempts": 1,
         "digest": None,
         "bytes_total": 1000 * 1024**2 + 1024,

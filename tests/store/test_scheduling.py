@@ -85,3 +85,26 @@ def test_filters(store: Store) -> None:
     assert found(labels={"b": "x"}) == []
     assert found(registries=[new_job().registry]) == ["0", "1", "2"]
     assert found(registries=["other.example"]) == []
+
+
+def test_a_job_is_claimed_within_its_window_alone(store: Store, clock: FakeClock) -> None:
+    def hours(first: int, last: int) -> str:
+        """A window from and to whole hours after now."""
+        return "-".join(f"{(clock.now + timedelta(hours=n)).astimezone():%H:%M}" for n in (first, last))
+
+    closed = store.jobs.add(new_job(tag="1", window=hours(2, 3), priority=9))
+    other = store.jobs.add(new_job(tag="2", window=hours(-1, 1)))
+    assert store.jobs.get(closed.id).window == hours(2, 3)
+    assert (claim(store) or closed).id == other.id
+    assert claim(store) is None
+    assert not store.jobs.has_queued()
+    clock.advance(2 * 3600)
+    assert store.jobs.has_queued()
+    claimed = claim(store)
+    assert claimed is not None
+    assert claimed.id == closed.id
+    store.jobs.release(claimed, state=JobState.WAITING, next_try_at=clock.now, attempt=True)
+    assert store.jobs.has_waiting()
+    clock.advance(3600)
+    assert not store.jobs.has_waiting(), "nothing that comes by itself within this run"
+    assert store.jobs.claim("w", lease=60, only=[closed.id]) is None

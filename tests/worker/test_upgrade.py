@@ -52,7 +52,7 @@ def blob_bytes_of(image: Image) -> int:
     return sum(len(layer.tar) for layer in image.layers)
 
 
-OF_QUEUED_JOBS = ("labels", "after_job", "not_before", "machine", "spool")
+OF_QUEUED_JOBS = ("labels", "after_job", "not_before", "time_window", "machine", "spool")
 OF_UNFINISHED_BLOBS = ("compression", "prefix_size", "prefix_sha256")
 
 
