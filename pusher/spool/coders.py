@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final, Protocol
 
+import isal
 import zstandard
 from isal import isal_zlib
 from zlib_ng import zlib_ng
@@ -49,6 +50,17 @@ _WORTH: Final = 0.98
 
 Work = Callable[[], bytes]
 """Returns a part of the stream. Parts may be computed concurrently, in any thread."""
+
+
+def gzip_library(level: int) -> str:
+    """Return the libraries that compress at a level of gzip, with their versions."""
+    zlib_version = f"zlib-ng-{zlib_ng.ZLIBNG_VERSION}+" if level > ISAL_MAX_LEVEL else ""
+    return f"{zlib_version}isal-{isal.__version__}"
+
+
+def zstd_library() -> str:
+    """Return the library that makes zstd, with its version."""
+    return f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}"
 
 
 class Coder(Protocol):

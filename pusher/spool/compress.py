@@ -1,20 +1,21 @@
-"""Define kinds and levels of compression. The same tar, kind, level and library give the same bytes."""
+"""Define kinds and levels of compression. The same tar, kind, level and library give the same bytes.
+
+The libraries are imported once a layer is to be compressed: most pushes compress none.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
-
-import isal
-import zstandard
-from zlib_ng import zlib_ng
+from typing import TYPE_CHECKING, Final
 
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
 from pusher.processors import count_processors
-from pusher.spool.coders import ISAL_MAX_LEVEL, Coder, Gzip, Plain, Zstd
+
+if TYPE_CHECKING:
+    from pusher.spool.coders import Coder
 
 _MAX_THREADS: Final = 16
 """Most threads: with more, hashing is the bottleneck, and each takes memory."""
@@ -68,10 +69,10 @@ class Compression:
         """The label stored with a blob: libraries, their versions and the level, e.g. ``isal-1.9.1:2``."""
         if self.kind is Kind.NONE:
             return str(self.kind)
-        if self.kind is Kind.ZSTD:
-            return f"zstd-{'.'.join(map(str, zstandard.ZSTD_VERSION))}:{self.level}"
-        zlib_version = f"zlib-ng-{zlib_ng.ZLIBNG_VERSION}+" if self.level > ISAL_MAX_LEVEL else ""
-        return f"{zlib_version}isal-{isal.__version__}:{self.level}"
+        from pusher.spool.coders import gzip_library, zstd_library
+
+        library = zstd_library() if self.kind is Kind.ZSTD else gzip_library(self.level)
+        return f"{library}:{self.level}"
 
     @property
     def media_type(self) -> str:
@@ -91,6 +92,8 @@ class Compression:
 
     def coder(self) -> Coder:
         """Return a coder for a new stream."""
+        from pusher.spool.coders import Gzip, Plain, Zstd
+
         if self.kind is Kind.NONE:
             return Plain()
         return Zstd(self.level) if self.kind is Kind.ZSTD else Gzip(self.level)

@@ -41,6 +41,24 @@ class PushedImage:
     manifest: Manifest
     blobs: dict[str, Descriptor]
 
+    def has_content(self, config: Descriptor, layers: Collection[Descriptor]) -> bool:
+        """Return whether the manifest has exactly the content that pusher's would have."""
+        data = json.loads(self.manifest.raw)
+        described = [data["config"], *data["layers"]]
+        if not set(data) <= _MANIFEST_FIELDS or not all(
+            set(each) <= _DESCRIPTOR_FIELDS for each in described
+        ):
+            return False
+        if b"".join(self.manifest.raw.split()) != json.dumps(data, separators=(",", ":")).encode():
+            return False  # a name occurs twice, and other tools may read the first
+        theirs = [(blob.digest, blob.size, _oci(blob)) for blob in self.manifest.layers]
+        return (
+            self.manifest.media_type in media_types.MANIFESTS
+            and self.manifest.config.media_type in media_types.CONFIGS
+            and (self.manifest.config.digest, self.manifest.config.size) == (config.digest, config.size)
+            and theirs == [(blob.digest, blob.size, _oci(blob)) for blob in layers]
+        )
+
 
 def find_pushed_image(
     client: RegistryClient, job: JobRecord, diff_ids: Collection[str], docker_root: Path | None
@@ -67,23 +85,6 @@ def find_pushed_image(
     except (PusherError, ValueError):
         return None  # only a shortcut: the push itself reports the error
     return PushedImage(manifest, blobs) if blobs else None
-
-
-def is_same_manifest(there: Manifest, config: Descriptor, layers: Collection[Descriptor]) -> bool:
-    """Return whether the manifest at a tag has exactly the content that pusher's would have."""
-    data = json.loads(there.raw)
-    described = [data["config"], *data["layers"]]
-    if not set(data) <= _MANIFEST_FIELDS or not all(set(each) <= _DESCRIPTOR_FIELDS for each in described):
-        return False
-    if b"".join(there.raw.split()) != json.dumps(data, separators=(",", ":")).encode():
-        return False  # a name occurs twice, and other tools may read the first
-    theirs = [(blob.digest, blob.size, _oci(blob)) for blob in there.layers]
-    return (
-        there.media_type in media_types.MANIFESTS
-        and there.config.media_type in media_types.CONFIGS
-        and (there.config.digest, there.config.size) == (config.digest, config.size)
-        and theirs == [(blob.digest, blob.size, _oci(blob)) for blob in layers]
-    )
 
 
 def _is_as_described(client: RegistryClient, repository: str, blob: Descriptor) -> bool:

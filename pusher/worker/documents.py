@@ -11,7 +11,7 @@ from pusher.oci.manifest import Descriptor, Manifest
 from pusher.oci.referrers import push_order, subject_of
 from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.sources.base import SourceImage
-from pusher.store.records import JobDocument, JobRecord
+from pusher.store.records import JobBlob, JobDocument, JobRecord
 from pusher.store.store import Store
 from pusher.worker.referrers import add_referrer
 
@@ -165,3 +165,10 @@ def blobs_missing_error(unknown: BlobsUnknown, job: JobRecord) -> PusherError:
         unknown.refusal.message,
         hint=f"the blobs were sent again without effect; check its log, then: pusher retry {job.id}",
     )
+
+
+def descriptor_of(blob: JobBlob) -> Descriptor:
+    """Return the descriptor of a job's blob; SourceError while its digest is not known."""
+    if blob.digest is None or blob.size is None:
+        raise SourceError(f"the blob of layer {blob.key} is not known")
+    return Descriptor(blob.media_type or "", blob.digest, blob.size)

@@ -10,7 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Final
 
-from pusher.errors import CredentialsMissing, PusherError, Retry, SourceError
+from pusher.errors import CredentialsMissing, PusherError, Retry
 from pusher.oci.digest import short
 from pusher.oci.manifest import Descriptor
 from pusher.progress.base import Progress
@@ -21,6 +21,7 @@ from pusher.spool.partial import PartialBlob
 from pusher.spool.spool import Spool
 from pusher.store.records import JobBlob, JobRecord
 from pusher.worker.control import Activity, Control
+from pusher.worker.documents import descriptor_of
 
 _AT_ONCE: Final = 3
 _BIG: Final = 16 * 1024 * 1024
@@ -128,13 +129,6 @@ class Downloads:
         finally:
             if arrival is not None:
                 arrival.finish(whole=False)
-
-
-def descriptor_of(blob: JobBlob) -> Descriptor:
-    """Return the descriptor of a job's blob; SourceError while its digest is not known."""
-    if blob.digest is None or blob.size is None:
-        raise SourceError(f"the blob of layer {blob.key} is not known")
-    return Descriptor(blob.media_type or "", blob.digest, blob.size)
 
 
 class _BlobFetch:

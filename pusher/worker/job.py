@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pusher.errors import DiskFull, ImageUnsupported, PusherError, Retry, SourceError
 from pusher.oci import media_types
@@ -21,7 +21,7 @@ from pusher.retry import Attempts, retrying
 from pusher.spool.arrival import ArrivalFailed
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_STATES, JobBlob, JobRecord
-from pusher.worker import docker_blobs, preflight
+from pusher.worker import preflight
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict_blobs
 from pusher.worker.compression import ZSTD_NOTE, RequestedCompression
@@ -29,17 +29,20 @@ from pusher.worker.control import Control
 from pusher.worker.documents import (
     DocumentPush,
     blobs_missing_error,
+    descriptor_of,
     final_digests,
     finish_drafts,
     load_documents,
 )
-from pusher.worker.downloads import descriptor_of
 from pusher.worker.error_rank import most_important
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.stall_notices import SourceTurn
 from pusher.worker.tags import take_tag
-from pusher.worker.unfinished import UnfinishedBlob
+
+if TYPE_CHECKING:
+    from pusher.worker.docker_blobs import PushedImage
+    from pusher.worker.unfinished import UnfinishedBlob
 
 _MOST_DAMAGED: Final = 2
 _MOST_MISSES: Final = 2
@@ -71,7 +74,7 @@ class JobPush:
         self._sending: list[Future[str | None]] = []
         self._check: Future[str | None] | None = None
         self._distrusted: frozenset[str] = frozenset()
-        self._pushed: docker_blobs.PushedImage | None = None
+        self._pushed: PushedImage | None = None
         self._offline: tuple[float, PusherError] | None = None
         self._misses = 0
         self._documents = final_digests(job)
@@ -177,7 +180,9 @@ class JobPush:
         unknown = {diff_id for diff_id, known in self._known_blobs_of(unnamed).items() if not known}
         if not unknown or self._pushed is not None:
             return layers
-        self._pushed = docker_blobs.find_pushed_image(
+        from pusher.worker.docker_blobs import find_pushed_image
+
+        self._pushed = find_pushed_image(
             self._client, self._job, unknown, self._tools.sender.settings.docker_root
         )
         if self._pushed is None:
@@ -410,9 +415,8 @@ class JobPush:
                     hint="save the image again with docker save or podman save",
                 )
         described = [descriptor_of(layer) for layer in layers]
-        there = None if self._pushed is None else self._pushed.manifest
-        if there is not None and docker_blobs.is_same_manifest(there, descriptor_of(config), described):
-            return there
+        if self._pushed is not None and self._pushed.has_content(descriptor_of(config), described):
+            return self._pushed.manifest
         return build_manifest(descriptor_of(config), described)
 
     def _digests(self) -> set[str]:

@@ -28,7 +28,6 @@ from pusher.waiting import report_silence_to
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import delete_sessions, keep_limits
 from pusher.worker.control import Activity, Control
-from pusher.worker.downloads import Downloads
 from pusher.worker.hooks import Hooks
 from pusher.worker.job import Tools
 from pusher.worker.job_attempts import JobAttempts, known_error
@@ -170,8 +169,8 @@ class _Worker:
                 settings,
                 progress,
                 self._activity,
-                Downloads(spool, settings.retry, progress, self._activity, lambda: limits.parallel - 1),
                 registries,
+                lambda: limits.parallel - 1,
             ),
             self._pool,
         )

@@ -20,7 +20,8 @@ from pusher.registry.upload.link_rate import LinkRate
 from pusher.spool.choice import SAMPLE, Sample, candidates, choose, measure
 from pusher.spool.coders import BLOCK
 from pusher.spool.compress import GZIP, Compression, Kind
-from pusher.worker.compression import COMPRESSION_NAMES, CompressionChooser, RequestedCompression
+from pusher.worker.compression import COMPRESSION_NAMES, RequestedCompression
+from pusher.worker.compression_chooser import CompressionChooser
 from pusher.worker.job_link import JobLink
 from pusher.worker.uplinks import LinkEstimates
 from tests.support.images import random_bytes, sha256

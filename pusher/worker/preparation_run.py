@@ -1,0 +1,270 @@
+"""Turn a source into blobs on disk: one pass over an export, every layer compressed only once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
+from typing import Final
+
+from pusher.errors import ImageChanged, LayerMismatch, StorageDoubtful
+from pusher.oci import media_types
+from pusher.oci.digest import short
+from pusher.oci.layer_blob import COMPARED, ORIGINAL, LayerBlob
+from pusher.oci.manifest import Descriptor
+from pusher.registry.http.body import BlobFile
+from pusher.registry.http.verified_file import DigestVerifier
+from pusher.sources import reopen
+from pusher.sources.base import ExportPiece, Source, SourceImage
+from pusher.sources.pins import RegistryPin, pin_from_json
+from pusher.sources.registry.source import RegistrySource
+from pusher.spool.compress import Compression, Kind
+from pusher.store.records import JobBlob, JobRecord
+from pusher.worker.compression import RequestedCompression
+from pusher.worker.compression_chooser import CompressionChooser
+from pusher.worker.control import Control
+from pusher.worker.documents import descriptor_of
+from pusher.worker.downloads import Downloads
+from pusher.worker.job_link import JobLink
+from pusher.worker.preparation import BlobPreparer
+from pusher.worker.stall_notices import SourceStallCheck
+from pusher.worker.unfinished import EarlyStart, UnfinishedBlob
+
+_REPORT_EVERY: Final = 4 * 1024 * 1024
+"""Bytes between two reports on a layer that is being compressed."""
+
+
+class PreparationRun:
+    """One reading of a job's source; the arguments are those of ``BlobPreparer.prepare``."""
+
+    def __init__(
+        self,
+        preparer: BlobPreparer,
+        job: JobRecord,
+        control: Control,
+        missing: Mapping[str, JobBlob],
+        send_unfinished: Callable[[UnfinishedBlob], None] | None,
+    ) -> None:
+        self._preparer = preparer
+        self._store = preparer.store
+        self._spool = preparer.spool
+        self._progress = preparer.progress
+        self._registries = preparer.registries
+        self._job = job
+        self._control = control
+        self._missing = missing
+        self._send_unfinished = send_unfinished
+        self._chooser = CompressionChooser(
+            RequestedCompression.for_job(job.options, preparer.settings),
+            JobLink(
+                self._registries.links,
+                job.registry,
+                lambda wait: self._registries.response_seconds(job.registry, wait),
+            ),
+            lambda text: self._store.events.add(job.id, "compression", text),
+        )
+
+    def blobs(self) -> Iterator[tuple[str, BlobFile | None]]:
+        """Yield what ``BlobPreparer.prepare`` yields."""
+        pin = pin_from_json(self._job.source)
+        if isinstance(pin, RegistryPin):
+            yield from self._download(pin)
+            return
+        source: Source | None = reopen(pin)
+        while source is not None:
+            try:
+                yield from self._prepare_from(source)
+                if chosen := self._chooser.summary():
+                    self._progress.note(chosen)
+                return
+            except (StorageDoubtful, LayerMismatch) as doubt:
+                source = source.fall_back()
+                if source is None:
+                    raise
+                self._progress.note(f"{doubt.message}; asking the engine for the image instead")
+
+    def _download(self, pin: RegistryPin) -> Iterator[tuple[str, BlobFile | None]]:
+        retry = self._preparer.settings.retry
+        remote = RegistrySource.from_pin(pin, self._registries.client, retry=retry)
+        downloads = Downloads(
+            self._spool, retry, self._progress, self._preparer.activity, self._preparer.count_early
+        )
+        for found, arrival in downloads.fetch(remote, self._job, self._control, self._missing):
+            blob = descriptor_of(found)
+            if arrival is None:
+                self._set_blob(found.key, blob)
+            yield (
+                found.key,
+                BlobFile(blob.digest, blob.size, self._spool.path(blob.digest), arrival=arrival),
+            )
+
+    def _prepare_from(
+        self,
+        source: Source,
+    ) -> Iterator[tuple[str, BlobFile | None]]:
+        image = source.resolve()
+        if image.config is not None and self._job.config_digest in self._missing:
+            yield self._job.config_digest, self._preparer.keep_config(self._job, image.config)
+        files = [(layer, layer.file) for layer in image.layers if layer.file and layer.key in self._missing]
+        for layer, file in sorted(files, key=lambda pair: -pair[1].size):
+            media_type = layer.blob.media_type if layer.blob else media_types.DOCKER_LAYER_GZIP
+            blob = LayerBlob(file.digest, file.size, ORIGINAL, media_type)
+            self._record(layer.key, blob, compared=layer.compared)
+            yield layer.key, replace(file, verifier=DigestVerifier(file.digest, file.size))
+        wanted = self._wanted_names(image)
+        compared = {layer.key for layer in image.layers if layer.compared}
+        known = [blob.uncompressed_size for blob in self._blobs_of_others()]
+        for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
+            if not wanted:
+                return
+            watch = SourceStallCheck(self._job.image, self._control, self._progress.note)
+            with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=watch) as pieces:
+                for piece in pieces:
+                    self._control.check()
+                    made = self._prepare_piece(piece, wanted, compared)
+                    if made is not None:
+                        yield made
+                    if not wanted:
+                        return
+        raise ImageChanged(
+            f"the export of {self._job.image} is missing {len(wanted)} of its layers, including "
+            f"{short(min(wanted))}",
+            hint=f"check that the image is complete, then: pusher retry {self._job.id}",
+        )
+
+    def _prepare_piece(
+        self,
+        piece: ExportPiece,
+        wanted: dict[str, str],
+        compared: Collection[str],
+    ) -> tuple[str, BlobFile | None] | None:
+        """Return the blob of one piece and remove its name from ``wanted``; None if it is not wanted."""
+        if piece.name == self._job.config_digest:
+            wanted.pop(piece.name, None)
+            return piece.name, self._preparer.keep_config(self._job, piece.stream.read())
+        if piece.name is not None and piece.name not in wanted:
+            return None
+        label = piece.name or "a layer"
+        reported = done = 0
+        doing = "reading" if piece.kind == "blob" else "compressing"
+        early: EarlyStart | None = None
+        how: Compression | None = None
+
+        def on_bytes(count: int) -> None:
+            nonlocal reported, done
+            self._preparer.activity.record_movement()
+            self._control.record_source_movement()
+            done += count
+            if done - reported >= _REPORT_EVERY or done == piece.size:
+                reported = done
+                self._preparer.activity.record_progress()
+                self._progress.preparing(self._job.id, label, done, piece.size, doing)
+            if early is not None:
+                early.start_if_large(done)
+
+        if piece.kind == "blob" and piece.name is not None:
+            diff_id = wanted[piece.name]
+            spooled = self._spool.write_blob(
+                piece.stream,
+                digest=piece.name,
+                size=piece.size,
+                media_type=self._media_type(piece.name),
+                on_bytes=on_bytes,
+                check_stop=self._control.check,
+            )
+            wanted.pop(piece.name)
+            self._record(diff_id, spooled, compared=diff_id in compared)
+        else:
+            begun = self._begun_compression(piece)
+            how, stream = (begun, piece.stream) if begun else self._chooser.choose(piece.stream)
+            early = self._early_start(piece, how)
+            try:
+                spooled = self._spool.write_layer(
+                    stream,
+                    how=how,
+                    expected_diff_id=piece.name,
+                    arrival=None if early is None else early.unfinished.arrival,
+                    on_bytes=on_bytes,
+                    check_stop=self._control.check,
+                )
+                diff_id = spooled.diff_id or ""
+                if wanted.pop(diff_id, None) is None:
+                    self._remember(diff_id, spooled)
+                    return None
+                self._record(diff_id, spooled, compared=diff_id in compared)
+            except BaseException as error:
+                if early is not None:
+                    early.unfinished.fail(damaged=isinstance(error, LayerMismatch))
+                raise
+        blob = BlobFile(spooled.digest, spooled.size, self._spool.path(spooled.digest))
+        is_sent = early is not None and early.unfinished.finish(blob)
+        compression = None if how is None else str(how)
+        self._progress.prepared(self._job.id, label, spooled.digest, spooled.size, compression=compression)
+        return diff_id, None if is_sent else blob
+
+    def _begun_compression(self, piece: ExportPiece) -> Compression | None:
+        """Return the compression with which an earlier run began to send this layer, so that the bytes are
+        the same; None if there is none, or another one is wanted now."""
+        if piece.name is None:
+            return None
+        upload = self._store.uploads.unfinished(self._job.registry, self._job.repository, piece.name)
+        return None if upload is None else self._chooser.parse(upload.compression)
+
+    def _early_start(
+        self,
+        piece: ExportPiece,
+        how: Compression,
+    ) -> EarlyStart | None:
+        """Return how to send the layer's blob while it is compressed; None if that is switched off, the layer
+        is small, or its blob is known."""
+        if self._send_unfinished is None or piece.name is None or how.kind is Kind.NONE:
+            return None
+        link = self._registries.get(self._job.registry, self._job.repository).link
+        least = 2 * link.first_size(self._preparer.settings.at(self._job.registry).chunk_size)
+        layers = self._store.blobs.of_job(self._job.id)
+        is_known = any(layer.digest for layer in layers if layer.key == piece.name)
+        if piece.size < least or is_known or self._store.known_blobs.newest(piece.name):
+            return None
+        return EarlyStart(
+            UnfinishedBlob(piece.name, piece.size, how), piece.size, least, self._send_unfinished
+        )
+
+    def _record(self, diff_id: str, blob: LayerBlob, *, compared: bool) -> None:
+        """Store the blob. ``compared``: it was compressed already, and unpacked it has this diff ID."""
+        if blob.compression != ORIGINAL:
+            self._remember(diff_id, blob)
+        elif compared:
+            self._remember(diff_id, replace(blob, compression=COMPARED))
+        self._set_blob(diff_id, blob)
+
+    def _set_blob(self, key: str, blob: LayerBlob | Descriptor) -> None:
+        self._store.blobs.set_blob(
+            self._job, key, digest=blob.digest, size=blob.size, media_type=blob.media_type
+        )
+
+    def _remember(self, diff_id: str, blob: LayerBlob) -> None:
+        """Store the blob for later images, too.
+
+        Only for blobs verified here: an image's claims about its blobs count for that image only, or anyone
+        could choose the blobs of our layers.
+        """
+        self._store.known_blobs.remember(replace(blob, diff_id=diff_id))
+
+    def _blobs_of_others(self) -> list[LayerBlob]:
+        """Return the known blobs of the job's layers that are not missing, which an export need not read."""
+        others = {layer.key for layer in self._store.blobs.of_job(self._job.id)} - set(self._missing)
+        return [blob for blobs in self._store.known_blobs.of_layers(others).values() for blob in blobs]
+
+    def _media_type(self, digest: str) -> str:
+        layers = self._store.blobs.of_job(self._job.id)
+        found = next((layer.media_type for layer in layers if layer.digest == digest), None)
+        return found or media_types.DOCKER_LAYER_GZIP
+
+    def _wanted_names(self, image: SourceImage) -> dict[str, str]:
+        """Return the names to request from an export, with the keys of their blobs."""
+        wanted: dict[str, str] = {}
+        if image.config is None and self._job.config_digest in self._missing:
+            wanted[self._job.config_digest] = self._job.config_digest
+        for layer in image.layers:
+            if layer.file is None and layer.key in self._missing:
+                wanted[layer.export_name] = layer.key
+        return wanted
