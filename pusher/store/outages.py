@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, Final, TypeVar
+from collections.abc import Callable, Mapping
+from functools import partial, wraps
+from typing import Any, Final, Protocol, TypeVar
 
-from pusher.errors import DiskFull, PusherError, StoreError
+from pusher.errors import DiskFull, LeaseLost, PusherError, StoreError
 from pusher.retry import DEFAULT, Attempts, RetryPolicy, retrying
+from pusher.store.records import UploadRecord
 
 T = TypeVar("T")
 
 _LOOK_EVERY: Final = 0.1
 """Seconds of sleep between checks whether to stop."""
+LATER_CHANGES: Final = ("record_session", "record_offset", "record_present")
+"""The methods of ``Uploads`` that record what a registry acknowledged."""
+
+
+class ChangeJournal(Protocol):
+    """Keeps changes on disk that wait for the job store."""
+
+    def add(self, change: str, upload: UploadRecord, values: Mapping[str, Any], /) -> int | None:
+        """Write a call of one of LATER_CHANGES durably; return its number, None if that is not possible."""
+
+    def settle(self, number: int | None, /) -> None:
+        """Record that the change was made, or cannot be made any more."""
 
 
 class StoreOutages:
@@ -52,17 +65,23 @@ class StoreOutages:
 
         Raises the method's error if waiting does not help or took too long.
         """
+        return self.repeat(partial(method, *args, **kwargs))
+
+    def repeat(self, call: Callable[[], T], on_wait: Callable[[], object] = lambda: None) -> T:
+        """Run ``call`` until the store is available; before the first wait also run ``on_wait``."""
         began, waits = 0.0, False
 
         def step() -> T:
             nonlocal began
             began = self._clock()
-            return method(*args, **kwargs)
+            return call()
 
         def wait(pause: float, error: PusherError) -> None:
             nonlocal waits
             if not isinstance(error, self._only):
                 raise error
+            if not waits:
+                on_wait()
             since = self._begin_wait(error, began, first=not waits)
             waits = True
             self._sleep(error, since, pause)
@@ -121,5 +140,37 @@ class OutageProxy:
         @wraps(method)
         def call(*args: Any, **kwargs: Any) -> Any:
             return self._outages.call(method, *args, **kwargs)
+
+        return call
+
+
+class UploadsProxy(OutageProxy):
+    """The same for uploads: what a registry acknowledged is in ``journal`` while it waits."""
+
+    def __init__(self, part: object, outages: StoreOutages, journal: ChangeJournal) -> None:
+        super().__init__(part, outages)
+        self._journal = journal
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in LATER_CHANGES:
+            return super().__getattr__(name)
+        method = getattr(self._part, name)
+
+        @wraps(method)
+        def call(upload: UploadRecord, **values: Any) -> Any:
+            number: int | None = None
+
+            def keep() -> None:
+                nonlocal number
+                number = self._journal.add(name, upload, values)
+
+            try:
+                result = self._outages.repeat(partial(method, upload, **values), keep)
+            except LeaseLost:
+                self._journal.settle(number)
+                raise
+            if number is not None:
+                self._journal.settle(number)
+            return result
 
         return call

@@ -20,7 +20,7 @@ from pusher.store.job_blobs import JobBlobs
 from pusher.store.jobs import Jobs
 from pusher.store.known_blobs import KnownBlobs
 from pusher.store.notifications import JobListener, listen
-from pusher.store.outages import OutageProxy, StoreOutages
+from pusher.store.outages import ChangeJournal, OutageProxy, StoreOutages, UploadsProxy
 from pusher.store.queue_settings import QueueSettings
 from pusher.store.retention import Retention
 from pusher.store.uploads import Uploads
@@ -71,14 +71,25 @@ class Store:
             )
         return cls(database)
 
-    def waiting_out(self, outages: StoreOutages) -> Store:
-        """Return the same store with methods that wait while it is unavailable, as ``outages`` allows."""
+    @property
+    def label(self) -> str:
+        """The name of the job store in messages: a path, or a URL without a password."""
+        return self._database.label
+
+    def waiting_out(self, outages: StoreOutages, journal: ChangeJournal | None = None) -> Store:
+        """Return the same store with methods that wait while it is unavailable, as ``outages`` allows.
+
+        ``journal`` keeps what registries acknowledged meanwhile.
+        """
         plain, store = self.direct(), Store(self._database)
         store._plain = plain
         store.now = partial(outages.call, plain.now)  # type: ignore[method-assign]
         store.jobs = cast("Jobs", OutageProxy(plain.jobs, outages))
         store.blobs = cast("JobBlobs", OutageProxy(plain.blobs, outages))
-        store.uploads = cast("Uploads", OutageProxy(plain.uploads, outages))
+        uploads = OutageProxy(plain.uploads, outages)
+        if journal is not None:
+            uploads = UploadsProxy(plain.uploads, outages, journal)
+        store.uploads = cast("Uploads", uploads)
         store.known_blobs = cast("KnownBlobs", OutageProxy(plain.known_blobs, outages))
         store.documents = cast("Documents", OutageProxy(plain.documents, outages))
         store.dead_sessions = cast("DeadSessions", OutageProxy(plain.dead_sessions, outages))

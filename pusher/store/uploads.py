@@ -248,6 +248,26 @@ class Uploads:
             self._update(connection, unfinished, {"state": UploadState.IDLE, **_NO_SESSION, **NO_LEASE})
             return self._update(connection, u, {**session, "state": UploadState.OPEN})
 
+    def make_late_change(self, change: str, u: UploadRecord, values: Mapping[str, Any]) -> bool:
+        """Call the method ``change`` for a worker that was killed before it could; return whether it was.
+
+        Nothing is changed, and False returned, if the upload has another session by now or is further, or if
+        the change was made after all. Raises LeaseLost if another worker has it.
+        """
+        with self._database.read() as connection:
+            row = connection.row("SELECT * FROM uploads WHERE id = :id", id=u.id)
+        now = None if row is None else _upload(row)
+        if now is None or (now.lease_owner, now.lease_token) != (u.lease_owner, u.lease_token):
+            raise LeaseLost(f"the upload of {u.digest} is not ours any more")
+        # an older offset: of a server that lost its last second when it failed over
+        if now.opened_at != u.opened_at or now.offset > u.offset or now.state not in (u.state, "open"):
+            return False
+        reached = values.get("location", now.location), values.get("offset", now.offset)
+        if change == "record_offset" and (now.location, now.offset, now.in_flight) == (*reached, 0):
+            return False
+        getattr(self, change)(u, **values)
+        return True
+
     def release(self, u: UploadRecord) -> UploadRecord:
         """Release the lease; the session stays as it is."""
         return self._change(u, **NO_LEASE)

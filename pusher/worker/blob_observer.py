@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Final
 
+from pusher.errors import StoreUnreachable
 from pusher.registry.http.body import BlobFile
 from pusher.registry.upload import profiles
 from pusher.retry import Attempts
@@ -15,6 +16,8 @@ from pusher.worker.store_journal import StoreJournal
 if TYPE_CHECKING:
     from pusher.worker.blob_sender import BlobSender
 
+_LOOK_EVERY: Final = 0.1
+"""Seconds between two checks whether a lease was renewed."""
 _REPORT_BYTES: Final = 256 * 1024
 _REPORT_SECONDS: Final = 1.0
 """Bytes, and seconds, between two progress reports of a chunk."""
@@ -49,9 +52,12 @@ class BlobObserver:
 
     def check(self) -> None:
         self._control.check()
+        while self._sender.identity.lease_may_have_ended:  # the heartbeat renews it, or finds that it is lost
+            self._control.wait(_LOOK_EVERY)
         self._sender.pool.wait_while_surplus(self._control.check)
 
     def allowance(self, wanted: int) -> int:
+        self._stop_without_lease()
         if self._sender.limiter.rate() is None:
             return wanted
         allowed = self._sender.limiter.take(wanted, self._check_lease_if_cheap)
@@ -61,9 +67,22 @@ class BlobObserver:
 
     def _check_lease_if_cheap(self) -> None:
         """Stop waiting for bandwidth if the job is to stop, unless that would cost the whole session."""
-        profile = profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
-        if not profile.may_restart:
+        if not self._profile.may_restart:
             self._control.check_lease()
+
+    def _stop_without_lease(self) -> None:
+        """Stop inside a chunk if another worker may send the blob by now, as the job store could not be
+        reached; unless that would cost the whole session. Raises StoreUnreachable."""
+        if self._sender.identity.lease_may_have_ended and not self._profile.may_restart:
+            raise StoreUnreachable(
+                "the job store has been away for longer than the lease of this upload, "
+                "which another worker may send by now",
+                hint="once the job store is back, it continues where the registry says",
+            )
+
+    @property
+    def _profile(self) -> profiles.Profile:
+        return profiles.PROFILES.get(self._journal.upload.profile or "", profiles.DEFAULT)
 
     def bytes_at_stake(self) -> int:
         """Return how many bytes of this blob must be sent again if the connection is closed now."""

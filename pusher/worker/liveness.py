@@ -23,6 +23,7 @@ from pusher.store.leases import LONGEST_LEASE
 from pusher.store.records import Machine
 from pusher.store.store import Store
 from pusher.system import boot_id, elapsed
+from pusher.worker.local_journal import SUFFIX, LocalJournal, make_left_changes
 
 _BEAT: Final = 1.0
 """Seconds between two checks of the leases."""
@@ -50,6 +51,7 @@ class WorkerIdentity:
         self.owner = f"{self._host}/{self._name}"
         self.lease = min(lease, LONGEST_LEASE.total_seconds())
         self._lock = FileLock(self._path(self._name), timeout=0)
+        self._recovery = threading.Lock()
         self._renewed_at = elapsed()
         self.longest_stall = 0.0
         """Longest time in seconds without renewal in which this worker's leases expired."""
@@ -77,6 +79,18 @@ class WorkerIdentity:
             self._path(self._name).unlink(missing_ok=True)
         # else leases may be left: a lock file that is free shows that their owner is dead
 
+    def journal(self, store: Store) -> LocalJournal:
+        """Return the journal of this worker for the time in which the job store is away."""
+        return LocalJournal(self._folder / f"{self._name}{SUFFIX}", store.label)
+
+    @property
+    def lease_may_have_ended(self) -> bool:
+        """Whether another worker may have taken over what this one had, as its leases were not renewed.
+
+        Others respect an expired lease for a while.
+        """
+        return self.seconds_unrenewed >= self.lease + _GRACE - _BEAT
+
     def register(self, store: Store) -> None:
         """List this worker in the job store."""
         if self.machine is not None:
@@ -85,7 +99,12 @@ class WorkerIdentity:
             )
 
     def find_dead_owners(self, store: Store) -> set[str]:
-        """Return the owners of leases that ran on this host, in this PUSHER_HOME, and are dead."""
+        """Return the owners of leases that ran on this host, in this PUSHER_HOME, and are dead.
+
+        What they could not record any more is recorded first, as their uploads may be taken over now.
+        """
+        with self._recovery:
+            make_left_changes(self._folder, self._name, store)
         return {
             owner
             for owner in store.jobs.owners()

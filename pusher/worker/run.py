@@ -80,13 +80,14 @@ def run(
         back=activity.record_progress,
         policy=settings.retry,
     )
-    heart, store = store.direct(), store.waiting_out(outages)
+    identity = WorkerIdentity(settings.workers, settings.lease, this_machine(settings))
+    heart, store = store.direct(), store.waiting_out(outages, identity.journal(store))
     spool = Spool(settings.spool)
     spool.sweep()
     limits = QueueLimits(settings, progress.note)
     registries = Registries(store, settings, progress.note, limits.limiter.rate)
     hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
-    with WorkerIdentity(settings.workers, settings.lease, this_machine(settings)) as identity:
+    with identity:
         with contextlib.suppress(StoreError):  # the heartbeat tries again
             identity.register(store)
         limits.update(store, identity.owner)

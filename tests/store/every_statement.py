@@ -252,6 +252,7 @@ def _use_uploads(store: Store) -> None:
     upload = uploads.record_profile(upload, profile="zot", restarts=True)
     upload = uploads.record_chunk(upload, 4, "hash")
     upload = uploads.record_offset(upload, location="http://r", offset=4, job_id=1, sent=4)
+    assert not uploads.make_late_change("record_offset", upload, {"location": "http://r", "offset": 4})
     upload = uploads.record_loss(upload, job_id=1, wasted=4)
     upload = _acquire(store, digest("a"))
     upload = uploads.record_closing(upload, 9)

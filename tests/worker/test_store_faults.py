@@ -14,16 +14,19 @@ from typing import Any, TypeVar
 
 import pytest
 
-from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly, StoreRemoved
+from pusher.config.timetable import Timetable
+from pusher.errors import DiskFull, ExitCode, StoreLocked, StoreReadOnly, StoreRemoved, StoreUnreachable
 from pusher.retry import Backoff
 from pusher.store import driver_errors, engine
 from pusher.store.outages import StoreOutages
 from pusher.store.records import JobState
 from pusher.store.store import Store
+from pusher.worker import liveness
+from pusher.worker.blob_observer import BlobObserver
 from pusher.worker.control import Control
 from tests.store.privileges import like_any_user
 from tests.support.databases import PostgresServer, postgres
-from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
+from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, pushed
 from tests.support.images import Image
 from tests.support.quick import QUICK
@@ -151,6 +154,43 @@ def test_a_server_that_restarts_ends_no_run(
         pushed(registry, "app", "1", image)
         assert registry.body_bytes_received() == blob_bytes(registry, "app")
         assert home.store.jobs.owners() == set()
+    postgres.drop(url)
+
+
+def test_a_chunk_stops_when_another_worker_may_send_it(
+    postgres: PostgresServer, tmp_path: Path, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server is away for longer than the lease; the registry keeps what it got of the chunk."""
+    monkeypatch.setattr(liveness, "_BEAT", 0.1)
+    monkeypatch.setattr(liveness, "_GRACE", 0.4)
+    stopped, stop = threading.Event(), BlobObserver._stop_without_lease
+
+    def stop_without_lease(observer: BlobObserver) -> None:
+        try:
+            stop(observer)
+        except StoreUnreachable:
+            stopped.set()
+            raise
+
+    monkeypatch.setattr(BlobObserver, "_stop_without_lease", stop_without_lease)
+    url = postgres.create("head")
+    with (
+        FakeRegistry(DISTRIBUTION_3) as registry,
+        Home(
+            tmp_path / "home", database_url=url, lease=0.5, chunk_size=60_000, profile="distribution-3"
+        ) as home,
+    ):
+        job = home.enqueue(archive, f"{registry.address}/app:1")
+        worker = Background(home, parallel=1, limit_rate=Timetable(20_000))
+        registry.wait_for(lambda r: r.body_bytes_received() > 5_000)
+        with postgres.away():
+            assert stopped.wait(20)
+        assert worker.join(40).exit_code == ExitCode.DONE
+        assert "may send by now" in str(home.progress.of("waiting"))
+        pushed(registry, "app", "1", image)
+        assert registry.body_bytes_received() == blob_bytes(registry, "app")
+        assert home.kinds(job.id).count("running") == 1
+        home.assert_clean()
     postgres.drop(url)
 
 
