@@ -12,9 +12,12 @@ from typing import Final
 import pytest
 
 from tests.crash.launcher import HELD_BLOCK
+from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
 from tests.support.images import Image, make_image, write_archive
+
+__all__ = ["postgres"]
 
 ROOT: Final = Path(__file__).parents[2]
 PATIENCE: Final = 40.0
@@ -42,7 +45,7 @@ class Pusher:
         hold = {} if held_block is None else {HELD_BLOCK: str(held_block)}
         process = subprocess.Popen(
             [sys.executable, "-m", *program, *arguments],
-            env={**os.environ, **hold, "PUSHER_HOME": str(self.home.settings.home), "PYTHONPATH": str(ROOT)},
+            env={**os.environ, **hold, **self._place(), "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -50,6 +53,10 @@ class Pusher:
         )
         self._started.append(process)
         return process
+
+    def _place(self) -> dict[str, str]:
+        settings = self.home.settings
+        return {"PUSHER_HOME": str(settings.home), "PUSHER_DATABASE_URL": settings.database_url}
 
     def work(
         self,
@@ -89,10 +96,18 @@ def registry() -> Iterator[FakeRegistry]:
         yield registry
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Home]:
-    with Home(tmp_path / "home") as home:
+@pytest.fixture(params=["sqlite"])
+def home(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Home]:
+    """On SQLite; on PostgreSQL where a test is parametrized with that name."""
+    if request.param == "sqlite":
+        with Home(tmp_path / "home") as home:
+            yield home
+        return
+    server: PostgresServer = request.getfixturevalue("postgres")
+    url = server.create("head")
+    with Home(tmp_path / "home", database_url=url) as home:
         yield home
+    server.drop(url)
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
 
-LEASE = 3.0
+LEASE = 2.0
 
 
 @pytest.fixture(autouse=True)
@@ -24,18 +24,19 @@ def _short_leases(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def stall(registry: FakeRegistry) -> Iterator[Stall]:
-    """The second chunk stands still half-way."""
-    stall = Stall(after_bytes=CHUNK // 2)
-    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+def stall(registry: FakeRegistry, request: pytest.FixtureRequest) -> Iterator[Stall]:
+    """The second chunk stands still half-way, or another request in the middle of its body."""
+    on: On = getattr(request, "param", On.CHUNK)
+    stall = Stall(after_bytes=CHUNK // 2 if on is On.CHUNK else 10)
+    registry.faults.add(Fault(on, stall, nth=2 if on is On.CHUNK else 1))
     yield stall
     stall.release()
 
 
 def _frozen(pusher: Pusher, home: Home, registry: FakeRegistry, job_id: int) -> subprocess.Popen[str]:
-    """A worker that was stopped in the middle of a chunk, once its lease has ended."""
+    """A worker that was stopped in the middle of a request, once its lease has ended."""
     process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=30)
+    registry.wait_for(lambda r: any(record.faults for record in r.requests()), timeout=30)
     process.send_signal(signal.SIGSTOP)
     ends = home.job(job_id).lease_expires_at
     assert ends is not None
@@ -63,6 +64,11 @@ def test_it_goes_on_where_nobody_took_over(
     home.assert_clean()
 
 
+@pytest.mark.parametrize(
+    ("home", "stall"),
+    [("sqlite", On.CHUNK), ("postgresql", On.PUT_MANIFEST)],
+    indirect=True,
+)
 def test_it_gives_up_what_another_took_over_and_says_so(
     home: Home, pusher: Pusher, registry: FakeRegistry, image: Image, archive: Path, stall: Stall
 ) -> None:
