@@ -36,12 +36,15 @@ class Facts:
         used last first."""
         with self._database.read() as connection:
             rows = connection.rows(
+                # coalesce: with a plain comparison SQLite sorts all uploads of the host
                 """SELECT host, link_rate,
-                (SELECT max(used_at) FROM uploads WHERE uploads.host = registries.host) AS used
-                FROM registries WHERE link_rate IS NOT NULL"""
+                (SELECT used_at FROM uploads WHERE coalesce(uploads.host, '') = registries.host
+                AND used_at >= :since ORDER BY used_at DESC LIMIT 1) AS used
+                FROM registries WHERE link_rate IS NOT NULL""",
+                since=since,
             )
         used = [(time_if_set(row["used"]), row["host"], row["link_rate"]) for row in rows]
-        recent = sorted(((at, host, rate) for at, host, rate in used if at and at >= since), reverse=True)
+        recent = sorted(((at, host, rate) for at, host, rate in used if at), reverse=True)
         return [(host, rate) for _, host, rate in recent]
 
     def update(self, registry: str, **changes: int | float | str | None) -> RegistryFacts:

@@ -29,6 +29,7 @@ from pusher.store.records import (
     BlobState,
     JobRecord,
     JobState,
+    Machine,
     NewBlob,
     StoredError,
     UploadRecord,
@@ -39,6 +40,7 @@ from tests.support.databases import digest, new_job
 FOLDER: Final = Path(pusher.store.__file__).parent
 _METHODS: Final = ("execute", "execute_many", "insert", "rows", "row", "value", "column")
 _ELSEWHERE: Final = (
+    "notifications.py",
     "connection.py",
     "drivers.py",
     "engine.py",
@@ -154,6 +156,7 @@ def use_everything(store: Store, first: int, trimmed: int) -> None:
     _use_received_jobs(store)
     _use_uploads(store)
     _use_what_is_known(store, trimmed)
+    _use_workers(store)
     store.check_writable()
 
 
@@ -284,6 +287,7 @@ def _use_what_is_known(store: Store, trimmed: int) -> None:
     store.known_blobs.of_layers([digest("1")])
     store.documents.put(digest("2"), b"{}")
     store.documents.get(digest("2"))
+    store.budgets.change("rate", lambda content, now: (content, now))
     store.settings.set("rate", "1M")
     store.settings.all()
     store.settings.clear("rate")
@@ -293,7 +297,8 @@ def _use_what_is_known(store: Store, trimmed: int) -> None:
         of_blob = "host = 'r' AND digest = :unused"
         connection.execute(f"UPDATE uploads SET used_at = :ago WHERE {of_blob}", **values)
         connection.execute("UPDATE documents SET used_at = :ago", **values)
-    store.facts.update("r", max_chunk=9)
+    store.facts.update("r", max_chunk=9, link_rate=9.0)
+    assert store.facts.recent_rates(store.now() - timedelta(days=7))
     store.facts.update("r")
     store.facts.all()
     store.facts.forget_limits("r")
@@ -304,6 +309,18 @@ def _use_what_is_known(store: Store, trimmed: int) -> None:
     store.events.trim([trimmed])
     store.retention.has_expired(store.now() - timedelta(days=90))
     store.retention.prune(store.now() - timedelta(days=365 * 20))
+
+
+def _use_workers(store: Store) -> None:
+    machine = Machine("m", "host", "/home")
+    store.workers.record_machine(machine)
+    store.workers.register("w", machine, pid=1, version="1", lease=30)
+    store.workers.renew("w", 30)
+    store.workers.all()
+    store.workers.machines()
+    store.workers.jobs()
+    store.workers.remove(["w"])
+    store.workers.forget(store.now())
 
 
 def _claim(store: Store, job_id: int) -> JobRecord:
