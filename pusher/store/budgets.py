@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from pusher.store.connection import json_of
 from pusher.store.engine import Database
+from pusher.store.queue_settings import QueueSetting, read_settings
 from pusher.store.writes import insert_if_missing
 
 T = TypeVar("T")
 
-Change: TypeAlias = Callable[[Mapping[str, Any], float], tuple[Mapping[str, Any], T]]
-"""From a budget's content, and the store's time in seconds, to the new content and a result."""
+
+@dataclass(frozen=True)
+class BudgetState:
+    """A budget before a change."""
+
+    content: Mapping[str, Any]
+    at: float
+    """Seconds by the store's clock."""
+    settings: Mapping[str, QueueSetting]
+    """Those of the queue, which the budget may depend on."""
+
+
+Change: TypeAlias = Callable[[BudgetState], tuple[Mapping[str, Any], T]]
+"""Returns the new content, and a result."""
 
 
 class Budgets:
@@ -23,7 +37,10 @@ class Budgets:
         self._database = database
 
     def change(self, name: str, change: Change[T]) -> T:
-        """Change a budget, which no other worker changes meanwhile; return the result."""
+        """Change a budget, which no other worker changes meanwhile; return the result.
+
+        ``change`` must not wait for anything: other workers wait for it.
+        """
         with self._database.write() as connection:
             select = "SELECT content FROM budgets WHERE name = :name FOR UPDATE"
             row = connection.row(select, name=name)
@@ -31,7 +48,9 @@ class Budgets:
                 insert_if_missing(connection, "budgets", {"name": name, "content": "{}"})
                 row = connection.row(select, name=name)
             content = {} if row is None else json_of(row["content"])
-            changed, result = change(content, self._database.now(connection).timestamp())
+            now = self._database.now(connection)
+            settings = read_settings(connection, lambda: now)
+            changed, result = change(BudgetState(content, now.timestamp(), settings))
             connection.execute(
                 "UPDATE budgets SET content = :content WHERE name = :name",
                 name=name,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from pusher.store.connection import time_if_set
+from pusher.store.connection import Connection, time_if_set
 from pusher.store.engine import Database
 from pusher.store.writes import upsert
 
@@ -33,12 +33,7 @@ class QueueSettings:
     def all(self) -> Mapping[str, QueueSetting]:
         """Return the settings that are in force, by name."""
         with self._database.read() as connection:
-            rows = connection.rows("SELECT name, value, until FROM queue_settings")
-            found = {row["name"]: QueueSetting(row["value"], time_if_set(row["until"])) for row in rows}
-            if any(setting.until for setting in found.values()):
-                now = self._database.now(connection)
-                found = {name: each for name, each in found.items() if not each.until or each.until > now}
-        return found
+            return read_settings(connection, lambda: self._database.now(connection))
 
     def set(self, name: str, value: str, seconds: float | None = None) -> QueueSetting:
         """Set ``name`` for so many seconds, or until it is changed; return it."""
@@ -51,3 +46,13 @@ class QueueSettings:
         """Remove a setting; return whether it was set."""
         with self._database.write() as connection:
             return connection.execute("DELETE FROM queue_settings WHERE name = :name", name=name) > 0
+
+
+def read_settings(connection: Connection, now: Callable[[], datetime]) -> Mapping[str, QueueSetting]:
+    """Return the settings that are in force; ``now`` is called only if one of them ends by itself."""
+    rows = connection.rows("SELECT name, value, until FROM queue_settings")
+    found = {row["name"]: QueueSetting(row["value"], time_if_set(row["until"])) for row in rows}
+    if not any(setting.until for setting in found.values()):
+        return found
+    time = now()
+    return {name: each for name, each in found.items() if each.until is None or each.until > time}

@@ -25,6 +25,7 @@ class QueueLimits:
     def __init__(self, settings: Settings, note: Callable[[str], None]) -> None:
         self._own = settings
         self._note = note
+        self._notes: list[str] = []  # not written inside a transaction: a terminal may be stopped
         self._texts: dict[str, str | None] = {LIMIT_RATE: None, PARALLEL: None}
         self._lease = RateLease()
         self._wake = threading.Event()
@@ -36,21 +37,30 @@ class QueueLimits:
     def update(self, store: Store, owner: str) -> bool:
         """Read the queue's settings and renew the owner's share of the rate; return whether the number of
         uploads changed. Raises StoreError."""
-        found = store.settings.all()
+        before = self.parallel
+        try:
+            if self._lease.timetable is None:
+                self._take_up(store.settings.all())
+            if self._lease.timetable is not None:  # both are read in one transaction
+                self._lease.renew(store.budgets, owner, self.limiter.use(), self._take_up)
+        finally:
+            self.limiter.refresh()
+            notes, self._notes = self._notes, []
+            for note in notes:
+                self._note(note)
+        return self.parallel != before
+
+    def _take_up(self, found: Mapping[str, QueueSetting]) -> None:
+        """Take up the queue's settings."""
         before = self.parallel
         if self._is_new(PARALLEL, found):
             given = self._parse(PARALLEL, found)
             self.parallel = self._own.parallel if given is None else given
             if self.parallel != before:
                 why = "pusher parallel" if given else "as this run was started"
-                self._note(f"uploads at a time: {self.parallel} ({why})")
+                self._notes.append(f"uploads at a time: {self.parallel} ({why})")
         if self._is_new(LIMIT_RATE, found):
             self._lease.timetable = self._parse(LIMIT_RATE, found)
-        try:
-            self._lease.renew(store.budgets, owner, self.limiter.use())
-        finally:
-            self.limiter.refresh()
-        return self.parallel != before
 
     def _is_new(self, name: str, found: Mapping[str, QueueSetting]) -> bool:
         text = found[name].value if name in found else None
@@ -64,7 +74,7 @@ class QueueLimits:
         try:
             return BY_NAME[name].convert(found[name].value, f"{name} of the queue")
         except InvalidOption as error:
-            self._note(f"{error.message}; it has no effect here")
+            self._notes.append(f"{error.message}; it has no effect here")
             return None
 
     @contextlib.contextmanager

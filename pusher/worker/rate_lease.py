@@ -9,7 +9,8 @@ from typing import Any, Final, TypeAlias
 from pusher.config import Timetable
 from pusher.config.timetable import LEAST_RATE
 from pusher.errors import PusherError
-from pusher.store.budgets import Budgets
+from pusher.store.budgets import Budgets, BudgetState
+from pusher.store.queue_settings import QueueSetting
 from pusher.store.rate_budget import KEPT, LEASE, RateBudget, Usage
 from pusher.system import elapsed
 from pusher.worker.rate import RateUse
@@ -70,24 +71,31 @@ class RateLease:
         """Whether the share was leased by a worker that did not lack anything."""
         return self._share is not None and self._wanted is not None
 
-    def renew(self, budgets: Budgets, owner: str, use: RateUse) -> None:
+    def renew(
+        self,
+        budgets: Budgets,
+        owner: str,
+        use: RateUse,
+        take_up: Callable[[Mapping[str, QueueSetting]], None] = lambda settings: None,  # noqa: ARG005
+    ) -> None:
         """Renew the share of the rate that ``timetable`` has at the store's time, in this machine's zone.
 
-        ``use``: that since the last renewal. Raises StoreError; the last share is used meanwhile.
+        ``use``: that since the last renewal; ``take_up`` gets the queue's settings and may change
+        ``timetable``. Raises StoreError; the last share is used meanwhile.
         """
-        now, timetable = self._clock(), self.timetable
-        if timetable is None:
-            self.release(budgets, owner)
-            return
+        now = self._clock()
         usage = self._usage(now, use)
 
-        def change(content: Mapping[str, Any], at: float) -> tuple[Mapping[str, Any], _Shares | None]:
-            budget = RateBudget.from_json(content)
-            rate = timetable.rate_at(datetime.fromtimestamp(at, UTC).astimezone())
+        def change(state: BudgetState) -> tuple[Mapping[str, Any], _Shares | None]:
+            take_up(state.settings)
+            budget, timetable = RateBudget.from_json(state.content), self.timetable
+            at = datetime.fromtimestamp(state.at, UTC).astimezone()
+            rate = None if timetable is None else timetable.rate_at(at)
+            shares = None
             if rate is None:
                 budget.release(owner)
-                return budget.to_json(), None
-            shares = budget.renew(owner, rate, usage, at)
+            else:
+                shares = budget.renew(owner, rate, usage, state.at)
             return budget.to_json(), shares
 
         self._asked_at = now
@@ -95,7 +103,7 @@ class RateLease:
             found = budgets.change(RATE, change)
         except PusherError:
             self._is_away = True
-            self._fall_back(timetable, now)
+            self._fall_back(now)
             raise
         finally:
             self._asked_at = None
@@ -107,8 +115,8 @@ class RateLease:
         if self._share is None:
             return
 
-        def change(content: Mapping[str, Any], _: float) -> tuple[Mapping[str, Any], None]:
-            budget = RateBudget.from_json(content)
+        def change(state: BudgetState) -> tuple[Mapping[str, Any], None]:
+            budget = RateBudget.from_json(state.content)
             budget.release(owner)
             return budget.to_json(), None
 
@@ -130,9 +138,9 @@ class RateLease:
             wanted = use.own if wanted is None else min(wanted, use.own)
         return Usage(wanted, use.sent, seconds, is_new=now < self._new_until)
 
-    def _fall_back(self, timetable: Timetable, now: float) -> None:
+    def _fall_back(self, now: float) -> None:
         """Obey a limit that was read and cannot be leased, as with a full disk."""
-        rate = timetable.rate_at(datetime.now(UTC).astimezone())
+        rate = None if self.timetable is None else self.timetable.rate_at(datetime.now(UTC).astimezone())
         if rate is not None:
             self._share = rate if self._share is None else min(rate, self._share)
             self._renewed_at = self._renewed_at or now

@@ -287,7 +287,7 @@ def _use_what_is_known(store: Store, trimmed: int) -> None:
     store.known_blobs.of_layers([digest("1")])
     store.documents.put(digest("2"), b"{}")
     store.documents.get(digest("2"))
-    store.budgets.change("rate", lambda content, now: (content, now))
+    store.budgets.change("rate", lambda state: (state.content, state.at))
     store.settings.set("rate", "1M")
     store.settings.all()
     store.settings.clear("rate")
