@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -78,6 +79,8 @@ class JobPush:
         self._offline: tuple[float, PusherError] | None = None
         self._misses = 0
         self._documents = final_digests(job)
+        self._opened = ExitStack()
+        """What blobs are read from while they are sent."""
 
     def run(self) -> str:
         """Push the image; return its manifest's digest.
@@ -104,6 +107,8 @@ class JobPush:
             self._control.stop()
             futures = [*self._sending] if self._check is None else [self._check, *self._sending]
             raise most_important([error, *(future.exception() for future in futures)]) from error
+        finally:
+            self._opened.close()
 
     def _begin_check(self) -> None:
         """Check login, certificate and sizes while the first layer is read; nothing is sent before that."""
@@ -241,7 +246,7 @@ class JobPush:
                 if wanted:
                     early = None if self._tools.sender.settings.no_early else self._send_unfinished
                     for diff_id, blob in self._tools.preparer.prepare(
-                        self._job, self._control, wanted, early
+                        self._job, self._control, wanted, self._opened, early
                     ):
                         if diff_id not in begun and blob is not None:
                             self._send(blob)

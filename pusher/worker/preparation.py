@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,18 +47,20 @@ class BlobPreparer:
         job: JobRecord,
         control: Control,
         missing: Mapping[str, JobBlob],
+        opened: ExitStack,
         send_unfinished: Callable[[UnfinishedBlob], None] | None = None,
     ) -> Iterator[tuple[str, BlobFile | None]]:
         """Yield the key of each blob in ``missing`` with the blob as soon as it is ready.
 
         A blob that can be sent before it is complete is yielded twice, first with its ``arrival``. Of a layer
         that is large and being compressed, ``send_unfinished`` gets the blob, if that is allowed; None is
-        yielded for one that it sends to its end.
+        yielded for one that it sends to its end. ``missing`` may shrink meanwhile. ``opened`` gets what must
+        stay open until the blobs are sent.
         Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry also as ``Downloads``.
         """
         from pusher.worker.preparation_run import PreparationRun  # not for a push with nothing to send
 
-        yield from PreparationRun(self, job, control, missing, send_unfinished).blobs()
+        yield from PreparationRun(self, job, control, missing, opened, send_unfinished).blobs()
 
     def keep_config(self, job: JobRecord, content: bytes) -> BlobFile:
         """Write the config to the spool, and to the store, which saves the export on a later push.

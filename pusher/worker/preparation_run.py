@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Final
 
 from pusher.errors import ImageChanged, LayerMismatch, StorageDoubtful
@@ -15,7 +17,9 @@ from pusher.registry.http.body import BlobFile
 from pusher.registry.http.verified_file import DigestVerifier
 from pusher.sources import reopen
 from pusher.sources.base import ExportPiece, Source, SourceImage
-from pusher.sources.pins import RegistryPin, pin_from_json
+from pusher.sources.engine.command import DOCKER
+from pusher.sources.engine.content_api import DockerContent
+from pusher.sources.pins import EnginePin, RegistryPin, pin_from_json
 from pusher.sources.registry.source import RegistrySource
 from pusher.spool.compress import Compression, Kind
 from pusher.store.records import JobBlob, JobRecord
@@ -42,6 +46,7 @@ class PreparationRun:
         job: JobRecord,
         control: Control,
         missing: Mapping[str, JobBlob],
+        opened: ExitStack,
         send_unfinished: Callable[[UnfinishedBlob], None] | None,
     ) -> None:
         self._preparer = preparer
@@ -52,6 +57,7 @@ class PreparationRun:
         self._job = job
         self._control = control
         self._missing = missing
+        self._opened = opened
         self._send_unfinished = send_unfinished
         self._chooser = CompressionChooser(
             RequestedCompression.for_job(job.options, preparer.settings),
@@ -69,6 +75,10 @@ class PreparationRun:
         if isinstance(pin, RegistryPin):
             yield from self._download(pin)
             return
+        if isinstance(pin, EnginePin):
+            yield from self._blobs_in_docker(pin)
+            if not self._missing:
+                return
         source: Source | None = reopen(pin)
         while source is not None:
             try:
@@ -96,6 +106,21 @@ class PreparationRun:
                 found.key,
                 BlobFile(blob.digest, blob.size, self._spool.path(blob.digest), arrival=arrival),
             )
+
+    def _blobs_in_docker(self, pin: EnginePin) -> Iterator[tuple[str, BlobFile]]:
+        """Yield the blobs, to be read from Docker's content store while they are sent.
+
+        None if Docker does not let its content store be read.
+        """
+        if pin.kind != DOCKER.kind or pin.root_digest is None:
+            return
+        new_check = partial(SourceStallCheck, self._job.image, self._control, self._progress.note)
+        content = self._opened.enter_context(DockerContent(pin.daemon, new_check))
+        if content.offers(pin.id):
+            for layer in sorted(self._missing.values(), key=lambda layer: -(layer.size or 0)):
+                blob = descriptor_of(layer)
+                self._set_blob(layer.key, blob)
+                yield layer.key, content.file_of(blob)
 
     def _prepare_from(
         self,

@@ -1,9 +1,9 @@
-"""Pushing from Docker's containerd image store: `docker push` beside pusher from the disk and from `save`.
+"""Pushing from Docker's containerd image store: `docker push` beside pusher from the disk and from the API.
 
 DOCKER_HOST=unix:///... python -m tests.benchmarks.containerd_store [--size 500M] [--rounds 3]
 
 Needs root and a Docker >= 25 with ``"features": {"containerd-snapshotter": true}`` (29 has it by default)
-whose containerd is its own: below the data root, so that the way through `docker save` can be had as well.
+whose containerd is its own: below the data root, so that the way through Docker's API can be had as well.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _SHARES: Final = (2, 4, 8, 16, 16)
 """Layers; 4 stands for a fourth of the image."""
 _DOCKER: Final = "docker push"
 _DISK: Final = "pusher push, content store"
-_SAVE: Final = "pusher push, docker save"
+_API: Final = "pusher push, Docker's API"
 
 
 class Running(Engine):
@@ -66,7 +66,7 @@ class Pushes:
         return {
             _DOCKER: self._docker(),
             _DISK: self._pusher({}),
-            _SAVE: self._pusher({"PUSHER_DOCKER_ROOT": str(self._elsewhere)}),  # where nothing is
+            _API: self._pusher({"PUSHER_DOCKER_ROOT": str(self._elsewhere)}),  # where nothing is
         }
 
     def _docker(self) -> Cost:
@@ -120,8 +120,8 @@ def _print(costs: Mapping[str, Cost]) -> None:
     for name, cost in costs.items():
         used = "" if name == _DOCKER else f"{cost.cpu:9.2f}{cost.memory / MIB:10.0f}"
         print(f"{name:32}{cost.wall:9.2f}{used}")
-    for name in (_DISK, _SAVE):
-        print(f"{name}: {costs[_DOCKER].wall / costs[name].wall:.1f} times as fast as {_DOCKER}")
+    for name in (_DISK, _API):
+        print(f"{name}: {costs[name].wall / costs[_DOCKER].wall:.2f} times as long as {_DOCKER}")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from pusher.sources import find
+from pusher.sources.engine.content_api import ContentStore
 from pusher.sources.engine.content_store import ContentStoreSource, find_store
+from pusher.sources.engine.grpc import GrpcBroken, GrpcClient, GrpcFailed
 from tests.support.images import make_image, sha256, write_archive
 from tests.support.layouts import two_platforms
 from tests.support.processes import Daemon, unmount_below
@@ -85,3 +88,35 @@ def test_all_platforms_lie_in_its_content_store(ctr: Ctr, folder: Path, tmp_path
         layer.file.digest: layer.file.path.read_bytes() for layer in image.layers if layer.file is not None
     }
     assert {**documents, **blobs, image.config_digest: image.config} == layout.blobs
+
+
+class Wire:
+    """A socket as ``GrpcClient`` wants it."""
+
+    def __init__(self, address: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.connect(str(address))
+        self.read_into = self.socket.recv_into
+        self.write = self.socket.sendall
+
+
+def test_its_content_service_is_read_by_digest(ctr: Ctr, folder: Path, tmp_path: Path) -> None:
+    """The service that Docker passes on, as gRPC's own server sends it."""
+    image = make_image(5000, 3_000_000, compressible=0.0, names=("registry.example.com/team/app:1.2",))
+    ctr("images", "import", "--no-unpack", str(write_archive(tmp_path / "in.tar", image, shape="containerd")))
+    wire = Wire(folder / "ctr.sock")
+    with wire.socket:
+        store = ContentStore(GrpcClient(wire, {"containerd-namespace": "default"}))
+        for layer in image.layers:
+            assert store.size_of(layer.digest) == len(layer.gzip)
+            assert b"".join(store.read(layer.digest)) == layer.gzip
+            assert b"".join(store.read(layer.digest, 1234)) == layer.gzip[1234:]
+        missing = sha256(b"missing")
+        assert store.size_of(missing) is None
+        with pytest.raises(GrpcFailed) as caught:
+            next(store.read(missing))
+        assert caught.value.status == 5
+        assert store.size_of(image.config_digest) == len(image.config)
+        wire.socket.shutdown(socket.SHUT_RDWR)
+        with pytest.raises((GrpcBroken, OSError)):
+            store.size_of(missing)

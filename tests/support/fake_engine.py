@@ -10,7 +10,7 @@ from tests.support.images import Image, entries, sha256
 
 
 class FakeEngine:
-    """Put ``folder`` alone in PATH. ``on`` sets what ``inspect``, ``ls`` or ``save`` does.
+    """Put ``folder`` alone in PATH. ``on`` sets what ``inspect``, ``ls``, ``save`` and others do.
 
     The scripts may use ``/bin/cat`` and ``/bin/sleep``: nothing else is in PATH.
     """
@@ -18,7 +18,14 @@ class FakeEngine:
     def __init__(self, folder: Path, command: str = "docker") -> None:
         self.folder = folder
         self.command = command
-        self._scripts = {"inspect": "exit 1", "ls": "exit 0", "save": "exit 1", "info": "exit 1"}
+        self._scripts = {
+            "inspect": "exit 1",
+            "ls": "exit 0",
+            "save": "exit 1",
+            "info": "exit 1",
+            "context": "exit 1",
+            "system": "exit 1",
+        }
         folder.mkdir(exist_ok=True)
         self._write()
 
@@ -69,6 +76,8 @@ class FakeEngine:
             f'"image ls") {self._scripts["ls"]};;\n'
             f'"save "*) {self._scripts["save"]};;\n'
             f'"info "*) {self._scripts["info"]};;\n'
+            f'"context inspect") {self._scripts["context"]};;\n'
+            f'"system dial-stdio") {self._scripts["system"]};;\n'
             '*) echo "unexpected: $*" >&2; exit 64;;\n'
             "esac\n"
         )

@@ -133,7 +133,9 @@ class CommandOutput:
         *arguments: str,
         daemon: Daemon | None = None,
         check_stop: Callable[[], None] | None = None,
+        takes_input: bool = False,
     ) -> None:
+        """``check_stop`` is called each second of waiting for output. ``takes_input``: it is to ``write``."""
         self.engine = engine
         self._arguments = arguments
         self._daemon = daemon
@@ -143,7 +145,8 @@ class CommandOutput:
             self._process = subprocess.Popen(
                 [engine.command, *arguments],
                 env=_environment(daemon),
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if takes_input else subprocess.DEVNULL,
+                bufsize=0,
                 stdout=subprocess.PIPE,
                 stderr=self._errors,
                 # Its own group: pusher handles Ctrl-C, and the group can be killed as a whole.
@@ -171,6 +174,13 @@ class CommandOutput:
         """Do the same into ``buffer``; return the number of bytes."""
         self._wait()
         return os.readv(self._pipe, [buffer])
+
+    def write(self, data: bytes) -> None:
+        """Write all of ``data`` to the command's standard input. Raises OSError."""
+        assert self._process.stdin is not None  # noqa: S101 - asked for with takes_input
+        view = memoryview(data)
+        while view:
+            view = view[self._process.stdin.write(view) :]
 
     def _wait(self) -> None:
         while not self._poll.poll(1000):
@@ -208,8 +218,9 @@ class CommandOutput:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._errors.close()
-        if self._process.stdout:
-            self._process.stdout.close()
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                pipe.close()
         for ending in (signal.SIGTERM, signal.SIGKILL):
             if self._process.poll() is not None:
                 break

@@ -15,6 +15,7 @@ from pusher.errors import (
     ImageNotFound,
     InvalidOption,
     PusherError,
+    StorageDoubtful,
 )
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_sha256
@@ -30,6 +31,7 @@ from pusher.sources.engine.command import (
     is_installed,
     run_command,
 )
+from pusher.sources.engine.content_api import DockerContent, image_in_content
 from pusher.sources.engine.podman_manifest import is_manifest_list, list_error
 from pusher.sources.engine.save_stream import image_in_stream, pinned_image, scan_save_stream
 from pusher.sources.entry_names import pieces
@@ -100,8 +102,9 @@ class EngineSource:
     def resolve(self) -> SourceImage:
         """Ask the engine for ID and diff IDs; a pinned image is known without asking.
 
-        In containerd's image store the manifests exist, but inspect does not print them. They are read from
-        one `save`, which is stopped after the last of them unless blobs are to be kept.
+        In containerd's image store the manifests exist, but inspect does not print them. Where its content
+        cannot be read, they are read from one `save`, which is stopped after the last of them unless blobs
+        are to be kept.
         """
         if self._pin is not None:
             return _image(self._pin)
@@ -112,7 +115,9 @@ class EngineSource:
         if found.target is None:
             check_platform(found.platform, self._choice, f"{self.engine.title}'s {self.name}")
             return _image(pin)
-        stored = self._from_content_store(found.target, found.platform)
+        stored = self._from_content_store(found.target, found.platform) or self._from_content_api(
+            pin, found.platform
+        )
         if stored is not None:
             return stored
         with self._save(found.id) as (_, stream):
@@ -131,6 +136,16 @@ class EngineSource:
     def _from_content_store(self, target: str, own: Platform | None) -> SourceImage | None:  # noqa: ARG002
         """Return the image with all its platforms if it can be read from disk; ``own``: this machine's."""
         return None
+
+    def _from_content_api(self, pin: EnginePin, own: Platform | None) -> SourceImage | None:
+        """Return the image with all its platforms if Docker lets its content store be read."""
+        if self.engine is not DOCKER:
+            return None
+        try:
+            with DockerContent(self._daemon) as content:
+                return image_in_content(content, pin, own=own)
+        except StorageDoubtful:
+            return None
 
     def _from_list(self) -> SourceImage:
         """Return the images of a manifest list of Podman. Raises ImageUnsupported if they cannot be read."""

@@ -160,10 +160,15 @@ def image_in_stream(
         notes = [f"{where} writes only a part of {root}, which has the digest {found}"]
     tree = tree_or_own(_descriptor(found), saved.read, saved.has, choice, own=own, where=where)
     tree.notes[:0] = notes
+    return image_of_tree(tree, saved.documents, pin)
+
+
+def image_of_tree(tree: Tree, read: Mapping[str, bytes | None], pin: EnginePin) -> SourceImage:
+    """Return the image of a tree with its documents in its pin. ``read``: what was read for it, by digest."""
     image = tree.image(lambda blob: None, pin)  # noqa: ARG005 - nothing is on this disk
     configs = [manifest.config.digest for manifest in image.manifests]
     described = [document.raw for document in image.documents]
-    described += [saved.documents[digest] for digest in configs if digest in saved.documents]
+    described += [raw for digest in configs if (raw := read.get(digest)) is not None]
     root_digest = image.documents[-1].digest
     return replace(image, pin=replace(pin, root_digest=root_digest, documents=tuple(described)))
 
