@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import ReferenceMalformed
 from pusher.oci.digest import is_sha256
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, TypeVar
 
+from pusher.dataclass import dataclass
 from pusher.errors import PusherError, Retry
 
 T = TypeVar("T")

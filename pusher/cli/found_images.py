@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pusher.cli.image_list import ImageRequest, expand_tags
 from pusher.cli.output import print_error, print_notice
+from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, InvalidOption, PusherError
 from pusher.text import suggest
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -13,6 +13,7 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.output import print_notice
+from pusher.dataclass import dataclass
 from pusher.errors import CommandLineInvalid, InvalidOption, PusherError, ReferenceMalformed
 from pusher.reference import Reference, names_registry
 from pusher.text import quoted, suggest

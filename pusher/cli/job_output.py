@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,6 +14,7 @@ import click
 from pusher.cli import completers
 from pusher.cli.command import quiet_option
 from pusher.cli.output import print_line
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption, JobUnknown
 from pusher.text import as_json
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
@@ -11,6 +10,7 @@ import click
 from pusher.cli.limits import limits_in_status
 from pusher.cli.output import print_json, print_notice
 from pusher.cli.queueing import read_labels
+from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, InvalidOption
 from pusher.reference import canonical_registry
 from pusher.text import printable

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,7 @@ from pusher.cli.password import read_password, with_password
 from pusher.cli.settings import read_settings, warn_of_unknown_variables
 from pusher.cli.store import open_store
 from pusher.cli.work import report_result, work
+from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, InvalidOption
 from pusher.secret import note_secret
 

@@ -6,13 +6,13 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import click
 
+from pusher.dataclass import dataclass
 from pusher.oci.digest import short
 from pusher.progress.format import human_bytes, human_share, local_time, percent
 from pusher.store.records import JobBlob, JobRecord, JobState

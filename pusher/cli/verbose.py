@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
 import click
 
+from pusher.dataclass import dataclass
 from pusher.text import as_json, printable, printable_lines
 
 _LEVELS: Final = (logging.WARNING, logging.INFO, logging.DEBUG)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
 from pusher.config import values
 from pusher.config.options import Option
 from pusher.config.settings import BY_NAME, OPTIONS
+from pusher.dataclass import dataclass
 from pusher.errors import ConfigInvalid, InvalidOption, ReferenceMalformed
 from pusher.reference import RegistryPath
 from pusher.text import printable, suggest

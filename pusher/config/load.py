@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from pusher.config.credential_files import auth_files, certs_dirs, docker_config
 from pusher.config.file import ConfigFile, FileEntry, read_file
 from pusher.config.options import Option, field_values
 from pusher.config.settings import OPTIONS, Settings
+from pusher.dataclass import dataclass
 
 DEFAULT: Final = "default"
 """The source of a value that was not given."""

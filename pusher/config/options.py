@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any, Final
 
 from pusher.config import values
+from pusher.dataclass import dataclass
 
 LINK: Final = "Link"
 REGISTRY: Final = "Registry and TLS"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from pusher.config import values
 from pusher.config.options import COMPRESSIONS, HOOKS, LINK, REGISTRY, STORAGE, options_of, part, setting
 from pusher.config.timetable import Timetable, parse_timetable
+from pusher.dataclass import dataclass
 from pusher.reference import RegistryPath, canonical_registry
 from pusher.retry import RetryPolicy
 

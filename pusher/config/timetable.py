@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from pusher.config.values import parse_size
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 from pusher.text import quoted
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from typing import Final, Self
 
 from pusher.config.timetable import TimeSpan, parse_when
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 from pusher.text import quoted
 

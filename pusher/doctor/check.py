@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 
+from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, PusherError
 from pusher.errors.base import bug
 

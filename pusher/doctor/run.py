@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from pusher.config import Settings, Timeouts
+from pusher.dataclass import dataclass
 from pusher.doctor.check import CheckResult, CheckRunner, OnCheck
 from pusher.doctor.local import LocalChecks
 from pusher.doctor.network import NetworkChecks

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import ReferenceMalformed
 from pusher.reference import RegistryPath, api_host, is_loopback
 from pusher.sources import select

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors.base import ExitCode, PusherError, Retry
 
 AGAIN: Final = {

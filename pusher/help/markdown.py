@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Final, Literal
+
+from pusher.dataclass import dataclass
 
 _TABLE_CELL: Final = re.compile(r"(?<!\\)\|")
 _INLINE: Final = re.compile(

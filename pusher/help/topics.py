@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from importlib.resources import files
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.help.markdown import Block, Code, Heading, parse
 
 NAMES: Final = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.oci import media_types
 from pusher.oci.bounded_json import load_json
 from pusher.oci.document import Document

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.oci import media_types
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import of_bytes

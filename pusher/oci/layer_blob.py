@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+from pusher.dataclass import dataclass
 
 ORIGINAL: Final = "original"
 """The compression of a blob that came compressed and is kept as it is."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.oci import media_types
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import check_digest, is_sha256, of_bytes

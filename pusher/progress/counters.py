@@ -6,10 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.oci.digest import diff_id_in, provisional_digest, short
 from pusher.progress.estimate import Estimator
 from pusher.progress.format import rfc3339

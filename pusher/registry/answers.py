@@ -6,10 +6,10 @@ import email.utils
 import json
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import (
     PermissionDenied,
     PusherError,

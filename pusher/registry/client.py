@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, urlencode, urlsplit
 
+from pusher.dataclass import dataclass
 from pusher.errors import (
     CredentialsRejected,
     PermissionDenied,

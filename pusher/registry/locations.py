@@ -10,12 +10,12 @@ connection itself, since a name may resolve to another address the next time.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urljoin, urlsplit
 
 from urllib3.util import parse_url
 
+from pusher.dataclass import dataclass
 from pusher.errors import LocationRefused, PlainHttpRefused, RegistryRefused
 from pusher.reference import api_host
 from pusher.registry.http.addresses import is_private

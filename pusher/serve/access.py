@@ -11,7 +11,7 @@ import binascii
 import hmac
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from pusher.dataclass import dataclass
 from pusher.reference import is_loopback
 from pusher.serve import peer
 from pusher.serve.errors import ApiError

@@ -11,10 +11,10 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.serve.manifests import PushedManifest
 
 VERSION: Final = 1

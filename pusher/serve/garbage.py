@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import find_machine_error
 from pusher.progress.format import human_bytes
 from pusher.serve.local import LocalRegistry

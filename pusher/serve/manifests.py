@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import Descriptor, parse_descriptor

@@ -8,7 +8,6 @@ import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +15,7 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from pusher.dataclass import dataclass
 from pusher.errors import CertificateFileUnusable, InvalidOption, ListenFailed
 from pusher.reference import is_loopback
 from pusher.serve.access import PEER

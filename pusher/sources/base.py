@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from typing import Any, BinaryIO, Final, Literal, Protocol
 
+from pusher.dataclass import dataclass
 from pusher.oci.document import Document
 from pusher.oci.draft import Draft
 from pusher.oci.manifest import Descriptor, Manifest

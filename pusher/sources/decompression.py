@@ -8,12 +8,12 @@ import io
 import lzma
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import BinaryIO, Final, cast
 
 import zstandard
 from isal import igzip, isal_zlib
 
+from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, SourceError
 from pusher.oci.media_types import GZIP_MAGIC, ZSTD_MAGIC
 

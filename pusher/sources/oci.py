@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, ImageAmbiguous, ImageChanged, ImageNotFound, ImageUnsupported
 from pusher.oci.digest import UnsupportedDigest, is_digest
 from pusher.oci.index import Child, Index, parse_index

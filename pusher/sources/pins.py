@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import StoreCorrupt
 from pusher.sources.base import EVERYTHING, Choice, Json, Pin
 from pusher.sources.decompression import Unpacked

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
+from pusher.dataclass import dataclass
 from pusher.errors import ImageNotFound, InvalidOption
 from pusher.sources.image_names import tag_of
 from pusher.text import suggest

@@ -6,10 +6,10 @@ The libraries are imported once a layer is to be compressed: most pushes compres
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
 from pusher.processors import count_processors

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
+from pusher.dataclass import dataclass
 from pusher.store.connection import json_of
 from pusher.store.engine import Database
 from pusher.store.queue_settings import QueueSetting, read_settings

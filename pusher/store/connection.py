@@ -12,11 +12,12 @@ import json
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
 from functools import lru_cache
 from typing import Any, Final, Protocol
+
+from pusher.dataclass import dataclass
 
 _COLLECTION: Final = re.compile(r"\b(NOT )?IN :(\w+)")
 _VALUE: Final = re.compile(r":(\w+)")

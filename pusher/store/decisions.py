@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import JobStateConflict
 from pusher.store.records import JobRecord, JobState
 from pusher.text import suggest

@@ -8,10 +8,10 @@ tag, so no job is notified.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import TagNotYet
 from pusher.errors.catalogue import unfixable_codes
 from pusher.store.connection import Connection

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.store.job_rows import labels_text
 from pusher.store.records import JobState
 

@@ -8,13 +8,13 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pusher
 from pusher.config.private import check_private_file, make_private_folder
+from pusher.dataclass import dataclass
 from pusher.errors import DiskFull, StoreLocked, StoreUnreachable
 from pusher.store import engine, schema
 from pusher.store.connection import Connection, postgresql

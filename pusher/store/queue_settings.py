@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.store.connection import Connection, time_if_set
 from pusher.store.engine import Database
 from pusher.store.writes import upsert

@@ -7,8 +7,10 @@ seconds by the store's clock.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final, Self
+
+from pusher.dataclass import dataclass
 
 LEASE: Final = 3.0
 """Seconds for which a share is leased; workers renew it every second."""

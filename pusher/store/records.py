@@ -6,10 +6,12 @@ Times are aware datetimes in UTC; sizes and offsets are bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final
+
+from pusher.dataclass import dataclass
 
 RECEIVING_SOURCE: Final = "receiving"
 """``kind`` in the source of a job without a manifest: ``folder`` has its blobs, in folders by algorithm."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.store.connection import Connection, json_of
 from pusher.store.engine import Database
 from pusher.store.records import JobDocument, JobState

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote
 
 from pusher.config import values
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 
 _URL: Final = re.compile(

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.store.connection import ResultRow, time_of
 from pusher.store.engine import Database
 from pusher.store.job_rows import job_of

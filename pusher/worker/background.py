@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pusher.config.private import make_private_folder
+from pusher.dataclass import dataclass
 from pusher.errors import HomeUnusable, WorkerAlreadyRunning, WorkerElsewhere
 from pusher.progress.format import rfc3339
 from pusher.system import boot_id, is_locked, open_flags, try_lock

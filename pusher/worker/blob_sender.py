@@ -6,11 +6,12 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from pusher.config import Settings
+from pusher.dataclass import dataclass
 from pusher.errors import LeaseLost, PusherError
 from pusher.oci.digest import short
 from pusher.progress.base import Progress

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from pusher.config import Settings
+from pusher.dataclass import dataclass
 from pusher.errors import PusherError
 from pusher.registry.upload.deletion import delete_session
 from pusher.spool.spool import Spool

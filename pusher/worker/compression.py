@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from pusher.config import Settings
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 from pusher.oci import media_types
 from pusher.oci.layer_blob import LayerBlob

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
 from pusher import reference
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption, ReferenceMalformed
 from pusher.reference import Reference, RegistryPath
 from pusher.sources.registry.names import PREFIX, read_reference

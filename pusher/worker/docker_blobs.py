@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import PusherError
 from pusher.oci import media_types
 from pusher.oci.manifest import Descriptor, Manifest, parse_manifest

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Literal
 
 from pusher.config import Settings
+from pusher.dataclass import dataclass
 from pusher.errors import PusherError
 from pusher.oci.layer_blob import LayerBlob
 from pusher.oci.manifest import parse_manifest

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from datetime import datetime
 from typing import Any, Final
 
 from pusher.config import Settings
+from pusher.dataclass import dataclass
 from pusher.errors import ImageIncomplete, ImageUnsupported, PusherError
 from pusher.reference import Reference
 from pusher.sources import find, reopen

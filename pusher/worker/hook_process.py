@@ -10,8 +10,9 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
+
+from pusher.dataclass import dataclass
 
 _TICK: Final = 0.05
 """Seconds between two checks whether the process has ended."""

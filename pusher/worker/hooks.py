@@ -12,12 +12,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pusher.config.child_environment import hook_environment
 from pusher.config.settings import HookSettings
+from pusher.dataclass import dataclass
 from pusher.errors import JobUnknown, PusherError
 from pusher.progress.format import human_seconds
 from pusher.secret import redact_secrets

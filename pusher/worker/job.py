@@ -6,10 +6,11 @@ import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import DiskFull, ImageUnsupported, PusherError, Retry, SourceError
 from pusher.oci import media_types
 from pusher.oci.digest import short

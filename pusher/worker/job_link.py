@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.progress.format import human_bytes
 from pusher.spool.levels import FAR_SECONDS, NEAR_SECONDS, first_level
 from pusher.worker.uplinks import LinkEstimates

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 from pusher.config.window import read_window
+from pusher.dataclass import dataclass
 from pusher.oci.digest import short
 from pusher.progress.format import human_bytes, human_seconds, human_share, local_time, percent
 from pusher.store.records import JobRecord, JobState, JobTotals

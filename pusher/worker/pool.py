@@ -7,8 +7,9 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Final
+
+from pusher.dataclass import dataclass
 
 
 @dataclass(eq=False)

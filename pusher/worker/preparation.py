@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pusher.config import Settings
+from pusher.dataclass import dataclass
 from pusher.errors import LayerMismatch
 from pusher.oci import media_types
 from pusher.oci.digest import of_bytes

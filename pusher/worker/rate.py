@@ -5,11 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Protocol
 
 from pusher.config import Timetable
+from pusher.dataclass import dataclass
 from pusher.progress.format import human_bytes
 
 _TURN: Final = 0.05

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Final
 
 from pusher.config import Settings
+from pusher.dataclass import dataclass
 from pusher.errors import CredentialsUnreadable, PusherError
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential, find_credential

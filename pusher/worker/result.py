@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, JobUnknown
 from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState
 from pusher.store.store import Store

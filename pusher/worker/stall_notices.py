@@ -9,9 +9,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import SourceStalled
 from pusher.progress.format import human_seconds
 from pusher.registry.http.answer import Answer

@@ -9,10 +9,10 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.oci.digest import provisional_digest
 from pusher.registry.http.body import BlobFile
 from pusher.registry.upload.session import Session

@@ -10,10 +10,10 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import (
     AuthenticationUnsupported,
     CredentialsMissing,

@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 from urllib.parse import urlencode, urlsplit
 
+from pusher.dataclass import dataclass
 from pusher.errors import (
     ConnectionBroken,
     CredentialsMissing,

@@ -7,10 +7,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import BinaryIO, Final, NoReturn, Protocol
 
+from pusher.dataclass import dataclass
 from pusher.errors import find_machine_error
 from pusher.oci.digest import digest_of_hash, hash_for
 from pusher.registry.http.verified_file import DigestVerifier

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
+from pusher.dataclass import dataclass
 from pusher.registry.http.redaction import for_display, shorten
 
 if TYPE_CHECKING:

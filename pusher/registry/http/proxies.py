@@ -5,13 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.client import HTTPException
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from urllib3.exceptions import HTTPError, ProxyError
 
+from pusher.dataclass import dataclass
 from pusher.errors import ProxyUnusable
 from pusher.reference import is_loopback
 from pusher.registry.http.redaction import host_of

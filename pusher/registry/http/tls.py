@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import ssl
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from urllib3.exceptions import ProxyError
 from urllib3.util import parse_url
 
 from pusher.config import Timeouts
+from pusher.dataclass import dataclass
 from pusher.registry.http.certificates import add_authorities, add_certs_dir
 from pusher.registry.http.dialing import HappyEyeballsMixin
 from pusher.registry.http.peer_certificate import TlsPeer, read_peer

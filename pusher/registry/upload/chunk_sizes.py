@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.registry.upload.profiles import KIB, MIB, Profile
 
 DEFAULT_CHUNK: Final = 10 * MIB

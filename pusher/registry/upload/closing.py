@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import ConnectionBroken, DigestRejected, PusherError, RegistryBusy, RegistryStalled
 from pusher.registry.answers import is_final, is_size_refusal, read_message, refusal
 from pusher.registry.client import RegistryClient

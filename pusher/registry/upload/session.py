@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
+from pusher.dataclass import dataclass
 from pusher.registry.answers import read_message
 from pusher.registry.http.answer import Answer
 from pusher.registry.upload.chunk_sizes import Limits

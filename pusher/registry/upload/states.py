@@ -28,8 +28,7 @@ OPEN, with one at ASK, because what was under way may have arrived.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from pusher.dataclass import dataclass
 from pusher.registry.upload.session import Session
 
 

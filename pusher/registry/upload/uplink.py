@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import math
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.link_rate import LinkRate

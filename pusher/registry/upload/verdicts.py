@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.registry.answers import is_final, read_message
 from pusher.registry.http.answer import Answer
 from pusher.registry.intermediaries import is_chunk_accepted

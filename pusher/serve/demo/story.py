@@ -9,12 +9,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import requests
 
+from pusher.dataclass import dataclass
 from pusher.errors import DemoFailed
 from pusher.oci.digest import digest_of_hash, hash_for, of_bytes
 from pusher.oci.manifest import parse_manifest

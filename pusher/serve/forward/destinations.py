@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import ReferenceMalformed
 from pusher.reference import Reference, RegistryPath, names_registry
 from pusher.serve.errors import ApiError

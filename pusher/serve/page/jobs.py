@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlencode
@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from markupsafe import Markup
 
 from pusher.config import Settings
+from pusher.dataclass import dataclass
 from pusher.oci.digest import short
 from pusher.progress.counters import Counters, eta
 from pusher.progress.counters import Snapshot as ProgressSnapshot

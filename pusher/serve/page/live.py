@@ -11,11 +11,12 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final, Protocol
 
 from starlette.concurrency import run_in_threadpool
 
+from pusher.dataclass import dataclass
 from pusher.errors import PusherError
 from pusher.serve.errors import ApiError
 from pusher.serve.page.template import PageContent

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote, urlencode
 
+from pusher.dataclass import dataclass
 from pusher.oci.bounded_json import load_json
 from pusher.serve.catalog import Catalog, TaggedManifest
 from pusher.serve.errors import name_unknown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -12,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 import pusher
+from pusher.dataclass import dataclass
 from pusher.oci.digest import short
 from pusher.progress.format import human_bytes, human_share, local_time, rfc3339
 from pusher.text import printable

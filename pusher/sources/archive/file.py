@@ -7,11 +7,12 @@ import posixpath
 import stat
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageNotFound, SourceError
 from pusher.registry.http.body import BlobFile
 from pusher.sources.archive.kinds import HOW, check_compressed_again, check_kind, without_image

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, ImageAmbiguous, ImageNotFound, ImageUnsupported, LayerMismatch
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_digest, of_bytes

@@ -9,10 +9,10 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, LayerMismatch
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_digest, of_bytes

@@ -13,11 +13,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
 from pusher.config.child_environment import engine_environment
+from pusher.dataclass import dataclass
 from pusher.errors import (
     EngineFailed,
     EngineMissing,

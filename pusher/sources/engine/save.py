@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import (
     ArchiveInvalid,
     ArchiveTruncated,

@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 from collections.abc import Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import EngineFailed
 from pusher.oci import media_types
 from pusher.oci.digest import is_digest, of_bytes

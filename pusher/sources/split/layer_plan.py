@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import Any
 
+from pusher.dataclass import dataclass
 from pusher.sources.base import Json
 
 

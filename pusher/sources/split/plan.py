@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import zlib
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain, groupby
 from typing import Final, Protocol
 
+from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, ImageUnsupported, LayerMismatch
 from pusher.sources.base import ExportPiece
 from pusher.sources.file_range import Joined, open_buffered

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, ImageUnsupported, LayerMismatch
 from pusher.oci.digest import of_bytes
 from pusher.sources.base import Source, SourceImage, SourceLayer

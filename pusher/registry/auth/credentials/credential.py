@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pusher.dataclass import dataclass
 from pusher.secret import note_secret
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 from pusher.registry.upload.profiles.profile import Profile
 from pusher.registry.upload.profiles.table import (

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Protocol
 
+from pusher.dataclass import dataclass
 from pusher.errors import ImageAmbiguous, ImageNotFound, StorageDoubtful
 from pusher.oci.digest import of_bytes
 from pusher.oci.manifest import diff_ids_of
