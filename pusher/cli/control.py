@@ -13,12 +13,13 @@ from pusher.cli.command import Command
 from pusher.cli.options import setting_options
 from pusher.cli.output import print_error, print_notice
 from pusher.cli.password import login_options, with_password
-from pusher.cli.queueing import priority_type
+from pusher.cli.queueing import advise_start, priority_type
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id
 from pusher.errors import ExitCode, InvalidOption, JobStateConflict, JobUnknown, PusherError
 
 if TYPE_CHECKING:
+    from pusher.config import Settings
     from pusher.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -91,7 +92,7 @@ def cancel(jobs: tuple[str, ...], everything: bool, password_stdin: bool, **flag
         settings = with_password(settings, registries, password_stdin=password_stdin)
         done, code = _apply(store.jobs.cancel, ids, everything=everything)
         delete_sessions(store, settings, ())
-        _print_states(store, done)
+        _print_states(store, done, settings)
     return code
 
 
@@ -116,11 +117,12 @@ def priority(job: str, number: int) -> int:
 def _run_verb(verb: str, jobs: tuple[str, ...], everything: bool) -> int:
     from pusher.worker.decisions import decide
 
-    with open_store(read_settings()) as store:
+    settings = read_settings()
+    with open_store(settings) as store:
         done, code = _apply(
             partial(decide, store, verb), _select_jobs(store, verb, jobs, everything), everything=everything
         )
-        _print_states(store, done)
+        _print_states(store, done, settings)
     return code
 
 
@@ -162,9 +164,8 @@ def _select_jobs(store: Store, verb: str, jobs: tuple[str, ...], everything: boo
     return found
 
 
-def _print_states(store: Store, numbers: list[int]) -> None:
+def _print_states(store: Store, numbers: list[int], settings: Settings) -> None:
     for number in numbers:
-        state = store.jobs.get(number).state
-        print_notice(
-            f"Job {number} is {state}." + (" Start it with: pusher run" if state == "queued" else "")
-        )
+        job = store.jobs.get(number)
+        start = f" {advise_start([job], settings)}" if job.state == "queued" else ""
+        print_notice(f"Job {number} is {job.state}.{start}")

@@ -55,7 +55,7 @@ def work(
         mode = "json" if mode == "json" else "none"
     drawn = choose_mode(cast("Mode", mode), stream)
     with (
-        Display(drawn, stream, single=only is not None) as display,
+        Display(drawn, stream, single=only is not None, several=only is None or len(only) > 1) as display,
         redirect_log(display.progress.log if drawn == "tty" else None),
     ):
         leave = partial(_leave, display)

@@ -30,13 +30,13 @@ def choose_mode(mode: Mode, stream: TextIO) -> Mode:
 class Display:
     """Draw ``progress``, which a worker calls, on ``stream`` until the context ends.
 
-    ``single``: the run is about one job, and the caller prints how it ended. A broken output ends the
+    ``single``: the caller prints how each job ended. ``several``: as in ``Lines``. A broken output ends the
     display, never the worker.
     """
 
-    def __init__(self, mode: Mode, stream: TextIO, *, single: bool = False) -> None:
+    def __init__(self, mode: Mode, stream: TextIO, *, single: bool = False, several: bool = False) -> None:
         self.progress = Counters()
-        self._renderer = _renderer(choose_mode(mode, stream), self.progress, stream, single)
+        self._renderer = _renderer(choose_mode(mode, stream), self.progress, stream, single, several)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=_draw, args=(self._renderer, self._stop), name="progress", daemon=True
@@ -62,7 +62,9 @@ class Display:
         return not self._thread.is_alive()
 
 
-def _renderer(mode: Mode, counters: Counters, stream: TextIO, single: bool) -> _Renderer | None:
+def _renderer(
+    mode: Mode, counters: Counters, stream: TextIO, single: bool, several: bool
+) -> _Renderer | None:
     if mode == "tty":
         from pusher.progress.terminal import Terminal
 
@@ -70,7 +72,7 @@ def _renderer(mode: Mode, counters: Counters, stream: TextIO, single: bool) -> _
     if mode == "lines":
         from pusher.progress.lines import Lines
 
-        return Lines(counters, stream, single=single)
+        return Lines(counters, stream, single=single, several=several)
     if mode == "json":
         from pusher.progress.json_lines import JsonLines
 

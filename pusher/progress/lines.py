@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from pusher.oci.digest import short
 from pusher.progress.counters import Counters, Event, Snapshot
-from pusher.progress.format import human_bytes, human_left, human_share, human_wait, percent
+from pusher.progress.format import human_bytes, human_left, human_share, human_wait, local_time, percent
 from pusher.text import printable
 
 SUMMARY_EVERY: Final = 10.0
@@ -21,7 +22,10 @@ _LEAST_PAUSE: Final = 1.0
 
 
 class Lines:
-    """Writes starts and ends at once, and a summary line at intervals during transfers."""
+    """Writes starts and ends at once, and a summary line at intervals during transfers.
+
+    ``several``: the run may be for several jobs: lines name theirs, and have a time.
+    """
 
     def __init__(
         self,
@@ -29,11 +33,16 @@ class Lines:
         stream: TextIO,
         *,
         single: bool = False,
+        several: bool = False,
         clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._counters = counters
         self._stream = stream
         self._single = single
+        self._several = several
+        self._adds_times = several and not has_times(stream)
+        self._wall = wall
         self._clock = clock
         self._summed_at = clock()
         self._reasons: dict[object, float] = {}  # when each was reported
@@ -44,13 +53,27 @@ class Lines:
         for event in self._counters.drain():
             line = describe(event, snapshot, single=self._single, each_blob=True)
             if line is not None and not self._was_reported(event):
-                self._stream.write(line + "\n")
+                self._write(f"{self._name_job(event, snapshot)}{line}")
         now = self._clock()
         if now - self._summed_at >= SUMMARY_EVERY:
             self._summed_at = now
             if snapshot.active or snapshot.preparing:
-                self._stream.write(summary(snapshot) + "\n")
+                self._write(summary(snapshot))
         self._stream.flush()
+
+    def _write(self, line: str) -> None:
+        time = f"{local_time(self._wall())}  " if self._adds_times else ""
+        self._stream.write(f"{time}{line}\n")
+
+    def _name_job(self, event: Event, snapshot: Snapshot) -> str:
+        """Return ``Job 3: `` for a line about a blob of it; of one job alone all lines are about it."""
+        if not self._several or event.kind.startswith("job-"):
+            return ""
+        job_id = event.fields.get("job")
+        if event.kind == "waiting":
+            blobs = (blob for blob in snapshot.blobs if short(blob.digest) == event.fields["what"])
+            job_id = next((blob.job_id for blob in blobs), None)
+        return "" if job_id is None else f"Job {job_id}: "
 
     def _was_reported(self, event: Event) -> bool:
         """Return whether it is a wait whose reason was reported recently."""
@@ -66,6 +89,17 @@ class Lines:
     def close(self) -> None:
         """Write the last events of the run."""
         self.render()
+
+
+def has_times(stream: TextIO) -> bool:
+    """Return whether what reads the stream adds times: the log of a worker, or systemd's journal."""
+    if getattr(stream, "adds_times", False):
+        return True
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"  # systemd.exec(5)
 
 
 def describe(event: Event, snapshot: Snapshot, *, single: bool, each_blob: bool) -> str | None:

@@ -129,8 +129,9 @@ def test_stop_waits_for_the_chunk(
     detached(pusher, "--forever", *SMALL_CHUNKS)
     wait_for_chunk(registry)
     stopping = pusher.start("stop")
+    until(lambda: "received SIGTERM" in log(place))
     with pytest.raises(subprocess.TimeoutExpired):
-        stopping.wait(0.5)
+        stopping.wait(0.3)
     stall.release()
     done = ended(stopping)
     assert done.returncode == 0

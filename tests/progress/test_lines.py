@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import io
-from datetime import datetime
+import os
+from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
 from pusher.progress.counters import Counters
-from pusher.progress.lines import Lines
+from pusher.progress.lines import Lines, has_times
 from tests.progress.helpers import MIB, Clock, digest
 
 A, B, C = digest("a"), digest("b"), digest("c")
 
 
 class Fixture:
-    def __init__(self, *, single: bool = False) -> None:
+    def __init__(self, *, single: bool = False, several: bool = False) -> None:
         self.clock = Clock()
         self.counters = Counters(self.clock, lambda: datetime(2025, 1, 31, 14, 32, 5).astimezone())
         self.stream = io.StringIO()
-        self.lines = Lines(self.counters, self.stream, single=single, clock=self.clock)
+        self.lines = Lines(
+            self.counters,
+            self.stream,
+            single=single,
+            several=several,
+            clock=self.clock,
+            wall=lambda: datetime(2025, 1, 31, 14, 32, 5, tzinfo=UTC),
+        )
 
     def written(self) -> list[str]:
         self.lines.render()
@@ -52,6 +61,47 @@ def test_a_job_from_beginning_to_end(f: Fixture) -> None:
         "Job 3 succeeded: r.example/app@sha256:abc",
     ]
     assert f.written() == []
+
+
+def test_lines_of_several_jobs_name_theirs_and_have_a_time() -> None:
+    f = Fixture(several=True)
+    f.counters.job_started(3, "app:1", "r.example/app:1")
+    f.counters.job_started(4, "web:1", "r.example/web:1")
+    f.counters.preparing(3, C, 0, 10 * MIB)
+    f.counters.blob_started(4, B, 4 * MIB, 0)
+    f.counters.waiting("bbbbbbbbbbbb", 5, "no connection")
+    f.counters.waiting("job 3", 5, "no space left on the disk")
+    f.counters.note("something of all of them")
+    f.counters.blob_done(4, B, 4 * MIB, "uploaded")
+    f.counters.job_ended(4, "succeeded", "r.example/web@sha256:abc")
+    time = "2025-01-31 14:32:05 UTC"
+    assert f.written() == [
+        f"{time}  Job 3: app:1 -> r.example/app:1",
+        f"{time}  Job 4: web:1 -> r.example/web:1",
+        f"{time}  Job 3: cccccccccccc: compressing 10.0 MiB",
+        f"{time}  Job 4: bbbbbbbbbbbb: sending 4.0 MiB",
+        f"{time}  bbbbbbbbbbbb: waiting 5s: no connection",
+        f"{time}  job 3: waiting 5s: no space left on the disk",
+        f"{time}  something of all of them",
+        f"{time}  Job 4: bbbbbbbbbbbb: uploaded, 4.0 MiB",
+        f"{time}  Job 4 succeeded: r.example/web@sha256:abc",
+    ]
+
+
+def test_what_waits_is_named_while_it_is_being_sent() -> None:
+    f = Fixture(several=True)
+    f.counters.blob_started(4, B, 4 * MIB, 0)
+    f.counters.waiting("bbbbbbbbbbbb", 5, "no connection")
+    assert f.written()[-1].endswith("  Job 4: bbbbbbbbbbbb: waiting 5s: no connection")
+
+
+def test_the_journal_has_times_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (tmp_path / "journal").open("w") as stream:
+        assert not has_times(stream)
+        status = os.fstat(stream.fileno())
+        monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
+        assert has_times(stream)
+    assert not has_times(io.StringIO())
 
 
 @pytest.mark.parametrize(("doing", "done"), [("reading", "read"), ("fetching", "fetched")])
