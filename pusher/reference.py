@@ -29,7 +29,7 @@ _HOST: Final = re.compile(
 )
 _COMPONENT: Final = re.compile(r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*")
 _TAG: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
-_HOST_ALONE: Final = re.compile(r"(?:\[[^\]/]*\]|localhost|(?=[^.]*\.)[A-Za-z0-9.-]+)(?::[0-9]+)?")
+_HOST_ALONE: Final = r"(?:\[[^\]/]*\]|localhost|(?=[^.]*\.)[A-Za-z0-9.-]+)(?::[0-9]+)?"
 """A host without a slash. ``app:1.2`` is a reference: a host has a dot, or is this machine."""
 _IMAGE_ID: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -116,7 +116,7 @@ def parse_to(to: str | None, default: str | None = None) -> Reference | Registry
     """
     if to is None:
         return None
-    if to.endswith("/") or _HOST_ALONE.fullmatch(to):
+    if to.endswith("/") or re.fullmatch(_HOST_ALONE, to):
         return RegistryPath.parse(to)
     return _complete(to, default)
 

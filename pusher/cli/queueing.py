@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_KEY: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?")
+_KEY: Final = r"[A-Za-z0-9](?:[A-Za-z0-9._/-]*[A-Za-z0-9])?"
 _LONGEST_LABEL: Final = 256
-_DELAY: Final = re.compile(r"\+(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
+_DELAY: Final = r"\+(?P<count>[0-9]{1,6})(?P<unit>[smhd])"
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-_CLOCK: Final = re.compile(r"[0-9]{1,2}:[0-9]{2}")
+_CLOCK: Final = r"[0-9]{1,2}:[0-9]{2}"
 _EXAMPLES: Final = "22:00, '2026-11-30 06:00', 2026-11-30T06:00:00Z or +2h"
 
 label_option = click.option(
@@ -114,7 +114,7 @@ def read_labels(texts: Sequence[str]) -> dict[str, str]:
     labels = {}
     for text in texts:
         key, equals, value = text.partition("=")
-        if not equals or not _KEY.fullmatch(key) or len(text) > _LONGEST_LABEL or not value.isprintable():
+        if not equals or not re.fullmatch(_KEY, key) or len(text) > _LONGEST_LABEL or not value.isprintable():
             raise InvalidOption(
                 f"--label {text[:_LONGEST_LABEL]!r} is not KEY=VALUE",
                 hint="a key has letters, digits, '.', '_', '/' and '-': --label team=web",
@@ -126,10 +126,10 @@ def read_labels(texts: Sequence[str]) -> dict[str, str]:
 def parse_time(text: str, now: datetime) -> datetime:
     """Return the time that ``text`` means: a date and time, a delay from ``now``, or the next time that a
     clock shows it. Without a zone it is local time. Raises InvalidOption."""
-    if delay := _DELAY.fullmatch(text):
+    if delay := re.fullmatch(_DELAY, text):
         return now + timedelta(**{_UNITS[delay["unit"]]: int(delay["count"])})
     try:
-        if _CLOCK.fullmatch(text):
+        if re.fullmatch(_CLOCK, text):
             hours, minutes = map(int, text.split(":"))
             found = now.replace(hour=hours, minute=minutes, second=0, microsecond=0)
             if found <= now:

@@ -17,10 +17,9 @@ LEAST_RATE: Final = 1024
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _DAY: Final = 24 * 60
-_WHEN: Final = re.compile(
-    r"(?:(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))?)?"
-    r"\s*(?:(?P<start>[0-9]{1,2}:[0-9]{2})\s*-\s*(?P<end>[0-9]{1,2}:[0-9]{2}))?",
-    re.IGNORECASE,
+_WHEN: Final = (
+    r"(?i)(?:(?P<first>[a-z]{3})(?:-(?P<last>[a-z]{3}))?)?"
+    r"\s*(?:(?P<start>[0-9]{1,2}:[0-9]{2})\s*-\s*(?P<end>[0-9]{1,2}:[0-9]{2}))?"
 )
 
 
@@ -122,7 +121,7 @@ def _parse_span(entry: str, text: str, option: str) -> TimeSpan:
 def parse_when(text: str) -> TimeSpan:
     """Read ``[DAYS] [FROM-TO]``, such as ``Mon-Fri 22:00-06:00``. Raises ValueError, which says what the text
     has, with ``{}`` for the entry."""
-    match = _WHEN.fullmatch(text.strip())
+    match = re.fullmatch(_WHEN, text.strip())
     if match is None or not (match["first"] or match["start"]):
         raise ValueError("has the entry {}, which cannot be read")
     days = [match["first"] or "Mon", match["last"] or match["first"] or "Sun"]

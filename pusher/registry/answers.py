@@ -35,7 +35,7 @@ _LONGEST_PATH: Final = 100
 _LONGEST_NAME: Final = 60
 """Characters of a server's name that are shown."""
 _PAGES: Final = ("text/html", "application/xhtml+xml")
-_QUOTA: Final = re.compile(
+_QUOTA: Final = (
     r"(?i)\bquota|storage (?:limit|space|resource|capacity|is full)|insufficient storage|"
     r"exceed\w* .{0,80}\b(?:storage|upper limit|plan)|(?:out of|not enough|no) (?:disk |storage )?space"
 )
@@ -104,7 +104,7 @@ def reports_quota(answer: Answer) -> bool:
         return False
     if answer.status == 507 or (answer.status == 413 and _has(message.codes, {"DENIED"})):
         return True
-    return answer.status < 500 and bool(_QUOTA.search(message.text))
+    return answer.status < 500 and bool(re.search(_QUOTA, message.text))
 
 
 def is_temporary(answer: Answer) -> bool:

@@ -21,7 +21,7 @@ from pusher.reference import api_host
 from pusher.registry.http.addresses import is_private
 from pusher.registry.http.answer import Answer
 
-_AUTHORITY: Final = re.compile(r"[a-z]+://[!-.0->@-\[\]-~]+(?:[/?#]|$)", re.IGNORECASE)
+_AUTHORITY: Final = r"(?i)[a-z]+://[!-.0->@-\[\]-~]+(?:[/?#]|$)"
 """Scheme and host in printable ASCII without a backslash, on which URL parsers disagree."""
 
 _LONGEST: Final = 16 * 1024
@@ -87,7 +87,7 @@ class Origin:
             )
         try:
             url = urljoin(base, value)
-            if _AUTHORITY.match(url) and _host_parts(url)[0] in ("http", "https"):
+            if re.match(_AUTHORITY, url) and _host_parts(url)[0] in ("http", "https"):
                 return url
         except ValueError:  # invalid brackets or port
             pass

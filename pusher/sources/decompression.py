@@ -1,4 +1,7 @@
-"""Reading what is compressed: archives as a whole, and layers that no manifest describes."""
+"""Reading what is compressed: archives as a whole, and layers that no manifest describes.
+
+The libraries are imported by what reads with them: most archives are not compressed.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,6 @@ import lzma
 import zlib
 from collections.abc import Callable, Sequence
 from typing import BinaryIO, Final, cast
-
-import zstandard
-from isal import igzip, isal_zlib
 
 from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, ArchiveTruncated, SourceError
@@ -32,8 +32,6 @@ _GZIP_WITHOUT_FIELDS: Final = GZIP_MAGIC + b"\x08\x00"
 """How a gzip file begins that is deflated and has no name, comment or other field (RFC 1952, 2.3.1)."""
 Method = Callable[[BinaryIO, int], BinaryIO]
 """Reads a compressed file in at most so many bytes of memory."""
-_ISAL_ERROR = cast("type[Exception]", isal_zlib.IsalError)  # its stub declares an instance
-_DAMAGED: Final = (igzip.BadGzipFile, _ISAL_ERROR, zlib.error, zstandard.ZstdError, lzma.LZMAError)
 
 
 class _Hashed(io.RawIOBase):
@@ -93,10 +91,13 @@ class _Members:
     """Reads gzip as ``_gzip`` does, counts its members and notices other data around them."""
 
     def __init__(self, file: BinaryIO) -> None:
+        from isal import isal_zlib
+
         self._file = file
         self._data = file.read(_GZIP_READ)
         self._begins_plainly = self._data.startswith(_GZIP_WITHOUT_FIELDS)
-        self._member = isal_zlib.decompressobj(_GZIP_WINDOW)
+        self._new_member = isal_zlib.decompressobj
+        self._member = self._new_member(_GZIP_WINDOW)
         self._count = 1
         self.is_padded = False
 
@@ -115,7 +116,7 @@ class _Members:
                     self._data = self._data.lstrip(b"\0") or self._file.read(_GZIP_READ)
                 if not self._data:
                     return b""
-                self._member = isal_zlib.decompressobj(_GZIP_WINDOW)
+                self._member = self._new_member(_GZIP_WINDOW)
                 self._count += 1
             part = self._member.decompress(self._data, size)
             self._data = self._member.unused_data if self._member.eof else self._member.unconsumed_tail
@@ -151,7 +152,9 @@ class Decompressed(io.RawIOBase):
             raise ArchiveTruncated(
                 f"{self._name} is cut off: its compressed data has no end", hint="save or copy it again"
             ) from error
-        except (OSError, *_DAMAGED) as error:
+        except Exception as error:
+            if not isinstance(error, (OSError, *_damage_errors())):
+                raise
             if isinstance(error, OSError) and error.errno is not None:
                 raise SourceError(f"cannot read {self._name}: {error.strerror}") from error
             if "memory" in str(error).lower():
@@ -209,11 +212,24 @@ def _is_skippable(head: bytes) -> bool:
     return head[1:4] == b"\x2a\x4d\x18" and head[0] & 0xF0 == 0x50
 
 
+def _damage_errors() -> tuple[type[Exception], ...]:
+    """Return what the decompressors raise."""
+    import zstandard
+    from isal import igzip, isal_zlib
+
+    isal_error = cast("type[Exception]", isal_zlib.IsalError)  # its stub declares an instance
+    return igzip.BadGzipFile, isal_error, zlib.error, zstandard.ZstdError, lzma.LZMAError
+
+
 def _gzip(file: BinaryIO, memory: int) -> BinaryIO:  # noqa: ARG001 - it takes 32 KiB
+    from isal import igzip
+
     return cast("BinaryIO", igzip.IGzipFile(fileobj=file, mode="rb"))  # type: ignore[no-untyped-call]
 
 
 def _zstd(file: BinaryIO, memory: int) -> BinaryIO:
+    import zstandard
+
     reader = zstandard.ZstdDecompressor(max_window_size=memory)
     return cast("BinaryIO", reader.stream_reader(file, read_size=_READ, read_across_frames=True))
 

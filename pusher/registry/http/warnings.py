@@ -9,7 +9,7 @@ from typing import Final
 
 from pusher.registry.http.redaction import one_line
 
-_WARNING: Final = re.compile(r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*+)("|\Z)')
+_WARNING: Final = r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*+)("|\Z)'
 _LONGEST: Final = 4096
 """Bytes of all warnings of one answer."""
 _MOST: Final = 20
@@ -20,7 +20,7 @@ def read_warnings(headers: Mapping[str, str]) -> list[str]:
     """Return the texts of valid warnings, printable and each on one line."""
     raw = headers.get("Warning", "")[:_LONGEST].encode("latin-1", errors="replace")
     texts = []
-    for found in _WARNING.finditer(raw.decode("utf-8", errors="replace")):
+    for found in re.finditer(_WARNING, raw.decode("utf-8", errors="replace")):
         if found[2]:  # the quotes are closed
             texts.append(one_line(re.sub(r"\\(.)", r"\1", found[1])))
     return [text for text in dict.fromkeys(texts) if text][:_MOST]

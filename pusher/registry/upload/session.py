@@ -12,8 +12,8 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.profiles import Profile
 
-_RANGE: Final = re.compile(r"(?:bytes=)?0-(-?\d{1,18})")
-_INSTEAD: Final = re.compile(r"\bfirst byte\b.* instead of (\d{1,18})\b", re.IGNORECASE)
+_RANGE: Final = r"(?:bytes=)?0-(-?\d{1,18})"
+_INSTEAD: Final = r"(?i)\bfirst byte\b.* instead of (\d{1,18})\b"
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Session:
         (https://github.com/aws/containers-roadmap/issues/2831).
         """
         if self.profile.resends:
-            found = _INSTEAD.search(read_message(answer).text)
+            found = re.search(_INSTEAD, read_message(answer).text)
             return int(found[1]) if found else None
         if not self.profile.reports_offset:
             return None
@@ -81,7 +81,7 @@ def reported_offset(answer: Answer, *, excess: int = 0) -> int | None:
     ``0-0`` means 0: most registries send it for an empty session, and a first chunk of 1 byte is never sent
     (https://github.com/opencontainers/distribution-spec/issues/577).
     """
-    found = _RANGE.fullmatch(answer.headers.get("Range", "").strip())
+    found = re.fullmatch(_RANGE, answer.headers.get("Range", "").strip())
     if found is None:
         return None
     last = int(found[1])

@@ -68,24 +68,20 @@ ENGINES: Final = {engine.kind: engine for engine in (DOCKER, PODMAN, NERDCTL)}
 
 _ERROR_BYTES: Final = 4096
 """Bytes at the end of a command's standard error that are examined."""
-_NOT_FOUND: Final = re.compile(
-    r"no such image|image not known|unable to find .{1,300} in local storage|reference does not exist"
-    r"|failed to find image|no such object",
-    re.IGNORECASE,
+_NOT_FOUND: Final = (
+    r"(?i)no such image|image not known|unable to find .{1,300} in local storage|reference does not exist"
+    r"|failed to find image|no such object"
 )
-_MALFORMED: Final = re.compile(
-    r"invalid reference format|parsing reference|invalid repository name", re.IGNORECASE
+_MALFORMED: Final = r"(?i)invalid reference format|parsing reference|invalid repository name"
+_NOT_PERMITTED: Final = (
+    r"(?i)permission denied .{0,80}(daemon|docker|podman).{0,80}(socket|api)"
+    r"|containerd socket.{0,80}permission denied"
 )
-_NOT_PERMITTED: Final = re.compile(
-    r"permission denied .{0,80}(daemon|docker|podman).{0,80}(socket|api)"
-    r"|containerd socket.{0,80}permission denied",
-    re.IGNORECASE,
-)
-_NOT_RUNNING: Final = re.compile(
-    r"cannot connect to the docker daemon|is the docker daemon running|failed to connect to the docker api"
-    r"|error during connect|cannot connect to podman|unable to connect to podman|connection refused"
-    r"|cannot access containerd socket|rootless containerd not running",
-    re.IGNORECASE,
+_NOT_RUNNING: Final = (
+    r"(?i)cannot connect to the docker daemon|is the docker daemon running"
+    r"|failed to connect to the docker api|error during connect|cannot connect to podman"
+    r"|unable to connect to podman|connection refused"
+    r"|cannot access containerd socket|rootless containerd not running"
 )
 
 
@@ -244,18 +240,18 @@ def command_error(
 ) -> PusherError:
     """Return the error for a command that exited with ``code`` and ``said`` on standard error."""
     text = said[-_ERROR_BYTES:].decode("utf-8", "replace").strip()
-    if _NOT_PERMITTED.search(text):
+    if re.search(_NOT_PERMITTED, text):
         return EngineNotPermitted(
             f"{engine.title} does not let this user use its socket",
             hint="run pusher with sudo"
             if engine is NERDCTL
             else "run `sudo usermod -aG docker $USER` and log in again, or run pusher with sudo",
         )
-    if _NOT_RUNNING.search(text):
+    if re.search(_NOT_RUNNING, text):
         return EngineNotRunning(f"{engine.title} does not respond", hint=_start_hint(engine, daemon))
-    if _NOT_FOUND.search(text):
+    if re.search(_NOT_FOUND, text):
         return ImageNotFound(f"{engine.title} has no image {arguments[-1]}")
-    if _MALFORMED.search(text):
+    if re.search(_MALFORMED, text):
         return ReferenceMalformed(
             f"{engine.title} says that {arguments[-1]!r} is not an image name",
             hint="a name looks like registry.example.com/team/app:1.2",

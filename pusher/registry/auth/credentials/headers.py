@@ -27,8 +27,8 @@ _RESERVED: Final = frozenset(
     }
 )
 """Headers that pusher sets; as with Docker, the file cannot."""
-_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALUE: Final = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|")
+_NAME: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_VALUE: Final = r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?|"
 _SECRET_LENGTH: Final = 20
 """Characters from which a value may be a secret, whatever the header."""
 
@@ -46,9 +46,9 @@ def read_http_headers(path: Path | None) -> Mapping[str, str]:
         raise _unusable(path, "HttpHeaders is not an object")
     found = {}
     for name, value in given.items():
-        if not _NAME.fullmatch(name):
+        if not re.fullmatch(_NAME, name):
             raise _unusable(path, f"{name!r} in HttpHeaders is not the name of a header")
-        if not isinstance(value, str) or not _VALUE.fullmatch(value):
+        if not isinstance(value, str) or not re.fullmatch(_VALUE, value):
             raise _unusable(path, f"the value of {name} in HttpHeaders cannot be sent")
         if name.lower() in _RESERVED:
             continue
