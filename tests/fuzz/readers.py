@@ -31,7 +31,9 @@ from pusher.registry.http.warnings import read_warnings
 from pusher.registry.locations import Origin
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.docker_dir import DirSource
+from pusher.sources.engine.content_api import ContentStore
 from pusher.sources.engine.disk.tar_split import LayerTar
+from pusher.sources.engine.grpc import GrpcBroken, GrpcClient, GrpcFailed
 from pusher.sources.file_range import open_buffered
 from pusher.sources.oci import LayoutSource
 from pusher.sources.split.plan import NoRoom, plan_layer
@@ -135,6 +137,27 @@ def _layout() -> Layout:
     layout.add(layout.index(layout.image(make_image(700, seed=3)), layout.image(_IMAGE)), "app:1.2")
     layout.add(layout.image(_IMAGE), "registry.example.com/team/other:1")
     return layout
+
+
+_GRPC: Final = bytes.fromhex(
+    "000006040000000000000500100000 000001010400000001 88 00000c000000000001 0000000007 1205 68656c6c6f"
+    "00000c010500000001 40889acac8b21234da8f0130"
+)
+"""Settings, and an answer to the first call: headers, a message with five bytes, trailers."""
+
+
+def _grpc(data: bytes, _folder: Path) -> None:
+    class Script:
+        """Plays the server."""
+
+        def __init__(self) -> None:
+            self.read_into = io.BytesIO(data).readinto
+
+        def write(self, data: bytes) -> None:
+            """Ignore it."""
+
+    for block in ContentStore(GrpcClient(Script())).read("sha256:0"):
+        assert len(block) <= len(data)
 
 
 def _index(data: bytes, folder: Path) -> None:
@@ -277,6 +300,7 @@ def readers(folder: Path) -> list[Reader]:
         Reader("manifest", _manifest, documents, cost=8),
         Reader("config", _config, [_IMAGE.config], cost=8),
         Reader("dir", _dir, [_IMAGE.manifest], cost=8),
+        Reader("grpc", _grpc, [_GRPC], (GrpcBroken, GrpcFailed)),
         Reader("tar", _tar, _tars()),
         Reader("archive", _archive, _archives(folder), cost=6),
         Reader("layer", _layer, _tars(), (PusherError, NoRoom), cost=3),

@@ -15,8 +15,8 @@ _INPUTS = 480
 """For a quick reader; a slower one gets fewer."""
 _NAMES = (
     *("reference", "place", "destination", "size", "timetable", "challenge", "warnings", "location", "log"),
-    *("answer", "authfile", "toml", "document", "platform", "index", "manifest", "config", "dir", "tar"),
-    *("archive", "layer", "tarsplit"),
+    *("answer", "authfile", "toml", "document", "platform", "index", "manifest", "config", "dir", "grpc"),
+    *("tar", "archive", "layer", "tarsplit"),
 )
 
 
