@@ -120,6 +120,15 @@ class Settings:
         example="08:00-18:00=2M,off",
     )
     """By the time of day."""
+    uploads_per_registry: int | None = setting(
+        values.integer_parser(1, 1000),
+        "N",
+        "Most blobs that all workers of a queue together send to a registry at a time.",
+        has_flag=False,
+        per_registry=True,
+        without="no limit",
+        example="8",
+    )
     username: str | None = setting(
         values.parse_text,
         "USER",

@@ -11,19 +11,14 @@ from dataclasses import field
 from typing import Any, Final, Self
 
 from pusher.dataclass import dataclass
+from pusher.store.share_leases import KEPT, LEASE, clock_jump
 
-LEASE: Final = 3.0
-"""Seconds for which a share is leased; workers renew it every second."""
-KEPT: Final = 60.0
-"""Seconds for which a worker that cannot reach the job store may use its last share."""
 _CARRIED: Final = 0.4
 """Seconds of the rate that are carried over at most, of what workers did not use, or used too much."""
 _CARRIED_IDLE: Final = 0.1
 """The same while no worker lacks anything: no burst follows an hour in which nothing was sent."""
 _SETTLED: Final = 1.0
 """Seconds within which what is carried over is spent."""
-_JUMP: Final = 1.0
-"""Seconds of difference from a worker's own clock after which the store's clock counts as changed."""
 
 
 @dataclass
@@ -97,10 +92,7 @@ class RateBudget:
     def _follow_clock(self, owner: str, usage: Usage, now: float) -> None:
         """Shift all times if the store's clock was set since the owner last renewed its share."""
         before = self.shares.get(owner)
-        if before is None or usage.seconds is None:
-            return
-        jump = now - (before.until - LEASE) - usage.seconds
-        if abs(jump) > _JUMP:
+        if before is not None and (jump := clock_jump(before.until, usage.seconds, now)):
             for each in self.shares.values():
                 each.until += jump
             self.counted_at = None

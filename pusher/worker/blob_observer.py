@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pusher.errors import StoreUnreachable
+from pusher.oci.digest import short
 from pusher.registry.http.body import BlobFile
 from pusher.registry.upload import profiles
 from pusher.retry import Attempts
@@ -15,9 +17,12 @@ from pusher.worker.store_journal import StoreJournal
 
 if TYPE_CHECKING:
     from pusher.worker.blob_sender import BlobSender
+    from pusher.worker.upload_turns import UploadTurn
 
 _LOOK_EVERY: Final = 0.1
 """Seconds between two checks whether a lease was renewed."""
+_LONG_TURN: Final = 3.0
+"""Seconds of waiting for a turn after which it is reported."""
 _REPORT_BYTES: Final = 256 * 1024
 _REPORT_SECONDS: Final = 1.0
 """Bytes, and seconds, between two progress reports of a chunk."""
@@ -49,12 +54,30 @@ class BlobObserver:
         self._in_flight = 0
         self._reported = 0
         self._reported_at = 0.0
+        self.turn: UploadTurn | None = None
+        """Among the uploads to this registry, if they are limited."""
 
     def check(self) -> None:
         self._control.check()
         while self._sender.identity.lease_may_have_ended:  # the heartbeat renews it, or finds that it is lost
             self._control.wait(_LOOK_EVERY)
         self._sender.pool.wait_while_surplus(self._control.check)
+        if self.turn is not None:
+            self.turn.wait(partial(self._wait_for_turn, self.turn, time.monotonic()))
+
+    def _wait_for_turn(self, turn: UploadTurn, since: float, pause: float) -> None:
+        """Wait for other uploads to this registry; report it."""
+        sender, registry, waited = self._sender, self._job.registry, time.monotonic() - since
+        uploads = "1 upload" if turn.most == 1 else f"{turn.most} uploads"
+        reason = f"{registry} gets {uploads} at a time from all workers"
+        if waited >= _LONG_TURN and registry not in sender.waited:
+            sender.waited.add(registry)
+            sender.progress.note(f"{reason} (uploads_per_registry): waiting for a turn")
+        if waited % 1.0 < pause:
+            sender.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry)
+        sender.activity.record_progress()
+        with sender.registries.stalls.pause():
+            self._control.wait(pause)
 
     def allowance(self, wanted: int) -> int:
         self._stop_without_lease()

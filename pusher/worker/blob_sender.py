@@ -26,6 +26,7 @@ from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.pool import BlobPool
 from pusher.worker.rate import RateLimiter
 from pusher.worker.registries import Registries
+from pusher.worker.upload_turns import UploadTurns
 
 if TYPE_CHECKING:
     from pusher.worker.blob_observer import BlobObserver
@@ -52,11 +53,14 @@ class BlobSender:
     activity: Activity
     limiter: RateLimiter
     pool: BlobPool
+    turns: UploadTurns
     counted: dict[int, int] = field(default_factory=dict)
     chunk_sizes: dict[str, int] = field(default_factory=dict)
     """By registry, in bytes, of the session opened last."""
     observers: dict[str, BlobObserver] = field(default_factory=dict)
     """By digest, of the blobs that are being sent."""
+    waited: set[str] = field(default_factory=set)
+    """The registries for which a turn was waited for, and that was reported."""
     absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """By registry, repository and digest: until when (``time.monotonic``) a HEAD need not be repeated."""
     looking: dict[tuple[str, str, str], threading.Lock] = field(default_factory=dict)

@@ -14,6 +14,7 @@ from pusher.store.queue_settings import LIMIT_RATE, PARALLEL, QueueSetting
 from pusher.store.store import Store
 from pusher.worker.rate import RateLimiter
 from pusher.worker.rate_lease import RateLease
+from pusher.worker.upload_turns import UploadTurns
 
 _SOON: Final = 0.25
 """Part of the usual pause after which a worker renews its share if it has to change."""
@@ -31,18 +32,21 @@ class QueueLimits:
         self._wake = threading.Event()
         self.limiter = RateLimiter(settings.limit_rate, note, queue=self._lease)
         self.limiter.on_lack = self._renew_soon
+        self.turns = UploadTurns(lambda registry: settings.at(registry).uploads_per_registry)
+        self.turns.on_lack = self._wake.set
         self.parallel = settings.parallel
         """Uploads at a time: as the queue says, or else as this run was started."""
 
     def update(self, store: Store, owner: str) -> bool:
-        """Read the queue's settings and renew the owner's share of the rate; return whether the number of
-        uploads changed. Raises StoreError."""
+        """Read the queue's settings and renew the owner's shares; return whether the number of uploads
+        changed. Raises StoreError."""
         before = self.parallel
         try:
             if self._lease.timetable is None:
                 self._take_up(store.settings.all())
             if self._lease.timetable is not None:  # both are read in one transaction
                 self._lease.renew(store.budgets, owner, self.limiter.use(), self._take_up)
+            self.turns.renew(store.budgets, owner)
         finally:
             self.limiter.refresh()
             notes, self._notes = self._notes, []
@@ -107,6 +111,7 @@ class QueueLimits:
             thread.join()
             with contextlib.suppress(PusherError):
                 self._lease.release(store.budgets, owner)
+                self.turns.release(store.budgets, owner)
 
     def _renew_soon(self) -> None:
         if self._lease.is_idle:

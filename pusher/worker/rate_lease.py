@@ -11,9 +11,10 @@ from pusher.config.timetable import LEAST_RATE
 from pusher.errors import PusherError
 from pusher.store.budgets import Budgets, BudgetState
 from pusher.store.queue_settings import QueueSetting
-from pusher.store.rate_budget import KEPT, LEASE, RateBudget, Usage
+from pusher.store.rate_budget import RateBudget, Usage
 from pusher.system import elapsed
 from pusher.worker.rate import RateUse
+from pusher.worker.share_lease import Renewal, ShareLease
 
 _Shares: TypeAlias = tuple[float, float]
 """What may be sent now, and the fair share."""
@@ -24,24 +25,18 @@ _SPARE: Final = 1.2
 """How many times the bytes that were sent a worker leases that does not lack anything."""
 _FAIR: Final = 0.9
 """Part of its fair share with which a worker waits for the next regular renewal."""
-_SILENT: Final = 1.0
-"""Seconds without a response to a renewal after which the job store counts as away."""
 
 
 class RateLease:
     """The share of one worker. ``clock`` returns seconds that pass during sleep as well."""
 
     def __init__(self, clock: Callable[[], float] = elapsed) -> None:
-        self._clock = clock
+        self._lease = ShareLease(clock)
         self.timetable: Timetable | None = None
         """The rate of all workers."""
         self._share: float | None = None
         self._fair = 0.0
         self._wanted: float | None = None
-        self._renewed_at: float | None = None
-        self._new_until: float | None = None
-        self._asked_at: float | None = None
-        self._is_away = False
 
     def share(self) -> float | None:
         """Return the bytes a second that may be sent at present; None without a limit.
@@ -49,13 +44,9 @@ class RateLease:
         Without a current lease it is 0; while the job store is away, the last share for ``KEPT`` seconds,
         then next to nothing, so that the chunks that are being sent stay alive.
         """
-        if self._share is None or self._renewed_at is None:
+        if self._share is None or self._lease.is_current:
             return self._share
-        age = self._clock() - self._renewed_at
-        silent = self._asked_at is not None and self._clock() - self._asked_at > _SILENT
-        if age < LEASE or ((self._is_away or silent) and age < KEPT):
-            return self._share
-        return min(self._share, LEAST_RATE) if self._is_away or silent else 0.0
+        return min(self._share, LEAST_RATE) if self._lease.is_away else 0.0
 
     def fair_share(self) -> float | None:
         """Return the share that the worker has as soon as others have only theirs; None without a limit."""
@@ -83,8 +74,6 @@ class RateLease:
         ``use``: that since the last renewal; ``take_up`` gets the queue's settings and may change
         ``timetable``. Raises StoreError; the last share is used meanwhile.
         """
-        now = self._clock()
-        usage = self._usage(now, use)
 
         def change(state: BudgetState) -> tuple[Mapping[str, Any], _Shares | None]:
             take_up(state.settings)
@@ -98,16 +87,14 @@ class RateLease:
                 shares = budget.renew(owner, rate, usage, state.at)
             return budget.to_json(), shares
 
-        self._asked_at = now
         try:
-            found = budgets.change(RATE, change)
+            with self._lease.renewing() as renewal:
+                usage = self._usage(renewal, use)
+                found = budgets.change(RATE, change)
         except PusherError:
-            self._is_away = True
-            self._fall_back(now)
+            self._fall_back()
             raise
-        finally:
-            self._asked_at = None
-        self._is_away, self._wanted, self._renewed_at = False, usage.wanted, now
+        self._wanted = usage.wanted
         self._share, self._fair = found if found is not None else (None, 0.0)
 
     def release(self, budgets: Budgets, owner: str) -> None:
@@ -121,26 +108,24 @@ class RateLease:
             return budget.to_json(), None
 
         budgets.change(RATE, change)
-        self._share = self._renewed_at = self._new_until = None
+        self._share = None
+        self._lease.end()
 
-    def _usage(self, now: float, use: RateUse) -> Usage:
-        seconds = None if self._renewed_at is None else now - self._renewed_at
-        if seconds is None or seconds > LEASE or self._new_until is None:
-            self._new_until = now + LEASE
-        if not seconds:
+    def _usage(self, renewal: Renewal, use: RateUse) -> Usage:
+        if not renewal.seconds:
             wanted = None
         elif not use.lacks:
-            wanted = use.sent / seconds * _SPARE
+            wanted = use.sent / renewal.seconds * _SPARE
         else:  # less than it leased is no news
             squeezed = self._wanted is not None and self._share is not None and self._share < self._wanted
             wanted = self._wanted if squeezed else None
         if use.own is not None:
             wanted = use.own if wanted is None else min(wanted, use.own)
-        return Usage(wanted, use.sent, seconds, is_new=now < self._new_until)
+        return Usage(wanted, use.sent, renewal.seconds, is_new=renewal.is_new)
 
-    def _fall_back(self, now: float) -> None:
+    def _fall_back(self) -> None:
         """Obey a limit that was read and cannot be leased, as with a full disk."""
         rate = None if self.timetable is None else self.timetable.rate_at(datetime.now(UTC).astimezone())
         if rate is not None:
             self._share = rate if self._share is None else min(rate, self._share)
-            self._renewed_at = self._renewed_at or now
+            self._lease.begin()

@@ -163,6 +163,7 @@ class _Worker:
                 self._activity,
                 limits.limiter,
                 self._pool,
+                limits.turns,
             ),
             BlobPreparer(
                 store,

@@ -48,10 +48,13 @@ class UploadRun:
         attempt = self._upload(
             journal, observer, believe_head=believe_head, looked=not waited, continues=continues
         )
-        step = attempt.locate if only_locate else attempt.run
         self._sender.observers[blob.digest] = observer
         try:
-            found = self._retry(step, observer)
+            if only_locate:
+                found = self._retry(attempt.locate, observer)
+            else:
+                with self._sender.turns.join(self._job.registry) as observer.turn:
+                    found = self._retry(attempt.run, observer)
             if found is not None:
                 journal.record_arrival(found)
             return found
@@ -78,7 +81,8 @@ class UploadRun:
             if session is not None and not unfinished.begins_like(upload, session, self._control.check):
                 self._discard_session(journal, "the layer was compressed to other bytes before")
             attempt = self._upload(journal, observer, believe_head=False, looked=True)
-            self._retry(attempt.run, observer)
+            with self._sender.turns.join(self._job.registry) as observer.turn:
+                self._retry(attempt.run, observer)
             self._check_session(journal, unfinished)
         except (Stopped, BlobDamaged) as stop:
             if isinstance(stop, ArrivalFailed | BlobDamaged):  # its file is gone, whatever the reason

@@ -20,6 +20,7 @@ from tests.cli.conftest import Pusher
 TEXTS = {
     "parallel": "7",
     "limit_rate": "08:00-18:00=2M,off",
+    "uploads_per_registry": "8",
     "username": "bob",
     "password": "hunter2",
     "chunk_size": "50MiB",
@@ -94,6 +95,7 @@ def test_there_is_a_text_for_every_setting() -> None:
         "database_url",
         "docker_root",
         "keep_jobs",
+        "uploads_per_registry",  # all workers should have the same
     } | {option.name for option in OPTIONS if option.table == "hooks"}
 
 
@@ -180,7 +182,7 @@ def test_the_everyday_options_come_first(pusher: Pusher) -> None:
 def test_where_nothing_is_set(pusher: Pusher, home: Path) -> None:
     path = Path.home() / "xdg_config_home" / "pusher" / "pusher.toml"
     result = pusher("config")
-    assert result.out.startswith(f"{path}  (does not exist)\n\nparallel             4  ")
+    assert result.out.startswith(f"{path}  (does not exist)\n\nparallel              4  ")
     rows = _rows(pusher)
     assert rows["compression"] == ["compression", "keep", "default"]
     assert rows["compression_level"] == ["compression_level", "for gzip what fits the link", "default"]

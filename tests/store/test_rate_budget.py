@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import pytest
 
-from pusher.store.rate_budget import KEPT, LEASE, RateBudget, Usage, divide
+from pusher.store.rate_budget import RateBudget, Usage, divide
+from pusher.store.share_leases import KEPT, LEASE
 
 RATE = 1_000_000.0
 STEP = 0.02

@@ -1,0 +1,132 @@
+"""A limit of uploads to one registry, over all workers of a queue."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from pusher.errors import ExitCode
+from pusher.store.store import Store
+from pusher.worker.upload_turns import UploadTurns
+from tests.support.databases import FakeClock, clock, empty_url, kind, postgres, store, url
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry, On
+from tests.support.home import Background, Home, pushed
+from tests.support.images import make_image, write_archive
+
+__all__ = ["clock", "empty_url", "kind", "postgres", "store", "url"]
+
+KB = 1000
+
+
+class Waited(Exception):
+    """An upload has to wait."""
+
+
+def refuse(_: float) -> None:
+    raise Waited
+
+
+def test_two_workers_of_one_store(store: Store, clock: FakeClock) -> None:
+    seconds = 0.0
+    first, second = (
+        UploadTurns(lambda registry: 2 if registry == "r" else None, lambda: seconds) for _ in "ab"
+    )
+
+    def renew() -> None:
+        nonlocal seconds
+        for name, turns in (("a", first), ("b", second)):
+            turns.renew(store.budgets, name)
+        seconds += 1
+        clock.advance(1)
+
+    with ExitStack() as stack:
+        a = [stack.enter_context(first.join("r")) for _ in range(3)]
+        assert stack.enter_context(first.join("elsewhere")) is None
+        assert all(a)
+        for turn in filter(None, a):
+            with pytest.raises(Waited):
+                turn.wait(refuse)
+        renew()
+        for turn, waits in zip(filter(None, a), (False, False, True), strict=True):
+            if waits:
+                with pytest.raises(Waited):
+                    turn.wait(refuse)
+            else:
+                turn.wait(refuse)
+        ours = second.join("r")
+        b = ours.__enter__()
+        assert b is not None
+        renew()
+        renew()
+        with pytest.raises(Waited):
+            b.wait(refuse)
+        assert a[1] is not None
+        with pytest.raises(Waited):
+            a[1].wait(refuse)  # before its next chunk
+        renew()
+        b.wait(refuse)
+        ours.__exit__(None, None, None)
+        for _ in range(3):
+            renew()
+        a[1].wait(refuse)
+        seconds += 10
+        with pytest.raises(Waited):
+            a[1].wait(refuse)  # frozen for ten seconds
+    first.release(store.budgets, "a")
+    second.release(store.budgets, "b")
+    assert store.budgets.change("uploads r", lambda state: (state.content, state.content)) == {"shares": {}}
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(SERVERLESS.scaled(min=20 * KB, max=100_000 * KB)) as running:
+        yield running
+
+
+def test_of_two_runs_one_sends_at_a_time(home: Home, registry: FakeRegistry, tmp_path: Path) -> None:
+    images = [make_image(100 * KB, 100 * KB, compressible=0.0, seed=seed) for seed in range(2)]
+    for number, image in enumerate(images):
+        archive = write_archive(tmp_path / f"{number}.tar", image)
+        home.enqueue(archive, f"{registry.address}/app{number}:1")
+    workers = [
+        Background(home, only=[job], chunk_size=20 * KB, parallel=2, uploads_per_registry=1) for job in (1, 2)
+    ]
+    assert [worker.join(60).exit_code for worker in workers] == [ExitCode.DONE, ExitCode.DONE]
+    for number, image in enumerate(images):
+        pushed(registry, f"app{number}", "1", image)
+    chunks = [record.path.partition("?")[0] for record in registry.requests(On.CHUNK)]
+    changes = sum(before != after for before, after in pairwise(chunks))
+    assert changes == len(set(chunks)) - 1, "no two uploads take turns"
+
+
+def test_a_run_that_waits_says_so_and_can_be_stopped(
+    home: Home, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(30 * KB, compressible=0.0))
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    other, done = UploadTurns(lambda _: 1), threading.Event()
+
+    def hold() -> None:
+        while not done.wait(0.2):
+            other.renew(home.store.budgets, "another")
+
+    with other.join(registry.address) as turn:
+        other.renew(home.store.budgets, "another")
+        assert turn is not None
+        turn.wait(refuse)
+        thread = threading.Thread(target=hold)
+        thread.start()
+        worker = Background(home, uploads_per_registry=1)
+        home.progress.wait_for_note(
+            f"{registry.address} gets 1 upload at a time from all workers (uploads_per_registry): waiting"
+        )
+        home.store.jobs.pause(job.id)
+        worker.join()
+        assert registry.requests(On.OPEN) == []
+    done.set()
+    thread.join()
