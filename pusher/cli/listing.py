@@ -30,7 +30,7 @@ _STATES: Final = (
 _SORTS: Final = ("id", "state", "image", "destination", "priority", "created", "finished")
 _COLUMNS: Final = (
     *("id", "image", "destination", "state", "priority", "labels", "attempts", "digest"),
-    *("bytes_total", "bytes_done", "bytes_sent", "bytes_wasted"),
+    *("bytes_total", "bytes_done", "bytes_sent", "bytes_wasted", "bytes_per_second", "seconds_left"),
     *("created_at", "started_at", "finished_at", "next_try_at", "error"),
 )
 _PAGE: Final = 500

@@ -159,6 +159,8 @@ def job_of(row: ResultRow) -> JobRecord:
         after=row["after_job"],
         not_before=time_if_set(row["not_before"]),
         window=row["time_window"],
+        speed=row["speed"],
+        in_flight=row["in_flight"],
         machine=row["machine"],
         spool=row["spool"],
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -18,6 +18,7 @@ from pusher.store.leases import (
     HAS_ENDED,
     IS_CURRENT,
     IS_HELD,
+    NO_SPEED,
     NO_WAIT,
     NOT_RUNNING,
     held,
@@ -35,6 +36,7 @@ from pusher.store.runnable import (
     closed_windows,
     is_for_machine,
     machine_values,
+    next_openings,
     owners_where,
 )
 from pusher.store.writes import assignments, lock_rows
@@ -103,6 +105,7 @@ class LeasedJobs:
                 "started_at": before.started_at or now,
                 "next_try_at": None,
                 "tagging_at": None,
+                **NO_SPEED,
             }
             job = change_job(connection, before, changes)
             how = f"claimed by {owner}"
@@ -151,15 +154,15 @@ class LeasedJobs:
             return connection.value(query, now=now, **values, **machine_values(machine)) is not None
 
     def seconds_to_next(self) -> float | None:
-        """Return the seconds until a waiting or queued job is due, or a lease ends; negative if that is over.
+        """Return the seconds until a job is due, a window opens or a lease ends; negative if that is over.
         None if nothing of this is known."""
         query = f"""SELECT min(CASE state WHEN 'waiting' THEN next_try_at WHEN 'running' THEN lease_expires_at
             WHEN 'queued' THEN CASE WHEN not_before > :now THEN not_before END END)
             FROM jobs WHERE {UNFINISHED}"""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            due = time_if_set(connection.value(query, now=now))
-            return None if due is None else (due - now).total_seconds()
+            due = [time_if_set(connection.value(query, now=now)), *next_openings(connection, now)]
+            return min(((at - now).total_seconds() for at in due if at is not None), default=None)
 
     def owners(self) -> set[str]:
         """Return the owners of current leases of jobs or uploads."""
@@ -182,6 +185,16 @@ class LeasedJobs:
                 until = lease_columns(owner, self._database.now(connection), lease)["lease_expires_at"]
                 ids = lock_rows(connection, table, f"{among}lease_owner = :owner", owner=owner)
                 connection.execute(change, ids=ids, until=until)
+
+    def record_speeds(self, owner: str, speeds: Mapping[int, tuple[int, int]]) -> None:
+        """Record the speed of jobs that this owner pushes: bytes a second, and bytes of chunks in flight."""
+        change = """UPDATE jobs SET speed = :speed, in_flight = :in_flight
+            WHERE id = :id AND state = 'running' AND lease_owner = :owner"""
+        if not speeds:
+            return
+        with self._database.write() as connection:
+            for job_id, (speed, in_flight) in sorted(speeds.items()):
+                connection.execute(change, id=job_id, owner=owner, speed=speed, in_flight=in_flight)
 
     def take_tag(
         self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()

@@ -23,7 +23,8 @@ def lease_columns(owner: str, now: datetime, lease: float) -> dict[str, Any]:
 
 NO_LEASE: Final[dict[str, Any]] = {"lease_owner": None, "lease_expires_at": None}
 
-NOT_RUNNING: Final[dict[str, Any]] = {**NO_LEASE, "tagging_at": None}
+NO_SPEED: Final[dict[str, Any]] = {"speed": None, "in_flight": None}
+NOT_RUNNING: Final[dict[str, Any]] = {**NO_LEASE, **NO_SPEED, "tagging_at": None}
 """The columns of a job without a worker."""
 NO_WAIT: Final[dict[str, Any]] = {"waiting_since": None, "waiting_reported": None}
 """The columns of a job that has not waited since it last made progress."""

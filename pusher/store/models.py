@@ -151,6 +151,10 @@ class JobRow(Base):
     """The spool that has all of its blobs."""
     time_window: Mapped[str | None] = mapped_column(Text)
     """The hours in which it may be pushed, as ``config.window`` reads them."""
+    speed: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes a second that its worker sends."""
+    in_flight: Mapped[int | None] = mapped_column(BigInteger)
+    """Bytes sent of its chunks in flight when ``speed`` was measured."""
 
     __table_args__ = (
         CheckConstraint(f"state IN ({_values(JobState)})", name="state"),

@@ -59,6 +59,8 @@ CREATE TABLE jobs (
     machine TEXT,
     spool TEXT,
     time_window TEXT,
+    speed BIGINT,
+    in_flight BIGINT,
     CONSTRAINT pk_jobs PRIMARY KEY (id),
     CONSTRAINT ck_jobs_state CHECK (state IN ('cancelled', 'failed', 'paused', 'queued', 'receiving', 'running', 'succeeded', 'superseded', 'waiting')),
     CONSTRAINT ck_jobs_finished CHECK ((state IN ('cancelled', 'failed', 'succeeded', 'superseded')) = (finished_at IS NOT NULL)),
@@ -227,4 +229,4 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0018');
+INSERT INTO alembic_version (version_num) VALUES ('0019');

@@ -59,6 +59,8 @@ CREATE TABLE jobs (
     machine TEXT,
     spool TEXT,
     time_window TEXT,
+    speed BIGINT,
+    in_flight BIGINT,
     CONSTRAINT ck_jobs_state CHECK (state IN ('cancelled', 'failed', 'paused', 'queued', 'receiving', 'running', 'succeeded', 'superseded', 'waiting')),
     CONSTRAINT ck_jobs_finished CHECK ((state IN ('cancelled', 'failed', 'succeeded', 'superseded')) = (finished_at IS NOT NULL)),
     CONSTRAINT ck_jobs_lease_owner CHECK ((state = 'running') = (lease_owner IS NOT NULL)),
@@ -226,4 +228,4 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0018');
+INSERT INTO alembic_version (version_num) VALUES ('0019');

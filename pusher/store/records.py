@@ -219,6 +219,10 @@ class JobRecord:
     not_before: datetime | None
     window: str | None
     """As in NewJob."""
+    speed: int | None
+    """Bytes a second that its worker sends, where it was measured."""
+    in_flight: int | None
+    """Bytes sent of its chunks in flight then."""
     machine: str | None
     """ID of the machine that has the image; None if any may work on the job."""
     spool: str | None

@@ -91,6 +91,11 @@ def closed_windows(connection: Connection, now: datetime) -> list[str]:
     return [text for text in connection.column(query) if not read_window(text).is_open(now)]
 
 
+def next_openings(connection: Connection, now: datetime) -> list[datetime]:
+    """Return when each closed window of unfinished jobs opens."""
+    return [read_window(text).opens_at(now) for text in closed_windows(connection, now)]
+
+
 def owners_where(condition: str) -> str:
     """Return the query for owners of unfinished jobs and of uploads for whose lease a condition holds."""
     return f"""

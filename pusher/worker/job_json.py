@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pusher.config.window import read_window
 from pusher.errors.catalogue import error_as_json
+from pusher.progress.counters import eta
 from pusher.progress.format import rfc3339
 from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
 from pusher.store.store import Store
@@ -24,7 +25,14 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
     now = store.now()
     return [
-        _describe(job, sum_job(job, totals[job.id], workers), layers[job.id], profile, now)
+        _describe(
+            job,
+            sum_job(job, totals[job.id], workers),
+            layers[job.id],
+            profile,
+            now,
+            is_sending=is_sending(job, workers),
+        )
         for job, profile in known
     ]
 
@@ -36,8 +44,19 @@ def describe_error(job: JobRecord) -> dict[str, object] | None:
 
 def sum_job(job: JobRecord, totals: JobTotals, workers: Path) -> JobTotals:
     """Return the sums of a job; bytes of an incomplete chunk count only while a worker sends it."""
-    sending = job.state == JobState.RUNNING and not is_orphaned(job, workers)
-    return totals if sending else totals.unattended()
+    return totals if is_sending(job, workers) else totals.unattended()
+
+
+def is_sending(job: JobRecord, workers: Path) -> bool:
+    """Return whether a worker that lives pushes the job."""
+    return job.state == JobState.RUNNING and not is_orphaned(job, workers)
+
+
+def seconds_left(job: JobRecord, totals: JobTotals) -> float | None:
+    """Return an estimate for a job that is being sent; None while its size or speed is not known."""
+    if not totals.sizes_known or not job.speed:
+        return None
+    return eta(max(0, totals.bytes_total - totals.bytes_done - (job.in_flight or 0)), job.speed)
 
 
 def is_orphaned(job: JobRecord, workers: Path) -> bool:
@@ -55,7 +74,12 @@ def _describe(
     layers: Sequence[JobBlob],
     profile: str | None,
     now: datetime,
+    *,
+    is_sending: bool,
 ) -> dict[str, object]:
+    speed, left = (job.speed, seconds_left(job, totals)) if is_sending else (None, None)
+    if not is_sending:
+        totals = totals.unattended()
     return {
         "id": job.id,
         "image": job.image,
@@ -74,6 +98,8 @@ def _describe(
         "bytes_done": totals.bytes_done,
         "bytes_sent": totals.bytes_sent,
         "bytes_wasted": totals.bytes_wasted,
+        "bytes_per_second": speed,
+        "seconds_left": None if left is None else round(left),
         "created_at": _time(job.created_at),
         "started_at": _time(job.started_at),
         "superseded_by": job.superseded_by,

@@ -10,11 +10,11 @@ from pathlib import Path
 from pusher.config.window import read_window
 from pusher.dataclass import dataclass
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_seconds, human_share, local_time, percent
+from pusher.progress.format import human_bytes, human_left, human_seconds, human_share, local_time, percent
 from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.text import printable
-from pusher.worker.job_json import is_orphaned, sum_job
+from pusher.worker.job_json import is_orphaned, seconds_left, sum_job
 
 
 @dataclass(frozen=True)
@@ -99,10 +99,17 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             again = overview.again and commands
             lines = [reason, f"try again with: pusher retry {job.id}" if again else ""]
         case JobState.RUNNING:
-            pass
+            lines = [_describe_speed(job, totals)]
         case _:
             lines = [reason]
     return "\n".join(filter(None, lines))
+
+
+def _describe_speed(job: JobRecord, totals: JobTotals) -> str:
+    """Return how fast a job is sent and the time left, as far as they are known."""
+    left = seconds_left(job, totals)
+    parts = [f"{human_bytes(job.speed)}/s" if job.speed else "", f"{human_left(left)} left" if left else ""]
+    return ", ".join(filter(None, parts))
 
 
 def held_back(job: JobRecord, now: datetime) -> str:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable, Collection
-from typing import Final
+from typing import Final, cast
 
 from pusher.config import Settings
 from pusher.errors import (
@@ -31,6 +31,7 @@ from pusher.worker.control import Activity, Control
 from pusher.worker.hooks import Hooks
 from pusher.worker.job import Tools
 from pusher.worker.job_attempts import JobAttempts, known_error
+from pusher.worker.job_speeds import JobSpeeds
 from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.machine import this_machine
 from pusher.worker.overview import describe_closed_window, is_outside_window
@@ -73,6 +74,8 @@ def run(
     Waits for an unavailable job store, without limit with ``forever``. Raises StoreError, HomeUnusable.
     """
     control, activity = Control(), Activity()
+    speeds = JobSpeeds(progress)
+    progress = cast("Progress", speeds)
     outages = StoreOutages(
         progress.note,
         limit=None if forever else settings.retry.store_run,
@@ -104,6 +107,7 @@ def run(
             ) as signals,
             identity.heartbeat(heart, lambda: worker.check_jobs(heart)),
             limits.follow(heart, identity.owner, worker.follow_parallel),
+            speeds.recording(heart, identity.owner),
         ):
             try:
                 worker.work()

@@ -169,6 +169,8 @@ def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
         "bytes_done": 300 * 1024**2,
         "bytes_sent": 0,
         "bytes_wasted": 0,
+        "bytes_per_second": None,
+        "seconds_left": None,
         "created_at": "2025-01-31T12:00:00.000Z",
         "started_at": "2025-01-31T12:00:00.000Z",
         "superseded_by": None,

@@ -52,7 +52,7 @@ def blob_bytes_of(image: Image) -> int:
     return sum(len(layer.tar) for layer in image.layers)
 
 
-OF_QUEUED_JOBS = ("labels", "after_job", "not_before", "time_window", "machine", "spool")
+OF_JOBS = ("labels", "after_job", "not_before", "time_window", "machine", "spool", "speed", "in_flight")
 OF_UNFINISHED_BLOBS = ("compression", "prefix_size", "prefix_sha256")
 
 
@@ -100,7 +100,7 @@ def job_of_0006(row: dict[str, Any]) -> dict[str, Any]:
         "unpacked": None,
     }
     assert row.pop("documents") == "[]"
-    for later in (*OF_QUEUED_JOBS, "waiting_since", "waiting_reported"):
+    for later in (*OF_JOBS, "waiting_since", "waiting_reported"):
         del row[later]
     options = {**json.loads(row["options"]), "documents": None, "drafts": None}
     return {**row, "source": json.dumps(source), "options": json.dumps(options)}

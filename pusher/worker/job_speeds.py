@@ -1,0 +1,147 @@
+"""Measure how fast each job is sent, and store it for other processes: ``pusher status`` shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from pusher.errors import DiskFull, StoreError
+from pusher.oci.digest import provisional_digest
+from pusher.progress.base import Progress
+from pusher.progress.estimate import Estimator
+from pusher.store.store import Store
+
+_STORE_EVERY: Final = 2.0
+"""Seconds between two times that the speeds are stored."""
+
+
+@dataclass
+class _Sending:
+    """A blob that is being sent."""
+
+    job_id: int
+    offset: int
+    in_flight: int = 0
+
+
+@dataclass
+class _JobSpeed:
+    estimator: Estimator
+    blobs: dict[str, _Sending] = field(default_factory=dict)
+
+
+class JobSpeeds:
+    """A worker's progress that also measures the speed of each job. Thread-safe."""
+
+    def __init__(self, progress: Progress, clock: Callable[[], float] = time.monotonic) -> None:
+        self._progress = progress
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._jobs: dict[int, _JobSpeed] = {}
+        self._blobs: dict[str, _Sending] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._progress, name)
+
+    @contextlib.contextmanager
+    def recording(self, store: Store, owner: str) -> Iterator[None]:
+        """Store the speeds of the jobs of this owner every few seconds until the context ends."""
+        done = threading.Event()
+
+        def record() -> None:
+            stored: dict[int, tuple[int, int]] = {}
+            while not done.wait(_STORE_EVERY):
+                now = self.measure()
+                changed = {job_id: speed for job_id, speed in now.items() if stored.get(job_id) != speed}
+                with contextlib.suppress(StoreError, DiskFull):  # the next time
+                    store.jobs.record_speeds(owner, changed)
+                    stored = now
+
+        thread = threading.Thread(target=record, name="speeds", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
+
+    def measure(self) -> dict[int, tuple[int, int]]:
+        """Return each job's bytes per second, and the bytes of its chunks in flight that were sent."""
+        with self._lock:
+            now = self._clock()
+            return {
+                job_id: (
+                    round(job.estimator.speed(now) or 0),
+                    sum(blob.in_flight for blob in job.blobs.values()),
+                )
+                for job_id, job in self._jobs.items()
+            }
+
+    def job_started(self, job_id: int, image: str, destination: str) -> None:
+        """A job was claimed."""
+        with self._lock:
+            self._jobs.setdefault(job_id, _JobSpeed(Estimator(self._clock())))
+        self._progress.job_started(job_id, image, destination)
+
+    def job_ended(self, job_id: int, state: str, message: str, *, resumes: bool = True) -> None:
+        """A job ended in this worker."""
+        with self._lock:
+            job = self._jobs.pop(job_id, None)
+            for digest in job.blobs if job else ():
+                self._blobs.pop(digest, None)
+        self._progress.job_ended(job_id, state, message, resumes=resumes)
+
+    def prepared(
+        self, job_id: int, diff_id: str, digest: str, size: int, compression: str | None = None
+    ) -> None:
+        """A layer that is being sent has its digest now."""
+        with self._lock:
+            before = provisional_digest(diff_id)
+            if (blob := self._blobs.pop(before, None)) is not None:
+                self._blobs[digest] = blob
+                if (job := self._jobs.get(blob.job_id)) is not None:
+                    job.blobs[digest] = job.blobs.pop(before, blob)
+        self._progress.prepared(job_id, diff_id, digest, size, compression)
+
+    def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
+        """An upload starts, or resumes."""
+        with self._lock:
+            if (job := self._jobs.get(job_id)) is not None:
+                self._blobs[digest] = job.blobs[digest] = _Sending(job_id, offset)
+        self._progress.blob_started(job_id, digest, size, offset)
+
+    def blob_sending(self, digest: str, in_flight: int) -> None:
+        """Bytes of the current chunk were sent, or lost."""
+        with self._lock:
+            if (blob := self._blobs.get(digest)) is not None:
+                self._count(blob, in_flight - blob.in_flight)
+                blob.in_flight = in_flight
+        self._progress.blob_sending(digest, in_flight)
+
+    def blob_acknowledged(self, digest: str, offset: int) -> None:
+        """The registry has so many bytes."""
+        with self._lock:
+            if (blob := self._blobs.get(digest)) is not None:
+                self._count(blob, offset - blob.offset - blob.in_flight)
+                blob.offset, blob.in_flight = offset, 0
+        self._progress.blob_acknowledged(digest, offset)
+
+    def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
+        """A blob is at the registry."""
+        with self._lock:
+            if (blob := self._blobs.pop(digest, None)) is not None:
+                if how == "uploaded":
+                    self._count(blob, size - blob.offset - blob.in_flight)
+                if (job := self._jobs.get(blob.job_id)) is not None:
+                    job.blobs.pop(digest, None)
+        self._progress.blob_done(job_id, digest, size, how)
+
+    def _count(self, blob: _Sending, count: int) -> None:
+        """Count bytes that were sent, or, where it is negative, lost."""
+        job = self._jobs.get(blob.job_id)
+        if job is not None and count:
+            job.estimator.add(count, self._clock())

@@ -1,0 +1,125 @@
+"""The speed of each job, as its worker measures and stores it."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pusher.oci.digest import provisional_digest
+from pusher.progress.base import Progress
+from pusher.worker.job_json import describe_jobs, seconds_left
+from pusher.worker.job_speeds import JobSpeeds
+from pusher.worker.overview import note, read_overviews
+from tests.progress.helpers import MIB, Clock, digest
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, Stall
+from tests.support.home import CHUNK, Home, Recorder
+from tests.support.images import make_image, write_archive
+
+A, B, C = digest("a"), digest("b"), digest("c")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def told() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def speeds(told: Recorder, clock: Clock) -> JobSpeeds:
+    return JobSpeeds(cast("Progress", told), clock)
+
+
+def test_each_job_has_its_own(speeds: JobSpeeds, clock: Clock, told: Recorder) -> None:
+    for job_id, blob in ((1, A), (2, B)):
+        speeds.job_started(job_id, "app:1", "r.example/app:1")
+        speeds.blob_started(job_id, blob, 100 * MIB, 20 * MIB)
+    speeds.blob_sending(A, 4 * MIB)
+    speeds.blob_sending(B, 2 * MIB)
+    clock.advance(2)
+    assert speeds.measure() == {1: (2 * MIB, 4 * MIB), 2: (MIB, 2 * MIB)}
+    speeds.blob_acknowledged(A, 30 * MIB)
+    clock.advance(2)
+    assert speeds.measure()[1] == (round(2.5 * MIB), 0)
+    speeds.job_ended(1, "succeeded", "")
+    assert speeds.measure().keys() == {2}
+    speeds.note("something else")
+    assert [name for name, *_ in told.calls][-2:] == ["job_ended", "note"]
+    assert len(told.calls) == 9, "all is passed on"
+
+
+def test_what_is_lost_does_not_count(speeds: JobSpeeds, clock: Clock) -> None:
+    speeds.job_started(1, "app:1", "r.example/app:1")
+    speeds.blob_started(1, A, 100 * MIB, 0)
+    speeds.blob_sending(A, 4 * MIB)
+    clock.advance(1)
+    speeds.blob_sending(A, 0)
+    assert speeds.measure() == {1: (0, 0)}
+
+
+def test_a_layer_that_is_sent_while_it_is_compressed(speeds: JobSpeeds, clock: Clock) -> None:
+    speeds.job_started(1, "app:1", "r.example/app:1")
+    speeds.blob_started(1, provisional_digest(C), None, 0)
+    speeds.blob_sending(provisional_digest(C), MIB)
+    speeds.prepared(1, C, A, 4 * MIB)
+    speeds.blob_acknowledged(A, 2 * MIB)
+    clock.advance(1)
+    speeds.blob_done(1, A, 4 * MIB, "uploaded")
+    assert speeds.measure() == {1: (4 * MIB, 0)}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[Home]:
+    with Home(tmp_path / "home", parallel=1) as home:
+        yield home
+
+
+def test_another_process_sees_it(tmp_path: Path, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pusher.worker.job_speeds._STORE_EVERY", 0.1)
+    archive = write_archive(tmp_path / "app.tar", make_image(70_000, compressible=0.0))
+    with FakeRegistry(SERVERLESS.scaled(min=1_000, max=CHUNK)) as registry:
+        stall = Stall(after_bytes=CHUNK // 2)
+        registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+        job = home.enqueue(archive, f"{registry.address}/app:1")
+        worker = threading.Thread(target=home.run)
+        worker.start()
+        try:
+            deadline = time.monotonic() + 30
+            while not home.job(job.id).speed:
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            running = home.job(job.id)
+            (described,) = describe_jobs(home.store, [running], home.settings.workers)
+            assert json.loads(json.dumps(described))["bytes_per_second"] == running.speed
+            (row,) = read_overviews(home.store, home.settings.workers, [running])
+            assert "/s" in note(row, home.store.now())
+        finally:
+            stall.release()
+            worker.join()
+        done = home.job(job.id)
+        assert (done.state, done.speed, done.in_flight) == ("succeeded", None, None)
+
+
+def test_the_time_left_counts_what_is_in_flight(home: Home, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(70_000, compressible=0.0))
+    job = home.enqueue(archive, "registry.example.com/app:1")
+    claimed = home.store.jobs.claim("another host/worker", lease=60)
+    assert claimed is not None
+    home.store.jobs.record_speeds("another host/worker", {job.id: (1000, 10_000)})
+    home.store.jobs.record_speeds("a third", {job.id: (1, 1)})
+    now = home.job(job.id)
+    assert (now.speed, now.in_flight) == (1000, 10_000)
+    (row,) = read_overviews(home.store, home.settings.workers, [now])
+    totals = replace(row.totals, bytes_total=110_000, bytes_done=0, sizes_known=True)
+    assert note(replace(row, totals=totals), home.store.now()) == "1.0 KiB/s, 1m40s left"
+    assert seconds_left(now, replace(totals, sizes_known=False)) is None
