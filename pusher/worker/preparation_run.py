@@ -18,7 +18,6 @@ from pusher.registry.http.verified_file import DigestVerifier
 from pusher.sources import reopen
 from pusher.sources.base import ExportPiece, Source, SourceImage
 from pusher.sources.engine.command import DOCKER
-from pusher.sources.engine.content_api import DockerContent
 from pusher.sources.pins import EnginePin, RegistryPin, pin_from_json
 from pusher.sources.registry.source import RegistrySource
 from pusher.spool.compress import Compression, Kind
@@ -115,6 +114,8 @@ class PreparationRun:
         if pin.kind != DOCKER.kind or pin.root_digest is None:
             return
         new_check = partial(SourceStallCheck, self._job.image, self._control, self._progress.note)
+        from pusher.sources.engine.content_api import DockerContent
+
         content = self._opened.enter_context(DockerContent(pin.daemon, new_check))
         if content.offers(pin.id):
             for layer in sorted(self._missing.values(), key=lambda layer: -(layer.size or 0)):

@@ -8,10 +8,15 @@ import struct
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, RequestReceived, StreamEnded
 
 from pusher.sources.engine.protobuf import decode_fields, encode_field
 from tests.support.fake_engine import FakeEngine
@@ -19,8 +24,7 @@ from tests.support.images import Image, entries
 
 _SWITCH: Final = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"
 _REFUSAL: Final = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-_PREFACE: Final = 24
-_DATA, _HEADERS, _SETTINGS, _PING = 0, 1, 4, 6
+_PREFIX: Final = 5
 NOT_FOUND: Final = 5
 UNIMPLEMENTED: Final = 12
 RELAY: Final = """
@@ -120,56 +124,57 @@ class ContentApi:
 
     def _serve(self, connection: socket.socket) -> None:
         try:
-            with connection, connection.makefile("rb") as stream, contextlib.suppress(OSError, EOFError):
-                self._answer(connection, stream.readline, lambda size: _exactly(stream.read(size), size))
+            with connection, contextlib.suppress(OSError):
+                self._answer(connection)
         finally:
             with self._changed:
                 self.open_connections -= 1
                 self._changed.notify_all()
 
-    def _answer(
-        self,
-        connection: socket.socket,
-        read_line: Callable[[], bytes],
-        read: Callable[[int], bytes],
-    ) -> None:
-        request = read_line()
-        while read_line().strip():
-            pass
-        assert request == b"POST /grpc HTTP/1.1\r\n", request
+    def _answer(self, connection: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            if not (data := connection.recv(65536)):
+                return
+            head += data
+        request, _, data = head.partition(b"\r\n\r\n")
+        assert request.startswith(b"POST /grpc HTTP/1.1\r\n"), request
         if not self.offered:
             connection.sendall(_REFUSAL)
             return
-        connection.sendall(_SWITCH + _frame(_SETTINGS, 0, 0) + _frame(_PING, 0, 0, b"is alive"))
-        read(_PREFACE)
-        method = ""
+        http = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        http.initiate_connection()
+        connection.sendall(_SWITCH + http.data_to_send())
+        methods, bodies = dict[int, str](), dict[int, bytes]()
         while True:
-            head = read(9)
-            size, kind, stream = int.from_bytes(head[:3]), head[3], int.from_bytes(head[5:9])
-            payload = read(size)
-            if kind == _HEADERS:
-                method = _path_in(payload).rpartition("/")[2]
-            elif kind == _DATA:
-                fields = decode_fields(memoryview(payload)[5:])
-                digest, offset = bytes(fields[1]).decode(), int(fields.get(2, 0))
-                self._call(connection, stream, method, digest, offset)
+            for event in http.receive_data(data) if data else ():
+                if isinstance(event, RequestReceived):
+                    methods[event.stream_id] = dict(event.headers)[b":path"].decode().rpartition("/")[2]
+                elif isinstance(event, DataReceived):
+                    bodies[event.stream_id] = bodies.get(event.stream_id, b"") + event.data
+                elif isinstance(event, StreamEnded):
+                    fields = decode_fields(memoryview(bodies[event.stream_id])[_PREFIX:])
+                    call = _Call(connection, http, event.stream_id, self.frame)
+                    digest = bytes(fields[1]).decode()
+                    self._call(call, methods[event.stream_id], digest, int(fields.get(2, 0)))
+            connection.sendall(http.data_to_send())
+            if not (data := connection.recv(65536)):
+                return
 
-    def _call(self, connection: socket.socket, stream: int, method: str, digest: str, offset: int) -> None:
+    def _call(self, call: _Call, method: str, digest: str, offset: int) -> None:
         blob = self.blobs.get(digest)
         status = self.status or (NOT_FOUND if blob is None else 0)
-        connection.sendall(
-            _frame(_HEADERS, 4, stream, b"\x88" + _header(b"content-type", b"application/grpc"))
-        )
         if status == 0 and blob is not None:
+            call.begin()
             if method == "Info":
                 info = encode_field(1, digest.encode()) + encode_field(2, len(blob))
-                self._send(connection, stream, encode_field(1, info))
+                call.send(encode_field(1, info))
             else:
                 self.reads.append((digest, offset))
-                self._send_blob(connection, stream, blob, offset)
-        connection.sendall(_frame(_HEADERS, 5, stream, _header(b"grpc-status", str(status).encode())))
+                self._send_blob(call, blob, offset)
+        call.end(status)
 
-    def _send_blob(self, connection: socket.socket, stream: int, blob: bytes, offset: int) -> None:
+    def _send_blob(self, call: _Call, blob: bytes, offset: int) -> None:
         while offset < len(blob):
             while self.stands_still.is_set() and not self._stopped:
                 threading.Event().wait(0.02)
@@ -178,43 +183,37 @@ class ContentApi:
                 cuts = {at for at in self.break_at if offset <= at < end}
                 self.break_at -= cuts
             if cuts:
-                connection.shutdown(socket.SHUT_RDWR)
+                call.connection.shutdown(socket.SHUT_RDWR)
                 raise OSError("cut")
-            self._send(connection, stream, encode_field(1, offset) + encode_field(2, blob[offset:end]))
+            call.send(encode_field(1, offset) + encode_field(2, blob[offset:end]))
             offset = end
 
-    def _send(self, connection: socket.socket, stream: int, message: bytes) -> None:
+
+@dataclass
+class _Call:
+    """One call, and how it is answered."""
+
+    connection: socket.socket
+    http: H2Connection
+    stream: int
+    frame: int
+    """Bytes in a frame at most."""
+    begun: bool = False
+
+    def begin(self) -> None:
+        self.http.send_headers(self.stream, [(":status", "200"), ("content-type", "application/grpc")])
+        self.begun = True
+
+    def send(self, message: bytes) -> None:
         framed = struct.pack(">?I", False, len(message)) + message
         for at in range(0, len(framed), self.frame):
-            connection.sendall(_frame(_DATA, 0, stream, framed[at : at + self.frame]))
+            self.http.send_data(self.stream, framed[at : at + self.frame])
+        self.connection.sendall(self.http.data_to_send())
 
-
-def _exactly(data: bytes, size: int) -> bytes:
-    if len(data) < size:
-        raise EOFError
-    return data
-
-
-def _frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return len(payload).to_bytes(3) + bytes((kind, flags)) + stream.to_bytes(4) + payload
-
-
-def _header(name: bytes, value: bytes) -> bytes:
-    return bytes((0, len(name))) + name + bytes((len(value),)) + value
-
-
-def _path_in(block: bytes) -> str:
-    """The path among headers that are all literals, as pusher writes them."""
-    at = 0
-    while at < len(block):
-        name, after = _string(block, at + 1)
-        value, at = _string(block, after)
-        if name == b":path":
-            return value.decode()
-    raise ValueError(block)
-
-
-def _string(block: bytes, at: int) -> tuple[bytes, int]:
-    size = block[at]
-    assert size < 127
-    return block[at + 1 : at + 1 + size], at + 1 + size
+    def end(self, status: int) -> None:
+        """Send the trailers; those of a call without any message are its only headers, as in gRPC."""
+        headers = [("grpc-status", str(status))]
+        if not self.begun:
+            headers = [(":status", "200"), ("content-type", "application/grpc"), *headers]
+        self.http.send_headers(self.stream, headers, end_stream=True)
+        self.connection.sendall(self.http.data_to_send())

@@ -31,7 +31,6 @@ from pusher.sources.engine.command import (
     is_installed,
     run_command,
 )
-from pusher.sources.engine.content_api import DockerContent, image_in_content
 from pusher.sources.engine.podman_manifest import is_manifest_list, list_error
 from pusher.sources.engine.save_stream import image_in_stream, pinned_image, scan_save_stream
 from pusher.sources.entry_names import pieces
@@ -141,6 +140,8 @@ class EngineSource:
         """Return the image with all its platforms if Docker lets its content store be read."""
         if self.engine is not DOCKER:
             return None
+        from pusher.sources.engine.content_api import DockerContent, image_in_content
+
         try:
             with DockerContent(self._daemon) as content:
                 return image_in_content(content, pin, own=own)
