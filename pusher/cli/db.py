@@ -22,10 +22,12 @@ def db() -> None:
 
 
 @db.command()
-def upgrade() -> int:
+@click.option("--force", is_flag=True, help="Even if workers of an older version have to end.")
+def upgrade(force: bool) -> int:
     """Create or upgrade the schema of the job store.
 
-    With SQLite this happens automatically.
+    With SQLite this happens automatically. Workers of older versions of pusher stay at work where they can
+    use the new schema. If they cannot, it is not upgraded; with --force they end before their next job.
 
     \b
     Example:
@@ -33,7 +35,7 @@ def upgrade() -> int:
     """
     from pusher.store.migrate import upgrade as upgrade_store
 
-    before, after = upgrade_store(read_settings().database_url)
+    before, after = upgrade_store(read_settings().database_url, stops_workers=force)
     if before == after:
         print_notice(f"The job store is up to date (schema {after}).")
     else:
@@ -63,11 +65,11 @@ def check() -> int:
             f"the job store has {len(report.problems)} problems",
             hint="move it away and enqueue the images again; what the registry has is not sent again",
         )
-    if report.current != report.head:
+    if not report.is_current:
         raise StoreOutdated(
             f"the job store has schema {report.current or 'none'}, but this version of pusher needs "
             f"{report.head}",
             hint="run: pusher db upgrade",
         )
-    print_notice(f"The job store is undamaged and up to date (schema {report.head}).")
+    print_notice(f"The job store is undamaged and up to date (schema {report.current}).")
     return ExitCode.DONE

@@ -9,9 +9,11 @@ from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from typing import Any
 
+from pusher.errors import StoreCorrupt, StoreTooNew
 from pusher.store.connection import SQLITE, Connection
 from pusher.store.driver_errors import read_only_error, translate_errors
 from pusher.store.drivers import Connector, PostgresqlConnector, SqliteConnector, connect_postgresql
+from pusher.store.schema import check_support
 from pusher.store.url import DatabaseUrl, file_of, label_of
 
 Clock = Callable[[], datetime]
@@ -82,7 +84,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a connection that sees one state of the store (SQLite) and changes nothing."""
-        with translate_errors(self.label), self._transaction(writes=False) as connection:
+        with self._explained(), self._transaction(writes=False) as connection:
             yield connection
 
     @contextmanager
@@ -90,7 +92,7 @@ class Database:
         """Begin a transaction: committed at the end of the block, rolled back if it raises."""
         if not self.writable:
             raise read_only_error(self.label)
-        with translate_errors(self.label), self._turn, self._transaction(writes=True) as connection:
+        with self._explained(), self._turn, self._transaction(writes=True) as connection:
             yield connection
 
     @contextmanager
@@ -102,6 +104,24 @@ class Database:
             self._transaction(writes=True, commit=False) as connection,
         ):
             yield connection
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        """Translate errors. A part of the schema that is missing was perhaps removed by a newer version."""
+        try:
+            with translate_errors(self.label):
+                yield
+        except StoreCorrupt as error:
+            raise self._find_newer() or error from error
+
+    def _find_newer(self) -> StoreTooNew | None:
+        """Return the error of a store that this version of pusher cannot use any more; None if it can."""
+        with suppress(Exception), self._transaction(writes=False) as connection:
+            try:
+                check_support(connection, self.label)
+            except StoreTooNew as error:
+                return error
+        return None
 
     @contextmanager
     def _transaction(self, *, writes: bool, commit: bool | None = None) -> Iterator[Connection]:

@@ -39,6 +39,7 @@ from pusher.store.runnable import (
     next_openings,
     owners_where,
 )
+from pusher.store.schema import check_support
 from pusher.store.writes import assignments, lock_rows
 
 
@@ -73,6 +74,8 @@ class LeasedJobs:
         under the owner's lease is one whose claim it never received, and is returned again.
         ``waited``: ids whose pause is over by the owner's own clock.
         ``machine``: the owner's; without one, only jobs are claimed that any machine may work on.
+
+        Raises StoreTooNew if a newer version of pusher has upgraded the store to what this one cannot use.
         """
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"""SELECT * FROM jobs WHERE {IS_RUNNABLE} {among}
@@ -86,6 +89,7 @@ class LeasedJobs:
             **machine_values(machine),
         }
         with self._database.write() as connection:
+            check_support(connection, self._database.label)
             now = self._database.now(connection)
             values |= lease_values(now, dead_owners, spared)
             values["closed_windows"] = closed_windows(connection, now)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from glob import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pusher
 from pusher.config.private import check_private_file, make_private_folder
@@ -22,6 +22,7 @@ from pusher.store.driver_errors import translate_errors
 from pusher.store.drivers import connect_postgresql, connect_sqlite
 from pusher.store.engine import Database
 from pusher.store.url import DatabaseUrl, file_of, label_of, parse_url
+from pusher.text import printable
 
 if TYPE_CHECKING:
     import sqlalchemy
@@ -30,6 +31,14 @@ LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that upgrades the same store."""
 
 _ADVISORY_LOCK = 0x707573686572  # "pusher"
+_WORKERS_SINCE: Final = "0015"
+_AT_WORK: Final = {
+    "workers": "SELECT id FROM workers WHERE expires_at > :now ORDER BY id",
+    "jobs": """SELECT DISTINCT lease_owner FROM jobs
+        WHERE finished_at IS NULL AND lease_expires_at > :now ORDER BY lease_owner""",
+}
+"""The queries for workers, before and since there is a table of them."""
+_MOST_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -43,10 +52,21 @@ class SchemaReport:
     problems: tuple[str, ...]
     """Damage found, in SQLite's words."""
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this version of pusher uses the job store as it is."""
+        return schema.is_current(self.current)
 
-def upgrade(url: str) -> tuple[str | None, str]:
-    """Create or upgrade the schema; return the revisions before and after. Safe to run concurrently."""
+
+def upgrade(url: str, *, stops_workers: bool = True) -> tuple[str | None, str]:
+    """Create or upgrade the schema; return the revisions before and after. Safe to run concurrently.
+
+    Workers of an older version stay at work, or end before their next job if they cannot use the new schema.
+    Raises StoreLocked in that case, and changes nothing, unless the upgrade ``stops_workers``.
+    """
     parsed = parse_url(url)
+    if not stops_workers and (not parsed.is_sqlite or file_of(parsed).exists()):
+        _check_stops_none(parsed)
     return _upgrade_file(parsed) if parsed.is_sqlite else _upgrade_server(parsed)
 
 
@@ -73,7 +93,7 @@ def folder() -> Path:
 def _upgrade_file(url: DatabaseUrl) -> tuple[str | None, str]:
     with _lock_file(url) as path:
         before = _revision(url)
-        if before == schema.head():
+        if before is not None and schema.is_current(before):
             return before, before
         copy = path.with_name(f"{path.name}.before-{schema.head()}")
         if before is not None:
@@ -199,13 +219,37 @@ def _upgrade_server(url: DatabaseUrl) -> tuple[str | None, str]:
     before = _revision(url)
     if before is None:
         _create(url)
-    if _revision(url) != schema.head():
+    if not schema.is_current(after := _revision(url)):
+        after = schema.head()
         with connect_sqlalchemy(url) as connection:
             raw = Connection(connection.connection.driver_connection, postgresql())
             _lock_server(raw)
-            if schema.revision_of(raw, label_of(url)) != schema.head():
+            if not schema.is_current(schema.revision_of(raw, label_of(url))):
                 _run(connection)
-    return before, schema.head()
+    return before, after or schema.head()
+
+
+def _check_stops_none(url: DatabaseUrl) -> None:
+    """Raise StoreLocked if workers are at work that cannot use the schema after an upgrade."""
+    database = Database(url)
+    try:
+        with database.read() as connection:
+            before = schema.revision_of(connection, database.label)
+            if before is None or schema.is_current(before) or schema.can_use(before):
+                return
+            table = "workers" if before >= _WORKERS_SINCE else "jobs"
+            workers = connection.column(_AT_WORK[table], now=database.now(connection))
+    finally:
+        database.close()
+    if workers:
+        names = ", ".join(printable(worker.partition("-")[0]) for worker in workers[:_MOST_NAMED])
+        more = f" and {len(workers) - _MOST_NAMED} more" if len(workers) > _MOST_NAMED else ""
+        raise StoreLocked(
+            f"the job store {database.label} is used by workers of an older pusher, which could not use it "
+            f"after this upgrade (host/process): {names}{more}",
+            hint="stop them (Ctrl-C, or pusher stop there), then: pusher db upgrade\n"
+            "or have them end before their next jobs: pusher db upgrade --force",
+        )
 
 
 def _lock_server(connection: Connection) -> None:
@@ -225,6 +269,7 @@ def _run(connection: sqlalchemy.Connection) -> None:
     config.set_main_option("script_location", str(folder()).replace("%", "%%"))
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    connection.exec_driver_sql(f"UPDATE schema_support SET oldest = '{schema.OLDEST}'")
 
 
 def _problems(connection: Connection) -> Iterator[str]:

@@ -366,6 +366,14 @@ class BudgetRow(Base):
     content: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
+class SchemaSupportRow(Base):
+    """Which versions of pusher can use the store: those that know this revision. One row."""
+
+    __tablename__ = "schema_support"
+
+    oldest: Mapped[str] = mapped_column(String(32), primary_key=True)
+
+
 class EventRow(Base):
     """One line of a job's history."""
 

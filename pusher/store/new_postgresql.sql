@@ -128,6 +128,11 @@ CREATE TABLE registries (
     CONSTRAINT pk_registries PRIMARY KEY (host)
 );
 
+CREATE TABLE schema_support (
+    oldest VARCHAR(32) NOT NULL,
+    CONSTRAINT pk_schema_support PRIMARY KEY (oldest)
+);
+
 CREATE TABLE uploads (
     id BIGSERIAL NOT NULL,
     host TEXT NOT NULL,
@@ -223,6 +228,8 @@ CREATE TABLE workers (
 );
 
 CREATE INDEX ix_workers_machine ON workers (machine);
+
+INSERT INTO schema_support (oldest) VALUES ('0019');
 
 CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL,

@@ -63,7 +63,7 @@ class Store:
         if parsed.is_sqlite:
             return cls(_open_file(url, parsed, clock))
         database = Database(parsed, clock=clock)
-        if _revision(database) != schema.head():
+        if not schema.is_current(_revision(database)):
             database.close()
             raise StoreOutdated(
                 f"the job store {database.label} needs the schema {schema.head()}",
@@ -158,7 +158,7 @@ def _open_file(url: str, parsed: DatabaseUrl, clock: Clock | None) -> Database:
     except (DiskFull, StoreUnreachable, StoreReadOnly) as error:
         database = _for_reading(parsed, clock, error)
         revision = _revision(database)
-    if revision != schema.head():
+    if not schema.is_current(revision):
         database.close()
         if not database.writable:
             raise StoreReadOnly(

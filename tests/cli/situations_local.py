@@ -207,6 +207,7 @@ def _set_revision(world: World, revision: str) -> None:
     world.run("db", "upgrade")
     with closing(sqlite3.connect(world.home / "jobs.db")) as database, database:
         database.execute("UPDATE alembic_version SET version_num = ?", [revision])
+        database.execute("UPDATE schema_support SET oldest = ?", [revision])
 
 
 @situation("store-unreachable")

@@ -210,6 +210,7 @@ def test_a_store_that_may_only_be_read(archive: Path, home: Home, to: str) -> No
 def test_a_store_of_a_newer_pusher(archive: Path, home: Home, to: str) -> None:
     with sqlite3.connect(home.settings.home / "jobs.db") as database:
         database.execute("UPDATE alembic_version SET version_num = 'from-the-future'")
+        database.execute("UPDATE schema_support SET oldest = 'the-future'")
     database.close()
     diagnose(str(archive), home.settings, to=to).assert_failed(
         "job store", StoreTooNew, "newer pusher", "from-the-future", skipped=["TLS"]

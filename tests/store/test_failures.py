@@ -148,6 +148,7 @@ def test_a_missing_table_is_damage(url: str, kind: str) -> None:
 def test_a_store_of_a_newer_pusher(url: str) -> None:
     with Store.open(url) as store, store._database.write() as connection:
         connection.execute("UPDATE alembic_version SET version_num = '9999'")
+        connection.execute("UPDATE schema_support SET oldest = '9998'")
     for use in (Store.open, migrate.upgrade, migrate.check):
         with pytest.raises(StoreTooNew, match="newer pusher") as caught:
             use(url)

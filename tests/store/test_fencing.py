@@ -50,6 +50,9 @@ _OF_UPLOADS: Final[dict[str, Callable[[Store, UploadRecord], object]]] = {
     "uploads.give_digest": lambda store, u: store.uploads.give_digest(u, digest("d")),
     "uploads.take_session": lambda store, u: store.uploads.take_session(u, u),
     "uploads.release": lambda store, u: store.uploads.release(u),
+    "uploads.make_late_change": lambda store, u: store.uploads.make_late_change(
+        "record_offset", u, {"location": "http://r/late", "offset": 900}
+    ),
 }
 _WITHOUT_LEASE: Final = {
     "jobs.take_wait_report": "of a job that waits: it compares the token",

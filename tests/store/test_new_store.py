@@ -82,6 +82,7 @@ def test_new_stores_have_the_tables_of_the_models(kind: str) -> None:
         statements.append(CreateTable(table))
         statements += [CreateIndex(index) for index in sorted(table.indexes, key=lambda each: str(each.name))]
     texts = [str(statement.compile(dialect=dialect)) for statement in statements]
+    texts += [f"INSERT INTO schema_support (oldest) VALUES ('{schema.OLDEST}')"]
     texts += [_VERSION_TABLE, f"INSERT INTO alembic_version (version_num) VALUES ('{schema.head()}')"]
     lines = [[line.rstrip().replace("\t", "    ") for line in text.strip().splitlines()] for text in texts]
     check(
