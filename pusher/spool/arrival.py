@@ -8,7 +8,8 @@ from bisect import bisect_right
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from pusher.errors import Stopped
 
@@ -21,6 +22,10 @@ _RESERVE: Final = 2
 """Bytes that must follow what is sent of a blob of unknown size: a last chunk of none, or of one byte, is
 refused (see ``registry/upload/chunk_sizes.py``)."""
 _BLOCK: Final = 1024 * 1024
+_STARVED: Final = 20.0
+"""Seconds without a byte after which those that were promised are not waited for any more."""
+_CERTAIN: Final = 2
+"""How many times as large as what is promised a blob is expected to be."""
 
 
 class ArrivalFailed(Stopped):
@@ -72,6 +77,9 @@ class BlobArrival:
                 check_stop()
         return True
 
+    def promise(self, end: int) -> None:
+        """Return None: a download may stand still at any byte."""
+
     def open(self) -> BinaryIO:
         """Open the file, which is renamed once it is complete."""
         for place in (*self._places, *self._places):  # renamed between two tries, it is found in the second
@@ -93,6 +101,8 @@ class LayerArrival:
         self._hashes: list[tuple[int, _Hash]] = []
         self._complete = False
         self._failed = False
+        self._expected = 0.0
+        self._is_owed = False
 
     def add_place(self, path: Path) -> None:
         """Record where the file is, or will be once it is renamed."""
@@ -105,6 +115,41 @@ class LayerArrival:
             self._held = held
             self._hashes.append((held, found.copy()))
             self._changed.notify_all()
+
+    def expect(self, size: float) -> None:
+        """Record how large the blob will be, by what was compressed of its layer so far."""
+        with self._changed:
+            self._expected = size
+
+    def promise(self, end: int) -> PromisedBytes | None:
+        """Return the first ``end`` bytes, to be sent as they come; None if the blob may turn out smaller."""
+        with self._changed:
+            is_certain = not self._complete and self._expected >= _CERTAIN * end
+            return PromisedBytes(self, end) if is_certain else None
+
+    @property
+    def is_owed(self) -> bool:
+        """Return whether to continue to compress for a request although the job is to stop: until the request
+        ends, as it reads the file."""
+        with self._changed:
+            return self._is_owed
+
+    def set_owed(self, *, owed: bool) -> None:
+        """Record that a request for promised bytes begins or ends."""
+        with self._changed:
+            self._is_owed = owed
+
+    def wait_beyond(self, start: int) -> int:
+        """Return how many bytes can be sent, once these are more than ``start``; ``start`` if that takes too
+        long, or the blob is complete and has no more. Raises ArrivalFailed."""
+        with self._changed:
+            while (sendable := self._held - _RESERVE) <= start and not self._complete:
+                if self._failed:
+                    raise ArrivalFailed
+                held = self._held
+                if not self._changed.wait(_STARVED) and held == self._held:
+                    break
+            return max(start, sendable)
 
     def finish(self) -> None:
         """Record that the blob is complete and its layer verified."""
@@ -172,3 +217,25 @@ class LayerArrival:
                 with suppress(FileNotFoundError):
                     return place.open("rb")
         return places[-1].open("rb")
+
+
+class PromisedBytes:
+    """The beginning of a layer's blob, sent while it is made: a context in which compressing continues
+    even if the job is to stop."""
+
+    def __init__(self, arrival: LayerArrival, end: int) -> None:
+        self._arrival = arrival
+        self._end = end
+
+    def __enter__(self) -> Self:
+        self._arrival.set_owed(owed=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._arrival.set_owed(owed=False)
+
+    def wait_beyond(self, start: int) -> int:
+        """Return how many of these bytes can be sent, as ``LayerArrival.wait_beyond`` does."""
+        return min(self._end, self._arrival.wait_beyond(start))

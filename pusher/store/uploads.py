@@ -180,6 +180,10 @@ class Uploads:
             furthest=max(u.furthest or 0, offset),
         )
 
+    def record_prefix(self, u: UploadRecord, size: int, sha256: str) -> UploadRecord:
+        """Record the hash of the first ``size`` bytes of an unfinished blob, which are about to be sent."""
+        return self._change(u, expected=SESSION_STATES, prefix_size=size, prefix_sha256=sha256)
+
     def record_closing(self, u: UploadRecord, in_flight: int = 0) -> UploadRecord:
         """Record that the closing PUT is about to be sent, with the whole blob (``in_flight`` bytes) or
         empty."""

@@ -20,6 +20,7 @@ from pusher.sources.base import ExportPiece, Source, SourceImage
 from pusher.sources.engine.command import DOCKER
 from pusher.sources.pins import EnginePin, RegistryPin, pin_from_json
 from pusher.sources.registry.source import RegistrySource
+from pusher.spool.arrival import LayerArrival
 from pusher.spool.compress import Compression, Kind
 from pusher.store.records import JobBlob, JobRecord
 from pusher.worker.compression import RequestedCompression
@@ -58,6 +59,8 @@ class PreparationRun:
         self._missing = missing
         self._opened = opened
         self._send_unfinished = send_unfinished
+        self._arrival: LayerArrival | None = None
+        """Of the layer that is being compressed, if it is sent meanwhile."""
         self._chooser = CompressionChooser(
             RequestedCompression.for_job(job.options, preparer.settings),
             JobLink(
@@ -142,8 +145,9 @@ class PreparationRun:
         for skip_sizes in (frozenset(filter(None, known)), frozenset[int]()):
             if not wanted:
                 return
-            watch = SourceStallCheck(self._job.image, self._control, self._progress.note)
-            with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=watch) as pieces:
+            stalls = SourceStallCheck(self._job.image, self._control, self._progress.note)
+            check = partial(self._check_unless_owed, stalls)
+            with source.export(set(wanted), skip_sizes=skip_sizes, check_stop=check) as pieces:
                 for piece in pieces:
                     self._control.check()
                     made = self._prepare_piece(piece, wanted, compared)
@@ -203,14 +207,15 @@ class PreparationRun:
             begun = self._begun_compression(piece)
             how, stream = (begun, piece.stream) if begun else self._chooser.choose(piece.stream)
             early = self._early_start(piece, how)
+            self._arrival = None if early is None else early.unfinished.arrival
             try:
                 spooled = self._spool.write_layer(
                     stream,
                     how=how,
                     expected_diff_id=piece.name,
-                    arrival=None if early is None else early.unfinished.arrival,
+                    arrival=self._arrival,
                     on_bytes=on_bytes,
-                    check_stop=self._control.check,
+                    check_stop=partial(self._check_unless_owed, self._control.check),
                 )
                 diff_id = spooled.diff_id or ""
                 if wanted.pop(diff_id, None) is None:
@@ -226,6 +231,11 @@ class PreparationRun:
         compression = None if how is None else str(how)
         self._progress.prepared(self._job.id, label, spooled.digest, spooled.size, compression=compression)
         return diff_id, None if is_sent else blob
+
+    def _check_unless_owed(self, check: Callable[[], None]) -> None:
+        """Check whether to stop, but not while a chunk that was begun waits for its bytes."""
+        if self._arrival is None or not self._arrival.is_owed:
+            check()
 
     def _begun_compression(self, piece: ExportPiece) -> Compression | None:
         """Return the compression with which an earlier run began to send this layer, so that the bytes are

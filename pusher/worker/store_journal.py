@@ -86,6 +86,11 @@ class StoreJournal:
         self.upload = self._store.uploads.record_chunk(self.upload, session.in_flight, prefix)
         self._counted[self.upload.id] = 0
 
+    def record_prefix(self, end: int) -> None:
+        prefix = self._prefix_digest(end)
+        if prefix is not None:
+            self.upload = self._store.uploads.record_prefix(self.upload, end, prefix)
+
     def withdraw_chunk(self, session: Session) -> None:  # noqa: ARG002
         self._counted.pop(self.upload.id, None)
         self.upload = self._store.uploads.record_chunk(self.upload, 0)

@@ -111,6 +111,7 @@ class EarlyStart:
     def start_if_large(self, done: int) -> None:
         """Start if the first ``done`` bytes of the layer show that; what they become may not be all written
         yet, so that too little is expected at first."""
+        self.unfinished.arrival.expect(self.unfinished.arrival.held * self.layer_size / done)
         if self._started or done == self.layer_size:
             return
         if self.unfinished.arrival.held * self.layer_size >= self.least * done:

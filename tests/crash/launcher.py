@@ -3,8 +3,8 @@
 ``python -m tests.crash.launcher POINT WHEN NTH ARGUMENT...``: the process sends itself SIGKILL ``before`` or
 ``after`` the NTH call of what POINT names. Nothing of this is in pusher itself.
 
-With BLOCK_OF_SOURCE=N in the environment layers are read in small blocks, and block N never arrives: the
-process sends what it has compressed, until it is killed.
+With BLOCK_OF_SOURCE=N in the environment layers are read in small blocks, each is written before the next
+one is read, and block N never arrives: the process sends what it has compressed, until it is killed.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ POINTS: Final = {
     "take over a session": "pusher.store.uploads:Uploads.take_session",
     "open a session": "pusher.registry.client:RegistryClient.open_upload",
     "record a session": "pusher.worker.store_journal:StoreJournal.record_session",
+    "record a beginning": "pusher.worker.store_journal:StoreJournal.record_prefix",
     "record an intent": "pusher.worker.store_journal:StoreJournal.record_chunk",
     "read a chunk": "pusher.registry.http.body:Body.read_slice",
     "send a chunk": "pusher.registry.client:RegistryClient.send_chunk",
@@ -46,7 +47,9 @@ POINTS: Final = {
     "leave": "pusher.worker.liveness:WorkerIdentity.__exit__",
 }
 
-OF_UNFINISHED_BLOBS: Final = frozenset({"give an upload its digest", "take over a session"})
+OF_UNFINISHED_BLOBS: Final = frozenset(
+    {"give an upload its digest", "take over a session", "record a beginning"}
+)
 """Points that are only reached if a layer was sent while it was compressed."""
 
 
@@ -97,6 +100,10 @@ def hold_source(at: int) -> None:
         if at < 0 and diff_id_in(journal.upload.digest) is not None:
             go.set()
 
+    def write(writer: Any, part: Any) -> None:
+        writer._take(part.result())
+
+    pipeline._Writer.put = write  # type: ignore[method-assign, assignment]
     pipeline.read_block = read  # type: ignore[assignment]
     StoreJournal.record_offset = record_and_go  # type: ignore[method-assign, assignment]
 

@@ -17,6 +17,8 @@ NEVER: Final = ("claim", "before", 1000)
 """Lives, and reads the source in blocks of the same size, without which the bytes would be others."""
 MIDDLE: Final = 13
 """The block of the source that does not arrive: five chunks are complete by then."""
+BEGINNING: Final = 3
+"""The same; the first chunk is begun by then, and not complete."""
 RULES: Final = {
     "serverless": SERVERLESS.scaled(min=1_000, max=CHUNK),
     "distribution-2": DISTRIBUTION_2,
@@ -81,6 +83,24 @@ def test_while_it_is_compressed(point: Point, home: Home, pusher: Pusher, tmp_pa
     image = make_image(110_000, compressible=0.2)
     archive = write_archive(tmp_path / "layer.tar", image)
     _killed_and_continued(DISTRIBUTION_3, point, MIDDLE, home, pusher, image, archive)
+
+
+@pytest.mark.parametrize("rules", RULES.values(), ids=list(RULES))
+@pytest.mark.parametrize(
+    "point",
+    [
+        ("record a beginning", "before", 1),
+        ("record a beginning", "after", 1),
+        ("record an intent", "after", 1),
+    ],
+    ids=_id,
+)
+def test_while_a_chunk_waits_for_its_bytes(
+    rules: Rules, point: Point, home: Home, pusher: Pusher, tmp_path: Path
+) -> None:
+    image = make_image(110_000, compressible=0.2)
+    archive = write_archive(tmp_path / "layer.tar", image)
+    _killed_and_continued(rules, point, BEGINNING, home, pusher, image, archive)
 
 
 @pytest.mark.parametrize("point", AT_THE_END, ids=_id)

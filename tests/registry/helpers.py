@@ -116,6 +116,11 @@ class MemoryJournal:
             assert self.session == replace(session, in_flight=0), "the chunk before is still in doubt"
             self.session = session
 
+    def record_prefix(self, end: int) -> None:
+        with self._call("record_prefix"):
+            assert self.session is not None
+            assert self.session.offset < end
+
     def withdraw_chunk(self, session: Session) -> None:
         with self._call("withdraw_chunk"):
             assert self.session == session

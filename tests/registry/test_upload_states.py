@@ -83,6 +83,9 @@ class _Compressed:
     def wait(self, end: int, _check_stop: Callable[[], None], /) -> bool:
         return end <= CHUNK
 
+    def promise(self, _end: int, /) -> None:
+        return None
+
     def open(self) -> BinaryIO:
         return self.path.open("rb")
 

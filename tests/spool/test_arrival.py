@@ -11,6 +11,7 @@ from typing import BinaryIO
 import pytest
 
 from pusher.errors import Stopped
+from pusher.spool import arrival as arrival_module
 from pusher.spool.arrival import ArrivalFailed, BlobArrival, LayerArrival
 from pusher.spool.spool import Spool
 from tests.support.images import random_bytes, sha256
@@ -157,3 +158,50 @@ def test_a_failed_compressor_leaves_nothing_to_send(layer: LayerArrival, tmp_pat
         layer.wait(1, nothing)
     with pytest.raises(ArrivalFailed):
         layer.prefix_digest(1)
+
+
+def test_what_is_not_certain_to_come_is_not_promised(layer: LayerArrival) -> None:
+    assert layer.promise(70_000) is None
+    layer.expect(140_000)
+    assert layer.promise(70_001) is None
+    assert layer.promise(70_000) is not None
+    layer.finish()
+    assert layer.promise(70_000) is None, "its size is known now"
+
+
+def test_promised_bytes_are_given_as_they_come(layer: LayerArrival) -> None:
+    layer.expect(200_000)
+    promised = layer.promise(80_000)
+    assert promised is not None
+    assert not layer.is_owed
+    with promised:
+        assert layer.is_owed
+        assert promised.wait_beyond(0) == 59_998
+        more = threading.Thread(target=layer.record_write, args=(90_000, hashlib.sha256(DATA[:90_000])))
+        more.start()
+        assert promised.wait_beyond(59_998) == 80_000
+        more.join()
+        assert layer.is_owed, "the request still reads the file"
+    assert not layer.is_owed
+
+
+def test_a_promise_that_is_broken(layer: LayerArrival, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer.expect(200_000)
+    promised = layer.promise(80_000)
+    assert promised is not None
+    with promised:
+        with monkeypatch.context() as patch:
+            patch.setattr(arrival_module, "_STARVED", 0.01)
+            assert promised.wait_beyond(59_998) == 59_998, "nothing comes"
+        layer.fail()
+        with pytest.raises(ArrivalFailed):
+            promised.wait_beyond(59_998)
+    assert not layer.is_owed
+
+
+def test_a_complete_blob_is_given_no_further_than_its_end(layer: LayerArrival) -> None:
+    layer.expect(200_000)
+    promised = layer.promise(80_000)
+    assert promised is not None
+    layer.finish()
+    assert promised.wait_beyond(59_998) == 59_998

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from concurrent.futures import Future
+from typing import Any, Final
 
 import pytest
 
@@ -22,7 +23,16 @@ class SlowSource:
         self.hold: Callable[[], object] = lambda: None
         self._stream: Readable | None = None
         self._count = 0
+        self._patch = patch
         patch.setattr(pipeline, "read_block", self._read)
+
+    def write_at_once(self) -> None:
+        """Have each block written before the next one is read."""
+
+        def write(writer: Any, part: Future[bytes]) -> None:
+            writer._take(part.result())
+
+        self._patch.setattr(pipeline._Writer, "put", write)
 
     def hold_at(self, at: int, hold: Callable[[], object]) -> None:
         """Call ``hold`` in the thread that compresses, before it reads block ``at`` (from 1 on)."""

@@ -17,12 +17,23 @@ from pusher.errors import ExitCode, SourceError
 from pusher.oci.digest import provisional_digest
 from pusher.registry.upload.profiles import PROFILES
 from pusher.store.records import BlobState, JobState, UploadRecord, UploadState
+from pusher.worker import run
 from pusher.worker.cleanup import cancel
+from pusher.worker.control import Control
 from tests.registry.helpers import RULES
 from tests.registry.kinds import KINDS, Kind
-from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, ResetAfter
+from tests.support.fakeregistry import (
+    DISTRIBUTION_2,
+    DISTRIBUTION_3,
+    SERVERLESS,
+    FakeRegistry,
+    Fault,
+    On,
+    ResetAfter,
+    Rules,
+)
 from tests.support.home import Background, Home, blob_bytes, pushed
-from tests.support.images import Image, make_image, sha256, write_archive
+from tests.support.images import Image, Layer, make_image, random_bytes, sha256, tar_of, write_archive
 from tests.support.slow_source import SlowSource
 
 CHUNK: Final = 10_000
@@ -88,6 +99,74 @@ def test_it_is_sent_before_its_end_is_read(
         assert total == done == blob_bytes(registry, "app")
         assert "session-lost" not in home.kinds(job.id)
         home.assert_clean()
+
+
+def _begun(registry: FakeRegistry) -> None:
+    """Wait until the first chunk is begun."""
+    registry.wait_for(lambda r: r.requests(On.CHUNK) != [])
+
+
+def test_a_chunk_begins_before_all_of_it_is_compressed(
+    home: Home, registry: FakeRegistry, source: SlowSource, tmp_path: Path
+) -> None:
+    image = make_image(400_000, compressible=0.0)
+    archive = write_archive(tmp_path / "app.tar", image)
+    source.write_at_once()
+    source.hold_at(12, lambda: _begun(registry))
+    home.enqueue(archive, f"{registry.address}/app:1")
+    assert home.run(chunk_size=60_000).exit_code == ExitCode.DONE
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app")
+
+
+@pytest.mark.parametrize("rules", [SERVERLESS.scaled(min=1_000), DISTRIBUTION_2, DISTRIBUTION_3])
+def test_a_chunk_that_turns_out_too_long_is_cut_off(
+    rules: Rules, source: SlowSource, home: Home, tmp_path: Path
+) -> None:
+    """Of a layer that begins with noise and goes on with zeros."""
+    layer = Layer(tar_of([("noise", random_bytes(30_000, compressible=0.0)), ("zeros", bytes(500_000))]))
+    image = Image((layer,))
+    archive = write_archive(tmp_path / "app.tar", image)
+    with FakeRegistry(rules) as registry:
+        source.write_at_once()
+        source.hold_at(5, lambda: _begun(registry))
+        job = home.enqueue(archive, f"{registry.address}/app:1")
+        assert home.run(chunk_size=60_000).exit_code == ExitCode.DONE
+        pushed(registry, "app", "1", image)
+        assert registry.body_bytes_received() <= 2 * blob_bytes(registry, "app")
+        assert len(registry.sessions) == (rules is DISTRIBUTION_2), "that one is unusable"
+        assert home.state(job.id) is JobState.SUCCEEDED
+
+
+def test_a_chunk_that_was_begun_is_finished_before_the_job_stops(
+    home: Home,
+    registry: FakeRegistry,
+    source: SlowSource,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image = make_image(400_000, compressible=0.0)
+    archive = write_archive(tmp_path / "app.tar", image)
+    controls: list[Control] = []
+
+    def new_control(parent: Control | None = None) -> Control:
+        controls.append(Control(parent))
+        return controls[-1]
+
+    def stop() -> None:
+        _begun(registry)
+        controls[0].stop()
+
+    monkeypatch.setattr(run, "Control", new_control)
+    source.write_at_once()
+    source.hold_at(12, stop)
+    home.enqueue(archive, f"{registry.address}/app:1")
+    assert home.run(chunk_size=60_000).exit_code != ExitCode.DONE
+    assert [record.body_received for record in registry.requests(On.CHUNK)] == [60_000]
+    source.hold_at(0, lambda: None)
+    assert home.run(chunk_size=60_000).exit_code == ExitCode.DONE
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app")
 
 
 def test_no_early_sends_nothing_of_it_before(

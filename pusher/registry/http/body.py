@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import field
 from pathlib import Path
+from types import TracebackType
 from typing import BinaryIO, Final, NoReturn, Protocol
 
 from pusher.dataclass import dataclass
@@ -28,6 +29,24 @@ class BlobDamaged(Exception):
     """The bytes on disk are no longer the blob's; the argument is its digest."""
 
 
+class BodyCut(Exception):
+    """The rest of a body that was begun will not come soon."""
+
+
+class Promise(Protocol):
+    """The first bytes of a file that is still being written, for a request that begins before they are there;
+    a context in which they are awaited."""
+
+    def __enter__(self) -> object: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None, /
+    ) -> None: ...
+
+    def wait_beyond(self, start: int, /) -> int:
+        """Return how many bytes can be read once these are more than ``start``; ``start`` if no more come."""
+
+
 class Arrival(Protocol):
     """A file that is still being written."""
 
@@ -40,6 +59,9 @@ class Arrival(Protocol):
 
         Return False if the size was not known and now is, so that ``end`` must be computed again.
         """
+
+    def promise(self, end: int, /) -> Promise | None:
+        """Return the first ``end`` bytes if they are certain enough to come soon, else None."""
 
     def open(self) -> BinaryIO:
         """Open the file."""
@@ -162,8 +184,20 @@ class Body:
     which registries refuse for a chunk with Content-Range; and not a file, which is empty the second time.
     """
 
-    def __init__(self, blob: BlobFile, offset: int, length: int, watch: UploadObserver | None = None) -> None:
+    def __init__(
+        self,
+        blob: BlobFile,
+        offset: int,
+        length: int,
+        watch: UploadObserver | None = None,
+        supply: Callable[[int], int] | None = None,
+    ) -> None:
+        """``supply`` gets a number of bytes and returns how many of the blob may be sent, once these are more
+        or no more will come; None if all are there."""
         self._blob = blob
+        self._supply = supply
+        self.starved = 0.0
+        """Seconds in which nothing could be sent because it was not there yet."""
         self._offset = offset
         self._length = length
         self._watch = watch
@@ -214,9 +248,18 @@ class Body:
         return found
 
     def _allowance(self, size: int) -> int:
-        """Wait until bytes may be sent; return how many of ``size`` (negative: all that are left)."""
+        """Wait until bytes may be sent; return how many of ``size`` (negative: all that are left).
+
+        Raises BodyCut.
+        """
         left = self._length - self._position
         wanted = left if size < 0 else min(size, left)
+        if self._supply is not None and wanted:
+            began, start = time.monotonic(), self._offset + self._position
+            wanted = min(wanted, self._supply(start) - start)
+            self.starved += time.monotonic() - began
+            if wanted == 0:
+                raise BodyCut
         return wanted if self._watch is None or wanted == 0 else self._watch.allowance(wanted)
 
     def _count(self, size: int) -> None:

@@ -118,6 +118,10 @@ class Journal(Protocol):
     def record_chunk(self, session: Session) -> None:
         """Record that ``session.in_flight`` bytes are about to be sent."""
 
+    def record_prefix(self, end: int) -> None:
+        """Record that the first ``end`` bytes of an unfinished blob are about to be sent, in a chunk that is
+        longer."""
+
     def withdraw_chunk(self, session: Session) -> None:
         """Record that none of those bytes was sent."""
 

@@ -9,6 +9,7 @@ registry has the offset.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -16,11 +17,12 @@ from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenie
 from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import BlobFile, Body, UploadObserver
+from pusher.registry.http.body import BlobFile, Body, BodyCut, UploadObserver
 from pusher.registry.upload import break_probe, chunk_sizes, profiles, verdicts
 from pusher.registry.upload.body_limit import SizeRefusals
 from pusher.registry.upload.chunk_plan import ChunkPlan
 from pusher.registry.upload.closing import BodyTooLarge, CloseRefused, SessionCloser
+from pusher.registry.upload.early_chunks import EarlyChunks
 from pusher.registry.upload.opening import SessionOpener
 from pusher.registry.upload.session import Journal, Session, reported_offset
 from pusher.registry.upload.setbacks import Setbacks, Stuck
@@ -80,6 +82,7 @@ class BlobUpload:
         self._setbacks = Setbacks()
         self._size_refusals = SizeRefusals()
         self._refused: PusherError | None = None
+        self._early = EarlyChunks(blob, journal)
 
     def locate(self) -> str | None:
         """Return ``exists`` or ``mounted`` if the blob need not be sent, else None. Reads no byte of it.
@@ -161,22 +164,37 @@ class BlobUpload:
     def _send(self, session: Session) -> State:
         """Send the next chunk and handle the response."""
         size = self._plan.next_size(session)
-        if self._blob.arrival is not None:
-            size = self._plan.arrived_size(session, size, self._blob.arrival.held)
-        length = chunk_sizes.next_length(session.offset, self._blob.size, size, session.profile)
+        for wanted in (size, self._arrived_size(session, size)):
+            length = chunk_sizes.next_length(session.offset, self._blob.size, wanted, session.profile)
+            if (promise := self._early.promise(session.offset + length)) is not None:
+                with promise:
+                    supply = self._early.begin(promise, session.offset)
+                    return Send(session) if supply is None else self._send_chunk(session, length, supply)
         if not self._blob.wait(session.offset + length, self._observer.check):
             return Done(None)
+        return self._send_chunk(session, length)
+
+    def _arrived_size(self, session: Session, size: int) -> int:
+        arrival = self._blob.arrival
+        return size if arrival is None else self._plan.arrived_size(session, size, arrival.held)
+
+    def _send_chunk(self, session: Session, length: int, supply: Callable[[int], int] | None = None) -> State:
         started = time.monotonic()
         session = replace(session, in_flight=length)
         self._journal.record_chunk(session)
-        body = Body(self._blob, session.offset, length, self._observer)
-        answer = self._exchange(session, body)
+        body = Body(self._blob, session.offset, length, self._observer, supply)
+        try:
+            answer = self._exchange(session, body)
+        except BodyCut:
+            self._early.record_cut()
+            return Ask(session)
         meaning = verdicts.judge_chunk(answer)
         if meaning is ChunkAnswer.ACCEPTED:
             now = time.monotonic()
             waited = None if body.ended_at is None else now - body.ended_at
-            self._plan.growth.record_success(length, now - started, waited)
-            self._link.record_chunk(length, now - started, waited)
+            seconds = now - started - body.starved
+            self._plan.growth.record_success(length, seconds, waited)
+            self._link.record_chunk(length, seconds, waited)
             return self._accept(session, answer, body.transmitted)
         self._journal.count_sent(body.transmitted)
         self._plan.growth.record_failure()
@@ -197,7 +215,7 @@ class BlobUpload:
         apart = self._client.closes_connections = self._link.closes_connections(session.profile)
         try:
             return self._client.send_chunk(self._repository, session.location, body, session.offset)
-        except PusherError as error:
+        except (PusherError, BodyCut) as error:
             self._journal.count_sent(body.transmitted)
             self._plan.growth.record_failure()
             if body.sent == 0:  # e.g. offline: the registry has nothing of it
@@ -390,6 +408,7 @@ class BlobUpload:
             self._plan.shrink_after_break(session, profile, self._setbacks.broken_at)
         self._plan.record_loss(session)
         self._journal.record_loss(lost.reason)
+        self._early.forget_session()
         self._observer.report_acknowledged(0)
         if self._closing.failure is not None:
             self._opening.switch_after_failed_close(session, refused=self._closing.refused)
