@@ -119,12 +119,14 @@ class PreparationRun:
         new_check = partial(SourceStallCheck, self._job.image, self._control, self._progress.note)
         from pusher.sources.engine.content_api import DockerContent
 
-        content = self._opened.enter_context(DockerContent(pin.daemon, new_check))
+        content = self._opened.enter_context(
+            DockerContent(pin.daemon, new_check, self._preparer.settings.retry.source)
+        )
         if content.offers(pin.id):
             for layer in sorted(self._missing.values(), key=lambda layer: -(layer.size or 0)):
                 blob = descriptor_of(layer)
                 self._set_blob(layer.key, blob)
-                yield layer.key, content.file_of(blob)
+                yield layer.key, content.file_of(blob, pin.name)
 
     def _prepare_from(
         self,

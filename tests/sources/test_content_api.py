@@ -19,6 +19,7 @@ from tests.support.fake_engine import FakeEngine
 from tests.support.images import make_image, sha256, write_archive
 from tests.support.layouts import two_platforms
 from tests.support.pins import stored
+from tests.support.quick import QUICK
 
 NAME = "registry.example.com/team/app:1.2"
 IMAGE = make_image(5000, 300_000, 7000, compressible=0.0)
@@ -38,7 +39,7 @@ def api(docker: FakeEngine, tmp_path: Path) -> Iterator[ContentApi]:
 
 @pytest.fixture
 def content(api: ContentApi) -> Iterator[DockerContent]:
-    with DockerContent({}) as content:
+    with DockerContent({}, away=QUICK.source) as content:
         yield content
     api.wait_for_no_connection()
 
@@ -108,7 +109,7 @@ def test_after_an_ordinary_pull_this_machines_platform(docker: FakeEngine, api: 
 
 
 def test_chunks_that_follow_each_other_take_one_call(api: ContentApi, content: DockerContent) -> None:
-    blob = content.file_of(DESCRIPTOR)
+    blob = content.file_of(DESCRIPTOR, NAME)
     read = b""
     for start in range(0, len(BLOB), 30_000):
         with blob.open() as file:
@@ -120,7 +121,7 @@ def test_chunks_that_follow_each_other_take_one_call(api: ContentApi, content: D
 
 
 def test_what_is_read_again_is_asked_for_again(api: ContentApi, content: DockerContent) -> None:
-    blob = content.file_of(DESCRIPTOR)
+    blob = content.file_of(DESCRIPTOR, NAME)
     with blob.open() as file:
         assert file.read(500) == BLOB[:500]
         file.seek(90_000)
@@ -135,7 +136,7 @@ def test_what_is_read_again_is_asked_for_again(api: ContentApi, content: DockerC
 
 def test_many_blobs_one_after_the_other_take_one_connection(api: ContentApi, content: DockerContent) -> None:
     for digest, data in list(api.blobs.items()):
-        with content.file_of(Descriptor("", digest, len(data))).open() as file:
+        with content.file_of(Descriptor("", digest, len(data)), NAME).open() as file:
             got = b""
             while block := file.read(100_000):
                 got += block
@@ -145,7 +146,7 @@ def test_many_blobs_one_after_the_other_take_one_connection(api: ContentApi, con
 
 def test_after_a_break_it_goes_on_at_the_same_byte(api: ContentApi, content: DockerContent) -> None:
     api.break_at = {40_000, 70_000}
-    with content.file_of(DESCRIPTOR).open() as file:
+    with content.file_of(DESCRIPTOR, NAME).open() as file:
         read = b""
         while block := file.read(10_000):
             read += block
@@ -154,11 +155,11 @@ def test_after_a_break_it_goes_on_at_the_same_byte(api: ContentApi, content: Doc
 
 
 def test_a_blob_deleted_meanwhile(api: ContentApi, content: DockerContent) -> None:
-    with content.file_of(DESCRIPTOR).open() as file:
+    with content.file_of(DESCRIPTOR, NAME).open() as file:
         file.read(10)
         del api.blobs[DIGEST]
         file.seek(5)
-        with pytest.raises(ImageChanged, match="Docker deleted the blob"):
+        with pytest.raises(ImageChanged, match=f"{NAME} was deleted from Docker"):
             file.read(10)
 
 
@@ -166,12 +167,12 @@ def test_a_daemon_that_goes_away_is_asked_again_later(
     docker: FakeEngine, api: ContentApi, content: DockerContent
 ) -> None:
     away = api.path.with_name("away")
-    with content.file_of(DESCRIPTOR).open() as file:
+    with content.file_of(DESCRIPTOR, NAME).open() as file:
         read = file.read(10)
         file.seek(50_000)
         api.path.rename(away)
         api.drop_connections()
-        with pytest.raises(SourceStalled, match="Docker stopped delivering the blob"):
+        with pytest.raises(SourceStalled, match=f"Docker stopped delivering {NAME}: "):
             file.read(10)
         away.rename(api.path)
         read = file.read(10)
@@ -186,7 +187,7 @@ def test_a_daemon_that_is_silent_is_noticed(api: ContentApi) -> None:
         raise Enough
 
     api.stands_still.set()
-    with DockerContent({}, lambda: check) as content, content.file_of(DESCRIPTOR).open() as file:
+    with DockerContent({}, lambda: check) as content, content.file_of(DESCRIPTOR, NAME).open() as file:
         with pytest.raises(Enough):
             file.read(10)
         api.stands_still.clear()

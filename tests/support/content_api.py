@@ -91,8 +91,12 @@ class ContentApi:
 
     def wait_for_no_connection(self) -> None:
         """Wait until every client has left."""
+        self.wait_for(lambda: self.open_connections == 0)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        """Wait until connections that begin or end make it true."""
         with self._changed:
-            assert self._changed.wait_for(lambda: self.open_connections == 0, 20), self.open_connections
+            assert self._changed.wait_for(condition, 20), (self.connections, self.open_connections)
 
     def __enter__(self) -> Self:
         self._listener.bind(str(self.path))
@@ -120,6 +124,7 @@ class ContentApi:
                 self.connections += 1
                 self.open_connections += 1
                 self._sockets.append(connection)
+                self._changed.notify_all()
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:

@@ -13,6 +13,7 @@ from pusher.retry import Backoff, RetryPolicy
 QUICK: Final = RetryPolicy(
     step=Backoff(first=0.005, longest=0.15),
     reading=Backoff(first=0.005, longest=0.15, tries=3, offline_tries=1),
+    source=Backoff(first=0.005, longest=0.02, tries=3, jitter=False),
     job_first=0.02,
     job_longest=1.2,
     job_offline=0.3,

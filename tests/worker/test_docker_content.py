@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pusher.retry import Backoff
 from pusher.store.records import JobState
 from tests.support.content_api import ContentApi, stored_blobs
 from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import FakeRegistry, On
 from tests.support.home import CHUNK, Background, Home, blob_bytes, cut_off, pushed
 from tests.support.images import Image, write_archive
+from tests.support.quick import QUICK
 
 NAME = "docker-daemon:registry.example.com/team/app:1.2"
 
@@ -101,6 +104,25 @@ def test_a_daemon_that_restarts_costs_one_chunk_at_most(
     assert saves(docker) == 0
 
 
+def test_a_daemon_that_restarts_quickly_costs_nothing(
+    tmp_path: Path, registry: FakeRegistry, image: Image, docker: FakeEngine, api: ContentApi
+) -> None:
+    patient = replace(QUICK, source=Backoff(first=0.02, longest=0.05, tries=400, jitter=False))
+    with Home(tmp_path / "patient", retry=patient) as home:
+        job = home.enqueue(NAME, to(registry))
+        worker = Background(home, parallel=1)
+        registry.wait_for(lambda r: len(r.requests(On.CHUNK)) >= 2)
+        api.offered = False
+        before = api.connections
+        api.drop_connections()
+        api.wait_for(lambda: api.connections >= before + 2)
+        api.offered = True
+        assert worker.join().exit_code == 0, home.events(job.id)
+        assert home.progress.of("waiting") == []
+    pushed(registry, "team/app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "team/app")
+
+
 def test_after_a_cut_the_next_run_continues_at_the_registrys_offset(
     home: Home, registry: FakeRegistry, image: Image, docker: FakeEngine, api: ContentApi
 ) -> None:
@@ -150,7 +172,7 @@ def test_a_blob_that_was_deleted(
     error = home.job(job.id).error
     assert error is not None
     assert error.code == "image-changed"
-    assert "Docker deleted the blob" in error.message
+    assert "was deleted from Docker after it was enqueued" in error.message
 
 
 def test_a_docker_that_offers_it_no_longer_is_asked_for_an_export(

@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,12 +19,12 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self, cast
 
 from pusher.errors import ImageChanged, PusherError, SourceError, SourceStalled, StorageDoubtful
-from pusher.oci.digest import short
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.oci.platform import Platform
 from pusher.registry.http.body import BlobFile
 from pusher.registry.http.verified_file import DigestVerifier
+from pusher.retry import Attempts, Backoff, RetryPolicy
 from pusher.sources.base import SourceImage
 from pusher.sources.blob_places import SMALL
 from pusher.sources.engine.command import Daemon
@@ -70,15 +71,20 @@ class ContentStore:
 class DockerContent:
     """The content store of one Docker daemon, over as many connections as there are calls at a time.
 
-    ``new_check`` makes what a connection calls each second while Docker is silent; it may raise. Methods
-    raise StorageDoubtful where Docker does not let its content store be read.
+    ``new_check`` makes what a connection calls each second while Docker is silent; it may raise. ``away``:
+    how long a blob that is being read waits for a daemon that restarts. Methods raise StorageDoubtful where
+    Docker does not let its content store be read.
     """
 
     def __init__(
-        self, daemon: Daemon, new_check: Callable[[], Callable[[], None] | None] = lambda: None
+        self,
+        daemon: Daemon,
+        new_check: Callable[[], Callable[[], None] | None] = lambda: None,
+        away: Backoff = RetryPolicy.source,
     ) -> None:
         self._api = DockerApi(daemon)
         self._new_check = new_check
+        self.away = away
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
         self._used: set[_Connection] = set()
@@ -111,9 +117,9 @@ class DockerContent:
         except StorageDoubtful:
             return False
 
-    def file_of(self, blob: Descriptor) -> BlobFile:
-        """Return a blob as a file that is read from Docker: valid until the content store is closed."""
-        reader = _BlobReader(self, blob)
+    def file_of(self, blob: Descriptor, image: str) -> BlobFile:
+        """Return a blob of ``image`` as a file that is read from Docker: valid until the store is closed."""
+        reader = _BlobReader(self, blob, image)
         verifier = DigestVerifier(blob.digest, blob.size)
         return BlobFile(blob.digest, blob.size, Path(), opener=reader.open, verifier=verifier)
 
@@ -138,6 +144,12 @@ class DockerContent:
         with self._lock:
             self._used.discard(connection)
         connection.close()
+
+    def wait(self, seconds: float) -> None:
+        """Wait, and then call a check."""
+        time.sleep(seconds)
+        if (check := self._new_check()) is not None:
+            check()
 
     @contextmanager
     def _connection(self) -> Iterator[ContentStore]:
@@ -178,9 +190,10 @@ class _BlobReader:
     """Reads one blob for one upload at a time. Chunks follow each other, each with a file of its own: the
     response to one call goes on where the last file ended."""
 
-    def __init__(self, content: DockerContent, blob: Descriptor) -> None:
+    def __init__(self, content: DockerContent, blob: Descriptor, image: str) -> None:
         self._content = content
         self._blob = blob
+        self._image = image
         self._connection: _Connection | None = None
         self._blocks: Iterator[memoryview] = iter(())
         self._block = memoryview(b"")
@@ -196,8 +209,9 @@ class _BlobReader:
         """
         if position >= self._blob.size:
             return b""
-        if position != self._at or self._connection is None:
-            self._begin(position)
+        if position != self._at:
+            self._abandon()
+            self._at = position
         while not self._block:
             block = self._next_block()
             if block is None:
@@ -205,32 +219,28 @@ class _BlobReader:
             self._block = block
         taken, self._block = bytes(self._block[:size]), self._block[size:]
         self._at += len(taken)
-        if self._at == self._blob.size and not self._block:
+        if self._at == self._blob.size and self._connection is not None:
             self._next_block()
         return taken
 
-    def _begin(self, position: int) -> None:
-        """Call for the bytes from ``position`` on."""
-        self._abandon()
-        try:
-            self._connection = self._content.take()
-        except (GrpcBroken, OSError, SourceError) as error:
-            raise self._explain(error) from error
-        self._blocks = self._connection.store.read(self._blob.digest, position)
-        self._at = position
-
     def _next_block(self) -> memoryview | None:
-        """Return the next block of the response; None at its end. After a break, call once more."""
-        for is_last in (False, True):
+        """Return the next block of the response; None at its end. After a break, call again."""
+        attempts = Attempts(self._content.away)
+        while True:
             try:
+                if self._connection is None:
+                    self._connection = self._content.take()
+                    self._blocks = self._connection.store.read(self._blob.digest, self._at)
                 block = next(self._blocks, None)
-            except (GrpcBroken, GrpcFailed, OSError) as error:
+            except (GrpcBroken, GrpcFailed, OSError, SourceError) as error:
                 self._abandon()
                 if self._at >= self._blob.size:  # nothing more was expected
                     return None
-                if is_last or isinstance(error, GrpcFailed):
-                    raise self._explain(error) from error
-                self._begin(self._at)
+                known = self._explain(error)
+                pause = None if known is error else attempts.pause_after(known)
+                if pause is None:
+                    raise known from error
+                self._content.wait(pause)
             except BaseException:
                 self._abandon()
                 raise
@@ -238,7 +248,6 @@ class _BlobReader:
                 if block is None:
                     self._finish()
                 return block
-        raise AssertionError
 
     def _finish(self) -> None:
         """Give the connection back, whose response was read to its end."""
@@ -258,12 +267,11 @@ class _BlobReader:
             return error
         if isinstance(error, GrpcFailed) and error.status == NOT_FOUND:
             return ImageChanged(
-                f"Docker deleted the blob {short(self._blob.digest)} of the image after it was enqueued",
-                hint="build or pull the image again and enqueue it, or `pusher cancel` the job",
+                f"{self._image} was deleted from Docker after it was enqueued",
+                hint="build or pull it again and enqueue it, or `pusher cancel` the job",
             )
         return SourceStalled(
-            f"Docker stopped delivering the blob {short(self._blob.digest)}: {error}",
-            hint="check that it is running: docker info",
+            f"Docker stopped delivering {self._image}: {error}", hint="check that it is running: docker info"
         )
 
 
