@@ -167,8 +167,10 @@ def test_the_server_may_go_on_sending(monkeypatch: pytest.MonkeyPatch) -> None:
         [ending(b"\x00\x0bgrpc-status\x01x")],
         [ending(b"\x00\x7f\xff\xff\xff")],
         [ending(b"\x40\x0bgrpc-st")],
+        [ending(b"\x00\x0bgrpc-status\x02\xc2\xb2")],
+        [ending(b"\x00\x0bgrpc-status\x7f\x89\x26" + b"5" * 5000)],
     ],
-    ids=range(18),
+    ids=range(20),
 )
 def test_what_is_not_an_answer(received: Sequence[bytes]) -> None:
     with pytest.raises(GrpcBroken):

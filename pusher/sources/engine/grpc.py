@@ -35,6 +35,8 @@ _PREFIX: Final = 5
 _LARGEST_FRAME: Final = 1 << 20
 _LARGEST_MESSAGE: Final = 16 << 20
 """Bytes; the content service of containerd sends at most 1 MiB in one."""
+_LONGEST_STATUS: Final = 3
+"""Digits."""
 _LARGEST_HEADERS: Final = 64 << 10
 """Bytes, as they were sent and decoded."""
 
@@ -128,7 +130,7 @@ class GrpcClient:
                 answer = self._read_headers(flags, payload)
                 if flags & _END_STREAM:
                     status = answer.get("grpc-status", "")
-                    if not status.isdigit():
+                    if not status.isdecimal() or len(status) > _LONGEST_STATUS:
                         raise GrpcBroken("the response has no status")
                     if int(status):
                         raise GrpcFailed(int(status))
