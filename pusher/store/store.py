@@ -106,6 +106,11 @@ class Store:
         return self._plain or self
 
     @property
+    def may_lose_writes(self) -> bool:
+        """Whether the last changes may be missing later: a server's replica that takes over may lag."""
+        return not self._database.is_sqlite
+
+    @property
     def writable(self) -> bool:
         """False if not even a lock can be written; every change then raises StoreReadOnly or DiskFull."""
         return self._database.writable

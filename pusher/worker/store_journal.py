@@ -24,7 +24,7 @@ class StoreJournal:
     ``counted``: by upload id, the bytes in flight that this process has counted as sent. Bytes that arrived
     beyond them were sent by a worker that died before it could count. ``on_opened`` is called with the digest
     and the chunk size of every new session. ``prefix_digest`` returns the hash of the first bytes of an
-    unfinished blob.
+    unfinished blob. ``size`` in bytes: of a complete one.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class StoreJournal:
         counted: dict[int, int],
         on_opened: Callable[[str, int], None] = lambda digest, size: None,  # noqa: ARG005
         prefix_digest: Callable[[int], str | None] = lambda end: None,  # noqa: ARG005
+        size: int = 0,
     ) -> None:
         self._store = store
         self._links = links
@@ -46,6 +47,8 @@ class StoreJournal:
         self._counted = counted
         self._on_opened = on_opened
         self._prefix_digest = prefix_digest
+        self._size = size
+        self._acquired = upload
 
     def load(self) -> Session | None:
         u = self.upload
@@ -60,7 +63,16 @@ class StoreJournal:
             in_flight=u.in_flight,
             closing=u.state == UploadState.CLOSING,
             furthest=u.furthest or 0,
+            unrecorded=self._unrecorded(),
         )
+
+    def _unrecorded(self) -> int:
+        """Return how many bytes an earlier worker may have sent beyond those recorded: up to all, as a server
+        that fails over may lose what was written last. Of an unfinished blob they are not known to fit."""
+        u = self.upload
+        if u is not self._acquired or not self._store.may_lose_writes:
+            return 0
+        return max(0, self._size - u.offset - u.in_flight)
 
     def record_session(self, session: Session) -> None:
         self._count_wasted(self._counted.pop(self.upload.id, 0))

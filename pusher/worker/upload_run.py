@@ -172,6 +172,7 @@ class UploadRun:
             self._sender.counted,
             self._report_chunk_size,
             prefix_digest,
+            0 if self._blob.is_unfinished else self._blob.size,
         )
 
     def _report_chunk_size(self, digest: str, size: int) -> None:

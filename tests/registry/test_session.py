@@ -67,6 +67,12 @@ def test_only_what_can_be_is_believed(profile: Profile, believed: set[int]) -> N
     assert {offset for offset in (0, 50, 99, 100, 101, 149, 150, 151) if session.may_hold(offset)} == believed
 
 
+@pytest.mark.parametrize("profile", [DEFAULT, SERVERLESS])
+def test_a_journal_that_lost_its_last_entries(profile: Profile) -> None:
+    session = Session(LOCATION, 50, Limits(), profile, offset=100, in_flight=50, unrecorded=30)
+    assert {at for at in (99, 100, 150, 151, 180, 181) if session.may_hold(at)} == {100, 150, 151, 180}
+
+
 # --- what the profiles change -----------------------------------------------------------------------------
 
 

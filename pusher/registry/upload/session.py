@@ -32,10 +32,15 @@ class Session:
     """The closing PUT may have been sent."""
     furthest: int = field(default=0, compare=False)
     """The largest offset that a session of this blob has reached so far."""
+    unrecorded: int = field(default=0, compare=False)
+    """Bytes after those in flight that may have been sent, too, if the journal has lost its last entries."""
 
     def may_hold(self, offset: int) -> bool:
         """Return whether the registry can hold that much: no less than it acknowledged, no more than was
         sent."""
+        recorded = self.offset + self.in_flight
+        if recorded < offset <= recorded + self.unrecorded:
+            return True
         if self.profile.whole_chunks:
             return offset in (self.offset, self.offset + self.in_flight)
         return self.offset <= offset <= self.offset + self.in_flight

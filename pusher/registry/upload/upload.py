@@ -357,7 +357,7 @@ class BlobUpload:
 
     def _acknowledge(self, session: Session, offset: int, sent: int = 0) -> Session:
         """Store that the registry holds ``offset`` bytes, then report it; only done here."""
-        session = replace(session, offset=offset, in_flight=0)
+        session = replace(session, offset=offset, in_flight=0, unrecorded=0)
         self._journal.record_offset(session, sent)
         self._observer.report_acknowledged(offset)
         return session
