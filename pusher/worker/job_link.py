@@ -55,7 +55,7 @@ class JobLink:
         """
         rate = self.links.get(self.registry).rate.bytes_per_second
         limit = self.links.limit()
-        if limit is not None and (rate is None or limit < rate):
+        if limit is not None and (rate is None or limit < rate or self.links.held_back()):
             return LinkSpeed(limit, is_limit=True)
         if rate is not None:
             return LinkSpeed(rate)

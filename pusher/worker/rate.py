@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -26,6 +27,8 @@ _LOOK_EVERY: Final = 0.1
 """Seconds between two calls of ``check``."""
 _CLOCK_EVERY: Final = 0.5
 """Seconds between checks of the timetables."""
+_VARIES: Final = 60.0
+"""Seconds for which a share that was too low makes the measured rate of a link too low."""
 _NO_LIMIT: Final = "rate: no limit"
 
 
@@ -94,6 +97,8 @@ class RateLimiter:
         self._rate: float | None = None
         self._own: float | None = None
         self._expected: float | None = None
+        self._is_shared = False
+        self._held_back_at = -math.inf
         self._looked_at: float | None = None
         self._noted = "" if timetable is not None else _NO_LIMIT
         self._sent = 0
@@ -112,8 +117,11 @@ class RateLimiter:
                 self._sent += wanted
                 return wanted
             turn = self._reserve(wanted, rate)
-            begins_to_lack = not self._lacks and self._wait_for(turn) > _EARLY
-            self._lacks = self._lacks or begins_to_lack
+            lacks = self._wait_for(turn) > _EARLY
+            begins_to_lack = lacks and not self._lacks
+            self._lacks = self._lacks or lacks
+            if lacks and self._is_shared:
+                self._held_back_at = self._carried_at
         if begins_to_lack:
             self.on_lack()
         try:
@@ -131,6 +139,11 @@ class RateLimiter:
         with self._lock:
             self._update()
             return self._expected
+
+    def is_held_back(self) -> bool:
+        """Return whether uploads had to wait, not long ago, for a share of the queue's rate, which varies."""
+        with self._lock:
+            return self._clock() - self._held_back_at < _VARIES
 
     def use(self) -> RateUse:
         """Return what was sent since the last call."""
@@ -199,7 +212,7 @@ class RateLimiter:
         total = None if timetable is None else timetable.rate_at(time_of_day)
         share = None if self._queue is None else self._queue.share()
         own = None if self._timetable is None else self._timetable.rate_at(time_of_day)
-        self._own = own
+        self._own, self._is_shared = own, share is not None
         rate = _lower(own, share)
         self._expected = _lower(own, None if self._queue is None else self._queue.fair_share())
         if timetable is not None and total is not None:

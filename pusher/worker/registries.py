@@ -41,10 +41,11 @@ class Registries:
         settings: Settings,
         note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
         limit: Callable[[], float | None] = lambda: None,
+        held_back: Callable[[], bool] = lambda: False,
     ) -> None:
         """Without a store, start with no facts about links; ``note`` is called with registries' warnings,
-        ``limit`` returns the bytes a second that the user allows at present."""
-        self.links = LinkEstimates(store, limit)
+        ``limit`` and ``held_back`` are those of LinkEstimates."""
+        self.links = LinkEstimates(store, limit, held_back)
         self._store = store
         self._settings = settings
         self._note = note

@@ -88,7 +88,8 @@ def run(
     spool = Spool(settings.spool)
     spool.sweep()
     limits = QueueLimits(settings, progress.note)
-    registries = Registries(store, settings, progress.note, limits.limiter.rate)
+    limiter = limits.limiter
+    registries = Registries(store, settings, progress.note, limiter.rate, limiter.is_held_back)
     hooks = Hooks(settings.hooks, store, settings.workers, progress.note)
     with identity:
         with contextlib.suppress(StoreError):  # the heartbeat tries again

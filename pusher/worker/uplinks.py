@@ -35,12 +35,14 @@ class LinkEstimates:
         self,
         store: Store | None,
         limit: Callable[[], float | None] = lambda: None,
+        held_back: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``limit`` returns the bytes a second that the user allows at present; those say nothing about the
-        link."""
+        """``limit`` returns the bytes a second that the user allows at present, and ``held_back`` whether a
+        rate that is divided among workers was too low a while ago: neither says anything about the link."""
         self._store = store
         self.limit = limit
+        self.held_back = held_back
         self._clock = clock
         self._lock = threading.Lock()
         self._links: dict[str, LinkEstimate] = {}
@@ -97,7 +99,7 @@ class LinkEstimates:
 
     def _is_limited(self, rate: float) -> bool:
         limit = self.limit()
-        return limit is not None and rate >= _LIMITED * limit
+        return limit is not None and (rate >= _LIMITED * limit or self.held_back())
 
     def rate_elsewhere(self, registry: str) -> float | None:
         """Return the bytes a second that the registry used last got, other than ``registry``; None if there

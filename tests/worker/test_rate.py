@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from pusher.config import Timetable
 from pusher.config.timetable import parse_timetable
 from pusher.errors import LeaseLost
 from pusher.registry.http.body import BLOCK
 from pusher.worker.control import Control
-from pusher.worker.rate import RateLimiter
+from pusher.worker.rate import RateLimiter, RateUse
 
 START = datetime(2024, 1, 1, 7, 59, 50)  # noqa: DTZ001 - a local time, as the limiter reads it
 
@@ -111,6 +112,53 @@ def test_what_is_told_of_the_times() -> None:
         world.limiter.take(1)
         world.limiter.take(1)
         assert world.notes == [note]
+
+
+class Share:
+    """A share of the queue's rate that the test changes."""
+
+    def __init__(self) -> None:
+        self.timetable: Timetable | None = parse_timetable("1M", "")
+        self.bytes_per_second: float | None = None
+
+    def share(self) -> float | None:
+        return self.bytes_per_second
+
+    fair_share = share
+
+
+def test_a_share_that_changes_every_second_is_exact() -> None:
+    share, seconds, naps = Share(), [0.0], [0.0]
+
+    def sleep(pause: float) -> None:
+        naps.append(pause)
+        seconds[0] += pause
+
+    limiter = RateLimiter(None, lambda _: None, queue=share, clock=lambda: seconds[0], sleep=sleep)
+    sent = allowed = 0.0
+    for number in range(20):
+        share.bytes_per_second = (1 + number * 7 % 11) * 50_000.0
+        limiter.refresh()
+        allowed += share.bytes_per_second
+        while seconds[0] < number + 1:
+            sent += limiter.take(BLOCK)
+    assert sent == pytest.approx(allowed, rel=0.03)
+    assert limiter.use() == RateUse(int(sent), lacks=True, own=None)
+    assert limiter.is_held_back()
+    share.bytes_per_second = 0.0
+    limiter.refresh()
+    before = seconds[0]
+
+    def give_up() -> None:
+        if seconds[0] > before + 5:
+            raise LeaseLost
+
+    assert limiter.take(BLOCK) <= 64
+    with pytest.raises(LeaseLost):
+        limiter.take(BLOCK, give_up)
+    share.bytes_per_second = None
+    limiter.refresh()
+    assert limiter.take(BLOCK) == BLOCK
 
 
 def test_waiting_ends_when_the_job_is_not_ours_any_more() -> None:

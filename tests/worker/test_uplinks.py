@@ -228,6 +228,18 @@ def test_a_rate_of_last_month_says_nothing(tmp_path: Path) -> None:
         assert links.rate_elsewhere("new.example") is None
 
 
+def test_a_share_that_varies_says_nothing_about_the_link(home: Home) -> None:
+    held_back = True
+    links = LinkEstimates(home.store, lambda: 2 * MB, lambda: held_back)
+    links.get("r.example").record_chunk(MB, 4)
+    links.save("r.example", at_once=True)
+    assert home.store.facts.get("r.example").link_rate is None
+    held_back = False
+    links.get("r.example").record_chunk(MB, 4)
+    links.save("r.example", at_once=True)
+    assert home.store.facts.get("r.example").link_rate is not None
+
+
 def test_without_a_store_nothing_is_kept() -> None:
     links = LinkEstimates(None)
     assert links.rate_elsewhere("r.example") is None
