@@ -35,16 +35,20 @@ class Pusher:
         self._started: list[subprocess.Popen[str]] = []
 
     def start(
-        self, *arguments: str, point: Point | None = None, held_block: int | None = None
+        self,
+        *arguments: str,
+        point: Point | None = None,
+        held_block: int | None = None,
+        program: str = "pusher",
     ) -> subprocess.Popen[str]:
         """Start ``pusher ARGUMENTS``, to be killed at ``point``; both outputs are pipes.
 
-        ``held_block``: see ``launcher``.
+        ``held_block``: see ``launcher``. ``program``: a module that starts pusher in another way.
         """
-        program = ["pusher"] if point is None else ["tests.crash.launcher", *map(str, point)]
+        modules = [program] if point is None else ["tests.crash.launcher", *map(str, point)]
         hold = {} if held_block is None else {HELD_BLOCK: str(held_block)}
         process = subprocess.Popen(
-            [sys.executable, "-m", *program, *arguments],
+            [sys.executable, "-m", *modules, *arguments],
             env={**os.environ, **hold, **self._place(), "PYTHONPATH": str(ROOT)},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

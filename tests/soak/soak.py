@@ -1,14 +1,13 @@
-"""A queue, several workers and a real distribution registry under random faults.
+"""A queue, a fleet of workers and a real distribution registry under random faults.
 
-Workers are killed, frozen for longer than their leases, stopped; the clock is set, the job store locked,
-the disk slow, the link cut. A seed gives the same order of faults. In the end every job has succeeded once,
-every blob is read back and hashed, and nothing is left behind.
+Workers are killed, frozen for longer than their leases, stopped; the clock is set, the job store locked or
+its server killed, the disk slow, the link cut; a machine with all its workers is lost for a while. A seed
+gives the same order of faults. In the end every job has succeeded once, every blob is read back and hashed,
+no more was sent than the faults explain, and nothing is left behind.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 import signal
@@ -16,17 +15,17 @@ import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pusher.errors import ExitCode
-from pusher.store import migrate
 from pusher.store.outages import StoreOutages
-from pusher.store.records import JobState
+from pusher.store.records import JobRecord, JobState
+from tests.soak.result import CHUNK, ORIGIN, SoakResult
 from tests.support.databases import PostgresServer
 from tests.support.docker_registry import DockerRegistry
 from tests.support.home import Home
@@ -34,58 +33,105 @@ from tests.support.images import Image, make_image, write_archive
 from tests.support.link import ShakyLink
 
 _ROOT: Final = Path(__file__).parents[2]
-_WORKERS: Final = 3
 _LEASE: Final = 3.0
 _STOPPED: Final = (128 + signal.SIGTERM, -signal.SIGTERM)
 """The exit codes of a worker that was stopped; the second is that before it has started."""
-_CHUNK: Final = "200k"
 _SIZES: Final = (300, 40_000, 200_000, 900_000, 2_000_000)
+_IMAGES: Final = 6
+_BASES: Final = 2
+"""Images with the same size of the lowest layer share it."""
+_TAKEN_OVER_WITHIN: Final = _LEASE + 4.0
+"""Seconds after which a lost machine's jobs are free: the lease, and the time it is still respected."""
+_PATIENCE: Final = 30.0
+"""Seconds that other workers may take besides, on a busy machine, until they have room for them."""
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """``workers`` on each of some machines: a PUSHER_HOME each, which share nothing but the job store."""
+
+    machines: int = 1
+    workers: int = 3
+    jobs: int | None = None
+    """How many are enqueued in all; None: as many as there is time for."""
+
+
+@dataclass(frozen=True)
+class _Worker:
+    machine: int
+    process: subprocess.Popen[bytes]
 
 
 class Soak:
     """One run of it, over SQLite or a server of its own. ``figures`` counts what happened."""
 
     def __init__(
-        self, folder: Path, registry: DockerRegistry, seed: int, server: PostgresServer | None = None
+        self,
+        folder: Path,
+        registry: DockerRegistry,
+        seed: int,
+        server: PostgresServer | None = None,
+        fleet: Fleet | None = None,
     ) -> None:
         self._folder = folder
         self._random = random.Random(seed)
         self._registry = registry
         self._server = server
+        self._fleet = fleet or Fleet()
         where = {} if server is None else {"database_url": server.create("head")}
-        self._home = Home(folder / "home", **where)
-        self._home.store = self._home.store.waiting_out(StoreOutages(lambda text: None, limit=120))
-        self._workers: list[subprocess.Popen[bytes]] = []
+        self._homes = [Home(folder / f"home{n}", **where) for n in range(self._fleet.machines)]
+        self._store = self._homes[0].store.waiting_out(StoreOutages(lambda text: None, limit=120))
+        for home in self._homes[1:]:
+            home.store.close()
+        for home in self._homes:
+            home.store = self._store
+        self._workers: list[_Worker] = []
+        self._lost: set[int] = set()
         self._stopping: set[int] = set()
         self._jobs: dict[int, tuple[str, Image]] = {}
-        self._images = [
-            make_image(
-                *self._random.choices(_SIZES, k=self._random.randint(1, 4)), seed=number, compressible=0.2
-            )
-            for number in range(6)
-        ]
+        self._images = [self._make_image(number) for number in range(_IMAGES)]
         self._faults: list[Callable[[ShakyLink], None]] = []
+        self._had_each_fault = False
         self.figures: Counter[str] = Counter()
         self._log = (folder / "workers.log").open("ab")
 
+    def _make_image(self, number: int) -> Image:
+        """One that shares its lowest layers with others."""
+        base = make_image(_SIZES[-1], _SIZES[1], seed=100 + number % _BASES, compressible=0.2)
+        own = self._random.choices(_SIZES, k=self._random.randint(1, 3))
+        return replace(base, layers=base.layers + make_image(*own, seed=number, compressible=0.2).layers)
+
     def run(self, seconds: float, *, limit: float) -> None:
-        """Inject faults for so long, then check that every job ends well within ``limit`` seconds more."""
-        with ShakyLink(self._registry.address) as link, self._home:
+        """Inject faults for so long, each kind at least once, and until all jobs are enqueued.
+
+        Then check that every job ends well within ``limit`` seconds more.
+        """
+        with ShakyLink(self._registry.address) as link:
             try:
+                self._fill_origin()
                 for _ in range(4):
                     self._enqueue(link)
                 until = time.monotonic() + seconds
-                while time.monotonic() < until:
+                while time.monotonic() < until or self._has_more_to_do():
                     self._start_missing()
                     self._inject_fault(link)
                     time.sleep(self._random.uniform(0.1, 0.6))
                 self._finish(limit)
-                self._check_result(link)
+                SoakResult(self._homes, self._registry, self._jobs, self.figures).check(
+                    link, (self._folder / "workers.log").read_text(errors="replace")
+                )
             finally:
                 for worker in self._workers:
-                    worker.kill()
-                    worker.wait()
+                    worker.process.kill()
+                    worker.process.wait()
                 self._log.close()
+                self._store.close()
+
+    def _fill_origin(self) -> None:
+        """Push each image to where the jobs find it whose images are in a registry."""
+        for number, image in enumerate(self._images):
+            archive = write_archive(self._folder / f"origin{number}.tar", image)
+            self._homes[0].push(archive, f"{self._registry.address}/{ORIGIN}{number}:1")
 
     # --- faults -------------------------------------------------------------------------------------------
 
@@ -93,36 +139,81 @@ class Soak:
         if not self._faults:  # all of them, in an order of its own each time
             self._faults = [self._enqueue, self._enqueue, self._kill, self._freeze, self._cut, self._cut]
             self._faults += [self._stop, self._set_clock, self._lock_store, self._slow_disk]
+            if self._fleet.machines > 1:
+                self._faults += [self._lose_machine, self._enqueue, self._enqueue]
             self._random.shuffle(self._faults)
         fault = self._faults.pop()
+        self._had_each_fault |= not self._faults
         self.figures[fault.__name__.removeprefix("_")] += 1
         fault(link)
 
+    def _has_more_to_do(self) -> bool:
+        return not self._had_each_fault or self._has_more_to_enqueue()
+
+    def _has_more_to_enqueue(self) -> bool:
+        return self._fleet.jobs is not None and len(self._jobs) < self._fleet.jobs
+
     def _enqueue(self, link: ShakyLink) -> None:
-        image = self._random.choice(self._images)
-        number = len(self._jobs)
-        archive = write_archive(self._folder / f"image{number}.tar", image)
-        job = self._home.enqueue(archive, f"{link.address}/team/app{number % 5}:{number}")
-        self._jobs[job.id] = (job.repository, image)
+        """A job, or in a fleet one on each machine; a third of its images are in a registry."""
+        for home in self._homes:
+            if self._fleet.jobs is not None and not self._has_more_to_enqueue():
+                return
+            number, which = len(self._jobs), self._random.randrange(_IMAGES)
+            place = f"{link.address}/team/app{number % 5}:{number}"
+            if len(self._homes) > 1 and self._random.random() < 1 / 3:
+                job = home.enqueue(f"docker://{self._registry.address}/{ORIGIN}{which}:1", place)
+            else:
+                archive = write_archive(self._folder / f"image{number}.tar", self._images[which])
+                job = home.enqueue(archive, place)
+            self._jobs[job.id] = (job.repository, self._images[which])
+
+    def _choose_worker(self) -> _Worker | None:
+        return self._random.choice(self._workers) if self._workers else None
 
     def _kill(self, link: ShakyLink) -> None:
-        if self._workers:
-            self._random.choice(self._workers).kill()
+        if worker := self._choose_worker():
+            worker.process.kill()
 
     def _freeze(self, link: ShakyLink) -> None:
-        """One of them, or all as when the machine sleeps; longer than a lease or not."""
-        frozen = self._random.choice(([self._random.choice(self._workers)], self._workers))
+        """One of them, or all of a machine as when it sleeps; longer than a lease or not."""
+        if (one := self._choose_worker()) is None:
+            return
+        all_of_it = [worker for worker in self._workers if worker.machine == one.machine]
+        frozen = self._random.choice(([one], all_of_it))
         for worker in frozen:
-            worker.send_signal(signal.SIGSTOP)
+            worker.process.send_signal(signal.SIGSTOP)
         time.sleep(self._random.choice((0.5, _LEASE + 1)))
         for worker in frozen:
-            worker.send_signal(signal.SIGCONT)
+            worker.process.send_signal(signal.SIGCONT)
 
     def _stop(self, link: ShakyLink) -> None:
-        if self._workers:
-            asked = self._random.choice(self._workers)
-            asked.send_signal(signal.SIGTERM)
-            self._stopping.add(asked.pid)
+        if worker := self._choose_worker():
+            worker.process.send_signal(signal.SIGTERM)
+            self._stopping.add(worker.process.pid)
+
+    def _lose_machine(self, link: ShakyLink) -> None:
+        """A machine is gone until the others have its jobs whose images are in a registry."""
+        machine = self._random.randrange(len(self._homes))
+        gone = [worker for worker in self._workers if worker.machine == machine]
+        for worker in gone:
+            worker.process.kill()
+            worker.process.wait()
+        lost_at = time.monotonic()
+        self._lost.add(machine)
+        dead = {worker.process.pid for worker in gone}
+        left = {job.id: job.lease_owner for job in self._store.workers.jobs() if _pid(job) in dead}
+        left = {job: owner for job, owner in left.items() if self._store.jobs.get(job).machine is None}
+        while any(self._store.jobs.get(job).lease_owner == owner for job, owner in left.items()):
+            waited = time.monotonic() - lost_at
+            assert waited < _TAKEN_OVER_WITHIN + _PATIENCE, (left, self._tail())
+            self._start_missing()
+            time.sleep(0.1)
+        if left:
+            waited = time.monotonic() - lost_at
+            self.figures["jobs taken over from a lost machine"] += len(left)
+            longest = self.figures["longest take-over, in tenths of a second"]
+            self.figures["longest take-over, in tenths of a second"] = max(longest, round(waited * 10))
+        self._lost.remove(machine)
 
     def _cut(self, link: ShakyLink) -> None:
         link.cut()
@@ -131,15 +222,18 @@ class Soak:
         self._write("clock", self._random.choice((0, 3600, 40, -40, -2 * 86400)))
 
     def _lock_store(self, link: ShakyLink) -> None:
-        """A server goes away instead and comes back."""
+        """A server is shut down, killed or frozen instead, and comes back."""
+        seconds = self._random.choice((0.5, _LEASE + 1))
         if self._server is not None:
-            with self._server.away():
-                time.sleep(self._random.choice((0.5, _LEASE + 1)))
+            how = self._random.choice((self._server.away, self._server.crashed, self._server.frozen))
+            with how():
+                time.sleep(seconds)
             return
-        with closing(sqlite3.connect(self._home.settings.home / "jobs.db", isolation_level=None)) as other:
+        path = self._homes[0].settings.home / "jobs.db"
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("PRAGMA busy_timeout = 20000")
             other.execute("BEGIN IMMEDIATE")
-            time.sleep(self._random.choice((0.5, _LEASE + 1)))
+            time.sleep(seconds)
             other.execute("ROLLBACK")
 
     def _slow_disk(self, link: ShakyLink) -> None:
@@ -153,25 +247,24 @@ class Soak:
 
     def _start_missing(self) -> None:
         for worker in self._workers:
-            if worker.poll() is not None:
+            if worker.process.poll() is not None:
                 expected = [-signal.SIGKILL, *_STOPPED]
-                if (
-                    worker.pid in self._stopping
-                ):  # perhaps while the store was away: it waits for no store then
-                    expected.append(ExitCode.STORE)
-                assert worker.returncode in expected, (worker.returncode, self._tail())
-        self._workers = [worker for worker in self._workers if worker.poll() is None]
-        while len(self._workers) < _WORKERS:
-            self._workers.append(self._worker("--forever"))
+                if worker.process.pid in self._stopping:
+                    expected.append(ExitCode.STORE)  # it waits for no store then
+                assert worker.process.returncode in expected, (worker.process.returncode, self._tail())
+        self._workers = [worker for worker in self._workers if worker.process.poll() is None]
+        for machine in set(range(len(self._homes))) - self._lost:
+            alive = sum(worker.machine == machine for worker in self._workers)
+            self._workers += [self._worker(machine, "--forever") for _ in range(self._fleet.workers - alive)]
 
-    def _worker(self, *options: str) -> subprocess.Popen[bytes]:
+    def _worker(self, machine: int, *options: str) -> _Worker:
         self.figures["workers"] += 1
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.soak.launcher", "run", "--chunk-size", _CHUNK, *options],
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.soak.launcher", "run", "--chunk-size", str(CHUNK), *options],
             env={
                 **os.environ,
-                "PUSHER_HOME": str(self._home.settings.home),
-                "PUSHER_DATABASE_URL": self._home.settings.database_url,
+                "PUSHER_HOME": str(self._homes[machine].settings.home),
+                "PUSHER_DATABASE_URL": self._homes[machine].settings.database_url,
                 "PUSHER_TEST_SOAK": str(self._folder),
                 "PUSHER_LEASE": f"{_LEASE:.0f}",
                 "PYTHONPATH": str(_ROOT),
@@ -180,65 +273,26 @@ class Soak:
             stdout=self._log,
             stderr=self._log,
         )
+        return _Worker(machine, process)
 
     def _finish(self, limit: float) -> None:
         self._write("clock", 0)
         self._write("sync", 0)
         deadline = time.monotonic() + limit
-        while self._home.store.jobs.counts().keys() != {JobState.SUCCEEDED}:
-            assert time.monotonic() < deadline, (self._home.store.jobs.counts(), self._tail())
+        while self._store.jobs.counts().keys() != {JobState.SUCCEEDED}:
+            assert time.monotonic() < deadline, (self._store.jobs.counts(), self._tail())
             self._start_missing()
             time.sleep(0.1)
         for worker in self._workers:
-            worker.send_signal(signal.SIGTERM)
+            worker.process.send_signal(signal.SIGTERM)
         for worker in self._workers:
-            assert worker.wait(30) in _STOPPED, self._tail()
-        assert self._worker().wait(30) == 0, self._tail()
+            assert worker.process.wait(30) in _STOPPED, self._tail()
+        for machine in range(len(self._homes)):
+            assert self._worker(machine).process.wait(30) == 0, self._tail()
 
     def _tail(self) -> str:
         return (self._folder / "workers.log").read_text(errors="replace")[-5000:]
 
-    # --- the end ------------------------------------------------------------------------------------------
 
-    def _check_result(self, link: ShakyLink) -> None:
-        log = (self._folder / "workers.log").read_text(errors="replace")
-        assert "Traceback" not in log, log[-5000:]
-        assert "bug" not in log, log[-5000:]
-        for job_id, (repository, image) in self._jobs.items():
-            kinds = self._home.kinds(job_id)
-            assert kinds.count("succeeded") == 1, self._home.events(job_id)
-            self._read_back(repository, self._home.job(job_id).digest or "", image)
-            for kind, message in self._home.events(job_id):
-                taker, _, dead = message.removeprefix("taken over by ").partition(" from ")
-                assert not (kind == "running" and taker == dead.partition(",")[0]), message
-        self._home.assert_clean()
-        assert list((self._home.settings.spool / "partial").iterdir()) == []
-        assert self._home.store.uploads.list_abandoned() == []
-        sessions = [*self._registry.data.rglob("_uploads/*")]
-        self.figures["sessions left at the registry"] = len(sessions)
-        assert len(sessions) <= self._most_unknown_sessions(), "more than can have had no response"
-        self.figures["jobs"] = len(self._jobs)
-        assert migrate.check(self._home.settings.database_url).problems == ()
-
-    def _most_unknown_sessions(self) -> int:
-        """Sessions that a worker may have opened without learning so, for it was killed or its link cut."""
-        breaks = self.figures["kill"] + self.figures["freeze"] + self.figures["cut"]
-        return breaks * self._home.settings.parallel
-
-    def _read_back(self, repository: str, digest: str, image: Image) -> None:
-        manifest = json.loads(self._get(f"{repository}/manifests/{digest}", digest))
-        assert manifest["config"]["digest"] == image.config_digest
-        assert len(manifest["layers"]) == len(image.layers)
-        for blob in (manifest["config"], *manifest["layers"]):
-            assert len(self._get(f"{repository}/blobs/{blob['digest']}", blob["digest"])) == blob["size"]
-            self.figures["blobs read back"] += 1
-
-    def _get(self, path: str, digest: str) -> bytes:
-        request = urllib.request.Request(
-            f"{self._registry.url}/v2/{path}",
-            headers={"Accept": "application/vnd.docker.distribution.manifest.v2+json"},
-        )
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            content: Any = answer.read()
-        assert f"sha256:{hashlib.sha256(content).hexdigest()}" == digest
-        return bytes(content)
+def _pid(job: JobRecord) -> int:
+    return int((job.lease_owner or "/0").partition("/")[2].partition("-")[0])

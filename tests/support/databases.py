@@ -10,8 +10,8 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -129,14 +129,29 @@ class PostgresServer:
         return process  # type: ignore[no-any-return]
 
     @contextmanager
-    def away(self) -> Iterator[None]:
+    def away(self, stop: signal.Signals = signal.SIGINT) -> Iterator[None]:
         """Shut down, as for an upgrade, until the context ends."""
-        self._process.send_signal(signal.SIGINT)
+        self._process.send_signal(stop)
         self._process.wait(30)
         try:
             yield
         finally:
             self._process = self._serve()
+
+    def crashed(self) -> AbstractContextManager[None]:
+        """Abort without a checkpoint until the context ends; then it recovers from its log."""
+        return self.away(signal.SIGQUIT)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stand still with all connections open until the context ends."""
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        processes = [self._process.pid, *map(int, children)]
+        _signal(processes, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            _signal(processes, signal.SIGCONT)
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGQUIT)
@@ -161,6 +176,12 @@ class PostgresServer:
     def drop(self, url: str) -> None:
         name = url.partition("?")[0].rpartition("/")[2]
         self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _signal(processes: Iterable[int], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):
+            os.kill(process, number)
 
 
 def _text(path: Path) -> str:
