@@ -35,6 +35,9 @@ _WINDOW: Final = 32 * 1024
 _MEMORY: Final = 7
 """zlib-ng's memory level: with shorter deflate blocks their codes fit the data better, which saves 0.5 to 1 %
 against the default of 8 at the same speed."""
+_SMALL_MEMORY: Final = 6
+"""The same from ``_SMALL_FROM`` on: it saves another 0.2 to 0.3 % and costs 5 % of the speed."""
+_SMALL_FROM: Final = 7
 _HEADER: Final = b"\x1f\x8b\x08\0\0\0\0\0\0\xff"
 _LAST: Final = b"\x03\0"
 """An empty final deflate block."""
@@ -154,7 +157,8 @@ def _small(level: int, before: bytes, piece: bytes) -> bytes:
     # zlib-ng is so slow that a check pays: noise may still have repetitions.
     if _looks_like_noise(piece) and not _is_worth_it(piece):
         return _store(piece)
-    packer = zlib_ng.compressobj(level, zlib_ng.DEFLATED, _RAW, _MEMORY, zlib_ng.Z_DEFAULT_STRATEGY, before)
+    memory = _SMALL_MEMORY if level >= _SMALL_FROM else _MEMORY
+    packer = zlib_ng.compressobj(level, zlib_ng.DEFLATED, _RAW, memory, zlib_ng.Z_DEFAULT_STRATEGY, before)
     return packer.compress(piece) + packer.flush(zlib_ng.Z_SYNC_FLUSH)
 
 
