@@ -24,8 +24,6 @@ refused (see ``registry/upload/chunk_sizes.py``)."""
 _BLOCK: Final = 1024 * 1024
 _STARVED: Final = 20.0
 """Seconds without a byte after which those that were promised are not waited for any more."""
-_CERTAIN: Final = 2
-"""How many times as large as what is promised a blob is expected to be."""
 
 
 class ArrivalFailed(Stopped):
@@ -117,14 +115,14 @@ class LayerArrival:
             self._changed.notify_all()
 
     def expect(self, size: float) -> None:
-        """Record how large the blob will be, by what was compressed of its layer so far."""
+        """Record how large the blob will be at least, as far as that can be told."""
         with self._changed:
             self._expected = size
 
     def promise(self, end: int) -> PromisedBytes | None:
         """Return the first ``end`` bytes, to be sent as they come; None if the blob may turn out smaller."""
         with self._changed:
-            is_certain = not self._complete and self._expected >= _CERTAIN * end
+            is_certain = not self._complete and self._expected >= end
             return PromisedBytes(self, end) if is_certain else None
 
     @property

@@ -21,6 +21,8 @@ from pusher.spool.compress import Compression
 from pusher.store.records import UploadRecord
 
 _BLOCK: Final = 1024 * 1024
+_CAUTION: Final = 0.7
+"""What is left of a layer becomes at least this part of what its beginning lets expect."""
 _END_SECONDS: Final = 10.0
 """Most seconds between the end of a compressor's file and the word of how it ended."""
 
@@ -111,10 +113,12 @@ class EarlyStart:
     def start_if_large(self, done: int) -> None:
         """Start if the first ``done`` bytes of the layer show that; what they become may not be all written
         yet, so that too little is expected at first."""
-        self.unfinished.arrival.expect(self.unfinished.arrival.held * self.layer_size / done)
+        held = self.unfinished.arrival.held
+        total = held * self.layer_size / done
+        self.unfinished.arrival.expect(held + _CAUTION * (total - held))
         if self._started or done == self.layer_size:
             return
-        if self.unfinished.arrival.held * self.layer_size >= self.least * done:
+        if _CAUTION * total >= self.least:
             self._started = True
             self.send(self.unfinished)
 

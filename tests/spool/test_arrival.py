@@ -162,7 +162,7 @@ def test_a_failed_compressor_leaves_nothing_to_send(layer: LayerArrival, tmp_pat
 
 def test_what_is_not_certain_to_come_is_not_promised(layer: LayerArrival) -> None:
     assert layer.promise(70_000) is None
-    layer.expect(140_000)
+    layer.expect(70_000)
     assert layer.promise(70_001) is None
     assert layer.promise(70_000) is not None
     layer.finish()
@@ -170,7 +170,7 @@ def test_what_is_not_certain_to_come_is_not_promised(layer: LayerArrival) -> Non
 
 
 def test_promised_bytes_are_given_as_they_come(layer: LayerArrival) -> None:
-    layer.expect(200_000)
+    layer.expect(100_000)
     promised = layer.promise(80_000)
     assert promised is not None
     assert not layer.is_owed
@@ -186,7 +186,7 @@ def test_promised_bytes_are_given_as_they_come(layer: LayerArrival) -> None:
 
 
 def test_a_promise_that_is_broken(layer: LayerArrival, monkeypatch: pytest.MonkeyPatch) -> None:
-    layer.expect(200_000)
+    layer.expect(100_000)
     promised = layer.promise(80_000)
     assert promised is not None
     with promised:
@@ -200,7 +200,7 @@ def test_a_promise_that_is_broken(layer: LayerArrival, monkeypatch: pytest.Monke
 
 
 def test_a_complete_blob_is_given_no_further_than_its_end(layer: LayerArrival) -> None:
-    layer.expect(200_000)
+    layer.expect(100_000)
     promised = layer.promise(80_000)
     assert promised is not None
     layer.finish()

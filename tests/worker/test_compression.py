@@ -199,7 +199,8 @@ def test_the_first_layer_tells_the_speed_and_the_next_push_begins_with_its_level
             said += [text for kind, text in home.events(job.id) if kind == "compression"]
         facts = home.store.facts.get(link.address)
     first, second = (levels(home, image) for image in images)
-    assert first in ([["2"]], [["5"]], [["9"]]), "2, unless this machine is so busy that responses take long"
+    levels_on_busy_machines = ["5"], ["7"], ["9"]  # where responses take long
+    assert first[0] in (["2"], *levels_on_busy_machines)
     assert second == [["9"]]
     assert facts.gzip_level == 9
     assert facts.link_rate is not None

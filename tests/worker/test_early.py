@@ -180,10 +180,10 @@ def test_no_early_sends_nothing_of_it_before(
     pushed(registry, "app", "1", image)
 
 
-def test_a_layer_of_two_chunks_is_not_worth_it(
+def test_a_layer_of_little_more_than_a_chunk_is_not_worth_it(
     registry: FakeRegistry, source: SlowSource, tmp_path: Path, archive: Path
 ) -> None:
-    with Home(tmp_path / "home", chunk_size=60_000) as home:
+    with Home(tmp_path / "home", chunk_size=75_000) as home:
         home.push(archive, f"{registry.address}/app:1")
         assert not any("layer " in str(call[2]) for call in home.progress.calls if call[0] == "blob_started")
 
