@@ -89,7 +89,7 @@ class WorkerIdentity:
 
         Others respect an expired lease for a while.
         """
-        return self.seconds_unrenewed >= self.lease + _GRACE - _BEAT
+        return self.seconds_unrenewed >= self.lease + _GRACE * 0.75
 
     def register(self, store: Store) -> None:
         """List this worker in the job store."""

@@ -1,10 +1,12 @@
-"""Workers are killed while the job store is away: nothing acknowledged is lost, nothing is sent twice."""
+"""Workers of a server that is away, or that has another time: nothing is lost, nothing is sent twice."""
 
 from __future__ import annotations
 
 import json
+import os
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import psycopg
 import pytest
 
 from pusher.worker.liveness import WorkerIdentity
-from tests.crash.conftest import Pusher
+from tests.crash.conftest import ROOT, Pusher
 from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
@@ -127,3 +129,31 @@ def test_what_another_machine_took_over_is_not_changed(
     with psycopg.connect(home.settings.database_url) as connection:
         assert connection.execute("SELECT * FROM uploads ORDER BY id").fetchall() == before
     assert _journals(home) == []
+
+
+@pytest.mark.parametrize("seconds", [600, -600])
+def test_a_machine_whose_clock_is_wrong_takes_no_job_over(
+    home: Home,
+    pusher: Pusher,
+    registry: FakeRegistry,
+    image: Image,
+    archive: Path,
+    tmp_path: Path,
+    seconds: int,
+) -> None:
+    """The server's clock counts: the lease has not ended."""
+    stall = Stall(after_bytes=CHUNK // 2)
+    registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
+    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=40)
+    (tmp_path / "clock").write_text(str(seconds))
+    wrong = {**os.environ, "PUSHER_HOME": str(home.settings.home), "PUSHER_TEST_SOAK": str(tmp_path)}
+    other = [sys.executable, "-m", "tests.soak.launcher", "run"]
+    done = subprocess.run(other, env=wrong, capture_output=True, text=True, check=False, timeout=40, cwd=ROOT)
+    assert "being pushed by another worker" in done.stderr
+    stall.release()
+    assert process.wait(40) == 0
+    assert home.kinds(job.id) == ["queued", "running", "succeeded"]
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app")
