@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from typing import Final
 
 from pusher.dataclass import dataclass
-from pusher.spool.coders import BLOCK
+from pusher.spool.blocks import BLOCK
 from pusher.spool.compress import Compression, Kind
 
 SAMPLE: Final = 4 * BLOCK

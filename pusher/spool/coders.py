@@ -23,8 +23,8 @@ import zstandard
 from isal import isal_zlib
 from zlib_ng import zlib_ng
 
-BLOCK: Final = 1 << 20
-"""Bytes of each block that a coder takes; only the last one is shorter."""
+from pusher.spool.blocks import BLOCK
+
 FRAME: Final = 8 * BLOCK
 """Bytes in a zstd frame: larger ones hardly save a percent at the usual levels, and cost memory."""
 

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pusher.config.private import make_private_folder
 from pusher.errors import (
@@ -28,10 +28,8 @@ from pusher.oci.digest import ALGORITHMS, algorithm_of, digest_of_hash, hash_for
 from pusher.oci.layer_blob import ORIGINAL, LayerBlob
 from pusher.spool import partial, temporary
 from pusher.spool.arrival import BlobArrival, LayerArrival
+from pusher.spool.blocks import Readable, read_blocks
 from pusher.spool.compress import Compression
-
-if TYPE_CHECKING:
-    from pusher.spool.pipeline import Readable
 
 _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _RESERVE: Final = 16 * 1024 * 1024
@@ -76,7 +74,7 @@ class Spool:
         ``on_bytes`` gets the uncompressed bytes of each block read; ``check_stop`` may raise to give up.
         Raises LayerMismatch if the tar has another diff ID than expected. After any error nothing is left.
         """
-        from pusher.spool.pipeline import compress
+        from pusher.spool.pipeline import compress  # imports the compressors
 
         name = f"layer {short(expected_diff_id)}" if expected_diff_id else "a layer"
         with self._writing(name) as (file, write):
@@ -112,8 +110,6 @@ class Spool:
         check_stop: Callable[[], None] | None = None,
     ) -> LayerBlob:
         """Store final bytes unchanged; LayerMismatch unless they are ``size`` bytes with ``digest``."""
-        from pusher.spool.pipeline import read_blocks
-
         found, count = hash_for(digest), 0
         with self._writing(f"blob {short(digest)}") as (file, write):
             for block in read_blocks(stream):

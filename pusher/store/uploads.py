@@ -90,13 +90,11 @@ class Uploads:
         """
         now = self._database.now()
         place = {"host": registry, "repository": repository, "digest": digest}
-        elsewhere = f"""SELECT id FROM uploads WHERE host = :host AND digest = :digest
-            AND lease_owner <> :owner AND NOT coalesce({is_lapsed("uploads")}, TRUE) LIMIT 1"""
         with self._database.write() as connection:
             # Two workers that ask for the blob in two repositories lock different rows.
             self._database.lock(connection, f"{registry} {digest}")
             leases = lease_values(now, dead_owners, spared)
-            if connection.value(elsewhere, host=registry, digest=digest, owner=owner, **leases) is not None:
+            if _is_leased(connection, registry, digest, owner, leases):
                 return None
             insert_if_missing(connection, "uploads", {**NEW_UPLOAD, **place})
             values = {**lease_columns(owner, now, lease), "compression": compression, "used_at": now}
@@ -109,6 +107,20 @@ class Uploads:
             )
             (row,) = connection.rows(f"SELECT * FROM uploads WHERE {_AT_PLACE}", **place)
             return _upload(row)
+
+    def is_leased_by_others(
+        self,
+        registry: str,
+        digest: str,
+        *,
+        owner: str,
+        dead_owners: Collection[str] = (),
+        spared: Collection[str] = (),
+    ) -> bool:
+        """Return whether ``acquire`` would return None."""
+        leases = lease_values(self._database.now(), dead_owners, spared)
+        with self._database.read() as connection:
+            return _is_leased(connection, registry, digest, owner, leases)
 
     def record_session(
         self,
@@ -403,6 +415,15 @@ class Uploads:
             raise LeaseLost(f"the upload of {u.digest} is not ours any more")
         (row,) = connection.rows("SELECT * FROM uploads WHERE id = :id", id=u.id)
         return _upload(row)
+
+
+def _is_leased(
+    connection: Connection, registry: str, digest: str, owner: str, leases: Mapping[str, Any]
+) -> bool:
+    """Return whether another owner has an upload of the blob; ``leases``: the result of ``lease_values``."""
+    query = f"""SELECT id FROM uploads WHERE host = :host AND digest = :digest
+        AND lease_owner <> :owner AND NOT coalesce({is_lapsed("uploads")}, TRUE) LIMIT 1"""
+    return connection.value(query, host=registry, digest=digest, owner=owner, **leases) is not None
 
 
 def _upload(row: ResultRow) -> UploadRecord:

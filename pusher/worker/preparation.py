@@ -14,10 +14,13 @@ from pusher.oci import media_types
 from pusher.oci.digest import of_bytes
 from pusher.progress.base import Progress
 from pusher.registry.http.body import BlobFile
+from pusher.sources.pins import RegistryPin, pin_from_json
+from pusher.sources.registry.source import RegistrySource
 from pusher.spool.spool import Spool
 from pusher.store.records import JobBlob, JobRecord
 from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
+from pusher.worker.documents import descriptor_of
 from pusher.worker.registries import Registries
 
 if TYPE_CHECKING:
@@ -58,9 +61,28 @@ class BlobPreparer:
         stay open until the blobs are sent.
         Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry also as ``Downloads``.
         """
-        from pusher.worker.preparation_run import PreparationRun  # not for a push with nothing to send
+        pin = pin_from_json(job.source)
+        if isinstance(pin, RegistryPin):
+            yield from self._download(pin, job, control, missing)
+        else:
+            from pusher.worker.preparation_run import PreparationRun  # imports the compressors
 
-        yield from PreparationRun(self, job, control, missing, opened, send_unfinished).blobs()
+            yield from PreparationRun(self, pin, job, control, missing, opened, send_unfinished).blobs()
+
+    def _download(
+        self, pin: RegistryPin, job: JobRecord, control: Control, missing: Mapping[str, JobBlob]
+    ) -> Iterator[tuple[str, BlobFile]]:
+        from pusher.worker.downloads import Downloads
+
+        downloads = Downloads(self.spool, self.settings.retry, self.progress, self.activity, self.count_early)
+        source = RegistrySource.from_pin(pin, self.registries.client, retry=self.settings.retry)
+        for found, arrival in downloads.fetch(source, job, control, missing):
+            blob = descriptor_of(found)
+            if arrival is None:
+                self.store.blobs.set_blob(
+                    job, found.key, digest=blob.digest, size=blob.size, media_type=blob.media_type
+                )
+            yield found.key, BlobFile(blob.digest, blob.size, self.spool.path(blob.digest), arrival=arrival)
 
     def keep_config(self, job: JobRecord, content: bytes) -> BlobFile:
         """Write the config to the spool, and to the store, which saves the export on a later push.

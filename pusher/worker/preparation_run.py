@@ -16,10 +16,9 @@ from pusher.oci.manifest import Descriptor
 from pusher.registry.http.body import BlobFile
 from pusher.registry.http.verified_file import DigestVerifier
 from pusher.sources import reopen
-from pusher.sources.base import ExportPiece, Source, SourceImage
+from pusher.sources.base import ExportPiece, Pin, Source, SourceImage
 from pusher.sources.engine.command import DOCKER
-from pusher.sources.pins import EnginePin, RegistryPin, pin_from_json
-from pusher.sources.registry.source import RegistrySource
+from pusher.sources.pins import EnginePin
 from pusher.spool.arrival import LayerArrival
 from pusher.spool.compress import Compression, Kind
 from pusher.store.records import JobBlob, JobRecord
@@ -27,7 +26,6 @@ from pusher.worker.compression import RequestedCompression
 from pusher.worker.compression_chooser import CompressionChooser
 from pusher.worker.control import Control
 from pusher.worker.documents import descriptor_of
-from pusher.worker.downloads import Downloads
 from pusher.worker.job_link import JobLink
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.stall_notices import SourceStallCheck
@@ -38,11 +36,12 @@ _REPORT_EVERY: Final = 4 * 1024 * 1024
 
 
 class PreparationRun:
-    """One reading of a job's source; the arguments are those of ``BlobPreparer.prepare``."""
+    """One reading of a job's source, ``pin``; the other arguments are those of ``BlobPreparer.prepare``."""
 
     def __init__(
         self,
         preparer: BlobPreparer,
+        pin: Pin,
         job: JobRecord,
         control: Control,
         missing: Mapping[str, JobBlob],
@@ -54,6 +53,7 @@ class PreparationRun:
         self._spool = preparer.spool
         self._progress = preparer.progress
         self._registries = preparer.registries
+        self._pin = pin
         self._job = job
         self._control = control
         self._missing = missing
@@ -73,15 +73,11 @@ class PreparationRun:
 
     def blobs(self) -> Iterator[tuple[str, BlobFile | None]]:
         """Yield what ``BlobPreparer.prepare`` yields."""
-        pin = pin_from_json(self._job.source)
-        if isinstance(pin, RegistryPin):
-            yield from self._download(pin)
-            return
-        if isinstance(pin, EnginePin):
-            yield from self._blobs_in_docker(pin)
+        if isinstance(self._pin, EnginePin):
+            yield from self._blobs_in_docker(self._pin)
             if not self._missing:
                 return
-        source: Source | None = reopen(pin)
+        source: Source | None = reopen(self._pin)
         while source is not None:
             try:
                 yield from self._prepare_from(source)
@@ -93,21 +89,6 @@ class PreparationRun:
                 if source is None:
                     raise
                 self._progress.note(f"{doubt.message}; asking the engine for the image instead")
-
-    def _download(self, pin: RegistryPin) -> Iterator[tuple[str, BlobFile | None]]:
-        retry = self._preparer.settings.retry
-        remote = RegistrySource.from_pin(pin, self._registries.client, retry=retry)
-        downloads = Downloads(
-            self._spool, retry, self._progress, self._preparer.activity, self._preparer.count_early
-        )
-        for found, arrival in downloads.fetch(remote, self._job, self._control, self._missing):
-            blob = descriptor_of(found)
-            if arrival is None:
-                self._set_blob(found.key, blob)
-            yield (
-                found.key,
-                BlobFile(blob.digest, blob.size, self._spool.path(blob.digest), arrival=arrival),
-            )
 
     def _blobs_in_docker(self, pin: EnginePin) -> Iterator[tuple[str, BlobFile]]:
         """Yield the blobs, to be read from Docker's content store while they are sent.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
+from typing import TypedDict
 
 from pusher.errors import LeaseLost, PusherError, Stopped
 from pusher.oci.digest import short
@@ -20,6 +21,14 @@ from pusher.worker.blob_sender import BlobSender
 from pusher.worker.control import Control
 from pusher.worker.store_journal import StoreJournal
 from pusher.worker.unfinished import UnfinishedBlob, is_prefix
+
+
+class Owners(TypedDict):
+    """Owners of leases: this worker, and those of which no lease or every lease counts."""
+
+    owner: str
+    dead_owners: Collection[str]
+    spared: Collection[str]
 
 
 class UploadRun:
@@ -40,6 +49,8 @@ class UploadRun:
         Stopped, LeaseLost if job or upload belong to another worker by now, and BlobDamaged.
         """
         blob = self._blob
+        if only_locate and self._mount_source() is None and not self._is_sent_by_others():
+            return None  # HEAD did not find it: without an upload, to save two transactions
         upload, waited = self._acquire()
         if not only_locate:
             upload = self._continue_begun_session(upload)
@@ -206,21 +217,43 @@ class UploadRun:
 
     def _try_to_acquire(self, digest: str, compression: str | None = None) -> UploadRecord | None:
         """Acquire an upload; None while another worker has it."""
-        identity = self._sender.identity
         return self._store.uploads.acquire(
             self._job.registry,
             self._job.repository,
             digest,
-            owner=identity.owner,
-            lease=identity.lease,
-            dead_owners=identity.find_dead_owners(self._store),
-            spared=identity.find_doubtful_owners(self._store),
+            lease=self._sender.identity.lease,
             compression=compression,
+            **self._owners(),
         )
 
+    def _is_sent_by_others(self) -> bool:
+        """Return whether another worker sends this blob to the registry."""
+        return self._store.uploads.is_leased_by_others(
+            self._job.registry, self._blob.digest, **self._owners()
+        )
+
+    def _owners(self) -> Owners:
+        identity = self._sender.identity
+        return {
+            "owner": identity.owner,
+            "dead_owners": identity.find_dead_owners(self._store),
+            "spared": identity.find_doubtful_owners(self._store),
+        }
+
+    def _mount_source(self) -> str | None:
+        """Return another repository of the registry that should have the blob; None if there is none."""
+        job = self._job
+        holders = [
+            *mountable_repositories(job.source, job.registry),
+            *self._store.uploads.holders(job.registry, self._blob.digest),
+        ]
+        return next((name for name in holders if name != job.repository), None)
+
     def _release(self, journal: StoreJournal) -> None:
-        with contextlib.suppress(LeaseLost):
-            self._store.uploads.release(journal.upload)
+        """Release the lease, unless recording the blob's arrival did."""
+        if journal.upload.lease_owner is not None:
+            with contextlib.suppress(LeaseLost):
+                self._store.uploads.release(journal.upload)
 
     def _upload(
         self,
@@ -233,10 +266,6 @@ class UploadRun:
     ) -> BlobUpload:
         job, settings = self._job, self._sender.settings.at(self._job.registry)
         connection = self._sender.registries.get(job.registry, job.repository)
-        holders = [
-            *mountable_repositories(job.source, job.registry),
-            *self._store.uploads.holders(job.registry, self._blob.digest),
-        ]
         return BlobUpload(
             connection.client,
             job.repository,
@@ -245,11 +274,8 @@ class UploadRun:
             observer,
             connection.link,
             chunk_size=settings.chunk_size,
-            mount_from=next(
-                # a registry that misses what it said it had may have lied about a mount, too
-                (name for name in holders if name != job.repository and believe_head),
-                None,
-            ),
+            # a registry that misses what it said it had may have lied about a mount, too
+            mount_from=self._mount_source() if believe_head else None,
             forced=settings.profile,
             believe_head=believe_head,
             looked=looked,

@@ -82,10 +82,10 @@ def hold_source(at: int) -> None:
     """Read layers in blocks of ``BLOCK`` bytes, of which block ``at`` never arrives (0: they all do), or
     block ``-at`` once a chunk of an unfinished blob was acknowledged."""
     from pusher.oci.digest import diff_id_in
-    from pusher.spool import pipeline
+    from pusher.spool import blocks, pipeline
     from pusher.worker.store_journal import StoreJournal
 
-    original, record, count = pipeline.read_block, StoreJournal.record_offset, 0
+    original, record, count = blocks.read_block, StoreJournal.record_offset, 0
     go = threading.Event()
 
     def read(stream: Any) -> bytes:
@@ -104,7 +104,7 @@ def hold_source(at: int) -> None:
         writer._take(part.result())
 
     pipeline._Writer.put = write  # type: ignore[method-assign, assignment]
-    pipeline.read_block = read  # type: ignore[assignment]
+    pipeline.read_block = read  # type: ignore[attr-defined, assignment]
     StoreJournal.record_offset = record_and_go  # type: ignore[method-assign, assignment]
 
 

@@ -19,7 +19,8 @@ from pusher.errors import InvalidOption
 from pusher.oci import media_types
 from pusher.oci.layer_blob import LayerBlob
 from pusher.spool import coders, pipeline
-from pusher.spool.coders import BLOCK, FRAME
+from pusher.spool.blocks import BLOCK, Readable
+from pusher.spool.coders import FRAME
 from pusher.spool.compress import GZIP, Compression, Kind
 from tests.support.images import random_bytes, sha256, unpacked
 from tests.support.real import require
@@ -58,7 +59,7 @@ class Dribble:
         return self._data.read(self._random.randint(1, size))
 
 
-def run(stream: pipeline.Readable, how: Compression = GZIP) -> tuple[LayerBlob, bytes]:
+def run(stream: Readable, how: Compression = GZIP) -> tuple[LayerBlob, bytes]:
     output = bytearray()
     found = pipeline.compress(stream, output.extend, how=how)
     return found, bytes(output)

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import pytest
 
-from pusher.spool import pipeline
-from pusher.spool.pipeline import Readable
+from pusher.spool import blocks, pipeline
+from pusher.spool.blocks import Readable
 
 BLOCK: Final = 4096
 """Bytes of a block: compressed, each can be read as soon as it is written."""
@@ -47,4 +47,4 @@ class SlowSource:
         return original(stream, size)
 
 
-original = pipeline.read_block
+original = blocks.read_block

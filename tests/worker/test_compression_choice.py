@@ -17,8 +17,8 @@ from pusher.errors import InvalidOption
 from pusher.oci import media_types
 from pusher.oci.layer_blob import LayerBlob
 from pusher.registry.upload.link_rate import LinkRate
+from pusher.spool.blocks import BLOCK
 from pusher.spool.choice import SAMPLE, Sample, candidates, choose, measure
-from pusher.spool.coders import BLOCK
 from pusher.spool.compress import GZIP, Compression, Kind
 from pusher.worker.compression import COMPRESSION_NAMES, RequestedCompression
 from pusher.worker.compression_chooser import CompressionChooser
