@@ -229,11 +229,11 @@ CREATE TABLE workers (
 
 CREATE INDEX ix_workers_machine ON workers (machine);
 
-INSERT INTO schema_support (oldest) VALUES ('0019');
+INSERT INTO schema_support (oldest) VALUES ('0020');
 
 CREATE TABLE alembic_version (
     version_num VARCHAR(32) NOT NULL,
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0019');
+INSERT INTO alembic_version (version_num) VALUES ('0020');
