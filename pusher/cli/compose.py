@@ -4,51 +4,108 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 from pusher.text import quoted
 
 _MOST_BYTES: Final = 4 * 1024 * 1024
 _NAMES: Final = ("compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml")
+_DEEPEST: Final = 20
+"""Files that include each other, or services that extend each other."""
 _VARIABLE: Final = re.compile(
     r"\$(?:(?P<dollar>\$)|(?P<plain>[A-Za-z_][A-Za-z0-9_]*)"
     r"|\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?:(?P<operator>:?[-?+])(?P<word>(?:[^{}]|\{[^{}]*\})*))?\})"
 )
 
 
+@dataclass(frozen=True)
+class _File:
+    """A compose file, and the variables that hold in it."""
+
+    path: Path
+    document: Mapping[str, Any]
+    variables: Mapping[str, str]
+
+    @property
+    def services(self) -> Mapping[str, Any]:
+        services = self.document.get("services")
+        return services if isinstance(services, dict) else {}
+
+
 def read_compose(path: Path) -> list[str]:
     """Return the images of the services with ``build``, in the order of the file, each once.
 
+    Services of files that it includes come first, and a service has the ``build`` of the one that it extends.
     A service without ``image`` has the name that docker compose gives it: PROJECT-SERVICE. Variables come
     from the environment, then from ``.env`` beside the file. A folder means the compose file in it.
     Raises InvalidOption.
     """
     if path.is_dir():
         path = next((path / name for name in _NAMES if (path / name).is_file()), path / _NAMES[0])
-    variables = _variables(path.parent)
-    document = _load(path)
-    services = document.get("services")
-    if not isinstance(services, dict):
+    files = list(_with_included(path, ()))
+    if not any(file.services for file in files):
         raise _invalid(path, "it has no services")
     built = {
-        str(name): service
-        for name, service in services.items()
-        if isinstance(service, dict) and service.get("build") is not None
+        name: (file, service)
+        for file in files
+        for name in map(str, file.services)
+        if (service := _service(file, name, ())).get("build") is not None
     }
     if not built:
         raise InvalidOption(
             f"no service in {path} has a build",
             hint="pusher pushes the images that a compose file builds; name others as IMAGE",
         )
-    project = _project(path, document, variables)
+    main = files[-1]
+    project = _project(path, main.document, main.variables)
     images = (
-        _interpolate(str(service["image"]), variables, path) if service.get("image") else f"{project}-{name}"
-        for name, service in built.items()
+        _interpolate(str(service["image"]), file.variables, file.path)
+        if service.get("image")
+        else f"{project}-{name}"
+        for name, (file, service) in built.items()
     )
     return list(dict.fromkeys(images))
+
+
+def _with_included(path: Path, outer: tuple[Path, ...]) -> Iterator[_File]:
+    """Yield the files that a file includes, each with its own, then the file."""
+    real = path.resolve()
+    if real in outer or len(outer) > _DEEPEST:
+        raise _invalid(path, "it includes itself")
+    file = _File(path, _load(path), _variables(path.parent))
+    included = file.document.get("include") or []
+    for entry in included if isinstance(included, list) else [included]:
+        paths = entry.get("path") if isinstance(entry, dict) else entry
+        for name in paths if isinstance(paths, list) else [paths]:
+            found = path.absolute().parent / _interpolate(str(name), file.variables, path)
+            yield from _with_included(found, (*outer, real))
+    yield file
+
+
+def _service(file: _File, name: str, extending: tuple[tuple[Path, str], ...]) -> Mapping[str, Any]:
+    """Return a service with what it has of the one that it extends: ``build`` and ``image`` are enough."""
+    service = file.services.get(name)
+    if not isinstance(service, dict):
+        if extending:
+            raise _invalid(extending[-1][0], f"it extends {quoted(name)}, which is not a service")
+        return {}
+    base = service.get("extends")
+    if base is None:
+        return service
+    here = (file.path.resolve(), name)
+    if here in extending or len(extending) > _DEEPEST:
+        raise _invalid(file.path, f"the service {quoted(name)} extends itself")
+    other = base.get("file") if isinstance(base, dict) else None
+    other_name = str(base.get("service")) if isinstance(base, dict) else str(base)
+    source = file
+    if other is not None:
+        path = here[0].parent / _interpolate(str(other), file.variables, file.path)
+        source = _File(path, _load(path), file.variables)
+    return {**_service(source, other_name, (*extending, here)), **service}
 
 
 def _load(path: Path) -> Mapping[str, Any]:

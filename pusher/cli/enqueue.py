@@ -103,7 +103,10 @@ def enqueue(as_json: bool, **flags: Any) -> int:
             }
             for job in jobs
         ]
-        print_json(told[0] if len(told) == 1 and len(requests) == 1 else {"jobs": told})
+        every: dict[str, object] = {"jobs": told}
+        if found.errors:
+            every["errors"] = found.errors_as_json()
+        print_json(told[0] if len(told) == 1 and len(requests) == 1 else every)
     else:
         for job in jobs:
             click.echo(job.id)

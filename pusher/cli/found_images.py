@@ -58,12 +58,12 @@ class FoundImages:
     """The images of a command, and why others were not found."""
 
     images: list[tuple[ImageRequest, PreparedImage]]
-    errors: list[PusherError]
+    errors: list[tuple[ImageRequest, PusherError]]
 
     @property
     def exit_code(self) -> ExitCode:
         """Return that of the errors, FAILED if they differ."""
-        codes = {error.exit_code for error in self.errors} or {ExitCode.DONE}
+        codes = {error.exit_code for _, error in self.errors} or {ExitCode.DONE}
         return codes.pop() if len(codes) == 1 else ExitCode.FAILED
 
     @contextmanager
@@ -75,8 +75,17 @@ class FoundImages:
             located = request.locate(error)
             if not keep_going:
                 raise located from error
-            self.errors.append(located)
+            self.errors.append((request, located))
             print_error(located.message, located.hint, located.code)
+
+    def errors_as_json(self) -> list[dict[str, object]]:
+        """Return the images that were not found, each with its error."""
+        from pusher.errors.catalogue import error_as_json
+
+        return [
+            {"image": request.image, "error": error_as_json(error.code, error.message, error.hint)}
+            for request, error in self.errors
+        ]
 
     def record(self, store: Store, queueing: Queueing) -> list[JobRecord]:
         """Record the jobs of the images, and report the jobs that they supersede."""

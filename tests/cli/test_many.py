@@ -232,6 +232,14 @@ def test_standard_input_is_read_for_one_thing(pusher: Pusher, images: dict[str, 
     assert refused(pusher, "enqueue", "-", "-").startswith("standard input is one archive")
 
 
+def test_json_names_the_images_that_were_not_found(pusher: Pusher, images: dict[str, Image]) -> None:
+    result = pusher("enqueue", "gone.tar", "web.tar", "--to", "r.example/team/", "--keep-going", "--json")
+    printed = json.loads(result.out)
+    assert [job["image"] for job in printed["jobs"]] == ["web.tar"]
+    assert [(e["image"], e["error"]["code"]) for e in printed["errors"]] == [("gone.tar", "image-not-found")]
+    assert result.code == printed["errors"][0]["error"]["exit_code"]
+
+
 # --- a compose file ----------------------------------------------------------------------------------------
 
 
@@ -257,6 +265,35 @@ def test_the_images_of_a_compose_file(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setenv("TAG", "8")
     monkeypatch.setenv("COMPOSE_PROJECT_NAME", "mall")
     assert read_compose(tmp_path / "compose.yaml") == ["r.example:5000/x/api:8", "mall-web", "team/api:8"]
+
+
+def test_a_service_has_the_build_of_the_one_that_it_extends(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "c.yml").write_text(
+        "services: {base: {build: ., image: 'team/base:1'}, top: {extends: base, image: 'team/top:1'}}"
+    )
+    (tmp_path / "compose.yml").write_text("""
+name: shop
+services:
+  a: {extends: {file: base/c.yml, service: top}}
+  b: {extends: {service: local}, image: "team/b:1"}
+  c: {extends: local, build: !reset null}
+  local: {build: .}
+""")
+    assert read_compose(tmp_path) == ["team/top:1", "team/b:1", "shop-local"]
+
+
+def test_services_of_included_files(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / ".env").write_text("TAG=7\n")
+    (tmp_path / "other" / "c.yml").write_text("services: {db: {build: ., image: 'db:$TAG'}, ui: {build: .}}")
+    (tmp_path / "more.yml").write_text("services: {more: {build: .}}")
+    (tmp_path / "compose.yml").write_text(
+        "name: shop\ninclude: [other/c.yml, {path: [more.yml]}]\nservices: {web: {build: .}}"
+    )
+    assert read_compose(tmp_path) == ["db:7", "shop-ui", "shop-more", "shop-web"]
+    (tmp_path / "compose.yml").write_text("include: other/c.yml")
+    assert read_compose(tmp_path)[0] == "db:7"
 
 
 @pytest.mark.parametrize(
@@ -292,6 +329,10 @@ def test_variables_of_a_compose_file(
         ("services: {a: {build: ., image: 'x:$NONE'}}", "the variable NONE in 'x:$NONE' is not set"),
         ("services: {a: {build: ., image: '${NONE:?say which}'}}", "NONE is not set: say which"),
         ("[" * 5000, "it is not valid YAML"),
+        ("include: [./compose.yml]\nservices: {a: {build: .}}", "it includes itself"),
+        ("services: {a: {extends: b}, b: {extends: a}}", "extends itself"),
+        ("services: {a: {extends: gone}}", "it extends 'gone', which is not a service"),
+        ("services: {a: {extends: {file: gone.yml, service: b}}}", "gone.yml cannot be read"),
     ],
 )
 def test_a_compose_file_that_cannot_be_used(tmp_path: Path, content: str | None, told: str) -> None:

@@ -65,6 +65,7 @@ def test_jobs(pusher: Pusher, registry: FakeRegistry, archive: str) -> None:
     to = ("--to", registry.address, "--plain-http")
     check("enqueued", printed(pusher, "enqueue", archive, *to, "--json", "--label", "a=b"))
     check("enqueued-jobs", printed(pusher, "enqueue", archive, *to, "--tag", "1", "--tag", "2", "--json"))
+    check("enqueued-jobs", printed(pusher, "enqueue", archive, "gone.tar", *to, "--keep-going", "--json"))
     for command in (("enqueue", archive, *to), ("push", archive, *to)):
         for plan in lines(pusher, *command, "--dry-run", "--json"):
             check("plan", plan)
