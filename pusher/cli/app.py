@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Final, TextIO
+from typing import Final
 
 import click
 
 from pusher import __version__
 from pusher.cli.command import Command, Group
-from pusher.cli.output import print_error, print_json, print_notice
+from pusher.cli.output import discard_output, discard_stream, print_error, print_json, print_notice
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, store_exists
 from pusher.cli.verbose import Verbosity
@@ -157,7 +157,7 @@ def _run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return ExitCode.INTERRUPTED
     except BrokenPipeError:
-        _discard_output()  # its reader has closed the pipe
+        discard_output()  # its reader has closed the pipe
         return ExitCode.UNEXPECTED
     except Exception as error:
         if verbosity.debug and not isinstance(error, click.ClickException):
@@ -192,7 +192,7 @@ def _report_error(error: PusherError, arguments: list[str]) -> int:
             result = {"type": "result", "exit_code": error.exit_code, "jobs": [], "error": described}
             click.echo(as_json(result))
     except OSError:
-        _discard_output()
+        discard_output()
     return error.exit_code
 
 
@@ -210,7 +210,7 @@ def _as_pusher_error(error: Exception) -> PusherError:
             f"{quoted(error.filename)} cannot be a file: {error.strerror}", hint="check the path"
         )
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
-        _discard_output()
+        discard_output()
         return OutputUnwritable(f"standard output cannot be written: {error.strerror}")
     return find_machine_error(error) or bug(error)
 
@@ -230,13 +230,4 @@ def _flush_streams() -> None:
             stream.flush()
         except (OSError, ValueError):
             with suppress(OSError, ValueError):  # it has no descriptor
-                _discard(stream)
-
-
-def _discard_output() -> None:
-    """Discard the output, so that the interpreter can flush it when it exits."""
-    _discard(sys.stdout)
-
-
-def _discard(stream: TextIO) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+                discard_stream(stream)

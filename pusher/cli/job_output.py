@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -13,7 +14,7 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import quiet_option
-from pusher.cli.output import print_line
+from pusher.cli.output import discard_output, print_line
 from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption, JobUnknown
 from pusher.text import as_json
@@ -68,7 +69,17 @@ class JobOutput:
         return cls(workers, flags["as_json"], progress != "json" and not flags["as_json"], file)
 
     def print_jobs(self, store: Store, jobs: Sequence[JobRecord]) -> None:
-        """Print a line for each job: its object, or the reference with the digest if it was pushed."""
+        """Print a line for each job: its object, or the reference with the digest if it was pushed.
+
+        Lines that nobody reads any more change nothing about how the jobs ended, nor the exit code.
+        """
+        try:
+            self._print_jobs(store, jobs)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            discard_output()
+
+    def _print_jobs(self, store: Store, jobs: Sequence[JobRecord]) -> None:
         if self.is_json:
             from pusher.worker.job_json import describe_jobs
 

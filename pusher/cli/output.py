@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import select
 import shutil
 import sys
 import time
 from collections.abc import Collection, Mapping
+from typing import TextIO
 
 import click
 
@@ -61,6 +63,18 @@ def _print_to_stderr(line: str, *, is_command: bool = False) -> None:
         if sys.stderr.isatty():
             line = fit(line, shutil.get_terminal_size().columns, is_command=is_command)
         click.echo(line, err=True)
+
+
+def discard_output() -> None:
+    """Discard the rest of standard output, whose reader has closed it: the interpreter flushes it at exit."""
+    discard_stream(sys.stdout)
+
+
+def discard_stream(stream: TextIO) -> None:
+    """Discard what is written to the stream from now on."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, stream.fileno())
+    os.close(nothing)
 
 
 def wait_for_reader(seconds: float) -> None:

@@ -17,10 +17,14 @@ _VARIABLES_CHECKED: Final = "pusher.variables-checked"
 def read_settings(**flags: object) -> config.Settings:
     """Return the settings of this command, from its flags, the environment and ``pusher.toml``.
 
-    Raises InvalidOption, ConfigInvalid.
+    Raises InvalidOption, ConfigInvalid; CertificateFileUnusable for a ``--ca-cert`` that is not there.
     """
     settings = config.load(flags)
     check_settings(settings)
+    if flags.get("ca_cert") and settings.ca_cert is not None and not settings.ca_cert.is_file():
+        from pusher.registry.http.certificates import check_readable
+
+        check_readable(settings.ca_cert)  # also for plain http, which does not use it
     warn_of_unknown_variables()
     return settings
 

@@ -11,7 +11,7 @@ import click
 from pusher.cli import completers
 from pusher.cli.command import Command
 from pusher.cli.job_output import JobOutput, job_output_options
-from pusher.cli.output import print_notice
+from pusher.cli.output import print_notice, wait_for_reader
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id
 from pusher.cli.work import report_result
@@ -85,7 +85,7 @@ def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
             elif not told and time.monotonic() - idle_since > _IDLE:
                 told = True
                 _explain_idle(jobs, store.now())
-            time.sleep(_EVERY)
+            wait_for_reader(_EVERY)
     finally:
         shown.close()
 

@@ -18,6 +18,8 @@ from pusher.cli.command import Command
 from pusher.errors import CredentialsRejected, StoreLocked
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job
+from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.images import make_image, write_archive
 
 COMMANDS = [
     *(
@@ -262,6 +264,27 @@ def test_a_reader_that_has_enough(store: Store, home: Path) -> None:
         ["bash", "-c", command], capture_output=True, text=True, timeout=60, env=dict(os.environ)
     )
     assert (done.stdout, done.stderr) == ("{\n", "")
+
+
+def test_a_reader_that_left_changes_nothing_about_a_push(home: Path, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(300, names=("team/app:1",)))
+    with FakeRegistry(DISTRIBUTION_3) as registry:
+        reader, writer = os.pipe()
+        os.close(reader)
+        command = ["push", str(archive), "--to", registry.address]
+        done = subprocess.run(
+            [sys.executable, "-m", "pusher", *command], stdout=writer, stderr=subprocess.PIPE, timeout=60
+        )
+        os.close(writer)
+    assert (done.returncode, b"rror" in done.stderr) == (0, False), done.stderr
+
+
+def test_a_ca_certificate_that_is_not_there_is_reported_for_plain_http_too(
+    pusher: Pusher, home: Path, tmp_path: Path
+) -> None:
+    result = pusher("run", "--plain-http", "--ca-cert", str(tmp_path / "gone.pem"))
+    assert result.code != 0
+    assert "gone.pem does not exist" in result.err
 
 
 def test_the_job_store_cannot_be_opened(pusher: Pusher, home: Path) -> None:

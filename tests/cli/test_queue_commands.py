@@ -321,6 +321,14 @@ def test_follow_prints_events_as_they_come(store: Store) -> None:
     assert "succeeded" in out.splitlines()[-1]
 
 
+def test_wait_ends_once_nobody_reads_it(store: Store) -> None:
+    add_job(store)
+    with started("wait", "1", "--json") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait(20) == 1
+
+
 def test_follow_ends_once_nobody_reads_it(store: Store) -> None:
     """As with ``| head -1``, and without an event that would be written."""
     add_job(store)

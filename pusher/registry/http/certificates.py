@@ -34,6 +34,11 @@ def add_authorities(context: ssl.SSLContext, ca_cert: Path | None) -> None:
             return
 
 
+def check_readable(ca_cert: Path) -> None:
+    """Raise CertificateFileUnusable if the file cannot be read."""
+    _read(ca_cert, str(ca_cert))
+
+
 def add_certs_dir(context: ssl.SSLContext, folders: tuple[Path, ...], host: str) -> None:
     """Apply the first ``FOLDER/host[:port]/`` that exists: ``*.crt`` are authorities, ``*.cert`` with
     ``*.key`` client certificates.
