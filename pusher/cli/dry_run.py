@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,7 +17,6 @@ from pusher.text import as_json
 
 if TYPE_CHECKING:
     from pusher.config import Settings
-    from pusher.store.store import Store
     from pusher.worker.dry_run import PlannedBlob, PlannedPush
 
 _ACTIONS: Final = {
@@ -43,30 +43,13 @@ def dry_run(
 ) -> ExitCode:
     """Print what would be done with each blob, or an object for each destination; return the exit code."""
     from pusher.sources.archive.stream import is_stream
+    from pusher.worker.dry_run import plan_pushes
 
     if piped := next((request.image for request in requests if is_stream(request.image)), None):
         raise InvalidOption(
             f"--dry-run cannot read {piped}: the pipe could not be read again for the push",
             hint="write the archive to a file first",
         )
-    if not store_exists(settings):
-        return _plan(None, settings, requests, image_arguments, flags, command, is_json=is_json)
-    with open_store(settings) as store:
-        return _plan(store, settings, requests, image_arguments, flags, command, is_json=is_json)
-
-
-def _plan(
-    store: Store | None,
-    settings: Settings,
-    requests: Sequence[ImageRequest],
-    image_arguments: dict[str, Any],
-    flags: Mapping[str, Any],
-    command: str,
-    *,
-    is_json: bool,
-) -> ExitCode:
-    from pusher.worker.dry_run import plan_pushes
-
     found = find_images(
         None,
         settings,
@@ -76,11 +59,12 @@ def _plan(
         all_tags=flags["all_tags"],
         keep_going=flags["keep_going"],
     )
-    for plan in plan_pushes([image for _, image in found.images], store, settings):
-        if is_json:
-            click.echo(as_json(_as_json(plan)))
-        else:
-            _print(plan)
+    with open_store(settings) if store_exists(settings) else nullcontext() as store:
+        for plan in plan_pushes([image for _, image in found.images], store, settings):
+            if is_json:
+                click.echo(as_json(_as_json(plan)))
+            else:
+                _print(plan)
     print_notice("Nothing was changed: this was a dry run.")
     return found.exit_code
 

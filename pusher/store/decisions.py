@@ -88,6 +88,7 @@ RETRY = Decision(
     clears_error=True,
     only_by_id=frozenset({JobState.CANCELLED, JobState.SUPERSEDED}),
 )
+RETRY_BY_ITSELF = replace(RETRY, said="tried again: a run has started, or a job has freed space")
 DECISIONS: Final[Mapping[str, Decision]] = {
     "pause": PAUSE,
     "resume": RESUME,

@@ -40,6 +40,10 @@ class JobDecisions:
         """Requeue a failed or cancelled job, or make a waiting one due."""
         return self._decide(job_id, decisions.RETRY)
 
+    def retry_by_itself(self, job_id: int) -> JobRecord:
+        """Make a job due that waits for the user, who may have acted."""
+        return self._decide(job_id, decisions.RETRY_BY_ITSELF)
+
     def set_priority(self, job_id: int, priority: int) -> JobRecord:
         """Change when the job's turn comes. Raises JobUnknown, JobStateConflict if it has ended."""
         now = self._database.now()

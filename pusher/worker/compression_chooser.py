@@ -88,6 +88,11 @@ class CompressionChooser:
             chosen = choose(measure(head, tried), uplink).compression
         return chosen, _Rejoined(head, stream)
 
+    @property
+    def chosen(self) -> frozenset[str]:
+        """Return the kinds and levels that were chosen."""
+        return frozenset(str(compression) for compression, _ in self._chosen)
+
     def summary(self) -> str | None:
         """Return what was chosen and why; None if there was nothing to choose, or only the usual level."""
         if not self._chosen:

@@ -99,7 +99,7 @@ class JobAttempts:
         for job in self._store.jobs.list(states=[JobState.WAITING], errors=_USER_ERRORS):
             if only is None or job.id in only:
                 with contextlib.suppress(JobUnknown, JobStateConflict):
-                    self._store.jobs.retry(job.id)
+                    self._store.jobs.retry_by_itself(job.id)
 
     def run(self, job: JobRecord, control: Control) -> None:
         """Push a claimed job and record the outcome. Raises StoreError, LeaseLost."""

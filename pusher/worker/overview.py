@@ -10,7 +10,7 @@ from pathlib import Path
 from pusher.config.window import read_window
 from pusher.dataclass import dataclass
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_left, human_seconds, human_share, local_time, percent
+from pusher.progress.format import human_bytes, human_left, human_share, local_time, percent
 from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.text import printable
@@ -78,7 +78,7 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
     match job.state:
         case JobState.WAITING:
             after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
-            when = f"next try in {human_seconds(after)}" if after else run and f"next try{run}"
+            when = f"next try in {human_left(after)}" if after else run and f"next try{run}"
             lines = [reason, _describe_resent(totals), held_back(job, now) or when]
         case JobState.PAUSED:
             lines = [_describe_resent(totals), f"continue with: pusher resume {job.id}" if commands else ""]

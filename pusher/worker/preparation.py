@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import field
 from typing import TYPE_CHECKING
 
 from pusher.config import Settings
@@ -39,6 +40,14 @@ class BlobPreparer:
     registries: Registries
     count_early: Callable[[], int]
     """Returns how many incomplete downloads may be sent at a time: each takes a thread that sends."""
+    _reported: set[tuple[str, frozenset[str]]] = field(default_factory=set)
+    """The compressions of jobs for a registry that were reported: of thirty jobs most have the same."""
+
+    def report_compression(self, job: JobRecord, summary: str | None, chosen: frozenset[str]) -> None:
+        """Report how the layers of a job were compressed, once for each choice."""
+        if summary and (job.registry, chosen) not in self._reported:
+            self._reported.add((job.registry, chosen))
+            self.progress.note(summary)
 
     def config_blob(self, job: JobRecord) -> BlobFile | None:
         """Return the blob of the image's config if its bytes are known without an export, else None."""

@@ -81,8 +81,7 @@ class PreparationRun:
         while source is not None:
             try:
                 yield from self._prepare_from(source)
-                if chosen := self._chooser.summary():
-                    self._progress.note(chosen)
+                self._preparer.report_compression(self._job, self._chooser.summary(), self._chooser.chosen)
                 return
             except (StorageDoubtful, LayerMismatch) as doubt:
                 source = source.fall_back()

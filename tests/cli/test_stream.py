@@ -43,6 +43,7 @@ def test_an_archive_from_standard_input_is_queued(home: Path, archive: bytes, im
     done = piped(archive, "enqueue", image)
     assert done.returncode == 0, done.stderr
     assert b"reading the archive from standard input" in done.stderr
+    assert f"kept {len(archive):,} bytes from standard input".encode() in done.stderr
     (file,) = kept(home)
     assert file.read_bytes() == archive
     assert file.name == f"{sha256(archive)[7:]}.tar"

@@ -93,6 +93,7 @@ def test_a_job_waits_for_room_and_a_later_run_goes_on(
     assert home.kinds(job.id)[-4:] == ["waiting", "queued", "running", "succeeded"], (
         "not when the pause ended"
     )
+    assert ("queued", "tried again: a run has started, or a job has freed space") in home.events(job.id)
     pushed(registry, "app", "1", image)
     assert registry.body_bytes_received() == blob_bytes(registry, "app"), "and sends nothing twice"
 

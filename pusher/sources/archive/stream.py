@@ -71,7 +71,8 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
                 hint="free some space, or set PUSHER_HOME to a folder on another disk",
             ) from error
         raise SourceError(f"cannot read {what}: {error.strerror or error}") from error
-    note(f"kept {size / 2**20:,.1f} MiB from {what} until the job has ended: {path}")
+    kept = f"{size / 2**20:,.1f} MiB" if size >= 2**20 // 10 else f"{size:,} bytes"
+    note(f"kept {kept} from {what} until the job has ended: {path}")
     return f"{kind}:{path}:{name}" if name else f"{kind}:{path}" if kind else str(path)
 
 
