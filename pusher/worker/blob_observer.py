@@ -73,7 +73,7 @@ class BlobObserver:
         if waited >= _LONG_TURN and registry not in sender.waited:
             sender.waited.add(registry)
             sender.progress.note(f"{reason} (uploads_per_registry): waiting for a turn")
-        if waited % 1.0 < pause:
+        if waited >= 1.0 and waited % 1.0 < pause:
             sender.progress.waiting(short(self.blob.digest), 1.0, reason, registry=registry)
         sender.activity.record_progress()
         with sender.registries.stalls.pause():
