@@ -92,7 +92,7 @@ def test_with_fewer_uploads_the_others_pause_after_their_chunk(
     image = make_image(*[400 * KB] * 4, compressible=0.0)
     archive = write_archive(tmp_path / "app.tar", image)
     home.enqueue(archive, f"{registry.address}/app:1")
-    home.store.settings.set(LIMIT_RATE, "400KB")
+    home.store.settings.set(LIMIT_RATE, "200KB")
     worker = Background(home, chunk_size=20 * KB, parallel=4)
     wait_until(lambda: len(sending(registry)) == 4)
     home.store.settings.set(PARALLEL, "1")
