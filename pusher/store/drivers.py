@@ -23,10 +23,10 @@ _CONNECTION: Final[dict[str, Any]] = {
     "prepare_threshold": None,
     "connect_timeout": 10,
     # seconds and, the last, milliseconds, after which a server that does not respond any more counts as away
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 4,
-    "tcp_user_timeout": 30_000,
+    "keepalives_idle": 5,
+    "keepalives_interval": 3,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
 }
 """libpq's and psycopg's settings of each connection; the URL may have others."""
 

@@ -115,7 +115,9 @@ def _make_change(line: Mapping[str, Any], store: Store) -> None:
     with contextlib.suppress(LeaseLost):
         if store.uploads.make_late_change(line["change"], upload, values) and values.get("job_id"):
             store.events.add(
-                values["job_id"], "note", f"{upload.digest}: recorded what a worker had kept on this machine"
+                values["job_id"],
+                "note",
+                f"{upload.digest}: recorded what the registry acknowledged while the job store was away",
             )
 
 
