@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import sys
@@ -39,6 +40,8 @@ def translate_errors(label: str) -> Iterator[None]:
 
 
 _RETRY = "try again; `pusher status` shows what is running"
+_NO_CONNECTION_LEFT: Final = re.compile("too many (connections|clients)|connection slots are reserved")
+"""psycopg gives no code for an error before the session has begun."""
 _NO_SPACE: Final = "no space left on the disk of the job store {}"
 _SHARED_MEMORY: Final = 32 * 1024
 """Bytes of the file that SQLite creates next to a database in WAL mode: https://sqlite.org/walformat.html"""
@@ -112,6 +115,11 @@ def _of_postgresql(error: Exception, label: str) -> PusherError | None:
         return corrupt_error(label, f"lacks a part of its schema ({reason})")
     if state == "53100":
         return _full(label, "free some space there")
+    if state == "53300" or _NO_CONNECTION_LEFT.search(reason):
+        return StoreUnreachable(
+            f"the job store {label} has no connection left: {reason}",
+            hint="run fewer workers, or raise max_connections of the server or the role's CONNECTION LIMIT",
+        )
     if state[:2] in ("08", "28", "3D", "53", "57") or (
         not state and type(error).__name__ == "OperationalError"
     ):
