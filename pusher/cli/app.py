@@ -54,6 +54,8 @@ _COMMANDS: Final = {
     "wait": "pusher.cli.wait:wait",
     "serve": "pusher.cli.serve:serve",
     "status": "pusher.cli.status:status",
+    "workers": "pusher.cli.workers:workers",
+    "move": "pusher.cli.move:move",
     "pause": "pusher.cli.control:pause",
     "resume": "pusher.cli.control:resume",
     "cancel": "pusher.cli.control:cancel",

@@ -29,7 +29,7 @@ _STATES: Final = (
 )
 _SORTS: Final = ("id", "state", "image", "destination", "priority", "created", "finished")
 _COLUMNS: Final = (
-    *("id", "image", "destination", "state", "priority", "labels", "attempts", "digest"),
+    *("id", "image", "destination", "state", "priority", "labels", "machine", "attempts", "digest"),
     *("bytes_total", "bytes_done", "bytes_sent", "bytes_wasted", "bytes_per_second", "seconds_left"),
     *("created_at", "started_at", "finished_at", "next_try_at", "error"),
 )

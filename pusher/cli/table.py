@@ -112,24 +112,28 @@ def _wide_lines(
     states, shares, amounts = (
         max(len(text) for text in texts) for texts in zip(heads, *figures, strict=True)
     )
-    room = width - digits - named - states - shares - amounts - 2 * 5
+    machines = [_machine(row) for row in rows]
+    hosts = max([len("MACHINE"), *map(_columns, machines)]) + 2 if any(machines) else 0
+    room = width - digits - named - hosts - states - shares - amounts - 2 * 5
 
-    def line(number: str, name: str, texts: Sequence[str], said: str, style: str) -> _Line:
+    def line(number: str, name: str, host: str, texts: Sequence[str], said: str, style: str) -> _Line:
         state, done, total = texts
         before = f"{number:>{digits}}  {name}{'':{named - _columns(name)}}  "
+        if hosts:
+            before += f"{host}{'':{hosts - _columns(host)}}"
         after = f"{'':{states - len(state)}}  {done:>{shares}}  {total:<{amounts}}  {said}"
         return (before, ""), (state, style), (after.rstrip(), "")
 
     if header:
-        title = "".join(text for text, _ in line("ID", "IMAGE", heads, "NOTE" if any(notes) else "", ""))
-        yield ((title, "bold"),)
-    for row, name, texts, text in zip(rows, names, figures, notes, strict=True):
+        title = line("ID", "IMAGE", "MACHINE", heads, "NOTE" if any(notes) else "", "")
+        yield (("".join(text for text, _ in title), "bold"),)
+    for row, name, host, texts, text in zip(rows, names, machines, figures, notes, strict=True):
         # a pipe gets one line per job
         said = _wrap(text if width < _PIPE else text.replace("\n", "; "), room)
         first, *more = zip_longest(name, said, fillvalue="")
-        yield line(str(row.job.id), first[0], texts, first[1], _STYLES.get(row.job.state, ""))
+        yield line(str(row.job.id), first[0], host, texts, first[1], _STYLES.get(row.job.state, ""))
         for below, continued in more:
-            yield line("", below, ("", "", ""), continued, "")
+            yield line("", below, "", ("", "", ""), continued, "")
 
 
 def _narrow_lines(
@@ -146,7 +150,9 @@ def _narrow_lines(
         share, style = f"{done:>{room - len(state)}}", _STYLES.get(row.job.state, "")
         fits = len(indent) + len(state) + len(share) + 2 + len(total) <= width
         yield (f"{row.job.id:>{digits}}  ", ""), (state, style), (f"{share}  {total}" if fits else share, "")
-        for below, style in (("" if fits else total, ""), ("\n".join(_names(row.job)), ""), (text, "dim")):
+        host = f"on {_machine(row)}" if row.machine else ""
+        names = "\n".join(_names(row.job))
+        for below, style in (("" if fits else total, ""), (names, ""), (host, ""), (text, "dim")):
             for part in _wrap(below, width - len(indent)):
                 if part:
                     yield (indent, ""), (part, style)
@@ -194,6 +200,10 @@ def _names(job: JobRecord, *, one_line: bool = False) -> Sequence[str]:
     return (f"{image} -> {destination}",) if one_line else (image, f"-> {destination}")
 
 
+def _machine(row: JobOverview) -> str:
+    return printable(row.machine.name) if row.machine else ""
+
+
 def _figures(row: JobOverview) -> tuple[str, str, str]:
     return str(row.job.state), share(row), amount(row.totals)
 
@@ -214,6 +224,7 @@ def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, w
         ("image", job.image),
         ("destination", job.destination),
         ("profile", row.profile),
+        ("machine", row.machine.name if row.machine else ""),
         ("state", ": ".join(filter(None, [job.state, note(row, now).replace("\n", "; ")]))),
         ("next try", format_time(job.next_try_at)),
         ("done", done.replace("% of ", "%, ")),

@@ -128,6 +128,8 @@ def _report_ends(result: RunResult, *, single: bool) -> None:
     if not single:
         if summary := _summary(result):
             print_notice(summary)
+        if result.elsewhere:
+            print_notice(f"For other machines: {list_jobs(result.elsewhere)}. See: pusher workers")
         if result.failed_before:
             print_notice(f"Failed earlier: {list_jobs(result.failed_before)}. {_advise_retry(result)}")
 
@@ -191,6 +193,8 @@ def _summary(result: RunResult) -> str:
         return f"Jobs: {', '.join(parts)}."
     if result.exit_code > _SIGNALS:
         return ""
+    if result.elsewhere:
+        return "Nothing to push here."
     return "Nothing to push" + ("." if result.failed_before else ": no jobs are queued.")
 
 

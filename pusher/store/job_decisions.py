@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Collection, Mapping
+from datetime import datetime
 from typing import Any
 
 from pusher.errors import JobStateConflict
@@ -11,7 +14,7 @@ from pusher.store.events import record
 from pusher.store.job_changes import change_job, read_job
 from pusher.store.job_rows import NO_ERROR
 from pusher.store.leases import NO_WAIT, NOT_RUNNING
-from pusher.store.records import FINAL_STATES, JobRecord, JobState
+from pusher.store.records import FINAL_STATES, JobRecord, JobState, Machine
 
 
 class JobDecisions:
@@ -58,6 +61,36 @@ class JobDecisions:
             record(connection, job_id, now, "priority", f"{before.priority} -> {priority}")
         return job
 
+    def check_movable(self, job_id: int, dead_owners: Collection[str] = ()) -> None:
+        """Raise JobStateConflict if ``move`` would; raises JobUnknown."""
+        with self._database.read() as connection:
+            now = self._database.now(connection)
+            _require_movable(read_job(connection, job_id), now, dead_owners)
+
+    def move(
+        self, job_id: int, machine: Machine, source: Mapping[str, Any], dead_owners: Collection[str] = ()
+    ) -> JobRecord:
+        """Make the job one of another machine, where ``source`` is the pin of its image.
+
+        A job whose worker is gone is queued; ``dead_owners`` as for ``claim``. Raises JobUnknown,
+        JobStateConflict if the job has ended, or a worker has it.
+        """
+        with self._database.write() as connection:
+            now = self._database.now(connection)
+            before = read_job(connection, job_id, lock=True)
+            _require_movable(before, now, dead_owners)
+            values: dict[str, Any] = {
+                "machine": machine.id,
+                "source": json.dumps(dict(source)),
+                "spool": None,
+            }
+            if before.state == JobState.RUNNING:
+                lost = {"state": JobState.QUEUED, "lease_token": before.lease_token + 1}
+                values = {**values, **NOT_RUNNING, **lost}
+            job = change_job(connection, before, values)
+            record(connection, job_id, now, "moved", f"moved by the user to {machine.name}")
+        return job
+
     def _decide(self, job_id: int, decision: decisions.Decision) -> JobRecord:
         now = self._database.now()
         with self._database.write() as connection:
@@ -84,3 +117,16 @@ class JobDecisions:
             job = change_job(connection, before, values)
             record(connection, job_id, now, decision.to, decision.said)
         return job
+
+
+def _require_movable(job: JobRecord, now: datetime, dead_owners: Collection[str]) -> None:
+    if job.state in (JobState.SUCCEEDED, JobState.SUPERSEDED):
+        raise JobStateConflict(
+            f"job {job.id} has ended ({job.state}) and cannot be moved",
+            hint=f"pusher status {job.id} shows how it ended",
+        )
+    if job.state == JobState.RUNNING and not job.has_lapsed(now) and job.lease_owner not in dead_owners:
+        raise JobStateConflict(
+            f"job {job.id} is being pushed by a worker ({job.lease_owner}) and cannot be moved",
+            hint=f"stop it there first: pusher pause {job.id}; once it is moved: pusher resume {job.id}",
+        )

@@ -228,6 +228,14 @@ class JobRecord:
     spool: str | None
     """ID of the spool that has all blobs of the image: machines that share it may work on the job, too."""
 
+    def has_lapsed(self, now: datetime) -> bool:
+        """Return whether its worker has not renewed the lease in time."""
+        return self.lease_expires_at is not None and self.lease_expires_at <= now
+
+    def is_for(self, machine: Machine) -> bool:
+        """Return whether a machine may work on the job."""
+        return self.machine in (None, machine.id) or (self.spool is not None and self.spool == machine.spool)
+
     @property
     def has_manifest(self) -> bool:
         """Whether the image is known whole; else the client of ``pusher serve`` still sends it."""

@@ -106,11 +106,18 @@ class Workers:
         with self._database.read() as connection:
             return list(map(_machine, connection.rows(query)))
 
-    def jobs(self) -> list[JobRecord]:
+    def running_jobs(self) -> list[JobRecord]:
         """Return the running jobs by ID; their workers are the owners of their leases."""
         query = "SELECT * FROM jobs WHERE finished_at IS NULL AND state = 'running' ORDER BY id"
         with self._database.read() as connection:
             return list(map(job_of, connection.rows(query)))
+
+    def count_waiting(self) -> dict[str, int]:
+        """Return how many unfinished jobs that no worker has there are for each machine, by its ID."""
+        query = """SELECT machine, count(*) AS jobs FROM jobs
+            WHERE finished_at IS NULL AND state <> 'running' AND machine IS NOT NULL GROUP BY machine"""
+        with self._database.read() as connection:
+            return {row["machine"]: row["jobs"] for row in connection.rows(query)}
 
     def forget(self, before: datetime) -> None:
         """Remove workers that are gone for a day, and machines without unfinished jobs that were last seen

@@ -12,6 +12,7 @@ from pusher.progress.counters import eta
 from pusher.progress.format import rfc3339
 from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
 from pusher.store.store import Store
+from pusher.worker.job_machines import JobMachine, JobMachines
 
 
 def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> list[dict[str, object]]:
@@ -19,7 +20,7 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
 
     Fields may be added, never renamed. ``workers``: the folder of the workers' lock files.
     """
-    ids = [job.id for job in jobs]
+    ids, machines = [job.id for job in jobs], JobMachines(store, workers, jobs)
     totals, layers = store.jobs.totals(ids), store.blobs.of_jobs(ids)
     profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
@@ -27,11 +28,12 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
     return [
         _describe(
             job,
-            sum_job(job, totals[job.id], workers),
+            sum_job(job, totals[job.id], workers, now),
             layers[job.id],
             profile,
+            machines.of(job),
             now,
-            is_sending=is_sending(job, workers),
+            is_sending=is_sending(job, workers, now),
         )
         for job, profile in known
     ]
@@ -42,14 +44,14 @@ def describe_error(job: JobRecord) -> dict[str, object] | None:
     return error_as_json(job.error.code, job.error.message, job.error.hint) if job.error else None
 
 
-def sum_job(job: JobRecord, totals: JobTotals, workers: Path) -> JobTotals:
+def sum_job(job: JobRecord, totals: JobTotals, workers: Path, now: datetime) -> JobTotals:
     """Return the sums of a job; bytes of an incomplete chunk count only while a worker sends it."""
-    return totals if is_sending(job, workers) else totals.unattended()
+    return totals if is_sending(job, workers, now) else totals.unattended()
 
 
-def is_sending(job: JobRecord, workers: Path) -> bool:
+def is_sending(job: JobRecord, workers: Path, now: datetime) -> bool:
     """Return whether a worker that lives pushes the job."""
-    return job.state == JobState.RUNNING and not is_orphaned(job, workers)
+    return job.state == JobState.RUNNING and not is_orphaned(job, workers, now)
 
 
 def seconds_left(job: JobRecord, totals: JobTotals) -> float | None:
@@ -59,10 +61,13 @@ def seconds_left(job: JobRecord, totals: JobTotals) -> float | None:
     return eta(max(0, totals.bytes_total - totals.bytes_done - (job.in_flight or 0)), job.speed)
 
 
-def is_orphaned(job: JobRecord, workers: Path) -> bool:
-    """Return whether the job is listed as running in a dead process of this machine."""
+def is_orphaned(job: JobRecord, workers: Path, now: datetime) -> bool:
+    """Return whether the job is listed as running in a process that is dead: its lock shows that here, on the
+    machine that alone can take the job over its lease, which has expired at ``now``, by the store's clock."""
     if job.state != JobState.RUNNING or job.lease_owner is None:
         return False
+    if job.machine is not None and job.has_lapsed(now):
+        return True
     from pusher.worker.liveness import is_owner_dead  # imports filelock
 
     return is_owner_dead(workers, job.lease_owner)
@@ -73,6 +78,7 @@ def _describe(
     totals: JobTotals,
     layers: Sequence[JobBlob],
     profile: str | None,
+    machine: JobMachine | None,
     now: datetime,
     *,
     is_sending: bool,
@@ -92,6 +98,9 @@ def _describe(
         "not_before": _time(job.not_before),
         "window": job.window,
         "window_opens_at": _window_opens_at(job, now),
+        "machine": machine.name if machine else None,
+        "machine_id": job.machine,
+        "machine_seen_at": _time(machine.seen_at) if machine else None,
         "attempts": job.attempts,
         "digest": job.digest,
         "bytes_total": totals.bytes_total,

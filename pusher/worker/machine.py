@@ -34,7 +34,18 @@ def this_machine(settings: Settings) -> Machine:
     spool = None
     if settings.spool_folder is not None:
         spool = str(_read_id(settings.spool_folder / _MARKER))
-    return Machine(str(uuid.uuid5(home, machine_id())), socket.gethostname(), str(settings.home), spool)
+    return Machine(_machine_id(home), socket.gethostname(), str(settings.home), spool)
+
+
+def find_machine_id(home: Path) -> str | None:
+    """Return the ID of this machine, which is not created; None if there is none that can be read."""
+    with contextlib.suppress(OSError, ValueError):
+        return _machine_id(uuid.UUID((home / _FILE).read_text(encoding="ascii").strip()))
+    return None
+
+
+def _machine_id(home: uuid.UUID) -> str:
+    return str(uuid.uuid5(home, machine_id()))
 
 
 def record_machine(store: Store, settings: Settings) -> str | None:

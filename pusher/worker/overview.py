@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pusher.config.window import read_window
 from pusher.dataclass import dataclass
@@ -15,6 +16,10 @@ from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.text import printable
 from pusher.worker.job_json import is_orphaned, seconds_left, sum_job
+from pusher.worker.job_machines import JobMachine, JobMachines
+
+_WAIT_FOR_MACHINE: Final = frozenset({JobState.QUEUED, JobState.WAITING, JobState.RUNNING})
+"""States of jobs that a worker on their machine would continue."""
 
 
 @dataclass(frozen=True)
@@ -29,27 +34,30 @@ class JobOverview:
     """Where it failed: trying again may help."""
     profile: str = ""
     """Name of the registry's profile, as far as an upload was opened."""
+    machine: JobMachine | None = None
+    """The machine that has its image, where several share the job store."""
 
 
 def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> list[JobOverview]:
     """Return the overviews of jobs that still exist. ``workers``: the folder with the locks of workers."""
-    ids = [job.id for job in jobs]
+    ids, now, machines = [job.id for job in jobs], store.now(), JobMachines(store, workers, jobs)
     totals, hopeless = store.jobs.totals(ids), store.jobs.beyond_retry(ids)
     return [
         JobOverview(
             job,
-            _sum_job(job, totals[job.id], workers),
-            is_orphaned(job, workers),
+            _sum_job(job, totals[job.id], workers, now),
+            is_orphaned(job, workers, now),
             again=job.id not in hopeless,
+            machine=machines.of(job) if machines.are_several else None,
         )
         for job in jobs
         if job.id in totals
     ]
 
 
-def _sum_job(job: JobRecord, totals: JobTotals, workers: Path) -> JobTotals:
+def _sum_job(job: JobRecord, totals: JobTotals, workers: Path, now: datetime) -> JobTotals:
     """Return the sums of a job. Without a manifest, more blobs may come."""
-    totals = sum_job(job, totals, workers)
+    totals = sum_job(job, totals, workers, now)
     return totals if job.has_manifest else replace(totals, sizes_known=False)
 
 
@@ -73,7 +81,8 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
     """Return details about the state of a job, in lines; with ``commands`` also how to continue it."""
     job, totals = overview.job, overview.totals
     reason = printable(job.error.message) if job.error else ""
-    run = " with: pusher run" if commands else ""
+    absence = overview.machine.absence(now) if overview.machine else ""
+    run = " with: pusher run" if commands and not absence else ""
     lines: list[str] = []
     match job.state:
         case JobState.WAITING:
@@ -102,6 +111,8 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             lines = [_describe_speed(job, totals)]
         case _:
             lines = [reason]
+    if absence and job.state in _WAIT_FOR_MACHINE:
+        lines += [absence, f"where the image is, too: pusher move {job.id} --here" if commands else ""]
     return "\n".join(filter(None, lines))
 
 

@@ -7,7 +7,7 @@ from dataclasses import field
 
 from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, JobUnknown
-from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState
+from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState, Machine
 from pusher.store.store import Store
 
 
@@ -20,6 +20,8 @@ class RunResult:
     failed: list[JobRecord] = field(default_factory=list)
     unfinished: list[JobRecord] = field(default_factory=list)
     superseded: list[JobRecord] = field(default_factory=list)
+    elsewhere: list[JobRecord] = field(default_factory=list)
+    """Unfinished jobs that only other machines can work on; only in a run for the whole queue."""
     failed_before: list[JobRecord] = field(default_factory=list)
     """Failed in earlier runs and not superseded; only in a run for the whole queue."""
     beyond_retry: frozenset[int] = frozenset()
@@ -35,11 +37,15 @@ class RunResult:
 
 
 def summarize(
-    store: Store, touched: Collection[int], only: Collection[int] | None, exit_codes: Collection[ExitCode]
+    store: Store,
+    touched: Collection[int],
+    only: Collection[int] | None,
+    exit_codes: Collection[ExitCode],
+    machine: Machine | None = None,
 ) -> RunResult:
     """Return how the jobs ``touched`` ended, and ``only`` those that the run was for, or the whole queue.
 
-    ``exit_codes``: of the errors for which jobs failed in this run.
+    ``exit_codes``: of the errors for which jobs failed in this run. ``machine``: this one.
     """
     result = RunResult()
     ids = {*touched, *(only or ())}
@@ -57,7 +63,11 @@ def summarize(
             result.failed.append(job)
         elif job.state == JobState.SUPERSEDED:
             result.superseded.append(job)
-        elif job.state not in (JobState.CANCELLED, JobState.RECEIVING):  # the client sends the rest
+        elif job.state in (JobState.CANCELLED, JobState.RECEIVING):  # the client sends the rest
+            continue
+        elif only is None and job_id not in touched and machine and not job.is_for(machine):
+            result.elsewhere.append(job)
+        else:
             result.unfinished.append(job)
     failed = (*result.failed, *result.failed_before)
     result.beyond_retry = store.jobs.beyond_retry([job.id for job in failed])

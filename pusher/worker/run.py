@@ -295,9 +295,16 @@ class _Worker:
         return patient
 
     def _running_jobs(self) -> list[JobRecord]:
-        """Return the running jobs that this run is for, of any worker."""
-        running = self._store.jobs.list(states=[JobState.RUNNING])
-        return [job for job in running if self._only is None or job.id in self._only]
+        """Return the running jobs that this run is for, of any worker; of another machine's, those whose
+        worker lives."""
+        running, now = self._store.jobs.list(states=[JobState.RUNNING]), self._store.now()
+        machine = self._identity.machine
+        return [
+            job
+            for job in running
+            if (self._only is None or job.id in self._only)
+            and (machine is None or job.is_for(machine) or not job.has_lapsed(now))
+        ]
 
     def _is_doubtful(self) -> bool:
         """Return whether a job's lease has just expired: soon it is renewed, or the job can be claimed."""
@@ -389,7 +396,9 @@ class _Worker:
         """Return how the jobs ended. Raises the error that ended the run, if one did."""
         if self._fatal is not None:
             raise self._fatal
-        return summarize(self._store, self._touched, self._only, self._attempts.exit_codes)
+        return summarize(
+            self._store, self._touched, self._only, self._attempts.exit_codes, self._identity.machine
+        )
 
 
 def _check_lease(store: Store, job: JobRecord, control: Control) -> None:

@@ -30,6 +30,8 @@ COMMANDS = [
         "wait",
         "serve",
         "status",
+        "workers",
+        "move",
         "pause",
         "resume",
         "cancel",

@@ -77,6 +77,7 @@ def test_jobs(pusher: Pusher, registry: FakeRegistry, archive: str) -> None:
     for job in lines(pusher, "wait", "1", "2", "--json"):
         check("job", job)
     check("status", printed(pusher, "status", "--all", "--json"))
+    check("workers", printed(pusher, "workers", "--json"))
     check("status", printed(pusher, "status", "--state", "succeeded", "--json"))
     check("log", printed(pusher, "log", "2", "--json"))
     for event in lines(pusher, "log", "2", "--follow", "--json"):

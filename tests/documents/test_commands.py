@@ -180,7 +180,7 @@ def test_what_runs_elsewhere_is_in_the_documents() -> None:
 def test_a_command_runs_as_it_is_written(machine: Machine, document: str, command: str) -> None:
     if "| jq " in command:
         require("jq")
-    if re.match(r"pusher (log|status|priority) \d", command):
+    if re.match(r"pusher (log|status|priority|move) \d", command):
         machine.run("pusher enqueue app:1.2 --to registry.example.com")
     machine.run(command)
 

@@ -201,7 +201,7 @@ class Soak:
         lost_at = time.monotonic()
         self._lost.add(machine)
         dead = {worker.process.pid for worker in gone}
-        left = {job.id: job.lease_owner for job in self._store.workers.jobs() if _pid(job) in dead}
+        left = {job.id: job.lease_owner for job in self._store.workers.running_jobs() if _pid(job) in dead}
         left = {job: owner for job, owner in left.items() if self._store.jobs.get(job).machine is None}
         while any(self._store.jobs.get(job).lease_owner == owner for job, owner in left.items()):
             waited = time.monotonic() - lost_at

@@ -313,15 +313,20 @@ def _use_what_is_known(store: Store, trimmed: int) -> None:
 
 
 def _use_workers(store: Store) -> None:
-    machine = Machine("m", "host", "/home")
+    machine = Machine("id", "name", "/home", "spool")
+    moved = store.jobs.add(new_job(tag="moved", machine="other"))
+    store.jobs.claim("w", lease=30, only=[moved.id], machine=machine)
+    store.jobs.check_movable(moved.id)
+    store.jobs.move(moved.id, machine, {"kind": "oci"})
     store.workers.record_machine(machine)
-    store.workers.register("w", machine, pid=1, version="1", lease=30)
-    store.workers.renew("w", 30)
+    store.workers.register("worker", machine, pid=1, version="1", lease=30)
+    store.workers.renew("worker", 30)
     store.workers.all()
     store.workers.machines()
-    store.workers.jobs()
-    store.workers.remove(["w"])
-    store.workers.forget(store.now())
+    store.workers.running_jobs()
+    assert store.workers.count_waiting() == {"id": 1}
+    store.workers.remove(["worker"])
+    store.workers.forget(store.now() + timedelta(days=1))
 
 
 def _claim(store: Store, job_id: int) -> JobRecord:
