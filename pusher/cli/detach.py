@@ -67,7 +67,7 @@ def check_detached(flags: Mapping[str, Any], progress: str) -> None:
     if flags["as_json"] or progress in ("json", "tty"):
         given = "--json" if flags["as_json"] else f"--progress {progress}"
         raise InvalidOption(
-            f"--detach leaves the terminal, and {given} is for who reads along",
+            f"{given} is for output on the terminal, which --detach leaves",
             hint="leave out one of the two; pusher wait --json prints how the jobs ended",
         )
 
