@@ -9,7 +9,7 @@ from typing import Final
 from pusher.dataclass import dataclass
 from pusher.errors import ReferenceMalformed
 from pusher.reference import RegistryPath, api_host, is_loopback
-from pusher.sources import select
+from pusher.sources import image_grammar, select
 from pusher.sources.archive.stream import is_stream
 from pusher.sources.registry.names import PREFIX
 from pusher.worker.destination import Destination, resolve
@@ -102,7 +102,7 @@ def parse_target(text: str | None, *, to: str | None = None, default: str | None
         return Target(TargetKind.REMOTE, text, to, default)
     if is_stream(text):
         return Target(TargetKind.PIPE, text, to, default)
-    if select.is_file(text):
+    if image_grammar.is_file(text):
         return Target(TargetKind.FILE, text, to, default)
     first, slash, path = text.partition("/")
     if to is None and _is_registry(first, sure=bool(slash)):
