@@ -23,7 +23,7 @@ _RATE: Final = "limit_rate"
 _PARALLEL: Final = "parallel"
 _NAMES: Final = {_RATE: "limit", _PARALLEL: "uploads at a time"}
 _WHOSE: Final = {_RATE: "for all workers together", _PARALLEL: "for each worker"}
-_FOR: Final = "write pusher limit 2M --for 1h"
+_EXAMPLES: Final = {_RATE: "pusher limit 2M --for 1h", _PARALLEL: "pusher parallel 1 --for 30m"}
 _NOTHING_SET: Final = {f"{name}{end}": None for name in _NAMES for end in ("", "_until")}
 
 _for_option = click.option(
@@ -131,6 +131,9 @@ def _read(name: str, text: str | None, time: str | None) -> tuple[str | None, fl
     seconds = None if time is None else parse_seconds(time, "--for")
     if text is None or text.strip().lower() == "off":
         if time is not None:
-            raise InvalidOption(f"--for is {quoted(time)}, and there is no value for that time", hint=_FOR)
+            raise InvalidOption(
+                f"--for is {quoted(time)}, and there is no value for that time",
+                hint=f"write {_EXAMPLES[name]}",
+            )
         return None, None
     return str(BY_NAME[name].convert(text, BY_NAME[name].metavar)), seconds
