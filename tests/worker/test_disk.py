@@ -17,6 +17,7 @@ from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Home, blob_bytes, pushed
 from tests.support.images import Image, make_image, write_archive
 from tests.support.processes import unmount_below
+from tests.support.quick import QUICK
 from tests.support.real import require
 
 SIZE = 12_000_000
@@ -115,7 +116,8 @@ def test_the_job_store_on_the_full_disk(
 ) -> None:
     """Blobs leave room for it; where somebody else takes that, the run ends with a sentence, and the next one
     finds the job at once."""
-    with Home(small_disk / "home", chunk_size=1_000_000) as home:
+    retry = replace(QUICK, store_run=1.0)
+    with Home(small_disk / "home", chunk_size=1_000_000, retry=retry) as home:
         job = home.enqueue(archive, f"{registry.address}/app:1")
         ballast = _fill(small_disk, 40_000)
         try:
