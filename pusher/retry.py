@@ -46,9 +46,9 @@ class RetryPolicy:
     """One step of a job: sending or fetching a blob, pushing a manifest."""
     reading: Backoff = Backoff(tries=3, offline_tries=1)
     """Reading an image's manifests from a registry while a user waits."""
-    source: Backoff = Backoff(first=0.25, longest=1.0, tries=12, jitter=False)
+    source: Backoff = Backoff(first=0.25, longest=1.0, tries=10, jitter=False)
     """An engine that is away while a blob is read from it and sent: shorter than registries wait for the rest
-    of a chunk, longer than a Docker daemon takes to restart."""
+    of a chunk, and than what is reported as silence; longer than a Docker daemon takes to restart."""
     job_first: float = 2.0
     """The pause of a job after its first failure; it doubles with each failure in a row."""
     job_longest: float = 120.0

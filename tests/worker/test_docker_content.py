@@ -104,6 +104,22 @@ def test_a_daemon_that_restarts_costs_one_chunk_at_most(
     assert saves(docker) == 0
 
 
+def test_a_daemon_that_is_away_for_long_is_not_taken_for_a_bad_session(
+    home: Home, registry: FakeRegistry, image: Image, docker: FakeEngine, api: ContentApi
+) -> None:
+    job = home.enqueue(NAME, to(registry))
+    worker = Background(home, parallel=1, retry=replace(QUICK, step=Backoff(0.001, 0.002, tries=2000)))
+    registry.wait_for(lambda r: len(r.requests(On.CHUNK)) >= 2)
+    api.offered = False
+    api.drop_connections()
+    home.progress.wait_for("waiting", 25)
+    api.offered = True
+    assert worker.join().exit_code == 0, home.events(job.id)
+    pushed(registry, "team/app", "1", image)
+    assert registry.body_bytes_received() <= blob_bytes(registry, "team/app") + CHUNK
+    assert not [kind for kind in home.kinds(job.id) if "lost" in kind]
+
+
 def test_a_daemon_that_restarts_quickly_costs_nothing(
     tmp_path: Path, registry: FakeRegistry, image: Image, docker: FakeEngine, api: ContentApi
 ) -> None:

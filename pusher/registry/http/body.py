@@ -72,7 +72,8 @@ class BlobFile:
     """The bytes of a blob: ``size`` bytes from byte ``start`` of ``path``, or of the file of ``arrival``.
 
     A file that others may change has an ``opener``, which opens the file that was checked or raises OSError,
-    and a ``verifier``: the last byte is not sent unless the digest is right.
+    and a ``verifier``: the last byte is not sent unless the digest is right. ``make_ready`` is called before
+    each request that sends bytes, and raises where they cannot be read now.
 
     Of a blob that is still being compressed, ``digest`` stands for the layer and ``size`` is a limit
     (``is_unfinished``).
@@ -85,10 +86,13 @@ class BlobFile:
     arrival: Arrival | None = field(default=None, compare=False)
     opener: Callable[[], BinaryIO] | None = field(default=None, compare=False)
     verifier: DigestVerifier | None = field(default=None, compare=False)
+    make_ready: Callable[[], None] | None = field(default=None, compare=False)
     is_unfinished: bool = False
 
     def wait(self, end: int, check_stop: Callable[[], None]) -> bool:
         """Wait as ``Arrival.wait`` does; return True at once if the whole blob is on disk."""
+        if self.make_ready is not None:
+            self.make_ready()
         return self.arrival is None or self.arrival.wait(end, check_stop)
 
     def open(self) -> BinaryIO:

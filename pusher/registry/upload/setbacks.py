@@ -66,7 +66,8 @@ class Setbacks:
         """Count a chunk at ``offset`` without progress, and return the cause.
 
         A session with acknowledged bytes gets more tries, most where the registry itself responds (500). A
-        response that asks to try later, an intermediary's or a busy registry's, does not concern the session.
+        response that asks to try later, an intermediary's or a busy registry's, does not concern the session,
+        nor does a source that stops delivering.
         """
         if self.postponed:
             self.postponed = False

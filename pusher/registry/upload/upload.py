@@ -13,7 +13,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from pusher.errors import ConnectionBroken, CredentialsRejected, PermissionDenied, PusherError, RegistryFault
+from pusher.errors import (
+    ConnectionBroken,
+    CredentialsRejected,
+    PermissionDenied,
+    PusherError,
+    RegistryFault,
+    SourceError,
+)
 from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
@@ -224,7 +231,7 @@ class BlobUpload:
                 self._record_break(body.sent, len(body))
                 if apart and session.profile.breaks_with_chunk and len(body) > session.chunk_size:
                     self._plan.growth.lower_cap(len(body))
-            self._setbacks.postponed = isinstance(error, RegistryFault)
+            self._setbacks.postponed = isinstance(error, RegistryFault | SourceError)
             raise
         finally:
             self._observer.report_sent(0)

@@ -121,7 +121,14 @@ class DockerContent:
         """Return a blob of ``image`` as a file that is read from Docker: valid until the store is closed."""
         reader = _BlobReader(self, blob, image)
         verifier = DigestVerifier(blob.digest, blob.size)
-        return BlobFile(blob.digest, blob.size, Path(), opener=reader.open, verifier=verifier)
+        return BlobFile(
+            blob.digest,
+            blob.size,
+            Path(),
+            opener=reader.open,
+            verifier=verifier,
+            make_ready=reader.make_ready,
+        )
 
     def take(self) -> _Connection:
         """Return a connection for one call, to be given back or ended."""
@@ -201,6 +208,11 @@ class _BlobReader:
 
     def open(self) -> BinaryIO:
         return cast("BinaryIO", _BlobStream(self))
+
+    def make_ready(self) -> None:
+        """Begin to read, so that no request begins while Docker is away. Raises like ``read``."""
+        if self._connection is None and not self._block and self._at < self._blob.size:
+            self._block = self._next_block() or self._block
 
     def read(self, position: int, size: int) -> bytes:
         """Return at most ``size`` bytes from ``position`` on, none at the end.
