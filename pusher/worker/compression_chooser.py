@@ -61,7 +61,7 @@ class CompressionChooser:
             busy = "" if spare >= _BUSY * asked.workers else ", and other programs use the processors"
             far = ""
             if speed.rate is None and not speed.elsewhere and speed.response_seconds and chosen.level != FAST:
-                far = f", but responses take {round(1000 * speed.response_seconds)} ms"
+                far = f", but responses take at least {round(1000 * speed.response_seconds)} ms"
             self._on_change(f"compressing with gzip level {chosen.level}: {speed}{far}{busy}")
         return chosen
 
