@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Final
 
@@ -25,5 +24,9 @@ def unknown_variables(environ: Mapping[str, str]) -> dict[str, str]:
     strange = [
         name for name in environ if name.startswith("PUSHER_") and name not in known and _TESTS not in name
     ]
+    if not strange:
+        return {}
+    import difflib
+
     near = {name: difflib.get_close_matches(name, known, n=1, cutoff=0.8) for name in strange}
     return {name: "".join(matches) for name, matches in sorted(near.items())}

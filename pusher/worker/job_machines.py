@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from pusher.dataclass import dataclass
 from pusher.progress.format import human_seconds
 from pusher.store.records import JobRecord
 from pusher.store.store import Store

@@ -6,9 +6,10 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Final
 
+from pusher.dataclass import dataclass
 from pusher.errors import DiskFull, StoreError
 from pusher.oci.digest import provisional_digest
 from pusher.progress.base import Progress

@@ -21,10 +21,9 @@ _COOKIE: Final = re.compile(
     r"""(?:^|,)\s*(?P<name>[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64})=(?P<value>"[!#-~]*"|[!#-+\--:<-\[\]-~]*)\s*(?=[;,]|$)"""
 )
 """The start of each Set-Cookie of several that are joined by commas (RFC 6265 4.1.1)."""
-_BALANCER_COOKIES: Final = re.compile(
-    r"AWSALB(?:TG)?(?:CORS)?|AWSELB(?:CORS)?|GCLB|GCILB|ARRAffinity(?:SameSite)?|__cflb|INGRESSCOOKIE|SERVERID"
-    r"|SRV|SRVID|ROUTEID|route|sticky|stickounet|lb|BIGipServer.*|Coyote-2-[0-9a-f]+|X-Oracle-BMC-LBS-Route",
-    re.IGNORECASE,
+_BALANCER_COOKIES: Final = (
+    r"(?i)AWSALB(?:TG)?(?:CORS)?|AWSELB(?:CORS)?|GCLB|GCILB|ARRAffinity(?:SameSite)?|__cflb|INGRESSCOOKIE|SERVERID"
+    r"|SRV|SRVID|ROUTEID|route|sticky|stickounet|lb|BIGipServer.*|Coyote-2-[0-9a-f]+|X-Oracle-BMC-LBS-Route"
 )
 """Default names of AWS, Google, Azure, Cloudflare, ingress-nginx, HAProxy, Apache, nginx, Traefik, F5,
 Oracle."""
@@ -59,7 +58,7 @@ class StickyCookies:
         if not cookies:
             return location
         for name, value in cookies.items():
-            if not _BALANCER_COOKIES.fullmatch(name):
+            if not re.fullmatch(_BALANCER_COOKIES, name):
                 note_secret(value, passing=True)
         with self._lock:
             self._by_path[location.partition("?")[0]] = cookies
@@ -68,7 +67,7 @@ class StickyCookies:
         stored = {
             name: value
             for name, value in cookies.items()
-            if _BALANCER_COOKIES.fullmatch(name) or not (logged_in or SECRET_HEADER.search(name))
+            if re.fullmatch(_BALANCER_COOKIES, name) or not (logged_in or SECRET_HEADER.search(name))
         }
         kept = ",".join(f"{name}={value}" for name, value in stored.items())
         return f"{location}#{quote(kept, safe='=,')}" if kept else location

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from typing import Final
 
 from pusher.secret import redact_secrets
@@ -18,6 +17,8 @@ def page_text(body: bytes) -> str:
     page = redact_secrets(body[:_MOST_READ].decode("utf-8", errors="replace")).encode()
     if b"<" not in page:
         return page.decode("utf-8", errors="replace")
+    import html  # has a table of 2000 names
+
     lower = page.lower()
     words = _title(page, lower) or _visible_text(page, lower)
     return html.unescape(words.decode("utf-8", errors="replace"))

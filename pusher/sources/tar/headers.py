@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 BLOCK: Final = 512
 FILES: Final = b"\x000S7"
@@ -42,8 +41,7 @@ class Damaged(ValueError):
     """Blocks that are no tar's, with what is wrong there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """One header block. ``size``: bytes of the data behind it, as far as the block itself says."""
 
     name: bytes
@@ -169,8 +167,7 @@ def read_records(header: Header, data: bytes) -> dict[str, bytes]:
     return {} if header.kind == PAX_FOR_ALL else records
 
 
-@dataclass(frozen=True, slots=True)
-class EntryName:
+class EntryName(NamedTuple):
     """An entry's header with what stood before it. ``stored``: bytes of its data in the tar."""
 
     name: bytes
