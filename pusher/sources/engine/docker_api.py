@@ -11,6 +11,7 @@ from typing import Final
 from pusher.errors import PusherError, SourceError
 from pusher.sources.engine.command import DOCKER, CommandOutput, Daemon, run_command
 from pusher.sources.engine.grpc import Duplex, GrpcBroken, GrpcClient
+from pusher.text import printable
 from pusher.waiting import SilenceReporter
 
 _UPGRADE: Final = (
@@ -90,9 +91,9 @@ class _Socket(Duplex):
         self._socket = socket.socket(socket.AF_UNIX)
         try:
             self._socket.connect(path)
-        except BaseException:
+        except OSError as error:
             self._socket.close()
-            raise
+            raise GrpcBroken(f"cannot connect to {printable(path)}: {error.strerror or error}") from error
         self._poll = select.poll()
         self._poll.register(self._socket, select.POLLIN)
 
