@@ -32,7 +32,7 @@ class RateShare:
 
 
 @dataclass(frozen=True)
-class Usage:
+class RateUsage:
     """What a worker reports when it renews its share."""
 
     wanted: float | None
@@ -66,7 +66,7 @@ class RateBudget:
         shares = {owner: [each.share, each.wanted, each.until] for owner, each in self.shares.items()}
         return {"carried": self.carried, "counted_at": self.counted_at, "shares": shares}
 
-    def renew(self, owner: str, rate: float, usage: Usage, now: float) -> tuple[float, float]:
+    def renew(self, owner: str, rate: float, usage: RateUsage, now: float) -> tuple[float, float]:
         """Lease the owner's share of ``rate`` for ``LEASE`` seconds; return it, and its fair share.
 
         It is less than the fair one while other workers still have more than theirs: the sum of all leases
@@ -89,7 +89,7 @@ class RateBudget:
         """Give the owner's share to the others."""
         self.shares.pop(owner, None)
 
-    def _follow_clock(self, owner: str, usage: Usage, now: float) -> None:
+    def _follow_clock(self, owner: str, usage: RateUsage, now: float) -> None:
         """Shift all times if the store's clock was set since the owner last renewed its share."""
         before = self.shares.get(owner)
         if before is not None and (jump := clock_jump(before.until, usage.seconds, now)):
@@ -97,7 +97,7 @@ class RateBudget:
                 each.until += jump
             self.counted_at = None
 
-    def _carry_over(self, owner: str, rate: float, usage: Usage, now: float) -> None:
+    def _carry_over(self, owner: str, rate: float, usage: RateUsage, now: float) -> None:
         """Count what nobody leased since the last count, and what the owner leased and did not use.
 
         Nothing is carried over from a time in which nobody counted.
@@ -109,8 +109,8 @@ class RateBudget:
         carried = self.carried + rate * (now - began) - leased
         if owner in self.shares and usage.seconds is not None and not usage.is_new:
             carried += self.shares[owner].share * min(usage.seconds, LEASE) - usage.sent
-        hungry = any(each.wanted is None for each in self.shares.values())
-        most = (_CARRIED if hungry else _CARRIED_IDLE) * rate
+        is_lacking = any(each.wanted is None for each in self.shares.values())
+        most = (_CARRIED if is_lacking else _CARRIED_IDLE) * rate
         self.carried, self.counted_at = max(-_CARRIED * rate, min(carried, most)), now
 
 

@@ -11,7 +11,7 @@ from pusher.config.timetable import LEAST_RATE
 from pusher.errors import PusherError
 from pusher.store.budgets import Budgets, BudgetState
 from pusher.store.queue_settings import QueueSetting
-from pusher.store.rate_budget import RateBudget, Usage
+from pusher.store.rate_budget import RateBudget, RateUsage
 from pusher.system import elapsed
 from pusher.worker.rate import RateUse
 from pusher.worker.share_lease import Renewal, ShareLease
@@ -37,6 +37,7 @@ class RateLease:
         self._share: float | None = None
         self._fair = 0.0
         self._wanted: float | None = None
+        self._unreported = 0
 
     def share(self) -> float | None:
         """Return the bytes a second that may be sent at present; None without a limit.
@@ -87,6 +88,7 @@ class RateLease:
                 shares = budget.renew(owner, rate, usage, state.at)
             return budget.to_json(), shares
 
+        self._unreported += use.sent
         try:
             with self._lease.renewing() as renewal:
                 usage = self._usage(renewal, use)
@@ -94,7 +96,7 @@ class RateLease:
         except PusherError:
             self._fall_back()
             raise
-        self._wanted = usage.wanted
+        self._wanted, self._unreported = usage.wanted, 0
         self._share, self._fair = found if found is not None else (None, 0.0)
 
     def release(self, budgets: Budgets, owner: str) -> None:
@@ -111,17 +113,17 @@ class RateLease:
         self._share = None
         self._lease.end()
 
-    def _usage(self, renewal: Renewal, use: RateUse) -> Usage:
+    def _usage(self, renewal: Renewal, use: RateUse) -> RateUsage:
         if not renewal.seconds:
             wanted = None
         elif not use.lacks:
-            wanted = use.sent / renewal.seconds * _SPARE
+            wanted = self._unreported / renewal.seconds * _SPARE
         else:  # less than it leased is no news
             squeezed = self._wanted is not None and self._share is not None and self._share < self._wanted
             wanted = self._wanted if squeezed else None
         if use.own is not None:
             wanted = use.own if wanted is None else min(wanted, use.own)
-        return Usage(wanted, use.sent, renewal.seconds, is_new=renewal.is_new)
+        return RateUsage(wanted, self._unreported, renewal.seconds, is_new=renewal.is_new)
 
     def _fall_back(self) -> None:
         """Obey a limit that was read and cannot be leased, as with a full disk."""

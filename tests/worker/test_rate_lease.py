@@ -32,6 +32,13 @@ TABLE = Timetable(RATE)
 HUNGRY = RateUse(0, lacks=True, own=None)
 
 
+class Away:
+    """The budgets of a job store that cannot be reached."""
+
+    def change(self, *_: object) -> None:
+        raise StoreError("the job store is away")
+
+
 class Workers:
     """Workers of one store; their clocks go as the store's does."""
 
@@ -101,10 +108,6 @@ def test_without_the_store_the_last_share_is_used_for_a_minute(workers: Workers)
     workers.renew("a")
     lease = workers.leases["a"]
 
-    class Away:
-        def change(self, *_: object) -> None:
-            raise StoreError("the job store is away")
-
     workers.pass_time(1)
     with pytest.raises(StoreError):
         lease.renew(Away(), "a", HUNGRY)  # type: ignore[arg-type]
@@ -117,6 +120,24 @@ def test_without_the_store_the_last_share_is_used_for_a_minute(workers: Workers)
         lease.renew(Away(), "a", HUNGRY)  # type: ignore[arg-type]
     assert lease.share() == 100, "a lower limit that was read is obeyed"
     assert workers.renew("a") == RATE
+
+
+def test_what_was_sent_before_a_renewal_that_failed_is_counted(workers: Workers) -> None:
+    def carried() -> float:
+        return float(
+            workers.store.budgets.change("rate", lambda state: (state.content, state.content["carried"]))
+        )
+
+    sent = RateUse(RATE, lacks=True, own=None)
+    for _ in range(5):
+        workers.renew("a", sent)
+        workers.pass_time(1)
+    assert carried() == pytest.approx(0, abs=1)
+    with pytest.raises(StoreError):
+        workers.leases["a"].renew(Away(), "a", sent)  # type: ignore[arg-type]
+    workers.pass_time(1)
+    workers.renew("a", sent)
+    assert carried() == pytest.approx(0, abs=1)
 
 
 # --- processes --------------------------------------------------------------------------------------------
