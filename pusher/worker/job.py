@@ -11,36 +11,27 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from pusher.dataclass import dataclass
-from pusher.errors import DiskFull, ImageUnsupported, PusherError, Retry, SourceError
-from pusher.oci import media_types
+from pusher.errors import DiskFull, PusherError, Retry, SourceError
 from pusher.oci.digest import short
-from pusher.oci.document import Document
 from pusher.oci.layer_blob import LayerBlob
-from pusher.oci.manifest import Manifest, build_manifest
 from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.registry.http.body import BlobDamaged, BlobFile
-from pusher.retry import Attempts, retrying
 from pusher.spool.arrival import ArrivalFailed
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_STATES, JobBlob, JobRecord
 from pusher.worker import preflight
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict_blobs
-from pusher.worker.compression import ZSTD_NOTE, RequestedCompression
+from pusher.worker.compression import RequestedCompression
 from pusher.worker.control import Control
 from pusher.worker.documents import (
-    DocumentPush,
     blobs_missing_error,
-    descriptor_of,
-    final_digests,
-    finish_drafts,
-    load_documents,
 )
 from pusher.worker.error_rank import most_important
+from pusher.worker.manifest_push import ManifestPush
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.stall_notices import SourceTurn
-from pusher.worker.tags import take_tag
 
 if TYPE_CHECKING:
     from pusher.worker.docker_blobs import PushedImage
@@ -79,7 +70,7 @@ class JobPush:
         self._pushed: PushedImage | None = None
         self._offline: tuple[float, PusherError] | None = None
         self._misses = 0
-        self._documents = final_digests(job)
+        self._manifests = ManifestPush(tools.sender, tools.preparer, job, control)
         self._opened = ExitStack()
         """What blobs are read from while they are sent."""
 
@@ -89,7 +80,7 @@ class JobPush:
         Raises Stopped, LeaseLost, and the PusherError of the failure; progress until then is stored. When it
         returns or raises, nothing of this job is being sent any more.
         """
-        if self._requested.is_explicit and self._documents:
+        if self._requested.is_explicit and self._manifests.documents:
             self._tools.sender.progress.note(
                 f"{self._job.image} has a manifest of its own and is sent as it is, "
                 f"not as {self._requested.name}"
@@ -99,7 +90,7 @@ class JobPush:
             self._bring_blobs()
             while True:
                 try:
-                    return self._put_manifest()
+                    return self._manifests.put(self._pushed)
                 except BlobsUnknown as unknown:
                     if not self._distrust(unknown.digests):
                         raise blobs_missing_error(unknown, self._job) from unknown
@@ -357,87 +348,14 @@ class JobPush:
             raise most_important(error for error in errors if not isinstance(error, BlobDamaged))
         return damaged
 
-    # --- the manifest -------------------------------------------------------------------------------------
-
-    def _put_manifest(self) -> str:
-        """Send the manifests once the registry has every blob: an index after its manifests, the tag last.
-
-        Returns the digest at the tag.
-        """
-        stored = load_documents(self._store, self._job)
-        *children, root = stored or self._finish_documents()
-        self._documents |= {child.digest for child in children}
-        for child in children:
-            self._put(child, child.digest)
-        digest = self._put(root, self._job.tag or root.digest)
-        layers = self._store.blobs.of_job(self._job.id)
-        if not stored and any(layer.media_type == media_types.OCI_LAYER_ZSTD for layer in layers):
-            self._tools.sender.progress.note(ZSTD_NOTE)
-        return digest
-
-    def _put(self, document: Document, reference: str) -> str:
-        delivery = DocumentPush(
-            self._client,
-            self._job,
-            document,
-            reference,
-            self._store.jobs.add_bytes_sent,
-            documents=self._documents,
-            sent=self._digests,
-            looks=self._tools.sender.settings.retry.not_shown,
-        )
-
-        def wait(pause: float, error: PusherError) -> None:
-            self._tools.sender.progress.waiting(
-                "manifest", pause, error.message, fault=error.code, registry=self._job.registry
-            )
-            self._control.wait(pause)
-            self._take_turn(reference)
-
-        self._take_turn(reference)
-        retrying(delivery.put_and_confirm, Attempts(self._tools.sender.settings.retry.step), wait)
-        return document.digest
-
-    def _take_turn(self, reference: str) -> None:
-        """Check before each PUT that the job may continue. Raises Stopped, LeaseLost, TagNotYet, TagHeld."""
-        self._control.check()
-        if reference == self._job.tag:
-            take_tag(self._store, self._tools.sender.identity, self._job)
-        else:
-            self._store.jobs.check_lease(self._job)
-
-    def _finish_documents(self) -> list[Document]:
-        """Return the manifests made from the blobs, the root last."""
-        blobs = {layer.key: descriptor_of(layer) for layer in self._store.blobs.of_job(self._job.id)}
-        return finish_drafts(self._store, self._job, blobs) or [self._manifest()]
-
-    def _manifest(self) -> Manifest:
-        """Return the manifest made from the blobs, or an equivalent one at the tag."""
-        config, *layers = self._store.blobs.of_job(self._job.id)
-        for layer in layers:
-            if layer.media_type not in media_types.TO_OCI:
-                raise ImageUnsupported(
-                    f"layer {layer.diff_id} is {layer.media_type}, and its image has no manifest of its own",
-                    hint="save the image again with docker save or podman save",
-                )
-        described = [descriptor_of(layer) for layer in layers]
-        if self._pushed is not None and self._pushed.has_content(descriptor_of(config), described):
-            return self._pushed.manifest
-        return build_manifest(descriptor_of(config), described)
-
-    def _digests(self) -> set[str]:
-        """Return the digests of everything that this job pushes."""
-        blobs = {layer.digest for layer in self._store.blobs.of_job(self._job.id) if layer.digest}
-        return blobs | self._documents
-
     def _distrust(self, digests: Collection[str]) -> bool:
         """Send blobs whatever HEAD says, as the registry lacks some that it reported; the second time all of
         them (some registries name only the first missing one). Return False if that was done already."""
-        ours = self._digests() - self._documents
+        ours = self._manifests.digests() - self._manifests.documents
         self._misses += 1
         if self._misses > _MOST_MISSES or self._distrusted >= ours:
             return False
-        if digests and self._documents.issuperset(digests):
+        if digests and self._manifests.documents.issuperset(digests):
             return True  # every manifest is put again
         named = ours & set(digests) if self._misses == 1 else ours
         self._distrusted = frozenset(named or ours)
