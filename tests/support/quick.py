@@ -25,6 +25,8 @@ QUICK: Final = RetryPolicy(
     not_shown=(0.01, 0.02),
     unresolved=0.3,
     rate_least=0.001,
+    rate_most=0.1,
+    rate_hold=0.1,
     missing=0.05,
     outage_new_repository=0.5,  # longer than some answers of a front take
 )
