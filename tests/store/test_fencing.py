@@ -41,6 +41,7 @@ _OF_UPLOADS: Final[dict[str, Callable[[Store, UploadRecord], object]]] = {
     "uploads.record_session": lambda store, u: _open(store, u, "http://r/late"),
     "uploads.record_profile": lambda store, u: store.uploads.record_profile(u, profile="ecr", restarts=True),
     "uploads.record_chunk": lambda store, u: store.uploads.record_chunk(u, 100),
+    "uploads.record_prefix": lambda store, u: store.uploads.record_prefix(u, 100, "hash"),
     "uploads.record_offset": lambda store, u: store.uploads.record_offset(
         u, location="http://r/late", offset=900, job_id=1, sent=900
     ),
