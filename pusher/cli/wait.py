@@ -84,13 +84,13 @@ def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
                 idle_since = time.monotonic()
             elif not told and time.monotonic() - idle_since > _IDLE:
                 told = True
-                _explain_idle(jobs, store.now())
+                explain_idle(jobs, store.now())
             wait_for_reader(_EVERY)
     finally:
         shown.close()
 
 
-def _explain_idle(jobs: Sequence[JobRecord], now: datetime) -> None:
+def explain_idle(jobs: Sequence[JobRecord], now: datetime) -> None:
     """Print what the jobs wait for: a time, another job, or a worker."""
     from pusher.worker.overview import held_back
 

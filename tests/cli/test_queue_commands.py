@@ -10,13 +10,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from pusher.cli.queueing import parse_time
+from pusher.cli.wait import explain_idle
 from pusher.errors import InvalidOption
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
@@ -337,3 +339,11 @@ def test_follow_ends_once_nobody_reads_it(store: Store) -> None:
         assert process.stdout.readline()
         process.stdout.close()
         assert process.wait(20) == 1
+
+
+def test_wait_says_what_the_jobs_wait_for(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    held = replace(add_job(store, "held:1"), not_before=datetime(2099, 1, 1, 6, tzinfo=UTC))
+    explain_idle([held], store.now())
+    assert capsys.readouterr().err == "Job 1 starts at 2099-01-01 06:00:00 UTC.\n"
+    explain_idle([held, add_job(store, "free:1")], store.now())
+    assert capsys.readouterr().err.endswith("No worker pushes these jobs. Start one with: pusher run\n")
