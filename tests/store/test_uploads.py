@@ -30,6 +30,24 @@ def opened(store: Store, upload: UploadRecord) -> UploadRecord:
     )
 
 
+def test_whether_another_worker_has_the_blob_is_known_without_acquiring_it(
+    store: Store, clock: FakeClock
+) -> None:
+    def is_leased(owner: str = "w", **options: object) -> bool:
+        return store.uploads.is_leased_by_others(REGISTRY, A, owner=owner, **options)  # type: ignore[arg-type]
+
+    assert not is_leased()
+    upload = acquire(store, "other", repository="elsewhere")
+    assert is_leased()
+    assert not is_leased("other")
+    assert not is_leased(dead_owners=["other"])
+    clock.advance(31)
+    assert not is_leased()
+    assert is_leased(spared=["other"])
+    store.uploads.release(upload)
+    assert not is_leased(spared=["other"])
+
+
 def test_the_life_of_a_session(store: Store, clock: FakeClock) -> None:
     upload = acquire(store)
     assert (upload.state, upload.location, upload.offset, upload.lease_owner) == (
