@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -44,7 +45,9 @@ def workers(as_json: bool) -> int:
     elif now is None or not machines:
         print_notice("No worker has used this job store yet.")
     else:
-        for line in _align([_HEAD, *(row for each in machines for row in _rows(each, now))]):
+        names = Counter(each.record.machine.name for each in machines)
+        rows = [row for each in machines for row in _rows(each, now, names[each.record.machine.name] > 1)]
+        for line in _align([_HEAD, *rows]):
             print_line(line)
     return ExitCode.DONE
 
@@ -52,10 +55,14 @@ def workers(as_json: bool) -> int:
 _HEAD = ("MACHINE", "PID", "VERSION", "SEEN", "JOBS")
 
 
-def _rows(listed: ListedMachine, now: datetime) -> Iterator[Sequence[str]]:
-    """Yield a row for each worker of a machine, or for the machine, and one for the jobs that wait."""
+def _rows(listed: ListedMachine, now: datetime, with_home: bool) -> Iterator[Sequence[str]]:
+    """Yield a row for each worker of a machine, or for the machine, and one for the jobs that wait.
+
+    ``with_home``: another machine has the same name, as one of several containers or users of a host.
+    """
     machine = listed.record.machine
-    name = printable(machine.name) + (" (here)" if listed.is_here else "")
+    name = printable(f"{machine.name} {machine.home}" if with_home else machine.name)
+    name += " (here)" if listed.is_here else ""
     for worker in listed.workers:
         record = worker.worker
         does = _list_jobs(worker.jobs)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pusher.config import Settings
 from pusher.doctor.check import Check, Skipped
+from pusher.doctor.machines import compare_machines
 from pusher.doctor.target import RegistryTarget, Target, TargetKind, api_url
 from pusher.errors import DiskFull, HomeUnusable, PusherError
 from pusher.oci.digest import short
@@ -64,11 +65,22 @@ class LocalChecks:
             *((image, reference) if target.needs_file_name else (reference, image)),
             Check("job store", "opening it", self._open_store),
             Check("disk", f"writing to {self._settings.home}", self._check_room),
+            *self._checks_of_machines(),
         ]
 
     def close(self) -> None:
         """Close the job store."""
         self._stack.close()
+
+    def _checks_of_machines(self) -> list[Check]:
+        """Return the check of what machines share; a SQLite file belongs to one."""
+        if not self._settings.database_url.startswith("postgres"):
+            return []
+        return [Check("machines", "comparing machines", self._compare_machines, ("job store",))]
+
+    def _compare_machines(self) -> str:
+        assert self.store is not None  # noqa: S101 - the check of the job store has passed
+        return compare_machines(self.store, self._settings)
 
     def _check_settings(self) -> str:
         if self._config_error is not None:

@@ -35,6 +35,9 @@ _NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _RESERVE: Final = 16 * 1024 * 1024
 """Bytes of the disk that blobs leave free, or a twentieth of a small one."""
 
+_UNUSED: Final = 3600.0
+"""Seconds after which an unfinished file in a shared spool is removed."""
+
 
 def room_at(folder: Path) -> int:
     """Return the bytes that blobs may still take on the disk of an existing folder. Raises OSError."""
@@ -254,10 +257,13 @@ class Spool:
             self.remove(digest)
         return sum(size for _, size in blobs)
 
-    def sweep(self) -> int:
-        """Remove unfinished files of dead processes; return the bytes freed."""
+    def sweep(self, *, is_shared: bool = False) -> int:
+        """Remove unfinished files of dead processes; return the bytes freed.
+
+        ``is_shared``: with other machines, whose locks some file systems do not show.
+        """
         with self._errors("the spool"):
-            return temporary.sweep(self._temporary)
+            return temporary.sweep(self._temporary, _UNUSED if is_shared else 0.0)
 
     def verify(self, digest: str) -> bool:
         """Read the blob again; return whether it matches its digest."""

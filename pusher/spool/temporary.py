@@ -66,11 +66,14 @@ def temporary_file(folder: Path) -> Iterator[TemporaryFile]:
         file.close()
 
 
-def sweep(folder: Path) -> int:
-    """Remove the files whose process is dead; return the bytes freed."""
-    freed = 0
+def sweep(folder: Path, unused_for: float = 0.0) -> int:
+    """Remove the files whose process is dead, and that were not written to for ``unused_for`` seconds; return
+    the bytes freed."""
+    freed, before = 0, time.time() - unused_for
     for path in folder.iterdir():
         with suppress(OSError):
+            if unused_for and path.stat().st_mtime > before:
+                continue
             descriptor = os.open(path, _ITS_FILE)
             try:
                 if try_lock(descriptor):

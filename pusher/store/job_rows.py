@@ -47,6 +47,7 @@ def new_job_columns(new: NewJob) -> dict[str, Any]:
         "not_before": new.not_before,
         "time_window": new.window,
         "machine": new.machine,
+        "spool": new.spool,
     }
 
 

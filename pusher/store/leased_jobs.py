@@ -283,6 +283,18 @@ class LeasedJobs:
             done = connection.execute(change, code=code, id=job.id, token=job.lease_token, since=since)
             return done == 1
 
+    def release_to_machine(self, job: JobRecord) -> None:
+        """Queue the job for the machine that has its image: the spool that it shares lacks blobs."""
+        self._leave(job, JobState.QUEUED, "the spool lacks blobs of the image", attempt=False, spool=None)
+
+    def record_in_spool(self, job: JobRecord, spool: str) -> None:
+        """Record that this spool has all blobs that the job needs, and other jobs of the image's machine:
+        machines that share the spool may work on them."""
+        among = f"{UNFINISHED} AND machine = :machine AND config_digest = :config AND spool IS NULL"
+        with self._database.write() as connection:
+            ids = lock_rows(connection, "jobs", among, machine=job.machine, config=job.config_digest)
+            connection.execute("UPDATE jobs SET spool = :spool WHERE id IN :ids", spool=spool, ids=ids)
+
     def succeed(self, job: JobRecord, digest: str) -> None:
         """End the job as succeeded: the manifest ``digest`` is pushed."""
         self._leave(

@@ -146,6 +146,8 @@ class NewJob:
     """The hours in which it may be pushed, as ``config.window`` reads them; None: always."""
     machine: str | None = None
     """ID of the machine that has the image; None if any may work on the job."""
+    spool: str | None = None
+    """ID of the spool that has the image, if machines may share it: those may work on the job, too."""
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ def prune(
     blobs until at most ``spool_limit`` bytes remain; with ``dry_run`` only count."""
     spool = Spool(settings.spool)
     if not dry_run:
-        spool.sweep()
+        spool.sweep(is_shared=settings.spool_folder is not None)
     unneeded = _find_unneeded(store, spool, spool_limit)
     if not dry_run:
         spool.remove_all(unneeded)

@@ -52,7 +52,8 @@ class PreparedImage:
     destinations: Sequence[Reference]
     options: Mapping[str, str | int | None]
     machine: str | None = None
-    """As in NewJob."""
+    spool: str | None = None
+    """Both as in NewJob."""
 
     def record(self, store: Store, queueing: Queueing | None = None) -> list[JobRecord]:
         """Record a job for each destination. Raises JobUnknown, StoreError."""
@@ -64,6 +65,7 @@ class PreparedImage:
             queueing=queueing or Queueing(),
             options=self.options,
             machine=self.machine,
+            spool=self.spool,
         )
 
 
@@ -140,15 +142,19 @@ def prepare(
             found = source.resolve()
     for text in found.notes:
         note(text)
-    machine = None
+    machine, spool = None, None
     if store is not None and not isinstance(found.pin, RegistryPin):  # which all machines can read
         machine = record_machine(store, settings)
+        path = getattr(found.pin, "path", None)
+        if machine is not None and path is not None and path.is_relative_to(settings.spool):
+            spool = machine.spool  # it came through a pipe
     return PreparedImage(
         image,
         found,
         list(dict.fromkeys(destinations)),
         {"compression": compression, "compression_level": compression_level},
-        machine,
+        machine.id if machine else None,
+        spool,
     )
 
 
@@ -162,10 +168,11 @@ def record(
     options: Mapping[str, str | int | bool | None] | None = None,
     received: bool = False,
     machine: str | None = None,
+    spool: str | None = None,
 ) -> list[JobRecord]:
     """Record a job for each destination, and the documents and config that they need. A destination without a
     tag is pushed by digest. ``image``: its name for people. ``received``: its blobs may have a job already,
-    as ``pusher serve`` received them. ``machine``: as in NewJob. Raises StoreError."""
+    as ``pusher serve`` received them. ``machine``, ``spool``: as in NewJob. Raises StoreError."""
     if found.config is not None:
         store.documents.put(found.config_digest, found.config)
     for document in found.all_documents:
@@ -185,6 +192,7 @@ def record(
                 options=options or {},
                 documents=documents_of(found),
                 machine=machine,
+                spool=spool,
                 **vars(queueing or Queueing()),
             )
         )

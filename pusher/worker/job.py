@@ -8,6 +8,7 @@ from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pusher.dataclass import dataclass
@@ -132,6 +133,7 @@ class JobPush:
                     break
                 except DiskFull as full:
                     missing = self._make_room(missing, full)
+            self._record_in_spool()
             damaged = self._wait_for_uploads()
             if not damaged:
                 return
@@ -141,6 +143,20 @@ class JobPush:
             f"the bytes of {damaged[0]} change while they are sent",
             hint=f"check the disk and the archive, then: pusher retry {self._job.id}",
         )
+
+    def _record_in_spool(self) -> None:
+        """Record that the shared spool has what this job needs, once it has: if this machine is lost, another
+        one continues."""
+        machine = self._tools.sender.identity.machine
+        if machine is None or machine.spool is None or self._job.machine != machine.id or self._job.spool:
+            return
+        layers = [each for each in self._store.blobs.of_job(self._job.id) if not each.is_config]
+        if all(
+            layer.state in DONE_STATES
+            or (layer.digest is not None and self._spool.has(layer.digest, layer.size))
+            for layer in layers
+        ):
+            self._store.jobs.record_in_spool(self._job, machine.spool)
 
     def _send_what_is_known(self) -> dict[str, JobBlob]:
         """Send blobs on disk, look for the rest at the registry; return those in neither place."""
@@ -227,6 +243,7 @@ class JobPush:
         A layer is compressed once for all jobs that need it: one that another job compresses, here or in a
         worker with the same spool, is taken from disk once it is complete.
         """
+        self._require_source()
         begun: set[str] = set()
         claims = Claims(self._spool.root)
         self._control.on_source = claims.touch
@@ -253,6 +270,13 @@ class JobPush:
                 pause = self._tools.sender.settings.retry.layer_in_use
                 self._tools.sender.progress.waiting(told, pause, "another job is compressing it")
                 self._control.wait(pause)
+
+    def _require_source(self) -> None:
+        """Raise SourceError if the image is on another machine, and only blobs of it are in the spool."""
+        machine, path = self._tools.sender.identity.machine, str(self._job.source.get("path", ""))
+        is_ours = machine is None or self._job.machine in (None, machine.id)
+        if not is_ours and not Path(path).is_relative_to(self._spool.root):
+            raise SourceError(f"the spool lacks blobs of {self._job.image}, which is on another machine")
 
     def _take_what_others_made(self, missing: dict[str, JobBlob]) -> None:
         """Send blobs that are on disk by now; remove them from ``missing``."""

@@ -19,6 +19,7 @@ from pusher.errors import (
     MachineExhausted,
     PusherError,
     Retry,
+    SourceError,
     Stopped,
     StoreError,
     TagNotYet,
@@ -123,12 +124,20 @@ class JobAttempts:
             raise
         except Exception as error:
             known = self._names.classify(known_error(error), job.registry)
-            if known.retry is Retry.NEVER:
+            if isinstance(known, SourceError) and self._is_borrowed(job):
+                self._store.jobs.release_to_machine(job)
+                self._progress.job_ended(job.id, "queued", "its machine has to push it")
+            elif known.retry is Retry.NEVER:
                 self._fail(job, known)
             else:
                 self.put_back(job, known, done_before)
         else:
             self._succeed(job, digest)
+
+    def _is_borrowed(self, job: JobRecord) -> bool:
+        """Return whether the image is on another machine, and only its blobs in the spool that it shares."""
+        machine = self._tools.sender.identity.machine
+        return machine is not None and job.machine not in (None, machine.id)
 
     def _succeed(self, job: JobRecord, digest: str) -> None:
         self._store.jobs.succeed(job, digest)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -24,14 +25,14 @@ class JobMachine:
     seen_at: datetime
     is_here: bool
     has_worker: bool
-    """A worker lives there."""
+    """A worker that may push the job is alive."""
 
     def absence(self, now: datetime) -> str:
         """Return that the job waits for a worker there; "" if one lives, or this is the machine."""
         if self.has_worker or self.is_here:
             return ""
         ago = human_seconds(max(0.0, (now - self.seen_at).total_seconds()))
-        return f"its machine {printable(self.name)} was last seen {ago} ago"
+        return f"no worker runs on its machine {printable(self.name)}, which was last seen {ago} ago"
 
 
 class JobMachines:
@@ -40,6 +41,7 @@ class JobMachines:
     def __init__(self, store: Store, workers: Path, jobs: Sequence[JobRecord]) -> None:
         """``workers``: the folder of the workers' lock files."""
         self._found: dict[str, JobMachine] = {}
+        self._spools: set[str | None] = set()
         if all(job.machine is None for job in jobs):
             self.are_several = False
             return
@@ -51,13 +53,18 @@ class JobMachines:
         """Whether users need to know which one a job is for."""
         for each in machines:
             machine = each.machine
+            if machine.id in alive:
+                self._spools.add(machine.spool)
             self._found[machine.id] = JobMachine(
                 machine.id, machine.name, each.seen_at, machine.id == here, machine.id in alive
             )
 
     def of(self, job: JobRecord) -> JobMachine | None:
         """Return the machine of a job; None if any may work on it."""
-        return None if job.machine is None else self._found.get(job.machine)
+        found = None if job.machine is None else self._found.get(job.machine)
+        if found is not None and job.spool is not None and job.spool in self._spools:
+            return replace(found, has_worker=True)  # on another machine, which has the blobs as well
+        return found
 
 
 @dataclass(frozen=True)

@@ -48,14 +48,14 @@ def _machine_id(home: uuid.UUID) -> str:
     return str(uuid.uuid5(home, machine_id()))
 
 
-def record_machine(store: Store, settings: Settings) -> str | None:
-    """Record this machine in a job store that machines share, and return its ID for the jobs whose images are
+def record_machine(store: Store, settings: Settings) -> Machine | None:
+    """Record this machine in a job store that machines share, and return it for the jobs whose images are
     here; None for a store that no other machine uses. Raises HomeUnusable, StoreError."""
     if not store.is_shared:
         return None
     machine = this_machine(settings)
     store.workers.record_machine(machine)
-    return machine.id
+    return machine
 
 
 def _read_id(path: Path) -> uuid.UUID:

@@ -50,6 +50,8 @@ def _find(store: Store, job: JobRecord, settings: Settings, image: str | None) -
         try:
             found = source.resolve()
         except SourceError as error:
+            if first is None and image is None:
+                error.hint += f"\nif it is here in another place: pusher move {job.id} --here --image IMAGE"
             first = first or error
             continue
         keys = {blob.key for blob in store.blobs.of_job(job.id) if not blob.is_config}

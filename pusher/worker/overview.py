@@ -112,7 +112,7 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
         case _:
             lines = [reason]
     if absence and job.state in _WAIT_FOR_MACHINE:
-        lines += [absence, f"where the image is, too: pusher move {job.id} --here" if commands else ""]
+        lines += [absence, f"if the image is here, too: pusher move {job.id} --here" if commands else ""]
     return "\n".join(filter(None, lines))
 
 

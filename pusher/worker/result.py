@@ -65,7 +65,7 @@ def summarize(
             result.superseded.append(job)
         elif job.state in (JobState.CANCELLED, JobState.RECEIVING):  # the client sends the rest
             continue
-        elif only is None and job_id not in touched and machine and not job.is_for(machine):
+        elif only is None and machine is not None and not job.is_for(machine):
             result.elsewhere.append(job)
         else:
             result.unfinished.append(job)

@@ -86,7 +86,7 @@ def run(
     identity = WorkerIdentity(settings.workers, settings.lease, this_machine(settings))
     heart, store = store.direct(), store.waiting_out(outages, identity.journal(store))
     spool = Spool(settings.spool)
-    spool.sweep()
+    spool.sweep(is_shared=settings.spool_folder is not None)
     limits = QueueLimits(settings, progress.note)
     limiter = limits.limiter
     registries = Registries(store, settings, progress.note, limiter.rate, limiter.is_held_back)

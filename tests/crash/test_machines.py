@@ -9,13 +9,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pusher.store.records import JobRecord, JobState
+from pusher.store.records import JobRecord, JobState, Machine
 from pusher.store.store import Store
 from tests.crash.conftest import ended
 from tests.support.databases import PostgresServer, postgres
@@ -36,22 +36,23 @@ class Host:
     url: str
     spool: Path | None = None
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, given: Path = Path(os.devnull)) -> subprocess.Popen[str]:
         names = {"PUSHER_HOME": str(self.home), "PUSHER_DATABASE_URL": self.url, "PUSHER_LEASE": LEASE}
         if self.spool is not None:
             names["PUSHER_SPOOL"] = str(self.spool)
-        return subprocess.Popen(
-            [sys.executable, "-m", "pusher", *arguments],
-            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "300", **names},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        with given.open("rb") as stdin:
+            return subprocess.Popen(
+                [sys.executable, "-m", "pusher", *arguments],
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), "COLUMNS": "300", **names},
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
 
-    def run(self, *arguments: str, code: int = 0) -> str:
-        """Run a command to its end; return what it printed, errors last."""
-        done = ended(self.start(*arguments))
+    def run(self, *arguments: str, code: int = 0, given: Path = Path(os.devnull)) -> str:
+        """Run a command to its end, with a file as its input; return what it printed, errors last."""
+        done = ended(self.start(*arguments, given=given))
         assert done.returncode == code, (done.stdout, done.stderr)
         return done.stdout + done.stderr
 
@@ -180,7 +181,9 @@ def test_another_image_is_not_moved(
     assert "is another image here" in b.run("move", "1", "--here", "--image", str(other), code=7)
     copy = shutil.copy(archive, tmp_path / "copy.tar")
     archive.unlink()
-    assert str(archive) in b.run("move", "1", "--here", code=7)
+    told = b.run("move", "1", "--here", code=7)
+    assert str(archive) in told
+    assert "pusher move 1 --here --image IMAGE" in told
     assert not b.machines()[0]["is_here"], "it has not become a machine of the store"
     b.run("move", "1", "--here", "--image", str(copy))
     b.work()
@@ -202,3 +205,68 @@ def test_workers_are_shown_with_what_they_do(
     a.work()
     assert job_of(url).state is JobState.SUCCEEDED
     assert a.machines()[0]["workers"] == []
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "shared" / "spool"
+
+
+def test_a_machine_with_the_same_spool_continues_once_all_blobs_are_there(
+    a: Host, b: Host, url: str, registry: FakeRegistry, image: Image, archive: Path, spool: Path
+) -> None:
+    a, b, c = replace(a, spool=spool), replace(b, spool=spool), replace(b, home=b.home.with_name("c"))
+    a.run("enqueue", str(archive), "--to", f"{registry.address}/app:1")
+    assert "For other machines: job 1." in b.work()
+    with stalled(a, registry, 2), Store.open(url) as store:
+        registry.wait_for(lambda _: store.jobs.get(1).spool is not None, timeout=30)
+    archive.unlink()
+    with Store.open(url) as store:
+        registry.wait_for(lambda _: store.jobs.get(1).has_lapsed(store.now()), timeout=30)
+    assert "For other machines: job 1." in c.work(), "it has another spool"
+    b.work()
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
+
+
+def test_a_job_goes_back_to_its_machine_if_the_spool_lost_a_blob(
+    a: Host, b: Host, url: str, registry: FakeRegistry, image: Image, archive: Path, spool: Path
+) -> None:
+    a, b = replace(a, spool=spool), replace(b, spool=spool)
+    a.run("enqueue", str(archive), "--to", f"{registry.address}/app:1")
+    with stalled(a, registry, 1), Store.open(url) as store:
+        registry.wait_for(lambda _: store.jobs.get(1).spool is not None, timeout=30)
+    shutil.rmtree(spool / "sha256")
+    with Store.open(url) as store:
+        registry.wait_for(lambda _: store.jobs.get(1).has_lapsed(store.now()), timeout=30)
+    assert "For other machines: job 1." in b.work()
+    job = job_of(url)
+    assert (job.state, job.spool, job.error) == (JobState.QUEUED, None, None)
+    a.work()
+    pushed(registry, "app", "1", image)
+
+
+def test_an_image_from_a_pipe_is_pushed_by_any_with_the_spool(
+    a: Host, b: Host, registry: FakeRegistry, image: Image, archive: Path, spool: Path
+) -> None:
+    """Machines that build need no worker: one with a good uplink compresses and sends."""
+    a, b = replace(a, spool=spool), replace(b, spool=spool)
+    a.run("enqueue", "-", "--to", f"{registry.address}/app:1", given=archive)
+    b.work()
+    pushed(registry, "app", "1", image)
+
+
+def test_doctor_compares_the_machines(a: Host, b: Host, url: str, spool: Path) -> None:
+    a, b = replace(a, spool=spool), replace(b, spool=spool)
+    assert "0 other machines use the job store; its clock agrees with the server's" in a.run("doctor")
+    for host in (a, b):
+        host.work()
+    told = a.run("doctor")
+    assert f"its spool is shared with {os.uname().nodename}" in told
+    (here,) = [each for each in a.machines() if each["is_here"]]
+    with Store.open(url) as store:
+        machine = Machine(here["id"], here["name"], here["home"], here["spool"])
+        store.workers.register("another/1-boot-x", machine, pid=1, version="0.0.1", lease=60)
+    refused = a.run("doctor", code=8)
+    assert "a worker on another has the identity of this machine" in refused
+    assert "workers of another version" in b.run("doctor")

@@ -315,7 +315,11 @@ def _use_what_is_known(store: Store, trimmed: int) -> None:
 def _use_workers(store: Store) -> None:
     machine = Machine("id", "name", "/home", "spool")
     moved = store.jobs.add(new_job(tag="moved", machine="other"))
-    store.jobs.claim("w", lease=30, only=[moved.id], machine=machine)
+    owned = store.jobs.add(new_job(tag="owned", machine="id", spool="spool"))
+    job = store.jobs.claim("w", lease=30, only=[owned.id], machine=machine)
+    assert job is not None
+    store.jobs.record_in_spool(job, "spool")
+    store.jobs.release_to_machine(job)
     store.jobs.check_movable(moved.id)
     store.jobs.move(moved.id, machine, {"kind": "oci"})
     store.workers.record_machine(machine)
@@ -324,7 +328,7 @@ def _use_workers(store: Store) -> None:
     store.workers.all()
     store.workers.machines()
     store.workers.running_jobs()
-    assert store.workers.count_waiting() == {"id": 1}
+    assert store.workers.count_waiting() == {"id": 2}
     store.workers.remove(["worker"])
     store.workers.forget(store.now() + timedelta(days=1))
 

@@ -45,7 +45,10 @@ def forwarding(
         destinations = Destinations(to, port, settings.aliases)
         upstream = Upstream(registries, destinations)
         machine = record_machine(store, settings)
-        images = Images(folder / "images", store, registry, upstream, destinations, registries, machine)
+        images = Images(
+            *(folder / "images", store, registry, upstream, destinations, registries),
+            machine=machine.id if machine else None,
+        )
         api = ForwardingApi(registry, store, destinations, images, upstream, waits=waits)
         with api.tidying():
             yield api
