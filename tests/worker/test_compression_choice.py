@@ -147,7 +147,7 @@ def test_the_level_fits_the_link_or_the_limit(
     ("response", "level", "why"),
     [
         (0.001, 2, "the speed of the link is not known yet"),
-        (0.1044, 7, "the speed of the link is not known yet, but responses take at least 104 ms"),
+        (0.1044, 5, "the speed of the link is not known yet, but responses take at least 104 ms"),
     ],
 )
 def test_an_unknown_link_is_judged_by_its_responses(response: float, level: int, why: str) -> None:
