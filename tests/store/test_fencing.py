@@ -30,6 +30,7 @@ _OF_JOBS: Final[dict[str, Callable[[Store, JobRecord], object]]] = {
     "jobs.succeed": lambda store, job: store.jobs.succeed(job, digest("f")),
     "jobs.fail": lambda store, job: store.jobs.fail(job, _ERROR),
     "jobs.release": lambda store, job: store.jobs.release(job, state=JobState.QUEUED, attempt=True),
+    "jobs.release_to_machine": lambda store, job: store.jobs.release_to_machine(job),
     "jobs.release_received": lambda store, job: store.jobs.release_received(job),
     "blobs.set_blob": lambda store, job: store.blobs.set_blob(
         job, digest("1"), digest=digest("b"), size=9, media_type="m"
@@ -58,6 +59,7 @@ _OF_UPLOADS: Final[dict[str, Callable[[Store, UploadRecord], object]]] = {
 _WITHOUT_LEASE: Final = {
     "jobs.take_wait_report": "of a job that waits: it compares the token",
     "jobs.superseded_by": "only reads",
+    "jobs.record_in_spool": "about a spool, whoever has the job",
     "uploads.record_deletion": "of an abandoned session: it compares the token",
 }
 
