@@ -7,7 +7,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import pytest
 
 from pusher.store.records import JobRecord, JobState, Machine
 from pusher.store.store import Store
-from tests.crash.conftest import ended
+from tests.crash.conftest import PATIENCE, ended
 from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, blob_bytes, pushed
@@ -103,6 +104,13 @@ def job_of(url: str) -> JobRecord:
         return job
 
 
+def wait_until(is_so: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 @contextmanager
 def stalled(host: Host, registry: FakeRegistry, chunk: int) -> Iterator[subprocess.Popen[str]]:
     """A worker of this host that stands still in the middle of a chunk, and is killed at the end."""
@@ -160,7 +168,7 @@ def test_a_job_of_a_dead_machine_is_moved_and_resumes(
     with stalled(a, registry, 2):
         assert "is being pushed by a worker" in b.run("move", "1", "--here", code=2)
     with Store.open(url) as store:
-        registry.wait_for(lambda _: store.jobs.get(1).has_lapsed(store.now()), timeout=30)
+        wait_until(lambda: store.jobs.get(1).has_lapsed(store.now()))
     assert "was last seen" in b.run("status", "1")
     assert "For other machines: job 1." in b.run("run", "--wait"), "it does not wait for a dead machine"
     assert "Job 1 is queued, and is pushed from this machine." in b.run("move", "1", "--here")
@@ -219,10 +227,10 @@ def test_a_machine_with_the_same_spool_continues_once_all_blobs_are_there(
     a.run("enqueue", str(archive), "--to", f"{registry.address}/app:1")
     assert "For other machines: job 1." in b.work()
     with stalled(a, registry, 2), Store.open(url) as store:
-        registry.wait_for(lambda _: store.jobs.get(1).spool is not None, timeout=30)
+        wait_until(lambda: store.jobs.get(1).spool is not None)
     archive.unlink()
     with Store.open(url) as store:
-        registry.wait_for(lambda _: store.jobs.get(1).has_lapsed(store.now()), timeout=30)
+        wait_until(lambda: store.jobs.get(1).has_lapsed(store.now()))
     assert "For other machines: job 1." in c.work(), "it has another spool"
     b.work()
     pushed(registry, "app", "1", image)
@@ -235,10 +243,10 @@ def test_a_job_goes_back_to_its_machine_if_the_spool_lost_a_blob(
     a, b = replace(a, spool=spool), replace(b, spool=spool)
     a.run("enqueue", str(archive), "--to", f"{registry.address}/app:1")
     with stalled(a, registry, 1), Store.open(url) as store:
-        registry.wait_for(lambda _: store.jobs.get(1).spool is not None, timeout=30)
+        wait_until(lambda: store.jobs.get(1).spool is not None)
     shutil.rmtree(spool / "sha256")
     with Store.open(url) as store:
-        registry.wait_for(lambda _: store.jobs.get(1).has_lapsed(store.now()), timeout=30)
+        wait_until(lambda: store.jobs.get(1).has_lapsed(store.now()))
     assert "For other machines: job 1." in b.work()
     job = job_of(url)
     assert (job.state, job.spool, job.error) == (JobState.QUEUED, None, None)
