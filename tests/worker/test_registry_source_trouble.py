@@ -141,7 +141,7 @@ def test_progress_tells_what_is_fetched(
     job = home.push(name_of(origin), f"{registry.address}/app:1")
     for layer in image.layers:
         size = len(layer.gzip)
-        assert (job.id, layer.diff_id, layer.digest, size) in home.progress.of("prepared")
+        assert (job.id, layer.diff_id, layer.digest, size, None) in home.progress.of("prepared")
         assert any(call[1] == layer.diff_id and call[3] == size for call in home.progress.of("preparing"))
 
 

@@ -80,7 +80,7 @@ def test_only_the_parts_that_are_missing_are_made_again(
         home.progress.calls.clear()
         home.push(archive, f"{other.address}/app:1", split_layers=MIB)
         assert layers_at(other, "app") == layers_at(registry, "app")
-    assert [digest for _, _, digest, _ in home.progress.of("prepared")] == [lost]
+    assert [call[2] for call in home.progress.of("prepared")] == [lost]
 
 
 def test_a_source_that_changed_between_planning_and_pushing(
