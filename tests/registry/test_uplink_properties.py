@@ -13,7 +13,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from pusher.errors import ConnectionBroken, PusherError
@@ -188,6 +188,7 @@ def _clock() -> Iterator[None]:
     rate=st.sampled_from([MIB, 8 * MIB, 40 * MIB]),
     keeps_part=st.booleans(),
 )
+@example(small=[], breaks=[15_938_356], rate=MIB, keeps_part=False)  # regular: a chunk never fits at the end
 def test_chunks_are_never_half_as_fast_as_the_best_fixed_size(
     small: list[int], breaks: list[int], rate: float, keeps_part: bool
 ) -> None:

@@ -134,8 +134,10 @@ class LinkEstimate:
     def _count_bytes(self, size: int) -> None:
         self._since += size
         self._unbroken += size
-        # bytes carried since the last break count at once: chunks of a part of it risk no more
-        self.carries = max((self._carried + self._since) / self._weight, self._since)
+        # bytes carried since the last break count at once: chunks of a part of it risk no more; where breaks
+        # come regularly, the next one comes sooner the more was carried
+        carried = self._carried if self.breaks else self._carried + self._since
+        self.carries = max(carried / self._weight, self._since)
         if self.carries >= _PLENTY:
             self.carries, self._carried, self._weight, self._since = _PLENTY, _PLENTY, 1.0, 0
             self.breaks, self._has_held = 0, True
