@@ -43,7 +43,7 @@ class Facts:
                 FROM registries WHERE link_rate IS NOT NULL""",
                 since=since,
             )
-        used = [(time_if_set(row["used"]), row["host"], row["link_rate"]) for row in rows]
+            used = [(time_if_set(row["used"]), row["host"], row["link_rate"]) for row in rows]
         recent = sorted(((at, host, rate) for at, host, rate in used if at), reverse=True)
         return [(host, rate) for _, host, rate in recent]
 

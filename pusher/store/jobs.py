@@ -60,7 +60,7 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
             else:  # one by one: the index has the ids of a state in their order
                 each = f"SELECT * FROM jobs WHERE state = :state AND {others} {last}"
                 found = [row for state in states for row in connection.rows(each, state=state, **values)]
-        jobs = sorted(map(job_of, found), key=lambda job: job.id)
+            jobs = sorted(map(job_of, found), key=lambda job: job.id)
         return jobs if limit is None else jobs[max(0, len(jobs) - limit) :]
 
     def page(self, after: int, size: int) -> tuple[JobRecord, ...]:
