@@ -107,7 +107,7 @@ class WorkerIdentity:
             make_left_changes(self._folder, self._name, store)
         return {
             owner
-            for owner in store.jobs.owners()
+            for owner in _lease_owners(store)
             if owner != self.owner and is_owner_dead(self._folder, owner)
         }
 
@@ -138,7 +138,7 @@ class WorkerIdentity:
         listed = [worker.id for worker in store.workers.all()]
         if dead := [each for each in listed if is_owner_dead(self._folder, each)]:
             store.workers.remove(dead)
-        names = {owner.partition("/")[2] for owner in store.jobs.owners()}
+        names = {owner.partition("/")[2] for owner in _lease_owners(store)}
         for path in self._folder.glob("*.lock"):
             if (
                 path.stem not in names
@@ -182,6 +182,11 @@ class WorkerIdentity:
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"
+
+
+def _lease_owners(store: Store) -> set[str]:
+    """Return the owners of all leases: one whose lock is free is dead, also once its lease has expired."""
+    return store.jobs.owners() | store.jobs.lapsed_owners()
 
 
 @functools.cache

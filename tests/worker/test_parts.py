@@ -321,3 +321,18 @@ def test_what_a_dead_worker_holds_for_jobs_that_are_done_is_given_back(home: Hom
         identity.release_dead_owners(home.store)
         assert home.store.jobs.owners() == set()
         assert len(list(folder.iterdir())) == 1, "our own"
+
+
+def test_a_dead_worker_is_known_as_dead_after_its_lease_has_expired(home: Home, archive: Path) -> None:
+    """A run that ends before it takes the job over does not remove what shows that the worker is dead."""
+    folder = home.settings.workers
+    home.enqueue(archive, "r.example/app:1")
+    lost = WorkerIdentity(folder, 0.01)
+    lost.__enter__()
+    assert home.store.jobs.claim(lost.owner, lease=0.01) is not None
+    lost.__exit__(OSError, OSError(), None)  # as the kernel would: the file stays
+    time.sleep(0.02)
+    for _ in range(2):
+        with WorkerIdentity(folder, 30) as identity:
+            assert identity.find_dead_owners(home.store) == {lost.owner}
+            identity.release_dead_owners(home.store)
