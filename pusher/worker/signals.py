@@ -34,8 +34,8 @@ def handle_signals(
     note: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     at_stake: Callable[[], int] = lambda: 0,
 ) -> Iterator[ReceivedSignals]:
-    """Call ``first`` at the first SIGINT, SIGTERM or SIGHUP; at the next one call ``leave`` and exit with its
-    exit code, but if ``at_stake`` bytes must then be sent again, say so and wait for one more.
+    """Call ``first`` at the first SIGINT, SIGTERM or SIGHUP; at the next SIGINT or SIGTERM call ``leave`` and
+    exit with its exit code, but if ``at_stake`` bytes must then be sent again, say so and wait for one more.
 
     Exiting there is safe: acknowledged offsets and chunks in flight are stored, and leases of a dead process
     are free. SIGHUP stays ignored if it was at the start (nohup). Outside the main thread nothing is
@@ -60,6 +60,8 @@ def handle_signals(
         note(_ASKED[signal.Signals(number)])
         warned = False
         while number := arrived.get():
+            if number == signal.SIGHUP:  # a terminal that closes may send several, from the shell and itself
+                continue
             cost = 0 if warned else at_stake()
             if cost:
                 warned = True
