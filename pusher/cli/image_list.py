@@ -212,6 +212,11 @@ def _read_list(name: str, tags: tuple[str, ...]) -> Iterator[ImageRequest]:
             raise InvalidOption(
                 f"{shown}, line {number}: a quote is not closed", hint="write IMAGE [WHERE...] in each line"
             ) from None
+        if option := next((each for each in found if each.startswith("--")), None):
+            raise InvalidOption(
+                f"{shown}, line {number}: {quoted(option)} is an option, and options are for the whole list",
+                hint="write IMAGE [WHERE...] in each line",
+            )
         if found:
             yield ImageRequest(found[0], tuple(found[1:]), tags, f"{shown}, line {number}")
 

@@ -120,7 +120,9 @@ class JobDecisions:
 
 
 def _require_movable(job: JobRecord, now: datetime, dead_owners: Collection[str]) -> None:
-    if job.state in (JobState.SUCCEEDED, JobState.SUPERSEDED):
+    if job.state in (JobState.SUCCEEDED, JobState.SUPERSEDED) or (
+        job.state in FINAL_STATES and job.machine is None
+    ):
         raise JobStateConflict(
             f"job {job.id} has ended ({job.state}) and cannot be moved",
             hint=f"pusher status {job.id} shows how it ended",

@@ -10,7 +10,7 @@ from pusher.oci.digest import short
 from pusher.sources import find, reopen
 from pusher.sources.base import EVERYTHING, Choice, Source, SourceImage
 from pusher.sources.pins import ContentStorePin, EnginePin, ListPin, StoragePin, pin_from_json
-from pusher.store.records import JobRecord
+from pusher.store.records import FINAL_STATES, JobRecord
 from pusher.store.store import Store
 from pusher.text import suggest
 from pusher.worker.documents import documents_of
@@ -29,7 +29,7 @@ def move_here(store: Store, settings: Settings, job_id: int, image: str | None =
     HomeUnusable.
     """
     job = store.jobs.get(job_id)
-    if job.machine is None:
+    if job.machine is None and job.state not in FINAL_STATES:
         return job
     if not job.has_manifest:
         raise JobStateConflict(

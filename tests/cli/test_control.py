@@ -26,6 +26,15 @@ def test_pause_and_resume(pusher: Pusher, store: Store) -> None:
     assert _state(store, 1) is JobState.QUEUED
 
 
+def test_a_job_that_has_ended_is_not_moved(pusher: Pusher, store: Store) -> None:
+    store.jobs.cancel(add_job(store).id)
+    add_job(store)
+    result = pusher("move", "1", "2", "--here")
+    assert result.code == 2
+    assert result.err.startswith("error: job 1 has ended (cancelled) and cannot be moved\n")
+    assert result.err.endswith("Job 2 can be pushed by any machine already.\n")
+
+
 def test_a_job_named_twice_is_told_once(pusher: Pusher, store: Store) -> None:
     add_job(store)
     assert pusher("pause", "1", "1").err == "Job 1 is paused.\n"

@@ -204,6 +204,7 @@ def test_a_list_from_standard_input(
     [
         (b"api.tar\nweb.tar 'r.example\n", "images.txt, line 2: a quote is not closed"),
         (b"api.tar\nweb.tar r.example/UPPER:1\n", "images.txt, line 2: 'r.example/UPPER:1' is not an image"),
+        (b"api.tar\n--to r.example/a\n", "images.txt, line 2: '--to' is an option, and options are for the"),
         (b"\xff\xfe", "the list images.txt is not UTF-8 text"),
     ],
 )
