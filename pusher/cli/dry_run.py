@@ -70,7 +70,7 @@ def dry_run(
 
 
 def _print(plan: PlannedPush) -> None:
-    from pusher.progress.format import human_bytes
+    from pusher.units import human_bytes
 
     print_line(f"{plan.image} -> {plan.destination}: {_TAGS[plan.tag]}")
     for blob in plan.blobs:

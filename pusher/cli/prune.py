@@ -75,7 +75,7 @@ def _intent(older_than: str, spool_limit: str) -> str:
 
 
 def _describe(result: PruneResult) -> str:
-    from pusher.progress.format import human_bytes
+    from pusher.units import human_bytes
 
     jobs = f"{result.jobs} finished job" + ("" if result.jobs == 1 else "s")
     blobs = f"{result.blobs} blob" + ("" if result.blobs == 1 else "s")

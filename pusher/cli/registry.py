@@ -61,7 +61,7 @@ def registry(host: str | None, forget: bool, as_json: bool) -> int:
 
 def _lines(facts: RegistryFacts) -> list[tuple[str, str]]:
     from pusher.cli.table import format_time
-    from pusher.progress.format import human_bytes
+    from pusher.units import human_bytes
 
     since = f" (learned {format_time(facts.limited_at)})" if facts.limited_at else ""
     lines = [("registry", facts.registry)]

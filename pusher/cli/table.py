@@ -14,9 +14,10 @@ import click
 
 from pusher.dataclass import dataclass
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_share, local_time, percent
+from pusher.progress.format import local_time, percent
 from pusher.store.records import JobBlob, JobRecord, JobState
 from pusher.text import printable, printable_lines
+from pusher.units import human_bytes, human_share
 from pusher.worker.overview import JobOverview, amount, note, share
 
 if TYPE_CHECKING:

@@ -121,7 +121,7 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
 def _report_ends(result: RunResult, *, single: bool) -> None:
     """Print what was sent again, and the sums of a run."""
     if result.bytes_wasted >= _LEAST_REPORTED:
-        from pusher.progress.format import human_bytes
+        from pusher.units import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
         print_notice(f"{wasted} had to be sent again, because connections broke or uploads were lost.")

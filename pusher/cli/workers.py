@@ -82,13 +82,13 @@ def _list_jobs(jobs: Sequence[JobRecord]) -> str:
 
 
 def _speed(job: JobRecord) -> str:
-    from pusher.progress.format import human_bytes
+    from pusher.units import human_bytes
 
     return f" ({human_bytes(job.speed)}/s)" if job.speed else ""
 
 
 def _ago(time: datetime, now: datetime) -> str:
-    from pusher.progress.format import human_seconds
+    from pusher.units import human_seconds
 
     return f"{human_seconds(max(0.0, (now - time).total_seconds()))} ago"
 

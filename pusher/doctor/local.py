@@ -15,7 +15,6 @@ from pusher.errors import DiskFull, HomeUnusable, PusherError
 from pusher.oci.digest import short
 from pusher.oci.index import Index
 from pusher.oci.media_types import CONFIGS
-from pusher.progress.format import human_bytes
 from pusher.sources.archive.docker_archive import ArchiveSource
 from pusher.sources.base import Source, SourceImage
 from pusher.sources.docker_dir import DirSource
@@ -29,6 +28,7 @@ from pusher.store import schema
 from pusher.store.store import Store
 from pusher.store.url import file_of, label_of, parse_url
 from pusher.text import suggest
+from pusher.units import human_bytes
 from pusher.worker.sources import open_source
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})

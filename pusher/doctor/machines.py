@@ -10,10 +10,10 @@ from typing import Final
 from pusher import __version__
 from pusher.config import Settings
 from pusher.errors import HomeUnusable
-from pusher.progress.format import human_seconds
 from pusher.store.records import Machine
 from pusher.store.store import Store
 from pusher.text import printable
+from pusher.units import human_seconds
 from pusher.worker.job_machines import ListedMachine, ListedWorker, list_machines
 from pusher.worker.machine import this_machine
 

@@ -16,7 +16,6 @@ from pusher.config import Settings
 from pusher.doctor.check import Check, Skipped
 from pusher.doctor.target import api_url
 from pusher.errors import ClockWrong, ProxyFailed, ProxyUnusable, PusherError, RegistryUnreachable
-from pusher.progress.format import human_seconds
 from pusher.reference import is_loopback
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.client import RegistryClient
@@ -27,6 +26,7 @@ from pusher.registry.http.network_errors import explain
 from pusher.registry.http.proxies import Proxy, proxy_for
 from pusher.registry.http.transport import Transport
 from pusher.registry.http.untrusted_certificate import certificate_error
+from pusher.units import human_seconds
 
 _MOST_SKEW: Final = 300.0
 """Seconds; tokens and signed addresses are often valid for no longer."""

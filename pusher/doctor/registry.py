@@ -10,7 +10,6 @@ from pusher.doctor.check import Check, Skipped
 from pusher.doctor.network import NetworkChecks
 from pusher.doctor.target import RegistryTarget
 from pusher.errors import LayerTooLarge, PusherError, RegistryRefused
-from pusher.progress.format import human_bytes
 from pusher.registry.auth.challenge import choose_challenge, parse_challenges
 from pusher.registry.auth.credentials import Credential, find_credential
 from pusher.registry.client import OpenedUpload
@@ -21,6 +20,7 @@ from pusher.registry.upload.blob_sizes import check_size, may_be_too_large
 from pusher.registry.upload.profiles import DEFAULT, GIB, SERVERLESS, Profile, by_name, detect
 from pusher.registry.upload.session import reported_offset
 from pusher.registry.upload.uplink import LinkEstimate
+from pusher.units import human_bytes
 from pusher.worker.registries import Registries, RegistryConnection
 
 

@@ -10,8 +10,9 @@ from typing import Any, Final, TextIO
 
 from pusher.oci.digest import short
 from pusher.progress.counters import Counters, Event, Snapshot
-from pusher.progress.format import human_bytes, human_left, human_share, human_wait, local_time, percent
+from pusher.progress.format import human_left, human_wait, local_time, percent
 from pusher.text import printable
+from pusher.units import human_bytes, human_share
 
 SUMMARY_EVERY: Final = 10.0
 """Seconds between two summary lines, at least."""

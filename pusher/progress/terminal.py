@@ -12,9 +12,10 @@ from rich.text import Text
 
 from pusher.oci.digest import short
 from pusher.progress.counters import BlobProgress, Counters, Preparing, Snapshot, Waiting, eta
-from pusher.progress.format import fit, human_bytes, human_left, human_share, human_wait, percent
+from pusher.progress.format import fit, human_left, human_wait, percent
 from pusher.progress.lines import describe
 from pusher.text import printable
+from pusher.units import human_bytes, human_share
 
 _LABEL: Final = 12
 _BAR_GAP: Final = 2

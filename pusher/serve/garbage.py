@@ -15,9 +15,9 @@ from typing import Final
 
 from pusher.dataclass import dataclass
 from pusher.errors import find_machine_error
-from pusher.progress.format import human_bytes
 from pusher.serve.local import LocalRegistry
 from pusher.serve.manifests import read_manifest
+from pusher.units import human_bytes
 
 LEAST: Final = 3600.0
 """Seconds for which an unused blob stays at least: pushes of large images take long."""

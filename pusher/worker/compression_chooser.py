@@ -9,11 +9,11 @@ from dataclasses import replace
 from typing import Final
 
 from pusher.processors import SpareProcessors
-from pusher.progress.format import human_bytes
 from pusher.spool.blocks import BLOCK, Readable, read_block
 from pusher.spool.choice import SAMPLE, candidates, choose, measure
 from pusher.spool.compress import GZIP, Compression, Kind
 from pusher.spool.levels import FAST
+from pusher.units import human_bytes
 from pusher.worker.compression import RequestedCompression
 from pusher.worker.job_link import JobLink, LinkSpeed
 

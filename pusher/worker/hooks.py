@@ -19,11 +19,11 @@ from pusher.config.child_environment import hook_environment
 from pusher.config.settings import HookSettings
 from pusher.dataclass import dataclass
 from pusher.errors import JobUnknown, PusherError
-from pusher.progress.format import human_seconds
 from pusher.secret import redact_secrets
 from pusher.store.records import JobRecord
 from pusher.store.store import Store
 from pusher.text import as_json, printable
+from pusher.units import human_seconds
 from pusher.waiting import NOTICE_AFTER
 from pusher.worker.hook_process import HookProcess
 from pusher.worker.job_json import describe_jobs

@@ -27,11 +27,11 @@ from pusher.errors import (
     find_machine_error,
 )
 from pusher.progress.base import Progress
-from pusher.progress.format import human_seconds
 from pusher.spool.spool import Spool
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from pusher.system import elapsed
+from pusher.units import human_seconds
 from pusher.worker.cleanup import delete_sessions, evict_blobs
 from pusher.worker.control import Activity, Control
 from pusher.worker.hooks import Hooks

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import Final
 
 from pusher.dataclass import dataclass
-from pusher.progress.format import human_bytes
 from pusher.spool.levels import FAR_SECONDS, NEAR_SECONDS, first_level
+from pusher.units import human_bytes
 from pusher.worker.uplinks import LinkEstimates
 
 _PATIENCE: Final = 1.1 * FAR_SECONDS

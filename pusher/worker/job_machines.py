@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 
 from pusher.dataclass import dataclass
-from pusher.progress.format import human_seconds
 from pusher.store.records import JobRecord
 from pusher.store.store import Store
 from pusher.store.workers import MachineRecord, WorkerRecord
 from pusher.text import printable
+from pusher.units import human_seconds
 from pusher.worker.machine import find_machine_id
 
 

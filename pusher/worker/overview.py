@@ -11,10 +11,11 @@ from typing import Final
 from pusher.config.window import read_window
 from pusher.dataclass import dataclass
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_left, human_share, local_time, percent
+from pusher.progress.format import human_left, local_time, percent
 from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.text import printable
+from pusher.units import human_bytes, human_share
 from pusher.worker.job_json import is_orphaned, seconds_left, sum_job
 from pusher.worker.job_machines import JobMachine, JobMachines
 

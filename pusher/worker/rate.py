@@ -11,7 +11,7 @@ from typing import Final, Protocol
 
 from pusher.config import Timetable
 from pusher.dataclass import dataclass
-from pusher.progress.format import human_bytes
+from pusher.units import human_bytes
 
 _TURN: Final = 0.05
 """Seconds of one upload's turn on the line."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pusher.oci.digest import provisional_digest
-from pusher.progress.format import human_bytes
 from pusher.registry.upload.profiles import MIB
 from pusher.store.records import UploadRecord
 from pusher.store.store import Store
+from pusher.units import human_bytes
 
 
 def describe_losses(store: Store, job_id: int, upload: UploadRecord, *, restarts: bool) -> str:

@@ -18,12 +18,12 @@ from pusher.errors import (
     StoreError,
 )
 from pusher.progress.base import Progress
-from pusher.progress.format import human_seconds
 from pusher.spool.spool import Spool
 from pusher.store.outages import StoreOutages
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
 from pusher.system import elapsed
+from pusher.units import human_seconds
 from pusher.waiting import report_silence_to
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import delete_sessions, keep_limits

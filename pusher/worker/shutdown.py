@@ -9,9 +9,9 @@ from typing import Final
 
 from pusher.errors import DiskFull, JobUnknown, LeaseLost, StoreError
 from pusher.progress.base import Progress
-from pusher.progress.format import human_seconds
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
+from pusher.units import human_seconds
 from pusher.worker.control import Activity, Control
 
 _STILL: Final = 5.0

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Final
 
-from pusher.progress.format import human_bytes
+from pusher.units import human_bytes
 
 _ASKED: Final = {
     signal.SIGINT: "stopping after the chunks in flight; press Ctrl-C again to stop now",

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 from pusher.dataclass import dataclass
 from pusher.errors import SourceStalled
-from pusher.progress.format import human_seconds
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
 from pusher.registry.http.redaction import host_of
 from pusher.registry.http.transport import Receiver, Transport
+from pusher.units import human_seconds
 from pusher.waiting import NOTICE_AFTER
 from pusher.worker.control import Control
 

@@ -9,13 +9,13 @@ from typing import TypedDict
 
 from pusher.errors import LeaseLost, PusherError, Stopped
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes
 from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.registry.upload.blob_sizes import check_size
 from pusher.registry.upload.upload import BlobUpload
 from pusher.sources.registry.source import mountable_repositories
 from pusher.spool.arrival import ArrivalFailed
 from pusher.store.records import JobRecord, UploadRecord
+from pusher.units import human_bytes
 from pusher.worker.blob_observer import BlobObserver
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.control import Control

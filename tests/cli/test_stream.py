@@ -16,6 +16,7 @@ import pytest
 from pusher.errors import InvalidOption
 from pusher.sources import find
 from pusher.store.store import Store
+from pusher.units import human_bytes
 from pusher.worker import piped_archives
 from tests.support.images import make_image, sha256, write_archive
 
@@ -43,7 +44,7 @@ def test_an_archive_from_standard_input_is_queued(home: Path, archive: bytes, im
     done = piped(archive, "enqueue", image)
     assert done.returncode == 0, done.stderr
     assert b"reading the archive from standard input" in done.stderr
-    assert f"kept {len(archive):,} bytes from standard input".encode() in done.stderr
+    assert f"kept {human_bytes(len(archive))} from standard input".encode() in done.stderr
     (file,) = kept(home)
     assert file.read_bytes() == archive
     assert file.name == f"{sha256(archive)[7:]}.tar"

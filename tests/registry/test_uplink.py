@@ -242,7 +242,7 @@ def test_what_lies_between_breaks_is_what_was_measured() -> None:
 
 
 def test_a_slow_link_is_named_as_the_reason() -> None:
-    assert LinkEstimate(uplink=200_000, carries=900 * MB).describe(MIB) == "an upload gets 0.2 MiB/s"
+    assert LinkEstimate(uplink=200_000, carries=900 * MB).describe(MIB) == "an upload gets 195.3 KiB/s"
     assert LinkEstimate(max_chunk=MIB).describe(MIB) == "larger bodies are refused (413)"
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from pusher.errors import ChunkTooLarge, RegistryFault
 from pusher.registry.answers import refusal
 from pusher.registry.http.answer import Answer
+from pusher.units import human_bytes
 
 LEAST: Final = 1024 * 1024
 """Bytes of a body that is never too large: nginx accepts this many by default."""
@@ -31,7 +32,9 @@ class SizeRefusals:
             return
         self._refused = self._refused + 1 if offset == self._offset else 1
         self._offset = offset
-        what = f"{refusal(answer, doing=doing).message}: a body of {length} bytes is refused as too large"
+        what = (
+            f"{refusal(answer, doing=doing).message}: a body of {human_bytes(length)} is refused as too large"
+        )
         hint = "look at the registry's quota, and at the body limit of the proxy in front of it"
         if self._refused >= _MOST:
             raise ChunkTooLarge(what, hint=hint)

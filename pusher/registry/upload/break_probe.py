@@ -5,8 +5,9 @@ from __future__ import annotations
 from pusher.errors import PusherError
 from pusher.registry.client import RegistryClient
 from pusher.registry.upload import profiles
-from pusher.registry.upload.profiles import KIB, Profile
+from pusher.registry.upload.profiles import Profile
 from pusher.registry.upload.session import Session, is_cut_off, reported_offset
+from pusher.units import human_bytes
 
 
 def probe(client: RegistryClient, repository: str, session: Session, before: str) -> Profile:
@@ -26,7 +27,7 @@ def probe(client: RegistryClient, repository: str, session: Session, before: str
 def explain_losses(registry: str, session: Session) -> str:
     """Return why the registry keeps nothing: the link breaks within the smallest chunk that it accepts."""
     return (
-        f"the connection breaks again and again within a chunk of {session.chunk_size // KIB} KiB. "
+        f"the connection breaks again and again within a chunk of {human_bytes(session.chunk_size)}. "
         f"{registry} does not keep a part of a chunk, and smaller chunks are refused or too slow, so the "
         "chunk is sent from its start each time. To avoid that, use a more stable link, or fewer uploads at "
         "a time (--parallel 1)"

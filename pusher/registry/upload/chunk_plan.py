@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from pusher.registry.upload import chunk_sizes
-from pusher.registry.upload.profiles import KIB, Profile
+from pusher.registry.upload.profiles import Profile
 from pusher.registry.upload.session import Session
 from pusher.registry.upload.states import Close, Lost, Send
 from pusher.registry.upload.uplink import LinkEstimate
+from pusher.units import human_bytes
 
 _SENT_AGAIN: Final = 8
 """Part of a blob, one in so many bytes, that may be sent again to continue in larger chunks."""
@@ -68,7 +69,8 @@ class ChunkPlan:
         if self._is_too_large_for_link(session):
             return Lost(
                 session,
-                f"the link breaks within chunks of {session.chunk_size} bytes; continuing with smaller ones",
+                f"the link breaks within chunks of {human_bytes(session.chunk_size)}; "
+                "continuing with smaller ones",
                 fruitless=False,
             )
         larger = self.larger_size(session)
@@ -77,8 +79,8 @@ class ChunkPlan:
         self._given_up += session.offset
         return Lost(
             session,
-            f"chunks of {session.chunk_size // KIB} KiB take too long at this registry, and have one size "
-            f"for a whole upload; continuing with {larger // KIB} KiB",
+            f"chunks of {human_bytes(session.chunk_size)} take too long at this registry, and have one size "
+            f"for a whole upload; continuing with {human_bytes(larger)}",
             fruitless=False,
         )
 

@@ -15,6 +15,7 @@ from pusher.registry.upload.blob_sizes import check_size
 from pusher.registry.upload.profiles import CHUNKED, DEFAULT, MONOLITHIC, Profile
 from pusher.registry.upload.session import Journal, Session
 from pusher.registry.upload.uplink import LinkEstimate
+from pusher.units import human_bytes
 
 _NO_CHUNKS: Final = frozenset({405, 501})
 """Responses of a registry that does not support the request."""
@@ -103,8 +104,8 @@ class SessionOpener:
         )
         if size is None:
             raise ChunkTooLarge(
-                f"something in front of {self._client.registry} refuses bodies of {refused} bytes (413), "
-                "and the registry takes no smaller chunks",
+                f"something in front of {self._client.registry} refuses bodies of {human_bytes(refused)} "
+                "(413), and the registry takes no smaller chunks",
                 hint="raise the body limit of the proxy in front of the registry",
             )
         self.record_size_refusal(size)

@@ -24,6 +24,7 @@ from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.link_rate import LinkRate
 from pusher.registry.upload.profiles import CHUNKED, DEFAULT, KIB, MIB, MONOLITHIC, Profile
+from pusher.units import human_bytes
 
 _SECONDS: Final = 10.0
 """Seconds that a chunk should take."""
@@ -259,7 +260,7 @@ class LinkEstimate:
             if self.max_chunk is not None and size + 2 >= self.max_chunk:
                 return "larger bodies are refused (413)"
             if self.uplink is not None and self.uplink * _SECONDS < size + MIB:
-                return f"an upload gets {self.uplink / MIB:.1f} MiB/s"
+                return f"an upload gets {human_bytes(self.uplink)}/s"
             if self.breaks:
                 return self._describe_breaks()
             if self.carries is not None:

@@ -36,6 +36,7 @@ from pusher.registry.upload.setbacks import Setbacks, Stuck
 from pusher.registry.upload.states import Ask, Close, Done, Lost, Open, Send, State
 from pusher.registry.upload.uplink import LinkEstimate
 from pusher.registry.upload.verdicts import PAUSE, ChunkAnswer, Holds, Unusable
+from pusher.units import human_bytes
 
 _ABSENT: Final = 10.0  # seconds for which a HEAD that found nothing counts
 _SENDING: Final = "sending a chunk"
@@ -360,7 +361,10 @@ class BlobUpload:
         if session.offset and not session.profile.equal_chunks:
             self._setbacks.clear()
             return self._plan.next_state(session)
-        return Lost(session, f"the link breaks within chunks of {tried} bytes; continuing with {size}")
+        return Lost(
+            session,
+            f"the link breaks within chunks of {human_bytes(tried)}; continuing with {human_bytes(size)}",
+        )
 
     def _acknowledge(self, session: Session, offset: int, sent: int = 0) -> Session:
         """Store that the registry holds ``offset`` bytes, then report it; only done here."""
@@ -434,11 +438,13 @@ class BlobUpload:
         """Continue with half of ``length`` bytes, refused with 413; an empty session can be kept."""
         smaller = self._opening.shrink(session, length)
         if smaller is None:
-            return Lost(session, f"bodies of {length} bytes are refused (413); continuing with chunks")
+            return Lost(session, f"bodies of {human_bytes(length)} are refused (413); continuing with chunks")
         if smaller.offset == 0:
             self._journal.record_session(smaller)
             return self._plan.next_state(smaller)
-        size = smaller.chunk_size
+        size = human_bytes(smaller.chunk_size)
         return Lost(
-            session, f"bodies of {length} bytes are refused (413); continuing with {size}", fruitless=False
+            session,
+            f"bodies of {human_bytes(length)} are refused (413); continuing with {size}",
+            fruitless=False,
         )

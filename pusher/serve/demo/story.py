@@ -18,7 +18,6 @@ from pusher.dataclass import dataclass
 from pusher.errors import DemoFailed
 from pusher.oci.digest import digest_of_hash, hash_for, of_bytes
 from pusher.oci.manifest import parse_manifest
-from pusher.progress.format import human_bytes
 from pusher.registry.upload.profiles.profile import MIB
 from pusher.registry.upload.profiles.table import SERVERLESS
 from pusher.serve.access import Access
@@ -30,6 +29,7 @@ from pusher.serve.local import LocalRegistry
 from pusher.serve.metrics import Metrics
 from pusher.serve.page.site import RegistrySite
 from pusher.serve.server import Address, open_sockets, server_in_background
+from pusher.units import human_bytes
 
 _NAME: Final = "demo/app"
 _TAG: Final = "1"

@@ -18,12 +18,13 @@ from pusher.oci.digest import short
 from pusher.progress.counters import Counters, eta
 from pusher.progress.counters import Snapshot as ProgressSnapshot
 from pusher.progress.estimate import Estimator
-from pusher.progress.format import human_bytes, human_left, percent
+from pusher.progress.format import human_left, percent
 from pusher.serve.page.template import PageContent, Template
 from pusher.store.decisions import DECISIONS
 from pusher.store.job_filter import JobFilter
 from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
+from pusher.units import human_bytes
 from pusher.worker.overview import JobOverview, amount, note, read_overviews, share
 
 PER_PAGE: Final = 50

@@ -13,8 +13,9 @@ from markupsafe import Markup
 import pusher
 from pusher.dataclass import dataclass
 from pusher.oci.digest import short
-from pusher.progress.format import human_bytes, human_share, local_time, rfc3339
+from pusher.progress.format import local_time, rfc3339
 from pusher.text import printable
+from pusher.units import human_bytes, human_share
 
 FOLDER: Final = Path(__file__).parent
 TEMPLATE: Final = "page.html"

@@ -19,6 +19,7 @@ from pusher.errors import ArchiveInvalid, DiskFull, InvalidOption, PusherError, 
 from pusher.sources.archive import docker_archive
 from pusher.sources.folders import LAYOUT_ARCHIVE
 from pusher.sources.foreign_files import exists
+from pusher.units import human_bytes
 
 _STANDARD: Final = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTORS: Final = ("/dev/fd/", "/proc/self/fd/")
@@ -71,8 +72,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
                 hint="free some space, or set PUSHER_HOME to a folder on another disk",
             ) from error
         raise SourceError(f"cannot read {what}: {error.strerror or error}") from error
-    kept = f"{size / 2**20:,.1f} MiB" if size >= 2**20 // 10 else f"{size:,} bytes"
-    note(f"kept {kept} from {what} until the job has ended: {path}")
+    note(f"kept {human_bytes(size)} from {what} until the job has ended: {path}")
     return f"{kind}:{path}:{name}" if name else f"{kind}:{path}" if kind else str(path)
 
 

@@ -27,6 +27,7 @@ from pusher.sources.split.plan import (
     too_many_error,
 )
 from pusher.sources.split.planning import Planned, largest_part, plan_image
+from pusher.units import human_bytes
 
 _SMALLEST: Final = 1 << 20
 
@@ -150,7 +151,7 @@ class SplitSource:
             plan = plans.get(layer.export_name)
             layers += [layer] if plan is None else [SourceLayer(part.diff_id) for part in plan.parts]
         notes = [
-            f"layer {short(plan.diff_id)} ({plan.size / 2**20:,.0f} MiB) becomes {len(plan.parts)} layers"
+            f"layer {short(plan.diff_id)} ({human_bytes(plan.size)}) becomes {len(plan.parts)} layers"
             for plan in self._plans
         ]
         if attestations_in(image):
