@@ -10,11 +10,11 @@ from dataclasses import field
 from typing import Any, Final
 
 from pusher.dataclass import dataclass
-from pusher.errors import DiskFull, StoreError
 from pusher.oci.digest import provisional_digest
 from pusher.progress.base import Progress
 from pusher.progress.estimate import Estimator
 from pusher.store.store import Store
+from pusher.worker.periodic import calling_every
 
 _STORE_EVERY: Final = 2.0
 """Seconds between two times that the speeds are stored."""
@@ -51,24 +51,17 @@ class JobSpeeds:
     @contextlib.contextmanager
     def recording(self, store: Store, owner: str) -> Iterator[None]:
         """Store the speeds of the jobs of this owner every few seconds until the context ends."""
-        done = threading.Event()
+        stored: dict[int, tuple[int, int]] = {}
 
         def record() -> None:
-            stored: dict[int, tuple[int, int]] = {}
-            while not done.wait(_STORE_EVERY):
-                now = self.measure()
-                changed = {job_id: speed for job_id, speed in now.items() if stored.get(job_id) != speed}
-                with contextlib.suppress(StoreError, DiskFull):  # the next time
-                    store.jobs.record_speeds(owner, changed)
-                    stored = now
+            nonlocal stored
+            now = self.measure()
+            changed = {job_id: speed for job_id, speed in now.items() if stored.get(job_id) != speed}
+            store.jobs.record_speeds(owner, changed)
+            stored = now
 
-        thread = threading.Thread(target=record, name="speeds", daemon=True)
-        thread.start()
-        try:
+        with calling_every(_STORE_EVERY, record, name="speeds"):
             yield
-        finally:
-            done.set()
-            thread.join()
 
     def measure(self) -> dict[int, tuple[int, int]]:
         """Return each job's bytes per second, and the bytes of its chunks in flight that were sent."""

@@ -18,12 +18,13 @@ from filelock import FileLock, Timeout
 
 from pusher import __version__
 from pusher.config.private import make_private_folder
-from pusher.errors import HomeUnusable, PusherError
+from pusher.errors import HomeUnusable
 from pusher.store.leases import LONGEST_LEASE
 from pusher.store.records import Machine
 from pusher.store.store import Store
 from pusher.system import boot_id, elapsed
 from pusher.worker.local_journal import SUFFIX, LocalJournal, make_left_changes
+from pusher.worker.periodic import calling_every
 
 _BEAT: Final = 1.0
 """Seconds between two checks of the leases."""
@@ -154,31 +155,24 @@ class WorkerIdentity:
         After a sleep or a clock change they are renewed before anything else, so that no other worker takes
         over. ``check`` finds out whether one did.
         """
-        done = threading.Event()
         self._renewed_at = elapsed()
+        clock = time.time() - elapsed()
 
         def beat() -> None:
-            clock = time.time() - elapsed()
-            while not done.wait(_BEAT):
-                was_set = abs(time.time() - elapsed() - clock) > _STEP
-                with contextlib.suppress(PusherError):  # the next beat tries again
-                    if was_set or self.seconds_unrenewed >= self.lease / 3:
-                        now = elapsed()
-                        if self.seconds_unrenewed > self.lease:
-                            self.longest_stall = self.seconds_unrenewed
-                        store.jobs.renew(self.owner, self.lease)
-                        if not store.workers.renew(self.owner, self.lease):
-                            self.register(store)
-                        self._renewed_at, clock = now, time.time() - elapsed()
-                    check()
+            nonlocal clock
+            was_set = abs(time.time() - elapsed() - clock) > _STEP
+            if was_set or self.seconds_unrenewed >= self.lease / 3:
+                now = elapsed()
+                if self.seconds_unrenewed > self.lease:
+                    self.longest_stall = self.seconds_unrenewed
+                store.jobs.renew(self.owner, self.lease)
+                if not store.workers.renew(self.owner, self.lease):
+                    self.register(store)
+                self._renewed_at, clock = now, time.time() - elapsed()
+            check()
 
-        thread = threading.Thread(target=beat, name="heartbeat", daemon=True)
-        thread.start()
-        try:
+        with calling_every(_BEAT, beat, name="heartbeat"):
             yield
-        finally:
-            done.set()
-            thread.join()
 
     def _path(self, name: str) -> Path:
         return self._folder / f"{name}.lock"

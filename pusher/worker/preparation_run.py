@@ -100,7 +100,7 @@ class PreparationRun:
         from pusher.sources.engine.content_api import DockerContent
 
         content = self._opened.enter_context(
-            DockerContent(pin.daemon, new_check, self._preparer.settings.retry.source)
+            DockerContent(pin.daemon, new_check, self._preparer.settings.retry.source, self._control.wait)
         )
         if content.offers(pin.id):
             for layer in sorted(self._missing.values(), key=lambda layer: -(layer.size or 0)):

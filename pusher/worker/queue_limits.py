@@ -12,6 +12,7 @@ from pusher.config.settings import BY_NAME
 from pusher.errors import InvalidOption, PusherError
 from pusher.store.queue_settings import LIMIT_RATE, PARALLEL, QueueSetting
 from pusher.store.store import Store
+from pusher.worker.periodic import calling_every
 from pusher.worker.rate import RateLimiter
 from pusher.worker.rate_lease import RateLease
 from pusher.worker.upload_turns import UploadTurns
@@ -87,31 +88,25 @@ class QueueLimits:
 
         While the store is away the last settings hold.
         """
-        done = threading.Event()
+        usual = self._own.retry.queue_limits
 
         def follow() -> None:
-            while not done.is_set():
-                usual = self._own.retry.queue_limits
-                if done.wait(_SOON * usual):
-                    return
-                if not self._lease.is_unfair:
-                    self._wake.wait((1 - _SOON) * usual)
-                self._wake.clear()
-                with contextlib.suppress(PusherError):
-                    if self.update(store, owner):
-                        change()
+            if not self._lease.is_unfair:
+                self._wake.wait((1 - _SOON) * usual)
+            self._wake.clear()
+            if self.update(store, owner):
+                change()
 
-        thread = threading.Thread(target=follow, name="queue-limits", daemon=True)
-        thread.start()
         try:
-            yield
+            with calling_every(_SOON * usual, follow, name="queue-limits"):
+                try:
+                    yield
+                finally:
+                    self._wake.set()
         finally:
-            done.set()
-            self._wake.set()
-            thread.join()
-            with contextlib.suppress(PusherError):
-                self._lease.release(store.budgets, owner)
-                self.turns.release(store.budgets, owner)
+            for release in (self._lease.release, self.turns.release):
+                with contextlib.suppress(PusherError):  # the leases end by themselves
+                    release(store.budgets, owner)
 
     def _renew_soon(self) -> None:
         if self._lease.is_idle:

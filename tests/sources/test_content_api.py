@@ -12,6 +12,7 @@ import pytest
 from pusher.errors import ImageChanged, ImageIncomplete, SourceStalled, StorageDoubtful
 from pusher.oci.manifest import Descriptor
 from pusher.oci.media_types import OCI_LAYER_GZIP
+from pusher.retry import RetryPolicy
 from pusher.sources import find, reopen
 from pusher.sources.engine.content_api import DockerContent
 from tests.support.content_api import UNIMPLEMENTED, ContentApi, stored_blobs
@@ -180,6 +181,23 @@ def test_a_daemon_that_goes_away_is_asked_again_later(
         away.rename(api.path)
         read = file.read(10)
     assert read == BLOB[50_000:50_010]
+
+
+def test_a_pause_for_a_daemon_that_is_away_can_be_ended(api: ContentApi) -> None:
+    class Enough(Exception):
+        """What a pause raises."""
+
+    pauses: list[float] = []
+
+    def wait(seconds: float) -> None:
+        pauses.append(seconds)
+        raise Enough
+
+    with DockerContent({}, wait=wait) as content, content.file_of(DESCRIPTOR, NAME).open() as file:
+        api.path.rename(api.path.with_name("away"))
+        with pytest.raises(Enough):
+            file.read(10)
+    assert pauses == [RetryPolicy.source.first]
 
 
 def test_a_daemon_that_is_silent_is_noticed(api: ContentApi) -> None:

@@ -72,8 +72,9 @@ class DockerContent:
     """The content store of one Docker daemon, over as many connections as there are calls at a time.
 
     ``new_check`` makes what a connection calls each second while Docker is silent; it may raise. ``away``:
-    how long a blob that is being read waits for a daemon that restarts. Methods raise StorageDoubtful where
-    Docker does not let its content store be read.
+    how long a blob that is being read waits for a daemon that restarts; ``wait`` gets each pause (seconds),
+    sleeps, and may raise to stop. Methods raise StorageDoubtful where Docker does not let its content store
+    be read.
     """
 
     def __init__(
@@ -81,10 +82,12 @@ class DockerContent:
         daemon: Daemon,
         new_check: Callable[[], Callable[[], None] | None] = lambda: None,
         away: Backoff = RetryPolicy.source,
+        wait: Callable[[float], None] = time.sleep,
     ) -> None:
         self._api = DockerApi(daemon)
         self._new_check = new_check
         self.away = away
+        self.wait = wait
         self._lock = threading.Lock()
         self._idle: list[_Connection] = []
         self._used: set[_Connection] = set()
@@ -151,12 +154,6 @@ class DockerContent:
         with self._lock:
             self._used.discard(connection)
         connection.close()
-
-    def wait(self, seconds: float) -> None:
-        """Wait, and then call a check."""
-        time.sleep(seconds)
-        if (check := self._new_check()) is not None:
-            check()
 
     @contextmanager
     def _connection(self) -> Iterator[ContentStore]:
