@@ -9,13 +9,11 @@ import signal
 from collections import OrderedDict
 
 import pytest
-from hypothesis import settings
 
 from pusher import secret
+from tests.support import same_examples
 
-# The same examples every time; others come with --hypothesis-profile=default.
-settings.register_profile("same", derandomize=True)
-settings.load_profile("same")
+same_examples.load_profile()
 
 # A shell ignores Ctrl-C for what it starts in the background, and what is started from there inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
