@@ -29,6 +29,7 @@ from pusher.errors import (
 from tests.doctor.diagnosis import PUSHING, Diagnosis, Registry, after, diagnose, settings_in, stay_here
 from tests.registry.sites import Site
 from tests.support.fakeregistry.wire import Reply
+from tests.support.processes import free_port
 
 NAME = "registry.test"
 """Beyond this machine, as far as pusher can tell."""
@@ -87,8 +88,7 @@ def test_a_resolver_that_does_not_answer(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_nobody_listens(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     found = diagnose(f"127.0.0.1:{port}/team/app", settings_in(tmp_path))
     skipped = (*NO_IMAGE, *after("TCP"))
     found.assert_failed("TCP", RegistryUnreachable, str(port), "connection refused", skipped=skipped)
@@ -111,8 +111,7 @@ def test_a_connection_that_does_not_come_about(tmp_path: Path) -> None:
 
 
 def test_a_proxy_that_cannot_be_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     monkeypatch.setenv("HTTPS_PROXY", f"http://bob:s3cr3t@127.0.0.1:{port}")
     found = diagnose(f"{NAME}/team/app", settings_in(tmp_path))
     check = found.assert_failed(

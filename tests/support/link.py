@@ -15,6 +15,8 @@ import time
 from types import TracebackType
 from typing import Final, Self
 
+from tests.support.processes import reserve_port
+
 _BLOCK: Final = 64 * 1024
 _RST: Final = struct.pack("ii", 1, 0)
 
@@ -60,8 +62,9 @@ class ShakyLink:
         self.lock = threading.Lock()
         self._rate_lock = threading.Lock()
         self._pairs: dict[_Pair, threading.Thread] = {}
-        self._socket = self._bind(port)
-        self._port: int = self._socket.getsockname()[1]
+        self._reserved = reserve_port(port)
+        self._port: int = self._reserved.getsockname()[1]
+        self._socket = self._bind()
         self._acceptor: threading.Thread | None = None
 
     @property
@@ -82,6 +85,7 @@ class ShakyLink:
     ) -> None:
         self.block()
         self._socket.close()
+        self._reserved.close()
 
     def unblock(self) -> None:
         """Accept connections (again), on the same port."""
@@ -97,7 +101,7 @@ class ShakyLink:
             self._socket.shutdown(socket.SHUT_RDWR)
             acceptor.join()
             self._socket.close()
-            self._socket = self._bind(self._port)
+            self._socket = self._bind()
             self.cut()
 
     def cut(self) -> None:
@@ -107,16 +111,15 @@ class ShakyLink:
         for pair in pairs:
             pair.cut()
         for thread in pairs.values():
-            thread.join(timeout=10)
+            thread.join(timeout=60)
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _bind(port: int) -> socket.socket:
-        """Bound, not yet listening: connecting is refused and nobody else gets the port."""
+    def _bind(self) -> socket.socket:
+        """Bound, not yet listening: connecting is refused."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", port))
+        sock.bind(("127.0.0.1", self._port))
         return sock
 
     def _accept(self, listener: socket.socket) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 RUNNING: list[Daemon] = []
 """The daemons that live now; their logs are shown with a test that fails."""
+_RESERVED: list[socket.socket] = []
 
 
 class Daemon:
@@ -28,7 +29,7 @@ class Daemon:
         command: Sequence[str],
         ready: Callable[[], bool],
         *,
-        timeout: float = 30.0,
+        timeout: float = 90.0,
         env: Mapping[str, str] | None = None,
     ) -> None:
         """Start it and wait until ``ready``; AssertionError with its log if that fails or takes too long."""
@@ -75,12 +76,23 @@ class Daemon:
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
+def reserve_port(port: int = 0) -> socket.socket:
+    """A socket that keeps a port of 127.0.0.1 until it is closed, and never listens: connecting is refused.
+
+    The system gives the port to nobody who takes any, neither to listen nor to connect from. A server gets it
+    that asks for it by number with SO_REUSEADDR, as they all do.
+    """
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(("127.0.0.1", port))
+    return sock
+
+
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on at this moment."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 on which nobody listens, reserved until this process ends."""
+    _RESERVED.append(reserve_port())
+    port: int = _RESERVED[-1].getsockname()[1]
+    return port
 
 
 def listens(port: int) -> bool:

@@ -22,6 +22,7 @@ from tests.support.fakeregistry.rules import Credentials, Exchange, Rules, probl
 from tests.support.fakeregistry.serverless import SERVERLESS
 from tests.support.fakeregistry.storage import Blob, Store, UploadSession
 from tests.support.fakeregistry.wire import Body, Connection, Cut, Disconnected, Reply, Request
+from tests.support.processes import reserve_port
 
 
 @dataclass
@@ -70,8 +71,9 @@ class FakeRegistry:
         self._connection_count = 0
         self._folder = tempfile.TemporaryDirectory(prefix="fake-registry-")
         self._store = Store(Path(self._folder.name))
-        self._socket = self._bind(0)
-        self._port: int = self._socket.getsockname()[1]
+        self._reserved = reserve_port()
+        self._port: int = self._reserved.getsockname()[1]
+        self._socket = self._bind()
         self._acceptor: threading.Thread | None = None
 
     # --- where it is --------------------------------------------------------------------------------------
@@ -144,7 +146,7 @@ class FakeRegistry:
         """Sizes of the PATCHes that were answered 202 (or 201), in their order."""
         return [record.body_received for record in self.requests(On.CHUNK) if record.status in (201, 202)]
 
-    def wait_for(self, predicate: Callable[[Self], bool], timeout: float = 10.0) -> None:
+    def wait_for(self, predicate: Callable[[Self], bool], timeout: float = 60.0) -> None:
         """Wait until the predicate holds; looked at whenever a request begins, goes on or ends."""
         with self._changed:
             assert self._changed.wait_for(lambda: predicate(self), timeout), "waited in vain for the registry"
@@ -160,6 +162,7 @@ class FakeRegistry:
     ) -> None:
         self.stop()
         self._socket.close()
+        self._reserved.close()
         self._folder.cleanup()
 
     def start(self) -> None:
@@ -176,7 +179,7 @@ class FakeRegistry:
         self._socket.shutdown(socket.SHUT_RDWR)
         acceptor.join()
         self._socket.close()
-        self._socket = self._bind(self._port)
+        self._socket = self._bind()
         self.cut()
 
     def cut(self) -> None:
@@ -187,7 +190,7 @@ class FakeRegistry:
             connection.abort()
         self.faults.release()
         for thread in open_now.values():
-            thread.join(timeout=10)
+            thread.join(timeout=60)
 
     def restart(self, *, lose_sessions: bool = False, new_secret: bool = False) -> None:
         """Stop and start.
@@ -203,13 +206,13 @@ class FakeRegistry:
 
     # --- connections --------------------------------------------------------------------------------------
 
-    def _bind(self, port: int) -> socket.socket:
-        """A bound socket that does not listen: connecting to it is refused, and nobody else gets the port."""
+    def _bind(self) -> socket.socket:
+        """A bound socket that does not listen yet: connecting to it is refused."""
         sock = socket.socket()
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self._receive_buffer is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        sock.bind(("127.0.0.1", port))
+        sock.bind(("127.0.0.1", self._port))
         return sock
 
     def _accept(self, listener: socket.socket) -> None:
