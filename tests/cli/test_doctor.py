@@ -192,7 +192,7 @@ def on_a_terminal(*arguments: str, columns: int = 80, **environ: str) -> str:
             break
         received += block
     os.close(main)
-    process.wait(30)
+    process.wait(60)
     return received.decode()
 
 
@@ -244,5 +244,5 @@ def test_a_check_that_hangs_is_seen(home: Path, registry: FakeRegistry) -> None:
     while b"...     TLS" not in received:
         received += os.read(main, 65536)
     process.terminate()
-    process.wait(10)
+    process.wait(60)
     os.close(main)

@@ -80,7 +80,7 @@ def test_on_a_terminal_it_is_styled_and_fits() -> None:
     except OSError:  # the end of a terminal
         pass
     os.close(leader)
-    assert process.wait(20) == 0
+    assert process.wait(60) == 0
     assert shown.startswith(b"\x1b[1mThe queue: jobs, workers and tags\x1b[0m")
 
 

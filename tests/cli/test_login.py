@@ -377,7 +377,7 @@ def test_nothing_waits_in_stalls(registry: FakeRegistry) -> None:
     assert process.stderr is not None
     what = f"Waiting for the password of 'bob' at {registry.address} on standard input.\n"
     assert process.stderr.readline() == what
-    out, _ = process.communicate(PASSWORD + "\n", timeout=30)
+    out, _ = process.communicate(PASSWORD + "\n", timeout=60)
     assert process.returncode == ExitCode.DONE
     assert out.startswith("Logged in to ")
 

@@ -110,7 +110,7 @@ def test_nothing_waits_in_stalls() -> None:
     )
     assert process.stderr is not None
     assert process.stderr.readline() == "Waiting for the password of 'bob' at r.example on standard input.\n"
-    out, _ = process.communicate("secret\n", timeout=20)
+    out, _ = process.communicate("secret\n", timeout=60)
     assert out.strip() == repr(("bob", "secret", "r.example"))
 
 

@@ -264,7 +264,7 @@ def test_wait_ends_with_the_jobs_and_exits_as_they_did(store: Store) -> None:
         assert process.stderr.readline() == "Job 1: queued (good:1 -> registry.example.com/good:1)\n"
         end(store, good, JobState.SUCCEEDED)
         end(store, bad, JobState.FAILED)
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (6, f"registry.example.com/good@{DIGEST}\n")
     assert "error: job 2, bad:1: no such repository" in err
 
@@ -294,7 +294,7 @@ def test_ctrl_c_ends_the_wait_and_changes_nothing(pusher: Pusher, store: Store) 
         assert process.stderr is not None
         process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        assert process.wait(20) == 130
+        assert process.wait(60) == 130
     assert store.jobs.get(1).state is JobState.QUEUED
 
 
@@ -305,7 +305,7 @@ def test_watch_waits_for_a_job_and_ends_when_all_have_ended(store: Store) -> Non
         job = add_job(store)
         assert json.loads(process.stdout.readline())["jobs"][0]["state"] == "queued"
         end(store, job, JobState.SUCCEEDED)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert json.loads(out.splitlines()[-1])["jobs"][0]["state"] == "succeeded"
 
@@ -318,7 +318,7 @@ def test_follow_prints_events_as_they_come(store: Store) -> None:
         store.events.add(job.id, "session-lost", "the registry lost the upload session")
         assert "the registry lost the upload session" in process.stdout.readline()
         end(store, job, JobState.SUCCEEDED)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "succeeded" in out.splitlines()[-1]
 
@@ -328,7 +328,7 @@ def test_wait_ends_once_nobody_reads_it(store: Store) -> None:
     with started("wait", "1", "--json") as process:
         assert process.stdout is not None
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
 
 
 def test_follow_ends_once_nobody_reads_it(store: Store) -> None:
@@ -338,7 +338,7 @@ def test_follow_ends_once_nobody_reads_it(store: Store) -> None:
         assert process.stdout is not None
         assert process.stdout.readline()
         process.stdout.close()
-        assert process.wait(20) == 1
+        assert process.wait(60) == 1
 
 
 def test_wait_says_what_the_jobs_wait_for(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

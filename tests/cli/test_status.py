@@ -294,7 +294,7 @@ def test_watch_prints_each_change_until_ctrl_c(store: Store) -> None:
     store.jobs.pause(job.id)
     second = json.loads(process.stdout.readline())
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert [first["jobs"][0]["state"], second["jobs"][0]["state"]] == ["queued", "paused"]
     assert (process.returncode, out, err.strip()) == (130, "", "")
 
@@ -314,7 +314,7 @@ def test_watch_ends_once_nobody_reads_it(store: Store, options: tuple[str, ...])
             assert process.stderr is not None
             assert process.stdout.readline()
             process.stdout.close()
-            assert (process.wait(20), process.stderr.read()) == (1, "")
+            assert (process.wait(60), process.stderr.read()) == (1, "")
         finally:
             process.kill()
 

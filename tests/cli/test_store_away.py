@@ -45,12 +45,12 @@ def _locked_until_told(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             held.set()
-            told.wait(20)
+            told.wait(60)
             other.execute("ROLLBACK")
 
     holder = threading.Thread(target=hold)
     holder.start()
-    held.wait(20)
+    held.wait(60)
     try:
         yield words
     finally:
@@ -111,5 +111,5 @@ def test_run_forever_waits_for_a_server_that_is_not_there_yet(postgres: Postgres
     with worker:
         assert "is back after" in worker.stderr.readline()
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(20) in (128 + signal.SIGTERM, -signal.SIGTERM)  # before it is ready for it
+        assert worker.wait(60) in (128 + signal.SIGTERM, -signal.SIGTERM)  # before it is ready for it
     postgres.drop(url)

@@ -75,7 +75,7 @@ def settings_in(home: Path, **changes: Any) -> Settings:
     values: dict[str, Any] = {
         "home": home,
         "database_url": sqlite_url(home / "jobs.db"),
-        "timeouts": Timeouts(connect=5, stall=5, answer=5, commit=5),
+        "timeouts": Timeouts(connect=30, stall=30, answer=30, commit=30),
     }
     return Settings(**(values | changes))
 

@@ -117,7 +117,7 @@ def _run_on_a_terminal(middle: str, *awaited: bytes, kill: bool = False, **envir
         if not data:
             break
     process.stdin.close()
-    process.wait(20)
+    process.wait(60)
     os.close(leader)
     assert not patterns
     return received.decode()

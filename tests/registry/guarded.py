@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from pusher.config import Timeouts
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN
-from tests.registry.sites import transport_of
+from tests.registry.sites import PATIENT, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, On
 from tests.support.quick import AT_ONCE
 from tests.support.tokens import Demand, TokenServer, demand
@@ -62,7 +61,7 @@ def world(**options: object) -> Iterator[World]:
     with (
         TokenServer(login=LOGIN) as tokens,
         FakeRegistry(DISTRIBUTION_3) as registry,
-        transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport,
+        transport_of(Transport(PATIENT)) as transport,
     ):
         fault = demand(tokens, **options)
         registry.faults.add(fault)

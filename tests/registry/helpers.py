@@ -25,6 +25,7 @@ from pusher.registry.upload.session import Session
 from pusher.registry.upload.uplink import LinkEstimate
 from pusher.registry.upload.upload import BlobUpload
 from pusher.retry import RetryPolicy
+from tests.registry.sites import PATIENT
 from tests.support.fakeregistry import (
     DISTRIBUTION_2,
     DISTRIBUTION_3,
@@ -235,7 +236,7 @@ class Push:
         size: int = SIZE,
         chunk_size: int | None = CHUNK,
         address: str | None = None,
-        timeouts: Timeouts = Timeouts(5, 5, 5, 5),  # noqa: B008 - frozen
+        timeouts: Timeouts = PATIENT,
         mount_from: str | None = None,
         believe_head: bool = True,
         checked: bool = True,

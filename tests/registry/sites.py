@@ -10,9 +10,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
+from pusher.config import Timeouts
 from pusher.registry.http.transport import Transport
 from tests.support.fakeregistry.wire import Connection, Disconnected, Reply, Request
+
+PATIENT: Final = Timeouts(30, 30, 30, 30)
+"""For tests that no timeout is part of: a busy machine takes seconds for what is usually there at once."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from pusher.config import Timeouts
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
@@ -21,7 +20,7 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import Body
 from pusher.registry.http.redaction import redact
 from pusher.registry.http.transport import Transport
-from tests.registry.sites import Seen, Site, transport_of
+from tests.registry.sites import PATIENT, Seen, Site, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.fakeregistry.wire import Reply
 from tests.support.home import CHUNK, Home, pushed
@@ -44,7 +43,7 @@ class Balancer:
         cookies = dict(pair.split("=", 1) for pair in seen.headers.get("cookie", "").split("; ") if pair)
         with self._lock:
             to = int(cookies[self.name][-1]) if self.name in cookies else next(self._turns) % 2
-        there = http.client.HTTPConnection(self.replicas[to].address, timeout=10)
+        there = http.client.HTTPConnection(self.replicas[to].address, timeout=60)
         try:
             sent = {**seen.headers, "connection": "close"}
             there.request(seen.method, seen.target, seen.body or None, sent)
@@ -99,7 +98,7 @@ def test_over_a_restart(
     blob_body: Callable[[], Body], name: str, login: tuple[str, str] | None, stays: bool
 ) -> None:
     """What may be a login is not stored; what is stored does not show in a log."""
-    with balanced(name, login) as (site, _), transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with balanced(name, login) as (site, _), transport_of(Transport(PATIENT)) as transport:
 
         def client() -> RegistryClient:
             known = Credential(*login, "a test") if login else None
@@ -129,7 +128,7 @@ def test_to_another_host_no_cookie_goes() -> None:
                 return Reply(202, {"Location": f"{other.url}/up/1", "Set-Cookie": "AWSALB=1"})
             return Reply(200, {}, b"{}")
 
-        with Site(answer) as site, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+        with Site(answer) as site, transport_of(Transport(PATIENT)) as transport:
             client = RegistryClient(site.address, transport, Authenticator(site.address, None))
             location = client.open_upload(REPOSITORY).location
             assert location == f"{other.url}/up/1"

@@ -7,25 +7,26 @@ from typing import Final
 
 import pytest
 
-from pusher.config import Timeouts
 from pusher.errors import PermissionDenied, RegistryFault
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN, client_over
-from tests.registry.sites import transport_of
+from tests.registry.sites import PATIENT, transport_of
 from tests.support.fakeregistry import SERVERLESS, Answer, FakeRegistry, Fault, On, unauthorized
 
 REPOSITORY: Final = "team/app"
 DIGEST: Final = "sha256:" + "a" * 64
-QUICK: Final = Timeouts(5, 5, 5, 5)
 GOOD: Final = base64.b64encode(":".join(LOGIN).encode()).decode()
 
 
 def test_a_login_that_may_read_and_not_push_is_told_so() -> None:
     """serverless-registry answers 401 to a POST of its read-only user."""
-    with FakeRegistry(SERVERLESS, credentials=LOGIN) as registry, transport_of(Transport(QUICK)) as transport:
+    with (
+        FakeRegistry(SERVERLESS, credentials=LOGIN) as registry,
+        transport_of(Transport(PATIENT)) as transport,
+    ):
         registry.faults.add(Fault(On.OPEN, unauthorized(), times=None))
         client = client_over(transport, registry.address)
         assert not client.blob_exists(REPOSITORY, DIGEST)
@@ -42,7 +43,7 @@ def test_a_login_that_ran_out_is_looked_up_again_after_a_403() -> None:
         return Credential(*LOGIN, "a helper")
 
     denied = Answer(403, body=b'{"errors": [{"code": "DENIED", "message": "token has expired"}]}')
-    with FakeRegistry(SERVERLESS) as registry, transport_of(Transport(QUICK)) as transport:
+    with FakeRegistry(SERVERLESS) as registry, transport_of(Transport(PATIENT)) as transport:
         registry.faults.add(
             Fault(On.PING, unauthorized()),
             Fault(On.OPEN, denied, times=None, where=lambda r: not r.headers["authorization"].endswith(GOOD)),
@@ -57,7 +58,7 @@ def test_a_login_that_ran_out_is_looked_up_again_after_a_403() -> None:
 
 
 def test_a_401_without_a_challenge_in_the_middle_is_an_outage() -> None:
-    with FakeRegistry(SERVERLESS) as registry, transport_of(Transport(QUICK)) as transport:
+    with FakeRegistry(SERVERLESS) as registry, transport_of(Transport(PATIENT)) as transport:
         registry.faults.add(Fault(On.OPEN, Answer(401)))
         client = client_over(transport, registry.address, login=None)
         client.ping()

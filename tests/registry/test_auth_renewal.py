@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from pusher.config import Timeouts
 from pusher.errors import (
     CredentialsRejected,
     PusherError,
@@ -19,7 +18,7 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.http.body import Body
 from pusher.registry.http.transport import Transport
 from tests.registry.guarded import DIGEST, REPOSITORY, World, opened, world
-from tests.registry.sites import transport_of
+from tests.registry.sites import PATIENT, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 
 
@@ -53,7 +52,7 @@ def test_basic_credential_is_looked_up_again(blob_body: Callable[[], Body]) -> N
     """ECR's password lives for 12 hours; it may end in the middle of a layer."""
     with (
         FakeRegistry(DISTRIBUTION_3, credentials=("AWS", "0ld")) as registry,
-        transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport,
+        transport_of(Transport(PATIENT)) as transport,
     ):
         auth = Authenticator(registry.address, OLD, renew=lambda _: NEW)
         client = RegistryClient(registry.address, transport, auth)

@@ -21,7 +21,7 @@ from pusher.registry.http.body import BLOCK, BlobDamaged, BlobFile, Blocks, Body
 from pusher.registry.http.tls import Trust
 from pusher.registry.http.transport import Transport
 from tests.registry.helpers import Onlooker
-from tests.registry.sites import Site, transport_of
+from tests.registry.sites import PATIENT, Site, transport_of
 from tests.support.certificates import server
 from tests.support.fakeregistry.wire import Reply
 
@@ -106,7 +106,7 @@ def test_file_that_ends_early_does_not_look_like_a_broken_connection(tmp_path: P
     path = tmp_path / "file"
     path.write_bytes(DATA[:-1])
     body = Body(BlobFile("sha256:" + "0" * 64, len(DATA), path), 0, len(DATA))
-    with Site(lambda _: Reply(201)) as site, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with Site(lambda _: Reply(201)) as site, transport_of(Transport(PATIENT)) as transport:
         with pytest.raises(BlobDamaged):
             transport.send("PUT", site.url, body=body)
         assert site.seen == []
@@ -117,7 +117,7 @@ def test_every_byte_arrives_with_tls_and_without(blob: BlobFile) -> None:
     for tls in (None, server(authority, "127.0.0.1")):
         with (
             Site(lambda _: Reply(201), tls) as site,
-            transport_of(Transport(Timeouts(5, 5, 5, 5), trust=lambda _: Trust(insecure=True))) as transport,
+            transport_of(Transport(PATIENT, trust=lambda _: Trust(insecure=True))) as transport,
         ):
             transport.send("PUT", site.url, body=Body(blob, 7, len(DATA) - 7))
             transport.send("PUT", site.url, body=Body(blob, 0, 7))
@@ -132,7 +132,7 @@ def test_what_counts_as_sent_has_left(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         host, port = server.getsockname()
-        transport = Transport(Timeouts(connect=5, stall=0.3, answer=5))
+        transport = Transport(Timeouts(connect=30, stall=0.3, answer=30))
         with pytest.raises(RegistryStalled):
             transport.send("PATCH", f"http://{host}:{port}/", body=body)
         transport.close()
@@ -154,9 +154,11 @@ def test_what_lay_in_our_kernel_when_the_link_broke_was_not_transmitted(tmp_path
         read, before = 0, -1
         while read < 100_000:
             read += len(connection.recv(10_000))
-        while before != body.sent:  # until it is stuck
+        still = 0
+        while still < 10:  # until it is stuck, and not only waits for a processor
+            still = still + 1 if before == body.sent else 0
             before = body.sent
-            time.sleep(0.2)
+            time.sleep(0.1)
         waiting = array.array("i", [0])
         fcntl.ioctl(connection, termios.FIONREAD, waiting)
         received.append(read + waiting[0])
@@ -167,7 +169,7 @@ def test_what_lay_in_our_kernel_when_the_link_broke_was_not_transmitted(tmp_path
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 * 1024)
         thread = threading.Thread(target=receive, args=(listener,))
         thread.start()
-        transport = Transport(Timeouts(5, 5, 5, 5))
+        transport = Transport(PATIENT)
         with pytest.raises(ConnectionBroken):
             transport.send("PATCH", f"http://127.0.0.1:{listener.getsockname()[1]}/", body=body)
         transport.close()

@@ -8,16 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pusher.config import Timeouts
 from pusher.registry.auth.challenge import Challenge, choose_challenge, missing_scopes, parse_challenges
 from pusher.registry.http.transport import Transport
-from tests.registry.sites import Seen, Site, transport_of
+from tests.registry.sites import PATIENT, Seen, Site, transport_of
 from tests.support.fakeregistry.wire import Reply
 
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    with transport_of(Transport(Timeouts(5, 5, 5, 5))) as open_one:
+    with transport_of(Transport(PATIENT)) as open_one:
         yield open_one
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pusher.config import Timeouts
 from pusher.errors import (
     AuthenticationUnsupported,
     LocationRefused,
@@ -24,7 +23,7 @@ from pusher.registry.client import BlobsUnknown
 from pusher.registry.http.body import Body
 from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN, Pretended, client_over
-from tests.registry.sites import Seen, Site, transport_of
+from tests.registry.sites import PATIENT, Seen, Site, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, SERVERLESS, FakeRegistry, Fault, On
 from tests.support.fakeregistry import Answer as Scripted
 from tests.support.fakeregistry.wire import Reply
@@ -32,12 +31,11 @@ from tests.support.fakeregistry.wire import Reply
 REPOSITORY = "team/app"
 DIGEST = "sha256:" + "a" * 64
 OTHER_DIGEST = "sha256:" + "b" * 64
-QUICK = Timeouts(5, 5, 5, 5)
 
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    with transport_of(Transport(QUICK)) as open_one:
+    with transport_of(Transport(PATIENT)) as open_one:
         yield open_one
 
 

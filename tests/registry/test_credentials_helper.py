@@ -164,7 +164,7 @@ def test_one_that_hangs_is_ended(
     assert _failure().message == (
         "the credential helper docker-credential-test did not respond within 0.3 seconds"
     )
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 45
 
 
 def test_one_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

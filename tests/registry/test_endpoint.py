@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from pusher.config import Timeouts
 from pusher.errors import (
     ConnectionBroken,
     CredentialsMissing,
@@ -21,18 +20,17 @@ from pusher.errors import (
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.transport import Transport
 from tests.registry.pretended import LOGIN, Pretended, client_over
-from tests.registry.sites import transport_of
+from tests.registry.sites import PATIENT, transport_of
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On
 from tests.support.fakeregistry import Answer as Scripted
 
 REPOSITORY = "team/app"
 DIGEST = "sha256:" + "a" * 64
-QUICK = Timeouts(5, 5, 5, 5)
 
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    with transport_of(Transport(QUICK)) as open_one:
+    with transport_of(Transport(PATIENT)) as open_one:
         yield open_one
 
 

@@ -32,7 +32,7 @@ from pusher.registry.http.happy_eyeballs import AddressForbidden, dial
 from pusher.registry.http.peer_certificate import Flaw
 from pusher.registry.http.tls import Trust, inspect_server
 from pusher.registry.http.transport import Transport
-from tests.registry.sites import Site, transport_of
+from tests.registry.sites import PATIENT, Site, transport_of
 from tests.support.fakeregistry.wire import Reply
 
 NAME = "registry.test"
@@ -103,11 +103,11 @@ def test_an_address_that_swallows_packets_costs_a_quarter_of_a_second(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     resolve_to(monkeypatch, "127.0.0.2", "127.0.0.1")
-    with black_hole() as port, speaking(OK, port=port):
+    with speaking(OK) as port, black_hole(port=port):
         began = time.monotonic()
-        with dial(NAME, port, 10) as sock:
+        with dial(NAME, port, 60) as sock:
             assert sock.getpeername()[0] == "127.0.0.1"
-        assert happy_eyeballs.STAGGER <= time.monotonic() - began < 3
+        assert happy_eyeballs.STAGGER <= time.monotonic() - began < 30
 
 
 def test_the_family_that_worked_is_tried_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,13 +126,13 @@ def test_all_addresses_swallow(monkeypatch: pytest.MonkeyPatch) -> None:
         began = time.monotonic()
         with pytest.raises(TimeoutError):
             dial("127.0.0.2", port, 0.5)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30
 
 
 def test_a_resolver_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     gone = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: gone.wait(20))
-    with transport_of(Transport(Timeouts(0.3, 5, 5, 5))) as transport:
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *arguments: gone.wait(60))
+    with transport_of(Transport(Timeouts(0.3, 30, 30))) as transport:
         with pytest.raises(RegistryUnreachable) as caught:
             transport.send("GET", f"http://{NAME}/v2/")
         assert caught.value.message == f"the name of {NAME} was not resolved within 0.3 s"
@@ -168,7 +168,7 @@ def test_which_are_private(address: str, private: bool) -> None:
 
 def test_names_of_private_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve_to(monkeypatch, "127.0.0.1")
-    with speaking(OK, OK, end=False) as port, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with speaking(OK, OK, end=False) as port, transport_of(Transport(PATIENT)) as transport:
         url = f"http://{NAME}:{port}/x"
         with pytest.raises(AddressForbidden):
             dial(NAME, port, 5, only_public=True)
@@ -187,7 +187,7 @@ def test_a_private_registry_may_name_private_addresses(monkeypatch: pytest.Monke
     with (
         speaking(OK) as registry,
         speaking(OK) as storage,
-        transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport,
+        transport_of(Transport(PATIENT)) as transport,
     ):
         base = f"http://{NAME}:{registry}/v2/"
         assert transport.send("GET", base, sent_by=base).ok
@@ -209,7 +209,7 @@ def test_a_private_registry_may_name_private_addresses(monkeypatch: pytest.Monke
     ],
 )
 def test_what_is_no_http_is_named(said: bytes, error: type[Exception], words: str) -> None:
-    with speaking(said) as port, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with speaking(said) as port, transport_of(Transport(PATIENT)) as transport:
         with pytest.raises(error) as caught:
             transport.send("GET", f"http://127.0.0.1:{port}/v2/")
         assert type(caught.value) is error
@@ -218,13 +218,13 @@ def test_what_is_no_http_is_named(said: bytes, error: type[Exception], words: st
 
 def test_interim_answers_are_skipped() -> None:
     said = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 102 Processing\r\n\r\n" + OK
-    with speaking(said) as port, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with speaking(said) as port, transport_of(Transport(PATIENT)) as transport:
         assert transport.send("GET", f"http://127.0.0.1:{port}/v2/").body == b"ok"
 
 
 def test_an_http_1_0_answer() -> None:
     said = b"HTTP/1.0 200 OK\r\n\r\nok"
-    with speaking(said, said) as port, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with speaking(said, said) as port, transport_of(Transport(PATIENT)) as transport:
         for _ in range(2):
             assert transport.send("GET", f"http://127.0.0.1:{port}/v2/").body == b"ok"
 
@@ -233,7 +233,7 @@ def test_an_encoded_answer_is_decoded_within_its_limit() -> None:
     coder = zlib.compressobj(wbits=31)
     bomb = coder.compress(b"x" * 10_000_000) + coder.flush()
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(bomb)}\r\n\r\n".encode()
-    with speaking(head + bomb) as port, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with speaking(head + bomb) as port, transport_of(Transport(PATIENT)) as transport:
         assert len(transport.send("GET", f"http://127.0.0.1:{port}/", limit=100_000).body) == 100_000
 
 
@@ -242,7 +242,7 @@ def test_a_client_certificate_that_nginx_wants() -> None:
     said = b"HTTP/1.1 400 Bad Request\r\nContent-Length: %d\r\n\r\n" % len(page) + page
     with (
         speaking(said) as port,
-        transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport,
+        transport_of(Transport(PATIENT)) as transport,
         pytest.raises(ClientCertificateRefused, match="requires a client certificate"),
     ):
         transport.send("GET", f"http://127.0.0.1:{port}/v2/")
@@ -259,10 +259,10 @@ def dripping(first: bytes, drop: bytes) -> Iterator[int]:
                 connection, _ = listener.accept()
                 with connection:
                     connection.recv(65536)
-                    connection.sendall(first)
+                    connection.sendall(first + drop)
                     while True:
-                        connection.sendall(drop)
                         time.sleep(0.02)
+                        connection.sendall(drop)
 
         threading.Thread(target=serve, daemon=True).start()
         yield listener.getsockname()[1]
@@ -277,7 +277,7 @@ def dripping(first: bytes, drop: bytes) -> Iterator[int]:
 )
 def test_a_drip_of_bytes_has_an_end(first: bytes, drop: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pusher.registry.http.connections._GRACE", 0.1)
-    with dripping(first, drop) as port, transport_of(Transport(Timeouts(5, 0.1, 0.3, 5))) as transport:
+    with dripping(first, drop) as port, transport_of(Transport(Timeouts(30, 0.1, 0.3))) as transport:
         with pytest.raises(RegistryStalled) as caught:
             transport.send("GET", f"http://127.0.0.1:{port}/v2/")
         assert caught.value.message == f"127.0.0.1:{port} started an answer that does not end"
@@ -301,21 +301,24 @@ class Taker:
 @pytest.mark.parametrize("length", [b"Content-Length: 99999", b"Connection: close"])
 def test_a_drip_of_a_blob_has_an_end(length: bytes) -> None:
     head = b"HTTP/1.1 200 OK\r\n" + length + b"\r\n\r\n"
-    with dripping(head, b"x") as port, transport_of(Transport(Timeouts(5, 0.2, 5, 5))) as transport:
+    with dripping(head, b"x") as port, transport_of(Transport(Timeouts(30, 0.2, 30))) as transport:
         taker = Taker()
         with pytest.raises(RegistryStalled):
             transport.send("GET", f"http://127.0.0.1:{port}/v2/", receiver=taker)
-        assert taker.came > 5
+        assert taker.came > 0
 
 
-def test_a_blob_that_comes_slowly_or_is_written_slowly_is_no_drip() -> None:
-    block = b"x" * 1024
-    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (150 * 1024)
-    with dripping(whole, block) as port, transport_of(Transport(Timeouts(5, 0.2, 5, 5))) as transport:
+def test_a_blob_that_comes_slowly_or_is_written_slowly_is_no_drip(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pusher.registry.http.connections._WHOLE_ANSWER", 1)
+    block, stall = b"x" * 4096, 1.5
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (100 * len(block))
+    with dripping(whole, block) as port, transport_of(Transport(Timeouts(30, stall, 30))) as transport:
+        began = time.monotonic()
         transport.send("GET", f"http://127.0.0.1:{port}/v2/", receiver=(taker := Taker()))
-        assert taker.came == 150 * 1024
+        assert taker.came == 100 * len(block)
+        assert time.monotonic() - began > stall
     answer = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc"
-    with speaking(answer) as port, transport_of(Transport(Timeouts(5, 0.1, 5, 5))) as transport:
+    with speaking(answer) as port, transport_of(Transport(Timeouts(30, 0.5, 30))) as transport:
         transport.send("GET", f"http://127.0.0.1:{port}/v2/", receiver=(taker := Taker(1.0)))
         assert taker.came == 3
 
@@ -358,7 +361,7 @@ def hanging_up(after: int = 1) -> Iterator[tuple[int, list[bytes]]]:
 def test_a_kept_connection_that_dies_at_the_next_request(method: str) -> None:
     """The request goes again at once; after the second such death nothing is kept."""
     body = b"{}" if method == "PUT" else None
-    with hanging_up() as (port, got), transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with hanging_up() as (port, got), transport_of(Transport(PATIENT)) as transport:
         for _ in range(6):
             assert transport.send(method, f"http://127.0.0.1:{port}/v2/", body=body).status == 200
     assert [b"Connection: close" in head for head in got] == [False] * 4 + [True] * 4
@@ -368,7 +371,7 @@ def test_a_blob_on_a_connection_that_dies_is_not_sent_again_by_itself(tmp_path: 
     """The registry may hold part of it: whoever sends it asks first. Then no connection is kept."""
     (tmp_path / "blob").write_bytes(b"x" * 10)
     blob = BlobFile("sha256:" + "a" * 64, 10, tmp_path / "blob")
-    with hanging_up() as (port, got), transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with hanging_up() as (port, got), transport_of(Transport(PATIENT)) as transport:
         url, died = f"http://127.0.0.1:{port}/v2/", 0
         for _ in range(8):
             try:
@@ -382,7 +385,7 @@ def test_a_blob_on_a_connection_that_dies_is_not_sent_again_by_itself(tmp_path: 
 def test_a_connection_that_dies_anew_is_broken() -> None:
     with (
         hanging_up(after=0) as (port, got),
-        transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport,
+        transport_of(Transport(PATIENT)) as transport,
         pytest.raises(ConnectionBroken),
     ):
         transport.send("GET", f"http://127.0.0.1:{port}/v2/")
@@ -390,7 +393,7 @@ def test_a_connection_that_dies_anew_is_broken() -> None:
 
 
 def test_a_header_that_cannot_be_sent_is_refused() -> None:
-    with transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with transport_of(Transport(PATIENT)) as transport:
         for value in ("a\nb", "\ud800", "€"):
             with pytest.raises(RegistryRefused, match="the header Content-Type cannot be sent"):
                 transport.send("PUT", "http://127.0.0.1:1/", headers={"Content-Type": value})
@@ -403,6 +406,6 @@ def test_the_look_at_a_certificate_goes_by_whichever_address_works(monkeypatch: 
     authority.issue_cert(NAME).configure_cert(served)
     with Site(lambda _: Reply(200), served) as site, black_hole(port=site.port):
         began = time.monotonic()
-        peer = inspect_server(NAME, site.port, Trust(), Timeouts(20, 5, 5, 5))
+        peer = inspect_server(NAME, site.port, Trust(), Timeouts(60, 30, 30, 30))
         assert peer.flaw is Flaw.UNKNOWN_ISSUER
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30

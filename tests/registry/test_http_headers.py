@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from pusher.config import Timeouts
 from pusher.errors import CredentialsUnreadable
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.auth.credentials.headers import read_http_headers
@@ -16,7 +15,7 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.http.redaction import for_display
 from pusher.registry.http.transport import Transport
 from tests.registry.guarded import ANN
-from tests.registry.sites import Seen, Site, transport_of
+from tests.registry.sites import PATIENT, Seen, Site, transport_of
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.fakeregistry.wire import Reply
 from tests.support.home import Home, pushed
@@ -61,7 +60,7 @@ def test_no_other_host_gets_them() -> None:
             return Reply(200, {}, b"{}")
 
         for _ in range(2):
-            with Site(answer) as site, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+            with Site(answer) as site, transport_of(Transport(PATIENT)) as transport:
                 auth = Authenticator(site.address, ANN, headers=HEADERS)
                 client = RegistryClient(site.address, transport, auth)
                 client.blob_exists("team/app", "sha256:" + "a" * 64)

@@ -26,14 +26,13 @@ from pusher.registry.http.peer_certificate import Flaw
 from pusher.registry.http.tls import Trust, inspect_server, tls_context
 from pusher.registry.http.transport import Transport
 from pusher.registry.http.untrusted_certificate import find_inspector
-from tests.registry.sites import Site, transport_of
+from tests.registry.sites import PATIENT, Site, transport_of
 from tests.support import certificates
 from tests.support.certificates import INSPECTION, demanding, server, write_ca, write_pair
 from tests.support.fakeregistry.wire import Reply
 
 HERE = "127.0.0.1"
 DAY = timedelta(days=1)
-TIMEOUTS = Timeouts(5, 5, 5, 5)
 BOTH = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
 
@@ -55,7 +54,7 @@ def fine(_: object) -> Reply:
 def reaching(trust: Trust | Mapping[str, Trust] = Trust()) -> Iterator[Transport]:  # noqa: B008 - frozen
     by_host = {} if isinstance(trust, Trust) else trust
     every = trust if isinstance(trust, Trust) else Trust()
-    with transport_of(Transport(TIMEOUTS, trust=lambda host: by_host.get(host, every))) as transport:
+    with transport_of(Transport(PATIENT, trust=lambda host: by_host.get(host, every))) as transport:
         yield transport
 
 
@@ -393,18 +392,18 @@ def test_server_that_hangs_up_in_the_handshake() -> None:
 def test_inspect(authority: trustme.CA, gateway: trustme.CA, tmp_path: Path) -> None:
     ca = write_ca(authority, tmp_path / "ca.pem")
     with Site(fine, server(authority, HERE, "r.example")) as site:
-        peer = inspect_server(HERE, site.port, Trust(ca), TIMEOUTS)
+        peer = inspect_server(HERE, site.port, Trust(ca), PATIENT)
         assert (peer.protocol, peer.verified, peer.flaw, peer.problem) == ("TLSv1.3", True, None, "")
         assert peer.cipher.startswith("TLS_")
         assert (peer.issuer, set(peer.names)) == ("Example Root (Example Ltd)", {HERE, "r.example"})
         assert peer.not_before is not None
         assert peer.not_after is not None
         assert peer.not_before < certificates.NOW < peer.not_after
-        careless = inspect_server(HERE, site.port, Trust(insecure=True), TIMEOUTS)
+        careless = inspect_server(HERE, site.port, Trust(insecure=True), PATIENT)
         assert (careless.verified, careless.flaw) == (False, None)
         assert site.seen == []
     with Site(fine, server(gateway, HERE)) as site:
-        peer = inspect_server(HERE, site.port, Trust(ca), TIMEOUTS)
+        peer = inspect_server(HERE, site.port, Trust(ca), PATIENT)
         assert (peer.verified, peer.flaw) == (False, Flaw.UNKNOWN_ISSUER)
         assert re.search(INSPECTION[1], peer.problem)
 
@@ -412,6 +411,6 @@ def test_inspect(authority: trustme.CA, gateway: trustme.CA, tmp_path: Path) -> 
 def test_inspect_where_even_a_look_wants_a_client_certificate(authority: trustme.CA) -> None:
     tls = demanding(authority, HERE, trustme.CA(), ssl.TLSVersion.TLSv1_2)
     with Site(fine, tls) as site:
-        peer = inspect_server(HERE, site.port, Trust(), TIMEOUTS)
+        peer = inspect_server(HERE, site.port, Trust(), PATIENT)
     assert (peer.verified, peer.flaw, peer.issuer) == (False, Flaw.UNKNOWN_ISSUER, "")
     assert "cannot be verified" in peer.problem

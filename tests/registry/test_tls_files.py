@@ -168,7 +168,7 @@ def test_locked_key(authority: trustme.CA, site: Path) -> None:
         f"tls_context(Trust(certs_dirs=(Path({str(site.parent)!r}),)), {HOST!r})"
     )
     told = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, stdin=subprocess.DEVNULL
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL
     )
     assert "encrypted with a passphrase" in told.stderr
     assert "Enter PEM" not in told.stderr + told.stdout

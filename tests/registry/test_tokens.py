@@ -30,19 +30,19 @@ from pusher.registry.auth.tokens import Scopes, TokenCache, TokenServer
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.transport import Transport
 from pusher.registry.locations import Origin
-from tests.registry.sites import Seen, Site, transport_of
+from tests.registry.sites import PATIENT, Seen, Site, transport_of
 from tests.support.fakeregistry.wire import Reply
+from tests.support.processes import free_port
 
 PUSH: Scopes = ("repository:team/app:pull,push",)
 BOTH: Scopes = (*PUSH, "repository:base:pull")
 ANN = Credential("ann", "s3cr3t", "a test")
 IDENTITY = Credential("<token>", "", "a helper", identity_token="1d3nt1ty")
-QUICK = Timeouts(1, 1, 1, 1)
 
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    with transport_of(Transport(QUICK)) as open_one:
+    with transport_of(Transport(PATIENT)) as open_one:
         yield open_one
 
 
@@ -208,22 +208,20 @@ def test_login_is_named_as_the_way_out(transport: Transport) -> None:
 
 
 def test_nobody_there(transport: Transport) -> None:
-    with Site(lambda _: Reply(200)) as site:
-        realm = site.url
     with pytest.raises(RegistryUnreachable) as error:
-        server_at(realm, transport).fetch(PUSH)
+        server_at(f"http://127.0.0.1:{free_port()}", transport).fetch(PUSH)
     assert error.value.message.startswith("no token for 127.0.0.1:5000: ")
 
 
-def test_a_broken_connection_is_not_that_of_an_upload(transport: Transport) -> None:
+def test_a_broken_connection_is_not_that_of_an_upload() -> None:
     """By ConnectionBroken an upload would judge what its link carries."""
     stop = threading.Event()
 
     def answer(_: Seen) -> Reply:
-        stop.wait(5)
+        stop.wait(30)
         return Reply(200)
 
-    with Site(answer) as site:
+    with Site(answer) as site, transport_of(Transport(Timeouts(30, 0.3, 0.3))) as transport:
         with pytest.raises(RegistryFault) as error:
             server_at(site.url, transport).fetch(PUSH)
         stop.set()
@@ -356,14 +354,14 @@ def test_many_threads_ask_once() -> None:
 
     def fetch(scopes: Scopes) -> tuple[str, float]:
         asked.append(scopes)
-        waiting.wait(5)
+        waiting.wait(30)
         return "t0k", 60
 
     waiting = threading.Event()
     cache = TokenCache(fetch)
 
     def need(_: int) -> str:
-        if everybody.wait(5) == 0:
+        if everybody.wait(30) == 0:
             threading.Timer(0.05, waiting.set).start()
         return cache.get(PUSH).value
 

@@ -34,7 +34,7 @@ from tests.support.fakeregistry import Answer as Scripted
 from tests.support.fakeregistry.wire import Reply
 
 MIB = 1024 * 1024
-LONG = 10.0
+LONG = 60.0
 
 
 @pytest.fixture
@@ -66,12 +66,12 @@ def upload_url(registry: FakeRegistry, transport: Transport) -> str:
 def test_slow_server_that_moves_is_not_cut(tmp_path: Path) -> None:
     with (
         FakeRegistry(DISTRIBUTION_3, receive_buffer=256 * 1024) as registry,
-        transport_of(Transport(Timeouts(connect=0.2, stall=0.25, answer=LONG))) as transport,
+        transport_of(Transport(Timeouts(connect=0.5, stall=1.0, answer=LONG))) as transport,
     ):
-        registry.faults.add(Fault(On.CHUNK, Trickle(block=65536, seconds=0.005)))
+        registry.faults.add(Fault(On.CHUNK, Trickle(block=65536, seconds=0.016)))
         url, began = upload_url(registry, transport), time.monotonic()
         assert transport.send("PATCH", url, body=body_of(tmp_path, 8 * MIB)).status == 202
-        assert time.monotonic() - began > 2 * 0.25
+        assert time.monotonic() - began > 2 * 1.0
 
 
 def test_server_that_never_reads_is_cut_after_the_stall_time_out(
@@ -83,7 +83,7 @@ def test_server_that_never_reads_is_cut_after_the_stall_time_out(
         body = body_of(tmp_path, 16 * MIB)
         with pytest.raises(RegistryStalled) as error:
             transport.send("PATCH", url, body=body)
-        assert 0.3 <= time.monotonic() - began < 3
+        assert 0.3 <= time.monotonic() - began < LONG / 2
         assert registry.address in error.value.message
         assert 0 < body.sent < 16 * MIB
 
@@ -94,7 +94,7 @@ def test_answer_that_does_not_come(registry: FakeRegistry) -> None:
         began = time.monotonic()
         with pytest.raises(RegistryStalled):
             transport.send("GET", f"{registry.url}/v2/")
-        assert 0.2 <= time.monotonic() - began < 3
+        assert 0.2 <= time.monotonic() - began < LONG / 2
 
 
 def test_the_quickest_response_is_remembered(registry: FakeRegistry) -> None:
@@ -154,7 +154,7 @@ def test_connection_that_does_not_come_about() -> None:
             began = time.monotonic()
             with pytest.raises(RegistryUnreachable) as error:
                 transport.send("GET", f"http://127.0.0.1:{full.getsockname()[1]}/v2/?secret=s3cr3t")
-            assert time.monotonic() - began < 2
+            assert time.monotonic() - began < LONG / 2
             assert "timed out" in error.value.message
 
 

@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pusher.config import Timeouts
 from pusher.errors import RegistryUnreachable
 from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.http.redaction import for_display, redact, redact_headers
 from pusher.registry.http.transport import Transport
 from tests.registry.helpers import RULES, pushing
-from tests.registry.sites import Site, transport_of
+from tests.registry.sites import PATIENT, Site, transport_of
 from tests.registry.test_secrets import secrets_of
 from tests.support.fakeregistry.wire import Reply
 
@@ -26,7 +25,7 @@ SECRET = "s3cr3t-value"
 
 @pytest.fixture
 def transport() -> Iterator[Transport]:
-    with transport_of(Transport(Timeouts(5, 5, 5, 5))) as open_one:
+    with transport_of(Transport(PATIENT)) as open_one:
         yield open_one
 
 

@@ -25,7 +25,7 @@ from pusher.registry.http.peer_certificate import Flaw
 from pusher.registry.http.proxies import proxy_for
 from pusher.registry.http.tls import Trust, inspect_server
 from pusher.registry.http.transport import Transport
-from tests.registry.sites import Seen, Site, transport_of
+from tests.registry.sites import PATIENT, Seen, Site, transport_of
 from tests.support import certificates
 from tests.support.certificates import INSPECTION, server, write_ca
 from tests.support.fakeregistry.wire import Reply
@@ -33,7 +33,6 @@ from tests.support.fakeregistry.wire import Reply
 NAME = "registry.invalid"
 PASSWORD = "p@ss:w/rd"
 LOGIN = "ann:p%40ss%3Aw%2Frd"
-TIMEOUTS = Timeouts(5, 5, 5, 5)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def authority() -> trustme.CA:
 @pytest.fixture
 def transport(authority: trustme.CA, tmp_path: Path) -> Iterator[Transport]:
     trust = Trust(write_ca(authority, tmp_path / "ca.pem"))
-    with transport_of(Transport(TIMEOUTS, trust=lambda _: trust)) as open_one:
+    with transport_of(Transport(PATIENT, trust=lambda _: trust)) as open_one:
         yield open_one
 
 
@@ -217,7 +216,7 @@ def test_certificate_seen_through_a_tunnel(transport: Transport, monkeypatch: py
         assert error.hint.startswith("Cloudflare inspects TLS")
         assert {seen.method for seen in proxy.seen} == {"CONNECT"}
         assert registry.seen == []
-        peer = inspect_server(NAME, registry.port, Trust(), TIMEOUTS, proxy_for(f"https://{NAME}"))
+        peer = inspect_server(NAME, registry.port, Trust(), PATIENT, proxy_for(f"https://{NAME}"))
         assert (peer.flaw, peer.names) == (Flaw.UNKNOWN_ISSUER, (NAME,))
 
 
@@ -313,9 +312,9 @@ def test_inspect_through_a_proxy_that_lets_nothing_through(
         monkeypatch.setenv("HTTPS_PROXY", way.url)
         proxy = proxy_for(f"https://{NAME}")
         with pytest.raises(urllib3.exceptions.ProxyError) as error:
-            inspect_server(NAME, 443, Trust(), TIMEOUTS, proxy)
+            inspect_server(NAME, 443, Trust(), PATIENT, proxy)
         told = explain(
-            error.value, f"https://{NAME}/", trust=lambda _: Trust(), timeouts=TIMEOUTS, proxy=proxy
+            error.value, f"https://{NAME}/", trust=lambda _: Trust(), timeouts=PATIENT, proxy=proxy
         )
     assert type(told) is kind
     assert words in told.message
@@ -326,9 +325,9 @@ def test_inspect_through_a_proxy_with_an_unknown_certificate(monkeypatch: pytest
         monkeypatch.setenv("HTTPS_PROXY", way.url)
         proxy = proxy_for(f"https://{NAME}")
         with pytest.raises(urllib3.exceptions.ProxyError) as error:
-            inspect_server(NAME, 443, Trust(), TIMEOUTS, proxy)
+            inspect_server(NAME, 443, Trust(), PATIENT, proxy)
         told = explain(
-            error.value, f"https://{NAME}/", trust=lambda _: Trust(), timeouts=TIMEOUTS, proxy=proxy
+            error.value, f"https://{NAME}/", trust=lambda _: Trust(), timeouts=PATIENT, proxy=proxy
         )
         assert told.message.startswith(f"the certificate of {way.address} was issued by ")
 
@@ -348,7 +347,7 @@ def test_answer_time_out_behind_a_tunnel(
     authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trust = Trust(write_ca(authority, tmp_path / "ca.pem"))
-    timeouts = Timeouts(connect=5, stall=60, answer=0.2)
+    timeouts = Timeouts(connect=30, stall=60, answer=0.2)
     with Site(fine) as proxy, Site(fine, server(authority, NAME)) as registry:
         registry.silent = True
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)

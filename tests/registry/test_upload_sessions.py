@@ -29,7 +29,7 @@ from tests.support.fakeregistry import (
 )
 from tests.support.link import ShakyLink
 
-SHORT = Timeouts(connect=5, stall=0.3, answer=0.3, commit=0.3)
+SHORT = Timeouts(connect=30, stall=0.8, answer=0.8, commit=0.8)
 
 
 # --- the registry restarts --------------------------------------------------------------------------------

@@ -355,7 +355,7 @@ def test_a_config_that_is_a_fifo(storage: StorageRoot, image: Image) -> None:
         ended.set()
 
     threading.Thread(target=resolve, daemon=True).start()
-    assert ended.wait(10)
+    assert ended.wait(60)
 
 
 # --- folders ----------------------------------------------------------------------------------------------

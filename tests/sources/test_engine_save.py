@@ -191,7 +191,7 @@ def test_reading_stops_where_no_blob_is_wanted(docker: FakeEngine, tmp_path: Pat
     started = time.monotonic()
     find(NAME, keeper=Keeper([layer.digest for layer in IMAGE.layers]))[0].resolve()
     find(NAME, keeper=Keeper())[0].resolve()
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 45
 
 
 def test_the_containerd_image_store_without_a_matching_manifest(docker: FakeEngine, tmp_path: Path) -> None:
@@ -498,7 +498,7 @@ def test_a_silent_engine_can_be_stopped(docker: FakeEngine, tmp_path: Path) -> N
     started = time.monotonic()
     with pytest.raises(_StopError), source.export(set(IMAGE.diff_ids), check_stop=stop) as pieces:
         next(pieces)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 45
 
 
 def test_a_slow_engine_is_waited_for(docker: FakeEngine, tmp_path: Path) -> None:
@@ -518,7 +518,7 @@ def test_the_engine_is_left_as_soon_as_everything_has_passed(docker: FakeEngine,
     docker.on("save", f"/bin/cat {path}; exec /bin/sleep 60")
     started = time.monotonic()
     assert len(exported(source, IMAGE.diff_ids)) == 3
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 45
 
 
 def test_other_entries_of_the_stream_are_ignored(docker: FakeEngine, tmp_path: Path) -> None:

@@ -6,14 +6,13 @@ import json
 
 import pytest
 
-from pusher.config import Timeouts
 from pusher.errors import ImageNotFound, ImageUnsupported, PermissionDenied, PusherError
 from pusher.reference import Reference
 from pusher.registry.auth.authenticator import Authenticator
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.transport import Transport
 from pusher.sources.registry.tags import list_tags
-from tests.registry.sites import Seen, Site, transport_of
+from tests.registry.sites import PATIENT, Seen, Site, transport_of
 from tests.support.fakeregistry.wire import Reply
 
 
@@ -24,7 +23,7 @@ def tags_of(*pages: Reply) -> tuple[list[str], list[str]]:
     def answer(seen: Seen) -> Reply:
         return Reply(200, {}, b"{}") if seen.target == "/v2/" else left.pop(0)
 
-    with Site(answer) as site, transport_of(Transport(Timeouts(5, 5, 5, 5))) as transport:
+    with Site(answer) as site, transport_of(Transport(PATIENT)) as transport:
         client = RegistryClient(site.address, transport, Authenticator(site.address, None), plain_http=True)
         found = list_tags(client, Reference(site.address, "team/app"))
         return found, [seen.target for seen in site.seen if seen.target != "/v2/"]

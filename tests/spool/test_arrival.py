@@ -47,13 +47,13 @@ def test_the_rest_is_waited_for(arrival: BlobArrival, end: int) -> None:
     looked = threading.Event()
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(arrival.wait, end, looked.set)
-        assert looked.wait(10)
+        assert looked.wait(60)
         assert not waiting.done()
         arrival.set_held(501)
         arrival.set_held(len(DATA))
         if end == len(DATA):
             looked.clear()
-            assert looked.wait(10)
+            assert looked.wait(60)
             assert not waiting.done(), "all bytes are there, and nobody has verified them"
             arrival.finish(whole=True)
         waiting.result(10)

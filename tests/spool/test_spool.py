@@ -190,7 +190,7 @@ def test_sweep_removes_what_a_dead_writer_left_and_spares_a_living_one(spool: Sp
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1) -> bytes:
             reading.set()
-            assert release.wait(30)
+            assert release.wait(60)
             return super().read(size)
 
     layer = make_layer(100_000)
@@ -199,7 +199,7 @@ def test_sweep_removes_what_a_dead_writer_left_and_spares_a_living_one(spool: Sp
         target=lambda: results.append(spool.write_layer(Slow(layer.tar), how=GZIP)), daemon=True
     )
     writer.start()
-    assert reading.wait(30)
+    assert reading.wait(60)
     (spool.root / "tmp" / "dead").write_bytes(b"x" * 1000)
     assert Spool(spool.root).sweep() == 1000
     release.set()

@@ -92,7 +92,7 @@ def test_a_writer_that_waits_gets_its_turn(url: str) -> None:
         with lock(url):
             thread = threading.Thread(target=store.jobs.add, args=(new_job(),))
             thread.start()
-        thread.join(10)
+        thread.join()
         assert len(store.jobs.list()) == 1
 
 

@@ -32,7 +32,7 @@ def _row_locked(url: str, table: str, row: int) -> Iterator[Callable[[int], None
 
         def wait_for(count: int) -> None:
             query = "SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted"
-            deadline = time.monotonic() + 20
+            deadline = time.monotonic() + 60
             while (row := looking.execute(query).fetchone()) is None or row[0] < count:
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
@@ -57,7 +57,7 @@ def _both(url: str, table: str, row: int, first: Callable[[], object], then: Cal
                 calls.append(threads.submit(call))
                 wait_for(len(calls))
         for each in calls:
-            each.result(20)
+            each.result(60)
     assert _deadlocks(url) == 0
 
 

@@ -77,7 +77,7 @@ def _worker(environment: dict[str, str], url: str) -> Iterator[subprocess.Popen[
     process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
         with Store.open(url) as store:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 60
             while not store.workers.all():
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
@@ -101,7 +101,7 @@ def test_a_worker_stays_at_work_through_an_upgrade(
         assert _pusher(environment, "wait", added.stdout.strip()).returncode == 0
         assert newer(SAME, "status", "1").returncode == 0
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) == 128 + signal.SIGTERM
+        assert worker.wait(60) == 128 + signal.SIGTERM
     for command in (["db", "check"], ["db", "upgrade"]):
         done = _pusher(environment, *command)
         assert done.returncode == 0, done.stderr
@@ -119,7 +119,7 @@ def test_an_upgrade_that_would_end_workers_waits_for_them(
         assert "pusher db upgrade --force" in refused.stderr
         assert migrate.check(url).current == schema.head()
         worker.send_signal(signal.SIGTERM)
-        worker.wait(30)
+        worker.wait(60)
     assert newer(NEWER, "db", "upgrade").returncode == 0
     late = _pusher(environment, "status")
     assert late.returncode == ExitCode.STORE, late

@@ -121,7 +121,7 @@ class PostgresServer:
             command += ["-c", setting]
         with (self._folder / "log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._folder, **self._owner)  # type: ignore[call-overload]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 90
         while "ready" not in _text(data / "postmaster.pid"):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError("PostgreSQL did not start:\n" + _text(self._folder / "log"))
@@ -132,7 +132,7 @@ class PostgresServer:
     def away(self, stop: signal.Signals = signal.SIGINT) -> Iterator[None]:
         """Shut down, as for an upgrade, until the context ends."""
         self._process.send_signal(stop)
-        self._process.wait(30)
+        self._process.wait(90)
         try:
             yield
         finally:
@@ -155,7 +155,7 @@ class PostgresServer:
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGQUIT)
-        self._process.wait(30)
+        self._process.wait(90)
         shutil.rmtree(self._folder)
 
     def url(self, database: str, user: str = "postgres") -> str:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-_LONGEST = 30.0
+_LONGEST = 90.0
 
 
 @dataclass(frozen=True)

@@ -57,13 +57,13 @@ class Recorder:
         with self._changed:
             return [call[1:] for call in self.calls if call[0] == name]
 
-    def wait_for(self, name: str, count: int = 1, timeout: float = 10.0) -> None:
+    def wait_for(self, name: str, count: int = 1, timeout: float = 60.0) -> None:
         """Wait until the method was called so often."""
         with self._changed:
             found = self._changed.wait_for(lambda: [c[0] for c in self.calls].count(name) >= count, timeout)
             assert found, f"{name} was not called {count} times: {self.calls}"
 
-    def wait_for_note(self, part: str, timeout: float = 20.0) -> None:
+    def wait_for_note(self, part: str, timeout: float = 60.0) -> None:
         """Wait until a note that holds this text was told."""
         with self._changed:
             found = self._changed.wait_for(
@@ -181,7 +181,7 @@ class Background:
         self._thread = threading.Thread(target=work, daemon=True)
         self._thread.start()
 
-    def join(self, timeout: float = 20.0) -> RunResult:
+    def join(self, timeout: float = 60.0) -> RunResult:
         """What the run returned; raises what it raised."""
         self._thread.join(timeout)
         assert not self._thread.is_alive(), "the worker does not end"

@@ -122,7 +122,7 @@ class Client:
         ]
         if at is not None:
             lines.append(f"Content-Range: {at}-{at + len(data) - 1}")
-        with socket.create_connection((host, int(port)), timeout=10) as sock:
+        with socket.create_connection((host, int(port)), timeout=60) as sock:
             sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + data[:sent])
             sock.shutdown(socket.SHUT_WR)
             sock.settimeout(10)

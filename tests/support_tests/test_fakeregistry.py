@@ -123,7 +123,7 @@ def test_stop_ends_a_stalled_request_with_a_reset() -> None:
         stopper.start()
         with pytest.raises(OSError):
             client.patch(location, DATA[:1000], 0)
-        stopper.join(10)
+        stopper.join(60)
         assert not stopper.is_alive()
 
 
@@ -168,4 +168,4 @@ def test_it_leaves_no_folder_and_no_thread() -> None:
 
 def _connect(registry: FakeRegistry) -> socket.socket:
     host, port = registry.address.split(":")
-    return socket.create_connection((host, int(port)), timeout=10)
+    return socket.create_connection((host, int(port)), timeout=60)

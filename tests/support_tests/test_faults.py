@@ -120,13 +120,13 @@ def test_stall_until_released(
     answers: list[int] = []
     sender = threading.Thread(target=lambda: answers.append(client.patch(location, DATA[:MIN], 0).status))
     sender.start()
-    assert stall.reached.wait(10)
+    assert stall.reached.wait(60)
     assert not answers
     assert registry.requests(On.CHUNK)[0].body_received == received
     with Client(registry.address) as other:  # a stalled request holds up nobody else
         assert other.status(location).range == ("0-999" if after_bytes is None else "0--1")
     stall.released.set()
-    sender.join(10)
+    sender.join(60)
     assert answers == [202]
 
 

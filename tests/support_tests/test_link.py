@@ -119,7 +119,7 @@ def test_cut_resets_while_the_registry_stalls(registry: FakeRegistry) -> None:
         cutter.start()
         with pytest.raises(ConnectionError):
             client.close(location, digest_of(b""), bytes(20_000_000))
-        cutter.join(10)
+        cutter.join(60)
         assert link.resets == 1
 
 

@@ -196,7 +196,7 @@ def test_every_command_tells_it_and_does_not_hang(home: Path) -> None:
         env={**os.environ, "PUSHER_HOME": str(home)},
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=60,
     )
     assert done.returncode == 8
     assert done.stderr.startswith(f"error: {home / 'jobs.db'} is not a regular file\n  hint: ")
