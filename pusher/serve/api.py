@@ -126,8 +126,12 @@ class Api:
     async def write_upload(self, request: Request) -> Response:
         """Append a chunk, or a stream of any length."""
         upload = await run_in_threadpool(self.upload, request)
-        await receive(request, upload)
+        await self.receive_chunk(request, upload)
         return _upload_status(202, upload)
+
+    async def receive_chunk(self, request: Request, upload: Upload) -> None:
+        """Append the body of a PATCH to the upload."""
+        await receive(request, upload)
 
     async def close_upload(self, request: Request) -> Response:
         """Append the request's body, then store the upload as a blob."""

@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import BinaryIO, Final, Self
 
 from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
 from pusher.serve.errors import ApiError
@@ -30,6 +30,30 @@ async def receive(request: Request, upload: Upload, *, algorithm: str | None = N
     """
     start, length = _read_content_range(request)
     turn = await run_in_threadpool(upload.take_turn, start, algorithm)
+    await _append(request, upload, turn, length)
+    return turn
+
+
+async def receive_whole(request: Request, upload: Upload, most: int) -> None:
+    """Append the body like ``receive``, but discard it if it is incomplete.
+
+    Raises ApiError 413 for a body of more than ``most`` bytes, and what ``receive`` raises.
+    """
+    too_large = ApiError(413, "SIZE_INVALID", f"a request has at most {most} bytes")
+    start, length = _read_content_range(request)
+    if (sent := request.headers.get("content-length", "")).isdigit() and int(sent) > most:
+        raise too_large
+    turn = await run_in_threadpool(upload.take_turn, start)
+    try:
+        if await _append(request, upload, turn, length) > most:
+            raise too_large
+    except (ApiError, ClientDisconnect):
+        await run_in_threadpool(upload.discard, turn)
+        raise
+
+
+async def _append(request: Request, upload: Upload, turn: int, length: int | None) -> int:
+    """Append the body, of ``length`` bytes if not None; return its size."""
     received = 0
     async with _BlockWriter(upload, turn) as writer:
         async for part in _parts(request):
@@ -39,7 +63,7 @@ async def receive(request: Request, upload: Upload, *, algorithm: str | None = N
             await writer.write(part)
     if length is not None and received < length:
         raise ApiError(400, "SIZE_INVALID", f"the chunk has {received} bytes, and its range {length}")
-    return turn
+    return received
 
 
 class _BlockWriter:

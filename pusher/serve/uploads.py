@@ -49,6 +49,7 @@ class Upload:
         self.path = path
         self._lock = threading.Lock()
         self._turn = 0
+        self._turn_began_at = 0
         self._hash: _Hash | None = None
         self._is_over = False
         self.size = path.stat().st_size
@@ -72,6 +73,7 @@ class Upload:
                 self.algorithm, self._hash = algorithm, None
             self._hash = self._hash or self._hash_file()
             self._turn += 1
+            self._turn_began_at = self.size
             return self._turn
 
     def append(self, turn: int, *parts: bytes) -> None:
@@ -121,11 +123,13 @@ class Upload:
                 os.fsync(file.fileno())
             self._is_over = True
 
-    def shorten(self, size: int) -> None:
-        """Truncate the upload to ``size`` bytes."""
+    def discard(self, turn: int) -> None:
+        """Remove what the turn appended and end it; do nothing if another turn began."""
         with self._lock:
-            os.truncate(self.path, size)
-            self.size, self._hash = size, None
+            if self._is_over or turn != self._turn:
+                return
+            os.truncate(self.path, self._turn_began_at)
+            self.size, self._hash = self._turn_began_at, None
             self._turn += 1
 
     def end(self) -> None:

@@ -111,7 +111,8 @@ def send(port: int, size: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.settimeout(20)
         connection.sendall(bytes(size))
-        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(OSError):  # the other end has reset it already
+            connection.shutdown(socket.SHUT_WR)
         return connection.recv(100)
 
 
@@ -167,7 +168,7 @@ def test_chunks_have_limits_and_are_kept_whole_or_not_at_all(tmp_path: Path) -> 
         answer = served.ask("PATCH", location, data=iter([bytes(1500), bytes(1500)]))
         assert (answer.status_code, codes(answer)) == (413, ["SIZE_INVALID"]), "of a stream, too"
         location = served.ask("PATCH", location, data=iter([bytes(1000)])).headers["Location"]
-        with half_a_request(served, location, bytes(500), 1000):
+        with half_a_request(served, location, bytes(500), 1000, start=1000):
             pass
         ranged = {"Content-Range": "1000-1999"}
         while (answer := served.ask("PATCH", location, data=bytes(1000), headers=ranged)).status_code == 416:

@@ -6,10 +6,12 @@ import os
 import re
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from pusher.serve import uploads
+from pusher.serve.errors import ApiError
 from tests.serve.served import Repository, Served, codes, sha256, sha512
 
 BLOB = os.urandom(3_000_000)
@@ -197,10 +199,12 @@ def test_what_cannot_be_mounted_is_uploaded(repository: Repository, source: str)
 # --- clients that hang up, and too many of them -------------------------------------------------------------
 
 
-def half_a_request(served: Served, location: str, data: bytes, length: int) -> socket.socket:
+def half_a_request(served: Served, location: str, data: bytes, length: int, start: int = 0) -> socket.socket:
+    """Send ``data``, the beginning of a chunk of ``length`` bytes."""
     connection = socket.create_connection(("127.0.0.1", served.port))
-    head = f"PATCH {location} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
-    connection.sendall(head.encode() + data)
+    lines = [f"PATCH {location} HTTP/1.1", "Host: localhost", f"Content-Length: {length}"]
+    lines += [f"Content-Range: {start}-{start + length - 1}", "", ""]
+    connection.sendall("\r\n".join(lines).encode() + data)
     return connection
 
 
@@ -244,6 +248,26 @@ def test_a_new_request_takes_over_from_one_that_hangs(repository: Repository) ->
         assert hanging.recv(1000).startswith(b"HTTP/1.1 416 ")
     assert repository.served.ask("PUT", f"{location}?digest={sha256(BLOB)}").status_code == 201
     assert is_there(repository, BLOB, sha256(BLOB))
+
+
+def test_only_the_last_request_can_discard_what_it_sent(tmp_path: Path) -> None:
+    (tmp_path / "upload").touch()
+    upload = uploads.Upload("upload", "app", "sha256", tmp_path / "upload")
+    first = upload.take_turn(0)
+    upload.append(first, b"01234")
+    second = upload.take_turn(5)
+    upload.append(second, b"56789")
+    upload.discard(first)  # its client is seen to have gone only now
+    assert (upload.size, upload.path.read_bytes()) == (10, b"0123456789")
+    upload.discard(second)
+    assert (upload.size, upload.path.read_bytes()) == (5, b"01234")
+    with pytest.raises(ApiError, match="another request"):
+        upload.append(second, b"56789")
+    last = upload.take_turn(5)
+    upload.append(last, b"5")
+    upload.finish(last, sha256(b"012345"))
+    upload.discard(last)
+    assert upload.path.read_bytes() == b"012345", "it is a blob by now"
 
 
 def test_uploads_have_a_limit(repository: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 
 from pusher.registry.upload.profiles.table import SERVERLESS
 from pusher.serve.api import Api
-from pusher.serve.errors import ApiError
+from pusher.serve.bodies import receive_whole
 from pusher.serve.local import LocalRegistry
+from pusher.serve.uploads import Upload
 
 _STATE: Final = "?_stateHash=demo"
 """By the like of which that registry is known."""
@@ -42,22 +42,11 @@ class ServerlessApi(Api):
         return answer
 
     async def write_upload(self, request: Request) -> Response:
-        """Store a whole chunk, or a stream that is no longer than one; discard what breaks off."""
-        length = request.headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._max_chunk:
-            raise self._too_large()
-        upload = await run_in_threadpool(self.upload, request)
-        size = upload.size
-        try:
-            answer = await super().write_upload(request)
-        except ClientDisconnect:
-            await run_in_threadpool(upload.shorten, size)
-            raise
-        if upload.size - size > self._max_chunk:
-            await run_in_threadpool(upload.shorten, size)
-            raise self._too_large()
+        """Send the location as that registry does."""
+        answer = await super().write_upload(request)
         answer.headers["Location"] += _STATE
         return answer
 
-    def _too_large(self) -> ApiError:
-        return ApiError(413, "SIZE_INVALID", f"a request has at most {self._max_chunk} bytes")
+    async def receive_chunk(self, request: Request, upload: Upload) -> None:
+        """Store a whole chunk, or a stream that is no longer than one; discard what breaks off."""
+        await receive_whole(request, upload, self._max_chunk)
