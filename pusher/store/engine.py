@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from pusher.store.driver_errors import read_only_error, translate_errors
 from pusher.store.drivers import Connector, PostgresqlConnector, SqliteConnector, connect_postgresql
 from pusher.store.schema import check_support
 from pusher.store.url import DatabaseUrl, file_of, label_of
+from pusher.store.write_turn import WriteTurn
 
 Clock = Callable[[], datetime]
 
@@ -58,7 +58,7 @@ class Database:
                 file_of(url), busy_timeout=BUSY_TIMEOUT, immutable=immutable, foreign_keys=foreign_keys
             )
             # Threads queue here instead of sleeping in SQLite's busy handler, which is not fair.
-            self._turn: Any = threading.Lock()
+            self._turn: Any = WriteTurn()
         else:
             self._connector = PostgresqlConnector(url, lock_timeout=BUSY_TIMEOUT)
             self._turn = nullcontext()
