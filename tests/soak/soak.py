@@ -42,8 +42,10 @@ _BASES: Final = 2
 """Images with the same size of the lowest layer share it."""
 _TAKEN_OVER_WITHIN: Final = _LEASE + 4.0
 """Seconds after which a lost machine's jobs are free: the lease, and the time it is still respected."""
-_PATIENCE: Final = 30.0
+_PATIENCE: Final = 60.0
 """Seconds that other workers may take besides, on a busy machine, until they have room for them."""
+_LONGEST: Final = 90.0
+"""Seconds that one step of it may take on a busy machine: an end, a turn with the job store."""
 
 
 @dataclass(frozen=True)
@@ -231,7 +233,7 @@ class Soak:
             return
         path = self._homes[0].settings.home / "jobs.db"
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
-            other.execute("PRAGMA busy_timeout = 20000")
+            other.execute(f"PRAGMA busy_timeout = {_LONGEST * 1000:.0f}")
             other.execute("BEGIN IMMEDIATE")
             time.sleep(seconds)
             other.execute("ROLLBACK")
@@ -286,9 +288,9 @@ class Soak:
         for worker in self._workers:
             worker.process.send_signal(signal.SIGTERM)
         for worker in self._workers:
-            assert worker.process.wait(30) in _STOPPED, self._tail()
+            assert worker.process.wait(_LONGEST) in _STOPPED, self._tail()
         for machine in range(len(self._homes)):
-            assert self._worker(machine).process.wait(30) == 0, self._tail()
+            assert self._worker(machine).process.wait(_LONGEST) == 0, self._tail()
 
     def _tail(self) -> str:
         return (self._folder / "workers.log").read_text(errors="replace")[-5000:]

@@ -13,17 +13,19 @@ from tests.support.docker_registry import DockerRegistry
 
 
 @pytest.mark.real
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [7])
 def test_a_while_of_everything(
     seed: int, tmp_path: Path, make_docker_registry: Callable[..., DockerRegistry]
 ) -> None:
     soak = Soak(tmp_path, make_docker_registry(secret="soak"), seed)
-    soak.run(5, limit=60)
+    soak.run(5, limit=240)
     assert soak.figures["blobs read back"] > 0
     assert soak.figures["freeze"] > 0
 
 
 @pytest.mark.real
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", [14])
 def test_a_fleet_with_one_server(
     seed: int,
@@ -33,5 +35,5 @@ def test_a_fleet_with_one_server(
 ) -> None:
     fleet = Fleet(machines=3, workers=2, jobs=30)
     soak = Soak(tmp_path, make_docker_registry(secret="soak"), seed, postgres, fleet)
-    soak.run(5, limit=120)
+    soak.run(5, limit=240)
     assert soak.figures["lose_machine"] > 0
