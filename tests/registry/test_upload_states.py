@@ -298,14 +298,14 @@ def test_a_session_in_far_too_small_chunks_is_lost_on_purpose() -> None:
 def test_what_is_acknowledged_is_worth_more_tries(
     offset: int, broken_at: int | None, patience: int, verdict: Stuck
 ) -> None:
-    setbacks = Setbacks()
+    setbacks = Setbacks(LinkEstimate())
     setbacks.broken_at = broken_at
     judged = [setbacks.judge_stuck(offset) for _ in range(patience)]
     assert judged == [Stuck.PATIENT] * (patience - 1) + [verdict]
 
 
 def test_later_is_no_reason_to_lose_patience() -> None:
-    setbacks = Setbacks()
+    setbacks = Setbacks(LinkEstimate())
     for _ in range(20):
         setbacks.postponed = True
         assert setbacks.judge_stuck(0) is Stuck.PATIENT
@@ -313,7 +313,7 @@ def test_later_is_no_reason_to_lose_patience() -> None:
 
 
 def test_only_sessions_that_get_no_further_are_hopeless() -> None:
-    setbacks = Setbacks()
+    setbacks = Setbacks(LinkEstimate())
     for offset in range(1, 10):
         setbacks.record_lost()
         setbacks.record_gain(offset)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+from pusher.registry.upload.uplink import LinkEstimate
+
 _MOST_FRUITLESS: Final = 4
 """Sessions lost in one pass without progress."""
 _MOST_REPEATS: Final = 2
@@ -25,7 +27,8 @@ class Stuck(Enum):
 class Setbacks:
     """The failures of an upload since its last progress."""
 
-    def __init__(self) -> None:
+    def __init__(self, link: LinkEstimate) -> None:
+        self._link = link
         self.stuck = 0
         """Chunks in a row without progress."""
         self.broken_at: int | None = None
@@ -44,9 +47,12 @@ class Setbacks:
         """Reset the count of chunks."""
         self.stuck = 0
 
-    def record_break(self, sent: int) -> None:
-        """Record that the connection broke after ``sent`` bytes of a chunk."""
-        self.broken_at = min(sent, self.broken_at or sent)
+    def record_break(self, sent: int, length: int) -> None:
+        """Record, of the link as well, that the connection broke after ``sent`` of a body's ``length``
+        bytes."""
+        if sent:
+            self.broken_at = min(sent, self.broken_at or sent)
+            self._link.record_break(sent, length)
 
     def record_lost(self) -> None:
         """Record a session that was lost."""

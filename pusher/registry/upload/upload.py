@@ -9,7 +9,6 @@ registry has the offset.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -19,18 +18,17 @@ from pusher.errors import (
     PermissionDenied,
     PusherError,
     RegistryFault,
-    SourceError,
 )
 from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import BlobFile, Body, BodyCut, UploadObserver
+from pusher.registry.http.body import BlobFile, UploadObserver
 from pusher.registry.upload import break_probe, chunk_sizes, profiles, verdicts
 from pusher.registry.upload.body_limit import SizeRefusals
 from pusher.registry.upload.chunk_plan import ChunkPlan
 from pusher.registry.upload.closing import BodyTooLarge, CloseRefused, SessionCloser
-from pusher.registry.upload.early_chunks import EarlyChunks
 from pusher.registry.upload.opening import SessionOpener
+from pusher.registry.upload.sending import SENDING, ChunkSender, SentChunk
 from pusher.registry.upload.session import Journal, Session, reported_offset
 from pusher.registry.upload.setbacks import Setbacks, Stuck
 from pusher.registry.upload.states import Ask, Close, Done, Lost, Open, Send, State
@@ -39,7 +37,6 @@ from pusher.registry.upload.verdicts import PAUSE, ChunkAnswer, Holds, Unusable
 from pusher.units import human_bytes
 
 _ABSENT: Final = 10.0  # seconds for which a HEAD that found nothing counts
-_SENDING: Final = "sending a chunk"
 
 
 class BlobUpload:
@@ -87,10 +84,12 @@ class BlobUpload:
         )
         self._closing = SessionCloser(client, repository, blob, journal, observer)
         self._plan = ChunkPlan(blob.size, link, chunk_size)
-        self._setbacks = Setbacks()
+        self._setbacks = Setbacks(link)
         self._size_refusals = SizeRefusals()
         self._refused: PusherError | None = None
-        self._early = EarlyChunks(blob, journal)
+        self._sending = ChunkSender(
+            *(client, repository, blob, journal, observer, link, self._plan, self._setbacks)
+        )
 
     def locate(self) -> str | None:
         """Return ``exists`` or ``mounted`` if the blob need not be sent, else None. Reads no byte of it.
@@ -171,42 +170,13 @@ class BlobUpload:
 
     def _send(self, session: Session) -> State:
         """Send the next chunk and handle the response."""
-        size = self._plan.next_size(session)
-        for wanted in (size, self._arrived_size(session, size)):
-            length = chunk_sizes.next_length(session.offset, self._blob.size, wanted, session.profile)
-            if (promise := self._early.promise(session.offset + length)) is not None:
-                with promise:
-                    supply = self._early.begin(promise, session.offset)
-                    return Send(session) if supply is None else self._send_chunk(session, length, supply)
-        if not self._blob.wait(session.offset + length, self._observer.check):
-            return Done(None)
-        return self._send_chunk(session, length)
-
-    def _arrived_size(self, session: Session, size: int) -> int:
-        arrival = self._blob.arrival
-        return size if arrival is None else self._plan.arrived_size(session, size, arrival.held)
-
-    def _send_chunk(self, session: Session, length: int, supply: Callable[[int], int] | None = None) -> State:
-        started = time.monotonic()
-        session = replace(session, in_flight=length)
-        self._journal.record_chunk(session)
-        body = Body(self._blob, session.offset, length, self._observer, supply)
-        try:
-            answer = self._exchange(session, body)
-        except BodyCut:
-            self._early.record_cut()
-            return Ask(session)
-        meaning = verdicts.judge_chunk(answer)
-        if meaning is ChunkAnswer.ACCEPTED:
-            now = time.monotonic()
-            waited = None if body.ended_at is None else now - body.ended_at
-            seconds = now - started - body.starved
-            self._plan.growth.record_success(length, seconds, waited)
-            self._link.record_chunk(length, seconds, waited)
-            return self._accept(session, answer, body.transmitted)
-        self._journal.count_sent(body.transmitted)
-        self._plan.growth.record_failure()
-        match meaning:
+        outcome = self._sending.send(session)
+        if not isinstance(outcome, SentChunk):
+            return outcome
+        session, answer = outcome.session, outcome.answer
+        match outcome.meaning:
+            case ChunkAnswer.ACCEPTED:
+                return self._accept(session, answer, outcome.transmitted)
             case ChunkAnswer.SILENT:
                 return Ask(session)
             case ChunkAnswer.TOO_LARGE:
@@ -216,26 +186,7 @@ class BlobUpload:
                 return self._refuse_chunk(session, answer)
             case ChunkAnswer.LATER:
                 self._setbacks.postponed = answer.status in PAUSE - {500}
-        raise refusal(answer, doing=_SENDING)
-
-    def _exchange(self, session: Session, body: Body) -> Answer:
-        """Send ``body``; if that fails, record what it cost and raise."""
-        apart = self._client.closes_connections = self._link.closes_connections(session.profile)
-        try:
-            return self._client.send_chunk(self._repository, session.location, body, session.offset)
-        except (PusherError, BodyCut) as error:
-            self._journal.count_sent(body.transmitted)
-            self._plan.growth.record_failure()
-            if body.sent == 0:  # e.g. offline: the registry has nothing of it
-                self._journal.withdraw_chunk(session)
-            if isinstance(error, ConnectionBroken):
-                self._record_break(body.sent, len(body))
-                if apart and session.profile.breaks_with_chunk and len(body) > session.chunk_size:
-                    self._plan.growth.lower_cap(len(body))
-            self._setbacks.postponed = isinstance(error, RegistryFault | SourceError)
-            raise
-        finally:
-            self._observer.report_sent(0)
+        raise refusal(answer, doing=SENDING)
 
     def _accept(self, session: Session, answer: Answer, sent: int) -> State:
         """Continue after a 2xx response to a chunk: 202 by the specification, 201 from ECR."""
@@ -272,7 +223,7 @@ class BlobUpload:
     def _send_less(self, session: Session, answer: Answer) -> State:
         """Continue with smaller bodies after a 413."""
         length = session.in_flight
-        self._size_refusals.check(answer, length, session.offset, doing=_SENDING)
+        self._size_refusals.check(answer, length, session.offset, doing=SENDING)
         begun = session.offset > 0 or length > session.chunk_size
         if not begun or session.profile.equal_chunks:
             return self._shrink(session, length)
@@ -281,7 +232,7 @@ class BlobUpload:
 
     def _refuse_chunk(self, session: Session, answer: Answer) -> State:
         """Continue after a 4xx response to a chunk: at its offset, by a status request, or in one PUT."""
-        self._refused = refusal(answer, doing=_SENDING)
+        self._refused = refusal(answer, doing=SENDING)
         self._setbacks.broken_at = None  # the link carried it
         offset, location = session.offset_in(answer), self._client.location_of(answer, session.location)
         located = location is not None or session.profile.resends
@@ -389,7 +340,7 @@ class BlobUpload:
         try:
             outcome = self._closing.close(session)
         except ConnectionBroken:
-            self._record_break(self._closing.sent_before_break, rest)
+            self._setbacks.record_break(self._closing.sent_before_break, rest)
             raise
         match outcome:
             case BodyTooLarge(answer):
@@ -419,20 +370,12 @@ class BlobUpload:
             self._plan.shrink_after_break(session, profile, self._setbacks.broken_at)
         self._plan.record_loss(session)
         self._journal.record_loss(lost.reason)
-        self._early.forget_session()
+        self._sending.forget_session()
         self._observer.report_acknowledged(0)
         if self._closing.failure is not None:
             self._opening.switch_after_failed_close(session, refused=self._closing.refused)
         self._closing.count_lost_session()
         return Open()
-
-    # --- setbacks -----------------------------------------------------------------------------------------
-
-    def _record_break(self, sent: int, length: int) -> None:
-        """Record that the connection broke in a body of ``length`` bytes, after ``sent`` of them."""
-        if sent:
-            self._setbacks.record_break(sent)
-            self._link.record_break(sent, length)
 
     def _shrink(self, session: Session, length: int) -> State:
         """Continue with half of ``length`` bytes, refused with 413; an empty session can be kept."""
