@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Iterator
@@ -20,7 +21,7 @@ from pusher.registry.auth.credentials import Credential
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.body import BlobFile
 from pusher.registry.http.transport import Transport
-from pusher.registry.upload import body_limit, chunk_sizes, states
+from pusher.registry.upload import body_limit, chunk_sizes, states, uplink
 from pusher.registry.upload.session import Session
 from pusher.registry.upload.uplink import LinkEstimate
 from pusher.registry.upload.upload import BlobUpload
@@ -341,6 +342,7 @@ def pushing(rules: Rules, folder: Path, **options: object) -> Iterator[Push]:
     with FakeRegistry(rules, credentials=LOGIN) as registry, pytest.MonkeyPatch.context() as patch:
         patch.setattr(chunk_sizes, "LEAST", LEAST)
         patch.setattr(body_limit, "LEAST", LEAST)
+        patch.setattr(uplink, "_PROBING", math.inf)  # however fast the small blobs here are sent
         push = Push(registry, folder, **options)  # type: ignore[arg-type]
         try:
             yield push

@@ -142,6 +142,14 @@ def test_waiting_is_less_than_a_thirtieth_of_the_time_on_a_quiet_link(
     assert max(seconds for _, seconds in chunks) < 11
 
 
+def test_a_probe_is_not_worth_a_response_that_takes_long_beside_what_is_left() -> None:
+    link = LinkEstimate()
+    assert link.pays_to_probe(1), "nothing is known yet"
+    link.record_chunk(10 * MIB, 2.1, answer=0.1)
+    assert not link.pays_to_probe(100 * MIB)
+    assert link.pays_to_probe(300 * MIB)
+
+
 def test_chunks_are_over_90_mib_only_where_waiting_takes_long() -> None:
     near = chunk_times(LinkEstimate(), 4000 * MIB, rate=100 * MIB, wait=0.005, profile=DEFAULT)
     far = chunk_times(LinkEstimate(), 4000 * MIB, rate=100 * MIB, wait=0.1, profile=DEFAULT)
@@ -149,10 +157,13 @@ def test_chunks_are_over_90_mib_only_where_waiting_takes_long() -> None:
     assert max(far)[0] == 360 * MIB
 
 
-def test_chunks_double_where_a_break_costs_nothing() -> None:
-    """Elsewhere they keep to a part of what the link has carried so far."""
-    chunks = chunk_times(LinkEstimate(), 800 * MIB, rate=100 * MIB, wait=0.15, profile=DISTRIBUTION_3)
-    assert [size // MIB for size, _ in chunks] == [10, 20, 40, 80, 160, 320, 170]
+@pytest.mark.parametrize("profile", [DISTRIBUTION, DISTRIBUTION_3], ids=lambda profile: profile.name)
+def test_chunks_grow_fourfold_where_a_break_costs_the_same_in_larger_ones(profile: Profile) -> None:
+    """Nothing, or the whole session. Elsewhere they keep to a part of what the link has carried so far."""
+    chunks = chunk_times(LinkEstimate(), 800 * MIB, rate=100 * MIB, wait=0.15, profile=profile)
+    assert [size // MIB for size, _ in chunks] == [10, 40, 160, 360, 230]
+    slow = chunk_times(LinkEstimate(), 82 * MIB, rate=5 * MB, wait=0.08, profile=profile)
+    assert [size // MIB for size, _ in slow] == [10, 40, 32], "no more than ten seconds each"
     careful = chunk_times(LinkEstimate(), 800 * MIB, rate=100 * MIB, wait=0.15, profile=DEFAULT)
     assert len(careful) > len(chunks)
 

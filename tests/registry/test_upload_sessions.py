@@ -15,6 +15,7 @@ from pusher.errors import (
     RegistryUnreachable,
     Retry,
 )
+from pusher.registry.upload.uplink import LinkEstimate
 from tests.registry.helpers import CHUNK, LOGIN, RULES, SIZE, pushing
 from tests.support.fakeregistry import (
     Answer,
@@ -151,6 +152,17 @@ def test_2x_and_3x_are_told_apart_before_anything_breaks(kind: str, tmp_path: Pa
         assert push.link.profile == push.journal.facts.get("profile") == learned
         assert len(push.registry.requests(On.STATUS)) == (0 if learned is None else 1)
         assert push.journal.calls.count("record_profile") == (0 if learned is None else 1)
+
+
+def test_it_is_not_asked_where_a_response_takes_long_beside_what_is_left(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LinkEstimate, "pays_to_probe", lambda _link, left: left >= 6 * CHUNK)
+    with pushing(RULES[kind], tmp_path) as push:
+        assert push.blob.size < 6 * CHUNK
+        push.run()
+        push.assert_there(faults=0)
+        assert push.registry.requests(On.STATUS) == []
 
 
 def test_2x_and_3x_are_told_apart_by_a_broken_chunk(kind: str, tmp_path: Path) -> None:

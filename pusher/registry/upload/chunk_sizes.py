@@ -72,7 +72,8 @@ def next_length(offset: int, total: int, size: int, profile: Profile) -> int:
 
 
 class ChunkGrowth:
-    """Doubles the chunk size of one blob while chunks are fast; sizes in bytes.
+    """Grows the chunks of one blob: twofold while they are fast, fourfold while their responses take long;
+    sizes in bytes.
 
     Distribution flushes its file to the disk after every chunk, and every chunk waits for its answer, so many
     small ones are slow on a fast link. Distribution's S3 driver wants parts of one size, which multiples of
@@ -98,7 +99,10 @@ class ChunkGrowth:
         after its last byte."""
         self._is_fresh = False
         waits = answer is not None and answer > _WAITING * seconds
-        self._grown = 2 * size if seconds < _QUICK or waits else min(size, self._grown)
+        if waits:
+            self._grown = 4 * size
+        else:
+            self._grown = 2 * size if seconds < _QUICK else min(size, self._grown)
 
     def record_failure(self) -> None:
         """Record a failed chunk: the next one may be half as large."""

@@ -9,7 +9,8 @@ before each never gets through. An eighth costs no more than more requests would
 Where a response takes longer than the bytes of a small chunk, small chunks cost more than breaks do. With
 ``w`` bytes that the link could carry while waiting for a response, the best size is then the square root of
 ``2wD``, as for checkpoints (J. W. Young, https://doi.org/10.1145/361147.361115); never over ``D / 2``. On a
-link that has not broken yet chunks grow further, until waiting is a fiftieth of the time.
+link that has not broken yet chunks grow further, until waiting is a fiftieth of the time; up to those ten
+seconds where a break costs the same in a larger chunk.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ _WORTH: Final = 2 / 3
 """Give up a session for larger chunks if they need at most this part of the remaining time."""
 _SAVES: Final = 2.0
 """Seconds that larger chunks must save."""
+_PROBING: Final = 0.002
+"""Part of the remaining time that it may take to find out what the registry keeps of a broken chunk."""
 _FORGET: Final = 0.6
 """Weight of all earlier breaks when one more happens."""
 _HELD: Final = 6
@@ -254,6 +257,13 @@ class LinkEstimate:
                 self.answer_seconds + size * self.byte_seconds
             )
 
+    def pays_to_probe(self, left: int) -> bool:
+        """Return whether the ``left`` bytes of a blob take so long that one more request does not count."""
+        with self._lock:
+            if self.byte_seconds is None or self.answer_seconds is None:
+                return True
+            return self.answer_seconds <= _PROBING * left * self.byte_seconds
+
     def describe(self, size: int) -> str:
         """Return, for people, why chunks have ``size`` bytes on this link."""
         with self._lock:
@@ -302,8 +312,8 @@ class LinkEstimate:
             if not self.breaks:
                 best = max(best, waiting / _WAITING)
                 most = max(most, min(waiting / _WAITING, _MOST_WAITED_FOR))
-                if is_open and profile.keeps_part:
-                    bound = most  # a break costs nothing, however late it comes
+                if is_open and profile.has_fixed_break_cost:
+                    best = bound = most  # a break costs no more in a larger chunk
             size = max(size, min(best, bound))
         if self.uplink is not None:
             size = min(size, self.uplink * _SECONDS)

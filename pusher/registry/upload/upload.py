@@ -205,6 +205,8 @@ class BlobUpload:
         left = self._blob.size - session.offset
         if not session.profile.break_unclear or left <= self._plan.next_size(session):
             return session  # with one more chunk to send it is not worth a round trip
+        if not self._link.pays_to_probe(left):
+            return session  # a break shows it, too
         profile = profiles.stored_profile(self._link.profile)
         if profile not in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
             if not self._link.begin_probe():

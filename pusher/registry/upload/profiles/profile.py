@@ -68,3 +68,9 @@ class Profile:
     def keeps_part(self) -> bool:
         """Return whether what arrived of a broken chunk is certainly kept, and the registry says how much."""
         return self.proven and self.reports_offset and not (self.whole_chunks or self.may_restart)
+
+    @property
+    def has_fixed_break_cost(self) -> bool:
+        """Return whether a break inside a chunk costs the same whatever the chunk's size: nothing, or the
+        whole session."""
+        return self.keeps_part or self.breaks_with_chunk or self.break_unclear
