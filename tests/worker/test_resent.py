@@ -12,6 +12,7 @@ from pusher.errors import ExitCode
 from pusher.registry.upload.chunk_sizes import Limits
 from pusher.registry.upload.profiles import DEFAULT
 from pusher.registry.upload.session import Session
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.store.records import JobState
 from pusher.worker import cleanup
 from pusher.worker.store_journal import StoreJournal
@@ -147,8 +148,11 @@ def test_what_a_waiting_job_shows_agrees_with_status(home: Home, restarting: Fak
 # --- what is left at the registry -------------------------------------------------------------------------
 
 
-def test_cancel_after_a_broken_chunk_leaves_nothing(home: Home, big: Path) -> None:
+def test_cancel_after_a_broken_chunk_leaves_nothing(
+    home: Home, big: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The stored location is behind then; distribution 3 refuses to DELETE it, and says the present one."""
+    monkeypatch.setattr(LinkEstimate, "pays_to_probe", lambda _link, _left: True)  # however fast it is
     with FakeRegistry(DISTRIBUTION_3) as registry:
         job = home.enqueue(big, f"{registry.address}/app:1")
         registry.faults.add(
