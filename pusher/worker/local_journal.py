@@ -8,6 +8,7 @@ it, unless another worker has taken the upload over. Each line is a change, or s
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import threading
@@ -77,8 +78,14 @@ class LocalJournal:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(self._path, flags, 0o600)
         try:
-            os.write(descriptor, json.dumps(line).encode() + b"\n")
-            os.fsync(descriptor)
+            size, data = os.fstat(descriptor).st_size, json.dumps(line).encode() + b"\n"
+            try:
+                if os.write(descriptor, data) < len(data):  # the disk has no room for the rest
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(descriptor)
+            except OSError:
+                os.ftruncate(descriptor, size)  # or the next line would continue this one
+                raise
         finally:
             os.close(descriptor)
         if is_new:

@@ -118,6 +118,18 @@ def test_a_disk_that_takes_nothing_costs_no_push(tmp_path: Path, store: Store, u
     journal.settle(None)
 
 
+def test_a_line_that_the_disk_took_in_part_spoils_no_other(
+    tmp_path: Path, store: Store, upload: UploadRecord, journal: LocalJournal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+    with monkeypatch.context() as full:
+        full.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:100]))
+        assert journal.add("record_offset", upload, {**ACKNOWLEDGED, "offset": 15}) is None
+    assert journal.add("record_offset", upload, ACKNOWLEDGED) is not None
+    make_left_changes(tmp_path, "heir", store)
+    assert _again(store, upload).offset == 20
+
+
 def test_another_file_in_its_place_is_not_followed(
     tmp_path: Path, store: Store, upload: UploadRecord
 ) -> None:
