@@ -23,6 +23,8 @@ from pusher.system import elapsed
 
 _CHANNEL: Final = "pusher_jobs"
 _TEST: Final = "test"
+_LONGEST: Final = 100
+"""Bytes of a notification that are read: any user of the database can send one."""
 _NOTIFIED: Final = frozenset(JobState) - {JobState.RUNNING}
 """States after which another worker may have something to do."""
 _TEST_EVERY: Final = 30.0
@@ -90,9 +92,12 @@ class JobListener:
         """Receive notifications until the connection ends, a test fails, or the listener is closed."""
         with translate_errors(self._database.label), contextlib.closing(self._database.connect()) as raw:
             raw.execute(f"LISTEN {_CHANNEL}")
+            arrivals = select.poll()  # select takes no descriptor above 1023
+            for descriptor in (raw.fileno(), self._woken.fileno()):
+                arrivals.register(descriptor, select.POLLIN)
             tested_at = self._send_test()
             while not self._closed.is_set():
-                select.select([raw.fileno(), self._woken], [], [], _TEST_LIMIT)
+                arrivals.poll(1000 * _TEST_LIMIT)
                 raw.pgconn.consume_input()
                 self._handle_all(raw)
                 heard_at = self._heard_at or 0.0
@@ -103,13 +108,13 @@ class JobListener:
 
     def _handle_all(self, raw: Any) -> None:
         while (notification := raw.pgconn.notifies()) is not None:
-            text = notification.extra.decode()
+            text = notification.extra[:_LONGEST].decode(errors="replace")
             if text == self._test and self._heard_at is None:  # from here on they arrive
                 self._on_change(None)
             if text == self._test or not text.startswith(_TEST):
                 self._heard_at = elapsed()
             kind, _, job_id = text.partition(" ")
-            if kind in _NOTIFIED and job_id.isdecimal():
+            if kind in _NOTIFIED and job_id.isascii() and job_id.isdigit():
                 self._on_change(int(job_id))
 
     def _send_test(self) -> float:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import resource
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -170,6 +172,27 @@ def test_what_was_done_to_a_job_is_told(server_url: str) -> None:
         assert store.jobs.claim("w", lease=30) is not None, "a claim leaves nothing to do for others"
         store.jobs.cancel(job_id)
         _until(lambda: len(listening.heard) == 7)
+
+
+@pytest.mark.parametrize("text", ["queued " + "1" * 5000, "queued ²", "queued", "", "\x07"])
+def test_what_others_send_does_no_harm(server_url: str, text: str) -> None:
+    with Store.open(server_url) as store, closing(Listening(store)) as listening:
+        _until(lambda: listening.listener.is_alive)
+        with store._database.write() as connection:
+            notifications._send(connection, text)
+        job_id = store.jobs.add(new_job()).id
+        _until(lambda: job_id in listening.heard)
+
+
+def test_many_open_files_do_not_matter(server_url: str) -> None:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as opened, Store.open(server_url) as store:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(2000, most[0]), most[1]))
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, most)
+        for _ in range(1024):
+            opened.enter_context(Path(os.devnull).open("rb"))
+        with closing(Listening(store)) as listening:
+            _until(lambda: listening.listener.is_alive)
 
 
 def test_a_listener_outlives_a_restart_of_the_server(
