@@ -13,7 +13,7 @@ from pusher.errors import LayerTooLarge, PusherError, RegistryRefused
 from pusher.registry.auth.challenge import choose_challenge, parse_challenges
 from pusher.registry.auth.credentials import Credential, find_credential
 from pusher.registry.client import OpenedUpload
-from pusher.registry.http.answer import Answer
+from pusher.registry.http.answer import Answer, size_in
 from pusher.registry.http.redaction import host_of
 from pusher.registry.upload import chunk_sizes
 from pusher.registry.upload.blob_sizes import check_size, may_be_too_large
@@ -153,12 +153,9 @@ class RegistryChecks:
         opened, link = self._require_upload(), self._link
         profile = self._profile or DEFAULT
         said = [
-            f"{word} {human_bytes(int(value))}"
-            for word, value in (
-                ("at least", opened.headers.get("OCI-Chunk-Min-Length", "")),
-                ("at most", opened.headers.get("OCI-Chunk-Max-Length", "")),
-            )
-            if value.isdecimal()
+            f"{word} {human_bytes(size)}"
+            for word, name in (("at least", "OCI-Chunk-Min-Length"), ("at most", "OCI-Chunk-Max-Length"))
+            if (size := size_in(opened.headers, name)) is not None
         ]
         announced = f"{self._to.registry} announces chunks of {' and '.join(said) or 'no particular size'}"
         limits = chunk_sizes.announced_limits(

@@ -190,7 +190,11 @@ def test_a_registry_without_ranges_starts_again() -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["bytes 29999-99999/100000", "bytes 30001-99999/100000", "", "30000-99999/100000"]
+    "said",
+    [
+        *("bytes 29999-99999/100000", "bytes 30001-99999/100000", "", "30000-99999/100000"),
+        pytest.param(f"bytes {'3' * 5000}-99999/100000", id="a number without end"),
+    ],
 )
 def test_another_part_than_was_asked_for_is_not_taken(said: str) -> None:
     with fetching(held=DATA[:30_000], login=False) as fetch:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from pusher.dataclass import dataclass
+from pusher.registry.http.answer import size_in
 from pusher.registry.upload.profiles import KIB, MIB, Profile
 
 DEFAULT_CHUNK: Final = 10 * MIB
@@ -137,5 +138,5 @@ def smaller_size(size: int, limits: Limits, *, at_most: int, least: int = 2) -> 
 
 
 def _size(headers: Mapping[str, str], name: str) -> int | None:
-    value = headers.get(name, "").strip()
-    return int(value) if value.isdecimal() and 0 < int(value) < 2**50 else None
+    size = size_in(headers, name)
+    return size if size is not None and 0 < size < 2**50 else None

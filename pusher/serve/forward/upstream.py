@@ -14,7 +14,7 @@ from typing import Final
 from pusher.errors import PusherError
 from pusher.oci.digest import of_bytes
 from pusher.oci.media_types import INDEXES, MANIFESTS
-from pusher.registry.http.answer import Answer
+from pusher.registry.http.answer import Answer, size_in
 from pusher.serve.forward.destinations import Destinations
 from pusher.serve.manifests import LARGEST
 from pusher.worker.registries import Registries
@@ -59,8 +59,7 @@ class Upstream:
             with self._lock:
                 self._silent[place.registry] = time.monotonic() + _LEFT_ALONE
             return None
-        told = answer.headers.get("Content-Length", "")
-        size = int(told) if answer.ok and told.isdigit() else None
+        size = size_in(answer.headers, "Content-Length") if answer.ok else None
         self._remember(name, digest, size)
         return size
 

@@ -21,10 +21,10 @@ from pusher.errors import (
 from pusher.oci.digest import short
 from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
-from pusher.registry.http.answer import Answer
+from pusher.registry.http.answer import Answer, size_in
 from pusher.registry.http.redaction import host_of
 
-_CONTENT_RANGE: Final = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)")
 _GIVEN: Final = (200, 206)
 _RANGE_UNFIT: Final = 416
 
@@ -123,7 +123,7 @@ class BlobDownload:
             return False
         held = self._sink.size
         if answer.status == 200:
-            self._check_total(answer, answer.headers.get("Content-Length"))
+            self._check_total(answer, size_in(answer.headers, "Content-Length"))
             if held:
                 self._note(
                     f"{short(self._digest)}: {self._where} does not continue at byte {held}; starting again"
@@ -138,7 +138,7 @@ class BlobDownload:
                 "asked for",
                 hint="pusher fetches it from its beginning",
             )
-        self._check_total(answer, None if found[2] == "*" else found[2])
+        self._check_total(answer, None if found[2] == "*" else int(found[2]))
         return True
 
     def write(self, data: bytes | memoryview) -> None:
@@ -154,10 +154,10 @@ class BlobDownload:
     def _where(self) -> str:
         return f"{self._client.registry}/{self._repository}"
 
-    def _check_total(self, answer: Answer, total: str | None) -> None:
+    def _check_total(self, answer: Answer, total: int | None) -> None:
         encoded = answer.headers.get("Content-Encoding", "identity") != "identity"
-        if total is not None and total.isdecimal() and not encoded and int(total) != self._size:
-            raise self._wrong_size(total)
+        if total is not None and not encoded and total != self._size:
+            raise self._wrong_size(f"{total}")
 
     def _wrong_size(self, found: str) -> LayerMismatch:
         self._sink.reset()
