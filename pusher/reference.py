@@ -283,7 +283,7 @@ class _Parser:
                     f"its registry {host!r} is not a host name",
                     "a host name has letters, digits and dots, and hyphens between letters or digits",
                 )
-        if colon and not (port.isascii() and port.isdigit() and 0 < int(port[:6]) < 65536):
+        if colon and not (port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536):
             what = (
                 f"the port {port!r} of its registry is not a number from 1 to 65535"
                 if port

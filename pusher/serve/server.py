@@ -50,7 +50,7 @@ class Address:
         """Read ``HOST:PORT``, an IPv6 address in brackets. Raises InvalidOption with an example."""
         host, colon, port = text.rpartition(":")
         bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
-        is_port = port.isascii() and port.isdigit() and int(port[:6]) < 65536
+        is_port = port.isascii() and port.isdigit() and len(port) < 6 and int(port) < 65536
         if not (colon and bare and is_port) or (":" in host and bare == host):
             raise InvalidOption(
                 f"{option} {quoted(text)} is not an address and a port",

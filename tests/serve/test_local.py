@@ -113,7 +113,8 @@ def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["5055", "localhost", ":5055", "::1:5055", "localhost:99999", "a:b", "a:", ""]
+    "text",
+    ["5055", "localhost", ":5055", "::1:5055", "localhost:99999", "a:0000001000000", "a:b", "a:", ""],
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(InvalidOption, match="is not an address and a port"):

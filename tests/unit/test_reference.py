@@ -100,6 +100,11 @@ _NO_PORT = "is not a number from 1 to 65535"
             f"the port '65536' of its registry {_NO_PORT}",
             "write it like localhost:5000/app:1.2",
         ),
+        (
+            "localhost:0000001000000/app",
+            f"the port '0000001000000' of its registry {_NO_PORT}",
+            "write it like localhost:5000/app:1.2",
+        ),
         ("localhost:/app", "the port after 'localhost:' is missing", "write it like localhost:5000/app:1.2"),
         (
             "::1/app",

@@ -7,13 +7,12 @@ import contextlib
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from pusher.errors import ExitCode, LayerTooLarge, PusherError, StoreError
+from pusher.errors import ExitCode, LayerTooLarge, StoreError
 from pusher.errors.catalogue import catalogue
 from pusher.oci.digest import of_bytes
 from pusher.registry.http.answer import Answer
@@ -27,6 +26,7 @@ from pusher.serve.local import LocalRegistry
 from pusher.serve.manifests import PushedManifest, read_manifest
 from pusher.store.records import FINAL_STATES, JobRecord, JobState
 from pusher.store.store import Store
+from pusher.worker.periodic import calling_every
 
 _LOOK: Final = 0.25
 """Seconds between looks at a job that a client waits for."""
@@ -63,20 +63,12 @@ class ForwardingApi(Api):
     @contextlib.contextmanager
     def tidying(self) -> Iterator[None]:
         """Remove unused layouts and blobs in a thread."""
-
-        def work() -> None:
-            while not self._ending.wait(_TIDY):
-                with contextlib.suppress(PusherError, OSError):
-                    self._images.tidy()
-
         self._images.tidy()
-        thread = threading.Thread(target=work, name="tidy", daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self.end()
-            thread.join()
+        with calling_every(_TIDY, lambda: self._images.tidy(), name="tidy"):
+            try:
+                yield
+            finally:
+                self.end()
 
     # --- pushes -------------------------------------------------------------------------------------------
 
@@ -196,7 +188,7 @@ class ForwardingApi(Api):
         headers = _headers_to_pass_on(answer)
         if link := answer.headers.get("Link"):
             address, _, rest = link.partition(">")
-            query = urlsplit(address.lstrip("< ")).query
+            query = address.partition("?")[2].partition("#")[0]
             headers["Link"] = f"<{request.url.path}?{query}>{rest}"
         return Response(answer.body, answer.status, headers)
 

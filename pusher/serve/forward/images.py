@@ -161,12 +161,20 @@ class Images:
                 states = [self._state(job_id) for job_id in known.get("jobs", [])]
                 if not all(state in FINAL_STATES for state in states) or JobState.FAILED in states:
                     continue
+                if self._has_unlisted_job(path):
+                    continue
                 if JobState.SUCCEEDED in states:
                     self._forget(path, str(known["name"]))
                 shutil.rmtree(path, ignore_errors=True)
             has_expired = self._forget_the_old()
         if has_expired:
             delete_sessions(self._store, self._registries, ())
+
+    def _has_unlisted_job(self, path: Path) -> bool:
+        """Return whether a job needs the layout although its list lacks it: the list could not be written
+        any more when the job was recorded."""
+        left = self._store.jobs.list(states=[*UNFINISHED_STATES, JobState.FAILED])
+        return any(job.source.get("path") == str(path) for job in left)
 
     def _state(self, job_id: int) -> JobState:
         try:
@@ -211,7 +219,8 @@ class Images:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    with suppress(OSError, ValueError):
+    """Return the name and the jobs of a layout, nothing of one that is not complete. Raises OSError."""
+    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
         known = json.loads((path / _JOBS).read_bytes())
         if isinstance(known, dict):
             return known

@@ -12,7 +12,7 @@ import requests
 from pusher.oci.media_types import OCI_MANIFEST
 from tests.serve.forward.front import Front
 from tests.serve.served import Repository, Served, codes, descriptor, sha256
-from tests.support.fakeregistry import SERVERLESS, FakeRegistry
+from tests.support.fakeregistry import SERVERLESS, Answer, FakeRegistry, Fault, On
 
 DATA = os.urandom(3_000_000)
 
@@ -69,6 +69,14 @@ def test_a_client_that_wants_no_more(here: Repository, there: Repository) -> Non
         assert next(answer.iter_content(1000))
     here.served.http.close()
     assert here.ask("HEAD", f"blobs/{digest}").status_code == 200
+
+
+@pytest.mark.parametrize("link", ["<http://[>; rel=next", "<>", "x"])
+def test_a_link_that_is_no_address(front: Front, link: str) -> None:
+    with FakeRegistry(SERVERLESS) as registry:
+        tags = Answer(200, {"Content-Type": "application/json", "Link": link}, b'{"name": "a", "tags": []}')
+        registry.faults.add(Fault(On.TAGS, tags))
+        assert front.repository(registry.address, "team/app").ask("GET", "tags/list").status_code == 200
 
 
 def test_manifests_by_tag_and_digest(here: Repository, there: Repository) -> None:

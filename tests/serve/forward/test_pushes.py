@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,8 +18,8 @@ import pytest
 from pusher.oci.media_types import OCI_MANIFEST
 from pusher.reference import RegistryPath
 from pusher.registry.upload import profiles
-from pusher.serve.forward import images
-from pusher.store.records import JobState
+from pusher.serve.forward import api, images
+from pusher.store.records import FINAL_STATES, JobState
 from tests.serve.forward.front import Front, push_in_background
 from tests.serve.served import EMPTY, Repository, Served, codes, descriptor, index, manifest, sha256, sha512
 from tests.support.fakeregistry import SERVERLESS, Answer, FakeRegistry, Fault, On, Stall
@@ -235,6 +238,64 @@ def test_a_full_disk_is_507_and_the_same_push_works_once_there_is_room(
         assert here.push(raw, "1").status_code == 507
     assert here.push(raw, "1").status_code == 201
     assert there.ask("GET", "manifests/1").content == raw
+
+
+def test_a_layout_stays_for_a_job_that_was_only_just_recorded(
+    tmp_path: Path, destination: Served, there: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether the disk is full then, or the process is killed."""
+
+    def fail_at_the_list(path: Path, data: bytes) -> None:
+        if path.name == "jobs.json":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(path, data)
+
+    write = images._write_file
+    with Front(tmp_path / "home", work=False) as front:
+        here = front.repository(f"127.0.0.1:{destination.port}", "team/app")
+        raw = here.image(LAYER)
+        with monkeypatch.context() as full:
+            full.setattr(images, "_write_file", fail_at_the_list)
+            assert here.push(raw, "1").status_code == 507
+        front.api._images.tidy()
+        front.work()
+        assert here.push(raw, "1").status_code == 201
+    assert there.ask("GET", "manifests/1").content == raw
+
+
+def test_a_layout_stays_where_the_list_of_its_jobs_cannot_be_read(
+    tmp_path: Path, destination: Served, there: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Front(tmp_path / "home", waits=False, work=False) as front:
+        here = front.repository(f"127.0.0.1:{destination.port}", "team/app")
+        raw = here.image(LAYER)
+        assert here.push(raw, "1").status_code == 201
+        with monkeypatch.context() as unreadable:
+
+            def fail(_: Path) -> bytes:
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+            unreadable.setattr(Path, "read_bytes", fail)
+            with suppress(OSError):
+                front.api._images.tidy()
+        front.work()
+        until(lambda: front.home.state(1) in FINAL_STATES)
+        assert front.home.state(1) is JobState.SUCCEEDED
+
+
+def test_tidying_goes_on_after_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api, "_TIDY", 0.01)
+    again = threading.Event()
+    with Front(tmp_path / "home", work=False) as front:
+        errors = iter([sqlite3.OperationalError("disk I/O error"), OSError(errno.EIO, "I/O error")])
+
+        def tidy() -> None:
+            if (error := next(errors, None)) is not None:
+                raise error
+            again.set()
+
+        monkeypatch.setattr(front.api._images, "tidy", tidy)
+        assert again.wait(20)
 
 
 # --- clients that go away -----------------------------------------------------------------------------------
