@@ -26,9 +26,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _jobs_or_all(function: F) -> F:
-    function = click.option("--all", "everything", is_flag=True, help="All jobs to which this applies.")(
-        function
-    )
+    function = click.option(
+        "-a", "--all", "everything", is_flag=True, help="All jobs to which this applies."
+    )(function)
     return click.argument("jobs", metavar="JOB...", nargs=-1, shell_complete=completers.jobs)(function)
 
 
@@ -167,5 +167,5 @@ def _select_jobs(store: Store, verb: str, jobs: tuple[str, ...], everything: boo
 def _print_states(store: Store, numbers: list[int], settings: Settings) -> None:
     for number in numbers:
         job = store.jobs.get(number)
-        start = f" {advise_start([job], settings)}" if job.state == "queued" else ""
+        start = f" {advise_start(store, [job], settings)}" if job.state == "queued" else ""
         print_notice(f"Job {number} is {job.state}.{start}")

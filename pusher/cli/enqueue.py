@@ -92,6 +92,7 @@ def enqueue(as_json: bool, **flags: Any) -> int:
             )
             for job in jobs
         }
+        start = advise_start(store, jobs, settings)
     if as_json:
         told = [
             {
@@ -112,8 +113,9 @@ def enqueue(as_json: bool, **flags: Any) -> int:
             click.echo(job.id)
     for job in jobs:
         count = f"{layers[job.id]} layer" + ("s" if layers[job.id] != 1 else "")
-        start = f". {advise_start(jobs, settings)}" if len(jobs) == 1 else "."
-        print_notice(f"Job {job.id}: {job.image} -> {job.destination}, {count}{start}")
+        end = f". {start}" if len(jobs) == 1 else "."
+        print_notice(f"Job {job.id}: {job.image} -> {job.destination}, {count}{end}")
     if len(jobs) > 1:
-        print_notice(advise_start(jobs, settings))
+        print_notice(start)
+    found.report_errors("queued")
     return found.exit_code

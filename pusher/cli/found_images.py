@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pusher.cli.image_list import ImageRequest, expand_tags
 from pusher.cli.output import print_error, print_notice
 from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, InvalidOption, PusherError
 from pusher.text import suggest
+
+_MOST_REPORTED: Final = 20
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -77,6 +79,18 @@ class FoundImages:
                 raise located from error
             self.errors.append((request, located))
             print_error(located.message, located.hint, located.code)
+
+    def report_errors(self, what: str) -> None:
+        """Print at the end which images were not found: their errors came before all else. ``what``: what was
+        not done with them, such as ``pushed``."""
+        if not self.errors or not self.images:
+            return
+        count = len(self.errors)
+        print_notice(f"Not {what}: {count} image{'s' if count > 1 else ''} of {count + len(self.images)}.")
+        for request, error in self.errors[:_MOST_REPORTED]:
+            print_notice(f"  {request.image}: {error.message}")
+        if count > _MOST_REPORTED:
+            print_notice(f"  ... and {count - _MOST_REPORTED} more; their errors are above")
 
     def errors_as_json(self) -> list[dict[str, object]]:
         """Return the images that were not found, each with its error."""

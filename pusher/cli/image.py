@@ -39,6 +39,7 @@ _OPTIONS: Final = (
         help="Push only this platform, such as linux/arm64. May be repeated.",
     ),
     click.option(
+        "-a",
         "--all",
         "every",
         is_flag=True,

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 _RATE: Final = "limit_rate"
 _PARALLEL: Final = "parallel"
-_NAMES: Final = {_RATE: "limit", _PARALLEL: "uploads at a time"}
+_NAMES: Final = {_RATE: "Limit", _PARALLEL: "Uploads at a time"}
+_WITHOUT: Final = {
+    _RATE: "off; each worker has what it was started with (--limit-rate)",
+    _PARALLEL: "as each worker was started (--parallel)",
+}
 _WHOSE: Final = {_RATE: "for all workers together", _PARALLEL: "for each worker"}
 _EXAMPLES: Final = {_RATE: "pusher limit 2M --for 1h", _PARALLEL: "pusher parallel 1 --for 30m"}
-_NOTHING_SET: Final = {f"{name}{end}": None for name in _NAMES for end in ("", "_until")}
+_NOTHING_SET: Final = {f"{name}{end}": None for name in _NAMES for end in ("", "_until", "_then")}
 
 _for_option = click.option(
-    "--for", "time", metavar="TIME", help="Only for this long, such as 90s, 15m or 2h; then it is off."
+    "--for", "time", metavar="TIME", help="Only for this long, such as 90s, 15m or 2h; then as before."
 )
 
 
@@ -39,9 +43,9 @@ def limit(rate: str | None, time: str | None, as_json: bool) -> int:
     """Limit the rate of all workers together.
 
     RATE is bytes per second for all workers of this queue, such as 2M, 512K or, by the time of day,
-    '08:00-18:00=2M,off'; off removes the limit. Running workers follow within two seconds, uploads in
-    progress included. A worker that was started with a lower --limit-rate keeps to that as well. Without
-    RATE, print the limit.
+    '08:00-18:00=2M,off'; off removes the limit, or with --for suspends it. Running workers follow within two
+    seconds, uploads in progress included. A worker that was started with a lower --limit-rate keeps to that
+    as well. Without RATE, print the limit.
 
     \b
     Example:
@@ -78,9 +82,18 @@ def limits_as_json(store: Store) -> dict[str, object]:
     described: dict[str, object] = {}
     for name, number in ((_RATE, False), (_PARALLEL, True)):
         setting = found.get(name)
-        described[name] = setting and (int(setting.value) if number else setting.value)
+        described[name] = _value_as_json(setting.value if setting else None, number=number)
         described[f"{name}_until"] = rfc3339(setting.until) if setting and setting.until else None
+        described[f"{name}_then"] = _value_as_json(setting.then if setting else None, number=number)
     return described
+
+
+def _value_as_json(value: str | None, *, number: bool) -> int | str | None:
+    from pusher.store.queue_settings import OFF
+
+    if value is None or value == OFF:
+        return None
+    return int(value) if number else value
 
 
 def limits_in_status(store: Store) -> dict[str, object]:
@@ -96,15 +109,19 @@ def describe_limits(store: Store) -> str:
 
 def _describe(name: str, setting: QueueSetting | None) -> str:
     if setting is None:
-        own = BY_NAME[name].flag
-        return f"{_NAMES[name].capitalize()}: off; each worker has what it was started with ({own})."
+        return f"{_NAMES[name]}: {_WITHOUT[name]}."
     from pusher.progress.format import local_time
+    from pusher.store.queue_settings import OFF
 
+    now = _WITHOUT[name] if setting.value == OFF else f"{setting.value} {_WHOSE[name]}"
     until = f", until {local_time(setting.until)}" if setting.until else ""
-    return f"{_NAMES[name].capitalize()}: {setting.value} {_WHOSE[name]}{until}."
+    then = f"; then {setting.then}" if setting.then else ""
+    return f"{_NAMES[name]}: {now}{until}{then}."
 
 
 def _show_or_set(name: str, text: str | None, time: str | None, *, as_json: bool) -> int:
+    from pusher.store.queue_settings import OFF
+
     value, seconds = _read(name, text, time)
     settings = read_settings()
     if text is None and not store_exists(settings):
@@ -115,7 +132,9 @@ def _show_or_set(name: str, text: str | None, time: str | None, *, as_json: bool
         return ExitCode.DONE
     with open_store(settings) as store:
         if value is not None:
-            store.settings.set(name, value, seconds)
+            setting = store.settings.set(name, value, seconds)
+            if value == OFF and setting.then is None:
+                store.settings.clear(name)  # and nothing changes after that time
         elif text is not None:
             store.settings.clear(name)
         if as_json:
@@ -127,13 +146,14 @@ def _show_or_set(name: str, text: str | None, time: str | None, *, as_json: bool
 
 
 def _read(name: str, text: str | None, time: str | None) -> tuple[str | None, float | None]:
-    """Return the value, None for none or off, and for how many seconds. Raises InvalidOption."""
+    """Return the value, None for none or for good off, and for how many seconds. Raises InvalidOption."""
+    from pusher.store.queue_settings import OFF
+
     seconds = None if time is None else parse_seconds(time, "--for")
-    if text is None or text.strip().lower() == "off":
-        if time is not None:
-            raise InvalidOption(
-                f"--for is {quoted(time)}, and there is no value for that time",
-                hint=f"write {_EXAMPLES[name]}",
-            )
-        return None, None
+    if text is None and time is not None:
+        raise InvalidOption(
+            f"--for is {quoted(time)}, and there is no value for that time", hint=f"write {_EXAMPLES[name]}"
+        )
+    if text is None or text.strip().lower() == OFF:
+        return (None, None) if seconds is None else (OFF, seconds)
     return str(BY_NAME[name].convert(text, BY_NAME[name].metavar)), seconds

@@ -72,18 +72,27 @@ class Listing:
     columns: tuple[str, ...]
     """Empty: a table."""
     is_json: bool
+    job: int | None = None
+    """This one alone."""
 
 
-def read_listing(flags: Mapping[str, Any], *, as_json: bool, with_job: bool) -> Listing | None:
-    """Return the listing that the options ask for; None if there are none. Raises InvalidOption."""
-    if not any(flags[name] for name in ("states", "labels", "registries", "sort", "columns")):
+def read_listing(flags: Mapping[str, Any], *, as_json: bool, job: int | None) -> Listing | None:
+    """Return the listing that the options ask for; None if there are none. Of one ``job`` they may ask for
+    the columns. Raises InvalidOption."""
+    selecting = [name for name in ("states", "labels", "registries", "sort") if flags[name]]
+    if not selecting and flags["columns"] is None:
         return None
-    if with_job:
-        raise InvalidOption("filters are for all jobs, and one JOB is given", hint="leave out one of the two")
+    if job is not None and selecting:
+        given = {"states": "--state", "labels": "--label", "registries": "--registry", "sort": "--sort"}
+        raise InvalidOption(
+            f"{given[selecting[0]]} is for a list of jobs, and one JOB is given",
+            hint="leave out one of the two",
+        )
     from pusher.store.job_filter import JobFilter
     from pusher.store.records import JobState
 
-    columns = tuple(name.strip() for name in flags["columns"].split(",")) if flags["columns"] else ()
+    text = flags["columns"]
+    columns = () if text is None else tuple(name.strip() for name in text.split(","))
     if unknown := [name for name in columns if name not in _COLUMNS]:
         raise InvalidOption(
             f"--format: there is no column {unknown[0]!r}", hint=f"the columns are {', '.join(_COLUMNS)}"
@@ -95,12 +104,15 @@ def read_listing(flags: Mapping[str, Any], *, as_json: bool, with_job: bool) -> 
         registries=[canonical_registry(host) for host in flags["registries"]],
         labels=read_labels(flags["labels"]),
     )
-    return Listing(wanted, flags["sort"] or "id", columns, as_json)
+    return Listing(wanted, flags["sort"] or "id", columns, as_json, job)
 
 
 def print_listing(store: Store, settings: Settings, listing: Listing) -> int:
     """Print the jobs; return the exit code."""
-    jobs = sorted(_select(store, listing.wanted), key=_sort_key(listing.sort))
+    if listing.job is not None:
+        jobs = [store.jobs.get(listing.job)]
+    else:
+        jobs = sorted(_select(store, listing.wanted), key=_sort_key(listing.sort))
     if listing.is_json:
         print_json(jobs_in_status(store, settings, jobs))
     elif listing.columns:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -66,6 +67,7 @@ _OPTIONS: Final[dict[str, Sequence[str]]] = {
 }
 """What other tools call an option; of several the first that the command has. What is typed after it is never
 repeated, as it may be a password."""
+_NOTIFY: Final = ("--notify", "--on-success", "--on-failure", "--hook", "--webhook", "--mail")
 _VARIABLES: Final = {
     "--config": "PUSHER_CONFIG",
     "--home": "PUSHER_HOME",
@@ -101,6 +103,10 @@ def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
     context = error.ctx if isinstance(error, click.UsageError) else None
     path = context.command_path if context else "pusher"
     help_of = f"{path} --help"
+    if isinstance(error, click.NoSuchOption) and re.fullmatch(r"-[0-9]", error.option_name):
+        return CommandLineInvalid(
+            f"a number cannot be negative here: {quoted(error.option_name)}", hint=help_of
+        )
     if isinstance(error, click.NoSuchOption):
         return _unknown("option", error.option_name, _option_meant(error), help_of)
     message = error.format_message().rstrip(" (.")
@@ -128,6 +134,8 @@ def _option_meant(error: click.NoSuchOption) -> str:
     if error.ctx is None:
         return ""
     name = error.option_name
+    if name in _NOTIFY:
+        return "[hooks] in pusher.toml, commands that are run when a job ends: pusher help hooks"
     if name in _VARIABLES:
         return f"the environment variable {_VARIABLES[name]}"
     has = {flag for parameter in error.ctx.command.get_params(error.ctx) for flag in parameter.opts}

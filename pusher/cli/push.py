@@ -100,6 +100,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
         output.print_jobs(store, result.jobs)
     code = report_result(result, progress, single=len(jobs) == 1 == len(requests), pushed=len(jobs))
     output.write_digests(result.jobs)
+    found.report_errors("pushed")
     return code or found.exit_code
 
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from pusher.cli import completers
+from pusher.cli.output import print_notice
 from pusher.cli.store import parse_job_id
 from pusher.errors import InvalidOption
 
 if TYPE_CHECKING:
     from pusher.config import Settings
     from pusher.store.records import JobRecord
+    from pusher.store.store import Store
     from pusher.worker.enqueue import Queueing
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -81,31 +83,39 @@ def read_queueing(flags: Mapping[str, Any]) -> Queueing:
     from pusher.config.window import Window
     from pusher.worker.enqueue import Queueing
 
-    after, not_before, window = flags.get("after"), flags.get("not_before"), flags["window"]
+    after, window = flags.get("after"), flags["window"]
+    not_before, now = flags.get("not_before"), datetime.now().astimezone()
+    not_before = None if not_before is None else parse_time(not_before, now)
+    if not_before is not None and not_before <= now:
+        print_notice(f"note: --not-before {flags['not_before']} is past, so it holds nothing back")
     return Queueing(
         priority=flags.get("priority", 0),
         keeps_older=flags["keeps_older"],
         labels=read_labels(flags["labels"]),
         after=None if after is None else parse_job_id(after),
-        not_before=None if not_before is None else parse_time(not_before, datetime.now().astimezone()),
+        not_before=not_before,
         window=None if window is None else str(Window.parse(window)),
     )
 
 
-def advise_start(jobs: Sequence[JobRecord], settings: Settings) -> str:
+def advise_start(store: Store, jobs: Sequence[JobRecord], settings: Settings) -> str:
     """Return when jobs that are queued alike start, and what starts them."""
     from pusher.worker.background import find_background_worker
-    from pusher.worker.overview import held_back
+    from pusher.worker.job_holds import JobHolds
 
     its = "It" if len(jobs) == 1 else "They"
-    held = held_back(jobs[0], datetime.now(UTC)) if jobs else ""
+    hold = JobHolds(store, jobs[:1]).of(jobs[0]) if jobs else None
+    held = hold.text if hold else ""
     if len(jobs) > 1:
         held = held.replace("starts", "start", 1)
+    if hold is not None and hold.needs_user:
+        return f"{its} {held}; {hold.advice}"
     if (worker := find_background_worker(settings.home)) is not None:
-        when = held or ("is pushed" if len(jobs) == 1 else "are pushed")
-        return f"{its} {when}, by the worker in the background (pid {worker.pid})"
+        start = f"{its} {held}; the" if held else "The"
+        them = "it" if len(jobs) == 1 else "them"
+        return f"{start} worker in the background (pid {worker.pid}) pushes {them}."
     if held:
-        return f"{its} {held}, with: pusher run --forever"
+        return f"{its} {held}, with: pusher run" + ("" if hold and hold.ends_in_run else " --forever")
     return f"Start {'it' if len(jobs) == 1 else 'them'} with: pusher run"
 
 

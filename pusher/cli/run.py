@@ -17,11 +17,14 @@ from pusher.cli.output import print_notice
 from pusher.cli.password import login_options, with_password
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, runnable_jobs
-from pusher.cli.work import report_result, work
+from pusher.cli.work import report_held, report_result, work
 
 if TYPE_CHECKING:
+    from pusher.config import Settings
     from pusher.progress.base import Progress
+    from pusher.store.records import JobRecord
     from pusher.store.store import Store
+    from pusher.worker.job_holds import JobHold
 
 
 @click.command(cls=Command)
@@ -75,8 +78,12 @@ def run(
         registries = {job.registry for job in runnable_jobs(store)}
         settings = with_password(settings, registries, password_stdin=password_stdin, more_to_come=forever)
         with serve_metrics(store, metrics) as watch:
-            if not forever and not registries:
-                detachment = None  # it ends at once, and says so here
+            if detachment is not None and not forever:
+                startable, held = _look_ahead(store, settings, wait=wait)
+                if not startable:
+                    detachment = None  # it ends at once, and says so here
+                else:
+                    report_held(held)  # the worker may have ended by then
             if detachment is not None:
                 detachment.detach()
             if forever:
@@ -89,6 +96,25 @@ def run(
     if detachment is not None:
         print_notice(f"Ended with exit code {code}.")
     return code
+
+
+def _look_ahead(
+    store: Store, settings: Settings, *, wait: bool
+) -> tuple[list[JobRecord], list[tuple[JobRecord, JobHold]]]:
+    """Return the jobs that a run can push now, and those that only time or the user frees."""
+    from pusher.worker.job_holds import JobHolds
+    from pusher.worker.job_json import is_sending
+    from pusher.worker.machine import this_machine
+
+    jobs, now, machine = runnable_jobs(store), store.now(), this_machine(settings)
+    ours = [job for job in jobs if job.is_for(machine)]
+    holds = JobHolds(store, ours)
+    found = [(job, hold) for job in ours if (hold := holds.of(job)) is not None]
+    held = {job.id for job, _ in found}
+    startable = [
+        job for job in ours if job.id not in held and (wait or not is_sending(job, settings.workers, now))
+    ]
+    return startable, [(job, hold) for job, hold in found if not hold.ends_in_run]
 
 
 def _print_each_end(

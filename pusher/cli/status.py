@@ -46,7 +46,7 @@ _WATCH_EVERY: Final = 1.0
 @job_filter_options
 @json_option
 @click.option("--watch", is_flag=True, help="Keep it up to date until all jobs have ended, or until Ctrl-C.")
-@click.option("--all", "everything", is_flag=True, help="Show all finished jobs, too.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Show all finished jobs, too.")
 def status(job: str | None, as_json: bool, watch: bool, everything: bool, **flags: Any) -> int:
     """Show the jobs and their progress, or JOB with its layers.
 
@@ -60,10 +60,10 @@ def status(job: str | None, as_json: bool, watch: bool, everything: bool, **flag
     """
     settings = read_settings()
     number = None if job is None else parse_job_id(job)
-    listing = read_listing(flags, as_json=as_json, with_job=job is not None)
+    listing = read_listing(flags, as_json=as_json, job=number)
     if listing is not None:
         if watch:
-            raise InvalidOption("--watch shows all jobs", hint="leave out the filter, or --watch")
+            raise InvalidOption("--watch shows all jobs", hint="leave out --watch, or the other options")
         with open_store(settings) as store:
             return print_listing(store, settings, listing)
     if number is None and not watch and not store_exists(settings):

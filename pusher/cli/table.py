@@ -18,7 +18,7 @@ from pusher.progress.format import local_time, percent
 from pusher.store.records import JobBlob, JobRecord, JobState
 from pusher.text import printable, printable_lines
 from pusher.units import human_bytes, human_share
-from pusher.worker.overview import JobOverview, amount, note, share
+from pusher.worker.overview import JobOverview, amount, next_try, note, share
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -227,7 +227,7 @@ def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, w
         ("profile", row.profile),
         ("machine", row.machine.name if row.machine else ""),
         ("state", ": ".join(filter(None, [job.state, note(row, now).replace("\n", "; ")]))),
-        ("next try", format_time(job.next_try_at)),
+        ("next try", format_time(None if row.hold else next_try(row, now))),
         ("done", done.replace("% of ", "%, ")),
         ("sent", human_bytes(totals.bytes_sent)),
         ("sent again", human_bytes(totals.bytes_wasted) if totals.bytes_wasted else ""),

@@ -19,11 +19,11 @@ from pusher.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
     from pusher.config import Settings
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
+    from pusher.worker.job_holds import JobHolds
 
 _EVERY: Final = 1.0
 """Seconds between two looks at the jobs."""
@@ -71,32 +71,37 @@ def _unfinished(store: Store) -> list[int]:
 def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
     """Show the jobs until each has ended or is paused: a table on a terminal, else a line a change."""
     from pusher.store.records import FINAL_STATES, JobState
+    from pusher.worker.job_holds import JobHolds
 
     shown = _Shown(store, settings)
     idle_since, told = time.monotonic(), False
     try:
         while True:
-            jobs = [store.jobs.get(number) for number in ids]
+            jobs = store.jobs.of_ids(ids)
             shown.update(jobs)
-            if all(job.state in FINAL_STATES or job.state is JobState.PAUSED for job in jobs):
+            holds = JobHolds(store, jobs)
+            if all(
+                job.state in FINAL_STATES
+                or job.state is JobState.PAUSED
+                or ((hold := holds.of(job)) is not None and hold.needs_user)
+                for job in jobs
+            ):
                 return
             if any(job.state is JobState.RUNNING for job in jobs):
                 idle_since = time.monotonic()
             elif not told and time.monotonic() - idle_since > _IDLE:
                 told = True
-                explain_idle(jobs, store.now())
+                explain_idle(jobs, holds)
             wait_for_reader(_EVERY)
     finally:
         shown.close()
 
 
-def explain_idle(jobs: Sequence[JobRecord], now: datetime) -> None:
+def explain_idle(jobs: Sequence[JobRecord], holds: JobHolds) -> None:
     """Print what the jobs wait for: a time, another job, or a worker."""
-    from pusher.worker.overview import held_back
-
-    held = [job for job in jobs if held_back(job, now)]
-    for job in held[:_MOST_EXPLAINED]:
-        print_notice(f"Job {job.id} {held_back(job, now)}.")
+    held = [(job, hold) for job in jobs if (hold := holds.of(job)) is not None]
+    for job, hold in held[:_MOST_EXPLAINED]:
+        print_notice(f"Job {job.id} {hold.text}.")
     if len(held) < sum(job.finished_at is None for job in jobs):
         print_notice("No worker pushes these jobs. Start one with: pusher run")
 
@@ -145,7 +150,7 @@ def _summarize(store: Store, ids: Sequence[int]) -> Any:
     from pusher.errors.catalogue import catalogue
     from pusher.worker.result import summarize
 
-    errors = [job.error for job in map(store.jobs.get, ids) if job.state == "failed" and job.error]
+    errors = [job.error for job in store.jobs.of_ids(ids) if job.state == "failed" and job.error]
     known = catalogue()
     codes = {known[error.code].exit_code for error in errors if error.code in known}
     return summarize(store, (), ids, codes or {ExitCode.FAILED})

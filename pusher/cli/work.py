@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from pusher.progress.display import Display, Mode
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
+    from pusher.worker.job_holds import JobHold
     from pusher.worker.result import RunResult
 
 _MOST_REPORTED: Final = 10
@@ -91,11 +91,8 @@ def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0
 
 def _report_errors(result: RunResult, *, single: bool) -> None:
     """Print why jobs did not succeed, and how to continue."""
-    from pusher.worker.overview import held_back
-
-    now = datetime.now(UTC)
     queued = [job for job in result.unfinished if job.state == "queued"]
-    held = [job for job in result.unfinished if held_back(job, now)]
+    held = [job for job in result.unfinished if job.id in result.holds]
     stopped = [job for job in queued if job not in held]
     taken = [job for job in result.unfinished if job.state == "running" and not result.exit_code]
     reported = [
@@ -110,12 +107,22 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         )
     if len(reported) > _MOST_REPORTED:
         print_notice(f"... and {len(reported) - _MOST_REPORTED} more jobs: pusher status")
-    for job in held[:_MOST_REPORTED]:
-        print_notice(f"Job {job.id} {held_back(job, now)}: pusher run --forever waits for that.")
+    report_held([(job, result.holds[job.id]) for job in held])
     if taken:  # and reported by that worker
         print_notice(f"Being pushed by another worker: {list_jobs(taken)}.")
     if stopped:
         print_notice(f"Stopped, and nothing is lost ({list_jobs(stopped)}). Continue with: pusher run")
+
+
+def report_held(held: Sequence[tuple[JobRecord, JobHold]]) -> None:
+    """Print what holds jobs back, and what the user can do."""
+    for job, hold in held[:_MOST_REPORTED]:
+        if hold.needs_user:
+            print_error(f"job {job.id}, {job.image}, {hold.text}", hold.advice)
+        else:
+            print_notice(f"Job {job.id} {hold.text}: pusher run --forever waits for that.")
+    if len(held) > _MOST_REPORTED:
+        print_notice(f"... and {len(held) - _MOST_REPORTED} more jobs that do not start yet: pusher status")
 
 
 def _report_ends(result: RunResult, *, single: bool) -> None:

@@ -247,6 +247,8 @@ class Counters:
 
     def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
         with self._lock:
+            if not any(blob.active for blob in self._blobs.values()):  # one that is tried again is
+                self._speeds.total.resume(self._clock())
             self._blobs.pop(digest, None)
             self._blobs[digest] = BlobProgress(job_id, digest, size, offset, active=True)
             self._speeds.blobs[digest] = Estimator(self._clock())

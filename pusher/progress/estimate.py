@@ -6,6 +6,8 @@ from collections import deque
 from typing import Final
 
 _SPACING: Final = 0.25
+_PAUSE: Final = 5.0
+"""Seconds without a byte that do not count once something is sent again."""
 
 
 class Estimator:
@@ -25,6 +27,12 @@ class Estimator:
         if now - self._samples[-1][0] >= _SPACING:
             self._samples.append((now, self._moved))
         self._forget(now)
+
+    def resume(self, now: float) -> None:
+        """Begin to send after nothing was sent, as at the start and after a pause: that time does not count,
+        unless it was short."""
+        if not self._moved or now - self._samples[-1][0] >= _PAUSE:
+            self._samples = deque([(now, self._moved)])
 
     def speed(self, now: float) -> float | None:
         """Return the speed; None in the first 0.5 s, 0.0 if at least as much was lost as sent."""

@@ -44,18 +44,26 @@ class Decision:
             return False
         raise JobStateConflict(
             f"job {job_id} {_HAS.get(state, 'is')} {state} and cannot be {self.verb}",
-            hint=_HINTS[state].format(job_id),
+            hint=(_HINTS[state] if self.to == JobState.QUEUED else _NO_MORE.get(state, _HINTS[state])).format(
+                job_id
+            ),
         )
 
 
 _HAS = {JobState.SUCCEEDED: "has", JobState.FAILED: "has"}
 _HINTS = {
     JobState.PAUSED: "pusher resume {0}",
-    JobState.SUCCEEDED: "to push the image again: pusher enqueue IMAGE",
+    JobState.SUCCEEDED: "pusher status {0} shows what was pushed; to push it again: pusher enqueue IMAGE",
     JobState.FAILED: "to try it again: pusher retry {0}",
     JobState.CANCELLED: "to try it again: pusher retry {0}",
     JobState.SUPERSEDED: "a newer job pushes to the same tag: pusher status {0}",
 }
+_NO_MORE = {
+    JobState.SUCCEEDED: "pusher status {0} shows what was pushed; pusher does not delete it at the registry",
+    JobState.FAILED: "nothing pushes it any more; to try it again: pusher retry {0}",
+    JobState.CANCELLED: "nothing pushes it any more; to try it again: pusher retry {0}",
+}
+"""Of commands that would stop it."""
 
 PAUSE = Decision(
     "paused",

@@ -36,6 +36,12 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
         with self._database.read() as connection:
             return read_job(connection, job_id)
 
+    def of_ids(self, ids: Collection[int]) -> tuple[JobRecord, ...]:
+        """Return those of the jobs that still exist, in the order of their ids."""
+        with self._database.read() as connection:
+            found = connection.rows("SELECT * FROM jobs WHERE id IN :ids ORDER BY id", ids=ids)
+            return tuple(map(job_of, found))
+
     def list(
         self,
         *,

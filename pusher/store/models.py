@@ -327,6 +327,8 @@ class QueueSettingRow(Base):
     name: Mapped[str] = mapped_column(Text, primary_key=True)
     value: Mapped[str] = mapped_column(Text)
     until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    next_value: Mapped[str | None] = mapped_column(Text)
+    """The value after ``until``."""
 
 
 class MachineRow(Base):

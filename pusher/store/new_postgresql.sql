@@ -112,6 +112,7 @@ CREATE TABLE queue_settings (
     name TEXT NOT NULL,
     value TEXT NOT NULL,
     until TIMESTAMP WITH TIME ZONE,
+    next_value TEXT,
     CONSTRAINT pk_queue_settings PRIMARY KEY (name)
 );
 
@@ -236,4 +237,4 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0020');
+INSERT INTO alembic_version (version_num) VALUES ('0021');

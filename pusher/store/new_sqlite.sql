@@ -111,6 +111,7 @@ CREATE TABLE queue_settings (
     name TEXT NOT NULL,
     value TEXT NOT NULL,
     until DATETIME,
+    next_value TEXT,
     CONSTRAINT pk_queue_settings PRIMARY KEY (name)
 );
 
@@ -235,4 +236,4 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0020');
+INSERT INTO alembic_version (version_num) VALUES ('0021');

@@ -13,6 +13,8 @@ from pusher.store.writes import upsert
 
 LIMIT_RATE: Final = "limit_rate"
 PARALLEL: Final = "parallel"
+OFF: Final = "off"
+"""The value of a setting that is off for a time, and has another one after that."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,8 @@ class QueueSetting:
     value: str
     until: datetime | None = None
     """When it ends; None: not by itself."""
+    then: str | None = None
+    """The value after that; None: it is off."""
 
 
 class QueueSettings:
@@ -36,11 +40,19 @@ class QueueSettings:
             return read_settings(connection, lambda: self._database.now(connection))
 
     def set(self, name: str, value: str, seconds: float | None = None) -> QueueSetting:
-        """Set ``name`` for so many seconds, or until it is changed; return it."""
-        until = None if seconds is None else self._database.now() + timedelta(seconds=seconds)
+        """Set ``name`` until it is changed; or for so many seconds, after which it has the value that it was
+        set to without a time. Return the setting."""
         with self._database.write() as connection:
-            upsert(connection, "queue_settings", ("name",), {"name": name, "value": value, "until": until})
-        return QueueSetting(value, until)
+            now = self._database.now(connection)
+            before = read_settings(connection, lambda: now).get(name)
+            until, then = None, None
+            if seconds is not None:
+                until = now + timedelta(seconds=seconds)
+                if before is not None:
+                    then = before.value if before.until is None else before.then
+            values = {"name": name, "value": value, "until": until, "next_value": then}
+            upsert(connection, "queue_settings", ("name",), values)
+        return QueueSetting(value, until, then)
 
     def clear(self, name: str) -> bool:
         """Remove a setting; return whether it was set."""
@@ -50,9 +62,16 @@ class QueueSettings:
 
 def read_settings(connection: Connection, now: Callable[[], datetime]) -> Mapping[str, QueueSetting]:
     """Return the settings that are in force; ``now`` is called only if one of them ends by itself."""
-    rows = connection.rows("SELECT name, value, until FROM queue_settings")
-    found = {row["name"]: QueueSetting(row["value"], time_if_set(row["until"])) for row in rows}
+    rows = connection.rows("SELECT name, value, until, next_value FROM queue_settings")
+    found = {
+        row["name"]: QueueSetting(row["value"], time_if_set(row["until"]), row["next_value"]) for row in rows
+    }
     if not any(setting.until for setting in found.values()):
         return found
     time = now()
-    return {name: each for name, each in found.items() if each.until is None or each.until > time}
+    for name, setting in list(found.items()):
+        if setting.until is not None and setting.until <= time:
+            del found[name]
+            if setting.then is not None:
+                found[name] = QueueSetting(setting.then)
+    return found

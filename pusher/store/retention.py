@@ -19,6 +19,13 @@ _FRESH: Final = timedelta(hours=1)
 
 _NOT_SUCCEEDED: Final = frozenset(JobState) - {JobState.SUCCEEDED}
 
+_HOLDS_ANOTHER: Final = """(
+    state IN ('failed', 'cancelled') AND id IN (
+        SELECT after_job FROM jobs AS later WHERE later.finished_at IS NULL AND later.after_job IS NOT NULL
+    )
+)"""
+"""Another job starts after this one, which did not succeed: without it that one would start."""
+
 Step = Callable[[Connection], int]
 
 
@@ -53,7 +60,7 @@ class Retention:
 
     def has_expired(self, before: datetime) -> bool:
         """Return whether a job finished before a moment."""
-        query = "SELECT id FROM jobs WHERE finished_at < :before LIMIT 1"
+        query = f"SELECT id FROM jobs WHERE finished_at < :before AND NOT {_HOLDS_ANOTHER} LIMIT 1"
         with self._database.read() as connection:
             return connection.value(query, before=before) is not None
 
@@ -91,8 +98,8 @@ class Retention:
 
 def _jobs(connection: Connection, before: datetime) -> int:
     ids = connection.column(
-        """SELECT id FROM jobs WHERE finished_at < :before ORDER BY finished_at LIMIT :batch
-        FOR UPDATE SKIP LOCKED""",
+        f"""SELECT id FROM jobs WHERE finished_at < :before AND NOT {_HOLDS_ANOTHER}
+        ORDER BY finished_at LIMIT :batch FOR UPDATE SKIP LOCKED""",
         before=before,
         batch=_BATCH,
     )

@@ -12,6 +12,7 @@ from pusher.progress.counters import eta
 from pusher.progress.format import rfc3339
 from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
 from pusher.store.store import Store
+from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_machines import JobMachine, JobMachines
 
 
@@ -20,7 +21,7 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
 
     Fields may be added, never renamed. ``workers``: the folder of the workers' lock files.
     """
-    ids, machines = [job.id for job in jobs], JobMachines(store, workers, jobs)
+    ids, machines, holds = [job.id for job in jobs], JobMachines(store, workers, jobs), JobHolds(store, jobs)
     totals, layers = store.jobs.totals(ids), store.blobs.of_jobs(ids)
     profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
@@ -32,6 +33,7 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
             layers[job.id],
             profile,
             machines.of(job),
+            holds.of(job),
             now,
             is_sending=is_sending(job, workers, now),
         )
@@ -79,6 +81,7 @@ def _describe(
     layers: Sequence[JobBlob],
     profile: str | None,
     machine: JobMachine | None,
+    hold: JobHold | None,
     now: datetime,
     *,
     is_sending: bool,
@@ -98,6 +101,7 @@ def _describe(
         "not_before": _time(job.not_before),
         "window": job.window,
         "window_opens_at": _window_opens_at(job, now),
+        "held": {"reason": hold.text, "hint": hold.advice or None} if hold else None,
         "machine": machine.name if machine else None,
         "machine_id": job.machine,
         "machine_seen_at": _time(machine.seen_at) if machine else None,

@@ -35,7 +35,7 @@ class LinkSpeed:
         if self.rate is None:
             return "the speed of the link is not known yet"
         speed = f"{human_bytes(round(self.rate))}/s"
-        return f"the limit is {speed}" if self.is_limit else f"the link takes {speed}"
+        return f"the rate is limited to {speed}" if self.is_limit else f"the link takes {speed}"
 
 
 @dataclass(frozen=True)

@@ -42,12 +42,13 @@ class JobMachines:
         """``workers``: the folder of the workers' lock files."""
         self._found: dict[str, JobMachine] = {}
         self._spools: set[str | None] = set()
+        now = store.now()
+        alive = {worker.machine for worker in store.workers.all() if not worker_is_gone(worker, now, workers)}
+        self._are_alive = bool(alive)
         if all(job.machine is None for job in jobs):
             self.are_several = False
             return
         here = find_machine_id(workers.parent)
-        now = store.now()
-        alive = {worker.machine for worker in store.workers.all() if not worker_is_gone(worker, now, workers)}
         machines = store.workers.machines()
         self.are_several = any(each.machine.id != here for each in machines)
         """Whether users need to know which one a job is for."""
@@ -58,6 +59,11 @@ class JobMachines:
             self._found[machine.id] = JobMachine(
                 machine.id, machine.name, each.seen_at, machine.id == here, machine.id in alive
             )
+
+    def has_worker(self, job: JobRecord) -> bool:
+        """Return whether a worker is alive that may push the job."""
+        machine = self.of(job)
+        return self._are_alive if machine is None else machine.has_worker
 
     def of(self, job: JobRecord) -> JobMachine | None:
         """Return the machine of a job; None if any may work on it."""

@@ -105,6 +105,8 @@ class JobSpeeds:
         """An upload starts, or resumes."""
         with self._lock:
             if (job := self._jobs.get(job_id)) is not None:
+                if not job.blobs:
+                    job.estimator.resume(self._clock())
                 self._blobs[digest] = job.blobs[digest] = _Sending(job_id, offset)
         self._progress.blob_started(job_id, digest, size, offset)
 

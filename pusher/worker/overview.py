@@ -8,14 +8,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from pusher.config.window import read_window
 from pusher.dataclass import dataclass
 from pusher.oci.digest import short
-from pusher.progress.format import human_left, local_time, percent
+from pusher.progress.format import human_left, percent
 from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.text import printable
 from pusher.units import human_bytes, human_share
+from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_json import is_orphaned, seconds_left, sum_job
 from pusher.worker.job_machines import JobMachine, JobMachines
 
@@ -37,12 +37,16 @@ class JobOverview:
     """Name of the registry's profile, as far as an upload was opened."""
     machine: JobMachine | None = None
     """The machine that has its image, where several share the job store."""
+    hold: JobHold | None = None
+    """What keeps it from starting or continuing."""
+    has_worker: bool = True
+    """A worker is alive that may push it."""
 
 
 def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> list[JobOverview]:
     """Return the overviews of jobs that still exist. ``workers``: the folder with the locks of workers."""
     ids, now, machines = [job.id for job in jobs], store.now(), JobMachines(store, workers, jobs)
-    totals, hopeless = store.jobs.totals(ids), store.jobs.beyond_retry(ids)
+    totals, hopeless, holds = store.jobs.totals(ids), store.jobs.beyond_retry(ids), JobHolds(store, jobs)
     return [
         JobOverview(
             job,
@@ -50,6 +54,8 @@ def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> li
             is_orphaned(job, workers, now),
             again=job.id not in hopeless,
             machine=machines.of(job) if machines.are_several else None,
+            hold=holds.of(job),
+            has_worker=machines.has_worker(job),
         )
         for job in jobs
         if job.id in totals
@@ -87,16 +93,16 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
     lines: list[str] = []
     match job.state:
         case JobState.WAITING:
-            after = max(0.0, (job.next_try_at - now).total_seconds()) if job.next_try_at else 0.0
-            when = f"next try in {human_left(after)}" if after else run and f"next try{run}"
-            lines = [reason, _describe_resent(totals), held_back(job, now) or when]
+            lines = [reason, _describe_resent(totals), *_describe_hold(overview, commands)]
+            if overview.hold is None:
+                lines.append(_describe_next_try(overview, now, run))
         case JobState.PAUSED:
             lines = [_describe_resent(totals), f"continue with: pusher resume {job.id}" if commands else ""]
         case JobState.RUNNING if overview.orphaned:
             lines = [f"interrupted; {_continues(totals, run)}"]
-        case JobState.QUEUED if held := held_back(job, now):
+        case JobState.QUEUED if overview.hold is not None:
             has_begun = totals.bytes_done or totals.bytes_at_risk
-            lines = [held, _continues(totals, "") if has_begun else ""]
+            lines = [*_describe_hold(overview, commands), _continues(totals, "") if has_begun else ""]
         case JobState.QUEUED if totals.bytes_done or totals.bytes_at_risk:
             lines = [_continues(totals, run)]
         case JobState.RECEIVING:
@@ -117,46 +123,31 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
     return "\n".join(filter(None, lines))
 
 
+def next_try(overview: JobOverview, now: datetime) -> datetime | None:
+    """Return when a worker tries a waiting job again; None if that is now, or none is there to do it."""
+    at = overview.job.next_try_at
+    return at if at is not None and at > now and overview.has_worker else None
+
+
+def _describe_next_try(overview: JobOverview, now: datetime, run: str) -> str:
+    if (at := next_try(overview, now)) is not None:
+        return f"next try in {human_left((at - now).total_seconds())}"
+    if overview.has_worker:
+        return "next try when a worker is free"
+    return run and f"next try{run}"
+
+
+def _describe_hold(overview: JobOverview, commands: bool) -> tuple[str, str]:
+    """Return what holds a job back, and with ``commands`` what the user can do."""
+    hold = overview.hold
+    return ("", "") if hold is None else (hold.text, hold.advice if commands else "")
+
+
 def _describe_speed(job: JobRecord, totals: JobTotals) -> str:
     """Return how fast a job is sent and the time left, as far as they are known."""
     left = seconds_left(job, totals)
     parts = [f"{human_bytes(job.speed)}/s" if job.speed else "", f"{human_left(left)} left" if left else ""]
     return ", ".join(filter(None, parts))
-
-
-def held_back(job: JobRecord, now: datetime) -> str:
-    """Return when a job starts or continues, if a time or another job holds it back; "" otherwise."""
-    if job.state not in (JobState.QUEUED, JobState.WAITING):
-        return ""
-    at = _earliest_start(job, now)
-    when = "" if at is None else f"at {local_time(at)}"
-    if is_outside_window(job, now):
-        when += f" (window {job.window})"
-    has_begun = job.started_at is not None
-    if job.after is not None and not has_begun:
-        return f"starts after job {job.after}" + (f", {when} at the earliest" if when else "")
-    return when and f"{'continues' if has_begun else 'starts'} {when}"
-
-
-def is_outside_window(job: JobRecord, now: datetime) -> bool:
-    """Return whether the time of the day holds an unfinished job back."""
-    return job.window is not None and not read_window(job.window).is_open(now)
-
-
-def describe_closed_window(job: JobRecord, now: datetime) -> str:
-    """Return why a job stops at the end of its window, and when it continues."""
-    opens_at = read_window(job.window or "").opens_at(now)
-    return f"its window {job.window} has closed; continues at {local_time(opens_at)}"
-
-
-def _earliest_start(job: JobRecord, now: datetime) -> datetime | None:
-    """Return the first time at which a job may be pushed; None if that is now."""
-    at = now
-    if job.state is JobState.QUEUED and job.not_before is not None:
-        at = max(now, job.not_before)
-    if job.window is not None:
-        at = read_window(job.window).opens_at(at)
-    return at if at > now else None
 
 
 def _continues(totals: JobTotals, run: str) -> str:

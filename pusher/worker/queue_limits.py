@@ -10,7 +10,7 @@ from typing import Any, Final
 from pusher.config import Settings
 from pusher.config.settings import BY_NAME
 from pusher.errors import InvalidOption, PusherError
-from pusher.store.queue_settings import LIMIT_RATE, PARALLEL, QueueSetting
+from pusher.store.queue_settings import LIMIT_RATE, OFF, PARALLEL, QueueSetting
 from pusher.store.store import Store
 from pusher.worker.periodic import calling_every
 from pusher.worker.rate import RateLimiter
@@ -74,7 +74,7 @@ class QueueLimits:
 
     def _parse(self, name: str, found: Mapping[str, QueueSetting]) -> Any:
         """Return the value of a setting; None without one, or if another version of pusher stored it."""
-        if name not in found:
+        if name not in found or found[name].value == OFF:
             return None
         try:
             return BY_NAME[name].convert(found[name].value, f"{name} of the queue")

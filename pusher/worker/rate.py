@@ -214,7 +214,8 @@ class RateLimiter:
         own = None if self._timetable is None else self._timetable.rate_at(time_of_day)
         self._own, self._is_shared = own, share is not None
         rate = _lower(own, share)
-        self._expected = _lower(own, None if self._queue is None else self._queue.fair_share())
+        fair = None if self._queue is None else self._queue.fair_share()
+        self._expected = _lower(own, _lower(fair, total))  # a share has what is carried over as well
         if timetable is not None and total is not None:
             sentence = _sentence(total, timetable, time_of_day, "workers")
             if own is not None and own < total:

@@ -9,6 +9,7 @@ from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, JobUnknown
 from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState, Machine
 from pusher.store.store import Store
+from pusher.worker.job_holds import JobHold, JobHolds
 
 
 @dataclass
@@ -24,6 +25,8 @@ class RunResult:
     """Unfinished jobs that only other machines can work on; only in a run for the whole queue."""
     failed_before: list[JobRecord] = field(default_factory=list)
     """Failed in earlier runs and not superseded; only in a run for the whole queue."""
+    holds: dict[int, JobHold] = field(default_factory=dict)
+    """What keeps unfinished jobs from starting or continuing, by job."""
     beyond_retry: frozenset[int] = frozenset()
     """Failed jobs that no retry can fix."""
     bytes_wasted: int = 0
@@ -69,6 +72,8 @@ def summarize(
             result.elsewhere.append(job)
         else:
             result.unfinished.append(job)
+    holds = JobHolds(store, result.unfinished)
+    result.holds = {job.id: hold for job in result.unfinished if (hold := holds.of(job)) is not None}
     failed = (*result.failed, *result.failed_before)
     result.beyond_retry = store.jobs.beyond_retry([job.id for job in failed])
     ended = (*result.succeeded, *result.failed, *result.unfinished)
@@ -76,12 +81,12 @@ def summarize(
     result.bytes_wasted = sum(total.bytes_wasted for total in totals.values())
     if result.failed:
         result.exit_code = next(iter(exit_codes)) if len(exit_codes) == 1 else ExitCode.FAILED
-    elif any(not (result.succeeded and _is_others(job, touched)) for job in result.unfinished):
+    elif any(only is not None or not _is_others(job, touched) for job in result.unfinished):
         result.exit_code = ExitCode.UNFINISHED
     return result
 
 
 def _is_others(job: JobRecord, touched: Collection[int]) -> bool:
-    """Return whether another worker pushes the job and reports it: of two that share the queue, the one that
-    finishes first did not fail."""
+    """Return whether another worker pushes the job and reports it: one that shares the queue and finds no
+    other job has done its part."""
     return job.state == JobState.RUNNING and job.id not in touched

@@ -31,10 +31,10 @@ from pusher.worker.control import Activity, Control
 from pusher.worker.hooks import Hooks
 from pusher.worker.job import Tools
 from pusher.worker.job_attempts import JobAttempts, known_error
+from pusher.worker.job_holds import describe_closed_window, is_outside_window
 from pusher.worker.job_speeds import JobSpeeds
 from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.machine import this_machine
-from pusher.worker.overview import describe_closed_window, is_outside_window
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
 from pusher.worker.queue_limits import QueueLimits

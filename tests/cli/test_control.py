@@ -49,7 +49,7 @@ def test_one_job_that_refuses_does_not_keep_the_others(pusher: Pusher, store: St
         "error: there is no job 9\n"
         "  hint: pusher status --all lists the jobs\n"
         "error: job 2 has failed and cannot be paused\n"
-        "  hint: to try it again: pusher retry 2\n"
+        "  hint: nothing pushes it any more; to try it again: pusher retry 2\n"
         "Job 1 is paused.\n"
     )
 

@@ -125,6 +125,9 @@ def test_with_keep_going_the_others_are_pushed(
     assert result.out == references(registry, "team/web:1.2")
     assert result.err.startswith("error: ")
     assert "gone.tar" in result.err.splitlines()[0]
+    end = result.err.splitlines()[-2:]
+    assert end[0] == "Not pushed: 1 image of 2."
+    assert end[1] == f"  gone.tar: {result.err.splitlines()[0].removeprefix('error: ')}"
     pushed(registry, "team/web", "1.2", images["web"])
 
 

@@ -20,10 +20,12 @@ import pytest
 from pusher.cli.queueing import parse_time
 from pusher.cli.wait import explain_idle
 from pusher.errors import InvalidOption
-from pusher.store.records import JobRecord, JobState, StoredError
+from pusher.store.records import JobRecord, JobState, Machine, StoredError
 from pusher.store.store import Store
 from pusher.worker.background import BackgroundLock
-from tests.cli.conftest import Pusher, add_job, claim
+from pusher.worker.job_holds import JobHolds
+from pusher.worker.overview import note, read_overviews
+from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.images import make_image, write_archive
@@ -78,7 +80,7 @@ def test_a_job_after_one_that_failed_stays_queued(pusher: Pusher, store: Store, 
     pusher("enqueue", archive, "--to", "r.example", "--after", "1")
     result = pusher("run", "--progress", "none")
     assert result.code == 5
-    assert "Job 2 starts after job 1: pusher run --forever waits for that." in result.err
+    assert "starts after job 1, which failed\n  hint: to try it again: pusher retry 1\n" in result.err
 
 
 def test_status_says_when_a_job_starts(pusher: Pusher, archive: str) -> None:
@@ -109,6 +111,7 @@ def test_a_window_is_shown_and_not_waited_for_by_run(pusher: Pusher, archive: st
 
 def test_enqueue_says_what_starts_the_job(pusher: Pusher, store: Store, archive: str) -> None:
     to = ("--to", "r.example")
+    add_job(store)
     assert "Start it with: pusher run\n" in pusher("enqueue", archive, *to).err
     assert "Start them with: pusher run\n" in pusher("enqueue", archive, *to, "--tag", "1", "--tag", "2").err
     at = ("--not-before", "2099-01-01T06:00:00Z")
@@ -124,7 +127,7 @@ def test_enqueue_names_the_worker_in_the_background(pusher: Pusher, home: Path, 
     lock.acquire()
     result = pusher("enqueue", archive, "--to", "r.example")
     lock.release()
-    assert f"It is pushed, by the worker in the background (pid {os.getpid()})\n" in result.err
+    assert f"The worker in the background (pid {os.getpid()}) pushes it.\n" in result.err
 
 
 def test_after_a_job_that_there_is_not(pusher: Pusher, archive: str) -> None:
@@ -195,7 +198,7 @@ def test_filters_that_no_job_matches(pusher: Pusher, archive: str) -> None:
     [
         (("--format", "id,colour"), "--format: there is no column 'colour'"),
         (("--format", "id", "--json"), "--format and --json are two formats"),
-        (("1", "--state", "failed"), "filters are for all jobs"),
+        (("1", "--state", "failed"), "--state is for a list of jobs, and one JOB is given"),
         (("--watch", "--label", "a=b"), "--watch shows all jobs"),
         (("--label", "team"), "--label 'team' is not KEY=VALUE"),
         (("--label", "-=1"), "--label '-=1' is not KEY=VALUE"),
@@ -343,7 +346,119 @@ def test_follow_ends_once_nobody_reads_it(store: Store) -> None:
 
 def test_wait_says_what_the_jobs_wait_for(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     held = replace(add_job(store, "held:1"), not_before=datetime(2099, 1, 1, 6, tzinfo=UTC))
-    explain_idle([held], store.now())
+    explain_idle([held], JobHolds(store, [held]))
     assert capsys.readouterr().err == "Job 1 starts at 2099-01-01 06:00:00 UTC.\n"
-    explain_idle([held, add_job(store, "free:1")], store.now())
+    both = [held, add_job(store, "free:1")]
+    explain_idle(both, JobHolds(store, both))
     assert capsys.readouterr().err.endswith("No worker pushes these jobs. Start one with: pusher run\n")
+
+
+def test_a_job_after_one_that_has_ended(pusher: Pusher, store: Store, archive: str) -> None:
+    """A job that has succeeded holds nothing back; one that did not succeed does so until the user acts."""
+    done, bad = add_job(store, "done:1"), add_job(store, "bad:1")
+    store.jobs.succeed(claim(store, done), DIGEST)
+    after_done = pusher("enqueue", archive, "--to", "r.example/a", "--after", "1")
+    assert "Start it with: pusher run\n" in after_done.err
+    assert "It starts after job 2, with: pusher run\n" in _enqueue_after(pusher, archive, 2)
+    store.jobs.fail(claim(store, bad), StoredError("registry-refused", "no", "ask"))
+    text = _enqueue_after(pusher, archive, 2)
+    assert "It starts after job 2, which failed; to try it again: pusher retry 2\n" in text
+    last = _enqueue_after(pusher, archive, 5)
+    assert "It starts after job 5, and job 2 before that failed; to try it again: pusher retry 2\n" in last
+    table = " ".join(pusher("status").out.split())
+    assert "starts after job 2, which failed to try it again: pusher retry 2" in table
+    described = {job["id"]: job["held"] for job in json.loads(pusher("status", "--json").out)["jobs"]}
+    held = {"reason": "starts after job 2, which failed", "hint": "to try it again: pusher retry 2"}
+    assert (described[3], described[5]) == (None, held)
+
+
+def _enqueue_after(pusher: Pusher, archive: str, job: int) -> str:
+    return pusher("enqueue", archive, "--to", "r.example", "--no-supersede", "--after", str(job)).err
+
+
+def test_run_and_wait_end_where_only_the_user_can_free_a_job(
+    pusher: Pusher, store: Store, archive: str
+) -> None:
+    add_job(store, "bad:1")
+    store.jobs.cancel(1)
+    _enqueue_after(pusher, archive, 1)
+    for command in ("run", "wait"):
+        result = pusher(command)
+        assert result.code == 5
+        assert (
+            "starts after job 1, which was cancelled\n  hint: to try it again: pusher retry 1" in result.err
+        )
+        assert "--forever" not in result.err
+
+
+def test_detach_without_a_job_that_can_start_stays_in_the_foreground(
+    home: Path, store: Store, archive: str
+) -> None:
+    """A worker in the background would end at once."""
+    with started("enqueue", archive, "--to", "r.example", "--not-before", "2099-01-01T06:00:00Z") as process:
+        assert process.wait(20) == 0
+    with started("run", "--detach") as process:
+        out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (5, "")
+    assert "Job 1 starts at 2099-01-01 06:00:00 UTC: pusher run --forever waits for that.\n" in err
+    assert "in the background" not in err
+
+
+def test_the_next_try_is_named_only_where_a_worker_makes_it(
+    pusher: Pusher, store: Store, home: Path, clock: Clock
+) -> None:
+    job = claim(store, add_job(store))
+    error = StoredError("registry-unreachable", "it is away", "wait")
+    in_a_minute = clock.now + timedelta(minutes=1)
+    store.jobs.release(job, state=JobState.WAITING, next_try_at=in_a_minute, error=error, attempt=False)
+
+    def said() -> str:
+        (row,) = read_overviews(store, home / "workers", [store.jobs.get(1)])
+        return note(row, store.now()).splitlines()[-1]
+
+    assert said() == "next try with: pusher run"
+    assert "next try " not in pusher("status", "1").out.replace("next try with: pusher run", "")
+    store.workers.register("elsewhere/1", Machine("m", "host", "/home"), pid=1, version="1", lease=60)
+    assert said() == "next try in 1m00s"
+    clock.advance(90)
+    assert said() == "next try with: pusher run", "that worker is gone"
+    store.workers.renew("elsewhere/1", 60)
+    assert said() == "next try when a worker is free", "never a time in the past"
+
+
+def test_a_time_that_is_past_is_pointed_out(pusher: Pusher, archive: str) -> None:
+    result = pusher("enqueue", archive, "--to", "r.example", "--not-before", "2020-01-01")
+    assert "note: --not-before 2020-01-01 is past, so it holds nothing back\n" in result.err
+    assert result.err.endswith("Start it with: pusher run\n")
+
+
+def test_columns_of_one_job(pusher: Pusher, store: Store) -> None:
+    add_job(store)
+    add_job(store)
+    assert pusher("status", "2", "--format", "id,state").out == "2\tqueued\n"
+    empty = pusher("status", "--format", "")
+    assert (empty.code, empty.out) == (2, "")
+    assert empty.err.startswith("error: --format: there is no column ''\n")
+
+
+def test_all_has_a_short_name(pusher: Pusher, store: Store) -> None:
+    for number in range(7):
+        end(store, add_job(store, f"app:{number}"), JobState.SUCCEEDED)
+    assert pusher("status", "-a").out == pusher("status", "--all").out
+    assert "app:0" in pusher("status", "-a").out
+    assert pusher("retry", "-a").err == "There are no jobs to retry.\n"
+
+
+def test_notify_leads_to_hooks(pusher: Pusher) -> None:
+    result = pusher("run", "--notify", "me")
+    assert result.code == 2
+    assert "[hooks] in pusher.toml" in result.err
+    assert "pusher help hooks" in result.err
+
+
+def test_what_cannot_be_stopped_has_a_hint_that_fits(pusher: Pusher, store: Store) -> None:
+    end(store, add_job(store), JobState.SUCCEEDED)
+    for verb in ("pause", "cancel"):
+        hint = "pusher status 1 shows what was pushed; pusher does not delete it at the registry"
+        assert pusher(verb, "1").err.endswith(f"\n  hint: {hint}\n")
+    assert "to push it again: pusher enqueue IMAGE" in pusher("retry", "1").err

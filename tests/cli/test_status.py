@@ -163,6 +163,7 @@ def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
         "not_before": None,
         "window": None,
         "window_opens_at": None,
+        "held": None,
         "machine": None,
         "machine_id": None,
         "machine_seen_at": None,

@@ -51,3 +51,17 @@ def test_memory_does_not_grow_with_the_calls() -> None:
         estimator.add(1, call / 1000)
     assert len(estimator._samples) <= 10 / 0.25 + 2
     assert estimator.speed(100) == pytest.approx(1000, rel=0.05)
+
+
+def test_time_before_the_first_byte_and_in_pauses_does_not_count() -> None:
+    """A push that resumes first looks what is there; after minutes of waiting it is not slow."""
+    estimator = Estimator(now=0)
+    estimator.resume(20)
+    estimator.add(1000, 20.5)
+    assert estimator.speed(21) == pytest.approx(1000)
+    estimator.resume(22)
+    assert estimator.speed(22) == pytest.approx(500), "a short pause counts"
+    estimator.resume(300)
+    assert estimator.speed(300) is None
+    estimator.add(2000, 301)
+    assert estimator.speed(301) == pytest.approx(2000)

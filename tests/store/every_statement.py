@@ -170,6 +170,7 @@ def _use_jobs(store: Store, first: int) -> None:
     jobs.list(states=[JobState.FAILED], errors=["network"])
     jobs.list(starts="9", limit=20)
     jobs.page(50_000, 500)
+    jobs.of_ids([1, 50_000])
     jobs.find(JobFilter(), 0, 100)
     jobs.find(JobFilter(), 100, 100)
     jobs.find(JobFilter(states=[JobState.QUEUED], registries=["r"], labels={"a": "b"}, text="7"), 5, 9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from pusher.store.queue_settings import LIMIT_RATE, PARALLEL, QueueSetting
+from pusher.store.queue_settings import LIMIT_RATE, OFF, PARALLEL, QueueSetting
 from pusher.store.store import Store
 from tests.support.databases import FakeClock
 
@@ -30,3 +30,14 @@ def test_a_setting_for_a_time_ends_by_the_stores_clock(store: Store, clock: Fake
     assert list(store.settings.all()) == [PARALLEL]
     store.settings.set(LIMIT_RATE, "3M")
     assert store.settings.all()[LIMIT_RATE] == QueueSetting("3M")
+
+
+def test_a_setting_for_a_time_returns_to_the_one_before(store: Store, clock: FakeClock) -> None:
+    store.settings.set(LIMIT_RATE, "5M")
+    store.settings.set(LIMIT_RATE, "1M", 60)
+    assert store.settings.set(LIMIT_RATE, OFF, 120).then == "5M"
+    clock.advance(119)
+    assert store.settings.all()[LIMIT_RATE].value == OFF
+    clock.advance(1)
+    assert store.settings.all() == {LIMIT_RATE: QueueSetting("5M")}
+    assert store.settings.set(LIMIT_RATE, "1M", 60).then == "5M", "the one that has come back"

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from pusher.oci.layer_blob import LayerBlob
-from pusher.store.records import BlobState, JobDocument, JobRecord, NewBlob
+from pusher.store.records import BlobState, JobDocument, JobRecord, NewBlob, StoredError
 from pusher.store.retention import PruneCounts
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, FakeClock, digest, new_job
@@ -122,3 +122,20 @@ def test_a_file_that_is_mostly_empty_is_made_small(store: Store, clock: FakeCloc
     assert (shrunk > 1024 * 1024) == (kind == "sqlite")
     assert store.retention.compact() == 0
     assert store.jobs.add(new_job()).id == 3001
+
+
+def test_a_failed_job_stays_while_another_starts_after_it(store: Store, clock: FakeClock) -> None:
+    """Without it the other one would start, as if it had succeeded."""
+    failed = store.jobs.add(new_job())
+    claimed = store.jobs.claim("w", lease=30)
+    assert claimed is not None
+    store.jobs.fail(claimed, StoredError("registry-refused", "no", "ask"))
+    later = store.jobs.add(new_job(after=failed.id, tag="later"))
+    clock.advance(8 * 86400)
+    week = clock.now - timedelta(days=7)
+    assert not store.retention.has_expired(week)
+    assert store.retention.prune(week).jobs == 0
+    assert store.jobs.claim("w", lease=30) is None
+    store.jobs.cancel(later.id)
+    assert store.retention.has_expired(week)
+    assert store.retention.prune(week).jobs == 1

@@ -127,8 +127,8 @@ def follow(rate: float | None, limit: int | None = None, threads: int = 2) -> tu
         (200 * MB, None, "gzip 2", ["compressing with gzip level 2: the link takes 190.7 MiB/s"]),
         (40 * MB, None, "gzip 5", ["the link takes 38.1 MiB/s"] * 2),
         (5 * MB, None, "gzip 9", ["the link takes 4.8 MiB/s"] * 2),
-        (40 * MB, 1_000_000, "gzip 9", ["the limit is 976.6 KiB/s"] * 2),
-        (None, 1_000_000, "gzip 9", ["the limit is 976.6 KiB/s"] * 2),
+        (40 * MB, 1_000_000, "gzip 9", ["the rate is limited to 976.6 KiB/s"] * 2),
+        (None, 1_000_000, "gzip 9", ["the rate is limited to 976.6 KiB/s"] * 2),
         (5 * MB, 50_000_000, "gzip 9", ["the link takes 4.8 MiB/s"] * 2),
     ],
 )

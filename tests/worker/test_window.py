@@ -12,8 +12,9 @@ import pytest
 from pusher.store.records import JobRecord
 from pusher.store.store import Store
 from pusher.worker.enqueue import Queueing, prepare
+from pusher.worker.job_holds import describe_closed_window
 from pusher.worker.job_json import describe_jobs
-from pusher.worker.overview import describe_closed_window, note, read_overviews
+from pusher.worker.overview import note, read_overviews
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import make_image, write_archive
