@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Final
 
 import click
@@ -17,16 +18,30 @@ _VARIABLES_CHECKED: Final = "pusher.variables-checked"
 def read_settings(**flags: object) -> config.Settings:
     """Return the settings of this command, from its flags, the environment and ``pusher.toml``.
 
-    Raises InvalidOption, ConfigInvalid; CertificateFileUnusable for a ``--ca-cert`` that is not there.
+    Raises InvalidOption, ConfigInvalid; CertificateFileUnusable for a CA certificate that is not there.
     """
     settings = config.load(flags)
     check_settings(settings)
-    if flags.get("ca_cert") and settings.ca_cert is not None and not settings.ca_cert.is_file():
-        from pusher.registry.http.certificates import check_readable
-
-        check_readable(settings.ca_cert)  # also for plain http, which does not use it
+    if "ca_cert" in flags:  # else the command sends no request to a registry
+        _check_certificates(settings, flags)
     warn_of_unknown_variables()
     return settings
+
+
+def _check_certificates(settings: config.Settings, flags: Mapping[str, object]) -> None:
+    """Raise CertificateFileUnusable for a file that is not there, though plain http does not use it."""
+    given = [settings.ca_cert, *(settings.at(registry).ca_cert for registry in settings.registries)]
+    if all(file is None or file.is_file() for file in given):
+        return
+    from pusher.config.load import resolve
+    from pusher.registry.http.certificates import check_readable
+
+    found = resolve(flags)
+    for table in (found.values, *found.registries.values()):
+        file = table.get("ca_cert")
+        if file is not None and file.value is not None and not file.value.is_file():
+            where = "" if file.source == "--ca-cert" else f"{file.place}: "
+            check_readable(file.value, f"{where}{file.value}")
 
 
 def check_settings(settings: config.Settings) -> None:

@@ -11,7 +11,7 @@ from pusher.errors.base import ExitCode, PusherError, Retry
 AGAIN: Final = {
     Retry.NEVER: "no",
     Retry.BACKOFF: "yes, after a pause",
-    Retry.OFFLINE: "yes, once the network is back",
+    Retry.OFFLINE: "yes, once it can be reached",
     Retry.LATER: "yes, once that is done",
 }
 """Whether trying again can help, in words."""

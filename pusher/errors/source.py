@@ -82,6 +82,7 @@ class EngineNotRunning(SourceError):
     """The Docker daemon does not respond."""
 
     code = "engine-not-running"
+    retry = Retry.OFFLINE
     advice = "start it with: sudo systemctl start docker"
 
 

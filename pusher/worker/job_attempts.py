@@ -181,7 +181,7 @@ class JobAttempts:
             progress=progress,
         )
         if error.retry is Retry.OFFLINE:
-            self._report_offline(job)
+            self._report_offline(job, error)
         self._progress.waiting(f"job {job.id}", pause, error.message, fault=error.code, registry=job.registry)
         resumes = error.retry is not Retry.LATER
         self._progress.job_ended(job.id, "waiting", error.message, resumes=resumes)
@@ -191,17 +191,17 @@ class JobAttempts:
         totals = self._store.jobs.totals([job.id])
         return totals[job.id].bytes_done if job.id in totals else 0  # other jobs may have what it received
 
-    def _report_offline(self, job: JobRecord) -> None:
-        """Report that the registry is unreachable, once until bytes move again."""
+    def _report_offline(self, job: JobRecord, error: PusherError) -> None:
+        """Report that the registry, or the engine, is unreachable, once until bytes move again."""
         if self._offline_since == self._activity.last_progress:
             return
         self._offline_since = self._activity.last_progress
         patience = "until it succeeds"
         if not self._forever:
             patience = f"for up to {human_seconds(self._settings.give_up_after)}"
+        what = error.message if isinstance(error, SourceError) else f"no connection to {job.registry}"
         self._progress.note(
-            f"no connection to {job.registry}: retrying, at least every "
-            f"{self._settings.retry.job_offline:.0f} s, {patience}"
+            f"{what}: retrying, at least every {self._settings.retry.job_offline:.0f} s, {patience}"
         )
 
 

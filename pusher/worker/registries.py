@@ -167,7 +167,25 @@ class Registries:
         site = self._settings.at(host)
         return Trust(site.ca_cert, insecure=bool(site.insecure), certs_dirs=self._settings.certs_dirs)
 
+    def _report_unused_logins(self) -> None:
+        """Note a login that was given for this run and that its registry has not asked for: if it is wrong,
+        nothing has shown that."""
+        user = self._settings.username
+        with self._lock:
+            clients = list(self._clients.items())
+        for (registry, credential), client in clients:
+            is_given = (
+                user is not None and credential is not None and self._settings.login_registry == registry
+            )
+            has_responded = self.response_seconds(registry, 0.0) is not None
+            if is_given and has_responded and not client.requires_login:
+                source = self._settings.login_source
+                self._note(
+                    f"{registry} asked for no login: that of {user} ({source}) was neither used nor checked"
+                )
+
     def close(self) -> None:
         """Close idle connections and store the facts about the links."""
+        self._report_unused_logins()
         self._transport.close()
         self.links.close()

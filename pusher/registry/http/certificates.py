@@ -34,9 +34,9 @@ def add_authorities(context: ssl.SSLContext, ca_cert: Path | None) -> None:
             return
 
 
-def check_readable(ca_cert: Path) -> None:
-    """Raise CertificateFileUnusable if the file cannot be read."""
-    _read(ca_cert, str(ca_cert))
+def check_readable(ca_cert: Path, shown: str) -> None:
+    """Raise CertificateFileUnusable, in which the file is ``shown``, if it cannot be read."""
+    _read(ca_cert, shown)
 
 
 def add_certs_dir(context: ssl.SSLContext, folders: tuple[Path, ...], host: str) -> None:
