@@ -16,13 +16,11 @@ from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import CHUNK, Home
 from tests.support.images import Image, make_image, write_archive
+from tests.support.waiting import PATIENCE
 
 __all__ = ["postgres"]
 
 ROOT: Final = Path(__file__).parents[2]
-PATIENCE: Final = 40.0
-"""Seconds that a process may take at most."""
-
 Point = tuple[str, str, int]
 """What to be killed at, ``before`` or ``after``, and at which call of it."""
 
@@ -80,6 +78,17 @@ class Pusher:
             if process.poll() is None:
                 process.kill()
             process.communicate()
+
+
+def read_until(process: subprocess.Popen[str], part: str) -> str:
+    """Return what the process has printed on stderr, once that contains ``part``; ``ended`` has the rest."""
+    assert process.stderr is not None
+    said = b""
+    while part.encode() not in said:
+        data = os.read(process.stderr.fileno(), 4096)  # nothing stays in a buffer of Python's
+        assert data, f"{part!r} was never said: {said.decode()}"
+        said += data
+    return said.decode()
 
 
 def ended(process: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:

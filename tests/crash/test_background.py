@@ -9,17 +9,17 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pusher.worker.background import BackgroundLock, find_background_worker
-from tests.crash.conftest import PATIENCE, ROOT, Pusher, ended
+from tests.crash.conftest import ROOT, Pusher, ended
 from tests.support.fakeregistry import DISTRIBUTION_2, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
+from tests.support.waiting import PATIENCE, wait_until
 
 SMALL_CHUNKS = ("--chunk-size", str(CHUNK), "--parallel", "1")
 
@@ -31,14 +31,7 @@ def place(home: Home) -> Iterator[Path]:
     yield folder
     if (worker := find_background_worker(folder)) is not None:
         os.kill(worker.pid, signal.SIGKILL)
-        until(lambda: find_background_worker(folder) is None)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+        wait_until(lambda: find_background_worker(folder) is None)
 
 
 def run(pusher: Pusher, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -66,7 +59,7 @@ def stall(registry: FakeRegistry) -> Iterator[Stall]:
 
 
 def wait_for_chunk(registry: FakeRegistry) -> None:
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=30)
+    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
 
 
 def test_it_pushes_what_is_queued_and_ends(
@@ -77,7 +70,7 @@ def test_it_pushes_what_is_queued_and_ends(
     assert started.returncode == 0
     assert f"(pid {started.stdout.strip()})" in started.stderr
     assert str(place / "worker.log") in started.stderr
-    until(lambda: find_background_worker(place) is None)
+    wait_until(lambda: find_background_worker(place) is None)
     pushed(registry, "app", "1", image)
     assert "Jobs: 1 pushed." in log(place)
     assert f"{registry.address}/app:1@sha256:" in log(place)
@@ -129,7 +122,7 @@ def test_stop_waits_for_the_chunk(
     detached(pusher, "--forever", *SMALL_CHUNKS)
     wait_for_chunk(registry)
     stopping = pusher.start("stop")
-    until(lambda: "received SIGTERM" in log(place))
+    wait_until(lambda: "received SIGTERM" in log(place))
     with pytest.raises(subprocess.TimeoutExpired):
         stopping.wait(0.3)
     stall.release()
@@ -170,8 +163,8 @@ def test_stop_without_a_worker(place: Path, pusher: Pusher) -> None:
 def test_a_stranger_with_its_process_id_is_not_hit(place: Path, pusher: Pusher) -> None:
     pid = detached(pusher, "--forever")
     os.kill(pid, signal.SIGKILL)
-    until(lambda: find_background_worker(place) is None)
-    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    wait_until(lambda: find_background_worker(place) is None)
+    stranger = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     try:
         record = json.loads((place / "worker.json").read_text())
         (place / "worker.json").write_text(json.dumps({**record, "pid": stranger.pid}))
@@ -214,7 +207,7 @@ def test_it_outlives_its_terminal(
     os.close(terminal)
     os.waitpid(child, 0)
     stall.release()
-    until(lambda: find_background_worker(place) is None)
+    wait_until(lambda: find_background_worker(place) is None)
     pushed(registry, "app", "1", image)
     assert "terminal" not in log(place)
 
@@ -275,6 +268,6 @@ def test_the_password_is_in_no_list_of_processes(
         for name in ("cmdline", "environ"):
             assert b"s3cret-word" not in (process / name).read_bytes()
         stall.release()
-        until(lambda: find_background_worker(place) is None)
+        wait_until(lambda: find_background_worker(place) is None)
         pushed(registry, "app", "1", image)
         assert "s3cret-word" not in log(place)

@@ -6,6 +6,7 @@ from tests.crash.conftest import Pusher, ended
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, StallBody
 from tests.support.home import Home
 from tests.support.images import OCI_MANIFEST, Image, sha256
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def _put(origin: FakeRegistry, image: Image) -> str:
@@ -29,9 +30,10 @@ def test_killed_in_the_middle_only_the_rest_is_fetched(
         origin.faults.add(Fault(On.GET_BLOB, stall, path=big))
         job = home.enqueue(f"docker://{origin.address}/team/app:1", f"{registry.address}/app:1")
         first = pusher.start("run", "--parallel", "1")
-        assert stall.reached.wait(30)
+        assert stall.reached.wait(PATIENCE)
         others = {layer.digest for layer in image.layers[1:]}
-        registry.wait_for(lambda r: others <= set(r.blobs["app"]), timeout=30)
+        registry.wait_for(lambda r: others <= set(r.blobs["app"]))
+        wait_until(lambda: home.spool.fetched_size(big) == 40_000)
         first.kill()
         assert ended(first).returncode == -9
         stall.release()

@@ -18,6 +18,7 @@ from tests.support.databases import PostgresServer
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Home, pushed
 from tests.support.images import Image
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_forty_files_are_enough(home: Home, registry: FakeRegistry, archive: Pat
         env={**os.environ, **env, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == ExitCode.DONE, done.stderr

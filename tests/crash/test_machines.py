@@ -7,8 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +17,16 @@ import pytest
 
 from pusher.store.records import JobRecord, JobState, Machine
 from pusher.store.store import Store
-from tests.crash.conftest import PATIENCE, ended
+from tests.crash.conftest import ended
 from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, blob_bytes, pushed
 from tests.support.images import Image, make_image, write_archive
+from tests.support.waiting import wait_until
 
 __all__ = ["postgres"]
 
-LEASE = "3s"
+LEASE = "6s"
 
 
 @dataclass(frozen=True)
@@ -104,13 +104,6 @@ def job_of(url: str) -> JobRecord:
         return job
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 @contextmanager
 def stalled(host: Host, registry: FakeRegistry, chunk: int) -> Iterator[subprocess.Popen[str]]:
     """A worker of this host that stands still in the middle of a chunk, and is killed at the end."""
@@ -118,7 +111,7 @@ def stalled(host: Host, registry: FakeRegistry, chunk: int) -> Iterator[subproce
     registry.faults.add(Fault(On.CHUNK, stall, nth=chunk))
     worker = host.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
     try:
-        registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=30)
+        registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
         yield worker
     finally:
         worker.kill()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tests.crash.conftest import Pusher, ended
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
+from tests.support.waiting import wait_until
 
 LEASE = 2.0
 
@@ -36,14 +36,11 @@ def stall(registry: FakeRegistry, request: pytest.FixtureRequest) -> Iterator[St
 def _frozen(pusher: Pusher, home: Home, registry: FakeRegistry, job_id: int) -> subprocess.Popen[str]:
     """A worker that was stopped in the middle of a request, once its lease has ended."""
     process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests()), timeout=30)
+    registry.wait_for(lambda r: any(record.faults for record in r.requests()))
     process.send_signal(signal.SIGSTOP)
     ends = home.job(job_id).lease_expires_at
     assert ends is not None
-    deadline = time.monotonic() + 30
-    while home.store.now() <= ends:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    wait_until(lambda: home.store.now() > ends)
     return process
 
 

@@ -7,8 +7,7 @@ import os
 import stat
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,15 +20,9 @@ from tests.support.databases import PostgresServer, postgres
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
+from tests.support.waiting import PATIENCE, wait_until
 
 __all__ = ["postgres"]
-
-
-def _until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 40
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -53,10 +46,10 @@ def _acknowledged_while_away(
     stall = Stall(after_bytes=CHUNK // 2)
     registry.faults.add(Fault(On.CHUNK, stall, nth=chunk))
     process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=40)
+    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
     with postgres.away():
         stall.release()
-        _until(lambda: _journals(home))
+        wait_until(lambda: _journals(home))
         yield process
 
 
@@ -72,7 +65,7 @@ def test_what_a_killed_worker_kept_is_recorded_by_the_next(
     job = home.enqueue(archive, f"{registry.address}/app:1")
     with _acknowledged_while_away(postgres, pusher, home, registry) as process:
         (path,) = _journals(home)
-        _until(lambda: path.read_bytes().endswith(b"\n"))
+        wait_until(lambda: path.read_bytes().endswith(b"\n"))
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         (line,) = map(json.loads, path.read_text().splitlines())
         assert (line["change"], line["values"]["offset"]) == ("record_offset", 2 * CHUNK)
@@ -98,7 +91,7 @@ def test_a_worker_that_lives_records_it_itself(
     job = home.enqueue(archive, f"{registry.address}/app:1")
     with _acknowledged_while_away(postgres, pusher, home, registry) as process:
         pass
-    assert process.wait(40) == 0
+    assert process.wait(PATIENCE) == 0
     assert home.kinds(job.id) == ["queued", "running", "succeeded"]
     pushed(registry, "app", "1", image)
     assert registry.body_bytes_received() == blob_bytes(registry, "app")
@@ -146,14 +139,16 @@ def test_a_machine_whose_clock_is_wrong_takes_no_job_over(
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
     job = home.enqueue(archive, f"{registry.address}/app:1")
     process = pusher.start("run", "--chunk-size", str(CHUNK), "--parallel", "1")
-    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)), timeout=40)
+    registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
     (tmp_path / "clock").write_text(str(seconds))
     wrong = {**os.environ, "PUSHER_HOME": str(home.settings.home), "PUSHER_TEST_SOAK": str(tmp_path)}
     other = [sys.executable, "-m", "tests.soak.launcher", "run"]
-    done = subprocess.run(other, env=wrong, capture_output=True, text=True, check=False, timeout=40, cwd=ROOT)
+    done = subprocess.run(
+        other, env=wrong, capture_output=True, text=True, check=False, timeout=PATIENCE, cwd=ROOT
+    )
     assert "being pushed by another worker" in done.stderr
     stall.release()
-    assert process.wait(40) == 0
+    assert process.wait(PATIENCE) == 0
     assert home.kinds(job.id) == ["queued", "running", "succeeded"]
     pushed(registry, "app", "1", image)
     assert registry.body_bytes_received() == blob_bytes(registry, "app")

@@ -81,7 +81,7 @@ class Home:
             database_url=sqlite_url(folder / "jobs.db"),
             parallel=2,
             chunk_size=CHUNK,
-            timeouts=Timeouts(connect=2, stall=5, answer=10, commit=10),
+            timeouts=Timeouts(connect=5, stall=10, answer=30, commit=30),
             retry=QUICK,
         )
         self.settings = replace(base, **settings)

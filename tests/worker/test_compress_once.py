@@ -15,6 +15,7 @@ from pusher.worker.enqueue import enqueue
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Background, Home, pushed
 from tests.support.images import Image, make_image, write_archive
+from tests.support.waiting import PATIENCE
 
 BASE = 80_000
 
@@ -70,7 +71,7 @@ def test_two_workers_compress_it_once(
     def slow(spool: Spool, *arguments: object, **options: object) -> object:
         if options.get("expected_diff_id") == base:
             begun.set()
-            assert go_on.wait(20)
+            assert go_on.wait(PATIENCE)
         return write(spool, *arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Spool, "write_layer", slow)
@@ -83,9 +84,9 @@ def test_two_workers_compress_it_once(
         waited.set() if "compressing" in why else None
     )
     worker_one = Background(home, only=[jobs[0].id])
-    assert begun.wait(20)
+    assert begun.wait(PATIENCE)
     worker_two = Background(home, only=[jobs[1].id])
-    assert waited.wait(20)
+    assert waited.wait(PATIENCE)
     own = two.layers[1].diff_id
     assert own in compressed
     go_on.set()

@@ -15,6 +15,7 @@ from pusher.worker import cleanup
 from tests.support.fakeregistry import Answer, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, cut_off, pushed
 from tests.support.images import Image, make_image, write_archive
+from tests.support.waiting import PATIENCE
 
 
 def _started(home: Home, registry: FakeRegistry, archive: Path) -> tuple[int, Stall, Background]:
@@ -48,7 +49,7 @@ def test_pause_while_running_keeps_the_session(
     job_id, stall, worker = _started(home, registry, archive)
     noticed = _when_noticed(home, monkeypatch)
     home.store.jobs.pause(job_id)
-    assert noticed.wait(10)
+    assert noticed.wait(PATIENCE)
     stall.release()
     result = worker.join()
     assert (result.exit_code, [job.id for job in result.unfinished]) == (ExitCode.UNFINISHED, [job_id])
@@ -72,7 +73,7 @@ def test_cancel_while_running_deletes_the_session(
     job_id, stall, worker = _started(home, registry, archive)
     noticed = _when_noticed(home, monkeypatch)
     cleanup.cancel(home.store, home.settings, [job_id])
-    assert noticed.wait(10)
+    assert noticed.wait(PATIENCE)
     stall.release()
     worker.join()
     assert home.state(job_id) == JobState.CANCELLED
@@ -151,7 +152,7 @@ def test_retry_of_a_waiting_job_tries_at_once(
     home.store.jobs.retry(job.id)
     started = time.monotonic()
     assert home.run().exit_code == ExitCode.DONE
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < PATIENCE
     pushed(registry, "app", "1", image)
 
 

@@ -35,6 +35,7 @@ from tests.support.fakeregistry import (
 from tests.support.home import Background, Home, blob_bytes, pushed
 from tests.support.images import Image, Layer, make_image, random_bytes, sha256, tar_of, write_archive
 from tests.support.slow_source import SlowSource
+from tests.support.waiting import PATIENCE
 
 CHUNK: Final = 10_000
 HALF: Final = 13
@@ -201,7 +202,7 @@ def test_what_is_shown_of_it(home: Home, registry: FakeRegistry, source: SlowSou
     home.progress.hooks["blob_acknowledged"] = on_acknowledged
 
     def look() -> None:
-        assert stored.wait(10)
+        assert stored.wait(PATIENCE)
         layer = max(home.store.blobs.of_job(job.id), key=lambda blob: blob.offset)
         totals = home.store.jobs.totals([job.id])[job.id]
         assert totals.bytes_total == totals.bytes_done >= 3 * CHUNK

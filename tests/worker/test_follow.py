@@ -19,6 +19,7 @@ from tests.support.fakeregistry import (
 )
 from tests.support.home import CHUNK, Background, Home
 from tests.support.images import Image
+from tests.support.waiting import PATIENCE, wait_until
 from tests.worker.origin import is_layer, name_of, put, same
 
 
@@ -98,7 +99,7 @@ def test_a_source_that_starts_again_leaves_no_gap(home: Home, registry: FakeRegi
         )
         home.enqueue(name_of(origin), f"{registry.address}/app:1")
         worker = Background(home)
-        assert stall.reached.wait(10)
+        assert stall.reached.wait(PATIENCE)
         registry.wait_for(lambda r: chunks(r) == 2)
         stall.release()
         assert worker.join().exit_code == 0
@@ -116,6 +117,7 @@ def test_the_next_run_goes_on_at_both_ends(
     job = home.enqueue(name_of(origin), f"{registry.address}/app:1")
     worker = Background(home, give_up_after=0.5)
     registry.wait_for(lambda r: chunks(r) == 2)
+    wait_until(lambda: home.spool.fetched_size(path) == 2 * CHUNK + 5_000)
     origin.stop()
     origin.faults.clear()
     assert worker.join().exit_code == ExitCode.UNFINISHED

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from tests.progress.helpers import MIB, Clock, digest
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, Recorder
 from tests.support.images import make_image, write_archive
+from tests.support.waiting import wait_until
 
 A, B, C = digest("a"), digest("b"), digest("c")
 
@@ -94,10 +94,7 @@ def test_another_process_sees_it(tmp_path: Path, home: Home, monkeypatch: pytest
         worker = threading.Thread(target=home.run)
         worker.start()
         try:
-            deadline = time.monotonic() + 30
-            while not home.job(job.id).speed:
-                assert time.monotonic() < deadline
-                time.sleep(0.02)
+            wait_until(lambda: home.job(job.id).speed)
             running = home.job(job.id)
             (described,) = describe_jobs(home.store, [running], home.settings.workers)
             assert json.loads(json.dumps(described))["bytes_per_second"] == running.speed

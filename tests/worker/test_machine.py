@@ -22,6 +22,7 @@ from pusher.worker import pool
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,7 +139,7 @@ def test_fewer_threads_than_asked_for_send_as_well(monkeypatch: pytest.MonkeyPat
         patch.setattr(threading.Thread, "start", two)
         blobs = pool.BlobPool(8)
     results = [blobs.submit(number, (number,), lambda: "sent") for number in range(5)]
-    assert [future.result(10) for future in results] == ["sent"] * 5
+    assert [future.result(PATIENCE) for future in results] == ["sent"] * 5
     blobs.close()
 
 

@@ -21,6 +21,7 @@ from pusher.worker.pool import BlobPool
 from pusher.worker.signals import handle_signals
 from tests.support.databases import new_job
 from tests.support.home import Home
+from tests.support.waiting import PATIENCE
 
 # --- control ----------------------------------------------------------------------------------------------
 
@@ -50,8 +51,8 @@ def test_a_wait_ends_when_somebody_asks() -> None:
     threading.Timer(0.05, control.stop).start()
     started = time.monotonic()
     with pytest.raises(Stopped):
-        control.wait(30)
-    assert time.monotonic() - started < 5
+        control.wait(600)
+    assert time.monotonic() - started < PATIENCE
     with pytest.raises(Stopped):
         control.wait(0)
 
@@ -59,16 +60,17 @@ def test_a_wait_ends_when_somebody_asks() -> None:
 def test_a_wait_lasts_as_long_as_asked() -> None:
     started = time.monotonic()
     Control().wait(0.12)
-    assert 0.12 <= time.monotonic() - started < 5
+    assert 0.12 <= time.monotonic() - started < PATIENCE
 
 
 def test_activity_counts_from_the_last_touch() -> None:
     activity = Activity()
+    began = activity.last_progress
     time.sleep(0.02)
     assert activity.seconds_idle >= 0.02
-    before = activity.seconds_idle
     activity.record_progress()
-    assert activity.seconds_idle < before
+    assert activity.last_progress >= began + 0.02
+    assert activity.seconds_idle <= time.monotonic() - began - 0.02
 
 
 # --- pool -------------------------------------------------------------------------------------------------
@@ -80,11 +82,11 @@ def _held(pool: BlobPool) -> threading.Event:
 
     def hold() -> str | None:
         begun.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE)
         return None
 
     pool.submit("held", (0,), hold)
-    assert begun.wait(10)
+    assert begun.wait(PATIENCE)
     return go_on
 
 
@@ -113,7 +115,7 @@ def test_one_key_is_never_worked_on_twice_at_once() -> None:
         return "done"
 
     futures = [pool.submit("same", (n,), work) for n in range(6)]
-    assert [future.result(10) for future in futures] == ["done"] * 6
+    assert [future.result(PATIENCE) for future in futures] == ["done"] * 6
     pool.close()
     assert max(most) == 1
 
@@ -123,10 +125,10 @@ def test_a_waiting_key_holds_no_thread() -> None:
     pool = BlobPool(2)
     go_on = _held(pool)
     waits = pool.submit("held", (0,), lambda: "second")
-    assert pool.submit("other", (9,), lambda: "other").result(10) == "other"
+    assert pool.submit("other", (9,), lambda: "other").result(PATIENCE) == "other"
     assert not waits.done()
     go_on.set()
-    assert waits.result(10) == "second"
+    assert waits.result(PATIENCE) == "second"
     pool.close()
 
 
@@ -134,10 +136,10 @@ def test_a_quick_task_is_not_queued_behind_a_large_blob() -> None:
     pool = BlobPool(1, quick=1)
     go_on = _held(pool)
     large = pool.submit("large", (1,), lambda: "large")
-    assert pool.submit("small", (9,), lambda: "small", is_quick=True).result(10) == "small"
+    assert pool.submit("small", (9,), lambda: "small", is_quick=True).result(PATIENCE) == "small"
     assert not large.done(), "a quick thread takes no other task"
     same = pool.submit("held", (0,), lambda: "same", is_quick=True)
-    assert pool.submit("other", (9,), lambda: "other", is_quick=True).result(10) == "other"
+    assert pool.submit("other", (9,), lambda: "other", is_quick=True).result(PATIENCE) == "other"
     assert not same.done(), "nor a second one with the same key"
     go_on.set()
     pool.close()
@@ -151,7 +153,7 @@ def test_an_error_is_the_futures_and_not_the_threads() -> None:
         raise LeaseLost("gone")
 
     assert isinstance(pool.submit("a", (0,), fail).exception(10), LeaseLost)
-    assert pool.submit("a", (0,), lambda: "still alive").result(10) == "still alive"
+    assert pool.submit("a", (0,), lambda: "still alive").result(PATIENCE) == "still alive"
     pool.close()
 
 
@@ -175,7 +177,7 @@ from pusher.worker.liveness import WorkerIdentity
 with Store.open(sys.argv[1]) as store, WorkerIdentity(Path(sys.argv[2]), 60) as identity:
     store.jobs.claim(identity.owner, lease=60)
     print(identity.owner, flush=True)
-    time.sleep(60)
+    time.sleep(600)
 """
 
 
@@ -257,7 +259,7 @@ def test_a_heartbeat_looks_every_second_and_ends_with_its_context(home: Home) ->
         WorkerIdentity(home.settings.workers, 30) as identity,
         identity.heartbeat(home.store, looked.set),
     ):
-        assert looked.wait(10)
+        assert looked.wait(PATIENCE)
     assert all(thread.name != "heartbeat" for thread in threading.enumerate())
 
 
@@ -271,7 +273,7 @@ def test_the_first_signal_asks_and_the_handlers_are_put_back(number: signal.Sign
     with handle_signals(asked.set, lambda: None) as seen:
         assert seen.number == 0
         os.kill(os.getpid(), number)
-        assert asked.wait(5)
+        assert asked.wait(PATIENCE)
         assert seen.number == number
     assert signal.getsignal(number) is before
 
@@ -283,7 +285,7 @@ def test_the_second_signal_ends_the_process_with_its_own_exit_code() -> None:
         "with handle_signals(lambda: print('first', flush=True), lambda: print('again', flush=True)):\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
-        "    time.sleep(30)\n"
+        "    time.sleep(600)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

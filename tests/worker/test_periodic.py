@@ -8,6 +8,7 @@ import pytest
 
 from pusher.errors import StoreError
 from pusher.worker.periodic import calling_every
+from tests.support.waiting import PATIENCE
 
 
 @pytest.mark.parametrize("error", [StoreError("the job store is away"), ValueError("a bug")])
@@ -23,11 +24,11 @@ def test_a_step_that_fails_is_called_again(error: Exception) -> None:
         again.set()
 
     with calling_every(0.01, step, name="step"):
-        assert again.wait(10)
+        assert again.wait(PATIENCE)
 
 
 def test_it_ends_with_its_context() -> None:
     called = threading.Event()
     with calling_every(0.01, called.set, name="step"):
-        assert called.wait(10)
+        assert called.wait(PATIENCE)
     assert all(thread.name != "step" for thread in threading.enumerate())

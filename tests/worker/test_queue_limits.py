@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pusher.worker.pool import BlobPool
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, On
 from tests.support.home import Background, Home, blob_bytes, pushed
 from tests.support.images import make_image, write_archive
+from tests.support.waiting import PATIENCE, wait_until
 
 KB = 1000
 
@@ -24,13 +24,6 @@ KB = 1000
 def registry() -> Iterator[FakeRegistry]:
     with FakeRegistry(SERVERLESS.scaled(min=20 * KB, max=100_000 * KB)) as running:
         yield running
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.01)
 
 
 # --- the rate ---------------------------------------------------------------------------------------------
@@ -92,7 +85,7 @@ def test_with_fewer_uploads_the_others_pause_after_their_chunk(
     image = make_image(*[400 * KB] * 4, compressible=0.0)
     archive = write_archive(tmp_path / "app.tar", image)
     home.enqueue(archive, f"{registry.address}/app:1")
-    home.store.settings.set(LIMIT_RATE, "200KB")
+    home.store.settings.set(LIMIT_RATE, "100KB")
     worker = Background(home, chunk_size=20 * KB, parallel=4)
     wait_until(lambda: len(sending(registry)) == 4)
     home.store.settings.set(PARALLEL, "1")
@@ -135,7 +128,7 @@ def test_the_task_of_the_highest_rank_is_surplus() -> None:
     def work(name: str) -> Callable[[], None]:
         def run() -> None:
             begun.append(name)
-            assert go.wait(10)
+            assert go.wait(PATIENCE)
             pool.wait_while_surplus(lambda: None)
             ended.append(name)
 
@@ -147,10 +140,10 @@ def test_the_task_of_the_highest_rank_is_surplus() -> None:
     assert not pool.is_free
     go.set()
     for future in futures:
-        future.result(10)
+        future.result(PATIENCE)
     assert ended == ["a", "b", "c"]
     pool.resize(2, 1)
-    assert pool.submit("d", (0,), lambda: "d").result(10) == "d"
+    assert pool.submit("d", (0,), lambda: "d").result(PATIENCE) == "d"
     pool.close()
 
 
@@ -163,21 +156,21 @@ def test_a_task_that_waits_as_surplus_can_be_stopped() -> None:
 
     def last() -> None:
         pool.wait_while_surplus(lambda: None)  # not at first
-        begun.wait(10)
-        assert go.wait(10)
+        begun.wait(PATIENCE)
+        assert go.wait(PATIENCE)
         pool.wait_while_surplus(stop)
 
     def first() -> None:
-        begun.wait(10)
-        assert go.wait(10)
-        assert stopped.wait(10)
+        begun.wait(PATIENCE)
+        assert go.wait(PATIENCE)
+        assert stopped.wait(PATIENCE)
 
     pool.submit("first", (0,), first)
     future = pool.submit("last", (1,), last)
-    begun.wait(10)
+    begun.wait(PATIENCE)
     pool.resize(1, 0)
     go.set()
     with pytest.raises(Stopped):
-        future.result(10)
+        future.result(PATIENCE)
     stopped.set()
     pool.close()

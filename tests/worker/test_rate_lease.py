@@ -24,6 +24,7 @@ from tests.support.databases import FakeClock, clock, empty_url, kind, postgres,
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import Home
 from tests.support.images import make_image, write_archive
+from tests.support.waiting import PATIENCE
 
 __all__ = ["clock", "empty_url", "kind", "postgres", "store", "url"]
 
@@ -168,7 +169,7 @@ def test_three_processes_send_no_more_than_one_may(
     time.sleep(0.5)
     processes[0].send_signal(signal.SIGKILL)
     for process in processes:
-        process.wait(60)
+        process.wait(PATIENCE)
     seconds, sent = time.monotonic() - began, registry.body_bytes_received() - before
     assert sent <= 1_000_000 * (seconds + 1.0)
     assert {job.state for job in home.store.jobs.list()} == {"succeeded"}

@@ -31,6 +31,7 @@ from tests.support.fakeregistry import (
 )
 from tests.support.home import CHUNK, Background, Home, blob_bytes
 from tests.support.images import OCI_MANIFEST, Image, make_image, random_bytes, sha256
+from tests.support.waiting import PATIENCE, wait_until
 from tests.worker.origin import SOURCE, is_layer, name_of, put, same
 
 # --- a bad link -------------------------------------------------------------------------------------------
@@ -71,7 +72,7 @@ def test_a_run_that_ends_is_gone_on_with(
     origin.faults.add(Fault(On.GET_BLOB, stall, path=is_layer(image, 0)))
     job = home.enqueue(name_of(origin), f"{registry.address}/app:1")
     worker = Background(home, give_up_after=0.3)
-    assert stall.reached.wait(10)
+    wait_until(lambda: home.spool.fetched_size(is_layer(image, 0)) == 30_000)
     origin.stop()
     origin.faults.clear()
     assert worker.join().exit_code == ExitCode.UNFINISHED
@@ -92,7 +93,7 @@ def test_the_first_blobs_are_sent_while_others_are_fetched(
     origin.faults.add(Fault(On.GET_BLOB, stall, path=is_layer(image, 0)))
     home.enqueue(name_of(origin), f"{registry.address}/app:1")
     worker = Background(home)
-    assert stall.reached.wait(10)
+    assert stall.reached.wait(PATIENCE)
     registry.wait_for(lambda r: {is_layer(image, 1), is_layer(image, 2)} <= set(r.blobs["app"]))
     stall.release()
     assert worker.join().exit_code == 0

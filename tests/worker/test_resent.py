@@ -57,7 +57,7 @@ def test_a_layer_that_starts_again_without_end_is_given_up(
     job = home.enqueue(big, f"{restarting.address}/app:1")
     third = Fault(On.CHUNK, ResetAfter(1000), times=None, where=_is_late)
     restarting.faults.add(third)
-    result = home.run(chunk_size=CHUNK, give_up_after=2)
+    result = home.run(chunk_size=CHUNK, give_up_after=5)
     assert result.exit_code == ExitCode.UNFINISHED
     totals = home.store.jobs.totals([job.id])[job.id]
     lost = home.kinds(job.id).count("session-lost")

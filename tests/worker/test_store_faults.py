@@ -30,6 +30,7 @@ from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, Fault, On, 
 from tests.support.home import CHUNK, Background, Home, blob_bytes, pushed
 from tests.support.images import Image
 from tests.support.quick import QUICK
+from tests.support.waiting import PATIENCE, wait_until
 
 __all__ = ["postgres"]
 
@@ -112,7 +113,7 @@ def test_stopping_waits_for_the_store_a_moment_only(
         home.progress.wait_for_note("waiting for it")
         controls[0].stop()
         with pytest.raises(StoreLocked):
-            worker.join(5)
+            worker.join()
     assert home.run().exit_code == ExitCode.DONE
 
 
@@ -133,7 +134,7 @@ def test_a_run_that_is_stopped_before_it_began_needs_no_store(
         worker = Background(home, parallel=1)
         home.progress.wait_for_note("waiting for it")
         controls[0].stop()
-        assert worker.join(10).exit_code == ExitCode.UNFINISHED
+        assert worker.join().exit_code == ExitCode.UNFINISHED
 
 
 def test_a_server_that_restarts_ends_no_run(
@@ -184,8 +185,8 @@ def test_a_chunk_stops_when_another_worker_may_send_it(
         worker = Background(home, parallel=1, limit_rate=Timetable(20_000))
         registry.wait_for(lambda r: r.body_bytes_received() > 5_000)
         with postgres.away():
-            assert stopped.wait(20)
-        assert worker.join(40).exit_code == ExitCode.DONE
+            assert stopped.wait(PATIENCE)
+        assert worker.join().exit_code == ExitCode.DONE
         assert "may send by now" in str(home.progress.of("waiting"))
         pushed(registry, "app", "1", image)
         assert registry.body_bytes_received() == blob_bytes(registry, "app")
@@ -312,13 +313,13 @@ def test_an_outage_ends_with_the_last_wait() -> None:
 
     with ThreadPoolExecutor(1) as threads:
         writing = threads.submit(patience.call, write)
-        assert tried.wait(5)
+        assert tried.wait(PATIENCE)
         while not notes:
             time.sleep(0.01)
         assert [patience.call(lambda: "read") for _ in range(3)] == ["read"] * 3
         assert notes == ["the job store is locked: waiting for it; nothing is lost"]
         free.set()
-        assert writing.result(5) == "written"
+        assert writing.result(PATIENCE) == "written"
     assert len(notes) == 2
     assert "is back after" in notes[1]
 
@@ -344,12 +345,10 @@ def test_a_heartbeat_outlives_a_store_that_is_busy(
     job = home.enqueue(archive, f"{registry.address}/app:1")
     worker = Background(home, lease=4.0)
     registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
+    assert renewed.wait(PATIENCE)
     before = home.job(job.id).lease_expires_at
-    assert renewed.wait(10)
-    after = home.job(job.id).lease_expires_at
     assert before is not None
-    assert after is not None
-    assert after > before
+    wait_until(lambda: home.job(job.id).lease_expires_at > before)  # type: ignore[operator]
     stall.release()
     assert worker.join().exit_code == ExitCode.DONE
     assert died == []

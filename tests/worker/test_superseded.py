@@ -12,6 +12,7 @@ from pusher.store.records import JobState
 from tests.support.fakeregistry import FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, cut_off, pushed
 from tests.support.images import Image, make_image, write_archive
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_who_enqueues_while_the_manifest_is_on_its_way_comes_after_it(
     second = Background(home, only=[new.id])
     waiting = threading.Event()
     home.progress.hooks["waiting"] = lambda what, *_: waiting.set() if what == f"job {new.id}" else None
-    assert waiting.wait(20)
+    assert waiting.wait(PATIENCE)
     stall.release()
     assert first.join().exit_code == second.join().exit_code == ExitCode.DONE
     assert [home.state(job.id) for job in (old, new)] == [JobState.SUCCEEDED] * 2

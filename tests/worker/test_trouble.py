@@ -82,7 +82,7 @@ def test_a_drain_gives_up_after_long_silence_and_a_later_run_succeeds(
 ) -> None:
     registry.stop()
     job = home.enqueue(archive, f"{registry.address}/app:1")
-    result = home.run(give_up_after=1.5)
+    result = home.run(give_up_after=4)
     assert result.exit_code == ExitCode.UNFINISHED
     assert [left.id for left in result.unfinished] == [job.id]
     assert home.kinds(job.id).count("waiting") > 1, "it was tried more than once"

@@ -26,6 +26,7 @@ from tests.support.home import Background, Home, blob_bytes, pushed
 from tests.support.images import make_image, sha256, write_archive
 from tests.support.link import ShakyLink
 from tests.support.quick import QUICK
+from tests.support.waiting import PATIENCE
 
 KIB, MB = 1024, 1_000_000
 OFFLINE_30 = replace(QUICK, job_offline=30.0)
@@ -44,7 +45,7 @@ class Changing(Timetable):
     turned = threading.Event()
 
     def rate_at(self, now: datetime) -> int | None:
-        return None if self.turned.is_set() else 50_000
+        return None if self.turned.is_set() else 5_000
 
 
 def chunk_sizes(registry: FakeRegistry) -> list[int]:
@@ -90,7 +91,7 @@ def test_four_uploads_share_one_limit(home: Home, wide: FakeRegistry, tmp_path: 
     assert home.run(parallel=4, chunk_size=500_000, limit_rate=Timetable(2 * MB)).exit_code == ExitCode.DONE
     pushed(wide, "app", "1", image)
     seconds = times[-1] - times[0]
-    assert blob_bytes(wide, "app") / seconds == pytest.approx(2 * MB, rel=0.1)
+    assert blob_bytes(wide, "app") / seconds < 2.2 * MB
     rates = [text for (text,) in home.progress.of("note") if text.startswith("rate:")]
     assert rates == ["rate: at most 1.9 MiB/s for all uploads together"]
 
@@ -104,7 +105,7 @@ def test_a_new_hour_is_felt_at_once(home: Home, wide: FakeRegistry, tmp_path: Pa
     started = time.monotonic()
     table.turned.set()
     worker.join()
-    assert time.monotonic() - started < 5, "20 s at the old rate"
+    assert time.monotonic() - started < PATIENCE, "200 s at the old rate"
     assert home.state(job.id) == JobState.SUCCEEDED
 
 
@@ -116,7 +117,7 @@ def test_a_job_that_is_paused_leaves_in_the_middle_of_a_slow_chunk(
     worker = Background(home, chunk_size=MB, limit_rate=Timetable(20_000), lease=1.0)
     home.progress.wait_for("blob_sending", 2)
     home.store.jobs.pause(job.id)
-    worker.join(10)
+    worker.join()
     assert home.state(job.id) == JobState.PAUSED
     home.store.jobs.resume(job.id)
     assert home.run(chunk_size=MB).exit_code == ExitCode.DONE
@@ -132,7 +133,7 @@ def test_waiting_for_ones_turn_is_neither_a_stall_nor_idle(
         chunk_size=300_000,
         limit_rate=Timetable(100_000),
         give_up_after=1.0,
-        timeouts=Timeouts(connect=0.5, stall=0.5, answer=2, commit=2),
+        timeouts=Timeouts(connect=30, stall=0.5, answer=30, commit=30),
     )
     assert result.exit_code == ExitCode.DONE
     assert home.progress.of("waiting") == []
@@ -255,7 +256,7 @@ def test_a_slow_link_that_moves_is_never_cut(home: Home, wide: FakeRegistry, tmp
     archive = write_archive(tmp_path / "app.tar", image)
     with ShakyLink(wide.address, rate=500_000) as link:
         job = home.enqueue(archive, f"{link.address}/app:1")
-        timeouts = Timeouts(connect=5, stall=2, answer=10, commit=10)
+        timeouts = Timeouts(connect=30, stall=2, answer=30, commit=30)
         assert home.run(chunk_size=2 * MB, timeouts=timeouts).exit_code == ExitCode.DONE
     pushed(wide, "app", "1", image)
     assert home.progress.of("waiting") == []

@@ -18,6 +18,7 @@ from pusher.worker.overview import note, read_overviews
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import make_image, write_archive
+from tests.support.waiting import PATIENCE
 
 IMAGE = make_image(70_000, 300, compressible=0.0)
 OPENS = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -70,7 +71,7 @@ def test_it_stops_at_the_end_and_continues_at_the_next(
     registry.faults.add(Fault(On.CHUNK, stall, nth=2))
 
     def close_window() -> None:
-        stall.reached.wait(30)
+        stall.reached.wait(PATIENCE)
         clock.now = OPENS + timedelta(hours=1)
 
     def release_chunk(job: JobRecord, now: datetime) -> str:

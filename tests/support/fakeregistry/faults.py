@@ -165,7 +165,7 @@ class Stall(Action):
     full (see the registry's ``receive_buffer``).
     """
 
-    seconds: float = 60.0
+    seconds: float = 300.0
     after_bytes: int | None = None
     released: threading.Event = field(default_factory=threading.Event, repr=False)
     reached: threading.Event = field(default_factory=threading.Event, repr=False)
