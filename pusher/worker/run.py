@@ -186,6 +186,7 @@ class _Worker:
         self._active: dict[int, tuple[JobRecord, Control]] = {}
         self._threads: list[threading.Thread] = []
         self._touched: set[int] = set()
+        self._spared: set[str] = set()  # owners whose expired leases the last claim respected
         self._began = store.now()
         self._fatal: PusherError | None = None
         self._attempts = JobAttempts(
@@ -255,11 +256,12 @@ class _Worker:
     def _claim(self) -> JobRecord | None:
         with self._changed:
             at_work = set(self._active)
+        self._spared = self._identity.find_doubtful_owners(self._store)
         return self._store.jobs.claim(
             self._identity.owner,
             lease=self._identity.lease,
             dead_owners=self._identity.find_dead_owners(self._store),
-            spared=self._identity.find_doubtful_owners(self._store),
+            spared=self._spared,
             only=self._only,
             at_work=at_work,
             waited=self._attempts.due(),
@@ -307,8 +309,12 @@ class _Worker:
         ]
 
     def _is_doubtful(self) -> bool:
-        """Return whether a job's lease has just expired: soon it is renewed, or the job can be claimed."""
-        others = self._identity.find_doubtful_owners(self._store) - {self._identity.owner}
+        """Return whether a job's lease has just expired: soon it is renewed, or the job can be claimed.
+
+        It may be that only now; the last claim still left the job alone.
+        """
+        others = self._spared | self._identity.find_doubtful_owners(self._store)
+        others.discard(self._identity.owner)
         return bool(others) and any(job.lease_owner in others for job in self._running_jobs())
 
     def _start(self, job: JobRecord) -> None:

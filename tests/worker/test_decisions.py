@@ -11,11 +11,13 @@ import pytest
 
 from pusher.errors import ExitCode, JobStateConflict, JobUnknown, LeaseLost
 from pusher.store.records import BlobState, JobRecord, JobState
+from pusher.store.store import Store
 from pusher.worker import cleanup
+from pusher.worker.liveness import WorkerIdentity
 from tests.support.fakeregistry import Answer, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Background, Home, blob_bytes, cut_off, pushed
 from tests.support.images import Image, make_image, write_archive
-from tests.support.waiting import PATIENCE
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def _started(home: Home, registry: FakeRegistry, archive: Path) -> tuple[int, Stall, Background]:
@@ -302,3 +304,21 @@ def test_prune_while_a_run_goes_on(
     assert pruned == [1]
     with pytest.raises(JobUnknown):
         home.job(job_id)
+
+
+def test_a_lease_that_can_be_taken_over_just_after_a_claim_is_waited_for(
+    home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has expired, and the worker is known to be gone between the claim and the look at what is left."""
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    assert home.store.jobs.claim("elsewhere/1", lease=0.001) is not None
+    wait_until(lambda: home.store.jobs.lapsed_owners() == {"elsewhere/1"})
+    looks: list[str] = []
+
+    def find(identity: WorkerIdentity, _store: Store) -> set[str]:
+        looks.append(identity.owner)
+        return {identity.owner, "elsewhere/1"} if len(looks) == 1 else {identity.owner}
+
+    monkeypatch.setattr(WorkerIdentity, "find_doubtful_owners", find)
+    assert home.run().exit_code == ExitCode.DONE
+    assert home.state(job.id) == JobState.SUCCEEDED
