@@ -17,6 +17,8 @@ same_examples.load_profile()
 
 # A shell ignores Ctrl-C for what it starts in the background, and what is started from there inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:  # nohup; a handler is inherited by no program
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 _OURS = re.compile(
     r"PUSHER_(?!TEST_)|DOCKER_|USERNAME_REGISTRY$|INSECURE_HTTP_PUSH$|REGISTRY_AUTH_FILE$|.*_proxy$"
