@@ -171,11 +171,11 @@ def test_what_was_done_to_a_job_is_told(server_url: str) -> None:
 @pytest.mark.parametrize("text", ["queued " + "1" * 5000, "queued ²", "queued", "", "\x07"])
 def test_what_others_send_does_no_harm(server_url: str, text: str) -> None:
     with Store.open(server_url) as store, closing(Listening(store)) as listening:
-        _until(lambda: listening.listener.is_alive)
+        wait_until(lambda: listening.listener.is_alive)
         with store._database.write() as connection:
             notifications._send(connection, text)
         job_id = store.jobs.add(new_job()).id
-        _until(lambda: job_id in listening.heard)
+        wait_until(lambda: job_id in listening.heard)
 
 
 def test_many_open_files_do_not_matter(server_url: str) -> None:
@@ -186,7 +186,7 @@ def test_many_open_files_do_not_matter(server_url: str) -> None:
         for _ in range(1024):
             opened.enter_context(Path(os.devnull).open("rb"))
         with closing(Listening(store)) as listening:
-            _until(lambda: listening.listener.is_alive)
+            wait_until(lambda: listening.listener.is_alive)
 
 
 def test_a_listener_outlives_a_restart_of_the_server(
