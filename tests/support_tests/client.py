@@ -42,7 +42,7 @@ class Answer:
 class Client:
     """Speaks to one address, over one connection as long as it lasts."""
 
-    def __init__(self, address: str, *, repository: str = REPOSITORY, timeout: float = 10.0) -> None:
+    def __init__(self, address: str, *, repository: str = REPOSITORY, timeout: float = 60.0) -> None:
         self.address = address
         self.repository = repository
         self.connection = http.client.HTTPConnection(address, timeout=timeout)
@@ -125,7 +125,7 @@ class Client:
         with socket.create_connection((host, int(port)), timeout=60) as sock:
             sock.sendall(("\r\n".join(lines) + "\r\n\r\n").encode() + data[:sent])
             sock.shutdown(socket.SHUT_WR)
-            sock.settimeout(10)
+            sock.settimeout(60)
             while sock.recv(4096):  # until the server has seen the end and given up
                 pass
 

@@ -162,7 +162,7 @@ def test_it_leaves_no_folder_and_no_thread() -> None:
         assert folder.is_dir()
     assert not folder.exists()
     for thread in set(threading.enumerate()) - before:
-        thread.join(5)
+        thread.join(60)
         assert not thread.is_alive()
 
 

@@ -139,8 +139,9 @@ def test_stall_ends_by_time(registry: FakeRegistry, client: Client) -> None:
 
 def test_stalled_body_fills_a_small_receive_buffer() -> None:
     with FakeRegistry(DISTRIBUTION_3, receive_buffer=4096) as registry:
-        with Client(registry.address, timeout=0.3) as client:
+        with Client(registry.address) as client:
             location = client.open().location
+            client.connection.sock.settimeout(0.3)
             registry.faults.add(Fault(On.CHUNK, Stall(after_bytes=0)))
             with pytest.raises(TimeoutError):
                 client.patch(location, bytes(8_000_000), 0)

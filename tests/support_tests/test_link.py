@@ -6,6 +6,7 @@ import http.client
 import threading
 import time
 from collections.abc import Iterator
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -93,14 +94,16 @@ def test_latency(registry: FakeRegistry) -> None:
 
 
 def test_stall_and_cut(registry: FakeRegistry) -> None:
-    with (
-        ShakyLink(registry.address, stall_after=100_000) as link,
-        Client(link.address, timeout=0.2) as client,
-    ):
-        with pytest.raises(TimeoutError):
-            client.push(DATA)
-        assert link.bytes_sent == 100_000
+    with ShakyLink(registry.address, stall_after=100_000) as link, Client(link.address) as client:
+        target = urlsplit(client.open().location)
+        client.connection.request("PUT", f"{target.path}?{target.query}&digest={digest_of(DATA)}", DATA)
         registry.wait_for(lambda r: bool(r.requests(On.CLOSE)))
+        while link.bytes_sent < 100_000:
+            time.sleep(0.01)
+        client.connection.sock.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            client.connection.getresponse()
+        assert link.bytes_sent == 100_000
         assert not registry.requests(On.CLOSE)[0].finished
         link.cut()
         _wait_until_finished(registry, On.CLOSE, 1)
