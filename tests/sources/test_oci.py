@@ -353,7 +353,7 @@ class TestFolders:
         self.blob(path).symlink_to(tmp_path / "secret")
         refused(f"oci:{path}", ArchiveInvalid, "symbolic link")
 
-    @pytest.mark.timeout(20)
+    @pytest.mark.timeout(60)
     def test_fifos_do_not_hang(self, path: Path) -> None:
         for name in (self.blob(path), path / "index.json"):
             name.unlink()

@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import time
 
+import psycopg
 import pytest
 
 from pusher.store import migrate
@@ -25,7 +27,18 @@ def killed_after(url: str, owner: str, lines: int) -> list[str]:
         worker.kill()
         seen += worker.stdout.readlines()
     assert worker.returncode == -9
+    if url.startswith("postgresql:"):
+        _wait_for_its_session(url)
     return seen
+
+
+def _wait_for_its_session(url: str) -> None:
+    """A server may still run the last statement of a client that was killed, and commit."""
+    query = """SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND pid <> pg_backend_pid() AND state <> 'idle'"""
+    with psycopg.connect(url, autocommit=True) as connection:
+        while connection.execute(query).fetchone() != (0,):
+            time.sleep(0.01)
 
 
 @pytest.mark.crash

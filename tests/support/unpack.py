@@ -183,6 +183,5 @@ def _described(root: Node) -> dict[str, object]:
     places: dict[int, list[str]] = {}
     for path, node in _walk(root, ""):
         places.setdefault(id(node), []).append(path)
-    return {
-        path: (*node.facts, node.mtime, tuple(sorted(places[id(node)]))) for path, node in _walk(root, "")
-    }
+    same = {number: tuple(sorted(paths)) for number, paths in places.items()}
+    return {path: (*node.facts, node.mtime, same[id(node)]) for path, node in _walk(root, "")}
