@@ -5,6 +5,8 @@ A registry and a link in numbers alone: no byte is read and no second passes.
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, cycle
@@ -20,7 +22,6 @@ from pusher.errors import ConnectionBroken, PusherError
 from pusher.registry.client import OpenedUpload
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile, Body
-from pusher.registry.upload import upload
 from pusher.registry.upload.profiles import KIB, MIB, PROFILES
 from pusher.registry.upload.uplink import LinkEstimate
 from pusher.registry.upload.upload import BlobUpload
@@ -179,9 +180,12 @@ def fixed(link: Link, size: int, chunk: int, *, keeps_part: bool, restarts: bool
 
 @pytest.fixture(autouse=True, scope="module")
 def _clock() -> Iterator[None]:
-    """Uploads read the time of the link that they use."""
+    """Uploads read the time of the link that they use, in whichever of their modules."""
+    clock = SimpleNamespace(monotonic=lambda: Link.present.now)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(upload, "time", SimpleNamespace(monotonic=lambda: Link.present.now))
+        for name, module in sys.modules.items():
+            if name.startswith("pusher.registry.upload.") and getattr(module, "time", None) is time:
+                patch.setattr(module, "time", clock)
         yield
 
 
@@ -243,7 +247,10 @@ def test_after_a_bad_hour_chunks_grow_again(
     for size in sizes:
         bring(registry, facts, size, profile=profile, restart_every=restart_every)
         facts = stored(facts)
-    assert registry.link.now <= 2 * best + 10 * latency, "the first chunks are small on purpose"
+    # The first chunks are small on purpose, and where chunks have one size, so may be all of the first blob.
+    # After each break the registry is asked what it has.
+    small = 10 + (max(sizes) / known.min_chunk if known.equal_chunks else 0)
+    assert registry.link.now <= 2 * best + (small + len(bad)) * latency
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -278,7 +285,7 @@ def test_chunks_that_are_far_too_small_are_given_up_early_for_larger_ones() -> N
     assert journal.chunk_sizes == [5 * MIB, 20 * MIB, 50 * MIB]
     assert journal.lost_acknowledged <= 1500 * MIB / 8
     assert took < 50, "in chunks of 5 MiB: 165 s"
-    assert "20480 KiB" in journal.lost_sessions[0]
+    assert "20.0 MiB" in journal.lost_sessions[0]
 
 
 @pytest.mark.parametrize(
