@@ -58,7 +58,8 @@ class WorkerLog(io.TextIOBase):
         with self._lock, contextlib.suppress(OSError):
             data = "".join(self._add_times(text)).encode(self.encoding, self.errors)
             if os.fstat(self.fileno()).st_size + len(data) > self._most_bytes:
-                self._path.replace(older_log(self._path))
+                with contextlib.suppress(FileNotFoundError):  # moved already, when no new one could be opened
+                    self._path.replace(older_log(self._path))
                 self._open()
             while data:
                 data = data[os.write(self.fileno(), data) :]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import subprocess
@@ -58,6 +59,23 @@ def test_other_programs_write_to_it_also_after_a_rotation(
 def test_a_full_disk_loses_lines_and_nothing_else(descriptors: tuple[int, int]) -> None:
     log = WorkerLog(Path("/dev/full"), descriptors, adds_times=False)
     assert log.write("lost\n") == 5
+
+
+def test_a_rotation_that_fails_halfway_is_finished_later(
+    tmp_path: Path, descriptors: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log"
+    log = WorkerLog(path, descriptors, adds_times=False, most_bytes=95)
+    log.write("x" * 90 + "\n")
+    with monkeypatch.context() as full:
+
+        def fail(*_: object) -> int:
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+        full.setattr(os, "open", fail)
+        log.write("lost\n")
+    log.write("after\n")
+    assert (older_log(path).read_text(), path.read_text()) == ("x" * 90 + "\n", "after\n")
 
 
 def test_the_older_half_comes_first(pusher: Pusher, home: Path) -> None:
