@@ -162,7 +162,7 @@ class Hooks:
     def _run(self, call: _Call, process: HookProcess) -> None:
         try:
             end = process.run(self._settings.timeout)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever it is: the run waits for this thread at its end
             self._record(call, f"could not be started: {error}")
             return
         if end.is_stopped:

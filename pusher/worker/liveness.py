@@ -31,6 +31,8 @@ _BEAT: Final = 1.0
 _GRACE: Final = 4 * _BEAT
 """Seconds for which an expired lease is still respected: its owner's machine may have slept or its clock
 jumped, and it renews the lease within a heartbeat."""
+_LOCK_LIMIT: Final = 10.0
+"""Seconds for which a worker tries to lock its new file, which others may be looking at."""
 _STEP: Final = 1.0
 """Seconds of difference from the monotonic clock after which a clock counts as changed."""
 
@@ -51,7 +53,7 @@ class WorkerIdentity:
         self._name = f"{os.getpid()}-{_boot()}-{uuid.uuid4().hex[:8]}"
         self.owner = f"{self._host}/{self._name}"
         self.lease = min(lease, LONGEST_LEASE.total_seconds())
-        self._lock = FileLock(self._path(self._name), timeout=0)
+        self._lock = FileLock(self._path(self._name), timeout=_LOCK_LIMIT, poll_interval=0.01)
         self._recovery = threading.Lock()
         self._renewed_at = elapsed()
         self.longest_stall = 0.0
@@ -141,12 +143,9 @@ class WorkerIdentity:
             store.workers.remove(dead)
         names = {owner.partition("/")[2] for owner in _lease_owners(store)}
         for path in self._folder.glob("*.lock"):
-            if (
-                path.stem not in names
-                and path.stem != self._name
-                and is_owner_dead(self._folder, f"{self._host}/{path.stem}")
-            ):
-                path.unlink(missing_ok=True)
+            if path.stem not in names and path.stem != self._name:
+                with contextlib.suppress(OSError), FileLock(path, timeout=0):  # else its worker lives
+                    path.unlink()  # while it is locked: a worker that has just made it makes it again
 
     @contextlib.contextmanager
     def heartbeat(self, store: Store, check: Callable[[], None]) -> Iterator[None]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -224,6 +225,20 @@ def test_a_run_that_waits_long_for_a_hook_says_so(
     _set(home, on_success="sleep 1")
     home.push(archive, f"{registry.address}/app:1")
     assert home.progress.of("note") == [("waiting up to 30s for the hook on_success of job 1",)]
+
+
+def test_a_run_ends_whatever_a_hook_fails_with(
+    home: Home, monkeypatch: pytest.MonkeyPatch, registry: FakeRegistry, archive: Path
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("cannot start a process")
+
+    _set(home, on_success="exit 0")
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    with monkeypatch.context() as failing:
+        failing.setattr(subprocess, "Popen", fail)
+        assert home.run().exit_code == ExitCode.DONE
+    assert _hook_events(home, job.id) == ["on_success could not be started: cannot start a process"]
 
 
 def test_a_job_that_is_gone_has_no_hook(home: Home, registry: FakeRegistry, archive: Path) -> None:

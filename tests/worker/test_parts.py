@@ -236,6 +236,28 @@ def test_lock_files_are_swept_once_nothing_needs_them(home: Home) -> None:
     assert list(home.settings.workers.iterdir()) == []
 
 
+def test_a_worker_starts_while_others_look_for_dead_ones(home: Home) -> None:
+    """They lock the files of workers for a moment, and may meet one before its worker has locked it."""
+    end = threading.Event()
+
+    def look(identity: WorkerIdentity) -> None:
+        while not end.is_set():
+            identity.release_dead_owners(home.store)
+
+    with WorkerIdentity(home.settings.workers, 30) as other:
+        lookers = [threading.Thread(target=look, args=(other,)) for _ in range(3)]
+        for thread in lookers:
+            thread.start()
+        try:
+            for _ in range(100):
+                with WorkerIdentity(home.settings.workers, 30) as identity:
+                    assert identity._path(identity._name).exists()
+        finally:
+            end.set()
+            for thread in lookers:
+                thread.join()
+
+
 def test_owners_elsewhere_are_never_called_dead(home: Home) -> None:
     """Another host, or another home on this one: only the end of the lease tells."""
     for owner in ("elsewhere/1-abc", f"{os.uname().nodename}/1-not-in-this-home"):
