@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pusher.dataclass import dataclass
-from pusher.errors import DiskFull, PusherError, Retry, SourceError
+from pusher.errors import DiskFull, SourceError
 from pusher.oci.digest import short
 from pusher.oci.layer_blob import LayerBlob
 from pusher.registry.client import BlobsUnknown, RegistryClient
@@ -29,6 +28,7 @@ from pusher.worker.documents import (
     blobs_missing_error,
 )
 from pusher.worker.error_rank import most_important
+from pusher.worker.job_failures import JobFailures
 from pusher.worker.manifest_push import ManifestPush
 from pusher.worker.pool import BlobPool
 from pusher.worker.preparation import BlobPreparer
@@ -69,7 +69,7 @@ class JobPush:
         self._check: Future[str | None] | None = None
         self._distrusted: frozenset[str] = frozenset()
         self._pushed: PushedImage | None = None
-        self._offline: tuple[float, PusherError] | None = None
+        self._failures = JobFailures(control, tools.sender.settings.retry)
         self._misses = 0
         self._manifests = ManifestPush(tools.sender, tools.preparer, job, control)
         self._opened = ExitStack()
@@ -115,7 +115,7 @@ class JobPush:
         self._check = self._tools.pool.submit(
             (self._job.registry, "check", self._job.id), self._rank(), check, is_quick=True
         )
-        self._check.add_done_callback(self._look_at_failure)
+        self._failures.watch(self._check)
 
     @property
     def _client(self) -> RegistryClient:
@@ -334,8 +334,7 @@ class JobPush:
         def unless_offline() -> str | None:
             if self._check is not None:
                 self._check.result()
-            if self._offline is not None and self._is_offline():
-                raise self._offline[1]
+            self._failures.raise_if_offline()
             return work()
 
         future = self._tools.pool.submit(
@@ -345,24 +344,12 @@ class JobPush:
             is_quick=is_quick,
             after=self._check,
         )
-        future.add_done_callback(self._look_at_failure)
+        self._failures.watch(future)
         self._sending.append(future)
         return future
 
     def _rank(self, *within_job: int) -> tuple[int, ...]:
         return (-self._job.priority, self._job.id, *within_job)
-
-    def _is_offline(self) -> bool:
-        limit = self._tools.sender.settings.retry.offline_blobs
-        return self._offline is not None and time.monotonic() - self._offline[0] < limit
-
-    def _look_at_failure(self, future: Future[str | None]) -> None:
-        """End the job on a final failure; when offline, do not let its other blobs all wait for time-outs."""
-        error = future.exception()
-        if isinstance(error, PusherError) and error.retry is Retry.NEVER:
-            self._control.stop()
-        elif isinstance(error, PusherError) and error.retry is Retry.OFFLINE and not self._is_offline():
-            self._offline = (time.monotonic(), error)
 
     def _wait_for_uploads(self) -> list[str]:
         """Wait until nothing is being sent; return the digests of blobs that are damaged on disk."""

@@ -52,7 +52,6 @@ class PreparationRun:
         self._store = preparer.store
         self._spool = preparer.spool
         self._progress = preparer.progress
-        self._registries = preparer.registries
         self._pin = pin
         self._job = job
         self._control = control
@@ -61,14 +60,15 @@ class PreparationRun:
         self._send_unfinished = send_unfinished
         self._arrival: LayerArrival | None = None
         """Of the layer that is being compressed, if it is sent meanwhile."""
+        # none of these leads back here: a cycle would keep the whole job until the garbage collector runs
         self._chooser = CompressionChooser(
             RequestedCompression.for_job(job.options, preparer.settings),
             JobLink(
-                self._registries.links,
+                preparer.registries.links,
                 job.registry,
-                lambda wait: self._registries.response_seconds(job.registry, wait),
+                partial(preparer.registries.response_seconds, job.registry),
             ),
-            lambda text: self._store.events.add(job.id, "compression", text),
+            partial(preparer.store.events.add, job.id, "compression"),
         )
 
     def blobs(self) -> Iterator[tuple[str, BlobFile | None]]:
@@ -236,7 +236,7 @@ class PreparationRun:
         is small, or its blob is known."""
         if self._send_unfinished is None or piece.name is None or how.kind is Kind.NONE:
             return None
-        link = self._registries.get(self._job.registry, self._job.repository).link
+        link = self._preparer.registries.get(self._job.registry, self._job.repository).link
         least = link.first_size(self._preparer.settings.at(self._job.registry).chunk_size)
         layers = self._store.blobs.of_job(self._job.id)
         is_known = any(layer.digest for layer in layers if layer.key == piece.name)
