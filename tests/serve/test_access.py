@@ -36,7 +36,7 @@ def test_a_foreign_host_is_refused(served: Served) -> None:
 
 
 def test_a_page_of_another_site_is_refused(served: Served) -> None:
-    for origin in ("https://example.com", "null", "http://localhost:1"):
+    for origin in ("https://example.com", "null", "http://localhost:1", "http://[", "", "localhost"):
         answer = served.ask("POST", "/v2/a/blobs/uploads/", headers={"Origin": origin})
         assert (answer.status_code, codes(answer)) == (403, ["DENIED"])
     assert served.ask("GET", "/v2/", headers={"Origin": served.url}).status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
@@ -107,6 +108,18 @@ def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
         (registry.folder / "uploads" / "orphan").write_bytes(b"x")
     with closing(LocalRegistry(tmp_path / "r")) as registry:
         assert [path.name for path in (registry.folder / "uploads").iterdir()] == [kept.id]
+
+
+def test_a_disk_that_fills_inside_a_change_is_named(tmp_path: Path) -> None:
+    """SQLite has ended the transaction then."""
+    with closing(LocalRegistry(tmp_path / "r")) as registry:
+        connection = registry.catalog._connection
+        connection.execute("PRAGMA max_page_count = 1000")
+        change = "INSERT INTO manifests VALUES ('a', '1', 'm', NULL, 'd', zeroblob(8000000))"
+        with pytest.raises(sqlite3.OperationalError) as caught, registry.catalog.transaction():
+            connection.execute(change)
+        assert caught.value.sqlite_errorcode == sqlite3.SQLITE_FULL
+        registry.catalog.add_blob("a", "sha256:1")
 
 
 # --- addresses ----------------------------------------------------------------------------------------------
