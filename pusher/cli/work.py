@@ -32,7 +32,7 @@ _CLEARED_WITHIN: Final = 1.0
 _SIGNALS: Final = 128
 """An exit code above it is that of a signal."""
 _LEAST_REPORTED: Final = 1024 * 1024
-"""Bytes that had to be sent again and are reported."""
+"""Bytes sent in vain, from which on they are reported."""
 
 
 def work(
@@ -126,12 +126,14 @@ def report_held(held: Sequence[tuple[JobRecord, JobHold]]) -> None:
 
 
 def _report_ends(result: RunResult, *, single: bool) -> None:
-    """Print what was sent again, and the sums of a run."""
+    """Print what was sent in vain, and the sums of a run."""
     if result.bytes_wasted >= _LEAST_REPORTED:
         from pusher.units import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
-        print_notice(f"{wasted} had to be sent again, because connections broke or uploads were lost.")
+        print_notice(
+            f"{wasted} were sent in vain: in uploads that were lost or given up, or cut off before they counted."
+        )
     if not single:
         if summary := _summary(result):
             print_notice(summary)

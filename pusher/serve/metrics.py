@@ -43,7 +43,7 @@ class Metrics:
         )
         self.wasted = self._count(
             "wasted_bytes",
-            "Bytes that have to be sent again: of chunks that broke off, and of uploads that were lost.",
+            "Bytes sent in vain: of chunks that broke off, and of uploads that were lost or given up.",
             "registry",
         )
         self.chunks = self._count(

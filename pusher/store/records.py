@@ -271,7 +271,7 @@ class JobTotals:
     """Acknowledged, mounted or already there."""
     bytes_sent: int
     bytes_wasted: int
-    """Part of ``bytes_sent`` that was or must be sent again."""
+    """Part of ``bytes_sent`` that no registry kept."""
     bytes_at_risk: int
     """Part of ``bytes_done`` that is lost unless it is being sent now: it was interrupted inside a chunk at a
     registry that restarts the blob after that."""

@@ -216,18 +216,20 @@ class Uploads:
             **NO_LEASE,
         )
 
-    def record_loss(self, u: UploadRecord, *, job_id: int | None = None, wasted: int = 0) -> UploadRecord:
+    def record_loss(
+        self, u: UploadRecord, *, job_id: int | None = None, wasted: int = 0, is_discarded: bool = False
+    ) -> UploadRecord:
         """Record that the session, if there was one, is lost with its bytes.
 
         It is to be deleted at the registry in case it still exists; ``wasted`` bytes are counted as in
-        ``record_offset``.
+        ``record_offset``. ``is_discarded``: it was given up here, so it is none of the registry's losses.
         """
         return self._change(
             u,
             sent=(job_id, 0, wasted) if job_id is not None else None,
             left=u.location,
             state=UploadState.IDLE,
-            losses=(u.losses or 0) + 1,
+            losses=(u.losses or 0) + (not is_discarded),
             **_NO_SESSION,
         )
 

@@ -157,8 +157,8 @@ def _continues(totals: JobTotals, run: str) -> str:
 
 
 def _describe_resent(totals: JobTotals) -> str:
-    """Return what must be sent again: some registries lose an upload that breaks inside a chunk."""
+    """Return what may have to be sent again: some registries lose an upload that breaks inside a chunk."""
     if not totals.bytes_at_risk:
         return ""
     lost = human_bytes(totals.bytes_at_risk)
-    return f"{lost} will be sent again: the registry does not keep an upload that was cut off inside a chunk"
+    return f"{lost} may have to be sent again: not every registry keeps an upload that was cut off inside a chunk"

@@ -143,13 +143,23 @@ class StoreJournal:
         self._counted[self.upload.id] = 0
 
     def record_loss(self, reason: str) -> None:
-        self._store.events.add(self._job_id, "session-lost", f"{self.upload.digest}: {reason}")
-        wasted = self.upload.offset + self._counted.pop(self.upload.id, 0)
         restarts = bool(self.upload.restarts)
-        self.upload = self._store.uploads.record_loss(self.upload, job_id=self._job_id, wasted=wasted)
+        self._end_session("session-lost", reason)
         self._note(f"{short(self.upload.digest)}: restarts: {reason}")
         if (losses := self.upload.losses or 0) and losses % _EXPLAIN_EVERY == 0:
             self.add_note(describe_losses(self._store, self._job_id, self.upload, restarts=restarts))
+
+    def discard_session(self, reason: str) -> None:
+        """Record that we give the session up, because it cannot become the blob."""
+        self._end_session("session-discarded", reason, is_discarded=True)
+        self._note(f"{short(self.upload.digest)}: discarded what was sent: {reason}")
+
+    def _end_session(self, event: str, reason: str, *, is_discarded: bool = False) -> None:
+        self._store.events.add(self._job_id, event, f"{self.upload.digest}: {reason}")
+        wasted = self.upload.offset + self._counted.pop(self.upload.id, 0)
+        self.upload = self._store.uploads.record_loss(
+            self.upload, job_id=self._job_id, wasted=wasted, is_discarded=is_discarded
+        )
 
     def record_facts(self, *, profile: str | None = None, max_chunk: int | None = None) -> None:
         self._links.learn(self.upload.registry, profile=profile, max_chunk=max_chunk)

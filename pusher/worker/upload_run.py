@@ -164,7 +164,7 @@ class UploadRun:
         """Delete a session that cannot become the blob, so that nothing resumes from it."""
         session = journal.load()
         if session is not None:
-            journal.record_loss(reason)
+            journal.discard_session(reason)
             with contextlib.suppress(PusherError):
                 client = self._sender.registries.get(self._job.registry, self._job.repository).client
                 client.delete_upload(self._job.repository, session.location)
