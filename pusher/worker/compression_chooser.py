@@ -52,6 +52,8 @@ class CompressionChooser:
             chosen = Compression.of(Kind.GZIP, threads=self._requested.threads)
             if speed.rate is not None:
                 chosen, stream = self._measure(stream, speed.rate)
+            if not self._chosen or self._chosen[-1][0] != chosen:
+                self._on_change(f"compressing with {chosen}, {_explain(speed)}")
         self._chosen.append((chosen, speed))
         return chosen, stream
 
@@ -101,10 +103,10 @@ class CompressionChooser:
             return self._describe_levels()
         _, speed = self._chosen[-1]
         if speed.rate is None:
-            return f"compression: {GZIP}, as the speed of the link is not yet known"
+            return f"compression: {GZIP}, {_explain(speed)}"
         counts = Counter(str(compression) for compression, _ in self._chosen)
         said = ", ".join(f"{name} for {_layers(count)}" for name, count in counts.most_common())
-        return f"compression: {said}, which arrives first at {human_bytes(round(speed.rate))}/s"
+        return f"compression: {said}, {_explain(speed)}"
 
     def _describe_levels(self) -> str | None:
         counts = Counter(compression.level for compression, _ in self._chosen)
@@ -117,6 +119,12 @@ class CompressionChooser:
             f"{_layers(count)} compressed with gzip level {level}: {speeds[level]}"
             for level, count in counts.items()
         )
+
+
+def _explain(speed: LinkSpeed) -> str:
+    if speed.rate is None:
+        return "as the speed of the link is not yet known"
+    return f"which arrives first at {human_bytes(round(speed.rate))}/s"
 
 
 def _layers(count: int) -> str:

@@ -302,8 +302,10 @@ def test_auto_says_what_it_chose_and_why(home: Home, registry: FakeRegistry, tmp
     image = make_image(3_000_000, 2_500_000, 500, compressible=0.9)
     home.store.facts.update(registry.address, link_rate=200_000.0)
     archive = write_archive(tmp_path / "big.tar", image)
-    home.push(archive, f"{registry.address}/app:1", compression="auto")
+    job = home.push(archive, f"{registry.address}/app:1", compression="auto")
     pushed(registry, "app", "1", image)
+    logged = [text for kind, text in home.events(job.id) if kind == "compression"]
+    assert logged and all(text.endswith("which arrives first at 195.3 KiB/s") for text in logged)
     (said,) = [text for text in notes(home) if text.startswith("compression:")]
     assert said.endswith("which arrives first at 195.3 KiB/s")
     chosen = [unpacked(registry.blob("app", layer["digest"])) for layer in manifest(registry, "1")["layers"]]
@@ -314,5 +316,7 @@ def test_auto_says_what_it_chose_and_why(home: Home, registry: FakeRegistry, tmp
 def test_auto_on_a_link_never_measured_is_gzip_and_says_so(
     home: Home, registry: FakeRegistry, archive: Path
 ) -> None:
-    home.push(archive, f"{registry.address}/app:1", compression="auto")
+    job = home.push(archive, f"{registry.address}/app:1", compression="auto")
     assert "compression: gzip 2, as the speed of the link is not yet known" in notes(home)
+    logged = [text for kind, text in home.events(job.id) if kind == "compression"]
+    assert logged == ["compressing with gzip 2, as the speed of the link is not yet known"]
