@@ -132,7 +132,7 @@ def _report_ends(result: RunResult, *, single: bool) -> None:
 
         wasted = human_bytes(result.bytes_wasted)
         print_notice(
-            f"{wasted} were sent in vain: in uploads that were lost or given up, or cut off before they counted."
+            f"{wasted} were sent in vain: their uploads were lost, given up, or cut off inside a chunk."
         )
     if not single:
         if summary := _summary(result):

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from pusher.oci.digest import short
-from pusher.progress.counters import Counters, Event, Snapshot
+from pusher.progress.counters import Counters, Event, Preparing, Snapshot
 from pusher.progress.format import human_left, human_wait, local_time, percent
 from pusher.text import printable
 from pusher.units import human_bytes, human_share
@@ -160,6 +160,14 @@ def arrow(image: str, destination: str) -> str:
     return image if image == destination else f"{image} -> {destination}"
 
 
+def _share_of(layers: list[Preparing]) -> str:
+    """Return how much of the layers is read, where their sizes are known."""
+    total = sum(layer.total or 0 for layer in layers)
+    if not total or any(layer.total is None for layer in layers):
+        return ""
+    return f" ({human_share(sum(layer.done for layer in layers), total)})"
+
+
 def summary(snapshot: Snapshot) -> str:
     """Return a line like ``1.2 / 3.4 GiB (35%), 5.1 MiB/s, 7m12s left, sending 2 blobs``."""
     parts = []
@@ -174,6 +182,6 @@ def summary(snapshot: Snapshot) -> str:
     if count := len(snapshot.active):
         parts.append(f"sending {count} {'blob' if count == 1 else 'blobs'}")
     for doing in dict.fromkeys(layer.doing for layer in snapshot.preparing):
-        count = sum(layer.doing == doing for layer in snapshot.preparing)
-        parts.append(f"{doing} {count} {'layer' if count == 1 else 'layers'}")
+        layers = [layer for layer in snapshot.preparing if layer.doing == doing]
+        parts.append(f"{doing} {len(layers)} {'layer' if len(layers) == 1 else 'layers'}{_share_of(layers)}")
     return ", ".join(parts)

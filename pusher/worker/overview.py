@@ -161,4 +161,4 @@ def _describe_resent(totals: JobTotals) -> str:
     if not totals.bytes_at_risk:
         return ""
     lost = human_bytes(totals.bytes_at_risk)
-    return f"{lost} may have to be sent again: not every registry keeps an upload that was cut off inside a chunk"
+    return f"{lost} may have to be sent again: not every registry keeps an upload cut off inside a chunk"

@@ -350,7 +350,7 @@ def test_a_job_never_goes_on_where_its_registry_starts_again(jobs: Store) -> Non
     text = note(JobOverview(job, totals.unattended(), orphaned=True), jobs.now())
     assert text == (
         "interrupted; continues at 200.0 MiB with: pusher run; "
-        "400.0 MiB may have to be sent again: not every registry keeps an upload that was cut off inside a chunk"
+        "400.0 MiB may have to be sent again: not every registry keeps an upload cut off inside a chunk"
     )
 
 

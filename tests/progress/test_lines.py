@@ -179,6 +179,15 @@ def test_a_job_that_waits_for_the_user_is_reported_where_there_are_several(f: Fi
     assert f.written() == ["Job 6 waiting: no space left on the disk"]
 
 
+def test_a_summary_tells_how_far_compressing_is(f: Fixture) -> None:
+    f.counters.job_started(3, "app", "app")
+    f.counters.preparing(3, C, 0, 100 * MIB)
+    f.written()
+    f.counters.preparing(3, C, 70 * MIB, 100 * MIB)
+    f.clock.advance(10)
+    assert f.written() == ["compressing 1 layer (70.0 / 100.0 MiB)"]
+
+
 def test_a_summary_every_ten_seconds_while_something_moves(f: Fixture) -> None:
     f.counters.job_started(3, "app", "app")
     f.counters.blob_started(3, A, 100 * MIB, 0)

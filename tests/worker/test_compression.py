@@ -305,7 +305,8 @@ def test_auto_says_what_it_chose_and_why(home: Home, registry: FakeRegistry, tmp
     job = home.push(archive, f"{registry.address}/app:1", compression="auto")
     pushed(registry, "app", "1", image)
     logged = [text for kind, text in home.events(job.id) if kind == "compression"]
-    assert logged and all(text.endswith("which arrives first at 195.3 KiB/s") for text in logged)
+    assert logged
+    assert all(text.endswith("which arrives first at 195.3 KiB/s") for text in logged)
     (said,) = [text for text in notes(home) if text.startswith("compression:")]
     assert said.endswith("which arrives first at 195.3 KiB/s")
     chosen = [unpacked(registry.blob("app", layer["digest"])) for layer in manifest(registry, "1")["layers"]]
