@@ -136,7 +136,7 @@ def job_to_wait_for(
     job: JobRecord,
     now: datetime,
     dead_owners: Collection[str],
-    spared: Collection[str],
+    expired_owners: Collection[str],
 ) -> OlderJob | None:
     """Return the oldest job that must set the tag before this one; None if there is none."""
     blocks = "finished_at IS NULL" if job.keeps_older else _blocks("jobs")
@@ -144,7 +144,7 @@ def job_to_wait_for(
         f"SELECT id, image, state FROM jobs WHERE {_AT_PLACE} AND id < :id AND {blocks} ORDER BY id LIMIT 1",
         id=job.id,
         **_place(job),
-        **lease_values(now, dead_owners, spared),
+        **lease_values(now, dead_owners, expired_owners),
     )
     return None if row is None else OlderJob(row["id"], row["image"], JobState(row["state"]))
 

@@ -8,19 +8,18 @@ from typing import Any
 
 from pusher.errors import LeaseLost
 from pusher.store import destinations
-from pusher.store.connection import time_if_set
+from pusher.store.connection import time_if_set, time_of
 from pusher.store.destinations import OlderJob
 from pusher.store.engine import Database
 from pusher.store.events import record
 from pusher.store.job_changes import change_job
 from pusher.store.job_rows import NO_ERROR, error_columns, job_of
 from pusher.store.leases import (
-    HAS_ENDED,
-    IS_CURRENT,
     IS_HELD,
     NO_SPEED,
     NO_WAIT,
     NOT_RUNNING,
+    OwnerLeases,
     held,
     lease_columns,
     lease_values,
@@ -28,6 +27,7 @@ from pusher.store.leases import (
 )
 from pusher.store.records import JobRecord, JobState, Machine, StoredError
 from pusher.store.runnable import (
+    ALL_LEASES,
     IS_FREE_TO_START,
     IS_IN_WINDOW,
     IS_RUNNABLE,
@@ -37,7 +37,6 @@ from pusher.store.runnable import (
     is_for_machine,
     machine_values,
     next_openings,
-    owners_where,
 )
 from pusher.store.schema import check_support
 from pusher.store.writes import assignments, lock_rows
@@ -58,7 +57,7 @@ class LeasedJobs:
         *,
         lease: float,
         dead_owners: Collection[str] = (),
-        spared: Collection[str] = (),
+        expired_owners: Collection[str] = (),
         only: Collection[int] | None = None,
         at_work: Collection[int] | None = None,
         waited: Collection[int] = (),
@@ -66,9 +65,9 @@ class LeasedJobs:
     ) -> JobRecord | None:
         """Take the next runnable job for ``lease`` seconds: highest priority, then lowest id.
 
-        Runnable are queued jobs, waiting jobs that are due, and running jobs whose lease has expired, unless
-        its owner is ``spared``, or whose owner is among ``dead_owners``. ``only`` restricts the choice to
-        these ids. A job superseded by a newer one is ended instead.
+        Runnable are queued jobs, waiting jobs that are due, and running jobs whose owner is among
+        ``dead_owners``, or whose lease has expired and whose owner is among ``expired_owners``. ``only``
+        restricts the choice to these ids. A job superseded by a newer one is ended instead.
 
         ``at_work``: ids that the owner still works on, in whatever state; they are skipped. Any other job
         under the owner's lease is one whose claim it never received, and is returned again.
@@ -91,7 +90,7 @@ class LeasedJobs:
         with self._database.write() as connection:
             check_support(connection, self._database.label)
             now = self._database.now(connection)
-            values |= lease_values(now, dead_owners, spared)
+            values |= lease_values(now, dead_owners, expired_owners)
             values["closed_windows"] = closed_windows(connection, now)
             while True:
                 row = connection.row(query, **values)
@@ -121,7 +120,7 @@ class LeasedJobs:
     def has_waiting(
         self,
         dead_owners: Collection[str] = (),
-        spared: Collection[str] = (),
+        expired_owners: Collection[str] = (),
         *,
         only: Collection[int] | None = None,
         put_off: Collection[int] = (),
@@ -143,7 +142,7 @@ class LeasedJobs:
         }
         with self._database.read() as connection:
             values["closed_windows"] = closed_windows(connection, now)
-            found = connection.value(query, **lease_values(now, dead_owners, spared), **values)
+            found = connection.value(query, **lease_values(now, dead_owners, expired_owners), **values)
             return found is not None
 
     def has_queued(self, *, only: Collection[int] | None = None, machine: Machine | None = None) -> bool:
@@ -168,18 +167,18 @@ class LeasedJobs:
             due = [time_if_set(connection.value(query, now=now)), *next_openings(connection, now)]
             return min(((at - now).total_seconds() for at in due if at is not None), default=None)
 
+    def leases(self) -> list[OwnerLeases]:
+        """Return the owners of leases of jobs or uploads that were neither released nor taken over."""
+        with self._database.read() as connection:
+            rows = connection.rows(ALL_LEASES, **lease_values(self._database.now(connection)))
+            return [
+                OwnerLeases(row["lease_owner"], time_of(row["latest"]), bool(row["have_ended"]))
+                for row in rows
+            ]
+
     def owners(self) -> set[str]:
         """Return the owners of current leases of jobs or uploads."""
-        return self._owners(IS_CURRENT)
-
-    def lapsed_owners(self) -> set[str]:
-        """Return the owners of expired leases of jobs or uploads that were not taken over."""
-        return self._owners(HAS_ENDED)
-
-    def _owners(self, condition: str) -> set[str]:
-        now = self._database.now()
-        with self._database.read() as connection:
-            return set(connection.column(owners_where(condition), **lease_values(now)))
+        return {each.owner for each in self.leases() if not each.have_ended}
 
     def renew(self, owner: str, lease: float) -> None:
         """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
@@ -201,12 +200,12 @@ class LeasedJobs:
                 connection.execute(change, id=job_id, owner=owner, speed=speed, in_flight=in_flight)
 
     def take_tag(
-        self, job: JobRecord, dead_owners: Collection[str] = (), spared: Collection[str] = ()
+        self, job: JobRecord, dead_owners: Collection[str] = (), expired_owners: Collection[str] = ()
     ) -> OlderJob | None:
         """Record that the job is about to set its tag; call this before each request that does.
 
         Returns the older job that must finish first, if any; then nothing is recorded. ``dead_owners`` and
-        ``spared`` as for ``claim``. Raises LeaseLost, also if a newer job has replaced this one.
+        ``expired_owners`` as for ``claim``. Raises LeaseLost, also if a newer job has replaced this one.
         """
         now = self._database.now()
         with self._database.write() as connection:
@@ -216,7 +215,7 @@ class LeasedJobs:
             newer = destinations.newer_job(connection, job)
             if newer is None:
                 destinations.supersede_older(connection, job, now)
-                older = destinations.job_to_wait_for(connection, job, now, dead_owners, spared)
+                older = destinations.job_to_wait_for(connection, job, now, dead_owners, expired_owners)
                 if older is None:
                     connection.execute(
                         f"UPDATE jobs SET tagging_at = :now WHERE {IS_HELD}", now=now, **held(job)

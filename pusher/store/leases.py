@@ -11,9 +11,21 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pusher import retry
+from pusher.dataclass import dataclass
 from pusher.errors import LeaseLost
 from pusher.store.connection import Connection
 from pusher.store.records import JobRecord
+
+
+@dataclass(frozen=True)
+class OwnerLeases:
+    """The leases of one owner, of jobs and uploads."""
+
+    owner: str
+    latest: datetime
+    """When the last of them expires: another time shows that the owner was alive."""
+    have_ended: bool
+    """Whether one of them has expired by the store's clock."""
 
 
 def lease_columns(owner: str, now: datetime, lease: float) -> dict[str, Any]:
@@ -36,7 +48,7 @@ LONGEST_LEASE: Final = timedelta(hours=24)
 
 
 def lease_values(
-    now: datetime, dead_owners: Collection[str] = (), spared: Collection[str] = ()
+    now: datetime, dead_owners: Collection[str] = (), expired_owners: Collection[str] = ()
 ) -> dict[str, Any]:
     """Return the values for the conditions of this module."""
     return {
@@ -44,15 +56,12 @@ def lease_values(
         "longest_lease": now + LONGEST_LEASE,
         "longest_wait": now + LONGEST_WAIT,
         "dead_owners": set(dead_owners),
-        "spared": set(spared),
+        "expired_owners": set(expired_owners),
     }
 
 
 HAS_ENDED: Final = "(lease_expires_at <= :now OR lease_expires_at > :longest_lease)"
 """A lease has expired, also if the clock was set back."""
-
-IS_CURRENT: Final = "(lease_expires_at > :now AND lease_expires_at <= :longest_lease)"
-"""The negation of HAS_ENDED, written out because no index is used for NOT."""
 
 IS_DUE: Final = (
     "(state = 'waiting' AND (next_try_at <= :now OR next_try_at > :longest_wait OR jobs.id IN :waited))"
@@ -65,11 +74,16 @@ IS_HELD: Final = (
 """The job still runs under a record's lease."""
 
 
+def has_ended(table: str) -> str:
+    """Return HAS_ENDED for a table."""
+    return f"({table}.lease_expires_at <= :now OR {table}.lease_expires_at > :longest_lease)"
+
+
 def is_lapsed(table: str) -> str:
-    """Return the condition that a lease can be taken over: it has expired and its owner is not ``spared``,
-    or its owner is dead."""
-    ended = f"({table}.lease_expires_at <= :now OR {table}.lease_expires_at > :longest_lease)"
-    return f"({ended} AND {table}.lease_owner NOT IN :spared OR {table}.lease_owner IN :dead_owners)"
+    """Return the condition that a lease can be taken over: its owner is dead, or it has expired and its owner
+    is one of ``expired_owners``, whose leases the caller has seen expired for long enough."""
+    expired = f"{has_ended(table)} AND {table}.lease_owner IN :expired_owners"
+    return f"({expired} OR {table}.lease_owner IN :dead_owners)"
 
 
 def held(job: JobRecord) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Final
 from pusher.config.window import read_window
 from pusher.store.connection import Connection
 from pusher.store.destinations import IS_AHEAD, WAITS_FOR_TURN
-from pusher.store.leases import IS_DUE, is_lapsed
+from pusher.store.leases import HAS_ENDED, IS_DUE, is_lapsed
 from pusher.store.records import Machine
 
 UNFINISHED: Final = "jobs.finished_at IS NULL"
@@ -96,8 +96,11 @@ def next_openings(connection: Connection, now: datetime) -> list[datetime]:
     return [read_window(text).opens_at(now) for text in closed_windows(connection, now)]
 
 
-def owners_where(condition: str) -> str:
-    """Return the query for owners of unfinished jobs and of uploads for whose lease a condition holds."""
-    return f"""
-        SELECT lease_owner FROM jobs WHERE {UNFINISHED} AND lease_owner IS NOT NULL AND {condition}
-        UNION SELECT lease_owner FROM uploads WHERE lease_owner IS NOT NULL AND {condition}"""
+ALL_LEASES: Final = f"""
+    SELECT lease_owner, max(lease_expires_at) AS latest,
+        max(CASE WHEN {HAS_ENDED} THEN 1 ELSE 0 END) AS have_ended
+    FROM (
+        SELECT lease_owner, lease_expires_at FROM jobs WHERE {UNFINISHED} AND lease_owner IS NOT NULL
+        UNION ALL SELECT lease_owner, lease_expires_at FROM uploads WHERE lease_owner > ''
+    ) AS leases GROUP BY lease_owner"""
+"""The owners of unfinished jobs and of uploads; with IS NOT NULL SQLite reads all uploads."""

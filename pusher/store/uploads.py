@@ -12,7 +12,7 @@ from pusher.store.connection import Connection, ResultRow, time_if_set
 from pusher.store.dead_sessions import record_dead
 from pusher.store.engine import Database
 from pusher.store.job_blobs import BLOB_DONE, HAS_SESSION, NEW_UPLOAD, count_sent
-from pusher.store.leases import NO_LEASE, is_lapsed, lease_columns, lease_values
+from pusher.store.leases import NO_LEASE, has_ended, is_lapsed, lease_columns, lease_values
 from pusher.store.records import UploadRecord, UploadState
 from pusher.store.writes import assignments, insert_if_missing, lock_rows
 
@@ -51,7 +51,7 @@ _IS_UNNEEDED: Final = f"""{HAS_SESSION}
     AND NOT EXISTS ({_NEEDED_BY_DIGEST})
     AND NOT EXISTS ({_NEEDED_BY_LAYER})
     AND NOT EXISTS ({_NEEDED_BY_UNFINISHED})
-    AND (lease_owner IS NULL OR {is_lapsed("uploads")})"""
+    AND (lease_owner IS NULL OR {has_ended("uploads")} OR lease_owner IN :dead_owners)"""
 _ABANDON: Final = """
     UPDATE uploads SET
         state = 'abandoned', lease_token = lease_token + 1, lease_owner = NULL, lease_expires_at = NULL
@@ -79,21 +79,22 @@ class Uploads:
         owner: str,
         lease: float,
         dead_owners: Collection[str] = (),
-        spared: Collection[str] = (),
+        expired_owners: Collection[str] = (),
         compression: str | None = None,
     ) -> UploadRecord | None:
         """Take the upload for ``lease`` seconds; ``compression`` is that of an unfinished blob.
 
         None while another live owner has an upload of this blob to any repository of this registry, since the
         blob can then be mounted. An owner gets its own upload again, with a new token. A session that was to
-        be deleted is open again. The expired lease of an owner in ``spared`` still counts.
+        be deleted is open again. Leases of ``dead_owners`` do not count, nor expired ones of
+        ``expired_owners``.
         """
         now = self._database.now()
         place = {"host": registry, "repository": repository, "digest": digest}
         with self._database.write() as connection:
             # Two workers that ask for the blob in two repositories lock different rows.
             self._database.lock(connection, f"{registry} {digest}")
-            leases = lease_values(now, dead_owners, spared)
+            leases = lease_values(now, dead_owners, expired_owners)
             if _is_leased(connection, registry, digest, owner, leases):
                 return None
             insert_if_missing(connection, "uploads", {**NEW_UPLOAD, **place})
@@ -115,10 +116,10 @@ class Uploads:
         *,
         owner: str,
         dead_owners: Collection[str] = (),
-        spared: Collection[str] = (),
+        expired_owners: Collection[str] = (),
     ) -> bool:
         """Return whether ``acquire`` would return None."""
-        leases = lease_values(self._database.now(), dead_owners, spared)
+        leases = lease_values(self._database.now(), dead_owners, expired_owners)
         with self._database.read() as connection:
             return _is_leased(connection, registry, digest, owner, leases)
 

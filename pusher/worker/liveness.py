@@ -7,7 +7,6 @@ import functools
 import os
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -23,14 +22,15 @@ from pusher.store.leases import LONGEST_LEASE
 from pusher.store.records import Machine
 from pusher.store.store import Store
 from pusher.system import boot_id, elapsed
+from pusher.worker.expired_leases import ExpiredLeases
 from pusher.worker.local_journal import SUFFIX, LocalJournal, make_left_changes
 from pusher.worker.periodic import calling_every
 
 _BEAT: Final = 1.0
 """Seconds between two checks of the leases."""
 _GRACE: Final = 4 * _BEAT
-"""Seconds for which an expired lease is still respected: its owner's machine may have slept or its clock
-jumped, and it renews the lease within a heartbeat."""
+"""Seconds for which an expired lease is still respected: its owner's machine may have slept or the store's
+clock jumped, and it renews the lease within a heartbeat."""
 _LOCK_LIMIT: Final = 10.0
 """Seconds for which a worker tries to lock its new file, which others may be looking at."""
 _STEP: Final = 1.0
@@ -58,9 +58,7 @@ class WorkerIdentity:
         self._renewed_at = elapsed()
         self.longest_stall = 0.0
         """Longest time in seconds without renewal in which this worker's leases expired."""
-        self._doubts = threading.Lock()
-        self._doubted: dict[str, float] = {}  # owners of expired leases, and when that was first seen
-        self._looked_at = 0.0
+        self._expired = ExpiredLeases(_GRACE)
 
     def __enter__(self) -> WorkerIdentity:
         try:
@@ -114,19 +112,20 @@ class WorkerIdentity:
             if owner != self.owner and is_owner_dead(self._folder, owner)
         }
 
-    def find_doubtful_owners(self, store: Store) -> set[str]:
-        """Return the owners of leases that have just expired and may still be renewed, and this worker.
+    def find_expired_owners(self, store: Store) -> set[str]:
+        """Return the owners that have not renewed their leases in time, nor while this worker was looking."""
+        self._look_at_leases(store)
+        return self._expired.owners()
 
-        The time is measured here: after a clock change or a sleep every lease looks old.
-        """
-        ended, now = store.jobs.lapsed_owners(), elapsed()
-        with self._doubts:
-            if now - self._looked_at > _GRACE:  # this machine slept as well, or no check was made
-                self._doubted.clear()
-            self._looked_at = now
-            self._doubted = {owner: self._doubted.get(owner, now) for owner in ended}
-            doubtful = {owner for owner, since in self._doubted.items() if now - since < _GRACE}
-        return doubtful | {self.owner}
+    def find_late_owners(self, store: Store) -> set[str]:
+        """Return the owners of expired leases, also of those that may still be renewed."""
+        self._look_at_leases(store)
+        return self._expired.late_owners()
+
+    def _look_at_leases(self, store: Store) -> None:
+        began = elapsed()
+        leases = store.jobs.leases()
+        self._expired.update([each for each in leases if each.owner != self.owner], began, elapsed())
 
     @property
     def seconds_unrenewed(self) -> float:
@@ -151,23 +150,26 @@ class WorkerIdentity:
     def heartbeat(self, store: Store, check: Callable[[], None]) -> Iterator[None]:
         """Renew this worker's leases in the background, and call ``check`` every second.
 
-        After a sleep or a clock change they are renewed before anything else, so that no other worker takes
-        over. ``check`` finds out whether one did.
+        After a sleep or a change of the store's clock they are renewed before anything else, so that no other
+        worker takes over. ``check`` finds out whether one did. The other workers' leases are looked at as
+        well: then it is known for how long they have been expired once this worker has room for their jobs.
         """
         self._renewed_at = elapsed()
-        clock = time.time() - elapsed()
+        clock: float | None = None  # the store's, as seconds after ours; None: unknown
 
         def beat() -> None:
             nonlocal clock
-            was_set = abs(time.time() - elapsed() - clock) > _STEP
+            now = elapsed()
+            seen = store.now().timestamp() - now
+            was_set = clock is None or abs(seen - clock) > _STEP
             if was_set or self.seconds_unrenewed >= self.lease / 3:
-                now = elapsed()
                 if self.seconds_unrenewed > self.lease:
                     self.longest_stall = self.seconds_unrenewed
                 store.jobs.renew(self.owner, self.lease)
                 if not store.workers.renew(self.owner, self.lease):
                     self.register(store)
-                self._renewed_at, clock = now, time.time() - elapsed()
+                self._renewed_at, clock = now, seen
+            self._look_at_leases(store)
             check()
 
         with calling_every(_BEAT, beat, name="heartbeat"):
@@ -179,7 +181,7 @@ class WorkerIdentity:
 
 def _lease_owners(store: Store) -> set[str]:
     """Return the owners of all leases: one whose lock is free is dead, also once its lease has expired."""
-    return store.jobs.owners() | store.jobs.lapsed_owners()
+    return {each.owner for each in store.jobs.leases()}
 
 
 @functools.cache

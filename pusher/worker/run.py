@@ -186,7 +186,7 @@ class _Worker:
         self._active: dict[int, tuple[JobRecord, Control]] = {}
         self._threads: list[threading.Thread] = []
         self._touched: set[int] = set()
-        self._spared: set[str] = set()  # owners whose expired leases the last claim respected
+        self._expired: set[str] = set()  # owners whose expired leases the last claim could take over
         self._began = store.now()
         self._fatal: PusherError | None = None
         self._attempts = JobAttempts(
@@ -256,12 +256,12 @@ class _Worker:
     def _claim(self) -> JobRecord | None:
         with self._changed:
             at_work = set(self._active)
-        self._spared = self._identity.find_doubtful_owners(self._store)
+        self._expired = self._identity.find_expired_owners(self._store)
         return self._store.jobs.claim(
             self._identity.owner,
             lease=self._identity.lease,
             dead_owners=self._identity.find_dead_owners(self._store),
-            spared=self._spared,
+            expired_owners=self._expired,
             only=self._only,
             at_work=at_work,
             waited=self._attempts.due(),
@@ -278,10 +278,10 @@ class _Worker:
         if self._is_doubtful() or self._store.jobs.has_queued(only=self._only, machine=machine):
             return True
         dead = self._identity.find_dead_owners(self._store)
-        doubtful = self._identity.find_doubtful_owners(self._store)
+        expired = self._identity.find_expired_owners(self._store)
         if not self._store.jobs.has_waiting(
             dead,
-            doubtful,
+            expired,
             only=self._only,
             put_off=self._attempts.put_off,
             machine=machine,
@@ -313,8 +313,7 @@ class _Worker:
 
         It may be that only now; the last claim still left the job alone.
         """
-        others = self._spared | self._identity.find_doubtful_owners(self._store)
-        others.discard(self._identity.owner)
+        others = self._identity.find_late_owners(self._store) - self._expired
         return bool(others) and any(job.lease_owner in others for job in self._running_jobs())
 
     def _start(self, job: JobRecord) -> None:

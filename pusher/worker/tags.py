@@ -14,7 +14,7 @@ def take_tag(store: Store, identity: WorkerIdentity, job: JobRecord) -> None:
     Raises TagNotYet if an older job sets it first, TagHeld if that is paused, LeaseLost if a newer job has
     replaced this one.
     """
-    older = store.jobs.take_tag(job, identity.find_dead_owners(store), identity.find_doubtful_owners(store))
+    older = store.jobs.take_tag(job, identity.find_dead_owners(store), identity.find_expired_owners(store))
     if older is None:
         return
     first = f"job {older.id}, {older.image}, sets {job.destination} first"

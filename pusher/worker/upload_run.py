@@ -24,11 +24,11 @@ from pusher.worker.unfinished import UnfinishedBlob, is_prefix
 
 
 class Owners(TypedDict):
-    """Owners of leases: this worker, and those of which no lease or every lease counts."""
+    """Owners of leases: this worker, and those of which no lease counts, or no expired one."""
 
     owner: str
     dead_owners: Collection[str]
-    spared: Collection[str]
+    expired_owners: Collection[str]
 
 
 class UploadRun:
@@ -237,7 +237,7 @@ class UploadRun:
         return {
             "owner": identity.owner,
             "dead_owners": identity.find_dead_owners(self._store),
-            "spared": identity.find_doubtful_owners(self._store),
+            "expired_owners": identity.find_expired_owners(self._store),
         }
 
     def _mount_source(self) -> str | None:

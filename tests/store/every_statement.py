@@ -162,7 +162,7 @@ def use_everything(store: Store, first: int, trimmed: int) -> None:
 
 def _use_jobs(store: Store, first: int) -> None:
     jobs = store.jobs
-    held: dict[str, Any] = {"dead_owners": ["x"], "spared": ["y"]}
+    held: dict[str, Any] = {"dead_owners": ["x"], "expired_owners": ["y"]}
     new = jobs.add(new_job(tag="latest", registry="r", repository="p", after=first))
     jobs.list(states=UNFINISHED_STATES)
     jobs.list(states=[JobState.SUCCEEDED], limit=5)
@@ -180,7 +180,7 @@ def _use_jobs(store: Store, first: int) -> None:
     jobs.totals([new.id, 1])
     jobs.get(new.id)
     jobs.owners()
-    jobs.lapsed_owners()
+    jobs.leases()
     jobs.list_failed()
     assert not jobs.has_waiting(put_off=[1], **held)
     jobs.has_waiting(only=[1, 2], **held)

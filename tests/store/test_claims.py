@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import astuple
 from datetime import timedelta
 
 import pytest
@@ -71,7 +72,8 @@ def test_a_lease_that_ended_is_taken_over_and_the_sleeper_is_fenced_off(
     clock.advance(29.9)
     assert store.jobs.claim("heir", lease=30) is None
     clock.advance(0.1)
-    heir = claim(store, "heir")
+    assert store.jobs.claim("heir", lease=30, expired_owners=["other"]) is None
+    heir = claim(store, "heir", expired_owners=["sleeper"])
     assert heir.lease_token > sleeper.lease_token
     assert "sleeper" in store.events.of(heir.id)[-1].message
 
@@ -119,11 +121,12 @@ def test_renewing_extends_every_lease_of_the_owner_and_no_other(store: Store, cl
     store.jobs.renew("a", 30)
     clock.advance(15)
     assert store.jobs.owners() == {"a"}
-    assert claim(store, "c").id == other.id
+    assert claim(store, "c", expired_owners=["a", "b"]).id == other.id
     for job in (mine, mine_too):
         store.jobs.check_lease(job)
     assert upload is not None
-    assert store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="c", lease=30) is None
+    where = (REGISTRY, REPOSITORY, digest("a"))
+    assert store.uploads.acquire(*where, owner="c", lease=30, expired_owners=["a", "b"]) is None
 
 
 @pytest.mark.parametrize("attempt", [True, False])
@@ -190,7 +193,7 @@ def test_nobody_takes_his_own_job_over(store: Store, clock: FakeClock) -> None:
     assert store.jobs.claim("sleeper", lease=30) is None
     assert store.jobs.claim("sleeper", lease=30, at_work=[job.id]) is None
     store.jobs.renew("sleeper", 30)
-    assert store.jobs.claim("other", lease=30) is None
+    assert store.jobs.claim("other", lease=30, expired_owners=["sleeper"]) is None
     store.jobs.succeed(job, digest("f"))
 
 
@@ -212,18 +215,39 @@ def test_what_its_owner_still_works_on_is_left_alone(store: Store) -> None:
     assert claim(store, "w", at_work=[]).id == job.id
 
 
-def test_who_is_spared_keeps_a_lease_that_ended(store: Store, clock: FakeClock) -> None:
+def test_an_expired_lease_is_kept_by_whom_nobody_has_seen_expired(store: Store, clock: FakeClock) -> None:
+    """The clock may have been set since the worker last looked."""
     store.jobs.add(new_job())
     claim(store, "a")
     store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="b", lease=30)
-    assert store.jobs.lapsed_owners() == set()
+    until = clock.now + timedelta(seconds=30)
+    assert sorted(map(astuple, store.jobs.leases())) == [("a", until, False), ("b", until, False)]
     clock.advance(30)
-    assert store.jobs.lapsed_owners() == {"a", "b"}
-    assert store.jobs.claim("c", lease=30, spared=["a"]) is None
+    assert sorted(map(astuple, store.jobs.leases())) == [("a", until, True), ("b", until, True)]
     where = (REGISTRY, REPOSITORY, digest("a"))
-    assert store.uploads.acquire(*where, owner="c", lease=30, spared=["b"]) is None
-    assert claim(store, "c", spared=["b"], dead_owners=["a"]).lease_owner == "c"
-    assert store.uploads.acquire(*where, owner="c", lease=30) is not None
+    for expired in ([], ["other"]):
+        assert store.jobs.claim("c", lease=30, expired_owners=expired) is None
+        assert store.uploads.acquire(*where, owner="c", lease=30, expired_owners=expired) is None
+    assert claim(store, "c", dead_owners=["a"]).lease_owner == "c"
+    assert store.uploads.acquire(*where, owner="c", lease=30, expired_owners=["b"]) is not None
+
+
+def test_a_clock_that_is_set_just_before_a_claim_takes_nothing_over(store: Store, clock: FakeClock) -> None:
+    """The worker looked a moment ago: then all leases were current, but for those of one that is gone."""
+    jobs = [store.jobs.add(new_job()).id for _ in range(2)]
+    claim(store, "gone")
+    clock.advance(40)
+    living = claim(store, "living")
+    upload = store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="living", lease=30)
+    expired = {each.owner for each in store.jobs.leases() if each.have_ended}
+    clock.advance(5 * 86400)
+    assert claim(store, "heir", expired_owners=expired).id == jobs[0]
+    assert store.jobs.claim("heir", lease=30, expired_owners=expired, at_work=jobs[:1]) is None
+    where = (REGISTRY, REPOSITORY, digest("a"))
+    assert store.uploads.acquire(*where, owner="heir", lease=30, expired_owners=expired) is None
+    assert store.uploads.is_leased_by_others(REGISTRY, digest("a"), owner="heir", expired_owners=expired)
+    store.jobs.check_lease(living)
+    assert upload is not None
 
 
 @pytest.mark.parametrize("days", [-2, -0.2])
@@ -252,10 +276,11 @@ def test_a_lease_of_a_clock_that_was_set_back_ends(store: Store, clock: FakeCloc
     assert upload is not None
     clock.advance(-2 * 86400)
     assert store.jobs.owners() == set()
-    assert store.jobs.lapsed_owners() == {"gone"}
-    assert store.jobs.claim("heir", lease=30, spared=["gone"]) is None, "a living owner renews it in a moment"
-    assert claim(store, "heir").id == job.id
-    assert store.uploads.acquire(REGISTRY, REPOSITORY, digest("a"), owner="heir", lease=30) is not None
+    assert [each.have_ended for each in store.jobs.leases()] == [True]
+    assert store.jobs.claim("heir", lease=30) is None, "a living owner renews it in a moment"
+    assert claim(store, "heir", expired_owners=["gone"]).id == job.id
+    where = (REGISTRY, REPOSITORY, digest("a"))
+    assert store.uploads.acquire(*where, owner="heir", lease=30, expired_owners=["gone"]) is not None
 
 
 def test_any_number_of_ids_restricts_a_claim(store: Store) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from pusher.errors import JobStateConflict, LeaseLost, TagNotYet
+from pusher.store.destinations import OlderJob
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from tests.support.databases import FakeClock, digest, new_job
@@ -183,12 +184,16 @@ def test_who_died_while_setting_the_tag_keeps_nobody_waiting(
     newer = claim(store, new, "host-b/1")
     store.jobs.release(newer, state=JobState.WAITING, next_try_at=clock.now, error=NOT_YET, attempt=True)
     dead = ["host-a/1"] if how == "known as dead" else []
-    if not dead:
+    expired = [] if dead else ["host-a/1"]
+    if expired:
         clock.advance(31)
-    newer_again = store.jobs.claim("host-b/1", lease=30, dead_owners=dead, only=[new.id])
+    newer_again = store.jobs.claim(
+        "host-b/1", lease=30, dead_owners=dead, expired_owners=expired, only=[new.id]
+    )
     assert newer_again is not None
-    assert store.jobs.take_tag(newer_again, dead) is None
-    assert store.jobs.claim("host-b/1", lease=30, dead_owners=dead) is None
+    assert store.jobs.take_tag(newer_again) == OlderJob(old.id, old.image, JobState.RUNNING)
+    assert store.jobs.take_tag(newer_again, dead, expired) is None
+    assert store.jobs.claim("host-b/1", lease=30, dead_owners=dead, expired_owners=expired) is None
     assert state(store, old) == JobState.SUPERSEDED
 
 

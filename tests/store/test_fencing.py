@@ -101,7 +101,7 @@ def test_a_worker_whose_job_was_taken_over_cannot_change_it(
     store.jobs.add(new_job())
     frozen = store.jobs.claim("frozen", lease=_LEASE)
     clock.advance(_LEASE + 1)
-    heir = store.jobs.claim("heir", lease=_LEASE)
+    heir = store.jobs.claim("heir", lease=_LEASE, expired_owners=["frozen"])
     assert frozen is not None
     assert heir is not None
     _is_fenced(store, lambda: _OF_JOBS[name](store, frozen))
@@ -118,7 +118,7 @@ def test_a_worker_whose_upload_was_taken_over_cannot_change_it(
     assert frozen is not None
     frozen = _open(store, frozen, "http://r/first")
     clock.advance(_LEASE + 1)
-    heir = store.uploads.acquire(*_PLACE, owner="heir", lease=_LEASE)
+    heir = store.uploads.acquire(*_PLACE, owner="heir", lease=_LEASE, expired_owners=["frozen"])
     assert heir is not None
     _is_fenced(store, lambda: _OF_UPLOADS[name](store, frozen))
     if name != "uploads.take_session":  # it takes two uploads

@@ -331,10 +331,11 @@ def test_blobs_of_jobs_say_what_they_are(upgraded: Store) -> None:
 def test_uploads_go_on_where_they_were(upgraded: Store, clock: FakeClock) -> None:
     (running,) = upgraded.jobs.list(states=[JobState.RUNNING])
     clock.advance(60)
-    claimed = upgraded.jobs.claim("new", lease=30, only=[running.id])
+    gone = running.lease_owner or ""
+    claimed = upgraded.jobs.claim("new", lease=30, only=[running.id], expired_owners=[gone])
     assert claimed is not None
     upload = upgraded.uploads.acquire(
-        running.registry, running.repository, digest("a"), owner="new", lease=30
+        *(running.registry, running.repository, digest("a")), owner="new", lease=30, expired_owners=[gone]
     )
     assert upload is not None
     assert (upload.state, upload.offset, upload.in_flight) == (UploadState.OPEN, 400, 300)

@@ -89,7 +89,10 @@ def test_an_upload_follows_its_model(
             clock.advance(number)
         elif step == "acquire":
             free = model.holder in (None, owner) or model.until <= now
-            got = store.uploads.acquire(registry, "r", digest("a"), owner=owner, lease=30)
+            expired = [] if model.holder in (None, owner) else [model.holder]
+            got = store.uploads.acquire(
+                registry, "r", digest("a"), owner=owner, lease=30, expired_owners=expired
+            )
             assert (got is not None) == free
             if got is not None:
                 assert got.lease_token > tokens[-1], "a token is never given twice"

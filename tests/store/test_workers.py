@@ -43,11 +43,11 @@ def test_what_a_dead_machine_ran_is_not_taken_over_by_one_without_the_image(
     for _ in range(2):
         assert store.jobs.claim("a", lease=30, machine=A) is not None
     clock.advance(31)
-    taken = store.jobs.claim("b", lease=30, machine=B)
+    taken = store.jobs.claim("b", lease=30, machine=B, expired_owners=["a"])
     assert taken is not None
     assert taken.id == remote.id
-    assert store.jobs.claim("b", lease=30, machine=B) is None
-    again = store.jobs.claim("a2", lease=30, machine=A)
+    assert store.jobs.claim("b", lease=30, machine=B, expired_owners=["a"]) is None
+    again = store.jobs.claim("a2", lease=30, machine=A, expired_owners=["a"])
     assert again is not None
     assert again.id == local.id
 
