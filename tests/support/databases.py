@@ -145,6 +145,7 @@ class PostgresServer:
     @contextmanager
     def frozen(self) -> Iterator[None]:
         """Stand still with all connections open until the context ends."""
+        self._process.send_signal(signal.SIGSTOP)  # first, that it starts no more
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
         processes = [self._process.pid, *map(int, children)]
         _signal(processes, signal.SIGSTOP)
@@ -185,7 +186,10 @@ def _signal(processes: Iterable[int], number: signal.Signals) -> None:
 
 
 def _text(path: Path) -> str:
-    return path.read_text() if path.exists() else ""
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
 
 
 def find_programs() -> Path | None:

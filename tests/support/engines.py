@@ -15,7 +15,8 @@ from typing import Final, Self
 
 from tests.support.processes import Daemon, unmount_below
 
-_NAMESPACE: Final = "pusher-tests"
+_NAMESPACE: Final = f"pusher-tests-{os.getpid()}"
+"""Of its own: where containerd runs as a service, daemons share it."""
 _BLOCK: Final = 1024 * 1024
 
 

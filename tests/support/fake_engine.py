@@ -68,7 +68,8 @@ class FakeEngine:
 
     def _write(self) -> None:
         path = self.folder / self.command
-        path.write_text(
+        new = path.with_suffix(".new")  # a shell that runs the script now reads the old one to its end
+        new.write_text(
             "#!/bin/sh\n"
             f'echo "$@" >> {self.folder}/{self.command}.log\n'
             'case "$1 $2" in\n'
@@ -81,7 +82,8 @@ class FakeEngine:
             '*) echo "unexpected: $*" >&2; exit 64;;\n'
             "esac\n"
         )
-        path.chmod(0o755)
+        new.chmod(0o755)
+        new.replace(path)
 
 
 def root_of(image: Image) -> str:
