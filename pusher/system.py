@@ -70,6 +70,15 @@ def is_locked(descriptor: int) -> bool:
     return False
 
 
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that its files keep their names after a power failure."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def open_flags(*names: str) -> int:
     """Return flags for ``os.open``, without those that this system lacks."""
     flags = 0

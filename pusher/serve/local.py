@@ -16,7 +16,7 @@ from pusher.errors import FolderInUse, InvalidOption, find_machine_error
 from pusher.oci.digest import ALGORITHMS, algorithm_of, hex_of
 from pusher.serve.catalog import VERSION, Catalog
 from pusher.serve.uploads import LONGEST, Upload, UploadSessions
-from pusher.system import open_flags, try_lock
+from pusher.system import open_flags, sync_folder, try_lock
 
 _CATALOG: Final = "registry.db"
 _LOCK: Final = "lock"
@@ -108,7 +108,7 @@ class LocalRegistry:
                 os.utime(target)
             else:
                 upload.path.replace(target)
-                _sync_folder(target.parent)
+                sync_folder(target.parent)
             self.catalog.add_blob(upload.repository, digest)
         self.uploads.remove(upload)
 
@@ -170,12 +170,3 @@ def _open_catalog(folder: Path) -> Catalog:
             f"the registry in {folder} was made by a newer pusher", hint="use that pusher, or another folder"
         )
     return catalog
-
-
-def _sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

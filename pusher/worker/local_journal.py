@@ -25,6 +25,7 @@ from pusher.errors import HomeUnusable, LeaseLost
 from pusher.store.outages import LATER_CHANGES
 from pusher.store.records import UploadRecord, UploadState
 from pusher.store.store import Store
+from pusher.system import sync_folder
 
 SUFFIX: Final = ".journal"
 _TIMES: Final = ("opened_at", "used_at")
@@ -89,7 +90,7 @@ class LocalJournal:
         finally:
             os.close(descriptor)
         if is_new:
-            _sync_folder(self._path.parent)
+            sync_folder(self._path.parent)
 
 
 def make_left_changes(folder: Path, own: str, store: Store) -> None:
@@ -150,11 +151,3 @@ def _to_json(upload: UploadRecord) -> dict[str, Any]:
 def _from_json(values: Mapping[str, Any]) -> UploadRecord:
     times = {name: datetime.fromisoformat(values[name]) for name in _TIMES if values[name] is not None}
     return UploadRecord(**{**values, **times, "state": UploadState(values["state"])})
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

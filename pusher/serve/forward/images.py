@@ -29,6 +29,7 @@ from pusher.sources.folders import LAYOUT
 from pusher.sources.oci import LayoutSource
 from pusher.store.records import FINAL_STATES, UNFINISHED_STATES, JobRecord, JobState
 from pusher.store.store import Store
+from pusher.system import sync_folder
 from pusher.worker.cleanup import delete_sessions
 from pusher.worker.enqueue import record
 from pusher.worker.registries import Registries
@@ -105,7 +106,7 @@ class Images:
                 )
 
     def _write(self, path: Path, name: str, root: PushedManifest) -> set[str]:
-        """Write the layout; return the digests that only the destination has."""
+        """Write the layout durably; return the digests that only the destination has."""
         for algorithm in ALGORITHMS:
             (path / "blobs" / algorithm).mkdir(mode=0o700, parents=True, exist_ok=True)
         absent: set[str] = set()
@@ -118,6 +119,8 @@ class Images:
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [listed]}
         _write_file(path / "index.json", json.dumps(index).encode())
         _write_file(path / "oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+        for folder in (*(path / "blobs").iterdir(), path / "blobs", path, self._folder):
+            sync_folder(folder)
         return absent
 
     def _tree(self, name: str, root: PushedManifest) -> Iterator[PushedManifest]:
