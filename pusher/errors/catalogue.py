@@ -28,7 +28,7 @@ class CatalogueEntry:
     retry: Retry
 
     def as_json(self) -> dict[str, object]:
-        """For programs."""
+        """Return it for programs."""
         return {
             "code": self.code,
             "meaning": self.meaning,

@@ -23,7 +23,7 @@ _CONTENT_RANGE: Final = re.compile(r"(?:bytes )?(\d{1,19})-(\d{1,19})(?:/(?:\d{1
 
 
 async def receive(request: Request, upload: Upload, *, algorithm: str | None = None) -> int:
-    """Append the body to the upload, in the place that Content-Range says if there is one; the turn.
+    """Append the body to the upload, in the place that Content-Range says if there is one; return the turn.
 
     What arrived before a client hung up, or fell silent, is kept. Raises ApiError: 416 for a chunk out of its
     place, SIZE_INVALID for a body of another size than announced; ClientDisconnect, OSError.
@@ -106,7 +106,7 @@ class _BlockWriter:
 
 
 def _read_content_range(request: Request) -> tuple[int | None, int | None]:
-    """Where the chunk begins, and its bytes; None where that is not said."""
+    """Return where the chunk begins, and its bytes; None where that is not said. Raises ApiError."""
     header = request.headers.get("content-range")
     if header is None:
         return None, None
@@ -121,7 +121,7 @@ def _read_content_range(request: Request) -> tuple[int | None, int | None]:
 
 
 async def receive_small(request: Request, most: int) -> bytes:
-    """Return the body; ApiError 413 if it has more than ``most`` bytes."""
+    """Return the body. Raises ApiError: 413 if it has more than ``most`` bytes."""
     too_large = ApiError(413, "SIZE_INVALID", f"the manifest has more than {most} bytes")
     if (sent := request.headers.get("content-length", "")).isdigit() and int(sent) > most:
         raise too_large
@@ -134,7 +134,7 @@ async def receive_small(request: Request, most: int) -> bytes:
 
 
 async def _parts(request: Request) -> AsyncIterator[bytes]:
-    """The body as it comes. ApiError 408 where a client falls silent."""
+    """Yield the body as it comes. Raises ApiError: 408 where a client falls silent."""
     stream = request.stream().__aiter__()
     while True:
         try:
@@ -150,7 +150,8 @@ async def _parts(request: Request) -> AsyncIterator[bytes]:
 
 
 def send_file(request: Request, path: Path, size: int, headers: Mapping[str, str]) -> Response:
-    """Return a file, or the one range that is asked for; ``headers`` has its ETag. FileNotFoundError."""
+    """Return a file, or the one range that is asked for; ``headers`` has its ETag. Raises
+    FileNotFoundError."""
     headers = dict(headers)
     start, end, status = asked_range(request, size, headers)
     if request.method == "HEAD" or status == 304:
@@ -161,7 +162,8 @@ def send_file(request: Request, path: Path, size: int, headers: Mapping[str, str
 def asked_range(request: Request, size: int, headers: dict[str, str]) -> tuple[int, int, int]:
     """Return the first byte that is wanted, the one after the last, and the status: 200, 206 or 304.
 
-    ``headers``, which has the ETag, gets what belongs to that. ApiError 416 for a range behind the end.
+    ``headers``, which has the ETag, gets what belongs to that. Raises ApiError: 416 for a range behind the
+    end.
     """
     headers["Accept-Ranges"] = "bytes"
     if is_known(request, headers["ETag"]):
@@ -189,8 +191,8 @@ async def _read(file: BinaryIO, start: int, end: int) -> AsyncIterator[bytes]:
 
 
 def _read_range(request: Request, size: int, etag: str) -> tuple[int, int, int]:
-    """First byte, the byte after the last, and the status (RFC 9110, 14.2: what is not understood is
-    ignored, and so are several ranges)."""
+    """Return the first byte, the byte after the last, and the status (RFC 9110, 14.2: what is not understood
+    is ignored, and so are several ranges)."""
     condition = request.headers.get("if-range", etag)
     found = _RANGE.fullmatch(request.headers.get("range", "").strip())
     if found is None or condition != etag or found.groups() == ("", ""):
@@ -206,12 +208,12 @@ def _read_range(request: Request, size: int, etag: str) -> tuple[int, int, int]:
 
 
 def is_known(request: Request, etag: str) -> bool:
-    """Whether the client has it already, by If-None-Match."""
+    """Return whether the client has it already, by If-None-Match."""
     known = request.headers.get("if-none-match")
     return known is not None and matches(known, etag)
 
 
 def matches(condition: str, etag: str) -> bool:
-    """Whether an If-Match or If-None-Match names the ETag."""
+    """Return whether an If-Match or If-None-Match names the ETag."""
     tags = [tag.strip().removeprefix("W/") for tag in condition.split(",")]
     return "*" in tags or etag in tags

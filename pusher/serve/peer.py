@@ -39,7 +39,7 @@ def user_at(client: Place, server: Place) -> int | None:
 
 
 def _ask_kernel(client: Place, server: Place) -> int | None:
-    """By one message of struct inet_diag_req_v2, answered with struct inet_diag_msg."""
+    """Ask with one message of struct inet_diag_req_v2, answered with struct inet_diag_msg. Raises OSError."""
     family = socket.AF_INET6 if ":" in client[0] else socket.AF_INET
     addresses = [socket.inet_pton(family, host).ljust(16, b"\0") for host in (client[0], server[0])]
     question = (
@@ -79,7 +79,7 @@ def _read_table(client: Place, server: Place) -> int | None:
 
 
 def _as_hex(place: Place, table: str) -> str:
-    """As in the table: words of four bytes as the processor has them, and the port."""
+    """Return a place as the table has it: words of four bytes as the processor has them, and the port."""
     host = f"::ffff:{place[0]}" if table == "tcp6" and ":" not in place[0] else place[0]
     raw = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host)
     words = [int.from_bytes(raw[at : at + 4], sys.byteorder) for at in range(0, len(raw), 4)]

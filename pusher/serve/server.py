@@ -64,7 +64,7 @@ class Address:
         return is_loopback(str(self))
 
     def at(self, port: int) -> Address:
-        """The same host with the port that was found."""
+        """Return the same host with another port."""
         return Address(self.host, port)
 
     def __str__(self) -> str:
@@ -208,7 +208,7 @@ class _Server(uvicorn.Server):
 
 
 def _user_of(transport: asyncio.Transport) -> int | None:
-    """The user at the other end of a connection of this machine to itself."""
+    """Return the user at the other end of a connection of this machine to itself; None if unknown."""
     ends: tuple[Any, Any] = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
     if not CAN_TELL or None in ends or not is_loopback(str(Address(ends[0][0], ends[0][1]))):
         return None

@@ -33,7 +33,7 @@ class DirSource(InPlace):
         self._pin = pin
 
     def own_name(self) -> None:
-        """Such a folder has no name."""
+        """Return None: such a folder has no name."""
 
     def resolve(self) -> SourceImage:
         """Read the manifests and configs; blobs stay where they lie."""

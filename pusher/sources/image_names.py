@@ -55,7 +55,7 @@ def is_image_id(name: str) -> bool:
 
 
 def parse_number(name: str) -> int | None:
-    """N where ``name`` is ``@N``: the N-th image from 0."""
+    """Return N if ``name`` is ``@N``: the N-th image from 0."""
     digits = name.removeprefix("@")
     return int(digits) if digits != name and digits.isdecimal() and len(digits) < 10 else None
 

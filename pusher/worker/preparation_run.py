@@ -33,6 +33,7 @@ from pusher.worker.unfinished import EarlyStart, UnfinishedBlob
 
 _REPORT_EVERY: Final = 4 * 1024 * 1024
 """Bytes between two reports on a layer that is being compressed."""
+_UNNAMED: Final = "a layer"
 
 
 class PreparationRun:
@@ -92,7 +93,7 @@ class PreparationRun:
     def _blobs_in_docker(self, pin: EnginePin) -> Iterator[tuple[str, BlobFile]]:
         """Yield the blobs, to be read from Docker's content store while they are sent.
 
-        None if Docker does not let its content store be read.
+        Yield nothing if Docker does not let its content store be read.
         """
         if pin.kind != DOCKER.kind or pin.root_digest is None:
             return
@@ -155,11 +156,69 @@ class PreparationRun:
             return piece.name, self._preparer.keep_config(self._job, piece.stream.read())
         if piece.name is not None and piece.name not in wanted:
             return None
-        label = piece.name or "a layer"
+        if piece.kind == "blob" and piece.name is not None:
+            return self._keep_blob(piece, piece.name, wanted, compared)
+        return self._compress_layer(piece, wanted, compared)
+
+    def _keep_blob(
+        self, piece: ExportPiece, digest: str, wanted: dict[str, str], compared: Collection[str]
+    ) -> tuple[str, BlobFile]:
+        """Return a blob of the image that is kept in the spool as it is."""
+        spooled = self._spool.write_blob(
+            piece.stream,
+            digest=digest,
+            size=piece.size,
+            media_type=self._media_type(digest),
+            on_bytes=self._reporter(piece, "reading"),
+            check_stop=self._control.check,
+        )
+        diff_id = wanted.pop(digest)
+        self._record(diff_id, spooled, compared=diff_id in compared)
+        self._progress.prepared(self._job.id, digest, spooled.digest, spooled.size)
+        return diff_id, self._spooled_file(spooled)
+
+    def _compress_layer(
+        self, piece: ExportPiece, wanted: dict[str, str], compared: Collection[str]
+    ) -> tuple[str, BlobFile | None] | None:
+        """Return the compressed blob of a layer, with None for one that was sent meanwhile; None for a layer
+        that is not wanted."""
+        begun = self._begun_compression(piece)
+        how, stream = (begun, piece.stream) if begun else self._chooser.choose(piece.stream)
+        early = self._early_start(piece, how)
+        self._arrival = None if early is None else early.unfinished.arrival
+        try:
+            spooled = self._spool.write_layer(
+                stream,
+                how=how,
+                expected_diff_id=piece.name,
+                arrival=self._arrival,
+                on_bytes=self._reporter(piece, "compressing", early),
+                check_stop=partial(self._check_unless_owed, self._control.check),
+            )
+            diff_id = spooled.diff_id or ""
+            if wanted.pop(diff_id, None) is None:
+                self._remember(diff_id, spooled)
+                return None
+            self._record(diff_id, spooled, compared=diff_id in compared)
+        except BaseException as error:
+            if early is not None:
+                early.unfinished.fail(damaged=isinstance(error, LayerMismatch))
+            raise
+        blob = self._spooled_file(spooled)
+        is_sent = early is not None and early.unfinished.finish(blob)
+        self._progress.prepared(
+            self._job.id, piece.name or _UNNAMED, spooled.digest, spooled.size, compression=str(how)
+        )
+        return diff_id, None if is_sent else blob
+
+    def _spooled_file(self, blob: LayerBlob) -> BlobFile:
+        return BlobFile(blob.digest, blob.size, self._spool.path(blob.digest))
+
+    def _reporter(
+        self, piece: ExportPiece, doing: str, early: EarlyStart | None = None
+    ) -> Callable[[int], None]:
+        """Return what is to be called with the bytes that were read of a piece."""
         reported = done = 0
-        doing = "reading" if piece.kind == "blob" else "compressing"
-        early: EarlyStart | None = None
-        how: Compression | None = None
 
         def on_bytes(count: int) -> None:
             nonlocal reported, done
@@ -169,50 +228,11 @@ class PreparationRun:
             if done - reported >= _REPORT_EVERY or done == piece.size:
                 reported = done
                 self._preparer.activity.record_progress()
-                self._progress.preparing(self._job.id, label, done, piece.size, doing)
+                self._progress.preparing(self._job.id, piece.name or _UNNAMED, done, piece.size, doing)
             if early is not None:
                 early.start_if_large(done)
 
-        if piece.kind == "blob" and piece.name is not None:
-            diff_id = wanted[piece.name]
-            spooled = self._spool.write_blob(
-                piece.stream,
-                digest=piece.name,
-                size=piece.size,
-                media_type=self._media_type(piece.name),
-                on_bytes=on_bytes,
-                check_stop=self._control.check,
-            )
-            wanted.pop(piece.name)
-            self._record(diff_id, spooled, compared=diff_id in compared)
-        else:
-            begun = self._begun_compression(piece)
-            how, stream = (begun, piece.stream) if begun else self._chooser.choose(piece.stream)
-            early = self._early_start(piece, how)
-            self._arrival = None if early is None else early.unfinished.arrival
-            try:
-                spooled = self._spool.write_layer(
-                    stream,
-                    how=how,
-                    expected_diff_id=piece.name,
-                    arrival=self._arrival,
-                    on_bytes=on_bytes,
-                    check_stop=partial(self._check_unless_owed, self._control.check),
-                )
-                diff_id = spooled.diff_id or ""
-                if wanted.pop(diff_id, None) is None:
-                    self._remember(diff_id, spooled)
-                    return None
-                self._record(diff_id, spooled, compared=diff_id in compared)
-            except BaseException as error:
-                if early is not None:
-                    early.unfinished.fail(damaged=isinstance(error, LayerMismatch))
-                raise
-        blob = BlobFile(spooled.digest, spooled.size, self._spool.path(spooled.digest))
-        is_sent = early is not None and early.unfinished.finish(blob)
-        compression = None if how is None else str(how)
-        self._progress.prepared(self._job.id, label, spooled.digest, spooled.size, compression=compression)
-        return diff_id, None if is_sent else blob
+        return on_bytes
 
     def _check_unless_owed(self, check: Callable[[], None]) -> None:
         """Check whether to stop, but not while a chunk that was begun waits for its bytes."""

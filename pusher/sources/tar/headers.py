@@ -254,7 +254,7 @@ def pieces_of_data(more: Callable[[], bytes]) -> Pieces:
 
 
 def check_pieces(pieces: Pieces, size: int, stored: int) -> None:
-    """Damaged unless they lie within the file, one behind the other, and are what is stored."""
+    """Raise Damaged unless they lie within the file, one behind the other, and are what is stored."""
     end = total = 0
     for position in range(0, len(pieces), 2):
         offset, length = pieces[position], pieces[position + 1]
