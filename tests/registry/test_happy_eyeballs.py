@@ -79,11 +79,17 @@ def speaking(*answers: bytes, address: str = "127.0.0.1", port: int = 0, end: bo
                                 connection.close()
                                 break
 
-        threading.Thread(target=serve, daemon=True).start()
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
         try:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
+            while server.is_alive():  # it may just have accepted one more
+                for connection in held:
+                    with contextlib.suppress(OSError):
+                        connection.shutdown(socket.SHUT_RDWR)
+                server.join(0.05)
             for connection in held:
                 connection.close()
 

@@ -61,6 +61,8 @@ MOMENTS: Final = {
 }
 LASTS: Final = 3
 """Answers in a row that the front gives to such a request."""
+WAITING: Final = replace(AT_ONCE, missing=60.0, outage_new_repository=60.0)
+"""However long those answers take."""
 
 
 def table() -> list[tuple[str, int, str, str]]:
@@ -75,7 +77,7 @@ def test_front(kind: str, status: int, moment: str, shape: str, tmp_path: Path) 
     """The blob gets there, no session is lost, and no chunk but those in question is sent again."""
     on, nth = MOMENTS[moment]
     headers, body = SHAPES[shape]
-    with pushing(RULES[kind], tmp_path, policy=replace(AT_ONCE, missing=0.1)) as push:
+    with pushing(RULES[kind], tmp_path, policy=WAITING) as push:
         front = Fault(on, Front(status, dict(headers), body), nth=nth, times=LASTS)
         push.registry.faults.add(front)
         if on is On.STATUS:

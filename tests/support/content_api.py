@@ -96,7 +96,7 @@ class ContentApi:
     def wait_for(self, condition: Callable[[], bool]) -> None:
         """Wait until connections that begin or end make it true."""
         with self._changed:
-            assert self._changed.wait_for(condition, 20), (self.connections, self.open_connections)
+            assert self._changed.wait_for(condition, 60), (self.connections, self.open_connections)
 
     def __enter__(self) -> Self:
         self._listener.bind(str(self.path))

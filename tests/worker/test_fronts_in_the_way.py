@@ -83,7 +83,7 @@ def test_exit_0_means_that_all_is_there(
             registry.faults.add(Fault(On.CHUNK, ResetAfter(CHUNK // 2), nth=2))
         home.enqueue(archive, f"{registry.address}/app:1")
         # three answers of a front are no outage, however slow the machine
-        patient = replace(QUICK, outage_new_repository=60.0)
+        patient = replace(QUICK, outage_new_repository=60.0, missing=60.0)
         result = home.run(give_up_after=0.3) if times is None else home.run(retry=patient)
         there = gives_back(registry, "app", "1")
         assert there or result.exit_code != ExitCode.DONE
