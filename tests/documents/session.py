@@ -118,7 +118,7 @@ class Session:
                     if kill and not left:
                         process.send_signal(signal.SIGKILL)
                 assert time.monotonic() < deadline, self.screen.lines
-            process.wait(10)
+            process.wait(_LONGEST)
             if left:
                 raise MomentMissed(f"{left[0][0]} was not shown: {self.screen.lines}")
         finally:

@@ -27,6 +27,7 @@ from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.images import make_image, write_archive
 from tests.support.layouts import two_platforms
 from tests.support.real import require
+from tests.support.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 _PASSWORD: Final = "..."
@@ -156,7 +157,7 @@ class Machine:
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=PATIENCE,
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout + done.stderr

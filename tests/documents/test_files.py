@@ -16,6 +16,7 @@ from tests.cli.conftest import Pusher, home, pusher
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.images import make_image, write_archive
 from tests.support.real import require
+from tests.support.waiting import PATIENCE
 
 __all__ = ["home", "pusher"]
 
@@ -45,7 +46,7 @@ def test_systemd_takes_a_unit(tmp_path: Path, topic: str, name: str) -> None:
     scope = [] if name.startswith("system/") else ["--user"]
     command = ["systemd-analyze", *scope, "verify", str(tmp_path / Path(name).name)]
     environ = {**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environ)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environ)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
@@ -54,7 +55,7 @@ def test_the_unit_of_the_machine_leaves_little_to_an_attacker(tmp_path: Path) ->
     unit = tmp_path / "pusher.service"
     unit.write_text(FILES["services", "system/pusher.service"])
     command = ["systemd-analyze", "security", "--offline=yes", "--threshold=20", str(unit)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -86,7 +87,7 @@ def test_the_steps_of_a_night_push_the_images_and_continue_the_night_after(tmp_p
         for night in (1, 2):
             command = ["bash", *([] if name.endswith(".sh") else ["-e"]), "-c", script]
             done = subprocess.run(
-                command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=120
+                command, cwd=tmp_path, env=environ, capture_output=True, text=True, timeout=PATIENCE
             )
             assert done.returncode == 0, done.stdout + done.stderr
             if night == 1:

@@ -21,6 +21,7 @@ from tests.support.fakeregistry import DISTRIBUTION_3, Answer, FakeRegistry, Fau
 from tests.support.home import Home
 from tests.support.images import make_image, write_archive
 from tests.support.real import require
+from tests.support.waiting import PATIENCE
 
 TOPIC = read_topic("hooks")
 TOML = [
@@ -91,9 +92,9 @@ def _push(folder: Path, text: str, *, fails: bool) -> str:
             registry.faults.add(Fault(On.PUT_MANIFEST, refusal))
         place = f"{registry.address}/team/app:1.2"
         command = [sys.executable, "-m", "pusher", "push", str(archive), "--to", place]
-        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=PATIENCE)
         log = [sys.executable, "-m", "pusher", "log", "1"]
-        events = subprocess.run(log, env=environ, capture_output=True, text=True, timeout=60).stdout
+        events = subprocess.run(log, env=environ, capture_output=True, text=True, timeout=PATIENCE).stdout
     assert done.returncode == (6 if fails else 0), done.stderr
     assert "  hook  " not in events
     return place

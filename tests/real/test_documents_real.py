@@ -18,6 +18,7 @@ from tests.support.images import OCI_CONFIG, OCI_LAYER, make_image, make_layer
 from tests.support.layouts import DOCKER_LIST, EMPTY, FOREIGN, Descriptor, Layout, two_platforms
 from tests.support.real import require
 from tests.support.skopeo import inspect_raw
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -108,7 +109,7 @@ def test_sha512(home: Home, docker_registry: DockerRegistry, tmp_path: Path) -> 
     assert inspect_raw(to) == layout.blobs[root["digest"]]
     for blob in (config, *layers):
         url = f"http://{docker_registry.address}/v2/sha512/app/blobs/{blob['digest']}"
-        assert requests.get(url, timeout=10).content == layout.blobs[blob["digest"]]
+        assert requests.get(url, timeout=PATIENCE).content == layout.blobs[blob["digest"]]
     again = home.push(f"docker://{to}", f"{docker_registry.address}/sha512/copied:1")
     assert again.digest == root["digest"]
     home.assert_clean()

@@ -16,6 +16,7 @@ from tests.support.docker_registry import CREDENTIALS, DockerRegistry
 from tests.support.engines import Docker
 from tests.support.images import make_image, write_archive
 from tests.support.real import require
+from tests.support.waiting import PATIENCE
 
 _USER, _PASSWORD = CREDENTIALS
 _IMAGE = make_image(50_000, 1_000)
@@ -39,7 +40,7 @@ def _pusher(*arguments: str, password: str = "") -> subprocess.CompletedProcess[
         capture_output=True,
         text=True,
         env=environ,
-        timeout=60,
+        timeout=PATIENCE,
     )
 
 
@@ -50,7 +51,7 @@ def _login(registry: DockerRegistry, password: str = _PASSWORD) -> subprocess.Co
 
 
 def _run(*command: str, password: str = "") -> str:
-    done = subprocess.run(command, input=password, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input=password, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

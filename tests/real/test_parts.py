@@ -18,6 +18,7 @@ from tests.support.engines import Docker, Engine, Podman
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.real import ReadBack, require
 from tests.support.skopeo import inspect_raw
+from tests.support.waiting import PATIENCE
 
 
 def _push_and_read(engine: Engine, registry: DockerRegistry, read_back: ReadBack, *options: str) -> None:
@@ -59,30 +60,30 @@ def test_registry_keeps_sessions_over_a_restart_only_with_a_fixed_secret(
 ) -> None:
     for secret, expected in ((None, 404), ("fixed", 204)):
         registry = make_docker_registry(secret=secret)
-        location = requests.post(f"{registry.url}/v2/parts/app/blobs/uploads/", timeout=10).headers[
+        location = requests.post(f"{registry.url}/v2/parts/app/blobs/uploads/", timeout=PATIENCE).headers[
             "Location"
         ]
         registry.restart()
-        assert requests.get(location, timeout=10).status_code == expected
+        assert requests.get(location, timeout=PATIENCE).status_code == expected
 
 
 def test_registry_with_relative_locations(make_docker_registry: Callable[..., DockerRegistry]) -> None:
     registry = make_docker_registry(relative_urls=True)
-    opened = requests.post(f"{registry.url}/v2/parts/app/blobs/uploads/", timeout=10)
+    opened = requests.post(f"{registry.url}/v2/parts/app/blobs/uploads/", timeout=PATIENCE)
     assert opened.headers["Location"].startswith("/v2/parts/app/blobs/uploads/")
 
 
 def test_registry_with_credentials(make_docker_registry: Callable[..., DockerRegistry]) -> None:
     registry = make_docker_registry(authenticated=True)
-    assert requests.get(f"{registry.url}/v2/", timeout=10).status_code == 401
-    assert requests.get(f"{registry.url}/v2/", auth=CREDENTIALS, timeout=10).status_code == 200
+    assert requests.get(f"{registry.url}/v2/", timeout=PATIENCE).status_code == 401
+    assert requests.get(f"{registry.url}/v2/", auth=CREDENTIALS, timeout=PATIENCE).status_code == 200
 
 
 def test_stopped_registry_refuses_connections(make_docker_registry: Callable[..., DockerRegistry]) -> None:
     registry = make_docker_registry()
     registry.stop()
     with pytest.raises(requests.ConnectionError, match="refused"):
-        requests.get(f"{registry.url}/v2/", timeout=10)
+        requests.get(f"{registry.url}/v2/", timeout=PATIENCE)
 
 
 @pytest.mark.parametrize("form", ["gzip", "gzip members", "tar"])

@@ -20,6 +20,7 @@ from tests.support.home import Background, Home
 from tests.support.images import make_image, write_archive
 from tests.support.link import ShakyLink
 from tests.support.real import ReadBack, require
+from tests.support.waiting import PATIENCE
 
 _CHUNK = 200_000
 _NOBODY = 65534
@@ -53,15 +54,15 @@ def _push(home: Home, archive: Path, to: str, chunks: int, act: Callable[[], Non
     def acknowledged(_digest: str, offset: int) -> None:
         if offset and next(seen) == chunks:
             reached.set()
-            assert go_on.wait(30)
+            assert go_on.wait(PATIENCE)
 
     home.progress.hooks["blob_acknowledged"] = acknowledged
     job = home.enqueue(archive, to)
     worker = Background(home, only=[job.id], give_up_after=0.1)
-    assert reached.wait(30)
+    assert reached.wait(PATIENCE)
     act()
     go_on.set()
-    worker.join(40)
+    worker.join()
     return home.job(job.id)
 
 

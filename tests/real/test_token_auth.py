@@ -1,4 +1,4 @@
-"""The real distribution registry with ``auth: token``, and tokens that live three seconds."""
+"""The real distribution registry with ``auth: token``, and tokens that live four seconds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.link import ShakyLink
 from tests.support.real import ReadBack
 
 LOGIN = ("ann", "s3cr3t")
-LIFE = 3
+LIFE = 4
 RATE = 6 * MIB
 LAYERS = (30 * MIB, 20 * MIB, 10 * MIB)
 CHUNK = 1 * MIB

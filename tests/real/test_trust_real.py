@@ -16,6 +16,7 @@ from tests.support.home import Home
 from tests.support.images import Image, Layer, make_image, sha256, write_archive
 from tests.support.layouts import Layout
 from tests.support.real import ReadBack, require
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_strangers_manifest_at_the_tag_is_replaced(
     with Home(tmp_path / "stranger") as stranger:
         evil = stranger.push(f"oci:{evil_layout(image, tmp_path / 'evil')}", to).digest
     url = f"http://{docker_registry.address}/v2/trust/tag/manifests/1"
-    there = requests.get(url, headers={"Accept": media_types.OCI_MANIFEST}, timeout=10)
+    there = requests.get(url, headers={"Accept": media_types.OCI_MANIFEST}, timeout=PATIENCE)
     assert json.loads(there.content)["config"]["digest"] == image.config_digest
     job = home.push(archive, to)
     read = read_back(to)  # which compares every layer with its diff ID

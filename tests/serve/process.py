@@ -13,6 +13,8 @@ from typing import IO, Any, Final
 
 import requests
 
+from tests.support.waiting import PATIENCE
+
 _AT: Final = re.compile(r"Listening on (https?://\S+:\d+)")
 
 
@@ -50,12 +52,12 @@ class Process:
         raise AssertionError("".join(self.said))
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.http.request(method, f"{self.url}{path}", **{"timeout": 20, **options})
+        return self.http.request(method, f"{self.url}{path}", **{"timeout": PATIENCE, **options})
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send the signal; the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(20)
+        return self.process.wait(PATIENCE)
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pusher.serve.app import make_app
 from pusher.serve.local import LocalRegistry
 from pusher.serve.metrics import Metrics
 from pusher.serve.server import Address, Certificate, open_sockets, server_in_background
+from tests.support.waiting import PATIENCE
 
 EMPTY: Final = b"{}"
 
@@ -80,7 +81,7 @@ class Served:
 
     def ask(self, method: str, path: str, *args: Any, **options: Any) -> requests.Response:
         """A request; ``path`` is a Location, or what comes after it."""
-        return self.http.request(method, f"{self.url}{path}", *args, **{"timeout": 20, **options})
+        return self.http.request(method, f"{self.url}{path}", *args, **{"timeout": PATIENCE, **options})
 
 
 class Repository:

@@ -18,6 +18,7 @@ from pusher.serve import access, peer, server
 from pusher.serve.access import Login
 from tests.serve.served import Repository, Served, codes
 from tests.support.certificates import write_ca, write_pair
+from tests.support.waiting import PATIENCE
 
 on_linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who connects")
 ALICE = Login("alice", "secret phräse")
@@ -177,7 +178,7 @@ def test_over_tls(tmp_path: Path) -> None:
 
 def answer_to(served: Served, *parts: bytes) -> bytes:
     with closing(socket.create_connection(("127.0.0.1", served.port))) as connection:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         try:
             for part in parts:
                 connection.sendall(part)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pusher.serve import bodies
 from tests.serve.forward.front import Front
 from tests.serve.served import Repository, Served, sha256
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, On
+from tests.support.waiting import PATIENCE, wait_until
 
 
 def test_a_hundred_clients_push_at_once(served: Served) -> None:
@@ -28,7 +28,7 @@ def test_a_hundred_clients_push_at_once(served: Served) -> None:
             client = Served(served.folder)
             client.http, client.url = http, served.url
             repository = Repository(client, f"crowd/{number % 10}")
-            start.wait(30)
+            start.wait(PATIENCE)
             assert repository.push(repository.image(layer), f"v{number}").status_code == 201
             return layer
 
@@ -41,12 +41,12 @@ def test_a_hundred_clients_push_at_once(served: Served) -> None:
     assert not served.registry.catalog.uploads()
 
 
-def open_chunk(repository: Repository, length: int) -> tuple[socket.socket, str]:
-    """A connection on which the head of a PATCH was sent, and the upload's location."""
+def open_chunk(repository: Repository, length: int, data: bytes = b"") -> tuple[socket.socket, str]:
+    """A connection on which the head of a PATCH was sent, with ``data``, and the upload's location."""
     location = repository.open()
-    connection = socket.create_connection(("127.0.0.1", repository.served.port), timeout=20)
+    connection = socket.create_connection(("127.0.0.1", repository.served.port), timeout=PATIENCE)
     head = f"PATCH {location} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n"
-    connection.sendall(head.encode())
+    connection.sendall(head.encode() + data)
     return connection, location
 
 
@@ -66,17 +66,14 @@ def test_a_client_that_falls_silent_is_told_and_what_it_sent_is_kept(
     repository: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bodies, "STALL", 0.2)
-    connection, location = open_chunk(repository, 100)
+    connection, location = open_chunk(repository, 100, b"x" * 10)
     with connection:
-        connection.sendall(b"x" * 10)
         assert connection.recv(1000).startswith(b"HTTP/1.1 408 ")
-    deadline = time.monotonic() + 20
-    while repository.served.ask("GET", location).headers["Range"] != "0-9":
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    wait_until(lambda: repository.served.ask("GET", location).headers["Range"] == "0-9")
 
 
-def test_the_destination_is_asked_once_for_a_blob(tmp_path: Path) -> None:
+def test_the_destination_is_asked_once_for_a_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pusher.serve.forward.upstream._MISSED", 600.0)
     with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000)) as registry, Front(tmp_path / "home") as front:
         digest = registry.add_blob("team/app", b"there")
         here = front.repository(registry.address, "team/app")

@@ -26,6 +26,7 @@ from pusher.serve.metrics import Metrics
 from tests.cli.conftest import Pusher, home, pusher  # noqa: F401 - pytest finds fixtures by name
 from tests.serve.served import Repository, Served, codes, listening, sha256
 from tests.serve.test_uploads import half_a_request
+from tests.support.waiting import PATIENCE
 
 SMALL = story.Scale(
     layers=(1_200_000, 900_000),
@@ -109,7 +110,7 @@ class Sink:
 
 def send(port: int, size: int) -> bytes:
     with socket.create_connection(("127.0.0.1", port)) as connection:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE)
         connection.sendall(bytes(size))
         with contextlib.suppress(OSError):  # the other end has reset it already
             connection.shutdown(socket.SHUT_WR)

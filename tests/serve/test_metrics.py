@@ -24,6 +24,7 @@ from tests.serve.served import Served
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, ResetAfter
 from tests.support.home import Home
 from tests.support.images import make_image, write_archive
+from tests.support.waiting import PATIENCE
 
 HOST = "registry.example.com:5000"
 
@@ -196,7 +197,7 @@ def test_run_shows_them_too(tmp_path: Path) -> None:
             while not int(status.read_text().split("SigCgt:")[1].split()[0], 16) & 1 << signal.SIGTERM - 1:
                 time.sleep(0.02)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(20) == 128 + signal.SIGTERM
+            assert process.wait(PATIENCE) == 128 + signal.SIGTERM
         finally:
             process.kill()
 

@@ -20,6 +20,7 @@ from tests.serve.served import codes, sha256
 from tests.serve.test_uploads import BLOB
 from tests.support.processes import unmount_below
 from tests.support.real import require
+from tests.support.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_asked_to_end_it_finishes_what_is_in_flight(folder: Path) -> None:
 
         answer = served.ask("PATCH", location, data=slowly())
         assert (answer.status_code, answer.headers["Range"]) == (202, f"0-{len(BLOB) - 1}")
-        assert served.process.wait(20) == 128 + signal.SIGTERM
+        assert served.process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
 def test_asked_twice_it_ends_at_once(folder: Path) -> None:
@@ -132,7 +133,7 @@ def test_a_client_that_wants_the_connection_closed_is_told_of_a_full_disk(tmp_pa
 def _send_whole(served: Process, location: str, size: int) -> bytes:
     """Send a chunk, and look for the answer after that alone; how it begins."""
     host, _, port = served.url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=PATIENCE) as connection:
         head = f"PATCH {location} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Length: {size}\r\n"
         connection.sendall(f"{head}\r\n".encode())
         for _ in range(size // BLOCK):

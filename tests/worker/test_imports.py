@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fakeregistry.server import FakeRegistry
+from tests.support.waiting import PATIENCE
 
 _LIST = """
 import sys
@@ -32,7 +33,7 @@ _PUSH = {*_NOTHING_NEW, "isal", "zlib_ng", "zstandard"}
 def imported(*arguments: str) -> set[str]:
     """The packages that a command imports, without Python's own."""
     command = [sys.executable, "-c", _LIST, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return {name for name in done.stderr.splitlines()[-1].split() if not name.startswith("__")} - _NOT_OURS
 
 
@@ -57,7 +58,9 @@ def modules_of_push(registry: FakeRegistry, archive: Path) -> set[str]:
     program = _LIST.replace("found - sys.stdlib_module_names - before", "sys.modules")
     command = [sys.executable, "-c", program, "push", f"docker-archive:{archive}"]
     command += ["--to", f"{registry.address}/app:1", "--progress", "none"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env=os.environ)
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, check=True, env=os.environ
+    )
     return set(done.stderr.splitlines()[-1].split())
 
 

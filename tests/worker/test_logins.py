@@ -1,4 +1,4 @@
-"""Whole pushes whose logins end on the way: tokens of three seconds, a helper's password, warnings."""
+"""Whole pushes whose logins end on the way: tokens of four seconds, a helper's password, warnings."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.images import make_image, sha256, write_archive
 from tests.support.link import ShakyLink
 from tests.support.tokens import Demand, TokenServer, demand
 
-LIFE = 3
+LIFE = 4
 RATE = 150_000
 SECONDS = 9
 
 
-def test_tokens_of_three_seconds_and_no_chunk_twice(tmp_path: Path) -> None:
+def test_tokens_of_four_seconds_and_no_chunk_twice(tmp_path: Path) -> None:
     image = make_image(*[RATE * SECONDS // 2] * 2, compressible=0)
     archive = write_archive(tmp_path / "image.tar", image)
     with (

@@ -17,6 +17,7 @@ from pusher.store.url import sqlite_url
 from tests.serve.process import serving
 from tests.serve.served import descriptor, manifest, sha256
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, Stall
+from tests.support.waiting import PATIENCE, wait_until
 
 CONFIG = b"{}"
 LAYER = os.urandom(300_000)
@@ -66,10 +67,9 @@ def test_kill_9_before_the_manifest_and_the_blob_is_sent_on(tmp_path: Path) -> N
         registry.faults.clear()
         registry.cut()
         with serving(*options, env=env) as served:
-            registry.wait_for(lambda r: sha256(LAYER) in r.blobs.get("app", {}), timeout=30)
+            registry.wait_for(lambda r: sha256(LAYER) in r.blobs.get("app", {}))
             with Store.open(sqlite_url(tmp_path / "home" / "jobs.db")) as store:
-                while store.jobs.get(1).state is not JobState.RECEIVING:
-                    time.sleep(0.02)
+                wait_until(lambda: store.jobs.get(1).state is JobState.RECEIVING)
             assert served.ask("POST", f"/v2/app/blobs/uploads/?digest={sha256(CONFIG)}", data=CONFIG).ok
             assert served.ask("PUT", "/v2/app/manifests/1", data=RAW).status_code == 201
         assert registry.body_bytes_received() <= len(LAYER) + len(CONFIG) + CHUNK
@@ -79,7 +79,7 @@ def test_kill_9_before_the_manifest_and_the_blob_is_sent_on(tmp_path: Path) -> N
 
 def _push_and_be_cut(url: str) -> None:
     with pytest.raises(requests.ConnectionError):
-        requests.put(url, data=RAW, timeout=20)
+        requests.put(url, data=RAW, timeout=PATIENCE)
 
 
 def test_asked_to_end_it_stops_as_run_does_and_tells_who_waits(tmp_path: Path) -> None:
@@ -95,8 +95,7 @@ def test_asked_to_end_it_stops_as_run_does_and_tells_who_waits(tmp_path: Path) -
             )
             thread.start()
             with Store.open(sqlite_url(tmp_path / "home" / "jobs.db")) as store:
-                while not store.jobs.list(states=[JobState.WAITING]):
-                    pass
+                wait_until(lambda: store.jobs.list(states=[JobState.WAITING]))
             assert served.end() == 128 + signal.SIGTERM
             thread.join()
             assert answers[0].status_code == 503

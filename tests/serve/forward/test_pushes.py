@@ -7,7 +7,6 @@ import os
 import socket
 import sqlite3
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -23,16 +22,10 @@ from pusher.store.records import FINAL_STATES, JobState
 from tests.serve.forward.front import Front, push_in_background
 from tests.serve.served import EMPTY, Repository, Served, codes, descriptor, index, manifest, sha256, sha512
 from tests.support.fakeregistry import SERVERLESS, Answer, FakeRegistry, Fault, On, Stall
+from tests.support.waiting import wait_until
 
 INVALID = b'{"errors": [{"code": "MANIFEST_INVALID", "message": "not this one"}]}'
 LAYER = os.urandom(200_000)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -200,7 +193,7 @@ def test_a_destination_that_is_away_is_waited_for(front: Front) -> None:
         here = front.repository(registry.address, "team/app")
         raw = here.image(LAYER)  # HEADs say no
         thread, answers = push_in_background(here, raw, "1")
-        until(lambda: has_job(front) and front.home.state(1) is JobState.WAITING)
+        wait_until(lambda: has_job(front) and front.home.state(1) is JobState.WAITING)
         registry.start()
         front.home.store.jobs.retry(1)
         thread.join(20)
@@ -221,7 +214,7 @@ def test_a_job_that_failed_can_be_tried_again(front: Front) -> None:
         front.api._images.tidy()
         registry.faults.clear()
         front.home.store.jobs.retry(1)
-        until(lambda: front.home.state(1) is JobState.SUCCEEDED)
+        wait_until(lambda: front.home.state(1) is JobState.SUCCEEDED)
         front.api._images.tidy()
         assert is_empty(front)
 
@@ -279,7 +272,7 @@ def test_a_layout_stays_where_the_list_of_its_jobs_cannot_be_read(
             with suppress(OSError):
                 front.api._images.tidy()
         front.work()
-        until(lambda: front.home.state(1) in FINAL_STATES)
+        wait_until(lambda: front.home.state(1) in FINAL_STATES)
         assert front.home.state(1) is JobState.SUCCEEDED
 
 
@@ -311,7 +304,7 @@ def test_received_is_enough_where_it_was_asked_for(
         assert there.ask("GET", "manifests/1").status_code == 404
         assert front.home.state(1) is JobState.QUEUED
         front.work()
-        until(lambda: front.home.state(1) is JobState.SUCCEEDED)
+        wait_until(lambda: front.home.state(1) is JobState.SUCCEEDED)
     assert there.ask("GET", "manifests/1").content == raw
 
 
@@ -326,7 +319,7 @@ def test_who_hangs_up_loses_nothing_and_finds_the_job_again(
                 f"PUT {here.path}/manifests/1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(raw)}\r\n"
             )
             connection.sendall(head.encode() + b"\r\n" + raw)
-            until(lambda: has_job(front))
+            wait_until(lambda: has_job(front))
         thread, answers = push_in_background(here, raw, "1")
         front.work()
         thread.join(20)
@@ -339,7 +332,7 @@ def test_who_waits_is_told_when_it_ends(tmp_path: Path, destination: Served) -> 
     with Front(tmp_path / "home", work=False) as front:
         here = front.repository(f"127.0.0.1:{destination.port}", "team/app")
         thread, answers = push_in_background(here, here.image(LAYER), "1")
-        until(lambda: has_job(front))
+        wait_until(lambda: has_job(front))
         front.api.end()
         thread.join(20)
         assert answers[0].status_code == 503
@@ -350,7 +343,7 @@ def test_a_job_that_is_cancelled_ends_the_push(tmp_path: Path, destination: Serv
     with Front(tmp_path / "home", work=False) as front:
         here = front.repository(f"127.0.0.1:{destination.port}", "team/app")
         thread, answers = push_in_background(here, here.image(LAYER), "1")
-        until(lambda: has_job(front))
+        wait_until(lambda: has_job(front))
         front.home.store.jobs.cancel(1)
         thread.join(20)
         assert (answers[0].status_code, codes(answers[0])) == (409, ["DENIED"])
@@ -399,8 +392,8 @@ def test_a_blob_is_sent_on_before_its_manifest_comes(front: Front) -> None:
     with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000)) as registry:
         here = front.repository(registry.address, "team/app")
         here.push_blob(LAYER)
-        until(lambda: sha256(LAYER) in registry.blobs.get("team/app", {}))
-        until(lambda: is_receiving(front))
+        wait_until(lambda: sha256(LAYER) in registry.blobs.get("team/app", {}))
+        wait_until(lambda: is_receiving(front))
         sent = registry.body_bytes_received()
         raw = here.image(LAYER)
         assert here.push(raw, "1").status_code == 201
@@ -421,7 +414,7 @@ def test_the_manifest_comes_while_a_blob_is_sent(front: Front) -> None:
         raw = here.image(LAYER)
         assert stall.reached.wait(20)
         thread, answers = push_in_background(here, raw, "1")
-        until(lambda: has_job(front))
+        wait_until(lambda: has_job(front))
         assert front.home.state(1) is JobState.RUNNING
         stall.release()
         thread.join(20)
@@ -436,7 +429,7 @@ def test_a_refusal_before_the_manifest_is_told_with_it(front: Front) -> None:
     with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000), credentials=("alice", "secret")) as registry:
         here = front.repository(registry.address, "team/app")
         here.push_blob(LAYER)
-        until(lambda: is_receiving(front) and front.home.store.jobs.get(1).error is not None)
+        wait_until(lambda: is_receiving(front) and front.home.store.jobs.get(1).error is not None)
         answer = here.push(here.image(LAYER), "1")
         assert (answer.status_code, codes(answer)) == (403, ["DENIED"])
         assert front.home.state(1) is JobState.FAILED
@@ -455,7 +448,7 @@ def test_without_a_manifest_its_job_and_its_session_are_dropped(
         assert stall.reached.wait(20)
         front.home.store.jobs.pause(1)
         stall.release()
-        until(lambda: not front.home.store.jobs.owners())
+        wait_until(lambda: not front.home.store.jobs.owners())
         front.api._images.tidy()
         assert front.home.state(1) is JobState.PAUSED
         assert registry.sessions

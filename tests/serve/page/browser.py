@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-TIMEOUT: Final = 20_000
+TIMEOUT: Final = 60_000
 """Milliseconds for whatever is waited for."""
 CONTRAST: Final = """
 () => {

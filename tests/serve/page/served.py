@@ -18,6 +18,7 @@ from pusher.store.records import JobRecord
 from tests.serve.served import listening
 from tests.support.databases import new_job
 from tests.support.home import Home
+from tests.support.waiting import PATIENCE
 
 HTML: Final = {"Accept": "text/html"}
 EXAMPLE: Final = "docker push localhost:5055/registry.example.com/team/app:1.2"
@@ -51,7 +52,7 @@ class ServedPage:
         return self.home.store.jobs.add(new_job(**changes))
 
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        given = {"timeout": 20, "headers": HTML, "allow_redirects": False, **options}
+        given = {"timeout": PATIENCE, "headers": HTML, "allow_redirects": False, **options}
         return self.http.request(method, f"{self.url}{path}", **given)
 
     def show(self, path: str = "/") -> str:

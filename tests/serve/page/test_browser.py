@@ -58,7 +58,7 @@ def test_progress_moves_while_a_push_runs_through_a_slow_link(browser: Browser, 
     env = {"PUSHER_HOME": str(tmp_path / "home")}
     with (
         FakeRegistry(SERVERLESS.scaled(min=1000, max=50_000)) as registry,
-        ShakyLink(registry.address, rate=100_000) as link,
+        ShakyLink(registry.address, rate=50_000) as link,
         serving("--to", link.address, "--progress", "none", env=env) as served,
         tab(browser) as opened,
     ):
