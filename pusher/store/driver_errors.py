@@ -120,8 +120,11 @@ def _of_postgresql(error: Exception, label: str) -> PusherError | None:
             f"the job store {label} has no connection left: {reason}",
             hint="run fewer workers, or raise max_connections of the server or the role's CONNECTION LIMIT",
         )
-    if state[:2] in ("08", "28", "3D", "53", "57") or (
-        not state and type(error).__name__ == "OperationalError"
+    # 25P03: the process stood still in a transaction, which the server has ended
+    if (
+        state == "25P03"
+        or state[:2] in ("08", "28", "3D", "53", "57")
+        or (not state and type(error).__name__ == "OperationalError")
     ):
         return StoreUnreachable(
             f"the job store {label} does not respond: {reason}",

@@ -29,6 +29,9 @@ _CONNECTION: Final[dict[str, Any]] = {
     "tcp_user_timeout": 10_000,
 }
 """libpq's and psycopg's settings of each connection; the URL may have others."""
+_LONGEST_PAUSE: Final = 30.0
+"""Seconds after which a server ends a transaction whose process stands still: what it has locked, nobody else
+can change, and a machine that sleeps may not wake up for days."""
 
 
 class Connector(Protocol):
@@ -131,7 +134,10 @@ class PostgresqlConnector:
         self._connect = partial(connect_postgresql, url)
         _import_psycopg()
         # not SET: the next transaction may run in another session, where the server pools them (PgBouncer)
-        self._begin = f"BEGIN; SET LOCAL lock_timeout = {int(lock_timeout * 1000)}"
+        self._begin = (
+            f"BEGIN; SET LOCAL lock_timeout = {int(lock_timeout * 1000)};"
+            f" SET LOCAL idle_in_transaction_session_timeout = {int(_LONGEST_PAUSE * 1000)}"
+        )
         self.driver = postgresql()
         self._pool = _Pool()
 

@@ -21,6 +21,7 @@ from pusher.store.leases import (
     NOT_RUNNING,
     OwnerLeases,
     held,
+    is_lapsed,
     lease_columns,
     lease_values,
     require_lease,
@@ -145,16 +146,28 @@ class LeasedJobs:
             found = connection.value(query, **lease_values(now, dead_owners, expired_owners), **values)
             return found is not None
 
-    def has_queued(self, *, only: Collection[int] | None = None, machine: Machine | None = None) -> bool:
-        """Return whether a queued job can start: ``claim`` skips one whose row another transaction has."""
+    def has_runnable(
+        self,
+        dead_owners: Collection[str] = (),
+        expired_owners: Collection[str] = (),
+        *,
+        only: Collection[int] | None = None,
+        machine: Machine | None = None,
+    ) -> bool:
+        """Return whether a queued job can start, or a running one be taken over.
+
+        ``claim`` skips one whose row another transaction has. The arguments are as for ``claim``.
+        """
         among = "" if only is None else "AND jobs.id IN :only"
         query = f"""SELECT id FROM jobs
-            WHERE {UNFINISHED} AND state = 'queued' AND {IS_FREE_TO_START}
-            AND {IS_IN_WINDOW} AND {is_for_machine("jobs")} {among} LIMIT 1"""
+            WHERE {UNFINISHED} AND {IS_IN_WINDOW} AND {is_for_machine("jobs")} {among}
+            AND (state = 'queued' AND {IS_FREE_TO_START} OR state = 'running' AND {is_lapsed("jobs")})
+            LIMIT 1"""
         with self._database.read() as connection:
             now = self._database.now(connection)
-            values = {"only": only, "closed_windows": closed_windows(connection, now)}
-            return connection.value(query, now=now, **values, **machine_values(machine)) is not None
+            values = {**lease_values(now, dead_owners, expired_owners), **machine_values(machine)}
+            values |= {"only": only, "closed_windows": closed_windows(connection, now)}
+            return connection.value(query, **values) is not None
 
     def seconds_to_next(self) -> float | None:
         """Return the seconds until a job is due, a window opens or a lease ends; negative if that is over.

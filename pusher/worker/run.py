@@ -275,10 +275,12 @@ class _Worker:
             self._activity.record_progress()
             return True
         machine = self._identity.machine
-        if self._is_doubtful() or self._store.jobs.has_queued(only=self._only, machine=machine):
+        if self._is_doubtful():
             return True
         dead = self._identity.find_dead_owners(self._store)
         expired = self._identity.find_expired_owners(self._store)
+        if self._store.jobs.has_runnable(dead, expired, only=self._only, machine=machine):
+            return True
         if not self._store.jobs.has_waiting(
             dead,
             expired,

@@ -6,15 +6,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import psycopg
 import pytest
 
-from pusher.store import engine
+from pusher.errors import StoreUnreachable
+from pusher.store import drivers, engine
 from pusher.store.records import JobRecord, UploadRecord
 from pusher.store.store import Store
 from tests.support.databases import REGISTRY, REPOSITORY, PostgresServer, digest, new_job
+from tests.support.waiting import wait_until
 
 
 @pytest.fixture
@@ -121,10 +123,43 @@ def test_a_claim_waits_for_no_other(server_url: str, monkeypatch: pytest.MonkeyP
         with _row_locked(server_url, "jobs", ids[0]):
             assert [_claim(store).id, _claim(store).id] == ids[1:]
             assert store.jobs.claim("w", lease=30) is None
-            assert store.jobs.has_queued(), "it may be free in a moment"
-        assert not store.jobs.has_queued(only=ids[1:])
+            assert store.jobs.has_runnable(), "it may be free in a moment"
+        assert not store.jobs.has_runnable(only=ids[1:])
         assert _claim(store).id == ids[0]
-        assert not store.jobs.has_queued()
+        assert not store.jobs.has_runnable()
+
+
+def test_a_lease_that_has_expired_in_a_locked_row_may_be_free_in_a_moment(server_url: str) -> None:
+    with Store.open(server_url) as store:
+        job = store.jobs.add(new_job())
+        assert store.jobs.claim("frozen", lease=0.001) is not None
+        expired = {"expired_owners": ["frozen"]}
+        with _row_locked(server_url, "jobs", job.id):
+            assert store.jobs.claim("w", lease=30, **expired) is None
+            assert store.jobs.has_runnable(**expired)
+            assert not store.jobs.has_runnable()
+        assert store.jobs.claim("w", lease=30, **expired) is not None
+        assert not store.jobs.has_runnable(**expired)
+
+
+def test_a_process_that_stands_still_in_a_transaction_locks_nothing_for_long(
+    server_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Store.open(server_url) as store, ExitStack() as stack:
+        job = store.jobs.add(new_job())
+        monkeypatch.setattr(drivers, "_LONGEST_PAUSE", 0.5)
+        frozen = stack.enter_context(Store.open(server_url))
+
+        def stand_still() -> None:
+            with frozen._database.write() as connection:
+                connection.execute("UPDATE jobs SET priority = 7")
+                wait_until(lambda: store.jobs.claim("w", lease=30))
+                connection.execute("SELECT 1")
+
+        with pytest.raises(StoreUnreachable):
+            stand_still()
+        after = store.jobs.get(job.id)
+        assert (after.priority, after.lease_owner) == (0, "w")
 
 
 def test_twenty_workers_claim_without_waiting_for_locks(server_url: str) -> None:
@@ -137,7 +172,7 @@ def test_twenty_workers_claim_without_waiting_for_locks(server_url: str) -> None
         claimed = list[int]()
         with Store.open(server_url) as store:
             begin.wait()
-            while store.jobs.has_queued():
+            while store.jobs.has_runnable():
                 if (job := store.jobs.claim(name, lease=30)) is not None:
                     claimed.append(job.id)
                     store.jobs.renew(name, 30)

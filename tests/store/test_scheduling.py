@@ -97,11 +97,11 @@ def test_a_job_is_claimed_within_its_window_alone(store: Store, clock: FakeClock
     assert store.jobs.get(closed.id).window == hours(2, 3)
     assert (claim(store) or closed).id == other.id
     assert claim(store) is None
-    assert not store.jobs.has_queued()
+    assert not store.jobs.has_runnable()
     store.jobs.cancel(other.id)
     assert store.jobs.seconds_to_next() == pytest.approx(2 * 3600, abs=60), "to the minute that it opens"
     clock.advance(2 * 3600)
-    assert store.jobs.has_queued()
+    assert store.jobs.has_runnable()
     claimed = claim(store)
     assert claimed is not None
     assert claimed.id == closed.id
