@@ -133,13 +133,13 @@ def test_a_lease_that_has_expired_in_a_locked_row_may_be_free_in_a_moment(server
     with Store.open(server_url) as store:
         job = store.jobs.add(new_job())
         assert store.jobs.claim("frozen", lease=0.001) is not None
-        expired = {"expired_owners": ["frozen"]}
+        expired = ["frozen"]
         with _row_locked(server_url, "jobs", job.id):
-            assert store.jobs.claim("w", lease=30, **expired) is None
-            assert store.jobs.has_runnable(**expired)
+            assert store.jobs.claim("w", lease=30, expired_owners=expired) is None
+            assert store.jobs.has_runnable(expired_owners=expired)
             assert not store.jobs.has_runnable()
-        assert store.jobs.claim("w", lease=30, **expired) is not None
-        assert not store.jobs.has_runnable(**expired)
+        assert store.jobs.claim("w", lease=30, expired_owners=expired) is not None
+        assert not store.jobs.has_runnable(expired_owners=expired)
 
 
 def test_a_process_that_stands_still_in_a_transaction_locks_nothing_for_long(

@@ -57,8 +57,8 @@ def test_a_run_waits_for_the_jobs_of_its_machine_alone(store: Store, clock: Fake
     job = store.jobs.claim("w", lease=30, machine=A)
     assert job is not None
     store.jobs.add(new_job(machine=A.id))
-    assert store.jobs.has_queued(machine=A)
-    assert not store.jobs.has_queued(machine=B)
+    assert store.jobs.has_runnable(machine=A)
+    assert not store.jobs.has_runnable(machine=B)
     later = clock.now + timedelta(minutes=1)
     store.jobs.release(job, state=JobState.WAITING, next_try_at=later, attempt=True)
     assert store.jobs.has_waiting(machine=A)
