@@ -102,6 +102,14 @@ def _completed(push: Push) -> None:
     push.run()
 
 
+def _large_put_refused(push: Push) -> None:
+    push.registry.faults.add(Fault(On.CLOSE, too_large()))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("first_size", "largest_size"):
+            patch.setattr(LinkEstimate, name, lambda *_: CHUNK)
+        push.run()
+
+
 _WALKS: Final[dict[tuple[str, str], tuple[dict[str, object], Callable[[Push], None]]]] = {
     ("OPEN", "SEND"): ({}, _plain),
     ("OPEN", "CLOSE"): ({"size": 100}, _plain),
@@ -117,6 +125,7 @@ _WALKS: Final[dict[tuple[str, str], tuple[dict[str, object], Callable[[Push], No
     ("ASK", "DONE"): ({}, _broken(Fault(On.CLOSE, DropReply()))),
     ("CLOSE", "DONE"): ({}, _plain),
     ("CLOSE", "SEND"): ({"size": 3_000}, _broken(Fault(On.CLOSE, too_large()))),
+    ("CLOSE", "ASK"): ({"chunk_size": None}, _large_put_refused),
     ("CLOSE", "LOST"): ({}, _broken(Fault(On.CLOSE, Scripted(404), times=2))),
     ("LOST", "OPEN"): ({}, _forgotten),
 }
@@ -124,7 +133,7 @@ _WALKS: Final[dict[tuple[str, str], tuple[dict[str, object], Callable[[Push], No
 
 def test_every_arrow_of_the_table_has_a_walk() -> None:
     assert set(_WALKS) == ARROWS
-    assert len(ARROWS) == 16
+    assert len(ARROWS) == 17
 
 
 @pytest.mark.parametrize("arrow", _WALKS, ids=" to ".join)

@@ -16,13 +16,17 @@ _SENT_AGAIN: Final = 8
 
 
 class ChunkPlan:
-    """The sizes of one blob's chunks; ``wanted`` is the size that the user asked for. Sizes in bytes."""
+    """The sizes of one blob's chunks; ``wanted`` is the size that the user asked for. Sizes in bytes.
 
-    def __init__(self, total: int, link: LinkEstimate, wanted: int | None) -> None:
+    ``is_limit``: the blob has at most ``total`` bytes, as it is still being compressed.
+    """
+
+    def __init__(self, total: int, link: LinkEstimate, wanted: int | None, *, is_limit: bool = False) -> None:
         self.growth = chunk_sizes.ChunkGrowth()
         self.again = 0
         """Bytes of a chunk that the registry may hold, where it cannot be asked."""
         self._total = total
+        self._is_limit = is_limit
         self._link = link
         self._wanted = wanted
         self._given_up = 0  # acknowledged bytes of sessions given up for larger chunks
@@ -54,7 +58,15 @@ class ChunkPlan:
         if session.offset == 0 and session.is_sent_whole(self._total):
             return True
         left = self._total - session.offset
-        return left == 0 or (session.profile.last_in_put and left <= self.next_size(session))
+        return left == 0 or (self._ends_in_put(session) and left <= self.next_size(session))
+
+    def _ends_in_put(self, session: Session) -> bool:
+        """Return whether the last chunk goes in the closing PUT. Where that is a choice it saves a request;
+        a link that breaks carries a chunk better by itself, on a connection of its own."""
+        if session.profile.last_in_put:
+            return True
+        may = session.profile.may_end_in_put and session.offset > 0 and not self._is_limit
+        return may and self._wanted is None and self._link.is_quiet
 
     def first_state(self, session: Session) -> Send | Close:
         """Return the first state of a session that was just opened."""

@@ -68,7 +68,7 @@ class Session:
             return sent
         if profile.may_restart:
             return self.offset + sent
-        return 0 if profile.keeps_part and not self.closing else sent
+        return 0 if profile.keeps_part and (profile.may_end_in_put or not self.closing) else sent
 
     def is_sent_whole(self, total: int) -> bool:
         """Return whether a blob of ``total`` bytes goes in one PUT, as long as nothing of it was sent."""

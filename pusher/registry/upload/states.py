@@ -19,6 +19,7 @@ An upload is always in one of these states, and every step returns the next one:
     CLOSE    the blob is stored                                                   DONE
     CLOSE    the blob was unfinished and is complete now                          DONE
     CLOSE    a body of this size is refused; the empty session takes chunks       SEND
+    CLOSE    a body of this size is refused; the session takes smaller chunks     ASK
     CLOSE    the registry refuses to close the session                            LOST
     LOST     the session is forgotten                                             OPEN
 

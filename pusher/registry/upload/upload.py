@@ -83,7 +83,7 @@ class BlobUpload:
             forced=forced,
         )
         self._closing = SessionCloser(client, repository, blob, journal, observer)
-        self._plan = ChunkPlan(blob.size, link, chunk_size)
+        self._plan = ChunkPlan(blob.size, link, chunk_size, is_limit=blob.is_unfinished)
         self._setbacks = Setbacks(link)
         self._size_refusals = SizeRefusals()
         self._refused: PusherError | None = None
@@ -345,6 +345,8 @@ class BlobUpload:
             self._setbacks.record_break(self._closing.sent_before_break, rest)
             raise
         match outcome:
+            case BodyTooLarge(answer) if session.profile.may_end_in_put and session.offset and rest:
+                return self._send_less(replace(session, in_flight=rest), answer)
             case BodyTooLarge(answer):
                 self._size_refusals.check(answer, rest, session.offset, doing="closing an upload")
                 return self._shrink(session, rest or session.chunk_size)

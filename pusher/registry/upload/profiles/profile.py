@@ -37,6 +37,8 @@ class Profile:
     takes_chunks: bool = True
     last_in_put: bool = False
     """The last chunk goes in the closing PUT, which must not be empty."""
+    may_end_in_put: bool = False
+    """The last chunk may go in the closing PUT: what arrives of it is kept as it is of any chunk."""
     whole_chunks: bool = False
     """Every chunk but the last has the same size, so an upload is resumed at a chunk's boundary only."""
 

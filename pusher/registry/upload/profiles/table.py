@@ -19,11 +19,13 @@ SERVERLESS: Final = Profile(
     whole_chunks=True,
 )
 DISTRIBUTION: Final = Profile(
-    # 2.x and 3.x look alike until a chunk is interrupted
+    # 2.x and 3.x look alike until a chunk is interrupted; both read a PUT's body like a chunk's:
+    # PutBlobUploadComplete in registry/handlers/blobupload.go
     name="distribution",
     title="the Docker distribution registry",
     proven=True,
     break_unclear=True,
+    may_end_in_put=True,
 )
 DISTRIBUTION_2: Final = Profile(
     # registry/handlers/blobupload.go L78-84 at distribution/distribution@v2.8.3: after half a chunk the
@@ -32,12 +34,14 @@ DISTRIBUTION_2: Final = Profile(
     title="the Docker distribution registry 2.x",
     proven=True,
     breaks_with_chunk=True,
+    may_end_in_put=True,
 )
 DISTRIBUTION_3: Final = Profile(
     # GetUploadStatus in registry/handlers/blobupload.go L107-132 at distribution/distribution@v3.0.0
     name="distribution-3",
     title="the Docker distribution registry 3.x",
     proven=True,
+    may_end_in_put=True,
 )
 HARBOR: Final = Profile(
     # ships a fork of distribution 2.8.3 (Makefile L133-146 at goharbor/harbor@c50c7dd)
