@@ -106,6 +106,12 @@ class RegistryEndpoint:
         self._login_checked = True
         return base
 
+    def connect_ahead(self) -> None:
+        """Open a second connection in the background, if the registry was not asked for anything yet: what
+        follows the first response is sent side by side."""
+        if self._base is None:
+            self._transport.connect_ahead(self._possible_bases()[0])
+
     @property
     def requires_login(self) -> bool:
         """Return whether the registry has requested a login; False before ``ping``."""
@@ -142,23 +148,26 @@ class RegistryEndpoint:
                 self._base = self._probe()
             return self._base
 
-    def _probe(self) -> str:
+    def _possible_bases(self) -> list[str]:
         host = api_host(self.registry)
         loopback = is_loopback(self.registry)
         schemes = ["http"] if self._plain_http else ["http", "https"] if loopback else ["https"]
+        return [f"{scheme}://{host}/v2/" for scheme in schemes]
+
+    def _probe(self) -> str:
+        bases = self._possible_bases()
         broken: ConnectionBroken | None = None
-        for scheme in schemes:
-            base = f"{scheme}://{host}/v2/"
+        for base in bases:
             try:
                 answer = self._request("GET", base, (), doing=CHECKING, base=base)
             except ConnectionBroken as error:
-                if scheme == schemes[-1]:
+                if base == bases[-1]:
                     raise
                 broken = error  # by the link, or because this port speaks TLS
                 continue
             except NotARegistry as error:
                 raise broken or error from None
-            if answer.status == 400 and scheme != schemes[-1]:
+            if answer.status == 400 and base != bases[-1]:
                 continue  # "client sent an HTTP request to an HTTPS server"
             if self._detector.classify(answer, CHECKING) is AnsweredBy.REGISTRY and (
                 answer.ok or answer.status == 401

@@ -22,7 +22,9 @@ def check(sender: BlobSender, job: JobRecord, known: Iterable[Sequence[BlobFile]
     Raises the errors of a login or a certificate, and LayerTooLarge.
     """
     try:
-        sender.registries.get(job.registry, job.repository).client.log_in(job.repository)
+        client = sender.registries.get(job.registry, job.repository).client
+        client.connect_ahead()
+        client.log_in(job.repository)
         refuse_too_large(sender, job, known)
     except PusherError as error:
         if error.retry is Retry.NEVER:

@@ -39,6 +39,8 @@ class Site:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         self.seen: list[Seen] = []
+        self.connections = 0
+        """Accepted so far."""
         self.hang_up = False
         """Close every connection as soon as something comes."""
         self.silent = False
@@ -79,6 +81,7 @@ class Site:
             except OSError:
                 return
             self._open.append(sock)
+            self.connections += 1
             self._start(self._serve, sock)
 
     def _serve(self, sock: socket.socket) -> None:
@@ -134,3 +137,10 @@ def transport_of(transport: Transport) -> Iterator[Transport]:
         yield transport
     finally:
         transport.close()
+
+
+def join_connecting() -> None:
+    """Wait for the connections that are being opened ahead."""
+    for thread in threading.enumerate():
+        if thread.name.startswith("connect to "):
+            thread.join()

@@ -26,7 +26,7 @@ from pusher.registry.http.peer_certificate import Flaw
 from pusher.registry.http.tls import Trust, inspect_server, tls_context
 from pusher.registry.http.transport import Transport
 from pusher.registry.http.untrusted_certificate import find_inspector
-from tests.registry.sites import PATIENT, Site, transport_of
+from tests.registry.sites import PATIENT, Site, join_connecting, transport_of
 from tests.support import certificates
 from tests.support.certificates import INSPECTION, demanding, server, write_ca, write_pair
 from tests.support.fakeregistry.wire import Reply
@@ -65,6 +65,21 @@ def failure(site: Site, trust: Trust = Trust(), kind: type[PusherError] = Pusher
         )
     assert site.seen == [], "something was sent to who cannot be trusted"
     return error.value
+
+
+def test_a_connection_opened_ahead_is_verified_and_used(authority: trustme.CA, tmp_path: Path) -> None:
+    with Site(fine, server(authority, HERE)) as site:
+        with reaching(Trust(write_ca(authority, tmp_path / "ca.pem"))) as transport:
+            transport.connect_ahead(site.url + "/v2/")
+            join_connecting()
+            assert transport.send("GET", site.url + "/v2/").ok
+            assert site.connections == 1
+        with reaching() as transport:
+            transport.connect_ahead(site.url + "/v2/")
+            join_connecting()
+            with pytest.raises(CertificateUntrusted):
+                transport.send("GET", site.url + "/v2/")
+        assert len(site.seen) == 1
 
 
 # --- certificates that cannot be verified -----------------------------------------------------------------

@@ -18,7 +18,7 @@ from pusher.errors import ConnectionBroken, NotARegistry, RegistryStalled, Regis
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile, Body
 from pusher.registry.http.transport import ANSWER_LIMIT, Transport
-from tests.registry.sites import Site, transport_of
+from tests.registry.sites import Site, join_connecting, transport_of
 from tests.support.fakeregistry import (
     DISTRIBUTION_3,
     FakeRegistry,
@@ -256,6 +256,33 @@ def test_connection_is_kept_and_a_closed_one_replaced(registry: FakeRegistry, tr
     registry.restart()
     transport.send("GET", f"{registry.url}/v2/")
     assert [record.connection for record in registry.requests()] == [1, 1, 2]
+
+
+def test_a_connection_that_was_opened_ahead_is_used(registry: FakeRegistry, transport: Transport) -> None:
+    transport.connect_ahead(f"{registry.url}/v2/")
+    join_connecting()
+    for _ in range(2):
+        transport.send("GET", f"{registry.url}/v2/")
+    assert [record.connection for record in registry.requests()] == [1, 1]
+
+
+def test_a_connection_opened_ahead_that_was_closed_is_replaced(
+    registry: FakeRegistry, transport: Transport
+) -> None:
+    transport.connect_ahead(f"{registry.url}/v2/")
+    join_connecting()
+    registry.restart()
+    assert transport.send("GET", f"{registry.url}/v2/").ok
+
+
+def test_what_refuses_a_connection_ahead_is_reported_by_the_request(transport: Transport) -> None:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{bound.getsockname()[1]}/v2/"
+        transport.connect_ahead(url)
+        join_connecting()
+        with pytest.raises(RegistryUnreachable):
+            transport.send("GET", url)
 
 
 class Kept:

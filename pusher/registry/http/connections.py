@@ -124,6 +124,20 @@ class _StallTimeoutMixin:
             request.wait_at(self.sock)
             self._record_peer(request)
 
+    @property
+    def is_connected(self) -> bool:
+        """Return whether a kept connection can be used. On one that was never used, what has arrived are
+        TLS 1.3's tickets, which urllib3 would take for its end."""
+        if self._responses or not isinstance(self.sock, ssl.SSLSocket):
+            return bool(super().is_connected)  # type: ignore[misc]
+        try:
+            with socket.socket(fileno=os.dup(self.sock.fileno())) as raw:
+                return bool(raw.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+
     def _record_peer(self, request: PendingRequest) -> None:
         if self.proxy is None:
             with contextlib.suppress(OSError):  # it is closed, but its last answer is not read yet
@@ -302,6 +316,23 @@ class TimedSession(requests.Session):
                     self._timeouts, self._connections, tls_context(trust, host), self._trust
                 )
             return self._hosts[host]
+
+    def connect_ahead(self, url: str) -> None:
+        """Open one more connection to the host of ``url``, and keep it for the next request that needs one.
+
+        Raises urllib3's errors, OSError, CertificateFileUnusable.
+        """
+        pool = self.get_adapter(url).poolmanager.connection_from_url(url)
+        connection = pool._get_conn()
+        try:
+            if connection.sock is None:
+                connection.timeout = self._timeouts.connect
+                connection.connect()
+        except BaseException:
+            connection.close()
+            raise
+        finally:
+            pool._put_conn(connection)
 
     def forget_certificates(self, host: str) -> None:
         """Read the certificate files of a host again before its next request."""

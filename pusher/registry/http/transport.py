@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import logging
 import math
@@ -164,6 +165,18 @@ class Transport:
                 return wait or None
             seconds = self._quickest[registry]
             return None if seconds == math.inf else seconds
+
+    def connect_ahead(self, url: str) -> None:
+        """Open one more connection to the host of ``url`` in the background, unless a proxy is used. If that
+        fails, so will a request, and say why."""
+
+        def connect() -> None:
+            with contextlib.suppress(PusherError, urllib3.exceptions.HTTPError, OSError):
+                if proxy_for(url) is None:
+                    self._session.connect_ahead(url)
+
+        with contextlib.suppress(RuntimeError):  # the system starts no more threads
+            threading.Thread(target=connect, name=f"connect to {host_of(url)}", daemon=True).start()
 
     def close(self) -> None:
         """Close idle connections."""
