@@ -62,6 +62,8 @@ class LeasedJobs:
         only: Collection[int] | None = None,
         at_work: Collection[int] | None = None,
         waited: Collection[int] = (),
+        skipped: Collection[str] = (),
+        last: Collection[str] = (),
         machine: Machine | None = None,
     ) -> JobRecord | None:
         """Take the next runnable job for ``lease`` seconds: highest priority, then lowest id.
@@ -73,13 +75,16 @@ class LeasedJobs:
         ``at_work``: ids that the owner still works on, in whatever state; they are skipped. Any other job
         under the owner's lease is one whose claim it never received, and is returned again.
         ``waited``: ids whose pause is over by the owner's own clock.
+        ``skipped``: registries whose jobs are not taken; ``last``: those whose jobs are taken if there are no
+        others.
         ``machine``: the owner's; without one, only jobs are claimed that any machine may work on.
 
         Raises StoreTooNew if a newer version of pusher has upgraded the store to what this one cannot use.
         """
         among = "" if only is None else "AND jobs.id IN :only"
-        query = f"""SELECT * FROM jobs WHERE {IS_RUNNABLE} {among}
+        query = f"""SELECT * FROM jobs WHERE {IS_RUNNABLE} {among} AND host NOT IN :others
             ORDER BY priority DESC, id LIMIT 1 FOR UPDATE SKIP LOCKED"""
+        exclusions = [{*skipped, *last}, {*skipped}] if last else [{*skipped}]
         values: dict[str, Any] = {
             "owner": owner,
             "at_work": at_work or (),
@@ -94,7 +99,8 @@ class LeasedJobs:
             values |= lease_values(now, dead_owners, expired_owners)
             values["closed_windows"] = closed_windows(connection, now)
             while True:
-                row = connection.row(query, **values)
+                found = (connection.row(query, others=others, **values) for others in exclusions)
+                row = next(filter(None, found), None)
                 if row is None:
                     return None
                 before = job_of(row)
@@ -203,14 +209,37 @@ class LeasedJobs:
                 connection.execute(change, ids=ids, until=until)
 
     def record_speeds(self, owner: str, speeds: Mapping[int, tuple[int, int]]) -> None:
-        """Record the speed of jobs that this owner pushes: bytes a second, and bytes of chunks in flight."""
-        change = """UPDATE jobs SET speed = :speed, in_flight = :in_flight
+        """Record the speed of jobs that this owner pushes: bytes a second, and bytes of chunks in flight.
+
+        A job that has a speed does not wait any more.
+        """
+        change = """UPDATE jobs SET speed = :speed, in_flight = :in_flight,
+            waiting_since = CASE WHEN :speed > 0 THEN NULL ELSE waiting_since END
             WHERE id = :id AND state = 'running' AND lease_owner = :owner"""
         if not speeds:
             return
         with self._database.write() as connection:
             for job_id, (speed, in_flight) in sorted(speeds.items()):
                 connection.execute(change, id=job_id, owner=owner, speed=speed, in_flight=in_flight)
+
+    def record_silence(self, job: JobRecord, error: StoredError, seconds: float) -> None:
+        """Record why a running job makes no progress, and for how many seconds it has made none, unless it
+        waited before that."""
+        now = self._database.now()
+        values = {**error_columns(error), "since": now - timedelta(seconds=seconds)}
+        change = f"""UPDATE jobs SET {assignments(error_columns(error))},
+            waiting_since = COALESCE(waiting_since, :since) WHERE {IS_HELD}"""
+        with self._database.write() as connection:
+            if connection.execute(change, **values, **held(job)):
+                record(connection, job.id, now, "waiting", error.message)
+
+    def end_silence(self, job: JobRecord, message: str) -> None:
+        """Record that what ``record_silence`` recorded is over."""
+        now = self._database.now()
+        change = f"UPDATE jobs SET {assignments(NO_ERROR)}, waiting_since = NULL WHERE {IS_HELD}"
+        with self._database.write() as connection:
+            if connection.execute(change, **NO_ERROR, **held(job)):
+                record(connection, job.id, now, JobState.RUNNING, message)
 
     def take_tag(
         self, job: JobRecord, dead_owners: Collection[str] = (), expired_owners: Collection[str] = ()

@@ -141,6 +141,7 @@ class JobAttempts:
 
     def _succeed(self, job: JobRecord, digest: str) -> None:
         self._store.jobs.succeed(job, digest)
+        self._registries.troubles.record_success(job.registry)
         self._activity.record_progress()
         self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
         self._hooks.run_success(job)
@@ -180,6 +181,7 @@ class JobAttempts:
             attempt=error.retry is not Retry.OFFLINE,
             progress=progress,
         )
+        self._registries.troubles.record_failure(job.registry, error)
         if error.retry is Retry.OFFLINE:
             self._report_offline(job, error)
         self._progress.waiting(f"job {job.id}", pause, error.message, fault=error.code, registry=job.registry)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from pusher.config.window import read_window
 from pusher.errors.catalogue import error_as_json
@@ -14,6 +15,9 @@ from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_machines import JobMachine, JobMachines
+
+_MAY_WAIT: Final = (JobState.WAITING, JobState.RUNNING)
+"""States of jobs in which a wait without progress is told."""
 
 
 def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> list[dict[str, object]]:
@@ -118,7 +122,7 @@ def _describe(
         "superseded_by": job.superseded_by,
         "finished_at": _time(job.finished_at),
         "next_try_at": _time(job.next_try_at),
-        "waiting_since": _time(job.waiting_since) if job.state == JobState.WAITING else None,
+        "waiting_since": _time(job.waiting_since) if job.state in _MAY_WAIT else None,
         "error": describe_error(job),
         "layers": [
             {

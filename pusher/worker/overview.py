@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from pusher.dataclass import dataclass
 from pusher.oci.digest import short
-from pusher.progress.format import human_left, percent
+from pusher.progress.format import human_left, local_time, percent
 from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.text import printable
@@ -19,6 +19,7 @@ from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_json import is_orphaned, seconds_left, sum_job
 from pusher.worker.job_machines import JobMachine, JobMachines
 
+_LONG_WAIT: Final = timedelta(minutes=1)
 _WAIT_FOR_MACHINE: Final = frozenset({JobState.QUEUED, JobState.WAITING, JobState.RUNNING})
 """States of jobs that a worker on their machine would continue."""
 
@@ -94,6 +95,7 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
     match job.state:
         case JobState.WAITING:
             lines = [reason, _describe_resent(totals), *_describe_hold(overview, commands)]
+            lines.append(_describe_wait(job, now))
             if overview.hold is None:
                 lines.append(_describe_next_try(overview, now, run))
         case JobState.PAUSED:
@@ -115,7 +117,8 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             again = overview.again and commands
             lines = [reason, f"try again with: pusher retry {job.id}" if again else ""]
         case JobState.RUNNING:
-            lines = [_describe_speed(job, totals)]
+            waits = [reason, _describe_wait(job, now)] if job.waiting_since else []
+            lines = [speed] if (speed := _describe_speed(job, totals)) else waits
         case _:
             lines = [reason]
     if absence and job.state in _WAIT_FOR_MACHINE:
@@ -135,6 +138,13 @@ def _describe_next_try(overview: JobOverview, now: datetime, run: str) -> str:
     if overview.has_worker:
         return "next try when a worker is free"
     return run and f"next try{run}"
+
+
+def _describe_wait(job: JobRecord, now: datetime) -> str:
+    """Return since when a job has waited, if that is not short."""
+    since = job.waiting_since
+    is_long = since is not None and now - since >= _LONG_WAIT
+    return f"no progress since {local_time(since)}" if since is not None and is_long else ""
 
 
 def _describe_hold(overview: JobOverview, commands: bool) -> tuple[str, str]:

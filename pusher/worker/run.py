@@ -255,15 +255,18 @@ class _Worker:
 
     def _claim(self) -> JobRecord | None:
         with self._changed:
-            at_work = set(self._active)
+            at_work = {job.id: job for job, _ in self._active.values()}
         self._expired = self._identity.find_expired_owners(self._store)
+        troubles = self._registries.troubles
         return self._store.jobs.claim(
             self._identity.owner,
             lease=self._identity.lease,
             dead_owners=self._identity.find_dead_owners(self._store),
             expired_owners=self._expired,
             only=self._only,
-            at_work=at_work,
+            at_work=at_work.keys(),
+            skipped=troubles.silent(at_work.values()),
+            last=troubles.away(),
             waited=self._attempts.due(),
             machine=self._identity.machine,
         )
@@ -367,6 +370,7 @@ class _Worker:
             _check_lease(store, job, control)
             if job.window is not None and is_outside_window(job, now := store.now()):
                 control.stop(describe_closed_window(job, now))
+        self._registries.troubles.record_silences(store, active)
 
     def _on_change(self, job_id: int | None) -> None:
         """Look for a job to claim, and stop that one if it was paused, cancelled or taken over."""

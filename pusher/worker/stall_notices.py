@@ -44,6 +44,8 @@ class StallNotices:
         self._lock = threading.Lock()
         self._waits: dict[object, _Wait] = {}
         self._paused = 0
+        self.silent: dict[str, float] = {}
+        """Seconds for which no request to a host was answered, as of the last report, where they are many."""
         self._next_notices: dict[str, float] = {}  # seconds after which each is reported next
 
     @contextmanager
@@ -74,6 +76,7 @@ class StallNotices:
         with self._lock:
             now = self._clock()
             longest: dict[str, float] = {}
+            shortest: dict[str, float] = {}
             stuck = self._paused
             for wait in self._waits.values():
                 if (at := wait.moved()) != wait.at:
@@ -81,6 +84,8 @@ class StallNotices:
                 silent = now - wait.since
                 stuck += silent >= _STUCK_AFTER
                 longest[wait.name] = max(silent, longest.get(wait.name, 0.0))
+                shortest[wait.name] = min(silent, shortest.get(wait.name, silent))
+            self.silent = {name: silent for name, silent in shortest.items() if silent >= _STUCK_AFTER}
             self._next_notices = {
                 name: after for name, after in self._next_notices.items() if name in longest
             }

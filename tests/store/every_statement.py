@@ -196,6 +196,8 @@ def _use_jobs(store: Store, first: int) -> None:
     assert job.id == first
     jobs.renew("w", 30)
     jobs.record_speeds("w", {job.id: (1000, 1)})
+    jobs.record_silence(job, _ERROR, 10)
+    jobs.end_silence(job, "it responds again")
     jobs.check_lease(job)
     jobs.release(job, state=JobState.WAITING, next_try_at=store.now(), error=_ERROR, attempt=True)
     jobs.take_wait_report(job, "network", after=0)

@@ -319,3 +319,36 @@ def test_whether_a_job_waits_for_what_the_run_can_bring_about(store: Store) -> N
     assert not store.jobs.has_waiting(only=[newer])
     store.jobs.succeed(claim(store, only=[older], waited=[older]), digest("f"))
     assert store.jobs.has_waiting(only=[newer])
+
+
+def test_jobs_of_registries_in_trouble(store: Store) -> None:
+    """Those of one that is away go last, whatever their priority; those of a silent one are left."""
+    away = store.jobs.add(new_job(registry="away.example", priority=9)).id
+    silent = store.jobs.add(new_job(registry="silent.example", priority=8)).id
+    well = store.jobs.add(new_job()).id
+    found = [
+        store.jobs.claim("w", lease=30, last=["away.example"], skipped=["silent.example"]) for _ in range(3)
+    ]
+    assert [job and job.id for job in found] == [well, away, None]
+    assert claim(store).id == silent
+
+
+def test_a_silence_is_recorded_until_it_is_over(store: Store, clock: FakeClock) -> None:
+    store.jobs.add(new_job())
+    job = claim(store)
+    store.jobs.record_silence(job, ERROR, 10)
+    stored = store.jobs.get(job.id)
+    assert (stored.state, stored.error) == (JobState.RUNNING, ERROR)
+    assert stored.waiting_since == clock.now - timedelta(seconds=10)
+    assert store.events.of(job.id)[-1].message == "busy"
+    store.jobs.record_speeds("w", {job.id: (0, 0)})
+    assert store.jobs.get(job.id).waiting_since is not None
+    store.jobs.record_speeds("w", {job.id: (5, 0)})
+    assert store.jobs.get(job.id).waiting_since is None
+    store.jobs.record_silence(job, ERROR, 10)
+    store.jobs.end_silence(job, "it responds again")
+    stored = store.jobs.get(job.id)
+    assert (stored.error, stored.waiting_since) == (None, None)
+    store.jobs.pause(job.id)
+    store.jobs.record_silence(job, ERROR, 10)
+    assert store.jobs.get(job.id).error is None, "it is this worker's job no more"

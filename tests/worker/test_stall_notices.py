@@ -15,8 +15,9 @@ from pusher import waiting
 from pusher.errors import RegistryNameUnknown, RegistryUnreachable, SourceStalled
 from pusher.spool import claims
 from pusher.store.records import JobState
-from pusher.worker import run, stall_notices
+from pusher.worker import registry_troubles, run, stall_notices
 from pusher.worker.control import Control
+from pusher.worker.overview import note, read_overviews
 from pusher.worker.pool import BlobPool
 from pusher.worker.stall_notices import SourceStallCheck, SourceTurn, StallNotices
 from tests.support.credential_helper import helper_on_path
@@ -121,6 +122,7 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
     """With one thread and one job at a time, and the silent one first."""
     monkeypatch.setattr(stall_notices, "_STUCK_AFTER", 0.3)
     monkeypatch.setattr(stall_notices, "NOTICE_AFTER", 0.5)
+    monkeypatch.setattr(registry_troubles, "NOTICE_AFTER", 0.5)
     monkeypatch.setattr(run, "_STILL", 0.3)
     with FakeRegistry() as deaf:
         stall = Stall(after_bytes=0)
@@ -131,6 +133,12 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
         registry.wait_for(lambda r: bool(r.manifests))
         home.progress.wait_for_note(f"{deaf.address} has not responded")
         assert home.state(silent.id) == JobState.RUNNING
+        deadline = time.monotonic() + 20
+        while home.job(silent.id).error is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (row,) = read_overviews(home.store, home.settings.workers, [home.job(silent.id)])
+        assert note(row, home.store.now()) == f"{deaf.address} does not respond"
+        assert home.store.events.of(silent.id)[-1].message == f"{deaf.address} does not respond"
         deaf.faults.clear()
         stall.release()
         assert worker.join().exit_code == 0
