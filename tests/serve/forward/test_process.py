@@ -34,7 +34,8 @@ def test_kill_9_in_both_halves_and_the_image_arrives(tmp_path: Path) -> None:
             location = served.ask("POST", "/v2/app/blobs/uploads/").headers["Location"]
             assert served.ask("PATCH", location, data=LAYER[:100_000]).status_code == 202
             served.end(signal.SIGKILL)
-        registry.faults.add(Fault(On.CHUNK, Stall(after_bytes=100), nth=5, times=None))
+        stall = Stall(after_bytes=100)
+        registry.faults.add(Fault(On.CHUNK, stall, nth=5, times=None))
         with serving(*options, env=env) as served:
             assert served.ask("GET", location).headers["Range"] == "0-99999"
             assert served.ask("PUT", f"{location}?digest={sha256(LAYER)}", data=LAYER[100_000:]).ok
@@ -44,6 +45,7 @@ def test_kill_9_in_both_halves_and_the_image_arrives(tmp_path: Path) -> None:
             served.end(signal.SIGKILL)
             cut.join()
         registry.faults.clear()
+        stall.release()
         registry.cut()
         with serving(*options, env=env) as served:
             assert served.ask("PUT", "/v2/app/manifests/1", data=RAW).status_code == 201
@@ -58,13 +60,15 @@ def test_kill_9_in_both_halves_and_the_image_arrives(tmp_path: Path) -> None:
 def test_kill_9_before_the_manifest_and_the_blob_is_sent_on(tmp_path: Path) -> None:
     env = {"PUSHER_HOME": str(tmp_path / "home")}
     with FakeRegistry(SERVERLESS.scaled(min=1000, max=CHUNK)) as registry:
-        registry.faults.add(Fault(On.CHUNK, Stall(after_bytes=100), nth=5, times=None))
+        stall = Stall(after_bytes=100)
+        registry.faults.add(Fault(On.CHUNK, stall, nth=5, times=None))
         options = ("--to", registry.address, "--progress", "none")
         with serving(*options, env=env) as served:
             assert served.ask("POST", f"/v2/app/blobs/uploads/?digest={sha256(LAYER)}", data=LAYER).ok
             registry.wait_for(lambda r: any(record.faults for record in r.requests(On.CHUNK)))
             served.end(signal.SIGKILL)
         registry.faults.clear()
+        stall.release()
         registry.cut()
         with serving(*options, env=env) as served:
             registry.wait_for(lambda r: sha256(LAYER) in r.blobs.get("app", {}))
