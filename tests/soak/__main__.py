@@ -1,6 +1,7 @@
 """``python -m tests.soak --seed 7 --minutes 60``: needs docker-registry; prints what happened.
 
-``--fleet``: 20 workers on 5 machines with one PostgreSQL, and 500 jobs or more.
+``--fleet``: 20 workers on 5 machines with one PostgreSQL, and 500 jobs or more; in the end, one limit of the
+rate of all of them.
 """
 
 from __future__ import annotations
@@ -25,8 +26,12 @@ def main() -> None:
     parser.add_argument("--machines", type=int, default=5, help="of the fleet")
     parser.add_argument("--workers", type=int, default=4, help="on each machine of the fleet")
     parser.add_argument("--jobs", type=int, default=500, help="of the fleet, at least")
+    parser.add_argument(
+        "--rate", type=int, default=1_000_000, help="of the fleet at the end, in bytes a second"
+    )
     options = parser.parse_args()
-    fleet = Fleet(options.machines, options.workers, options.jobs) if options.fleet else None
+    given = (options.machines, options.workers, options.jobs, options.rate)
+    fleet = Fleet(*given) if options.fleet else None
     on_server = options.postgres or options.fleet
     programs = find_programs() if on_server else None
     if on_server and programs is None:
@@ -40,8 +45,10 @@ def main() -> None:
             serving(programs) if programs else nullcontext() as server,
         ):
             soak = Soak(folder, registry, options.seed, server, fleet)
-            soak.run(options.minutes * 60, limit=900)
-        print("\n".join(f"{count:6}  {what}" for what, count in sorted(soak.figures.items())))
+            try:
+                soak.run(options.minutes * 60, limit=900)
+            finally:
+                print("\n".join(f"{count:6}  {what}" for what, count in sorted(soak.figures.items())))
 
 
 if __name__ == "__main__":

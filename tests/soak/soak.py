@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +24,9 @@ from typing import Final
 
 from pusher.errors import ExitCode
 from pusher.store.outages import StoreOutages
+from pusher.store.queue_settings import LIMIT_RATE
 from pusher.store.records import JobRecord, JobState
+from tests.soak.rate import EXACT_WITHIN, RateSamples
 from tests.soak.result import CHUNK, ORIGIN, SoakResult
 from tests.support.databases import PostgresServer
 from tests.support.docker_registry import DockerRegistry
@@ -48,6 +50,10 @@ _LONGEST: Final = 90.0
 """Seconds that one step of it may take on a busy machine: an end, a turn with the job store."""
 
 
+_RATE_SECONDS: Final = 30
+"""Seconds for which a limit of the fleet's rate is in use."""
+
+
 @dataclass(frozen=True)
 class Fleet:
     """``workers`` on each of some machines: a PUSHER_HOME each, which share nothing but the job store."""
@@ -56,6 +62,8 @@ class Fleet:
     workers: int = 3
     jobs: int | None = None
     """How many are enqueued in all; None: as many as there is time for."""
+    rate: int | None = None
+    """Bytes a second that all workers may send together once there are no more faults; None: not tried."""
 
 
 @dataclass(frozen=True)
@@ -118,10 +126,13 @@ class Soak:
                     self._start_missing()
                     self._inject_fault(link)
                     time.sleep(self._random.uniform(0.1, 0.6))
-                self._finish(limit)
+                self._wait_for_jobs(limit)
+                rates = self._measure_rate(link, limit) if self._fleet.rate else []
+                self._finish()
                 SoakResult(self._homes, self._registry, self._jobs, self.figures).check(
                     link, (self._folder / "workers.log").read_text(errors="replace")
                 )
+                self._check_rates(rates)
             finally:
                 for worker in self._workers:
                     worker.process.kill()
@@ -277,7 +288,9 @@ class Soak:
         )
         return _Worker(machine, process)
 
-    def _finish(self, limit: float) -> None:
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def _wait_for_jobs(self, limit: float) -> None:
         self._write("clock", 0)
         self._write("sync", 0)
         deadline = time.monotonic() + limit
@@ -285,6 +298,35 @@ class Soak:
             assert time.monotonic() < deadline, (self._store.jobs.counts(), self._tail())
             self._start_missing()
             time.sleep(0.1)
+
+    def _measure_rate(self, link: ShakyLink, limit: float) -> list[float]:
+        """Push images that share nothing under a limit for all workers; return the rates of all windows."""
+        rate, workers = self._fleet.rate or 0, len(self._homes) * self._fleet.workers
+        size = rate * _RATE_SECONDS // workers
+        self._store.settings.set(LIMIT_RATE, str(rate))
+        samples = RateSamples(size * workers)
+        with samples.taking(link):
+            for number in range(workers):
+                image = make_image(size, seed=1000 + number, compressible=0.0)
+                archive = write_archive(self._folder / f"rate{number}.tar", image)
+                home = self._homes[number % len(self._homes)]
+                job = home.enqueue(archive, f"{link.address}/team/rate:{number}")
+                self._jobs[job.id] = (job.repository, image)
+            self._wait_for_jobs(limit)
+        self._store.settings.clear(LIMIT_RATE)
+        return samples.rates()
+
+    def _check_rates(self, rates: Sequence[float]) -> None:
+        """Check that the fleet sent what the limit allows, no more and no less."""
+        if (rate := self._fleet.rate) is None:
+            return
+        assert rates, "it was all sent in less than a window"
+        lowest, highest = min(rates) / rate, max(rates) / rate
+        self.figures["fleet rate, lowest of 10 s, in thousandths of the limit"] = round(lowest * 1000)
+        self.figures["fleet rate, highest of 10 s, in thousandths of the limit"] = round(highest * 1000)
+        assert 1 - EXACT_WITHIN <= lowest <= highest <= 1 + EXACT_WITHIN, self.figures
+
+    def _finish(self) -> None:
         for worker in self._workers:
             worker.process.send_signal(signal.SIGTERM)
         for worker in self._workers:

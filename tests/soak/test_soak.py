@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.soak.rate import RateSamples
 from tests.soak.soak import Fleet, Soak
 from tests.support.databases import PostgresServer
 from tests.support.docker_registry import DockerRegistry
@@ -37,3 +38,14 @@ def test_a_fleet_with_one_server(
     soak = Soak(tmp_path, make_docker_registry(secret="soak"), seed, postgres, fleet)
     soak.run(5, limit=240)
     assert soak.figures["lose_machine"] > 0
+
+
+def test_the_rate_of_a_fleet_is_that_of_every_window() -> None:
+    """One second in which twice as much is sent is found; the beginning and the end do not count."""
+    samples, count = RateSamples(4000), 0
+    for tenth in range(450):
+        samples.add(100 + tenth / 10, count)
+        count += 0 if tenth < 50 else 20 if 200 <= tenth < 210 else 10
+    rates = samples.rates()
+    assert min(rates) == pytest.approx(100)
+    assert max(rates) == pytest.approx(110)
