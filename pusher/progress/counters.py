@@ -17,6 +17,8 @@ from pusher.progress.format import rfc3339
 
 _KEPT: Final = 1000
 """Events kept while no display reads them, e.g. because its output broke."""
+_RESUMED: Final = {"waiting", "receiving"}
+"""States in which a run takes a job up again."""
 _DONE: Final = {"compressing": "compressed", "reading": "read", "fetching": "fetched"}
 
 
@@ -214,6 +216,7 @@ class Counters:
                 self._resting.add(job_id)
             for diff_id in [d for d, layer in self._preparing.items() if layer.job_id == job_id]:
                 self._stop_preparing(diff_id)
+            resumes = resumes and state in _RESUMED
             self._event("job-ended", job=job_id, state=state, message=message, resumes=resumes)
 
     def preparing(

@@ -119,7 +119,9 @@ def _describe_event(event: Event, snapshot: Snapshot, *, single: bool, each_blob
     match event.kind:
         case "job-started" if not f["again"]:
             return f"Job {f['job']}: {arrow(f['image'], f['destination'])}"
-        case "job-ended" if single and (f["state"] in ("succeeded", "failed", "queued") or not f["resumes"]):
+        case "job-ended" if single and f["state"] in ("succeeded", "failed", "queued"):
+            return None
+        case "job-ended" if single and f["state"] == "waiting" and not f["resumes"]:
             return None
         case "job-ended" if any(wait.what == f"job {f['job']}" for wait in snapshot.waiting):
             return None  # its waiting is shown instead

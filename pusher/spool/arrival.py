@@ -27,7 +27,10 @@ _STARVED: Final = 20.0
 
 
 class ArrivalFailed(Stopped):
-    """The rest of the blob will not arrive; the error of the download or the compressor says why."""
+    """The rest of the blob will not arrive, or is not needed.
+
+    The error of the download or the compressor says why it will not.
+    """
 
 
 class BlobArrival:

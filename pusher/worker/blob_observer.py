@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +12,7 @@ from pusher.oci.digest import short
 from pusher.registry.http.body import BlobFile
 from pusher.registry.upload import profiles
 from pusher.retry import Attempts
+from pusher.spool.arrival import ArrivalFailed
 from pusher.store.records import JobRecord
 from pusher.worker.control import Control
 from pusher.worker.store_journal import StoreJournal
@@ -56,6 +58,8 @@ class BlobObserver:
         self._reported_at = 0.0
         self.turn: UploadTurn | None = None
         """Among the uploads to this registry, if they are limited."""
+        self.is_needless: Callable[[], bool] = lambda: False
+        """Whether the registry has the blob after all: then sending ends, also inside a chunk."""
 
     def check(self) -> None:
         self._control.check()
@@ -81,6 +85,8 @@ class BlobObserver:
 
     def allowance(self, wanted: int) -> int:
         self._stop_without_lease()
+        if self.is_needless():
+            raise ArrivalFailed
         if self._sender.limiter.rate() is None:
             return wanted
         allowed = self._sender.limiter.take(wanted, self._check_lease_if_cheap)

@@ -104,7 +104,7 @@ class BlobSender:
         try:
             self._upload_run(job, control, unfinished.blob).send_full_chunks(unfinished)
         except (ArrivalFailed, BlobDamaged):
-            pass  # its file is gone: the compressor failed, or the complete blob is read again
+            pass  # its file is gone, the complete blob is read again, or the registry has it already
         finally:
             unfinished.stop_sending()
         if unfinished.complete is None:
@@ -144,10 +144,11 @@ class BlobSender:
 
     def look_ahead(self, job: JobRecord, unfinished: UnfinishedBlob, blob: BlobFile) -> None:
         """Ask whether the registry has a blob, complete now, while the last of its chunks that were sent
-        before is under way, so that the next one need not wait for the answer."""
+        before is under way, so that the next one need not wait for the answer. If it has, that chunk ends."""
         with contextlib.suppress(PusherError):  # who sends the rest asks again
             if unfinished.is_being_sent:
-                self._has_blob(self.registries.client(job.registry, job.repository), job, blob)
+                client = self.registries.client(job.registry, job.repository)
+                unfinished.is_needless = self._has_blob(client, job, blob)
 
     def _has_blob(self, client: RegistryClient, job: JobRecord, blob: BlobFile) -> bool:
         """Return whether the registry has the blob; a recent HEAD that did not find it is not repeated."""

@@ -70,7 +70,7 @@ def explain_lost_lease(store: Store, job: JobRecord, longest_stall: float) -> tu
     if now.state == JobState.SUPERSEDED:
         said = f"job {now.superseded_by} pushes to {job.destination} now; what was sent is kept for it"
         return now.state, said
-    if now.state != JobState.RUNNING:
-        return "taken", f"it is {now.state} now"
+    if now.state is not JobState.RUNNING:
+        return now.state, ""
     why = f", because this worker was stopped for {human_seconds(longest_stall)}" if longest_stall else ""
     return "taken", f"another worker took it over{why}"

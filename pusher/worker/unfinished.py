@@ -42,6 +42,8 @@ class UnfinishedBlob:
         """The complete blob, if the thread that sent parts of it is to send the rest."""
         self.is_damaged = False
         """What was compressed is not the layer, so that what was sent of it is worthless."""
+        self.is_needless = False
+        """The registry turned out to have it, so that no more of it is to be sent."""
         self._lock = threading.Lock()
         self._ended = False
         self._end = threading.Event()

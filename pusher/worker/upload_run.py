@@ -86,6 +86,7 @@ class UploadRun:
         journal = self._journal(upload, unfinished.arrival.prefix_digest)
         observer = BlobObserver(self._sender, self._job, self._control, blob, journal)
         unfinished.on_complete(partial(self._give_digest, journal, observer))
+        observer.is_needless = lambda: unfinished.is_needless
         self._sender.observers[blob.digest] = observer
         try:
             session = journal.load()

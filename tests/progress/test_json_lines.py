@@ -67,7 +67,7 @@ def test_events() -> None:
             "job": 3,
             "state": "succeeded",
             "message": "r.example/app@x",
-            "resumes": True,
+            "resumes": False,
         },
     ]
 

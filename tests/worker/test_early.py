@@ -13,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pusher.config.timetable import Timetable
 from pusher.errors import ExitCode, SourceError
 from pusher.oci.digest import provisional_digest
 from pusher.registry.upload.profiles import PROFILES
@@ -241,6 +242,30 @@ def test_the_registry_has_it_after_all(
     assert layer.bytes_wasted == layer.bytes_sent >= 3 * CHUNK
     registry.wait_for(lambda r: r.sessions == {})
     assert home.store.dead_sessions.all() == []
+
+
+def test_a_chunk_is_not_sent_to_its_end_once_the_registry_turns_out_to_have_the_blob(
+    registry: FakeRegistry, source: SlowSource, archive: Path, image: Image, tmp_path: Path
+) -> None:
+    with FakeRegistry(DISTRIBUTION_3) as other, Home(tmp_path / "other") as elsewhere:
+        elsewhere.push(archive, f"{other.address}/app:1", compression_level=2)
+        blob = max((other.blob("app", digest) for digest in other.blobs["app"]), key=len)
+
+    def store() -> None:
+        registry.wait_for(lambda r: r.requests(On.CHUNK))
+        registry.add_blob("app", blob)
+
+    chunk, rate = 60_000, 2_000  # so the chunk takes half a minute
+    source.hold_at(20, store)
+    source.write_at_once()
+    with Home(tmp_path / "home", chunk_size=chunk, limit_rate=Timetable(rate)) as home:
+        job = home.push(archive, f"{registry.address}/app:1", compression_level=2)
+        (layer,) = [one for one in home.store.blobs.of_job(job.id) if one.digest == sha256(blob)]
+        assert layer.state is BlobState.EXISTS
+        assert layer.bytes_wasted == layer.bytes_sent < chunk
+        registry.wait_for(lambda r: r.sessions == {})
+        assert home.store.dead_sessions.all() == []
+    pushed(registry, "app", "1", image)
 
 
 def test_a_damaged_layer_is_never_closed(

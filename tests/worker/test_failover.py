@@ -125,6 +125,6 @@ def test_a_claim_that_is_missing_there_ends_the_work(
     _fail_over(home)
     stall.release()
     assert worker.join().exit_code == ExitCode.DONE
-    assert "taken" in str(home.progress.of("job_ended"))
+    assert (job.id, JobState.QUEUED, "") in home.progress.of("job_ended")
     assert home.state(job.id) == JobState.SUCCEEDED
     pushed(registry, "app", "1", image)

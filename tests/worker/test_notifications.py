@@ -122,7 +122,7 @@ def test_a_job_paused_elsewhere_stops_at_once(
         assert lost.wait(PATIENCE)
         stall.release()
         home.progress.wait_for("job_ended")
-        assert "it is paused now" in str(home.progress.of("job_ended"))
+        assert (job.id, JobState.PAUSED, "") in home.progress.of("job_ended")
         assert len(registry.requests(On.CHUNK)) == chunks
         assert home.state(job.id) == JobState.PAUSED
 
