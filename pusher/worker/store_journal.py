@@ -14,8 +14,8 @@ from pusher.store.store import Store
 from pusher.worker.resent import describe_losses
 from pusher.worker.uplinks import LinkEstimates
 
-_EXPLAIN_EVERY: Final = 3
-"""Lost sessions of a blob between two explanations."""
+_EXPLAINED: Final = {3, 6, 12, 24, 48}
+"""Losses of an upload after which it is explained what they cost; beyond those every 48th."""
 
 
 class StoreJournal:
@@ -146,7 +146,8 @@ class StoreJournal:
         restarts = bool(self.upload.restarts)
         self._end_session("session-lost", reason)
         self._note(f"{short(self.upload.digest)}: restarts: {reason}")
-        if (losses := self.upload.losses or 0) and losses % _EXPLAIN_EVERY == 0:
+        losses = self.upload.losses or 0
+        if losses in _EXPLAINED or (losses and losses % max(_EXPLAINED) == 0):
             self.add_note(describe_losses(self._store, self._job_id, self.upload, restarts=restarts))
 
     def discard_session(self, reason: str) -> None:

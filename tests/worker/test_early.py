@@ -252,7 +252,7 @@ def test_a_chunk_is_not_sent_to_its_end_once_the_registry_turns_out_to_have_the_
         blob = max((other.blob("app", digest) for digest in other.blobs["app"]), key=len)
 
     def store() -> None:
-        registry.wait_for(lambda r: r.requests(On.CHUNK))
+        registry.wait_for(lambda r: bool(r.requests(On.CHUNK)))
         registry.add_blob("app", blob)
 
     chunk, rate = 60_000, 2_000  # so the chunk takes half a minute
