@@ -33,7 +33,7 @@ from tests.support.processes import free_port
 
 NAME = "registry.test"
 """Beyond this machine, as far as pusher can tell."""
-QUICK = Timeouts(connect=0.3, stall=5, answer=5, commit=5)
+QUICK = Timeouts(connect=1.0, stall=30, answer=30, commit=30)
 NO_IMAGE = ("image",)
 PLAIN = ("image", "TLS")
 

@@ -70,7 +70,7 @@ def test_nothing_secret_is_told(
     kind: str, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    with pushing(RULES[kind], tmp_path, timeouts=Timeouts(5, 0.2, 0.2, 0.2), checked=False) as push:
+    with pushing(RULES[kind], tmp_path, timeouts=Timeouts(30, 0.4, 0.4, 0.4), checked=False) as push:
         push.registry.faults.add(*FAULTS[name]())
         told: list[str] = []
         for _ in range(4):

@@ -66,7 +66,7 @@ def upload_url(registry: FakeRegistry, transport: Transport) -> str:
 def test_slow_server_that_moves_is_not_cut(tmp_path: Path) -> None:
     with (
         FakeRegistry(DISTRIBUTION_3, receive_buffer=256 * 1024) as registry,
-        transport_of(Transport(Timeouts(connect=0.5, stall=1.0, answer=LONG))) as transport,
+        transport_of(Transport(Timeouts(connect=1.0, stall=1.0, answer=LONG))) as transport,
     ):
         registry.faults.add(Fault(On.CHUNK, Trickle(block=65536, seconds=0.016)))
         url, began = upload_url(registry, transport), time.monotonic()
@@ -150,7 +150,7 @@ def test_connection_that_does_not_come_about() -> None:
             waiting.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 waiting.connect(full.getsockname())
-        with transport_of(Transport(Timeouts(0.2, LONG, LONG))) as transport:
+        with transport_of(Transport(Timeouts(1.0, LONG, LONG))) as transport:
             began = time.monotonic()
             with pytest.raises(RegistryUnreachable) as error:
                 transport.send("GET", f"http://127.0.0.1:{full.getsockname()[1]}/v2/?secret=s3cr3t")

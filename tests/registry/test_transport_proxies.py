@@ -338,7 +338,7 @@ def test_inspect_through_a_proxy_with_an_unknown_certificate(monkeypatch: pytest
 def test_proxy_that_does_not_answer_costs_the_connect_time_out(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        with transport_of(Transport(Timeouts(connect=0.2, stall=60, answer=60))) as transport:
+        with transport_of(Transport(Timeouts(connect=1.0, stall=60, answer=60))) as transport:
             error = failure(transport, f"https://{NAME}/", ProxyFailed)
     assert error.message.endswith("does not respond")
 

@@ -111,7 +111,7 @@ class ShakyLink:
         for pair in pairs:
             pair.cut()
         for thread in pairs.values():
-            thread.join(timeout=60)
+            thread.join(timeout=10)
 
     # --- inside -------------------------------------------------------------------------------------------
 

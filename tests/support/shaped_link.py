@@ -66,7 +66,7 @@ class ShapedLink:
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)
         for thread in self._threads:
-            thread.join(timeout=60)
+            thread.join(timeout=10)
         self._listener.close()
 
     def _run(self, work: Callable[..., None], *arguments: socket.socket) -> None:

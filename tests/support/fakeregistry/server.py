@@ -190,7 +190,7 @@ class FakeRegistry:
             connection.abort()
         self.faults.release()
         for thread in open_now.values():
-            thread.join(timeout=60)
+            thread.join(timeout=10)
 
     def restart(self, *, lose_sessions: bool = False, new_secret: bool = False) -> None:
         """Stop and start.
