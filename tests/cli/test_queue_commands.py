@@ -396,9 +396,9 @@ def test_detach_without_a_job_that_can_start_stays_in_the_foreground(
 ) -> None:
     """A worker in the background would end at once."""
     with started("enqueue", archive, "--to", "r.example", "--not-before", "2099-01-01T06:00:00Z") as process:
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     with started("run", "--detach") as process:
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (5, "")
     assert "Job 1 starts at 2099-01-01 06:00:00 UTC: pusher run --forever waits for that.\n" in err
     assert "in the background" not in err

@@ -66,7 +66,7 @@ class World:
         self._shown: list[str] = []
         self._note_errors()
         self._stay_here()
-        self.env(PUSHER_PARALLEL="1", PUSHER_GIVE_UP_AFTER="0.05", PUSHER_ANSWER_TIMEOUT="5")
+        self.env(PUSHER_PARALLEL="1", PUSHER_GIVE_UP_AFTER="0.05", PUSHER_ANSWER_TIMEOUT="30")
 
     def env(self, **variables: str) -> None:
         for name, value in variables.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import signal
@@ -9,11 +10,14 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Final
 
 RUNNING: list[Daemon] = []
 """The daemons that live now; their logs are shown with a test that fails."""
-_RESERVED: list[socket.socket] = []
+_RESERVED: Final = ExitStack()
+atexit.register(_RESERVED.close)
 
 
 class Daemon:
@@ -90,8 +94,7 @@ def reserve_port(port: int = 0) -> socket.socket:
 
 def free_port() -> int:
     """A port of 127.0.0.1 on which nobody listens, reserved until this process ends."""
-    _RESERVED.append(reserve_port())
-    port: int = _RESERVED[-1].getsockname()[1]
+    port: int = _RESERVED.enter_context(reserve_port()).getsockname()[1]
     return port
 
 
