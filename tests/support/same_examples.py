@@ -9,7 +9,6 @@ from typing import Final
 
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
-from hypothesis.internal.constants_ast import Constants
 
 _PROFILE: Final = "same"
 
@@ -24,8 +23,11 @@ def load_profile() -> None:
     )
     settings.load_profile(_PROFILE)
     # Hypothesis also draws the literals of every module of ours that is loaded at that moment. Which ones are
-    # depends on the tests that ran before in the same process, and no setting turns it off.
-    draw_literals, no_literals = providers._get_local_constants, Constants()
-    vars(providers)["_get_local_constants"] = lambda: (
-        no_literals if settings.get_current_profile_name() == _PROFILE else draw_literals()
-    )
+    # depends on the tests that ran before in the same process, and no setting turns it off. A version that
+    # does it in another way fails support_tests/test_same_examples.py, and nothing else.
+    draw_literals = getattr(providers, "_get_local_constants", None)
+    if draw_literals is not None:
+        no_literals = type(providers.GLOBAL_CONSTANTS)()
+        vars(providers)["_get_local_constants"] = lambda: (
+            no_literals if settings.get_current_profile_name() == _PROFILE else draw_literals()
+        )
