@@ -139,7 +139,8 @@ def mention_path(image: str, error: PusherError) -> None:
     """Add to the hint of ``error`` that a file or folder in the working folder is called ``image``, where an
     engine of whom it was asked has no such image, or does not answer."""
     kinds = (EngineMissing, EngineNotPermitted, EngineNotRunning, ImageNotFound)
-    if not isinstance(error, kinds) or is_path(image) or image.startswith(PREFIXES):
+    prefix, colon, _ = image.partition(":")
+    if not isinstance(error, kinds) or is_path(image) or (colon and prefix in PREFIXES):
         return
     path, _ = split_path(image)
     if not exists(path):

@@ -407,6 +407,7 @@ def test_a_folder_that_is_another_kind_of_image(tmp_path: Path, image: str, word
     ("image", "meant"),
     [
         ("noext", "./noext"),
+        ("oci-app", "./oci-app"),
         ("a:1", "./a:1"),
         ("noext:app", "docker-archive:./noext:app"),
         ("above", "oci:./above/layout"),
@@ -422,8 +423,8 @@ def test_a_file_that_is_called_like_the_image_is_mentioned(
 ) -> None:  # fmt: skip
     """Where the engine has no such image, or does not answer."""
     monkeypatch.chdir(tmp_path)
-    write_archive(Path("noext"), IMAGE)
-    write_archive(Path("a:1"), IMAGE)
+    for name in ("noext", "oci-app", "a:1"):
+        write_archive(Path(name), IMAGE)
     two_platforms()[0].write_folder(tmp_path / "above/layout")
     Path("sources").mkdir()
     Path("program").write_bytes(b"\x7fELF")
