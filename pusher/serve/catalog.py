@@ -74,15 +74,23 @@ class Catalog:
         self._lock = threading.RLock()
         path.touch(mode=0o600)
         self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self.version = self._prepare()
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _prepare(self) -> int:
+        """Create the tables in a new file; return the version of the schema."""
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         with self.transaction() as connection:
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            version: int = connection.execute("PRAGMA user_version").fetchone()[0]
             if version == 0:
                 for statement in _SCHEMA.split(";"):
                     connection.execute(statement)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
-        self.version: int = version or VERSION
+        return version or VERSION
 
     def close(self) -> None:
         """Close the file."""

@@ -8,7 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -38,16 +38,16 @@ class LocalRegistry:
         self.blobs_folder = folder / "blobs"
         """Has a folder for each algorithm."""
         self._lock = threading.Lock()
-        self._descriptor = _lock_folder(folder)
-        try:
+        with ExitStack() as opened:
+            self._descriptor = _lock_folder(folder)
+            opened.callback(os.close, self._descriptor)
             self._blobs = {algorithm: self.blobs_folder / algorithm for algorithm in ALGORITHMS}
             for path in self._blobs.values():
                 path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.catalog = _open_catalog(folder)
+            opened.callback(self.catalog.close)
             self.uploads = UploadSessions(folder / "uploads", self.catalog, upload_lifetime)
-        except BaseException:
-            os.close(self._descriptor)
-            raise
+            opened.pop_all()  # until close
 
     def close(self) -> None:
         """Release the folder's lock."""

@@ -110,6 +110,19 @@ def test_what_a_crash_left_is_removed(tmp_path: Path) -> None:
         assert [path.name for path in (registry.folder / "uploads").iterdir()] == [kept.id]
 
 
+@pytest.mark.parametrize("spoilt", ["registry.db", "uploads"])
+def test_a_registry_that_cannot_be_opened_leaves_nothing_open(tmp_path: Path, spoilt: str) -> None:
+    LocalRegistry(tmp_path / "r").close()
+    if (path := tmp_path / "r" / spoilt).is_dir():
+        path.rmdir()
+    path.write_bytes(b"x" * 5000)
+    before = set(Path("/proc/self/fd").iterdir())
+    with pytest.raises((InvalidOption, FileExistsError)) as caught:
+        LocalRegistry(tmp_path / "r")
+    left = set(Path("/proc/self/fd").iterdir()) - before
+    assert not left, caught.value
+
+
 def test_a_disk_that_fills_inside_a_change_is_named(tmp_path: Path) -> None:
     """SQLite has ended the transaction then."""
     with closing(LocalRegistry(tmp_path / "r")) as registry:
