@@ -70,8 +70,13 @@ class _Pool:
 
     def clear(self) -> None:
         while (raw := self.take()) is not None:
-            with suppress(Exception):  # the server is gone
-                raw.close()
+            self.discard(raw)
+
+    @staticmethod
+    def discard(raw: Any) -> None:
+        """Close a connection that cannot be used any more."""
+        with suppress(Exception):  # the server is gone
+            raw.close()
 
     def close(self) -> None:
         self._kept = 0
@@ -147,11 +152,16 @@ class PostgresqlConnector:
             try:
                 kept.execute(self._begin)
             except Exception:
+                self._pool.discard(kept)
                 self._pool.clear()
             else:
                 return kept
         raw = self._connect()
-        raw.execute(self._begin)
+        try:
+            raw.execute(self._begin)
+        except BaseException:
+            self._pool.discard(raw)
+            raise
         return raw
 
     def finish(self, raw: Any, *, commit: bool) -> None:
