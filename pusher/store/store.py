@@ -10,6 +10,7 @@ from typing import Self, cast
 
 from pusher.errors import DiskFull, StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.store import migrate, schema
+from pusher.store.abandoned_sessions import AbandonedSessions
 from pusher.store.budgets import Budgets
 from pusher.store.dead_sessions import DeadSessions
 from pusher.store.documents import Documents
@@ -40,6 +41,7 @@ class Store:
         self.jobs = Jobs(database)
         self.blobs = JobBlobs(database)
         self.uploads = Uploads(database)
+        self.abandoned = AbandonedSessions(database)
         self.known_blobs = KnownBlobs(database)
         self.documents = Documents(database)
         self.dead_sessions = DeadSessions(database)
@@ -90,6 +92,7 @@ class Store:
         if journal is not None:
             uploads = UploadsProxy(plain.uploads, outages, journal)
         store.uploads = cast("Uploads", uploads)
+        store.abandoned = cast("AbandonedSessions", OutageProxy(plain.abandoned, outages))
         store.known_blobs = cast("KnownBlobs", OutageProxy(plain.known_blobs, outages))
         store.documents = cast("Documents", OutageProxy(plain.documents, outages))
         store.dead_sessions = cast("DeadSessions", OutageProxy(plain.dead_sessions, outages))

@@ -11,8 +11,8 @@ from pusher.oci.digest import provisional_digest
 from pusher.store.connection import Connection, ResultRow, time_if_set
 from pusher.store.dead_sessions import record_dead
 from pusher.store.engine import Database
-from pusher.store.job_blobs import BLOB_DONE, HAS_SESSION, NEW_UPLOAD, count_sent
-from pusher.store.leases import NO_LEASE, has_ended, is_lapsed, lease_columns, lease_values
+from pusher.store.job_blobs import NEW_UPLOAD, count_sent
+from pusher.store.leases import NO_LEASE, is_lapsed, lease_columns, lease_values
 from pusher.store.records import UploadRecord, UploadState
 from pusher.store.writes import assignments, insert_if_missing, lock_rows
 
@@ -20,7 +20,8 @@ SESSION_STATES: Final = (UploadState.OPEN, UploadState.CLOSING)
 """The states in which a session holds bytes."""
 
 _NO_PREFIX: Final[dict[str, Any]] = {"prefix_size": None, "prefix_sha256": None}
-_NO_SESSION: Final[dict[str, Any]] = {"location": None, "offset": 0, "in_flight": 0, **_NO_PREFIX}
+NO_SESSION: Final[dict[str, Any]] = {"location": None, "offset": 0, "in_flight": 0, **_NO_PREFIX}
+"""The columns of an upload without a session."""
 _SESSION: Final = (
     *("location", "offset", "in_flight", "chunk_size", "min_chunk", "max_chunk", "profile", "restarts"),
     *("opened_at", "furthest"),
@@ -31,31 +32,6 @@ _COLUMNS: Final = {"registry": "host"}
 
 _AT_PLACE: Final = "host = :host AND repository = :repository AND digest = :digest"
 
-_UNSENT: Final = f"""
-    SELECT 1 FROM job_blobs JOIN jobs ON jobs.id = job_blobs.job_id
-    {{join}}
-    WHERE jobs.host = uploads.host AND jobs.repository = uploads.repository
-    AND (jobs.finished_at IS NULL OR jobs.state = 'failed') AND NOT {BLOB_DONE}"""
-# three queries: with OR, SQLite reads every layer
-_NEEDED_BY_DIGEST: Final = f"{_UNSENT.format(join='')} AND job_blobs.digest = uploads.digest"
-_NEEDED_BY_LAYER: Final = (
-    _UNSENT.format(join="JOIN known_blobs ON known_blobs.diff_id = job_blobs.diff_id")
-    + " AND job_blobs.digest IS NULL AND known_blobs.digest = uploads.digest"
-)
-_NEEDED_BY_UNFINISHED: Final = (
-    _UNSENT.format(join="")
-    + " AND uploads.compression IS NOT NULL"
-    + f" AND job_blobs.diff_id = substr(uploads.digest, {len(provisional_digest('')) + 1})"
-)
-_IS_UNNEEDED: Final = f"""{HAS_SESSION}
-    AND NOT EXISTS ({_NEEDED_BY_DIGEST})
-    AND NOT EXISTS ({_NEEDED_BY_LAYER})
-    AND NOT EXISTS ({_NEEDED_BY_UNFINISHED})
-    AND (lease_owner IS NULL OR {has_ended("uploads")} OR lease_owner IN :dead_owners)"""
-_ABANDON: Final = """
-    UPDATE uploads SET
-        state = 'abandoned', lease_token = lease_token + 1, lease_owner = NULL, lease_expires_at = NULL
-    WHERE id IN :ids"""
 _IS_UPLOADED: Final = """SELECT id FROM uploads WHERE host = :host AND digest = :digest AND (
     lease_owner IS NOT NULL OR (repository = :repository AND location IS NOT NULL)) LIMIT 1"""
 
@@ -107,7 +83,7 @@ class Uploads:
                 **place,
             )
             (row,) = connection.rows(f"SELECT * FROM uploads WHERE {_AT_PLACE}", **place)
-            return _upload(row)
+            return upload_of(row)
 
     def is_leased_by_others(
         self,
@@ -213,7 +189,7 @@ class Uploads:
             state=UploadState.PRESENT,
             furthest=None,
             losses=None,
-            **_NO_SESSION,
+            **NO_SESSION,
             **NO_LEASE,
         )
 
@@ -231,7 +207,7 @@ class Uploads:
             left=u.location,
             state=UploadState.IDLE,
             losses=(u.losses or 0) + (not is_discarded),
-            **_NO_SESSION,
+            **NO_SESSION,
         )
 
     def give_digest(self, u: UploadRecord, digest: str) -> bool:
@@ -254,7 +230,7 @@ class Uploads:
         place = {"host": registry, "repository": repository, "digest": provisional_digest(diff_id)}
         with self._database.read() as connection:
             row = connection.row(f"SELECT * FROM uploads WHERE {_AT_PLACE} AND location IS NOT NULL", **place)
-            return None if row is None else _upload(row)
+            return None if row is None else upload_of(row)
 
     def take_session(self, u: UploadRecord, unfinished: UploadRecord) -> UploadRecord:
         """Move the session of an unfinished blob to the upload of the complete one, which has none.
@@ -264,7 +240,7 @@ class Uploads:
         session = {name: getattr(unfinished, name) for name in _SESSION}
         with self._database.write() as connection:
             lock_rows(connection, "uploads", "id IN :ids", ids=(u.id, unfinished.id))
-            self._update(connection, unfinished, {"state": UploadState.IDLE, **_NO_SESSION, **NO_LEASE})
+            self._update(connection, unfinished, {"state": UploadState.IDLE, **NO_SESSION, **NO_LEASE})
             return self._update(connection, u, {**session, "state": UploadState.OPEN})
 
     def make_late_change(self, change: str, u: UploadRecord, values: Mapping[str, Any]) -> bool:
@@ -275,7 +251,7 @@ class Uploads:
         """
         with self._database.read() as connection:
             row = connection.row("SELECT * FROM uploads WHERE id = :id", id=u.id)
-        now = None if row is None else _upload(row)
+        now = None if row is None else upload_of(row)
         if now is None or (now.lease_owner, now.lease_token) != (u.lease_owner, u.lease_token):
             raise LeaseLost(f"the upload of {u.digest} is not ours any more")
         # an older offset: of a server that lost its last second when it failed over
@@ -342,40 +318,6 @@ class Uploads:
             )
             connection.execute("UPDATE uploads SET state = 'idle' WHERE id IN :ids", ids=ids)
 
-    def abandon_unneeded(self, dead_owners: Collection[str] = ()) -> int:
-        """Mark the sessions that no job can use any more for deletion; returns how many.
-
-        A failed job keeps its sessions for ``pusher retry``; a layer whose digest is not yet known again
-        keeps those of all its known blobs, and the one begun while it was being compressed. Sessions under a
-        lease are skipped.
-        """
-        now = self._database.now()
-        with self._database.write() as connection:
-            ids = lock_rows(connection, "uploads", _IS_UNNEEDED, **lease_values(now, dead_owners))
-            return connection.execute(_ABANDON, ids=ids) if ids else 0
-
-    def list_abandoned(self) -> list[UploadRecord]:
-        """Return the sessions to delete at their registries."""
-        query = "SELECT * FROM uploads WHERE state = 'abandoned' ORDER BY id"
-        with self._database.read() as connection:
-            return [_upload(row) for row in connection.rows(query)]
-
-    def record_deletion(self, u: UploadRecord, *, refused: bool = False) -> None:
-        """Record that an abandoned session is gone; no effect if a job uses it again meanwhile.
-
-        ``refused``: the registry did not delete it; it is not used again, and deleting it is retried.
-        """
-        with self._database.write() as connection:
-            done = connection.execute(
-                f"""UPDATE uploads SET state = 'idle', {assignments(_NO_SESSION)}
-                WHERE id = :id AND lease_token = :token AND state = 'abandoned'""",
-                id=u.id,
-                token=u.lease_token,
-                **_NO_SESSION,
-            )
-            if refused and done and u.location is not None:
-                record_dead(connection, u.registry, u.repository, u.location)
-
     def _change(
         self,
         u: UploadRecord,
@@ -417,7 +359,7 @@ class Uploads:
         if changed == 0:
             raise LeaseLost(f"the upload of {u.digest} is not ours any more")
         (row,) = connection.rows("SELECT * FROM uploads WHERE id = :id", id=u.id)
-        return _upload(row)
+        return upload_of(row)
 
 
 def _is_leased(
@@ -429,7 +371,8 @@ def _is_leased(
     return connection.value(query, host=registry, digest=digest, owner=owner, **leases) is not None
 
 
-def _upload(row: ResultRow) -> UploadRecord:
+def upload_of(row: ResultRow) -> UploadRecord:
+    """Return the record of a row of ``uploads``."""
     values = {name: row[_COLUMNS.get(name, name)] for name in _FIELDS}
     values["state"] = UploadState(values["state"])
     values["restarts"] = None if values["restarts"] is None else bool(values["restarts"])

@@ -62,12 +62,12 @@ def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[J
 def delete_sessions(store: Store, registries: Registries, dead_owners: Collection[str]) -> None:
     """Delete the sessions of cancelled jobs, and lost ones, at their registries; keep for later those that
     cannot be reached or are refused."""
-    store.uploads.abandon_unneeded(dead_owners)
+    store.abandoned.mark_unneeded(dead_owners)
     there = _Reach(registries)
-    for upload in store.uploads.list_abandoned():
+    for upload in store.abandoned.all():
         gone = upload.location is None or there.delete(upload.registry, upload.repository, upload.location)
         if gone is not None:
-            store.uploads.record_deletion(upload, refused=not gone)
+            store.abandoned.record_deletion(upload, refused=not gone)
     for session in store.dead_sessions.all():
         gone = there.delete(session.registry, session.repository, session.location)
         if gone is not None:

@@ -40,5 +40,5 @@ def test_a_worker_is_killed_beside_two_others(
         pushed(registry, "app", str(number), image)
     assert home.run().exit_code == 0, "it sweeps the spool"
     home.assert_clean()
-    assert home.store.uploads.list_abandoned() == []
+    assert home.store.abandoned.all() == []
     assert len(registry.sessions) <= 2, "those that were opened and not yet recorded"

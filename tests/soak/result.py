@@ -54,7 +54,7 @@ class SoakResult:
         for home in self._homes:
             home.assert_clean()
             assert list((home.settings.spool / "partial").iterdir()) == []
-        assert self._store.uploads.list_abandoned() == []
+        assert self._store.abandoned.all() == []
         assert migrate.check(self._homes[0].settings.database_url).problems == ()
         sessions = [*self._registry.data.rglob("_uploads/*")]
         self._figures["sessions left at the registry"] = len(sessions)

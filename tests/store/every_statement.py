@@ -277,9 +277,9 @@ def _use_uploads(store: Store) -> None:
     uploads.holders("r", digest("a"))
     uploads.profiles([("r", "p")])
     uploads.forget_present("r", "p", [digest("a")])
-    assert uploads.abandon_unneeded(["x"]) > 0
-    for abandoned in uploads.list_abandoned():
-        uploads.record_deletion(abandoned, refused=True)
+    assert store.abandoned.mark_unneeded(["x"]) > 0
+    for abandoned in store.abandoned.all():
+        store.abandoned.record_deletion(abandoned, refused=True)
     store.blobs.needed_digests([digest("a"), digest("b")])
     dead = store.dead_sessions.all()
     store.dead_sessions.record_refusal(dead[0])

@@ -13,6 +13,7 @@ from typing import Any, Final
 import pytest
 
 from pusher.errors import LeaseLost
+from pusher.store.abandoned_sessions import AbandonedSessions
 from pusher.store.job_blobs import JobBlobs
 from pusher.store.jobs import Jobs
 from pusher.store.records import BlobState, JobRecord, JobState, StoredError, UploadRecord
@@ -60,7 +61,7 @@ _WITHOUT_LEASE: Final = {
     "jobs.take_wait_report": "of a job that waits: it compares the token",
     "jobs.superseded_by": "only reads",
     "jobs.record_in_spool": "about a spool, whoever has the job",
-    "uploads.record_deletion": "of an abandoned session: it compares the token",
+    "abandoned.record_deletion": "of an abandoned session: it compares the token",
 }
 
 
@@ -72,7 +73,12 @@ def _open(store: Store, upload: UploadRecord, location: str) -> UploadRecord:
 
 def _takers(record: str) -> set[str]:
     """The store's methods that take such a record, like ``jobs.succeed``."""
-    parts: dict[str, type] = {"jobs": Jobs, "blobs": JobBlobs, "uploads": Uploads}
+    parts: dict[str, type] = {
+        "jobs": Jobs,
+        "blobs": JobBlobs,
+        "uploads": Uploads,
+        "abandoned": AbandonedSessions,
+    }
     return {
         f"{part}.{name}"
         for part, kind in parts.items()
@@ -91,7 +97,7 @@ def _contents(store: Store) -> dict[str, list[dict[str, Any]]]:
 
 def test_every_method_with_a_record_is_tried_here() -> None:
     assert _takers("JobRecord") == {*_OF_JOBS, *_WITHOUT_LEASE} - _takers("UploadRecord")
-    assert _takers("UploadRecord") == {*_OF_UPLOADS, "uploads.record_deletion"}
+    assert _takers("UploadRecord") == {*_OF_UPLOADS, "abandoned.record_deletion"}
 
 
 @pytest.mark.parametrize("name", _OF_JOBS)

@@ -348,7 +348,7 @@ def test_uploads_go_on_where_they_were(upgraded: Store, clock: FakeClock) -> Non
         BlobState.UPLOADING,
     ]
     upgraded.jobs.succeed(claimed, digest("d"))
-    assert [upload.digest for upload in upgraded.uploads.list_abandoned()] == [digest("6")]
+    assert [upload.digest for upload in upgraded.abandoned.all()] == [digest("6")]
 
 
 def test_what_no_job_needs_is_pruned_after_the_upgrade(upgraded: Store, clock: FakeClock) -> None:

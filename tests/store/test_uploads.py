@@ -217,46 +217,46 @@ def test_a_session_is_abandoned_when_no_job_can_use_it(store: Store, jobs: list[
     for how in jobs:
         end(store, store.jobs.add(new_job()).id, how)
     end(store, store.jobs.add(new_job(repository="elsewhere")).id, "queued")
-    assert store.uploads.abandon_unneeded() == abandoned
-    assert len(store.uploads.list_abandoned()) == abandoned
+    assert store.abandoned.mark_unneeded() == abandoned
+    assert len(store.abandoned.all()) == abandoned
 
 
 def test_a_layer_without_a_digest_keeps_the_sessions_of_its_memos(store: Store) -> None:
     store.uploads.release(opened(store, acquire(store)))
     store.known_blobs.remember(LayerBlob(A, 1000, "isal:2", "m", digest("1"), 2000))
     job = store.jobs.add(new_job(NewBlob(digest("1"))))
-    assert store.uploads.abandon_unneeded() == 0
+    assert store.abandoned.mark_unneeded() == 0
     store.jobs.cancel(job.id)
-    assert store.uploads.abandon_unneeded() == 1
+    assert store.abandoned.mark_unneeded() == 1
 
 
 def test_a_session_that_somebody_holds_is_not_abandoned(store: Store, clock: FakeClock) -> None:
     opened(store, acquire(store, "a"))
-    assert store.uploads.abandon_unneeded() == 0
-    assert store.uploads.abandon_unneeded(dead_owners=["a"]) == 1
+    assert store.abandoned.mark_unneeded() == 0
+    assert store.abandoned.mark_unneeded(dead_owners=["a"]) == 1
     opened(store, acquire(store, "a"))
     clock.advance(30)
-    assert store.uploads.abandon_unneeded() == 1
+    assert store.abandoned.mark_unneeded() == 1
 
 
 def test_an_abandoned_session_is_deleted(store: Store) -> None:
     store.uploads.release(store.uploads.record_chunk(opened(store, acquire(store)), 7))
-    store.uploads.abandon_unneeded()
-    (upload,) = store.uploads.list_abandoned()
+    store.abandoned.mark_unneeded()
+    (upload,) = store.abandoned.all()
     assert upload.location == "http://r/0?_state=secret"
-    store.uploads.record_deletion(upload)
-    assert store.uploads.list_abandoned() == []
+    store.abandoned.record_deletion(upload)
+    assert store.abandoned.all() == []
     assert acquire(store).state == UploadState.IDLE
 
 
 def test_a_job_may_take_an_abandoned_session_up_again(store: Store) -> None:
     upload = store.uploads.record_offset(opened(store, acquire(store)), location="http://r/1", offset=60)
     store.uploads.release(upload)
-    store.uploads.abandon_unneeded()
-    (abandoned,) = store.uploads.list_abandoned()
+    store.abandoned.mark_unneeded()
+    (abandoned,) = store.abandoned.all()
     again = acquire(store)
     assert (again.state, again.location, again.offset) == (UploadState.OPEN, "http://r/1", 60)
-    store.uploads.record_deletion(abandoned)
+    store.abandoned.record_deletion(abandoned)
     assert store.uploads.record_chunk(again, 1).offset == 60
 
 
@@ -356,8 +356,8 @@ def test_its_session_moves_to_the_complete_blob(store: Store) -> None:
 def test_it_is_kept_as_long_as_a_job_needs_the_layer(store: Store) -> None:
     job = store.jobs.add(new_job(blobs=(NewBlob(LAYER),)))
     store.uploads.release(unfinished(store))
-    assert store.uploads.abandon_unneeded() == 0
+    assert store.abandoned.mark_unneeded() == 0
     (_, layer) = store.blobs.of_job(job.id)
     assert (layer.digest, layer.state, layer.offset) == (None, BlobState.UPLOADING, 80)
     store.jobs.cancel(job.id)
-    assert store.uploads.abandon_unneeded() == 1
+    assert store.abandoned.mark_unneeded() == 1
