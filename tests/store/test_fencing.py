@@ -61,6 +61,8 @@ _WITHOUT_LEASE: Final = {
     "jobs.take_wait_report": "of a job that waits: it compares the token",
     "jobs.superseded_by": "only reads",
     "jobs.record_in_spool": "about a spool, whoever has the job",
+    "jobs.record_silence": "has no effect without the lease",
+    "jobs.end_silence": "the same",
     "abandoned.record_deletion": "of an abandoned session: it compares the token",
 }
 
