@@ -188,6 +188,7 @@ class Registries:
 
     def close(self) -> None:
         """Close idle connections and store the facts about the links."""
-        self._report_unused_logins()
+        if self._store is not None:  # `pusher login` reports it itself
+            self._report_unused_logins()
         self._transport.close()
         self.links.close()
