@@ -31,7 +31,7 @@ from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
-from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.images import write_big_archive
 from tests.support.link import ShakyLink
 from tests.support.screen import Screen
@@ -155,7 +155,8 @@ def record(
     session = Session(folder, chunk_size)
     write_big_archive(folder / "app.tar", sizes, name="app:1.2")
     with ExitStack() as stack:
-        registry = stack.enter_context(FakeRegistry(DISTRIBUTION_3))
+        # known for keeping what was acknowledged, whatever happens to the chunk after it
+        registry = stack.enter_context(FakeRegistry(SERVERLESS.scaled(min=1_000, max=100_000_000)))
         link = stack.enter_context(ShakyLink(registry.address, rate=rate, port=port))
         reference = f"localhost:{link.address.rpartition(':')[2]}/team/app:1.2"
         session.run(
