@@ -125,7 +125,9 @@ class GrpcClient:
                 while (message := _first_message(left)) is not None:
                     yield message
                     left = left[_PREFIX + len(message) :]
-                received = bytearray(left)
+                if len(left) < len(received):  # else copying it for each frame would take most of the time
+                    received = bytearray(left)
+                left.release()
             elif kind == _HEADERS:
                 answer = self._read_headers(flags, payload)
                 if flags & _END_STREAM:
