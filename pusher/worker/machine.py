@@ -60,7 +60,7 @@ def record_machine(store: Store, settings: Settings) -> Machine | None:
 
 def _read_id(path: Path) -> uuid.UUID:
     """Return the random ID in a file, which is created if needed: by a link, so that it is never half
-    written and all who create it at once read the same."""
+    written, and processes that create it at once read the same."""
     try:
         make_private_folder(path.parent)
         check_private_file(path)
@@ -72,8 +72,13 @@ def _read_id(path: Path) -> uuid.UUID:
                 file.write(f"{uuid.uuid4()}\n")
                 file.flush()
                 os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
+            try:
                 os.link(part, path)
+            except FileExistsError:
+                pass
+            except OSError:  # a file system without hard links, such as exFAT
+                if not path.exists():
+                    part.rename(path)
         finally:
             part.unlink(missing_ok=True)
         return uuid.UUID(path.read_text(encoding="ascii").strip())

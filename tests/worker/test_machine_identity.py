@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import socket
 import stat
@@ -51,6 +53,17 @@ def test_a_home_that_is_copied_to_another_host_is_another_machine(
     assert this_machine(settings).id != here.id, "as with a home on NFS"
     _on_host(monkeypatch, "host-1")
     assert this_machine(settings).id == here.id, "which neither host changes for the other"
+
+
+def test_a_file_system_without_hard_links_will_do(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert this_machine(settings) == this_machine(settings)
+    assert [path.name for path in settings.home.iterdir()] == ["machine"]
 
 
 def test_all_that_start_at_once_find_the_same(settings: Settings) -> None:
