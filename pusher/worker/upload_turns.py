@@ -100,7 +100,9 @@ class UploadTurns:
 
     def release(self, budgets: Budgets, owner: str) -> None:
         """Give all slots to other workers. Raises StoreError."""
-        for registry in self._registries.values():
+        with self._lock:
+            registries = list(self._registries.values())
+        for registry in registries:
             self._lease(budgets, owner, registry, 0, 0)
 
     def take(self, registry: _Registry, upload: _Upload, wait: Callable[[float], None]) -> None:
