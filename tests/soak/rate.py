@@ -14,6 +14,8 @@ WINDOW: Final = 10.0
 """Seconds in each of which the rate is kept."""
 EXACT_WITHIN: Final = 0.05
 _EVERY: Final = 0.1
+_GAP: Final = 0.3
+"""Seconds between two samples from which on the machine was too busy: nobody sent or passed on in time."""
 _SETTLED: Final = 2.0
 """Seconds until every worker has a share, from the first byte on."""
 _SATURATED: Final = 0.9
@@ -50,19 +52,23 @@ class RateSamples:
         self._samples.append((at, count))
 
     def rates(self) -> list[float]:
-        """Return the bytes a second of each window in which there was always something left to send."""
+        """Return the bytes a second of each window in which there was always something left to send, and a
+        processor for it."""
         began = next((at for at, count in self._samples if count > 0), 0.0)
         busy = [
             (at, count)
             for at, count in self._samples
             if at >= began + _SETTLED and count <= self._total * _SATURATED
         ]
-        found, last = [], 0
+        found, last, late = [], 0, 0
         for first, (at, count) in enumerate(busy):
             last = max(last, first)
             while last < len(busy) and busy[last][0] < at + WINDOW:
                 last += 1
+                if last < len(busy) and busy[last][0] - busy[last - 1][0] > _GAP:
+                    late = last
             if last == len(busy):
                 break
-            found.append((busy[last][1] - count) / (busy[last][0] - at))
+            if late <= first:
+                found.append((busy[last][1] - count) / (busy[last][0] - at))
         return found

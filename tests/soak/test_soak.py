@@ -41,7 +41,7 @@ def test_a_fleet_with_one_server(
 
 
 def test_the_rate_of_a_fleet_is_that_of_every_window() -> None:
-    """One second in which twice as much is sent is found; the beginning and the end do not count."""
+    """One second in which twice as much is sent is found; the beginning, the end and a pause do not count."""
     samples, count = RateSamples(4000), 0
     for tenth in range(450):
         samples.add(100 + tenth / 10, count)
@@ -49,3 +49,8 @@ def test_the_rate_of_a_fleet_is_that_of_every_window() -> None:
     rates = samples.rates()
     assert min(rates) == pytest.approx(100)
     assert max(rates) == pytest.approx(110)
+    slept = RateSamples(4000)
+    for tenth in range(400):
+        slept.add(100 + tenth / 10 + (50 if tenth >= 150 else 0), tenth * 10)
+    assert slept.rates()
+    assert slept.rates() == pytest.approx([100] * len(slept.rates()))
