@@ -22,8 +22,16 @@ class PartialBlob:
     """
 
     def __init__(
-        self, path: Path, digest: str, descriptor: int, guard: Callable[[int], AbstractContextManager[None]]
+        self,
+        path: Path,
+        digest: str,
+        descriptor: int,
+        guard: Callable[[int], AbstractContextManager[None]],
+        *,
+        synced: bool = False,
     ) -> None:
+        """``synced``: as in TemporaryFile."""
+        self._synced = synced
         self._path = path
         self._file = os.fdopen(descriptor, "r+b", buffering=0)
         self._guard = guard
@@ -72,6 +80,8 @@ class PartialBlob:
     def commit(self, target: Path) -> None:
         """Rename the complete file to its final name."""
         with self._guard(0):
+            if self._synced:
+                os.fsync(self._file.fileno())
             self._path.replace(target)
 
     def close(self) -> None:

@@ -51,8 +51,11 @@ class Spool:
     All of them raise DiskFull or HomeUnusable if the file system refuses.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, is_shared: bool = False) -> None:
+        """``is_shared``: with other machines, which see what this one wrote once the file server has it, and
+        do not know when this machine lost power."""
         self.root = root
+        self._is_shared = is_shared
         self._blobs = {algorithm: root / algorithm for algorithm in ALGORITHMS}
         self._temporary = root / "tmp"
         self._partial = root / "partial"
@@ -155,7 +158,7 @@ class Spool:
         if descriptor is None:
             yield None
             return
-        file = partial.PartialBlob(path, digest, descriptor, guard)
+        file = partial.PartialBlob(path, digest, descriptor, guard, synced=self._is_shared)
         try:
             with self._errors(name):
                 file.read(check_stop)
@@ -257,13 +260,13 @@ class Spool:
             self.remove(digest)
         return sum(size for _, size in blobs)
 
-    def sweep(self, *, is_shared: bool = False) -> int:
+    def sweep(self) -> int:
         """Remove unfinished files of dead processes; return the bytes freed.
 
-        ``is_shared``: with other machines, whose locks some file systems do not show.
+        Some file systems that machines share do not show the locks of the others.
         """
         with self._errors("the spool"):
-            return temporary.sweep(self._temporary, _UNUSED if is_shared else 0.0)
+            return temporary.sweep(self._temporary, _UNUSED if self._is_shared else 0.0)
 
     def verify(self, digest: str) -> bool:
         """Read the blob again; return whether it matches its digest."""
@@ -280,7 +283,7 @@ class Spool:
         """Yield a temporary file and a ``write`` that translates errors; the source's own errors are
         unchanged."""
         with self._errors(name):
-            context = temporary.temporary_file(self._temporary)
+            context = temporary.temporary_file(self._temporary, synced=self._is_shared)
             file = context.__enter__()
         try:
 

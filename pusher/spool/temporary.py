@@ -20,8 +20,10 @@ _ITS_FILE: Final = open_flags("O_RDWR", "O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK")
 class TemporaryFile:
     """A file that becomes a blob by ``commit`` and is removed otherwise."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, *, synced: bool = False) -> None:
+        """``synced``: whether its bytes reach the disk, or the file server, before it is renamed."""
         self.path = path
+        self._synced = synced
         self._file = os.fdopen(descriptor, "wb", buffering=0)
         self._committed = False
         self.size = 0
@@ -36,7 +38,9 @@ class TemporaryFile:
             self.size += written
 
     def commit(self, target: Path) -> None:
-        """Rename the file to its final name, without fsync: see ``is_durable``."""
+        """Rename the file to its final name, on a local disk without fsync: see ``is_durable``."""
+        if self._synced:
+            os.fsync(self._file.fileno())
         self.path.replace(target)
         self._committed = True
 
@@ -50,8 +54,8 @@ class TemporaryFile:
 
 
 @contextmanager
-def temporary_file(folder: Path) -> Iterator[TemporaryFile]:
-    """Create a file in ``folder``, locked until the context ends."""
+def temporary_file(folder: Path, *, synced: bool = False) -> Iterator[TemporaryFile]:
+    """Create a file in ``folder``, locked until the context ends; ``synced`` as in TemporaryFile."""
     while True:
         path = folder / secrets.token_hex(8)
         descriptor = os.open(path, _NEW, 0o600)
@@ -59,7 +63,7 @@ def temporary_file(folder: Path) -> Iterator[TemporaryFile]:
         if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
             break
         os.close(descriptor)
-    file = TemporaryFile(path, descriptor)
+    file = TemporaryFile(path, descriptor, synced=synced)
     try:
         yield file
     finally:

@@ -102,9 +102,9 @@ def prune(
 ) -> PruneResult:
     """Delete jobs that finished longer ago than ``older_than``, with data that only they needed, and unneeded
     blobs until at most ``spool_limit`` bytes remain; with ``dry_run`` only count."""
-    spool = Spool(settings.spool)
+    spool = Spool(settings.spool, is_shared=settings.spool_folder is not None)
     if not dry_run:
-        spool.sweep(is_shared=settings.spool_folder is not None)
+        spool.sweep()
     unneeded = _find_unneeded(store, spool, spool_limit)
     if not dry_run:
         spool.remove_all(unneeded)

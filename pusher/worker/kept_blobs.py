@@ -35,7 +35,7 @@ class SpoolKeeper:
 
     @cached_property
     def _spool(self) -> Spool:
-        return Spool(self._settings.spool)
+        return Spool(self._settings.spool, is_shared=self._settings.spool_folder is not None)
 
     def wants(self, digest: str, size: int) -> bool:
         """Return whether the blob is to be kept."""

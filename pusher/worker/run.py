@@ -85,8 +85,8 @@ def run(
     )
     identity = WorkerIdentity(settings.workers, settings.lease, this_machine(settings))
     heart, store = store.direct(), store.waiting_out(outages, identity.journal(store))
-    spool = Spool(settings.spool)
-    spool.sweep(is_shared=settings.spool_folder is not None)
+    spool = Spool(settings.spool, is_shared=settings.spool_folder is not None)
+    spool.sweep()
     limits = QueueLimits(settings, progress.note)
     limiter = limits.limiter
     registries = Registries(store, settings, progress.note, limiter.rate, limiter.is_held_back)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import time
 from pathlib import Path
@@ -170,3 +171,41 @@ def test_a_sweep_leaves_it_alone(spool: Spool) -> None:
     keep(spool, DATA[:1000])
     assert spool.sweep() == 0
     assert spool.fetched_size(DIGEST) == 1000
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_other_machines_find_a_blob_only_once_the_file_server_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_shared: bool
+) -> None:
+    """NFS reports a full disk when a file is synced or closed; then no blob may have its final name."""
+    spool, fsync = Spool(tmp_path / "shared", is_shared=is_shared), os.fsync
+    data = DATA[:1000]
+    digest = sha256(data)
+    synced = []
+
+    def record(descriptor: int) -> None:
+        synced.append(spool.path(digest).exists())
+        if len(synced) in (1, 3):
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+        fsync(descriptor)
+
+    def write() -> None:
+        spool.write_blob(io.BytesIO(data), digest=digest, size=len(data), media_type="m")
+
+    def fetch() -> None:
+        with spool.open_partial(digest, len(data)) as part:
+            assert part is not None
+            part.reset()
+            part.write(data)
+            part.commit(spool.path(digest))
+
+    monkeypatch.setattr(os, "fsync", record)
+    for store in (write, fetch):
+        if is_shared:
+            with pytest.raises(DiskFull):
+                store()
+            assert not spool.has(digest, len(data))
+        store()
+        assert spool.has(digest, len(data))
+        spool.remove(digest)
+    assert synced == [False] * (4 if is_shared else 0)
