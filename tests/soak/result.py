@@ -53,7 +53,9 @@ class SoakResult:
         self._check_bytes(link)
         for home in self._homes:
             home.assert_clean()
-            assert list((home.settings.spool / "partial").iterdir()) == []
+            # a download that was cut off stays, within the spool's limit, where another machine did the rest
+            left = list((home.settings.spool / "partial").iterdir())
+            assert len(left) <= (self._breaks() if len(self._homes) > 1 else 0), left
         assert self._store.abandoned.all() == []
         assert migrate.check(self._homes[0].settings.database_url).problems == ()
         sessions = [*self._registry.data.rglob("_uploads/*")]
