@@ -109,7 +109,10 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         print_notice(f"... and {len(reported) - _MOST_REPORTED} more jobs: pusher status")
     report_held([(job, result.holds[job.id]) for job in held])
     if taken:  # and reported by that worker
-        print_notice(f"Being pushed by another worker: {list_jobs(taken)}.")
+        them = "it" if len(taken) == 1 else "them"
+        print_notice(
+            f"Being pushed by another worker: {list_jobs(taken)}. To wait for {them}: pusher run --wait"
+        )
     if stopped:
         print_notice(f"Stopped, and nothing is lost ({list_jobs(stopped)}). Continue with: pusher run")
 

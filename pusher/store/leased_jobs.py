@@ -224,7 +224,7 @@ class LeasedJobs:
 
     def record_silence(self, job: JobRecord, error: StoredError, seconds: float) -> None:
         """Record why a running job makes no progress, and for how many seconds it has made none, unless it
-        waited before that."""
+        waited before that. Nothing is recorded once the lease is lost."""
         now = self._database.now()
         values = {**error_columns(error), "since": now - timedelta(seconds=seconds)}
         change = f"""UPDATE jobs SET {assignments(error_columns(error))},

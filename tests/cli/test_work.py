@@ -17,7 +17,7 @@ from pusher.sources.base import EVERYTHING
 from pusher.store.records import BlobState, JobRecord, JobState, StoredError
 from pusher.store.store import Store
 from pusher.worker.enqueue import Queueing
-from pusher.worker.result import RunResult
+from pusher.worker.result import RunResult, summarize
 from tests.cli.conftest import Pusher, add_job, claim
 from tests.progress.helpers import digest
 
@@ -328,9 +328,10 @@ def test_run_that_leaves_jobs_to_another_worker_reports_no_error(
     result = RunResult(ExitCode.DONE, unfinished=[store.jobs.get(job.id) for job in jobs])
     monkeypatch.setattr("pusher.worker.run.run", lambda *_args, **_options: result)
     told = pusher("run", "--progress", "none")
-    assert (told.code, told.err) == (
-        0,
-        "Being pushed by another worker: jobs 1, 2.\nJobs: 2 unfinished.\n",
+    assert told.code == 0
+    assert told.err == (
+        "Being pushed by another worker: jobs 1, 2. To wait for them: pusher run --wait\n"
+        "Jobs: 2 unfinished.\n"
     )
 
 
@@ -428,3 +429,13 @@ def test_run_forever(pusher: Pusher, worker: Worker) -> None:
     pusher("run", "--forever", "--plain-http")
     assert worker.calls[0]["forever"] is True
     assert worker.calls[0]["settings"].plain_http is True
+
+
+def test_a_run_whose_rest_others_push_has_done_its_part(store: Store) -> None:
+    """One for that job alone has not; nor has one that leaves a paused job."""
+    job = claim(store, add_job(store, "busy:1"))
+    assert summarize(store, (), None, ()).exit_code == ExitCode.DONE
+    assert summarize(store, (), [job.id], ()).exit_code == ExitCode.UNFINISHED
+    assert summarize(store, [job.id], None, ()).exit_code == ExitCode.UNFINISHED, "it was taken over"
+    store.jobs.pause(add_job(store, "held:1").id)
+    assert summarize(store, (), None, ()).exit_code == ExitCode.UNFINISHED
