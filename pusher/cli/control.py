@@ -143,7 +143,7 @@ def _apply(
             if everything and isinstance(error, JobStateConflict | JobUnknown):
                 print_notice(f"Skipped: {error.message}.")
             else:
-                print_error(error.message, error.hint)
+                print_error(error.message, error.hint, error.code)
                 code = error.exit_code
     return done, code
 

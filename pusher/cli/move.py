@@ -42,7 +42,7 @@ def move(jobs: tuple[str, ...], here: bool, image: str | None) -> int:
             try:
                 job = move_here(store, settings, number, image)
             except PusherError as error:
-                print_error(error.message, error.hint)
+                print_error(error.message, error.hint, error.code)
                 code = error.exit_code
                 continue
             if job.machine is None:

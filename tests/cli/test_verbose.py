@@ -95,8 +95,9 @@ def test_log_json_lines_are_objects_with_the_request_in_fields(push: Any, regist
     assert all(line["status"] and line["url"] and line["at"].endswith("Z") for line in requests)
 
 
-def test_with_log_json_stderr_holds_nothing_else(pusher: Pusher) -> None:
-    result = pusher("log", "7", "--log-json")
+@pytest.mark.parametrize("command", [("log", "7"), ("pause", "7"), ("move", "7", "--here")])
+def test_with_log_json_stderr_holds_nothing_else(pusher: Pusher, command: tuple[str, ...]) -> None:
+    result = pusher(*command, "--log-json")
     assert result.code == 2
     (line,) = result.err.splitlines()
     told = json.loads(line)
