@@ -266,7 +266,9 @@ _STORE_MANY = """
 import sys
 from pathlib import Path
 from pusher.config import Settings
+from pusher.registry.auth.credentials import rewrite
 from pusher.registry.auth.credentials.keep import LoginStore
+rewrite._PATIENCE = 60.0  # the lock is not fair
 path = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()
