@@ -22,7 +22,7 @@ from pusher.spool.spool import Spool
 from pusher.store.outages import StoreOutages
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
-from pusher.system import elapsed
+from pusher.system import elapsed, limit_malloc_arenas
 from pusher.units import human_seconds
 from pusher.waiting import report_silence_to
 from pusher.worker.blob_sender import BlobSender
@@ -73,6 +73,8 @@ def run(
     terminal in order) and ends the process, unless that costs bytes: then it says so, and the third does.
     Waits for an unavailable job store, without limit with ``forever``. Raises StoreError, HomeUnusable.
     """
+    if only is None:  # many jobs: one push ends before this pays
+        limit_malloc_arenas()
     control, activity = Control(), Activity()
     speeds = JobSpeeds(progress)
     progress = cast("Progress", speeds)
@@ -248,6 +250,8 @@ class _Worker:
         """Return whether to start another job: stalled ones do not count while threads are free."""
         with self._changed:
             controls = [control for _, control in self._active.values()]
+            if self._only is not None and self._active.keys() >= set(self._only):
+                return False  # there is no other job to claim
         most = self._limits.parallel
         moving = sum(control.seconds_still < _STILL for control in controls)
         lent = moving < most and len(controls) < _MOST_STILL * most

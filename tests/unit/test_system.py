@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from pusher.system import elapsed, open_flags, try_lock, unacknowledged
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import pushed
 from tests.support.images import make_image, write_archive
+from tests.support.waiting import PATIENCE
 
 _ROOT = Path(__file__).parents[2]
 
@@ -135,3 +137,33 @@ def test_of_what_is_no_open_socket_nothing_is_unacknowledged(tmp_path: Path) -> 
     with socket.socket() as never_connected:
         assert unacknowledged(never_connected.fileno()) == 0
     assert unacknowledged(-1) == 0
+
+
+_COUNT_HEAPS = """
+import ctypes, threading
+from pusher.system import limit_malloc_arenas
+libc = ctypes.CDLL(None)
+limit_malloc_arenas()
+together = threading.Barrier(6)
+kept = []
+def allocate():
+    together.wait()
+    kept.append([bytes(4000) for _ in range(50)])
+    together.wait()
+threads = [threading.Thread(target=allocate) for _ in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+libc.malloc_info(0, ctypes.c_void_p.in_dll(libc, "stdout"))
+libc.fflush(None)
+"""
+
+
+@pytest.mark.skipif("glibc" not in platform.libc_ver(), reason="only glibc gives each thread a heap")
+@pytest.mark.parametrize(("users", "most"), [({}, 2), ({"MALLOC_ARENA_MAX": "1"}, 1)])
+def test_threads_share_the_heaps_of_malloc(users: dict[str, str], most: int) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    command = [sys.executable, "-c", _COUNT_HEAPS]
+    counted = subprocess.run(
+        command, env={**inherited, **users}, capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    assert 1 <= counted.stdout.count("<heap nr=") <= most
