@@ -201,11 +201,11 @@ class LeasedJobs:
 
     def renew(self, owner: str, lease: float) -> None:
         """Extend every lease of this owner, of jobs and uploads, to ``lease`` seconds from now."""
-        for table, among in (("jobs", f"{UNFINISHED} AND "), ("uploads", "")):
+        for table in ("jobs", "uploads"):
             change = f"UPDATE {table} SET lease_expires_at = :until WHERE id IN :ids"
             with self._database.write() as connection:
                 until = lease_columns(owner, self._database.now(connection), lease)["lease_expires_at"]
-                ids = lock_rows(connection, table, f"{among}lease_owner = :owner", owner=owner)
+                ids = lock_rows(connection, table, "lease_owner = :owner", owner=owner)
                 connection.execute(change, ids=ids, until=until)
 
     def record_speeds(self, owner: str, speeds: Mapping[int, tuple[int, int]]) -> None:

@@ -176,6 +176,8 @@ class JobRow(Base):
         ),
         Index("ix_jobs_unfinished", "host", "repository", "tag", "id", **_where("finished_at IS NULL")),
         Index("ix_jobs_superseded_by", "superseded_by", **_where("superseded_by IS NOT NULL")),
+        # Every claim asks whose leases have ended, however many jobs are queued.
+        Index("ix_jobs_lease", "lease_owner", "lease_expires_at", **_where("lease_owner IS NOT NULL")),
         # An id is never used twice, so that a job's number in a log stays true after `pusher prune`.
         {"sqlite_autoincrement": True},
     )

@@ -75,6 +75,8 @@ CREATE INDEX ix_jobs_claim ON jobs (finished_at, priority DESC, id);
 
 CREATE INDEX ix_jobs_destination ON jobs (host, repository, tag, id);
 
+CREATE INDEX ix_jobs_lease ON jobs (lease_owner, lease_expires_at) WHERE lease_owner IS NOT NULL;
+
 CREATE INDEX ix_jobs_state_id ON jobs (state, id);
 
 CREATE INDEX ix_jobs_superseded_by ON jobs (superseded_by) WHERE superseded_by IS NOT NULL;
@@ -236,4 +238,4 @@ CREATE TABLE alembic_version (
     CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
 
-INSERT INTO alembic_version (version_num) VALUES ('0021');
+INSERT INTO alembic_version (version_num) VALUES ('0022');

@@ -100,7 +100,7 @@ ALL_LEASES: Final = f"""
     SELECT lease_owner, max(lease_expires_at) AS latest,
         max(CASE WHEN {HAS_ENDED} THEN 1 ELSE 0 END) AS have_ended
     FROM (
-        SELECT lease_owner, lease_expires_at FROM jobs WHERE {UNFINISHED} AND lease_owner IS NOT NULL
+        SELECT lease_owner, lease_expires_at FROM jobs WHERE lease_owner IS NOT NULL
         UNION ALL SELECT lease_owner, lease_expires_at FROM uploads WHERE lease_owner > ''
     ) AS leases GROUP BY lease_owner"""
-"""The owners of unfinished jobs and of uploads; with IS NOT NULL SQLite reads all uploads."""
+"""The owners of running jobs and of uploads; with IS NOT NULL SQLite reads all uploads."""

@@ -16,6 +16,8 @@ _FINISHED: Final = 100_000
 _QUEUED: Final = 5_000
 _MOST: Final = {"sqlite": 250_000, "postgresql": 12_000}
 """What reading the queue a few times takes. Every finished job is 100,000 rows, or 300,000 steps and more."""
+_MOST_OF_A_CLAIM: Final = {"sqlite": 5_000, "postgresql": 500}
+"""What each claim does besides the claim. Every queued job is 5,000 rows, or 25,000 steps and more."""
 _READ_ALL: Final = {
     "Jobs.counts": "counts all of them, by an index alone",
     "JobBlobs.needed_digests.<locals>.<setcomp>": "PostgreSQL reads all blobs, not those of the queue",
@@ -44,6 +46,10 @@ def test_no_statement_reads_every_job(kind: str, store: Store, monkeypatch: pyte
     assert sorted(places() - log.passed) == [], "use_everything has to call what runs these statements"
     for issued in log.issued:
         assert issued.effort <= _MOST[kind] or issued.function in _READ_ALL, issued
+    of_claims = [issued for issued in log.issued if issued.function == "LeasedJobs.leases"]
+    assert of_claims
+    for issued in of_claims:
+        assert issued.effort <= _MOST_OF_A_CLAIM[kind], issued
 
 
 def _keep_statistics(store: Store) -> None:
