@@ -17,7 +17,8 @@ from pusher.units import human_bytes, human_share
 SUMMARY_EVERY: Final = 10.0
 """Seconds between two summary lines, at least."""
 _REPEATED_AFTER: Final = 60.0
-"""Seconds after which a reason to wait is reported again: in an outage all blobs and jobs have the same."""
+"""Seconds after which a reason to wait is reported again: in an outage all blobs and jobs have the same. Also
+those after which an unchanged summary is."""
 _LEAST_PAUSE: Final = 1.0
 """Seconds of waiting that are reported; shorter pauses are over before they are read."""
 
@@ -46,6 +47,7 @@ class Lines:
         self._wall = wall
         self._clock = clock
         self._summed_at = clock()
+        self._summary = ("", 0.0)  # the last one, and when it was written
         self._reasons: dict[object, float] = {}  # when each was reported
 
     def render(self) -> None:
@@ -59,8 +61,15 @@ class Lines:
         if now - self._summed_at >= SUMMARY_EVERY:
             self._summed_at = now
             if snapshot.active or snapshot.preparing:
-                self._write(summary(snapshot))
+                self._write_summary(summary(snapshot), now)
         self._stream.flush()
+
+    def _write_summary(self, line: str, now: float) -> None:
+        """Write it, less often while it is always the same, as in an outage of an hour."""
+        last, written_at = self._summary
+        if line != last or now - written_at >= _REPEATED_AFTER:
+            self._summary = (line, now)
+            self._write(line)
 
     def _write(self, line: str) -> None:
         time = f"{local_time(self._wall())}  " if self._adds_times else ""

@@ -216,6 +216,22 @@ def test_no_summary_while_nothing_moves(f: Fixture) -> None:
     assert f.written() == []
 
 
+def test_an_unchanged_summary_is_repeated_once_a_minute(f: Fixture) -> None:
+    """The job store is away for an hour."""
+    f.counters.job_started(3, "app", "app")
+    f.counters.blob_started(3, A, 100 * MIB, 0)
+    f.written()
+    seen = []
+    for _ in range(360):
+        f.clock.advance(10)
+        seen += f.written()
+    assert seen == [seen[0]] * 60
+    f.counters.blob_acknowledged(A, 60 * MIB)
+    f.clock.advance(10)
+    (line,) = f.written()
+    assert "60.0 / 100.0 MiB" in line
+
+
 def test_close_writes_what_is_left(f: Fixture) -> None:
     f.counters.note("the last word")
     f.lines.close()
