@@ -55,7 +55,8 @@ def main(finished: int, queued: int, pushes: int) -> None:
             print(f"{kind}: {finished:,} finished jobs, {queued:,} queued", flush=True)
             print_status_costs({"PUSHER_HOME": home, "PUSHER_DATABASE_URL": url})
             print_claims(store, _TARGETS[kind])
-    print_memory(pushes)
+    for kind in ("sqlite", "postgresql"):
+        print_memory(kind, pushes)
 
 
 @contextmanager
@@ -91,32 +92,30 @@ def print_claims(store: Store, target: int) -> None:
     print(f"  a claim: median {cuts[9]:.1f} ms, 95 % below {cuts[18]:.1f} ms (target {target} ms)")
 
 
-def print_memory(pushes: int) -> None:
+def print_memory(kind: str, pushes: int) -> None:
     """Print the resident memory of one worker while it pushes many small images."""
     with (
         tempfile.TemporaryDirectory(prefix="pusher-benchmark-") as name,
+        tempfile.TemporaryDirectory(prefix="pusher-benchmark-") as home,
+        _store_url(kind, home) as url,
         FakeRegistry(DISTRIBUTION_3) as registry,
     ):
-        home = Path(name) / "home"
-        home.mkdir(mode=0o700)
-        url = sqlite_url(home / "jobs.db")
-        upgrade(url)
         archives = [
             write_archive(Path(name) / f"app{n}.tar", make_image(30_000, 300, seed=n)) for n in range(20)
         ]
-        os.environ.update({"PUSHER_HOME": str(home), "PUSHER_DATABASE_URL": url})
+        os.environ.update({"PUSHER_HOME": home, "PUSHER_DATABASE_URL": url})
         with Store.open(url) as store:
             settings = load()
             for number in range(pushes):
                 place = f"{registry.address}/team/app{number % 20}:{number}"
                 enqueue(store, f"docker-archive:{archives[number % 20]}", to=(place,), settings=settings)
-            _print_growth(store, pushes)
+            _print_growth(store, kind, pushes)
 
 
-def _print_growth(store: Store, pushes: int) -> None:
+def _print_growth(store: Store, kind: str, pushes: int) -> None:
     command = [sys.executable, "-m", "pusher", "run", "--progress", "none"]
     worker = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    print(f"a worker over {pushes:,} jobs of small images (SQLite)")
+    print(f"a worker over {pushes:,} jobs of small images ({kind})")
     begun = time.monotonic()
     marks = [pushes * tenth // 10 for tenth in range(1, 10)]
     while worker.poll() is None:
