@@ -27,6 +27,7 @@ def move(jobs: tuple[str, ...], here: bool, image: str | None) -> int:
       pusher move 3 --here
       pusher move 3 --here --image /backup/app.tar
     """
+    from pusher.cli.queueing import advise_start
     from pusher.worker.move import move_here
 
     numbers = list(dict.fromkeys(parse_job_id(job) for job in jobs))
@@ -48,6 +49,6 @@ def move(jobs: tuple[str, ...], here: bool, image: str | None) -> int:
             if job.machine is None:
                 print_notice(f"Job {number} can be pushed by any machine already.")
             else:
-                start = " Start it with: pusher run" if job.state == "queued" else ""
+                start = f" {advise_start(store, [job], settings)}" if job.state == "queued" else ""
                 print_notice(f"Job {number} is {job.state}, and is pushed from this machine.{start}")
     return code

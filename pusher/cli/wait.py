@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pusher.config import Settings
     from pusher.store.records import JobRecord
     from pusher.store.store import Store
-    from pusher.worker.job_holds import JobHolds
+    from pusher.worker.overview import JobOverview
 
 _EVERY: Final = 1.0
 """Seconds between two looks at the jobs."""
@@ -72,6 +72,7 @@ def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
     """Show the jobs until each has ended or is paused: a table on a terminal, else a line a change."""
     from pusher.store.records import FINAL_STATES, JobState
     from pusher.worker.job_holds import JobHolds
+    from pusher.worker.overview import read_overviews
 
     shown = _Shown(store, settings)
     idle_since, told = time.monotonic(), False
@@ -91,19 +92,22 @@ def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
                 idle_since = time.monotonic()
             elif not told and time.monotonic() - idle_since > _IDLE:
                 told = True
-                explain_idle(jobs, holds)
+                explain_idle(read_overviews(store, settings.workers, jobs))
             wait_for_reader(_EVERY)
     finally:
         shown.close()
 
 
-def explain_idle(jobs: Sequence[JobRecord], holds: JobHolds) -> None:
+def explain_idle(overviews: Sequence[JobOverview]) -> None:
     """Print what the jobs wait for: a time, another job, or a worker."""
-    held = [(job, hold) for job in jobs if (hold := holds.of(job)) is not None]
+    held = [(overview.job, overview.hold) for overview in overviews if overview.hold is not None]
     for job, hold in held[:_MOST_EXPLAINED]:
         print_notice(f"Job {job.id} {hold.text}.")
-    if len(held) < sum(job.finished_at is None for job in jobs):
+    alone = [each for each in overviews if each.job.finished_at is None and not each.has_worker]
+    if any(each.hold is None for each in alone):
         print_notice("No worker pushes these jobs. Start one with: pusher run")
+    elif alone:
+        print_notice("No worker is there to push them then. Start one with: pusher run --forever")
 
 
 class _Shown:
@@ -138,7 +142,8 @@ class _Shown:
         for job in jobs:
             if self._states.get(job.id) != job.state:
                 self._states[job.id] = job.state
-                print_notice(f"Job {job.id}: {job.state} ({job.image} -> {job.destination})")
+                why = f": {job.error.message}" if job.state == "waiting" and job.error else ""
+                print_notice(f"Job {job.id}: {job.state} ({job.image} -> {job.destination}){why}")
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -115,7 +115,7 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             lines = [f"by the newer job {job.superseded_by}"]
         case JobState.FAILED:
             again = overview.again and commands
-            lines = [reason, f"try again with: pusher retry {job.id}" if again else ""]
+            lines = [reason, f"try again with: {_retry_command(job)}" if again else ""]
         case JobState.RUNNING:
             waits = [reason, _describe_wait(job, now)] if job.waiting_since else []
             lines = [speed] if (speed := _describe_speed(job, totals)) else waits
@@ -124,6 +124,13 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
     if absence and job.state in _WAIT_FOR_MACHINE:
         lines += [absence, f"if the image is here, too: pusher move {job.id} --here" if commands else ""]
     return "\n".join(filter(None, lines))
+
+
+def _retry_command(job: JobRecord) -> str:
+    """Return how to try a failed job again: after a login, where that was what it lacked."""
+    login = f"pusher login {job.registry}"
+    needs_login = job.error is not None and login in job.error.hint
+    return f"{login} && pusher retry {job.id}" if needs_login else f"pusher retry {job.id}"
 
 
 def next_try(overview: JobOverview, now: datetime) -> datetime | None:

@@ -24,7 +24,7 @@ from pusher.store.records import JobRecord, JobState, Machine, StoredError
 from pusher.store.store import Store
 from pusher.worker.background import BackgroundLock
 from pusher.worker.job_holds import JobHolds
-from pusher.worker.overview import note, read_overviews
+from pusher.worker.overview import JobOverview, note, read_overviews
 from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
@@ -346,11 +346,18 @@ def test_follow_ends_once_nobody_reads_it(store: Store) -> None:
 
 def test_wait_says_what_the_jobs_wait_for(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     held = replace(add_job(store, "held:1"), not_before=datetime(2099, 1, 1, 6, tzinfo=UTC))
-    explain_idle([held], JobHolds(store, [held]))
-    assert capsys.readouterr().err == "Job 1 starts at 2099-01-01 06:00:00 UTC.\n"
-    both = [held, add_job(store, "free:1")]
-    explain_idle(both, JobHolds(store, both))
-    assert capsys.readouterr().err.endswith("No worker pushes these jobs. Start one with: pusher run\n")
+    at = "Job 1 starts at 2099-01-01 06:00:00 UTC.\n"
+    overview = JobOverview(held, store.jobs.totals([1])[1], hold=JobHolds(store, [held]).of(held))
+    explain_idle([overview])
+    assert capsys.readouterr().err == at
+    explain_idle([replace(overview, has_worker=False)])
+    then = "No worker is there to push them then. Start one with: pusher run --forever\n"
+    assert capsys.readouterr().err == at + then
+    free = replace(overview, job=add_job(store, "free:1"), hold=None)
+    explain_idle([overview, free])
+    assert capsys.readouterr().err == at, "a worker pushes it"
+    explain_idle([overview, replace(free, has_worker=False)])
+    assert capsys.readouterr().err == f"{at}No worker pushes these jobs. Start one with: pusher run\n"
 
 
 def test_a_job_after_one_that_has_ended(pusher: Pusher, store: Store, archive: str) -> None:

@@ -430,3 +430,11 @@ def test_a_row_of_a_long_table_costs_little(jobs: Store) -> None:
             sys.setprofile(None)
     assert len(capture.get().splitlines()) == 501
     assert calls < 500 * 500
+
+
+def test_a_job_that_lacked_a_login_is_tried_again_after_one(store: Store) -> None:
+    hint = "pusher login registry.example.com stores new ones"
+    refused = StoredError("credentials-rejected", "the registry rejects the credential", hint)
+    job = replace(add_job(store), state=JobState.FAILED, error=refused)
+    text = note(JobOverview(job, store.jobs.totals([job.id])[job.id]), store.now())
+    assert text.splitlines()[-1] == "try again with: pusher login registry.example.com && pusher retry 1"
