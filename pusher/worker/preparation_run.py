@@ -257,7 +257,8 @@ class PreparationRun:
         if self._send_unfinished is None or piece.name is None or how.kind is Kind.NONE:
             return None
         link = self._preparer.registries.get(self._job.registry, self._job.repository).link
-        least = link.first_size(self._preparer.settings.at(self._job.registry).chunk_size)
+        wanted = self._preparer.settings.at(self._job.registry).chunk_size
+        least = link.first_size(wanted, is_unfinished=True)
         layers = self._store.blobs.of_job(self._job.id)
         is_known = any(layer.digest for layer in layers if layer.key == piece.name)
         if piece.size < least or is_known or self._store.known_blobs.newest(piece.name):

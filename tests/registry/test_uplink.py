@@ -185,6 +185,16 @@ def test_what_earlier_processes_learned_and_the_round_trip_give_the_first_size()
     assert link.first_size(None, SERVERLESS) == 10 * MIB
 
 
+def test_the_first_chunk_of_a_layer_that_is_being_compressed_is_not_large() -> None:
+    """Or a layer of less than that waits for its end, however fast the link; unless the user says so."""
+    link = LinkEstimate(uplink=40 * MIB, carries=120 * MIB)
+    link.round_trip = 0.1
+    assert link.first_size(None, DISTRIBUTION_3) == 60 * MIB
+    assert link.first_size(None, DISTRIBUTION_3, is_unfinished=True) == DEFAULT_CHUNK
+    assert link.first_size(30 * MIB, DISTRIBUTION_3, is_unfinished=True) == 30 * MIB
+    assert link.first_size(None, SERVERLESS, is_unfinished=True) == 60 * MIB, "all chunks have its size"
+
+
 # --- a link that breaks -----------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ def pushing_by_itself(kind: str, folder: Path, **options: object) -> Iterator[Pu
     """A push whose chunks have ``CHUNK`` bytes, though the user did not set that."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("first_size", "largest_size"):
-            patch.setattr(LinkEstimate, name, lambda *_: CHUNK)
+            patch.setattr(LinkEstimate, name, lambda *_, **__: CHUNK)
         with pushing(RULES[kind], folder, chunk_size=None, **options) as push:
             yield push
 

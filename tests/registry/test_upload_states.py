@@ -106,7 +106,7 @@ def _large_put_refused(push: Push) -> None:
     push.registry.faults.add(Fault(On.CLOSE, too_large()))
     with pytest.MonkeyPatch.context() as patch:
         for name in ("first_size", "largest_size"):
-            patch.setattr(LinkEstimate, name, lambda *_: CHUNK)
+            patch.setattr(LinkEstimate, name, lambda *_, **__: CHUNK)
         push.run()
 
 

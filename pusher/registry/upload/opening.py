@@ -79,7 +79,7 @@ class SessionOpener:
             opened.headers, profile, self._link.accepted_size(self._wanted_chunk)
         )
         self._link.round_trip = self._client.response_seconds
-        wanted = self._link.first_size(self._wanted_chunk, profile)
+        wanted = self._link.first_size(self._wanted_chunk, profile, is_unfinished=self._blob.is_unfinished)
         size = chunk_sizes.chunk_size(self._blob.size, wanted, limits, profile)
         session = Session(opened.location, size, limits, profile)
         self._journal.record_session(session)

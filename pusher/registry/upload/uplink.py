@@ -222,10 +222,18 @@ class LinkEstimate:
         an earlier run learned, but not what this one did."""
         return self.max_chunk if wanted is None or self.limited_here else None
 
-    def first_size(self, wanted: int | None, profile: Profile = DEFAULT) -> int:
-        """Return the chunk size for a new session; ``wanted`` is the user's."""
+    def first_size(
+        self, wanted: int | None, profile: Profile = DEFAULT, *, is_unfinished: bool = False
+    ) -> int:
+        """Return the chunk size for a new session; ``wanted`` is the user's.
+
+        ``is_unfinished``: its blob is still being compressed. Then the first chunk need not be large, as it
+        waits for the compressor rather than for responses, and the next ones have what is there by then.
+        """
         with self._lock:
             size = wanted or self._best_size(profile)
+            if is_unfinished and wanted is None and not profile.equal_chunks:
+                size = min(size, chunk_sizes.DEFAULT_CHUNK)
             return size if self._ceiling is None else min(size, self._ceiling)
 
     def largest_size(self, wanted: int | None, profile: Profile, limits: Limits) -> int:
