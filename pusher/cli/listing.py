@@ -29,9 +29,11 @@ _STATES: Final = (
 )
 _SORTS: Final = ("id", "state", "image", "destination", "priority", "created", "finished")
 _COLUMNS: Final = (
-    *("id", "image", "destination", "state", "priority", "labels", "machine", "attempts", "digest"),
+    *("id", "image", "destination", "profile", "state", "priority", "labels"),
+    *("after", "not_before", "window", "window_opens_at", "held"),
+    *("machine", "machine_id", "machine_seen_at", "attempts", "digest"),
     *("bytes_total", "bytes_done", "bytes_sent", "bytes_wasted", "bytes_per_second", "seconds_left"),
-    *("created_at", "started_at", "finished_at", "next_try_at", "error"),
+    *("created_at", "started_at", "superseded_by", "finished_at", "next_try_at", "waiting_since", "error"),
 )
 _PAGE: Final = 500
 
@@ -43,7 +45,7 @@ def job_filter_options(function: F) -> F:
             "--format",
             "columns",
             metavar="COLUMNS",
-            help="Print these columns, separated by tabs: the fields of --json.",
+            help="Print these columns, separated by tabs: the fields of --json but layers.",
         ),
         click.option("--sort", type=click.Choice(_SORTS), metavar="KEY", help=f"By {', '.join(_SORTS)}."),
         click.option(
@@ -119,7 +121,7 @@ def print_listing(store: Store, settings: Settings, listing: Listing) -> int:
         from pusher.worker.job_json import describe_jobs
 
         for described in describe_jobs(store, jobs, settings.workers):
-            click.echo("\t".join(printable(_cell(described[name])) for name in listing.columns))
+            click.echo("\t".join(printable(_cell(name, described[name])) for name in listing.columns))
     elif not jobs:
         print_notice("No jobs match.")
     else:
@@ -167,8 +169,13 @@ def _sort_key(name: str) -> Callable[[JobRecord], Any]:
             return lambda job: (getattr(job, name), job.id)
 
 
-def _cell(value: object) -> str:
-    """Return a value for a column: empty for none, labels as ``a=1,b=2``, an error as its code."""
-    if isinstance(value, dict):
-        return str(value["code"]) if "code" in value else ",".join(f"{k}={v}" for k, v in value.items())
-    return "" if value is None else str(value)
+def _cell(name: str, value: Any) -> str:
+    """Return a field for its column: empty for none, labels as ``a=1,b=2``, an error as its code, and what
+    holds a job as its reason."""
+    match name:
+        case "labels":
+            return ",".join(f"{key}={text}" for key, text in value.items())
+        case "error" | "held" if value is not None:
+            return str(value["code" if name == "error" else "reason"])
+        case _:
+            return "" if value is None else str(value)

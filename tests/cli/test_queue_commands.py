@@ -20,6 +20,7 @@ import pytest
 from pusher.cli.queueing import parse_time
 from pusher.cli.wait import explain_idle
 from pusher.errors import InvalidOption
+from pusher.help.topics import read_schema
 from pusher.store.records import JobRecord, JobState, Machine, StoredError
 from pusher.store.store import Store
 from pusher.worker.background import BackgroundLock
@@ -446,6 +447,21 @@ def test_columns_of_one_job(pusher: Pusher, store: Store) -> None:
     empty = pusher("status", "--format", "")
     assert (empty.code, empty.out) == (2, "")
     assert empty.err.startswith("error: --format: there is no column ''\n")
+
+
+def test_every_field_of_a_job_but_its_layers_is_a_column(pusher: Pusher, archive: str) -> None:
+    pusher("enqueue", archive, "--to", "r.example/a:1")
+    labels = ("--label", "code=1", "--label", "reason=2")  # as fields of an error and of what holds a job
+    pusher("enqueue", archive, "--to", "r.example/a:2", "--after", "1", *labels)
+    fields = json.loads(read_schema())["$defs"]["job"]["properties"]
+    columns = [name for name in fields if name != "layers"]
+    refused = pusher("status", "--format", "layers")
+    assert refused.code == 2
+    assert refused.err.endswith(f"\n  hint: the columns are {', '.join(columns)}\n")
+    (line,) = pusher("status", "2", "--format", ",".join(columns)).out.splitlines()
+    row = dict(zip(columns, line.split("\t"), strict=True))
+    assert (row["id"], row["after"], row["superseded_by"]) == ("2", "1", "")
+    assert (row["held"], row["labels"], row["error"]) == ("starts after job 1", "code=1,reason=2", "")
 
 
 def test_all_has_a_short_name(pusher: Pusher, store: Store) -> None:
