@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from difflib import get_close_matches
 from typing import Final, cast
 
@@ -60,7 +60,7 @@ def help_command(context: click.Context, name: tuple[str, ...], file: str | None
         from pusher.help.topics import read_schema
 
         click.echo(read_schema(), nl=False)
-    elif topic := _topic(name):
+    elif topic := _topic(name, commands_of(cast("click.Group", root.command), root)):
         _show(topic)
     else:
         click.echo(_help_of(root, name))
@@ -81,10 +81,16 @@ def _list(commands: Mapping[str, click.Command]) -> None:
     click.echo(formatter.getvalue(), nl=False)
 
 
-def _topic(words: tuple[str, ...]) -> str | None:
-    from pusher.help.topics import NAMES
+def _topic(words: tuple[str, ...], commands: Container[str] = ()) -> str | None:
+    """Return the topic that was named, or that another word stands for which is none of the ``commands``."""
+    from pusher.help.topics import NAMES, SYNONYMS
 
-    return words[0] if len(words) == 1 and words[0] in NAMES else None
+    if len(words) != 1:
+        return None
+    (word,) = words
+    if word in NAMES:
+        return word
+    return None if word in commands else SYNONYMS.get(word.lower())
 
 
 def _file(topic: str | None, name: str) -> str:

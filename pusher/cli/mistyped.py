@@ -64,9 +64,32 @@ _OPTIONS: Final[dict[str, Sequence[str]]] = {
         ("--compress", "--dest-compress-format", "--compression-format"), ("--compression KIND",)
     ),
     **dict.fromkeys(("--log-level", "--trace", "--loglevel"), ("-v",)),
+    "--additional-tag": ("--tag TAG",),
+    "--digestfile": ("--digest-file FILE",),
+    "--dest-compress-level": ("--compression-level N",),
 }
 """What other tools call an option; of several the first that the command has. What is typed after it is never
 repeated, as it may be a password."""
+_RETRIES: Final = (
+    "leave it out: pusher retries by itself; push and run end after --give-up-after TIME without progress"
+)
+_SIGNS: Final = (
+    "pusher does not sign; sign what was pushed by its digest, for example: cosign sign REPOSITORY@DIGEST"
+)
+_FORMAT: Final = (
+    "leave it out: a manifest keeps its format, and a new one is Docker's, or OCI if a layer is not gzip; "
+    "for output as JSON: --json"
+)
+_EXPLAINED: Final = {
+    **dict.fromkeys(("--retry", "--retry-times", "--retries", "--max-retries", "--retry-delay"), _RETRIES),
+    **dict.fromkeys(("--push-retry", "--retry-count", "--retry-limit"), _RETRIES),
+    **dict.fromkeys(("--sign-by", "--sign-by-sigstore", "--sign-by-sigstore-private-key", "--sign"), _SIGNS),
+    "--preserve-digests": "leave it out: an image that has a manifest keeps its digest, unless its layers "
+    "are uncompressed or an option such as --drop-attestations changes it",
+    "--remove-signatures": "leave it out: signatures that lie beside an image are not pushed with it",
+    "--disable-content-trust": "leave it out: pusher does not use Docker Content Trust",
+}
+"""Options of other tools that no option here stands for, and what pusher does about the matter."""
 _NOTIFY: Final = ("--notify", "--on-success", "--on-failure", "--hook", "--webhook", "--mail")
 _VARIABLES: Final = {
     "--config": "PUSHER_CONFIG",
@@ -108,6 +131,9 @@ def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
             f"a number cannot be negative here: {quoted(error.option_name)}", hint=help_of
         )
     if isinstance(error, click.NoSuchOption):
+        if explained := _explain_option(error):
+            message = f"no such option {quoted(error.option_name)}"
+            return CommandLineInvalid(message, hint=f"{explained}; see also: {help_of}")
         return _unknown("option", error.option_name, _option_meant(error), help_of)
     message = error.format_message().rstrip(" (.")
     hint = help_of
@@ -128,6 +154,13 @@ def refuse_arguments(context: click.Context, extra: Sequence[str]) -> CommandLin
         hint = suggest(f"give the destination with --to: {path} {{}} --to {{}}", image, where)
         return CommandLineInvalid(message, hint=hint or f"{path} --help")
     return CommandLineInvalid(message, hint=f"{path} --help")
+
+
+def _explain_option(error: click.NoSuchOption) -> str:
+    """Return what pusher does about the matter of another tool's option, if no option here stands for it."""
+    if error.option_name == "--format" and error.ctx and error.ctx.command.name in ("push", "enqueue"):
+        return _FORMAT
+    return _EXPLAINED.get(error.option_name, "")
 
 
 def _option_meant(error: click.NoSuchOption) -> str:

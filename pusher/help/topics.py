@@ -18,6 +18,7 @@ NAMES: Final = (
 
 SYNONYMS: Final = {
     **dict.fromkeys(("jobs", "workers", "tags", "postgresql", "database", "pause", "priority"), "queue"),
+    **dict.fromkeys(("fleet", "hosts", "machines", "postgres"), "queue"),
     **dict.fromkeys(("docker", "podman", "archives", "containerd", "nerdctl", "oci"), "sources"),
     **dict.fromkeys(("platforms", "compression", "attestations", "split", "layers", "index"), "images"),
     **dict.fromkeys(("to", "references", "names"), "destinations"),
@@ -31,12 +32,13 @@ SYNONYMS: Final = {
     **dict.fromkeys(("notifications", "webhooks", "mail", "alerts"), "hooks"),
     **dict.fromkeys(("problems", "debugging", "faq", "retries"), "troubleshooting"),
     **dict.fromkeys(("server", "local", "mirror"), "serving"),
-    **dict.fromkeys(("ci", "github", "gitlab", "cron", "timer", "timers", "schedule"), "nightly"),
+    **dict.fromkeys(("ci", "github", "gitlab", "cron", "timer", "timers", "schedule", "recipes"), "nightly"),
     **dict.fromkeys(("systemd", "service", "container", "compose", "containerfile", "desktop"), "services"),
     **dict.fromkeys(("benchmarks", "speed", "figures", "comparison"), "performance"),
     **dict.fromkeys(("design", "internals", "glossary", "blobs"), "architecture"),
 }
-"""Other words for a topic, for a reader who guesses."""
+"""Other words for a topic, for a reader who guesses: ``pusher help WORD`` shows the topic, unless WORD is a
+command."""
 
 
 @dataclass(frozen=True)

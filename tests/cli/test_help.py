@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from pusher.help.topics import NAMES, read_topic
+from pusher.help.topics import NAMES, SYNONYMS, read_topic
 from tests.cli.conftest import Pusher
 from tests.cli.test_main import COMMANDS
 
@@ -45,8 +45,8 @@ def test_a_command(pusher: Pusher, command: list[str]) -> None:
     ("words", "guess"),
     [
         (["source"], "sources"),
-        (["exit-codes"], "scripting"),
-        (["authentication"], "credentials"),
+        (["exit-code"], "scripting"),
+        (["authentification"], "credentials"),
         (["pusj"], "push"),
         (["db", "upgade"], "db upgrade"),
     ],
@@ -55,6 +55,30 @@ def test_an_unknown_name_gets_the_nearest(pusher: Pusher, words: list[str], gues
     result = pusher("help", *words)
     assert (result.code, result.out) == (2, "")
     assert result.err.endswith(f"\n  hint: did you mean pusher help {guess}? See also: pusher help\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "topic"),
+    [
+        *[(word, "nightly") for word in ("recipes", "ci", "cron")],
+        *[(word, "queue") for word in ("hosts", "fleet", "postgres")],
+        *[("compression", "images"), ("speed", "performance"), ("CI", "nightly")],
+        ("authentication", "credentials"),
+    ],
+)
+def test_another_word_for_a_topic_shows_the_topic(pusher: Pusher, word: str, topic: str) -> None:
+    assert pusher("help", word) == pusher("help", topic)
+
+
+def test_another_word_for_a_topic_that_is_a_command_shows_the_command(pusher: Pusher) -> None:
+    for name in sorted(set(SYNONYMS) & set(COMMANDS)):
+        assert pusher("help", name) == pusher(name, "--help")
+    assert pusher("help", "resume") == pusher("resume", "--help")
+
+
+def test_a_file_of_a_topic_by_another_word(pusher: Pusher) -> None:
+    file = next(iter(read_topic("nightly").files))
+    assert pusher("help", "ci", "--file", file) == pusher("help", "nightly", "--file", file)
 
 
 def test_an_unknown_name_that_is_near_nothing(pusher: Pusher) -> None:

@@ -50,6 +50,29 @@ def test_the_right_guess(pusher: Pusher, typed: tuple[str, ...], meant: str) -> 
     assert hint(pusher, *typed).startswith(f"did you mean {meant}? See also: pusher ")
 
 
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (
+            ("push", "--retry-times", "3", "a"),
+            "push and run end after --give-up-after TIME",
+        ),
+        (("enqueue", "--retry=3", "a"), "pusher retries by itself"),
+        (("push", "--format=oci", "a"), "a manifest keeps its format"),
+        (("push", "--preserve-digests", "a"), "an image that has a manifest keeps its digest"),
+        (("push", "--remove-signatures", "a"), "signatures that lie beside an image are not pushed"),
+        (("push", "--sign-by", "me", "a"), "sign what was pushed by its digest"),
+        (("push", "--disable-content-trust", "a"), "pusher does not use Docker Content Trust"),
+    ],
+)
+def test_an_option_that_nothing_here_stands_for_is_explained(
+    pusher: Pusher, typed: tuple[str, ...], told: str
+) -> None:
+    advice = hint(pusher, *typed)
+    assert told in advice
+    assert advice.endswith(f"; see also: pusher {typed[0]} --help")
+
+
 @pytest.mark.parametrize("option", ["--creds", "--dest-creds", "--password", "-p"])
 @pytest.mark.parametrize("with_equals", [True, False])
 def test_a_password_that_was_typed_is_not_repeated(pusher: Pusher, option: str, with_equals: bool) -> None:
