@@ -14,7 +14,7 @@ from typing import IO, Final
 
 from pusher.cli.output import print_line, print_notice, wait_for_reader
 from pusher.config.private import check_private_file
-from pusher.errors import HomeUnusable
+from pusher.errors import home_error
 from pusher.progress.format import local_time
 from pusher.system import open_flags
 from pusher.worker.background import find_background_worker, log_path
@@ -88,7 +88,7 @@ def older_log(path: Path) -> Path:
 def redirect_output(home: Path, *, adds_times: bool) -> None:
     """Let standard output and standard error go to the log of the worker in the background from now on.
 
-    Raises HomeUnusable.
+    Raises the errors of ``home_error``, and HomeUnusable.
     """
     path = log_path(home)
     check_private_file(path)
@@ -96,10 +96,7 @@ def redirect_output(home: Path, *, adds_times: bool) -> None:
     try:
         sys.stderr = sys.stdout = WorkerLog(path, (2, 1), adds_times=adds_times)
     except OSError as error:
-        raise HomeUnusable(
-            f"{path} cannot be written: {error.strerror}",
-            hint="set PUSHER_HOME to a folder that you can write",
-        ) from error
+        raise home_error(error, path, f"{path} cannot be written: {error.strerror}") from error
 
 
 def print_worker_log(home: Path, *, follow: bool) -> None:

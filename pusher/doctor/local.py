@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +10,7 @@ from pusher.config import Settings
 from pusher.doctor.check import Check, Skipped
 from pusher.doctor.machines import compare_machines
 from pusher.doctor.target import RegistryTarget, Target, TargetKind, api_url
-from pusher.errors import DiskFull, HomeUnusable, PusherError
+from pusher.errors import DiskFull, PusherError, home_error
 from pusher.oci.digest import short
 from pusher.oci.index import Index
 from pusher.oci.media_types import CONFIGS
@@ -31,7 +30,6 @@ from pusher.text import suggest
 from pusher.units import human_bytes
 from pusher.worker.sources import open_source
 
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT})
 _MOST_PLATFORMS = 5
 
 
@@ -255,7 +253,7 @@ def _exists(path: Path) -> bool:
 def _try_to_write(folder: Path) -> Path:
     """Write a byte in ``folder``, or in the nearest folder above it that exists, and return that one.
 
-    Raises HomeUnusable, DiskFull.
+    Raises the errors of ``home_error``.
     """
     place = folder
     while not _exists(place) and place != place.parent:
@@ -269,9 +267,9 @@ def _try_to_write(folder: Path) -> Path:
 
 
 def _write_error(path: Path, error: OSError) -> PusherError:
-    if error.errno in _NO_ROOM:
-        return DiskFull(f"no space left in {path}", hint="free some space there, then try again")
-    return HomeUnusable(
+    return home_error(
+        error,
+        path,
         f"{path} cannot be written: {error.strerror or error}",
         hint="check its owner and permissions, or choose another folder: export PUSHER_HOME=FOLDER",
     )

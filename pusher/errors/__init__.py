@@ -39,6 +39,7 @@ from pusher.errors.machine import (
     WorkerElsewhere,
     describe_limit,
     find_machine_error,
+    home_error,
     iter_causes,
 )
 from pusher.errors.network import (
@@ -173,5 +174,6 @@ __all__ = [
     "bug",
     "describe_limit",
     "find_machine_error",
+    "home_error",
     "iter_causes",
 ]

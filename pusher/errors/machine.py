@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 from pusher.errors.base import ExitCode, PusherError, Retry
@@ -149,6 +150,7 @@ class ClockWrong(PusherError):
     advice = "set the clock: sudo timedatectl set-ntp true"
 
 
+_FREE_SPACE: Final = "free some space there, then run the command again"
 _LIMITS: Final = {
     errno.EMFILE: "this process cannot open any more files",
     errno.ENFILE: "this machine cannot open any more files",
@@ -162,6 +164,27 @@ _BROKEN_DISK: Final = frozenset({errno.EIO, errno.ESTALE, errno.ENODEV})
 def describe_limit(error: OSError) -> MachineExhausted | None:
     """Return the limit of the process or machine that a system call has hit; None if it failed otherwise."""
     return MachineExhausted(_LIMITS[error.errno]) if error.errno in _LIMITS else None
+
+
+def home_error(error: OSError, path: Path, message: str, *, hint: str = HomeUnusable.advice) -> PusherError:
+    """Return the error for a file or folder of PUSHER_HOME at ``path`` that cannot be read or written.
+
+    Only for a fault that lies in the folder itself is it HomeUnusable with ``message`` and ``hint``: with
+    another home after a full or broken disk, the queue would be an empty one.
+    """
+    if error.errno == errno.ENOSPC:
+        return DiskFull(f"no space left on the disk of {path}", hint=_FREE_SPACE)
+    if error.errno == errno.EDQUOT:
+        return DiskFull(f"the disk quota is used up, which {path} counts towards", hint=_FREE_SPACE)
+    if error.errno in _BROKEN_DISK:
+        return _describe_broken_disk(error, f" of {path}")
+    if error.errno == errno.EROFS:
+        return HomeUnusable(
+            f"{path} is on a disk that is mounted read-only",
+            hint="make the disk writable and run the command again (a disk that fails becomes read-only: see "
+            "dmesg); with another PUSHER_HOME the queue is another one, too",
+        )
+    return describe_limit(error) or HomeUnusable(message, hint=hint)
 
 
 def find_machine_error(error: BaseException) -> PusherError | None:
@@ -179,11 +202,15 @@ def find_machine_error(error: BaseException) -> PusherError | None:
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFull(f"no space left on the disk{_where(cause)}")
         if isinstance(cause, OSError) and cause.errno in _BROKEN_DISK:
-            return MachineExhausted(
-                f"the disk failed{_where(cause)}: {os.strerror(cause.errno)}",
-                hint="check the disk and its connection (see dmesg), then: pusher run",
-            )
+            return _describe_broken_disk(cause, _where(cause))
     return None
+
+
+def _describe_broken_disk(error: OSError, where: str) -> MachineExhausted:
+    return MachineExhausted(
+        f"the disk{where} failed: {os.strerror(error.errno or errno.EIO)}",
+        hint="check the disk and its connection (see dmesg), then: pusher run",
+    )
 
 
 def _where(error: OSError) -> str:

@@ -19,10 +19,9 @@ from typing import Final
 from pusher.config.private import make_private_folder
 from pusher.errors import (
     DiskFull,
-    HomeUnusable,
     LayerMismatch,
     PusherError,
-    describe_limit,
+    home_error,
 )
 from pusher.oci.digest import ALGORITHMS, algorithm_of, digest_of_hash, hash_for, hex_of, of_hex, short
 from pusher.oci.layer_blob import ORIGINAL, LayerBlob
@@ -48,7 +47,7 @@ def room_at(folder: Path) -> int:
 class Spool:
     """Blobs under ``root``, which is created. Every method may be called from any thread and process.
 
-    All of them raise DiskFull or HomeUnusable if the file system refuses.
+    All of them raise DiskFull, HomeUnusable or MachineExhausted if the file system refuses.
     """
 
     def __init__(self, root: Path, *, is_shared: bool = False) -> None:
@@ -309,9 +308,9 @@ class Spool:
                 f"no space for {name} in {self.root}: {self._free(written)}",
                 hint="free some space there, or move PUSHER_HOME to a larger disk",
             )
-        if limit := describe_limit(error):
-            return limit
-        return HomeUnusable(
+        return home_error(
+            error,
+            self.root,
             f"cannot write {name} to {self.root}: {error.strerror or error}",
             hint=f"check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder",
         )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from pusher.config.private import make_private_folder
 from pusher.dataclass import dataclass
-from pusher.errors import HomeUnusable, WorkerAlreadyRunning, WorkerElsewhere
+from pusher.errors import WorkerAlreadyRunning, WorkerElsewhere, home_error
 from pusher.progress.format import rfc3339
 from pusher.system import boot_id, is_locked, open_flags, try_lock
 
@@ -80,7 +80,7 @@ class BackgroundLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock. Raises WorkerAlreadyRunning, HomeUnusable."""
+        """Take the lock. Raises WorkerAlreadyRunning, and those of ``home_error``."""
         from filelock import FileLock, Timeout
 
         lock = FileLock(self._home / "worker.lock", timeout=0, mode=0o600, thread_local=False)
@@ -93,10 +93,8 @@ class BackgroundLock:
             raise already_running(self._home) from None
         except OSError as error:
             self.release()
-            raise HomeUnusable(
-                f"{self._home} cannot be written: {error.strerror}",
-                hint="set PUSHER_HOME to a folder that you can write",
-            ) from error
+            message = f"{self._home} cannot be written: {error.strerror}"
+            raise home_error(error, self._home, message) from error
 
     def release(self) -> None:
         """Remove the record and free the lock."""

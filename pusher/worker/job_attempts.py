@@ -146,7 +146,8 @@ class JobAttempts:
         self._progress.job_ended(job.id, "succeeded", f"{job.destination}@{digest}")
         self._hooks.run_success(job)
         remove_if_unneeded(self._store, self._spool.root / FOLDER, job.source)
-        with contextlib.suppress(HomeUnusable, DiskFull):  # the job does not need the spool any more
+        # the job does not need the spool any more
+        with contextlib.suppress(HomeUnusable, DiskFull, MachineExhausted):
             evict_blobs(self._store, self._spool, self._settings.spool_limit)
         delete_sessions(self._store, self._registries, ())  # those that this job has lost
         waiting = frozenset(self.put_off)

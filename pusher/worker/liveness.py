@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 
 from pusher import __version__
 from pusher.config.private import make_private_folder
-from pusher.errors import HomeUnusable
+from pusher.errors import home_error
 from pusher.store.leases import LONGEST_LEASE
 from pusher.store.records import Machine
 from pusher.store.store import Store
@@ -66,10 +66,8 @@ class WorkerIdentity:
             make_private_folder(self._folder, closed=True)
             self._lock.acquire()
         except OSError as error:
-            raise HomeUnusable(
-                f"{self._folder} cannot be written: {error.strerror}",
-                hint="set PUSHER_HOME to a folder that you can write",
-            ) from error
+            message = f"{self._folder} cannot be written: {error.strerror}"
+            raise home_error(error, self._folder, message) from error
         return self
 
     def __exit__(

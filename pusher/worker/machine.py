@@ -12,7 +12,7 @@ from typing import Final
 
 from pusher.config import Settings
 from pusher.config.private import check_private_file, make_private_folder
-from pusher.errors import HomeUnusable
+from pusher.errors import HomeUnusable, home_error
 from pusher.store.records import Machine
 from pusher.store.store import Store
 from pusher.system import machine_id
@@ -28,7 +28,8 @@ def this_machine(settings: Settings) -> Machine:
 
     Its ID is made of a random one in the home and the host's machine ID. So it differs between containers
     that have the machine ID of one image, between hosts that share a home on NFS, and between a home and its
-    copy on another host; no host's own ID is stored. Raises HomeUnusable.
+    copy on another host; no host's own ID is stored. Raises HomeUnusable, and the
+    errors of ``home_error``.
     """
     home = _read_id(settings.home / _FILE)
     spool = None
@@ -50,7 +51,7 @@ def _machine_id(home: uuid.UUID) -> str:
 
 def record_machine(store: Store, settings: Settings) -> Machine | None:
     """Record this machine in a job store that machines share, and return it for the jobs whose images are
-    here; None for a store that no other machine uses. Raises HomeUnusable, StoreError."""
+    here; None for a store that no other machine uses. Raises as ``this_machine``, and StoreError."""
     if not store.is_shared:
         return None
     machine = this_machine(settings)
@@ -83,10 +84,7 @@ def _read_id(path: Path) -> uuid.UUID:
             part.unlink(missing_ok=True)
         return uuid.UUID(path.read_text(encoding="ascii").strip())
     except OSError as error:
-        raise HomeUnusable(
-            f"{path} cannot be read or written: {error.strerror}",
-            hint="set PUSHER_HOME to a folder that you can write",
-        ) from error
+        raise home_error(error, path, f"{path} cannot be read or written: {error.strerror}") from error
     except ValueError as error:
         raise HomeUnusable(
             f"{path} does not hold the ID that pusher wrote there",

@@ -14,6 +14,7 @@ from pusher.errors import (
     ExitCode,
     HomeUnusable,
     LeaseLost,
+    MachineExhausted,
     PusherError,
     StoreError,
 )
@@ -241,7 +242,7 @@ class _Worker:
 
     def _tidy(self) -> None:
         """Keep the job store and the spool within their limits; that it fails is no reason to end a run."""
-        with contextlib.suppress(StoreError, DiskFull, HomeUnusable):
+        with contextlib.suppress(StoreError, DiskFull, HomeUnusable, MachineExhausted):
             # the result of a run that ends has to name its jobs
             until = None if self._forever else self._began
             keep_limits(self._store, self._settings, self._spool, self._touched, until=until)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from pusher import system
-from pusher.errors import DiskFull, HomeUnusable, LayerMismatch
+from pusher.errors import DiskFull, HomeUnusable, LayerMismatch, MachineExhausted, PusherError
 from pusher.oci import media_types
 from pusher.oci.layer_blob import LayerBlob
 from pusher.spool import Spool, temporary
@@ -300,14 +300,24 @@ def test_a_disk_that_is_really_full_loses_nothing(small_disk: Path) -> None:
     assert spool.write_layer(io.BytesIO(small.tar), how=GZIP) == kept
 
 
-def test_other_disk_errors_are_sentences_too(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("number", "kind", "told"),
+    [
+        (errno.EIO, MachineExhausted, "the disk of {} failed: Input/output error"),
+        (errno.EROFS, HomeUnusable, "{} is on a disk that is mounted read-only"),
+        (errno.EACCES, HomeUnusable, "to {}: Permission denied"),
+    ],
+)
+def test_other_disk_errors_are_sentences_too(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[PusherError], told: str
+) -> None:
     def replace(path: Path, target: Path) -> None:
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
+        raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr("pathlib.Path.replace", replace)
-    with pytest.raises(HomeUnusable) as caught:
+    with pytest.raises(kind) as caught:
         put(spool, b"data")
-    assert "Input/output error" in caught.value.message
+    assert told.format(spool.root) in caught.value.message
     assert leftovers(spool) == []
 
 

@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from pusher.errors import ExitCode, MachineExhausted, SourceError, find_machine_error
+from pusher.errors import ExitCode, MachineExhausted, SourceError, find_machine_error, home_error
 from pusher.registry.http import body, watchdog
 from pusher.spool import pipeline, temporary
 from pusher.store.records import JobState
-from pusher.worker import pool
+from pusher.worker import job_attempts, pool, run
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
@@ -105,6 +105,18 @@ def test_no_thread_for_a_job(
         assert home.run().exit_code == ExitCode.UNFINISHED
     assert home.state(job.id) == JobState.WAITING
     assert home.run().exit_code == ExitCode.DONE
+    pushed(registry, "app", "1", image)
+
+
+def test_a_spool_that_fails_after_the_push_changes_nothing_about_it(
+    home: Home, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    broken = _raising(home_error(_system(errno.EIO), home.settings.spool, "cannot be read"))
+    monkeypatch.setattr(job_attempts, "evict_blobs", broken)
+    monkeypatch.setattr(run, "keep_limits", broken)
+    assert home.run().exit_code == ExitCode.DONE
+    assert home.state(job.id) == JobState.SUCCEEDED
     pushed(registry, "app", "1", image)
 
 

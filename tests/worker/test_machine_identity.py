@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shutil
 import socket
 import stat
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +16,12 @@ from pathlib import Path
 import pytest
 
 from pusher.config import Settings
-from pusher.errors import HomeUnusable
+from pusher.errors import DiskFull, ExitCode, HomeUnusable, MachineExhausted, PusherError
 from pusher.store.records import Machine
 from pusher.worker import machine as module
 from pusher.worker.machine import this_machine
+from tests.support.processes import unmount_below
+from tests.support.real import require
 
 
 @pytest.fixture
@@ -98,3 +102,51 @@ def test_a_home_that_cannot_be_written_is_named(settings: Settings) -> None:
     settings.home.write_text("")
     with pytest.raises(HomeUnusable, match="cannot be"):
         this_machine(settings)
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "told", "advice"),
+    [
+        (errno.ENOSPC, DiskFull, "no space left on the disk of {}", "free some space there"),
+        (errno.EDQUOT, DiskFull, "the disk quota is used up", "free some space there"),
+        (errno.EROFS, HomeUnusable, "{} is on a disk that is mounted read-only", "make the disk writable"),
+        (errno.EIO, MachineExhausted, "the disk of {} failed: Input/output error", "check the disk"),
+        (errno.EMFILE, MachineExhausted, "this process cannot open any more files", "stop what"),
+        (errno.EACCES, HomeUnusable, "{} cannot be read or written: Permission denied", "set PUSHER_HOME to"),
+    ],
+)
+def test_a_fault_of_the_disk_is_not_blamed_on_the_home(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    kind: type[PusherError],
+    told: str,
+    advice: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(kind) as caught:
+            this_machine(settings)
+    assert caught.value.message.startswith(told.format(settings.home / "machine"))
+    assert caught.value.hint.startswith(advice)
+    assert list(settings.home.iterdir()) == [], "a file half written would be another machine"
+
+
+def test_a_full_disk_before_the_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    require("mount", root=True)
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=0700,size=64k", "tmpfs", str(disk)], check=True)
+    try:
+        with contextlib.suppress(OSError), (disk / "ballast").open("wb", buffering=0) as file:
+            while file.write(bytes(4096)):
+                pass
+        with pytest.raises(DiskFull) as caught:
+            this_machine(Settings(home=disk / "home", database_url="sqlite://"))
+    finally:
+        unmount_below(disk)
+    assert caught.value.exit_code == ExitCode.UNFINISHED
+    assert "PUSHER_HOME" not in caught.value.hint, "another home has another queue"
