@@ -17,7 +17,7 @@ class DiskFull(PusherError):
     code = "disk-full"
     exit_code = ExitCode.UNFINISHED
     retry = Retry.LATER
-    advice = "free some space, for example with pusher prune, or set PUSHER_HOME to a folder on a larger disk"
+    advice = "free some space, for example with pusher prune, or move PUSHER_HOME to a larger disk"
 
 
 class HomeUnusable(PusherError):

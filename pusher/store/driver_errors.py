@@ -140,6 +140,12 @@ def read_only_error(label: str) -> StoreReadOnly | DiskFull:
     """
     if "://" not in label and _has_no_room(Path(label)):
         return DiskFull(_NO_SPACE.format(label), hint="free some space there, then run the command again")
+    if "://" not in label and _is_mounted_read_only(Path(label)):
+        return StoreReadOnly(
+            f"the job store {label} is on a disk that is mounted read-only",
+            hint="make the disk writable and run the command again (a disk that fails becomes read-only: see "
+            "dmesg)",
+        )
     return StoreReadOnly(
         f"the job store {label} cannot be written", hint="check the permissions of the file and of its folder"
     )
@@ -150,6 +156,13 @@ def _has_no_room(path: Path) -> bool:
     try:
         may_write = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
         return may_write and shutil.disk_usage(path.parent).free < _SHARED_MEMORY
+    except OSError:
+        return False
+
+
+def _is_mounted_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
     except OSError:
         return False
 

@@ -77,7 +77,8 @@ def test_a_home_that_is_mounted_read_only_and_writable_again(
                 refused = ended(pusher.start(*command.split()))
                 assert refused.returncode == ExitCode.STORE, (command, refused.stderr)
                 assert str(folder) in refused.stderr, command
-                assert "hint: " in refused.stderr, command
+                assert "on a disk that is mounted read-only" in refused.stderr, command
+                assert "hint: make the disk writable" in refused.stderr, command
             subprocess.run(["mount", "-o", "remount,rw", str(folder)], check=True)
             done = pusher.work()
             assert done.returncode == ExitCode.DONE, done.stderr

@@ -69,7 +69,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
         if error.errno in _NO_ROOM:
             raise DiskFull(
                 f"no space in {folder} for the archive from {what}",
-                hint="free some space, or set PUSHER_HOME to a folder on another disk",
+                hint="free some space there, or move PUSHER_HOME to a larger disk",
             ) from error
         raise SourceError(f"cannot read {what}: {error.strerror or error}") from error
     note(f"kept {human_bytes(size)} from {what} until the job has ended: {path}")
