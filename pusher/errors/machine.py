@@ -199,11 +199,22 @@ def find_machine_error(error: BaseException) -> PusherError | None:
             return MachineExhausted("this machine cannot start any more threads")
         if isinstance(cause, OSError) and (limit := describe_limit(cause)):
             return limit
+        if isinstance(cause, ImportError) and (limit := _find_limit_of_loader(cause)):
+            return limit
         if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
             return DiskFull(f"no space left on the disk{_where(cause)}")
         if isinstance(cause, OSError) and cause.errno in _BROKEN_DISK:
             return _describe_broken_disk(cause, _where(cause))
     return None
+
+
+def _find_limit_of_loader(error: ImportError) -> MachineExhausted | None:
+    """Return the limit that the dynamic loader has hit: "cannot open shared object: Too many open files".
+
+    It gives no number.
+    """
+    reached = (number for number in _LIMITS if str(error).endswith(os.strerror(number)))
+    return next((MachineExhausted(_LIMITS[number]) for number in reached), None)
 
 
 def _describe_broken_disk(error: OSError, where: str) -> MachineExhausted:
