@@ -65,6 +65,9 @@ class WorkerIdentity:
             make_private_folder(self._folder.parent)
             make_private_folder(self._folder, closed=True)
             self._lock.acquire()
+            while not self._path(self._name).exists():  # removed between opening and locking it
+                self._lock.release()
+                self._lock.acquire()
         except OSError as error:
             message = f"{self._folder} cannot be written: {error.strerror}"
             raise home_error(error, self._folder, message) from error
