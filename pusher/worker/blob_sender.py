@@ -63,6 +63,8 @@ class BlobSender:
     """The registries for which a turn was waited for, and that was reported."""
     absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
     """By registry, repository and digest: until when (``time.monotonic``) a HEAD need not be repeated."""
+    mounts_tried: set[tuple[str, str, str]] = field(default_factory=set)
+    """By the same: a look for the blob asked for it to be mounted already."""
     looking: dict[tuple[str, str, str], threading.Lock] = field(default_factory=dict)
     """By the same: held while a HEAD is under way."""
 
@@ -170,6 +172,7 @@ class BlobSender:
     def _finish(self, job: JobRecord, blob: BlobFile, how: BlobState) -> str:
         key = job.registry, job.repository, blob.digest
         self.absent_until.pop(key, None)
+        self.mounts_tried.discard(key)
         self.looking.pop(key, None)
         self.store.blobs.set_done(job, blob.digest, how)
         if how is not BlobState.EXISTS:  # every attempt finds that again

@@ -56,8 +56,17 @@ class UploadRun:
             upload = self._continue_begun_session(upload)
         journal = self._journal(upload)
         observer = BlobObserver(self._sender, self._job, self._control, blob, journal, continues=continues)
+        # a registry that misses what it said it had may have lied about a mount, too
+        may_mount = believe_head and (waited or self._key not in self._sender.mounts_tried)
+        if only_locate:
+            self._sender.mounts_tried.add(self._key)
         attempt = self._upload(
-            journal, observer, believe_head=believe_head, looked=not waited, continues=continues
+            journal,
+            observer,
+            believe_head=believe_head,
+            looked=not waited,
+            continues=continues,
+            may_mount=may_mount,
         )
         self._sender.observers[blob.digest] = observer
         try:
@@ -250,6 +259,10 @@ class UploadRun:
         ]
         return next((name for name in holders if name != job.repository), None)
 
+    @property
+    def _key(self) -> tuple[str, str, str]:
+        return self._job.registry, self._job.repository, self._blob.digest
+
     def _release(self, journal: StoreJournal) -> None:
         """Release the lease, unless recording the blob's arrival did."""
         if journal.upload.lease_owner is not None:
@@ -263,6 +276,7 @@ class UploadRun:
         *,
         believe_head: bool,
         looked: bool,
+        may_mount: bool = False,
         continues: bool = False,
     ) -> BlobUpload:
         job, settings = self._job, self._sender.settings.at(self._job.registry)
@@ -275,8 +289,7 @@ class UploadRun:
             observer,
             connection.link,
             chunk_size=settings.chunk_size,
-            # a registry that misses what it said it had may have lied about a mount, too
-            mount_from=self._mount_source() if believe_head else None,
+            mount_from=self._mount_source() if may_mount else None,
             forced=settings.profile,
             believe_head=believe_head,
             looked=looked,

@@ -62,7 +62,8 @@ def test_locate_reads_no_byte_and_keeps_the_session(kind: str, tmp_path: Path) -
         assert push.journal.calls == ["record_session"]
         push.restart()
         assert push.run() == "uploaded"
-        assert len(push.registry.requests(On.OPEN)) == 1
+        assert len(push.registry.requests(On.OPEN)) == 2, "another attempt asks for the mount again"
+        assert push.registry.sessions == {}, "and deletes the session of the refusal"
 
 
 def test_locate_finds(kind: str, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from pusher.errors import ExitCode, InvalidOption, ReferenceMalformed
 from pusher.store.records import BlobState, JobState
-from tests.support.fakeregistry import DISTRIBUTION_2, DISTRIBUTION_3, FakeRegistry, On
+from tests.support.fakeregistry import DISTRIBUTION_2, DISTRIBUTION_3, Answer, FakeRegistry, Fault, On
 from tests.support.home import CHUNK, Background, Home, blob_bytes, manifest_digest, pushed
 from tests.support.images import SHAPES, Image, Shape, make_image, write_archive
 
@@ -117,6 +117,33 @@ def test_blobs_are_mounted_from_another_repository(
     assert registry.body_bytes_received() == before
     assert {layer.state for layer in home.store.blobs.of_job(job.id)} == {BlobState.MOUNTED}
     assert registry.sessions == {}
+
+
+@pytest.mark.parametrize("still_there", [True, False])
+def test_what_another_job_brought_meanwhile_is_mounted_and_not_sent_to_its_end(
+    home: Home, registry: FakeRegistry, tmp_path: Path, still_there: bool
+) -> None:
+    """A worker died with a session half way, and a job for another repository did not wait for its end."""
+    archive = write_archive(tmp_path / "app.tar", make_image(10 * CHUNK, compressible=0.0))
+    first = home.enqueue(archive, f"{registry.address}/one/app:1")
+    registry.faults.add(Fault(On.CHUNK, Answer(503), times=None, nth=4))
+    assert home.run(chunk_size=CHUNK, give_up_after=0.2).exit_code == ExitCode.UNFINISHED
+    registry.faults.clear()
+    home.run([home.enqueue(archive, f"{registry.address}/two/app:1").id], chunk_size=CHUNK)
+    before = registry.body_bytes_received()
+    if not still_there:
+        registry.blobs["two/app"].clear()
+    assert home.run(chunk_size=CHUNK).exit_code == ExitCode.DONE
+    sent = registry.body_bytes_received() - before
+    layer = home.store.blobs.of_job(first.id)[1]
+    if still_there:
+        assert (layer.state, sent) == (BlobState.MOUNTED, 0)
+        assert layer.bytes_wasted >= 3 * CHUNK
+    else:
+        assert layer.state is BlobState.UPLOADED
+        assert sent < 8 * CHUNK, "its session was continued"
+    assert registry.sessions == {}
+    assert home.store.abandoned.all() == []
 
 
 def test_a_refused_mount_opens_no_second_session(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
-from pusher.errors import ChunkTooLarge, LayerTooLarge
+from pusher.errors import ChunkTooLarge, LayerTooLarge, PusherError
 from pusher.registry.answers import read_message
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
@@ -84,6 +85,15 @@ class SessionOpener:
         session = Session(opened.location, size, limits, profile)
         self._journal.record_session(session)
         return session
+
+    def mount(self) -> bool:
+        """Return whether the blob was mounted, where it has an open session already; leave no second one."""
+        mount_from, self.mount_from = self.mount_from, None
+        opened = self._client.open_upload(self._repository, mount=self._blob.digest, source=mount_from)
+        if opened.location is not None:
+            with suppress(PusherError):
+                self._client.delete_upload(self._repository, opened.location)
+        return opened.location is None
 
     def shrink(self, session: Session, refused: int) -> Session | None:
         """Record that bodies of ``refused`` bytes are refused (413); return the session with smaller chunks.

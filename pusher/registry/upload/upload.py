@@ -96,8 +96,9 @@ class BlobUpload:
 
         The session of an upload that was under way, or that mounting opened, stays in the journal.
         """
-        if self._journal.load() is not None:
-            return None
+        session = self._journal.load()
+        if session is not None:
+            return "mounted" if self._is_mounted_instead(session) else None
         if time.monotonic() >= self._absent_until:
             if self._is_there():
                 return "exists"
@@ -106,6 +107,16 @@ class BlobUpload:
             self._absent_until = 0.0
             return "mounted"
         return None
+
+    def _is_mounted_instead(self, session: Session) -> bool:
+        """Return whether the blob was mounted, so that the rest need not be sent.
+
+        Another job may have brought it to the registry since its session was opened.
+        """
+        has_all = session.closing or session.offset == self._blob.size
+        if self._opening.mount_from is None or has_all or self._blob.is_unfinished:
+            return False
+        return self._opening.mount()
 
     def run(self) -> str | None:
         """Upload the blob unless the registry has it; return ``exists``, ``mounted`` or ``uploaded``.
