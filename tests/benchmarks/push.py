@@ -1,6 +1,6 @@
 """Pushing a large docker-archive: pusher beside skopeo and docker, to a registry on this machine.
 
-python -m tests.benchmarks.push [--size 1G] [--rounds 3]
+python -m tests.benchmarks.push [--size 1G] [--rounds 3] [--real-files]
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 import click
 
 from pusher.config import parse_size
+from tests.benchmarks import link
 from tests.benchmarks.archive import write_archive
 from tests.benchmarks.measure import MIB, Cost, DaemonMeter, middle, run
 from tests.support.docker_registry import DockerRegistry
@@ -24,6 +25,7 @@ from tests.support.engines import Docker
 
 _PUSHER = (sys.executable, "-m", "pusher")
 _IMAGE = "localhost/benchmark:1"
+_LAYERS = 6
 _AGAIN = "pusher, second push"
 
 Push = Callable[[str], Cost]
@@ -105,12 +107,13 @@ def _docker(env: Mapping[str, str], *arguments: str) -> Cost:
 
 @click.command()
 @click.option("--size", default="1G", show_default=True, help="Bytes of the files in the image.")
+@click.option("--real-files", is_flag=True, help="This machine's files; else made ones, half incompressible.")
 @click.option("--rounds", default=3, show_default=True, help="Pushes with each tool, in turn.")
 @click.option(
     "--tool", "names", multiple=True, help="Only this tool, may be repeated: pusher, skopeo, docker."
 )
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work; needs six times the size.")
-def main(size: str, rounds: int, names: tuple[str, ...], folder: Path | None) -> None:
+def main(size: str, real_files: bool, rounds: int, names: tuple[str, ...], folder: Path | None) -> None:
     """Compare pusher with skopeo and docker. Prints medians; nothing depends on them."""
     if shutil.which("docker-registry") is None:
         raise SystemExit("docker-registry is not installed")
@@ -118,8 +121,13 @@ def main(size: str, rounds: int, names: tuple[str, ...], folder: Path | None) ->
     with ExitStack() as stack:
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pusher-benchmark-", dir=folder)))
         archive = work / "image.tar"
-        write_archive(archive, parse_size(size, "--size"))
-        print(f"docker-archive of {archive.stat().st_size:,} bytes, 6 layers, {os.cpu_count()} processors")
+        if real_files:
+            link.write_archive(archive, parse_size(size, "--size"), _LAYERS)
+        else:
+            write_archive(archive, parse_size(size, "--size"))
+        files = "real files" if real_files else "made files"
+        print(f"docker-archive of {archive.stat().st_size:,} bytes, {_LAYERS} layers of {files}", end=", ")
+        print(f"{os.cpu_count()} processors")
         registry = stack.enter_context(DockerRegistry(work))
         pusher = Pusher(archive, registry, work / "home")
         tools = _tools(stack, pusher, archive, work, names or ("pusher", "skopeo", "docker"))
