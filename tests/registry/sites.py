@@ -90,8 +90,9 @@ class Site:
                 sock.recv(1)
                 return
             if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_side=True)
-                self._open.append(sock)
+                sock = self._tls.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                self._open.append(sock)  # before the handshake, which a client may never begin
+                sock.do_handshake()
             connection = Connection(sock, 1)
             with contextlib.suppress(Disconnected):
                 while request := connection.read_head():
