@@ -49,9 +49,21 @@ class JobHolds:
     def __init__(self, store: Store, jobs: Iterable[JobRecord]) -> None:
         self._now = store.now()
         self._earlier = _read_earlier(store, jobs)
+        self._known: dict[int, tuple[JobHold | None, JobRecord | None]] = {}
+        """Of an earlier job, its hold, and the job that no worker ends: itself, or one before it."""
 
     def of(self, job: JobRecord) -> JobHold | None:
         """Return what holds a job back; None if a worker may have it now, or it has ended."""
+        chain: list[JobRecord] = []
+        at = self._earlier.get(job.after or 0)
+        while at is not None and at.id not in self._known:
+            chain.append(at)
+            at = self._earlier.get(at.after or 0)
+        for earlier in reversed(chain):  # the first one first: a chain may have thousands of jobs
+            self._known[earlier.id] = self._describe(earlier), self._find_stuck(earlier)
+        return self._describe(job)
+
+    def _describe(self, job: JobRecord) -> JobHold | None:
         if job.state not in _STARTABLE:
             return None
         at = _earliest_start(job, self._now)
@@ -71,20 +83,20 @@ class JobHolds:
         if before is None or before.state in _OVER:
             return None
         text = f"starts after job {before.id}"
-        stuck = self._find_stuck(before)
+        hold, stuck = self._known[before.id]
         if stuck is None:
-            hold = self.of(before)
             return JobHold(text, ends_in_run=hold is None or hold.ends_in_run)
         what, advice = _STUCK[stuck.state]
         link = ", which" if stuck is before else f", and job {stuck.id} before that"
         return JobHold(f"{text}{link} {what}", advice.format(stuck.id))
 
     def _find_stuck(self, job: JobRecord) -> JobRecord | None:
-        """Return this job, or the one before it, that no worker ends."""
-        at: JobRecord | None = job
-        while at is not None and at.state not in _STUCK:
-            at = None if at.state in _OVER or at.started_at else self._earlier.get(at.after or 0)
-        return at
+        """Return this job, or one before it, that no worker ends."""
+        if job.state in _STUCK:
+            return job
+        if job.state in _OVER or job.started_at or (job.after or 0) not in self._known:
+            return None
+        return self._known[job.after or 0][1]
 
 
 def _read_earlier(store: Store, jobs: Iterable[JobRecord]) -> dict[int, JobRecord]:

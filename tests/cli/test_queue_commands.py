@@ -24,11 +24,12 @@ from pusher.help.topics import read_schema
 from pusher.store.records import JobRecord, JobState, Machine, StoredError
 from pusher.store.store import Store
 from pusher.worker.background import BackgroundLock
-from pusher.worker.job_holds import JobHolds
+from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.overview import JobOverview, note, read_overviews
 from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.finished_jobs import add_queued_jobs
 from tests.support.images import make_image, write_archive
 
 DIGEST = digest("d")
@@ -359,6 +360,20 @@ def test_wait_says_what_the_jobs_wait_for(store: Store, capsys: pytest.CaptureFi
     assert capsys.readouterr().err == at, "a worker pushes it"
     explain_idle([overview, replace(free, has_worker=False)])
     assert capsys.readouterr().err == f"{at}No worker pushes these jobs. Start one with: pusher run\n"
+
+
+def test_many_jobs_one_after_the_other(store: Store) -> None:
+    """As a nightly script makes them that keeps its images in order."""
+    add_queued_jobs(store, 1, 600)
+    with store._database.write() as connection:
+        connection.execute("UPDATE jobs SET after_job = id - 1 WHERE id > 1")
+    jobs = store.jobs.list()
+    assert JobHolds(store, jobs).of(jobs[-1]) == JobHold("starts after job 599", ends_in_run=True)
+    store.jobs.pause(1)
+    hold = JobHolds(store, store.jobs.list()).of(jobs[-1])
+    assert hold is not None
+    assert hold.text == "starts after job 599, and job 1 before that is paused"
+    assert hold.advice == "to continue it: pusher resume 1"
 
 
 def test_a_job_after_one_that_has_ended(pusher: Pusher, store: Store, archive: str) -> None:
