@@ -10,7 +10,7 @@ from typing import Final
 from pusher.errors import ImageIncomplete, ImageNotFound, ImageUnsupported
 from pusher.oci import media_types
 from pusher.oci.document import Document
-from pusher.oci.index import Child, Index
+from pusher.oci.index import MOST_NESTED, Child, Index
 from pusher.oci.manifest import LARGEST_SIZE, Descriptor, Manifest
 from pusher.oci.platform import Platform
 from pusher.registry.http.body import BlobFile
@@ -19,7 +19,6 @@ from pusher.sources.document_reader import MAX_DOCUMENT, DocumentReader
 from pusher.sources.platforms import check_platform, platform_of
 from pusher.text import suggest
 
-_MAX_DEPTH: Final = 8
 _DOCUMENTS: Final = (
     media_types.MANIFESTS
     | media_types.INDEXES
@@ -49,6 +48,7 @@ class Tree:
         self._there: dict[Descriptor, bool] = {}
         self._where = where
         self._whole: dict[str, bool] = {}
+        self._fitting: dict[tuple[str, Platform], bool] = {}
         self._documents: dict[str, Document] = {}
         self.choice = choice
         self.notes: list[str] = []
@@ -93,8 +93,9 @@ class Tree:
 
     # --- which documents ----------------------------------------------------------------------------------
 
-    def _choose(self, document: Document) -> Document:
+    def _choose(self, document: Document, depth: int = 0) -> Document:
         """Return the requested part of the root."""
+        self._check_depth(depth)
         wanted = self.choice.platforms
         if isinstance(document, Manifest):
             check_platform(self._platform_of(document), self.choice, self._where)
@@ -126,7 +127,7 @@ class Tree:
                 f"{document.digest}"
             )
         # The index wins, as it does in a pull: configs often leave out the variant.
-        return found if isinstance(found, Manifest) else self._choose(found)
+        return found if isinstance(found, Manifest) else self._choose(found, depth + 1)
 
     def _reduce(self, index: Index, dropped: Sequence[Child]) -> Index:
         """Return the index without unwanted children and, if allowed, missing ones."""
@@ -162,8 +163,12 @@ class Tree:
         self._check_depth(depth)
         found = None if self._is_blob(child) else self._child(child)
         if isinstance(found, Index):
-            images = [inner for inner in found.children if not inner.is_attestation]
-            return any(self._is_for(inner, platform, depth + 1) for inner in images)
+            if (found.digest, platform) not in self._fitting:
+                images = [inner for inner in found.children if not inner.is_attestation]
+                self._fitting[found.digest, platform] = any(
+                    self._is_for(inner, platform, depth + 1) for inner in images
+                )
+            return self._fitting[found.digest, platform]
         own = None if found is None else self._platform_of(found)
         return own is not None and platform.takes(own)
 
@@ -238,8 +243,8 @@ class Tree:
     # --- what is wrong ------------------------------------------------------------------------------------
 
     def _check_depth(self, depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            raise self._reader.unsupported_error(f"indexes are nested more than {_MAX_DEPTH} deep")
+        if depth > MOST_NESTED:
+            raise self._reader.unsupported_error(f"indexes are nested more than {MOST_NESTED} deep")
 
     def _lacking_error(self, index: Index, missing: Sequence[Child]) -> ImageIncomplete:
         absent = {child.digest for child in missing}
@@ -270,9 +275,12 @@ class Tree:
     def _absent_below(self, children: Sequence[Child]) -> tuple[str, ...]:
         """Return the blobs that children of an index lack; none if one lacks a manifest."""
         absent: dict[str, None] = {}
-        left = list(children)
+        left, seen = list(children), set[str]()
         while left:
             child = left.pop()
+            if child.digest in seen:
+                continue
+            seen.add(child.digest)
             document = None if self._is_blob(child) else self._child(child)
             if document is None and child.descriptor.media_type in _DOCUMENTS:
                 return ()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from pusher.errors import ImageUnsupported, LayerMismatch
+from pusher.errors import ImageIncomplete, ImageNotFound, ImageUnsupported, LayerMismatch
 from pusher.oci.manifest import parse_descriptor
 from pusher.sources.base import EVERYTHING
 from pusher.sources.image_tree import Tree
 from tests.sources.test_image_tree import image_of, platforms, tree_of
 from tests.support.images import OCI_LAYER, make_image
-from tests.support.layouts import Descriptor, Layout
+from tests.support.layouts import Descriptor, Layout, on
 from tests.support.pins import ANY_PIN
 
 
@@ -129,6 +131,33 @@ def test_indexes_nested_without_end() -> None:
     refused(layout, root, "nested")
     with pytest.raises(ImageUnsupported, match="nested"):
         tree_of(layout, root, platforms("linux/amd64"))
+
+
+def test_indexes_nested_without_end_that_name_a_platform() -> None:
+    layout = Layout()
+    root = on("linux/amd64", layout.image(make_image(10)))
+    for _ in range(1200):
+        root = on("linux/amd64", layout.index(root))
+    with pytest.raises(ImageUnsupported, match="nested"):
+        tree_of(layout, root, platforms("linux/amd64"))
+
+
+@pytest.mark.parametrize("why", ["platform", "missing"])
+def test_what_indexes_list_together_is_looked_at_once(why: str) -> None:
+    layout = Layout()
+    image = layout.image(make_image(10))
+    level = [layout.index(image, annotations={"n": str(n)}) for n in range(12)]
+    for depth in range(6):
+        level = [layout.index(*level, annotations={"n": f"{depth}.{n}"}) for n in range(12)]
+    root = layout.index(*level)
+    if why == "platform":
+        with pytest.raises(ImageNotFound, match="no image for linux/s390x"):
+            tree_of(layout, root, platforms("linux/s390x"))
+    else:
+        layer = json.loads(layout.blobs[image["digest"]])["layers"][0]
+        with pytest.raises(ImageIncomplete) as caught:
+            tree_of(layout.without(layer), root)
+        assert caught.value.missing == (layer["digest"],)
 
 
 def test_indexes_that_list_each_others_children_do_not_multiply() -> None:

@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from pusher.errors import ExitCode, LayerTooLarge, StoreError
 from pusher.errors.catalogue import catalogue
 from pusher.oci.digest import of_bytes
+from pusher.oci.index import MOST_NESTED
 from pusher.registry.http.answer import Answer
 from pusher.serve.api import Api
 from pusher.serve.bodies import asked_range
@@ -84,27 +85,35 @@ class ForwardingApi(Api):
 
     def absent(self, repository: str, manifest: PushedManifest) -> list[str]:
         """Return the digests that neither the repository here nor the destination has."""
-        return [
-            digest
-            for digest in super().absent(repository, manifest)
-            if not self._has(repository, digest, manifest)
-        ]
+        return self._find_absent(repository, manifest, {}, 0)
 
-    def _has(self, repository: str, digest: str, manifest: PushedManifest) -> bool:
-        if digest in manifest.children:
-            return self._adopt(repository, digest)
-        return self._upstream.blob_size(repository, digest) is not None
+    def _find_absent(
+        self, repository: str, manifest: PushedManifest, adopted: dict[str, bool], depth: int
+    ) -> list[str]:
+        if depth > MOST_NESTED:
+            raise ApiError(400, "MANIFEST_INVALID", f"indexes are nested more than {MOST_NESTED} deep")
+        absent = []
+        for digest in super().absent(repository, manifest):
+            if digest in manifest.children and digest not in adopted:
+                adopted[digest] = self._adopt(repository, digest, adopted, depth + 1)
+            if not (adopted[digest] if digest in adopted else self._has_blob(repository, digest)):
+                absent.append(digest)
+        return absent
 
-    def _adopt(self, repository: str, digest: str) -> bool:
-        """Fetch a manifest that an index lists and the client found at the destination."""
+    def _adopt(self, repository: str, digest: str, adopted: dict[str, bool], depth: int) -> bool:
+        """Fetch a manifest that an index lists and the client found at the destination; return whether the
+        destination has it, and all below it. ``adopted`` has the results for others."""
         found = self._upstream.manifest(repository, digest)
-        if found is None:
-            return False
+        if found is None:  # build caches list blobs
+            return self._has_blob(repository, digest)
         child = read_manifest(found[1], found[0], digest)
-        if self.absent(repository, child):
+        if self._find_absent(repository, child, adopted, depth):
             return False
         self._catalog.add_manifest(repository, child, ())
         return True
+
+    def _has_blob(self, repository: str, digest: str) -> bool:
+        return self._upstream.blob_size(repository, digest) is not None
 
     async def store_manifest(
         self, request: Request, repository: str, manifest: PushedManifest, tags: list[str]

@@ -110,10 +110,11 @@ class Images:
         for algorithm in ALGORITHMS:
             (path / "blobs" / algorithm).mkdir(mode=0o700, parents=True, exist_ok=True)
         absent: set[str] = set()
-        for manifest in self._tree(name, root):
+        manifests = {manifest.digest: manifest for manifest in self._tree(name, root)}
+        for manifest in manifests.values():
             _write_file(_blob(path, manifest.digest), manifest.raw)
-            for digest in manifest.blobs:
-                if not self._link(name, digest, _blob(path, digest)):
+            for digest in (*manifest.blobs, *manifest.children):  # build caches list blobs
+                if digest not in manifests and not self._link(name, digest, _blob(path, digest)):
                     absent.add(digest)
         listed = {"mediaType": root.media_type, "digest": root.digest, "size": len(root.raw)}
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [listed]}

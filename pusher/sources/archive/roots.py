@@ -16,7 +16,7 @@ from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, LayerMismatch
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_digest, of_bytes
-from pusher.oci.index import parse_index
+from pusher.oci.index import MOST_NESTED, parse_index
 from pusher.oci.manifest import Manifest, parse_manifest
 from pusher.oci.media_types import MANIFESTS
 from pusher.oci.platform import Platform
@@ -25,7 +25,6 @@ from pusher.sources.blob_places import layout_path
 from pusher.sources.image_names import normalize_name
 from pusher.sources.index_children import child_digests
 
-_MOST_DEPTH: Final = 8
 _MOST_DOCUMENTS: Final = 20_000
 _MOST_BYTES: Final = 32 << 20
 _LARGEST: Final = 16 << 20
@@ -173,7 +172,7 @@ class Roots:
         left, seen = [(root, 0)], set[str]()
         while left:
             digest, depth = left.pop()
-            if digest in seen or depth > _MOST_DEPTH:
+            if digest in seen or depth > MOST_NESTED:
                 continue
             seen.add(digest)
             found = self._read(digest)

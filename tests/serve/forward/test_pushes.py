@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import socket
 import sqlite3
@@ -14,10 +15,12 @@ from pathlib import Path
 
 import pytest
 
-from pusher.oci.media_types import OCI_MANIFEST
+from pusher.oci.index import MOST_NESTED
+from pusher.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from pusher.reference import RegistryPath
 from pusher.registry.upload import profiles
 from pusher.serve.forward import api, images
+from pusher.serve.forward.upstream import Upstream
 from pusher.store.records import FINAL_STATES, JobState
 from tests.serve.forward.front import Front, push_in_background
 from tests.serve.served import EMPTY, Repository, Served, codes, descriptor, index, manifest, sha256, sha512
@@ -124,6 +127,47 @@ def test_children_that_only_the_destination_has(here: Repository, there: Reposit
     root = index(child)
     assert here.push(root, "1").status_code == 201
     assert there.ask("GET", "manifests/1").content == root
+
+
+def test_indexes_nested_without_end(here: Repository, there: Repository) -> None:
+    """The destination took each of them: they are fetched from it level by level."""
+    nested = [there.image(LAYER)]
+    for _ in range(MOST_NESTED + 1):
+        nested.append(index(nested[-1]))
+    for raw in nested[:-1]:
+        assert there.push(raw).status_code == 201
+    answer = here.push(index(nested[-2]), "1")
+    assert (answer.status_code, codes(answer)) == (400, ["MANIFEST_INVALID"])
+    assert f"nested more than {MOST_NESTED} deep" in answer.text
+
+
+def test_a_missing_image_is_looked_for_once(here: Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many indexes list it."""
+    looked = []
+    lost = manifest(descriptor(sha256(b"nowhere"), b"nowhere"))
+    level = [index(lost, annotations={"n": str(n)}) for n in range(3)]
+    stored = {sha256(raw): raw for raw in level}
+
+    def find(_: Upstream, name: str, digest: str) -> tuple[str, bytes] | None:
+        looked.append(digest)
+        return (OCI_INDEX, stored[digest]) if digest in stored else None
+
+    monkeypatch.setattr(Upstream, "manifest", find)
+    answer = here.push(index(*level), "1")
+    assert codes(answer) == 3 * ["MANIFEST_BLOB_UNKNOWN"]
+    assert sorted(looked) == sorted([*stored, sha256(lost)])
+
+
+def test_a_build_cache(here: Repository, there: Repository) -> None:
+    """An index whose children are blobs; the second push finds them at the destination."""
+    children = [descriptor(here.push_blob(raw), raw) for raw in (EMPTY, LAYER)]
+    for tag in ("1", "2"):
+        root = json.dumps(
+            {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": children, "annotations": {"n": tag}}
+        ).encode()
+        assert here.push(root, tag).status_code == 201
+        assert there.ask("GET", f"manifests/{tag}").content == root
+        assert there.ask("GET", f"blobs/{sha256(LAYER)}").content == LAYER
 
 
 @pytest.mark.parametrize("of", [sha256, sha512])
