@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
@@ -15,9 +13,8 @@ from markupsafe import Markup
 from pusher.config import Settings
 from pusher.dataclass import dataclass
 from pusher.oci.digest import short
-from pusher.progress.counters import Counters, eta
+from pusher.progress.counters import Counters
 from pusher.progress.counters import Snapshot as ProgressSnapshot
-from pusher.progress.estimate import Estimator
 from pusher.progress.format import human_left, percent
 from pusher.serve.page.template import PageContent, Template
 from pusher.store.decisions import DECISIONS
@@ -25,15 +22,13 @@ from pusher.store.job_filter import JobFilter
 from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.units import human_bytes
+from pusher.worker.job_json import seconds_left
 from pusher.worker.overview import JobOverview, amount, note, read_overviews, share
 
 PER_PAGE: Final = 50
 LONGEST_SEARCH: Final = 200
 _EVENTS: Final = 200
 """Lines of a job's log that are shown."""
-_MOST_SPEEDS: Final = 1000
-_LONGEST_GAP: Final = 30.0
-"""Seconds between two readings after which a speed is measured anew."""
 _VERBS: Final = ("pause", "resume", "retry", "cancel")
 
 
@@ -57,9 +52,7 @@ class JobCard:
 
 class JobReader:
     """Reads jobs from ``store``. ``counters``: the progress of this process's own worker, once it has one.
-
-    The speed of a job is measured from one reading to the next. Thread-safe.
-    """
+    Thread-safe."""
 
     def __init__(self, store: Store, settings: Settings, template: Template, example: str) -> None:
         """``example``: the command that pushes an image here."""
@@ -68,8 +61,6 @@ class JobReader:
         self.example = example
         self.counters: Counters | None = None
         self._workers = settings.workers
-        self._lock = threading.Lock()
-        self._speeds: dict[int, tuple[Estimator, int, float]] = {}  # bytes sent, and when that was read
 
     def cards(self, jobs: Sequence[JobRecord], back: str) -> list[JobCard]:
         """Return the cards of jobs, without those that were deleted meanwhile."""
@@ -95,10 +86,9 @@ class JobReader:
         overview = replace(overview, totals=totals)
         figures = [share(overview), amount(totals)]
         if is_sending:
-            speed = self._measure_speed(job.id, stored.bytes_sent + own.in_flight) or own.speed
-            left = eta(totals.bytes_total - totals.bytes_done, speed)
+            left = seconds_left(job, stored)
             figures += [
-                f"{human_bytes(speed)}/s" if speed else "",
+                f"{human_bytes(job.speed)}/s" if job.speed else "",
                 f"{human_left(left)} left" if left else "",
             ]
         total = totals.bytes_total if totals.sizes_known else None
@@ -117,33 +107,18 @@ class JobReader:
             back,
         )
 
-    def _measure_speed(self, job_id: int, sent: int) -> float | None:
-        """Return the bytes a second of a job, from how many were sent at this reading and earlier ones."""
-        now = time.monotonic()
-        with self._lock:
-            estimator, before, at = self._speeds.pop(job_id, (Estimator(now), sent, now))
-            if now - at > _LONGEST_GAP:
-                estimator, before = Estimator(now), sent
-            estimator.add(sent - before, now)
-            self._speeds[job_id] = (estimator, sent, now)
-            if len(self._speeds) > _MOST_SPEEDS:
-                del self._speeds[next(iter(self._speeds))]
-        return estimator.speed(now)
-
 
 @dataclass(frozen=True)
 class _OwnProgress:
     """What this process's worker knows of a job beyond the store."""
 
     in_flight: int = 0
-    speed: float | None = None
     notes: Sequence[str] = ()
 
     @classmethod
     def of(cls, job_id: int, progress: ProgressSnapshot) -> _OwnProgress:
         blobs = [blob for blob in progress.blobs if blob.job_id == job_id]
         layers = [layer for layer in progress.preparing if layer.job_id == job_id]
-        speeds = [blob.speed for blob in blobs if blob.active and blob.speed is not None]
         notes = [
             f"{layer.doing} {short(layer.diff_id)}"
             + (f": {percent(layer.done, layer.total)}%" if layer.total else f": {human_bytes(layer.done)}")
@@ -153,7 +128,6 @@ class _OwnProgress:
         notes += [wait.reason for wait in progress.waiting if wait.what in waited_for]
         return cls(
             sum(blob.in_flight for blob in blobs if blob.active),
-            sum(speeds) if speeds else None,
             list(dict.fromkeys(notes)),
         )
 
