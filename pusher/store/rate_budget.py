@@ -11,7 +11,7 @@ from dataclasses import field
 from typing import Any, Final, Self
 
 from pusher.dataclass import dataclass
-from pusher.store.share_leases import KEPT, LEASE, clock_jump
+from pusher.store.share_leases import KEPT, LEASE, TimeBetween, clock_jump
 
 _CARRIED: Final = 0.4
 """Seconds of the rate that are carried over at most, of what workers did not use, or used too much."""
@@ -39,8 +39,8 @@ class RateUsage:
     """As in RateShare."""
     sent: float = 0.0
     """Bytes sent since it last renewed it."""
-    seconds: float | None = None
-    """Time since then, by the worker's clock; None: it has none yet."""
+    since: TimeBetween | None = None
+    """Time since then; None: it has none yet."""
     is_new: bool = False
     """It has just started, or could not reach the store: others may have been cut off as well, and still use
     the shares they had."""
@@ -92,7 +92,7 @@ class RateBudget:
     def _follow_clock(self, owner: str, usage: RateUsage, now: float) -> None:
         """Shift all times if the store's clock was set since the owner last renewed its share."""
         before = self.shares.get(owner)
-        if before is not None and (jump := clock_jump(before.until, usage.seconds, now)):
+        if before is not None and (jump := clock_jump(before.until, usage.since, now)):
             for each in self.shares.values():
                 each.until += jump
             self.counted_at = None
@@ -107,8 +107,8 @@ class RateBudget:
             self.carried, began = 0.0, now
         leased = sum(each.share * max(0.0, min(now, each.until) - began) for each in self.shares.values())
         carried = self.carried + rate * (now - began) - leased
-        if owner in self.shares and usage.seconds is not None and not usage.is_new:
-            carried += self.shares[owner].share * min(usage.seconds, LEASE) - usage.sent
+        if owner in self.shares and usage.since is not None and usage.since.seconds <= LEASE:
+            carried += self.shares[owner].share * usage.since.seconds - usage.sent
         is_lacking = any(each.wanted is None for each in self.shares.values())
         most = (_CARRIED if is_lacking else _CARRIED_IDLE) * rate
         self.carried, self.counted_at = max(-_CARRIED * rate, min(carried, most)), now

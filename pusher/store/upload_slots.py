@@ -10,7 +10,7 @@ from dataclasses import field
 from typing import Any, Final, Self
 
 from pusher.dataclass import dataclass
-from pusher.store.share_leases import KEPT, LEASE, clock_jump
+from pusher.store.share_leases import KEPT, LEASE, TimeBetween, clock_jump
 
 _TURN: Final = 60.0
 """Seconds for which a worker may keep its only slot while others have none."""
@@ -35,8 +35,8 @@ class SlotUsage:
     wanted: int
     busy: int
     """Slots in use."""
-    seconds: float | None = None
-    """Time since it last renewed them, by its own clock; None: it has none yet."""
+    since: TimeBetween | None = None
+    """Time since it last renewed them; None: it has none yet."""
     is_new: bool = False
     """It has just started, or could not reach the store: others may still use the slots they had."""
 
@@ -67,7 +67,7 @@ class SlotBudget:
         Slots that it uses beyond that count until it reports that they are free.
         """
         before = self.shares.get(owner)
-        if before is not None and (jump := clock_jump(before.until, usage.seconds, now)):
+        if before is not None and (jump := clock_jump(before.until, usage.since, now)):
             for each in self.shares.values():
                 each.since, each.until = each.since + jump, each.until + jump
         kept = KEPT if usage.is_new else 0.0

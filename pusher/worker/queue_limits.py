@@ -46,7 +46,7 @@ class QueueLimits:
             if self._lease.timetable is None:
                 self._take_up(store.settings.all())
             if self._lease.timetable is not None:  # both are read in one transaction
-                self._lease.renew(store.budgets, owner, self.limiter.use(), self._take_up)
+                self._lease.renew(store.budgets, owner, self.limiter.use, self._take_up)
             self.turns.renew(store.budgets, owner)
         finally:
             self.limiter.refresh()

@@ -16,8 +16,8 @@ from pusher.system import elapsed
 from pusher.worker.rate import RateUse
 from pusher.worker.share_lease import Renewal, ShareLease
 
-_Shares: TypeAlias = tuple[float, float]
-"""What may be sent now, and the fair share."""
+_Leased: TypeAlias = tuple[float | None, float, float | None]
+"""What may be sent now, the fair share, and what was wanted."""
 
 RATE: Final = "rate"
 """Name of the budget."""
@@ -67,37 +67,36 @@ class RateLease:
         self,
         budgets: Budgets,
         owner: str,
-        use: RateUse,
+        use: Callable[[], RateUse],
         take_up: Callable[[Mapping[str, QueueSetting]], None] = lambda settings: None,  # noqa: ARG005
     ) -> None:
         """Renew the share of the rate that ``timetable`` has at the store's time, in this machine's zone.
 
-        ``use``: that since the last renewal; ``take_up`` gets the queue's settings and may change
-        ``timetable``. Raises StoreError; the last share is used meanwhile.
+        ``use`` returns that since it was last called; ``take_up`` gets the queue's settings and may change
+        ``timetable``. Both are called in the transaction, however long it waited for other workers'. Raises
+        StoreError; the last share is used meanwhile.
         """
 
-        def change(state: BudgetState) -> tuple[Mapping[str, Any], _Shares | None]:
+        def change(state: BudgetState) -> tuple[Mapping[str, Any], _Leased]:
             take_up(state.settings)
             budget, timetable = RateBudget.from_json(state.content), self.timetable
             at = datetime.fromtimestamp(state.at, UTC).astimezone()
             rate = None if timetable is None else timetable.rate_at(at)
-            shares = None
+            usage = self._usage(renewal, use())
             if rate is None:
                 budget.release(owner)
-            else:
-                shares = budget.renew(owner, rate, usage, state.at)
-            return budget.to_json(), shares
+                return budget.to_json(), (None, 0.0, usage.wanted)
+            share, fair = budget.renew(owner, rate, usage, state.at)
+            return budget.to_json(), (share, fair, usage.wanted)
 
-        self._unreported += use.sent
         try:
             with self._lease.renewing() as renewal:
-                usage = self._usage(renewal, use)
-                found = budgets.change(RATE, change)
+                leased = budgets.change(RATE, change)
         except PusherError:
             self._fall_back()
             raise
-        self._wanted, self._unreported = usage.wanted, 0
-        self._share, self._fair = found if found is not None else (None, 0.0)
+        self._share, self._fair, self._wanted = leased
+        self._unreported = 0
 
     def release(self, budgets: Budgets, owner: str) -> None:
         """Give the share to the other workers. Raises StoreError."""
@@ -114,16 +113,18 @@ class RateLease:
         self._lease.end()
 
     def _usage(self, renewal: Renewal, use: RateUse) -> RateUsage:
-        if not renewal.seconds:
+        since = renewal.since()
+        self._unreported += use.sent
+        if since is None or not since.seconds:
             wanted = None
         elif not use.lacks:
-            wanted = self._unreported / renewal.seconds * _SPARE
+            wanted = self._unreported / since.seconds * _SPARE
         else:  # less than it leased is no news
             squeezed = self._wanted is not None and self._share is not None and self._share < self._wanted
             wanted = self._wanted if squeezed else None
         if use.own is not None:
             wanted = use.own if wanted is None else min(wanted, use.own)
-        return RateUsage(wanted, self._unreported, renewal.seconds, is_new=renewal.is_new)
+        return RateUsage(wanted, self._unreported, since, is_new=renewal.is_new)
 
     def _fall_back(self) -> None:
         """Obey a limit that was read and cannot be leased, as with a full disk."""

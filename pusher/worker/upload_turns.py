@@ -87,9 +87,9 @@ class UploadTurns:
 
     def _lease(self, budgets: Budgets, owner: str, registry: _Registry, wanted: int, busy: int) -> None:
         with registry.lease.renewing() as renewal:
-            usage = SlotUsage(wanted, busy, renewal.seconds, renewal.is_new)
 
             def change(state: BudgetState) -> tuple[Mapping[str, Any], int]:
+                usage = SlotUsage(wanted, busy, renewal.since(), renewal.is_new)
                 budget = SlotBudget.from_json(state.content)
                 granted = budget.renew(owner, registry.most, usage, state.at)
                 return budget.to_json(), granted

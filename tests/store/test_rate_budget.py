@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import pytest
 
 from pusher.store.rate_budget import RateBudget, RateUsage, divide
-from pusher.store.share_leases import KEPT, LEASE
+from pusher.store.share_leases import KEPT, LEASE, TimeBetween
 
 RATE = 1_000_000.0
 STEP = 0.02
@@ -44,7 +44,8 @@ class Worker:
             self.wanted = self.wanted if self.wanted is not None and self.share < self.wanted else None
         else:
             self.wanted = self.sent / (seconds or 1.0) * 1.2
-        usage = RateUsage(self.wanted, self.sent, seconds, is_new=now < self.starts + LEASE)
+        since = None if seconds is None else TimeBetween(seconds)
+        usage = RateUsage(self.wanted, self.sent, since, is_new=now < self.starts + LEASE)
         self.share, fair = budget.renew(self.name, RATE, usage, now + jump)
         self.renewed, self.sent, self.lacks = now, 0.0, False
         self.next = now + (0.25 if self.share < 0.9 * fair else 1.0)
@@ -140,12 +141,12 @@ def test_after_an_outage_the_first_one_leaves_the_others_their_shares() -> None:
     budget, shares = RateBudget(), {"a": 0.0, "b": 0.0}
     for second in range(10):
         for name, share in shares.items():
-            shares[name], _ = budget.renew(name, RATE, RateUsage(None, share, 1.0), second)
+            shares[name], _ = budget.renew(name, RATE, RateUsage(None, share, TimeBetween(1.0)), second)
     back = 9 + KEPT - 10
-    share, fair = budget.renew("a", RATE, RateUsage(None, 0.0, KEPT - 10, is_new=True), back)
+    share, fair = budget.renew("a", RATE, RateUsage(None, 0.0, TimeBetween(KEPT - 10), is_new=True), back)
     assert share == pytest.approx(RATE / 2, rel=0.1)
     assert fair == pytest.approx(RATE, rel=0.1)
-    later, _ = budget.renew("a", RATE, RateUsage(None, share * LEASE, LEASE), back + LEASE)
+    later, _ = budget.renew("a", RATE, RateUsage(None, share * LEASE, TimeBetween(LEASE)), back + LEASE)
     assert later > 0.95 * RATE, "the other one is dead"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from pusher.store.share_leases import KEPT, LEASE
+from pusher.store.share_leases import KEPT, LEASE, TimeBetween
 from pusher.store.upload_slots import SlotBudget, SlotUsage, divide_slots
 
 
@@ -28,7 +28,8 @@ class Worker:
 
     def renew(self, budget: SlotBudget, most: int, now: float, jump: float = 0.0) -> None:
         seconds = None if self.renewed is None else now - self.renewed
-        usage = SlotUsage(self.wanted, self.busy, seconds, is_new=now < self.starts + LEASE)
+        since = None if seconds is None else TimeBetween(seconds)
+        usage = SlotUsage(self.wanted, self.busy, since, is_new=now < self.starts + LEASE)
         self.granted, self.renewed = budget.renew(self.name, most, usage, now + jump), now
 
     def send(self, now: float) -> None:
@@ -84,7 +85,7 @@ def test_slots_of_the_dead_and_of_those_that_are_done_are_free() -> None:
     assert alive.busy == 4
     done = SlotBudget()
     assert done.renew("a", 4, SlotUsage(4, 0), 0.0) == 4
-    assert done.renew("a", 4, SlotUsage(0, 0, 1.0), 1.0) == 0
+    assert done.renew("a", 4, SlotUsage(0, 0, TimeBetween(1.0)), 1.0) == 0
     assert done.to_json() == {"shares": {}}
 
 
@@ -92,10 +93,10 @@ def test_a_slot_in_use_counts_until_it_is_free() -> None:
     budget = SlotBudget()
     assert budget.renew("a", 2, SlotUsage(2, 0), 0.0) == 2
     assert budget.renew("b", 2, SlotUsage(2, 0), 0.5) == 0
-    assert budget.renew("a", 2, SlotUsage(2, 2, 1.0), 1.0) == 1
-    assert budget.renew("b", 2, SlotUsage(2, 0, 1.0), 1.5) == 0, "a sends its chunk to the end"
-    assert budget.renew("a", 2, SlotUsage(2, 1, 1.0), 2.0) == 1
-    assert budget.renew("b", 2, SlotUsage(2, 0, 1.0), 2.5) == 1
+    assert budget.renew("a", 2, SlotUsage(2, 2, TimeBetween(1.0)), 1.0) == 1
+    assert budget.renew("b", 2, SlotUsage(2, 0, TimeBetween(1.0)), 1.5) == 0, "a sends its chunk to the end"
+    assert budget.renew("a", 2, SlotUsage(2, 1, TimeBetween(1.0)), 2.0) == 1
+    assert budget.renew("b", 2, SlotUsage(2, 0, TimeBetween(1.0)), 2.5) == 1
 
 
 def test_a_store_whose_clock_is_set_back_by_a_day() -> None:
@@ -108,11 +109,11 @@ def test_a_store_whose_clock_is_set_back_by_a_day() -> None:
 def test_after_an_outage_the_first_one_leaves_the_others_their_slots() -> None:
     budget = SlotBudget()
     for second in range(5):
-        budget.renew("a", 2, SlotUsage(1, 1, 1.0), second)
-        budget.renew("b", 2, SlotUsage(1, 1, 1.0), second)
+        budget.renew("a", 2, SlotUsage(1, 1, TimeBetween(1.0)), second)
+        budget.renew("b", 2, SlotUsage(1, 1, TimeBetween(1.0)), second)
     back = 4 + KEPT - 10
-    assert budget.renew("a", 2, SlotUsage(2, 1, KEPT - 10, is_new=True), back) == 1
-    assert budget.renew("a", 2, SlotUsage(2, 1, LEASE), back + LEASE) == 2
+    assert budget.renew("a", 2, SlotUsage(2, 1, TimeBetween(KEPT - 10), is_new=True), back) == 1
+    assert budget.renew("a", 2, SlotUsage(2, 1, TimeBetween(LEASE)), back + LEASE) == 2
 
 
 def test_slots_are_divided_in_turn() -> None:

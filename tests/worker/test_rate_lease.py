@@ -9,12 +9,14 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pusher.config import Timetable
 from pusher.config.timetable import LEAST_RATE, parse_timetable
 from pusher.errors import StoreError
+from pusher.store.budgets import BudgetState, Change
 from pusher.store.queue_settings import LIMIT_RATE
 from pusher.store.share_leases import KEPT, LEASE
 from pusher.store.store import Store
@@ -40,6 +42,20 @@ class Away:
         raise StoreError("the job store is away")
 
 
+class Unwritten:
+    """The budgets of a job store whose disk is full."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+
+    def change(self, name: str, change: Change[Any]) -> Any:
+        def fail(state: BudgetState) -> Any:
+            change(state)
+            raise StoreError("the disk is full")
+
+        return self.store.budgets.change(name, fail)
+
+
 class Workers:
     """Workers of one store; their clocks go as the store's does."""
 
@@ -56,8 +72,11 @@ class Workers:
     def renew(self, name: str, use: RateUse = HUNGRY, rate: Timetable | None = TABLE) -> float | None:
         lease = self.leases.setdefault(name, RateLease(lambda: self.seconds))
         lease.timetable = rate
-        lease.renew(self.store.budgets, name, use)
+        lease.renew(self.store.budgets, name, lambda: use)
         return lease.share()
+
+    def budget(self) -> Any:
+        return self.store.budgets.change("rate", lambda state: (state.content, state.content))
 
 
 @pytest.fixture
@@ -79,12 +98,15 @@ def test_workers_of_one_store_share_its_rate(workers: Workers) -> None:
 
 
 def test_a_workers_own_limit_leaves_more_to_the_others(workers: Workers) -> None:
-    for _ in range(4):
-        workers.renew("a", RateUse(100_000, lacks=True, own=100_000.0))
-        workers.renew("b", RateUse(900_000, lacks=True, own=None))
-        workers.pass_time(1)
-    assert workers.leases["a"].share() == pytest.approx(100_000)
-    assert workers.leases["b"].share() == pytest.approx(900_000, rel=0.05)
+    shares = {"a": 0.0, "b": 0.0}
+    for _ in range(8):
+        sent = min(100_000, int(shares["a"]))
+        shares["a"] = workers.renew("a", RateUse(sent, lacks=True, own=100_000.0)) or 0.0
+        workers.pass_time(0.5)
+        shares["b"] = workers.renew("b", RateUse(int(shares["b"]), lacks=True, own=None)) or 0.0
+        workers.pass_time(0.5)
+    assert shares["a"] == pytest.approx(100_000)
+    assert shares["b"] == pytest.approx(900_000, rel=0.05)
 
 
 def test_the_hour_is_that_of_the_store(workers: Workers) -> None:
@@ -111,34 +133,59 @@ def test_without_the_store_the_last_share_is_used_for_a_minute(workers: Workers)
 
     workers.pass_time(1)
     with pytest.raises(StoreError):
-        lease.renew(Away(), "a", HUNGRY)  # type: ignore[arg-type]
+        lease.renew(Away(), "a", lambda: HUNGRY)  # type: ignore[arg-type]
     workers.pass_time(KEPT - 2)
     assert lease.share() == RATE
     workers.pass_time(2)
     assert lease.share() == LEAST_RATE, "chunks that are being sent stay alive"
     lease.timetable = Timetable(100)
     with pytest.raises(StoreError):
-        lease.renew(Away(), "a", HUNGRY)  # type: ignore[arg-type]
+        lease.renew(Away(), "a", lambda: HUNGRY)  # type: ignore[arg-type]
     assert lease.share() == 100, "a lower limit that was read is obeyed"
     assert workers.renew("a") == RATE
 
 
-def test_what_was_sent_before_a_renewal_that_failed_is_counted(workers: Workers) -> None:
-    def carried() -> float:
-        return float(
-            workers.store.budgets.change("rate", lambda state: (state.content, state.content["carried"]))
-        )
+class Busy:
+    """Budgets that other workers have locked for a while."""
 
+    def __init__(self, workers: Workers, seconds: float) -> None:
+        self.workers = workers
+        self.seconds = seconds
+
+    def change(self, name: str, change: Change[Any]) -> Any:
+        self.workers.pass_time(self.seconds)
+        return self.workers.store.budgets.change(name, change)
+
+
+def test_a_renewal_that_waited_for_others_is_not_taken_for_a_clock_that_was_set(workers: Workers) -> None:
+    """What is carried over would be lost, and the leases of all workers shifted."""
+    for name in "ab":
+        workers.renew(name)
+    workers.pass_time(1)
+    used = RateUse(100_000, lacks=True, own=None)
+    workers.renew("a", used)
+    workers.leases["b"].renew(Busy(workers, 1.5), "b", lambda: used)  # type: ignore[arg-type]
+    carried = []
+    for _ in range(3):
+        workers.pass_time(0.5)
+        for name in "ab":
+            workers.renew(name, used)
+            carried.append(workers.budget()["carried"])
+    assert min(carried) > 0
+    assert workers.budget()["shares"]["a"][2] == workers.budget()["shares"]["b"][2]
+
+
+def test_what_was_sent_before_a_renewal_that_failed_is_counted(workers: Workers) -> None:
     sent = RateUse(RATE, lacks=True, own=None)
     for _ in range(5):
         workers.renew("a", sent)
         workers.pass_time(1)
-    assert carried() == pytest.approx(0, abs=1)
+    assert workers.budget()["carried"] == pytest.approx(0, abs=1)
     with pytest.raises(StoreError):
-        workers.leases["a"].renew(Away(), "a", sent)  # type: ignore[arg-type]
+        workers.leases["a"].renew(Unwritten(workers.store), "a", lambda: sent)  # type: ignore[arg-type]
     workers.pass_time(1)
     workers.renew("a", sent)
-    assert carried() == pytest.approx(0, abs=1)
+    assert workers.budget()["carried"] == pytest.approx(0, abs=1)
 
 
 # --- processes --------------------------------------------------------------------------------------------
