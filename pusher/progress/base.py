@@ -34,10 +34,10 @@ class Progress(Protocol):
         """An upload starts, or resumes at ``offset``. Of a layer that is still being compressed, ``size`` is
         None and ``digest`` a ``provisional_digest``, until ``prepared`` is called."""
 
-    def blob_sending(self, digest: str, in_flight: int) -> None:
+    def blob_sending(self, job_id: int, digest: str, in_flight: int) -> None:
         """``in_flight`` bytes of the current chunk were sent; 0 once the chunk was acknowledged or lost."""
 
-    def blob_acknowledged(self, digest: str, offset: int) -> None:
+    def blob_acknowledged(self, job_id: int, digest: str, offset: int) -> None:
         """The registry has ``offset`` bytes, which can be fewer than before if a session was lost."""
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:

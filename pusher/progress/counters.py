@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from pusher.dataclass import dataclass
 from pusher.oci.digest import diff_id_in, provisional_digest, short
@@ -136,10 +136,14 @@ class _Wait:
     reason: str
 
 
+_Blob: TypeAlias = tuple[str, str]
+"""Registry and digest: two jobs may send a blob to two registries."""
+
+
 @dataclass
 class _Speeds:
     total: Estimator
-    blobs: dict[str, Estimator] = field(default_factory=dict)
+    blobs: dict[_Blob, Estimator] = field(default_factory=dict)
     preparing: dict[str, Estimator] = field(default_factory=dict)
 
 
@@ -157,8 +161,8 @@ class Counters:
         self._events: deque[Event] = deque(maxlen=_KEPT)
         self._jobs: set[int] = set()
         self._resting: set[int] = set()
-        self._seen: set[int] = set()
-        self._blobs: dict[str, BlobProgress] = {}
+        self._registries: dict[int, str] = {}
+        self._blobs: dict[_Blob, BlobProgress] = {}
         self._preparing: dict[str, Preparing] = {}
         self._waiting: dict[str, _Wait] = {}
         self._speeds = _Speeds(Estimator(clock()))
@@ -179,9 +183,9 @@ class Counters:
             return Snapshot(
                 jobs=len(self._jobs),
                 blobs=tuple(
-                    replace(b, speed=speeds.blobs[d].speed(now) if d in speeds.blobs else None)
-                    for d, b in self._blobs.items()
-                    if b.job_id not in self._resting or f"job {b.job_id}" in self._waiting
+                    replace(blob, speed=speeds.blobs[key].speed(now) if key in speeds.blobs else None)
+                    for key, blob in self._blobs.items()
+                    if blob.job_id not in self._resting or f"job {blob.job_id}" in self._waiting
                 ),
                 preparing=tuple(
                     replace(p, speed=speeds.preparing[d].speed(now)) for d, p in self._preparing.items()
@@ -199,19 +203,19 @@ class Counters:
             self._jobs.add(job_id)
             self._resting.discard(job_id)
             self._waiting.pop(f"job {job_id}", None)
-            again = job_id in self._seen
-            self._seen.add(job_id)
+            again = job_id in self._registries
+            self._registries[job_id] = destination.partition("/")[0]
             self._event("job-started", job=job_id, image=image, destination=destination, again=again)
 
     def job_ended(self, job_id: int, state: str, message: str, *, resumes: bool = True) -> None:
         with self._lock:
             self._jobs.discard(job_id)
-            for digest in [d for d, blob in self._blobs.items() if blob.job_id == job_id]:
-                self._speeds.blobs.pop(digest, None)
+            for key in [key for key, blob in self._blobs.items() if blob.job_id == job_id]:
+                self._speeds.blobs.pop(key, None)
                 if state == "waiting":  # its progress stays visible
-                    self._blobs[digest] = replace(self._blobs[digest], active=False, in_flight=0)
+                    self._blobs[key] = replace(self._blobs[key], active=False, in_flight=0)
                 else:
-                    del self._blobs[digest]
+                    del self._blobs[key]
             if state == "waiting":
                 self._resting.add(job_id)
             for diff_id in [d for d, layer in self._preparing.items() if layer.job_id == job_id]:
@@ -235,39 +239,41 @@ class Counters:
         self, job_id: int, diff_id: str, digest: str, size: int, compression: str | None = None
     ) -> None:
         with self._lock:
-            before = self._preparing.get(diff_id)
-            how = _DONE[before.doing] if before is not None else _DONE["compressing"]
+            doing = self._preparing[diff_id].doing if diff_id in self._preparing else "compressing"
             self._stop_preparing(diff_id)
-            begun = self._blobs.pop(provisional_digest(diff_id), None)
-            speed = self._speeds.blobs.pop(provisional_digest(diff_id), None)
-            if begun is not None and begun.active and digest not in self._blobs:
-                self._blobs[digest] = replace(begun, digest=digest, size=size)
+            before, key = self._key(job_id, provisional_digest(diff_id)), self._key(job_id, digest)
+            begun, speed = self._blobs.pop(before, None), self._speeds.blobs.pop(before, None)
+            if begun is not None and begun.active and key not in self._blobs:
+                self._blobs[key] = replace(begun, digest=digest, size=size)
                 if speed is not None:
-                    self._speeds.blobs[digest] = speed
-            self._blobs.setdefault(digest, BlobProgress(job_id, digest, size))
-            made = {"digest": digest, "size": size, "how": how, "compression": compression}
+                    self._speeds.blobs[key] = speed
+            self._blobs.setdefault(key, BlobProgress(job_id, digest, size))
+            made = {"digest": digest, "size": size, "how": _DONE[doing], "compression": compression}
             self._event("layer-prepared", job=job_id, diff_id=diff_id, **made)
 
     def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
         with self._lock:
             if not any(blob.active for blob in self._blobs.values()):  # one that is tried again is
                 self._speeds.total.resume(self._clock())
-            self._blobs.pop(digest, None)
-            self._blobs[digest] = BlobProgress(job_id, digest, size, offset, active=True)
-            self._speeds.blobs[digest] = Estimator(self._clock())
+            key = self._key(job_id, digest)
+            self._blobs.pop(key, None)
+            self._blobs[key] = BlobProgress(job_id, digest, size, offset, active=True)
+            self._speeds.blobs[key] = Estimator(self._clock())
             self._waiting.pop(short(digest), None)
             self._event("blob-started", job=job_id, **blob_fields(digest), size=size, offset=offset)
 
-    def blob_sending(self, digest: str, in_flight: int) -> None:
+    def blob_sending(self, job_id: int, digest: str, in_flight: int) -> None:
         with self._lock:
-            if blob := self._blobs.get(digest):
-                self._count_sent(blob, in_flight - blob.in_flight)
+            key = self._key(job_id, digest)
+            if blob := self._blobs.get(key):
+                self._count_sent(key, in_flight - blob.in_flight)
                 blob.in_flight = in_flight
 
-    def blob_acknowledged(self, digest: str, offset: int) -> None:
+    def blob_acknowledged(self, job_id: int, digest: str, offset: int) -> None:
         with self._lock:
-            if blob := self._blobs.get(digest):
-                self._count_sent(blob, offset - blob.offset - blob.in_flight)
+            key = self._key(job_id, digest)
+            if blob := self._blobs.get(key):
+                self._count_sent(key, offset - blob.offset - blob.in_flight)
                 blob.offset, blob.in_flight = offset, 0
                 self._waiting.pop(short(digest), None)
                 self._waiting.pop("network", None)
@@ -275,12 +281,13 @@ class Counters:
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
         with self._lock:
-            before = self._blobs.pop(digest, None)
-            self._speeds.blobs.pop(digest, None)
+            key = self._key(job_id, digest)
+            before = self._blobs.pop(key, None)
+            self._speeds.blobs.pop(key, None)
             self._waiting.pop(short(digest), None)
             if before is not None and before.active and how == "uploaded":
                 self._speeds.total.add(before.remaining, self._clock())
-            self._blobs[digest] = BlobProgress(job_id, digest, size, size, done=True)
+            self._blobs[key] = BlobProgress(job_id, digest, size, size, done=True)
             self._event("blob-done", job=job_id, digest=digest, size=size, how=how)
 
     def waiting(
@@ -306,16 +313,19 @@ class Counters:
         with self._lock:
             self._event("log", line=line)
 
+    def _key(self, job_id: int, digest: str) -> _Blob:
+        return self._registries.get(job_id, ""), digest
+
     def _event(self, kind: str, **fields: object) -> None:
         self._events.append(Event(kind, fields))
 
-    def _count_sent(self, blob: BlobProgress, count: int) -> None:
+    def _count_sent(self, blob: _Blob, count: int) -> None:
         """Count bytes that were sent. Subtract a lost chunk or session, so that the speed is that of the
         whole push."""
         if count:
             now = self._clock()
             self._speeds.total.add(count, now)
-            if estimator := self._speeds.blobs.get(blob.digest):
+            if estimator := self._speeds.blobs.get(blob):
                 estimator.add(count, now)
 
     def _stop_preparing(self, diff_id: str) -> None:

@@ -164,7 +164,7 @@ class MeteredProgress:
         self._store = store.direct()  # does not wait for an unavailable store
         self._lock, self._counting = threading.Lock(), threading.Lock()
         self._jobs: dict[int, _Job] = {}
-        self._blobs: dict[str, _Blob] = {}
+        self._blobs: dict[tuple[int, str], _Blob] = {}
         metrics.before_scrape = self._count_sent
 
     def job_started(self, job_id: int, image: str, destination: str) -> None:
@@ -192,28 +192,28 @@ class MeteredProgress:
         self, job_id: int, diff_id: str, digest: str, size: int, compression: str | None = None
     ) -> None:
         with self._lock:
-            if (begun := self._blobs.pop(provisional_digest(diff_id), None)) is not None:
-                self._blobs[digest] = begun
+            if (begun := self._blobs.pop((job_id, provisional_digest(diff_id)), None)) is not None:
+                self._blobs[job_id, digest] = begun
         self._inner.prepared(job_id, diff_id, digest, size, compression)
 
     def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
         with self._lock:
-            self._blobs[digest] = _Blob(self._registry_of(job_id), offset)
+            self._blobs[job_id, digest] = _Blob(self._registry_of(job_id), offset)
         self._inner.blob_started(job_id, digest, size, offset)
 
-    def blob_sending(self, digest: str, in_flight: int) -> None:
-        self._inner.blob_sending(digest, in_flight)
+    def blob_sending(self, job_id: int, digest: str, in_flight: int) -> None:
+        self._inner.blob_sending(job_id, digest, in_flight)
 
-    def blob_acknowledged(self, digest: str, offset: int) -> None:
+    def blob_acknowledged(self, job_id: int, digest: str, offset: int) -> None:
         with self._lock:
-            if blob := self._blobs.get(digest):
+            if blob := self._blobs.get((job_id, digest)):
                 self._confirm(blob, offset)
-        self._inner.blob_acknowledged(digest, offset)
+        self._inner.blob_acknowledged(job_id, digest, offset)
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
         with self._lock:
             registry = self._registry_of(job_id)
-            blob = self._blobs.pop(digest, None)
+            blob = self._blobs.pop((job_id, digest), None)
             if blob is not None and how == "uploaded":
                 if size > blob.offset:  # it went with the request that closes the upload
                     self._confirm(blob, size)

@@ -127,7 +127,7 @@ class BlobObserver:
         restart it: while its job waits, nothing else shows it."""
         session = self._journal.load()
         if session is not None and session.in_flight and session.profile.may_restart:
-            self._sender.progress.blob_acknowledged(self.blob.digest, 0)
+            self._sender.progress.blob_acknowledged(self._job.id, self.blob.digest, 0)
 
     def report_sent(self, in_flight: int) -> None:
         self._sender.activity.record_movement()
@@ -144,7 +144,7 @@ class BlobObserver:
             or now - self._reported_at >= _REPORT_SECONDS
         ):
             self._reported, self._reported_at = in_flight, now
-            self._sender.progress.blob_sending(self.blob.digest, in_flight)
+            self._sender.progress.blob_sending(self._job.id, self.blob.digest, in_flight)
 
     def report_acknowledged(self, offset: int) -> None:
         if offset > self._furthest:  # what was lost and is sent again is no progress
@@ -152,5 +152,5 @@ class BlobObserver:
             self.attempts.reset()
             self._sender.activity.record_progress()
         self._offset = offset
-        self._sender.progress.blob_acknowledged(self.blob.digest, offset)
+        self._sender.progress.blob_acknowledged(self._job.id, self.blob.digest, offset)
         self._sender.registries.links.save(self._job.registry)

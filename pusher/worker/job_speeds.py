@@ -24,7 +24,6 @@ _STORE_EVERY: Final = 2.0
 class _Sending:
     """A blob that is being sent."""
 
-    job_id: int
     offset: int
     in_flight: int = 0
 
@@ -43,7 +42,6 @@ class JobSpeeds:
         self._clock = clock
         self._lock = threading.Lock()
         self._jobs: dict[int, _JobSpeed] = {}
-        self._blobs: dict[str, _Sending] = {}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._progress, name)
@@ -84,9 +82,7 @@ class JobSpeeds:
     def job_ended(self, job_id: int, state: str, message: str, *, resumes: bool = True) -> None:
         """A job ended in this worker."""
         with self._lock:
-            job = self._jobs.pop(job_id, None)
-            for digest in job.blobs if job else ():
-                self._blobs.pop(digest, None)
+            self._jobs.pop(job_id, None)
         self._progress.job_ended(job_id, state, message, resumes=resumes)
 
     def prepared(
@@ -94,11 +90,9 @@ class JobSpeeds:
     ) -> None:
         """A layer that is being sent has its digest now."""
         with self._lock:
-            before = provisional_digest(diff_id)
-            if (blob := self._blobs.pop(before, None)) is not None:
-                self._blobs[digest] = blob
-                if (job := self._jobs.get(blob.job_id)) is not None:
-                    job.blobs[digest] = job.blobs.pop(before, blob)
+            job = self._jobs.get(job_id)
+            if job is not None and (blob := job.blobs.pop(provisional_digest(diff_id), None)) is not None:
+                job.blobs[digest] = blob
         self._progress.prepared(job_id, diff_id, digest, size, compression)
 
     def blob_started(self, job_id: int, digest: str, size: int | None, offset: int) -> None:
@@ -107,37 +101,36 @@ class JobSpeeds:
             if (job := self._jobs.get(job_id)) is not None:
                 if not job.blobs:
                     job.estimator.resume(self._clock())
-                self._blobs[digest] = job.blobs[digest] = _Sending(job_id, offset)
+                job.blobs[digest] = _Sending(offset)
         self._progress.blob_started(job_id, digest, size, offset)
 
-    def blob_sending(self, digest: str, in_flight: int) -> None:
+    def blob_sending(self, job_id: int, digest: str, in_flight: int) -> None:
         """Bytes of the current chunk were sent, or lost."""
         with self._lock:
-            if (blob := self._blobs.get(digest)) is not None:
-                self._count(blob, in_flight - blob.in_flight)
+            job = self._jobs.get(job_id)
+            if job is not None and (blob := job.blobs.get(digest)) is not None:
+                self._count(job, in_flight - blob.in_flight)
                 blob.in_flight = in_flight
-        self._progress.blob_sending(digest, in_flight)
+        self._progress.blob_sending(job_id, digest, in_flight)
 
-    def blob_acknowledged(self, digest: str, offset: int) -> None:
+    def blob_acknowledged(self, job_id: int, digest: str, offset: int) -> None:
         """The registry has so many bytes."""
         with self._lock:
-            if (blob := self._blobs.get(digest)) is not None:
-                self._count(blob, offset - blob.offset - blob.in_flight)
+            job = self._jobs.get(job_id)
+            if job is not None and (blob := job.blobs.get(digest)) is not None:
+                self._count(job, offset - blob.offset - blob.in_flight)
                 blob.offset, blob.in_flight = offset, 0
-        self._progress.blob_acknowledged(digest, offset)
+        self._progress.blob_acknowledged(job_id, digest, offset)
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
         """A blob is at the registry."""
         with self._lock:
-            if (blob := self._blobs.pop(digest, None)) is not None:
-                if how == "uploaded":
-                    self._count(blob, size - blob.offset - blob.in_flight)
-                if (job := self._jobs.get(blob.job_id)) is not None:
-                    job.blobs.pop(digest, None)
+            job = self._jobs.get(job_id)
+            if job is not None and (blob := job.blobs.pop(digest, None)) is not None and how == "uploaded":
+                self._count(job, size - blob.offset - blob.in_flight)
         self._progress.blob_done(job_id, digest, size, how)
 
-    def _count(self, blob: _Sending, count: int) -> None:
+    def _count(self, job: _JobSpeed, count: int) -> None:
         """Count bytes that were sent, or, where it is negative, lost."""
-        job = self._jobs.get(blob.job_id)
-        if job is not None and count:
+        if count:
             job.estimator.add(count, self._clock())

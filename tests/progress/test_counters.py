@@ -32,18 +32,33 @@ def test_it_is_the_progress_that_workers_expect(counters: Counters) -> None:
 
 def test_offsets_and_bytes_in_flight(counters: Counters) -> None:
     counters.blob_started(1, A, 100, 20)
-    counters.blob_sending(A, 30)
+    counters.blob_sending(1, A, 30)
     (blob,) = counters.snapshot().active
     assert (blob.offset, blob.in_flight, blob.remaining) == (20, 30, 50)
-    counters.blob_acknowledged(A, 60)
+    counters.blob_acknowledged(1, A, 60)
     (blob,) = counters.snapshot().active
     assert (blob.offset, blob.in_flight, blob.remaining) == (60, 0, 40)
 
 
+def test_two_registries_get_the_same_blob(counters: Counters) -> None:
+    counters.job_started(2, "app:1", "other.example/app:1")
+    for job_id in (1, 2):
+        counters.blob_started(job_id, A, 100, 0)
+    counters.drain()
+    counters.blob_sending(1, A, 30)
+    counters.blob_acknowledged(2, A, 60)
+    snapshot = counters.snapshot()
+    assert [(b.job_id, b.offset, b.in_flight) for b in snapshot.active] == [(1, 0, 30), (2, 60, 0)]
+    assert (snapshot.total, snapshot.done) == (200, 60)
+    assert [event.fields["job"] for event in counters.drain()] == [2]
+    counters.job_ended(2, "failed", "")
+    assert [blob.job_id for blob in counters.snapshot().active] == [1]
+
+
 def test_a_lost_session_rewinds(counters: Counters) -> None:
     counters.blob_started(1, A, 100, 0)
-    counters.blob_acknowledged(A, 60)
-    counters.blob_acknowledged(A, 0)
+    counters.blob_acknowledged(1, A, 60)
+    counters.blob_acknowledged(1, A, 0)
     assert counters.snapshot().done == 0
 
 
@@ -53,9 +68,9 @@ def test_speed_and_time_left_are_those_of_what_the_registry_keeps(counters: Coun
     for chunk in range(1, 11):
         for sent in range(1, 11):
             clock.advance(1)
-            counters.blob_sending(A, sent * MIB)
-        counters.blob_sending(A, 0)
-        counters.blob_acknowledged(A, chunk * 10 * MIB)
+            counters.blob_sending(1, A, sent * MIB)
+        counters.blob_sending(1, A, 0)
+        counters.blob_acknowledged(1, A, chunk * 10 * MIB)
     snapshot = counters.snapshot()
     assert snapshot.speed == pytest.approx(MIB, rel=0.05)
     assert snapshot.active[0].speed == pytest.approx(MIB, rel=0.05)
@@ -67,29 +82,29 @@ def test_chunks_that_are_given_up_and_lost_sessions_have_no_speed(counters: Coun
     for _ in range(10):
         for sent in range(1, 11):
             clock.advance(0.1)
-            counters.blob_sending(A, sent * MIB // 10)
-        counters.blob_sending(A, 0)
+            counters.blob_sending(1, A, sent * MIB // 10)
+        counters.blob_sending(1, A, 0)
     assert counters.snapshot().speed == 0
     for _ in range(5):
         clock.advance(1)
-        counters.blob_acknowledged(A, 10 * MIB)
+        counters.blob_acknowledged(1, A, 10 * MIB)
         clock.advance(1)
-        counters.blob_acknowledged(A, 0)
+        counters.blob_acknowledged(1, A, 0)
     assert (counters.snapshot().speed, counters.snapshot().eta) == (0, None)
 
 
 def test_an_acknowledged_chunk_is_not_counted_twice(counters: Counters, clock: Clock) -> None:
     counters.blob_started(1, A, 100 * MIB, 0)
     clock.advance(10)
-    counters.blob_sending(A, 10 * MIB)
-    counters.blob_acknowledged(A, 10 * MIB)
+    counters.blob_sending(1, A, 10 * MIB)
+    counters.blob_acknowledged(1, A, 10 * MIB)
     assert counters.snapshot().speed == pytest.approx(MIB)
 
 
 def test_totals_hold_what_was_there_already(counters: Counters) -> None:
     counters.blob_done(1, A, 50, "exists")
     counters.blob_started(1, B, 150, 0)
-    counters.blob_acknowledged(B, 50)
+    counters.blob_acknowledged(1, B, 50)
     snapshot = counters.snapshot()
     assert (snapshot.done, snapshot.total) == (100, 200)
     assert [blob.done for blob in snapshot.blobs] == [True, False]
@@ -107,7 +122,7 @@ def test_eta_needs_a_speed(counters: Counters, clock: Clock) -> None:
     assert counters.snapshot().eta is None
     clock.advance(5)
     assert counters.snapshot().eta is None
-    counters.blob_acknowledged(A, 50)
+    counters.blob_acknowledged(1, A, 50)
     assert counters.snapshot().eta == pytest.approx(5)
 
 
@@ -115,7 +130,7 @@ def test_there_is_no_eta_once_everything_has_left(counters: Counters, clock: Clo
     """What the registry still does with it takes as long as it takes."""
     counters.blob_started(1, digest("a"), 100, 0)
     clock.advance(1)
-    counters.blob_sending(digest("a"), 100)
+    counters.blob_sending(1, digest("a"), 100)
     assert counters.snapshot().speed == pytest.approx(100)
     assert counters.snapshot().eta is None
 
@@ -147,7 +162,7 @@ def test_waiting_ends_when_the_blob_moves(counters: Counters) -> None:
     counters.blob_started(1, A, 100, 0)
     counters.waiting("a" * 12, 10, "reset")
     counters.waiting("network", 10, "offline")
-    counters.blob_acknowledged(A, 10)
+    counters.blob_acknowledged(1, A, 10)
     assert counters.snapshot().waiting == ()
 
 
@@ -175,15 +190,15 @@ def test_an_ended_job_takes_its_blobs_along(counters: Counters) -> None:
 
 def test_late_words_about_an_unknown_blob_are_ignored(counters: Counters) -> None:
     counters.drain()
-    counters.blob_sending(A, 10)
-    counters.blob_acknowledged(A, 10)
+    counters.blob_sending(1, A, 10)
+    counters.blob_acknowledged(1, A, 10)
     assert counters.snapshot().blobs == ()
     assert counters.drain() == []
 
 
 def test_events_come_once_and_in_order(counters: Counters) -> None:
     counters.blob_started(1, A, 100, 0)
-    counters.blob_sending(A, 10)
+    counters.blob_sending(1, A, 10)
     counters.preparing(1, C, 0, 5)
     counters.preparing(1, C, 5, 5)
     counters.note("a sentence")
@@ -208,8 +223,8 @@ def test_many_threads(counters: Counters) -> None:
     def work(letter: str) -> None:
         counters.blob_started(1, digest(letter), 1000, 0)
         for offset in range(1001):
-            counters.blob_sending(digest(letter), 1)
-            counters.blob_acknowledged(digest(letter), offset)
+            counters.blob_sending(1, digest(letter), 1)
+            counters.blob_acknowledged(1, digest(letter), offset)
             counters.snapshot()
         counters.blob_done(1, digest(letter), 1000, "uploaded")
 

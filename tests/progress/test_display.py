@@ -133,7 +133,7 @@ def test_a_blocked_output_does_not_block_the_workers() -> None:
         display.progress.note("word")
         started = time.monotonic()
         for offset in range(1000):
-            display.progress.blob_acknowledged(digest("a"), offset)
+            display.progress.blob_acknowledged(1, digest("a"), offset)
         assert time.monotonic() - started < 10
         gate.set()
     assert stream.getvalue() == "word\n"

@@ -35,7 +35,7 @@ def test_events() -> None:
     f = Fixture()
     f.counters.job_started(3, "app", "r.example/app")
     f.counters.blob_started(3, A, 100, 20)
-    f.counters.blob_acknowledged(A, 60)
+    f.counters.blob_acknowledged(3, A, 60)
     f.counters.blob_done(3, A, 100, "uploaded")
     f.counters.waiting("network", 2.25, "offline")
     f.counters.note("word")
@@ -82,7 +82,7 @@ def test_progress_once_a_second_while_something_moves() -> None:
     f.counters.waiting("network", 9, "offline")
     f.written()
     f.clock.advance(1)
-    f.counters.blob_sending(A, 50)
+    f.counters.blob_sending(3, A, 50)
     assert f.written() == [
         {
             "type": "progress",

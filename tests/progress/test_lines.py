@@ -194,7 +194,7 @@ def test_a_summary_every_ten_seconds_while_something_moves(f: Fixture) -> None:
     f.counters.preparing(3, C, 0, None)
     f.written()
     f.clock.advance(9.9)
-    f.counters.blob_acknowledged(A, 50 * MIB)
+    f.counters.blob_acknowledged(3, A, 50 * MIB)
     assert f.written() == []
     f.clock.advance(0.1)
     expected = "50.0 / 100.0 MiB+, 5.0 MiB/s, sending 1 blob, compressing 1 layer"
@@ -226,7 +226,7 @@ def test_an_unchanged_summary_is_repeated_once_a_minute(f: Fixture) -> None:
         f.clock.advance(10)
         seen += f.written()
     assert seen == [seen[0]] * 60
-    f.counters.blob_acknowledged(A, 60 * MIB)
+    f.counters.blob_acknowledged(3, A, 60 * MIB)
     f.clock.advance(10)
     (line,) = f.written()
     assert "60.0 / 100.0 MiB" in line

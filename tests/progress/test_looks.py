@@ -35,7 +35,7 @@ def ordinary(run: Run) -> None:
     counters.blob_started(3, B, 2048 * MIB, 0)
     counters.preparing(3, C, 0, 900 * MIB)
     run.clock.advance(10)
-    counters.blob_sending(A, 100 * MIB)
+    counters.blob_sending(3, A, 100 * MIB)
     counters.preparing(3, C, 90 * MIB, 900 * MIB)
     counters.waiting("bbbbbbbbbbbb", 42, "the connection was reset by registry.example.com")
 
@@ -43,7 +43,7 @@ def ordinary(run: Run) -> None:
 def first_moment(run: Run) -> None:
     """No speed is known, so no time left either."""
     run.counters.blob_started(3, A, 400 * MIB, 0)
-    run.counters.blob_sending(A, 65536)
+    run.counters.blob_sending(3, A, 65536)
     run.clock.advance(0.2)
 
 
@@ -51,15 +51,15 @@ def all_has_left(run: Run) -> None:
     """The registry puts the blob together; nobody knows for how long."""
     run.counters.blob_started(3, A, 40 * MIB, 0)
     run.clock.advance(4)
-    run.counters.blob_sending(A, 40 * MIB)
+    run.counters.blob_sending(3, A, 40 * MIB)
 
 
 def lost_session(run: Run) -> None:
     run.counters.blob_started(3, A, 400 * MIB, 0)
     run.clock.advance(5)
-    run.counters.blob_sending(A, 300 * MIB)
-    run.counters.blob_acknowledged(A, 300 * MIB)
-    run.counters.blob_acknowledged(A, 0)
+    run.counters.blob_sending(3, A, 300 * MIB)
+    run.counters.blob_acknowledged(3, A, 300 * MIB)
+    run.counters.blob_acknowledged(3, A, 0)
     run.clock.advance(1)
 
 
@@ -67,14 +67,14 @@ def more_than_all(run: Run) -> None:
     """A registry may say anything."""
     run.counters.blob_started(3, A, 100 * MIB, 0)
     run.clock.advance(5)
-    run.counters.blob_acknowledged(A, 150 * MIB)
-    run.counters.blob_sending(A, 60 * MIB)
+    run.counters.blob_acknowledged(3, A, 150 * MIB)
+    run.counters.blob_sending(3, A, 60 * MIB)
 
 
 def crawling(run: Run) -> None:
     run.counters.blob_started(3, A, 900 * 1024 * MIB, 0)
     run.clock.advance(20)
-    run.counters.blob_acknowledged(A, 3000)
+    run.counters.blob_acknowledged(3, A, 3000)
 
 
 def many_layers(run: Run) -> None:
@@ -84,7 +84,7 @@ def many_layers(run: Run) -> None:
             run.counters.blob_done(3, name, 10 * MIB, "exists")
         else:
             run.counters.blob_started(3, name, 30 * MIB, 0)
-            run.counters.blob_sending(name, number * 10_000)
+            run.counters.blob_sending(3, name, number * 10_000)
     run.clock.advance(2)
 
 
@@ -93,8 +93,8 @@ def units(run: Run) -> None:
     run.counters.blob_started(3, A, round(999.9 * 1024 * MIB), 0)
     run.counters.blob_started(3, B, 512, 0)
     run.clock.advance(20)
-    run.counters.blob_acknowledged(A, round(999.9 * MIB))
-    run.counters.blob_acknowledged(B, 511)
+    run.counters.blob_acknowledged(3, A, round(999.9 * MIB))
+    run.counters.blob_acknowledged(3, B, 511)
 
 
 STATES: tuple[Callable[[Run], None], ...] = (

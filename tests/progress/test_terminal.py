@@ -56,7 +56,7 @@ def test_it_draws_again_only_what_changed(monkeypatch: pytest.MonkeyPatch) -> No
     drawn = len(stream.getvalue())
     terminal.render()
     assert len(stream.getvalue()) == drawn
-    counters.blob_acknowledged(A, 50)
+    counters.blob_acknowledged(3, A, 50)
     terminal.render()
     assert len(stream.getvalue()) > drawn
     terminal.close()
@@ -184,7 +184,7 @@ def test_the_bar_is_made_of_what_the_terminal_can_show(encoding: str, bar: str) 
 
 
 def test_no_color_and_color() -> None:
-    middle = f"progress.blob_sending('sha256:' + 'a' * 64, 500); {_DRAWN}"
+    middle = f"progress.blob_sending(3, 'sha256:' + 'a' * 64, 500); {_DRAWN}"
     assert "\x1b[36m" not in _run_on_a_terminal(middle, _BLOCK)
     colored = _run_on_a_terminal(middle, _BLOCK, NO_COLOR="")
     assert "\x1b[36m" in colored
@@ -200,7 +200,7 @@ def test_a_job_that_waits_keeps_its_bar() -> None:
     counters = Counters(Clock())
     counters.job_started(3, "app:1", "r.example/app:1")
     counters.blob_started(3, A, 100 << 20, 0)
-    counters.blob_acknowledged(A, 40 << 20)
+    counters.blob_acknowledged(3, A, 40 << 20)
     counters.waiting("job 3", 30.0, "the network is gone")
     counters.job_ended(3, "waiting", "the network is gone")
     rows = _plain(counters.snapshot(), 80)

@@ -51,7 +51,7 @@ def _push(home: Home, archive: Path, to: str, chunks: int, act: Callable[[], Non
     """
     seen, reached, go_on = itertools.count(1), threading.Event(), threading.Event()
 
-    def acknowledged(_digest: str, offset: int) -> None:
+    def acknowledged(_job: int, _digest: str, offset: int) -> None:
         if offset and next(seen) == chunks:
             reached.set()
             assert go_on.wait(PATIENCE)

@@ -63,15 +63,23 @@ def metered(tmp_path: Path) -> Iterator[Metered]:
 
 def test_chunks_that_arrive(metered: Metered) -> None:
     for offset in (60, 100):
-        metered.progress.blob_sending("sha256:a", 10)
-        metered.progress.blob_acknowledged("sha256:a", offset)
+        metered.progress.blob_sending(1, "sha256:a", 10)
+        metered.progress.blob_acknowledged(1, "sha256:a", offset)
     metered.progress.blob_done(1, "sha256:a", 100, "uploaded")
     assert [metered(name) for name in ("acknowledged", "chunks", "lost")] == [80, 2, 0]
 
 
+def test_another_registry_gets_the_same_blob(metered: Metered) -> None:
+    metered.progress.blob_started(2, "sha256:a", 100, 0)
+    metered.progress.blob_acknowledged(2, "sha256:a", 100)
+    assert [metered(name) for name in ("acknowledged", "chunks", "lost")] == [0, 0, 0]
+    metered.progress.blob_acknowledged(1, "sha256:a", 60)
+    assert metered("acknowledged") == 40
+
+
 def test_an_upload_that_is_lost(metered: Metered) -> None:
-    metered.progress.blob_acknowledged("sha256:a", 60)
-    metered.progress.blob_acknowledged("sha256:a", 0)
+    metered.progress.blob_acknowledged(1, "sha256:a", 60)
+    metered.progress.blob_acknowledged(1, "sha256:a", 0)
     assert [metered(name) for name in ("acknowledged", "lost")] == [40, 1]
 
 
@@ -108,8 +116,8 @@ def test_everything_is_handed_on(metered: Metered) -> None:
     progress = metered.progress
     progress.preparing(1, "d", 1, None)
     progress.prepared(1, "d", "e", 2)
-    progress.blob_sending("e", 1)
-    progress.blob_acknowledged("e", 1)
+    progress.blob_sending(1, "e", 1)
+    progress.blob_acknowledged(1, "e", 1)
     progress.blob_done(1, "e", 2, "uploaded")
     progress.waiting("network", 1.0, "why")
     progress.note("n")

@@ -196,7 +196,7 @@ def test_what_is_shown_of_it(home: Home, registry: FakeRegistry, source: SlowSou
     job = home.enqueue(archive, f"{registry.address}/app:1")
     stored = threading.Event()
 
-    def on_acknowledged(_digest: str, offset: int) -> None:
+    def on_acknowledged(_job: int, _digest: str, offset: int) -> None:
         if offset >= 3 * CHUNK:
             stored.set()
 
@@ -218,7 +218,7 @@ def test_what_is_shown_of_it(home: Home, registry: FakeRegistry, source: SlowSou
     started = [call for call in home.progress.of("blob_started") if call[1].endswith(str(diff_id))]
     assert started == [(job.id, provisional_digest(str(diff_id)), None, 0)]
     digest = next(blob.digest for blob in home.store.blobs.of_job(job.id) if blob.diff_id == diff_id)
-    names = [call[0] for call in home.progress.of("blob_acknowledged") if call[0] in (started[0][1], digest)]
+    names = [call[1] for call in home.progress.of("blob_acknowledged") if call[1] in (started[0][1], digest)]
     assert names == sorted(names, reverse=False) or names.index(digest) > 0
 
 

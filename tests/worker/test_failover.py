@@ -62,7 +62,7 @@ def _fail_over(home: Home) -> None:
 def _replicate_at(home: Home, offset: int) -> None:
     """Replicate when so much of a blob was acknowledged."""
 
-    def look(_digest: str, acknowledged: int) -> None:
+    def look(_job: int, _digest: str, acknowledged: int) -> None:
         if acknowledged == offset:
             _replicate(home)
 

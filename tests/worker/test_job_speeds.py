@@ -44,11 +44,11 @@ def test_each_job_has_its_own(speeds: JobSpeeds, clock: Clock, told: Recorder) -
     for job_id, blob in ((1, A), (2, B)):
         speeds.job_started(job_id, "app:1", "r.example/app:1")
         speeds.blob_started(job_id, blob, 100 * MIB, 20 * MIB)
-    speeds.blob_sending(A, 4 * MIB)
-    speeds.blob_sending(B, 2 * MIB)
+    speeds.blob_sending(1, A, 4 * MIB)
+    speeds.blob_sending(2, B, 2 * MIB)
     clock.advance(2)
     assert speeds.measure() == {1: (2 * MIB, 4 * MIB), 2: (MIB, 2 * MIB)}
-    speeds.blob_acknowledged(A, 30 * MIB)
+    speeds.blob_acknowledged(1, A, 30 * MIB)
     clock.advance(2)
     assert speeds.measure()[1] == (round(2.5 * MIB), 0)
     speeds.job_ended(1, "succeeded", "")
@@ -58,21 +58,33 @@ def test_each_job_has_its_own(speeds: JobSpeeds, clock: Clock, told: Recorder) -
     assert len(told.calls) == 9, "all is passed on"
 
 
+def test_two_registries_get_the_same_blob(speeds: JobSpeeds, clock: Clock) -> None:
+    for job_id in (1, 2):
+        speeds.job_started(job_id, "app:1", f"r{job_id}.example/app:1")
+        speeds.blob_started(job_id, A, 100 * MIB, 0)
+    speeds.blob_sending(1, A, 4 * MIB)
+    speeds.blob_acknowledged(2, A, 2 * MIB)
+    clock.advance(2)
+    assert speeds.measure() == {1: (2 * MIB, 4 * MIB), 2: (MIB, 0)}
+    speeds.blob_done(2, A, 100 * MIB, "uploaded")
+    assert speeds.measure()[1] == (2 * MIB, 4 * MIB)
+
+
 def test_what_is_lost_does_not_count(speeds: JobSpeeds, clock: Clock) -> None:
     speeds.job_started(1, "app:1", "r.example/app:1")
     speeds.blob_started(1, A, 100 * MIB, 0)
-    speeds.blob_sending(A, 4 * MIB)
+    speeds.blob_sending(1, A, 4 * MIB)
     clock.advance(1)
-    speeds.blob_sending(A, 0)
+    speeds.blob_sending(1, A, 0)
     assert speeds.measure() == {1: (0, 0)}
 
 
 def test_a_layer_that_is_sent_while_it_is_compressed(speeds: JobSpeeds, clock: Clock) -> None:
     speeds.job_started(1, "app:1", "r.example/app:1")
     speeds.blob_started(1, provisional_digest(C), None, 0)
-    speeds.blob_sending(provisional_digest(C), MIB)
+    speeds.blob_sending(1, provisional_digest(C), MIB)
     speeds.prepared(1, C, A, 4 * MIB)
-    speeds.blob_acknowledged(A, 2 * MIB)
+    speeds.blob_acknowledged(1, A, 2 * MIB)
     clock.advance(1)
     speeds.blob_done(1, A, 4 * MIB, "uploaded")
     assert speeds.measure() == {1: (4 * MIB, 0)}

@@ -139,7 +139,7 @@ def test_what_a_waiting_job_shows_agrees_with_status(home: Home, restarting: Fak
     assert home.run(chunk_size=CHUNK, give_up_after=0.1).exit_code == ExitCode.UNFINISHED
     totals = home.store.jobs.totals([job.id])[job.id]
     assert totals.bytes_at_risk == CHUNK
-    last: dict[str, int] = dict(home.progress.of("blob_acknowledged"))
+    last = {digest: offset for _, digest, offset in home.progress.of("blob_acknowledged")}
     config_size = totals.bytes_done - CHUNK
     assert totals.unattended().bytes_done == config_size
     assert sorted(last.values())[0] == 0
