@@ -17,11 +17,18 @@ import click
 
 from pusher import __version__
 from pusher.cli.command import Command, Group
-from pusher.cli.output import discard_output, discard_stream, print_error, print_json, print_notice
+from pusher.cli.output import (
+    discard_output,
+    discard_stream,
+    output_error,
+    print_error,
+    print_json,
+    print_notice,
+)
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, store_exists
 from pusher.cli.verbose import Verbosity
-from pusher.errors import CommandLineInvalid, ExitCode, OutputUnwritable, PusherError, bug, find_machine_error
+from pusher.errors import CommandLineInvalid, ExitCode, PusherError, bug, find_machine_error
 from pusher.text import as_json, quoted
 from pusher.waiting import report_silence_to
 
@@ -134,9 +141,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _repair_streams() -> None:
-    """Replace streams that the shell closed (``>&-``), and escape what an old locale cannot write."""
+    """Replace streams that the shell closed (``>&-``), and escape what an old locale cannot write.
+
+    What is written to a closed standard output still fails; a command that writes nothing to it does not. No
+    file that is opened later gets the number of a closed stream.
+    """
+    if sys.stdin is None:
+        os.open(os.devnull, os.O_RDONLY)
     if sys.stdout is None:
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_RDONLY), "w")
     if sys.stderr is None:
         sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -213,7 +226,7 @@ def _as_pusher_error(error: Exception) -> PusherError:
         )
     if isinstance(error, OSError) and error.errno in _OUTPUT_FAULTS and error.filename is None:
         discard_output()
-        return OutputUnwritable(f"standard output cannot be written: {error.strerror}")
+        return output_error(error)
     return find_machine_error(error) or bug(error)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from pusher.cli.auth_file import auth_file_option, source_auth_file_option, with_auth_files
 from pusher.cli.command import Command, json_option, quiet_option
 from pusher.cli.dry_run import dry_run
-from pusher.cli.found_images import find_images, receive_images
+from pusher.cli.found_images import FoundImages, find_images, receive_images
 from pusher.cli.image import image_options, read_image_options
 from pusher.cli.image_list import (
     check_standard_input,
@@ -18,10 +19,14 @@ from pusher.cli.image_list import (
     source_registries,
 )
 from pusher.cli.options import compression_options, setting_options
-from pusher.cli.output import print_json, print_notice
+from pusher.cli.output import print_json, print_notice, printing_results, report_unwritable
 from pusher.cli.queueing import advise_start, queueing_options, read_queueing
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
+from pusher.errors import PusherError
+
+if TYPE_CHECKING:
+    from pusher.store.records import JobRecord
 
 
 @click.command(cls=Command)
@@ -93,29 +98,37 @@ def enqueue(as_json: bool, **flags: Any) -> int:
             for job in jobs
         }
         start = advise_start(store, jobs, settings)
-    if as_json:
-        told = [
-            {
-                "id": job.id,
-                "image": job.image,
-                "destination": job.destination,
-                "state": job.state,
-                "supersedes": superseded[job.id],
-            }
-            for job in jobs
-        ]
-        every: dict[str, object] = {"jobs": told}
-        if found.errors:
-            every["errors"] = found.errors_as_json()
-        print_json(told[0] if len(told) == 1 and len(requests) == 1 else every)
-    else:
-        for job in jobs:
-            click.echo(job.id)
+    unwritable: list[PusherError] = []
+    with printing_results(unwritable.append):
+        if as_json:
+            print_json(_as_json(jobs, superseded, found, single=len(jobs) == 1 == len(requests)))
+        else:
+            for job in jobs:
+                click.echo(job.id)
     for job in jobs:
         count = f"{layers[job.id]} layer" + ("s" if layers[job.id] != 1 else "")
         end = f". {start}" if len(jobs) == 1 else "."
         print_notice(f"Job {job.id}: {job.image} -> {job.destination}, {count}{end}")
     if len(jobs) > 1:
         print_notice(start)
-    found.report_errors("queued")
-    return found.exit_code
+    found.report_errors("queued", again=False)
+    return report_unwritable(unwritable, found.exit_code)
+
+
+def _as_json(
+    jobs: Sequence[JobRecord], superseded: Mapping[int, Sequence[int]], found: FoundImages, *, single: bool
+) -> dict[str, object]:
+    """Return the object of the ``single`` job, or all jobs, and the images that were not found."""
+    described: list[dict[str, object]] = [
+        {
+            "id": job.id,
+            "image": job.image,
+            "destination": job.destination,
+            "state": job.state,
+            "supersedes": superseded[job.id],
+        }
+        for job in jobs
+    ]
+    if single:
+        return described[0]
+    return {"jobs": described, **({"errors": found.errors_as_json()} if found.errors else {})}

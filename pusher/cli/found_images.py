@@ -80,13 +80,19 @@ class FoundImages:
             self.errors.append((request, located))
             print_error(located.message, located.hint, located.code)
 
-    def report_errors(self, what: str) -> None:
-        """Print at the end which images were not found: their errors came before all else. ``what``: what was
-        not done with them, such as ``pushed``."""
+    def report_errors(self, what: str, *, again: bool) -> None:
+        """Print at the end which images were not found, and ``again`` why, if much was printed since.
+        ``what``: what was not done with them, such as ``pushed``."""
         if not self.errors or not self.images:
             return
         count = len(self.errors)
-        print_notice(f"Not {what}: {count} image{'s' if count > 1 else ''} of {count + len(self.images)}.")
+        summary = f"Not {what}: {count} image{'s' if count > 1 else ''} of {count + len(self.images)}"
+        if not again:
+            more = f" and {count - _MOST_REPORTED} more" if count > _MOST_REPORTED else ""
+            names = ", ".join(request.image for request, _ in self.errors[:_MOST_REPORTED])
+            print_notice(f"{summary}: {names}{more}.")
+            return
+        print_notice(f"{summary}.")
         for request, error in self.errors[:_MOST_REPORTED]:
             print_notice(f"  {request.image}: {error.message}")
         if count > _MOST_REPORTED:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -14,9 +14,9 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import quiet_option
-from pusher.cli.output import discard_output, print_line
+from pusher.cli.output import print_line, printing_results, report_unwritable
 from pusher.dataclass import dataclass
-from pusher.errors import InvalidOption, JobUnknown
+from pusher.errors import InvalidOption, JobUnknown, PusherError
 from pusher.text import as_json
 
 if TYPE_CHECKING:
@@ -54,6 +54,8 @@ class JobOutput:
     is_json: bool = False
     prints_digests: bool = True
     digest_file: Path | None = None
+    errors: list[PusherError] = field(default_factory=list)
+    """Of output that could not be written: the jobs ended all the same."""
 
     @classmethod
     def read(cls, flags: Mapping[str, Any], workers: Path, progress: str) -> JobOutput:
@@ -69,42 +71,40 @@ class JobOutput:
         return cls(workers, flags["as_json"], progress != "json" and not flags["as_json"], file)
 
     def print_jobs(self, store: Store, jobs: Sequence[JobRecord]) -> None:
-        """Print a line for each job: its object, or the reference with the digest if it was pushed.
+        """Print a line for each job: its object, or the reference with the digest if it was pushed."""
+        with printing_results(self.errors.append):
+            if self.is_json:
+                from pusher.worker.job_json import describe_jobs
 
-        Lines that nobody reads any more change nothing about how the jobs ended, nor the exit code.
-        """
-        try:
-            self._print_jobs(store, jobs)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            discard_output()
-
-    def _print_jobs(self, store: Store, jobs: Sequence[JobRecord]) -> None:
-        if self.is_json:
-            from pusher.worker.job_json import describe_jobs
-
-            for described in describe_jobs(store, jobs, self.workers):
-                click.echo(as_json(described))
-        elif self.prints_digests:
-            for job in jobs:
-                if job.state == "succeeded":
-                    print_line(digest_reference(job))
+                for described in describe_jobs(store, jobs, self.workers):
+                    click.echo(as_json(described))
+            elif self.prints_digests:
+                for job in jobs:
+                    if job.state == "succeeded":
+                        print_line(digest_reference(job))
 
     def watch(self, store: Store, progress: Progress) -> Progress:
         """Return ``progress``, with each job printed when it ends."""
         return cast("Progress", _PrintedEnds(progress, store, partial(self.print_jobs, store)))
 
-    def write_digests(self, jobs: Sequence[JobRecord]) -> None:
-        """Write the digests of the jobs that were pushed to the digest file. Raises InvalidOption."""
-        if self.digest_file is None:
-            return
+    def finish(self, jobs: Sequence[JobRecord], code: int) -> int:
+        """Write the digest file, and print errors of the output; return the exit code.
+
+        That is ``code``, how the jobs ended, unless they succeeded and an output could not be written.
+        """
+        if self.digest_file is not None:
+            self._write_digests(self.digest_file, jobs)
+        return report_unwritable(self.errors, code)
+
+    def _write_digests(self, file: Path, jobs: Sequence[JobRecord]) -> None:
+        """Write the digests of the jobs that were pushed."""
         pushed = [job for job in jobs if job.digest]
         lines = [str(job.digest) if len(jobs) == 1 else f"{job.digest} {job.destination}" for job in pushed]
         text = "".join(f"{line}\n" for line in lines)
         try:
-            self.digest_file.write_text(text)
+            file.write_text(text)
         except OSError as error:
-            raise _unwritable(self.digest_file, error) from None
+            self.errors.append(_unwritable(file, error))
 
 
 def digest_reference(job: JobRecord) -> str:
@@ -130,7 +130,7 @@ class _PrintedEnds:
         self._progress.job_ended(job_id, state, message, resumes=resumes)
         from pusher.store.records import FINAL_STATES
 
-        with suppress(JobUnknown, OSError):  # pruned meanwhile; nobody reads the output any more
+        with suppress(JobUnknown):  # pruned meanwhile
             job = self._store.jobs.get(job_id)
             if job.state in FINAL_STATES:
                 self._print_jobs([job])
@@ -147,5 +147,5 @@ def _check_writable(file: Path) -> None:
 def _unwritable(file: Path, error: OSError) -> InvalidOption:
     return InvalidOption(
         f"--digest-file: {file} cannot be written: {error.strerror}",
-        hint="everything was pushed; pusher status --json has the digests",
+        hint="pusher status --json has the digests of what was pushed",
     )

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 import select
 import shutil
 import sys
 import time
-from collections.abc import Collection, Mapping
-from typing import TextIO
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import Final, TextIO
 
 import click
 
 from pusher.cli.verbose import is_quiet, log_as_json
+from pusher.errors import OutputUnwritable, PusherError
 from pusher.text import as_json, printable
+
+_NOBODY_READS: Final = frozenset({errno.EPIPE, errno.EBADF})
+"""The reader closed the pipe; the shell closed standard output (``>&-``)."""
 
 
 def print_json(value: Mapping[str, object] | Collection[object]) -> None:
@@ -65,8 +70,38 @@ def _print_to_stderr(line: str, *, is_command: bool = False) -> None:
         click.echo(line, err=True)
 
 
+@contextlib.contextmanager
+def printing_results(report: Callable[[OutputUnwritable], None]) -> Iterator[None]:
+    """Print on standard output what was done; pass the error to ``report`` if it cannot be written.
+
+    That nobody reads it changes nothing about what was done, and is no error.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        discard_output()
+        if error.errno not in _NOBODY_READS:
+            report(output_error(error))
+
+
+def report_unwritable(errors: Sequence[PusherError], code: int) -> int:
+    """Print errors of outputs that could not be written, and return the exit code: ``code``, how the jobs
+    ended, unless they succeeded."""
+    for error in errors:
+        print_error(error.message, error.hint, error.code)
+    return code or (errors[0].exit_code if errors else code)
+
+
+def output_error(error: OSError) -> OutputUnwritable:
+    """Return the error for a standard output that cannot be written."""
+    if error.errno == errno.EBADF:
+        return OutputUnwritable("standard output is closed", hint="to discard the output, use >/dev/null")
+    return OutputUnwritable(f"standard output cannot be written: {error.strerror}")
+
+
 def discard_output() -> None:
-    """Discard the rest of standard output, whose reader has closed it: the interpreter flushes it at exit."""
+    """Discard the rest of standard output, which cannot be written: the interpreter flushes it at exit."""
     discard_stream(sys.stdout)
 
 

@@ -70,6 +70,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
       pusher push docker://ghcr.io/team/app:1.2 --to registry.example.com
     """
     from pusher.sources.archive.stream import is_stream
+    from pusher.worker.result import RunResult
 
     settings = read_settings(**flags)
     image_arguments, queueing = read_image_options(flags, settings), read_queueing(flags)
@@ -94,14 +95,14 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
             keep_going=flags["keep_going"],
         )
         jobs = found.record(store, queueing)
-        if not jobs:
-            return found.exit_code
-        result = work(store, settings, progress, only=[job.id for job in jobs])
+        ids = [job.id for job in jobs]
+        result = work(store, settings, progress, only=ids) if jobs else RunResult()
         output.print_jobs(store, result.jobs)
-    code = report_result(result, progress, single=len(jobs) == 1 == len(requests), pushed=len(jobs))
-    output.write_digests(result.jobs)
-    found.report_errors("pushed")
-    return code or found.exit_code
+    single = len(jobs) == 1 == len(requests)
+    code = report_result(result, progress, single=single, pushed=len(jobs), found=found)
+    code = output.finish(result.jobs, code)
+    found.report_errors("pushed", again=True)
+    return code
 
 
 def _with_logins(

@@ -93,7 +93,7 @@ def run(
         if not forever:
             output.print_jobs(store, result.jobs)
     code = report_result(result, progress, single=False)
-    output.write_digests(result.jobs)
+    code = output.finish(result.jobs, code)
     if detachment is not None:
         print_notice(f"Ended with exit code {code}.")
     return code

@@ -51,12 +51,13 @@ def wait(jobs: tuple[str, ...], **flags: Any) -> int:
     with open_store(settings) as store:
         named = [store.jobs.get(parse_job_id(job)).id for job in jobs]
         ids = list(dict.fromkeys(named)) or _unfinished(store)
+        if not ids:
+            return output.finish((), ExitCode.DONE)
         _wait(store, settings, ids)
         result = _summarize(store, ids)
         output.print_jobs(store, result.jobs)
     code = report_result(result, "none", single=len(ids) == 1, pushed=len(ids))
-    output.write_digests(result.jobs)
-    return code
+    return output.finish(result.jobs, code)
 
 
 def _unfinished(store: Store) -> list[int]:

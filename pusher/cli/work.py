@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Final, cast
 import click
 
 from pusher.cli.job_output import digest_reference
-from pusher.cli.output import print_error, print_notice
+from pusher.cli.output import print_error, print_notice, printing_results, report_unwritable
 from pusher.cli.verbose import is_log_json, is_quiet, redirect_log
-from pusher.errors import ExitCode, JobCancelled, JobSuperseded
+from pusher.errors import ExitCode, JobCancelled, JobSuperseded, PusherError
 from pusher.text import as_json
 
 if TYPE_CHECKING:
+    from pusher.cli.found_images import FoundImages
     from pusher.config import Settings
     from pusher.progress.base import Progress
     from pusher.progress.display import Display, Mode
@@ -69,24 +70,35 @@ def _leave(display: Display) -> None:
         print_notice("Stopped at once; what was acknowledged is kept. Continue with: pusher run")
 
 
-def report_result(result: RunResult, mode: str, *, single: bool, pushed: int = 0) -> int:
+def report_result(
+    result: RunResult, mode: str, *, single: bool, pushed: int = 0, found: FoundImages | None = None
+) -> int:
     """Print the errors and how the run ended; return the exit code. ``pushed``: how many jobs the run was
-    for, if not for the queue.
+    for, if not for the queue; ``found``: the images that were not found.
 
-    Raises JobCancelled or JobSuperseded if that is the state of the ``single`` job.
+    Raises JobCancelled or JobSuperseded with ``mode`` json if that is the state of the ``single`` job.
     """
-    if single and result.superseded:
-        raise _superseded_error(result.superseded[0])
-    if single and not (result.succeeded or result.failed or result.unfinished):
-        raise JobCancelled("the job was cancelled")
+    given_up = _given_up_error(result) if single else None
+    if given_up is not None and mode == "json":
+        raise given_up
+    if given_up is not None:
+        print_error(given_up.message, given_up.hint, given_up.code)
+        return given_up.exit_code
     _report_errors(result, single=single)
-    if mode == "json":
-        click.echo(as_json(_as_json(result)))
-    else:
-        _report_ends(result, single=single)
-    if result.exit_code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
-        return ExitCode.FAILED
-    return result.exit_code
+    code = result.exit_code
+    if code == ExitCode.DONE and len(result.succeeded) < pushed:  # cancelled, or superseded
+        code = ExitCode.FAILED
+    if found is not None:
+        code = code or found.exit_code
+    if mode != "json":
+        if result.jobs or found is None:
+            _report_ends(result, single=single)
+        return code
+    unwritable: list[PusherError] = []
+    with printing_results(unwritable.append):
+        errors = {"errors": found.errors_as_json()} if found is not None and found.errors else {}
+        click.echo(as_json({**_as_json(result, code), **errors}))
+    return report_unwritable(unwritable, code)
 
 
 def _report_errors(result: RunResult, *, single: bool) -> None:
@@ -155,7 +167,17 @@ def _advise_retry(result: RunResult) -> str:
     return f"Try again: pusher retry {'--all' if every else ' '.join(worth[:_MOST_REPORTED])} && pusher run"
 
 
-def _superseded_error(job: JobRecord) -> JobSuperseded:
+def _given_up_error(result: RunResult) -> PusherError | None:
+    """Return the error for the one job of a run if it was cancelled or superseded."""
+    if result.cancelled:
+        (job,) = result.cancelled
+        return JobCancelled(
+            f"job {job.id}, {job.image}, was cancelled",
+            hint=f"to push it all the same: pusher retry {job.id} && pusher run",
+        )
+    if not result.superseded:
+        return None
+    (job,) = result.superseded
     return JobSuperseded(
         f"job {job.id} was superseded by job {job.superseded_by}, which pushes to {job.destination}; "
         "what was sent is kept for it",
@@ -199,7 +221,7 @@ def _how_to_continue(job: JobRecord) -> str:
 def _summary(result: RunResult) -> str:
     """Return the number of jobs by result; "" for a run without jobs that a signal ended."""
     counts = {"pushed": result.succeeded, "failed": result.failed, "unfinished": result.unfinished}
-    counts["superseded"] = result.superseded
+    counts |= {"superseded": result.superseded, "cancelled": result.cancelled}
     parts = [f"{len(jobs)} {what}" for what, jobs in counts.items() if jobs]
     if parts:
         return f"Jobs: {', '.join(parts)}."
@@ -210,13 +232,13 @@ def _summary(result: RunResult) -> str:
     return "Nothing to push" + ("." if result.failed_before else ": no jobs are queued.")
 
 
-def _as_json(result: RunResult) -> dict[str, object]:
+def _as_json(result: RunResult, code: int) -> dict[str, object]:
     """Return the last of the JSON lines."""
     from pusher.worker.job_json import describe_error
 
     return {
         "type": "result",
-        "exit_code": int(result.exit_code),
+        "exit_code": int(code),
         "bytes_wasted": result.bytes_wasted,
         "jobs": [
             {

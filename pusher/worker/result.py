@@ -21,6 +21,7 @@ class RunResult:
     failed: list[JobRecord] = field(default_factory=list)
     unfinished: list[JobRecord] = field(default_factory=list)
     superseded: list[JobRecord] = field(default_factory=list)
+    cancelled: list[JobRecord] = field(default_factory=list)
     elsewhere: list[JobRecord] = field(default_factory=list)
     """Unfinished jobs that only other machines can work on; only in a run for the whole queue."""
     failed_before: list[JobRecord] = field(default_factory=list)
@@ -35,7 +36,7 @@ class RunResult:
     @property
     def jobs(self) -> list[JobRecord]:
         """Return the jobs of this run, by ID."""
-        jobs = (*self.succeeded, *self.failed, *self.unfinished, *self.superseded)
+        jobs = (*self.succeeded, *self.failed, *self.unfinished, *self.superseded, *self.cancelled)
         return sorted(jobs, key=lambda job: job.id)
 
 
@@ -66,7 +67,9 @@ def summarize(
             result.failed.append(job)
         elif job.state == JobState.SUPERSEDED:
             result.superseded.append(job)
-        elif job.state in (JobState.CANCELLED, JobState.RECEIVING):  # the client sends the rest
+        elif job.state == JobState.CANCELLED:
+            result.cancelled.append(job)
+        elif job.state == JobState.RECEIVING:  # the client sends the rest
             continue
         elif only is None and machine is not None and not job.is_for(machine):
             result.elsewhere.append(job)

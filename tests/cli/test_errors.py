@@ -14,6 +14,8 @@ from pusher.errors.catalogue import catalogue
 from pusher.store.records import JobState, StoredError
 from pusher.store.store import Store
 from tests.cli.conftest import Pusher, add_job, claim
+from tests.support.fakeregistry import DISTRIBUTION_3, Answer, FakeRegistry, Fault, On
+from tests.support.images import make_image, write_archive
 
 # --- the command --------------------------------------------------------------------------------------------
 
@@ -123,6 +125,44 @@ def test_a_full_disk_for_the_output_is_an_error_and_no_traceback(
     assert done.returncode == ExitCode.UNEXPECTED
     assert done.stderr.splitlines()[0] == "error: standard output cannot be written: No space left on device"
     assert len(done.stderr.splitlines()) == 2
+
+
+def test_a_closed_standard_output_is_an_error_where_something_is_written_to_it(home: Path) -> None:
+    done = _shell("pusher status --json >&- <&-")
+    assert done.returncode == ExitCode.UNEXPECTED
+    assert done.stderr.splitlines()[0] == "error: standard output is closed"
+    assert _shell("pusher limit off >&-").returncode == 0
+
+
+@pytest.mark.parametrize("output", ["--json", "--progress json"])
+def test_jobs_end_as_they_do_whatever_becomes_of_the_output(home: Path, tmp_path: Path, output: str) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(300, names=("team/app:1",)))
+    digests = tmp_path / "digests"
+    with FakeRegistry(DISTRIBUTION_3) as registry:
+        to = f"--to {registry.address} --plain-http {output} --digest-file {digests}"
+        push = f"pusher push {archive} {to}"
+        done = _shell(f"{push} >/dev/full")
+        assert done.returncode == ExitCode.UNEXPECTED
+        assert done.stderr.splitlines()[-2] == (
+            "error: standard output cannot be written: No space left on device"
+        )
+        assert digests.read_text().startswith("sha256:")
+        digests.unlink()
+        assert _shell(f"{push} >&-").returncode == 0
+        assert digests.read_text().startswith("sha256:")
+        denied = Answer(403, body=b'{"errors": [{"code": "DENIED"}]}')
+        registry.faults.add(Fault(On.PUT_MANIFEST, denied, times=None))
+        done = _shell(f"{push} --tag 2 >/dev/full")
+        assert done.returncode == ExitCode.AUTH
+        assert "error: standard output cannot be written: No space left on device" in done.stderr
+
+
+def test_a_job_is_queued_whatever_becomes_of_its_id(home: Path, tmp_path: Path) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(300, names=("team/app:1",)))
+    for to, code in (("&-", 0), ("/dev/full", 1)):
+        done = _shell(f"pusher enqueue {archive} --to r.example >{to}")
+        assert done.returncode == code
+        assert f"{archive} -> r.example/team/app:1, 1 layer." in done.stderr
 
 
 def test_the_exit_code_survives_a_stderr_that_cannot_be_written(home: Path) -> None:

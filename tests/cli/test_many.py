@@ -131,6 +131,28 @@ def test_with_keep_going_the_others_are_pushed(
     pushed(registry, "team/web", "1.2", images["web"])
 
 
+def test_what_is_not_queued_with_keep_going_is_named_once_more(
+    pusher: Pusher, images: dict[str, Image]
+) -> None:
+    result = pusher("enqueue", "gone.tar", "web.tar", "--to", "r.example", "--keep-going")
+    assert (result.code, result.out) == (7, "1\n")
+    assert result.err.splitlines()[-1] == "Not queued: 1 image of 2: gone.tar."
+    assert result.err.count("there is no file") == 1
+
+
+def test_the_result_in_json_has_the_images_that_were_not_found(
+    pusher: Pusher, registry: FakeRegistry, images: dict[str, Image]
+) -> None:
+    to = ("--to", registry.address, "--plain-http", "--keep-going", "--progress", "json")
+    for found in ((), ("web.tar",)):
+        result = pusher("push", "gone.tar", *found, *to)
+        told = json.loads(result.out.splitlines()[-1])
+        assert (told["type"], told["exit_code"], result.code) == ("result", 7, 7)
+        assert [job["state"] for job in told["jobs"]] == ["succeeded"] * len(found)
+        assert [error["image"] for error in told["errors"]] == ["gone.tar"]
+        assert "Nothing to push" not in result.err
+
+
 def test_the_same_image_twice_is_one_job(pusher: Pusher, images: dict[str, Image]) -> None:
     assert pusher("enqueue", "api.tar", "api.tar", "--to", "r.example").out == "1\n"
 

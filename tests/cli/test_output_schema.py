@@ -103,6 +103,8 @@ def test_progress(pusher: Pusher, registry: FakeRegistry, archive: str) -> None:
     assert kinds >= {"job-started", "job-ended", "layer-preparing", "layer-prepared", "blob-done", "result"}
     failed = lines(pusher, "push", "none.tar", *to, "--progress", "json")
     check("progress", failed[-1])
+    partly = lines(pusher, "push", "none.tar", archive, *to, "--keep-going", "--progress", "json")
+    check("progress", partly[-1])
 
 
 def test_commands_without_jobs(pusher: Pusher, registry: FakeRegistry, home: Path) -> None:

@@ -293,6 +293,27 @@ def test_wait_for_one_job(pusher: Pusher, store: Store) -> None:
     assert "continue with: pusher resume 2 && pusher run" in result.err
 
 
+def test_wait_for_a_job_that_was_cancelled(pusher: Pusher, store: Store) -> None:
+    end(store, add_job(store, "good:1"), JobState.SUCCEEDED)
+    store.jobs.cancel(add_job(store, "other:1").id)
+    result = pusher("wait", "1", "2", "--json")
+    assert result.code == 3
+    assert [json.loads(line)["state"] for line in result.out.splitlines()] == ["succeeded", "cancelled"]
+    assert result.err.splitlines()[-1] == "Jobs: 1 pushed, 1 cancelled."
+    alone = pusher("wait", "2", "--json")
+    assert (alone.code, json.loads(alone.out)["id"]) == (3, 2)
+    assert alone.err.splitlines()[-2:] == [
+        "error: job 2, other:1, was cancelled",
+        "  hint: to push it all the same: pusher retry 2 && pusher run",
+    ]
+
+
+def test_wait_without_unfinished_jobs(pusher: Pusher, home: Path, tmp_path: Path) -> None:
+    result = pusher("wait", "--digest-file", str(tmp_path / "digests"))
+    assert (result.code, result.out, result.err) == (0, "", "No job is unfinished.\n")
+    assert (tmp_path / "digests").read_text() == ""
+
+
 def test_ctrl_c_ends_the_wait_and_changes_nothing(pusher: Pusher, store: Store) -> None:
     add_job(store)
     with started("wait", "1") as process:

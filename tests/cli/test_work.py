@@ -240,7 +240,7 @@ def test_a_push_that_someone_cancels_is_not_done(pusher: Pusher, worker: Worker)
     worker.end = lambda job, progress: worker.store.jobs.cancel(job.id)
     result = pusher("push", "app:1.2", "--progress", "none")
     assert (result.code, result.out) == (3, "")
-    assert result.err.startswith("error: the job was cancelled\n")
+    assert result.err.startswith("error: job 1, app:1.2, was cancelled\n")
 
 
 # --- several destinations ---------------------------------------------------------------------------------
