@@ -106,7 +106,7 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
     queued = [job for job in result.unfinished if job.state == "queued"]
     held = [job for job in result.unfinished if job.id in result.holds]
     stopped = [job for job in queued if job not in held]
-    taken = [job for job in result.unfinished if job.state == "running" and not result.exit_code]
+    taken = [job for job in result.unfinished if job.state == "running"]
     reported = [
         job
         for job in (*result.failed, *result.unfinished)
@@ -202,11 +202,6 @@ def _error_of(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
             hints.append(f"then: pusher retry {job.id} && pusher run")
         hint = "\n".join(hints)
         return message if single else f"job {job.id}, {job.image}: {message}", hint
-    if job.state == "running":
-        return (
-            f"job {job.id}, {job.image}, is being pushed by another worker ({job.lease_owner})",
-            "to wait for it: pusher run --wait (which takes the job over if that worker dies)",
-        )
     why = f": {error.message}" if error else ""
     return f"job {job.id}, {job.image}, is {job.state}{why}", _how_to_continue(job)
 

@@ -84,12 +84,7 @@ def summarize(
     result.bytes_wasted = sum(total.bytes_wasted for total in totals.values())
     if result.failed:
         result.exit_code = next(iter(exit_codes)) if len(exit_codes) == 1 else ExitCode.FAILED
-    elif any(only is not None or not _is_others(job, touched) for job in result.unfinished):
+    elif any(only is not None or job.state != JobState.RUNNING for job in result.unfinished):
+        # what runs now is pushed and reported by another worker: one that shares the queue has done its part
         result.exit_code = ExitCode.UNFINISHED
     return result
-
-
-def _is_others(job: JobRecord, touched: Collection[int]) -> bool:
-    """Return whether another worker pushes the job and reports it: one that shares the queue and finds no
-    other job has done its part."""
-    return job.state == JobState.RUNNING and job.id not in touched

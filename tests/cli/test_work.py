@@ -72,9 +72,12 @@ class Worker:
             progress.job_started(job.id, job.image, job.destination)
             self.end(job, progress)
             after = store.jobs.get(job.id)
-            lists = {JobState.SUCCEEDED: result.succeeded, JobState.FAILED: result.failed}
-            if after.state is not JobState.CANCELLED:
-                lists.get(after.state, result.unfinished).append(after)
+            lists = {
+                JobState.SUCCEEDED: result.succeeded,
+                JobState.FAILED: result.failed,
+                JobState.CANCELLED: result.cancelled,
+            }
+            lists.get(after.state, result.unfinished).append(after)
         result.beyond_retry = store.jobs.beyond_retry([job.id for job in result.failed])
         return result
 
@@ -308,10 +311,9 @@ def test_run_says_what_others_have_and_what_failed_before(
     told = pusher("run", "--progress", "none")
     assert (told.code, told.out) == (5, "")
     assert told.err == (
-        "error: job 2, busy:1, is being pushed by another worker (worker)\n"
-        "  hint: to wait for it: pusher run --wait (which takes the job over if that worker dies)\n"
         "error: job 3, held:1, is paused\n"
         "  hint: continue with: pusher resume 3 && pusher run\n"
+        "Being pushed by another worker: job 2. To wait for it: pusher run --wait\n"
         "Jobs: 2 unfinished.\n"
         "Failed earlier: job 1. Try again: pusher retry 1 && pusher run\n"
     )
@@ -432,10 +434,11 @@ def test_run_forever(pusher: Pusher, worker: Worker) -> None:
 
 
 def test_a_run_whose_rest_others_push_has_done_its_part(store: Store) -> None:
-    """One for that job alone has not; nor has one that leaves a paused job."""
+    """Also if they took it over from this one. A run for that job alone has not, nor one that leaves a paused
+    job."""
     job = claim(store, add_job(store, "busy:1"))
     assert summarize(store, (), None, ()).exit_code == ExitCode.DONE
     assert summarize(store, (), [job.id], ()).exit_code == ExitCode.UNFINISHED
-    assert summarize(store, [job.id], None, ()).exit_code == ExitCode.UNFINISHED, "it was taken over"
+    assert summarize(store, [job.id], None, ()).exit_code == ExitCode.DONE
     store.jobs.pause(add_job(store, "held:1").id)
     assert summarize(store, (), None, ()).exit_code == ExitCode.UNFINISHED
