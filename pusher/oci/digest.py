@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -83,6 +84,14 @@ def contradicts(told: str, digest: str) -> bool:
 def short(digest: str) -> str:
     """Return the first 12 hex digits, as docker and skopeo show them."""
     return digest.rpartition(":")[2][:12]
+
+
+def chain_ids(diff_ids: Iterable[str]) -> Iterator[str]:
+    """Yield the chain ID of each layer, lowest first (image-spec ``config.md``, "Layer ChainID")."""
+    chain = ""
+    for diff_id in diff_ids:
+        chain = f"sha256:{hashlib.sha256(f'{chain} {diff_id}'.encode()).hexdigest()}" if chain else diff_id
+        yield chain
 
 
 def provisional_digest(diff_id: str) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 import pytest
 
 from tests.crash.conftest import Point, Pusher
+from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import DISTRIBUTION_2, DISTRIBUTION_3, SERVERLESS, FakeRegistry, Rules
 from tests.support.home import Home, blob_bytes, pushed
 from tests.support.images import Image, make_image, write_archive
@@ -128,6 +129,27 @@ def _killed_and_continued(
         assert registry.body_bytes_received() <= blob_bytes(registry, "app") + again_sent
         assert len(registry.sessions) <= 1, "only one that was opened and not yet recorded"
         assert home.state(job.id) == "succeeded"
+        home.assert_clean()
+
+
+def test_of_a_layer_that_docker_saves(
+    home: Home, pusher: Pusher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before Docker 25: the stream names the layer's folder alone. Killed twice, and continued."""
+    image = make_image(110_000, 300, compressible=0.2)
+    engine = FakeEngine(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(engine.folder))
+    engine.has(image, write_archive(tmp_path / "app.tar", image))
+    with FakeRegistry(DISTRIBUTION_3) as registry:
+        home.enqueue("app:1", f"{registry.address}/app:1")
+        for chunks in (1, 2):
+            point = ("record a chunk", "after", chunks)
+            killed = pusher.work(point=point, chunk=CHUNK, held_block=MIDDLE)
+            assert killed.returncode == -9, killed.stderr
+        again = pusher.work(point=NEVER, chunk=CHUNK, held_block=0)
+        assert again.returncode == 0, again.stderr
+        pushed(registry, "app", "1", image)
+        assert registry.body_bytes_received() == blob_bytes(registry, "app")
         home.assert_clean()
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pusher.sources.pins import EnginePin, pin_from_json
 from tests.crash.conftest import Pusher
 from tests.support.docker_registry import DockerRegistry
+from tests.support.engines import Docker
 from tests.support.home import Home
-from tests.support.images import make_image, write_archive
+from tests.support.images import make_image, random_bytes, write_archive
 from tests.support.real import ReadBack
 
 _CHUNK = 20_000
@@ -42,3 +44,35 @@ def test_killed_twice_and_continued(
     read = read_back(reference)
     assert read.config == image.config
     assert tuple(layer.diff_id for layer in read.layers) == image.diff_ids
+
+
+def test_what_docker_saves_is_continued(
+    tmp_path: Path, dockerd: Docker, docker_registry: DockerRegistry, read_back: ReadBack
+) -> None:
+    """Of an image that was committed upon one that was built, where Docker's disk cannot be read."""
+    built, committed = "localhost/early:built", "localhost/early:committed"
+    dockerd.build_random(built, [300_000, 1_000], seed=25)
+    new = tmp_path / "new"
+    new.write_bytes(random_bytes(250_000, compressible=0.0))
+    container = dockerd.run("create", built, "/none").strip()
+    dockerd.run("cp", str(new), f"{container}:/new")
+    dockerd.run("commit", "--message", "<new> & \u00fc", container, committed)
+    dockerd.run("rm", container)
+    reference = f"{docker_registry.address}/early/saved:1"
+    with Home(tmp_path / "home", chunk_size=_CHUNK, docker_root=tmp_path / "nowhere") as home:
+        pusher = Pusher(home)
+        try:
+            job = home.enqueue(committed, reference)
+            killed = pusher.work(point=("record a chunk", "after", 3), chunk=_CHUNK, held_block=_HELD)
+            assert killed.returncode == -9, killed.stderr
+            done = pusher.work(point=("claim", "before", 1000), chunk=_CHUNK, held_block=0)
+            assert done.returncode == 0, done.stderr
+        finally:
+            pusher.close()
+        assert isinstance(pin_from_json(job.source), EnginePin)
+        assert "session-lost" not in home.kinds(job.id)
+        total, acknowledged, sent = home.figures(job.id)
+        assert acknowledged == total
+        assert sent <= total + 2_000, "with the manifest"
+        home.assert_clean()
+    assert [layer.diff_id for layer in read_back(reference).layers] == dockerd.diff_ids(committed)

@@ -36,6 +36,7 @@ from tests.support.images import (
     truncated,
     write_archive,
     write_tar,
+    write_undescribed,
 )
 from tests.support.pins import stored
 
@@ -72,7 +73,13 @@ def test_an_image_arrives_whole(docker: FakeEngine, tmp_path: Path, shape: Shape
         (IMAGE.config_digest, IMAGE.config)
     ]
     names = {name for kind, name, _ in pieces if kind == "layer"}
-    assert names == ({None} if shape == "classic" else set(IMAGE.diff_ids))
+    assert names == set(IMAGE.diff_ids)
+
+
+def test_layers_may_arrive_without_their_names(docker: FakeEngine, tmp_path: Path) -> None:
+    docker.has(IMAGE, write_undescribed(tmp_path / "a.tar", IMAGE))
+    pieces = exported(pinned(), IMAGE.diff_ids)
+    assert {(name, data) for _, name, data in pieces} == {(None, layer.tar) for layer in IMAGE.layers}
 
 
 def test_what_is_saved_is_the_id_not_the_name(docker: FakeEngine, tmp_path: Path) -> None:
@@ -98,7 +105,7 @@ def test_a_layer_that_occurs_twice_arrives_once(docker: FakeEngine, tmp_path: Pa
     assert len(exported(pinned(), image.diff_ids)) == 3
 
 
-@pytest.mark.parametrize("shape", ["docker25", "podman"])
+@pytest.mark.parametrize("shape", UNCOMPRESSED)
 def test_only_what_is_wanted_arrives_where_names_tell(
     docker: FakeEngine, tmp_path: Path, shape: Shape
 ) -> None:
@@ -108,7 +115,7 @@ def test_only_what_is_wanted_arrives_where_names_tell(
 
 
 def test_sizes_tell_where_names_do_not(docker: FakeEngine, tmp_path: Path) -> None:
-    docker.has(IMAGE, write_archive(tmp_path / "a.tar", IMAGE))
+    docker.has(IMAGE, write_undescribed(tmp_path / "a.tar", IMAGE))
     known = IMAGE.layers[1].tar
     arrived = exported(pinned(), IMAGE.diff_ids, skip_sizes=[len(known)])
     assert {data for _, _, data in arrived} == {IMAGE.layers[0].tar, IMAGE.layers[2].tar}
@@ -434,7 +441,7 @@ def test_a_stream_that_breaks_off(docker: FakeEngine, tmp_path: Path, cut: int, 
 
 
 def test_a_failure_after_the_whole_archive_is_a_failure(docker: FakeEngine, tmp_path: Path) -> None:
-    path = write_archive(tmp_path / "a.tar", IMAGE)
+    path = write_undescribed(tmp_path / "a.tar", IMAGE)
     docker.has(IMAGE, path)
     source = pinned()
     docker.on("save", f"/bin/cat {path}; echo late trouble >&2; exit 3")

@@ -196,6 +196,11 @@ def write_archive(
     return write_tar(path, entries(shape, *images), tar_format=tar_format)
 
 
+def write_undescribed(path: Path, *images: Image) -> Path:
+    """A ``classic`` archive without what tells which layer is in which folder before ``manifest.json``."""
+    return write_tar(path, [each for each in entries("classic", *images) if not each.name.endswith("/json")])
+
+
 def write_big_archive(path: Path, layer_sizes: Sequence[int], *, name: str, seed: int = 0) -> Image:
     """A ``classic`` archive layer by layer, for sizes that should not lie in memory all at once.
 
@@ -263,14 +268,28 @@ def _repositories(images: Iterable[Image]) -> bytes:
 
 
 def _v1_id(image: Image, position: int) -> str:
-    return _hex(sha256(f"{position} {' '.join(image.diff_ids[: position + 1])}".encode()))
+    """The v1 ID of a layer, as Docker computes it: of its description and its chain ID."""
+    chain_id = ""
+    for diff_id in image.diff_ids[: position + 1]:
+        chain_id = sha256(f"{chain_id} {diff_id}".encode()) if chain_id else diff_id
+    document = {**_v1_description(image, position), "layer_id": chain_id}
+    if position > 0:
+        document["parent"] = f"sha256:{_v1_id(image, position - 1)}"
+    return _hex(sha256(_json(dict(sorted(document.items())))))
+
+
+def _v1_description(image: Image, position: int) -> dict[str, object]:
+    if position < len(image.layers) - 1:
+        return {"created": "1970-01-01T00:00:00Z", "container_config": {"Hostname": "", "Cmd": None}}
+    config = json.loads(image.config)
+    return {name: config[name] for name in ("created", "config", "architecture", "os")}
 
 
 def _v1_json(image: Image, position: int) -> bytes:
-    document = {"id": _v1_id(image, position), "created": "1970-01-01T00:00:00Z", "os": "linux"}
+    document = {"id": _v1_id(image, position)}
     if position:
         document["parent"] = _v1_id(image, position - 1)
-    return _json(document)
+    return _json({**document, **_v1_description(image, position), "os": "linux"})
 
 
 def _classic_entries(images: Sequence[Image]) -> list[Entry]:

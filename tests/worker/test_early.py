@@ -23,6 +23,7 @@ from pusher.worker.cleanup import cancel
 from pusher.worker.control import Control
 from tests.registry.helpers import RULES
 from tests.registry.kinds import KINDS, Kind
+from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import (
     DISTRIBUTION_2,
     DISTRIBUTION_3,
@@ -34,7 +35,17 @@ from tests.support.fakeregistry import (
     Rules,
 )
 from tests.support.home import Background, Home, blob_bytes, pushed
-from tests.support.images import Image, Layer, make_image, random_bytes, sha256, tar_of, write_archive
+from tests.support.images import (
+    UNCOMPRESSED,
+    Image,
+    Layer,
+    Shape,
+    make_image,
+    random_bytes,
+    sha256,
+    tar_of,
+    write_archive,
+)
 from tests.support.slow_source import SlowSource
 from tests.support.waiting import PATIENCE
 
@@ -101,6 +112,26 @@ def test_it_is_sent_before_its_end_is_read(
         assert total == done == blob_bytes(registry, "app")
         assert "session-lost" not in home.kinds(job.id)
         home.assert_clean()
+
+
+@pytest.mark.parametrize("shape", UNCOMPRESSED)
+def test_so_is_one_that_an_engine_saves(
+    shape: Shape,
+    home: Home,
+    registry: FakeRegistry,
+    source: SlowSource,
+    image: Image,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    engine = FakeEngine(tmp_path / "bin")
+    monkeypatch.setenv("PATH", str(engine.folder))
+    engine.has(image, write_archive(tmp_path / "app.tar", image, shape=shape))
+    source.hold_at(HALF, lambda: chunks(registry, 3))
+    home.push("app:1", f"{registry.address}/app:1")
+    pushed(registry, "app", "1", image)
+    assert registry.body_bytes_received() == blob_bytes(registry, "app")
+    home.assert_clean()
 
 
 def _begun(registry: FakeRegistry) -> None:

@@ -162,7 +162,7 @@ class EngineSource:
     ) -> Iterator[Iterator[ExportPiece]]:
         """See ``Source.export``. Raises ImageChanged if the image was deleted after it was enqueued."""
         image = self.resolve()
-        uncompressed = set() if image.root else {layer.key for layer in image.layers}
+        uncompressed = () if image.root else tuple(layer.key for layer in image.layers)
         missing = set(wanted)
         assert isinstance(image.pin, EnginePin)  # noqa: S101 - any other is reopened as another source
         with self._save(image.pin.id, check_stop) as (output, source):

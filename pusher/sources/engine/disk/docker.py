@@ -5,14 +5,12 @@ Only root can read them, or a container into which the data root is mounted.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from pusher.errors import StorageDoubtful
 from pusher.oci.bounded_json import load_json
-from pusher.oci.digest import hex_of, is_sha256
+from pusher.oci.digest import chain_ids, hex_of, is_sha256
 from pusher.sources.engine.disk.storage import (
     StoredLayer,
     find_driver,
@@ -80,14 +78,6 @@ class DockerStorage:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise StorageDoubtful(f"{path} cannot be read: it is not what Docker writes") from error
         return {name: image for name, image in names.items() if isinstance(image, str) and is_sha256(image)}
-
-
-def chain_ids(diff_ids: Iterable[str]) -> Iterator[str]:
-    """Yield the chain ID of each layer, lowest first (image-spec ``config.md``, "Layer ChainID")."""
-    chain = ""
-    for diff_id in diff_ids:
-        chain = f"sha256:{hashlib.sha256(f'{chain} {diff_id}'.encode()).hexdigest()}" if chain else diff_id
-        yield chain
 
 
 def _read_text(path: Path) -> str:
