@@ -18,7 +18,7 @@ from pusher.errors import ExitCode, MachineExhausted, SourceError, find_machine_
 from pusher.registry.http import body, watchdog
 from pusher.spool import pipeline, temporary
 from pusher.store.records import JobState
-from pusher.worker import job_attempts, pool, run
+from pusher.worker import job_attempts, job_loop, pool
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import Image
@@ -114,7 +114,7 @@ def test_a_spool_that_fails_after_the_push_changes_nothing_about_it(
     job = home.enqueue(archive, f"{registry.address}/app:1")
     broken = _raising(home_error(_system(errno.EIO), home.settings.spool, "cannot be read"))
     monkeypatch.setattr(job_attempts, "evict_blobs", broken)
-    monkeypatch.setattr(run, "keep_limits", broken)
+    monkeypatch.setattr(job_loop, "keep_limits", broken)
     assert home.run().exit_code == ExitCode.DONE
     assert home.state(job.id) == JobState.SUCCEEDED
     pushed(registry, "app", "1", image)

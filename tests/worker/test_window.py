@@ -81,7 +81,7 @@ def test_it_stops_at_the_end_and_continues_at_the_next(
             stall.release()
         return describe_closed_window(job, now)
 
-    monkeypatch.setattr("pusher.worker.run.describe_closed_window", release_chunk)
+    monkeypatch.setattr("pusher.worker.job_loop.describe_closed_window", release_chunk)
     closing = threading.Thread(target=close_window)
     closing.start()
     result = home.run()
