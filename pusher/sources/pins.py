@@ -1,13 +1,14 @@
 """Define pins: what a job stores of its source, so that a worker opens the same image. One class a kind.
 
-``to_json`` returns JSON values, with ``kind`` and never a secret; ``pin_from_json`` reads them back.
+Never a secret: the job store has them as JSON.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Self, TypeAlias
 
 from pusher.dataclass import dataclass
 from pusher.errors import StoreCorrupt
@@ -17,7 +18,23 @@ from pusher.sources.split.layer_plan import LayerPlan
 
 
 @dataclass(frozen=True)
-class ArchivePin:
+class _StoredPin:
+    """A pin whose fields are stored under their names."""
+
+    def to_json(self: Pin) -> dict[str, Any]:
+        """Return the pin as JSON values."""
+        values = {"kind": self.kind, **vars(self)}
+        return {name: _FORMATS.get(name, _AS_IS)[0](value) for name, value in values.items()}
+
+    @classmethod
+    def from_json(cls, data: Json) -> Self:
+        """Read what ``to_json`` returned."""
+        values = {field.name: data[field.name] for field in fields(cls)}
+        return cls(**{name: _FORMATS.get(name, _AS_IS)[1](value) for name, value in values.items()})
+
+
+@dataclass(frozen=True)
+class ArchivePin(_StoredPin):
     """An image in a docker-archive file, found again by the digest of its config."""
 
     kind: ClassVar = "docker-archive"
@@ -34,37 +51,9 @@ class ArchivePin:
     unpacked: tuple[Unpacked, ...] = ()
     """Diff IDs of its compressed layers, valid while the file's size and time are unchanged."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "path": str(self.path),
-            "name": self.name,
-            "config_digest": self.config_digest,
-            "size": self.size,
-            "mtime_ns": self.mtime_ns,
-            "root_digest": self.root_digest,
-            "choice": self.choice.to_json(),
-            "unpacked": [vars(each) for each in self.unpacked],
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> ArchivePin:
-        """Read what ``to_json`` gave."""
-        return cls(
-            Path(data["path"]),
-            data["name"],
-            data["config_digest"],
-            data["size"],
-            data["mtime_ns"],
-            data["root_digest"],
-            Choice.from_json(data["choice"]),
-            tuple(Unpacked(**each) for each in data["unpacked"]),
-        )
-
 
 @dataclass(frozen=True)
-class LayoutPin:
+class LayoutPin(_StoredPin):
     """An image in an OCI layout: a folder (``oci``) or a tar (``oci-archive``)."""
 
     kind: str
@@ -74,25 +63,9 @@ class LayoutPin:
     root_digest: str
     choice: Choice
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "path": str(self.path),
-            "name": self.name,
-            "root_digest": self.root_digest,
-            "choice": self.choice.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> LayoutPin:
-        """Read what ``to_json`` gave."""
-        choice = Choice.from_json(data["choice"])
-        return cls(data["kind"], Path(data["path"]), data["name"], data["root_digest"], choice)
-
 
 @dataclass(frozen=True)
-class DirPin:
+class DirPin(_StoredPin):
     """The image of a ``dir:`` folder."""
 
     kind: ClassVar = "dir"
@@ -100,23 +73,9 @@ class DirPin:
     root_digest: str
     choice: Choice
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "path": str(self.path),
-            "root_digest": self.root_digest,
-            "choice": self.choice.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> DirPin:
-        """Read what ``to_json`` gave."""
-        return cls(Path(data["path"]), data["root_digest"], Choice.from_json(data["choice"]))
-
 
 @dataclass(frozen=True)
-class EnginePin:
+class EnginePin(_StoredPin):
     """An image in an engine (``docker-daemon``, ``podman``, ``nerdctl``), asked for by its ID."""
 
     kind: str
@@ -137,40 +96,9 @@ class EnginePin:
     driver: str | None = None
     """Of the storage."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "id": self.id,
-            "diff_ids": list(self.diff_ids),
-            "choice": self.choice.to_json(),
-            "daemon": dict(self.daemon),
-            "root_digest": self.root_digest,
-            "documents": _texts(self.documents),
-            "storage": None if self.storage is None else str(self.storage),
-            "driver": self.driver,
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> EnginePin:
-        """Read what ``to_json`` gave."""
-        return cls(
-            data["kind"],
-            data["name"],
-            data["id"],
-            tuple(data["diff_ids"]),
-            Choice.from_json(data["choice"]),
-            dict(data["daemon"]),
-            data["root_digest"],
-            _raws(data["documents"]),
-            None if data["storage"] is None else Path(data["storage"]),
-            data["driver"],
-        )
-
 
 @dataclass(frozen=True)
-class StoragePin:
+class StoragePin(_StoredPin):
     """An image in the storage of an engine that need not run (``docker-storage``, ``containers-storage``)."""
 
     kind: str
@@ -182,24 +110,9 @@ class StoragePin:
     id: str
     """The digest of the config."""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "root": str(self.root),
-            "driver": self.driver,
-            "id": self.id,
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> StoragePin:
-        """Read what ``to_json`` gave."""
-        return cls(data["kind"], data["name"], Path(data["root"]), data["driver"], data["id"])
-
 
 @dataclass(frozen=True)
-class ListPin:
+class ListPin(_StoredPin):
     """The images of a manifest list in Podman's storage."""
 
     kind: ClassVar = "podman-list"
@@ -214,33 +127,9 @@ class ListPin:
     """The manifests and the list, each after what it lists."""
     configs: tuple[bytes, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "name": self.name,
-            "root": str(self.root),
-            "driver": self.driver,
-            "with_save": self.with_save,
-            "documents": _texts(self.documents),
-            "configs": _texts(self.configs),
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> ListPin:
-        """Read what ``to_json`` gave."""
-        return cls(
-            data["name"],
-            Path(data["root"]),
-            data["driver"],
-            data["with_save"],
-            _raws(data["documents"]),
-            _raws(data["configs"]),
-        )
-
 
 @dataclass(frozen=True)
-class ContentStorePin:
+class ContentStorePin(_StoredPin):
     """An image in containerd's content store."""
 
     kind: ClassVar = "containerd-store"
@@ -251,25 +140,9 @@ class ContentStorePin:
     """As typed."""
     choice: Choice
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "root": str(self.root),
-            "root_digest": self.root_digest,
-            "name": self.name,
-            "choice": self.choice.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> ContentStorePin:
-        """Read what ``to_json`` gave."""
-        choice = Choice.from_json(data["choice"])
-        return cls(Path(data["root"]), data["root_digest"], data["name"], choice)
-
 
 @dataclass(frozen=True)
-class RegistryPin:
+class RegistryPin(_StoredPin):
     """An image in another registry (``docker://``)."""
 
     kind: ClassVar = "docker"
@@ -278,25 +151,9 @@ class RegistryPin:
     root_digest: str
     choice: Choice
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "registry": self.registry,
-            "repository": self.repository,
-            "root_digest": self.root_digest,
-            "choice": self.choice.to_json(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> RegistryPin:
-        """Read what ``to_json`` gave."""
-        choice = Choice.from_json(data["choice"])
-        return cls(data["registry"], data["repository"], data["root_digest"], choice)
-
 
 @dataclass(frozen=True)
-class SplitPin:
+class SplitPin(_StoredPin):
     """An image of another source, its large layers split (``--split-layers``)."""
 
     kind: ClassVar = "split"
@@ -306,22 +163,6 @@ class SplitPin:
     config: bytes
     """That of the split image."""
     plans: tuple[LayerPlan, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the pin as JSON values."""
-        return {
-            "kind": self.kind,
-            "inner": self.inner.to_json(),
-            "size": self.size,
-            "config": self.config.decode(),
-            "plans": [plan.to_json() for plan in self.plans],
-        }
-
-    @classmethod
-    def from_json(cls, data: Json) -> SplitPin:
-        """Read what ``to_json`` gave."""
-        plans = tuple(LayerPlan.from_json(plan) for plan in data["plans"])
-        return cls(pin_from_json(data["inner"]), data["size"], data["config"].encode(), plans)
 
 
 _READERS: Final[Mapping[str, Callable[[Json], Pin]]] = {
@@ -357,3 +198,28 @@ def _texts(raws: Sequence[bytes]) -> list[str]:
 
 def _raws(texts: Sequence[str]) -> tuple[bytes, ...]:
     return tuple(text.encode("utf-8", "surrogateescape") for text in texts)
+
+
+_Format: TypeAlias = tuple[Callable[[Any], Any], Callable[[Any], Any]]
+_AS_IS: Final[_Format] = (lambda value: value, lambda value: value)
+_FORMATS: Final[Mapping[str, _Format]] = {
+    "path": (str, Path),
+    "root": (str, Path),
+    "storage": (lambda path: path and str(path), lambda text: text and Path(text)),
+    "choice": (Choice.to_json, Choice.from_json),
+    "unpacked": (
+        lambda files: list(map(vars, files)),
+        lambda files: tuple(Unpacked(**file) for file in files),
+    ),
+    "diff_ids": (list, tuple),
+    "daemon": (dict, dict),
+    "documents": (_texts, _raws),
+    "configs": (_texts, _raws),
+    "inner": (lambda pin: pin.to_json(), pin_from_json),
+    "config": (bytes.decode, str.encode),
+    "plans": (
+        lambda plans: [plan.to_json() for plan in plans],
+        lambda plans: tuple(map(LayerPlan.from_json, plans)),
+    ),
+}
+"""How a field is written and read, by its name, which has one type in all pins. Others are JSON values."""

@@ -86,22 +86,11 @@ class Store:
         plain, store = self.direct(), Store(self._database)
         store._plain = plain
         store.now = partial(outages.call, plain.now)  # type: ignore[method-assign]
-        store.jobs = cast("Jobs", OutageProxy(plain.jobs, outages))
-        store.blobs = cast("JobBlobs", OutageProxy(plain.blobs, outages))
-        uploads = OutageProxy(plain.uploads, outages)
+        for name, part in vars(plain).items():
+            if not name.startswith("_"):
+                setattr(store, name, OutageProxy(part, outages))
         if journal is not None:
-            uploads = UploadsProxy(plain.uploads, outages, journal)
-        store.uploads = cast("Uploads", uploads)
-        store.abandoned = cast("AbandonedSessions", OutageProxy(plain.abandoned, outages))
-        store.known_blobs = cast("KnownBlobs", OutageProxy(plain.known_blobs, outages))
-        store.documents = cast("Documents", OutageProxy(plain.documents, outages))
-        store.dead_sessions = cast("DeadSessions", OutageProxy(plain.dead_sessions, outages))
-        store.facts = cast("Facts", OutageProxy(plain.facts, outages))
-        store.events = cast("Events", OutageProxy(plain.events, outages))
-        store.retention = cast("Retention", OutageProxy(plain.retention, outages))
-        store.settings = cast("QueueSettings", OutageProxy(plain.settings, outages))
-        store.workers = cast("Workers", OutageProxy(plain.workers, outages))
-        store.budgets = cast("Budgets", OutageProxy(plain.budgets, outages))
+            store.uploads = cast("Uploads", UploadsProxy(plain.uploads, outages, journal))
         return store
 
     def direct(self) -> Store:
