@@ -117,7 +117,7 @@ def _make_settings(
 ) -> Settings:
     value = field_values(Settings, {name: item.value for name, item in found.items()})
     value["home"] = home = value["home"] or _default_home()
-    value["database_url"] = value["database_url"] or _sqlite_url(home / "jobs.db")
+    value["database_url"] = value["database_url"] or sqlite_url(home / "jobs.db")
     return Settings(
         **value,
         certs_dirs=certs_dirs(environ),
@@ -142,7 +142,7 @@ def _table_fields(host: str, table: Mapping[str, SettingValue]) -> dict[str, obj
     return values
 
 
-def _sqlite_url(path: Path) -> str:
+def sqlite_url(path: Path) -> str:
     """Return the URL of a file, without SQLAlchemy, which takes 0.2 s to import; "?" would begin a query."""
     return "sqlite:///" + str(path).replace("%", "%25").replace("?", "%3F")
 

@@ -19,21 +19,15 @@ _CLOSING: Final = frozenset((ord("]"), ord("}")))
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def load_json(
-    raw: bytes,
-    *,
-    most_bytes: int = MOST_BYTES,
-    most_values: int = MOST_VALUES,
-    most_depth: int = MOST_DEPTH,
-) -> Any:
+def load_json(raw: bytes, *, most_values: int = MOST_VALUES) -> Any:
     """Parse ``raw``. Raises ValueError with a plain reason if it is not JSON or exceeds the bounds.
 
     As in Go's encoding/json, which Docker and registries use, what is not UTF-8 or is half of a surrogate
     pair becomes U+FFFD, so that every string can be encoded; NaN and infinite numbers are refused.
     """
-    if len(raw) > most_bytes:
-        raise ValueError(f"it has {len(raw)} bytes, which is more than {most_bytes}")
-    _check_shape(raw, most_values, most_depth)
+    if len(raw) > MOST_BYTES:
+        raise ValueError(f"it has {len(raw)} bytes, which is more than {MOST_BYTES}")
+    _check_shape(raw, most_values)
     text = raw.decode("utf-8", "replace")
     try:
         value = json.loads(text, parse_int=_integer, parse_float=_float, parse_constant=_refuse_constant)
@@ -44,9 +38,9 @@ def load_json(
     return _without_surrogates(value) if _SURROGATE.search(text) else value
 
 
-def _check_shape(raw: bytes, most_values: int, most_depth: int) -> None:
+def _check_shape(raw: bytes, most_values: int) -> None:
     """Count values and depth without parsing; a value takes at least two bytes, with its comma."""
-    if len(raw) <= 2 * most_values and raw.count(b"[") + raw.count(b"{") <= most_depth:
+    if len(raw) <= 2 * most_values and raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
         return
     values = depth = 0
     for token in _TOKENS.finditer(raw):
@@ -56,8 +50,8 @@ def _check_shape(raw: bytes, most_values: int, most_depth: int) -> None:
             continue
         values += 1
         depth += first in _OPENING
-        if depth > most_depth:
-            raise ValueError(f"it is nested more than {most_depth} deep")
+        if depth > MOST_DEPTH:
+            raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
         if values > most_values:
             raise ValueError(f"it holds more than {most_values} values")
 

@@ -12,6 +12,7 @@ from pusher.text import printable, suggest
 
 _IMPLIED: Final = re.compile(r"^(localhost/|((index\.)?docker\.io/)?(library/)?)")
 _ID: Final = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
+_MOST_GUESSES: Final = 3
 
 
 def normalize_name(name: str) -> str:
@@ -60,14 +61,14 @@ def parse_number(name: str) -> int | None:
     return int(digits) if digits != name and digits.isdecimal() and len(digits) < 10 else None
 
 
-def nearest(name: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
+def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Return the names among ``known`` that are most like ``name``."""
     spellings = {normalize_name(candidate): candidate for candidate in known}
     wanted = normalize_name(name)
-    found = difflib.get_close_matches(wanted, spellings, n=limit, cutoff=0.6)
+    found = difflib.get_close_matches(wanted, spellings, n=_MOST_GUESSES, cutoff=0.6)
     tail = wanted.rpartition("/")[2].partition(":")[0]
     found += [spelling for spelling in spellings if tail == spelling.rpartition("/")[2].partition(":")[0]]
-    return [spellings[spelling] for spelling in dict.fromkeys(found)][:limit]
+    return [spellings[spelling] for spelling in dict.fromkeys(found)][:_MOST_GUESSES]
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

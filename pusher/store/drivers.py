@@ -88,13 +88,11 @@ class SqliteConnector:
 
     driver = SQLITE
 
-    def __init__(self, path: Path, *, busy_timeout: float, immutable: bool, foreign_keys: bool) -> None:
+    def __init__(self, path: Path, *, busy_timeout: float, immutable: bool) -> None:
         _check_private(path)
         self._path = path
         self._opened = _identity(path)
-        self._connect = partial(
-            connect_sqlite, path, busy_timeout, immutable=immutable, foreign_keys=foreign_keys
-        )
+        self._connect = partial(connect_sqlite, path, busy_timeout, immutable=immutable)
         self._pool = _Pool()
 
     def begin(self, *, writes: bool) -> sqlite3.Connection:
@@ -184,7 +182,8 @@ def connect_sqlite(
 ) -> sqlite3.Connection:
     """Open a SQLite file that exists, with a transaction only where a statement begins one.
 
-    ``busy_timeout``: seconds to wait for another process's transaction.
+    ``busy_timeout``: seconds to wait for another process's transaction. ``foreign_keys``: False for
+    migrations, which build tables again.
     """
     # mode=rw: a file that vanished is an error and not an empty job store.
     mode = "mode=ro&immutable=1" if immutable else "mode=rw"

@@ -42,21 +42,15 @@ class Database:
         *,
         clock: Clock | None = None,
         immutable: bool = False,
-        foreign_keys: bool = True,
     ) -> None:
-        """Open the database; ``immutable`` reads a SQLite file without a lock, as it cannot have a writer.
-
-        ``foreign_keys`` off is for migrations, which rebuild tables.
-        """
+        """Open the database; ``immutable`` reads a SQLite file without a lock, as it cannot have a writer."""
         self.label = label_of(url)
         self.writable = not immutable
         self._url = url
         self._clock = clock
         self._connector: Connector
         if url.is_sqlite:
-            self._connector = SqliteConnector(
-                file_of(url), busy_timeout=BUSY_TIMEOUT, immutable=immutable, foreign_keys=foreign_keys
-            )
+            self._connector = SqliteConnector(file_of(url), busy_timeout=BUSY_TIMEOUT, immutable=immutable)
             # Threads queue here instead of sleeping in SQLite's busy handler, which is not fair.
             self._turn: Any = WriteTurn()
         else:

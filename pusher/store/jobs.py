@@ -96,12 +96,12 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
         with self._database.read() as connection:
             return tuple(map(job_of, connection.rows(query, id=job.id)))
 
-    def list_failed(self, limit: int = 100) -> tuple[JobRecord, ...]:
-        """Return the newest failed jobs that can be retried, as no newer one sets their tag."""
+    def list_failed(self) -> tuple[JobRecord, ...]:
+        """Return the newest 100 failed jobs that can be retried, as no newer one sets their tag."""
         query = f"""SELECT * FROM jobs WHERE state = 'failed' AND NOT {destinations.HAS_NEWER}
-            ORDER BY id DESC LIMIT :limit"""
+            ORDER BY id DESC LIMIT 100"""
         with self._database.read() as connection:
-            return tuple(job_of(row) for row in reversed(connection.rows(query, limit=limit)))
+            return tuple(job_of(row) for row in reversed(connection.rows(query)))
 
     def beyond_retry(self, job_ids: Collection[int]) -> frozenset[int]:
         """Return those of the jobs that failed and that no retry can help."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, unquote
 
 from pusher.config import values
 from pusher.dataclass import dataclass
@@ -65,11 +65,6 @@ def parse_url(url: str) -> DatabaseUrl:
         None if found["password"] is None else unquote(found["password"]),
         query,
     )
-
-
-def sqlite_url(path: Path) -> str:
-    """Return the URL of a job store in a file."""
-    return f"sqlite:///{quote(str(path), safe=' +/')}"
 
 
 def label_of(url: DatabaseUrl) -> str:

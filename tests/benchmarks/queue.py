@@ -21,9 +21,9 @@ from typing import Final
 import click
 
 from pusher.config import load
+from pusher.config.load import sqlite_url
 from pusher.store.migrate import upgrade
 from pusher.store.store import Store
-from pusher.store.url import sqlite_url
 from pusher.worker.enqueue import enqueue
 from tests.benchmarks.measure import MIB, middle, run
 from tests.support.databases import find_programs, serving

@@ -14,9 +14,9 @@ from typing import Final
 
 import click
 
+from pusher.config.load import sqlite_url
 from pusher.store.migrate import upgrade
 from pusher.store.store import Store
-from pusher.store.url import sqlite_url
 from tests.benchmarks.measure import MIB, Cost, middle, run
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.finished_jobs import add_finished_jobs

@@ -11,9 +11,9 @@ from typing import Any, Final
 import pytest
 
 from pusher.config import Settings, Timeouts
+from pusher.config.load import sqlite_url
 from pusher.doctor import CheckResult, EarlyErrors, Status, parse_target, run_checks
 from pusher.errors import PusherError
-from pusher.store.url import sqlite_url
 from tests.registry.sites import Seen
 from tests.support.fakeregistry.wire import Reply
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
+from pusher.config.load import sqlite_url
 from pusher.errors import (
     DiskFull,
     ExitCode,
@@ -32,7 +33,7 @@ from pusher.store import driver_errors, engine, migrate
 from pusher.store.driver_errors import translate_errors
 from pusher.store.engine import Database
 from pusher.store.store import Store
-from pusher.store.url import file_of, parse_url, sqlite_url
+from pusher.store.url import file_of, parse_url
 from tests.store.privileges import like_any_user
 from tests.support.databases import PostgresServer, new_job
 

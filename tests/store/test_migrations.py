@@ -27,6 +27,7 @@ from filelock import FileLock
 from sqlalchemy import Connection, inspect
 
 import pusher
+from pusher.config.load import sqlite_url
 from pusher.errors import DiskFull, StoreLocked, StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.sources.base import EVERYTHING
 from pusher.sources.pins import DirPin, pin_from_json
@@ -34,7 +35,7 @@ from pusher.store import migrate, schema
 from pusher.store.models import Base
 from pusher.store.records import JobState, RegistryFacts
 from pusher.store.store import Store
-from pusher.store.url import file_of, parse_url, sqlite_url
+from pusher.store.url import file_of, parse_url
 from tests.store.privileges import like_any_user
 from tests.support.databases import digest, new_job
 

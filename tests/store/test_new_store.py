@@ -10,9 +10,10 @@ from pathlib import Path
 from sqlalchemy import Connection, create_mock_engine
 from sqlalchemy.schema import CreateIndex, CreateTable, ExecutableDDLElement
 
+from pusher.config.load import sqlite_url
 from pusher.store import migrate, schema
 from pusher.store.models import Base
-from pusher.store.url import parse_url, sqlite_url
+from pusher.store.url import parse_url
 from tests.support.databases import PostgresServer
 from tests.support.snapshots import check
 

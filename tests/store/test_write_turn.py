@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pusher.config.load import sqlite_url
 from pusher.store import migrate
 from pusher.store.engine import Database
-from pusher.store.url import parse_url, sqlite_url
+from pusher.store.url import parse_url
 from pusher.store.write_turn import GAP, LONGEST_RUN, WriteTurn
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from pusher.config.load import sqlite_url
 from pusher.store import migrate
 from pusher.store.records import NewBlob, NewJob
 from pusher.store.store import Store
-from pusher.store.url import sqlite_url
 
 NOBODY = 65534
 """PostgreSQL refuses to run as root; as root it is started as this user."""

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from pusher.config import Settings, Timeouts
+from pusher.config.load import sqlite_url
 from pusher.spool.spool import Spool
 from pusher.store import migrate
 from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
-from pusher.store.url import sqlite_url
 from pusher.worker.enqueue import enqueue
 from pusher.worker.result import RunResult
 from pusher.worker.run import run

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from pusher.config.load import sqlite_url
 from pusher.config.private import check_private_file, check_private_folder, make_private_folder
 from pusher.errors import HomeUnusable
 from pusher.spool.spool import Spool
 from pusher.store import migrate
 from pusher.store.store import Store
-from pusher.store.url import sqlite_url
 from pusher.worker.liveness import WorkerIdentity
 from tests.support.real import require
 

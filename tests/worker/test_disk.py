@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pusher.config.load import sqlite_url
 from pusher.errors import DiskFull, ExitCode
 from pusher.store.records import JobState
-from pusher.store.url import sqlite_url
 from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Home, blob_bytes, pushed
 from tests.support.images import Image, make_image, write_archive

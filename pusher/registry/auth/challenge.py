@@ -13,7 +13,7 @@ _WORD: Final = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _ITEM: Final = re.compile(
     rf"""[\s,]*+(?:
       (?P<name>{_WORD})\s*=(?!=)\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"?|(?P<plain>[^\s,]*))
-    | (?P<scheme>{_WORD})(?:\s+(?P<token68>[\w.~+/-]+=*)(?=\s*(?:,|$)))?
+    | (?P<scheme>{_WORD})(?:\s+[\w.~+/-]+=*(?=\s*(?:,|$)))?
     | (?P<nonsense>[^\s,]+)
     )""",
     re.VERBOSE | re.ASCII | re.DOTALL,
@@ -34,7 +34,6 @@ class Challenge:
 
     scheme: str
     parameters: Mapping[str, str] = field(default_factory=dict)
-    token68: str | None = None
 
     @property
     def realm(self) -> str:
@@ -74,7 +73,7 @@ def parse_challenges(header: str) -> list[Challenge]:
         at = item.end()
         if item["scheme"]:
             parameters = {}
-            challenges.append(Challenge(item["scheme"].lower(), parameters, item["token68"]))
+            challenges.append(Challenge(item["scheme"].lower(), parameters))
         elif item["name"] and item["quoted"] is not None:
             parameters.setdefault(item["name"].lower(), re.sub(r"(?s)\\(.)", r"\1", item["quoted"]))
         elif item["name"]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import requests
 
+from pusher.config.load import sqlite_url
 from pusher.store.records import JobState
 from pusher.store.store import Store
-from pusher.store.url import sqlite_url
 from tests.serve.process import serving
 from tests.serve.served import descriptor, manifest, sha256
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, Stall
