@@ -71,8 +71,10 @@ _OPTIONS: Final = (
     click.option(
         "--compose",
         metavar="FILE",
+        multiple=True,
         shell_complete=completers.files,
-        help="Push the images that a compose file builds; FILE may be its folder.",
+        help="Push the images that a compose file builds; FILE may be its folder, or - for standard input. "
+        "Repeated, the files are merged, as by docker compose -f.",
     ),
     click.option(
         "--keep-going",
@@ -101,7 +103,7 @@ def read_image_list(flags: Mapping[str, Any], settings: Settings, command: str) 
     """
     images, to, tags = flags["images"], flags["to"], flags["tags"]
     from_file, compose = flags["from_file"], flags["compose"]
-    if not images and from_file is None and compose is None:
+    if not images and from_file is None and not compose:
         raise CommandLineInvalid(
             "missing argument 'IMAGE'",
             hint=f"usage: pusher {command} [OPTIONS] IMAGE...; see also: pusher {command} --help",
@@ -116,10 +118,11 @@ def read_image_list(flags: Mapping[str, Any], settings: Settings, command: str) 
         if not listed:
             print_notice(f"note: {_shown(from_file)} lists no image")
         requests += listed
-    if compose is not None:
+    if compose:
         from pusher.cli.compose import read_compose
 
-        requests += [ImageRequest(image, to, tags) for image in read_compose(Path(compose))]
+        built = read_compose([Path(file) for file in compose], lambda text: print_notice(f"note: {text}"))
+        requests += [ImageRequest(image, to, tags) for image in built]
     return list(dict.fromkeys(requests))
 
 
@@ -130,13 +133,15 @@ def check_standard_input(flags: Mapping[str, Any], *, password_stdin: bool = Fal
     uses = ["the archive" for image in flags["images"] if is_standard_input(image)]
     if flags["from_file"] == "-":
         uses.append("the list of images")
+    uses += ["the compose file" for file in flags["compose"] if file == "-"]
     if password_stdin:
         uses.append("the password")
     if len(uses) < 2:
         return
     hint = "log in first: pusher login REGISTRY" if password_stdin else "write one of them to a file first"
     if uses[0] == uses[1]:
-        raise InvalidOption("standard input is one archive, and cannot be read twice", hint=hint)
+        what = uses[0].removeprefix("the ")
+        raise InvalidOption(f"standard input is one {what}, and cannot be read twice", hint=hint)
     raise InvalidOption(f"standard input cannot be both {uses[0]} and {uses[1]}", hint=hint)
 
 

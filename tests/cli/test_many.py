@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from pusher.cli.compose import read_compose
-from pusher.errors import InvalidOption
 from pusher.oci.digest import of_bytes
 from tests.cli.conftest import Pusher
 from tests.support.fake_engine import FakeEngine
@@ -269,104 +267,14 @@ def test_json_names_the_images_that_were_not_found(pusher: Pusher, images: dict[
 # --- a compose file ----------------------------------------------------------------------------------------
 
 
-COMPOSE = """
-name: Shop!
-services:
-  api: {build: ./api, image: "${REGISTRY:-team}/api:$TAG"}
-  web:
-    build: {context: web}
-  db: {image: "postgres:17"}
-  again: {build: ., image: "team/api:${TAG:?set TAG}"}
-  job:
-    build: !reset null
-    image: other:1
-"""
-
-
-def test_the_images_of_a_compose_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "compose.yaml").write_text(COMPOSE)
-    (tmp_path / ".env").write_text("TAG='7' # of the night\n")
-    assert read_compose(tmp_path) == ["team/api:7", "shop-web"]
-    monkeypatch.setenv("REGISTRY", "r.example:5000/x")
-    monkeypatch.setenv("TAG", "8")
-    monkeypatch.setenv("COMPOSE_PROJECT_NAME", "mall")
-    assert read_compose(tmp_path / "compose.yaml") == ["r.example:5000/x/api:8", "mall-web", "team/api:8"]
-
-
-def test_a_service_has_the_build_of_the_one_that_it_extends(tmp_path: Path) -> None:
-    (tmp_path / "base").mkdir()
-    (tmp_path / "base" / "c.yml").write_text(
-        "services: {base: {build: ., image: 'team/base:1'}, top: {extends: base, image: 'team/top:1'}}"
-    )
-    (tmp_path / "compose.yml").write_text("""
-name: shop
-services:
-  a: {extends: {file: base/c.yml, service: top}}
-  b: {extends: {service: local}, image: "team/b:1"}
-  c: {extends: local, build: !reset null}
-  local: {build: .}
-""")
-    assert read_compose(tmp_path) == ["team/top:1", "team/b:1", "shop-local"]
-
-
-def test_services_of_included_files(tmp_path: Path) -> None:
-    (tmp_path / "other").mkdir()
-    (tmp_path / "other" / ".env").write_text("TAG=7\n")
-    (tmp_path / "other" / "c.yml").write_text("services: {db: {build: ., image: 'db:$TAG'}, ui: {build: .}}")
-    (tmp_path / "more.yml").write_text("services: {more: {build: .}}")
-    (tmp_path / "compose.yml").write_text(
-        "name: shop\ninclude: [other/c.yml, {path: [more.yml]}]\nservices: {web: {build: .}}"
-    )
-    assert read_compose(tmp_path) == ["db:7", "shop-ui", "shop-more", "shop-web"]
-    (tmp_path / "compose.yml").write_text("include: other/c.yml")
-    assert read_compose(tmp_path)[0] == "db:7"
-
-
-@pytest.mark.parametrize(
-    ("image", "meant"),
-    [
-        ("a:${X}", "a:x"),
-        ("a:$X-1", "a:x-1"),
-        ("a$$X", "a$X"),
-        ("a:${NONE-b}", "a:b"),
-        ("a:${EMPTY-b}", "a:"),
-        ("a:${EMPTY:-${NONE:-c}}", "a:c"),
-        ("a:${X:+set}${NONE+set}", "a:set"),
-        ("a:${X?}", "a:x"),
-    ],
-)
-def test_variables_of_a_compose_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: str, meant: str
+def test_a_compose_file_from_standard_input(
+    pusher: Pusher, images: dict[str, Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("X", "x")
-    monkeypatch.setenv("EMPTY", "")
-    (tmp_path / "c.yml").write_text(f"services: {{a: {{build: ., image: '{image}'}}}}")
-    assert read_compose(tmp_path / "c.yml") == [meant]
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (None, "cannot be read: No such file or directory"),
-        ("services: [a, b", "cannot be used: it is not valid YAML in line 1"),
-        ("services: {a: {image: x, build: !!python/object/apply:os.getcwd []}}", "not valid YAML in line 1"),
-        ("- a", "cannot be used: it has no services"),
-        ("services: {a: {image: x}}", "no service in"),
-        ("services: {a: {build: ., image: 'x:$NONE'}}", "the variable NONE in 'x:$NONE' is not set"),
-        ("services: {a: {build: ., image: '${NONE:?say which}'}}", "NONE is not set: say which"),
-        ("[" * 5000, "it is not valid YAML"),
-        ("include: [./compose.yml]\nservices: {a: {build: .}}", "it includes itself"),
-        ("services: {a: {extends: b}, b: {extends: a}}", "extends itself"),
-        ("services: {a: {extends: gone}}", "it extends 'gone', which is not a service"),
-        ("services: {a: {extends: {file: gone.yml, service: b}}}", "gone.yml cannot be read"),
-    ],
-)
-def test_a_compose_file_that_cannot_be_used(tmp_path: Path, content: str | None, told: str) -> None:
-    if content is not None:
-        (tmp_path / "compose.yml").write_text(content)
-    with pytest.raises(InvalidOption) as caught:
-        read_compose(tmp_path / "compose.yml")
-    assert told in caught.value.message
+    compose = b"services: {a: {build: ., image: ./api.tar}}"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(compose)))
+    assert pusher("enqueue", "--compose", "-", "--to", "r.example").out == "1\n"
+    told = refused_alone(pusher, "push", "--compose", "-", "--from-file", "-")
+    assert told.startswith("standard input cannot be both the list of images and the compose file | ")
 
 
 def test_push_a_compose_file(
