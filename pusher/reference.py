@@ -148,6 +148,13 @@ def api_host(registry: str) -> str:
     return DOCKER_HUB_API if registry == DOCKER_HUB else registry
 
 
+def api_schemes(registry: str, *, plain_http: bool) -> tuple[str, ...]:
+    """Return the URL schemes to try for the registry's API, in order: on this machine first without TLS."""
+    if plain_http:
+        return ("http",)
+    return ("http", "https") if is_loopback(registry) else ("https",)
+
+
 def canonical_registry(host: str) -> str:
     """Return ``host[:port]`` in lower case, with every name of Docker Hub as ``docker.io``."""
     host = host.lower()

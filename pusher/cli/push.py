@@ -80,6 +80,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     is_piped = any(is_stream(request.image) for request in requests)
     if not is_piped:
         settings = _with_logins(settings, requests, flags, password_stdin=password_stdin)
+    _connect_early(requests, settings)
     if flags["dry_run"]:
         return dry_run(settings, requests, image_arguments, flags, "push", is_json=output.is_json)
     with open_store(settings) as store, receive_images(requests, store, settings) as requests:
@@ -103,6 +104,18 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
     code = output.finish(result.jobs, code)
     found.report_errors("pushed", again=True)
     return code
+
+
+def _connect_early(requests: Sequence[ImageRequest], settings: Settings) -> None:
+    """Begin to connect to the registry, if there is one for all images."""
+    from pusher.registry.http.early_connection import connect_early
+
+    if any(not request.to for request in requests):
+        return  # the image's own name may take a look into a file
+    registry, *others = destination_registries(requests, settings)
+    if not others:
+        site = settings.at(registry)
+        connect_early(registry, site.timeouts.connect, plain_http=site.plain_http)
 
 
 def _with_logins(

@@ -8,7 +8,7 @@ from typing import Final
 
 from pusher.dataclass import dataclass
 from pusher.errors import ReferenceMalformed
-from pusher.reference import RegistryPath, api_host, is_loopback
+from pusher.reference import RegistryPath, api_host, api_schemes
 from pusher.sources import image_grammar, select
 from pusher.sources.archive.stream import is_stream
 from pusher.sources.registry.names import PREFIX
@@ -115,8 +115,7 @@ def parse_target(text: str | None, *, to: str | None = None, default: str | None
 
 def api_url(registry: str, *, plain_http: bool) -> str:
     """Return the first address of the distribution API to try: on this machine without TLS."""
-    scheme = "http" if plain_http or is_loopback(registry) else "https"
-    return f"{scheme}://{api_host(registry)}/v2/"
+    return f"{api_schemes(registry, plain_http=plain_http)[0]}://{api_host(registry)}/v2/"
 
 
 def _is_registry(host: str, *, sure: bool) -> bool:

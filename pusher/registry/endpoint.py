@@ -21,7 +21,7 @@ from pusher.errors import (
     RegistryRefused,
     RegistryUnreachable,
 )
-from pusher.reference import api_host, is_loopback
+from pusher.reference import api_host, api_schemes
 from pusher.registry.answers import UNAMBIGUOUS, describe_answer, is_page, outage, refusal
 from pusher.registry.auth.authenticator import AuthenticatedRequest, Authenticator
 from pusher.registry.auth.tokens import Scopes
@@ -150,8 +150,7 @@ class RegistryEndpoint:
 
     def _possible_bases(self) -> list[str]:
         host = api_host(self.registry)
-        loopback = is_loopback(self.registry)
-        schemes = ["http"] if self._plain_http else ["http", "https"] if loopback else ["https"]
+        schemes = api_schemes(self.registry, plain_http=self._plain_http)
         return [f"{scheme}://{host}/v2/" for scheme in schemes]
 
     def _probe(self) -> str:

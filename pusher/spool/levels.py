@@ -23,8 +23,8 @@ FAR_SECONDS: Final = 0.03
 NEAR_SECONDS: Final = 0.01
 """A response that takes less comes from the same network, or from this machine."""
 _FAR_LEVEL: Final = 5
-_FAR_RATE: Final = 20e6
-"""Bytes a second that an unknown link to far away is assumed to take: 160 Mbit/s."""
+_FAR_RATE: Final = 15e6
+"""Bytes a second that an unknown link to far away is assumed to take: 120 Mbit/s."""
 
 _MOST: Final = 150e6
 """Bytes a second of a link from which on only ``FAST`` keeps up: reading and hashing have one thread each."""

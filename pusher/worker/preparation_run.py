@@ -8,6 +8,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Final
 
+# used by what this calls; loaded here, as the registry's first response is still on its way
+import pusher.spool.pipeline
+import pusher.worker.upload_run  # noqa: F401
 from pusher.errors import ImageChanged, LayerMismatch, StorageDoubtful
 from pusher.oci import media_types
 from pusher.oci.digest import short

@@ -19,8 +19,8 @@ import click
 
 from pusher.config import parse_size
 from tests.benchmarks.archive import write_archive
-from tests.benchmarks.measure import Cost, middle, run, run_skopeo
-from tests.benchmarks.push import print_costs, skopeo, wipe
+from tests.benchmarks.measure import Cost, middle, run, run_skopeo, wipe
+from tests.benchmarks.push import print_costs, skopeo
 from tests.support.docker_registry import DockerRegistry
 
 Copy = Callable[[str, str], Cost]

@@ -28,8 +28,7 @@ import click
 
 from pusher.config import parse_size
 from tests.benchmarks.archive import image_entries
-from tests.benchmarks.measure import MIB, Cost, run, run_skopeo
-from tests.benchmarks.push import wipe
+from tests.benchmarks.measure import MIB, Cost, run, run_skopeo, wipe
 from tests.support.docker_registry import DockerRegistry
 from tests.support.shaped_link import ShapedLink
 

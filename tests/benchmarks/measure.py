@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -13,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from tempfile import TemporaryFile
 from typing import Final
+
+from tests.support.docker_registry import DockerRegistry
 
 MIB = 1024 * 1024
 _LAUNCHER: Final = """
@@ -87,6 +90,14 @@ def middle(costs: Sequence[Cost]) -> Cost:
         median(cost.cpu for cost in costs),
         int(median(cost.memory for cost in costs)),
     )
+
+
+def wipe(registry: DockerRegistry) -> None:
+    """An empty registry, and nothing of the last push left to be written to disk."""
+    registry.stop()
+    shutil.rmtree(registry.data, ignore_errors=True)
+    os.sync()
+    registry.start()
 
 
 class DaemonMeter:

@@ -19,7 +19,7 @@ import click
 from pusher.config import parse_size
 from tests.benchmarks import link
 from tests.benchmarks.archive import write_archive
-from tests.benchmarks.measure import MIB, Cost, DaemonMeter, middle, run
+from tests.benchmarks.measure import MIB, Cost, DaemonMeter, middle, run, wipe
 from tests.support.docker_registry import DockerRegistry
 from tests.support.engines import Docker
 
@@ -156,14 +156,6 @@ def _tools(
         engine = stack.enter_context(Docker())
         tools["docker"] = docker(archive, engine, int((engine.folder / "docker.pid").read_text()))
     return tools
-
-
-def wipe(registry: DockerRegistry) -> None:
-    """An empty registry, and nothing of the last push left to be written to disk."""
-    registry.stop()
-    shutil.rmtree(registry.data, ignore_errors=True)
-    os.sync()
-    registry.start()
 
 
 def print_costs(costs: Mapping[str, Cost]) -> None:

@@ -42,10 +42,10 @@ def test_the_smallest_that_the_processors_make_in_time(rate: float, processors: 
         (0.029, 64, FAST),
         (0.031, 0.2, 5),
         (0.031, 1, 5),
-        (0.031, 2, 5),
+        (0.031, 2, 7),
         (0.031, 3, 7),
         (0.031, 8, 9),
-        (3.0, 2, 5),
+        (3.0, 2, 7),
     ],
 )
 def test_an_unknown_link_to_far_away_is_not_taken_for_a_fast_one(

@@ -6,6 +6,7 @@ remembered.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import os
@@ -20,6 +21,8 @@ from pusher.registry.http.addresses import is_private
 
 STAGGER: Final = 0.25
 """Seconds before the next address is tried as well (RFC 8305 5)."""
+_MOST_IDLE: Final = 3.0
+"""Seconds after which an unused connection is not used: servers and firewalls may have forgotten it."""
 _MOST_LOOKUPS: Final = 32
 """Lookups at a time: each has a thread, which hangs for as long as the system's resolver does."""
 
@@ -27,6 +30,8 @@ _Info = tuple[Any, Any, int, str, Any]
 
 _families: Final[dict[str, int]] = {}
 """The address family by which each host was reached last."""
+_early: Final[dict[tuple[str, int], list[_EarlyDial]]] = {}
+"""Connections that nobody has asked for yet, by host and port."""
 _running: Final = threading.BoundedSemaphore(_MOST_LOOKUPS)
 
 
@@ -66,6 +71,68 @@ def look_up(host: str, port: int, timeout: float) -> list[_Info]:
     return found[0]
 
 
+class _EarlyDial(threading.Thread):
+    """A connection that is opened before anybody asks for it."""
+
+    def __init__(self, host: str, port: int, timeout: float) -> None:
+        super().__init__(name=f"connect to {host}", daemon=True)
+        self._place = host, port, timeout
+        self._ended_at = 0.0
+        self._result: socket.socket | Exception | None = None
+
+    def run(self) -> None:
+        host, port, timeout = self._place
+        try:
+            self._result = _connect(host, port, timeout)
+        except (OSError, UnicodeError) as error:
+            self._result = error
+        self._ended_at = time.monotonic()
+
+    def take(self) -> socket.socket | None:
+        """Wait for the connection, and return it; None if that was too long ago, or the server has closed it.
+
+        Raises like ``dial``.
+        """
+        self.join()
+        is_old = time.monotonic() - self._ended_at > _MOST_IDLE
+        if not isinstance(self._result, socket.socket):
+            if is_old or self._result is None:
+                return None
+            raise self._result
+        if is_old or _is_closed(self._result):
+            self._result.close()
+            return None
+        return self._result
+
+
+def _is_closed(sock: socket.socket) -> bool:
+    """Return whether the other side has closed a connection that was not used."""
+    try:
+        sock.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def dial_early(host: str, port: int, timeout: float, count: int) -> None:
+    """Begin to open so many connections in the background, for those who ``dial`` this host and port next."""
+    with contextlib.suppress(RuntimeError):  # the system starts no more threads
+        for _ in range(count):
+            early = _EarlyDial(host, port, timeout)
+            early.start()
+            _early.setdefault((host, port), []).append(early)
+
+
+def _take_early(host: str, port: int) -> socket.socket | None:
+    """Return a connection of ``dial_early``, None if there is none; raise its error if it failed."""
+    try:
+        return _early[host, port].pop(0).take()
+    except LookupError:
+        return None
+
+
 def dial(
     host: str,
     port: int,
@@ -74,20 +141,30 @@ def dial(
     options: Sequence[tuple[Any, ...]] = (),
     only_public: bool = False,
 ) -> socket.socket:
-    """Return a connected socket, within ``timeout`` seconds for lookup and connection.
+    """Return a connected socket, within ``timeout`` seconds for lookup and connection: one of ``dial_early``
+    if there is one.
 
     Raises socket.gaierror, LookupTimeout, TimeoutError, the OSError of the first address that failed, and
     AddressForbidden if all addresses are private and ``only_public`` is set.
     """
+    sock = None if only_public else _take_early(host, port)
+    if sock is None:
+        sock = _connect(host, port, timeout, only_public=only_public)
+    for option in options:
+        sock.setsockopt(*option)
+    sock.settimeout(timeout)
+    return sock
+
+
+def _connect(host: str, port: int, timeout: float, *, only_public: bool = False) -> socket.socket:
     end = time.monotonic() + timeout
     infos = look_up(host, port, timeout)
     if only_public:
         infos = [info for info in infos if not is_private(str(info[4][0]))]
         if not infos:
             raise AddressForbidden(errno.EACCES, os.strerror(errno.EACCES))
-    sock = _race(_interleave(infos, _families.get(host)), end, options)
+    sock = _race(_interleave(infos, _families.get(host)), end)
     _families[host] = sock.family
-    sock.settimeout(timeout)
     return sock
 
 
@@ -102,7 +179,7 @@ def _interleave(infos: list[_Info], first: int | None) -> list[_Info]:
     return [info for pair in pairs for info in pair if info is not None]
 
 
-def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) -> socket.socket:
+def _race(infos: list[_Info], end: float) -> socket.socket:
     """Return the first socket that connects, in blocking mode; close the others."""
     selector = selectors.DefaultSelector()
     first_error: OSError | None = None
@@ -112,7 +189,7 @@ def _race(infos: list[_Info], end: float, options: Sequence[tuple[Any, ...]]) ->
             now = time.monotonic()
             if infos and (now >= next_start or not selector.get_map()):
                 try:
-                    selector.register(_start_connecting(infos.pop(0), options), selectors.EVENT_WRITE)
+                    selector.register(_start_connecting(infos.pop(0)), selectors.EVENT_WRITE)
                 except OSError as error:
                     first_error = first_error or error
                     continue
@@ -151,12 +228,10 @@ def _wait_for_attempts(
     return None, error
 
 
-def _start_connecting(info: _Info, options: Sequence[tuple[Any, ...]]) -> socket.socket:
+def _start_connecting(info: _Info) -> socket.socket:
     family, kind, protocol, _, address = info
     sock = socket.socket(family, kind, protocol)
     try:
-        for option in options:
-            sock.setsockopt(*option)
         sock.setblocking(False)
         code = sock.connect_ex(address)
         if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK, errno.EINTR):
