@@ -14,6 +14,7 @@ from pusher.cli import main
 from pusher.store.records import JobRecord, NewBlob, NewJob
 from pusher.store.store import Store
 from tests.progress.helpers import digest
+from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,12 @@ def pusher(home: Path, capsys: pytest.CaptureFixture[str]) -> Pusher:
         return Result(int(ended.value.code), captured.out, captured.err)
 
     return run
+
+
+@pytest.fixture
+def registry() -> Iterator[FakeRegistry]:
+    with FakeRegistry(DISTRIBUTION_3) as running:
+        yield running
 
 
 class Clock:

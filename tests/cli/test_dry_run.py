@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.cli.conftest import Pusher
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
@@ -15,12 +12,6 @@ from tests.support.images import make_image, write_archive
 from tests.support.layouts import Layout
 
 READING = {"GET", "HEAD"}
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry(DISTRIBUTION_3) as running:
-        yield running
 
 
 def plans(pusher: Pusher, *arguments: str) -> list[dict[str, Any]]:

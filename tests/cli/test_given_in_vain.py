@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.cli.conftest import Pusher
-from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.fakeregistry import FakeRegistry
 from tests.support.images import make_image, write_archive
 
 
 @pytest.fixture
 def archive(tmp_path: Path) -> str:
     return str(write_archive(tmp_path / "app.tar", make_image(300, names=("team/app:1",))))
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry(DISTRIBUTION_3) as running:
-        yield running
 
 
 def test_a_login_that_nobody_asked_for(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,12 +16,6 @@ from tests.support.home import pushed
 from tests.support.images import Image, make_image, write_archive
 from tests.support.layouts import Layout
 from tests.worker.origin import put
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry(DISTRIBUTION_3) as running:
-        yield running
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from jsonschema import Draft202012Validator
 
 from pusher.help.topics import read_schema
 from tests.cli.conftest import Pusher
-from tests.support.fakeregistry import DISTRIBUTION_3, Answer, FakeRegistry, Fault, On
+from tests.support.fakeregistry import Answer, FakeRegistry, Fault, On
 from tests.support.images import make_image, write_archive
 
 SCHEMA = json.loads(read_schema())
@@ -35,12 +34,6 @@ def check(name: str, value: object) -> None:
     """Fail unless the value is what the schema calls ``name``."""
     validator = Draft202012Validator({**STRICT, "$ref": f"#/$defs/{name}"})
     assert [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)] == []
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry(DISTRIBUTION_3) as running:
-        yield running
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.overview import JobOverview, note, read_overviews
 from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
-from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.fakeregistry import FakeRegistry
 from tests.support.finished_jobs import add_queued_jobs
 from tests.support.images import make_image, write_archive
 
@@ -39,12 +39,6 @@ BERLIN = ZoneInfo("Europe/Berlin")
 @pytest.fixture
 def archive(tmp_path: Path) -> str:
     return str(write_archive(tmp_path / "app.tar", make_image(300, names=("team/app:1",))))
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry(DISTRIBUTION_3) as running:
-        yield running
 
 
 def states(pusher: Pusher, *filters: str) -> list[tuple[int, str]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +28,7 @@ from pusher.errors import (
 from tests.doctor.diagnosis import EVERY, after, diagnose, settings_in, stay_here
 from tests.store.privileges import like_any_user
 from tests.support.fake_engine import FakeEngine
-from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
+from tests.support.fakeregistry import FakeRegistry
 from tests.support.home import Home
 from tests.support.images import Image, make_image, truncated, write_archive
 
@@ -39,17 +38,6 @@ OF_THE_REGISTRY = after("reference")
 @pytest.fixture(autouse=True)
 def _stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     stay_here(monkeypatch)
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry(DISTRIBUTION_3) as running:
-        yield running
-
-
-@pytest.fixture
-def to(registry: FakeRegistry) -> str:
-    return f"{registry.address}/team/app:1.2"
 
 
 @pytest.fixture

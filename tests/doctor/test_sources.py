@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -35,17 +34,6 @@ OF_THE_REGISTRY = after("reference")
 @pytest.fixture(autouse=True)
 def _stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     stay_here(monkeypatch)
-
-
-@pytest.fixture
-def registry() -> Iterator[FakeRegistry]:
-    with FakeRegistry(DISTRIBUTION_3) as running:
-        yield running
-
-
-@pytest.fixture
-def to(registry: FakeRegistry) -> str:
-    return f"{registry.address}/team/app:1.2"
 
 
 @pytest.fixture

@@ -168,11 +168,11 @@ def record(
         session.keep(2)
         session.run("status")
         session.keep(3)
-        link.block()
+        link.stop()
 
         def network_returns() -> None:
             session.keep(3)
-            link.unblock()
+            link.start()
 
         session.run(
             "run",

@@ -12,16 +12,15 @@ import socket
 import struct
 import threading
 import time
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
-from tests.support.processes import reserve_port
+from tests.support.listener import Listener
 
 _BLOCK: Final = 64 * 1024
 _RST: Final = struct.pack("ii", 1, 0)
 
 
-class ShakyLink:
+class ShakyLink(Listener):
     """A context manager; ``address`` stands for ``target`` ("127.0.0.1:PORT").
 
     The limits count the bytes from the client to the registry, heads included:
@@ -44,6 +43,7 @@ class ShakyLink:
         stall_after: int | None = None,
         port: int = 0,
     ) -> None:
+        super().__init__(port=port)
         host, _, target_port = target.rpartition(":")
         self._target = (host, int(target_port))
         self.reset_every = reset_every
@@ -62,47 +62,6 @@ class ShakyLink:
         self.lock = threading.Lock()
         self._rate_lock = threading.Lock()
         self._pairs: dict[_Pair, threading.Thread] = {}
-        self._reserved = reserve_port(port)
-        self._port: int = self._reserved.getsockname()[1]
-        self._socket = self._bind()
-        self._acceptor: threading.Thread | None = None
-
-    @property
-    def address(self) -> str:
-        """``127.0.0.1:PORT``, as it stands in an image reference."""
-        return f"127.0.0.1:{self._port}"
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.address}"
-
-    def __enter__(self) -> Self:
-        self.unblock()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.block()
-        self._socket.close()
-        self._reserved.close()
-
-    def unblock(self) -> None:
-        """Accept connections (again), on the same port."""
-        if self._acceptor is None:
-            self._socket.listen(128)
-            self._acceptor = threading.Thread(target=self._accept, args=(self._socket,), daemon=True)
-            self._acceptor.start()
-
-    def block(self) -> None:
-        """Cut everything and refuse new connections."""
-        if self._acceptor is not None:
-            acceptor, self._acceptor = self._acceptor, None
-            self._socket.shutdown(socket.SHUT_RDWR)
-            acceptor.join()
-            self._socket.close()
-            self._socket = self._bind()
-            self.cut()
 
     def cut(self) -> None:
         """RST on every open connection, on both sides, what is under way is lost; returns when it is done."""
@@ -115,30 +74,18 @@ class ShakyLink:
 
     # --- inside -------------------------------------------------------------------------------------------
 
-    def _bind(self) -> socket.socket:
-        """Bound, not yet listening: connecting is refused."""
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", self._port))
-        return sock
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                client, _ = listener.accept()
-            except OSError:
-                return
-            try:
-                target = socket.create_connection(self._target, timeout=10)
-            except OSError:  # nobody there: what a client behind a real link would see is a reset
-                _reset(client)
-                continue
-            pair = _Pair(self, client, target)
-            thread = threading.Thread(target=self._carry, args=(pair,), daemon=True)
-            with self.lock:
-                self.connections += 1
-                self._pairs[pair] = thread
-            thread.start()
+    def _serve_connection(self, accepted: socket.socket) -> None:
+        try:
+            target = socket.create_connection(self._target, timeout=10)
+        except OSError:  # nobody there: what a client behind a real link would see is a reset
+            _reset(accepted)
+            return
+        pair = _Pair(self, accepted, target)
+        thread = threading.Thread(target=self._carry, args=(pair,), daemon=True)
+        with self.lock:
+            self.connections += 1
+            self._pairs[pair] = thread
+        thread.start()
 
     def _carry(self, pair: _Pair) -> None:
         pair.run()

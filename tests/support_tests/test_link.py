@@ -129,12 +129,12 @@ def test_cut_resets_while_the_registry_stalls(registry: FakeRegistry) -> None:
 def test_block_and_unblock(registry: FakeRegistry) -> None:
     with ShakyLink(registry.address) as link, Client(link.address) as client:
         client.open()
-        link.block()
+        link.stop()
         with pytest.raises((http.client.RemoteDisconnected, ConnectionError)):
             client.open()
         with pytest.raises(ConnectionRefusedError):
             client.open()
-        link.unblock()
+        link.start()
         assert client.open().status == 202
 
 

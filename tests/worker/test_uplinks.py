@@ -266,7 +266,7 @@ def test_a_slow_link_that_moves_is_never_cut(home: Home, wide: FakeRegistry, tmp
 def test_a_drain_that_gives_up_says_so(home: Home, wide: FakeRegistry, tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "app.tar", make_image(50_000, compressible=0.0))
     with ShakyLink(wide.address) as link:
-        link.block()
+        link.stop()
         job = home.enqueue(archive, f"{link.address}/app:1")
         assert home.run(give_up_after=0.6, retry=OFFLINE_30).exit_code == ExitCode.UNFINISHED
     notes = [message for (message,) in home.progress.of("note")]
@@ -296,11 +296,11 @@ def test_forever_waits_for_the_network_and_goes_on(
 
     monkeypatch.setattr(run, "handle_signals", no_signals)
     with ShakyLink(wide.address) as link:
-        link.block()
+        link.stop()
         job = home.enqueue(archive, f"{link.address}/app:1")
         worker = Background(home, give_up_after=0.01, forever=True, retry=OFFLINE_30)
         home.progress.wait_for("job_ended", 3)
-        link.unblock()
+        link.start()
         home.progress.hooks["job_ended"] = lambda _id, state, _message: state == "succeeded" and stop[0]()
         worker.join()
     assert home.state(job.id) == JobState.SUCCEEDED

@@ -22,7 +22,7 @@ from tests.support.fakeregistry.rules import Credentials, Exchange, Rules, probl
 from tests.support.fakeregistry.serverless import SERVERLESS
 from tests.support.fakeregistry.storage import Blob, Store, UploadSession
 from tests.support.fakeregistry.wire import Body, Connection, Cut, Disconnected, Reply, Request
-from tests.support.processes import reserve_port
+from tests.support.listener import Listener
 
 
 @dataclass
@@ -48,7 +48,7 @@ class Record:
     """Answered, or given up."""
 
 
-class FakeRegistry:
+class FakeRegistry(Listener):
     """A registry on 127.0.0.1 that keeps the rules of a real one and breaks where the script says.
 
     ``receive_buffer``: bytes of the kernel's receive buffer, small to have a stalled body felt early.
@@ -61,31 +61,16 @@ class FakeRegistry:
         credentials: Credentials | None = None,
         receive_buffer: int | None = None,
     ) -> None:
+        super().__init__(receive_buffer=receive_buffer)
         self.rules = rules
         self.credentials = credentials
         self.faults = Script()
         self.log: list[Record] = []
-        self._receive_buffer = receive_buffer
         self._changed = threading.Condition()
         self._connections: dict[Connection, threading.Thread] = {}
         self._connection_count = 0
         self._folder = tempfile.TemporaryDirectory(prefix="fake-registry-")
         self._store = Store(Path(self._folder.name))
-        self._reserved = reserve_port()
-        self._port: int = self._reserved.getsockname()[1]
-        self._socket = self._bind()
-        self._acceptor: threading.Thread | None = None
-
-    # --- where it is --------------------------------------------------------------------------------------
-
-    @property
-    def address(self) -> str:
-        """``127.0.0.1:PORT``, as it stands in an image reference."""
-        return f"127.0.0.1:{self._port}"
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.address}"
 
     # --- what it holds ------------------------------------------------------------------------------------
 
@@ -153,37 +138,13 @@ class FakeRegistry:
 
     # --- life ---------------------------------------------------------------------------------------------
 
-    def __enter__(self) -> Self:
-        self.start()
-        return self
-
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
-        self._socket.close()
-        self._reserved.close()
+        super().__exit__(kind, error, trace)
         self._folder.cleanup()
 
-    def start(self) -> None:
-        """Accept connections, on the same port as before."""
-        self._socket.listen(128)
-        self._acceptor = threading.Thread(target=self._accept, args=(self._socket,), daemon=True)
-        self._acceptor.start()
-
-    def stop(self) -> None:
-        """Cut all connections with an RST and refuse new ones; the port stays reserved."""
-        if self._acceptor is None:
-            return
-        acceptor, self._acceptor = self._acceptor, None
-        self._socket.shutdown(socket.SHUT_RDWR)
-        acceptor.join()
-        self._socket.close()
-        self._socket = self._bind()
-        self.cut()
-
     def cut(self) -> None:
-        """RST on every open connection; returns when their threads have ended."""
         with self._changed:
             open_now = dict(self._connections)
         for connection in open_now:
@@ -206,27 +167,13 @@ class FakeRegistry:
 
     # --- connections --------------------------------------------------------------------------------------
 
-    def _bind(self) -> socket.socket:
-        """A bound socket that does not listen yet: connecting to it is refused."""
-        sock = socket.socket()
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if self._receive_buffer is not None:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
-        sock.bind(("127.0.0.1", self._port))
-        return sock
-
-    def _accept(self, listener: socket.socket) -> None:
-        while True:
-            try:
-                accepted, _ = listener.accept()
-            except OSError:
-                return
-            with self._changed:
-                self._connection_count += 1
-                connection = Connection(accepted, self._connection_count)
-                thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
-                self._connections[connection] = thread
-            thread.start()
+    def _serve_connection(self, accepted: socket.socket) -> None:
+        with self._changed:
+            self._connection_count += 1
+            connection = Connection(accepted, self._connection_count)
+            thread = threading.Thread(target=self._serve, args=(connection,), daemon=True)
+            self._connections[connection] = thread
+        thread.start()
 
     def _serve(self, connection: Connection) -> None:
         reset = False

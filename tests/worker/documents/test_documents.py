@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,24 +30,7 @@ from tests.support.images import (
     sha256,
 )
 from tests.support.layouts import EMPTY, FOREIGN, Descriptor, Layout, on
-from tests.worker.written import ALL, Written, is_whole, put, refused
-
-
-@pytest.fixture(params=["serverless", "distribution 2"])
-def registry(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
-    with FakeRegistry(ALL[request.param]) as registry:
-        yield registry
-
-
-@pytest.fixture
-def serverless() -> Iterator[FakeRegistry]:
-    with FakeRegistry(ALL["serverless"]) as registry:
-        yield registry
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Written:
-    return Written(tmp_path)
+from tests.worker.written import Written, is_whole, put, refused
 
 
 def platforms(layout: Layout, *, big: int = 30_000) -> list[Descriptor]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -24,23 +22,6 @@ from tests.support.images import (
 )
 from tests.support.layouts import Descriptor
 from tests.worker.written import ALL, Written, is_whole, put, refused
-
-
-@pytest.fixture(params=["serverless", "distribution 2"])
-def registry(request: pytest.FixtureRequest) -> Iterator[FakeRegistry]:
-    with FakeRegistry(ALL[request.param]) as registry:
-        yield registry
-
-
-@pytest.fixture
-def serverless() -> Iterator[FakeRegistry]:
-    with FakeRegistry(ALL["serverless"]) as registry:
-        yield registry
-
-
-@pytest.fixture
-def layout(tmp_path: Path) -> Written:
-    return Written(tmp_path)
 
 
 @pytest.mark.parametrize("registry", ALL, indirect=True)
