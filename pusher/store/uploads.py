@@ -11,7 +11,7 @@ from pusher.oci.digest import provisional_digest
 from pusher.store.connection import Connection, ResultRow, time_if_set
 from pusher.store.dead_sessions import record_dead
 from pusher.store.engine import Database
-from pusher.store.job_blobs import NEW_UPLOAD, count_sent
+from pusher.store.job_blobs import HAS_SESSION, NEW_UPLOAD, count_sent
 from pusher.store.leases import NO_LEASE, is_lapsed, lease_columns, lease_values
 from pusher.store.records import UploadRecord, UploadState
 from pusher.store.writes import assignments, insert_if_missing, lock_rows
@@ -231,6 +231,16 @@ class Uploads:
         with self._database.read() as connection:
             row = connection.row(f"SELECT * FROM uploads WHERE {_AT_PLACE} AND location IS NOT NULL", **place)
             return None if row is None else upload_of(row)
+
+    def begun_elsewhere(self, u: UploadRecord) -> list[UploadRecord]:
+        """Return the uploads of the same blob to other repositories of the registry whose sessions are ahead
+        of this one by a chunk or more, the furthest first. Others may have their leases."""
+        query = f"""SELECT * FROM uploads
+            WHERE host = :host AND digest = :digest AND repository <> :repository
+            AND {HAS_SESSION} AND "offset" - :offset >= chunk_size ORDER BY "offset" DESC, id"""
+        place = {"host": u.registry, "repository": u.repository, "digest": u.digest}
+        with self._database.read() as connection:
+            return [upload_of(row) for row in connection.rows(query, offset=u.offset, **place)]
 
     def take_session(self, u: UploadRecord, unfinished: UploadRecord) -> UploadRecord:
         """Move the session of an unfinished blob to the upload of the complete one, which has none.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from typing import TypedDict
 
-from pusher.errors import LeaseLost, PusherError, Stopped
+from pusher.errors import LeaseLost, PusherError, Retry, Stopped
 from pusher.oci.digest import short
 from pusher.registry.http.body import BlobDamaged, BlobFile
 from pusher.registry.upload.blob_sizes import check_size
@@ -56,35 +56,91 @@ class UploadRun:
             upload = self._continue_begun_session(upload)
         journal = self._journal(upload)
         observer = BlobObserver(self._sender, self._job, self._control, blob, journal, continues=continues)
-        # a registry that misses what it said it had may have lied about a mount, too
-        may_mount = believe_head and (waited or self._key not in self._sender.mounts_tried)
-        if only_locate:
-            self._sender.mounts_tried.add(self._key)
-        attempt = self._upload(
-            journal,
-            observer,
-            believe_head=believe_head,
-            looked=not waited,
-            continues=continues,
-            may_mount=may_mount,
-        )
-        self._sender.observers[blob.digest] = observer
-        try:
+        with self._ending(journal, observer):
+            if believe_head and not only_locate and self._mount_source() is None:
+                waited |= self._finish_elsewhere(upload)
+            # a registry that misses what it said it had may have lied about a mount, too
+            may_mount = believe_head and (waited or self._key not in self._sender.mounts_tried)
+            if only_locate:
+                self._sender.mounts_tried.add(self._key)
+            attempt = self._upload(
+                journal,
+                observer,
+                believe_head=believe_head,
+                looked=not waited,
+                continues=continues,
+                may_mount=may_mount,
+            )
             if only_locate:
                 found = self._retry(attempt.locate, observer)
             else:
-                with self._sender.turns.join(self._job.registry) as observer.turn:
-                    found = self._retry(attempt.run, observer)
+                found = self._send(attempt.run, observer)
             if found is not None:
                 journal.record_arrival(found)
             return found
+
+    @contextlib.contextmanager
+    def _ending(self, journal: StoreJournal, observer: BlobObserver) -> Iterator[None]:
+        """Release the upload's lease at the end; discard its session if the blob's file was changed."""
+        try:
+            yield
         except BlobDamaged:
             self._discard_session(journal, "the file that it is read from was changed")
             raise
         finally:
-            self._sender.observers.pop(blob.digest, None)
             observer.report_loss()
             self._release(journal)
+
+    def _send(self, step: Callable[[], str | None], observer: BlobObserver) -> str | None:
+        """Call ``step``, which sends bytes, in its turn and with retries; return its result."""
+        self._sender.observers[self._blob.digest] = observer
+        try:
+            with self._sender.turns.join(self._job.registry) as observer.turn:
+                return self._retry(step, observer)
+        finally:
+            self._sender.observers.pop(self._blob.digest, None)
+
+    def _finish_elsewhere(self, upload: UploadRecord) -> bool:
+        """Send the rest of this blob to another repository of the registry, where a worker that has stopped
+        has sent more of it than ``upload`` has; return whether it can be mounted from there now.
+
+        The job of that repository needs those bytes as well, so that none is in vain without a mount.
+        """
+        for begun in self._store.uploads.begun_elsewhere(upload):
+            taken = self._try_to_acquire(begun.digest, repository=begun.repository)
+            if taken is not None and self._finish(taken):
+                return True
+        return False
+
+    def _finish(self, upload: UploadRecord) -> bool:
+        """Continue the session of an upload to its end; return whether the registry has the blob there.
+
+        False if the session is lost, or another repository is closed to this login.
+        """
+        journal = self._journal(upload)
+        observer = BlobObserver(self._sender, self._job, self._control, self._blob, journal)
+        where = f"{upload.registry}/{upload.repository}"
+        self._store.events.add(
+            self._job.id,
+            "session-continued",
+            f"{upload.digest}: continuing its upload to {where} at {human_bytes(upload.offset)}; it can be "
+            "mounted from there",
+        )
+        with self._ending(journal, observer):
+            try:
+                attempt = self._upload(journal, observer, believe_head=False, looked=True)
+                found = self._send(attempt.finish_session, observer)
+            except LeaseLost:
+                self._store.jobs.check_lease(self._job)
+                return False
+            except PusherError as error:
+                if error.retry is not Retry.NEVER:
+                    raise
+                journal.add_note(f"it cannot be continued in {where}: {error.message}")
+                return False
+            if found is not None:
+                journal.record_arrival(found)
+            return found is not None
 
     def send_full_chunks(self, unfinished: UnfinishedBlob) -> None:
         """Send full chunks of a blob until it is complete; the session stays in the store for the rest."""
@@ -96,14 +152,12 @@ class UploadRun:
         observer = BlobObserver(self._sender, self._job, self._control, blob, journal)
         unfinished.on_complete(partial(self._give_digest, journal, observer))
         observer.is_needless = lambda: unfinished.is_needless
-        self._sender.observers[blob.digest] = observer
         try:
             session = journal.load()
             if session is not None and not unfinished.begins_like(upload, session, self._control.check):
                 self._discard_session(journal, "the layer was compressed to other bytes before")
             attempt = self._upload(journal, observer, believe_head=False, looked=True)
-            with self._sender.turns.join(self._job.registry) as observer.turn:
-                self._retry(attempt.run, observer)
+            self._send(attempt.run, observer)
             self._check_session(journal, unfinished)
         except (Stopped, BlobDamaged) as stop:
             if isinstance(stop, ArrivalFailed | BlobDamaged):  # its file is gone, whatever the reason
@@ -114,7 +168,6 @@ class UploadRun:
         except LeaseLost:
             self._store.jobs.check_lease(self._job)  # else only the upload was lost
         finally:
-            self._sender.observers.pop(blob.digest, None)
             self._release(journal)
 
     def forget_session(self) -> None:
@@ -176,8 +229,9 @@ class UploadRun:
         if session is not None:
             journal.discard_session(reason)
             with contextlib.suppress(PusherError):
-                client = self._sender.registries.get(self._job.registry, self._job.repository).client
-                client.delete_upload(self._job.repository, session.location)
+                repository = journal.upload.repository
+                client = self._sender.registries.client(self._job.registry, repository)
+                client.delete_upload(repository, session.location)
 
     def _journal(
         self,
@@ -225,11 +279,13 @@ class UploadRun:
             with self._sender.registries.stalls.pause():
                 self._control.wait(pause)
 
-    def _try_to_acquire(self, digest: str, compression: str | None = None) -> UploadRecord | None:
-        """Acquire an upload; None while another worker has it."""
+    def _try_to_acquire(
+        self, digest: str, compression: str | None = None, *, repository: str | None = None
+    ) -> UploadRecord | None:
+        """Acquire an upload, to the job's repository by default; None while another worker has it."""
         return self._store.uploads.acquire(
             self._job.registry,
-            self._job.repository,
+            repository or self._job.repository,
             digest,
             lease=self._sender.identity.lease,
             compression=compression,
@@ -279,11 +335,12 @@ class UploadRun:
         may_mount: bool = False,
         continues: bool = False,
     ) -> BlobUpload:
-        job, settings = self._job, self._sender.settings.at(self._job.registry)
-        connection = self._sender.registries.get(job.registry, job.repository)
+        registry, repository = self._job.registry, journal.upload.repository
+        settings = self._sender.settings.at(registry)
+        connection = self._sender.registries.get(registry, repository)
         return BlobUpload(
             connection.client,
-            job.repository,
+            repository,
             self._blob,
             journal,
             observer,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
+from pusher.store.records import BlobState
 from tests.crash.conftest import Point, Pusher, ended
-from tests.support.fakeregistry import FakeRegistry
-from tests.support.home import CHUNK, Home, pushed
+from tests.support.fakeregistry import FakeRegistry, On
+from tests.support.home import CHUNK, Home, blob_bytes, pushed
 from tests.support.images import make_image, write_archive
 
 _POINTS: list[Point] = [
@@ -42,3 +45,30 @@ def test_a_worker_is_killed_beside_two_others(
     home.assert_clean()
     assert home.store.abandoned.all() == []
     assert len(registry.sessions) <= 2, "those that were opened and not yet recorded"
+
+
+def test_what_a_killed_worker_has_sent_is_not_sent_again_for_another_repository(
+    home: Home, pusher: Pusher, registry: FakeRegistry
+) -> None:
+    image = make_image(8 * CHUNK, compressible=0.0)
+    archive = write_archive(home.settings.home / "app.tar", image)
+
+    def push(name: str, point: Point | None = None) -> subprocess.Popen[str]:
+        to = f"{registry.address}/{name}/app:1"
+        return pusher.start(
+            "push", str(archive), "--to", to, "--chunk-size", str(CHUNK), "--no-early", point=point
+        )
+
+    killed = push("one", ("record a chunk", "before", 6))
+    registry.wait_for(lambda r: len(r.requests(On.CHUNK)) > 0)
+    other = ended(push("two"))
+    assert (ended(killed).returncode, other.returncode) == (-9, 0), other.stderr
+    assert home.store.blobs.of_job(2)[1].state is BlobState.MOUNTED
+    last = pusher.work()
+    assert last.returncode == 0, last.stderr
+    for name in ("one", "two"):
+        pushed(registry, f"{name}/app", "1", image)
+    configs = 2 * len(image.config)
+    assert registry.body_bytes_received() <= blob_bytes(registry, "one/app") + configs + CHUNK
+    assert registry.sessions == {}
+    home.assert_clean()

@@ -266,6 +266,7 @@ def _use_uploads(store: Store) -> None:
     uploads.record_present(upload, session_left=True)
     early = _acquire(store, provisional_digest(digest("7")), compression="gzip 2")
     uploads.unfinished("r", "p", digest("7"))
+    uploads.begun_elsewhere(early)
     assert uploads.give_digest(early, digest("8"))
     early = _acquire(store, provisional_digest(digest("9")), compression="gzip 2")
     whole = uploads.acquire("r", "p", digest("d"), owner="w", lease=30)

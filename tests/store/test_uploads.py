@@ -159,6 +159,27 @@ def test_sent_bytes_are_counted_with_the_acknowledgement(store: Store) -> None:
     assert store.blobs.of_job(job.id)[1].bytes_sent == 130
 
 
+def test_sessions_of_other_repositories_that_are_ahead_by_a_chunk(store: Store, clock: FakeClock) -> None:
+    def begin(repository: str, offset: int) -> UploadRecord:
+        upload = opened(store, acquire(store, repository=repository))
+        return store.uploads.record_offset(upload, location=f"http://r/{repository}", offset=offset)
+
+    store.uploads.record_present(begin("present", 900))
+    frozen = begin("frozen", 300)
+    for repository, offset in [("ahead", 400), ("little", 199), ("idle", 0)]:
+        store.uploads.release(begin(repository, offset))
+    mine = begin("mine", 100)
+    found = store.uploads.begun_elsewhere(mine)
+    assert [(each.repository, each.offset) for each in found] == [("ahead", 400), ("frozen", 300)]
+
+    clock.advance(31)
+    taken = acquire(store, "heir", repository="frozen", expired_owners=["w"])
+    with pytest.raises(LeaseLost):
+        store.uploads.record_offset(frozen, location="http://r/frozen", offset=400)
+    store.uploads.record_present(taken)
+    assert store.uploads.holders(REGISTRY, A) == ["frozen", "present"]
+
+
 def test_holders_are_the_last_used_first(store: Store, clock: FakeClock) -> None:
     layers = [NewBlob(digest(name), "application/gzip", digest(name), 10) for name in "ab"]
     old = store.jobs.add(new_job(*layers, repository="old"))

@@ -14,6 +14,8 @@ from tests.support.fakeregistry import DISTRIBUTION_2, DISTRIBUTION_3, Answer, F
 from tests.support.home import CHUNK, Background, Home, blob_bytes, manifest_digest, pushed
 from tests.support.images import SHAPES, Image, Shape, make_image, write_archive
 
+_DENIED = Answer(403, body=b'{"errors": [{"code": "DENIED", "message": "not yours"}]}')
+
 
 def test_a_job_from_queue_to_registry(
     home: Home, registry: FakeRegistry, image: Image, archive: Path
@@ -123,13 +125,15 @@ def test_blobs_are_mounted_from_another_repository(
 def test_what_another_job_brought_meanwhile_is_mounted_and_not_sent_to_its_end(
     home: Home, registry: FakeRegistry, tmp_path: Path, still_there: bool
 ) -> None:
-    """A worker died with a session half way, and a job for another repository did not wait for its end."""
+    """A worker died with a session half way, which the login of the next job may not continue."""
     archive = write_archive(tmp_path / "app.tar", make_image(10 * CHUNK, compressible=0.0))
     first = home.enqueue(archive, f"{registry.address}/one/app:1")
     registry.faults.add(Fault(On.CHUNK, Answer(503), times=None, nth=4))
     assert home.run(chunk_size=CHUNK, give_up_after=0.2).exit_code == ExitCode.UNFINISHED
     registry.faults.clear()
+    registry.faults.add(Fault(On.CHUNK, _DENIED, times=None, path="/one/"))
     home.run([home.enqueue(archive, f"{registry.address}/two/app:1").id], chunk_size=CHUNK)
+    registry.faults.clear()
     before = registry.body_bytes_received()
     if not still_there:
         registry.blobs["two/app"].clear()

@@ -139,6 +139,20 @@ class BlobUpload:
             state = self._step(state)
         return state.how
 
+    def finish_session(self) -> str | None:
+        """Continue the session in the journal to its end; return None, and open no other, if it is lost.
+
+        Return and raise what ``run`` does.
+        """
+        self._setbacks.begin_pass()
+        session = self._journal.load()
+        state: State = Open() if session is None else Ask(session)
+        while not isinstance(state, Done):
+            if isinstance(state, Open):
+                return None
+            state = self._step(state)
+        return state.how
+
     def _step(self, state: State) -> State:
         """Run one state and return the next one."""
         if isinstance(state, Lost):
