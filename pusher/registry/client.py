@@ -91,22 +91,31 @@ class RegistryClient(RegistryEndpoint):
     def open_upload(
         self, repository: str, *, mount: str | None = None, source: str | None = None
     ) -> OpenedUpload:
-        """POST: open an upload (end-4a) or mount the blob ``mount`` of ``source`` (end-11)."""
+        """POST: open an upload (end-4a), or mount the blob ``mount`` of ``source`` if that is possible."""
+        if mount and source and (opened := self.mount_blob(repository, mount, source)) is not None:
+            return opened
         url = self._url(f"{repository}/blobs/uploads/")
-        query, scopes = "", _push_scopes(repository)
-        if mount and source:
-            query = "?" + urlencode({"mount": mount, "from": source}, safe=":/")
-            scopes += (f"repository:{source}:pull",)
+        return self._opened(self._request("POST", url, _push_scopes(repository), doing=OPENING))
+
+    def mount_blob(self, repository: str, digest: str, source: str) -> OpenedUpload | None:
+        """POST: mount a blob of the repository ``source`` (end-11); return None if that is refused.
+
+        A registry that cannot mount it may open an upload instead.
+        """
+        query = urlencode({"mount": digest, "from": source}, safe=":/")
+        url = self._url(f"{repository}/blobs/uploads/?{query}")
+        scopes = (*_push_scopes(repository), f"repository:{source}:pull")
         try:
-            answer = self._request("POST", url + query, scopes, doing=OPENING)
+            answer = self._request("POST", url, scopes, doing=OPENING)
         except (CredentialsRejected, PermissionDenied):
-            if query:  # the login may push here, but not pull there
-                return self.open_upload(repository)
-            raise
-        if query and mount and is_stored(answer, mount):
+            return None  # the login may push here, but not pull there
+        if is_stored(answer, digest):
             return OpenedUpload(None, answer.headers)
-        if query and 400 <= answer.status < 500 and not is_temporary(answer):
-            return self.open_upload(repository)  # mounting is refused, an upload may be allowed
+        if 400 <= answer.status < 500 and not is_temporary(answer):
+            return None  # an upload may be allowed
+        return self._opened(answer)
+
+    def _opened(self, answer: Answer) -> OpenedUpload:
         if answer.status == 202 and (location := self.location_of(answer)):
             return OpenedUpload(location, answer.headers)
         raise refusal(answer, doing=OPENING)

@@ -88,12 +88,12 @@ class SessionOpener:
 
     def mount(self) -> bool:
         """Return whether the blob was mounted, where it has an open session already; leave no second one."""
-        mount_from, self.mount_from = self.mount_from, None
-        opened = self._client.open_upload(self._repository, mount=self._blob.digest, source=mount_from)
-        if opened.location is not None:
+        source, self.mount_from = self.mount_from, None
+        opened = self._client.mount_blob(self._repository, self._blob.digest, source) if source else None
+        if opened is not None and opened.location is not None:
             with suppress(PusherError):
                 self._client.delete_upload(self._repository, opened.location)
-        return opened.location is None
+        return opened is not None and opened.location is None
 
     def shrink(self, session: Session, refused: int) -> Session | None:
         """Record that bodies of ``refused`` bytes are refused (413); return the session with smaller chunks.
