@@ -65,6 +65,13 @@ class JobBlobs:
                 found[row["job_id"]].append(_blob(row))
         return found
 
+    def diff_ids(self, job_id: int, digest: str) -> list[str]:
+        """Return the diff IDs of the job's layers that are this blob."""
+        query = """SELECT DISTINCT diff_id FROM job_blobs
+            WHERE job_id = :job_id AND digest = :digest AND diff_id IS NOT NULL"""
+        with self._database.read() as connection:
+            return connection.column(query, job_id=job_id, digest=digest)
+
     def set_blob(self, job: JobRecord, key: str, *, digest: str, size: int, media_type: str) -> None:
         """Record the blob of each row with this key; its state is ready unless it is done.
 

@@ -207,8 +207,7 @@ class UploadRun:
         if upload.location is not None:
             return upload
         job, blob = self._job, self._blob
-        layers = self._store.blobs.of_job(job.id)
-        for diff_id in {layer.diff_id for layer in layers if layer.digest == blob.digest and layer.diff_id}:
+        for diff_id in self._store.blobs.diff_ids(job.id, blob.digest):
             begun = self._store.uploads.unfinished(job.registry, job.repository, diff_id)
             if begun is None:
                 continue

@@ -204,6 +204,7 @@ def _use_jobs(store: Store, first: int) -> None:
     jobs.take_wait_report(job, "network", after=60)
     job = _claim(store, first)
     store.blobs.of_job(first)
+    store.blobs.diff_ids(first, digest("b"))
     store.blobs.set_blob(job, digest("1"), digest=digest("b"), size=9, media_type="m")
     store.blobs.set_done(job, digest("b"), BlobState.EXISTS)
     store.blobs.clear_done(job, [digest("b")])
