@@ -12,6 +12,7 @@ from pusher.errors import StoreCorrupt, StoreTooNew
 from pusher.store.connection import SQLITE, Connection
 from pusher.store.driver_errors import read_only_error, translate_errors
 from pusher.store.drivers import Connector, PostgresqlConnector, SqliteConnector, connect_postgresql
+from pusher.store.group_commit import GroupCommit
 from pusher.store.schema import check_support
 from pusher.store.url import DatabaseUrl, file_of, label_of
 from pusher.store.write_turn import WriteTurn
@@ -52,10 +53,10 @@ class Database:
         if url.is_sqlite:
             self._connector = SqliteConnector(file_of(url), busy_timeout=BUSY_TIMEOUT, immutable=immutable)
             # Threads queue here instead of sleeping in SQLite's busy handler, which is not fair.
-            self._turn: Any = WriteTurn()
+            self._writes: GroupCommit | None = GroupCommit(self._connector, WriteTurn())
         else:
             self._connector = PostgresqlConnector(url, lock_timeout=BUSY_TIMEOUT)
-            self._turn = nullcontext()
+            self._writes = None
 
     @property
     def is_sqlite(self) -> bool:
@@ -86,15 +87,20 @@ class Database:
         """Begin a transaction: committed at the end of the block, rolled back if it raises."""
         if not self.writable:
             raise read_only_error(self.label)
-        with self._explained(), self._turn, self._transaction(writes=True) as connection:
-            yield connection
+        with self._explained():
+            if self._writes is None:
+                with self._transaction(writes=True) as connection:
+                    yield connection
+            else:
+                with self._writes.transaction() as raw:
+                    yield Connection(raw, SQLITE)
 
     @contextmanager
     def dry_run(self) -> Iterator[Connection]:
         """Begin a transaction that is rolled back at the end of the block, to count what it would change."""
         with (
             translate_errors(self.label),
-            self._turn,
+            nullcontext() if self._writes is None else self._writes.exclusive(),
             self._transaction(writes=True, commit=False) as connection,
         ):
             yield connection

@@ -34,7 +34,8 @@ class WriteTurn:
         self._idle = 0.0
         """Seconds without the lock since the run began."""
 
-    def __enter__(self) -> None:
+    def take(self) -> None:
+        """Wait for the lock, and leave a gap before if that is due."""
         self._lock.acquire()
         try:
             now = self._clock()
@@ -48,8 +49,15 @@ class WriteTurn:
             self._lock.release()
             raise
 
+    def give_back(self) -> None:
+        """Release the lock, from any thread."""
+        self._ended = self._clock()
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.take()
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._ended = self._clock()
-        self._lock.release()
+        self.give_back()
