@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _DOCKER: Final = "docker://"
 _MOST_BYTES: Final = 4 * 1024 * 1024
+_NEWLINE: Final = re.compile(r"\r\n|\n|\r")
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,11 @@ def read_image_list(flags: Mapping[str, Any], settings: Settings, command: str) 
 
         built = read_compose([Path(file) for file in compose], lambda text: print_notice(f"note: {text}"))
         requests += [ImageRequest(image, to, tags) for image in built]
+    for request in requests:
+        if "\0" in request.image:  # no file has it in its path
+            raise request.locate(
+                InvalidOption(f"{quoted(request.image)} is not an image", hint="check the list")
+            )
     return list(dict.fromkeys(requests))
 
 
@@ -206,7 +213,7 @@ def _is_name(image: str) -> bool:
 def _read_list(name: str, tags: tuple[str, ...]) -> Iterator[ImageRequest]:
     """Yield the images of a list: ``IMAGE [WHERE...]`` in each line, quoted as in a shell, ``#`` comments."""
     shown = _shown(name)
-    for number, line in enumerate(_read_text(name).splitlines(), 1):
+    for number, line in enumerate(_NEWLINE.split(_read_text(name)), 1):
         words = shlex.shlex(line, posix=True, punctuation_chars=False)
         words.whitespace_split, words.commenters = True, ""
         try:
@@ -246,13 +253,13 @@ def _read_text(name: str) -> str:
         ) from None
     if len(data) > _MOST_BYTES:
         raise InvalidOption(
-            f"the list {name} has more than {_MOST_BYTES // 1024**2} MiB",
+            f"the list {_shown(name)} has more than {_MOST_BYTES // 1024**2} MiB",
             hint="--from-file takes a text file with an IMAGE in each line",
         )
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InvalidOption(
-            f"the list {name} is not UTF-8 text",
+            f"the list {_shown(name)} is not UTF-8 text",
             hint="--from-file takes a text file with an IMAGE in each line",
         ) from None

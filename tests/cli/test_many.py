@@ -222,6 +222,8 @@ def test_a_list_from_standard_input(
         (b"api.tar\nweb.tar r.example/UPPER:1\n", "images.txt, line 2: 'r.example/UPPER:1' is not an image"),
         (b"api.tar\n--to r.example/a\n", "images.txt, line 2: '--to' is an option, and options are for the"),
         (b"\xff\xfe", "the list images.txt is not UTF-8 text"),
+        (b"api.tar\rweb\0.tar\n", "images.txt, line 2: 'web\\x00.tar' is not an image"),
+        ("api.tar r.example/a\u2028b".encode(), "images.txt, line 1: 'r.example/a\\u2028b' is not an image"),
     ],
 )
 def test_a_line_that_is_wrong_is_named(
