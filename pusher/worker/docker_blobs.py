@@ -23,8 +23,7 @@ from pusher.sources.engine.command import DOCKER
 from pusher.sources.engine.disk import kinds
 from pusher.sources.engine.disk.data_roots import DOCKER_ROOT
 from pusher.sources.engine.disk.docker_records import DockerRecords
-from pusher.sources.pins import EnginePin, StoragePin, pin_from_json
-from pusher.store.records import JobRecord
+from pusher.sources.pins import EnginePin, StoragePin
 
 _MANIFEST_FIELDS: Final = frozenset({"schemaVersion", "mediaType", "config", "layers"})
 _DESCRIPTOR_FIELDS: Final = frozenset({"mediaType", "digest", "size"})
@@ -61,18 +60,23 @@ class PushedImage:
 
 
 def find_pushed_image(
-    client: RegistryClient, job: JobRecord, diff_ids: Collection[str], docker_root: Path | None
+    client: RegistryClient,
+    repository: str,
+    tag: str | None,
+    pin: Pin,
+    diff_ids: Collection[str],
+    docker_root: Path | None,
 ) -> PushedImage | None:
-    """Return the image at the job's tag with its known blobs; None if it has no known blob.
+    """Return the image at the tag with its known blobs of the layers of ``pin``; None if it has none.
 
     ``docker_root``: Docker's data root, if it is not the usual one.
     """
-    records = DockerRecords(_docker_root_of(pin_from_json(job.source)) or docker_root or DOCKER_ROOT)
+    records = DockerRecords(_docker_root_of(pin) or docker_root or DOCKER_ROOT)
     known = {diff_id: found for diff_id in diff_ids if (found := records.blob_digests(diff_id))}
-    if not known or not job.tag:
+    if not known or not tag:
         return None
     try:
-        raw = client.get_manifest(job.repository, job.tag)
+        raw = client.get_manifest(repository, tag)
         manifest = parse_manifest(raw) if raw is not None else None
         if manifest is None:
             return None
@@ -80,7 +84,7 @@ def find_pushed_image(
         blobs: dict[str, Descriptor] = {}
         for diff_id, digests in known.items():
             blob = next((listed[digest] for digest in sorted(digests) if digest in listed), None)
-            if blob is not None and _is_as_described(client, job.repository, blob):
+            if blob is not None and _is_as_described(client, repository, blob):
                 blobs[diff_id] = blob
     except (PusherError, ValueError):
         return None  # only a shortcut: the push itself reports the error

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 from pusher.config import Settings
 from pusher.dataclass import dataclass
 from pusher.errors import PusherError
-from pusher.oci.layer_blob import LayerBlob
 from pusher.oci.manifest import parse_manifest
 from pusher.oci.media_types import INDEXES, MANIFESTS
 from pusher.reference import Reference
@@ -18,6 +17,7 @@ from pusher.sources.base import SourceLayer
 from pusher.sources.registry.source import mountable_repositories
 from pusher.store.store import Store
 from pusher.worker.compression import RequestedCompression
+from pusher.worker.docker_blobs import find_pushed_image
 from pusher.worker.enqueue import PreparedImage
 from pusher.worker.registries import Registries
 
@@ -95,28 +95,44 @@ class _Planner:
         self._store = store
         self._registries = registries
         self._earlier = earlier
+        self._docker_root = settings.docker_root
         self._requested = RequestedCompression.for_job(image.options, settings)
         self._client = registries.client(destination.registry, destination.repository)
 
     def plan(self, pool: ThreadPoolExecutor) -> PlannedPush:
         found = self._image.found
         self._client.log_in(self._destination.repository)
-        known = self._known_blobs([layer.key for layer in found.layers if layer.blob is None])
+        known = self._known_blobs({layer.key for layer in found.layers if layer.blob is None})
         blobs = list(pool.map(lambda layer: self._plan_layer(layer, known.get(layer.key, ())), found.layers))
         if found.config is not None and all(blob.key != found.config_digest for blob in blobs):
             blobs.append(self._plan_blob(found.config_digest, [(found.config_digest, len(found.config))]))
         return PlannedPush(self._image.image, self._destination, tuple(blobs), self._tag_state(blobs))
 
-    def _known_blobs(self, diff_ids: Collection[str]) -> Mapping[str, Sequence[LayerBlob]]:
-        if self._store is None:
-            return {}
-        known = self._store.known_blobs.of_layers(diff_ids)
-        return {diff_id: self._requested.usable_blobs(diff_id, blobs) for diff_id, blobs in known.items()}
+    def _known_blobs(self, diff_ids: set[str]) -> Mapping[str, Sequence[tuple[str, int]]]:
+        """Return digests and sizes of the blobs that were made of layers, by pusher or by Docker."""
+        known: dict[str, list[tuple[str, int]]] = {}
+        if self._store is not None:
+            for diff_id, blobs in self._store.known_blobs.of_layers(diff_ids).items():
+                usable = self._requested.usable_blobs(diff_id, blobs)
+                known[diff_id] = [(blob.digest, blob.size) for blob in usable]
+        unknown = {diff_id for diff_id in diff_ids if not known.get(diff_id)}
+        pushed = find_pushed_image(
+            self._client,
+            self._destination.repository,
+            self._destination.tag,
+            self._image.found.pin,
+            unknown,
+            self._docker_root,
+        )
+        for diff_id, blob in pushed.blobs.items() if pushed is not None else ():
+            if self._requested.accepts(blob.media_type):
+                known[diff_id] = [(blob.digest, blob.size)]
+        return known
 
-    def _plan_layer(self, layer: SourceLayer, known: Sequence[LayerBlob]) -> PlannedBlob:
-        if layer.blob is not None:
-            return self._plan_blob(layer.key, [(layer.blob.digest, layer.blob.size)])
-        return self._plan_blob(layer.key, [(blob.digest, blob.size) for blob in known])
+    def _plan_layer(self, layer: SourceLayer, known: Sequence[tuple[str, int]]) -> PlannedBlob:
+        return self._plan_blob(
+            layer.key, known if layer.blob is None else [(layer.blob.digest, layer.blob.size)]
+        )
 
     def _plan_blob(self, key: str, blobs: Sequence[tuple[str, int]]) -> PlannedBlob:
         """Return what becomes of a blob that may be any of ``blobs``: digests and sizes, the newest first."""

@@ -193,10 +193,16 @@ class JobPush:
         unknown = {diff_id for diff_id, known in self._known_blobs_of(unnamed).items() if not known}
         if not unknown or self._pushed is not None:
             return layers
+        from pusher.sources.pins import pin_from_json
         from pusher.worker.docker_blobs import find_pushed_image
 
         self._pushed = find_pushed_image(
-            self._client, self._job, unknown, self._tools.sender.settings.docker_root
+            self._client,
+            self._job.repository,
+            self._job.tag,
+            pin_from_json(self._job.source),
+            unknown,
+            self._tools.sender.settings.docker_root,
         )
         if self._pushed is None:
             return layers

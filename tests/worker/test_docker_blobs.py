@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from pusher.oci import media_types
+from pusher.worker.dry_run import plan_pushes
+from pusher.worker.enqueue import prepare
 from tests.support.fakeregistry import FakeRegistry, Fault, On, bad_gateway
 from tests.support.home import Home, manifest_digest, pushed
 from tests.support.images import Image, Layer, make_layer, sha256, write_archive
@@ -70,6 +72,18 @@ def test_an_image_that_docker_pushed_is_there(
     assert job.digest == digest == manifest_digest(registry, "app", "1"), "its manifest stays as it is"
     assert registry.requests(On.OPEN, On.CHUNK) == []
     assert [digest for digest, _, _ in home.spool.blobs()] == [image.config_digest], "nothing was compressed"
+
+
+def test_a_dry_run_finds_it_too(
+    home: Home, registry: FakeRegistry, docker: DockerRoot, image: Image, archive: Path
+) -> None:
+    push_as_docker_does(registry, docker, image, media_types.DOCKER_LAYER_GZIP)
+    prepared = prepare(None, str(archive), settings=home.settings, to=[f"{registry.address}/app:1"])
+    (plan,) = plan_pushes([prepared], None, home.settings)
+    assert (plan.tag, {blob.action for blob in plan.blobs}) == ("current", {"exists"})
+    zstd = replace(home.settings, compression="zstd")
+    (plan,) = plan_pushes([prepared], None, zstd)
+    assert (plan.tag, {blob.action for blob in plan.blobs}) == ("other", {"exists", "compress"})
 
 
 def test_only_the_new_layer_of_a_new_version_is_sent(
