@@ -32,6 +32,7 @@ from pusher.cli.queueing import label_option, read_queueing, supersede_option, w
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
 from pusher.cli.work import report_result, work
+from pusher.errors import PusherError
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -112,8 +113,12 @@ def _connect_early(requests: Sequence[ImageRequest], settings: Settings) -> None
 
     if any(not request.to for request in requests):
         return  # the image's own name may take a look into a file
-    registry, *others = destination_registries(requests, settings)
-    if not others:
+    try:
+        registries = destination_registries(requests, settings)
+    except PusherError:  # reported with its image, or its line of the list
+        return
+    if len(registries) == 1:
+        (registry,) = registries
         site = settings.at(registry)
         connect_early(registry, site.timeouts.connect, plain_http=site.plain_http)
 

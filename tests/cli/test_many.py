@@ -233,6 +233,15 @@ def test_a_line_that_is_wrong_is_named(
     assert refused(pusher, "enqueue", "--from-file", "images.txt", "--to", "r.example").startswith(told)
 
 
+def test_a_line_that_is_wrong_with_keep_going(
+    pusher: Pusher, registry: FakeRegistry, images: dict[str, Image], tmp_path: Path
+) -> None:
+    (tmp_path / "images.txt").write_text(f"api.tar r.example/UPPER:1\nweb.tar {registry.address}/web:1\n")
+    result = pusher("push", "--from-file", "images.txt", "--plain-http", "--keep-going")
+    assert (result.code, result.out) == (2, references(registry, "web:1"))
+    assert result.err.startswith("error: images.txt, line 1: 'r.example/UPPER:1' is not an image reference")
+
+
 def test_a_list_that_is_not_there_or_empty(pusher: Pusher, images: dict[str, Image], tmp_path: Path) -> None:
     assert refused(pusher, "push", "--from-file", "none.txt") == (
         "the list none.txt cannot be read: No such file or directory | check the path after --from-file"
