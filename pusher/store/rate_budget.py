@@ -13,12 +13,15 @@ from typing import Any, Final, Self
 from pusher.dataclass import dataclass
 from pusher.store.share_leases import KEPT, LEASE, TimeBetween, clock_jump
 
-_CARRIED: Final = 0.4
-"""Seconds of the rate that are carried over at most, of what workers did not use, or used too much."""
+_CARRIED: Final = 0.36
+"""Seconds of the rate that are carried over at most, of what workers did not use, or used too much: with
+the credit of their limiters they must stay below 5 % of 10 s."""
 _CARRIED_IDLE: Final = 0.1
 """The same while no worker lacks anything: no burst follows an hour in which nothing was sent."""
 _SETTLED: Final = 1.0
 """Seconds within which what is carried over is spent."""
+_SPARE: Final = 0.05
+"""Seconds of the rate that are carried over, from which on workers that lack something ask for it soon."""
 
 
 @dataclass
@@ -29,6 +32,17 @@ class RateShare:
     wanted: float | None
     """Bytes a second that it can use; None: as many as it gets."""
     until: float
+
+
+@dataclass(frozen=True)
+class LeasedRate:
+    """What a worker gets, in bytes per second."""
+
+    share: float
+    fair: float
+    """Its fair share, if other workers still have more than theirs: ``share`` is less then."""
+    is_more_left: bool = False
+    """Others did not use their shares, and this worker can use more: it should soon renew its own."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +80,8 @@ class RateBudget:
         shares = {owner: [each.share, each.wanted, each.until] for owner, each in self.shares.items()}
         return {"carried": self.carried, "counted_at": self.counted_at, "shares": shares}
 
-    def renew(self, owner: str, rate: float, usage: RateUsage, now: float) -> tuple[float, float]:
-        """Lease the owner's share of ``rate`` for ``LEASE`` seconds; return it, and its fair share.
+    def renew(self, owner: str, rate: float, usage: RateUsage, now: float) -> LeasedRate:
+        """Lease the owner's share of ``rate`` for ``LEASE`` seconds.
 
         It is less than the fair one while other workers still have more than theirs: the sum of all leases
         never exceeds the rate and what is carried over.
@@ -83,7 +97,8 @@ class RateBudget:
         leased = sum(each.share for each in others.values() if now < each.until + kept)
         share = max(0.0, min(fair, available - leased))
         self.shares[owner] = RateShare(share, usage.wanted, now + LEASE)
-        return share, fair
+        is_more_left = usage.wanted is None and self.carried > _SPARE * rate
+        return LeasedRate(share, fair, is_more_left)
 
     def release(self, owner: str) -> None:
         """Give the owner's share to the others."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -91,8 +92,9 @@ class QueueLimits:
         usual = self._own.retry.queue_limits
 
         def follow() -> None:
-            if not self._lease.is_unfair:
-                self._wake.wait((1 - _SOON) * usual)
+            deadline = time.monotonic() + (1 - _SOON) * usual
+            while not self._must_renew() and time.monotonic() < deadline:
+                self._wake.wait(_SOON * usual)
             self._wake.clear()
             if self.update(store, owner):
                 change()
@@ -108,6 +110,11 @@ class QueueLimits:
                 with contextlib.suppress(PusherError):  # the leases end by themselves
                     release(store.budgets, owner)
 
+    def _must_renew(self) -> bool:
+        """Return whether the shares of the rate and of uploads should be renewed earlier than usual."""
+        is_done = self._lease.is_outdated(lacks=False) and not self.limiter.is_busy()
+        return self._wake.is_set() or self._lease.is_low or is_done
+
     def _renew_soon(self) -> None:
-        if self._lease.is_idle:
+        if self._lease.is_outdated(lacks=True):
             self._wake.set()

@@ -21,8 +21,12 @@ _LEAST: Final = 64
 """Least bytes of a turn."""
 _CREDIT: Final = 0.25
 """Seconds of unused bandwidth that may be used later."""
+_SHARED_CREDIT: Final = 0.1
+"""The same of a share of the queue's rate, as the credits of all workers add up."""
 _EARLY: Final = 0.005
 """Seconds by which bytes may be sent early, rather than waking up for each block."""
+_IDLE_AFTER: Final = 0.2
+"""Seconds without a turn after which a worker has nothing to send, rather than waiting for a response."""
 _LOOK_EVERY: Final = 0.1
 """Seconds between two calls of ``check``."""
 _CLOCK_EVERY: Final = 0.5
@@ -45,7 +49,9 @@ class QueueRate(Protocol):
 
 
 @dataclass
-class _Turn:
+class RateTurn:
+    """The turn of one upload."""
+
     start: float
     """Bytes that the line carries before it."""
     size: int
@@ -57,9 +63,11 @@ class RateUse:
 
     sent: int
     lacks: bool
-    """Uploads had to wait."""
+    """Uploads had to wait until now, or a moment ago."""
     own: float | None
     """Bytes a second of the worker's own limit at present; None without one."""
+    is_busy: bool = True
+    """There is something to send."""
 
 
 class RateLimiter:
@@ -93,7 +101,7 @@ class RateLimiter:
         self._carried = 0.0  # bytes that the line has carried, or could have
         self._carried_at = clock()
         self._reserved = 0.0  # bytes of all turns
-        self._turns: list[_Turn] = []
+        self._turns: list[RateTurn] = []
         self._rate: float | None = None
         self._own: float | None = None
         self._expected: float | None = None
@@ -103,6 +111,7 @@ class RateLimiter:
         self._noted = "" if timetable is not None else _NO_LIMIT
         self._sent = 0
         self._lacks = False
+        self._busy_at = -math.inf
         self.on_lack: Callable[[], None] = lambda: None
         """Called when an upload has to wait, for the first time since ``use`` was called."""
 
@@ -111,11 +120,23 @@ class RateLimiter:
 
         ``check`` is called while it waits; an exception from it ends the wait.
         """
+        turn = self.begin_turn(wanted)
+        try:
+            while (pause := self.pause_before(turn)) > 0:
+                check()
+                self._sleep(pause)
+        finally:
+            self.end_turn(turn)
+        return turn.size
+
+    def begin_turn(self, wanted: int) -> RateTurn:
+        """Reserve the line for the next turn, of at most ``wanted`` bytes."""
         with self._lock:
             rate = self._update()
             if rate is None:
-                self._sent += wanted
-                return wanted
+                turn = RateTurn(self._carried, wanted)
+                self._turns.append(turn)
+                return turn
             turn = self._reserve(wanted, rate)
             lacks = self._wait_for(turn) > _EARLY
             begins_to_lack = lacks and not self._lacks
@@ -124,15 +145,21 @@ class RateLimiter:
                 self._held_back_at = self._carried_at
         if begins_to_lack:
             self.on_lack()
-        try:
-            while (pause := self._look_at(turn)) > _EARLY:
-                check()
-                self._sleep(min(pause, _LOOK_EVERY))
-        finally:
-            with self._lock:
-                self._turns.remove(turn)
-                self._sent += turn.size
-        return turn.size
+        return turn
+
+    def pause_before(self, turn: RateTurn) -> float:
+        """Return the seconds to sleep before asking again; 0: the turn has come."""
+        with self._lock:
+            self._update()
+            pause = self._wait_for(turn)
+        return min(pause, _LOOK_EVERY) if pause > _EARLY else 0.0
+
+    def end_turn(self, turn: RateTurn) -> None:
+        """Count the bytes of a turn, which are sent now."""
+        with self._lock:
+            self._turns.remove(turn)
+            self._sent += turn.size
+            self._busy_at = self._clock()
 
     def rate(self) -> float | None:
         """Return the bytes a second that this worker may send, now or in a few seconds; None: no limit."""
@@ -146,31 +173,38 @@ class RateLimiter:
             return self._clock() - self._held_back_at < _VARIES
 
     def use(self) -> RateUse:
-        """Return what was sent since the last call."""
+        """Return what was sent since the last call. It reports nothing: the job store may be locked."""
         with self._lock:
-            found = RateUse(self._sent, self._lacks, self._own)
+            self._advance()
+            found = RateUse(self._sent, self._lacks and self._is_busy(), self._own, self._is_busy())
             self._sent, self._lacks = 0, bool(self._turns)
+            if self._is_shared:  # the budget carries over what was not used
+                self._reserved = max(self._reserved, self._carried)
         return found
+
+    def is_busy(self) -> bool:
+        """Return whether there is something to send."""
+        with self._lock:
+            return self._is_busy()
+
+    def _is_busy(self) -> bool:
+        return bool(self._turns) or self._clock() - self._busy_at < _IDLE_AFTER
 
     def refresh(self) -> None:
         """Look at the limits again at the next opportunity, as one has changed."""
         with self._lock:
             self._looked_at = None
 
-    def _reserve(self, wanted: int, rate: float) -> _Turn:
+    def _reserve(self, wanted: int, rate: float) -> RateTurn:
         seconds = min(_TURN, _QUEUE / (len(self._turns) + 1))
         size = min(wanted, max(_LEAST, int(rate * seconds)))
-        turn = _Turn(max(self._reserved, self._carried - _CREDIT * rate), size)
+        credit = _SHARED_CREDIT if self._is_shared else _CREDIT
+        turn = RateTurn(max(self._reserved, self._carried - credit * rate), size)
         self._reserved = turn.start + size
         self._turns.append(turn)
         return turn
 
-    def _look_at(self, turn: _Turn) -> float:
-        with self._lock:
-            self._update()
-            return self._wait_for(turn)
-
-    def _wait_for(self, turn: _Turn) -> float:
+    def _wait_for(self, turn: RateTurn) -> float:
         """Return the seconds until a turn at the current rate."""
         if self._rate is None:
             return 0.0
@@ -179,9 +213,7 @@ class RateLimiter:
 
     def _update(self) -> float | None:
         """Return the current rate; report it when it changes."""
-        now = self._clock()
-        self._carried += (self._rate or 0.0) * (now - self._carried_at)
-        self._carried_at = now
+        now = self._advance()
         if self._looked_at is None or now - self._looked_at >= _CLOCK_EVERY:
             self._looked_at = now
             rate, sentence = self._find_rate(self._now())
@@ -192,6 +224,13 @@ class RateLimiter:
                 self._noted = sentence
                 self._note(sentence)
         return self._rate
+
+    def _advance(self) -> float:
+        """Let the line carry what it could until now; return the time."""
+        now = self._clock()
+        self._carried += (self._rate or 0.0) * (now - self._carried_at)
+        self._carried_at = now
+        return now
 
     def _shorten_turns(self, rate: float | None) -> None:
         """Let turns that were given at a higher rate begin at the same time, with fewer bytes."""

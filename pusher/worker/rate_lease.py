@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from pusher.config import Timetable
 from pusher.config.timetable import LEAST_RATE
+from pusher.dataclass import dataclass
 from pusher.errors import PusherError
 from pusher.store.budgets import Budgets, BudgetState
 from pusher.store.queue_settings import QueueSetting
-from pusher.store.rate_budget import RateBudget, RateUsage
+from pusher.store.rate_budget import LeasedRate, RateBudget, RateUsage
 from pusher.system import elapsed
 from pusher.worker.rate import RateUse
 from pusher.worker.share_lease import Renewal, ShareLease
-
-_Leased: TypeAlias = tuple[float | None, float, float | None]
-"""What may be sent now, the fair share, and what was wanted."""
 
 RATE: Final = "rate"
 """Name of the budget."""
@@ -25,6 +23,15 @@ _SPARE: Final = 1.2
 """How many times the bytes that were sent a worker leases that does not lack anything."""
 _FAIR: Final = 0.9
 """Part of its fair share with which a worker waits for the next regular renewal."""
+
+
+@dataclass(frozen=True)
+class _Renewed:
+    """What the store recorded."""
+
+    leased: LeasedRate
+    usage: RateUsage
+    lacked: bool
 
 
 class RateLease:
@@ -35,8 +42,7 @@ class RateLease:
         self.timetable: Timetable | None = None
         """The rate of all workers."""
         self._share: float | None = None
-        self._fair = 0.0
-        self._wanted: float | None = None
+        self._renewed: _Renewed | None = None
         self._unreported = 0
 
     def share(self) -> float | None:
@@ -51,17 +57,19 @@ class RateLease:
 
     def fair_share(self) -> float | None:
         """Return the share that the worker has as soon as others have only theirs; None without a limit."""
-        return None if self._share is None else max(self._share, self._fair)
+        if self._share is None or self._renewed is None:
+            return self._share
+        return max(self._share, self._renewed.leased.fair)
 
     @property
-    def is_unfair(self) -> bool:
-        """Whether the share is less than the fair one, as others still use it."""
-        return self._share is not None and self._share < _FAIR * self._fair
+    def is_low(self) -> bool:
+        """Whether there will soon be more: others still use it, or did not use theirs."""
+        leased = None if self._renewed is None or self._lease.is_away else self._renewed.leased
+        return leased is not None and (leased.share < _FAIR * leased.fair or leased.is_more_left)
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether the share was leased by a worker that did not lack anything."""
-        return self._share is not None and self._wanted is not None
+    def is_outdated(self, *, lacks: bool) -> bool:
+        """Return whether the share was leased when the opposite was true of the worker."""
+        return self._renewed is not None and self._renewed.lacked != lacks
 
     def renew(
         self,
@@ -77,26 +85,30 @@ class RateLease:
         StoreError; the last share is used meanwhile.
         """
 
-        def change(state: BudgetState) -> tuple[Mapping[str, Any], _Leased]:
+        def change(
+            state: BudgetState,
+        ) -> tuple[Mapping[str, Any], _Renewed | None]:
             take_up(state.settings)
             budget, timetable = RateBudget.from_json(state.content), self.timetable
             at = datetime.fromtimestamp(state.at, UTC).astimezone()
             rate = None if timetable is None else timetable.rate_at(at)
-            usage = self._usage(renewal, use())
+            used = use()
+            usage = self._usage(renewal, used)
+            renewed = None
             if rate is None:
                 budget.release(owner)
-                return budget.to_json(), (None, 0.0, usage.wanted)
-            share, fair = budget.renew(owner, rate, usage, state.at)
-            return budget.to_json(), (share, fair, usage.wanted)
+            else:
+                renewed = _Renewed(budget.renew(owner, rate, usage, state.at), usage, used.lacks)
+            return budget.to_json(), renewed
 
         try:
             with self._lease.renewing() as renewal:
-                leased = budgets.change(RATE, change)
+                renewed = budgets.change(RATE, change)
         except PusherError:
             self._fall_back()
             raise
-        self._share, self._fair, self._wanted = leased
-        self._unreported = 0
+        self._renewed, self._unreported = renewed, 0
+        self._share = None if renewed is None else renewed.leased.share
 
     def release(self, budgets: Budgets, owner: str) -> None:
         """Give the share to the other workers. Raises StoreError."""
@@ -109,19 +121,22 @@ class RateLease:
             return budget.to_json(), None
 
         budgets.change(RATE, change)
-        self._share = None
+        self._share = self._renewed = None
         self._lease.end()
 
     def _usage(self, renewal: Renewal, use: RateUse) -> RateUsage:
         since = renewal.since()
         self._unreported += use.sent
-        if since is None or not since.seconds:
+        if not use.is_busy:
+            wanted = 0.0
+        elif since is None or not since.seconds:
             wanted = None
         elif not use.lacks:
             wanted = self._unreported / since.seconds * _SPARE
         else:  # less than it leased is no news
-            squeezed = self._wanted is not None and self._share is not None and self._share < self._wanted
-            wanted = self._wanted if squeezed else None
+            before = None if self._renewed is None else self._renewed.usage.wanted
+            squeezed = before is not None and self._share is not None and self._share < before
+            wanted = before if squeezed else None
         if use.own is not None:
             wanted = use.own if wanted is None else min(wanted, use.own)
         return RateUsage(wanted, self._unreported, since, is_new=renewal.is_new)

@@ -46,9 +46,10 @@ class Worker:
             self.wanted = self.sent / (seconds or 1.0) * 1.2
         since = None if seconds is None else TimeBetween(seconds)
         usage = RateUsage(self.wanted, self.sent, since, is_new=now < self.starts + LEASE)
-        self.share, fair = budget.renew(self.name, RATE, usage, now + jump)
+        leased = budget.renew(self.name, RATE, usage, now + jump)
+        self.share = leased.share
         self.renewed, self.sent, self.lacks = now, 0.0, False
-        self.next = now + (0.25 if self.share < 0.9 * fair else 1.0)
+        self.next = now + (0.25 if leased.share < 0.9 * leased.fair else 1.0)
 
     def send(self, now: float) -> float:
         desire = self.desire(now)
@@ -141,13 +142,14 @@ def test_after_an_outage_the_first_one_leaves_the_others_their_shares() -> None:
     budget, shares = RateBudget(), {"a": 0.0, "b": 0.0}
     for second in range(10):
         for name, share in shares.items():
-            shares[name], _ = budget.renew(name, RATE, RateUsage(None, share, TimeBetween(1.0)), second)
+            usage = RateUsage(None, share, TimeBetween(1.0))
+            shares[name] = budget.renew(name, RATE, usage, second).share
     back = 9 + KEPT - 10
-    share, fair = budget.renew("a", RATE, RateUsage(None, 0.0, TimeBetween(KEPT - 10), is_new=True), back)
-    assert share == pytest.approx(RATE / 2, rel=0.1)
-    assert fair == pytest.approx(RATE, rel=0.1)
-    later, _ = budget.renew("a", RATE, RateUsage(None, share * LEASE, TimeBetween(LEASE)), back + LEASE)
-    assert later > 0.95 * RATE, "the other one is dead"
+    first = budget.renew("a", RATE, RateUsage(None, 0.0, TimeBetween(KEPT - 10), is_new=True), back)
+    assert first.share == pytest.approx(RATE / 2, rel=0.1)
+    assert first.fair == pytest.approx(RATE, rel=0.1)
+    later = budget.renew("a", RATE, RateUsage(None, first.share * LEASE, TimeBetween(LEASE)), back + LEASE)
+    assert later.share > 0.95 * RATE, "the other one is dead"
 
 
 def test_shares_are_max_min_fair() -> None:

@@ -87,7 +87,7 @@ def workers(store: Store, clock: FakeClock) -> Workers:
 def test_workers_of_one_store_share_its_rate(workers: Workers) -> None:
     assert workers.renew("a") == RATE
     assert workers.renew("b") == 0, "the other one still uses it"
-    assert workers.leases["b"].is_unfair
+    assert workers.leases["b"].is_low
     workers.pass_time(1)
     assert workers.renew("a", RateUse(RATE, lacks=True, own=None)) == RATE / 2
     assert workers.renew("b") == pytest.approx(RATE / 2)
@@ -159,20 +159,18 @@ class Busy:
 
 def test_a_renewal_that_waited_for_others_is_not_taken_for_a_clock_that_was_set(workers: Workers) -> None:
     """What is carried over would be lost, and the leases of all workers shifted."""
+    used = RateUse(100_000, lacks=True, own=None)
     for name in "ab":
         workers.renew(name)
     workers.pass_time(1)
-    used = RateUse(100_000, lacks=True, own=None)
     workers.renew("a", used)
+    before = workers.budget()
     workers.leases["b"].renew(Busy(workers, 1.5), "b", lambda: used)  # type: ignore[arg-type]
-    carried = []
-    for _ in range(3):
-        workers.pass_time(0.5)
-        for name in "ab":
-            workers.renew(name, used)
-            carried.append(workers.budget()["carried"])
-    assert min(carried) > 0
-    assert workers.budget()["shares"]["a"][2] == workers.budget()["shares"]["b"][2]
+    assert workers.budget()["shares"]["a"] == before["shares"]["a"]
+    assert workers.budget()["carried"] >= before["carried"] > 0
+    workers.pass_time(1)
+    workers.renew("b", used)
+    assert workers.budget()["shares"]["a"] == before["shares"]["a"]
 
 
 def test_what_was_sent_before_a_renewal_that_failed_is_counted(workers: Workers) -> None:
