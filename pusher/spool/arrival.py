@@ -81,6 +81,10 @@ class BlobArrival:
     def promise(self, end: int) -> None:
         """Return None: a download may stand still at any byte."""
 
+    def forecast(self) -> tuple[float, float]:
+        """Return zeros: a download may take any time."""
+        return 0.0, 0.0
+
     def open(self) -> BinaryIO:
         """Open the file, which is renamed once it is complete."""
         for place in (*self._places, *self._places):  # renamed between two tries, it is found in the second
@@ -102,7 +106,7 @@ class LayerArrival:
         self._hashes: list[tuple[int, _Hash]] = []
         self._complete = False
         self._failed = False
-        self._expected = 0.0
+        self._expected = self._seconds_left = 0.0
         self._is_owed = False
 
     def add_place(self, path: Path) -> None:
@@ -117,10 +121,16 @@ class LayerArrival:
             self._hashes.append((held, found.copy()))
             self._changed.notify_all()
 
-    def expect(self, size: float) -> None:
-        """Record how large the blob will be at least, as far as that can be told."""
+    def expect(self, size: float, seconds: float = 0.0) -> None:
+        """Record how large the blob will be at least, and in how many seconds it will be complete, as far as
+        that can be told."""
         with self._changed:
-            self._expected = size
+            self._expected, self._seconds_left = size, seconds
+
+    def forecast(self) -> tuple[float, float]:
+        """Return the size and the seconds that were recorded by ``expect``."""
+        with self._changed:
+            return self._expected, self._seconds_left
 
     def promise(self, end: int) -> PromisedBytes | None:
         """Return the first ``end`` bytes, to be sent as they come; None if the blob may turn out smaller."""

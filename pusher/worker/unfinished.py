@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import field
 from pathlib import Path
 from typing import Final
 
@@ -110,6 +112,7 @@ class EarlyStart:
     layer_size: int
     least: int
     send: Callable[[UnfinishedBlob], None]
+    begun_at: float = field(default_factory=time.monotonic)
     _started: bool = False
 
     def start_if_large(self, done: int) -> None:
@@ -117,7 +120,8 @@ class EarlyStart:
         yet, so that too little is expected at first."""
         held = self.unfinished.arrival.held
         total = held * self.layer_size / done
-        self.unfinished.arrival.expect(held + _CAUTION * (total - held))
+        seconds_left = (time.monotonic() - self.begun_at) * (self.layer_size - done) / done
+        self.unfinished.arrival.expect(held + _CAUTION * (total - held), seconds_left)
         if self._started or done == self.layer_size:
             return
         if _CAUTION * total >= self.least:

@@ -86,6 +86,9 @@ class _Compressed:
     def promise(self, _end: int, /) -> None:
         return None
 
+    def forecast(self) -> tuple[float, float]:
+        return 0.0, 0.0
+
     def open(self) -> BinaryIO:
         return self.path.open("rb")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Final
 
 import pytest
@@ -17,10 +19,13 @@ from pusher.config.timetable import Timetable
 from pusher.errors import ExitCode, SourceError
 from pusher.oci.digest import provisional_digest
 from pusher.registry.upload.profiles import PROFILES
+from pusher.spool import compress
 from pusher.store.records import BlobState, JobState, UploadRecord, UploadState
 from pusher.worker import run
+from pusher.worker import unfinished as unfinished_module
 from pusher.worker.cleanup import cancel
 from pusher.worker.control import Control
+from pusher.worker.unfinished import EarlyStart, UnfinishedBlob
 from tests.registry.helpers import RULES
 from tests.registry.kinds import KINDS, Kind
 from tests.support.fake_engine import FakeEngine
@@ -85,6 +90,21 @@ def archive(tmp_path: Path, image: Image) -> Path:
 def chunks(registry: FakeRegistry, count: int) -> None:
     """Wait until the registry has acknowledged so many chunks."""
     registry.wait_for(lambda r: sum((record.status or 999) < 300 for record in r.requests(On.CHUNK)) >= count)
+
+
+def test_it_is_told_how_much_is_to_come_and_when(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished_module, "time", SimpleNamespace(monotonic=lambda: 102.0))
+    begun: list[UnfinishedBlob] = []
+    unfinished = UnfinishedBlob(f"sha256:{64 * '1'}", 100_000, compress.GZIP)
+    early = EarlyStart(unfinished, 100_000, 20_000, begun.append, begun_at=100.0)
+    early.start_if_large(10_000)
+    assert begun == [], "nothing is compressed yet"
+    unfinished.arrival.record_write(5_000, hashlib.sha256())
+    early.start_if_large(10_000)
+    assert begun == [unfinished]
+    size, seconds = unfinished.arrival.forecast()
+    assert 30_000 < size < 50_000
+    assert seconds == pytest.approx(18)
 
 
 @pytest.mark.parametrize("kind", KINDS.values(), ids=list(KINDS))

@@ -63,6 +63,10 @@ class Arrival(Protocol):
     def promise(self, end: int, /) -> Promise | None:
         """Return the first ``end`` bytes if they are certain enough to come soon, else None."""
 
+    def forecast(self) -> tuple[float, float]:
+        """Return how many bytes the file will have at least, and the seconds until it has them; zeros where
+        that is not known."""
+
     def open(self) -> BinaryIO:
         """Open the file."""
 

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 from pusher.registry.http.body import BlobFile, Promise
+from pusher.registry.upload import chunk_sizes
+from pusher.registry.upload.profiles import MIB
 from pusher.registry.upload.session import Journal
+
+_CHUNK_SECONDS: Final = 0.5
+"""Seconds that one more chunk costs: its response, and its part of the copy that the registry makes of them
+all. Measured with serverless-registry at 5 and 10 MB/s and 50 ms."""
+_PART: Final = 2 / 3
+"""Part of the blob's least size that a chunk gets, as it may turn out smaller."""
+
+
+def equal_size(size: int, blob: BlobFile) -> int:
+    """Return the size of a blob's chunks where all have one size: ``size``, or less for a blob that is still
+    being compressed, if its first chunk can then begin at once and that saves more than more chunks cost."""
+    if blob.arrival is None or not blob.is_unfinished:
+        return size
+    expected, seconds = blob.arrival.forecast()
+    smaller = max(chunk_sizes.DEFAULT_CHUNK, int(_PART * expected) // MIB * MIB)
+    if not smaller <= expected < size:
+        return size
+    chunks = math.ceil(expected / smaller) + 1
+    return smaller if chunks * _CHUNK_SECONDS < seconds else size
 
 
 class EarlyChunks:

@@ -11,7 +11,7 @@ from pusher.registry.answers import read_message
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile
-from pusher.registry.upload import body_limit, chunk_sizes, profiles
+from pusher.registry.upload import body_limit, chunk_sizes, early_chunks, profiles
 from pusher.registry.upload.blob_sizes import check_size
 from pusher.registry.upload.profiles import CHUNKED, DEFAULT, MONOLITHIC, Profile
 from pusher.registry.upload.session import Journal, Session
@@ -81,6 +81,8 @@ class SessionOpener:
         )
         self._link.round_trip = self._client.response_seconds
         wanted = self._link.first_size(self._wanted_chunk, profile, is_unfinished=self._blob.is_unfinished)
+        if profile.equal_chunks and self._wanted_chunk is None:
+            wanted = early_chunks.equal_size(wanted, self._blob)
         size = chunk_sizes.chunk_size(self._blob.size, wanted, limits, profile)
         session = Session(opened.location, size, limits, profile)
         self._journal.record_session(session)
