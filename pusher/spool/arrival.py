@@ -22,6 +22,9 @@ _RESERVE: Final = 2
 """Bytes that must follow what is sent of a blob of unknown size: a last chunk of none, or of one byte, is
 refused (see ``registry/upload/chunk_sizes.py``)."""
 _BLOCK: Final = 1024 * 1024
+_BATCH: Final = 8 * 1024 * 1024
+_BATCH_WAIT: Final = 0.05
+"""Seconds to wait for ``_BATCH`` bytes once some are there; what the system has yet to send lasts longer."""
 _STARVED: Final = 20.0
 """Seconds without a byte after which those that were promised are not waited for any more."""
 
@@ -150,17 +153,22 @@ class LayerArrival:
         with self._changed:
             self._is_owed = owed
 
-    def wait_beyond(self, start: int) -> int:
-        """Return how many bytes can be sent, once these are more than ``start``; ``start`` if that takes too
-        long, or the blob is complete and has no more. Raises ArrivalFailed."""
+    def wait_beyond(self, start: int, end: int) -> int:
+        """Return how many of the first ``end`` bytes can be sent, once these are more than ``start``;
+        ``start`` if that takes too long, or the blob is complete and has no more. Raises ArrivalFailed."""
         with self._changed:
-            while (sendable := self._held - _RESERVE) <= start and not self._complete:
+            while self._held - _RESERVE <= start and not self._complete:
                 if self._failed:
                     raise ArrivalFailed
                 held = self._held
                 if not self._changed.wait(_STARVED) and held == self._held:
                     break
-            return max(start, sendable)
+            # each return costs a transaction: a fast compressor's blocks are taken together
+            self._changed.wait_for(
+                lambda: self._complete or self._failed or self._held - _RESERVE >= min(start + _BATCH, end),
+                _BATCH_WAIT,
+            )
+            return min(end, max(start, self._held - _RESERVE))
 
     def finish(self) -> None:
         """Record that the blob is complete and its layer verified."""
@@ -249,4 +257,4 @@ class PromisedBytes:
 
     def wait_beyond(self, start: int) -> int:
         """Return how many of these bytes can be sent, as ``LayerArrival.wait_beyond`` does."""
-        return min(self._end, self._arrival.wait_beyond(start))
+        return self._arrival.wait_beyond(start, self._end)

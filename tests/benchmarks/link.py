@@ -34,6 +34,8 @@ from tests.support.shaped_link import ShapedLink
 
 _FILES: Final = (Path(sys.base_prefix, "lib"), Path("/usr/lib"), Path("/usr/share"))
 """Where real files are taken from, in this order."""
+_LEARNED_FROM: Final = 80_000_000
+"""Bytes of the files in the image that is pushed to learn the link."""
 _IMAGE: Final = "localhost/benchmark:1"
 
 
@@ -46,7 +48,7 @@ class Run:
 
 
 Push = Callable[[str], Cost]
-"""Push the archive to ``HOST:PORT/repository:tag`` as if the tool had never run here."""
+"""Push the archive to ``HOST:PORT/repository:tag``."""
 
 
 def real_files(size: int) -> Iterator[tuple[Path, int]]:
@@ -108,13 +110,11 @@ def compress(archive: Path, layout: Path) -> None:
 def tools(image: str, work: Path, names: Sequence[str]) -> dict[str, Push]:
     """Return the tools among ``names`` that are installed and read ``image``."""
     login = work / "login"
-    login.mkdir()
+    login.mkdir(exist_ok=True)
     (login / "config.json").write_text("{}")
-    home = work / "home"
-    env = {"PUSHER_HOME": str(home), "DOCKER_CONFIG": str(login)}
+    env = {"PUSHER_HOME": str(work / "home"), "DOCKER_CONFIG": str(login)}
 
     def pusher(reference: str) -> Cost:
-        shutil.rmtree(home, ignore_errors=True)
         command = [sys.executable, "-m", "pusher", "push", image, "--to", reference]
         return run([*command, "--progress", "none"], env)[0]
 
@@ -149,6 +149,7 @@ def _is_installed(name: str) -> bool:
 @click.option("--rate", "rates", default=["1M", "5M", "40M"], multiple=True, help="Bytes per second.")
 @click.option("--round-trip", "trips", default=[0, 50, 150], multiple=True, help="Milliseconds.")
 @click.option("--compressed", is_flag=True, help="Push from an OCI layout: only sending counts.")
+@click.option("--known", is_flag=True, help="pusher has pushed another image over the link before.")
 @click.option("--rounds", default=1, show_default=True, help="Pushes with each tool, in turn.")
 @click.option("--tool", "names", multiple=True, help="Only this tool: pusher, skopeo, crane, regctl.")
 @click.option("--folder", type=click.Path(path_type=Path), help="Where to work; needs six times the size.")
@@ -158,6 +159,7 @@ def main(
     rates: tuple[str, ...],
     trips: tuple[int, ...],
     compressed: bool,
+    known: bool,
     rounds: int,
     names: tuple[str, ...],
     folder: Path | None,
@@ -178,21 +180,37 @@ def main(
             compress(archive, work / "layout")
             image = f"oci:{work / 'layout'}:1"
         pushes = tools(image, work, names or ("pusher", "skopeo", "crane", "regctl"))
+        other = work / "other.tar"
+        if known:
+            write_archive(other, _LEARNED_FROM, 1)
+        push_other = tools(f"docker-archive:{other}", work, ["pusher"])["pusher"]
+
+        def prepare(name: str, address: str) -> None:
+            shutil.rmtree(work / "home", ignore_errors=True)
+            if known and name == "pusher":
+                push_other(f"{address}/benchmark/other:1")
+
         for rate in rates:
             for trip in trips:
                 speed = parse_size(rate, "--rate")
                 print(f"\n{rate}B/s, {trip} ms")
                 with ShapedLink(registry.address, rate=speed, round_trip=trip / 1000) as link:
-                    runs = _measure(pushes, registry, link, rounds)
+                    runs = _measure(pushes, prepare, registry, link, rounds)
                 _print(runs, speed)
 
 
 def _measure(
-    pushes: dict[str, Push], registry: DockerRegistry, link: ShapedLink, rounds: int
+    pushes: dict[str, Push],
+    prepare: Callable[[str, str], None],
+    registry: DockerRegistry,
+    link: ShapedLink,
+    rounds: int,
 ) -> dict[str, list[Run]]:
+    """Measure each of ``pushes`` after ``prepare``, which gets the tool's name and the link's address."""
     runs: dict[str, list[Run]] = {name: [] for name in pushes}
     for number in range(rounds):
         for name, push in pushes.items():
+            prepare(name, link.address)
             wipe(registry)
             link.reset()
             cost = push(f"{link.address}/benchmark/{name}-{number}:1")
