@@ -44,7 +44,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _quota(folder: Path, name: str, period_name: str | None) -> Iterator[float]:
-    """Yield what a file of cgroup v2 (``QUOTA PERIOD``), or two of v1, allow; nothing if that is no limit."""
+    """Yield what a file of cgroup v2 (``QUOTA PERIOD``), or two of v1, allow; nothing without a limit."""
     try:
         words = (folder / name).read_text(encoding="ascii").split()
         if period_name is not None:

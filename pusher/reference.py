@@ -325,11 +325,11 @@ class _Parser:
             if not (component[0].isalnum() and component[-1].isalnum()):
                 raise self._wrong(
                     f"{component!r} in its repository begins or ends with a separator",
-                    f"a letter or digit stands at both ends: {component.strip('._-') or 'app'}",
+                    f"a letter or digit is at both ends: {component.strip('._-') or 'app'}",
                 )
             raise self._wrong(
                 f"{component!r} in its repository has separators in a row",
-                "between letters or digits stands one '.', one '_', two '_' or any number of hyphens",
+                "between letters or digits is one '.', one '_', two '_' or any number of hyphens",
             )
 
     def check_tag(self, name: str, tag: str) -> None:

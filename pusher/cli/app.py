@@ -161,7 +161,7 @@ def _run(arguments: list[str]) -> int:
     verbosity = Verbosity.from_environment()
     verbosity.start()
     if "_PUSHER_COMPLETE" in os.environ:
-        import pusher.cli.completion  # noqa: F401 - it tells click of the shells
+        import pusher.cli.completion  # noqa: F401 - it adds the shells to click
 
     try:
         _check_encoding(arguments)

@@ -25,7 +25,7 @@ _VARIABLE: Final = "_PUSHER_COMPLETE"
 _BASH: Final = """\
 %(complete_func)s() {
     local line=${COMP_LINE:0:COMP_POINT} word before="" kind value
-    # bash cuts words at colons, which image names have: what stands before the last one is typed already
+    # bash cuts words at colons, which image names have: what is before the last one is typed already
     word=${line##*[[:space:]]}
     [[ $word == *:* && $COMP_WORDBREAKS == *:* ]] && before=${word%%"${word##*:}"}
     COMPREPLY=()

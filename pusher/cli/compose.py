@@ -104,7 +104,7 @@ def _env_files(folder: Path) -> list[Path]:
 
 
 def _is_enabled(service: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
-    """Return whether docker compose would build the service without being told its name."""
+    """Return whether docker compose would build the service without its name in the command."""
     profiles = service.get("profiles") or []
     names = map(str, profiles if isinstance(profiles, list) else [profiles])
     enabled = {name.strip() for name in variables.get("COMPOSE_PROFILES", "").split(",")}
@@ -236,7 +236,7 @@ def _untagged(value: object) -> Any:
 
 
 def _texts(value: object, project: _Project) -> list[str]:
-    """Return a text, or a list of them, with the values of variables."""
+    """Return a string, or a list of them, with the values of variables."""
     values = value if isinstance(value, list) else [] if value is None else [value]
     interpolation = Interpolation(project.variables)
     return [_interpolate(str(each), interpolation, project.path) for each in values]
@@ -306,7 +306,7 @@ def _load(path: Path) -> list[Mapping[str, Any]]:
 
 
 def _loader() -> Any:
-    """Return a safe loader for which every scalar is a text, such as the tag 1.10, and that knows compose's
+    """Return a safe loader for which every scalar is a string, such as the tag 1.10, and that knows compose's
     own tags, ``!reset`` and ``!override``."""
     import yaml
 

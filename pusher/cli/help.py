@@ -82,7 +82,7 @@ def _list(commands: Mapping[str, click.Command]) -> None:
 
 
 def _topic(words: tuple[str, ...], commands: Container[str] = ()) -> str | None:
-    """Return the topic that was named, or that another word stands for which is none of the ``commands``."""
+    """Return the topic that was named, or that another word means which is not one of the ``commands``."""
     from pusher.help.topics import NAMES, SYNONYMS
 
     if len(words) != 1:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _KIND_WIDTH: Final = 12
 """Columns of an event's kind while it is not known which come."""
 _LOOK_EVERY: Final = 1.0
-"""Seconds between two looks for new events."""
+"""Seconds between two checks for new events."""
 
 
 @click.command(cls=Command)

@@ -89,7 +89,7 @@ _EXPLAINED: Final = {
     "--remove-signatures": "leave it out: signatures that lie beside an image are not pushed with it",
     "--disable-content-trust": "leave it out: pusher does not use Docker Content Trust",
 }
-"""Options of other tools that no option here stands for, and what pusher does about the matter."""
+"""Options of other tools that have no counterpart here, and what pusher does about the matter."""
 _NOTIFY: Final = ("--notify", "--on-success", "--on-failure", "--hook", "--webhook", "--mail")
 _VARIABLES: Final = {
     "--config": "PUSHER_CONFIG",
@@ -157,7 +157,7 @@ def refuse_arguments(context: click.Context, extra: Sequence[str]) -> CommandLin
 
 
 def _explain_option(error: click.NoSuchOption) -> str:
-    """Return what pusher does about the matter of another tool's option, if no option here stands for it."""
+    """Return what pusher does about the matter of another tool's option, if that has no counterpart here."""
     if error.option_name == "--format" and error.ctx and error.ctx.command.name in ("push", "enqueue"):
         return _FORMAT
     return _EXPLAINED.get(error.option_name, "")

@@ -74,7 +74,7 @@ def _print_to_stderr(line: str, *, is_command: bool = False) -> None:
 def printing_results(report: Callable[[OutputUnwritable], None]) -> Iterator[None]:
     """Print on standard output what was done; pass the error to ``report`` if it cannot be written.
 
-    That nobody reads it changes nothing about what was done, and is no error.
+    That no process reads it changes nothing about what was done, and is not an error.
     """
     try:
         yield

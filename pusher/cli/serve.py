@@ -95,7 +95,7 @@ def serve(
     Pulls are passed on. A browser finds the jobs at /, Prometheus figures at /metrics.
 
     At 127.0.0.1 it is for you and root, and for others with the login of --username or --htpasswd. Only
-    Linux tells who connects; elsewhere every user of the machine gets in. Ctrl-C ends it.
+    Linux reports which user connects; elsewhere every user of the machine gets in. Ctrl-C ends it.
 
     \b
     Example:

@@ -230,7 +230,7 @@ def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, w
         ("next try", format_time(None if row.hold else next_try(row, now))),
         ("done", done.replace("% of ", "%, ")),
         ("sent", human_bytes(totals.bytes_sent)),
-        ("sent in vain", human_bytes(totals.bytes_wasted) if totals.bytes_wasted else ""),
+        ("wasted", human_bytes(totals.bytes_wasted) if totals.bytes_wasted else ""),
         ("priority", str(job.priority) if job.priority else ""),
         ("attempts", str(job.attempts) if job.attempts else ""),
         ("digest", job.digest or ""),

@@ -33,7 +33,7 @@ _CLEARED_WITHIN: Final = 1.0
 _SIGNALS: Final = 128
 """An exit code above it is that of a signal."""
 _LEAST_REPORTED: Final = 1024 * 1024
-"""Bytes sent in vain, from which on they are reported."""
+"""Wasted bytes from which on they are reported."""
 
 
 def work(
@@ -141,14 +141,12 @@ def report_held(held: Sequence[tuple[JobRecord, JobHold]]) -> None:
 
 
 def _report_ends(result: RunResult, *, single: bool) -> None:
-    """Print what was sent in vain, and the sums of a run."""
+    """Print how many bytes were wasted, and the sums of a run."""
     if result.bytes_wasted >= _LEAST_REPORTED:
         from pusher.units import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
-        print_notice(
-            f"{wasted} were sent in vain: their uploads were lost, given up, or cut off inside a chunk."
-        )
+        print_notice(f"{wasted} wasted: their uploads were lost, given up, or cut off inside a chunk.")
     if not single:
         if summary := _summary(result):
             print_notice(summary)

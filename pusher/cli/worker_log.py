@@ -22,7 +22,7 @@ from pusher.worker.background import find_background_worker, log_path
 MOST_BYTES: Final = 1024 * 1024
 """Bytes of the log after which it becomes the older one, which is deleted then: twice this is kept."""
 _LOOK_EVERY: Final = 0.5
-"""Seconds between two looks for new lines."""
+"""Seconds between two checks for new lines."""
 
 
 class WorkerLog(io.TextIOBase):
@@ -54,7 +54,7 @@ class WorkerLog(io.TextIOBase):
 
     def write(self, text: str) -> int:
         if not isinstance(text, str):  # click writes b"" to find out what a stream takes
-            raise TypeError("a text is written, not bytes")
+            raise TypeError("text is written, not bytes")
         with self._lock, contextlib.suppress(OSError):
             data = "".join(self._add_times(text)).encode(self.encoding, self.errors)
             if os.fstat(self.fileno()).st_size + len(data) > self._most_bytes:
@@ -123,7 +123,7 @@ def _open_to_read(path: Path) -> IO[bytes] | None:
 
 
 def _follow(log: IO[bytes], path: Path, is_running: Callable[[], bool]) -> IO[bytes]:
-    """Print new lines, and go on with the new file after a rotation; return the last file."""
+    """Print new lines, and continue with the new file after a rotation; return the last file."""
     while True:
         running = is_running()  # before its last lines are read
         _print_lines(log)

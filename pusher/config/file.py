@@ -232,7 +232,7 @@ class _Reader:
         convert = option.table_convert if table.registry and option.table_convert else option.convert
         text = self._as_text(value, convert is values.parse_switch, convert is values.parse_hosts)
         if text is None:
-            right = "a text in quotes or a number"
+            right = "a string in quotes or a number"
             if convert is values.parse_switch:
                 right = "true or false"
             elif convert is values.parse_hosts:

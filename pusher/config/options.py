@@ -42,7 +42,7 @@ class Option:
     """As it would be written; None: nothing is set."""
     group: str = EVERYDAY
     table: str = ""
-    """The table of ``pusher.toml`` that it stands in."""
+    """The table of ``pusher.toml`` that it is in."""
     key: str = ""
     """In that table, where it is not the name."""
     per_registry: bool = False

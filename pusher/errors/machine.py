@@ -169,7 +169,7 @@ def describe_limit(error: OSError) -> MachineExhausted | None:
 def home_error(error: OSError, path: Path, message: str, *, hint: str = HomeUnusable.advice) -> PusherError:
     """Return the error for a file or folder of PUSHER_HOME at ``path`` that cannot be read or written.
 
-    Only for a fault that lies in the folder itself is it HomeUnusable with ``message`` and ``hint``: with
+    Only for a fault of the folder itself is it HomeUnusable with ``message`` and ``hint``: with
     another home after a full or broken disk, the queue would be an empty one.
     """
     if error.errno == errno.ENOSPC:

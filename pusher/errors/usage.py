@@ -1,4 +1,4 @@
-"""What was typed, or stands in a setting."""
+"""What was typed, or is in a setting."""
 
 from __future__ import annotations
 

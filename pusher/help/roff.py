@@ -60,7 +60,7 @@ def _escape(text: str) -> str:
 
 
 def _guard(line: str) -> str:
-    """Escape a line so that it is no request."""
+    """Escape a line so that it is not a request."""
     return f"\\&{line}" if line.startswith((".", "'")) else line
 
 

@@ -74,11 +74,11 @@ def of_bytes(data: bytes, like: str | None = None) -> str:
     return digest_of_hash(found)
 
 
-def contradicts(told: str, digest: str) -> bool:
-    """Return whether ``told``, a registry's digest, contradicts ``digest``. Some registries return the
+def contradicts(reported: str, digest: str) -> bool:
+    """Return whether ``reported``, a registry's digest, contradicts ``digest``. Some registries return the
     sha256 digest of content that was requested by another algorithm's."""
-    other = is_digest(told) and is_digest(digest) and algorithm_of(told) != algorithm_of(digest)
-    return told != digest and not other
+    other = is_digest(reported) and is_digest(digest) and algorithm_of(reported) != algorithm_of(digest)
+    return reported != digest and not other
 
 
 def short(digest: str) -> str:

@@ -10,7 +10,7 @@ from pusher.units import human_seconds
 
 _NARROW: Final = 60
 _NARROWEST_COLUMN: Final = 36
-"""Columns of a text beside another one; half the width is enough on a narrower terminal."""
+"""Columns of text beside another one; half the width is enough on a narrower terminal."""
 
 
 def human_left(seconds: float) -> str:

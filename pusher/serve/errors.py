@@ -74,7 +74,7 @@ def explain_http_exception(error: HTTPException) -> ApiError:
 
 
 class Failures:
-    """Explains what is no client's fault. ``note`` gets the sentence about a full disk, at most once a
+    """Explains what is not a client's fault. ``note`` gets the sentence about a full disk, at most once a
     minute: clients try again."""
 
     def __init__(self, note: Callable[[str], None]) -> None:

@@ -22,7 +22,7 @@ from pusher.units import human_bytes
 LEAST: Final = 3600.0
 """Seconds for which an unused blob stays at least: pushes of large images take long."""
 _EVERY: Final = 3600.0
-"""Seconds between looks."""
+"""Seconds between two collections."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Collected:
 
 
 def collect_garbage(registry: LocalRegistry, unused_for: float) -> Collected:
-    """Delete the blobs that no manifest of their repository names and that nobody used for ``unused_for``
+    """Delete the blobs that no manifest of their repository names and that were not used for ``unused_for``
     seconds. Safe while clients push. Raises OSError, sqlite3.Error."""
     before = time.time() - unused_for
     blobs = size = 0

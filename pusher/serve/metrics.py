@@ -43,7 +43,7 @@ class Metrics:
         )
         self.wasted = self._count(
             "wasted_bytes",
-            "Bytes sent in vain: of chunks that broke off, and of uploads that were lost or given up.",
+            "Bytes wasted: of chunks that broke off, and of uploads that were lost or given up.",
             "registry",
         )
         self.chunks = self._count(
@@ -243,7 +243,7 @@ class MeteredProgress:
         blob.offset = offset
 
     def _count_sent(self) -> None:
-        """Count what the jobs at work sent since the last look."""
+        """Count what the jobs at work sent since the last scrape."""
         with suppress(StoreError), self._counting:
             with self._lock:
                 at_work = dict(self._jobs)

@@ -43,7 +43,7 @@ class ReadRests:
             if message["type"] == "http.response.start":
                 has_length = any(name.lower() == b"content-length" for name, _ in message["headers"])
             elif is_unread and has_length and not message.get("more_body", False):
-                is_held = True  # the length tells the client that this is all
+                is_held = True  # by the length the client knows that this is all
                 message = {**message, "more_body": True}
             await send(message)
 

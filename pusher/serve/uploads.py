@@ -30,7 +30,7 @@ MOST: Final = 1000
 LONGEST: Final = 7 * 86400.0
 """Seconds after which an unused session is removed."""
 _SWEEP: Final = 3600.0
-"""Seconds between looks for those."""
+"""Seconds between checks for those."""
 
 
 def upload_unknown(upload_id: str) -> ApiError:
@@ -66,7 +66,7 @@ class Upload:
                 raise ApiError(
                     416,
                     "BLOB_UPLOAD_INVALID",
-                    f"the upload stands at {self.size}, and the chunk begins at {start}",
+                    f"the upload is at {self.size}, and the chunk begins at {start}",
                     headers={"Range": self.range, "Location": self.location},
                 )
             if algorithm is not None and self.size == 0 and algorithm != self.algorithm:

@@ -204,7 +204,7 @@ class Source(Protocol):
         manifest, and the config digest. Pieces that are certainly not wanted are not yielded.
 
         ``skip_sizes``: uncompressed sizes of layers that are known already; a source that learns a layer's
-        diff ID only by reading it (where the entries of a `save` do not tell) leaves out layers of exactly
+        diff ID only by reading it (where the entries of a `save` do not name it) leaves out layers of exactly
         that many bytes, and the caller makes a second pass without this if something is then missing.
 
         ``check_stop`` is called about once a second while the engine is silent (Docker 25 and later write the

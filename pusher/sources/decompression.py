@@ -18,7 +18,7 @@ from pusher.errors import ArchiveInvalid, ArchiveTruncated, SourceError
 from pusher.oci.media_types import GZIP_MAGIC, ZSTD_MAGIC
 
 HEAD: Final = 10
-"""Bytes at the beginning of a file that tell how it is compressed."""
+"""Bytes at the beginning of a file that show how it is compressed."""
 _READ: Final = 1 << 20
 _MEMORY: Final = 128 << 20
 """Bytes that a decompressor may need: the default limit of `zstd` and `xz -9`."""

@@ -126,7 +126,7 @@ class LayerArrival:
 
     def expect(self, size: float, seconds: float = 0.0) -> None:
         """Record how large the blob will be at least, and in how many seconds it will be complete, as far as
-        that can be told."""
+        that is known."""
         with self._changed:
             self._expected, self._seconds_left = size, seconds
 

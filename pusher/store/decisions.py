@@ -26,7 +26,7 @@ class Decision:
     possible: frozenset[JobState]
     """States in which it changes the job."""
     moot: frozenset[JobState]
-    """States in which it has no effect and is no error."""
+    """States in which it has no effect and is not an error."""
     clears_error: bool = False
     only_by_id: frozenset[JobState] = frozenset()
     """Those of ``possible`` in which a job must be given by its id."""

@@ -30,8 +30,8 @@ _CONNECTION: Final[dict[str, Any]] = {
 }
 """libpq's and psycopg's settings of each connection; the URL may have others."""
 _LONGEST_PAUSE: Final = 30.0
-"""Seconds after which a server ends a transaction whose process stands still: what it has locked, nobody else
-can change, and a machine that sleeps may not wake up for days."""
+"""Seconds after which a server ends a transaction whose process is stopped: no other process can change
+what it has locked, and a machine that sleeps may not wake up for days."""
 
 
 class Connector(Protocol):

@@ -135,12 +135,12 @@ class JobRow(Base):
     lease_expires_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
     keeps_older: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
     tagging_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
-    """Since when the request that sets the tag may be on its way."""
+    """When the request that sets the tag was about to be sent."""
     superseded_by: Mapped[int | None] = mapped_column(BigInteger)
     waiting_since: Mapped[datetime | None] = mapped_column(UtcDateTime)
     """When it began to wait, if it has made no progress since."""
     waiting_reported: Mapped[str | None] = mapped_column(Text)
-    """Code of the error of this wait that the hook was told."""
+    """Code of this wait's error that the hook was run for."""
     labels: Mapped[dict[str, str]] = mapped_column(JSON, default=dict, server_default="{}")
     after_job: Mapped[int | None] = mapped_column(BigInteger)
     """The job starts once that one has succeeded."""

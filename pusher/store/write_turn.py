@@ -1,6 +1,6 @@
 """Take turns with other processes that write to the same SQLite file.
 
-A process that waits for SQLite's lock sleeps between its looks, up to 100 ms. One whose threads write one
+A process that waits for SQLite's lock sleeps between its attempts, up to 100 ms. One whose threads write one
 after the other would never be seen without the lock, and keep all other processes waiting.
 """
 

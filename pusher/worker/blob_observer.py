@@ -147,7 +147,7 @@ class BlobObserver:
             self._sender.progress.blob_sending(self._job.id, self.blob.digest, in_flight)
 
     def report_acknowledged(self, offset: int) -> None:
-        if offset > self._furthest:  # what was lost and is sent again is no progress
+        if offset > self._furthest:  # what was lost and is sent again is not progress
             self._furthest = offset
             self.attempts.reset()
             self._sender.activity.record_progress()

@@ -84,7 +84,7 @@ class DocumentPush:
     ) -> None:
         """``count_sent`` is called with the job and the bytes of every accepted PUT. ``documents`` are the
         digests of the job's other documents, ``sent`` returns those of all its blobs and documents. ``looks``
-        are the seconds before each look for what the registry has accepted and does not show yet."""
+        are the seconds before each check whether the registry shows what it has accepted."""
         self._pauses = looks
         self._client = client
         self._job = job

@@ -97,7 +97,7 @@ class HookProcess:
         return True
 
     def _write(self, descriptor: int) -> bool:
-        """Write what the pipe takes; return whether that was all, or nobody reads it."""
+        """Write what the pipe takes; return whether that was all, or no process reads it."""
         try:
             self._data = self._data[os.write(descriptor, self._data[:_BLOCK]) :]
         except BlockingIOError:

@@ -272,9 +272,9 @@ class JobPush:
                             missing.pop(diff_id, None)
             if missing and not wanted:
                 self._tools.sender.activity.record_progress()
-                told = short(next(iter(missing)))
+                layer = short(next(iter(missing)))
                 pause = self._tools.sender.settings.retry.layer_in_use
-                self._tools.sender.progress.waiting(told, pause, "another job is compressing it")
+                self._tools.sender.progress.waiting(layer, pause, "another job is compressing it")
                 self._control.wait(pause)
 
     def _require_source(self) -> None:

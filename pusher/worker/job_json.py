@@ -17,7 +17,7 @@ from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_machines import JobMachine, JobMachines
 
 _MAY_WAIT: Final = (JobState.WAITING, JobState.RUNNING)
-"""States of jobs in which a wait without progress is told."""
+"""States of jobs in which a wait without progress is reported."""
 
 
 def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> list[dict[str, object]]:

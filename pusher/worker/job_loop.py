@@ -158,7 +158,7 @@ class JobLoop:
                 self._changed.wait(min(left, self._settings.retry.poll))
 
     def _tidy(self) -> None:
-        """Keep the job store and the spool within their limits; that it fails is no reason to end a run."""
+        """Keep the job store and the spool within their limits; a failure of that does not end a run."""
         with contextlib.suppress(StoreError, DiskFull, HomeUnusable, MachineExhausted):
             # the result of a run that ends has to name its jobs
             until = None if self._forever else self._began

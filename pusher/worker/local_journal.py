@@ -1,6 +1,6 @@
 """Keep on this machine's disk what registries acknowledged while the job store is away.
 
-A worker that cannot record an answer of a registry waits for the job store. Meanwhile the change lies in a
+A worker that cannot record an answer of a registry waits for the job store. Meanwhile the change is in a
 file next to the worker's lock, for the case that the process is killed: the next worker on this machine makes
 it, unless another worker has taken the upload over. Each line is a change, or says that one was made.
 """
@@ -46,7 +46,7 @@ class LocalJournal:
     def add(self, change: str, upload: UploadRecord, values: Mapping[str, Any]) -> int | None:
         """Write a call of ``store.uploads`` durably; return its number, None if the disk does not take it.
 
-        Locations may carry secrets: nobody else can read the file.
+        Locations may carry secrets: no other user can read the file.
         """
         with self._lock:
             self._last += 1

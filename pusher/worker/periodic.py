@@ -1,4 +1,4 @@
-"""Call a function again and again in the background, as long as something else goes on."""
+"""Call a function again and again in the background, while something else runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def calling_every(seconds: float, step: Callable[[], None], *, name: str) -> Ite
             except PusherError:  # the job store is away, or the disk is full
                 pass
             except Exception:
-                _LOG.exception("%s failed; it goes on", name)
+                _LOG.exception("%s failed; it continues", name)
 
     thread = threading.Thread(target=work, name=name, daemon=True)
     thread.start()

@@ -59,7 +59,7 @@ class RateTurn:
 
 @dataclass(frozen=True)
 class RateUse:
-    """What was sent since the last look."""
+    """What was sent since the last update."""
 
     sent: int
     lacks: bool

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pusher.worker.job import Tools
 
 _LOOK: Final = 0.25
-"""Seconds between looks for more blobs."""
+"""Seconds between checks for more blobs."""
 _QUIET: Final = 1.0
 """Seconds without a blob to send after which the job leaves its worker."""
 

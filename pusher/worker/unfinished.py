@@ -26,7 +26,7 @@ _BLOCK: Final = 1024 * 1024
 _CAUTION: Final = 0.7
 """What is left of a layer becomes at least this part of what its beginning lets expect."""
 _END_SECONDS: Final = 10.0
-"""Most seconds between the end of a compressor's file and the word of how it ended."""
+"""Most seconds between the end of a compressor's file and the report of how it ended."""
 
 
 class UnfinishedBlob:

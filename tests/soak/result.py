@@ -77,7 +77,7 @@ class SoakResult:
         assert sum(twice.values()) <= self._breaks() * CHUNK, twice
         needed = sum(self._blobs.values())
         self._figures["bytes of blobs"], self._figures["bytes sent"] = needed, link.bytes_sent
-        self._figures["bytes sent in vain"] = wasted.total()
+        self._figures["bytes wasted"] = wasted.total()
         again = self._breaks() * max(self._blobs.values())
         assert link.bytes_sent <= needed + again + len(self._jobs) * _OVERHEAD
 

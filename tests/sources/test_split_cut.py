@@ -270,7 +270,7 @@ def test_an_opaque_folder_told_late() -> None:
     tar = layer(*filler(20), *own)
     assert_same(tar, parts(tar), below)
     bare = layer(*filler(20), file("a/b/new", 10), entry("a/.wh..wh..opq"))
-    with pytest.raises(ImageUnsupported, match="opq comes after what lies in its folder"):
+    with pytest.raises(ImageUnsupported, match="opq comes after what is in its folder"):
         parts(bare)
     first = layer(file("a/b/new", 10), entry("a/.wh..wh..opq"), *filler(20))
     assert_same(first, parts(first), below)
@@ -338,7 +338,7 @@ def test_memory_does_not_grow_with_the_files() -> None:
     ("entries", "words"),
     [
         ([file("../up", 1)], "leads upwards"),
-        ([file("a", 1), file("a/b", 1)], "a/b lies below a, which is not a folder"),
+        ([file("a", 1), file("a/b", 1)], "a/b is below a, which is not a folder"),
         ([entry("lib", kind=tarfile.SYMTYPE, linkname="usr"), *filler(1), file("lib/x/y", 1)], "below lib"),
         ([file("a/b", 1), file("a", 1)], "a twice, once as a folder"),
         ([file("a", 1), folder("a/")], "a twice, once as a folder"),

@@ -169,12 +169,12 @@ def test_sources(file: Path) -> None:
         (
             "parallel = true",
             "parallel (line 1 of FILE) has the wrong type",
-            "write a text in quotes or a number",
+            "write a string in quotes or a number",
         ),
         (
             "connect-timeout = 1979-05-27",
             "connect-timeout (line 1 of FILE) has the wrong type",
-            "write a text in quotes or a number",
+            "write a string in quotes or a number",
         ),
         ("plain_http = [1]", "plain_http (line 1 of FILE) has the wrong type", "write true or false"),
         (

@@ -127,17 +127,17 @@ _NO_PORT = "is not a number from 1 to 65535"
         (
             "-app",
             "'-app' in its repository begins or ends with a separator",
-            "a letter or digit stands at both ends: app",
+            "a letter or digit is at both ends: app",
         ),
         (
             "team/..",
             "'..' in its repository begins or ends with a separator",
-            "a letter or digit stands at both ends: app",
+            "a letter or digit is at both ends: app",
         ),
         (
             "a___b",
             "'a___b' in its repository has separators in a row",
-            "between letters or digits stands one '.', one '_', two '_' or any number of hyphens",
+            "between letters or digits is one '.', one '_', two '_' or any number of hyphens",
         ),
         ("app@", "the digest after '@' is empty", _ONE_DIGEST),
         ("app@md5:abc", "its digest 'md5:abc' is not a sha256 digest", _ONE_DIGEST),

@@ -276,7 +276,7 @@ def test_what_is_shown_of_it(home: Home, registry: FakeRegistry, source: SlowSou
 def test_the_registry_has_it_after_all(
     home: Home, registry: FakeRegistry, source: SlowSource, archive: Path, image: Image, tmp_path: Path
 ) -> None:
-    """Its session is deleted, and what was sent counts as sent in vain."""
+    """Its session is deleted, and what was sent counts as wasted."""
     with FakeRegistry(DISTRIBUTION_3) as other, Home(tmp_path / "other", chunk_size=CHUNK) as elsewhere:
         elsewhere.push(archive, f"{other.address}/app:1")
         blob = max((other.blob("app", digest) for digest in other.blobs["app"]), key=len)

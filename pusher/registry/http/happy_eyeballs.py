@@ -31,7 +31,7 @@ _Info = tuple[Any, Any, int, str, Any]
 _families: Final[dict[str, int]] = {}
 """The address family by which each host was reached last."""
 _early: Final[dict[tuple[str, int], list[_EarlyDial]]] = {}
-"""Connections that nobody has asked for yet, by host and port."""
+"""Connections that no request has asked for yet, by host and port."""
 _running: Final = threading.BoundedSemaphore(_MOST_LOOKUPS)
 
 
@@ -72,7 +72,7 @@ def look_up(host: str, port: int, timeout: float) -> list[_Info]:
 
 
 class _EarlyDial(threading.Thread):
-    """A connection that is opened before anybody asks for it."""
+    """A connection that is opened before a request asks for it."""
 
     def __init__(self, host: str, port: int, timeout: float) -> None:
         super().__init__(name=f"connect to {host}", daemon=True)

@@ -17,7 +17,7 @@ _LEAST_SECRET: Final = 8
 _PUBLIC: Final = frozenset({"digest", "from", "mount", "scope", "service"})
 """Parameters of a query whose values are not secret."""
 _MOST_READ: Final = 16 * 1024
-"""Characters of a text that are scanned, in linear time."""
+"""Characters of text that are scanned, in linear time."""
 _RUN: Final = re.compile(r"[^\s\"'<>]+")
 _JWT: Final = re.compile(r"\beyJ[\w-]{8,}[\w.-]*")
 """The start of every JSON web token."""

@@ -45,7 +45,7 @@ def certificate_error(host: str, peer: TlsPeer) -> CertificateUntrusted:
 
 
 def find_inspector(issuer: str) -> str:
-    """Return the maker of the TLS inspection that issued a certificate; "" if the name is not of one."""
+    """Return the maker of the TLS inspection that issued a certificate; "" if its name is not known."""
     name = issuer.lower()
     if "cloudflare origin" in name:  # a registry behind Cloudflare, reached directly
         return ""

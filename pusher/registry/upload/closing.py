@@ -18,7 +18,7 @@ from pusher.registry.upload.verdicts import PAUSE, TIRED
 _MOST_LOOKS: Final = 3
 _LOOK_PAUSE: Final = 5.0
 """HEAD requests, and seconds between them, while the registry may still be assembling the blob."""
-_MOST_IN_VAIN: Final = 3
+_MOST_FAILED: Final = 3
 """Complete uploads with a failed closing PUT after which the registry is assumed to refuse the blob."""
 
 
@@ -61,7 +61,7 @@ class SessionCloser:
         self._journal = journal
         self._observer = observer
         self._looks_left = 0  # for a blob that the registry may still be assembling
-        self._in_vain = 0
+        self._failed = 0
         self.failure: PusherError | None = None
         """Why the present session's closing PUT failed, if it did."""
         self.refused = False
@@ -148,12 +148,12 @@ class SessionCloser:
         error, self.failure, self.refused = self.failure, None, False
         if error is None:
             return
-        self._in_vain += 1
+        self._failed += 1
         if not self._blob.is_intact():
             raise BlobDamaged(self._blob.digest)
-        if self._in_vain >= _MOST_IN_VAIN:
+        if self._failed >= _MOST_FAILED:
             raise DigestRejected(
                 f"{self._client.registry} could not assemble the blob {self._blob.digest} in "
-                f"{self._in_vain} uploads: {error.message}",
+                f"{self._failed} uploads: {error.message}",
                 hint="the bytes sent were verified here; the registry or a proxy in front of it is at fault",
             )

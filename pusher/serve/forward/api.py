@@ -30,9 +30,9 @@ from pusher.store.store import Store
 from pusher.worker.periodic import calling_every
 
 _LOOK: Final = 0.25
-"""Seconds between looks at a job that a client waits for."""
+"""Seconds between checks of a job that a client waits for."""
 _TIDY: Final = 10.0
-"""Seconds between looks for what is not needed any more."""
+"""Seconds between removals of what is not needed any more."""
 _PASSED_ON: Final = ("Content-Type", "Docker-Content-Digest", "ETag", "Content-Length", "OCI-Filters-Applied")
 
 
@@ -245,11 +245,11 @@ def _why(job: JobRecord) -> ApiError:
         newer = f": job {job.superseded_by} pushes to the same tag" if job.superseded_by else ""
         return ApiError(409, "DENIED", f"job {job.id} was {job.state}{newer}")
     entry = catalogue().get(error.code)
-    told = f"job {job.id}: {error.message}" + (f"; {error.hint}" if error.hint else "")
+    message = f"job {job.id}: {error.message}" + (f"; {error.hint}" if error.hint else "")
     if error.code == LayerTooLarge.code:
-        return ApiError(413, "SIZE_INVALID", told)
+        return ApiError(413, "SIZE_INVALID", message)
     if entry is not None and entry.exit_code in (ExitCode.AUTH, ExitCode.REFUSED):
-        return ApiError(403, "DENIED", told)
+        return ApiError(403, "DENIED", message)
     if entry is not None and entry.exit_code == ExitCode.SOURCE:
-        return ApiError(400, "MANIFEST_INVALID", told)
-    return ApiError(502, "UNKNOWN", told)
+        return ApiError(400, "MANIFEST_INVALID", message)
+    return ApiError(502, "UNKNOWN", message)

@@ -156,8 +156,8 @@ class Images:
     def tidy(self) -> None:
         """Remove layouts that no job needs, their blobs and manifests, and repositories unused for long.
 
-        A job that failed keeps its layout for ``pusher retry``. Jobs that wait in vain for the rest of their
-        image end, and their sessions are deleted.
+        A job that failed keeps its layout for ``pusher retry``. Jobs that have waited too long for the rest
+        of their image end, and their sessions are deleted.
         """
         with self._lock:
             for path in list(self._folder.iterdir()):

@@ -192,7 +192,7 @@ class DockerContent:
 
 class _BlobReader:
     """Reads one blob for one upload at a time. Chunks follow each other, each with a file of its own: the
-    response to one call goes on where the last file ended."""
+    response to one call continues where the last file ended."""
 
     def __init__(self, content: DockerContent, blob: Descriptor, image: str) -> None:
         self._content = content

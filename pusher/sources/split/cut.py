@@ -106,7 +106,7 @@ class Cutter:
             if home is not None and (home < self._part or not self._fits(size)):
                 if name == _OPAQUE and home < self._part and parent in self._bare:
                     # folders of the layers below would lose their owner and mode, unknown here
-                    raise self._split_error(f"{display_name(path)} comes after what lies in its folder")
+                    raise self._split_error(f"{display_name(path)} comes after what is in its folder")
                 yield from self._late(entry, path, home, header)
                 continue
             if not self._fits(size):
@@ -138,7 +138,7 @@ class Cutter:
         target = self._normal(entry.target or "")
         if any(hash(above) in self._files for above in _above(target)):
             raise self._split_error(
-                f"{display_name(path)} is a hard link to {display_name(target)}, which lies below no folder"
+                f"{display_name(path)} is a hard link to {display_name(target)}, which is below no folder"
             )
         home = self._files.get(hash(target))
         if home is not None and self._files.get(hash(path), -1) > home:
@@ -233,7 +233,7 @@ class Cutter:
         for above in _above(path):
             if hash(above) in self._files:
                 raise self._split_error(
-                    f"{display_name(path)} lies below {display_name(above)}, which is not a folder in it"
+                    f"{display_name(path)} is below {display_name(above)}, which is not a folder in it"
                 )
             if above not in self._folders:
                 self._folders[above] = _Folder()

@@ -24,7 +24,7 @@ PAX: Final = b"xX"
 """``X`` is what Solaris wrote before pax was a standard."""
 PAX_FOR_ALL: Final = b"g"
 DESCRIBING: Final = LONG_NAME + LONG_TARGET + PAX + PAX_FOR_ALL
-"""Kinds that describe the next entry, and are no entries themselves."""
+"""Kinds that describe the next entry, and are not entries themselves."""
 WITHOUT_DATA: Final = b"123456"
 
 LARGEST: Final = 2**63 - 1
@@ -38,7 +38,7 @@ _SPARSE_VERSIONS: Final = ((b"1", b"0"), (b"0", b"1"), (b"0", b"0"), (b"", b""))
 
 
 class Damaged(ValueError):
-    """Blocks that are no tar's, with what is wrong there."""
+    """Blocks that are not a tar's, with what is wrong there."""
 
 
 class Header(NamedTuple):

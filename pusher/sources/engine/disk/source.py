@@ -70,7 +70,7 @@ class StorageSource:
     def resolve(self) -> SourceImage:
         """Read the config, which lists the layers; of a manifest list, those of all its images.
 
-        Missing data of layers show only when they are read.
+        Missing data of a layer shows only when that is read.
         """
         storage = open_storage(self.kind, self.root, self.driver)
         if self._pin is None:
