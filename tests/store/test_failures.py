@@ -29,7 +29,7 @@ from pusher.errors import (
     StoreTooNew,
     StoreUnreachable,
 )
-from pusher.store import driver_errors, engine, migrate
+from pusher.store import driver_errors, drivers, engine, migrate
 from pusher.store.driver_errors import translate_errors
 from pusher.store.engine import Database
 from pusher.store.store import Store
@@ -357,3 +357,38 @@ def test_damage_whose_description_is_damaged(tmp_path: Path) -> None:
     with pytest.raises(StoreCorrupt):
         Store.open(url)
     assert not driver_errors._is_whole(str(path))
+
+
+class _Session:
+    """A connection to PostgreSQL that is open until it is closed."""
+
+    def __init__(self) -> None:
+        self.works = True
+        self.closed = False
+
+    def execute(self, _: str) -> None:
+        if not self.works:
+            raise psycopg.OperationalError("the server is starting up")
+
+    def commit(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_a_connection_on_which_nothing_can_begin_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[_Session] = []
+
+    def connect(_: object) -> _Session:
+        opened.append(_Session())
+        opened[-1].works = len(opened) == 1
+        return opened[-1]
+
+    monkeypatch.setattr(drivers, "connect_postgresql", connect)
+    connector = drivers.PostgresqlConnector(parse_url("postgresql://localhost/pusher"), lock_timeout=1)
+    connector.finish(connector.begin(writes=True), commit=True)
+    opened[0].works = False
+    with pytest.raises(psycopg.OperationalError):
+        connector.begin(writes=True)
+    assert [session.closed for session in opened] == [True, True], "the one that was kept, and the new one"

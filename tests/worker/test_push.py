@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
 
 from pusher.errors import ExitCode, InvalidOption, ReferenceMalformed
-from pusher.store.records import BlobState, JobState
+from pusher.store.records import BlobState, JobRecord, JobState
+from pusher.worker.job_claims import JobClaims
 from tests.support.fakeregistry import DISTRIBUTION_2, DISTRIBUTION_3, Answer, FakeRegistry, Fault, On
 from tests.support.home import CHUNK, Background, Home, blob_bytes, manifest_digest, pushed
 from tests.support.images import SHAPES, Image, Shape, make_image, write_archive
@@ -265,3 +267,20 @@ def test_the_level_chosen_for_a_job_is_its_own(home: Home, registry: FakeRegistr
     (known,) = home.store.known_blobs.of_layers([image.diff_ids[0]])[image.diff_ids[0]]
     assert known.compression.startswith("zlib")
     assert known.digest == manifest["layers"][0]["digest"]
+
+
+def test_a_run_of_given_jobs_looks_for_no_other_while_they_run(
+    home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look is a transaction that writes, beside those of the uploads."""
+    at_work: list[int] = []
+    claim = JobClaims.claim
+
+    def count(self: JobClaims, others: Collection[JobRecord]) -> JobRecord | None:
+        at_work.append(len(others))
+        return claim(self, others)
+
+    monkeypatch.setattr(JobClaims, "claim", count)
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+    assert home.run([job.id], parallel=4).exit_code == ExitCode.DONE
+    assert set(at_work) == {0}

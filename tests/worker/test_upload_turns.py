@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from pusher.errors import ExitCode
+from pusher.store.budgets import Budgets
 from pusher.store.store import Store
 from pusher.worker.upload_turns import UploadTurns
 from tests.support.databases import FakeClock, clock, empty_url, kind, postgres, store, url
@@ -119,3 +121,19 @@ def test_a_run_that_waits_says_so_and_can_be_stopped(
     home.store.jobs.pause(job.id)
     worker.join()
     assert registry.requests(On.OPEN) == []
+
+
+def test_slots_are_given_back_while_another_upload_joins(store: Store) -> None:
+    turns = UploadTurns(lambda registry: 1, lambda: 0.0)
+
+    class Joining:
+        """The budgets, at which an upload to another registry joins while they are changed."""
+
+        def change(self, name: str, renew: Callable[..., Any]) -> Any:
+            stack.enter_context(turns.join(f"beside {name}"))
+            return store.budgets.change(name, renew)
+
+    with ExitStack() as stack:
+        stack.enter_context(turns.join("r"))
+        turns.renew(store.budgets, "a")
+        turns.release(cast("Budgets", Joining()), "a")

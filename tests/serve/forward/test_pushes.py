@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +23,7 @@ from pusher.registry.upload import profiles
 from pusher.serve.forward import api, images
 from pusher.serve.forward.upstream import Upstream
 from pusher.store.records import FINAL_STATES, JobState
+from pusher.worker.enqueue import record
 from tests.serve.forward.front import Front, push_in_background
 from tests.serve.served import EMPTY, Repository, Served, codes, descriptor, index, manifest, sha256, sha512
 from tests.support.fakeregistry import SERVERLESS, Answer, FakeRegistry, Fault, On, Stall
@@ -501,3 +503,29 @@ def test_without_a_manifest_its_job_and_its_session_are_dropped(
         assert not registry.sessions
         assert front.home.state(1) is JobState.CANCELLED
         assert is_empty(front)
+
+
+def test_an_image_s_layout_is_durable_before_its_job_is_recorded(
+    here: Repository, front: Front, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: list[Path] = []
+    before: list[list[Path]] = []
+    flush = os.fsync
+
+    def note(descriptor: int) -> None:
+        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        flush(descriptor)
+
+    def note_record(*arguments: Any, **options: Any) -> Any:
+        before.append(list(flushed))
+        return record(*arguments, **options)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(images, "record", note_record)
+    assert here.push(here.image(LAYER), "1").status_code == 201
+    (synced,) = before
+    (job,) = front.home.store.jobs.list()
+    layout = Path(str(job.source["path"]))
+    folders = {layout, layout / "blobs", layout / "blobs" / "sha256", layout.parent}
+    last_file = max(n for n, path in enumerate(synced) if path.parent == layout and path not in folders)
+    assert folders <= set(synced[last_file:])
