@@ -11,6 +11,7 @@ from typing import Self, cast
 from pusher.errors import DiskFull, StoreOutdated, StoreReadOnly, StoreUnreachable
 from pusher.store import migrate, schema
 from pusher.store.abandoned_sessions import AbandonedSessions
+from pusher.store.blob_waits import BlobWaits
 from pusher.store.budgets import Budgets
 from pusher.store.dead_sessions import DeadSessions
 from pusher.store.documents import Documents
@@ -43,6 +44,7 @@ class Store:
         self.uploads = Uploads(database)
         self.abandoned = AbandonedSessions(database)
         self.known_blobs = KnownBlobs(database)
+        self.blob_waits = BlobWaits(database)
         self.documents = Documents(database)
         self.dead_sessions = DeadSessions(database)
         self.facts = Facts(database)

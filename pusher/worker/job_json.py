@@ -13,6 +13,7 @@ from pusher.progress.counters import eta
 from pusher.progress.format import rfc3339
 from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
 from pusher.store.store import Store
+from pusher.worker.blob_waits import BlobHolds
 from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_machines import JobMachine, JobMachines
 
@@ -25,7 +26,8 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
 
     Fields may be added, never renamed. ``workers``: the folder of the workers' lock files.
     """
-    ids, machines, holds = [job.id for job in jobs], JobMachines(store, workers, jobs), JobHolds(store, jobs)
+    ids, machines = [job.id for job in jobs], JobMachines(store, workers, jobs)
+    holds, blob_holds = JobHolds(store, jobs), BlobHolds(store, jobs)
     totals, layers = store.jobs.totals(ids), store.blobs.of_jobs(ids)
     profiles = store.uploads.profiles([(job.registry, job.repository) for job in jobs])
     known = [(job, profiles.get((job.registry, job.repository))) for job in jobs if job.id in totals]
@@ -37,7 +39,7 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
             layers[job.id],
             profile,
             machines.of(job),
-            holds.of(job),
+            holds.of(job) or blob_holds.of(job),
             now,
             is_sending=is_sending(job, workers, now),
         )

@@ -16,6 +16,7 @@ from pusher.store.store import Store
 from pusher.system import elapsed
 from pusher.units import human_seconds
 from pusher.worker.blob_sender import BlobSender
+from pusher.worker.blob_waits import BlobWaitReports
 from pusher.worker.cleanup import delete_sessions, keep_limits
 from pusher.worker.control import Activity, Control
 from pusher.worker.hooks import Hooks
@@ -97,6 +98,7 @@ class JobLoop:
             ),
             self._pool,
         )
+        self._blob_waits = BlobWaitReports(progress)
         self._wakeups = Wakeups(store, settings.retry, self._on_change)
         self._changed = threading.Condition()
         self._active: dict[int, tuple[JobRecord, Control]] = {}
@@ -246,6 +248,7 @@ class JobLoop:
             if job.window is not None and is_outside_window(job, now := store.now()):
                 control.stop(describe_closed_window(job, now))
         self._registries.troubles.record_silences(store, active)
+        self._blob_waits.report(store, active)
 
     def _on_change(self, job_id: int | None) -> None:
         """Look for a job to claim, and stop that one if it was paused, cancelled or taken over."""

@@ -15,6 +15,7 @@ from pusher.store.records import JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.text import printable
 from pusher.units import human_bytes, human_share
+from pusher.worker.blob_waits import BlobHolds
 from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_json import is_orphaned, seconds_left, sum_job
 from pusher.worker.job_machines import JobMachine, JobMachines
@@ -47,7 +48,8 @@ class JobOverview:
 def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> list[JobOverview]:
     """Return the overviews of jobs that still exist. ``workers``: the folder with the locks of workers."""
     ids, now, machines = [job.id for job in jobs], store.now(), JobMachines(store, workers, jobs)
-    totals, hopeless, holds = store.jobs.totals(ids), store.jobs.beyond_retry(ids), JobHolds(store, jobs)
+    totals, hopeless = store.jobs.totals(ids), store.jobs.beyond_retry(ids)
+    holds, blob_holds = JobHolds(store, jobs), BlobHolds(store, jobs)
     return [
         JobOverview(
             job,
@@ -55,7 +57,7 @@ def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> li
             is_orphaned(job, workers, now),
             again=job.id not in hopeless,
             machine=machines.of(job) if machines.are_several else None,
-            hold=holds.of(job),
+            hold=holds.of(job) or blob_holds.of(job),
             has_worker=machines.has_worker(job),
         )
         for job in jobs
@@ -118,6 +120,7 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             lines = [reason, f"try again with: {_retry_command(job)}" if again else ""]
         case JobState.RUNNING:
             waits = [reason, _describe_wait(job, now)] if job.waiting_since else []
+            waits += _describe_hold(overview, commands)
             lines = [speed] if (speed := _describe_speed(job, totals)) else waits
         case _:
             lines = [reason]

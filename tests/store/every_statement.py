@@ -268,6 +268,7 @@ def _use_uploads(store: Store) -> None:
     early = _acquire(store, provisional_digest(digest("7")), compression="gzip 2")
     uploads.unfinished("r", "p", digest("7"))
     uploads.begun_elsewhere(early)
+    store.blob_waits.all()
     assert uploads.give_digest(early, digest("8"))
     early = _acquire(store, provisional_digest(digest("9")), compression="gzip 2")
     whole = uploads.acquire("r", "p", digest("d"), owner="w", lease=30)

@@ -144,10 +144,10 @@ class Home:
 
     def kinds(self, job_id: int) -> list[str]:
         """The kinds of a job's events, but for ``compression``, which every job that compresses has, and for
-        those of a registry that is silent for a while, as on a busy machine."""
+        those of a registry or another job that is waited for, as on a busy machine."""
         silence = re.compile(r"\S+ (does not respond|responds again)")
         events = [event for event in self.events(job_id) if not silence.fullmatch(event[1])]
-        return [kind for kind, _ in events if kind != "compression"]
+        return [kind for kind, _ in events if kind not in ("compression", "blob-wait")]
 
     def assert_clean(self) -> None:
         """Nothing half-written, no lock of a dead worker, no lease, and a store that passes its check."""

@@ -513,7 +513,7 @@ def test_an_image_s_layout_is_durable_before_its_job_is_recorded(
     flush = os.fsync
 
     def note(descriptor: int) -> None:
-        flushed.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        flushed.append(Path(f"/proc/self/fd/{descriptor}").readlink())
         flush(descriptor)
 
     def note_record(*arguments: Any, **options: Any) -> Any:
