@@ -12,7 +12,7 @@ from pusher.cli import completers
 from pusher.cli.command import Command, json_option
 from pusher.cli.output import print_columns, print_json, wait_for_reader
 from pusher.cli.settings import read_settings
-from pusher.cli.store import open_store, parse_job_id
+from pusher.cli.store import open_store, parse_job_id, wait_for_outages
 from pusher.errors import CommandLineInvalid, ExitCode, InvalidOption
 from pusher.text import as_json as as_json_text
 
@@ -80,8 +80,9 @@ def _follow(number: int, *, as_json: bool) -> int:
     """Print the events as they come, as JSON an object a line."""
     from pusher.store.records import FINAL_STATES
 
-    with open_store(read_settings()) as store:
-        printed = 0
+    settings = read_settings()
+    with open_store(settings) as opened:
+        store, printed = wait_for_outages(opened, settings), 0
         while True:
             ended = store.jobs.get(number).state in FINAL_STATES  # before its last events are read
             events = store.events.of(number)

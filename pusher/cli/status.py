@@ -23,7 +23,7 @@ from pusher.cli.listing import (
 )
 from pusher.cli.output import print_json, print_notice, wait_for_reader
 from pusher.cli.settings import read_settings
-from pusher.cli.store import open_store, parse_job_id, store_exists
+from pusher.cli.store import open_store, parse_job_id, store_exists, wait_for_outages
 from pusher.errors import ExitCode, InvalidOption
 from pusher.text import as_json as json_text
 
@@ -74,7 +74,7 @@ def status(job: str | None, as_json: bool, watch: bool, everything: bool, **flag
         return ExitCode.DONE
     with open_store(settings) as store:
         if watch:
-            _watch(store, number, everything, as_json)
+            _watch(wait_for_outages(store, settings), number, everything, as_json)
             return ExitCode.DONE
         if as_json and everything and number is None:
             _print_all_as_json(store)

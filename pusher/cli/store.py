@@ -50,6 +50,14 @@ def open_store(settings: Settings, *, forever: bool = False) -> Iterator[Store]:
         yield store.waiting_out(outages)
 
 
+def wait_for_outages(store: Store, settings: Settings) -> Store:
+    """Return the store for a command that watches jobs: an outage is waited for as long as by a worker."""
+    from pusher.store.outages import StoreOutages
+
+    outages = StoreOutages(print_notice, limit=settings.retry.store_run, policy=settings.retry)
+    return store.direct().waiting_out(outages)
+
+
 def parse_job_id(text: str) -> int:
     """Read the ID that ``enqueue`` printed. Raises InvalidOption for anything else."""
     if text.isascii() and text.isdigit() and len(text) < 19:

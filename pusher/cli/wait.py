@@ -13,7 +13,7 @@ from pusher.cli.command import Command
 from pusher.cli.job_output import JobOutput, job_output_options
 from pusher.cli.output import print_notice, wait_for_reader
 from pusher.cli.settings import read_settings
-from pusher.cli.store import open_store, parse_job_id
+from pusher.cli.store import open_store, parse_job_id, wait_for_outages
 from pusher.cli.work import report_result
 from pusher.errors import ExitCode
 
@@ -53,6 +53,7 @@ def wait(jobs: tuple[str, ...], **flags: Any) -> int:
         ids = list(dict.fromkeys(named)) or _unfinished(store)
         if not ids:
             return output.finish((), ExitCode.DONE)
+        store = wait_for_outages(store, settings)
         _wait(store, settings, ids)
         result = _summarize(store, ids)
         output.print_jobs(store, result.jobs)

@@ -124,7 +124,8 @@ def _of_postgresql(error: Exception, label: str) -> PusherError | None:
     if (
         state == "25P03"
         or state[:2] in ("08", "28", "3D", "53", "57")
-        or (not state and type(error).__name__ == "OperationalError")
+        # without a code: no connection, or none in time (ConnectionTimeout, from psycopg 3.2 on)
+        or (not state and any(each.__name__ == "OperationalError" for each in type(error).__mro__))
     ):
         return StoreUnreachable(
             f"the job store {label} does not respond: {reason}",

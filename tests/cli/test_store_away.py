@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -91,6 +91,41 @@ def test_a_store_that_stays_locked_ends_the_command(
         done = pusher("pause", str(job.id))
     assert done.code == 8
     assert "locked by another process" in done.err
+
+
+def test_what_watches_jobs_waits_for_the_server(postgres: PostgresServer, home: Path) -> None:
+    url = postgres.create("head")
+    with Store.open(url) as store:
+        job = add_job(store)
+    environment = {**os.environ, "PUSHER_DATABASE_URL": url}
+    with ExitStack() as stack:
+        watching = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-m", "pusher", *command.split()],
+                    env=environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for command in ("wait", "log 1 --follow", "status --watch")
+        ]
+        said = [process.stderr for process in watching if process.stderr is not None]
+        for first in (said[0], watching[1].stdout, watching[2].stdout):
+            assert first is not None
+            assert first.readline()
+        with postgres.away():
+            for each in said:
+                assert any("waiting for it" in line for line in each)
+        for each in said:
+            assert any("is back after" in line for line in each)
+        with Store.open(url) as store:
+            store.jobs.cancel(job.id)
+        for process in watching:
+            process.communicate(timeout=60)
+        assert [process.returncode for process in watching] == [3, 0, 0]
+    postgres.drop(url)
 
 
 def test_run_forever_waits_for_a_server_that_is_not_there_yet(postgres: PostgresServer, home: Path) -> None:

@@ -300,6 +300,21 @@ def test_a_server_that_does_not_answer(postgres: PostgresServer, tmp_path: Path)
         assert "PUSHER_DATABASE_URL" in caught.value.hint
 
 
+def test_a_server_that_accepts_no_connection_in_time_does_not_respond() -> None:
+    """As one that is frozen; psycopg has an error of its own for it."""
+    import psycopg
+
+    for kind in (
+        psycopg.OperationalError,
+        getattr(psycopg.errors, "ConnectionTimeout", psycopg.OperationalError),
+    ):
+        with (
+            pytest.raises(StoreUnreachable, match="does not respond: connection timeout expired"),
+            translate_errors("postgresql://db"),
+        ):
+            raise kind("connection timeout expired")
+
+
 def test_a_wrong_password_is_not_repeated(postgres: PostgresServer) -> None:
     postgres.execute("CREATE ROLE guarded LOGIN PASSWORD 'right'")
     url = postgres.url("head", "guarded:secret")
