@@ -9,12 +9,19 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Final, NamedTuple
 
 _CGROUP: Final = "proc/self/cgroup"
 _MOUNT: Final = "sys/fs/cgroup"
+_STAT: Final = "proc/stat"
 _LOAD_SECONDS: Final = 60
 """The load average that is used is that of about a minute."""
+_LEAST_SECONDS: Final = 0.05
+"""Seconds below which ``/proc/stat``, which counts in hundredths, says too little."""
+_SATURATED: Final = 0.9
+"""Part of the processors in use from which on programs may want more."""
+_FEW: Final = 0.1
+"""Part of the processors up to which other programs are no rivals: those that want more get it."""
 
 
 @functools.cache
@@ -59,9 +66,17 @@ def _quota(folder: Path, name: str, period_name: str | None) -> Iterator[float]:
 class SpareProcessors:
     """Estimates how many processors this process gets beside the other programs of the machine."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
         self._lock = threading.Lock()
         self._before = (time.monotonic(), 0.0)
+        self._measured = self._measure()
+
+    def begin(self) -> None:
+        """Begin to measure, unless that was done lately, so that ``count`` knows what others use just now."""
+        with self._lock:
+            if time.monotonic() - self._measured.at > _LOAD_SECONDS:
+                self._measured = self._measure()
 
     def count(self, wanted: int) -> float:
         """Return ``wanted``, or the fair share of a machine that has more to do than processors."""
@@ -69,7 +84,10 @@ class SpareProcessors:
             load = os.getloadavg()[0]
         except OSError:
             return wanted
-        return share(wanted, max(0.0, load - self._own_load()), os.cpu_count() or 1)
+        processors = os.cpu_count() or 1
+        others = max(0.0, load - self._own_load())
+        used = self._used_by_others(processors)
+        return share(wanted, others if used is None else min(others, used), processors)
 
     def _own_load(self) -> float:
         """Return what this process has added to the load average, about."""
@@ -77,6 +95,44 @@ class SpareProcessors:
         with self._lock:
             before, self._before = self._before, now
         return (now[1] - before[1]) / max(now[0] - before[0], _LOAD_SECONDS)
+
+    def _used_by_others(self, processors: int) -> float | None:
+        """Return how many processors other programs have used since the last measurement.
+
+        The load average counts also what has ended and what waits for a disk. None if that was too long or
+        too short ago, or if others may want more than they get.
+        """
+        now = self._measure()
+        with self._lock:
+            before, self._measured = self._measured, now
+        seconds = now.at - before.at
+        if now.busy is None or before.busy is None or not _LEAST_SECONDS <= seconds <= _LOAD_SECONDS:
+            return None
+        used = (now.busy - before.busy) / seconds
+        others = max(0.0, used - (now.own - before.own) / seconds)
+        is_contended = used > _SATURATED * processors and others > _FEW * processors
+        return None if is_contended else others
+
+    def _measure(self) -> _Measurement:
+        return _Measurement(time.monotonic(), time.process_time(), _busy_seconds(self._root))
+
+
+class _Measurement(NamedTuple):
+    """Seconds of processors: of this process, and of all (None if the system does not say), until a time."""
+
+    at: float
+    own: float
+    busy: float | None
+
+
+def _busy_seconds(root: Path) -> float | None:
+    """Return the seconds that all processors have been busy since the start; proc(5), ``/proc/stat``."""
+    try:
+        with (root / _STAT).open(encoding="ascii") as file:
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
+        return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
 
 
 def share(wanted: int, others: float, processors: int) -> float:

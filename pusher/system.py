@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import functools
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +15,10 @@ from typing import Final
 
 _SIOCOUTQ: Final = 0x5411
 """Linux, tcp(7): bytes that the peer has not acknowledged."""
+_TCP_INFO: Final = 11
+_MIN_RTT: Final = slice(148, 152)
+"""``tcpi_min_rtt`` in ``struct tcp_info``, in microseconds (include/uapi/linux/tcp.h, since Linux 4.6)."""
+_NO_RTT: Final = 2**32 - 1
 _M_ARENA_MAX: Final = -8
 """malloc.h of glibc."""
 _ARENAS: Final = 2
@@ -99,6 +104,19 @@ def unacknowledged(descriptor: int) -> int:
         return int.from_bytes(fcntl.ioctl(descriptor, _SIOCOUTQ, bytes(4)), sys.byteorder)
     except (OSError, ValueError):
         return 0
+
+
+def tcp_round_trip(sock: socket.socket) -> float | None:
+    """Return the least round-trip time of a TCP connection in seconds, as the kernel measured it: no process
+    takes part, so that busy processors do not count. None where the system does not say."""
+    if sys.platform != "linux":
+        return None
+    try:
+        found = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _MIN_RTT.stop)[_MIN_RTT]
+    except OSError:
+        return None
+    microseconds = int.from_bytes(found, sys.byteorder)
+    return None if len(found) < 4 or microseconds == _NO_RTT else microseconds / 1e6
 
 
 def limit_malloc_arenas() -> None:

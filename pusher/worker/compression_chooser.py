@@ -33,6 +33,7 @@ class CompressionChooser:
         on_change: Callable[[str], None] = lambda text: None,  # noqa: ARG005
     ) -> None:
         """``on_change`` gets a sentence whenever the level is another one than that of the layer before."""
+        _SPARE.begin()
         self._requested = requested
         self._link = link
         self._on_change = on_change

@@ -20,14 +20,16 @@ _MOST_PATIENCE: Final = 0.25
 class LinkSpeed:
     """Bytes a second that may be sent, None if nothing is known; ``is_limit``: as the user's limit says.
 
-    ``response_seconds``: the least time that a response took, None before the first one. ``elsewhere``: bytes
-    a second that another registry got lately, if this one is not on the same network.
+    ``response_seconds``: the least time that a response took, None before the first one; ``round_trip``: that
+    of a packet, None if it is not known. ``elsewhere``: bytes a second that another registry got lately, if
+    this one is not on the same network.
     """
 
     rate: float | None
     is_limit: bool = False
     response_seconds: float | None = None
     elsewhere: float | None = None
+    round_trip: float | None = None
 
     def __str__(self) -> str:
         if self.rate is None and self.elsewhere:
@@ -46,6 +48,8 @@ class JobLink:
     registry: str
     response_seconds: Callable[[float], float | None] = lambda wait: None  # noqa: ARG005
     """Returns the least time that a response took; it may wait so many seconds for the first one."""
+    round_trip: Callable[[], float | None] = lambda: None
+    """Returns the least time that a packet took, however busy the machine is; None if that is not known."""
 
     def speed(self, share: float = 1.0) -> LinkSpeed:
         """Return the speed at present: that of the link, or the limit if it is lower. Raises StoreError.
@@ -62,13 +66,13 @@ class JobLink:
         response = self.response_seconds(min(_PATIENCE / share, _MOST_PATIENCE))
         beyond = response is not None and response > NEAR_SECONDS
         elsewhere = self.links.rate_elsewhere(self.registry) if beyond else None
-        return LinkSpeed(None, response_seconds=response, elsewhere=elsewhere)
+        return LinkSpeed(None, False, response, elsewhere, self.round_trip())
 
     def choose_level(self, speed: LinkSpeed, processors: float, wanted: int) -> int:
         """Return the gzip level for layers sent at this speed, compressed by ``wanted`` threads that get so
         many processors. Raises StoreError."""
         if speed.rate is None:
-            # on a busy machine responses from near by take long, too
-            seconds = speed.response_seconds and speed.response_seconds * processors / wanted
-            return first_level(seconds, processors, speed.elsewhere)
+            # on a busy machine responses from near by take long, too, but packets do not
+            seconds = (speed.response_seconds or 0.0) * processors / wanted
+            return first_level(max(seconds, speed.round_trip or 0.0), processors, speed.elsewhere)
         return self.links.choose_level(self.registry, speed.rate, processors)

@@ -71,6 +71,7 @@ class PreparationRun:
                 preparer.registries.links,
                 job.registry,
                 partial(preparer.registries.response_seconds, job.registry),
+                partial(preparer.registries.round_trip, job.registry),
             ),
             partial(preparer.store.events.add, job.id, "compression"),
         )

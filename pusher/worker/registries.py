@@ -84,6 +84,10 @@ class Registries:
         """Return the least time that a response of a registry took, as ``Transport`` does."""
         return self._transport.response_seconds(registry, wait)
 
+    def round_trip(self, registry: str) -> float | None:
+        """Return the seconds that the kernel measured for a packet to a registry, as ``Transport`` does."""
+        return self._transport.round_trip(registry)
+
     def client(self, registry: str, repository: str) -> RegistryClient:
         """Return the client of ``get``."""
         return self.get(registry, repository).client

@@ -112,6 +112,11 @@ def test_the_quickest_response_is_remembered(registry: FakeRegistry) -> None:
         assert quick is not None
         assert quick < slow
         assert transport.response_seconds("other.example") is None
+        packet = transport.round_trip(registry.address)
+        assert packet is not None
+        assert quick is not None
+        assert packet < quick, "the kernel answers packets by itself"
+        assert transport.round_trip("other.example") is None
         assert transport.response_seconds("other.example", wait=0.01) == 0.01, "it takes longer"
 
 

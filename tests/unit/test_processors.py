@@ -79,15 +79,68 @@ def test_a_busy_machine_is_shared(wanted: int, others: float, processors: int, e
     assert share(wanted, others, processors) == pytest.approx(expected)
 
 
-def test_the_load_of_this_process_is_not_that_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_load_of_this_process_is_not_that_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     now, spent = [100.0], [0.0]
     monkeypatch.setattr("pusher.processors.time.monotonic", lambda: now[0])
     monkeypatch.setattr("pusher.processors.time.process_time", lambda: spent[0])
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "getloadavg", lambda: (2.0, 0.0, 0.0))
-    spare = SpareProcessors()
+    spare = SpareProcessors(tmp_path)
     assert spare.count(2) == 1
     now[0], spent[0] = 160.0, 120.0
+    assert spare.count(2) == 2
+
+
+def _stat(root: Path, *, busy: float, idle: float = 0) -> None:
+    (root / "proc").mkdir(exist_ok=True)
+    used = round(busy * os.sysconf("SC_CLK_TCK"))
+    (root / "proc/stat").write_text(f"cpu  {used} 0 0 {idle} 0 0 0 0 0 0\ncpu0 1 1 1 1\n", "ascii")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "busy", "own", "expected"),
+    [
+        (0.5, 0.0, 0.0, 2.0),  # what the load average still shows has ended, or waits for a disk
+        (0.5, 0.5, 0.5, 2.0),  # only this process works
+        (10.0, 20.0, 19.0, 2 * 2 / 2.1),  # hardly another one, or it would get more
+        (0.5, 1.0, 0.0, 2 * 2 / 10),  # others work, perhaps more than there are processors
+        (10.0, 20.0, 10.0, 2 * 2 / 10),  # they share them with this process
+        (10.0, 10.0, 0.0, 2 * 2 / 3),  # a processor is free
+        (0.01, 0.0, 0.0, 2 * 2 / 10),  # too short a time to tell
+        (90.0, 0.0, 0.0, 2 * 2 / 10),  # too long
+    ],
+)
+def test_a_load_that_is_over_does_not_count(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    seconds: float,
+    busy: float,
+    own: float,
+    expected: float,
+) -> None:
+    now, spent = [100.0], [0.0]
+    monkeypatch.setattr("pusher.processors.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("pusher.processors.time.process_time", lambda: spent[0])
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(os, "getloadavg", lambda: (8.0 + own / 60, 0.0, 0.0))
+    _stat(tmp_path, busy=1000)
+    spare = SpareProcessors(tmp_path)
+    now[0], spent[0] = 100 + seconds, own
+    _stat(tmp_path, busy=1000 + busy)
+    assert spare.count(2) == pytest.approx(expected, rel=0.02)
+
+
+def test_after_a_long_rest_it_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("pusher.processors.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0.0, 0.0))
+    _stat(tmp_path, busy=1000)
+    spare = SpareProcessors(tmp_path)
+    now[0] = 1000.0
+    spare.begin()
+    now[0] = 1001.0
     assert spare.count(2) == 2
 
 

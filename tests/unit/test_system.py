@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pusher import system
-from pusher.system import elapsed, open_flags, try_lock, unacknowledged
+from pusher.system import elapsed, open_flags, tcp_round_trip, try_lock, unacknowledged
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry
 from tests.support.home import pushed
 from tests.support.images import make_image, write_archive
@@ -137,6 +137,16 @@ def test_of_what_is_no_open_socket_nothing_is_unacknowledged(tmp_path: Path) -> 
     with socket.socket() as never_connected:
         assert unacknowledged(never_connected.fileno()) == 0
     assert unacknowledged(-1) == 0
+
+
+def test_the_round_trip_of_a_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as connected:
+            found = tcp_round_trip(connected)
+        assert sys.platform != "linux" or (found is not None and 0 < found < PATIENCE)
+    with socket.socket() as never_connected, socket.socket(socket.AF_UNIX) as unix:
+        assert tcp_round_trip(never_connected) is None
+        assert tcp_round_trip(unix) is None
 
 
 _COUNT_HEAPS = """

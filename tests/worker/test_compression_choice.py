@@ -35,6 +35,7 @@ MB = 1e6
 def _idle_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getloadavg", lambda: (0.0, 0.0, 0.0))
     monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr("pusher.processors._busy_seconds", lambda _: None)
 
 
 def settings(**changes: Any) -> Settings:
@@ -147,7 +148,7 @@ def test_the_level_fits_the_link_or_the_limit(
     ("response", "level", "why"),
     [
         (0.001, 2, "the speed of the link is not known yet"),
-        (0.1044, 5, "the speed of the link is not known yet, but responses take at least 104 ms"),
+        (0.1044, 7, "the speed of the link is not known yet, but responses take at least 104 ms"),
     ],
 )
 def test_an_unknown_link_is_judged_by_its_responses(response: float, level: int, why: str) -> None:
@@ -229,6 +230,16 @@ def test_responses_on_a_busy_machine_are_not_taken_for_those_of_far_away(
     monkeypatch.setattr(os, "getloadavg", lambda: (638.0, 0.0, 0.0))
     near = replace(link(None), response_seconds=lambda _: seconds)
     chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), near)
+    assert chooser.choose(io.BytesIO())[0].level == level
+
+
+@pytest.mark.parametrize(("round_trip", "level"), [(0.0001, 2), (0.05, 5)])
+def test_packets_from_far_away_show_it_on_a_busy_machine_too(
+    monkeypatch: pytest.MonkeyPatch, round_trip: float, level: int
+) -> None:
+    monkeypatch.setattr(os, "getloadavg", lambda: (638.0, 0.0, 0.0))
+    unknown = replace(link(None), response_seconds=lambda _: 0.06, round_trip=lambda: round_trip)
+    chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), unknown)
     assert chooser.choose(io.BytesIO())[0].level == level
 
 

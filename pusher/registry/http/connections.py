@@ -35,7 +35,7 @@ from pusher.registry.http.proxies import ProxyErrorMixin
 from pusher.registry.http.redaction import host_of
 from pusher.registry.http.tls import Trust, tls_context
 from pusher.registry.http.watchdog import PendingRequest, current_request
-from pusher.system import unacknowledged
+from pusher.system import tcp_round_trip, unacknowledged
 
 # its debug lines quote Locations with their secrets; transport.py logs requests
 logging.getLogger("urllib3").setLevel(logging.WARNING)
@@ -142,6 +142,7 @@ class _StallTimeoutMixin:
         if self.proxy is None:
             with contextlib.suppress(OSError):  # it is closed, but its last answer is not read yet
                 request.peer_address = str(self.sock.getpeername()[0])
+                request.round_trip = tcp_round_trip(self.sock)
 
     def putrequest(self, *args: Any, **kwargs: Any) -> None:
         self._closes = False

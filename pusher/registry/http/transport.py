@@ -85,6 +85,7 @@ class Transport:
         self._answered: set[str] = set()
         self._dropped: dict[str, int] = {}
         self._quickest: dict[str, float] = {}
+        self._round_trips: dict[str, float] = {}
         self._responded = threading.Condition()
         self._session = TimedSession(timeouts, self._trust, connections)
         # identity: serverless-registry loses Content-Length when it compresses
@@ -166,6 +167,11 @@ class Transport:
             seconds = self._quickest[registry]
             return None if seconds == math.inf else seconds
 
+    def round_trip(self, registry: str) -> float | None:
+        """Return the seconds that a packet to a registry and back takes, as the kernel measured it: those to
+        the end of a tunnel, if one is used. None before the first response, and with a proxy."""
+        return self._round_trips.get(registry)
+
     def connect_ahead(self, url: str) -> None:
         """Open one more connection to the host of ``url`` in the background, unless a proxy is used. If that
         fails, so will a request, and say why."""
@@ -225,6 +231,8 @@ class Transport:
                 self._answered.add(host_of(url))
                 if request.peer_address is not None:
                     self._peers[host_of(url)] = request.peer_address
+                if request.round_trip is not None:
+                    self._round_trips[canonical_registry(host_of(url))] = request.round_trip
                 answer = Answer(method, url, response.status_code, response.headers)
                 return self._read(answer, response.raw, request, receiver, limit)
         except (requests.RequestException, urllib3.exceptions.HTTPError) as error:

@@ -30,6 +30,8 @@ class PendingRequest:
         """Whether the connection has served other requests."""
         self.peer_address: str | None = None
         """The address of the host; None with a proxy."""
+        self.round_trip: float | None = None
+        """Seconds that the kernel measured for the connection; None with a proxy."""
         self.unacknowledged = 0
         """Bytes handed to the system that the other side had not acknowledged when the request ended."""
         self.timed_out = False
