@@ -7,6 +7,7 @@ rate of all of them.
 from __future__ import annotations
 
 import argparse
+import shutil
 import tempfile
 import time
 from contextlib import nullcontext
@@ -47,6 +48,11 @@ def main() -> None:
             soak = Soak(folder, registry, options.seed, server, fleet)
             try:
                 soak.run(options.minutes * 60, limit=900)
+            except BaseException:
+                kept = Path(tempfile.gettempdir()) / f"pusher-soak-{options.seed}.log"
+                shutil.copyfile(soak.log_path, kept)
+                print(f"the workers' log is kept: {kept}")
+                raise
             finally:
                 print("\n".join(f"{count:6}  {what}" for what, count in sorted(soak.figures.items())))
 

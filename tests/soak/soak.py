@@ -27,7 +27,7 @@ from pusher.store.outages import StoreOutages
 from pusher.store.queue_settings import LIMIT_RATE
 from pusher.store.records import JobRecord, JobState
 from tests.soak.rate import EXACT_WITHIN, RateSamples
-from tests.soak.result import CHUNK, ORIGIN, SoakResult
+from tests.soak.result import CHUNK, ORIGIN, SoakResult, lines_of_faults
 from tests.support.databases import PostgresServer
 from tests.support.docker_registry import DockerRegistry
 from tests.support.home import Home
@@ -103,7 +103,9 @@ class Soak:
         self._faults: list[Callable[[ShakyLink], None]] = []
         self._had_each_fault = False
         self.figures: Counter[str] = Counter()
-        self._log = (folder / "workers.log").open("ab")
+        self.log_path = folder / "workers.log"
+        """What the workers printed."""
+        self._log = self.log_path.open("ab")
 
     def _make_image(self, number: int) -> Image:
         """One that shares its lowest layers with others."""
@@ -130,7 +132,7 @@ class Soak:
                 rates = self._measure_rate(link, limit) if self._fleet.rate else []
                 self._finish()
                 SoakResult(self._homes, self._registry, self._jobs, self.figures).check(
-                    link, (self._folder / "workers.log").read_text(errors="replace")
+                    link, self.log_path.read_text(errors="replace")
                 )
                 self._check_rates(rates)
             finally:
@@ -337,7 +339,8 @@ class Soak:
             assert self._worker(machine).process.wait(_LONGEST) == 0, self._tail()
 
     def _tail(self) -> str:
-        return (self._folder / "workers.log").read_text(errors="replace")[-5000:]
+        log = self.log_path.read_text(errors="replace")
+        return f"{lines_of_faults(log)}\n...\n{log[-5000:]}"
 
 
 def _pid(job: JobRecord) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.soak.rate import RateSamples
+from tests.soak.result import lines_of_faults
 from tests.soak.soak import Fleet, Soak
 from tests.support.databases import PostgresServer
 from tests.support.docker_registry import DockerRegistry
@@ -38,6 +39,14 @@ def test_a_fleet_with_one_server(
     soak = Soak(tmp_path, make_docker_registry(secret="soak"), seed, postgres, fleet)
     soak.run(5, limit=240)
     assert soak.figures["lose_machine"] > 0
+
+
+def test_faults_are_shown_with_the_lines_around_them() -> None:
+    log = "\n".join("Traceback (most recent call last):" if n == 500 else f"line {n}" for n in range(1000))
+    shown = lines_of_faults(log).splitlines()
+    assert shown[0] == "line 485"
+    assert shown[-1] == "line 529"
+    assert lines_of_faults("line 1\nline 2") == ""
 
 
 def test_the_rate_of_a_fleet_is_that_of_every_window() -> None:
