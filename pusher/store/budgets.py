@@ -42,6 +42,8 @@ class Budgets:
         ``change`` must not wait for anything: other workers wait for it.
         """
         with self._database.write() as connection:
+            # before the lock, for which other workers wait
+            settings = read_settings(connection, lambda: self._database.now(connection))
             select = "SELECT content FROM budgets WHERE name = :name FOR UPDATE"
             row = connection.row(select, name=name)
             if row is None:
@@ -49,7 +51,6 @@ class Budgets:
                 row = connection.row(select, name=name)
             content = {} if row is None else json_of(row["content"])
             now = self._database.now(connection)
-            settings = read_settings(connection, lambda: now)
             changed, result = change(BudgetState(content, now.timestamp(), settings))
             connection.execute(
                 "UPDATE budgets SET content = :content WHERE name = :name",
