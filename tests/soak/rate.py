@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final
+from typing import Final, NamedTuple
 
+from tests.soak.processor_waits import ProcessorWaits
 from tests.support.link import ShakyLink
 
 WINDOW: Final = 10.0
@@ -16,10 +18,21 @@ EXACT_WITHIN: Final = 0.05
 _EVERY: Final = 0.1
 _GAP: Final = 0.3
 """Seconds between two samples from which on the machine was too busy: nobody sent or passed on in time."""
+_STARVED: Final = 0.1
+"""Part of the time that the workers' threads wait for a processor, per worker, from which on it is not pusher
+that decides what they send."""
+_WAITS_EVERY: Final = 10
+"""Samples between two measurements of it."""
 _SETTLED: Final = 2.0
 """Seconds until every worker has a share, from the first byte on."""
 _SATURATED: Final = 0.9
 """Part of the bytes after which a worker may have nothing left to send."""
+
+
+class _Sample(NamedTuple):
+    at: float
+    sent: int
+    waited: float
 
 
 class RateSamples:
@@ -27,17 +40,24 @@ class RateSamples:
 
     def __init__(self, total: int) -> None:
         self._total = total
-        self._samples: list[tuple[float, int]] = []
+        self._samples: list[_Sample] = []
 
     @contextmanager
-    def taking(self, link: ShakyLink) -> Iterator[None]:
-        """Take samples until the context ends."""
+    def taking(self, link: ShakyLink, workers: Callable[[], Sequence[int]]) -> Iterator[None]:
+        """Take samples until the context ends; ``workers`` returns the processes of the workers."""
         done = threading.Event()
         before = link.bytes_sent
 
         def sample() -> None:
-            while not done.wait(_EVERY):
-                self.add(time.monotonic(), link.bytes_sent - before)
+            waits, waited = ProcessorWaits(), 0.0
+            for number in itertools.count():
+                if done.wait(_EVERY):
+                    return
+                processes = workers()
+                if number % _WAITS_EVERY == 0 and processes:
+                    waits.add(processes)
+                    waited = waits.seconds / len(processes)
+                self.add(time.monotonic(), link.bytes_sent - before, waited)
 
         thread = threading.Thread(target=sample, daemon=True)
         thread.start()
@@ -47,28 +67,31 @@ class RateSamples:
             done.set()
             thread.join()
 
-    def add(self, at: float, count: int) -> None:
-        """Add a sample: ``count`` bytes were carried until then."""
-        self._samples.append((at, count))
+    def add(self, at: float, count: int, waited: float = 0.0) -> None:
+        """Add a sample: ``count`` bytes were carried until then, and a worker ``waited`` so many seconds for
+        a processor."""
+        self._samples.append(_Sample(at, count, waited))
 
     def rates(self) -> list[float]:
         """Return the bytes a second of each window in which there was always something left to send, and a
         processor for it."""
-        began = next((at for at, count in self._samples if count > 0), 0.0)
-        busy = [
-            (at, count)
-            for at, count in self._samples
-            if at >= began + _SETTLED and count <= self._total * _SATURATED
+        began = next((each.at for each in self._samples if each.sent > 0), 0.0)
+        used = [
+            each
+            for each in self._samples
+            if each.at >= began + _SETTLED and each.sent <= self._total * _SATURATED
         ]
         found, last, late = [], 0, 0
-        for first, (at, count) in enumerate(busy):
+        for first, begin in enumerate(used):
             last = max(last, first)
-            while last < len(busy) and busy[last][0] < at + WINDOW:
+            while last < len(used) and used[last].at < begin.at + WINDOW:
                 last += 1
-                if last < len(busy) and busy[last][0] - busy[last - 1][0] > _GAP:
+                if last < len(used) and used[last].at - used[last - 1].at > _GAP:
                     late = last
-            if last == len(busy):
+            if last == len(used):
                 break
-            if late <= first:
-                found.append((busy[last][1] - count) / (busy[last][0] - at))
+            end = used[last]
+            seconds = end.at - begin.at
+            if late <= first and end.waited - begin.waited < _STARVED * seconds:
+                found.append((end.sent - begin.sent) / seconds)
         return found

@@ -307,7 +307,7 @@ class Soak:
         size = rate * _RATE_SECONDS // workers
         self._store.settings.set(LIMIT_RATE, str(rate))
         samples = RateSamples(size * workers)
-        with samples.taking(link):
+        with samples.taking(link, lambda: [worker.process.pid for worker in self._workers]):
             for number in range(workers):
                 image = make_image(size, seed=1000 + number, compressible=0.0)
                 archive = write_archive(self._folder / f"rate{number}.tar", image)
@@ -324,7 +324,7 @@ class Soak:
             return
         self.figures["windows of 10 s of the fleet's rate"] = len(rates)
         if not rates:
-            return  # the machine was too busy for all of them
+            return  # the machine was always too busy
         lowest, highest = min(rates) / rate, max(rates) / rate
         self.figures["fleet rate, lowest of 10 s, in thousandths of the limit"] = round(lowest * 1000)
         self.figures["fleet rate, highest of 10 s, in thousandths of the limit"] = round(highest * 1000)

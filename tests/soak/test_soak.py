@@ -58,6 +58,12 @@ def test_the_rate_of_a_fleet_is_that_of_every_window() -> None:
     rates = samples.rates()
     assert min(rates) == pytest.approx(100)
     assert max(rates) == pytest.approx(110)
+    starved = RateSamples(4000)
+    for tenth in range(400):
+        waited = 1.5 if tenth >= 150 else 0.0
+        starved.add(100 + tenth / 10, tenth * 10 - (500 if tenth >= 150 else 0), waited)
+    assert starved.rates()
+    assert min(starved.rates()) == pytest.approx(100), "nothing was sent for want of a processor"
     slept = RateSamples(4000)
     for tenth in range(400):
         slept.add(100 + tenth / 10 + (50 if tenth >= 150 else 0), tenth * 10)
