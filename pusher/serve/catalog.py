@@ -6,9 +6,9 @@ It stores manifests whole; blobs are files beside it. A change is durable when i
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -266,7 +266,7 @@ class Catalog:
 
     def uploads(self, opened_before: float | None = None) -> list[SessionRow]:
         """Return the sessions, or those opened before that moment (seconds since the epoch)."""
-        limit = time.time() + 1 if opened_before is None else opened_before
+        limit = math.inf if opened_before is None else opened_before
         query = "SELECT id, repository, algorithm, opened FROM uploads WHERE opened < ?"
         return [SessionRow(*row) for row in self._rows(query, limit)]
 

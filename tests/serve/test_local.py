@@ -22,7 +22,7 @@ from pusher.errors import (
 from pusher.serve.access import Access
 from pusher.serve.api import Api
 from pusher.serve.app import make_app
-from pusher.serve.catalog import Catalog
+from pusher.serve.catalog import Catalog, SessionRow
 from pusher.serve.local import LocalRegistry
 from pusher.serve.metrics import Metrics
 from pusher.serve.server import Address, Certificate, open_sockets, run_server
@@ -212,3 +212,9 @@ def test_a_user_needs_a_password(pusher: Pusher, tmp_path: Path) -> None:  # noq
     result = pusher("serve", "--local", str(tmp_path / "r"), "--username", "alice")
     assert result.code == PasswordMissing.exit_code
     assert "no password for 'alice'" in result.err
+
+
+def test_uploads_are_listed_after_the_clock_was_set_back(tmp_path: Path) -> None:
+    with closing(LocalRegistry(tmp_path / "registry")) as registry:
+        registry.catalog.add_upload(SessionRow("id", "app", "sha256", time.time() + 3600))
+        assert [row.id for row in registry.catalog.uploads()] == ["id"]
