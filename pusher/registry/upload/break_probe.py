@@ -7,10 +7,31 @@ from pusher.registry.client import RegistryClient
 from pusher.registry.upload import profiles
 from pusher.registry.upload.profiles import Profile
 from pusher.registry.upload.session import Session, is_cut_off, reported_offset
+from pusher.registry.upload.uplink import LinkEstimate
 from pusher.units import human_bytes
 
 
-def probe(client: RegistryClient, repository: str, session: Session, before: str) -> Profile:
+def find_profile(
+    client: RegistryClient, repository: str, session: Session, before: str, link: LinkEstimate, left: int
+) -> Profile:
+    """Return the session's profile, refined by what is known of the registry or by a probe.
+
+    ``before``: the session's location one chunk ago; ``left``: bytes of the blob that are not acknowledged.
+    """
+    if not link.pays_to_probe(left):
+        return session.profile  # a break shows it, too
+    learned = profiles.stored_profile(link.profile)
+    if learned in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
+        return learned
+    if not link.begin_probe():
+        return session.profile  # another upload is finding out
+    try:
+        return _probe(client, repository, session, before)
+    finally:
+        link.end_probe()
+
+
+def _probe(client: RegistryClient, repository: str, session: Session, before: str) -> Profile:
     """Return the session's profile, refined by a status request to ``before``, its location one chunk ago.
 
     A registry that can resume inside a chunk answers for an older location, too; distribution 2.x refuses it,

@@ -14,8 +14,6 @@ from typing import Final
 
 from pusher.errors import (
     ConnectionBroken,
-    CredentialsRejected,
-    PermissionDenied,
     PusherError,
     RegistryFault,
 )
@@ -23,7 +21,7 @@ from pusher.registry.answers import refusal
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobFile, UploadObserver
-from pusher.registry.upload import break_probe, chunk_sizes, profiles, verdicts
+from pusher.registry.upload import break_probe, chunk_sizes, profiles
 from pusher.registry.upload.body_limit import SizeRefusals
 from pusher.registry.upload.chunk_plan import ChunkPlan
 from pusher.registry.upload.closing import BodyTooLarge, CloseRefused, SessionCloser
@@ -32,8 +30,9 @@ from pusher.registry.upload.sending import SENDING, ChunkSender, SentChunk
 from pusher.registry.upload.session import Journal, Session, reported_offset
 from pusher.registry.upload.setbacks import Setbacks, Stuck
 from pusher.registry.upload.states import Ask, Close, Done, Lost, Open, Send, State
+from pusher.registry.upload.status import request_status
 from pusher.registry.upload.uplink import LinkEstimate
-from pusher.registry.upload.verdicts import PAUSE, ChunkAnswer, Holds, Unusable
+from pusher.registry.upload.verdicts import PAUSE, ChunkAnswer, Unusable
 from pusher.units import human_bytes
 
 _ABSENT: Final = 10.0  # seconds for which a HEAD that found nothing counts
@@ -230,16 +229,7 @@ class BlobUpload:
         left = self._blob.size - session.offset
         if not session.profile.break_unclear or left <= self._plan.next_size(session):
             return session  # with one more chunk to send it is not worth a round trip
-        if not self._link.pays_to_probe(left):
-            return session  # a break shows it, too
-        profile = profiles.stored_profile(self._link.profile)
-        if profile not in (profiles.DISTRIBUTION_2, profiles.DISTRIBUTION_3):
-            if not self._link.begin_probe():
-                return session  # another upload is finding out
-            try:
-                profile = break_probe.probe(self._client, self._repository, session, before)
-            finally:
-                self._link.end_probe()
+        profile = break_probe.find_profile(self._client, self._repository, session, before, self._link, left)
         if profile is session.profile:
             return session
         self._opening.learn_version(profile)
@@ -272,42 +262,26 @@ class BlobUpload:
     # --- ASK ----------------------------------------------------------------------------------------------
 
     def _ask(self, session: Session, *, accepted: bool) -> State:
-        """Request the session's status (GET, end-13), and continue from its offset."""
+        """Request the session's status, and continue from its offset."""
         if session.closing:
             if self._closing.has_blob():
                 return Done("uploaded")
             self._closing.wait_for_commit()
-        answer = self._status(session)
-        return self._decide(session, answer, self._judge(session, answer, accepted=accepted))
-
-    def _judge(self, session: Session, answer: Answer | None, *, accepted: bool) -> Holds | Unusable:
-        if not session.profile.reports_offset:
-            return verdicts.judge_unasked(session, self._blob.size)
-        return verdicts.judge_status(session, answer, accepted=accepted, may_repeat=self._setbacks.may_repeat)
-
-    def _decide(self, session: Session, answer: Answer | None, standing: Holds | Unusable) -> State:
+        session, standing = request_status(
+            self._client,
+            self._repository,
+            session,
+            self._blob.size,
+            accepted=accepted,
+            may_repeat=self._setbacks.may_repeat,
+        )
         if isinstance(standing, Unusable):
             if session.closing and session.profile.reports_offset and self._closing.has_blob():
                 return Done("uploaded")  # it was closed between the two requests
             return Lost(session, standing.reason, cut_off=standing.cut_off)
         if standing.in_doubt:
             self._plan.again = session.in_flight
-        if answer is not None and standing.reported:
-            location = self._client.location_of(answer, session.location) or session.location
-            session = replace(session, location=location)
         return self._resume(session, standing.offset)
-
-    def _status(self, session: Session) -> Answer | None:
-        """Return the response to a status request; None if the registry is not asked or forbids it."""
-        if not session.profile.reports_offset:
-            return None
-        try:
-            answer = self._client.get_upload_status(self._repository, session.location)
-        except (CredentialsRejected, PermissionDenied):
-            return None
-        if answer.status in PAUSE:
-            raise refusal(answer, doing="asking for the state of an upload")
-        return answer
 
     def _resume(self, session: Session, offset: int) -> State:
         """Continue at ``offset``, which the registry reported, or find out why there was no progress."""
