@@ -47,7 +47,8 @@ _WHOLE_ANSWER: Final = 5
 _MOST_INTERIM: Final = 100
 _MOST_UNSENT: Final = 2 * BLOCK
 """Bytes that wait in the kernel at most: otherwise megabytes that a slow link has yet to carry count as sent,
-and the answer timeout starts long before they have arrived."""
+and the answer timeout starts long before they have arrived. Two larger blocks where the link takes those."""
+_CAN_LIMIT_UNSENT: Final = hasattr(socket, "TCP_NOTSENT_LOWAT")
 _CAN_SEND_FILES: Final = sys.platform == "linux"
 _FILE_ERRORS: Final = frozenset({errno.EIO, errno.ESTALE})
 """Errors of ``sendfile`` that are the file's and not the connection's."""
@@ -55,11 +56,7 @@ _SOCKETS: Final[dict[str, Any]] = {
     "blocksize": BLOCK,
     "socket_options": [
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-        *(
-            [(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)]
-            if hasattr(socket, "TCP_NOTSENT_LOWAT")
-            else []
-        ),
+        *([(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)] if _CAN_LIMIT_UNSENT else []),
     ],
 }
 
@@ -114,10 +111,11 @@ class _StallTimeoutMixin:
     _responses = 0
     _is_connected = False
     _closes = False
+    _most_unsent = _MOST_UNSENT
 
     def connect(self) -> None:
         """Connect, within the connect timeout, which includes a proxy's answer and the TLS handshake."""
-        self._is_connected, self._responses = False, 0
+        self._is_connected, self._responses, self._most_unsent = False, 0, _MOST_UNSENT
         super().connect()  # type: ignore[misc]
         self._is_connected = True
         if request := current_request():
@@ -203,6 +201,7 @@ class _StallTimeoutMixin:
 
     def _send_file(self, data: FileSlice) -> None:
         """Have the system send a part of a file, which needs no copy of it."""
+        self._limit_unsent(max(_MOST_UNSENT, 2 * data.length))
         request, position, end = current_request(), data.start, data.start + data.length
         try:
             while position < end:
@@ -221,6 +220,12 @@ class _StallTimeoutMixin:
             if error.errno in _FILE_ERRORS:
                 data.raise_damaged(error)
             raise
+
+    def _limit_unsent(self, count: int) -> None:
+        """Let at most ``count`` bytes wait in the kernel; with few it wakes this thread often."""
+        if _CAN_LIMIT_UNSENT and count != self._most_unsent:
+            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, count)
+            self._most_unsent = count
 
     def _wait_for_room(self) -> None:
         """Wait until the connection takes bytes. Raises TimeoutError after the stall timeout."""
@@ -317,6 +322,18 @@ class TimedSession(requests.Session):
                     self._timeouts, self._connections, tls_context(trust, host), self._trust
                 )
             return self._hosts[host]
+
+    def prepare_request(self, request: requests.Request) -> requests.PreparedRequest:
+        """Return the request with the session's headers. There are no cookies, parameters and hooks to merge,
+        for which requests takes as long as for all the rest."""
+        prepared = requests.PreparedRequest()
+        headers = {**self.headers, **(request.headers or {})}
+        prepared.prepare(request.method, request.url, headers, data=request.data, auth=self.auth)
+        return prepared
+
+    def merge_environment_settings(self, _url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        """Return the request's own settings."""
+        return {"proxies": proxies, "stream": stream, "verify": verify, "cert": cert}
 
     def connect_ahead(self, url: str) -> None:
         """Open one more connection to the host of ``url``, and keep it for the next request that needs one.
