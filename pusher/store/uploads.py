@@ -178,13 +178,23 @@ class Uploads:
         empty."""
         return self._change(u, expected=SESSION_STATES, state=UploadState.CLOSING, in_flight=in_flight)
 
-    def record_present(self, u: UploadRecord, *, session_left: bool = False) -> UploadRecord:
+    def record_present(
+        self,
+        u: UploadRecord,
+        *,
+        session_left: bool = False,
+        job_id: int | None = None,
+        sent: int = 0,
+        wasted: int = 0,
+    ) -> UploadRecord:
         """Record that the registry has the blob, and release the lease.
 
-        ``session_left``: the blob came from elsewhere, and the session is to be deleted.
+        ``session_left``: the blob came from elsewhere, and the session is to be deleted. ``sent`` and
+        ``wasted`` are counted as in ``record_offset``.
         """
         return self._change(
             u,
+            sent=(job_id, sent, wasted) if job_id is not None and (sent or wasted) else None,
             left=u.location if session_left else None,
             state=UploadState.PRESENT,
             furthest=None,

@@ -18,7 +18,7 @@ from pusher.registry.http.body import BlobFile
 from pusher.sources.pins import RegistryPin, pin_from_json
 from pusher.sources.registry.source import RegistrySource
 from pusher.spool.spool import Spool
-from pusher.store.records import JobBlob, JobRecord
+from pusher.store.records import BlobState, JobBlob, JobRecord
 from pusher.store.store import Store
 from pusher.worker.control import Activity, Control
 from pusher.worker.documents import descriptor_of
@@ -87,7 +87,7 @@ class BlobPreparer:
         source = RegistrySource.from_pin(pin, self.registries.client, retry=self.settings.retry)
         for found, arrival in downloads.fetch(source, job, control, missing):
             blob = descriptor_of(found)
-            if arrival is None:
+            if arrival is None and found.state is BlobState.PENDING:
                 self.store.blobs.set_blob(
                     job, found.key, digest=blob.digest, size=blob.size, media_type=blob.media_type
                 )

@@ -49,6 +49,7 @@ class StoreJournal:
         self._prefix_digest = prefix_digest
         self._size = size
         self._acquired = upload
+        self._accepted: int | None = None
 
     def load(self) -> Session | None:
         u = self.upload
@@ -129,14 +130,18 @@ class StoreJournal:
         """Record that the registry has the blob (``uploaded``, ``mounted``, ``exists``); if from our session,
         then the bytes in flight, too."""
         ours = how == "uploaded" or self.upload.state == UploadState.CLOSING
-        counted = self._counted.pop(self.upload.id, 0)
+        counted, arrived = self._counted.pop(self.upload.id, 0), self.upload.in_flight
         if ours:
-            self.count_sent(max(0, self.upload.in_flight - counted))
-            self._count_wasted(max(0, counted - self.upload.in_flight))
+            sent = max(0, arrived - counted) if self._accepted is None else self._accepted
+            wasted = max(0, counted + sent - arrived)
         else:
-            self._count_wasted(self.upload.offset + counted)
-        self.upload = self._store.uploads.record_present(self.upload, session_left=not ours)
-        self._counted.pop(self.upload.id, None)
+            sent, wasted = 0, self.upload.offset + counted
+        self.upload = self._store.uploads.record_present(
+            self.upload, session_left=not ours, job_id=self._job_id, sent=sent, wasted=wasted
+        )
+
+    def count_accepted(self, sent: int) -> None:
+        self._accepted = sent
 
     def record_closing(self, session: Session) -> None:
         self.upload = self._store.uploads.record_closing(self.upload, session.in_flight)

@@ -23,10 +23,9 @@ from pusher.worker.store_journal import StoreJournal
 from pusher.worker.unfinished import UnfinishedBlob, is_prefix
 
 
-class Owners(TypedDict):
-    """Owners of leases: this worker, and those of which no lease counts, or no expired one."""
+class LapsedOwners(TypedDict):
+    """Owners of which no lease counts, or no expired one."""
 
-    owner: str
     dead_owners: Collection[str]
     expired_owners: Collection[str]
 
@@ -282,25 +281,31 @@ class UploadRun:
         self, digest: str, compression: str | None = None, *, repository: str | None = None
     ) -> UploadRecord | None:
         """Acquire an upload, to the job's repository by default; None while another worker has it."""
-        return self._store.uploads.acquire(
+        acquire = partial(
+            self._store.uploads.acquire,
             self._job.registry,
             repository or self._job.repository,
             digest,
+            owner=self._sender.identity.owner,
             lease=self._sender.identity.lease,
             compression=compression,
-            **self._owners(),
         )
+        return acquire() or acquire(**self._find_lapsed_owners())
 
     def _is_sent_by_others(self) -> bool:
         """Return whether another worker sends this blob to the registry."""
-        return self._store.uploads.is_leased_by_others(
-            self._job.registry, self._blob.digest, **self._owners()
+        is_leased = partial(
+            self._store.uploads.is_leased_by_others,
+            self._job.registry,
+            self._blob.digest,
+            owner=self._sender.identity.owner,
         )
+        return is_leased() and is_leased(**self._find_lapsed_owners())
 
-    def _owners(self) -> Owners:
+    def _find_lapsed_owners(self) -> LapsedOwners:
+        """Look for owners whose leases do not count; only for a blob that is leased, as it takes time."""
         identity = self._sender.identity
         return {
-            "owner": identity.owner,
             "dead_owners": identity.find_dead_owners(self._store),
             "expired_owners": identity.find_expired_owners(self._store),
         }

@@ -141,6 +141,10 @@ class MemoryJournal:
         with self._call("count_sent"):
             self.sent += sent
 
+    def count_accepted(self, sent: int) -> None:
+        with self._call("count_accepted"):
+            self.sent += sent
+
     def record_closing(self, session: Session) -> None:
         with self._call("record_closing"):
             assert self.session is not None

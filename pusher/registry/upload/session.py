@@ -136,6 +136,10 @@ class Journal(Protocol):
     def count_sent(self, sent: int) -> None:
         """Count body bytes that were refused or may not have arrived."""
 
+    def count_accepted(self, sent: int) -> None:
+        """Count the body bytes of the closing PUT, which the registry accepted: in memory, until the blob's
+        arrival is recorded with them."""
+
     def record_closing(self, session: Session) -> None:
         """Record that the closing PUT is about to be sent."""
 

@@ -353,7 +353,8 @@ class BlobUpload:
                 self._refused = error
                 return Lost(session, error.message)
         if outcome.sent is not None:
-            self._acknowledge(replace(session, closing=True), self._blob.size, outcome.sent)
+            self._journal.count_accepted(outcome.sent)
+            self._observer.report_acknowledged(self._blob.size)
         self._opening.confirm_profile(session)
         if rest:
             self._link.record_chunk(rest, time.monotonic() - started)
