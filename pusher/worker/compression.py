@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from pusher.config import Settings
@@ -40,16 +41,19 @@ class RequestedCompression:
     """Threads that compress one layer; None: one for each processor."""
     follows_link: bool = False
     """Whether the level is to fit the link; that of ``compression`` is for links not known."""
+    level_reason: str | None = None
+    """Why it is the level of ``compression``, for the user; None if nobody set it."""
 
     @classmethod
     def for_job(cls, options: Mapping[str, object], settings: Settings) -> RequestedCompression:
         """Return the job's compression, or the settings'. Raises InvalidOption."""
         name = str(options.get("compression") or settings.compression)
-        level = options.get("compression_level")
+        level, reason = options.get("compression_level"), "set for this job"
         # the level in the settings is for the kind in the settings
         if level is None and _new_blob_kind(name) is _new_blob_kind(settings.compression):
-            level = settings.compression_level
-        return cls.parse(name, None if level is None else int(str(level)), settings.compression_threads)
+            level, reason = settings.compression_level, "set by compression_level"
+        parsed = cls.parse(name, None if level is None else int(str(level)), settings.compression_threads)
+        return parsed if level is None else replace(parsed, level_reason=reason)
 
     @classmethod
     def parse(cls, name: str, level: int | None, threads: int | None = None) -> RequestedCompression:

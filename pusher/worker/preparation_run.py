@@ -249,7 +249,7 @@ class PreparationRun:
         if piece.name is None:
             return None
         upload = self._store.uploads.unfinished(self._job.registry, self._job.repository, piece.name)
-        return None if upload is None else self._chooser.parse(upload.compression)
+        return None if upload is None else self._chooser.keep_begun(upload.compression)
 
     def _early_start(
         self,

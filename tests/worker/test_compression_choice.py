@@ -199,6 +199,7 @@ def test_an_unknown_link_is_judged_by_that_to_another_registry(
     ("asked", "text", "expected"),
     [
         (("keep", None), "gzip 9", "gzip 9"),
+        (("keep", None), "gzip 2", "gzip 2"),
         (("gzip", 5), "gzip 5", "gzip 5"),
         (("keep", 6), "gzip 6", "gzip 6"),
         (("keep", 6), "gzip 9", None),
@@ -215,12 +216,32 @@ def test_a_layer_that_was_begun_keeps_its_level_unless_another_was_asked_for(
 ) -> None:
     said: list[str] = []
     chooser = CompressionChooser(RequestedCompression.parse(*asked), link(500 * MB), said.append)
-    begun = chooser.parse(text)
+    begun = chooser.keep_begun(text)
     assert begun is None if expected is None else str(begun) == expected
-    if asked == ("keep", None) and begun is not None:
-        assert said == ["compressing with gzip level 9, with which the upload was begun"]
-    else:
+    if begun is None:
         assert said == []
+    elif asked[1] is None:
+        level = f"{begun.kind} level {begun.level}"
+        assert said == [f"compressing with {level}: the upload was begun with it"]
+        summary = f"compressed with {level}: the upload was begun with it"
+        assert chooser.summary() == (None if expected == "gzip 2" else summary), "that is the usual level"
+
+
+def test_what_was_begun_and_what_is_chosen_are_told_apart() -> None:
+    said: list[str] = []
+    chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), link(5 * MB), said.append)
+    for _ in range(2):
+        chooser.keep_begun("gzip 9")
+    for _ in range(2):
+        chooser.choose(io.BytesIO())
+    assert said == [
+        "compressing with gzip level 9: the upload was begun with it",
+        "compressing with gzip level 9: the link takes 4.8 MiB/s",
+    ]
+    assert chooser.summary() == (
+        "2 layers compressed with gzip level 9: the upload was begun with it; "
+        "2 layers compressed with gzip level 9: the link takes 4.8 MiB/s"
+    )
 
 
 @pytest.mark.parametrize(("seconds", "level"), [(0.2, 2), (0.4, 5)])
@@ -262,6 +283,45 @@ def test_more_processors_make_smaller_layers() -> None:
 def test_a_level_that_was_asked_for_is_obeyed(name: str, level: int | None, expected: str) -> None:
     chooser = CompressionChooser(RequestedCompression.parse(name, level), link(0.1 * MB))
     assert str(chooser.choose(io.BytesIO())[0]) == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "own", "logged", "summary"),
+    [
+        (
+            {"compression_level": 9},
+            {"compression_level": 4},
+            "compressing with gzip level 9: set for this job",
+            "compressed with gzip level 9: set for this job",
+        ),
+        (
+            {},
+            {"compression_level": 2},
+            "compressing with gzip level 2: set by compression_level",
+            "compressed with gzip level 2: set by compression_level",
+        ),
+        (
+            {"compression": "zstd", "compression_level": 19},
+            {},
+            "compressing with zstd level 19: set for this job",
+            "compressed with zstd level 19: set for this job",
+        ),
+        ({"compression": "zstd"}, {}, "compressing with zstd level 3: the default of zstd", None),
+        ({"compression": "none"}, {}, None, None),
+    ],
+)
+def test_where_a_level_was_set_is_told(
+    options: dict[str, object], own: dict[str, Any], logged: str | None, summary: str | None
+) -> None:
+    said: list[str] = []
+    requested = RequestedCompression.for_job(options, settings(**own))
+    chooser = CompressionChooser(requested, link(5 * MB), said.append)
+    begun = chooser.keep_begun(str(requested.compression))
+    for _ in range(2):
+        assert chooser.choose(io.BytesIO())[0] == requested.compression
+    assert begun in (requested.compression, None)
+    assert said == ([logged] if logged else [])
+    assert chooser.summary() == summary
 
 
 def test_each_layer_gets_the_level_of_its_time_and_the_changes_are_told() -> None:
@@ -411,7 +471,7 @@ def settle(uplink: float | None, data: bytes, count: int = 1) -> tuple[list[Comp
 def test_a_link_of_unknown_speed_gets_gzip() -> None:
     assert settle(None, bytes(2 * BLOCK)) == (
         [GZIP],
-        "compression: gzip 2, as the speed of the link is not yet known",
+        "compressed with gzip level 2: the speed of the link is not known yet",
     )
 
 
@@ -426,7 +486,8 @@ def test_a_slow_link_gets_the_smallest(size: int) -> None:
     data = (random_bytes(100_000, compressible=0) * (size // 100_000 + 1))[:size]
     chosen, summary = settle(100_000.0, data, count=2)
     assert chosen in ([ZSTD, ZSTD], [ZSTD_9, ZSTD_9])
-    assert summary == f"compression: {chosen[0]} for 2 layers, which arrives first at 97.7 KiB/s"
+    level = f"zstd level {chosen[0].level}"
+    assert summary == f"compressed with {level}: it arrives first at 97.7 KiB/s"
 
 
 def test_the_summary_counts_layers_and_says_nothing_without_a_choice() -> None:

@@ -24,6 +24,6 @@ def test_the_same_choice_is_reported_once(home: Home, tmp_path: Path) -> None:
             archive = write_archive(tmp_path / f"{number}.tar", make_image(5_000 + number))
             home.enqueue(archive, f"{registry.address}/app:{number}")
         assert home.run(parallel=1).exit_code == 0
-    notes = [note for (note,) in home.progress.of("note") if note.startswith("compression: ")]
+    notes = [note for (note,) in home.progress.of("note") if note.startswith("compressed with ")]
     assert len(notes) == len(set(notes)) >= 1
     assert len(notes) < 3

@@ -433,7 +433,9 @@ def test_a_layer_keeps_the_level_with_which_its_upload_was_begun(
     pushed(registry, "app", "1", image)
     assert registry.body_bytes_received() <= blob_bytes(registry, "app") + CHUNK
     said = [message for kind, message in home.events(job_id) if kind == "compression"]
-    assert "compressing with gzip level 9, with which the upload was begun" in said
+    assert "compressing with gzip level 9: the upload was begun with it" in said
+    notes = [text for (text,) in home.progress.of("note")]
+    assert any("compressed with gzip level 9: the upload was begun with it" in text for text in notes)
     home.assert_clean()
 
 
