@@ -16,7 +16,7 @@ _MOUNT: Final = "sys/fs/cgroup"
 _STAT: Final = "proc/stat"
 _LOAD_SECONDS: Final = 60
 """The load average that is used is that of about a minute."""
-_LEAST_SECONDS: Final = 0.05
+_MIN_SECONDS: Final = 0.05
 """Seconds below which ``/proc/stat``, which counts in hundredths, says too little."""
 _SATURATED: Final = 0.9
 """Part of the processors in use from which on programs may want more."""
@@ -106,7 +106,7 @@ class SpareProcessors:
         with self._lock:
             before, self._measured = self._measured, now
         seconds = now.at - before.at
-        if now.busy is None or before.busy is None or not _LEAST_SECONDS <= seconds <= _LOAD_SECONDS:
+        if now.busy is None or before.busy is None or not _MIN_SECONDS <= seconds <= _LOAD_SECONDS:
             return None
         used = (now.busy - before.busy) / seconds
         others = max(0.0, used - (now.own - before.own) / seconds)

@@ -23,7 +23,7 @@ _RECOGNIZED: Final = 16
 """Characters at the beginning of a long secret by which also a part of it is seen: some quote 100 of 1000."""
 SHORT: Final = 2 * _RECOGNIZED
 """Characters; shorter secrets are not seen by a part of them."""
-_MOST_PASSING: Final = 64
+_MAX_PASSING: Final = 64
 
 _lock: Final = threading.Lock()
 _kept: Final[dict[str, tuple[str, ...]]] = {}
@@ -47,7 +47,7 @@ def note_secret(secret: str | None, *, username: str = "", passing: bool = False
             known[key] = tuple(sorted(forms, key=len, reverse=True))
         if passing:
             _passing.move_to_end(key)
-            if len(_passing) > _MOST_PASSING:
+            if len(_passing) > _MAX_PASSING:
                 _passing.popitem(last=False)
 
 

@@ -13,8 +13,8 @@ revision = "0005"
 down_revision = "0004"
 
 ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
-_LEAST_CHUNK = 256 * 1024
-_LEAST_LIMIT = 1024 * 1024
+_MIN_CHUNK = 256 * 1024
+_MIN_LIMIT = 1024 * 1024
 
 
 def upgrade() -> None:
@@ -36,17 +36,17 @@ def upgrade() -> None:
     registries = sa.table(
         "registries", sa.column("max_chunk"), sa.column("profile"), sa.column("carries"), sa.column("breaks")
     )
-    op.execute(registries.update().where(registries.c.max_chunk < _LEAST_LIMIT).values(max_chunk=None))
+    op.execute(registries.update().where(registries.c.max_chunk < _MIN_LIMIT).values(max_chunk=None))
     op.execute(
         registries.update().where(registries.c.profile.in_(["monolithic", "chunked"])).values(profile=None)
     )
-    op.execute(registries.update().where(registries.c.carries < 8 * _LEAST_CHUNK).values(carries=None))
+    op.execute(registries.update().where(registries.c.carries < 8 * _MIN_CHUNK).values(carries=None))
     uploads = sa.table(
         "uploads", sa.column("chunk_size"), sa.column("max_chunk"), sa.column("profile"), sa.column("state")
     )
-    tiny = (uploads.c.chunk_size < _LEAST_CHUNK, uploads.c.state.in_(["open", "abandoned"]))
+    tiny = (uploads.c.chunk_size < _MIN_CHUNK, uploads.c.state.in_(["open", "abandoned"]))
     op.execute(
         uploads.update()
         .where(*tiny, sa.func.coalesce(uploads.c.profile, "") != "serverless-registry")
-        .values(chunk_size=_LEAST_CHUNK, max_chunk=None)
+        .values(chunk_size=_MIN_CHUNK, max_chunk=None)
     )

@@ -18,7 +18,7 @@ Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem
 
 _PATIENCE: Final = 1.0
 """Seconds that Docker or Podman may take to list its images."""
-_MOST_JOBS: Final = 200
+_MAX_JOBS: Final = 200
 _PLATFORMS: Final = (
     *("linux/amd64", "linux/arm64", "linux/arm/v7", "linux/arm/v6", "linux/386"),
     *("linux/ppc64le", "linux/s390x", "linux/riscv64", "windows/amd64"),
@@ -57,13 +57,13 @@ def jobs(context: click.Context, parameter: click.Parameter, incomplete: str) ->
         found = store.jobs.list(
             states=None if decision is None else decision.of_all,
             starts=incomplete,
-            limit=_MOST_JOBS + len(typed),
+            limit=_MAX_JOBS + len(typed),
         )
     return [
         CompletionItem(str(job.id), help=printable(f"{job.state}: {job.image}"))
         for job in reversed(found)
         if str(job.id) not in typed
-    ][:_MOST_JOBS]
+    ][:_MAX_JOBS]
 
 
 @_never_failing

@@ -16,14 +16,14 @@ from pusher.reference import Reference
 from pusher.text import quoted
 
 STANDARD_INPUT: Final = Path("-")
-_MOST_BYTES: Final = 4 * 1024 * 1024
+_MAX_BYTES: Final = 4 * 1024 * 1024
 _NAMES: Final = ("compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml")
 _OVERRIDES: Final = tuple(
     f"{name}.override.{suffix}" for name in ("compose", "docker-compose") for suffix in ("yml", "yaml")
 )
 _DEEPEST: Final = 20
 """Files that include each other, or services that extend each other."""
-_MOST_FILES: Final = 1000
+_MAX_FILES: Final = 1000
 _KEYS: Final = ("image", "build", "profiles", "extends")
 """What is read of a service."""
 
@@ -225,8 +225,8 @@ class _Reader:
     def _load(self, path: Path) -> list[Mapping[str, Any]]:
         """Return the YAML documents of a file."""
         if path not in self._documents:
-            if len(self._documents) >= _MOST_FILES:
-                raise _invalid(path, f"there are more than {_MOST_FILES} files")
+            if len(self._documents) >= _MAX_FILES:
+                raise _invalid(path, f"there are more than {_MAX_FILES} files")
             self._documents[path] = _load(path)
         return self._documents[path]
 
@@ -279,12 +279,12 @@ def _load(path: Path) -> list[Mapping[str, Any]]:
 
     try:
         if path == STANDARD_INPUT:
-            data = sys.stdin.buffer.read(_MOST_BYTES + 1) if sys.stdin is not None else b""
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1) if sys.stdin is not None else b""
         else:
             with path.open("rb") as file:
-                data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise _invalid(path, f"it has more than {_MOST_BYTES // 1024**2} MiB")
+                data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise _invalid(path, f"it has more than {_MAX_BYTES // 1024**2} MiB")
         documents = list(yaml.load_all(data, _loader()))
     except OSError as error:
         is_remote = ":" in path.as_posix()  # oci://..., https://...git

@@ -13,7 +13,7 @@ from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, InvalidOption, PusherError
 from pusher.text import suggest
 
-_MOST_REPORTED: Final = 20
+_MAX_REPORTED: Final = 20
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -88,15 +88,15 @@ class FoundImages:
         count = len(self.errors)
         summary = f"Not {what}: {count} image{'s' if count > 1 else ''} of {count + len(self.images)}"
         if not again:
-            more = f" and {count - _MOST_REPORTED} more" if count > _MOST_REPORTED else ""
-            names = ", ".join(request.image for request, _ in self.errors[:_MOST_REPORTED])
+            more = f" and {count - _MAX_REPORTED} more" if count > _MAX_REPORTED else ""
+            names = ", ".join(request.image for request, _ in self.errors[:_MAX_REPORTED])
             print_notice(f"{summary}: {names}{more}.")
             return
         print_notice(f"{summary}.")
-        for request, error in self.errors[:_MOST_REPORTED]:
+        for request, error in self.errors[:_MAX_REPORTED]:
             print_notice(f"  {request.image}: {error.message}")
-        if count > _MOST_REPORTED:
-            print_notice(f"  ... and {count - _MOST_REPORTED} more; their errors are above")
+        if count > _MAX_REPORTED:
+            print_notice(f"  ... and {count - _MAX_REPORTED} more; their errors are above")
 
     def errors_as_json(self) -> list[dict[str, object]]:
         """Return the images that were not found, each with its error."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_LEAST_PART: Final = 1024 * 1024
+_MIN_PART: Final = 1024 * 1024
 """Bytes of a layer's part: below that images would get very many layers."""
 
 
@@ -123,4 +123,4 @@ def _choice(flags: Mapping[str, Any]) -> Choice:
 
 def _split_size(flags: Mapping[str, Any]) -> int | None:
     text = flags["split_layers"]
-    return None if text is None else parse_size(text, "--split-layers", least=_LEAST_PART)
+    return None if text is None else parse_size(text, "--split-layers", least=_MIN_PART)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 F = TypeVar("F", bound=Callable[..., Any])
 
 _DOCKER: Final = "docker://"
-_MOST_BYTES: Final = 4 * 1024 * 1024
+_MAX_BYTES: Final = 4 * 1024 * 1024
 _NEWLINE: Final = re.compile(r"\r\n|\n|\r")
 
 
@@ -242,18 +242,18 @@ def _read_text(name: str) -> str:
         print_notice("Reading the list of images from the terminal; end it with Ctrl-D.")
     try:
         if name == "-":
-            data = sys.stdin.buffer.read(_MOST_BYTES + 1) if sys.stdin is not None else b""
+            data = sys.stdin.buffer.read(_MAX_BYTES + 1) if sys.stdin is not None else b""
         else:
             with Path(name).open("rb") as file:
-                data = file.read(_MOST_BYTES + 1)
+                data = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise InvalidOption(
             f"the list {_shown(name)} cannot be read: {error.strerror}",
             hint="check the path after --from-file",
         ) from None
-    if len(data) > _MOST_BYTES:
+    if len(data) > _MAX_BYTES:
         raise InvalidOption(
-            f"the list {_shown(name)} has more than {_MOST_BYTES // 1024**2} MiB",
+            f"the list {_shown(name)} has more than {_MAX_BYTES // 1024**2} MiB",
             hint="--from-file takes a text file with an IMAGE in each line",
         )
     try:

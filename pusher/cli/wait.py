@@ -29,7 +29,7 @@ _EVERY: Final = 1.0
 """Seconds between two looks at the jobs."""
 _IDLE: Final = 10.0
 """Seconds without a running job after which a notice says what the jobs wait for."""
-_MOST_EXPLAINED: Final = 10
+_MAX_EXPLAINED: Final = 10
 
 
 @click.command(cls=Command)
@@ -103,7 +103,7 @@ def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
 def explain_idle(overviews: Sequence[JobOverview]) -> None:
     """Print what the jobs wait for: a time, another job, or a worker."""
     held = [(overview.job, overview.hold) for overview in overviews if overview.hold is not None]
-    for job, hold in held[:_MOST_EXPLAINED]:
+    for job, hold in held[:_MAX_EXPLAINED]:
         print_notice(f"Job {job.id} {hold.text}.")
     alone = [each for each in overviews if each.job.finished_at is None and not each.has_worker]
     if any(each.hold is None for each in alone):

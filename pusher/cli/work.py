@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from pusher.worker.job_holds import JobHold
     from pusher.worker.result import RunResult
 
-_MOST_REPORTED: Final = 10
+_MAX_REPORTED: Final = 10
 """Jobs that are reported one by one at the end of a run."""
 
 _CLEARED_WITHIN: Final = 1.0
 """Seconds that a second Ctrl-C gives a terminal that takes no output, as after Ctrl-S."""
 _SIGNALS: Final = 128
 """An exit code above it is that of a signal."""
-_LEAST_REPORTED: Final = 1024 * 1024
+_MIN_REPORTED: Final = 1024 * 1024
 """Wasted bytes from which on they are reported."""
 
 
@@ -112,13 +112,13 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         for job in (*result.failed, *result.unfinished)
         if job.state != "queued" and job not in (*taken, *held)
     ]
-    for job in reported[:_MOST_REPORTED]:
+    for job in reported[:_MAX_REPORTED]:
         print_error(
             *_error_of(job, single=single, again=job.id not in result.beyond_retry),
             code=job.error.code if job.error else "",
         )
-    if len(reported) > _MOST_REPORTED:
-        print_notice(f"... and {len(reported) - _MOST_REPORTED} more jobs: pusher status")
+    if len(reported) > _MAX_REPORTED:
+        print_notice(f"... and {len(reported) - _MAX_REPORTED} more jobs: pusher status")
     report_held([(job, result.holds[job.id]) for job in held])
     if taken:  # and reported by that worker
         them = "it" if len(taken) == 1 else "them"
@@ -131,18 +131,18 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
 
 def report_held(held: Sequence[tuple[JobRecord, JobHold]]) -> None:
     """Print what holds jobs back, and what the user can do."""
-    for job, hold in held[:_MOST_REPORTED]:
+    for job, hold in held[:_MAX_REPORTED]:
         if hold.needs_user:
             print_error(f"job {job.id}, {job.image}, {hold.text}", hold.advice)
         else:
             print_notice(f"Job {job.id} {hold.text}: pusher run --forever waits for that.")
-    if len(held) > _MOST_REPORTED:
-        print_notice(f"... and {len(held) - _MOST_REPORTED} more jobs that do not start yet: pusher status")
+    if len(held) > _MAX_REPORTED:
+        print_notice(f"... and {len(held) - _MAX_REPORTED} more jobs that do not start yet: pusher status")
 
 
 def _report_ends(result: RunResult, *, single: bool) -> None:
     """Print how many bytes were wasted, and the sums of a run."""
-    if result.bytes_wasted >= _LEAST_REPORTED:
+    if result.bytes_wasted >= _MIN_REPORTED:
         from pusher.units import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
@@ -161,8 +161,8 @@ def _advise_retry(result: RunResult) -> str:
     worth = [str(job.id) for job in result.failed_before if job.id not in result.beyond_retry]
     if not worth:
         return "See: pusher status"
-    every = len(worth) == len(result.failed_before) > _MOST_REPORTED
-    return f"Try again: pusher retry {'--all' if every else ' '.join(worth[:_MOST_REPORTED])} && pusher run"
+    every = len(worth) == len(result.failed_before) > _MAX_REPORTED
+    return f"Try again: pusher retry {'--all' if every else ' '.join(worth[:_MAX_REPORTED])} && pusher run"
 
 
 def _given_up_error(result: RunResult) -> PusherError | None:
@@ -185,8 +185,8 @@ def _given_up_error(result: RunResult) -> PusherError | None:
 
 def list_jobs(jobs: Sequence[JobRecord]) -> str:
     """Return ``job 3``, or ``jobs 3, 4, 5``, and how many more there are."""
-    ids = ", ".join(str(job.id) for job in jobs[:_MOST_REPORTED])
-    more = f" and {len(jobs) - _MOST_REPORTED} more" if len(jobs) > _MOST_REPORTED else ""
+    ids = ", ".join(str(job.id) for job in jobs[:_MAX_REPORTED])
+    more = f" and {len(jobs) - _MAX_REPORTED} more" if len(jobs) > _MAX_REPORTED else ""
     return f"job{'s' if len(jobs) > 1 else ''} {ids}{more}"
 
 

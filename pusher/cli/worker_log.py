@@ -19,7 +19,7 @@ from pusher.progress.format import local_time
 from pusher.system import open_flags
 from pusher.worker.background import find_background_worker, log_path
 
-MOST_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 1024 * 1024
 """Bytes of the log after which it becomes the older one, which is deleted then: twice this is kept."""
 _LOOK_EVERY: Final = 0.5
 """Seconds between two checks for new lines."""
@@ -36,7 +36,7 @@ class WorkerLog(io.TextIOBase):
     errors = "backslashreplace"
 
     def __init__(
-        self, path: Path, descriptors: Sequence[int], *, adds_times: bool, most_bytes: int = MOST_BYTES
+        self, path: Path, descriptors: Sequence[int], *, adds_times: bool, most_bytes: int = MAX_BYTES
     ) -> None:
         self.adds_times = adds_times
         self._path = path

@@ -12,7 +12,7 @@ from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 from pusher.text import quoted
 
-LEAST_RATE: Final = 1024
+MIN_RATE: Final = 1024
 """Bytes a second; with less, a registry would close the connection during a small chunk."""
 
 _DAYS: Final = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -140,7 +140,7 @@ def _parse_rate(text: str, option: str) -> int | None:
     if text.strip().lower() == "off":
         return None
     try:
-        return parse_size(text.strip().removesuffix("/s"), option, least=LEAST_RATE)
+        return parse_size(text.strip().removesuffix("/s"), option, least=MIN_RATE)
     except InvalidOption as error:
         raise InvalidOption(error.message, hint=_HINT) from None
 

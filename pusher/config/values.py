@@ -13,7 +13,7 @@ from pusher.text import quoted
 
 MIB: Final = 1024 * 1024
 
-MOST_BYTES: Final = 1 << 50
+MAX_BYTES: Final = 1 << 50
 _DIGITS: Final = 30
 _LONGEST_TIME: Final = 366 * 86400.0
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
@@ -36,7 +36,7 @@ def parse_size(text: str, option: str, *, least: int = 0) -> int:
     from decimal import Decimal  # exact, where float is not
 
     size = int(Decimal(match[1][:_DIGITS]) * base ** _POWERS[match[2]])
-    if size > MOST_BYTES or len(match[1]) > _DIGITS:
+    if size > MAX_BYTES or len(match[1]) > _DIGITS:
         raise InvalidOption(f"{option} is {quoted(text)}, which is too much", hint="write 1024TiB or less")
     if size < least:
         shown, unit = (f"{least // MIB}MiB", "") if least % MIB == 0 else (f"{least}", " bytes")

@@ -13,7 +13,7 @@ from pusher.errors import InvalidOption
 from pusher.text import quoted
 
 _WEEK: Final = 7
-_LONGEST: Final = 256
+_MAX_LENGTH: Final = 256
 """Characters of a window, which each job stores."""
 
 
@@ -32,8 +32,8 @@ class Window:
     def parse(cls, text: str, option: str = "--window") -> Self:
         """Read ``[DAYS] [FROM-TO]`` entries separated by commas. Raises InvalidOption."""
         try:
-            if len(text) > _LONGEST:
-                raise ValueError(f"has more than {_LONGEST} characters")
+            if len(text) > _MAX_LENGTH:
+                raise ValueError(f"has more than {_MAX_LENGTH} characters")
             spans = []
             for entry in text.split(","):
                 try:
@@ -42,7 +42,7 @@ class Window:
                     raise ValueError(str(error).format(quoted(entry.strip()))) from None
         except ValueError as error:
             raise InvalidOption(
-                f"{option} is {quoted(text[:_LONGEST])}, which {error}",
+                f"{option} is {quoted(text[:_MAX_LENGTH])}, which {error}",
                 hint='write hours of the day like 22:00-06:00, or "Mon-Fri 22:00-06:00,Sat-Sun"',
             ) from None
         return cls(tuple(spans))

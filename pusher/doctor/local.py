@@ -30,7 +30,7 @@ from pusher.text import suggest
 from pusher.units import human_bytes
 from pusher.worker.sources import open_source
 
-_MOST_PLATFORMS = 5
+_MAX_PLATFORMS = 5
 
 
 class LocalChecks:
@@ -229,7 +229,7 @@ def _describe(image: SourceImage) -> str:
     names = [
         str(child) for digest, child in listed.items() if not child.is_attestation and digest not in nested
     ]
-    shown = ", ".join(names[:_MOST_PLATFORMS]) + (", ..." if len(names) > _MOST_PLATFORMS else "")
+    shown = ", ".join(names[:_MAX_PLATFORMS]) + (", ..." if len(names) > _MAX_PLATFORMS else "")
     counted_platforms = f"{len(names)} platform" + ("" if len(names) == 1 else "s")
     return f"index {short(indexes[-1].digest)}, {counted_platforms} ({shown}), {counted}"
 

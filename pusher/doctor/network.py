@@ -28,7 +28,7 @@ from pusher.registry.http.transport import Transport
 from pusher.registry.http.untrusted_certificate import certificate_error
 from pusher.units import human_seconds
 
-_MOST_SKEW: Final = 300.0
+_MAX_SKEW: Final = 300.0
 """Seconds; tokens and signed addresses are often valid for no longer."""
 _PORTS: Final = {"http": 80, "https": 443}
 
@@ -179,7 +179,7 @@ class NetworkChecks:
             raise Skipped(f"because the answer of {self._registry} has no date") from None
         there = when.replace(tzinfo=when.tzinfo or UTC).timestamp()
         ahead = self._asked_at - there
-        if abs(ahead) <= _MOST_SKEW:
+        if abs(ahead) <= _MAX_SKEW:
             return f"the clocks of this machine and {self._registry} differ by {abs(ahead):.0f} s"
         raise ClockWrong(
             f"this machine's clock is {human_seconds(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} "

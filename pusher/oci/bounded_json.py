@@ -7,11 +7,11 @@ import math
 import re
 from typing import Any, Final
 
-MOST_BYTES: Final = 16 << 20
-MOST_VALUES: Final = 250_000
+MAX_BYTES: Final = 16 << 20
+MAX_VALUES: Final = 250_000
 """Objects, lists, strings and numbers, keys included: they take some 60 MB of memory at most."""
-MOST_DEPTH: Final = 100
-_MOST_DIGITS: Final = 1000
+MAX_DEPTH: Final = 100
+_MAX_DIGITS: Final = 1000
 """Of an integer; its value is checked where it is stored or sent."""
 _TOKENS: Final = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[{]|[\]}]|[^\s"\[\]{},:]++', re.DOTALL)
 _OPENING: Final = frozenset((ord("["), ord("{")))
@@ -19,14 +19,14 @@ _CLOSING: Final = frozenset((ord("]"), ord("}")))
 _SURROGATE: Final = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-def load_json(raw: bytes, *, most_values: int = MOST_VALUES) -> Any:
+def load_json(raw: bytes, *, most_values: int = MAX_VALUES) -> Any:
     """Parse ``raw``. Raises ValueError with a plain reason if it is not JSON or exceeds the bounds.
 
     As in Go's encoding/json, which Docker and registries use, what is not UTF-8 or is half of a surrogate
     pair becomes U+FFFD, so that every string can be encoded; NaN and infinite numbers are refused.
     """
-    if len(raw) > MOST_BYTES:
-        raise ValueError(f"it has {len(raw)} bytes, which is more than {MOST_BYTES}")
+    if len(raw) > MAX_BYTES:
+        raise ValueError(f"it has {len(raw)} bytes, which is more than {MAX_BYTES}")
     _check_shape(raw, most_values)
     text = raw.decode("utf-8", "replace")
     try:
@@ -40,7 +40,7 @@ def load_json(raw: bytes, *, most_values: int = MOST_VALUES) -> Any:
 
 def _check_shape(raw: bytes, most_values: int) -> None:
     """Count values and depth without parsing; a value takes at least two bytes, with its comma."""
-    if len(raw) <= 2 * most_values and raw.count(b"[") + raw.count(b"{") <= MOST_DEPTH:
+    if len(raw) <= 2 * most_values and raw.count(b"[") + raw.count(b"{") <= MAX_DEPTH:
         return
     values = depth = 0
     for token in _TOKENS.finditer(raw):
@@ -50,14 +50,14 @@ def _check_shape(raw: bytes, most_values: int) -> None:
             continue
         values += 1
         depth += first in _OPENING
-        if depth > MOST_DEPTH:
-            raise ValueError(f"it is nested more than {MOST_DEPTH} deep")
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
         if values > most_values:
             raise ValueError(f"it holds more than {most_values} values")
 
 
 def _integer(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
+    if len(digits) > _MAX_DIGITS:
         raise ValueError(f"it holds an integer of {len(digits)} digits")
     return int(digits)
 

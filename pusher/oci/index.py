@@ -15,7 +15,7 @@ from pusher.oci.manifest import Descriptor, parse_descriptor
 from pusher.oci.media_types import OCI_INDEX
 from pusher.oci.platform import Platform
 
-MOST_NESTED: Final = 8
+MAX_NESTED: Final = 8
 """Indexes below each other; those of real images are two deep."""
 _ATTESTATION: Final = ("vnd.docker.reference.type", "attestation-manifest")
 

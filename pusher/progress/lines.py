@@ -19,7 +19,7 @@ SUMMARY_EVERY: Final = 10.0
 _REPEATED_AFTER: Final = 60.0
 """Seconds after which a reason to wait is reported again: in an outage all blobs and jobs have the same. Also
 those after which an unchanged summary is."""
-_LEAST_PAUSE: Final = 1.0
+_MIN_PAUSE: Final = 1.0
 """Seconds of waiting that are reported; shorter pauses are over before they are read."""
 
 
@@ -142,7 +142,7 @@ def _describe_event(event: Event, snapshot: Snapshot, *, single: bool, each_blob
             )
         case "note":
             return f"{f['message']}"
-        case "waiting" if each_blob and f["seconds"] >= _LEAST_PAUSE:
+        case "waiting" if each_blob and f["seconds"] >= _MIN_PAUSE:
             pause = human_wait(f["seconds"], datetime.fromisoformat(f["until"]))
             return f"{f['what']}: waiting {pause}: {f['reason']}"
         case "layer-preparing" if each_blob:

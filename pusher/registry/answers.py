@@ -26,7 +26,7 @@ from pusher.registry.http.redaction import for_display, host_of, redact, shorten
 _BUSY: Final = frozenset({408, 429, 503})
 UNAMBIGUOUS: Final = frozenset({408, 413, 429, 503, 504, 524})
 """Statuses that mean the same from a registry and an intermediary: wait, send less, it may still be busy."""
-_MOST_ERRORS: Final = 100
+_MAX_ERRORS: Final = 100
 """Errors of one answer that are read."""
 _LONGEST_CODE: Final = 100
 _LONGEST_PAUSE: Final = 24 * 3600.0
@@ -75,7 +75,7 @@ def read_message(answer: Answer) -> RegistryMessage:
     """Read an error body: the specification's JSON, or the HTML or plain text of an intermediary."""
     try:
         errors = load_json(answer.body)["errors"]
-        entries = [entry for entry in errors[:_MOST_ERRORS] if isinstance(entry, dict)]
+        entries = [entry for entry in errors[:_MAX_ERRORS] if isinstance(entry, dict)]
     except (ValueError, KeyError, TypeError):
         return RegistryMessage(frozenset(), for_display(page_text(answer.body), answer.url))
     texts = [str(entry.get("message") or entry.get("code") or "") for entry in entries]

@@ -37,7 +37,7 @@ from pusher.registry.request_rate import RequestRate
 from pusher.retry import DEFAULT, RetryPolicy
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
-_MOST_REDIRECTS: Final = 5
+_MAX_REDIRECTS: Final = 5
 _WRITES: Final = frozenset({"POST", "PATCH", "PUT"})
 CHECKING: Final = "checking its API"
 
@@ -217,7 +217,7 @@ class RegistryEndpoint:
             elif answer.status in _REDIRECTS and answer.headers.get("Location"):
                 redirects += 1
                 target = self._redirect_target(request, answer)
-                if redirects > _MOST_REDIRECTS:
+                if redirects > _MAX_REDIRECTS:
                     self._raise_if_portal(request, answer)
                     return answer
                 if target is None:

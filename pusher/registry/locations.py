@@ -28,7 +28,7 @@ _AUTHORITY: Final = r"(?i)[a-z]+://[!-.0->@-\[\]-~]+(?:[/?#]|$)"
 _ORIGIN: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^\\/?#]*")
 """What of a URL names the host, as urllib3 splits it; the rest, which takes longer to parse, does not."""
 
-_LONGEST: Final = 16 * 1024
+_MAX_LENGTH: Final = 16 * 1024
 """Characters of a URL: storage backends sign some of 2,000."""
 
 
@@ -84,7 +84,7 @@ class Origin:
 
     def _resolve(self, base: str, value: str) -> str:
         """Return the absolute URL of a reference (RFC 3986 5)."""
-        if len(value) > _LONGEST:
+        if len(value) > _MAX_LENGTH:
             raise RegistryRefused(
                 f"{self.registry} sent a location of {len(value)} characters",
                 hint="check the configuration of the registry and of the proxy in front of it",

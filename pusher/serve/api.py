@@ -26,13 +26,13 @@ from pusher.serve.manifests import LARGEST, PushedManifest, read_manifest
 from pusher.serve.names import checked_digest, checked_repository, checked_tag, is_reference_by_digest
 from pusher.serve.uploads import Upload
 
-_MOST_LISTED: Final = 10_000
+_MAX_LISTED: Final = 10_000
 """Tags or repositories in one answer; a Link leads to the next."""
-_MOST_REFERRERS: Final = 200
+_MAX_REFERRERS: Final = 200
 """The same for referrers, whose annotations may be as large as a manifest."""
 _LARGEST_LIST: Final = LARGEST - 65_536
 """Bytes of descriptors in one answer: clients read it as a manifest."""
-_MOST_TAGS: Final = 100
+_MAX_TAGS: Final = 100
 """Tags that one request sets."""
 
 
@@ -191,8 +191,8 @@ class Api:
             digest, tags = checked_digest(reference), request.query_params.getlist("tag")
         else:
             digest, tags = None, [reference]
-        if len(tags) > _MOST_TAGS:
-            raise ApiError(414, "MANIFEST_INVALID", f"a request sets at most {_MOST_TAGS} tags")
+        if len(tags) > _MAX_TAGS:
+            raise ApiError(414, "MANIFEST_INVALID", f"a request sets at most {_MAX_TAGS} tags")
         tags = list(map(checked_tag, tags))
         raw = await receive_small(request, LARGEST)
         content_type = request.headers.get("content-type")
@@ -265,9 +265,9 @@ class Api:
         """List the manifests whose subject is this one, as an index."""
         repository, subject = _repository(request), checked_digest(request.path_params["digest"])
         wanted, last = request.query_params.get("artifactType"), request.query_params.get("last", "")
-        listed = self._catalog.referrers(repository, subject, last, _MOST_REFERRERS + 1)
+        listed = self._catalog.referrers(repository, subject, last, _MAX_REFERRERS + 1)
         sizes = list(accumulate(map(len, listed)))
-        fitting = max(1, sum(size <= _LARGEST_LIST for size in sizes[:_MOST_REFERRERS]))
+        fitting = max(1, sum(size <= _LARGEST_LIST for size in sizes[:_MAX_REFERRERS]))
         page = [json.loads(descriptor) for descriptor in listed[:fitting]]
         headers = {"OCI-Filters-Applied": "artifactType"} if wanted is not None else {}
         if len(listed) > fitting:
@@ -315,10 +315,10 @@ def _manifest_created(repository: str, reference: str, manifest: PushedManifest,
 
 def _page(request: Request) -> tuple[str, int]:
     """Return the requested ``last`` and ``n`` of a list."""
-    n = request.query_params.get("n", str(_MOST_LISTED))
+    n = request.query_params.get("n", str(_MAX_LISTED))
     if not (n.isascii() and n.isdigit() and len(n) < 19):
         raise ApiError(400, "UNSUPPORTED", "n is not a number")
-    return request.query_params.get("last", ""), min(int(n), _MOST_LISTED)
+    return request.query_params.get("last", ""), min(int(n), _MAX_LISTED)
 
 
 def _next(request: Request, found: list[str], limit: int) -> dict[str, str]:

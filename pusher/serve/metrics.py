@@ -25,7 +25,7 @@ from pusher.store.store import Store
 
 PATH: Final = "/metrics"
 _CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-_MOST_REGISTRIES: Final = 100
+_MAX_REGISTRIES: Final = 100
 _DURATIONS: Final = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 86400)
 """Seconds: a blob may take a night."""
 
@@ -80,7 +80,7 @@ class Metrics:
     def label(self, registry: str) -> str:
         """Return the label of a registry: its name, but ``other`` after the first hundred, since clients of
         ``pusher serve`` choose the names."""
-        if registry not in self._labels and len(self._labels) >= _MOST_REGISTRIES:
+        if registry not in self._labels and len(self._labels) >= _MAX_REGISTRIES:
             return "other"
         self._labels.add(registry)
         return registry
@@ -123,7 +123,7 @@ class _Queue(Collector):
             counts = self._store.jobs.counts()
             oldest = self._store.jobs.oldest_queued()
             now = self._store.now()
-            facts = self._store.facts.all()[:_MOST_REGISTRIES]
+            facts = self._store.facts.all()[:_MAX_REGISTRIES]
         except StoreError:
             return  # it is away: no figures are better than wrong ones
         for state in JobState:

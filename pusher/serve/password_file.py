@@ -20,7 +20,7 @@ from pusher.text import quoted, suggest
 _BCRYPT: Final = re.compile(r"\$2[aby]\$\d\d\$[./A-Za-z0-9]{53}")
 _LONGEST_PASSWORD: Final = 72
 """Bytes of a password that bcrypt uses; htpasswd cuts it there, too."""
-_MOST_BYTES: Final = 1 << 20
+_MAX_BYTES: Final = 1 << 20
 
 
 class PasswordFile:
@@ -77,7 +77,7 @@ def _verify(password: str, hashed: bytes) -> bool:
 def _read(path: Path) -> Mapping[str, bytes]:
     try:
         with path.open("rb") as file:
-            text = file.read(_MOST_BYTES).decode()
+            text = file.read(_MAX_BYTES).decode()
     except OSError as error:
         raise _unreadable(path, error) from error
     except UnicodeDecodeError:

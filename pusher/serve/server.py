@@ -32,8 +32,8 @@ _HEADERS: Final = 60.0
 """Seconds for the line and the headers of a request, from when the connection is open."""
 _GRACE: Final = 30
 """Seconds for the requests in flight when the server is asked to end."""
-_MOST_CONNECTIONS: Final = 1000
-_MOST_HEADERS: Final = 200
+_MAX_CONNECTIONS: Final = 1000
+_MAX_HEADERS: Final = 200
 _LARGEST_HEADERS: Final = 64 * 1024
 """Bytes of the request line and the headers."""
 
@@ -182,7 +182,7 @@ def make_server(app: ASGIApp, certificate: Certificate | None = None) -> uvicorn
         access_log=False,
         server_header=False,
         proxy_headers=False,  # the peer is the client
-        limit_concurrency=_MOST_CONNECTIONS,
+        limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
         timeout_graceful_shutdown=_GRACE,
         ssl_certfile=None if certificate is None else certificate.certificate,
@@ -242,7 +242,7 @@ class _Protocol(HttpToolsProtocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._count(len(name) + len(value))
-        if len(self.headers) >= _MOST_HEADERS:
+        if len(self.headers) >= _MAX_HEADERS:
             raise ValueError("too many headers")
         super().on_header(name, value)
 

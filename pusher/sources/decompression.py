@@ -24,7 +24,7 @@ _MEMORY: Final = 128 << 20
 """Bytes that a decompressor may need: the default limit of `zstd` and `xz -9`."""
 _MEMORY_INSIDE: Final = 72 << 20
 """The same for what is compressed once more: what `xz -9` takes."""
-_MOST_TIMES: Final = 2
+_MAX_TIMES: Final = 2
 _GZIP_READ: Final = 8 << 10
 """Bytes at once: what follows a member is copied at its end, and members can be as small as 20 bytes."""
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS
@@ -199,9 +199,9 @@ def methods_of(open_again: Callable[[], BinaryIO], name: str) -> tuple[Method, .
         how = decompression(head)
         if how is None:
             return tuple(methods)
-        if len(methods) == _MOST_TIMES:
+        if len(methods) == _MAX_TIMES:
             raise ArchiveInvalid(
-                f"{name} is compressed more than {_MOST_TIMES} times, one within the other",
+                f"{name} is compressed more than {_MAX_TIMES} times, one within the other",
                 hint="unpack it first, and push the tar",
             )
         methods.append(how)

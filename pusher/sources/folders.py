@@ -15,7 +15,7 @@ LAYOUT_ARCHIVE: Final = "oci-archive"
 DIR: Final = DirPin.kind
 _IS: Final = {LAYOUT: "an OCI layout", DIR: "a folder that skopeo wrote with dir:"}
 _LACKS: Final = {LAYOUT: "index.json", DIR: "manifest.json"}
-_MOST_LOOKED_AT: Final = 1000
+_MAX_LOOKED_AT: Final = 1000
 """Entries of a folder among which one with an image is looked for."""
 
 
@@ -36,7 +36,7 @@ def holds_image(folder: Path) -> bool:
 def image_inside(folder: Path) -> Path | None:
     """Return the first folder in ``folder`` that is certainly an image."""
     try:
-        children = [child for child, _ in zip(folder.iterdir(), range(_MOST_LOOKED_AT), strict=False)]
+        children = [child for child, _ in zip(folder.iterdir(), range(_MAX_LOOKED_AT), strict=False)]
         return next((child for child in sorted(children) if holds_image(child)), None)
     except OSError:
         return None

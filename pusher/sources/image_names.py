@@ -12,7 +12,7 @@ from pusher.text import printable, suggest
 
 _IMPLIED: Final = re.compile(r"^(localhost/|((index\.)?docker\.io/)?(library/)?)")
 _ID: Final = re.compile(r"(sha256:)?[0-9a-f]{12,64}")
-_MOST_GUESSES: Final = 3
+_MAX_GUESSES: Final = 3
 
 
 def normalize_name(name: str) -> str:
@@ -65,10 +65,10 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Return the names among ``known`` that are most like ``name``."""
     spellings = {normalize_name(candidate): candidate for candidate in known}
     wanted = normalize_name(name)
-    found = difflib.get_close_matches(wanted, spellings, n=_MOST_GUESSES, cutoff=0.6)
+    found = difflib.get_close_matches(wanted, spellings, n=_MAX_GUESSES, cutoff=0.6)
     tail = wanted.rpartition("/")[2].partition(":")[0]
     found += [spelling for spelling in spellings if tail == spelling.rpartition("/")[2].partition(":")[0]]
-    return [spellings[spelling] for spelling in dict.fromkeys(found)][:_MOST_GUESSES]
+    return [spellings[spelling] for spelling in dict.fromkeys(found)][:_MAX_GUESSES]
 
 
 def did_you_mean(name: str, known: Sequence[str]) -> str:

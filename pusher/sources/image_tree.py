@@ -10,7 +10,7 @@ from typing import Final
 from pusher.errors import ImageIncomplete, ImageNotFound, ImageUnsupported
 from pusher.oci import media_types
 from pusher.oci.document import Document
-from pusher.oci.index import MOST_NESTED, Child, Index
+from pusher.oci.index import MAX_NESTED, Child, Index
 from pusher.oci.manifest import LARGEST_SIZE, Descriptor, Manifest
 from pusher.oci.platform import Platform
 from pusher.registry.http.body import BlobFile
@@ -243,8 +243,8 @@ class Tree:
     # --- what is wrong ------------------------------------------------------------------------------------
 
     def _check_depth(self, depth: int) -> None:
-        if depth > MOST_NESTED:
-            raise self._reader.unsupported_error(f"indexes are nested more than {MOST_NESTED} deep")
+        if depth > MAX_NESTED:
+            raise self._reader.unsupported_error(f"indexes are nested more than {MAX_NESTED} deep")
 
     def _lacking_error(self, index: Index, missing: Sequence[Child]) -> ImageIncomplete:
         absent = {child.digest for child in missing}

@@ -8,7 +8,7 @@ from pusher.store.connection import Connection
 from pusher.store.engine import Database
 from pusher.store.records import DeadSession
 
-_MOST_TRIES: Final = 5
+_MAX_TRIES: Final = 5
 """Tries to delete a session: registries expire old sessions, most within a week."""
 
 
@@ -33,7 +33,7 @@ class DeadSessions:
 
     def record_refusal(self, session: DeadSession) -> None:
         """Count a refusal to delete the session; forget it after the last try."""
-        if session.tries + 1 >= _MOST_TRIES:
+        if session.tries + 1 >= _MAX_TRIES:
             self.remove(session)
             return
         with self._database.write() as connection:

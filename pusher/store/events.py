@@ -11,7 +11,7 @@ from pusher.store.engine import Database
 from pusher.store.notifications import notify
 from pusher.store.records import EventRecord
 
-MOST_EVENTS: Final = 1000
+MAX_EVENTS: Final = 1000
 """Events of one job that are kept when it is trimmed."""
 
 
@@ -51,10 +51,10 @@ class Events:
         delete = "DELETE FROM events WHERE job_id = :id AND id < :kept"
         oldest = "SELECT id FROM events WHERE job_id = :id ORDER BY id DESC LIMIT 1 OFFSET :before"
         with self._database.read() as connection:
-            found = connection.column(many, ids=sorted(job_ids), most=MOST_EVENTS)
+            found = connection.column(many, ids=sorted(job_ids), most=MAX_EVENTS)
         for job_id in found:
             with self._database.write() as connection:
-                kept = connection.value(oldest, id=job_id, before=MOST_EVENTS - 1)
+                kept = connection.value(oldest, id=job_id, before=MAX_EVENTS - 1)
                 connection.execute(delete, id=job_id, kept=kept)
 
     def add(self, job_id: int, kind: str, message: str) -> None:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 
 from pusher.store.write_turn import WriteTurn
 
-_MOST: Final = 32
+_MAX_THREADS: Final = 32
 """Threads that share a transaction: the first one waits for the last."""
 _PATIENCE: Final = 0.1
 """Seconds without a commit after which the thread that was to make it was interrupted."""
@@ -116,7 +116,7 @@ class GroupCommit:
         if group.members:
             group.raw.execute("RELEASE member")
         group.members += 1
-        if not self._waiting or group.members >= _MOST:
+        if not self._waiting or group.members >= _MAX_THREADS:
             self._end(group)
 
     def _withdraw(self, group: _Group, error: BaseException) -> None:

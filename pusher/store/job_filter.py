@@ -11,7 +11,7 @@ from pusher.store.job_rows import labels_text
 from pusher.store.records import JobState
 
 _DESTINATION: Final = "host || '/' || repository || coalesce(':' || tag, '')"
-_MOST_DIGITS: Final = 19
+_MAX_DIGITS: Final = 19
 """An integer with fewer digits fits into a column."""
 
 
@@ -57,7 +57,7 @@ class JobFilter:
     @property
     def _number(self) -> int | None:
         number = self.text.removeprefix("#")
-        fits = number.isascii() and number.isdigit() and len(number) < _MOST_DIGITS
+        fits = number.isascii() and number.isdigit() and len(number) < _MAX_DIGITS
         return int(number) if fits else None
 
 

@@ -38,7 +38,7 @@ _AT_WORK: Final = {
         WHERE finished_at IS NULL AND lease_expires_at > :now ORDER BY lease_owner""",
 }
 """The queries for workers, before and since there is a table of them."""
-_MOST_NAMED: Final = 5
+_MAX_NAMED: Final = 5
 
 
 @dataclass(frozen=True)
@@ -242,8 +242,8 @@ def _check_stops_none(url: DatabaseUrl) -> None:
     finally:
         database.close()
     if workers:
-        names = ", ".join(printable(worker.partition("-")[0]) for worker in workers[:_MOST_NAMED])
-        more = f" and {len(workers) - _MOST_NAMED} more" if len(workers) > _MOST_NAMED else ""
+        names = ", ".join(printable(worker.partition("-")[0]) for worker in workers[:_MAX_NAMED])
+        more = f" and {len(workers) - _MAX_NAMED} more" if len(workers) > _MAX_NAMED else ""
         raise StoreLocked(
             f"the job store {database.label} is used by workers of an older pusher, which could not use it "
             f"after this upgrade (host/process): {names}{more}",

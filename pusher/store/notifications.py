@@ -23,7 +23,7 @@ from pusher.system import elapsed
 
 _CHANNEL: Final = "pusher_jobs"
 _TEST: Final = "test"
-_LONGEST: Final = 100
+_MAX_PAYLOAD: Final = 100
 """Bytes of a notification that are read: any user of the database can send one."""
 _NOTIFIED: Final = frozenset(JobState) - {JobState.RUNNING}
 """States after which another worker may have something to do."""
@@ -108,7 +108,7 @@ class JobListener:
 
     def _handle_all(self, raw: Any) -> None:
         while (notification := raw.pgconn.notifies()) is not None:
-            text = notification.extra[:_LONGEST].decode(errors="replace")
+            text = notification.extra[:_MAX_PAYLOAD].decode(errors="replace")
             if text == self._test and self._heard_at is None:  # from here on they arrive
                 self._on_change(None)
             if text == self._test or not text.startswith(_TEST):

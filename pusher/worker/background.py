@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _RECORD: Final = "worker.json"
 _NAMESPACE: Final = Path("/proc/self/ns/pid")
-_MOST_BYTES: Final = 64 * 1024
+_MAX_BYTES: Final = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def find_background_worker(home: Path) -> BackgroundWorker | None:
     try:
         if not is_locked(descriptor):
             return None
-        return BackgroundWorker(**json.loads(os.read(descriptor, _MOST_BYTES)))
+        return BackgroundWorker(**json.loads(os.read(descriptor, _MAX_BYTES)))
     except (OSError, ValueError, TypeError):
         return None
     finally:

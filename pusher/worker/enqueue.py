@@ -27,7 +27,7 @@ from pusher.worker.machine import record_machine
 from pusher.worker.registries import Registries
 from pusher.worker.sources import open_source
 
-_MOST_ABSENT: Final = 200
+_MAX_ABSENT: Final = 200
 """Most blobs that a source may lack if the destination has them; one request each."""
 
 
@@ -204,7 +204,7 @@ def _check_destination_has(
     incomplete: ImageIncomplete, destination: Reference, store: Store | None, settings: Settings
 ) -> None:
     """Raise ``incomplete`` unless the destination has all blobs that the source lacks."""
-    if not 0 < len(incomplete.missing) <= _MOST_ABSENT:
+    if not 0 < len(incomplete.missing) <= _MAX_ABSENT:
         raise incomplete
     with closing(Registries(store, settings)) as registries:
         client = registries.get(destination.registry, destination.repository).client

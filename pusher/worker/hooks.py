@@ -31,7 +31,7 @@ from pusher.worker.job_json import describe_jobs
 _LOG = logging.getLogger(__name__)
 _STOPPING: Final = 10.0
 """Seconds for all hooks that are left when the worker is asked to stop."""
-_LONGEST: Final = 500
+_MAX_OUTPUT: Final = 500
 """Characters of a hook's output that are kept."""
 
 
@@ -180,7 +180,7 @@ class Hooks:
     def _record(self, call: _Call, what: str, output: bytes = b"") -> None:
         """Record what went wrong; if even that is not possible, log it."""
         said = redact_secrets(" ".join(output.decode("utf-8", "replace").split()))
-        text = printable(f"{call.name} {what}" + (f": {said}" if said else ""), _LONGEST)
+        text = printable(f"{call.name} {what}" + (f": {said}" if said else ""), _MAX_OUTPUT)
         _LOG.info("job %s: %s", call.job_id, text)
         with contextlib.suppress(PusherError):
             self._store.events.add(call.job_id, "hook", text)

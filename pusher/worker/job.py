@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from pusher.worker.docker_blobs import PushedImage
     from pusher.worker.unfinished import UnfinishedBlob
 
-_MOST_DAMAGED: Final = 2
-_MOST_MISSES: Final = 2
+_MAX_DAMAGED: Final = 2
+_MAX_MISSES: Final = 2
 _SMALL: Final = 1024 * 1024
 """Bytes of a blob up to which it takes responses rather than the link."""
 
@@ -125,7 +125,7 @@ class JobPush:
 
     def _bring_blobs(self) -> None:
         """Ensure that the registry has every blob of the image, config included."""
-        for _ in range(_MOST_DAMAGED):
+        for _ in range(_MAX_DAMAGED):
             missing = self._send_what_is_known()
             while missing:
                 try:
@@ -370,7 +370,7 @@ class JobPush:
         them (some registries name only the first missing one). Return False if that was done already."""
         ours = self._manifests.digests() - self._manifests.documents
         self._misses += 1
-        if self._misses > _MOST_MISSES or self._distrusted >= ours:
+        if self._misses > _MAX_MISSES or self._distrusted >= ours:
             return False
         if digests and self._manifests.documents.issuperset(digests):
             return True  # every manifest is put again

@@ -12,7 +12,7 @@ from pusher.worker.uplinks import LinkEstimates
 
 _PATIENCE: Final = 1.1 * FAR_SECONDS
 """Seconds without the first response after which a registry counts as far away."""
-_MOST_PATIENCE: Final = 0.25
+_MAX_PATIENCE: Final = 0.25
 """The same on a machine where other programs use the processors."""
 
 
@@ -63,7 +63,7 @@ class JobLink:
             return LinkSpeed(limit, is_limit=True)
         if rate is not None:
             return LinkSpeed(rate)
-        response = self.response_seconds(min(_PATIENCE / share, _MOST_PATIENCE))
+        response = self.response_seconds(min(_PATIENCE / share, _MAX_PATIENCE))
         beyond = response is not None and response > NEAR_SECONDS
         elsewhere = self.links.rate_elsewhere(self.registry) if beyond else None
         return LinkSpeed(None, False, response, elsewhere, self.round_trip())

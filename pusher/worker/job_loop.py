@@ -37,7 +37,7 @@ _STILL: Final = 10.0
 """Seconds without a byte after which a job does not count towards ``parallel``."""
 _TIDY_EVERY: Final = 3600.0
 """Seconds after which a run deletes what is beyond the limits; it does so at its end as well."""
-_MOST_STILL: Final = 4
+_MAX_STILL: Final = 4
 """How many times ``parallel`` jobs may run because others are stalled."""
 _QUICK_THREADS: Final = 2
 """Threads for requests and blobs that take a few responses, besides those for ``parallel`` blobs."""
@@ -174,7 +174,7 @@ class JobLoop:
                 return False  # there is no other job to claim
         most = self._limits.parallel
         moving = sum(control.seconds_still < _STILL for control in controls)
-        lent = moving < most and len(controls) < _MOST_STILL * most
+        lent = moving < most and len(controls) < _MAX_STILL * most
         return len(controls) < most or (lent and self._pool.is_free)
 
     def _claim(self) -> JobRecord | None:

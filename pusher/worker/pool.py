@@ -31,7 +31,7 @@ class _Task:
 
 _CHECK_EVERY: Final = 0.1
 """Seconds between two checks of a task that waits."""
-_MOST_LENT: Final = 3
+_MAX_LENT: Final = 3
 """How many times the usual threads may be added while others wait for a response."""
 
 
@@ -106,10 +106,10 @@ class BlobPool:
         return any(task.thread == thread for task in running[self._size + self._lent :])
 
     def lend_threads(self, places: int) -> None:
-        """Run ``places`` more threads while that many tasks wait for a response, up to ``_MOST_LENT`` times
+        """Run ``places`` more threads while that many tasks wait for a response, up to ``_MAX_LENT`` times
         the usual number."""
         with self._changed:
-            self._lent = min(places, _MOST_LENT * self._size)
+            self._lent = min(places, _MAX_LENT * self._size)
             self._changed.notify_all()
             while self._alive < self._size + self._lent and self._pick():
                 try:

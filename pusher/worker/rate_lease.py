@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from pusher.config import Timetable
-from pusher.config.timetable import LEAST_RATE
+from pusher.config.timetable import MIN_RATE
 from pusher.dataclass import dataclass
 from pusher.errors import PusherError
 from pusher.store.budgets import Budgets, BudgetState
@@ -53,7 +53,7 @@ class RateLease:
         """
         if self._share is None or self._lease.is_current:
             return self._share
-        return min(self._share, LEAST_RATE) if self._lease.is_away else 0.0
+        return min(self._share, MIN_RATE) if self._lease.is_away else 0.0
 
     def fair_share(self) -> float | None:
         """Return the share that the worker has as soon as others have only theirs; None without a limit."""

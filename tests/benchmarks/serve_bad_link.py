@@ -29,7 +29,7 @@ from tests.support.link import ShakyLink
 from tests.support.processes import free_port
 from tests.support.skopeo import inspect_raw
 
-_MOST_PUSHES: Final = 5
+_MAX_PUSHES: Final = 5
 _PATIENCE: Final = 600.0
 
 
@@ -70,7 +70,7 @@ def push_through_serve(
             lambda: sum(registry.chunks) >= layer // 2,
         ]
         try:
-            while len(told) < _MOST_PUSHES:
+            while len(told) < _MAX_PUSHES:
                 pushed_at = time.monotonic()
                 push = subprocess.Popen(
                     ["docker", "push", name],

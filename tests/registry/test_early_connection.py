@@ -69,7 +69,7 @@ def test_one_that_the_server_has_closed_is_not_used(listener: socket.socket) -> 
 
 
 def test_one_that_is_old_is_not_used(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(happy_eyeballs, "_MOST_IDLE", 0.0)
+    monkeypatch.setattr(happy_eyeballs, "_MAX_IDLE", 0.0)
     port = port_of(listener)
     early(f"{HOST}:{port}")
     begun = [listener.accept() for _ in range(2)]

@@ -139,7 +139,7 @@ def test_nothing_refers_to_what_is_not_there(repository: Repository) -> None:
 def test_referrers_page_by_page(
     repository: Repository, monkeypatch: pytest.MonkeyPatch, most: int, largest: int
 ) -> None:
-    monkeypatch.setattr(api, "_MOST_REFERRERS", most)
+    monkeypatch.setattr(api, "_MAX_REFERRERS", most)
     monkeypatch.setattr(api, "_LARGEST_LIST", largest)
     about = descriptor(sha256(b"x"), b"x")
     pushed = set()

@@ -359,7 +359,7 @@ def test_layers_that_nothing_could_cut_faithfully(entries: list[Member], words: 
 
 
 def test_a_bomb_of_headers_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cut_module, "_MOST_MEMORY", 50_000)
+    monkeypatch.setattr(cut_module, "_MAX_MEMORY", 50_000)
     planned(layer(*(folder(f"{n}") for n in range(40))), 1 << 20)
     with pytest.raises(ImageUnsupported, match="to remember its paths takes more than"):
         planned(layer(*(folder(f"{n}") for n in range(40)), *(file(f"f{n}", 0) for n in range(500))), 1 << 20)

@@ -301,7 +301,7 @@ def test_late_entries_that_were_not_stored_are_read_again(
     image = Image((Layer(tar_of([("gone", b"x")])), Layer(tar_of([*files, deletion]))), (NAME,))
     path = write_archive(tmp_path / "app.tar", image)
     first = check(split(str(path)), image, [1, 3])
-    monkeypatch.setattr(split_plan, "_MOST_LATE", 0)
+    monkeypatch.setattr(split_plan, "_MAX_LATE", 0)
     again = check(split(str(path)), image, [1, 3])
     assert again.layers == first.layers
     assert len(str(again.pin)) < len(str(first.pin))

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from pusher.store.events import MOST_EVENTS
+from pusher.store.events import MAX_EVENTS
 from pusher.store.records import JobState
 from pusher.store.store import Store
 from tests.store.every_statement import StatementLog, places, use_everything
@@ -16,7 +16,7 @@ _FINISHED: Final = 100_000
 _QUEUED: Final = 5_000
 _MOST: Final = {"sqlite": 250_000, "postgresql": 12_000}
 """What reading the queue a few times takes. Every finished job is 100,000 rows, or 300,000 steps and more."""
-_MOST_OF_A_CLAIM: Final = {"sqlite": 5_000, "postgresql": 500}
+_MAX_OF_A_CLAIM: Final = {"sqlite": 5_000, "postgresql": 500}
 """What each claim does besides the claim. Every queued job is 5,000 rows, or 25,000 steps and more."""
 _READ_ALL: Final = {
     "Jobs.counts": "counts all of them, by an index alone",
@@ -39,7 +39,7 @@ def test_no_statement_reads_every_job(kind: str, store: Store, monkeypatch: pyte
         _keep_statistics(store)
     add_finished_jobs(store, _FINISHED)
     add_queued_jobs(store, _FINISHED + 1, _QUEUED)
-    add_events(store, _FINISHED, MOST_EVENTS + 1)
+    add_events(store, _FINISHED, MAX_EVENTS + 1)
     log = StatementLog()
     with log.watching(monkeypatch):
         use_everything(store, _FINISHED + 1, trimmed=_FINISHED)
@@ -49,7 +49,7 @@ def test_no_statement_reads_every_job(kind: str, store: Store, monkeypatch: pyte
     of_claims = [issued for issued in log.issued if issued.function == "LeasedJobs.leases"]
     assert of_claims
     for issued in of_claims:
-        assert issued.effort <= _MOST_OF_A_CLAIM[kind], issued
+        assert issued.effort <= _MAX_OF_A_CLAIM[kind], issued
 
 
 def _keep_statistics(store: Store) -> None:

@@ -42,7 +42,7 @@ def test_jobs_that_are_not_old_and_not_finished_stay(
 def test_of_many_events_the_last_are_kept(
     home: Home, registry: FakeRegistry, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(events, "MOST_EVENTS", 5)
+    monkeypatch.setattr(events, "MAX_EVENTS", 5)
     job = home.enqueue(archive, f"{registry.address}/app:1")
     other = home.enqueue(archive, f"{registry.address}/app:2")
     for number in range(20):

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pusher.config import Timetable
-from pusher.config.timetable import LEAST_RATE, parse_timetable
+from pusher.config.timetable import MIN_RATE, parse_timetable
 from pusher.errors import StoreError
 from pusher.store.budgets import BudgetState, Change
 from pusher.store.queue_settings import LIMIT_RATE
@@ -137,7 +137,7 @@ def test_without_the_store_the_last_share_is_used_for_a_minute(workers: Workers)
     workers.pass_time(KEPT - 2)
     assert lease.share() == RATE
     workers.pass_time(2)
-    assert lease.share() == LEAST_RATE, "chunks that are being sent stay alive"
+    assert lease.share() == MIN_RATE, "chunks that are being sent stay alive"
     lease.timetable = Timetable(100)
     with pytest.raises(StoreError):
         lease.renew(Away(), "a", lambda: HUNGRY)  # type: ignore[arg-type]

@@ -38,7 +38,7 @@ from pusher.registry.http.transport import Transport
 from pusher.registry.locations import Origin
 from pusher.retry import DEFAULT, RetryPolicy
 
-_MOST_TRIES: Final = 5
+_MAX_TRIES: Final = 5
 """Times that one request is sent again because of a 401."""
 
 _Server = Callable[..., TokenServer]
@@ -305,7 +305,7 @@ class AuthenticatedRequest:
                 raise
             challenge = self._auth.apply_challenge(answer, self._transport)
         authorization = self._authorization
-        if self._tries >= _MOST_TRIES or not (
+        if self._tries >= _MAX_TRIES or not (
             authorization is None
             or not authorization.header.lower().startswith(challenge.scheme)
             or self._can_use_another_token(authorization, challenge)

@@ -22,9 +22,9 @@ _ITEM: Final = re.compile(
 (https://github.com/cloudflare/serverless-registry/issues/122)."""
 
 
-_LONGEST: Final = 8 * 1024
+_MAX_HEADER: Final = 8 * 1024
 """Characters of the header that are read."""
-_MOST: Final = 16
+_MAX_CHALLENGES: Final = 16
 """Challenges, and parameters of one, that are read."""
 
 
@@ -68,8 +68,12 @@ def parse_challenges(header: str) -> list[Challenge]:
     """
     challenges: list[Challenge] = []
     parameters: dict[str, str] = {}
-    header, at = header[:_LONGEST].rstrip(", \t\r\n"), 0
-    while (item := _ITEM.match(header, at)) and len(challenges) <= _MOST and len(parameters) < _MOST:
+    header, at = header[:_MAX_HEADER].rstrip(", \t\r\n"), 0
+    while (
+        (item := _ITEM.match(header, at))
+        and len(challenges) <= _MAX_CHALLENGES
+        and len(parameters) < _MAX_CHALLENGES
+    ):
         at = item.end()
         if item["scheme"]:
             parameters = {}
@@ -78,7 +82,7 @@ def parse_challenges(header: str) -> list[Challenge]:
             parameters.setdefault(item["name"].lower(), re.sub(r"(?s)\\(.)", r"\1", item["quoted"]))
         elif item["name"]:
             parameters.setdefault(item["name"].lower(), item["plain"])
-    return challenges[:_MOST]
+    return challenges[:_MAX_CHALLENGES]
 
 
 def choose_challenge(challenges: Collection[Challenge]) -> Challenge | None:

@@ -48,7 +48,7 @@ _RENEW_BEFORE: Final = 30.0
 """Seconds before a token expires that another is requested; half its lifetime if that is shorter."""
 _LONGEST_ANSWER: Final = 256 * 1024
 """Bytes; tokens have a few thousand at most."""
-_MOST_REDIRECTS: Final = 5
+_MAX_REDIRECTS: Final = 5
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _IDENTITY_REJECTED: Final = frozenset({"invalid_grant", "invalid_client"})
 """Errors of OAuth2 that reject an identity token (RFC 6749 5.2)."""
@@ -144,7 +144,7 @@ class TokenServer:
         url = self._realm.url
         if query:
             url += ("&" if urlsplit(url).query else "?") + urlencode(query, safe="/:,*")
-        for _ in range(_MOST_REDIRECTS):
+        for _ in range(_MAX_REDIRECTS):
             answer = self._send("GET", url, login if self._realm.is_same_host(url) else {})
             if answer.status not in _REDIRECTS or not answer.headers.get("Location"):
                 break

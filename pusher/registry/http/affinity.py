@@ -27,9 +27,9 @@ _BALANCER_COOKIES: Final = (
 )
 """Default names of AWS, Google, Azure, Cloudflare, ingress-nginx, HAProxy, Apache, nginx, Traefik, F5,
 Oracle."""
-_MOST_BYTES: Final = 4096
-_MOST_COOKIES: Final = 8
-_MOST_UPLOADS: Final = 256
+_MAX_BYTES: Final = 4096
+_MAX_COOKIES: Final = 8
+_MAX_UPLOADS: Final = 256
 
 
 class StickyCookies:
@@ -54,7 +54,7 @@ class StickyCookies:
         old = _parse_cookies(self.header(asked).replace("; ", ","))
         new = _parse_cookies(answer.headers.get("Set-Cookie", ""))
         cookies = {name: value for name, value in {**old, **new}.items() if value}
-        cookies = dict(list(cookies.items())[:_MOST_COOKIES])
+        cookies = dict(list(cookies.items())[:_MAX_COOKIES])
         if not cookies:
             return location
         for name, value in cookies.items():
@@ -62,7 +62,7 @@ class StickyCookies:
                 note_secret(value, passing=True)
         with self._lock:
             self._by_path[location.partition("?")[0]] = cookies
-            while len(self._by_path) > _MOST_UPLOADS:
+            while len(self._by_path) > _MAX_UPLOADS:
                 self._by_path.popitem(last=False)
         stored = {
             name: value
@@ -74,6 +74,6 @@ class StickyCookies:
 
 
 def _parse_cookies(text: str) -> dict[str, str]:
-    if len(text) > _MOST_BYTES:
-        text = text[:_MOST_BYTES].rpartition(",")[0]
+    if len(text) > _MAX_BYTES:
+        text = text[:_MAX_BYTES].rpartition(",")[0]
     return {found["name"]: found["value"] for found in _COOKIE.finditer(text)}

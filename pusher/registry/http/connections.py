@@ -44,8 +44,8 @@ _GRACE: Final = 1.0
 """Seconds after the answer timeout by which the socket's own timeout must have ended the request."""
 _WHOLE_ANSWER: Final = 5
 """Stall timeouts within which a body that is kept in memory must arrive."""
-_MOST_INTERIM: Final = 100
-_MOST_UNSENT: Final = 2 * BLOCK
+_MAX_INTERIM: Final = 100
+_MAX_UNSENT: Final = 2 * BLOCK
 """Bytes that wait in the kernel at most: otherwise megabytes that a slow link has yet to carry count as sent,
 and the answer timeout starts long before they have arrived. Two larger blocks where the link takes those."""
 _CAN_LIMIT_UNSENT: Final = hasattr(socket, "TCP_NOTSENT_LOWAT")
@@ -56,7 +56,7 @@ _SOCKETS: Final[dict[str, Any]] = {
     "blocksize": BLOCK,
     "socket_options": [
         (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
-        *([(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MOST_UNSENT)] if _CAN_LIMIT_UNSENT else []),
+        *([(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _MAX_UNSENT)] if _CAN_LIMIT_UNSENT else []),
     ],
 }
 
@@ -65,12 +65,12 @@ class _Response(http.client.HTTPResponse):
     """Skips all interim responses (RFC 9110 15.2), not only 100, up to a limit."""
 
     def _read_status(self) -> tuple[str, int, str]:
-        for _ in range(_MOST_INTERIM):
+        for _ in range(_MAX_INTERIM):
             version, status, reason = super()._read_status()  # type: ignore[misc]
             if not 100 <= status < 200 or status == http.client.SWITCHING_PROTOCOLS:
                 return version, status, reason
             http.client.parse_headers(self.fp)
-        raise EndlessResponse(f"more than {_MOST_INTERIM} interim responses")
+        raise EndlessResponse(f"more than {_MAX_INTERIM} interim responses")
 
     def begin(self) -> None:
         super().begin()
@@ -111,11 +111,11 @@ class _StallTimeoutMixin:
     _responses = 0
     _is_connected = False
     _closes = False
-    _most_unsent = _MOST_UNSENT
+    _most_unsent = _MAX_UNSENT
 
     def connect(self) -> None:
         """Connect, within the connect timeout, which includes a proxy's answer and the TLS handshake."""
-        self._is_connected, self._responses, self._most_unsent = False, 0, _MOST_UNSENT
+        self._is_connected, self._responses, self._most_unsent = False, 0, _MAX_UNSENT
         super().connect()  # type: ignore[misc]
         self._is_connected = True
         if request := current_request():
@@ -201,7 +201,7 @@ class _StallTimeoutMixin:
 
     def _send_file(self, data: FileSlice) -> None:
         """Have the system send a part of a file, which needs no copy of it."""
-        self._limit_unsent(max(_MOST_UNSENT, 2 * data.length))
+        self._limit_unsent(max(_MAX_UNSENT, 2 * data.length))
         request, position, end = current_request(), data.start, data.start + data.length
         try:
             while position < end:

@@ -6,7 +6,7 @@ from typing import Final
 
 from pusher.secret import redact_secrets
 
-_MOST_READ: Final = 64 * 1024
+_MAX_READ: Final = 64 * 1024
 """Bytes of the page that are read, each once or twice."""
 _INVISIBLE: Final = (b"script", b"style")
 
@@ -14,7 +14,7 @@ _INVISIBLE: Final = (b"script", b"style")
 def page_text(body: bytes) -> str:
     """Return the title of a page, else its text without tags; any other text unchanged."""
     # before tags are removed: a secret may look like one
-    page = redact_secrets(body[:_MOST_READ].decode("utf-8", errors="replace")).encode()
+    page = redact_secrets(body[:_MAX_READ].decode("utf-8", errors="replace")).encode()
     if b"<" not in page:
         return page.decode("utf-8", errors="replace")
     import html  # has a table of 2000 names

@@ -21,9 +21,9 @@ from pusher.registry.http.addresses import is_private
 
 STAGGER: Final = 0.25
 """Seconds before the next address is tried as well (RFC 8305 5)."""
-_MOST_IDLE: Final = 3.0
+_MAX_IDLE: Final = 3.0
 """Seconds after which an unused connection is not used: servers and firewalls may have forgotten it."""
-_MOST_LOOKUPS: Final = 32
+_MAX_LOOKUPS: Final = 32
 """Lookups at a time: each has a thread, which hangs for as long as the system's resolver does."""
 
 _Info = tuple[Any, Any, int, str, Any]
@@ -32,7 +32,7 @@ _families: Final[dict[str, int]] = {}
 """The address family by which each host was reached last."""
 _early: Final[dict[tuple[str, int], list[_EarlyDial]]] = {}
 """Connections that no request has asked for yet, by host and port."""
-_running: Final = threading.BoundedSemaphore(_MOST_LOOKUPS)
+_running: Final = threading.BoundedSemaphore(_MAX_LOOKUPS)
 
 
 class AddressForbidden(OSError):
@@ -94,7 +94,7 @@ class _EarlyDial(threading.Thread):
         Raises like ``dial``.
         """
         self.join()
-        is_old = time.monotonic() - self._ended_at > _MOST_IDLE
+        is_old = time.monotonic() - self._ended_at > _MAX_IDLE
         if not isinstance(self._result, socket.socket):
             if is_old or self._result is None:
                 return None

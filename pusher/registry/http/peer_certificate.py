@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cryptography.x509 import Certificate, Name
 
 _LONGEST_NAME: Final = 80
-_MOST_NAMES: Final = 4
+_MAX_NAMES: Final = 4
 
 
 class Flaw(Enum):
@@ -134,8 +134,8 @@ def _problem(flaw: Flaw, peer: TlsPeer, host: str, error: ssl.SSLCertVerificatio
     if flaw is Flaw.NOT_YET_VALID and peer.not_before and peer.not_before > now:
         return f"is not valid before {_date(peer.not_before)}"
     if flaw is Flaw.WRONG_HOST:
-        names = ", ".join(peer.names[:_MOST_NAMES]) or f'"{peer.subject}"'
-        more = len(peer.names) - _MOST_NAMES
+        names = ", ".join(peer.names[:_MAX_NAMES]) or f'"{peer.subject}"'
+        more = len(peer.names) - _MAX_NAMES
         return f"is for {names}{f' and {more} more' if more > 0 else ''}, not for {host}"
     return f"cannot be verified: {_message_of(error)}"
 

@@ -10,13 +10,13 @@ from urllib.parse import unquote
 from pusher.secret import SHORT, redact_secrets
 from pusher.text import printable
 
-_LONGEST: Final = 300
+_MAX_SHOWN: Final = 300
 """Characters of a foreign text that are shown."""
-_LEAST_SECRET: Final = 8
+_MIN_SECRET: Final = 8
 """Characters; shorter values of a query are not secret."""
 _PUBLIC: Final = frozenset({"digest", "from", "mount", "scope", "service"})
 """Parameters of a query whose values are not secret."""
-_MOST_READ: Final = 16 * 1024
+_MAX_READ: Final = 16 * 1024
 """Characters of text that are scanned, in linear time."""
 _RUN: Final = re.compile(r"[^\s\"'<>]+")
 _JWT: Final = re.compile(r"\beyJ[\w-]{8,}[\w.-]*")
@@ -37,7 +37,7 @@ def redact(url: str) -> str:
     shown = []
     for pair in query.split("&"):
         name, equals, value = pair.partition("=")
-        if name not in _PUBLIC and len(value if equals else name) >= _LEAST_SECRET:
+        if name not in _PUBLIC and len(value if equals else name) >= _MIN_SECRET:
             pair = f"{name}=…" if equals else "…"
         shown.append(pair)
     return _printable(path + mark + "&".join(shown))
@@ -56,7 +56,7 @@ def for_display(text: str, url: str = "") -> str:
         text = text.replace(value, "…").replace(unquote(value), "…")
     text = re.sub(r"\b((?i:basic|bearer)) (?=\S{8})\S[a-z]*[^a-z\s]\S*", r"\1 …", text)
     text = _JWT.sub("…", _without_queries(text))
-    return shorten(" ".join(_printable(text).split()), _LONGEST)
+    return shorten(" ".join(_printable(text).split()), _MAX_SHOWN)
 
 
 def one_line(text: str) -> str:
@@ -71,7 +71,7 @@ def shorten(text: str, limit: int) -> str:
 
 def _redact_header(name: str, value: str) -> str:
     if name.lower() in ("www-authenticate", "proxy-authenticate"):  # it names a scheme, not a secret
-        return shorten(_printable(_without_queries(_without_secrets(value))), _LONGEST)
+        return shorten(_printable(_without_queries(_without_secrets(value))), _MAX_SHOWN)
     if SECRET_HEADER.search(name):
         scheme, space, _ = value.partition(" ")
         return f"{scheme} …" if space and "authorization" in name.lower() else "…"
@@ -93,14 +93,14 @@ def _without_query(found: re.Match[str]) -> str:
 def _long_values(url: str) -> list[str]:
     """Return the values of a URL's query that may be secret."""
     pairs = [pair.partition("=") for pair in url.partition("#")[0].partition("?")[2].split("&")]
-    return [value for name, _, value in pairs if name not in _PUBLIC and len(value) >= _LEAST_SECRET]
+    return [value for name, _, value in pairs if name not in _PUBLIC and len(value) >= _MIN_SECRET]
 
 
 def _without_secrets(text: str) -> str:
     """Return the start of ``text``, more than is shown, without the secrets in use."""
-    if len(text) <= _MOST_READ:
+    if len(text) <= _MAX_READ:
         return redact_secrets(text)
-    return redact_secrets(text[:_MOST_READ])[:-SHORT]  # half a secret may be at the cut
+    return redact_secrets(text[:_MAX_READ])[:-SHORT]  # half a secret may be at the cut
 
 
 def _printable(text: str) -> str:

@@ -42,7 +42,7 @@ ANSWER_LIMIT = 4 * 1024 * 1024
 """Bytes of an answer that are read at most; a push needs no larger ones."""
 __all__ = ["ANSWER_LIMIT", "Answer", "Receiver", "Transport"]
 
-_MOST_DROPPED: Final = 2
+_MAX_DROPPED: Final = 2
 """Kept connections of a host that were closed at their next request before none is kept any more."""
 _CERTIFICATE_ERRORS: Final = (CertificateUntrusted, ClientCertificateRefused, TlsFailed)
 """Errors after which the certificate files may be replaced while a worker runs."""
@@ -209,7 +209,7 @@ class Transport:
     ) -> Answer:
         proxy: Proxy | None = None
         begun = False
-        if self._dropped.get(host_of(url), 0) >= _MOST_DROPPED:
+        if self._dropped.get(host_of(url), 0) >= _MAX_DROPPED:
             headers = {**(headers or {}), "Connection": "close"}
         try:
             proxy = proxy_for(url)

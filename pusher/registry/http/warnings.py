@@ -10,20 +10,20 @@ from typing import Final
 from pusher.registry.http.redaction import one_line
 
 _WARNING: Final = r'(?:^|,)\s*299\s+-\s+"((?:[^"\\]|\\.)*+)("|\Z)'
-_LONGEST: Final = 4096
+_MAX_HEADER: Final = 4096
 """Bytes of all warnings of one answer."""
-_MOST: Final = 20
+_MAX_WARNINGS: Final = 20
 """Different warnings of one registry that are reported, and of one answer."""
 
 
 def read_warnings(headers: Mapping[str, str]) -> list[str]:
     """Return the texts of valid warnings, printable and each on one line."""
-    raw = headers.get("Warning", "")[:_LONGEST].encode("latin-1", errors="replace")
+    raw = headers.get("Warning", "")[:_MAX_HEADER].encode("latin-1", errors="replace")
     texts = []
     for found in re.finditer(_WARNING, raw.decode("utf-8", errors="replace")):
         if found[2]:  # the quotes are closed
             texts.append(one_line(re.sub(r"\\(.)", r"\1", found[1])))
-    return [text for text in dict.fromkeys(texts) if text][:_MOST]
+    return [text for text in dict.fromkeys(texts) if text][:_MAX_WARNINGS]
 
 
 class Warnings:
@@ -39,7 +39,7 @@ class Warnings:
         """Report the warnings in the headers of an answer that are new."""
         for text in read_warnings(headers):
             with self._lock:
-                new = text not in self._reported and len(self._reported) < _MOST
+                new = text not in self._reported and len(self._reported) < _MAX_WARNINGS
                 if new:
                     self._reported.add(text)
             if new:

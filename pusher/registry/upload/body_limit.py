@@ -11,7 +11,7 @@ from pusher.units import human_bytes
 
 LEAST: Final = 1024 * 1024
 """Bytes of a body that is never too large: nginx accepts this many by default."""
-_MOST: Final = 6
+_MAX_REFUSALS: Final = 6
 """Refusals in a row, with retry pauses between them, after which the fault is not temporary."""
 
 
@@ -36,6 +36,6 @@ class SizeRefusals:
             f"{refusal(answer, doing=doing).message}: a body of {human_bytes(length)} is refused as too large"
         )
         hint = "look at the registry's quota, and at the body limit of the proxy in front of it"
-        if self._refused >= _MOST:
+        if self._refused >= _MAX_REFUSALS:
             raise ChunkTooLarge(what, hint=hint)
         raise RegistryFault(what, hint=f"{hint}; pusher waits and tries again")

@@ -15,10 +15,10 @@ from pusher.registry.intermediaries import CLOSING, is_stored
 from pusher.registry.upload.session import Journal, Session
 from pusher.registry.upload.verdicts import PAUSE, TIRED
 
-_MOST_LOOKS: Final = 3
+_MAX_LOOKS: Final = 3
 _LOOK_PAUSE: Final = 5.0
 """HEAD requests, and seconds between them, while the registry may still be assembling the blob."""
-_MOST_FAILED: Final = 3
+_MAX_FAILED: Final = 3
 """Complete uploads with a failed closing PUT after which the registry is assumed to refuse the blob."""
 
 
@@ -97,7 +97,7 @@ class SessionCloser:
         except PusherError as error:
             self._journal.count_sent(body.transmitted if body else 0)
             if isinstance(error, RegistryStalled):
-                self._looks_left = _MOST_LOOKS
+                self._looks_left = _MAX_LOOKS
             elif isinstance(error, ConnectionBroken) and body is not None:
                 self.sent_before_break = body.sent
             raise
@@ -126,7 +126,7 @@ class SessionCloser:
         first, self.failure = self.failure is None, error
         first = first or self._client.is_outage(answer, CLOSING)
         if first and answer.status in PAUSE and "DIGEST_INVALID" not in codes:
-            self._looks_left = _MOST_LOOKS if answer.status in TIRED else 0
+            self._looks_left = _MAX_LOOKS if answer.status in TIRED else 0
             raise error
         # the second one may be refused because the first one worked
         # (https://github.com/GoogleContainerTools/jib/issues/4301)
@@ -151,7 +151,7 @@ class SessionCloser:
         self._failed += 1
         if not self._blob.is_intact():
             raise BlobDamaged(self._blob.digest)
-        if self._failed >= _MOST_FAILED:
+        if self._failed >= _MAX_FAILED:
             raise DigestRejected(
                 f"{self._client.registry} could not assemble the blob {self._blob.digest} in "
                 f"{self._failed} uploads: {error.message}",

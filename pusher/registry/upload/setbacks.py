@@ -7,9 +7,9 @@ from typing import Final
 
 from pusher.registry.upload.uplink import LinkEstimate
 
-_MOST_FRUITLESS: Final = 4
+_MAX_FRUITLESS: Final = 4
 """Sessions lost in one pass without progress."""
-_MOST_REPEATS: Final = 2
+_MAX_REPEATS: Final = 2
 """Times that a chunk is sent again where the registry cannot be asked about it."""
 
 
@@ -86,7 +86,7 @@ class Setbacks:
     @property
     def may_repeat(self) -> bool:
         """Return whether a chunk may be sent again without asking."""
-        return self.stuck < _MOST_REPEATS
+        return self.stuck < _MAX_REPEATS
 
     @property
     def has_lost_sessions(self) -> bool:
@@ -96,7 +96,7 @@ class Setbacks:
     @property
     def is_hopeless(self) -> bool:
         """Return whether too many sessions were lost to continue this pass."""
-        return self._fruitless >= _MOST_FRUITLESS
+        return self._fruitless >= _MAX_FRUITLESS
 
     def explain_once(self) -> bool:
         """Return whether the loss of interrupted chunks has not been explained yet."""

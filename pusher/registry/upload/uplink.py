@@ -37,7 +37,7 @@ _WAITING: Final = 0.02
 """Part of its time that a chunk should wait for its response at most, on a link that has not broken."""
 _MOST: Final = 90 * MIB
 """Bytes of a chunk: below the 100 MB that Cloudflare lets through."""
-_MOST_WAITED_FOR: Final = 4 * _MOST
+_MAX_WAITED_FOR: Final = 4 * _MOST
 """Bytes of a chunk where smaller ones would wait for too long."""
 _TELLING: Final = 1 * MIB
 """Bytes of a chunk that measures the speed; smaller ones measure the response time."""
@@ -319,7 +319,7 @@ class LinkEstimate:
             best = math.sqrt(2 * waiting * carries)
             if not self.breaks:
                 best = max(best, waiting / _WAITING)
-                most = max(most, min(waiting / _WAITING, _MOST_WAITED_FOR))
+                most = max(most, min(waiting / _WAITING, _MAX_WAITED_FOR))
                 if is_open and profile.has_fixed_break_cost:
                     best = bound = most  # a break costs no more in a larger chunk
             size = max(size, min(best, bound))

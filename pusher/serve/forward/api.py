@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from pusher.errors import ExitCode, LayerTooLarge, StoreError
 from pusher.errors.catalogue import catalogue
 from pusher.oci.digest import of_bytes
-from pusher.oci.index import MOST_NESTED
+from pusher.oci.index import MAX_NESTED
 from pusher.registry.http.answer import Answer
 from pusher.serve.api import Api
 from pusher.serve.bodies import asked_range
@@ -90,8 +90,8 @@ class ForwardingApi(Api):
     def _find_absent(
         self, repository: str, manifest: PushedManifest, adopted: dict[str, bool], depth: int
     ) -> list[str]:
-        if depth > MOST_NESTED:
-            raise ApiError(400, "MANIFEST_INVALID", f"indexes are nested more than {MOST_NESTED} deep")
+        if depth > MAX_NESTED:
+            raise ApiError(400, "MANIFEST_INVALID", f"indexes are nested more than {MAX_NESTED} deep")
         absent = []
         for digest in super().absent(repository, manifest):
             if digest in manifest.children and digest not in adopted:

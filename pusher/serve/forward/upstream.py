@@ -25,7 +25,7 @@ _MISSED: Final = 10.0
 """Seconds for which one counts as missing: it may be pushed meanwhile."""
 _LEFT_ALONE: Final = 20.0
 """Seconds for which a registry that does not answer is not asked whether it has a blob."""
-_MOST: Final = 20_000
+_MAX_CACHED: Final = 20_000
 _EVERY_MANIFEST: Final = ", ".join([*sorted(MANIFESTS | INDEXES), "*/*"])
 """distribution 2 gives an OCI manifest only to who names its type."""
 _AHEAD: Final = 16
@@ -69,7 +69,7 @@ class Upstream:
 
     def _remember(self, name: str, digest: str, size: int | None) -> None:
         with self._lock:
-            if len(self._sizes) >= _MOST:
+            if len(self._sizes) >= _MAX_CACHED:
                 self._sizes.clear()
             self._sizes[name, digest] = (
                 size,

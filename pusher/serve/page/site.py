@@ -57,8 +57,8 @@ _ASSETS: Final = {
 }
 _LARGEST_FORM: Final = 8192
 """Bytes."""
-_MOST_DIGITS: Final = 19
-_MOST_PAGE_DIGITS: Final = 10
+_MAX_DIGITS: Final = 19
+_MAX_PAGE_DIGITS: Final = 10
 _LONGEST_HOST: Final = 300
 
 
@@ -160,7 +160,7 @@ class JobSite(Site):
         state = query.get("state", "")
         if state and state not in list(JobState):
             raise ApiError(404, "UNSUPPORTED", "there is no such state of jobs")
-        is_number = page.isascii() and page.isdigit() and len(page) < _MOST_PAGE_DIGITS
+        is_number = page.isascii() and page.isdigit() and len(page) < _MAX_PAGE_DIGITS
         number = max(1, int(page)) if is_number else 1
         view = JobList(self._reader, JobState(state) if state else None, text, number)
         return await self._show(request, view, text=text, kept={"state": state} if state else {})
@@ -229,7 +229,7 @@ class RegistrySite(Site):
 
 def _job_id(request: Request) -> int:
     text = request.path_params["job"]
-    if not (text.isascii() and text.isdigit() and len(text) < _MOST_DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) < _MAX_DIGITS):
         raise ApiError(404, "UNSUPPORTED", "there is no such job", hint="all jobs are on the first page")
     return int(text)
 

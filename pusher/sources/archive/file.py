@@ -27,9 +27,9 @@ from pusher.text import suggest
 
 _SMALL: Final = 16 << 20
 _MAX_ENTRIES: Final = 200_000
-_MOST_NAMES: Final = 16 << 20
+_MAX_NAMES: Final = 16 << 20
 """Characters of all names: 80 for each of so many entries."""
-_MOST_PIECES: Final = 1 << 20
+_MAX_PIECES: Final = 1 << 20
 """Numbers in the maps of all sparse files, each in 8 bytes."""
 _MAX_LINKS: Final = 8
 _KEPT: Final = 64 << 20
@@ -166,7 +166,7 @@ class ArchiveFile:
                 continue
             names += len(entry.name) + len(entry.target or "")
             pieces += len(entry.pieces or ())
-            if names > _MOST_NAMES or pieces > _MOST_PIECES:
+            if names > _MAX_NAMES or pieces > _MAX_PIECES:
                 raise ArchiveInvalid(f"{self.path} is a tar of very long names, not an image archive")
             found.entries[name] = entry
             if self.is_compressed and entry.is_file:

@@ -52,7 +52,7 @@ _OTHERS: Final = (
 _ROOTS: Final = frozenset(
     {"bin", "dev", "etc", "home", "lib", "opt", "proc", "root", "run", "sbin", "sys", "tmp", "usr", "var"}
 )
-_MOST_ROOTS: Final = 5
+_MAX_ROOTS: Final = 5
 """So many of them make the file system of a container."""
 
 
@@ -127,7 +127,7 @@ def without_image(path: Path, names: Iterable[str]) -> PusherError:
             f"{path} is an archive of Docker before 1.10, without a manifest.json",
             hint=suggest("load it into a Docker of before 25, and save it again: docker load -i {}", path),
         )
-    if len(tops & _ROOTS) >= _MOST_ROOTS:
+    if len(tops & _ROOTS) >= _MAX_ROOTS:
         return ImageUnsupported(
             f"{path} contains the file system of a container (from `docker export`), not an image",
             hint=suggest("make an image of it, and push that: docker import {} app:1.2", path),

@@ -16,7 +16,7 @@ from pusher.dataclass import dataclass
 from pusher.errors import ArchiveInvalid, LayerMismatch
 from pusher.oci.bounded_json import load_json
 from pusher.oci.digest import is_digest, of_bytes
-from pusher.oci.index import MOST_NESTED, parse_index
+from pusher.oci.index import MAX_NESTED, parse_index
 from pusher.oci.manifest import Manifest, parse_manifest
 from pusher.oci.media_types import MANIFESTS
 from pusher.oci.platform import Platform
@@ -25,9 +25,9 @@ from pusher.sources.blob_places import layout_path
 from pusher.sources.image_names import normalize_name
 from pusher.sources.index_children import child_digests
 
-_MOST_DOCUMENTS: Final = 20_000
-_MOST_BYTES: Final = 32 << 20
-_LARGEST: Final = 16 << 20
+_MAX_DOCUMENTS: Final = 20_000
+_MAX_BYTES: Final = 32 << 20
+_MAX_DOCUMENT: Final = 16 << 20
 _NAMES: Final = ("io.containerd.image.name", "org.opencontainers.image.ref.name")
 _BLOBS: Final = "blobs/sha256/"
 
@@ -172,7 +172,7 @@ class Roots:
         left, seen = [(root, 0)], set[str]()
         while left:
             digest, depth = left.pop()
-            if digest in seen or depth > MOST_NESTED:
+            if digest in seen or depth > MAX_NESTED:
                 continue
             seen.add(digest)
             found = self._read(digest)
@@ -190,10 +190,10 @@ class Roots:
 
     def _parse(self, digest: str) -> Manifest | tuple[str, ...] | None:
         entry = self._archive.find(layout_path(digest))
-        if entry is None or entry.size > _LARGEST or not self._archive.head(entry).startswith(b"{"):
+        if entry is None or entry.size > _MAX_DOCUMENT or not self._archive.head(entry).startswith(b"{"):
             return None
         self._bytes += entry.size
-        if self._bytes > _MOST_BYTES or len(self._known) > _MOST_DOCUMENTS:
+        if self._bytes > _MAX_BYTES or len(self._known) > _MAX_DOCUMENTS:
             raise ArchiveInvalid(f"the indexes in {self._archive.path} list too much")
         raw = self._archive.read_entry(entry)
         if (found := of_bytes(raw, digest)) != digest:

@@ -33,7 +33,7 @@ _ACCEPT: Final = ", ".join(
         *_SCHEMA_1,  # last: an image of only this type is refused with the reason
     )
 )
-_MOST_SMALL: Final = 4 * MAX_DOCUMENT
+_MAX_SMALL: Final = 4 * MAX_DOCUMENT
 """Bytes of all manifests and configs of one image together."""
 
 
@@ -150,7 +150,7 @@ class RegistrySource(InPlace):
         digest = descriptor.digest
         if digest not in self._small:
             kept = sum(len(raw) for raw in self._small.values() if raw is not None)
-            if descriptor.size > min(MAX_DOCUMENT, _MOST_SMALL - kept):
+            if descriptor.size > min(MAX_DOCUMENT, _MAX_SMALL - kept):
                 raise _too_large(f"what describes {self.reference}")
             self._small[digest] = self._fetch(client, descriptor)
         return self._small[digest]

@@ -15,7 +15,7 @@ from pusher.sources.document_reader import MAX_DOCUMENT
 from pusher.sources.registry.blob_download import pull_refusal
 
 _PAGE: Final = 1000
-_MOST: Final = 10_000
+_MAX_TAGS: Final = 10_000
 
 
 def list_tags(client: RegistryClient, reference: Reference) -> list[str]:
@@ -37,9 +37,9 @@ def list_tags(client: RegistryClient, reference: Reference) -> list[str]:
             raise pull_refusal(answer, client, doing=f"listing the tags of {reference.name}")
         before = len(tags)
         tags |= dict.fromkeys(_parse_page(answer.body, reference))
-        if len(tags) > _MOST:
+        if len(tags) > _MAX_TAGS:
             raise ImageUnsupported(
-                f"{reference.name} has more than {_MOST} tags", hint="name the images to push"
+                f"{reference.name} has more than {_MAX_TAGS} tags", hint="name the images to push"
             )
         # a page without a new tag would repeat without end
         path = _next_page(answer.headers.get("Link", "")) if len(tags) > before else None

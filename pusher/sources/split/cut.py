@@ -24,13 +24,13 @@ from pusher.sources.tar.headers import BLOCK
 END: Final = bytes(2 * BLOCK)
 """What ends a tar."""
 _READ: Final = 1 << 20
-_MOST_MEMORY: Final = 200 << 20
+_MAX_MEMORY: Final = 200 << 20
 """Bytes that the paths of one layer may take: two million files."""
 _FILE_MEMORY: Final = 100
 _FOLDER_MEMORY: Final = 600
 _LONGEST_LIST: Final = 1 << 20
 _LONGEST_PATH: Final = 4096
-_MOST_STEPS: Final = 255
+_MAX_STEPS: Final = 255
 """Longer paths cannot be unpacked on Linux."""
 _WHITEOUT: Final = ".wh."
 _META: Final = ".wh..wh."
@@ -184,8 +184,8 @@ class Cutter:
 
     def _remember(self, size: int) -> None:
         self._memory += size
-        if self._memory > _MOST_MEMORY:
-            most = _MOST_MEMORY >> 20
+        if self._memory > _MAX_MEMORY:
+            most = _MAX_MEMORY >> 20
             raise self._split_error(f"to remember its paths takes more than {most} MiB of memory")
 
     def _late(self, entry: reader.Entry, path: str, part: int, header: bytes) -> Iterator[Chunk]:
@@ -225,7 +225,7 @@ class Cutter:
         steps = [step for step in name.split("/") if step not in ("", ".")]
         if ".." in steps:
             raise self._split_error(f"the path {display_name(name)} leads upwards")
-        if len(name) > _LONGEST_PATH or len(steps) > _MOST_STEPS:
+        if len(name) > _LONGEST_PATH or len(steps) > _MAX_STEPS:
             raise self._split_error(f"the path {display_name(name[:60])}... has {len(name)} characters")
         return "/".join(steps)
 

@@ -9,7 +9,7 @@ from pusher.errors import ArchiveInvalid
 from pusher.sources.tar import reader
 from pusher.sources.tar.headers import BLOCK, DESCRIBING, PAX_FOR_ALL, parse_header
 
-_MOST: Final = 4 << 20
+_MAX_BYTES: Final = 4 << 20
 """Bytes of the headers of one entry: a long name, a long target, and the extended attributes."""
 
 
@@ -25,9 +25,9 @@ class HeaderReader(reader.PipeInput):
         data = super().read(size)
         self._kept.append(data)
         self._kept_size += len(data)
-        if self._kept_size > _MOST:
+        if self._kept_size > _MAX_BYTES:
             raise ArchiveInvalid(
-                f"{self.name} is damaged: the headers of one entry have more than {_MOST} bytes"
+                f"{self.name} is damaged: the headers of one entry have more than {_MAX_BYTES} bytes"
             )
         return data
 

@@ -19,9 +19,9 @@ from pusher.sources.split.headers import HeaderReader
 from pusher.sources.split.layer_plan import LayerPlan, Part
 from pusher.sources.split.layer_tars import Read
 
-MOST_LAYERS: Final = 127
+MAX_LAYERS: Final = 127
 """What engines can mount on each other."""
-_MOST_LATE: Final = 64 << 10
+_MAX_LATE: Final = 64 << 10
 """Bytes of what is late in one layer, compressed, that are stored with a job; more is read again."""
 
 
@@ -108,8 +108,8 @@ def plan_layer(
     parts = [_Growing()]
     for chunk in Cutter(limit, reserve, label).chunks(headers):
         if chunk.part == len(parts):
-            if chunk.part == MOST_LAYERS:
-                raise too_many_error(f"{label} would become more than {MOST_LAYERS} layers")
+            if chunk.part == MAX_LAYERS:
+                raise too_many_error(f"{label} would become more than {MAX_LAYERS} layers")
             parts.append(_Growing())
         if chunk.late:
             parts[chunk.part].add_late(chunk.data)
@@ -138,7 +138,7 @@ def plan_layer(
         size=size,
         reserve=reserve,
         parts=tuple(part for part, _ in finished),
-        late=late if keep or sum(map(len, late)) <= _MOST_LATE else None,
+        late=late if keep or sum(map(len, late)) <= _MAX_LATE else None,
     )
 
 
@@ -164,7 +164,7 @@ def parts_of(plan: LayerPlan, read: Read, *, limit: int, wanted: Collection[str]
 def too_many_error(what: str) -> ImageUnsupported:
     """Return the error for parts that are too small."""
     return ImageUnsupported(
-        f"{what}, and engines take no image of more than {MOST_LAYERS}", hint="use a larger --split-layers"
+        f"{what}, and engines take no image of more than {MAX_LAYERS}", hint="use a larger --split-layers"
     )
 
 

@@ -21,7 +21,7 @@ from pusher.sources.split.layer_tars import (
     stack_of,
 )
 from pusher.sources.split.plan import (
-    MOST_LAYERS,
+    MAX_LAYERS,
     parts_of,
     plan_layer,
     too_many_error,
@@ -85,7 +85,7 @@ class SplitSource:
             ],
         )
         split = self._image(image, SplitPin(image.pin, self._size, new, self._plans))
-        if len(split.layers) > MOST_LAYERS:
+        if len(split.layers) > MAX_LAYERS:
             raise too_many_error(f"the image would have {len(split.layers)} layers")
         return split
 

@@ -29,7 +29,7 @@ WITHOUT_DATA: Final = b"123456"
 
 LARGEST: Final = 2**63 - 1
 NAME_LIMIT: Final = 64 << 10
-_MOST_PIECES: Final = 1 << 18
+_MAX_PIECES: Final = 1 << 18
 """Most pieces of one sparse file: no file system creates this many holes, and their map takes 4 MiB."""
 _NEEDED: Final = frozenset({b"path", b"linkpath", b"size"})
 """Keywords of pax records that are looked at, with sparse files': the others would only fill memory."""
@@ -227,7 +227,7 @@ def pieces_of_header(block: bytes, more: Callable[[], bytes]) -> tuple[int, Piec
             numbers.append(number(fields[position + 12 : position + 24]))
         if not goes_on:
             return size, numbers
-        if len(numbers) > 2 * _MOST_PIECES:
+        if len(numbers) > 2 * _MAX_PIECES:
             raise Damaged("a sparse file is in very many pieces")
         block = more()
         fields, goes_on = block[:504], block[504]
@@ -248,7 +248,7 @@ def pieces_of_data(more: Callable[[], bytes]) -> Pieces:
         lines += block.count(b"\n")
         if lines and not wanted:
             wanted = 1 + 2 * decimal(bytes(text.partition(b"\n")[0]), "the number of a sparse file's pieces")
-        if wanted > 2 * _MOST_PIECES or len(text) > _MOST_PIECES * 40:
+        if wanted > 2 * _MAX_PIECES or len(text) > _MAX_PIECES * 40:
             raise Damaged("a sparse file is in very many pieces")
     return _numbers(bytes(text).split(b"\n", wanted)[1:wanted])
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from pusher.oci.index import MOST_NESTED
+from pusher.oci.index import MAX_NESTED
 from pusher.oci.media_types import OCI_INDEX, OCI_MANIFEST
 from pusher.reference import RegistryPath
 from pusher.registry.upload import profiles
@@ -134,13 +134,13 @@ def test_children_that_only_the_destination_has(here: Repository, there: Reposit
 def test_indexes_nested_without_end(here: Repository, there: Repository) -> None:
     """The destination took each of them: they are fetched from it level by level."""
     nested = [there.image(LAYER)]
-    for _ in range(MOST_NESTED + 1):
+    for _ in range(MAX_NESTED + 1):
         nested.append(index(nested[-1]))
     for raw in nested[:-1]:
         assert there.push(raw).status_code == 201
     answer = here.push(index(nested[-2]), "1")
     assert (answer.status_code, codes(answer)) == (400, ["MANIFEST_INVALID"])
-    assert f"nested more than {MOST_NESTED} deep" in answer.text
+    assert f"nested more than {MAX_NESTED} deep" in answer.text
 
 
 def test_a_missing_image_is_looked_for_once(here: Repository, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pusher.errors import CredentialsUnreadable
-from pusher.oci.bounded_json import MOST_BYTES, load_json
+from pusher.oci.bounded_json import MAX_BYTES, load_json
 from pusher.registry.auth.credentials.credential import Credential
 from pusher.registry.auth.credentials.keys import find_entry
 
@@ -121,7 +121,7 @@ def _content(path: Path) -> bytes:
     if stat.S_ISFIFO(path.stat().st_mode):
         raise OSError(errno.EINVAL, "it is a pipe, not a file")
     with path.open("rb") as file:
-        return file.read(MOST_BYTES + 1)
+        return file.read(MAX_BYTES + 1)
 
 
 def _decode(auth: object) -> str:

@@ -28,9 +28,9 @@ _NOT_FOUND: Final = re.compile(
 """How helpers report that they have no login; the first is docker-credential-helpers'."""
 _IDENTITY_TOKEN_USER: Final = "<token>"  # noqa: S105 - replaces a user name
 _SECRET: Final = re.compile(r"""["']secret["']\s*:""", re.IGNORECASE)
-_MOST_READ: Final = 4096
+_MAX_READ: Final = 4096
 """Characters of the output that are searched for these words."""
-_LONGEST: Final = 200
+_MAX_MESSAGE: Final = 200
 """Characters of the output that are shown."""
 
 time_limit = 30.0
@@ -57,7 +57,7 @@ class CredentialHelper:
     def get(self) -> Credential | None:
         """Return the stored login, or None."""
         code, output = self._run("get", self._server)
-        if (code != 0 and _NOT_FOUND.search(output[:_MOST_READ])) or (code == 0 and not output.strip()):
+        if (code != 0 and _NOT_FOUND.search(output[:_MAX_READ])) or (code == 0 and not output.strip()):
             return None
         self._check("get", code, output)
         try:
@@ -120,7 +120,7 @@ class CredentialHelper:
         words = re.sub(r"[\s\0-\x1f\x7f-\x9f]+", " ", output).strip()
         if _SECRET.search(output) or (secret and secret in output):
             words = ""
-        words = words if len(words) <= _LONGEST else words[: _LONGEST - 3] + "..."
+        words = words if len(words) <= _MAX_MESSAGE else words[: _MAX_MESSAGE - 3] + "..."
         raise self._error(f"cannot {action} the login for {self._registry}: {words or f'exit code {code}'}")
 
     def _error(self, what: str) -> CredentialHelperFailed:

@@ -18,7 +18,7 @@ from pusher.system import open_flags
 
 _FOLDER: Final = open_flags("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
 _RECORDS: Final = "distribution/v2metadata-by-diffid/sha256"
-_LARGEST: Final = 1 << 20
+_MAX_BYTES: Final = 1 << 20
 
 
 class DockerRecords:
@@ -62,7 +62,7 @@ class DockerRecords:
             os.close(descriptor)
         with os.fdopen(file, "rb") as opened:
             _check_owner(file)
-            return opened.read(min(size, _LARGEST))
+            return opened.read(min(size, _MAX_BYTES))
 
 
 def _check_owner(descriptor: int) -> None:

@@ -27,7 +27,7 @@ _ID: Final = re.compile(r"[0-9a-f]{64}")
 _PLAIN: Final = re.compile(r"[0-9a-z.]+")
 _MANIFEST: Final = "manifest-"
 """The names of manifests: this, then the digest."""
-_MOST_VALUES: Final = 1_000_000
+_MAX_VALUES: Final = 1_000_000
 """JSON values in a list of all layers or images: about 20 a layer."""
 
 
@@ -110,7 +110,7 @@ class PodmanStorage:
 
     def _read_list(self, path: Path) -> list[dict[str, Any]]:
         try:
-            listed = load_json(read_metadata(path), most_values=_MOST_VALUES)
+            listed = load_json(read_metadata(path), most_values=_MAX_VALUES)
             if isinstance(listed, list) and all(isinstance(entry, dict) for entry in listed):
                 return listed
         except ValueError:

@@ -18,7 +18,7 @@ from pusher.sources.foreign_files import open_regular
 from pusher.sources.image_names import did_you_mean, normalize_name
 from pusher.text import suggest
 
-_LARGEST: Final = 64 << 20
+_MAX_BYTES: Final = 64 << 20
 """Bytes of a config, or of the file that lists all layers."""
 
 
@@ -152,8 +152,8 @@ def _list_folder(folder: Path) -> list[Path] | None:
 
 def _read(path: Path) -> bytes:
     with os.fdopen(open_regular(path)[0], "rb") as file:
-        raw = file.read(_LARGEST + 1)
-    if len(raw) > _LARGEST:
+        raw = file.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
         raise OSError("it is too large")
     return raw
 
