@@ -220,7 +220,7 @@ class Soak:
         left = {job: owner for job, owner in left.items() if self._store.jobs.get(job).machine is None}
         while any(self._store.jobs.get(job).lease_owner == owner for job, owner in left.items()):
             waited = time.monotonic() - lost_at
-            assert waited < _TAKEN_OVER_WITHIN + _PATIENCE, (left, self._tail())
+            assert waited < _TAKEN_OVER_WITHIN + _PATIENCE, self._tail(left)
             self._start_missing()
             time.sleep(0.1)
         if left:
@@ -266,7 +266,7 @@ class Soak:
                 expected = [-signal.SIGKILL, *_STOPPED]
                 if worker.process.pid in self._stopping:
                     expected.append(ExitCode.STORE)  # it waits for no store then
-                assert worker.process.returncode in expected, (worker.process.returncode, self._tail())
+                assert worker.process.returncode in expected, self._tail(worker.process.returncode)
         self._workers = [worker for worker in self._workers if worker.process.poll() is None]
         for machine in set(range(len(self._homes))) - self._lost:
             alive = sum(worker.machine == machine for worker in self._workers)
@@ -297,7 +297,7 @@ class Soak:
         self._write("sync", 0)
         deadline = time.monotonic() + limit
         while self._store.jobs.counts().keys() != {JobState.SUCCEEDED}:
-            assert time.monotonic() < deadline, (self._store.jobs.counts(), self._tail())
+            assert time.monotonic() < deadline, self._tail(self._store.jobs.counts())
             self._start_missing()
             time.sleep(0.1)
 
@@ -338,9 +338,9 @@ class Soak:
         for machine in range(len(self._homes)):
             assert self._worker(machine).process.wait(_LONGEST) == 0, self._tail()
 
-    def _tail(self) -> str:
+    def _tail(self, what: object = "") -> str:
         log = self.log_path.read_text(errors="replace")
-        return f"{lines_of_faults(log)}\n...\n{log[-5000:]}"
+        return f"{what}\n{lines_of_faults(log)}\n...\n{log[-5000:]}"
 
 
 def _pid(job: JobRecord) -> int:
