@@ -25,7 +25,7 @@ _SHARED_CREDIT: Final = 0.1
 """The same of a share of the queue's rate, as the credits of all workers add up."""
 _EARLY: Final = 0.005
 """Seconds by which bytes may be sent early, rather than waking up for each block."""
-_IDLE_AFTER: Final = 0.2
+_IDLE_AFTER: Final = 0.3
 """Seconds without a turn after which a worker has nothing to send, rather than waiting for a response."""
 _LOOK_EVERY: Final = 0.1
 """Seconds between two calls of ``check``."""
