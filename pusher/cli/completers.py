@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Completer = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
-_PATIENCE: Final = 1.0
+_ENGINE_TIMEOUT: Final = 1.0
 """Seconds that Docker or Podman may take to list its images."""
 _MAX_JOBS: Final = 200
 _PLATFORMS: Final = (
@@ -87,7 +87,7 @@ def images(context: click.Context, parameter: click.Parameter, incomplete: str) 
             env=engine_environment(),
             capture_output=True,
             text=True,
-            timeout=_PATIENCE,
+            timeout=_ENGINE_TIMEOUT,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:

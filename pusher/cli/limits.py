@@ -26,7 +26,7 @@ _WITHOUT: Final = {
     _RATE: "off; each worker has what it was started with (--limit-rate)",
     _PARALLEL: "as each worker was started (--parallel)",
 }
-_WHOSE: Final = {_RATE: "for all workers together", _PARALLEL: "for each worker"}
+_SCOPES: Final = {_RATE: "for all workers together", _PARALLEL: "for each worker"}
 _EXAMPLES: Final = {_RATE: "pusher limit 2M --for 1h", _PARALLEL: "pusher parallel 1 --for 30m"}
 _NOTHING_SET: Final = {f"{name}{end}": None for name in _NAMES for end in ("", "_until", "_then")}
 
@@ -113,7 +113,7 @@ def _describe(name: str, setting: QueueSetting | None) -> str:
     from pusher.progress.format import local_time
     from pusher.store.queue_settings import OFF
 
-    now = _WITHOUT[name] if setting.value == OFF else f"{setting.value} {_WHOSE[name]}"
+    now = _WITHOUT[name] if setting.value == OFF else f"{setting.value} {_SCOPES[name]}"
     until = f", until {local_time(setting.until)}" if setting.until else ""
     then = f"; then {setting.then}" if setting.then else ""
     return f"{_NAMES[name]}: {now}{until}{then}."

@@ -19,7 +19,7 @@ from pusher.cli.verbose import is_quiet, log_as_json
 from pusher.errors import OutputUnwritable, PusherError
 from pusher.text import as_json, printable
 
-_NOBODY_READS: Final = frozenset({errno.EPIPE, errno.EBADF})
+_OUTPUT_CLOSED: Final = frozenset({errno.EPIPE, errno.EBADF})
 """The reader closed the pipe; the shell closed standard output (``>&-``)."""
 
 
@@ -81,7 +81,7 @@ def printing_results(report: Callable[[OutputUnwritable], None]) -> Iterator[Non
         sys.stdout.flush()
     except OSError as error:
         discard_output()
-        if error.errno not in _NOBODY_READS:
+        if error.errno not in _OUTPUT_CLOSED:
             report(output_error(error))
 
 

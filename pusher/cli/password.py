@@ -19,7 +19,7 @@ from pusher.text import printable
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PATIENCE: Final = 2.0
+_NOTICE_AFTER: Final = 2.0
 """Seconds without input on stdin after which a notice is printed."""
 
 
@@ -158,7 +158,7 @@ def _no_password(user: str, hint: str) -> PasswordMissing:
 def _read_stdin(user: str) -> str:
     if sys.stdin is None:
         return ""
-    if not select.select([sys.stdin], [], [], _PATIENCE)[0]:
+    if not select.select([sys.stdin], [], [], _NOTICE_AFTER)[0]:
         print_notice(f"Waiting for the password of {user} on standard input.")
     data = sys.stdin.buffer.read()
     try:

@@ -146,7 +146,7 @@ def _report_ends(result: RunResult, *, single: bool) -> None:
         from pusher.units import human_bytes
 
         wasted = human_bytes(result.bytes_wasted)
-        print_notice(f"{wasted} wasted: their uploads were lost, given up, or cut off inside a chunk.")
+        print_notice(f"{wasted} wasted: uploads were lost, given up, or cut off inside a chunk.")
     if not single:
         if summary := _summary(result):
             print_notice(summary)

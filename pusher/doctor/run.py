@@ -20,7 +20,7 @@ from pusher.registry.http.transport import Transport
 from pusher.store.records import UNFINISHED_STATES
 from pusher.worker.registries import Registries
 
-_PATIENCE: Final = 10.0
+_REQUEST_TIMEOUT: Final = 10.0
 """Seconds that each request may take."""
 
 
@@ -64,10 +64,10 @@ def _login_error(settings: Settings) -> PusherError:
 
 def _short_timeouts(timeouts: Timeouts) -> Timeouts:
     return Timeouts(
-        connect=min(timeouts.connect, _PATIENCE),
-        stall=min(timeouts.stall, _PATIENCE),
-        answer=min(timeouts.answer, _PATIENCE),
-        commit=min(timeouts.commit, _PATIENCE),
+        connect=min(timeouts.connect, _REQUEST_TIMEOUT),
+        stall=min(timeouts.stall, _REQUEST_TIMEOUT),
+        answer=min(timeouts.answer, _REQUEST_TIMEOUT),
+        commit=min(timeouts.commit, _REQUEST_TIMEOUT),
     )
 
 

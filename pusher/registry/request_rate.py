@@ -11,7 +11,7 @@ from pusher.registry.answers import read_message, retry_after
 from pusher.registry.http.answer import Answer
 from pusher.retry import DEFAULT, RetryPolicy
 
-_ENOUGH: Final = 20
+_FASTER_AFTER: Final = 20
 """Accepted requests before a shorter pause is tried."""
 
 
@@ -59,7 +59,7 @@ class RequestRate:
                 self._slow_down(retry_after(answer), turn)
             elif answer.status != 503:
                 self._accepted += 1
-                if self._pause and self._accepted > _ENOUGH:
+                if self._pause and self._accepted > _FASTER_AFTER:
                     shorter = 0.8 * self._pause
                     self._pause = shorter if shorter >= self._policy.rate_least else 0.0
                     self._accepted = 1

@@ -20,7 +20,7 @@ from pusher.system import open_flags, sync_folder, try_lock
 
 _CATALOG: Final = "registry.db"
 _LOCK: Final = "lock"
-_FRESH: Final = 60.0
+_MARK_EVERY: Final = 60.0
 """Seconds for which a blob that is used again is not marked again."""
 
 
@@ -76,7 +76,7 @@ class LocalRegistry:
                 self._mark_used(digest, self.blob_path(digest).stat().st_mtime)
 
     def _mark_used(self, digest: str, used_at: float) -> None:
-        if time.time() - used_at > _FRESH:
+        if time.time() - used_at > _MARK_EVERY:
             with suppress(OSError):
                 os.utime(self.blob_path(digest))
 

@@ -30,7 +30,7 @@ _KEEP_ALIVE: Final = 75
 """Seconds that an idle connection is kept."""
 _HEADERS: Final = 60.0
 """Seconds for the line and the headers of a request, from when the connection is open."""
-_GRACE: Final = 30
+_SHUTDOWN_TIMEOUT: Final = 30
 """Seconds for the requests in flight when the server is asked to end."""
 _MAX_CONNECTIONS: Final = 1000
 _MAX_HEADERS: Final = 200
@@ -184,7 +184,7 @@ def make_server(app: ASGIApp, certificate: Certificate | None = None) -> uvicorn
         proxy_headers=False,  # the peer is the client
         limit_concurrency=_MAX_CONNECTIONS,
         timeout_keep_alive=_KEEP_ALIVE,
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
         ssl_certfile=None if certificate is None else certificate.certificate,
         ssl_keyfile=None if certificate is None else certificate.key,
     )

@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 
 from pusher.config.private import make_private_folder
 
-_STILL: Final = 10.0
+_STALE_AFTER: Final = 10.0
 """Seconds without progress after which a claim is ignored."""
-_STIR_EVERY: Final = 1.0
+_MARK_EVERY: Final = 1.0
 """Seconds between two marks of progress on a claim's file."""
 
 
@@ -46,7 +46,7 @@ class Claims:
     def touch(self) -> None:
         """Record progress on the claimed layers. Cheap: most calls do nothing."""
         now = self._clock()
-        if now - self._touched < _STIR_EVERY:
+        if now - self._touched < _MARK_EVERY:
             return
         self._touched = now
         for lock in list(self._held.values()):
@@ -94,7 +94,7 @@ class Claims:
         if seen != at:
             since = now
         self._seen[path] = at, since
-        return now - since >= _STILL
+        return now - since >= _STALE_AFTER
 
 
 def _mark(lock: FileLock) -> None:

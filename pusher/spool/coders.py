@@ -48,7 +48,7 @@ _STORED: Final = 65535
 """The most that one stored deflate block holds (RFC 1951, 3.2.4)."""
 _SAMPLES: Final = 16
 _SAMPLE: Final = 512
-_WORTH: Final = 0.98
+_STORED_ABOVE: Final = 0.98
 """Pieces whose compressed size is more than this share are stored."""
 
 Work = Callable[[], bytes]
@@ -171,7 +171,7 @@ def _looks_like_noise(piece: bytes) -> bool:
 
 
 def _is_worth_it(data: bytes) -> bool:
-    return len(isal_zlib.compress(data, 1, _RAW)) < len(data) * _WORTH
+    return len(isal_zlib.compress(data, 1, _RAW)) < len(data) * _STORED_ABOVE
 
 
 def _store(piece: bytes) -> bytes:

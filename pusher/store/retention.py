@@ -14,7 +14,7 @@ from pusher.store.records import JobDocument, JobState
 
 _BATCH: Final = 2000
 """Rows deleted in one transaction, so that workers do not wait long."""
-_FRESH: Final = timedelta(hours=1)
+_MIN_AGE: Final = timedelta(hours=1)
 """Age below which only jobs are deleted: a job that needs the rest may be about to be recorded."""
 
 _NOT_SUCCEEDED: Final = frozenset(JobState) - {JobState.SUCCEEDED}
@@ -50,7 +50,7 @@ class Retention:
         ``blobs``: digests in the spool; the layers they were made from are kept. With ``dry_run`` rows are
         only counted.
         """
-        unused = min(before, self._database.now() - _FRESH)
+        unused = min(before, self._database.now() - _MIN_AGE)
         with self._transactions(dry_run) as run:
             jobs = run(lambda connection: _jobs(connection, before))
             known = run(lambda connection: _uploads(connection, unused))

@@ -20,11 +20,11 @@ from pusher.worker import piped_archives
 from pusher.worker.liveness import WorkerIdentity
 from pusher.worker.registries import Registries
 
-_IMPATIENT: Final = 5.0
+_CANCEL_TIMEOUT: Final = 5.0
 """Seconds that ``pusher cancel`` waits for a registry: the session can be deleted by a later run as well."""
-_SETTLED: Final = 60.0
+_UNUSED_AFTER: Final = 60.0
 """Seconds after which a blob that no job needs is not one that a worker has just written."""
-_COPIES_STAY: Final = 7 * 86400.0
+_KEEP_COPIES: Final = 7 * 86400.0
 """Seconds for which ``prune`` keeps the copy of the job store made by an upgrade."""
 
 
@@ -48,7 +48,7 @@ def cancel(store: Store, settings: Settings, job_ids: Collection[int]) -> list[J
     Raises JobUnknown, JobStateConflict.
     """
     cancelled = [store.jobs.cancel(job_id) for job_id in job_ids]
-    timeouts = replace(settings.timeouts, connect=_IMPATIENT, answer=_IMPATIENT)
+    timeouts = replace(settings.timeouts, connect=_CANCEL_TIMEOUT, answer=_CANCEL_TIMEOUT)
     registries = Registries(store, replace(settings, timeouts=timeouts))
     try:
         delete_sessions(
@@ -114,7 +114,7 @@ def prune(
     forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
     if not dry_run:
         piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER)
-        remove_old_copies(settings.database_url, max(older_than.total_seconds(), _COPIES_STAY))
+        remove_old_copies(settings.database_url, max(older_than.total_seconds(), _KEEP_COPIES))
     freed = sum(size for _, size in unneeded)
     in_use = dry_run or store.jobs.owners()
     smaller = 0 if in_use else store.retention.compact()
@@ -129,7 +129,7 @@ def keep_limits(
     themselves."""
     evict_blobs(store, spool, settings.spool_limit)
     store.events.trim(job_ids)
-    remove_old_copies(settings.database_url, _COPIES_STAY)
+    remove_old_copies(settings.database_url, _KEEP_COPIES)
     before = store.now() - timedelta(seconds=settings.keep_jobs)
     store.workers.forget(before)
     before = min(before, until or before)
@@ -152,6 +152,6 @@ def _find_unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, in
     if sum(size for _, size, _ in found) <= limit:
         return []
     running = store.jobs.counts().get(JobState.RUNNING, 0)
-    used_before = time.time() - _SETTLED if running else None
+    used_before = time.time() - _UNUSED_AFTER if running else None
     needed = store.blobs.needed_digests([digest for digest, _, _ in found])
     return spool.find_unneeded(needed, limit, used_before=used_before)

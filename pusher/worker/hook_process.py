@@ -16,7 +16,7 @@ from pusher.dataclass import dataclass
 
 _TICK: Final = 0.05
 """Seconds between two checks whether the process has ended."""
-_GRACE: Final = 2.0
+_KILL_AFTER: Final = 2.0
 """Seconds between SIGTERM and SIGKILL."""
 _OUTPUT: Final = 4096
 """Bytes at the end of the output that are kept."""
@@ -121,7 +121,7 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(_GRACE)
+        process.wait(_KILL_AFTER)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -10,9 +10,9 @@ from pusher.spool.levels import FAR_SECONDS, NEAR_SECONDS, first_level
 from pusher.units import human_bytes
 from pusher.worker.uplinks import LinkEstimates
 
-_PATIENCE: Final = 1.1 * FAR_SECONDS
+_FAR_AFTER: Final = 1.1 * FAR_SECONDS
 """Seconds without the first response after which a registry counts as far away."""
-_MAX_PATIENCE: Final = 0.25
+_MAX_WAIT: Final = 0.25
 """The same on a machine where other programs use the processors."""
 
 
@@ -63,7 +63,7 @@ class JobLink:
             return LinkSpeed(limit, is_limit=True)
         if rate is not None:
             return LinkSpeed(rate)
-        response = self.response_seconds(min(_PATIENCE / share, _MAX_PATIENCE))
+        response = self.response_seconds(min(_FAR_AFTER / share, _MAX_WAIT))
         beyond = response is not None and response > NEAR_SECONDS
         elsewhere = self.links.rate_elsewhere(self.registry) if beyond else None
         return LinkSpeed(None, False, response, elsewhere, self.round_trip())

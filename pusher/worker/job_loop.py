@@ -33,11 +33,11 @@ from pusher.worker.result import RunResult, summarize
 from pusher.worker.shutdown import explain_lost_lease, join_while_moving, requeue, run_while_moving
 from pusher.worker.wakeups import Wakeups
 
-_STILL: Final = 10.0
+_STALLED_AFTER: Final = 10.0
 """Seconds without a byte after which a job does not count towards ``parallel``."""
 _TIDY_EVERY: Final = 3600.0
 """Seconds after which a run deletes what is beyond the limits; it does so at its end as well."""
-_MAX_STILL: Final = 4
+_MAX_STALLED: Final = 4
 """How many times ``parallel`` jobs may run because others are stalled."""
 _QUICK_THREADS: Final = 2
 """Threads for requests and blobs that take a few responses, besides those for ``parallel`` blobs."""
@@ -173,8 +173,8 @@ class JobLoop:
             if self._only is not None and self._active.keys() >= set(self._only):
                 return False  # there is no other job to claim
         most = self._limits.parallel
-        moving = sum(control.seconds_still < _STILL for control in controls)
-        lent = moving < most and len(controls) < _MAX_STILL * most
+        moving = sum(control.seconds_still < _STALLED_AFTER for control in controls)
+        lent = moving < most and len(controls) < _MAX_STALLED * most
         return len(controls) < most or (lent and self._pool.is_free)
 
     def _claim(self) -> JobRecord | None:

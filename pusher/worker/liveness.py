@@ -26,9 +26,9 @@ from pusher.worker.expired_leases import ExpiredLeases
 from pusher.worker.local_journal import SUFFIX, LocalJournal, make_left_changes
 from pusher.worker.periodic import calling_every
 
-_BEAT: Final = 1.0
+_HEARTBEAT: Final = 1.0
 """Seconds between two checks of the leases."""
-_GRACE: Final = 4 * _BEAT
+_GRACE: Final = 4 * _HEARTBEAT
 """Seconds for which an expired lease is still respected: its owner's machine may have slept or the store's
 clock jumped, and it renews the lease within a heartbeat."""
 _LOCK_LIMIT: Final = 10.0
@@ -173,7 +173,7 @@ class WorkerIdentity:
             self._look_at_leases(store)
             check()
 
-        with calling_every(_BEAT, beat, name="heartbeat"):
+        with calling_every(_HEARTBEAT, beat, name="heartbeat"):
             yield
 
     def _path(self, name: str) -> Path:

@@ -16,13 +16,13 @@ FOLDER: Final = "incoming"
 """Their folder in the spool."""
 _NEEDING: Final = frozenset(JobState) - {JobState.SUCCEEDED}
 """Failed and cancelled jobs can be retried until they are pruned."""
-_SETTLED: Final = 3600.0
+_UNUSED_AFTER: Final = 3600.0
 """Seconds after which a file without a job is unneeded: its command was killed before it recorded a job."""
 
 
 def remove_unneeded(store: Store, folder: Path) -> None:
     """Remove archives that no job needs, except those of the last hour."""
-    before = time.time() - _SETTLED
+    before = time.time() - _UNUSED_AFTER
     with suppress(OSError):
         _remove(store, [path for path in folder.iterdir() if path.stat().st_mtime < before])
 

@@ -14,9 +14,9 @@ from pusher.store.store import Store
 from pusher.units import human_seconds
 from pusher.worker.control import Activity, Control
 
-_STILL: Final = 5.0
+_STALLED_AFTER: Final = 5.0
 """Seconds without a byte after which a run ends without waiting for a request or a look-up."""
-_DEAR: Final = 20.0
+_STALLED_AFTER_IF_COSTLY: Final = 20.0
 """The same if stopping costs bytes that must be sent again."""
 _LOOK_EVERY: Final = 0.1
 
@@ -32,7 +32,9 @@ def join_while_moving(
     for thread in threads:
         while thread.is_alive():
             thread.join(_LOOK_EVERY)
-            if leave() or activity.seconds_still >= (_DEAR if at_stake() else _STILL):
+            if leave() or activity.seconds_still >= (
+                _STALLED_AFTER_IF_COSTLY if at_stake() else _STALLED_AFTER
+            ):
                 return not any(map(threading.Thread.is_alive, threads))
     return True
 

@@ -21,9 +21,9 @@ _KEEP_EVERY: Final = 3.0
 """Seconds between two writes for one registry."""
 _LIMITED: Final = 0.8
 """Part of the limit from which on a rate is that of the limit and not of the link."""
-_LATELY: Final = timedelta(days=7)
+_RATE_VALID_FOR: Final = timedelta(days=7)
 """How long the rate of one registry says something about another one: a machine may be moved."""
-_DOUBT_AFTER: Final = timedelta(days=1)
+_REFUSAL_VALID_FOR: Final = timedelta(days=1)
 """How long a refusal of larger chunks is remembered."""
 
 
@@ -73,7 +73,7 @@ class LinkEstimates:
     def _forget_old_refusals(self, registry: str, link: LinkEstimate) -> None:
         """Try a larger chunk once a day: limits are raised, and the cause may have been temporary."""
         facts = self._store.facts.get(registry) if self._store else RegistryFacts(registry)
-        if self._store and facts.limited_at and self._store.now() - facts.limited_at >= _DOUBT_AFTER:
+        if self._store and facts.limited_at and self._store.now() - facts.limited_at >= _REFUSAL_VALID_FOR:
             self._store.facts.forget_limits(registry)
             link.forget_refusals()
 
@@ -109,7 +109,7 @@ class LinkEstimates:
         """
         if self._store is None:
             return None
-        since = self._store.now() - _LATELY
+        since = self._store.now() - _RATE_VALID_FOR
         rates = self._store.facts.recent_rates(since)
         local = is_loopback(registry)
         return next((rate for host, rate in rates if host != registry and is_loopback(host) is local), None)

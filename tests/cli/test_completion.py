@@ -109,7 +109,7 @@ def test_an_engine_that_does_not_answer_is_not_waited_for(
 ) -> None:
     engine = FakeEngine(tmp_path / "bin")
     monkeypatch.setenv("PATH", str(engine.folder))
-    monkeypatch.setattr("pusher.cli.completers._PATIENCE", 0.1)
+    monkeypatch.setattr("pusher.cli.completers._ENGINE_TIMEOUT", 0.1)
     engine.on("ls", "exec /bin/sleep 60")
     assert _complete(pusher, "push", "app") == []
 

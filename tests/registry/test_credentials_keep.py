@@ -255,7 +255,7 @@ def test_a_crash_before_the_end_leaves_the_file(existing: Path, monkeypatch: pyt
 
 
 def test_another_process_that_does_not_end(existing: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rewrite, "_PATIENCE", 0.1)
+    monkeypatch.setattr(rewrite, "_LOCK_TIMEOUT", 0.1)
     with FileLock(f"{existing}.lock"), pytest.raises(CredentialsUnwritable) as caught:
         _keeper(existing).store("bob", "pw")
     assert caught.value.message == f"another process keeps {existing} locked"
@@ -268,7 +268,7 @@ from pathlib import Path
 from pusher.config import Settings
 from pusher.registry.auth.credentials import rewrite
 from pusher.registry.auth.credentials.keep import LoginStore
-rewrite._PATIENCE = 60.0  # the lock is not fair
+rewrite._LOCK_TIMEOUT = 60.0  # the lock is not fair
 path = Path(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -73,7 +73,7 @@ def test_a_client_that_falls_silent_is_told_and_what_it_sent_is_kept(
 
 
 def test_the_destination_is_asked_once_for_a_blob(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pusher.serve.forward.upstream._MISSED", 600.0)
+    monkeypatch.setattr("pusher.serve.forward.upstream._MISSING_FOR", 600.0)
     with FakeRegistry(SERVERLESS.scaled(min=1000, max=20_000)) as registry, Front(tmp_path / "home") as front:
         digest = registry.add_blob("team/app", b"there")
         here = front.repository(registry.address, "team/app")

@@ -129,7 +129,7 @@ def test_a_hook_that_fails_is_an_event_and_nothing_else(
     command: str,
     expected: str,
 ) -> None:
-    monkeypatch.setattr(hook_process, "_GRACE", 0.2)
+    monkeypatch.setattr(hook_process, "_KILL_AFTER", 0.2)
     _set(home, on_success=command, timeout=2.0 if "for longer than 2s" in expected else PATIENCE)
     job = home.push(archive, f"{registry.address}/app:1")
     (said,) = _hook_events(home, job.id)

@@ -99,7 +99,7 @@ def test_a_job_paused_elsewhere_stops_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without the next heartbeat."""
-    monkeypatch.setattr(liveness, "_BEAT", NEVER)
+    monkeypatch.setattr(liveness, "_HEARTBEAT", NEVER)
     is_alive = _listener_is_alive(monkeypatch)
     lost, lose = threading.Event(), Control.lose_lease
 

@@ -123,7 +123,7 @@ def test_a_registry_that_never_answers_keeps_no_other_job_waiting(
     monkeypatch.setattr(stall_notices, "_STUCK_AFTER", 0.3)
     monkeypatch.setattr(stall_notices, "NOTICE_AFTER", 0.5)
     monkeypatch.setattr(registry_troubles, "NOTICE_AFTER", 0.5)
-    monkeypatch.setattr(job_loop, "_STILL", 0.3)
+    monkeypatch.setattr(job_loop, "_STALLED_AFTER", 0.3)
     with FakeRegistry() as deaf:
         stall = Stall(after_bytes=0)
         deaf.faults.add(Fault(On.HEAD_BLOB, stall, times=None))
@@ -159,8 +159,8 @@ def test_a_docker_save_that_never_writes_keeps_no_other_job_waiting(
     """A real process at the other end of the pipe; the other job has the same layers in a file."""
     monkeypatch.setattr(stall_notices, "_STUCK_AFTER", 0.3)
     monkeypatch.setattr(stall_notices, "NOTICE_AFTER", 0.5)
-    monkeypatch.setattr(job_loop, "_STILL", 0.3)
-    monkeypatch.setattr(claims, "_STILL", 0.3)
+    monkeypatch.setattr(job_loop, "_STALLED_AFTER", 0.3)
+    monkeypatch.setattr(claims, "_STALE_AFTER", 0.3)
     docker, go = FakeEngine(tmp_path / "bin"), tmp_path / "go"
     monkeypatch.setenv("PATH", str(docker.folder))
     docker.has(image, archive)
@@ -181,7 +181,7 @@ def test_a_slow_credential_helper_holds_up_its_own_registry_alone(
     tmp_path: Path, registry: FakeRegistry, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "NOTICE_AFTER", 0.5)
-    monkeypatch.setattr(job_loop, "_STILL", 0.3)
+    monkeypatch.setattr(job_loop, "_STALLED_AFTER", 0.3)
     go, config = tmp_path / "go", tmp_path / "config.json"
     helper = helper_on_path(tmp_path / "bin", monkeypatch)
     helper.behave(

@@ -162,7 +162,7 @@ def test_a_chunk_stops_when_another_worker_may_send_it(
     postgres: PostgresServer, tmp_path: Path, image: Image, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The server is away for longer than the lease; the registry keeps what it got of the chunk."""
-    monkeypatch.setattr(liveness, "_BEAT", 0.1)
+    monkeypatch.setattr(liveness, "_HEARTBEAT", 0.1)
     monkeypatch.setattr(liveness, "_GRACE", 0.4)
     stopped, stop = threading.Event(), BlobObserver._stop_without_lease
 

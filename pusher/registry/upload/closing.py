@@ -13,7 +13,7 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.http.body import BlobDamaged, BlobFile, Body, UploadObserver
 from pusher.registry.intermediaries import CLOSING, is_stored
 from pusher.registry.upload.session import Journal, Session
-from pusher.registry.upload.verdicts import PAUSE, TIRED
+from pusher.registry.upload.verdicts import GATEWAY_TIMEOUTS, PAUSE
 
 _MAX_LOOKS: Final = 3
 _LOOK_PAUSE: Final = 5.0
@@ -126,7 +126,7 @@ class SessionCloser:
         first, self.failure = self.failure is None, error
         first = first or self._client.is_outage(answer, CLOSING)
         if first and answer.status in PAUSE and "DIGEST_INVALID" not in codes:
-            self._looks_left = _MAX_LOOKS if answer.status in TIRED else 0
+            self._looks_left = _MAX_LOOKS if answer.status in GATEWAY_TIMEOUTS else 0
             raise error
         # the second one may be refused because the first one worked
         # (https://github.com/GoogleContainerTools/jib/issues/4301)

@@ -10,7 +10,7 @@ from typing import Final
 
 _CHUNKS: Final = 16
 """Latest chunks that count: the link may have become slower."""
-_TELLING: Final = 1 << 20
+_MEASURABLE: Final = 1 << 20
 """Bytes of a chunk that shows the rate; smaller ones show the response time, unless they take a second."""
 _EMPTY: Final = 64 * 1024
 """Bytes of a body, such as a config, whose time is the response time alone."""
@@ -32,7 +32,7 @@ class LinkRate:
         with self._lock:
             if size < _EMPTY:
                 self._response = min(seconds, self._response)
-            if size >= _TELLING or seconds >= 1:
+            if size >= _MEASURABLE or seconds >= 1:
                 self._chunks.append((self._clock(), max(seconds, 0.001), size))
 
     @property

@@ -31,7 +31,7 @@ _SECONDS: Final = 10.0
 """Seconds that a chunk should take."""
 _UNTRIED: Final = 4 * chunk_sizes.DEFAULT_CHUNK
 """Bytes between two breaks that are assumed for an unknown link."""
-_PLENTY: Final = 720 * MIB
+_MAX_BETWEEN_BREAKS: Final = 720 * MIB
 """Limit of the stored bytes between breaks: the largest chunks are small compared with it."""
 _WAITING: Final = 0.02
 """Part of its time that a chunk should wait for its response at most, on a link that has not broken."""
@@ -39,7 +39,7 @@ _MOST: Final = 90 * MIB
 """Bytes of a chunk: below the 100 MB that Cloudflare lets through."""
 _MAX_WAITED_FOR: Final = 4 * _MOST
 """Bytes of a chunk where smaller ones would wait for too long."""
-_TELLING: Final = 1 * MIB
+_MEASURABLE: Final = 1 * MIB
 """Bytes of a chunk that measures the speed; smaller ones measure the response time."""
 _WORTH: Final = 2 / 3
 """Give up a session for larger chunks if they need at most this part of the remaining time."""
@@ -47,11 +47,11 @@ _SAVES: Final = 2.0
 """Seconds that larger chunks must save."""
 _PROBING: Final = 0.002
 """Part of the remaining time that it may take to find out what the registry keeps of a broken chunk."""
-_FORGET: Final = 0.6
+_EARLIER_BREAKS_WEIGHT: Final = 0.6
 """Weight of all earlier breaks when one more happens."""
 _HELD: Final = 6
 """Chunks in a row that get through before twice their size is tried."""
-_NEW: Final = 0.3
+_LATEST_WEIGHT: Final = 0.3
 """Weight of the latest chunk's speed."""
 _STOPGAPS: Final = frozenset({MONOLITHIC.name, CHUNKED.name})
 """Profiles learned from refusals."""
@@ -113,7 +113,7 @@ class LinkEstimate:
                 self.answer_seconds = _average(self.answer_seconds, answer)
                 self.byte_seconds = _average(self.byte_seconds, max(seconds - answer, 0.001) / size)
             faster = self.uplink is not None and pace * self.uplink < 1  # even a small chunk shows this
-            if size >= _TELLING or (size >= chunk_sizes.LEAST and seconds >= 1) or faster:
+            if size >= _MEASURABLE or (size >= chunk_sizes.LEAST and seconds >= 1) or faster:
                 # averaged by seconds a byte, so that a link that becomes slow is noticed at once
                 self.uplink = 1 / _average(self.uplink and 1 / self.uplink, pace)
 
@@ -130,8 +130,8 @@ class LinkEstimate:
             self._count_bytes(sent)
             self.breaks, self._has_held = self.breaks + 1, False
             self._gaps = [*self._gaps[-9:], self._since]
-            self._carried = _FORGET * self._carried + self._since
-            self._weight = _FORGET * self._weight + 1
+            self._carried = _EARLIER_BREAKS_WEIGHT * self._carried + self._since
+            self._weight = _EARLIER_BREAKS_WEIGHT * self._weight + 1
             self._since = self._unbroken = 0
             self.carries = self._carried / self._weight
 
@@ -142,8 +142,13 @@ class LinkEstimate:
         # come regularly, the next one comes sooner the more was carried
         carried = self._carried if self.breaks else self._carried + self._since
         self.carries = max(carried / self._weight, self._since)
-        if self.carries >= _PLENTY:
-            self.carries, self._carried, self._weight, self._since = _PLENTY, _PLENTY, 1.0, 0
+        if self.carries >= _MAX_BETWEEN_BREAKS:
+            self.carries, self._carried, self._weight, self._since = (
+                _MAX_BETWEEN_BREAKS,
+                _MAX_BETWEEN_BREAKS,
+                1.0,
+                0,
+            )
             self.breaks, self._has_held = 0, True
         if self._ceiling is not None and self._unbroken >= _HELD * self._ceiling:
             self._raise_ceiling()
@@ -329,7 +334,7 @@ class LinkEstimate:
 
 
 def _average(before: float | None, latest: float) -> float:
-    return latest if before is None else _NEW * latest + (1 - _NEW) * before
+    return latest if before is None else _LATEST_WEIGHT * latest + (1 - _LATEST_WEIGHT) * before
 
 
 def _even(size: float) -> int:

@@ -11,9 +11,9 @@ from pusher.registry.http.answer import Answer
 from pusher.registry.intermediaries import is_chunk_accepted
 from pusher.registry.upload.session import Session, explain_loss, is_cut_off
 
-TIRED: Final = frozenset({504, 524})
+GATEWAY_TIMEOUTS: Final = frozenset({504, 524})
 """An intermediary timed out; the registry may still be processing the request."""
-PAUSE: Final = TIRED | {408, 429, 500, 502, 503, 520, 521, 522, 523}
+PAUSE: Final = GATEWAY_TIMEOUTS | {408, 429, 500, 502, 503, 520, 521, 522, 523}
 """Status codes after which the same request may succeed later (52x are Cloudflare's)."""
 
 

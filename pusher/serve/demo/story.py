@@ -34,7 +34,7 @@ from pusher.units import human_bytes
 _NAME: Final = "demo/app"
 _TAG: Final = "1"
 _LOOK: Final = 0.02
-_PATIENCE: Final = 120.0
+_STEP_TIMEOUT: Final = 120.0
 """Seconds for one step, on however slow a machine."""
 
 
@@ -111,7 +111,7 @@ def _push(player: _Player, step: Callable[[str], None], scale: Scale, archive: P
         time.sleep(scale.outage)
         link.come_back()
         step("the network is back")
-        if running.wait(_PATIENCE) != 0:
+        if running.wait(_STEP_TIMEOUT) != 0:
             raise DemoFailed(f"pusher run ended with code {running.returncode}")
     step(f"pushed: {place}")
 
@@ -167,13 +167,13 @@ class _Player:
 
     def wait(self, process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
         """Wait. Raises DemoFailed if the process exits first, or at a timeout."""
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _STEP_TIMEOUT
         while not condition():
             if process.poll() is not None:
                 log = (self._folder / "pusher.log").read_text(errors="replace").strip()
                 raise DemoFailed(f"pusher ended too early, with code {process.returncode}: {log[-500:]}")
             if time.monotonic() > deadline:
-                raise DemoFailed(f"nothing came of a step for {_PATIENCE:.0f} s")
+                raise DemoFailed(f"nothing came of a step for {_STEP_TIMEOUT:.0f} s")
             time.sleep(_LOOK)
 
 
@@ -181,14 +181,14 @@ def _pull_back(repository: str) -> int:
     """Pull the image past the link; return the number of its blobs. Raises DemoFailed."""
     with requests.Session() as http:
         http.trust_env = False
-        answer = http.get(f"{repository}/manifests/{_TAG}", timeout=_PATIENCE)
+        answer = http.get(f"{repository}/manifests/{_TAG}", timeout=_STEP_TIMEOUT)
         digest = answer.headers.get("Docker-Content-Digest")
         if not answer.ok or digest != of_bytes(answer.content):
             raise DemoFailed(f"the registry does not give the manifest back: status {answer.status_code}")
         manifest = parse_manifest(answer.content)
         for blob in manifest.blobs:
             found = hash_for(blob.digest)
-            with http.get(f"{repository}/blobs/{blob.digest}", timeout=_PATIENCE, stream=True) as pulled:
+            with http.get(f"{repository}/blobs/{blob.digest}", timeout=_STEP_TIMEOUT, stream=True) as pulled:
                 for block in pulled.iter_content(1 << 20):
                     found.update(block)
             if digest_of_hash(found) != blob.digest:

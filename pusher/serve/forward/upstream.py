@@ -19,11 +19,11 @@ from pusher.serve.forward.destinations import Destinations
 from pusher.serve.manifests import LARGEST
 from pusher.worker.registries import Registries
 
-_REMEMBERED: Final = 600.0
+_PRESENT_FOR: Final = 600.0
 """Seconds for which a blob that is there counts as being there."""
-_MISSED: Final = 10.0
+_MISSING_FOR: Final = 10.0
 """Seconds for which one counts as missing: it may be pushed meanwhile."""
-_LEFT_ALONE: Final = 20.0
+_UNREACHABLE_FOR: Final = 20.0
 """Seconds for which a registry that does not answer is not asked whether it has a blob."""
 _MAX_CACHED: Final = 20_000
 _EVERY_MANIFEST: Final = ", ".join([*sorted(MANIFESTS | INDEXES), "*/*"])
@@ -57,7 +57,7 @@ class Upstream:
             answer = client.head(f"blobs/{digest}", place.path)
         except PusherError:
             with self._lock:
-                self._silent[place.registry] = time.monotonic() + _LEFT_ALONE
+                self._silent[place.registry] = time.monotonic() + _UNREACHABLE_FOR
             return None
         size = size_in(answer.headers, "Content-Length") if answer.ok else None
         self._remember(name, digest, size)
@@ -73,7 +73,7 @@ class Upstream:
                 self._sizes.clear()
             self._sizes[name, digest] = (
                 size,
-                time.monotonic() + (_MISSED if size is None else _REMEMBERED),
+                time.monotonic() + (_MISSING_FOR if size is None else _PRESENT_FOR),
             )
 
     def ask(self, method: str, name: str, path: str, accept: str) -> Answer:

@@ -18,7 +18,7 @@ from pusher.errors import CredentialsUnwritable
 from pusher.registry.auth.credentials.authfile import AuthFile
 from pusher.text import suggest
 
-_PATIENCE: Final = 10.0
+_LOCK_TIMEOUT: Final = 10.0
 """Seconds to wait for another process that is changing the file."""
 
 
@@ -33,7 +33,7 @@ def rewrite_auth_file(path: Path) -> Iterator[dict[str, Any]]:
     target = Path(os.path.realpath(path))
     try:
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(f"{target}.lock", timeout=_PATIENCE, mode=0o600):
+        with FileLock(f"{target}.lock", timeout=_LOCK_TIMEOUT, mode=0o600):
             content = AuthFile.read(target).content
             before = copy.deepcopy(content)
             yield content
