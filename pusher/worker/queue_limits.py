@@ -20,6 +20,9 @@ from pusher.worker.upload_turns import UploadTurns
 
 _SOON: Final = 0.25
 """Part of the usual pause after which a worker renews its share if it has to change."""
+_SLOW: Final = 0.05
+"""Seconds that a renewal takes from which on a worker does not renew more often to use what is left: the
+job store, or its disk, is busy enough."""
 
 
 class QueueLimits:
@@ -32,6 +35,7 @@ class QueueLimits:
         self._texts: dict[str, str | None] = {LIMIT_RATE: None, PARALLEL: None}
         self._lease = RateLease()
         self._wake = threading.Event()
+        self._is_slow = False
         self.limiter = RateLimiter(settings.limit_rate, note, queue=self._lease)
         self.limiter.on_lack = self._renew_soon
         self.turns = UploadTurns(lambda registry: settings.at(registry).uploads_per_registry)
@@ -96,7 +100,10 @@ class QueueLimits:
             while not self._must_renew() and time.monotonic() < deadline:
                 self._wake.wait(_SOON * usual)
             self._wake.clear()
-            if self.update(store, owner):
+            began = time.monotonic()
+            changed = self.update(store, owner)
+            self._is_slow = time.monotonic() - began > _SLOW
+            if changed:
                 change()
 
         try:
@@ -112,8 +119,10 @@ class QueueLimits:
 
     def _must_renew(self) -> bool:
         """Return whether the shares of the rate and of uploads should be renewed earlier than usual."""
-        is_done = self._lease.is_outdated(lacks=False) and not self.limiter.is_busy()
-        return self._wake.is_set() or self._lease.is_low or is_done
+        lease = self._lease
+        is_done = lease.is_outdated(lacks=False) and not self.limiter.is_busy()
+        gets_more = lease.is_unfair or (lease.is_more_left and not self._is_slow)
+        return self._wake.is_set() or is_done or gets_more
 
     def _renew_soon(self) -> None:
         if self._lease.is_outdated(lacks=True):

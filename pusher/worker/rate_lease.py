@@ -62,10 +62,15 @@ class RateLease:
         return max(self._share, self._renewed.leased.fair)
 
     @property
-    def is_low(self) -> bool:
-        """Whether there will soon be more: others still use it, or did not use theirs."""
+    def is_unfair(self) -> bool:
+        """Whether the share is less than the fair one, as others still use it."""
         leased = None if self._renewed is None or self._lease.is_away else self._renewed.leased
-        return leased is not None and (leased.share < _FAIR * leased.fair or leased.is_more_left)
+        return leased is not None and leased.share < _FAIR * leased.fair
+
+    @property
+    def is_more_left(self) -> bool:
+        """Whether others did not use their shares, and this worker can use more."""
+        return self._renewed is not None and not self._lease.is_away and self._renewed.leased.is_more_left
 
     def is_outdated(self, *, lacks: bool) -> bool:
         """Return whether the share was leased when the opposite was true of the worker."""

@@ -137,7 +137,7 @@ class SimulatedWorker:
         self._asked_at = None
         self.limiter.refresh()
         self._last = self.fleet.now
-        if self.lease.is_low:
+        if self.lease.is_unfair or self.lease.is_more_left:
             self._ask_after(0.25)
         else:
             self._ask_after(1.0)

@@ -87,7 +87,7 @@ def workers(store: Store, clock: FakeClock) -> Workers:
 def test_workers_of_one_store_share_its_rate(workers: Workers) -> None:
     assert workers.renew("a") == RATE
     assert workers.renew("b") == 0, "the other one still uses it"
-    assert workers.leases["b"].is_low
+    assert workers.leases["b"].is_unfair
     workers.pass_time(1)
     assert workers.renew("a", RateUse(RATE, lacks=True, own=None)) == RATE / 2
     assert workers.renew("b") == pytest.approx(RATE / 2)
