@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import Final
+from typing import Any, Final
 
 from pusher.dataclass import dataclass
 from pusher.errors import CredentialsMissing, PusherError, Retry
@@ -24,10 +24,18 @@ from pusher.worker.control import Activity, Control
 from pusher.worker.documents import descriptor_of
 
 _AT_ONCE: Final = 3
+"""Blobs larger than ``_SMALL`` that are fetched at a time."""
+_MOST_AT_ONCE: Final = 6
+"""Blobs of any size that are."""
+_SMALL: Final = 1024 * 1024
+"""Bytes of a blob up to which it takes responses rather than the link."""
 _BIG: Final = 16 * 1024 * 1024
 """Bytes from which on a blob is sent before it is complete."""
 _REPORT_EVERY: Final = 1024 * 1024
 """Bytes."""
+
+Looks = Mapping[str, Future[str | None]]
+"""By the keys of layers, requests whether the destination has their blobs; the result is how, or None."""
 
 
 @dataclass(frozen=True)
@@ -47,26 +55,32 @@ class Downloads:
         job: JobRecord,
         control: Control,
         missing: Mapping[str, JobBlob],
+        looks: Looks,
     ) -> Iterator[tuple[JobBlob, BlobArrival | None]]:
         """Yield each blob in ``missing`` once it is complete in the spool; a large one also when it begins to
-        arrive, then with its ``BlobArrival``.
+        arrive, then with its ``BlobArrival``. A blob that turns out not to be missing is yielded at once.
 
-        A failure does not end the others unless no retry can help. Raises the errors of
-        ``RegistrySource.fetch``, DiskFull, Stopped, LeaseLost. Complete blobs stay in the spool.
+        ``looks``: those that were not answered yet. A failure does not end the others unless no retry can
+        help. Raises the errors of ``RegistrySource.fetch`` and of the looks, DiskFull, Stopped, LeaseLost.
+        Complete blobs stay in the spool.
         """
         waiting = sorted(missing.values(), key=lambda layer: -(layer.size or 0))
         running: dict[Future[None], tuple[JobBlob, BlobArrival | None]] = {}
         failed: BaseException | None = None
         leave = Control(control)
-        with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="fetch") as pool:
+        with ThreadPoolExecutor(_MOST_AT_ONCE, thread_name_prefix="fetch") as pool:
             try:
                 while running or (waiting and failed is None):
                     while (
                         waiting
                         and failed is None
+                        and not _open_looks(waiting[0], looks)
                         and self._may_start(waiting[0], [layer for layer, _ in running.values()])
                     ):
                         layer = waiting.pop(0)
+                        if is_located(layer, looks):
+                            yield layer, None
+                            continue
                         followed = sum(arrival is not None for _, arrival in running.values())
                         arrival = self._new_arrival(layer) if followed < self.most_early() else None
                         running[pool.submit(self._fetch_blob, source, job, leave, layer, arrival)] = (
@@ -75,7 +89,9 @@ class Downloads:
                         )
                         if arrival is not None:
                             yield layer, arrival
-                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    looking: list[Future[Any]] = _open_looks(waiting[0], looks) if waiting else []
+                    ended = wait([*running, *looking], return_when=FIRST_COMPLETED).done
+                    for future in [each for each in running if each in ended]:
                         layer, _ = running.pop(future)
                         error = future.exception()
                         if error is None:
@@ -93,10 +109,11 @@ class Downloads:
         """Return whether to start one more download: not if the disk has no room for all that run."""
         if not running:
             return True
+        most = _AT_ONCE if (layer.size or 0) > _SMALL else _MOST_AT_ONCE
         left = sum(
             (each.size or 0) - self.spool.fetched_size(each.digest or "") for each in (layer, *running)
         )
-        return len(running) < _AT_ONCE and left <= self.spool.room()
+        return len(running) < most and left <= self.spool.room()
 
     def _new_arrival(self, layer: JobBlob) -> BlobArrival | None:
         blob = descriptor_of(layer)
@@ -129,6 +146,16 @@ class Downloads:
         finally:
             if arrival is not None:
                 arrival.finish(whole=False)
+
+
+def is_located(layer: JobBlob, looks: Looks) -> bool:
+    """Return whether the destination has a blob whose look has ended. Raises the look's errors."""
+    return layer.key in looks and looks[layer.key].result() is not None
+
+
+def _open_looks(layer: JobBlob, looks: Looks) -> list[Future[str | None]]:
+    """Return the look for a blob, if it has not ended."""
+    return [looks[layer.key]] if layer.key in looks and not looks[layer.key].done() else []
 
 
 class _BlobFetch:

@@ -16,6 +16,7 @@ from pusher.oci.digest import short
 from pusher.oci.layer_blob import LayerBlob
 from pusher.registry.client import BlobsUnknown, RegistryClient
 from pusher.registry.http.body import BlobDamaged, BlobFile
+from pusher.sources.pins import RegistryPin
 from pusher.spool.arrival import ArrivalFailed
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_STATES, JobBlob, JobRecord
@@ -66,6 +67,7 @@ class JobPush:
         self._requested = RequestedCompression.for_job(job.options, tools.sender.settings)
         self._control = control
         self._sending: list[Future[str | None]] = []
+        self._looks: dict[str, Future[str | None]] = {}
         self._check: Future[str | None] | None = None
         self._distrusted: frozenset[str] = frozenset()
         self._pushed: PushedImage | None = None
@@ -159,8 +161,12 @@ class JobPush:
             self._store.jobs.record_in_spool(self._job, machine.spool)
 
     def _send_what_is_known(self) -> dict[str, JobBlob]:
-        """Send blobs on disk, look for the rest at the registry; return those in neither place."""
+        """Send blobs on disk, look for the rest at the registry; return those in neither place.
+
+        Of an image in a registry it returns with the first, and all that are still looked for (``_looks``).
+        """
         self._sending.clear()
+        self._looks = {}
         layers = self._named_layers()
         distinct = {layer.key: layer for layer in layers}
         unnamed = [layer.key for layer in layers if layer.digest is None]
@@ -180,10 +186,21 @@ class JobPush:
                 looking.append((layer, self._submit(blobs[0], look, is_quick=True)))
             else:
                 missing[layer.key] = layer
-        for layer, future in looking:
-            if future.result() is None:
-                missing[layer.key] = layer
+        for index, (layer, future) in enumerate(looking):
+            if future.result() is not None:
+                continue
+            missing[layer.key] = layer
+            if self._job.source["kind"] == RegistryPin.kind:  # its blobs are fetched one by one
+                self._looks = {each.key: look for each, look in looking[index + 1 :]}
+                missing |= {each.key: each for each, _ in looking[index + 1 :]}
+                break
         return missing
+
+    def _drop_located(self, missing: dict[str, JobBlob]) -> None:
+        """Remove the blobs that the registry has turned out to have."""
+        for key, look in self._looks.items():
+            if look.done() and look.result() is not None:
+                missing.pop(key, None)
 
     def _named_layers(self) -> list[JobBlob]:
         """Return the job's layers; those never compressed here get the blobs that Docker made of them, if the
@@ -261,7 +278,7 @@ class JobPush:
                 if wanted:
                     early = None if self._tools.sender.settings.no_early else self._send_unfinished
                     for diff_id, blob in self._tools.preparer.prepare(
-                        self._job, self._control, wanted, self._opened, early
+                        self._job, self._control, wanted, self._opened, early, self._looks
                     ):
                         if diff_id not in begun and blob is not None:
                             self._send(blob)
@@ -276,6 +293,7 @@ class JobPush:
                 pause = self._tools.sender.settings.retry.layer_in_use
                 self._tools.sender.progress.waiting(layer, pause, "another job is compressing it")
                 self._control.wait(pause)
+                self._drop_located(missing)
 
     def _require_source(self) -> None:
         """Raise SourceError if the image is on another machine, and only blobs of it are in the spool."""

@@ -25,6 +25,7 @@ from pusher.worker.documents import descriptor_of
 from pusher.worker.registries import Registries
 
 if TYPE_CHECKING:
+    from pusher.worker.downloads import Looks
     from pusher.worker.unfinished import UnfinishedBlob
 
 
@@ -60,32 +61,41 @@ class BlobPreparer:
         control: Control,
         missing: Mapping[str, JobBlob],
         opened: ExitStack,
-        send_unfinished: Callable[[UnfinishedBlob], None] | None = None,
+        send_unfinished: Callable[[UnfinishedBlob], None] | None,
+        looks: Looks,
     ) -> Iterator[tuple[str, BlobFile | None]]:
         """Yield the key of each blob in ``missing`` with the blob as soon as it is ready.
 
         A blob that can be sent before it is complete is yielded twice, first with its ``arrival``. Of a layer
         that is large and being compressed, ``send_unfinished`` gets the blob, if that is allowed; None is
-        yielded for one that it sends to its end. ``missing`` may shrink meanwhile. ``opened`` gets what must
-        stay open until the blobs are sent.
+        yielded for one that it sends to its end, and for one that ``looks`` finds at the destination after
+        all. ``missing`` may shrink meanwhile. ``opened`` gets what must stay open until the blobs are sent.
         Raises SourceError, DiskFull, Stopped, LeaseLost; for an image in a registry also as ``Downloads``.
         """
         pin = pin_from_json(job.source)
         if isinstance(pin, RegistryPin):
-            yield from self._download(pin, job, control, missing)
+            yield from self._download(pin, job, control, missing, looks)
         else:
             from pusher.worker.preparation_run import PreparationRun  # imports the compressors
 
             yield from PreparationRun(self, pin, job, control, missing, opened, send_unfinished).blobs()
 
     def _download(
-        self, pin: RegistryPin, job: JobRecord, control: Control, missing: Mapping[str, JobBlob]
-    ) -> Iterator[tuple[str, BlobFile]]:
-        from pusher.worker.downloads import Downloads
+        self,
+        pin: RegistryPin,
+        job: JobRecord,
+        control: Control,
+        missing: Mapping[str, JobBlob],
+        looks: Looks,
+    ) -> Iterator[tuple[str, BlobFile | None]]:
+        from pusher.worker.downloads import Downloads, is_located
 
         downloads = Downloads(self.spool, self.settings.retry, self.progress, self.activity, self.count_early)
         source = RegistrySource.from_pin(pin, self.registries.client, retry=self.settings.retry)
-        for found, arrival in downloads.fetch(source, job, control, missing):
+        for found, arrival in downloads.fetch(source, job, control, missing, looks):
+            if is_located(found, looks):
+                yield found.key, None
+                continue
             blob = descriptor_of(found)
             if arrival is None and found.state is BlobState.PENDING:
                 self.store.blobs.set_blob(

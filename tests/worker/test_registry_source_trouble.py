@@ -26,6 +26,7 @@ from tests.support.fakeregistry import (
     FakeRegistry,
     Fault,
     On,
+    Stall,
     StallBody,
     busy,
 )
@@ -103,20 +104,56 @@ def test_the_first_blobs_are_sent_while_others_are_fetched(
 def test_at_most_three_at_once_the_biggest_first(
     home: Home, origin: FakeRegistry, registry: FakeRegistry
 ) -> None:
-    image = make_image(1_000, 50_000, 40_000, 30_000, 2_000, compressible=0.0)
+    image = make_image(1_100_000, 1_500_000, 1_400_000, 1_300_000, 1_200_000, compressible=0.0)
+    layers = [layer.digest for layer in image.layers]
+    assert _fetched_at_once(home, origin, registry, image, 3) == {image.config_digest, *layers[1:4]}
+
+
+def test_small_ones_take_responses_more_than_the_link_and_are_fetched_six_at_once(
+    home: Home, origin: FakeRegistry, registry: FakeRegistry
+) -> None:
+    image = make_image(*range(50_000, 95_000, 5_000), compressible=0.0)
+    layers = [layer.digest for layer in image.layers]
+    assert _fetched_at_once(home, origin, registry, image, 6) == {image.config_digest, *layers[3:]}
+
+
+def _fetched_at_once(
+    home: Home, origin: FakeRegistry, registry: FakeRegistry, image: Image, most: int
+) -> set[str]:
+    """Return which blobs are asked for while the bodies of ``most`` layers do not come."""
     put(origin, image)
     stall = StallBody(after_bytes=0)
     layers = partial(lambda digests, request: any(d in request.target for d in digests))
     digests = [layer.digest for layer in image.layers]
-    origin.faults.add(Fault(On.GET_BLOB, stall, times=3, where=partial(layers, digests)))
+    origin.faults.add(Fault(On.GET_BLOB, stall, times=most, where=partial(layers, digests)))
     home.enqueue(name_of(origin), f"{registry.address}/app:1")
     worker = Background(home)
-    origin.wait_for(lambda r: len([x for x in r.requests(On.GET_BLOB) if x.faults]) == 3)
+    origin.wait_for(lambda r: len([x for x in r.requests(On.GET_BLOB) if x.faults]) == most)
     asked = {record.path.rpartition("/")[2] for record in origin.requests(On.GET_BLOB)}
-    assert asked == {image.config_digest, *digests[1:4]}
     stall.release()
     assert worker.join().exit_code == 0
     same(origin, registry, image)
+    return asked
+
+
+def test_a_blob_is_fetched_while_the_registry_is_still_asked_for_others(
+    home: Home, origin: FakeRegistry, registry: FakeRegistry
+) -> None:
+    image = make_image(50_000, 40_000, 30_000, compressible=0.0)
+    put(origin, image)
+    first, second, third = (layer.digest for layer in image.layers)
+    registry.add_blob("app", image.layers[2].gzip)
+    stall = Stall()
+    for digest in (second, third):
+        registry.faults.add(Fault(On.HEAD_BLOB, stall, path=digest))
+    home.enqueue(name_of(origin), f"{registry.address}/app:1")
+    worker = Background(home)
+    registry.wait_for(lambda r: first in r.blobs["app"])
+    assert second not in registry.blobs["app"]
+    stall.release()
+    assert worker.join().exit_code == 0
+    same(origin, registry, image)
+    assert not [each for each in origin.requests(On.GET_BLOB) if third in each.path]
 
 
 def test_several_at_once_only_where_the_disk_has_room_for_all(
