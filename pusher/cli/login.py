@@ -51,11 +51,14 @@ def login(
     sooner = find_credential(registry, elsewhere)
     settings = with_login(settings, registry, password_stdin=password_stdin)
     user, password = settings.username or "", settings.password or ""
-    if not _check_login(registry, settings):
-        print_notice(f"{registry} does not require a login; this one could not be checked, but is stored.")
+    is_checked = _check_login(registry, settings)
     place = keeper.store(user, password)
     note = ", not encrypted" if keeper.is_plain_text else ""
-    print_line(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
+    if is_checked:
+        print_line(f"Logged in to {registry} as {user}; the login is stored in {place}{note}.")
+    else:
+        print_notice(f"{registry} does not require a login, so this one could not be checked.")
+        print_line(f"The login of {user} for {registry} is stored in {place}{note}.")
     if sooner is not None:
         print_notice(f"{sooner.source} has a login for {registry} too, and takes precedence.")
     return ExitCode.DONE

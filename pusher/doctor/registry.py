@@ -95,7 +95,10 @@ class RegistryChecks:
         self._connection = self._registries.get(to.registry, to.repository)
         self._connection.client.ping()
         if ping_answer is None or ping_answer.status != 401:
-            return f"{to.registry} requires no login"
+            if self._credential is None:
+                return f"{to.registry} requires no login"
+            unused = _describe_credential(self._credential)
+            return f"{to.registry} requires no login: {unused} is neither used nor checked"
         challenge = choose_challenge(parse_challenges(ping_answer.headers.get("WWW-Authenticate", "")))
         way = "Basic"
         if challenge is not None and challenge.scheme == "bearer":

@@ -23,6 +23,12 @@ def test_a_login_that_nobody_asked_for(
     unused = f"{registry.address} asked for no login: that of alice (--username) was neither used nor checked"
     monkeypatch.setenv("PUSHER_PASSWORD", "wrong")
     assert unused in pusher("push", archive, *to, "--username", "alice").err
+    monkeypatch.setenv("PUSHER_USERNAME", "alice")
+    login = (
+        f"{registry.address} requires no login: user alice from PUSHER_USERNAME is neither used nor checked"
+    )
+    assert login in pusher("doctor", registry.address, "--plain-http").out
+    monkeypatch.delenv("PUSHER_USERNAME")
     monkeypatch.delenv("PUSHER_PASSWORD")
     assert "asked for no login" not in pusher("push", archive, *to).err
 

@@ -135,9 +135,8 @@ def test_a_registry_that_asks_nobody(login: Callable[..., Result], config: Path)
     with FakeRegistry() as registry:
         result = login(registry.address)
     assert result.code == ExitCode.DONE
-    assert result.err == (
-        f"{registry.address} does not require a login; this one could not be checked, but is stored.\n"
-    )
+    assert result.err == f"{registry.address} does not require a login, so this one could not be checked.\n"
+    assert result.out == f"The login of bob for {registry.address} is stored in {config}, not encrypted.\n"
     assert registry.address in _auths(config)
 
 
