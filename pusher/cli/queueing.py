@@ -58,7 +58,11 @@ _PRIORITY: Final = click.option(
     help="Jobs with a higher priority go first.",
 )
 _AFTER: Final = click.option(
-    "--after", metavar="JOB", shell_complete=completers.jobs, help="Start once this job has succeeded."
+    "--after",
+    metavar="JOB",
+    multiple=True,
+    shell_complete=completers.jobs,
+    help="Start once this job has succeeded.",
 )
 _NOT_BEFORE: Final = click.option(
     "--not-before", metavar="TIME", help=f"Do not start before this time: {_EXAMPLES}."
@@ -83,7 +87,12 @@ def read_queueing(flags: Mapping[str, Any]) -> Queueing:
     from pusher.config.window import Window
     from pusher.worker.enqueue import Queueing
 
-    after, window = flags.get("after"), flags["window"]
+    after, window = dict.fromkeys(flags.get("after", ())), flags["window"]
+    if len(after) > 1:
+        raise InvalidOption(
+            f"--after names {len(after)} jobs: {', '.join(after)}",
+            hint="give one; to wait for several, make them a chain, each --after the one before",
+        )
     not_before, now = flags.get("not_before"), datetime.now().astimezone()
     not_before = None if not_before is None else parse_time(not_before, now)
     if not_before is not None and not_before <= now:
@@ -92,7 +101,7 @@ def read_queueing(flags: Mapping[str, Any]) -> Queueing:
         priority=flags.get("priority", 0),
         keeps_older=flags["keeps_older"],
         labels=read_labels(flags["labels"]),
-        after=None if after is None else parse_job_id(after),
+        after=next(map(parse_job_id, after), None),
         not_before=not_before,
         window=None if window is None else str(Window.parse(window)),
     )

@@ -49,23 +49,26 @@ class Window:
 
     def is_open(self, now: datetime) -> bool:
         """Return whether the window contains this time, an aware one."""
-        return any(start <= now < end for start, end in self._intervals(now))
+        return any(start <= now < end for start, end in self._intervals(now, 0))
 
     def opens_at(self, now: datetime) -> datetime:
         """Return the first time from ``now`` on, an aware one, at which the window is open."""
         if self.is_open(now):
             return now
-        return min(start for start, _ in self._intervals(now) if start > now)
+        # a weekly span twice: the clock may skip it once
+        return min(start for start, _ in self._intervals(now, 2 * _WEEK + 1) if start > now)
 
-    def _intervals(self, now: datetime) -> Iterator[tuple[datetime, datetime]]:
-        """Yield beginning and end of each span from yesterday until a week and a day from now."""
+    def _intervals(self, now: datetime, days: int) -> Iterator[tuple[datetime, datetime]]:
+        """Yield beginning and end of each span that begins from yesterday until ``days`` days from now."""
         today = datetime.combine(now.astimezone().date(), time())
-        for number in range(-1, _WEEK + 2):
+        for number in range(-1, days + 1):
             day = today + timedelta(days=number)
             for span in self.spans:
                 if span.begins_on(day.weekday()):
                     last = day + timedelta(days=1) if span.end <= span.start else day
-                    yield _first_time(day, span.start), _first_time(last, span.end)
+                    start, end = _first_time(day, span.start), _first_time(last, span.end)
+                    if start < end:
+                        yield start, end
 
     def __str__(self) -> str:
         return ",".join(span.when for span in self.spans)

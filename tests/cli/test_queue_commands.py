@@ -130,6 +130,9 @@ def test_after_a_job_that_there_is_not(pusher: Pusher, archive: str) -> None:
     result = pusher("enqueue", archive, "--to", "r.example", "--after", "7")
     assert (result.code, result.out) == (2, "")
     assert result.err.startswith("error: there is no job 7\n")
+    both = pusher("enqueue", archive, "--to", "r.example", "--after", "1", "--after", "2")
+    assert (both.code, both.out) == (2, "")
+    assert both.err.startswith("error: --after names 2 jobs: 1, 2\n")
 
 
 @pytest.mark.parametrize(

@@ -105,6 +105,8 @@ def test_an_hour_that_the_clock_skips() -> None:
     assert hours("02:30-05:00", *around) == [("31 01:00", "31 03:00")], "and begins then"
     assert hours("02:15-02:45", *around) == [], "there is no such time that day"
     assert Window.parse("02:30-05:00").opens_at(utc("2024-03-30T20:00")) == utc("2024-03-31T01:00")
+    assert Window.parse("02:00-03:00").opens_at(utc("2024-03-30T20:00")) == utc("2024-04-01T00:00")
+    assert Window.parse("Sun 02:15-02:45").opens_at(utc("2024-03-25T20:00")) == utc("2024-04-07T00:15")
 
 
 @pytest.mark.usefixtures("berlin")
