@@ -41,6 +41,8 @@ class LeasedRate:
     share: float
     fair: float
     """Its fair share, if other workers still have more than theirs: ``share`` is less then."""
+    attainable: float
+    """Its fair share if it used as much as it got."""
     is_more_left: bool = False
     """Others did not use their shares, and this worker can use more: it should soon renew its own."""
 
@@ -98,7 +100,8 @@ class RateBudget:
         share = max(0.0, min(fair, available - leased))
         self.shares[owner] = RateShare(share, usage.wanted, now + LEASE)
         is_more_left = usage.wanted is None and self.carried > _SPARE * rate
-        return LeasedRate(share, fair, is_more_left)
+        attainable = fair if usage.wanted is None else divide(available, {**alive, owner: None})[owner]
+        return LeasedRate(share, fair, attainable, is_more_left)
 
     def release(self, owner: str) -> None:
         """Give the owner's share to the others."""

@@ -56,10 +56,11 @@ class RateLease:
         return min(self._share, MIN_RATE) if self._lease.is_away else 0.0
 
     def fair_share(self) -> float | None:
-        """Return the share that the worker has as soon as others have only theirs; None without a limit."""
+        """Return the share that the worker has as soon as it needs it, and others have only theirs; None
+        without a limit."""
         if self._share is None or self._renewed is None:
             return self._share
-        return max(self._share, self._renewed.leased.fair)
+        return max(self._share, self._renewed.leased.attainable)
 
     @property
     def is_unfair(self) -> bool:

@@ -109,6 +109,15 @@ def test_a_workers_own_limit_leaves_more_to_the_others(workers: Workers) -> None
     assert shares["b"] == pytest.approx(900_000, rel=0.05)
 
 
+def test_an_idle_worker_knows_the_share_that_it_would_get(workers: Workers) -> None:
+    """The level of the next layer's compression depends on it."""
+    idle = RateUse(0, lacks=False, own=None, is_busy=False)
+    for name, use in {"a": HUNGRY, "b": idle, "c": HUNGRY}.items():
+        workers.renew(name, use)
+    assert workers.leases["b"].share() == 0
+    assert workers.leases["b"].fair_share() == pytest.approx(RATE / 2)
+
+
 def test_the_hour_is_that_of_the_store(workers: Workers) -> None:
     now = workers.store_clock.now.astimezone()
     hour = f"{now:%H:%M}-{(now.hour + 1) % 24:02}:{now:%M}"
