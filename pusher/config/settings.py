@@ -330,6 +330,8 @@ class Settings:
         """
         registry = canonical_registry(registry)
         table: Mapping[str, Any] = self.registries.get(registry, {})
+        if not table and self.insecure <= {registry}:
+            return self
         return replace(self, **{"insecure": self.insecure & {registry}, **table})
 
     def with_auth_file(self, file: Path, registries: Collection[str]) -> Settings:

@@ -129,11 +129,11 @@ class BlobPool:
         """Return the next task; with lent threads one of the registry that has the fewest, so that a registry
         that does not respond cannot block these as well."""
         busy = self._busy()
-        free = [task for task in self._tasks if task.key not in busy and task.may_start]
+        free = (task for task in self._tasks if task.key not in busy and task.may_start)
         if not self._lent:
-            return free[0] if free else None
+            return next(free, None)
         at_work = Counter(map(_registry, busy))
-        free = [task for task in free if at_work[_registry(task.key)] < self._size]
+        free = (task for task in free if at_work[_registry(task.key)] < self._size)
         return min(free, key=lambda task: (at_work[_registry(task.key)], task.rank), default=None)
 
     def _pick_quick(self) -> _Task | None:
