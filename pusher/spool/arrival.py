@@ -27,6 +27,8 @@ _BATCH_WAIT: Final = 0.05
 """Seconds to wait for ``_BATCH`` bytes once some are there; what the system has yet to send lasts longer."""
 _STARVED: Final = 20.0
 """Seconds without a byte after which those that were promised are not waited for any more."""
+_LAST_REQUEST: Final = 10.0
+"""Seconds for which a damaged layer's file is kept for the request that is reading it."""
 
 
 class ArrivalFailed(Stopped):
@@ -138,7 +140,7 @@ class LayerArrival:
     def promise(self, end: int) -> PromisedBytes | None:
         """Return the first ``end`` bytes, to be sent as they come; None if the blob may turn out smaller."""
         with self._changed:
-            is_certain = not self._complete and self._expected >= end
+            is_certain = not (self._complete or self._failed) and self._expected >= end
             return PromisedBytes(self, end) if is_certain else None
 
     @property
@@ -152,6 +154,7 @@ class LayerArrival:
         """Record that a request for promised bytes begins or ends."""
         with self._changed:
             self._is_owed = owed
+            self._changed.notify_all()
 
     def wait_beyond(self, start: int, end: int) -> int:
         """Return how many of the first ``end`` bytes can be sent, once these are more than ``start``;
@@ -181,6 +184,16 @@ class LayerArrival:
         with self._changed:
             self._failed = True
             self._changed.notify_all()
+
+    def end_request(self) -> None:
+        """Record that the blob is worthless; wait, not for long, until a request for promised bytes has got
+        them.
+
+        distribution 2.x deletes no session that was cut off inside a chunk.
+        """
+        self.fail()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_owed, _LAST_REQUEST)
 
     @property
     def held(self) -> int:

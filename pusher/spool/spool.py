@@ -75,7 +75,8 @@ class Spool:
     ) -> LayerBlob:
         """Compress a tar into the spool, in one pass; with Kind.NONE copy it unchanged.
 
-        ``arrival`` records how much of it can be read already; its end is the caller's to record.
+        ``arrival`` records how much of it can be read already; its end is the caller's to record, except of a
+        layer with the wrong diff ID.
         ``on_bytes`` gets the uncompressed bytes of each block read; ``check_stop`` may raise to give up.
         Raises LayerMismatch if the tar has another diff ID than expected. After any error nothing is left.
         """
@@ -94,6 +95,8 @@ class Spool:
                 check_stop=check_stop,
             )
             if expected_diff_id not in (None, found.diff_id):
+                if arrival is not None:
+                    arrival.end_request()
                 raise LayerMismatch(
                     f"a layer should have diff ID {expected_diff_id}, but has {found.diff_id}",
                     hint="the source is damaged: save or pull the image again",

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from pusher.config.timetable import Timetable
+from pusher.errors import ExitCode
 from pusher.sources.pins import EnginePin, pin_from_json
 from tests.crash.conftest import Pusher
 from tests.support.docker_registry import DockerRegistry
@@ -11,6 +15,7 @@ from tests.support.engines import Docker
 from tests.support.home import Home
 from tests.support.images import make_image, random_bytes, write_archive
 from tests.support.real import ReadBack
+from tests.support.slow_source import SlowSource
 
 _CHUNK = 20_000
 _HELD = 30
@@ -44,6 +49,29 @@ def test_killed_twice_and_continued(
     read = read_back(reference)
     assert read.config == image.config
     assert tuple(layer.diff_id for layer in read.layers) == image.diff_ids
+
+
+def test_a_damaged_layer_leaves_no_session(
+    tmp_path: Path, docker_registry: DockerRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is found damaged while a chunk of it is under way."""
+    image = make_image(300_000, compressible=0.0)
+    archive = write_archive(tmp_path / "app.tar", image)
+    data = archive.read_bytes()
+    at = data.index(image.layers[0].tar) + 90_000
+    archive.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
+    source = SlowSource(monkeypatch)
+    source.write_at_once()
+    with Home(tmp_path / "home", chunk_size=100_000, limit_rate=Timetable(100_000)) as home:
+        source.hold_at(20, lambda: home.progress.wait_for("blob_sending", 2))
+        job = home.enqueue(archive, f"{docker_registry.address}/early/damaged:1")
+        assert home.run().exit_code == ExitCode.SOURCE
+        assert "session-discarded" in home.kinds(job.id)
+        assert home.store.dead_sessions.all() != [], "the next run looks whether it is gone"
+        home.run()
+        assert home.store.dead_sessions.all() == []
+    uploads = docker_registry.data / "docker/registry/v2/repositories/early/damaged/_uploads"
+    assert list(uploads.glob("*/data")) == [], "2.8 leaves an empty state of its hash"
 
 
 def test_what_docker_saves_is_continued(

@@ -15,6 +15,7 @@ from pusher.spool import arrival as arrival_module
 from pusher.spool.arrival import ArrivalFailed, BlobArrival, LayerArrival
 from pusher.spool.spool import Spool
 from tests.support.images import random_bytes, sha256
+from tests.support.waiting import wait_until
 
 DATA = random_bytes(100_000, compressible=0.0)
 DIGEST = sha256(DATA)
@@ -197,6 +198,27 @@ def test_a_promise_that_is_broken(layer: LayerArrival, monkeypatch: pytest.Monke
         with pytest.raises(ArrivalFailed):
             promised.wait_beyond(59_998)
     assert not layer.is_owed
+
+
+def test_a_worthless_blob_is_kept_for_the_request_that_reads_it_and_for_no_other(
+    layer: LayerArrival, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layer.expect(100_000)
+    promised = layer.promise(50_000)
+    assert promised is not None
+    promised.__enter__()
+    ending = threading.Thread(target=layer.end_request)
+    ending.start()
+    wait_until(lambda: layer.promise(50_000) is None)
+    assert promised.wait_beyond(0) == 50_000
+    assert ending.is_alive()
+    promised.__exit__(None, None, None)
+    ending.join()
+
+    promised.__enter__()
+    monkeypatch.setattr(arrival_module, "_LAST_REQUEST", 0.01)
+    layer.end_request()  # a slow one is not waited for
+    layer.fail()
 
 
 def test_a_complete_blob_is_given_no_further_than_its_end(layer: LayerArrival) -> None:

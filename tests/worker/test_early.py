@@ -335,6 +335,28 @@ def test_a_damaged_layer_is_never_closed(
     home.assert_clean()
 
 
+@pytest.mark.parametrize("rules", [DISTRIBUTION_2, DISTRIBUTION_3], ids=lambda rules: rules.name)
+def test_a_damaged_layer_s_session_is_deleted_also_where_a_chunk_was_under_way(
+    rules: Rules, source: SlowSource, tmp_path: Path
+) -> None:
+    """2.x deletes no session that was cut off inside a chunk: that chunk is sent to its end."""
+    image = make_image(300_000, compressible=0.0)
+    archive = _with_damaged_end(write_archive(tmp_path / "good.tar", image), image.layers[0].tar)
+    with (
+        FakeRegistry(rules) as registry,
+        Home(tmp_path / "home", chunk_size=100_000, limit_rate=Timetable(100_000)) as home,
+    ):
+        source.hold_at(20, lambda: registry.wait_for(lambda r: bool(r.requests(On.CHUNK))))
+        source.write_at_once()
+        job = home.enqueue(archive, f"{registry.address}/app:1")
+        assert home.run().exit_code == ExitCode.SOURCE
+        assert "session-discarded" in home.kinds(job.id)
+        assert [digest for digest in registry.blobs["app"] if digest != image.config_digest] == []
+        registry.wait_for(lambda r: r.sessions == {})
+        assert all(record.status == 202 for record in registry.requests(On.CHUNK))
+        home.assert_clean()
+
+
 def _with_damaged_end(archive: Path, layer: bytes) -> Path:
     data = archive.read_bytes()
     at = data.index(layer) + 90_000
