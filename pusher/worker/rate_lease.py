@@ -91,9 +91,7 @@ class RateLease:
         StoreError; the last share is used meanwhile.
         """
 
-        def change(
-            state: BudgetState,
-        ) -> tuple[Mapping[str, Any], _Renewed | None]:
+        def change(state: BudgetState) -> tuple[Mapping[str, Any], _Renewed | None]:
             take_up(state.settings)
             budget, timetable = RateBudget.from_json(state.content), self.timetable
             at = datetime.fromtimestamp(state.at, UTC).astimezone()

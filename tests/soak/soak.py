@@ -52,6 +52,8 @@ _LONGEST: Final = 90.0
 
 _RATE_SECONDS: Final = 30
 """Seconds for which a limit of the fleet's rate is in use."""
+_FOLLOWED_WITHIN: Final = 2.0
+"""Seconds after which running workers follow it."""
 
 
 @dataclass(frozen=True)
@@ -306,6 +308,7 @@ class Soak:
         rate, workers = self._fleet.rate or 0, len(self._homes) * self._fleet.workers
         size = rate * _RATE_SECONDS // workers
         self._store.settings.set(LIMIT_RATE, str(rate))
+        time.sleep(_FOLLOWED_WITHIN)
         samples = RateSamples(size * workers)
         with samples.taking(link, lambda: [worker.process.pid for worker in self._workers]):
             for number in range(workers):
