@@ -112,13 +112,16 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         for job in (*result.failed, *result.unfinished)
         if job.state != "queued" and job not in (*taken, *held)
     ]
-    for job in reported[:_MAX_REPORTED]:
+    alike: dict[object, list[JobRecord]] = {}
+    for job in reported:  # in an outage all jobs have the same error
+        alike.setdefault((job.state, job.error, job.id in result.beyond_retry), []).append(job)
+    for jobs in list(alike.values())[:_MAX_REPORTED]:
         print_error(
-            *_error_of(job, single=single, again=job.id not in result.beyond_retry),
-            code=job.error.code if job.error else "",
+            *_error_of(jobs, single=single, again=jobs[0].id not in result.beyond_retry),
+            code=jobs[0].error.code if jobs[0].error else "",
         )
-    if len(reported) > _MAX_REPORTED:
-        print_notice(f"... and {len(reported) - _MAX_REPORTED} more jobs: pusher status")
+    if more := sum(map(len, list(alike.values())[_MAX_REPORTED:])):
+        print_notice(f"... and {more} more jobs: pusher status")
     report_held([(job, result.holds[job.id]) for job in held])
     if taken:  # and reported by that worker
         them = "it" if len(taken) == 1 else "them"
@@ -190,23 +193,26 @@ def list_jobs(jobs: Sequence[JobRecord]) -> str:
     return f"job{'s' if len(jobs) > 1 else ''} {ids}{more}"
 
 
-def _error_of(job: JobRecord, *, single: bool, again: bool) -> tuple[str, str]:
-    """Return message and hint for a job that did not succeed; ``again``: a retry may help."""
-    error = job.error
+def _error_of(jobs: Sequence[JobRecord], *, single: bool, again: bool) -> tuple[str, str]:
+    """Return message and hint for jobs that did not succeed, all with the same error; ``again``: a retry may
+    help."""
+    job, error = jobs[0], jobs[0].error
+    ids = " ".join(str(each.id) for each in jobs)
+    named = f"job {job.id}, {job.image}" if len(jobs) == 1 else list_jobs(jobs)
     if job.state == "failed":
-        message = error.message if error else f"job {job.id} failed"
+        message = error.message if error else f"{named} failed"
         hints = [error.hint] if error and error.hint else []
         if again:
-            hints.append(f"then: pusher retry {job.id} && pusher run")
-        hint = "\n".join(hints)
-        return message if single else f"job {job.id}, {job.image}: {message}", hint
+            hints.append(f"then: pusher retry {ids} && pusher run")
+        return message if single else f"{named}: {message}", "\n".join(hints)
+    verb, comma = ("is", ",") if len(jobs) == 1 else ("are", "")
     why = f": {error.message}" if error else ""
-    return f"job {job.id}, {job.image}, is {job.state}{why}", _how_to_continue(job)
+    return f"{named}{comma} {verb} {job.state}{why}", _how_to_continue(job, ids)
 
 
-def _how_to_continue(job: JobRecord) -> str:
+def _how_to_continue(job: JobRecord, ids: str) -> str:
     if job.state == "paused":
-        return f"continue with: pusher resume {job.id} && pusher run"
+        return f"continue with: pusher resume {ids} && pusher run"
     advice = f"{job.error.hint}\n" if job.error and job.error.hint else ""
     return f"{advice}continue with: pusher run"
 

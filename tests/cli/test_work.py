@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -222,6 +222,36 @@ def test_a_push_that_gives_up(pusher: Pusher, worker: Worker) -> None:
     )
 
 
+@pytest.mark.parametrize("state", [JobState.WAITING, JobState.FAILED])
+def test_an_error_of_several_jobs_is_printed_once(pusher: Pusher, worker: Worker, state: JobState) -> None:
+    store = worker.store
+    error = StoredError("registry-unreachable", "r.example cannot be reached", "check the network")
+
+    def end(job: JobRecord, progress: Progress) -> None:
+        if state is JobState.FAILED:
+            store.jobs.fail(claim(store, job), error)
+        else:
+            store.jobs.release(
+                claim(store, job), state=state, next_try_at=store.now(), error=error, attempt=False
+            )
+
+    worker.end, worker.exit_code = end, ExitCode.UNFINISHED
+    result = pusher("push", "app:1.2", "--to", "a:1", "--to", "b:1", "--progress", "none")
+    said = {
+        JobState.WAITING: (
+            "error: jobs 1, 2 are waiting: r.example cannot be reached\n"
+            "  hint: check the network\n"
+            "        continue with: pusher run\n"
+        ),
+        JobState.FAILED: (
+            "error: jobs 1, 2: r.example cannot be reached\n"
+            "  hint: check the network\n"
+            "        then: pusher retry 1 2 && pusher run\n"
+        ),
+    }
+    assert said[state] in result.err
+
+
 def test_a_push_that_is_stopped(pusher: Pusher, worker: Worker) -> None:
     worker.end, worker.exit_code = (lambda job, progress: None), ExitCode.INTERRUPTED
     result = pusher("push", "app:1.2", "--progress", "none")
@@ -340,7 +370,8 @@ def test_run_that_leaves_jobs_to_another_worker_reports_no_error(
 def test_run_tells_of_a_few_jobs_however_many_there_are(
     pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    jobs = [store.jobs.pause(add_job(store).id) for _ in range(12)]
+    paused = [store.jobs.pause(add_job(store).id) for _ in range(12)]
+    jobs = [replace(job, error=StoredError("x", f"error {job.id}", "wait")) for job in paused]
     result = RunResult(ExitCode.UNFINISHED, unfinished=jobs, failed_before=jobs)
     monkeypatch.setattr("pusher.worker.run.run", lambda *_args, **_options: result)
     lines = pusher("run", "--progress", "none").err.splitlines()
