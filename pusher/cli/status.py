@@ -169,11 +169,17 @@ def _table(store: Store, everything: bool, width: int) -> StyledLines:
     return jobs_table(_rows(store, _select_jobs(store, everything)), now=store.now(), width=width)
 
 
-def _watched_table(store: Store, everything: bool, width: int) -> StyledLines:
-    from pusher.cli.table import StyledLines
+def _watched_table(store: Store, everything: bool, width: int, height: int | None) -> StyledLines:
+    """Return the table, in at most ``height`` lines if there is a limit, and the limits in force."""
+    from pusher.cli.table import StyledLines, fitting_table
 
     limits = textwrap.wrap(describe_limits(store), max(width, 20))
-    return StyledLines([*_table(store, everything, width).lines, *(((line, "dim"),) for line in limits)])
+    if height is None:
+        table = _table(store, everything, width)
+    else:
+        rows, room = _rows(store, _select_jobs(store, everything)), max(3, height - len(limits))
+        table = fitting_table(rows, now=store.now(), width=width, height=room)
+    return StyledLines([*table.lines, *(((line, "dim"),) for line in limits)])
 
 
 def _rows(store: Store, jobs: Sequence[JobRecord]) -> list[JobOverview]:
@@ -207,9 +213,9 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
 
     out = console()
 
-    def draw() -> RenderableType:
+    def draw(height: int | None = None) -> RenderableType:
         if number is None:
-            return _watched_table(store, everything, out.width)
+            return _watched_table(store, everything, out.width, height)
         return _details(store, number, out.width)
 
     if out.is_terminal and not as_json:
@@ -217,7 +223,7 @@ def _watch(store: Store, number: int | None, everything: bool, as_json: bool) ->
             out.show_cursor(True)
             while True:
                 ended = _has_ended(store, number)
-                live.update(draw(), refresh=True)
+                live.update(draw(None if ended else out.height - 1), refresh=True)
                 if ended:
                     return
                 time.sleep(_WATCH_EVERY)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from itertools import zip_longest
@@ -33,6 +34,20 @@ _FIGURES: Final = 44
 """Characters of a narrow row's figures, beside the id: ``superseded      99%  999.9 / 999.9 MiB``."""
 _LAYER: Final = 68
 """Characters of a layer's row with everything; narrower, it does without the diff ID and has a percentage."""
+_URGENCY: Final = {
+    state: place
+    for place, state in enumerate(
+        (
+            JobState.RUNNING,
+            JobState.RECEIVING,
+            JobState.WAITING,
+            JobState.FAILED,
+            JobState.PAUSED,
+            JobState.QUEUED,
+        )
+    )
+}
+"""Which jobs are shown where there is no room for all."""
 _STYLES: Final = {
     JobState.RECEIVING: "cyan",
     JobState.RUNNING: "cyan",
@@ -96,6 +111,24 @@ def jobs_table(rows: Sequence[JobOverview], *, now: datetime, width: int, header
     if longest + _OTHERS > width:
         return StyledLines([*_narrow_lines(rows, notes, width, header=header)])
     return StyledLines([*_wide_lines(rows, names, notes, width, header=header)])
+
+
+def fitting_table(rows: Sequence[JobOverview], *, now: datetime, width: int, height: int) -> StyledLines:
+    """Return a table of at most ``height`` lines: where not all jobs fit, of those where something happens or
+    is wrong, and how many more there are."""
+    table = jobs_table(rows, now=now, width=width)
+    if len(table.lines) <= height:
+        return table
+    rows = sorted(rows, key=lambda row: (_URGENCY.get(row.job.state, len(_URGENCY)), row.job.id))
+    for count in range(min(len(rows) - 1, height), 0, -1):
+        table = jobs_table(rows[:count], now=now, width=width)
+        if len(table.lines) < height:
+            break
+    states = Counter(str(row.job.state) for row in rows[count:])
+    more = ", ".join(f"{number} {state}" for state, number in states.items())
+    hidden = len(rows) - count
+    said = f"and {hidden} more {'job' if hidden == 1 else 'jobs'}: {more}"
+    return StyledLines([*table.lines[: height - 1], ((said[:width], "dim"),)])
 
 
 def _wide_lines(

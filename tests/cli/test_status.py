@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pusher.cli.table import job_details, jobs_table
+from pusher.cli.table import fitting_table, job_details, jobs_table
 from pusher.store.records import BlobState, JobState, StoredError
 from pusher.store.store import Store
 from pusher.worker.liveness import is_owner_dead
-from pusher.worker.overview import JobOverview, note
+from pusher.worker.overview import JobOverview, note, read_overviews
 from tests.cli.conftest import Clock, Pusher, add_job, claim
 from tests.progress.helpers import digest
 
@@ -143,9 +143,13 @@ def test_a_partly_sent_job_says_where_it_goes_on(store: Store) -> None:
 def test_sizes_that_are_not_known_yet(store: Store) -> None:
     from pusher.store.records import NewBlob, NewJob
 
-    new = NewJob("app", {}, digest("c"), "r.example", "app", "1", (NewBlob(digest("1")),), config_size=1024)
-    store.jobs.add(new)
-    assert "0 B / 1.0 KiB+" in _table(store, 80)[1]
+    layers = (NewBlob(digest("1")), NewBlob(digest("2")))
+    new = NewJob("app", {}, digest("c"), "r.example", "app", "1", layers, config_size=1024)
+    job = store.jobs.add(new)
+    assert _table(store, 80)[1].split() == ["1", "queued"], "the size of a config says nothing"
+    claimed = claim(store, job)
+    store.blobs.set_blob(claimed, digest("1"), digest=digest("a"), size=1024**3, media_type="x")
+    assert "0 B / 1.0 GiB+" in _table(store, 80)[1]
 
 
 def test_json_is_exactly_this(pusher: Pusher, jobs: Store) -> None:
@@ -438,3 +442,23 @@ def test_a_job_that_lacked_a_login_is_tried_again_after_one(store: Store) -> Non
     job = replace(add_job(store), state=JobState.FAILED, error=refused)
     text = note(JobOverview(job, store.jobs.totals([job.id])[job.id]), store.now())
     assert text.splitlines()[-1] == "try again with: pusher login registry.example.com && pusher retry 1"
+
+
+def test_a_table_that_does_not_fit_shows_where_something_happens(store: Store) -> None:
+    jobs = [add_job(store, f"app-{number}:1") for number in range(1, 41)]
+    claim(store, jobs[29])
+    store.jobs.pause(jobs[9].id)
+    rows = read_overviews(store, Path("/nowhere"), store.jobs.list())
+
+    def lines(height: int, rows: list[JobOverview] = rows) -> list[str]:
+        table = fitting_table(rows, now=store.now(), width=200, height=height)
+        return ["".join(text for text, _ in line) for line in table.lines]
+
+    assert lines(200) == lines(81), "by number where all fit"
+    assert lines(81)[1].split()[0] == "1"
+    shown = lines(8)
+    assert len(shown) == 8
+    assert [line.split()[0] for line in shown] == ["ID", "30", "10", "1", "2", "3", "4", "and"]
+    assert shown[-1] == "and 34 more jobs: 34 queued"
+    assert lines(2)[-1] == "and 39 more jobs: 1 paused, 38 queued"
+    assert lines(2, rows[:2])[-1] == "and 1 more job: 1 queued"
