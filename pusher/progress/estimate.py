@@ -77,8 +77,8 @@ class Estimator:
         if now - at < 2 * _SPACING:
             return None
         gaps = sorted(self._gaps())
-        if len(gaps) >= 2:  # bytes come in blocks: a gap says nothing until it is longer than most
-            now = self._latest + max(0.0, silence - gaps[len(gaps) // 2])
+        if len(gaps) >= 2:  # bytes come in blocks: a gap says nothing until it is longer than usual
+            now = self._latest + max(0.0, silence - gaps[len(gaps) // 4])
         return max(0, self._moved - moved) / (now - at)
 
     def _gaps(self) -> list[float]:
