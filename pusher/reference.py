@@ -16,6 +16,8 @@ from pusher.dataclass import dataclass
 from pusher.errors import ReferenceMalformed
 from pusher.oci.digest import is_sha256
 
+STANDARD_INPUT: Final = "standard input"
+"""What jobs call an image that came through it, and which cannot be named again."""
 DOCKER_HUB: Final = "docker.io"
 DOCKER_HUB_API: Final = "registry-1.docker.io"
 _DOCKER_HUB_ALIASES: Final = frozenset({"index.docker.io", DOCKER_HUB_API})

@@ -29,26 +29,26 @@ def receive_images(
 ) -> Iterator[list[ImageRequest]]:
     """Yield the requests, with a file in place of each pipe; remove those files if no job was recorded."""
     with ExitStack() as stack:
-        yield [
-            replace(request, image=stack.enter_context(_receive(request.image, store, settings)))
-            for request in requests
-        ]
+        yield [stack.enter_context(_receive(request, store, settings)) for request in requests]
 
 
 @contextmanager
-def _receive(image: str, store: Store, settings: Settings) -> Iterator[str]:
-    """Yield IMAGE, or the file with the content of a pipe; remove that file if no job was recorded."""
+def _receive(request: ImageRequest, store: Store, settings: Settings) -> Iterator[ImageRequest]:
+    """Yield the request, with the file that has the content of a pipe; remove that file if no job was
+    recorded."""
     from pusher.sources.archive import stream
 
+    image = request.image
     if not stream.is_stream(image):
-        yield image
+        yield request
         return
+    from pusher.reference import STANDARD_INPUT
     from pusher.worker import piped_archives
 
     folder = settings.spool / piped_archives.FOLDER
     kept = stream.receive(image, folder, _print_note)
     try:
-        yield kept
+        yield replace(request, image=kept, name=STANDARD_INPUT if stream.is_standard_input(image) else image)
     except PusherError as error:
         raise stream.as_typed(error, image, folder) from error
     finally:
@@ -153,7 +153,7 @@ def find_images(
                 note=_print_note,
                 **image_arguments,
             )
-            found.images.append((request, image))
+            found.images.append((request, replace(image, image=request.name or image.image)))
     return replace(found, images=_with_distinct_destinations(found.images))
 
 
@@ -183,7 +183,7 @@ def _both_go_to(place: Reference, earlier: str, request: ImageRequest) -> Invali
     if {place.name, str(place)} & set(request.to):
         slash = suggest("with a slash at the end, images keep their names: --to {}", f"{place.name}/")
         hint = slash or hint
-    return InvalidOption(f"{earlier} and {request.image} both go to {place}", hint=hint)
+    return InvalidOption(f"{earlier} and {request.name or request.image} both go to {place}", hint=hint)
 
 
 def _report_recorded(store: Store, job: JobRecord, request: ImageRequest) -> None:

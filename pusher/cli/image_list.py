@@ -38,6 +38,8 @@ class ImageRequest:
     tags: tuple[str, ...] = ()
     where: str = ""
     """The line of the list that names it, for errors."""
+    name: str = ""
+    """What jobs call it, where ``image`` is the file in which a pipe's content is kept."""
 
     def locate(self, error: PusherError) -> PusherError:
         """Return ``error`` with the line of the list that caused it."""

@@ -34,6 +34,8 @@ _FIGURES: Final = 44
 """Characters of a narrow row's figures, beside the id: ``superseded      99%  999.9 / 999.9 MiB``."""
 _LAYER: Final = 68
 """Characters of a layer's row with everything; narrower, it does without the diff ID and has a percentage."""
+_CONFIG: Final = 1024 * 1024
+"""Bytes of a queued job that may be its config's alone, and say nothing of the image."""
 _URGENCY: Final = {
     state: place
     for place, state in enumerate(
@@ -239,7 +241,10 @@ def _machine(row: JobOverview) -> str:
 
 
 def _figures(row: JobOverview) -> tuple[str, str, str]:
-    return str(row.job.state), share(row), amount(row.totals)
+    job, totals = row.job, row.totals
+    is_known = totals.sizes_known or totals.bytes_done or totals.bytes_total >= _CONFIG
+    shown = amount(totals) if is_known or job.state is not JobState.QUEUED else ""
+    return str(job.state), share(row), shown
 
 
 def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, width: int = _PIPE) -> Group:

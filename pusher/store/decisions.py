@@ -8,6 +8,7 @@ from typing import Final
 
 from pusher.dataclass import dataclass
 from pusher.errors import JobStateConflict
+from pusher.reference import STANDARD_INPUT
 from pusher.store.records import JobRecord, JobState
 from pusher.text import suggest
 
@@ -112,5 +113,7 @@ def overtaken_error(job: JobRecord, newer: int) -> JobStateConflict:
         f"job {job.id} would move {job.destination} back to an older image: job {newer}, which is newer, "
         "pushes there too",
         hint="to push the older image anyway, enqueue it again: "
-        + suggest("pusher enqueue {} --to {}", job.image, job.destination),
+        + suggest(
+            "pusher enqueue {} --to {}", "-" if job.image == STANDARD_INPUT else job.image, job.destination
+        ),
     )

@@ -21,8 +21,6 @@ from pusher.worker.job_json import is_orphaned, seconds_left, sum_job
 from pusher.worker.job_machines import JobMachine, JobMachines
 
 _LONG_WAIT: Final = timedelta(minutes=1)
-_CONFIG: Final = 1024 * 1024
-"""Bytes that a config hardly ever has."""
 _WAIT_FOR_MACHINE: Final = frozenset({JobState.QUEUED, JobState.WAITING, JobState.RUNNING})
 """States of jobs that a worker on their machine would continue."""
 
@@ -83,9 +81,8 @@ def share(overview: JobOverview) -> str:
 
 
 def amount(totals: JobTotals) -> str:
-    """Return ``1.2 / 3.4 GiB``, with ``+`` while uncompressed or awaited layers will add to it; "" while
-    hardly more than the size of the config is known, and nothing is done."""
-    if not totals.bytes_done and not totals.sizes_known and totals.bytes_total < _CONFIG:
+    """Return ``1.2 / 3.4 GiB``, with ``+`` while uncompressed or awaited layers will add to it."""
+    if not totals.bytes_total and not totals.sizes_known:
         return ""
     return human_share(totals.bytes_done, totals.bytes_total) + ("" if totals.sizes_known else "+")
 

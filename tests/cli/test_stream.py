@@ -53,6 +53,9 @@ def test_an_archive_from_standard_input_is_queued(home: Path, archive: bytes, im
         (job,) = store.jobs.list()
         assert job.destination == "registry.example.com/team/app:1.2"
         assert job.source["path"] == str(file)
+        assert job.image == "standard input"
+    said = done.stderr.decode().splitlines()
+    assert said[-1].startswith("Job 1: standard input -> registry.example.com/team/app:1.2, ")
 
 
 def test_a_pipe_that_has_a_name(home: Path, archive: bytes, tmp_path: Path) -> None:
