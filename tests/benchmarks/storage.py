@@ -1,6 +1,6 @@
-"""Reading an image from Docker's disk beside `docker save`, and pushing it both ways.
+"""Reading an image from Docker's disk beside `docker save`, and pushing it both ways, beside `docker push`.
 
-python -m tests.benchmarks.storage [--size 1G] [--files 30000] [--rounds 3]
+python -m tests.benchmarks.storage [--size 1G] [--files 30000] [--rounds 3] [--rate 10M]
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pusher.config import parse_size
 from tests.benchmarks.measure import MIB, Cost, DaemonMeter, middle, run
 from tests.support.docker_registry import DockerRegistry
 from tests.support.engines import Docker
+from tests.support.shaped_link import ShapedLink
 
 _BASE, _NEW = "localhost/benchmark:1", "localhost/benchmark:2"
 _NEW_BYTES: Final = 1_000_000
@@ -54,13 +55,24 @@ def write_layer(path: Path, size: int, files: int) -> None:
 
 
 class Pushes:
-    """`pusher push` of an image in the daemon, from its disk or through `docker save`."""
+    """`docker push` and `pusher push` of an image in the daemon, from its disk or through `docker save`, to
+    ``address``, which leads to ``registry``."""
 
-    def __init__(self, engine: Docker, registry: DockerRegistry, work: Path) -> None:
+    def __init__(self, engine: Docker, registry: DockerRegistry, address: str, work: Path) -> None:
         self._engine = engine
         self._registry = registry
+        self._address = address
         self._home = work / "home"
         self._elsewhere = work / "elsewhere"
+
+    def docker(self) -> Cost:
+        """`docker push` of the base image to an empty registry."""
+        empty(self._registry)
+        to = f"{self._address}/benchmark/docker:1"
+        self._engine.run("tag", _BASE, to)
+        cost = metered(self._engine, lambda: run(["docker", "push", "--quiet", to], self._engine.env)[0])
+        self._engine.run("rmi", to)
+        return cost
 
     def both(self, kind: str) -> dict[str, Cost]:
         """The base image to an empty registry, then a version with one small layer more."""
@@ -72,7 +84,7 @@ class Pushes:
         }
 
     def _push(self, kind: str, image: str) -> Cost:
-        to = f"{self._registry.address}/benchmark/{image.rpartition('/')[2]}"
+        to = f"{self._address}/benchmark/{image.rpartition('/')[2]}"
         env = {**self._engine.env, "PUSHER_HOME": str(self._home)}
         if kind == "docker save":
             env["PUSHER_DOCKER_ROOT"] = str(self._elsewhere)  # where nothing is
@@ -112,7 +124,8 @@ def _reads(engine: Docker) -> dict[str, Cost]:
 @click.option("--files", default=30_000, show_default=True, help="How many files.")
 @click.option("--rounds", default=3, show_default=True, help="How often, in turn.")
 @click.option("--driver", help="Docker's storage driver, e.g. overlay2.")
-def main(size: str, files: int, rounds: int, driver: str | None) -> None:
+@click.option("--rate", help="Bytes per second of a link to the registry, with a round trip of 20 ms.")
+def main(size: str, files: int, rounds: int, driver: str | None, rate: str | None) -> None:
     """Compare reading Docker's disk with `docker save`. Prints medians. Needs root."""
     os.environ.pop("PUSHER_DATABASE_URL", None)
     os.environ.pop("PUSHER_DOCKER_ROOT", None)
@@ -122,10 +135,16 @@ def main(size: str, files: int, rounds: int, driver: str | None) -> None:
         engine = stack.enter_context(Docker(driver))
         _build(engine, work, parse_size(size, "--size"), files)
         registry = stack.enter_context(DockerRegistry(work))
-        pushes = Pushes(engine, registry, work)
+        address = registry.address
+        if rate is not None:
+            speed = parse_size(rate, "--rate")
+            address = stack.enter_context(ShapedLink(address, rate=speed, round_trip=0.02)).address
+        pushes = Pushes(engine, registry, address, work)
         print(f"{size} in {files:,} files, one layer, {os.cpu_count()} processors, page cache warm")
         for number in range(rounds):
-            for name, cost in (_reads(engine) | pushes.both("disk") | pushes.both("docker save")).items():
+            measured = _reads(engine) | pushes.both("disk") | pushes.both("docker save")
+            measured["docker push"] = pushes.docker()
+            for name, cost in measured.items():
                 costs.setdefault(name, []).append(cost)
                 print(f"  round {number + 1}, {name}: {cost.wall:.2f} s", file=sys.stderr)
     _print({name: middle(found) for name, found in costs.items()})
