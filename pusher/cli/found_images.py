@@ -108,12 +108,22 @@ class FoundImages:
         ]
 
     def record(self, store: Store, queueing: Queueing) -> list[JobRecord]:
-        """Record the jobs of the images, and report the jobs that they supersede."""
-        jobs = []
-        for request, image in self.images:
-            for job in image.record(store, queueing):
-                _report_recorded(store, job, request)
-                jobs.append(job)
+        """Record the jobs of the images, and report the jobs that they supersede.
+
+        If the job store fails, report the jobs that were recorded before.
+        """
+        jobs: list[JobRecord] = []
+        try:
+            for request, image in self.images:
+                for job in image.record(store, queueing):
+                    jobs.append(job)
+                    _report_recorded(store, job, request)
+        except PusherError:
+            if jobs:
+                from pusher.cli.job_output import list_jobs
+
+                print_notice(f"Queued before this failed, and still queued: {list_jobs(jobs)}.")
+            raise
         return jobs
 
 

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import click
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from pusher.store.store import Store
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_MAX_LISTED: Final = 10
+"""Jobs that a sentence names."""
 
 
 def job_output_options(function: F) -> F:
@@ -110,6 +113,13 @@ class JobOutput:
 def digest_reference(job: JobRecord) -> str:
     """Return ``registry/repository@sha256:...``: exactly what was pushed."""
     return f"{job.registry}/{job.repository}@{job.digest}"
+
+
+def list_jobs(jobs: Sequence[JobRecord]) -> str:
+    """Return ``job 3``, or ``jobs 3, 4, 5``, and how many more there are."""
+    ids = ", ".join(str(job.id) for job in jobs[:_MAX_LISTED])
+    more = f" and {len(jobs) - _MAX_LISTED} more" if len(jobs) > _MAX_LISTED else ""
+    return f"job{'s' if len(jobs) > 1 else ''} {ids}{more}"
 
 
 class _PrintedEnds:

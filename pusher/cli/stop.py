@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from pusher.cli.command import Command
+from pusher.cli.job_output import list_jobs
 from pusher.cli.output import print_notice
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, store_exists
-from pusher.cli.work import list_jobs
 from pusher.errors import ExitCode
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 import click
 
-from pusher.cli.job_output import digest_reference
+from pusher.cli.job_output import digest_reference, list_jobs
 from pusher.cli.output import print_error, print_notice, printing_results, report_unwritable
 from pusher.cli.verbose import is_log_json, is_quiet, redirect_log
 from pusher.errors import ExitCode, JobCancelled, JobSuperseded, PusherError
@@ -184,13 +184,6 @@ def _given_up_error(result: RunResult) -> PusherError | None:
         "what was sent is kept for it",
         hint=f"see pusher status {job.superseded_by}; to keep both jobs, push with --no-supersede",
     )
-
-
-def list_jobs(jobs: Sequence[JobRecord]) -> str:
-    """Return ``job 3``, or ``jobs 3, 4, 5``, and how many more there are."""
-    ids = ", ".join(str(job.id) for job in jobs[:_MAX_REPORTED])
-    more = f" and {len(jobs) - _MAX_REPORTED} more" if len(jobs) > _MAX_REPORTED else ""
-    return f"job{'s' if len(jobs) > 1 else ''} {ids}{more}"
 
 
 def _error_of(jobs: Sequence[JobRecord], *, single: bool, again: bool) -> tuple[str, str]:

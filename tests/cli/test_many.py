@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from pusher.errors import StoreUnreachable
 from pusher.oci.digest import of_bytes
+from pusher.store.jobs import Jobs
+from pusher.store.records import JobRecord, NewJob
 from tests.cli.conftest import Pusher
 from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry, On
@@ -142,6 +145,26 @@ def test_the_result_in_json_has_the_images_that_were_not_found(
         assert [job["state"] for job in told["jobs"]] == ["succeeded"] * len(found)
         assert [error["image"] for error in told["errors"]] == ["gone.tar"]
         assert "Nothing to push" not in result.err
+
+
+def test_a_job_store_that_fails_halfway(
+    pusher: Pusher, images: dict[str, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = Jobs.add
+
+    def fail_for_web(jobs: Jobs, new: NewJob) -> JobRecord:
+        if new.repository == "team/web":
+            raise StoreUnreachable("the job store does not respond")
+        return add(jobs, new)
+
+    monkeypatch.setattr(Jobs, "add", fail_for_web)
+    result = pusher("enqueue", "api.tar", "web.tar", "--to", "r.example")
+    assert (result.code, result.out) == (8, "")
+    assert result.err.splitlines()[:2] == [
+        "Queued before this failed, and still queued: job 1.",
+        "error: the job store does not respond",
+    ]
+    assert [job["id"] for job in json.loads(pusher("status", "--json").out)["jobs"]] == [1]
 
 
 def test_the_same_image_twice_is_one_job(pusher: Pusher, images: dict[str, Image]) -> None:
