@@ -44,6 +44,15 @@ def fit(line: str, width: int, *, is_command: bool = False) -> str:
     return "\n".join(rows)
 
 
+def shorten(text: str, width: int) -> str:
+    """Return ``text`` in at most ``width`` columns, without its middle: names begin with a registry and end
+    with a tag."""
+    if len(text) <= width:
+        return text
+    kept = max(2, width - 3)
+    return f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+
+
 def format_columns(first: str, text: str, width: int) -> str:
     """Return ``text`` as a column beside ``first``, broken between words for a terminal of ``width`` columns.
 

@@ -11,8 +11,8 @@ from rich.segment import ControlType
 from rich.text import Text
 
 from pusher.oci.digest import short
-from pusher.progress.counters import BlobProgress, Counters, Preparing, Snapshot, Waiting, eta
-from pusher.progress.format import fit, human_left, human_wait, percent
+from pusher.progress.counters import BlobProgress, Counters, Event, Preparing, Snapshot, Waiting, eta
+from pusher.progress.format import fit, human_left, human_wait, percent, shorten
 from pusher.progress.lines import describe
 from pusher.text import printable
 from pusher.units import human_bytes, human_share
@@ -50,14 +50,18 @@ class Terminal:
         for event in events:
             if line := describe(event, snapshot, single=self._single, each_blob=False):
                 self._clear_row()
-                whole = event.kind == "log"
-                self._console.print(Text(fit(line, self._console.width, is_command=whole)))
+                whole, width = event.kind == "log", self._console.width
+                if event.kind == "job-started" and len(line) >= width:
+                    rows = _job_in_rows(event, width)
+                else:
+                    rows = fit(line, width, is_command=whole)
+                self._console.print(Text(rows))
         width, height = self._console.size
         ascii_only = not self._console.encoding.startswith("utf")
-        rows = block(snapshot, width=width, height=height, ascii_only=ascii_only)
-        if (rows, width) != self._drawn:
-            self._drawn = (rows, width)
-            self._live.update(Group(*rows), refresh=True)
+        drawn = block(snapshot, width=width, height=height, ascii_only=ascii_only)
+        if (drawn, width) != self._drawn:
+            self._drawn = (drawn, width)
+            self._live.update(Group(*drawn), refresh=True)
             # Ctrl-C is echoed at the cursor; at the end of a full row the echo would begin a new row.
             self._console.control(Control(ControlType.CARRIAGE_RETURN))
 
@@ -70,6 +74,14 @@ class Terminal:
     def _clear_row(self) -> None:
         """Clear the row of the cursor: a terminal echoes a Ctrl-C there as ``^C``."""
         self._console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.ERASE_IN_LINE, 2)))
+
+
+def _job_in_rows(event: Event, width: int) -> str:
+    """Return the line of a job that was started with names that are too long for it: in two rows, without
+    their middles."""
+    job, image, destination = (printable(str(event.fields[name])) for name in ("job", "image", "destination"))
+    first = shorten(f"Job {job}: {image}", width - 1)
+    return first if image == destination else f"{first}\n{shorten(f'  -> {destination}', width - 1)}"
 
 
 def block(snapshot: Snapshot, *, width: int, height: int, ascii_only: bool = False) -> list[Text]:

@@ -240,3 +240,29 @@ def test_no_row_is_wider_than_the_terminal(width: int) -> None:
     counters.preparing(3, digest("b"), 10 << 30, 20 << 30)
     counters.waiting("job 12345", 3600.0, "registry.example.com refuses the connection, and has for a while")
     assert all(len(row) < width for row in _plain(counters.snapshot(), width))
+
+
+@pytest.mark.parametrize(
+    ("image", "destination", "said"),
+    [
+        ("app:1", "r.example/app:1", "Job 3: app:1 -> r.example/app:1\n"),
+        (
+            f"docker-archive:/builds/{'night/' * 20}app.tar:app:1.2",
+            f"registry.example.com/{'team/' * 20}app:1.2",
+            "Job 3: docker-archive:/builds/n...ht/night/night/app.tar:app:1.2\n{}",
+        ),
+    ],
+)
+def test_long_names_of_a_job_take_two_rows(
+    monkeypatch: pytest.MonkeyPatch, image: str, destination: str, said: str
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "65")
+    counters, stream = Counters(Clock()), _Tty()
+    terminal = Terminal(counters, stream)
+    counters.job_started(3, image, destination)
+    terminal.render()
+    terminal.close()
+    printed = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]|\r", "", stream.getvalue())
+    assert printed == said.format("  -> registry.example.com/team/...am/team/team/team/team/app:1.2\n")
+    assert all(len(row) < 65 for row in printed.splitlines())
