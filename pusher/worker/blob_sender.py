@@ -57,8 +57,8 @@ class BlobSender:
     counted: dict[int, int] = field(default_factory=dict)
     chunk_sizes: dict[str, int] = field(default_factory=dict)
     """By registry, in bytes, of the session opened last."""
-    observers: dict[str, BlobObserver] = field(default_factory=dict)
-    """By digest, of the blobs that are being sent."""
+    observers: set[BlobObserver] = field(default_factory=set)
+    """Of the blobs that are being sent; one may go to two registries at a time."""
     waited: set[str] = field(default_factory=set)
     """The registries for which a turn was waited for, and that was reported."""
     absent_until: dict[tuple[str, str, str], float] = field(default_factory=dict)
@@ -74,11 +74,11 @@ class BlobSender:
 
         Takes no lock and reads no store, so that a signal handler may call it.
         """
-        return sum(observer.bytes_at_stake() for observer in list(self.observers.values()))
+        return sum(observer.bytes_at_stake() for observer in list(self.observers))
 
     def bytes_worth_reporting(self) -> int:
         """Return ``bytes_at_stake``, 0 if it is only part of a small chunk."""
-        observers = list(self.observers.values())
+        observers = list(self.observers)
         cost = sum(observer.bytes_at_stake() for observer in observers)
         return cost if cost >= _SMALL or any(observer.may_restart() for observer in observers) else 0
 

@@ -92,12 +92,12 @@ class UploadRun:
 
     def _send(self, step: Callable[[], str | None], observer: BlobObserver) -> str | None:
         """Call ``step``, which sends bytes, in its turn and with retries; return its result."""
-        self._sender.observers[self._blob.digest] = observer
+        self._sender.observers.add(observer)
         try:
             with self._sender.turns.join(self._job.registry) as observer.turn:
                 return self._retry(step, observer)
         finally:
-            self._sender.observers.pop(self._blob.digest, None)
+            self._sender.observers.discard(observer)
 
     def _finish_elsewhere(self, upload: UploadRecord) -> bool:
         """Send the rest of this blob to another repository of the registry, where a worker that has stopped

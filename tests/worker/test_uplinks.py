@@ -21,7 +21,7 @@ from pusher.worker import run
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.signals import ReceivedSignals
 from pusher.worker.uplinks import LinkEstimates
-from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, On
+from tests.support.fakeregistry import DISTRIBUTION_2, SERVERLESS, FakeRegistry, Fault, On, Stall
 from tests.support.home import Background, Home, blob_bytes, pushed
 from tests.support.images import make_image, sha256, write_archive
 from tests.support.link import ShakyLink
@@ -56,18 +56,24 @@ def chunk_sizes(registry: FakeRegistry) -> list[int]:
 # --- what leaving at once would cost ----------------------------------------------------------------------
 
 
-def test_a_second_ctrl_c_can_be_told_what_it_costs(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """At a registry that starts a layer again after a break inside a chunk: all that it holds of it."""
-    senders: list[BlobSender] = []
+@pytest.fixture
+def senders(monkeypatch: pytest.MonkeyPatch) -> list[BlobSender]:
+    """The sender of the worker, once for each blob that it sends."""
+    found: list[BlobSender] = []
     send = BlobSender.send
 
     def noted(self: BlobSender, *arguments: Any, **options: Any) -> str | None:
-        senders.append(self)
+        found.append(self)
         return send(self, *arguments, **options)
 
     monkeypatch.setattr(BlobSender, "send", noted)
+    return found
+
+
+def test_a_second_ctrl_c_can_be_told_what_it_costs(
+    home: Home, tmp_path: Path, senders: list[BlobSender]
+) -> None:
+    """At a registry that starts a layer again after a break inside a chunk: all that it holds of it."""
     stakes: list[int] = []
     with FakeRegistry(DISTRIBUTION_2) as registry:
         archive = write_archive(tmp_path / "app.tar", make_image(2 * MB, compressible=0.0))
@@ -76,6 +82,26 @@ def test_a_second_ctrl_c_can_be_told_what_it_costs(
         assert home.run(parallel=1, chunk_size=MB).exit_code == ExitCode.DONE
     assert max(stakes) > MB, "the chunk before, too"
     assert senders[0].bytes_at_stake() == 0
+
+
+def test_it_costs_what_two_registries_hold_of_one_layer(
+    home: Home, tmp_path: Path, senders: list[BlobSender]
+) -> None:
+    archive = write_archive(tmp_path / "app.tar", make_image(3 * MB, compressible=0.0))
+    with FakeRegistry(DISTRIBUTION_2) as one, FakeRegistry(DISTRIBUTION_2) as two:
+        stalls = [Stall(after_bytes=1000), Stall(after_bytes=1000)]
+        for registry, stall in zip((one, two), stalls, strict=True):
+            registry.faults.add(Fault(On.CHUNK, stall, nth=2))
+            home.enqueue(archive, f"{registry.address}/app:1")
+        worker = Background(home, parallel=2, chunk_size=MB, no_early=True)
+        try:
+            assert all(stall.reached.wait(PATIENCE) for stall in stalls)
+            assert senders[0].bytes_at_stake() >= 2 * MB
+            assert len(senders[0].observers) == 2
+        finally:
+            for stall in stalls:
+                stall.release()
+        assert worker.join().exit_code == ExitCode.DONE
 
 
 # --- a limited rate ---------------------------------------------------------------------------------------
