@@ -47,7 +47,8 @@ _WHOLE_ANSWER: Final = 5
 _MAX_INTERIM: Final = 100
 _MAX_UNSENT: Final = 2 * BLOCK
 """Bytes that wait in the kernel at most: otherwise megabytes that a slow link has yet to carry count as sent,
-and the answer timeout starts long before they have arrived. Two larger blocks where the link takes those."""
+and the answer timeout starts long before they have arrived. It reports room once half of them have left: with
+more, a slow link seems to have stalled."""
 _CAN_LIMIT_UNSENT: Final = hasattr(socket, "TCP_NOTSENT_LOWAT")
 _CAN_SEND_FILES: Final = sys.platform == "linux"
 _FILE_ERRORS: Final = frozenset({errno.EIO, errno.ESTALE})
@@ -111,11 +112,10 @@ class _StallTimeoutMixin:
     _responses = 0
     _is_connected = False
     _closes = False
-    _most_unsent = _MAX_UNSENT
 
     def connect(self) -> None:
         """Connect, within the connect timeout, which includes a proxy's answer and the TLS handshake."""
-        self._is_connected, self._responses, self._most_unsent = False, 0, _MAX_UNSENT
+        self._is_connected, self._responses = False, 0
         super().connect()  # type: ignore[misc]
         self._is_connected = True
         if request := current_request():
@@ -201,7 +201,6 @@ class _StallTimeoutMixin:
 
     def _send_file(self, data: FileSlice) -> None:
         """Have the system send a part of a file, which needs no copy of it."""
-        self._limit_unsent(max(_MAX_UNSENT, 2 * data.length))
         request, position, end = current_request(), data.start, data.start + data.length
         try:
             while position < end:
@@ -220,12 +219,6 @@ class _StallTimeoutMixin:
             if error.errno in _FILE_ERRORS:
                 data.raise_damaged(error)
             raise
-
-    def _limit_unsent(self, count: int) -> None:
-        """Let at most ``count`` bytes wait in the kernel; with few it wakes this thread often."""
-        if _CAN_LIMIT_UNSENT and count != self._most_unsent:
-            self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, count)
-            self._most_unsent = count
 
     def _wait_for_room(self) -> None:
         """Wait until the connection takes bytes. Raises TimeoutError after the stall timeout."""
