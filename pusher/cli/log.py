@@ -10,10 +10,10 @@ import click
 
 from pusher.cli import completers
 from pusher.cli.command import Command, json_option
-from pusher.cli.output import print_columns, print_json, wait_for_reader
+from pusher.cli.output import print_columns, print_json, print_notice, wait_for_reader
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, parse_job_id, wait_for_outages
-from pusher.errors import CommandLineInvalid, ExitCode, InvalidOption
+from pusher.errors import CommandLineInvalid, ExitCode, InvalidOption, JobUnknown
 from pusher.text import as_json as as_json_text
 
 if TYPE_CHECKING:
@@ -84,7 +84,13 @@ def _follow(number: int, *, as_json: bool) -> int:
     with open_store(settings) as opened:
         store, printed = wait_for_outages(opened, settings), 0
         while True:
-            ended = store.jobs.get(number).state in FINAL_STATES  # before its last events are read
+            try:
+                ended = store.jobs.get(number).state in FINAL_STATES  # before its last events are read
+            except JobUnknown:
+                if not printed:
+                    raise
+                print_notice(f"Job {number} has ended, and was removed.")
+                return ExitCode.DONE
             events = store.events.of(number)
             if as_json:
                 for event in events[printed:]:

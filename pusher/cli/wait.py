@@ -57,6 +57,9 @@ def wait(jobs: tuple[str, ...], **flags: Any) -> int:
         _wait(store, settings, ids)
         result = _summarize(store, ids)
         output.print_jobs(store, result.jobs)
+    removed = [number for number in ids if number not in {job.id for job in result.jobs}]
+    for number in removed[:_MAX_EXPLAINED]:
+        print_notice(f"Job {number} has ended, and was removed: how it ended is not known any more.")
     code = report_result(result, "none", single=len(ids) == 1, pushed=len(ids))
     return output.finish(result.jobs, code)
 

@@ -305,6 +305,24 @@ def test_wait_for_a_job_that_was_cancelled(pusher: Pusher, store: Store) -> None
     ]
 
 
+@pytest.mark.parametrize(("command", "code"), [("wait", 3), ("log", 0)])
+def test_a_job_that_is_removed_while_it_is_watched(
+    pusher: Pusher, store: Store, monkeypatch: pytest.MonkeyPatch, command: str, code: int
+) -> None:
+    """As a run with a short keep_jobs does, or pusher prune."""
+    job = add_job(store)
+
+    def remove(_seconds: float) -> None:
+        store.jobs.cancel(job.id)
+        assert store.retention.prune(datetime(2100, 1, 1, tzinfo=UTC)).jobs == 1
+
+    monkeypatch.setattr(f"pusher.cli.{command}.wait_for_reader", remove)
+    follow = ("--follow",) if command == "log" else ()
+    result = pusher(command, "1", *follow)
+    assert result.code == code
+    assert "Job 1 has ended, and was removed" in result.err.splitlines()[-1]
+
+
 def test_wait_without_unfinished_jobs(pusher: Pusher, home: Path, tmp_path: Path) -> None:
     result = pusher("wait", "--digest-file", str(tmp_path / "digests"))
     assert (result.code, result.out, result.err) == (0, "", "No job is unfinished.\n")
