@@ -159,6 +159,15 @@ _LIMITS: Final = {
     errno.EFBIG: "this process may not write files as large as this (ulimit -f)",
 }
 _BROKEN_DISK: Final = frozenset({errno.EIO, errno.ESTALE, errno.ENODEV})
+_SERVER_GONE: Final = frozenset(
+    {
+        *(errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH),
+        *(errno.ECONNABORTED, errno.ESHUTDOWN),
+    }
+)
+"""Errors of files whose server cannot be reached: of FUSE, soft mounts of NFS, SMB and CephFS. A socket has
+them, too."""
+_NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS})
 
 
 def describe_limit(error: OSError) -> MachineExhausted | None:
@@ -176,8 +185,14 @@ def home_error(error: OSError, path: Path, message: str, *, hint: str = HomeUnus
         return DiskFull(f"no space left on the disk of {path}", hint=_FREE_SPACE)
     if error.errno == errno.EDQUOT:
         return DiskFull(f"the disk quota is used up, which {path} counts towards", hint=_FREE_SPACE)
-    if error.errno in _BROKEN_DISK:
-        return _describe_broken_disk(error, f" of {path}")
+    if (gone := find_lost_disk(error, f" of {path}")) is not None:
+        return gone
+    if error.errno in _NO_LOCKS:
+        return HomeUnusable(
+            f"the file system of {path} does not support file locks: {os.strerror(error.errno or 0)}",
+            hint="PUSHER_HOME belongs on a local disk, and PUSHER_SPOOL on a file system with locks: see "
+            "`pusher help queue`, Several machines",
+        )
     if error.errno == errno.EROFS:
         return HomeUnusable(
             f"{path} is on a disk that is mounted read-only",
@@ -185,6 +200,17 @@ def home_error(error: OSError, path: Path, message: str, *, hint: str = HomeUnus
             "dmesg); with another PUSHER_HOME the queue is another one, too",
         )
     return describe_limit(error) or HomeUnusable(message, hint=hint)
+
+
+def find_lost_disk(error: OSError, where: str = "") -> MachineExhausted | None:
+    """Return the error for a file whose disk or file server failed; None if it failed otherwise. Only for
+    errors of files. ``where`` follows "the disk"."""
+    if error.errno in _SERVER_GONE:
+        return MachineExhausted(
+            f"the disk{where} cannot be reached: {os.strerror(error.errno or 0)}",
+            hint="check the file server and the mount (see findmnt and dmesg), then: pusher run",
+        )
+    return _describe_broken_disk(error, where) if error.errno in _BROKEN_DISK else None
 
 
 def find_machine_error(error: BaseException) -> PusherError | None:

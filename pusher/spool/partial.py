@@ -97,7 +97,12 @@ def open_locked(path: Path, *, create: bool = False) -> int | None:
     flags = _READ_AND_WRITE | (os.O_CREAT if create else 0)
     while True:
         descriptor = os.open(path, flags, 0o600)
-        if not try_lock(descriptor):
+        try:
+            is_ours = try_lock(descriptor)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if not is_ours:
             os.close(descriptor)
             return None
         # the last owner may have committed or removed it between these two calls

@@ -11,6 +11,8 @@ import hashlib
 import os
 import shutil
 import stat
+import sys
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,14 +25,22 @@ from pusher.errors import (
     PusherError,
     home_error,
 )
-from pusher.oci.digest import ALGORITHMS, algorithm_of, digest_of_hash, hash_for, hex_of, of_hex, short
+from pusher.oci.digest import (
+    ALGORITHMS,
+    algorithm_of,
+    digest_of_hash,
+    hash_for,
+    hex_of,
+    is_digest,
+    of_hex,
+    short,
+)
 from pusher.oci.layer_blob import ORIGINAL, LayerBlob
 from pusher.spool import partial, temporary
 from pusher.spool.arrival import BlobArrival, LayerArrival
 from pusher.spool.blocks import Readable, read_blocks
 from pusher.spool.compress import Compression
 
-_NO_ROOM: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _RESERVE: Final = 16 * 1024 * 1024
 """Bytes of the disk that blobs leave free, or a twentieth of a small one."""
 
@@ -39,9 +49,21 @@ _UNUSED: Final = 3600.0
 
 
 def room_at(folder: Path) -> int:
-    """Return the bytes that blobs may still take on the disk of an existing folder. Raises OSError."""
+    """Return the bytes that blobs may still take on the disk of an existing folder. Raises OSError.
+
+    Some file systems in user space do not know their size and return zeros: then there is no limit.
+    """
     disk = shutil.disk_usage(folder)
+    if not disk.total:
+        return sys.maxsize
     return disk.free - min(_RESERVE, disk.total // 20)
+
+
+def _revalidate(folder: Path) -> None:
+    """Have NFS ask its server what is in a folder: for up to a minute it also remembers that a file was not
+    there. Opening the folder does that (nfs(5), "Close-to-open cache consistency")."""
+    with suppress(OSError):
+        os.close(os.open(folder, os.O_RDONLY))
 
 
 class Spool:
@@ -103,8 +125,7 @@ class Spool:
                 )
             if arrival is not None:
                 arrival.add_place(self.path(found.digest))
-            with self._errors(name):
-                file.commit(self.path(found.digest))
+            self._commit(file, found.digest, name)
         return found
 
     def write_blob(
@@ -134,9 +155,15 @@ class Spool:
                     f"its source has {count} bytes with {digest_of_hash(found)}",
                     hint="the source is damaged: save or pull the image again",
                 )
-            with self._errors(f"blob {short(digest)}"):
-                file.commit(self.path(digest))
+            self._commit(file, digest, f"blob {short(digest)}")
         return LayerBlob(digest, size, ORIGINAL, media_type)
+
+    def _commit(self, file: temporary.TemporaryFile, digest: str, name: str) -> None:
+        """Give a complete file its final name, unless another machine's file has it: it may be reading that
+        one, and a file server forgets files that are replaced (ESTALE)."""
+        with self._errors(name):
+            if not (self._is_shared and self._find_file(digest, file.size)):
+                file.commit(self.path(digest))
 
     @contextmanager
     def open_partial(
@@ -196,8 +223,8 @@ class Spool:
         """
         path = self.path(digest)
         with self._errors(f"blob {short(digest)}"), suppress(FileNotFoundError):
-            status = path.stat()
-            if size is not None and status.st_size != size:
+            status = self._find_file(digest, size)
+            if status is None:
                 return False
             if not temporary.is_durable(status):
                 if not self.verify(digest):
@@ -207,6 +234,32 @@ class Spool:
             os.utime(path)
             return True
         return False
+
+    def _find_file(self, digest: str, size: int | None) -> os.stat_result | None:
+        """Return the status of the blob's file, if it is there (and has this many bytes). Raises OSError."""
+        path = self.path(digest)
+        for is_last in (not self._is_shared, True):
+            with suppress(FileNotFoundError):
+                status = path.stat()
+                if size is None or status.st_size == size:
+                    return status
+            if not is_last:
+                _revalidate(path.parent)
+        return None
+
+    def revalidate(self) -> None:
+        """Have a file system that machines share ask its server which blobs and archives there are."""
+        if self._is_shared:
+            for folder in (*self._blobs.values(), self.root / "incoming"):
+                _revalidate(folder)
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch, by the clock that the times of files are set by: that
+        of the file server where the spool is shared, unless no file can be made there."""
+        if self._is_shared:
+            with suppress(OSError), temporary.temporary_file(self._temporary) as file:
+                return file.path.stat().st_mtime
+        return time.time()
 
     def size(self, digest: str) -> int:
         """Return the blob's size in bytes. Raises FileNotFoundError."""
@@ -230,9 +283,11 @@ class Spool:
     def _files(self, folder: Path) -> Iterator[tuple[str, int, float]]:
         with self._errors("the spool"), os.scandir(folder) as entries:
             for entry in entries:
-                with suppress(FileNotFoundError):  # removed by another process just now
-                    found = entry.stat()
-                    yield of_hex(entry.name), found.st_size, found.st_mtime
+                # NFS and FUSE keep files that are removed while they are open, as .nfs... and .fuse_hidden...
+                if is_digest(digest := of_hex(entry.name)):
+                    with suppress(FileNotFoundError):  # removed by another process just now
+                        found = entry.stat()
+                        yield digest, found.st_size, found.st_mtime
 
     def all_files(self) -> list[tuple[str, int, float]]:
         """Return the same for complete blobs and partial downloads."""
@@ -268,15 +323,15 @@ class Spool:
         Some file systems that machines share do not show the locks of the others.
         """
         with self._errors("the spool"):
-            return temporary.sweep(self._temporary, _UNUSED if self._is_shared else 0.0)
+            unchanged_since = self.now() - _UNUSED if self._is_shared else None
+            return temporary.sweep(self._temporary, unchanged_since)
 
     def verify(self, digest: str) -> bool:
-        """Read the blob again; return whether it matches its digest."""
-        try:
-            with self.path(digest).open("rb") as file:
-                return digest_of_hash(hashlib.file_digest(file, lambda: hash_for(digest))) == digest
-        except OSError:
-            return False
+        """Read the blob again; return whether it is there and matches its digest. Raises OSError if it cannot
+        be read, which says nothing about the blob: a file server may be away."""
+        with suppress(FileNotFoundError), self.path(digest).open("rb") as file:
+            return digest_of_hash(hashlib.file_digest(file, lambda: hash_for(digest))) == digest
+        return False
 
     @contextmanager
     def _writing(
@@ -306,16 +361,22 @@ class Spool:
             raise self._translate(error, name, file.size if file else 0) from error
 
     def _translate(self, error: OSError, name: str, written: int) -> PusherError:
-        if error.errno in _NO_ROOM:
+        setting = "PUSHER_SPOOL" if self._is_shared else "PUSHER_HOME"
+        if error.errno == errno.EDQUOT:
+            return DiskFull(
+                f"no space for {name} in {self.root}: the disk quota is used up",
+                hint=f"free some space there, have the quota raised, or move {setting} to another disk",
+            )
+        if error.errno == errno.ENOSPC:
             return DiskFull(
                 f"no space for {name} in {self.root}: {self._free(written)}",
-                hint="free some space there, or move PUSHER_HOME to a larger disk",
+                hint=f"free some space there, or move {setting} to a larger disk",
             )
         return home_error(
             error,
             self.root,
             f"cannot write {name} to {self.root}: {error.strerror or error}",
-            hint=f"check the disk and the permissions of {self.root}, or set PUSHER_HOME to another folder",
+            hint=f"check the disk and the permissions of {self.root}, or set {setting} to another folder",
         )
 
     def _leave_room(self, size: int) -> None:

@@ -39,10 +39,19 @@ class TemporaryFile:
 
     def commit(self, target: Path) -> None:
         """Rename the file to its final name, on a local disk without fsync: see ``is_durable``."""
-        if self._synced:
-            os.fsync(self._file.fileno())
+        self.flush()
         self.path.replace(target)
         self._committed = True
+
+    def flush(self) -> None:
+        """Write what the system still holds to the disk or the file server, where ``synced``.
+
+        Else only close a second descriptor: NFS reports then what it could not write, and the lock stays.
+        """
+        if self._synced:
+            os.fsync(self._file.fileno())
+        else:
+            os.close(os.dup(self._file.fileno()))
 
     def close(self) -> None:
         """Release the lock; remove an uncommitted file first, so that ``sweep`` never sees it unlocked."""
@@ -59,9 +68,14 @@ def temporary_file(folder: Path, *, synced: bool = False) -> Iterator[TemporaryF
     while True:
         path = folder / secrets.token_hex(8)
         descriptor = os.open(path, _NEW, 0o600)
-        # ``sweep`` may lock and remove it between these two calls.
-        if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
-            break
+        try:
+            # ``sweep`` may lock and remove it between these two calls.
+            if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
+                break
+        except OSError:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+            raise
         os.close(descriptor)
     file = TemporaryFile(path, descriptor, synced=synced)
     try:
@@ -70,13 +84,13 @@ def temporary_file(folder: Path, *, synced: bool = False) -> Iterator[TemporaryF
         file.close()
 
 
-def sweep(folder: Path, unused_for: float = 0.0) -> int:
-    """Remove the files whose process is dead, and that were not written to for ``unused_for`` seconds; return
-    the bytes freed."""
-    freed, before = 0, time.time() - unused_for
+def sweep(folder: Path, unchanged_since: float | None = None) -> int:
+    """Remove the files whose process is dead, and that were not written to after ``unchanged_since`` (seconds
+    since the epoch, by the clock of the file system); return the bytes freed."""
+    freed = 0
     for path in folder.iterdir():
         with suppress(OSError):
-            if unused_for and path.stat().st_mtime > before:
+            if unchanged_since is not None and path.stat().st_mtime > unchanged_since:
                 continue
             descriptor = os.open(path, _ITS_FILE)
             try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -113,7 +112,7 @@ def prune(
     before = store.now() - older_than + timedelta(milliseconds=1)
     forgotten = store.retention.prune(before, blobs=kept, dry_run=dry_run)
     if not dry_run:
-        piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER)
+        piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER, spool.now())
         remove_old_copies(settings.database_url, max(older_than.total_seconds(), _KEEP_COPIES))
     freed = sum(size for _, size in unneeded)
     in_use = dry_run or store.jobs.owners()
@@ -139,7 +138,7 @@ def keep_limits(
 
 def evict_blobs(store: Store, spool: Spool, limit: int) -> int:
     """Remove blobs that no unfinished job needs, longest unused first; returns the bytes freed."""
-    piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER)
+    piped_archives.remove_unneeded(store, spool.root / piped_archives.FOLDER, spool.now())
     return spool.remove_all(_find_unneeded(store, spool, limit))
 
 
@@ -152,6 +151,6 @@ def _find_unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, in
     if sum(size for _, size, _ in found) <= limit:
         return []
     running = store.jobs.counts().get(JobState.RUNNING, 0)
-    used_before = time.time() - _UNUSED_AFTER if running else None
+    used_before = spool.now() - _UNUSED_AFTER if running else None
     needed = store.blobs.needed_digests([digest for digest, _, _ in found])
     return spool.find_unneeded(needed, limit, used_before=used_before)

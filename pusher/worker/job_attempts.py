@@ -24,6 +24,7 @@ from pusher.errors import (
     StoreError,
     TagNotYet,
     bug,
+    find_lost_disk,
     find_machine_error,
 )
 from pusher.progress.base import Progress
@@ -36,6 +37,7 @@ from pusher.worker.cleanup import delete_sessions, evict_blobs
 from pusher.worker.control import Activity, Control
 from pusher.worker.hooks import Hooks
 from pusher.worker.job import JobPush, Tools
+from pusher.worker.machine import check_shared_spool
 from pusher.worker.name_lookup import UnresolvedNames
 from pusher.worker.piped_archives import FOLDER, remove_if_unneeded
 from pusher.worker.received_blobs import ReceivedBlobs
@@ -105,6 +107,8 @@ class JobAttempts:
     def run(self, job: JobRecord, control: Control) -> None:
         """Push a claimed job and record the outcome. Raises StoreError, LeaseLost."""
         done_before = self._bytes_done(job)
+        if self._is_borrowed(job):
+            self._spool.revalidate()
         try:
             if not job.has_manifest:
                 whole = ReceivedBlobs(self._tools, job, control).send()
@@ -124,6 +128,8 @@ class JobAttempts:
             raise
         except Exception as error:
             known = self._names.classify(known_error(error), job.registry)
+            if isinstance(known, SourceError):
+                known = self._find_spool_error() or known
             if isinstance(known, SourceError) and self._is_borrowed(job):
                 self._store.jobs.release_to_machine(job)
                 self._progress.job_ended(job.id, "queued", "its machine has to push it")
@@ -133,6 +139,14 @@ class JobAttempts:
                 self.put_back(job, known, done_before)
         else:
             self._succeed(job, digest)
+
+    def _find_spool_error(self) -> PusherError | None:
+        """Return the error if the shared spool is not mounted any more, and no blob is lost."""
+        try:
+            check_shared_spool(self._tools.sender.identity.machine, self._settings)
+        except PusherError as error:
+            return error
+        return None
 
     def _is_borrowed(self, job: JobRecord) -> bool:
         """Return whether the image is on another machine, and only its blobs in the spool that it shares."""
@@ -216,6 +230,8 @@ def known_error(error: Exception) -> PusherError:
         return fault
     if isinstance(error, PusherError):
         return error
+    if isinstance(error, OSError) and (fault := find_lost_disk(error)):  # those of sockets are PusherErrors
+        return fault
     _LOG.error("a bug", exc_info=error)
     return bug(error)
 

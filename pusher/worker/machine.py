@@ -38,6 +38,25 @@ def this_machine(settings: Settings) -> Machine:
     return Machine(_machine_id(home), socket.gethostname(), str(settings.home), spool)
 
 
+def check_shared_spool(machine: Machine | None, settings: Settings) -> None:
+    """Raise HomeUnusable if the shared spool is not the one that this worker started with: its file system
+    was unmounted, or another one was mounted. Nothing that it lacks is then lost."""
+    if machine is None or machine.spool is None or settings.spool_folder is None:
+        return
+    marker = settings.spool_folder / _MARKER
+    try:
+        is_same = marker.read_text(encoding="ascii").strip() == machine.spool
+    except (FileNotFoundError, ValueError):
+        is_same = False
+    except OSError as error:
+        raise home_error(error, marker, f"{marker} cannot be read: {error.strerror}") from error
+    if not is_same:
+        raise HomeUnusable(
+            f"{settings.spool_folder} is not the spool that it was: {_MARKER} is not there, or another one",
+            hint="mount the file system again (see findmnt), then: pusher run",
+        )
+
+
 def find_machine_id(home: Path) -> str | None:
     """Return the ID of this machine, which is not created; None if there is none that can be read."""
     with contextlib.suppress(OSError, ValueError):

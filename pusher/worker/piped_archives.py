@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -20,9 +19,9 @@ _UNUSED_AFTER: Final = 3600.0
 """Seconds after which a file without a job is unneeded: its command was killed before it recorded a job."""
 
 
-def remove_unneeded(store: Store, folder: Path) -> None:
-    """Remove archives that no job needs, except those of the last hour."""
-    before = time.time() - _UNUSED_AFTER
+def remove_unneeded(store: Store, folder: Path, now: float) -> None:
+    """Remove archives that no job needs, except those of the last hour; ``now`` is ``Spool.now``."""
+    before = now - _UNUSED_AFTER
     with suppress(OSError):
         _remove(store, [path for path in folder.iterdir() if path.stat().st_mtime < before])
 

@@ -7,6 +7,7 @@ import pty
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -156,8 +157,8 @@ def test_it_is_kept_until_its_job_succeeded(home: Path, archive: bytes) -> None:
         piped_archives.remove_if_unneeded(store, folder, job.source)
         assert len(kept(home)) == 1, "a cancelled job can be put back"
         store.retention.prune(store.now() + timedelta(1))
-        piped_archives.remove_unneeded(store, folder)
+        piped_archives.remove_unneeded(store, folder, time.time())
         assert len(kept(home)) == 1, "it came just now, its job may not be recorded yet"
         os.utime(kept(home)[0], (1, 1))
-        piped_archives.remove_unneeded(store, folder)
+        piped_archives.remove_unneeded(store, folder, time.time())
         assert kept(home) == []

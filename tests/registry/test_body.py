@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import array
+import errno
 import fcntl
+import os
 import socket
 import struct
 import sys
 import termios
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import trustme
 
 from pusher.config import Timeouts
-from pusher.errors import ConnectionBroken, RegistryStalled
+from pusher.errors import ConnectionBroken, MachineExhausted, RegistryStalled
 from pusher.registry.http.body import BLOCK, BlobDamaged, BlobFile, Blocks, Body, FileSlice
 from pusher.registry.http.tls import Trust
 from pusher.registry.http.transport import Transport
@@ -110,6 +113,72 @@ def test_file_that_ends_early_does_not_look_like_a_broken_connection(tmp_path: P
         with pytest.raises(BlobDamaged):
             transport.send("PUT", site.url, body=body)
         assert site.seen == []
+
+
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_that_the_system_cannot_send_is_read(
+    blob: BlobFile, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As on some file systems in user space."""
+    monkeypatch.setattr(os, "sendfile", _failing(number))
+    with Site(lambda _: Reply(201)) as site, transport_of(Transport(PATIENT)) as transport:
+        transport.send("PUT", site.url, body=Body(blob, 7, len(DATA) - 7))
+    assert [seen.body for seen in site.seen] == [DATA[7:]]
+
+
+@pytest.mark.parametrize("number", [errno.ENOTCONN, errno.ETIMEDOUT, errno.ESTALE, errno.EIO])
+def test_a_file_server_that_is_gone_does_not_look_like_a_broken_connection(
+    blob: BlobFile, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Nor is the blob damaged: it would be removed."""
+    for name in ("sendfile", "pread"):
+        monkeypatch.setattr(os, name, _failing(number))
+    body = Body(blob, 0, len(DATA))
+    with (
+        Site(lambda _: Reply(201)) as site,
+        transport_of(Transport(PATIENT)) as transport,
+        pytest.raises(MachineExhausted, match=f"the disk of {blob.path}"),
+    ):
+        transport.send("PUT", site.url, body=body)
+    body.close()
+
+
+def test_a_connection_that_breaks_does_not_look_like_a_broken_disk(
+    blob: BlobFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sendfile", _failing(errno.ETIMEDOUT))
+    with (
+        Site(lambda _: Reply(201)) as site,
+        transport_of(Transport(PATIENT)) as transport,
+        pytest.raises(ConnectionBroken),
+    ):
+        transport.send("PUT", site.url, body=Body(blob, 0, len(DATA)))
+
+
+def test_a_blob_that_another_machine_has_just_replaced_is_opened_again(
+    blob: BlobFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, failures = Path.open, [errno.ESTALE]
+
+    def open_later(path: Path, mode: str) -> object:
+        if failures:
+            _failing(failures.pop())()
+        return opened(path, mode)
+
+    monkeypatch.setattr(Path, "open", open_later)
+    body = Body(blob, 0, 9)
+    assert body.read() == DATA[:9]
+    body.close()
+    failures += [errno.ESTALE, errno.ESTALE]
+    with pytest.raises(MachineExhausted, match="Stale"):
+        Body(blob, 0, 9).read()
+
+
+def _failing(number: int) -> Callable[..., None]:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    return fail
 
 
 def test_every_byte_arrives_with_tls_and_without(blob: BlobFile) -> None:

@@ -304,6 +304,7 @@ def test_a_disk_that_is_really_full_loses_nothing(small_disk: Path) -> None:
     ("number", "kind", "told"),
     [
         (errno.EIO, MachineExhausted, "the disk of {} failed: Input/output error"),
+        (errno.ETIMEDOUT, MachineExhausted, "the disk of {} cannot be reached: Connection timed out"),
         (errno.EROFS, HomeUnusable, "{} is on a disk that is mounted read-only"),
         (errno.EACCES, HomeUnusable, "to {}: Permission denied"),
     ],

@@ -43,6 +43,8 @@ FAULTS: list[tuple[str, object, str, BaseException]] = [
     ("machine-exhausted", pipeline, "read_block", _system(errno.EIO)),
     ("machine-exhausted", pipeline, "ThreadPoolExecutor", RuntimeError("can't start new thread")),
     ("machine-exhausted", body.BlobFile, "open", _system(errno.EMFILE)),
+    ("machine-exhausted", body.BlobFile, "open", _system(errno.ENOTCONN)),
+    ("machine-exhausted", temporary.TemporaryFile, "commit", _system(errno.ENOTCONN)),
     ("machine-exhausted", body.BlobFile, "open", _system(errno.ENOMEM)),
     ("machine-exhausted", temporary.TemporaryFile, "write", _system(errno.EFBIG)),
     ("machine-exhausted", temporary.TemporaryFile, "commit", _system(errno.EMFILE)),

@@ -111,6 +111,8 @@ def test_a_home_that_cannot_be_written_is_named(settings: Settings) -> None:
         (errno.EDQUOT, DiskFull, "the disk quota is used up", "free some space there"),
         (errno.EROFS, HomeUnusable, "{} is on a disk that is mounted read-only", "make the disk writable"),
         (errno.EIO, MachineExhausted, "the disk of {} failed: Input/output error", "check the disk"),
+        (errno.ENOTCONN, MachineExhausted, "the disk of {} cannot be reached", "check the file server"),
+        (errno.ENOLCK, HomeUnusable, "the file system of {} does not support file locks", "PUSHER_HOME"),
         (errno.EMFILE, MachineExhausted, "this process cannot open any more files", "stop what"),
         (errno.EACCES, HomeUnusable, "{} cannot be read or written: Permission denied", "set PUSHER_HOME to"),
     ],

@@ -6,14 +6,14 @@ import errno
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import field
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, NoReturn, Protocol
 
 from pusher.dataclass import dataclass
-from pusher.errors import find_machine_error
+from pusher.errors import find_lost_disk, find_machine_error
 from pusher.oci.digest import digest_of_hash, hash_for
 from pusher.registry.http.verified_file import DigestVerifier
 
@@ -103,7 +103,14 @@ class BlobFile:
         """Open the file."""
         if self.arrival is not None:
             return self.arrival.open()
-        return self.path.open("rb") if self.opener is None else self.opener()
+        if self.opener is not None:
+            return self.opener()
+        try:
+            return self.path.open("rb")
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return self.path.open("rb")  # another machine has just replaced it by the same bytes
 
     def is_intact(self) -> bool:
         """Read all bytes on disk; return whether they still have the blob's digest."""
@@ -138,9 +145,9 @@ class UploadObserver(Protocol):
 class FileSlice:
     """``length`` bytes of an open file from byte ``start`` on, which the system can send by itself."""
 
-    def __init__(self, file: BinaryIO, start: int, length: int, digest: str) -> None:
+    def __init__(self, file: BinaryIO, start: int, length: int, blob: BlobFile) -> None:
         self._file = file
-        self._digest = digest
+        self._blob = blob
         self.start = start
         self.length = length
 
@@ -153,17 +160,26 @@ class FileSlice:
 
     def read(self) -> bytes:
         """Return the bytes. Raises BlobDamaged if the file is too short or unreadable."""
-        with _reading(self._digest):
+        with _reading(self._blob):
             self._file.seek(self.start)
             data = self._file.read(self.length)
         if len(data) < self.length:
-            raise BlobDamaged(self._digest)
+            raise BlobDamaged(self._blob.digest)
         return data
 
-    def raise_damaged(self, error: OSError | None = None) -> NoReturn:
-        """Raise the error for a file that is too short, or whose reading failed with ``error``."""
-        with _reading(self._digest):
-            raise error or OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+    def read_block(self, start: int, end: int) -> bytes:
+        """Return some of the file's bytes from ``start`` on, before ``end``. Raises as ``read``."""
+        with _reading(self._blob):
+            return os.pread(self.fileno(), min(BLOCK, end - start), start)
+
+    def check_readable(self, start: int) -> None:
+        """Raise as ``read`` if the byte at ``start`` cannot be read: ``sendfile`` does not tell the errors of
+        the file from those of the connection."""
+        self.read_block(start, start + 1)
+
+    def raise_damaged(self) -> NoReturn:
+        """Raise the error for a file that is too short."""
+        raise BlobDamaged(self._blob.digest)
 
 
 class Blocks:
@@ -217,7 +233,7 @@ class Body:
         self.ended_at: float | None = None
         """When the last byte was (``time.monotonic``)."""
         if blob.verifier is not None:
-            with _reading(blob.digest):
+            with _reading(blob):
                 blob.verifier.start_at(offset, blob, watch.check if watch is not None else lambda: None)
 
     def __len__(self) -> int:
@@ -232,7 +248,7 @@ class Body:
         wanted = self._allowance(size)
         if wanted == 0:
             return b""
-        with _reading(self._blob.digest):
+        with _reading(self._blob):
             data = self._open().read(wanted)
         if not data:
             raise BlobDamaged(self._blob.digest)
@@ -249,9 +265,9 @@ class Body:
         wanted = self._allowance(size)
         if wanted == 0:
             return b""
-        with _reading(self._blob.digest):
+        with _reading(self._blob):
             file = self._open()
-        found = FileSlice(file, self._blob.start + self._offset + self._position, wanted, self._blob.digest)
+        found = FileSlice(file, self._blob.start + self._offset + self._position, wanted, self._blob)
         self._count(wanted)
         return found
 
@@ -305,14 +321,16 @@ class Body:
     def close(self) -> None:
         """Close the file; the body can still be rewound."""
         if self._file is not None:
-            self._file.close()
+            with suppress(OSError):  # a file server that is gone, which the reading has reported
+                self._file.close()
             self._file = None
 
 
 @contextmanager
-def _reading(digest: str) -> Iterator[None]:
+def _reading(blob: BlobFile) -> Iterator[None]:
     """Translate the errors of reading a blob's file, which the transport would take for the connection's."""
     try:
         yield
     except OSError as error:
-        raise find_machine_error(error) or BlobDamaged(digest) from error
+        known = find_lost_disk(error, f" of {blob.path}") or find_machine_error(error)
+        raise known or BlobDamaged(blob.digest) from error

@@ -51,8 +51,8 @@ and the answer timeout starts long before they have arrived. It reports room onc
 more, a slow link seems to have stalled."""
 _CAN_LIMIT_UNSENT: Final = hasattr(socket, "TCP_NOTSENT_LOWAT")
 _CAN_SEND_FILES: Final = sys.platform == "linux"
-_FILE_ERRORS: Final = frozenset({errno.EIO, errno.ESTALE})
-"""Errors of ``sendfile`` that are the file's and not the connection's."""
+_NO_SENDFILE: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""Errors of ``sendfile`` for files that the system can only read."""
 _SOCKETS: Final[dict[str, Any]] = {
     "blocksize": BLOCK,
     "socket_options": [
@@ -209,15 +209,18 @@ class _StallTimeoutMixin:
                 except BlockingIOError:
                     self._wait_for_room()
                     continue
+                except OSError as error:
+                    data.check_readable(position)
+                    if error.errno not in _NO_SENDFILE:
+                        raise
+                    count = self.sock.send(data.read_block(position, end))
                 if count == 0:
                     data.raise_damaged()
                 position += count
                 if request:
                     request.wait_at(self.sock)
-        except OSError as error:
+        except OSError:
             _record_unacknowledged(request, self.sock, unsent=end - position)
-            if error.errno in _FILE_ERRORS:
-                data.raise_damaged(error)
             raise
 
     def _wait_for_room(self) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from pusher.config.private import make_private_folder
-from pusher.errors import ArchiveInvalid, DiskFull, InvalidOption, PusherError, SourceError
+from pusher.errors import ArchiveInvalid, DiskFull, InvalidOption, PusherError, SourceError, home_error
 from pusher.sources.archive import docker_archive
 from pusher.sources.folders import LAYOUT_ARCHIVE
 from pusher.sources.foreign_files import exists
@@ -46,7 +46,7 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
     """Read the archive to its end into a file in ``folder``; return the IMAGE of that file.
 
     Equal bytes give the same file. ``note`` gets what is awaited. Raises InvalidOption if the input
-    is a terminal, ArchiveInvalid if it is empty, DiskFull, SourceError.
+    is a terminal, ArchiveInvalid if it is empty, SourceError, and the errors of ``home_error``.
     """
     parts = _parts(image)
     assert parts is not None  # noqa: S101 - as ``is_stream`` says
@@ -59,6 +59,9 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
     note(f"reading the archive from {what}")
     try:
         source = os.dup(0) if place in _STANDARD else os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise _unreadable(what, error) from error
+    try:
         try:
             make_private_folder(folder.parent, closed=True)
             make_private_folder(folder, closed=True)
@@ -71,7 +74,9 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
                 f"no space in {folder} for the archive from {what}",
                 hint="free some space there, or move PUSHER_HOME to a larger disk",
             ) from error
-        raise SourceError(f"cannot read {what}: {error.strerror or error}") from error
+        raise home_error(
+            error, folder, f"cannot write the archive from {what} to {folder}: {error.strerror or error}"
+        ) from error
     note(f"kept {human_bytes(size)} from {what} until the job has ended: {path}")
     return f"{kind}:{path}:{name}" if name else f"{kind}:{path}" if kind else str(path)
 
@@ -114,7 +119,14 @@ def _copy(source: int, folder: Path, what: str, note: Callable[[str], object]) -
 def _read(source: int, what: str, note: Callable[[str], object]) -> bytes:
     while not select.select([source], [], [], _SILENCE)[0]:
         note(f"no data has come from {what} for {_SILENCE:.0f} s; Ctrl-C stops waiting")
-    return os.read(source, _READ)
+    try:
+        return os.read(source, _READ)
+    except OSError as error:
+        raise _unreadable(what, error) from error
+
+
+def _unreadable(what: str, error: OSError) -> SourceError:
+    return SourceError(f"cannot read {what}: {error.strerror or error}")
 
 
 def _parts(image: str) -> tuple[str, str, str] | None:
