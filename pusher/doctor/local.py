@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pusher.config import Settings
 from pusher.doctor.check import Check, Skipped
+from pusher.doctor.file_systems import describe_home, describe_spool
 from pusher.doctor.machines import compare_machines
 from pusher.doctor.target import RegistryTarget, Target, TargetKind, api_url
 from pusher.errors import DiskFull, PusherError, home_error
@@ -62,7 +63,7 @@ class LocalChecks:
             Check("config", "reading the settings", self._check_settings),
             *((image, reference) if target.needs_file_name else (reference, image)),
             Check("job store", "opening it", self._open_store),
-            Check("disk", f"writing to {self._settings.home}", self._check_room),
+            Check("disk", f"writing to {self._settings.home}", self._check_disk),
             *self._checks_of_machines(),
         ]
 
@@ -143,6 +144,10 @@ class LocalChecks:
         states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         jobs = f"jobs: {states}" if states else "no jobs"
         return f"{label} can be written and has schema {schema.head()}; {jobs}"
+
+    def _check_disk(self) -> str:
+        facts = [self._check_room(), describe_home(self._settings), describe_spool(self._settings)]
+        return "; ".join(filter(None, facts))
 
     def _check_room(self) -> str:
         spool = self._settings.spool

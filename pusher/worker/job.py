@@ -176,7 +176,7 @@ class JobPush:
         for layer in sorted(distinct.values(), key=lambda layer: -(layer.size or 0)):
             blobs = self._candidates(layer, known.get(layer.key, []))
             on_disk = next((blob for blob in blobs if self._spool.has(blob.digest, blob.size)), None)
-            if layer.is_config and (config := self._tools.preparer.config_blob(self._job)) is not None:
+            if layer.is_config and (config := self._write_config()) is not None:
                 self._send(config)
             elif on_disk is not None:
                 self._adopt(layer, on_disk, known.get(layer.key, []))
@@ -195,6 +195,14 @@ class JobPush:
                 missing |= {each.key: each for each, _ in looking[index + 1 :]}
                 break
         return missing
+
+    def _write_config(self) -> BlobFile | None:
+        """Write the config to the spool as ``Preparer.config_blob`` does, after making room if need be."""
+        try:
+            return self._tools.preparer.config_blob(self._job)
+        except DiskFull as full:
+            self._make_room({}, full)
+            return self._tools.preparer.config_blob(self._job)
 
     def _drop_located(self, missing: dict[str, JobBlob]) -> None:
         """Remove the blobs that the registry has turned out to have."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -130,3 +131,19 @@ def test_the_job_store_on_the_full_disk(
         assert home.run().exit_code == ExitCode.DONE, home.events(job.id)
         pushed(registry, "app", "1", image)
         assert home.state(job.id) == JobState.SUCCEEDED
+
+
+def test_a_spool_full_of_unneeded_blobs_has_room_for_the_first_byte(
+    home: Home, small_disk: Path, registry: FakeRegistry, archive: Path, tmp_path: Path
+) -> None:
+    """The config is written before any layer."""
+    home.settings = replace(home.settings, spool_limit=1 << 40)
+    home.push(
+        write_archive(tmp_path / "old.tar", make_image(4_000_000, compressible=0.0)),
+        f"{registry.address}/old:1",
+    )
+    for digest, _, _ in home.spool.blobs():
+        os.utime(home.spool.path(digest), (time.time() - 600, time.time() - 600))
+    _fill(small_disk, 1000)
+    small = write_archive(tmp_path / "new.tar", make_image(500_000, seed=6, compressible=0.0))
+    home.push(small, f"{registry.address}/new:1")

@@ -72,7 +72,8 @@ def receive(image: str, folder: Path, note: Callable[[str], object]) -> str:
         if error.errno in _NO_ROOM:
             raise DiskFull(
                 f"no space in {folder} for the archive from {what}",
-                hint="free some space there, or move PUSHER_HOME to a larger disk",
+                hint="free some space there (pusher prune), or move PUSHER_HOME, or PUSHER_SPOOL where that "
+                "is set, to a larger disk",
             ) from error
         raise home_error(
             error, folder, f"cannot write the archive from {what} to {folder}: {error.strerror or error}"
