@@ -134,7 +134,10 @@ def explain_click_error(error: click.ClickException) -> CommandLineInvalid:
         if explained := _explain_option(error):
             message = f"no such option {quoted(error.option_name)}"
             return CommandLineInvalid(message, hint=f"{explained}; see also: {help_of}")
-        return _unknown("option", error.option_name, _option_meant(error), help_of)
+        unknown = _unknown("option", error.option_name, _option_meant(error), help_of)
+        if _OPTIONS.get(error.option_name) in (_LOGIN, _SOURCE_LOGIN):
+            unknown.hint += " (others can read a password on the command line)"
+        return unknown
     message = error.format_message().rstrip(" (.")
     hint = help_of
     if isinstance(error, click.MissingParameter) and context:

@@ -79,6 +79,7 @@ def test_a_password_that_was_typed_is_not_repeated(pusher: Pusher, option: str, 
     typed = (f"{option}=bob:hunter2",) if with_equals and option != "-p" else (option, "bob:hunter2")
     result = pusher("push", *typed, "app:1")
     assert "did you mean --username USER --password-stdin?" in result.err
+    assert result.err.endswith(" (others can read a password on the command line)\n")
     assert "hunter2" not in result.err
 
 
