@@ -137,11 +137,12 @@ class _Shown:
     def update(self, jobs: Sequence[JobRecord]) -> None:
         """Show the jobs as they are now."""
         if self._live is not None:
-            from pusher.cli.table import jobs_table
+            from pusher.cli.table import fitting_table
             from pusher.worker.overview import read_overviews
 
             rows = read_overviews(self._store, self._settings.workers, jobs)
-            table = jobs_table(rows, now=self._store.now(), width=self._live.console.width)
+            width, height = self._live.console.size
+            table = fitting_table(rows, now=self._store.now(), width=width, height=height - 1)
             self._live.update(table, refresh=True)
             return
         for job in jobs:
