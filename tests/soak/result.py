@@ -48,6 +48,7 @@ class SoakResult:
         self._jobs = jobs
         self._figures = figures
         self._blobs: dict[str, int] = {}
+        self._read: set[tuple[str, str]] = set()
 
     def check(self, link: ShakyLink, log: str) -> None:
         """Check everything; ``log`` is what the workers printed."""
@@ -102,9 +103,12 @@ class SoakResult:
         assert manifest["config"]["digest"] == image.config_digest
         assert len(manifest["layers"]) == len(image.layers)
         for blob in (manifest["config"], *manifest["layers"]):
-            assert len(self._get(f"{repository}/blobs/{blob['digest']}", blob["digest"])) == blob["size"]
+            if (repository, blob["digest"]) not in self._read:  # hundreds of jobs bring the same
+                content = self._get(f"{repository}/blobs/{blob['digest']}", blob["digest"])
+                assert len(content) == blob["size"]
+                self._figures["blobs read back"] += 1
+            self._read.add((repository, blob["digest"]))
             self._blobs[blob["digest"]] = blob["size"]
-            self._figures["blobs read back"] += 1
 
     def _get(self, path: str, digest: str) -> bytes:
         request = urllib.request.Request(
