@@ -128,7 +128,7 @@ class JobAttempts:
             raise
         except Exception as error:
             known = self._names.classify(known_error(error), job.registry)
-            if isinstance(known, SourceError):
+            if isinstance(known, SourceError | HomeUnusable):
                 known = self._find_spool_error() or known
             if isinstance(known, SourceError) and self._is_borrowed(job):
                 self._store.jobs.release_to_machine(job)

@@ -8,7 +8,9 @@ import shutil
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +89,36 @@ def test_a_spool_that_goes_away(home: Home, registry: FakeRegistry, image: Image
     assert home.state(job.id) in (JobState.WAITING, JobState.SUCCEEDED)
     assert result.failed == []
     home.progress.hooks.clear()
+    assert home.run().exit_code == ExitCode.DONE
+    pushed(registry, "app", "1", image)
+
+
+@pytest.mark.parametrize("is_empty", [True, False])
+def test_a_shared_spool_that_is_unmounted(
+    home: Home, registry: FakeRegistry, image: Image, archive: Path, tmp_path: Path, is_empty: bool
+) -> None:
+    """Its mount point is an empty folder then, or the place of another file system."""
+    spool, away, first = tmp_path / "shared", tmp_path / "away", threading.Lock()
+    home.settings = replace(home.settings, spool_folder=spool)
+    job = home.enqueue(archive, f"{registry.address}/app:1")
+
+    def unmount(*_: object) -> None:
+        if not first.acquire(blocking=False):
+            return
+        spool.rename(away)
+        spool.mkdir(mode=0o700)
+        if not is_empty:
+            (spool / "spool-id").write_text(f"{uuid.uuid4()}\n")
+
+    home.progress.hooks["blob_started"] = unmount
+    assert home.run().exit_code == ExitCode.UNFINISHED
+    waiting = home.job(job.id)
+    assert waiting.error is not None
+    assert (waiting.state, waiting.error.code) == (JobState.WAITING, "home-unusable")
+    assert f"{spool} is not the spool that it was" in waiting.error.message
+    assert "findmnt" in waiting.error.hint
+    shutil.rmtree(spool)
+    away.rename(spool)
     assert home.run().exit_code == ExitCode.DONE
     pushed(registry, "app", "1", image)
 
