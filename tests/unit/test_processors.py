@@ -135,6 +135,7 @@ def test_a_load_that_is_over_does_not_count(
 def test_after_a_long_rest_it_is_measured_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
     monkeypatch.setattr("pusher.processors.time.monotonic", lambda: now[0])
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
     monkeypatch.setattr(os, "getloadavg", lambda: (1000.0, 0.0, 0.0))
     _stat(tmp_path, busy=1000)
     spare = SpareProcessors(tmp_path)
