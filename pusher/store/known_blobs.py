@@ -16,10 +16,6 @@ class KnownBlobs:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def newest(self, diff_id: str) -> LayerBlob | None:
-        """Return the blob of a layer that was stored last."""
-        return next(iter(self.of_layers([diff_id])[diff_id]), None)
-
     def of_layers(self, diff_ids: Collection[str]) -> dict[str, list[LayerBlob]]:
         """Return the blobs of each layer, the newest first."""
         found: dict[str, list[LayerBlob]] = {diff_id: [] for diff_id in diff_ids}

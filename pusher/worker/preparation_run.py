@@ -25,7 +25,7 @@ from pusher.sources.pins import EnginePin
 from pusher.spool.arrival import LayerArrival
 from pusher.spool.compress import Compression, Kind
 from pusher.store.records import JobBlob, JobRecord
-from pusher.worker.compression import RequestedCompression
+from pusher.worker.compression import RequestedCompression, compression_kind
 from pusher.worker.compression_chooser import CompressionChooser
 from pusher.worker.control import Control
 from pusher.worker.documents import descriptor_of
@@ -264,8 +264,11 @@ class PreparationRun:
         wanted = self._preparer.settings.at(self._job.registry).chunk_size
         least = link.first_size(wanted, is_unfinished=True)
         layers = self._store.blobs.of_job(self._job.id)
-        is_known = any(layer.digest for layer in layers if layer.key == piece.name)
-        if piece.size < least or is_known or self._store.known_blobs.newest(piece.name):
+        known = self._store.known_blobs.of_layers([piece.name])[piece.name]
+        is_known = any(layer.digest for layer in layers if layer.key == piece.name) or any(
+            compression_kind(blob.media_type) is how.kind for blob in known
+        )
+        if piece.size < least or is_known:
             return None
         return EarlyStart(
             UnfinishedBlob(piece.name, piece.size, how), piece.size, least, self._send_unfinished

@@ -62,7 +62,7 @@ def test_what_a_job_that_stays_needs_is_kept(store: Store, clock: FakeClock) -> 
     layer = NewBlob(digest("a0"), MT, digest("a"), 5)
     store.jobs.add(new_job(layer, config_digest=config, documents=(JobDocument(index),)))
     assert store.retention.prune(clock.now) == PruneCounts(jobs=1, known=0)
-    assert store.known_blobs.newest(digest("a0")) is not None
+    assert store.known_blobs.of_layers([digest("a0")])[digest("a0")]
     assert store.documents.get(config) == b"{}"
     assert store.documents.get(index) == b"[]"
     assert store.uploads.holders(REGISTRY, digest("a")) == [REPOSITORY]
@@ -82,7 +82,7 @@ def test_what_lies_in_the_spool_is_still_known(store: Store, clock: FakeClock) -
     pushed(store, "a")
     clock.advance(8 * 86400)
     store.retention.prune(clock.now, blobs={digest("a")})
-    assert store.known_blobs.newest(digest("a0")) is not None
+    assert store.known_blobs.of_layers([digest("a0")])[digest("a0")]
 
 
 def test_what_was_written_just_now_may_be_for_a_job_to_come(store: Store, clock: FakeClock) -> None:

@@ -222,6 +222,17 @@ def test_a_chunk_that_was_begun_is_finished_before_the_job_stops(
     assert registry.body_bytes_received() == blob_bytes(registry, "app")
 
 
+def test_so_is_a_layer_whose_known_blob_is_of_another_kind(
+    home: Home, registry: FakeRegistry, source: SlowSource, archive: Path, image: Image
+) -> None:
+    home.push(archive, f"{registry.address}/app:1", compression="zstd")
+    before = len(registry.requests(On.CHUNK))
+    source.hold_at(HALF, lambda: chunks(registry, before + 3))
+    home.push(archive, f"{registry.address}/app:2", compression="gzip")
+    pushed(registry, "app", "2", image)
+    home.assert_clean()
+
+
 def test_no_early_sends_nothing_of_it_before(
     home: Home, registry: FakeRegistry, source: SlowSource, archive: Path, image: Image
 ) -> None:
