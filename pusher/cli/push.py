@@ -110,6 +110,7 @@ def push(password_stdin: bool, progress: str, **flags: Any) -> int:
 def _connect_early(requests: Sequence[ImageRequest], settings: Settings) -> None:
     """Begin to connect to the registry, if there is one for all images."""
     from pusher.registry.http.early_connection import connect_early
+    from pusher.registry.http.happy_eyeballs import discard_early
 
     if any(not request.to for request in requests):
         return  # the image's own name may take a look into a file
@@ -120,6 +121,7 @@ def _connect_early(requests: Sequence[ImageRequest], settings: Settings) -> None
     if len(registries) == 1:
         (registry,) = registries
         site = settings.at(registry)
+        click.get_current_context().call_on_close(discard_early)
         connect_early(registry, site.timeouts.connect, plain_http=site.plain_http)
 
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from contextlib import suppress
-from itertools import chain
 from typing import Final
 
 import pytest
 
 from pusher.registry.http import happy_eyeballs
 from pusher.registry.http.early_connection import connect_early
-from pusher.registry.http.happy_eyeballs import dial
+from pusher.registry.http.happy_eyeballs import dial, discard_early
 from tests.support.waiting import PATIENCE
 
 HOST: Final = "127.0.0.1"
@@ -25,10 +23,7 @@ def _nothing_begun(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patches:
         patches.setattr(happy_eyeballs, "_early", {})
         yield
-        for connection in chain.from_iterable(happy_eyeballs._early.values()):
-            with suppress(OSError):
-                if (sock := connection.take()) is not None:
-                    sock.close()
+        discard_early()
 
 
 @pytest.fixture
@@ -77,6 +72,16 @@ def test_one_that_is_old_is_not_used(listener: socket.socket, monkeypatch: pytes
         assert sock.getsockname() not in {peer for _, peer in begun}
     for connection, _ in begun:
         connection.close()
+
+
+def test_one_that_is_not_used_is_closed(listener: socket.socket) -> None:
+    early(f"{HOST}:{port_of(listener)}")
+    begun = [listener.accept()[0] for _ in range(2)]
+    discard_early()
+    for connection in begun:
+        with connection:
+            connection.settimeout(PATIENCE)
+            assert connection.recv(1) == b""
 
 
 def test_its_error_is_that_of_the_request() -> None:

@@ -79,6 +79,8 @@ class _EarlyDial(threading.Thread):
         self._place = host, port, timeout
         self._ended_at = 0.0
         self._result: socket.socket | Exception | None = None
+        self._lock = threading.Lock()
+        self._is_needless = False
 
     def run(self) -> None:
         host, port, timeout = self._place
@@ -87,6 +89,17 @@ class _EarlyDial(threading.Thread):
         except (OSError, UnicodeError) as error:
             self._result = error
         self._ended_at = time.monotonic()
+        self._close_if_needless()
+
+    def discard(self) -> None:
+        """Close the connection, now or when it is there."""
+        self._is_needless = True
+        self._close_if_needless()
+
+    def _close_if_needless(self) -> None:
+        with self._lock:
+            if self._is_needless and isinstance(self._result, socket.socket):
+                self._result.close()
 
     def take(self) -> socket.socket | None:
         """Wait for the connection, and return it; None if that was too long ago, or the server has closed it.
@@ -123,6 +136,13 @@ def dial_early(host: str, port: int, timeout: float, count: int) -> None:
             early = _EarlyDial(host, port, timeout)
             early.start()
             _early.setdefault((host, port), []).append(early)
+
+
+def discard_early() -> None:
+    """Close the connections of ``dial_early`` that no request has taken."""
+    while _early:
+        for early in _early.popitem()[1]:
+            early.discard()
 
 
 def _take_early(host: str, port: int) -> socket.socket | None:
