@@ -31,7 +31,7 @@ _COMMANDS: Final = {
 }
 _LOGIN: Final = ("--username USER --password-stdin",)
 _SOURCE_LOGIN: Final = ("--src-authfile FILE", "pusher login REGISTRY")
-_TLS: Final = ("--insecure REGISTRY or --plain-http",)
+_TLS: Final = ("--dest-tls-verify=false", "--insecure REGISTRY or --plain-http")
 _CA: Final = ("--ca-cert FILE",)
 _PLATFORM: Final = ("--platform OS/ARCH",)
 _COMPRESSION: Final = ("--compression KIND",)

@@ -31,6 +31,7 @@ from pusher.cli.password import login_options, with_password
 from pusher.cli.queueing import label_option, read_queueing, supersede_option, window_option
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store
+from pusher.cli.tls_verify import tls_verify_option, with_tls_verify
 from pusher.cli.work import report_result, work
 from pusher.errors import PusherError
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 @auth_file_option
 @source_auth_file_option
 @destination_auth_file_option
+@tls_verify_option
 @worker_options
 @progress_option
 @job_output_options
@@ -128,7 +130,10 @@ def _connect_early(requests: Sequence[ImageRequest], settings: Settings) -> None
 def _with_logins(
     settings: Settings, requests: Sequence[ImageRequest], flags: Mapping[str, Any], *, password_stdin: bool
 ) -> Settings:
-    """Return the settings with the files of logins, and with user name and password."""
+    """Return the settings with the files of logins, with user name and password, and with what
+    ``--dest-tls-verify`` asks for."""
+    if flags["dest_tls_verify"] is False:
+        settings = with_tls_verify(settings, destination_registries(requests, settings))
     settings = with_auth_files(
         settings,
         flags,
