@@ -82,7 +82,11 @@ class PartialBlob:
         with self._guard(0):
             if self._synced:
                 os.fsync(self._file.fileno())
-            self._path.replace(target)
+            try:
+                self._path.replace(target)
+            except FileNotFoundError:  # where locks are not seen, another machine may have renamed it
+                if target.stat().st_size != self.size:
+                    raise
 
     def close(self) -> None:
         """Unlock the file and keep its bytes for a resume, without those of a write that failed."""

@@ -155,3 +155,17 @@ def test_a_blob_that_cannot_be_read_is_not_taken_for_damaged(
             spool.has(DIGEST)
     assert spool.has(DIGEST)
     assert module.Spool(spool.root).has(DIGEST)
+
+
+def test_two_machines_that_do_not_see_each_others_locks_download_one_blob(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "flock", lambda *_: None)
+    with spool.open_partial(DIGEST, len(DATA)) as one, spool.open_partial(DIGEST, len(DATA)) as other:
+        assert one is not None
+        assert other is not None
+        for part in (one, other):
+            part.write(DATA)
+        for part in (one, other):
+            part.commit(spool.path(DIGEST))
+    assert spool.verify(DIGEST)
