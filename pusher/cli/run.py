@@ -64,6 +64,8 @@ def run(
       pusher run --parallel 2 --limit-rate 2M
       pusher run --detach --forever
     """
+    from pusher.worker.preload import load_worker
+
     settings = with_auth_file(read_settings(**flags), flags)
     output = JobOutput.read(flags, settings.workers, progress)
     detachment = None
@@ -89,6 +91,8 @@ def run(
                 detachment.detach()
             if forever:
                 watch = _print_each_end(output, store, watch)
+            if forever or registries:
+                load_worker()
             result = work(store, settings, progress, forever=forever, wait=wait, watch=watch)
         if not forever:
             output.print_jobs(store, result.jobs)

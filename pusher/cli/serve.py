@@ -200,7 +200,9 @@ def _forward(front: _Front, to: str | None, progress: str, *, waits: bool) -> in
     from pusher.serve.metrics import MeteredProgress, Metrics
     from pusher.serve.page.site import JobSite
     from pusher.serve.server import server_in_background
+    from pusher.worker.preload import load_worker
 
+    load_worker()
     settings = read_settings()
     place = None if to is None else RegistryPath.parse(to)
     with open_store(settings, forever=True) as store, ExitStack() as stack:
