@@ -14,6 +14,8 @@ _FAR_AFTER: Final = 1.1 * FAR_SECONDS
 """Seconds without the first response after which a registry counts as far away."""
 _MAX_WAIT: Final = 0.25
 """The same on a machine where other programs use the processors."""
+_DELAY: Final = 0.02
+"""Seconds by which other programs delay a response, for each that every processor has besides."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,6 @@ class JobLink:
         many processors. Raises StoreError."""
         if speed.rate is None:
             # on a busy machine responses from near by take long, too, but packets do not
-            seconds = (speed.response_seconds or 0.0) * processors / wanted
+            seconds = (speed.response_seconds or 0.0) - _DELAY * (wanted / processors - 1)
             return first_level(max(seconds, speed.round_trip or 0.0), processors, speed.elsewhere)
         return self.links.choose_level(self.registry, speed.rate, processors)

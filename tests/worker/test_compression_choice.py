@@ -244,11 +244,13 @@ def test_what_was_begun_and_what_is_chosen_are_told_apart() -> None:
     )
 
 
-@pytest.mark.parametrize(("seconds", "level"), [(0.2, 2), (0.4, 5)])
+@pytest.mark.parametrize(
+    ("load", "seconds", "level"), [(638.0, 0.2, 2), (638.0, 0.4, 5), (126.0, 0.045, 2), (126.0, 0.055, 5)]
+)
 def test_responses_on_a_busy_machine_are_not_taken_for_those_of_far_away(
-    monkeypatch: pytest.MonkeyPatch, seconds: float, level: int
+    monkeypatch: pytest.MonkeyPatch, load: float, seconds: float, level: int
 ) -> None:
-    monkeypatch.setattr(os, "getloadavg", lambda: (638.0, 0.0, 0.0))
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
     near = replace(link(None), response_seconds=lambda _: seconds)
     chooser = CompressionChooser(RequestedCompression.parse("keep", None, 2), near)
     assert chooser.choose(io.BytesIO())[0].level == level
