@@ -14,6 +14,7 @@ from pusher.dataclass import dataclass
 from pusher.oci.digest import diff_id_in, provisional_digest, short
 from pusher.progress.estimate import Estimator
 from pusher.progress.format import rfc3339
+from pusher.progress.sent_bytes import SentBytes
 
 _KEPT: Final = 1000
 """Events kept while no display reads them, e.g. because its output broke."""
@@ -31,7 +32,7 @@ class Event:
 
 
 @dataclass
-class BlobProgress:
+class BlobProgress(SentBytes):
     """A blob of a job at work; sizes and offsets in bytes, speed in bytes per second."""
 
     job_id: int
@@ -39,8 +40,6 @@ class BlobProgress:
     """A ``provisional_digest`` while the layer is being compressed."""
     size: int | None
     """None until then."""
-    offset: int = 0
-    in_flight: int = 0
     active: bool = False
     done: bool = False
     speed: float | None = None
@@ -257,7 +256,7 @@ class Counters:
                 self._speeds.total.resume(self._clock())
             key = self._key(job_id, digest)
             self._blobs.pop(key, None)
-            self._blobs[key] = BlobProgress(job_id, digest, size, offset, active=True)
+            self._blobs[key] = BlobProgress(job_id, digest, size, offset=offset, active=True)
             self._speeds.blobs[key] = Estimator(self._clock())
             self._waiting.pop(short(digest), None)
             self._event("blob-started", job=job_id, **blob_fields(digest), size=size, offset=offset)
@@ -266,15 +265,13 @@ class Counters:
         with self._lock:
             key = self._key(job_id, digest)
             if blob := self._blobs.get(key):
-                self._count_sent(key, in_flight - blob.in_flight)
-                blob.in_flight = in_flight
+                self._count_sent(key, blob.record_sending(in_flight))
 
     def blob_acknowledged(self, job_id: int, digest: str, offset: int) -> None:
         with self._lock:
             key = self._key(job_id, digest)
             if blob := self._blobs.get(key):
-                self._count_sent(key, offset - blob.offset - blob.in_flight)
-                blob.offset, blob.in_flight = offset, 0
+                self._count_sent(key, blob.record_acknowledged(offset))
                 self._waiting.pop(short(digest), None)
                 self._waiting.pop("network", None)
                 self._event("blob-acknowledged", job=blob.job_id, **blob_fields(digest), offset=offset)
@@ -286,8 +283,8 @@ class Counters:
             self._speeds.blobs.pop(key, None)
             self._waiting.pop(short(digest), None)
             if before is not None and before.active and how == "uploaded":
-                self._speeds.total.add(before.remaining, self._clock())
-            self._blobs[key] = BlobProgress(job_id, digest, size, size, done=True)
+                self._speeds.total.add(before.record_acknowledged(size), self._clock())
+            self._blobs[key] = BlobProgress(job_id, digest, size, offset=size, done=True)
             self._event("blob-done", job=job_id, digest=digest, size=size, how=how)
 
     def waiting(
@@ -320,8 +317,7 @@ class Counters:
         self._events.append(Event(kind, fields))
 
     def _count_sent(self, blob: _Blob, count: int) -> None:
-        """Count bytes that were sent. Subtract a lost chunk or session, so that the speed is that of the
-        whole push."""
+        """Count bytes that were sent for the speed of the blob and of the whole push."""
         if count:
             now = self._clock()
             self._speeds.total.add(count, now)

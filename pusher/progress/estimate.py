@@ -35,7 +35,6 @@ class Estimator:
         self._window = window
         self._moved = 0
         self._stalled = (now, 0.0)  # when the last stall ended, and how long it was
-        self._lost_at = now - window
         self._restart(now)
 
     def _restart(self, now: float) -> None:
@@ -43,19 +42,16 @@ class Estimator:
         self._latest = now  # when the last byte was added
 
     def add(self, moved: int, now: float) -> None:
-        """Count ``moved`` more bytes; a negative number if some were lost."""
-        self._moved += moved
+        """Count ``moved`` more bytes. Those that are lost later count as well: the link carried them."""
         if moved <= 0:
             return
+        self._moved += moved
         if self._was_stall(moved, now):
             self._stalled = (now, now - self._latest)
             self._restart(now)
             return
         self._latest = now
-        at, before = self._samples[-1]
-        if now - at >= _SPACING:
-            if self._moved < before:
-                self._lost_at = now
+        if now - self._samples[-1][0] >= _SPACING:
             self._samples.append((now, self._moved))
             self._forget(now)
             self._forget_other_speed()
@@ -67,8 +63,7 @@ class Estimator:
             self._restart(now)
 
     def speed(self, now: float) -> float | None:
-        """Return the speed; None in the first 0.5 s, 0.0 if nothing flows or at least as much was lost as
-        sent."""
+        """Return the speed; None in the first 0.5 s, 0.0 if nothing flows."""
         silence = now - self._latest
         if silence > self._patience(now):
             return 0.0
@@ -79,7 +74,7 @@ class Estimator:
         gaps = sorted(self._gaps())
         if len(gaps) >= 2:  # bytes come in blocks: a gap says nothing until it is longer than usual
             now = self._latest + max(0.0, silence - gaps[len(gaps) // 4])
-        return max(0, self._moved - moved) / (now - at)
+        return (self._moved - moved) / (now - at)
 
     def _gaps(self) -> list[float]:
         return [after - before for (before, _), (after, _) in pairwise(self._samples)]
@@ -106,14 +101,9 @@ class Estimator:
             self._samples.popleft()
 
     def _forget_other_speed(self) -> None:
-        """Forget what was before the last seconds if both halves of them were clearly faster, or slower.
-
-        Not soon after bytes were lost: more may be.
-        """
+        """Forget what was before the last seconds if both halves of them were clearly faster, or slower."""
         end = self._samples[-1][0]
         span = max(_RECENT, _RECENT_GAPS * self._longest_gap(end))
-        if end - self._lost_at < 2 * span:
-            return
         begin, middle = self._index_at(end - span), self._index_at(end - span / 2)
         if self._samples[begin][0] - self._samples[0][0] < span / 2:
             return

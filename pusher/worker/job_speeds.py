@@ -13,6 +13,7 @@ from pusher.dataclass import dataclass
 from pusher.oci.digest import provisional_digest
 from pusher.progress.base import Progress
 from pusher.progress.estimate import Estimator
+from pusher.progress.sent_bytes import SentBytes
 from pusher.store.store import Store
 from pusher.worker.periodic import calling_every
 
@@ -21,17 +22,9 @@ _STORE_EVERY: Final = 2.0
 
 
 @dataclass
-class _Sending:
-    """A blob that is being sent."""
-
-    offset: int
-    in_flight: int = 0
-
-
-@dataclass
 class _JobSpeed:
     estimator: Estimator
-    blobs: dict[str, _Sending] = field(default_factory=dict)
+    blobs: dict[str, SentBytes] = field(default_factory=dict)
 
 
 class JobSpeeds:
@@ -101,7 +94,7 @@ class JobSpeeds:
             if (job := self._jobs.get(job_id)) is not None:
                 if not job.blobs:
                     job.estimator.resume(self._clock())
-                job.blobs[digest] = _Sending(offset)
+                job.blobs[digest] = SentBytes(offset=offset)
         self._progress.blob_started(job_id, digest, size, offset)
 
     def blob_sending(self, job_id: int, digest: str, in_flight: int) -> None:
@@ -109,8 +102,7 @@ class JobSpeeds:
         with self._lock:
             job = self._jobs.get(job_id)
             if job is not None and (blob := job.blobs.get(digest)) is not None:
-                self._count(job, in_flight - blob.in_flight)
-                blob.in_flight = in_flight
+                job.estimator.add(blob.record_sending(in_flight), self._clock())
         self._progress.blob_sending(job_id, digest, in_flight)
 
     def blob_acknowledged(self, job_id: int, digest: str, offset: int) -> None:
@@ -118,8 +110,7 @@ class JobSpeeds:
         with self._lock:
             job = self._jobs.get(job_id)
             if job is not None and (blob := job.blobs.get(digest)) is not None:
-                self._count(job, offset - blob.offset - blob.in_flight)
-                blob.offset, blob.in_flight = offset, 0
+                job.estimator.add(blob.record_acknowledged(offset), self._clock())
         self._progress.blob_acknowledged(job_id, digest, offset)
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:
@@ -127,10 +118,5 @@ class JobSpeeds:
         with self._lock:
             job = self._jobs.get(job_id)
             if job is not None and (blob := job.blobs.pop(digest, None)) is not None and how == "uploaded":
-                self._count(job, size - blob.offset - blob.in_flight)
+                job.estimator.add(blob.record_acknowledged(size), self._clock())
         self._progress.blob_done(job_id, digest, size, how)
-
-    def _count(self, job: _JobSpeed, count: int) -> None:
-        """Count bytes that were sent, or, where it is negative, lost."""
-        if count:
-            job.estimator.add(count, self._clock())

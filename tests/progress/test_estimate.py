@@ -137,27 +137,6 @@ def test_a_chunk_longer_than_the_window_still_gives_a_speed() -> None:
     assert estimator.speed(120) == pytest.approx(10)
 
 
-def test_lost_bytes_count_until_it_is_clear_that_no_more_are_lost() -> None:
-    estimator = Estimator(now=0)
-    for second in range(1, 61):
-        estimator.add(1000, second)
-    estimator.add(-60_000, 60)
-    assert estimator.speed(60) == 0
-    for tenth in range(601, 800):
-        estimator.add(100, tenth / 10)
-    assert estimator.speed(79.9) == pytest.approx(1000, rel=0.1)
-
-
-def test_chunks_that_are_lost_again_and_again_have_no_speed() -> None:
-    estimator, found = Estimator(now=0), []
-    for chunk in range(12):
-        for second in range(1, 11):
-            estimator.add(1000, 10 * chunk + second)
-        found.append(estimator.speed(10 * chunk + 10) or 0)
-        estimator.add(-10_000, 10 * chunk + 10)
-    assert max(found[3:]) < 500, "the bytes of one chunk at most, over the window"
-
-
 def test_memory_does_not_grow_with_the_calls() -> None:
     estimator = Estimator(now=0, window=10)
     for call in range(100_000):

@@ -70,13 +70,35 @@ def test_two_registries_get_the_same_blob(speeds: JobSpeeds, clock: Clock) -> No
     assert speeds.measure()[1] == (2 * MIB, 4 * MIB)
 
 
-def test_what_is_lost_does_not_count(speeds: JobSpeeds, clock: Clock) -> None:
+def test_the_speed_is_that_of_the_link_also_after_a_lost_session(speeds: JobSpeeds, clock: Clock) -> None:
+    """A break costs all that was sent before, and the link is as fast as ever."""
     speeds.job_started(1, "app:1", "r.example/app:1")
     speeds.blob_started(1, A, 100 * MIB, 0)
-    speeds.blob_sending(1, A, 4 * MIB)
-    clock.advance(1)
+    for second in range(1, 11):
+        clock.advance(1)
+        speeds.blob_sending(1, A, second * MIB)
     speeds.blob_sending(1, A, 0)
-    assert speeds.measure() == {1: (0, 0)}
+    speeds.blob_acknowledged(1, A, 0)
+    assert speeds.measure() == {1: (MIB, 0)}
+    for second in range(1, 4):
+        clock.advance(1)
+        speeds.blob_sending(1, A, second * MIB)
+        assert speeds.measure() == {1: (MIB, second * MIB)}
+
+
+def test_a_chunk_that_had_arrived_before_the_break_counts_once(speeds: JobSpeeds, clock: Clock) -> None:
+    speeds.job_started(1, "app:1", "r.example/app:1")
+    speeds.blob_started(1, A, 100 * MIB, 0)
+    speeds.blob_acknowledged(1, A, 4 * MIB)
+    speeds.blob_sending(1, A, 3 * MIB)
+    speeds.blob_sending(1, A, 0)
+    speeds.blob_acknowledged(1, A, 0)  # at risk until the registry is asked
+    speeds.blob_acknowledged(1, A, 8 * MIB)
+    clock.advance(1)
+    assert speeds.measure() == {1: (8 * MIB, 0)}
+    speeds.blob_sending(1, A, 0)
+    speeds.blob_acknowledged(1, A, 9 * MIB)
+    assert speeds.measure() == {1: (9 * MIB, 0)}
 
 
 def test_a_layer_that_is_sent_while_it_is_compressed(speeds: JobSpeeds, clock: Clock) -> None:
