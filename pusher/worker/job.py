@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import field
@@ -25,6 +25,7 @@ from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict_blobs
 from pusher.worker.compression import RequestedCompression
 from pusher.worker.control import Control
+from pusher.worker.damaged_files import refuse_damaged_file
 from pusher.worker.documents import (
     blobs_missing_error,
 )
@@ -70,6 +71,8 @@ class JobPush:
         self._looks: dict[str, Future[str | None]] = {}
         self._check: Future[str | None] | None = None
         self._distrusted: frozenset[str] = frozenset()
+        self._damaged: set[str] = set()
+        """Digests that the bytes of a file did not have when they were sent."""
         self._pushed: PushedImage | None = None
         self._failures = JobFailures(control, tools.sender.settings.retry)
         self._misses = 0
@@ -139,11 +142,12 @@ class JobPush:
             damaged = self._wait_for_uploads()
             if not damaged:
                 return
+            self._damaged.update(damaged)
             for digest in damaged:
                 self._spool.remove(digest)
         raise SourceError(
             f"the bytes of {damaged[0]} change while they are sent",
-            hint=f"check the disk and the archive, then: pusher retry {self._job.id}",
+            hint="check the disk, and that nothing writes to the image while it is pushed",
         )
 
     def _record_in_spool(self) -> None:
@@ -339,11 +343,19 @@ class JobPush:
 
     def _send(self, blob: BlobFile) -> None:
         believe_head = blob.digest not in self._distrusted
-        self._submit(
-            blob,
-            partial(self._tools.sender.send, self._job, self._control, blob, believe_head=believe_head),
-            is_quick=blob.size <= _SMALL,
-        )
+        send = partial(self._tools.sender.send, self._job, self._control, blob, believe_head=believe_head)
+        check = partial(refuse_damaged_file, blob, self._job, self._control.check)
+
+        def send_intact() -> str | None:
+            if blob.digest in self._damaged:
+                check()
+            try:
+                return send()
+            except BlobDamaged:
+                check()
+                raise
+
+        self._submit(blob, send_intact, is_quick=blob.size <= _SMALL)
 
     def _send_unfinished(self, unfinished: UnfinishedBlob) -> None:
         """Send what is compressed of a layer so far, and the rest as it comes."""
@@ -362,7 +374,9 @@ class JobPush:
 
         unfinished.on_complete(continue_as)
 
-    def _submit(self, blob: BlobFile, work: partial[str | None], *, is_quick: bool) -> Future[str | None]:
+    def _submit(
+        self, blob: BlobFile, work: Callable[[], str | None], *, is_quick: bool
+    ) -> Future[str | None]:
         def unless_offline() -> str | None:
             if self._check is not None:
                 self._check.result()

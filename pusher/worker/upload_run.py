@@ -80,11 +80,11 @@ class UploadRun:
 
     @contextlib.contextmanager
     def _ending(self, journal: StoreJournal, observer: BlobObserver) -> Iterator[None]:
-        """Release the upload's lease at the end; discard its session if the blob's file was changed."""
+        """Release the upload's lease at the end; discard its session if the blob's file has other bytes."""
         try:
             yield
         except BlobDamaged:
-            self._discard_session(journal, "the file that it is read from was changed")
+            self._discard_session(journal, "the bytes in its file do not match its digest")
             raise
         finally:
             observer.report_loss()

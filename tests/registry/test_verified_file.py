@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pusher.registry.http.body import BlobDamaged, BlobFile, Body
+from pusher.registry.http.body import BLOCK, BlobDamaged, BlobFile, Body
 from pusher.registry.http.verified_file import DigestVerifier
 from tests.registry.helpers import Onlooker, pushing
 from tests.support.fakeregistry import On
@@ -119,3 +119,16 @@ def test_wrong_bytes_are_never_committed(tmp_path: Path, chunk_size: int) -> Non
             push.run()
         assert not any(push.registry.blobs.values())
         assert all(record.status != 201 for record in push.registry.requests(On.CLOSE))
+
+
+def test_what_was_sent_of_wrong_bytes_is_counted(tmp_path: Path) -> None:
+    """Also those of a request that was never finished."""
+    with pushing(DISTRIBUTION_3, tmp_path, size=5 * BLOCK, chunk_size=10**9) as push:
+        wrong = push.blob.path.with_name("wrong")
+        wrong.write_bytes(bytes(push.blob.size))
+        verifier = DigestVerifier(push.blob.digest, push.blob.size)
+        push.blob = BlobFile(push.blob.digest, push.blob.size, wrong, verifier=verifier)
+        push.restart()
+        with pytest.raises(BlobDamaged):
+            push.run()
+        assert 0 < push.journal.sent < push.blob.size

@@ -161,7 +161,9 @@ def test_wrong_bytes_never_become_the_blob(
     assert home.run().exit_code != 0
     error = home.job(job.id).error
     assert error is not None
-    assert "change while they are sent" in error.message
+    assert error.code == "layer-mismatch"
+    assert f"a layer in {NAME} should have digest {digest}" in error.message
+    assert registry.body_bytes_received() < blob_bytes(registry, "team/app") + 2 * len(damaged)
     assert digest not in registry.blobs["team/app"]
     assert not registry.sessions
 

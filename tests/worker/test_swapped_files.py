@@ -3,6 +3,7 @@ root, must never send a file of root's."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -127,6 +128,36 @@ def test_a_blob_is_swapped_between_check_and_sending(
     if swap not in (_other_bytes, _other_file):  # which are the stranger's own
         others = [len(image.config), *(len(layer.gzip) for layer in image.layers[1:])]
         assert registry.body_bytes_received() <= sum(others), "no byte of it left"
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "dir"])
+def test_a_damaged_layer_is_sent_once_and_named(
+    home: Home, registry: FakeRegistry, image: Image, layout: Layout, tmp_path: Path, kind: str
+) -> None:
+    layer = image.layers[0]
+    damaged = bytearray(layer.gzip)
+    damaged[-20] ^= 1
+    if kind == "dir":
+        path = layout.write_dir(tmp_path / "theirs", layout.listed[0])
+        file = path / layer.digest.removeprefix("sha256:")
+    elif kind == "oci":
+        path = layout.write_folder(tmp_path / "theirs")
+        file = path / "blobs/sha256" / layer.digest.removeprefix("sha256:")
+    else:
+        path = file = layout.write_archive(tmp_path / "theirs.tar")
+    file.write_bytes(file.read_bytes().replace(layer.gzip, damaged))
+    job = home.enqueue(f"{kind}:{path}", f"{registry.address}/app:1")
+    assert home.run().exit_code == ExitCode.SOURCE
+    assert_nothing_was_committed(home, registry, job.id, bytes(damaged))
+    error = home.job(job.id).error
+    assert error is not None
+    assert error.code == "layer-mismatch"
+    found = f"sha256:{hashlib.sha256(damaged).hexdigest()}"
+    assert error.message == f"a layer in {file} should have digest {layer.digest}, its bytes have {found}"
+    assert "retry" not in error.hint
+    totals = home.store.jobs.totals([job.id])[job.id]
+    assert totals.bytes_sent - totals.bytes_wasted == totals.bytes_done
+    assert registry.body_bytes_received() < sum(len(each.gzip) for each in image.layers) + len(image.config)
 
 
 def test_a_file_that_was_only_touched_is_looked_at_again(

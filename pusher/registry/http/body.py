@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import field
+from dataclasses import field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, NoReturn, Protocol
@@ -114,16 +114,25 @@ class BlobFile:
 
     def is_intact(self) -> bool:
         """Read all bytes on disk; return whether they still have the blob's digest."""
-        digest = hash_for(self.digest)
-        body = Body(self, 0, self.size)
         try:
-            while block := body.read(1024 * 1024):
-                digest.update(block)
+            return self.compute_digest() == self.digest
         except BlobDamaged:
             return False
+
+    def compute_digest(self, check: Callable[[], None] = lambda: None) -> str:
+        """Read all bytes on disk; return their digest. ``check`` may raise to stop.
+
+        Raises BlobDamaged if the file is too short, unreadable, or not the one that was checked.
+        """
+        digest = hash_for(self.digest)
+        body = Body(replace(self, verifier=None), 0, self.size)
+        try:
+            while block := body.read(1024 * 1024):
+                check()
+                digest.update(block)
         finally:
             body.close()
-        return digest_of_hash(digest) == self.digest
+        return digest_of_hash(digest)
 
 
 class UploadObserver(Protocol):

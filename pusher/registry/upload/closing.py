@@ -94,7 +94,7 @@ class SessionCloser:
             return self._client.close_upload(
                 self._repository, session.location, self._blob.digest, body, session.offset
             )
-        except PusherError as error:
+        except (PusherError, BlobDamaged) as error:
             self._journal.count_sent(body.transmitted if body else 0)
             if isinstance(error, RegistryStalled):
                 self._looks_left = _MAX_LOOKS

@@ -11,7 +11,7 @@ from pusher.dataclass import dataclass
 from pusher.errors import ConnectionBroken, PusherError, RegistryFault, SourceError
 from pusher.registry.client import RegistryClient
 from pusher.registry.http.answer import Answer
-from pusher.registry.http.body import BlobFile, Body, BodyCut, UploadObserver
+from pusher.registry.http.body import BlobDamaged, BlobFile, Body, BodyCut, UploadObserver
 from pusher.registry.upload import chunk_sizes, verdicts
 from pusher.registry.upload.chunk_plan import ChunkPlan
 from pusher.registry.upload.early_chunks import EarlyChunks
@@ -112,6 +112,9 @@ class ChunkSender:
         apart = self._client.closes_connections = self._link.closes_connections(session.profile)
         try:
             return self._client.send_chunk(self._repository, session.location, body, session.offset)
+        except BlobDamaged:
+            self._journal.count_sent(body.transmitted)
+            raise
         except (PusherError, BodyCut) as error:
             self._journal.count_sent(body.transmitted)
             self._plan.growth.record_failure()
