@@ -44,6 +44,21 @@ HAS_NEWER: Final = f"""EXISTS (
 )"""
 """The condition, for queries of jobs, that ``newer_job`` finds one."""
 
+
+def is_replaced(table: str) -> str:
+    """Return the condition that a job did not succeed, and a newer one has pushed to its destination."""
+    return f"""({table}.state IN ('failed', 'cancelled') AND EXISTS (
+        SELECT 1 FROM jobs AS newer
+        WHERE newer.host = {table}.host AND newer.repository = {table}.repository AND newer.tag = {table}.tag
+        AND newer.id > {table}.id AND newer.state = 'succeeded'
+    ))"""
+
+
+_REPLACEMENTS: Final = f"""SELECT jobs.id AS job_id,
+        COALESCE(max(CASE WHEN other.state = 'succeeded' THEN other.id END), max(other.id)) AS newer
+    FROM jobs JOIN jobs AS other ON {_SAME_PLACE} AND other.id > jobs.id AND {_sets_tag("other")}
+    WHERE jobs.id IN :ids AND jobs.state IN ('failed', 'cancelled') GROUP BY jobs.id"""
+
 WAITS_FOR_TURN: Final = f"(jobs.error_code IS NOT NULL AND jobs.error_code = '{TagNotYet.code}')"
 """A job waits for its turn to set the tag."""
 
@@ -104,6 +119,12 @@ def newer_job(connection: Connection, job: JobRecord) -> int | None:
         **_place(job),
     )
     return newer
+
+
+def replacements(connection: Connection, job_ids: Collection[int]) -> dict[int, int]:
+    """Return, of those of the jobs that failed or were cancelled, the newer job that has pushed to the same
+    destination, else the one that will; a retry is refused for them."""
+    return {row["job_id"]: row["newer"] for row in connection.rows(_REPLACEMENTS, ids=job_ids)}
 
 
 def beyond_retry(connection: Connection, job_ids: Collection[int]) -> frozenset[int]:

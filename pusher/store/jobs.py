@@ -108,6 +108,11 @@ class Jobs(LeasedJobs, JobDecisions, ReceivedJobs):
         with self._database.read() as connection:
             return destinations.beyond_retry(connection, job_ids)
 
+    def replacements(self, job_ids: Collection[int]) -> dict[int, int]:
+        """Return which newer job replaces each of those of the jobs that failed or were cancelled."""
+        with self._database.read() as connection:
+            return destinations.replacements(connection, job_ids)
+
     def counts(self, text: str = "") -> dict[JobState, int]:
         """Return the number of jobs by state, with ``text`` as in JobFilter; states without jobs are left
         out."""

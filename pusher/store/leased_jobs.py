@@ -8,7 +8,7 @@ from typing import Any
 
 from pusher.errors import LeaseLost
 from pusher.store import destinations
-from pusher.store.connection import time_if_set, time_of
+from pusher.store.connection import Connection, time_if_set, time_of
 from pusher.store.destinations import OlderJob
 from pusher.store.engine import Database
 from pusher.store.events import record
@@ -121,6 +121,7 @@ class LeasedJobs:
             how = f"claimed by {owner}"
             if before.state == JobState.RUNNING and before.lease_owner != owner:
                 how = f"taken over by {owner} from {before.lease_owner}, which is gone"
+            _record_replacement(connection, before, now)
             record(connection, job.id, now, JobState.RUNNING, how)
         return job
 
@@ -369,3 +370,12 @@ class LeasedJobs:
             if connection.execute(change, attempt=int(attempt), **changes, **held(job)) == 0:
                 raise LeaseLost(f"job {job.id} no longer belongs to this worker")
             record(connection, job.id, self._database.now(connection), state, message)
+
+
+def _record_replacement(connection: Connection, job: JobRecord, now: datetime) -> None:
+    """Record why a job starts although the one that it starts after did not succeed."""
+    if job.started_at is not None or job.after is None:
+        return
+    if newer := destinations.replacements(connection, [job.after]).get(job.after):
+        message = f"job {newer} has pushed to the destination of job {job.after}, which did not succeed"
+        record(connection, job.id, now, "note", message)

@@ -7,7 +7,7 @@ from typing import Final
 
 from pusher.config.window import read_window
 from pusher.store.connection import Connection
-from pusher.store.destinations import IS_AHEAD, WAITS_FOR_TURN
+from pusher.store.destinations import IS_AHEAD, WAITS_FOR_TURN, is_replaced
 from pusher.store.leases import HAS_ENDED, IS_DUE, is_lapsed
 from pusher.store.records import Machine
 
@@ -29,11 +29,12 @@ def machine_values(machine: Machine | None) -> dict[str, str]:
     return {"machine": machine.id, "spool": machine.spool or ""}
 
 
-IS_FREE_TO_START: Final = """(
+IS_FREE_TO_START: Final = f"""(
     (jobs.not_before IS NULL OR jobs.not_before <= :now)
     AND (jobs.after_job IS NULL OR NOT EXISTS (
         SELECT 1 FROM jobs AS earlier
         WHERE earlier.id = jobs.after_job AND earlier.state NOT IN ('succeeded', 'superseded')
+        AND NOT {is_replaced("earlier")}
     ))
 )"""
 """Neither a time nor another job holds a queued job back; one that was pruned had ended."""

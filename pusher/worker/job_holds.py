@@ -48,7 +48,7 @@ class JobHolds:
 
     def __init__(self, store: Store, jobs: Iterable[JobRecord]) -> None:
         self._now = store.now()
-        self._earlier = _read_earlier(store, jobs)
+        self._earlier, self._newer = _read_earlier(store, jobs)
         self._known: dict[int, tuple[JobHold | None, JobRecord | None]] = {}
         """Of an earlier job, its hold, and the job that no worker ends: itself, or one before it."""
 
@@ -80,27 +80,48 @@ class JobHolds:
     def _describe_earlier(self, job: JobRecord) -> JobHold | None:
         """Return the hold by the job that this one starts after; None without one that is unfinished."""
         before = self._earlier.get(job.after or 0)
-        if before is None or before.state in _OVER:
+        if before is None or self._is_over(before):
             return None
         text = f"starts after job {before.id}"
+        newer = self._find_newer(before, job)
+        if newer is not None:
+            text += f", which {_STUCK[before.state][0]}, or after job {newer.id} for the same destination"
         hold, stuck = self._known[before.id]
+        stuck = stuck if newer is None else newer if newer.state in _STUCK else None
         if stuck is None:
             return JobHold(text, ends_in_run=hold is None or hold.ends_in_run)
         what, advice = _STUCK[stuck.state]
-        link = ", which" if stuck is before else f", and job {stuck.id} before that"
+        link = ", which" if stuck in (before, newer) else f", and job {stuck.id} before that"
         return JobHold(f"{text}{link} {what}", advice.format(stuck.id))
+
+    def _is_over(self, job: JobRecord) -> bool:
+        """Return whether those after a job may start: it is done, or a newer one has pushed there."""
+        newer = self._newer.get(job.id)
+        return job.state in _OVER or (newer is not None and newer.state is JobState.SUCCEEDED)
+
+    def _find_newer(self, before: JobRecord, job: JobRecord) -> JobRecord | None:
+        """Return the job that will push to the destination of ``before`` instead; None if that one starts
+        after ``job`` itself."""
+        newer = self._newer.get(before.id)
+        return None if newer is not None and newer.after == job.id else newer
 
     def _find_stuck(self, job: JobRecord) -> JobRecord | None:
         """Return this job, or one before it, that no worker ends."""
         if job.state in _STUCK:
-            return job
-        if job.state in _OVER or job.started_at or (job.after or 0) not in self._known:
+            return None if self._is_over(job) else job
+        before = self._earlier.get(job.after or 0)
+        if job.state in _OVER or job.started_at or before is None or before.id not in self._known:
             return None
-        return self._known[job.after or 0][1]
+        if (newer := self._find_newer(before, job)) is not None:
+            return newer if newer.state in _STUCK else None
+        return self._known[before.id][1]
 
 
-def _read_earlier(store: Store, jobs: Iterable[JobRecord]) -> dict[int, JobRecord]:
-    """Return the jobs that these start after, those before them, and so on, by their IDs."""
+def _read_earlier(
+    store: Store, jobs: Iterable[JobRecord]
+) -> tuple[dict[int, JobRecord], dict[int, JobRecord]]:
+    """Return the jobs that these start after, those before them, and so on, by their IDs; and of those that
+    did not succeed the newer jobs for the same destinations."""
     found: dict[int, JobRecord] = {}
     later: Sequence[JobRecord] = [job for job in jobs if job.state in _STARTABLE]
     for _ in range(_LONGEST_CHAIN):
@@ -110,7 +131,10 @@ def _read_earlier(store: Store, jobs: Iterable[JobRecord]) -> dict[int, JobRecor
         later = store.jobs.of_ids(missing)
         found |= {job.id: job for job in later}
         later = [job for job in later if job.state not in _OVER]
-    return found
+    ended = [job.id for job in found.values() if job.state in (JobState.FAILED, JobState.CANCELLED)]
+    newer = store.jobs.replacements(ended) if ended else {}
+    newest = {job.id: job for job in store.jobs.of_ids(set(newer.values()))} if newer else {}
+    return found, {job_id: newest[other] for job_id, other in newer.items() if other in newest}
 
 
 def is_outside_window(job: JobRecord, now: datetime) -> bool:

@@ -216,6 +216,7 @@ def _use_jobs(store: Store, first: int) -> None:
     jobs.fail(failed, _ERROR)
     jobs.list_failed()
     jobs.beyond_retry([failed.id])
+    jobs.replacements([failed.id])
     jobs.retry(failed.id)
     jobs.cancel(failed.id)
     jobs.expire(failed.id)

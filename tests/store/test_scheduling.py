@@ -11,6 +11,7 @@ from pusher.errors import JobStateConflict, JobUnknown
 from pusher.store.job_filter import JobFilter
 from pusher.store.records import JobRecord, JobState, StoredError
 from pusher.store.store import Store
+from pusher.worker.job_holds import JobHold, JobHolds
 from tests.support.databases import FakeClock, digest, new_job
 
 
@@ -110,3 +111,56 @@ def test_a_job_is_claimed_within_its_window_alone(store: Store, clock: FakeClock
     clock.advance(3600)
     assert not store.jobs.has_waiting(), "nothing that comes by itself within this run"
     assert store.jobs.claim("w", lease=60, only=[closed.id]) is None
+
+
+def hold_of(store: Store, job: JobRecord) -> JobHold:
+    hold = JobHolds(store, [job]).of(job)
+    assert hold is not None
+    return hold
+
+
+@pytest.mark.parametrize("how", ["failed", "cancelled"])
+def test_a_newer_success_for_the_destination_lets_the_job_after_start(store: Store, how: str) -> None:
+    """The older one cannot be tried again: it would move the tag back."""
+    first = store.jobs.add(new_job(tag="1"))
+    second = store.jobs.add(new_job(tag="2", after=first.id, priority=9))
+    third = store.jobs.add(new_job(tag="3", after=second.id))
+    if how == "failed":
+        end(store, first, JobState.FAILED)
+    else:
+        store.jobs.cancel(first.id)
+    other = store.jobs.add(new_job(tag="other"))
+    end(store, other, JobState.SUCCEEDED)
+    assert store.jobs.replacements([first.id]) == {}
+    hold = hold_of(store, second)
+    assert hold.advice == f"to try it again: pusher retry {first.id}"
+    newer = store.jobs.add(new_job(tag="1"))
+    hold = hold_of(store, second)
+    assert hold.ends_in_run
+    assert not hold.needs_user
+    assert hold.text.endswith(f"or after job {newer.id} for the same destination")
+    hold = hold_of(store, third)
+    assert not hold.needs_user, "only what comes before it is held"
+    store.jobs.pause(newer.id)
+    hold = hold_of(store, second)
+    assert hold.advice == f"to continue it: pusher resume {newer.id}"
+    assert claim(store) is None
+    store.jobs.resume(newer.id)
+    end(store, newer, JobState.SUCCEEDED)
+    with pytest.raises(JobStateConflict):
+        store.jobs.retry(first.id)
+    assert JobHolds(store, [second]).of(second) is None
+    hold = hold_of(store, third)
+    assert (hold.text, hold.advice) == (f"starts after job {second.id}", "")
+    assert (claim(store) or first).id == second.id
+    notes = [event.message for event in store.events.of(second.id) if event.kind == "note"]
+    assert notes == [f"job {newer.id} has pushed to the destination of job {first.id}, which did not succeed"]
+
+
+def test_a_newer_job_that_starts_after_the_one_that_waits_for_it(store: Store) -> None:
+    first = store.jobs.add(new_job(tag="1"))
+    second = store.jobs.add(new_job(tag="2", after=first.id))
+    end(store, first, JobState.FAILED)
+    store.jobs.add(new_job(tag="1", after=second.id))
+    hold = hold_of(store, second)
+    assert hold.needs_user
