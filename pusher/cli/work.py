@@ -106,11 +106,13 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
     queued = [job for job in result.unfinished if job.state == "queued"]
     held = [job for job in result.unfinished if job.id in result.holds]
     stopped = [job for job in queued if job not in held]
-    taken = [job for job in result.unfinished if job.state == "running"]
+    running = [job for job in result.unfinished if job.state == "running"]
+    taken = [job for job in running if job.id not in result.interrupted]
+    interrupted = [job for job in running if job.id in result.interrupted]
     reported = [
         job
         for job in (*result.failed, *result.unfinished)
-        if job.state != "queued" and job not in (*taken, *held)
+        if job.state != "queued" and job not in (*running, *held)
     ]
     alike: dict[object, list[JobRecord]] = {}
     for job in reported:  # in an outage all jobs have the same error
@@ -128,6 +130,8 @@ def _report_errors(result: RunResult, *, single: bool) -> None:
         print_notice(
             f"Being pushed by another worker: {list_jobs(taken)}. To wait for {them}: pusher run --wait"
         )
+    if interrupted:  # their worker was killed
+        print_notice(f"Interrupted in another worker: {list_jobs(interrupted)}. Continue with: pusher run")
     if stopped:
         print_notice(f"Stopped, and nothing is lost ({list_jobs(stopped)}). Continue with: pusher run")
 

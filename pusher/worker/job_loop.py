@@ -286,7 +286,12 @@ class JobLoop:
         if self._fatal is not None:
             raise self._fatal
         return summarize(
-            self._store, self._touched, self._only, self._attempts.exit_codes, self._identity.machine
+            self._store,
+            self._touched,
+            self._only,
+            self._attempts.exit_codes,
+            self._identity.machine,
+            self._settings.workers,
         )
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import field
+from pathlib import Path
 
 from pusher.dataclass import dataclass
 from pusher.errors import ExitCode, JobUnknown
 from pusher.store.records import UNFINISHED_STATES, JobRecord, JobState, Machine
 from pusher.store.store import Store
 from pusher.worker.job_holds import JobHold, JobHolds
+from pusher.worker.job_json import is_orphaned
 
 
 @dataclass
@@ -28,6 +30,8 @@ class RunResult:
     """Failed in earlier runs and not superseded; only in a run for the whole queue."""
     holds: dict[int, JobHold] = field(default_factory=dict)
     """What keeps unfinished jobs from starting or continuing, by job."""
+    interrupted: frozenset[int] = frozenset()
+    """Jobs listed as running whose worker is dead, or has not renewed its lease in time."""
     beyond_retry: frozenset[int] = frozenset()
     """Failed jobs that no retry can fix."""
     bytes_wasted: int = 0
@@ -46,10 +50,12 @@ def summarize(
     only: Collection[int] | None,
     exit_codes: Collection[ExitCode],
     machine: Machine | None = None,
+    workers: Path | None = None,
 ) -> RunResult:
     """Return how the jobs ``touched`` ended, and ``only`` those that the run was for, or the whole queue.
 
     ``exit_codes``: of the errors for which jobs failed in this run. ``machine``: this one.
+    ``workers``: the folder of the workers' lock files.
     """
     result = RunResult()
     ids = {*touched, *(only or ())}
@@ -77,6 +83,13 @@ def summarize(
             result.unfinished.append(job)
     holds = JobHolds(store, result.unfinished)
     result.holds = {job.id: hold for job in result.unfinished if (hold := holds.of(job)) is not None}
+    if workers is not None:
+        now = store.now()
+        result.interrupted = frozenset(
+            job.id
+            for job in result.unfinished
+            if job.state == JobState.RUNNING and (job.has_lapsed(now) or is_orphaned(job, workers, now))
+        )
     failed = (*result.failed, *result.failed_before)
     result.beyond_retry = store.jobs.beyond_retry([job.id for job in failed])
     ended = (*result.succeeded, *result.failed, *result.unfinished)
@@ -84,7 +97,10 @@ def summarize(
     result.bytes_wasted = sum(total.bytes_wasted for total in totals.values())
     if result.failed:
         result.exit_code = next(iter(exit_codes)) if len(exit_codes) == 1 else ExitCode.FAILED
-    elif any(only is not None or job.state != JobState.RUNNING for job in result.unfinished):
+    elif any(
+        only is not None or job.state != JobState.RUNNING or job.id in result.interrupted
+        for job in result.unfinished
+    ):
         # what runs now is pushed and reported by another worker: one that shares the queue has done its part
         result.exit_code = ExitCode.UNFINISHED
     return result

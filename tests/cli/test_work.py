@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from pusher.config import Settings
 from pusher.errors import ExitCode, ImageNotFound
@@ -473,3 +476,25 @@ def test_a_run_whose_rest_others_push_has_done_its_part(store: Store) -> None:
     assert summarize(store, [job.id], None, ()).exit_code == ExitCode.DONE
     store.jobs.pause(add_job(store, "held:1").id)
     assert summarize(store, (), None, ()).exit_code == ExitCode.UNFINISHED
+
+
+def test_a_run_says_that_jobs_of_a_dead_worker_are_interrupted(
+    pusher: Pusher, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of one that was killed while this run was being stopped."""
+    owner = f"{socket.gethostname()}/1-0-dead"
+    (tmp_path / "1-0-dead.lock").touch()
+    killed, busy = add_job(store, "killed:1"), add_job(store, "busy:1")
+    assert store.jobs.claim(owner, lease=60, only=[killed.id]) is not None
+    claim(store, busy)
+    result = summarize(store, (), None, (), workers=tmp_path)
+    assert (set(result.interrupted), result.exit_code) == ({killed.id}, ExitCode.UNFINISHED)
+    monkeypatch.setattr("pusher.worker.run.run", lambda *_args, **_options: result)
+    told = pusher("run", "--progress", "none")
+    assert told.err == (
+        "Being pushed by another worker: job 2. To wait for it: pusher run --wait\n"
+        "Interrupted in another worker: job 1. Continue with: pusher run\n"
+        "Jobs: 2 unfinished.\n"
+    )
+    with FileLock(tmp_path / "1-0-dead.lock"):
+        assert summarize(store, (), None, (), workers=tmp_path).interrupted == frozenset()
