@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -302,6 +305,30 @@ def test_the_folders_of_docker_and_podman(tmp_path: Path) -> None:
         Path(f"/run/containers/{os.getuid()}/auth.json"),
         Path.home() / ".config" / "containers" / "auth.json",
     )
+
+
+@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root becomes another user")
+@pytest.mark.parametrize("closed", ["run", "run/containers"])
+def test_a_folder_for_logins_that_is_closed_to_this_user_is_left_out(closed: str) -> None:
+    program = (
+        "import os, sys\n"
+        "from pusher.config.credential_files import auth_files\n"
+        "os.setuid(12345)\n"
+        "for variable in ('XDG_RUNTIME_DIR', 'REGISTRY_AUTH_FILE'):\n"
+        "    print(*auth_files({variable: sys.argv[1], 'XDG_CONFIG_HOME': '/xdg'}))\n"
+    )
+    with tempfile.TemporaryDirectory() as name:  # pytest's folder is closed to other users itself
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "run" / "containers").mkdir(parents=True)
+
+        def found() -> list[str]:
+            command = [sys.executable, "-c", program, f"{place}/run"]
+            return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+        assert found() == [f"{place}/run/containers/auth.json /xdg/containers/auth.json", f"{place}/run"]
+        (place / closed).chmod(0o700)
+        assert found() == ["/xdg/containers/auth.json", f"{place}/run"]
 
 
 def test_the_text_of_docker_auth_config_is_taken_as_it_is_and_not_shown() -> None:
