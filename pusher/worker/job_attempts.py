@@ -214,10 +214,14 @@ class JobAttempts:
         if self._offline_since == self._activity.last_progress:
             return
         self._offline_since = self._activity.last_progress
+        what = error.message if isinstance(error, SourceError) else f"no connection to {job.registry}"
         patience = "until it succeeds"
         if not self._forever:
             patience = f"for up to {human_seconds(self._settings.give_up_after)}"
-        what = error.message if isinstance(error, SourceError) else f"no connection to {job.registry}"
+        limit = self._names.limit(error, job.registry)
+        if limit is not None and (self._forever or limit < self._settings.give_up_after):
+            what = f"the host {job.registry.partition(':')[0]} cannot be found"
+            patience = f"for up to {human_seconds(limit)}, since nothing was ever pushed there from here"
         self._progress.note(
             f"{what}: retrying, at least every {self._settings.retry.job_offline:.0f} s, {patience}"
         )

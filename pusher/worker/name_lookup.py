@@ -21,7 +21,7 @@ class UnresolvedNames:
 
     def classify(self, error: PusherError, registry: str) -> PusherError:
         """Return the error, or RegistryNameUnknown if the name has not resolved for a minute."""
-        if self.keeps_waiting or not _is_unresolved(error) or self._store.uploads.has_any_at(registry):
+        if self.limit(error, registry) is None:
             self._since.pop(registry, None)
             return error
         since = self._since.setdefault(registry, elapsed())
@@ -31,6 +31,13 @@ class UnresolvedNames:
             f"the host {registry.partition(':')[0]} cannot be found: its name has not resolved for a minute",
             hint="check the spelling of the registry's name, and the network; then push again",
         )
+
+    def limit(self, error: PusherError, registry: str) -> float | None:
+        """Return for how many seconds the error is retried before ``classify`` ends the job; None: it never
+        does."""
+        if self.keeps_waiting or not _is_unresolved(error) or self._store.uploads.has_any_at(registry):
+            return None
+        return self._policy.unresolved
 
 
 def _is_unresolved(error: BaseException) -> bool:

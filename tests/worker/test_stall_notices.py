@@ -225,6 +225,10 @@ def test_a_name_that_nobody_knows_fails_the_push_that_waits_for_it(
     assert (home.state(job.id), error.code) == (JobState.FAILED, RegistryNameUnknown.code)
     assert result.exit_code == 3
     assert "reg.no-such.example" in error.message
+    home.progress.wait_for_note(
+        "the host reg.no-such.example cannot be found: retrying, at least every 0 s, "
+        "for up to 0s, since nothing was ever pushed there from here"
+    )
 
 
 def test_a_name_that_was_known_is_waited_for(nameless: None, home: Home, archive: Path) -> None:
@@ -237,6 +241,9 @@ def test_a_name_that_was_known_is_waited_for(nameless: None, home: Home, archive
     error = home.job(job.id).error
     assert error is not None
     assert (home.state(job.id), error.code) == (JobState.WAITING, RegistryUnreachable.code)
+    home.progress.wait_for_note(
+        "no connection to reg.no-such.example: retrying, at least every 0 s, for up to 1s"
+    )
 
 
 def test_a_queue_waits_for_any_name(nameless: None, home: Home, archive: Path) -> None:
