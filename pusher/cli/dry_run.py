@@ -27,6 +27,7 @@ _ACTIONS: Final = {
 }
 _TAGS: Final = {
     "current": "the tag names this image already",
+    "same_config": "the tag names an image with the same config, perhaps with other blobs of its layers",
     "other": "the tag names another image, and would be moved",
     "new": "the tag is new",
 }
@@ -77,11 +78,14 @@ def _print(plan: PlannedPush) -> None:
         size = "" if blob.size is None else f"  {human_bytes(blob.size)}"
         print_line(f"  {_describe(blob)}  {blob.digest or blob.key}{size}")
     compressed = sum(blob.action == "compress" for blob in plan.blobs)
-    parts = [human_bytes(plan.bytes_to_send)] if plan.bytes_to_send or not compressed else []
+    has_unsized = any(blob.action == "send" and blob.size is None for blob in plan.blobs)
+    parts = [human_bytes(plan.bytes_to_send)] if plan.bytes_to_send or not (compressed or has_unsized) else []
+    if has_unsized:
+        parts.append("the image config")
     if compressed:
         layers = "layer" if compressed == 1 else "layers"
         parts.append(f"{compressed} {layers} that must be compressed first")
-    print_line(f"  to send: {' and '.join(parts)}")
+    print_line(f"  to send: {', '.join(parts[:-1])}{' and ' if parts[1:] else ''}{parts[-1]}")
 
 
 def _describe(blob: PlannedBlob) -> str:

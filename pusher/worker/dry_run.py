@@ -9,7 +9,8 @@ from typing import Literal
 from pusher.config import Settings
 from pusher.dataclass import dataclass
 from pusher.errors import PusherError
-from pusher.oci.manifest import parse_manifest
+from pusher.oci.index import parse_index
+from pusher.oci.manifest import Manifest, parse_manifest
 from pusher.oci.media_types import INDEXES, MANIFESTS
 from pusher.reference import Reference
 from pusher.registry.client import RegistryClient
@@ -22,7 +23,7 @@ from pusher.worker.enqueue import PreparedImage
 from pusher.worker.registries import Registries
 
 Action = Literal["exists", "mount", "send", "compress"]
-TagState = Literal["current", "other", "new"]
+TagState = Literal["current", "same_config", "other", "new"]
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class PlannedBlob:
     """The diff ID of a layer, or the digest of another blob."""
     digest: str | None
     size: int | None
-    """Bytes of the blob; None before it is compressed."""
+    """Bytes of the blob; None before it is compressed, or for a config before it is exported."""
     mount_from: str | None = None
 
 
@@ -46,7 +47,9 @@ class PlannedPush:
     destination: Reference
     blobs: tuple[PlannedBlob, ...]
     tag: TagState
-    """``current``: the tag names this image already; ``other``: another one; ``new``: there is no tag."""
+    """``current``: the tag names this image already; ``same_config``: one with the same config (an index: the
+    same configs), whose layers are other blobs or, as long as some are not compressed, may be other ones;
+    ``other``: another image; ``new``: there is no tag."""
 
     @property
     def bytes_to_send(self) -> int:
@@ -104,8 +107,9 @@ class _Planner:
         self._client.log_in(self._destination.repository)
         known = self._known_blobs({layer.key for layer in found.layers if layer.blob is None})
         blobs = list(pool.map(lambda layer: self._plan_layer(layer, known.get(layer.key, ())), found.layers))
-        if found.config is not None and all(blob.key != found.config_digest for blob in blobs):
-            blobs.append(self._plan_blob(found.config_digest, [(found.config_digest, len(found.config))]))
+        if all(blob.key != found.config_digest for blob in blobs):
+            size = None if found.config is None else len(found.config)
+            blobs.append(self._plan_blob(found.config_digest, [(found.config_digest, size)]))
         return PlannedPush(self._image.image, self._destination, tuple(blobs), self._tag_state(blobs))
 
     def _known_blobs(self, diff_ids: set[str]) -> Mapping[str, Sequence[tuple[str, int]]]:
@@ -134,7 +138,7 @@ class _Planner:
             layer.key, known if layer.blob is None else [(layer.blob.digest, layer.blob.size)]
         )
 
-    def _plan_blob(self, key: str, blobs: Sequence[tuple[str, int]]) -> PlannedBlob:
+    def _plan_blob(self, key: str, blobs: Sequence[tuple[str, int | None]]) -> PlannedBlob:
         """Return what becomes of a blob that may be any of ``blobs``: digests and sizes, the newest first."""
         repository = self._destination.repository
         for digest, size in blobs:
@@ -165,7 +169,7 @@ class _Planner:
             holders += self._store.uploads.holders(registry, digest)
         return [name for name in dict.fromkeys(holders) if name != self._destination.repository]
 
-    def _is_in(self, repository: str, digest: str, size: int) -> bool:
+    def _is_in(self, repository: str, digest: str, size: int | None) -> bool:
         try:
             client: RegistryClient = self._registries.client(self._destination.registry, repository)
             return client.blob_exists(repository, digest, size)
@@ -181,10 +185,29 @@ class _Planner:
             return "new"
         if root is not None:
             return "current" if answer.headers.get("Docker-Content-Digest") == root.digest else "other"
+        if self._image.found.drafts:
+            return self._state_of_drafts()
         raw = self._client.get_manifest(self._destination.repository, str(reference))
         try:
             there = parse_manifest(raw or b"")
         except ValueError:
             return "other"
         named = {there.config.digest, *(layer.digest for layer in there.layers)}
-        return "current" if named == {blob.digest for blob in blobs} else "other"
+        if named == {blob.digest for blob in blobs}:
+            return "current"
+        return "same_config" if there.config.digest == self._image.found.config_digest else "other"
+
+    def _state_of_drafts(self) -> TagState:
+        """Return the state of a tag that exists, for manifests whose layers are to be compressed."""
+        repository = self._destination.repository
+        documents = [draft.document for draft in self._image.found.drafts]
+        ours = {document.config.digest for document in documents if isinstance(document, Manifest)}
+        try:
+            index = parse_index(self._client.get_index(repository, str(self._destination.tag)) or b"")
+            if len(index.children) > len(documents):
+                return "other"
+            raws = [self._client.get_manifest(repository, child.digest) for child in index.children]
+            theirs = {parse_manifest(raw or b"").config.digest for raw in raws}
+        except ValueError:
+            return "other"
+        return "same_config" if theirs == ours else "other"

@@ -6,7 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import Pusher
+from tests.support.fake_engine import FakeEngine
 from tests.support.fakeregistry import DISTRIBUTION_3, FakeRegistry
 from tests.support.images import make_image, write_archive
 from tests.support.layouts import Layout
@@ -53,6 +56,49 @@ def test_what_is_there_is_skipped(pusher: Pusher, registry: FakeRegistry, tmp_pa
     (plan,) = plans(pusher, "push", archive, "--to", f"{registry.address}/other:2", "--plain-http")
     assert plan["tag"] == "new"
     assert {blob["mount_from"] for blob in plan["blobs"]} == {"app"}
+
+
+def test_an_image_that_was_pushed_from_elsewhere(
+    pusher: Pusher, registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archive = str(write_archive(tmp_path / "app.tar", make_image(300, 400, names=("app:1",))))
+    to = ("--to", registry.address, "--plain-http")
+    assert pusher("push", archive, *to).code == 0
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("PUSHER_HOME", str(tmp_path / "elsewhere"))
+        result = pusher("push", archive, *to, "--dry-run")
+        (plan,) = plans(pusher, "push", archive, *to)
+    assert result.out.splitlines()[0] == (
+        f"{archive} -> {registry.address}/app:1: "
+        "the tag names an image with the same config, perhaps with other blobs of its layers"
+    )
+    assert (plan["tag"], actions(plan)) == ("same_config", ["compress", "compress", "exists"])
+    # all blobs are known, and the manifest lists others
+    assert pusher("push", archive, *to, "--compression", "zstd").code == 0
+    (plan,) = plans(pusher, "push", archive, *to, "--compression", "gzip")
+    assert (plan["tag"], actions(plan)) == ("same_config", 3 * ["exists"])
+    other = str(write_archive(tmp_path / "other.tar", make_image(300, 401, names=("app:1",))))
+    (plan,) = plans(pusher, "push", other, *to)
+    assert plan["tag"] == "other"
+
+
+def test_an_image_whose_config_docker_only_exports(
+    pusher: Pusher, registry: FakeRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = make_image(300, 400, names=("app:1",))
+    docker = FakeEngine(tmp_path / "bin")
+    docker.has(image, write_archive(tmp_path / "app.tar", image))
+    monkeypatch.setenv("PATH", str(docker.folder))
+    push = ("push", "docker-daemon:app:1", "--to", registry.address, "--plain-http")
+    result = pusher(*push, "--dry-run")
+    assert result.out.splitlines()[3:] == [
+        f"  send  {image.config_digest}",
+        "  to send: the image config and 2 layers that must be compressed first",
+    ]
+    assert pusher(*push).code == 0
+    (plan,) = plans(pusher, *push)
+    assert (plan["tag"], plan["bytes_to_send"], actions(plan)) == ("current", 0, 3 * ["exists"])
+    assert [blob["digest"] for blob in plan["blobs"]][2] == image.config_digest
 
 
 def test_a_blob_of_two_images_is_sent_once(pusher: Pusher, registry: FakeRegistry, tmp_path: Path) -> None:
