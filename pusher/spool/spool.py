@@ -40,6 +40,7 @@ from pusher.spool import partial, temporary
 from pusher.spool.arrival import BlobArrival, LayerArrival
 from pusher.spool.blocks import Readable, read_blocks
 from pusher.spool.compress import Compression
+from pusher.units import human_bytes
 
 _RESERVE: Final = 16 * 1024 * 1024
 """Bytes of the disk that blobs leave free, or a twentieth of a small one."""
@@ -91,6 +92,7 @@ class Spool:
         *,
         how: Compression,
         expected_diff_id: str | None = None,
+        size: int | None = None,
         arrival: LayerArrival | None = None,
         on_bytes: Callable[[int], None] | None = None,
         check_stop: Callable[[], None] | None = None,
@@ -98,14 +100,15 @@ class Spool:
         """Compress a tar into the spool, in one pass; with Kind.NONE copy it unchanged.
 
         ``arrival`` records how much of it can be read already; its end is the caller's to record, except of a
-        layer with the wrong diff ID.
+        layer with the wrong diff ID. ``size`` is that of the tar, for messages.
         ``on_bytes`` gets the uncompressed bytes of each block read; ``check_stop`` may raise to give up.
         Raises LayerMismatch if the tar has another diff ID than expected. After any error nothing is left.
         """
         from pusher.spool.pipeline import compress  # imports the compressors
 
         name = f"layer {short(expected_diff_id)}" if expected_diff_id else "a layer"
-        with self._writing(name) as (file, write):
+        needs = None if size is None else f"up to {human_bytes(size)}"
+        with self._writing(name, needs) as (file, write):
             if arrival is not None:
                 arrival.add_place(file.path)
             found = compress(
@@ -140,7 +143,7 @@ class Spool:
     ) -> LayerBlob:
         """Store final bytes unchanged; LayerMismatch unless they are ``size`` bytes with ``digest``."""
         found, count = hash_for(digest), 0
-        with self._writing(f"blob {short(digest)}") as (file, write):
+        with self._writing(f"blob {short(digest)}", human_bytes(size)) as (file, write):
             for block in read_blocks(stream):
                 found.update(block)
                 write(block)
@@ -191,6 +194,7 @@ class Spool:
         try:
             with self._errors(name):
                 file.read(check_stop)
+            with self._errors(name, needs=human_bytes(size - file.size)):
                 self._leave_room(size - file.size)
             yield file
         finally:
@@ -335,17 +339,17 @@ class Spool:
 
     @contextmanager
     def _writing(
-        self, name: str
+        self, name: str, needs: str | None
     ) -> Iterator[tuple[temporary.TemporaryFile, Callable[[bytes | memoryview], None]]]:
         """Yield a temporary file and a ``write`` that translates errors; the source's own errors are
         unchanged."""
-        with self._errors(name):
+        with self._errors(name, needs=needs):
             context = temporary.temporary_file(self._temporary, synced=self._is_shared)
             file = context.__enter__()
         try:
 
             def write(data: bytes | memoryview) -> None:
-                with self._errors(name, file):
+                with self._errors(name, file, needs):
                     self._leave_room(len(data))
                     file.write(data)
 
@@ -354,13 +358,15 @@ class Spool:
             context.__exit__(None, None, None)
 
     @contextmanager
-    def _errors(self, name: str, file: temporary.TemporaryFile | None = None) -> Iterator[None]:
+    def _errors(
+        self, name: str, file: temporary.TemporaryFile | None = None, needs: str | None = None
+    ) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise self._translate(error, name, file.size if file else 0) from error
+            raise self._translate(error, name, file.size if file else 0, needs or "more") from error
 
-    def _translate(self, error: OSError, name: str, written: int) -> PusherError:
+    def _translate(self, error: OSError, name: str, written: int, needs: str) -> PusherError:
         setting = "PUSHER_SPOOL" if self._is_shared else "PUSHER_HOME"
         if error.errno == errno.EDQUOT:
             return DiskFull(
@@ -369,7 +375,7 @@ class Spool:
             )
         if error.errno == errno.ENOSPC:
             return DiskFull(
-                f"no space for {name} in {self.root}: {self._free(written)}",
+                f"no space for {name} in {self.root}: {self._describe_room(written, needs)}",
                 hint=f"free some space there, or move {setting} to a larger disk",
             )
         return home_error(
@@ -384,10 +390,10 @@ class Spool:
         if size > room_at(self.root):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def _free(self, written: int) -> str:
+    def _describe_room(self, written: int, needs: str) -> str:
         """Describe the room before ``written`` bytes of the file that did not fit, which is removed."""
         try:
-            free = shutil.disk_usage(self.root).free
+            free = max(0, room_at(self.root) + written)
         except OSError:
             return "the disk is full"
-        return f"{(free + written) / 1024**2:.1f} MiB are free, and it needs more"
+        return f"{free / 1024**2:.1f} MiB are free for it, and it needs {needs}"

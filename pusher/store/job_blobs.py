@@ -45,6 +45,9 @@ _NEEDED_BY_LAYER: Final = f"""
     JOIN job_blobs ON job_blobs.diff_id = known_blobs.diff_id
     JOIN jobs ON jobs.id = job_blobs.job_id
     WHERE known_blobs.digest IN :digests AND job_blobs.digest IS NULL AND {_UNSENT}"""
+_KNOWN: Final = """
+    SELECT digest FROM job_blobs WHERE digest IN :digests
+    UNION SELECT digest FROM known_blobs WHERE digest IN :digests"""
 
 
 class JobBlobs:
@@ -144,6 +147,11 @@ class JobBlobs:
                 for query in (_NEEDED_BY_DIGEST, _NEEDED_BY_LAYER)
                 for digest in connection.column(query, digests=among)
             }
+
+    def known_digests(self, among: Collection[str]) -> set[str]:
+        """Return those of the digests that were recorded for any job or layer, also a finished one."""
+        with self._database.read() as connection:
+            return set(connection.column(_KNOWN, digests=among))
 
 
 def count_sent(connection: Connection, job_id: int, digest: str, count: int, wasted: int = 0) -> None:

@@ -22,7 +22,7 @@ from pusher.worker.registries import Registries
 _CANCEL_TIMEOUT: Final = 5.0
 """Seconds that ``pusher cancel`` waits for a registry: the session can be deleted by a later run as well."""
 _UNUSED_AFTER: Final = 60.0
-"""Seconds after which a blob that no job needs is not one that a worker has just written."""
+"""Seconds after which a blob that the job store does not know is not one that a worker has just written."""
 _KEEP_COPIES: Final = 7 * 86400.0
 """Seconds for which ``prune`` keeps the copy of the job store made by an upgrade."""
 
@@ -145,12 +145,16 @@ def evict_blobs(store: Store, spool: Spool, limit: int) -> int:
 def _find_unneeded(store: Store, spool: Spool, limit: int) -> list[tuple[str, int]]:
     """Return digests and sizes of blobs to remove, so that unneeded ones take at most ``limit`` bytes.
 
-    While jobs run, keep blobs used just now: the worker may not have recorded yet which job needs them.
+    While jobs run, keep blobs written just now that the job store does not know: the worker has not recorded
+    yet which job needs them.
     """
+    now = spool.now()
     found = spool.all_files()
     if sum(size for _, size, _ in found) <= limit:
         return []
-    running = store.jobs.counts().get(JobState.RUNNING, 0)
-    used_before = spool.now() - _UNUSED_AFTER if running else None
-    needed = store.blobs.needed_digests([digest for digest, _, _ in found])
-    return spool.find_unneeded(needed, limit, used_before=used_before)
+    keep = store.blobs.needed_digests([digest for digest, _, _ in found])
+    if not store.jobs.counts().get(JobState.RUNNING, 0):
+        return spool.find_unneeded(keep, limit)
+    fresh = {digest for digest, _, used in found if used >= now - _UNUSED_AFTER}
+    keep |= fresh - store.blobs.known_digests(fresh)
+    return spool.find_unneeded(keep, limit, used_before=now)

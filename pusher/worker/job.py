@@ -20,6 +20,7 @@ from pusher.sources.pins import RegistryPin
 from pusher.spool.arrival import ArrivalFailed
 from pusher.spool.claims import Claims
 from pusher.store.records import DONE_STATES, JobBlob, JobRecord
+from pusher.units import human_bytes
 from pusher.worker import preflight
 from pusher.worker.blob_sender import BlobSender
 from pusher.worker.cleanup import evict_blobs
@@ -327,7 +328,9 @@ class JobPush:
 
     def _make_room(self, missing: dict[str, JobBlob], full: DiskFull) -> dict[str, JobBlob]:
         """Wait for the uploads and remove blobs no longer needed; raise ``full`` if that frees nothing."""
-        self._tools.sender.progress.note(f"{full.message}; waiting for uploads to free space")
+        note = self._tools.sender.progress.note
+        if any(not one.done() for one in self._sending):
+            note(f"{full.message}; waiting for uploads to free space")
         self._sending = [one for one in self._sending if not isinstance(one.exception(), ArrivalFailed)]
         done = {
             layer.digest for layer in self._store.blobs.of_job(self._job.id) if layer.state in DONE_STATES
@@ -337,8 +340,10 @@ class JobPush:
         for digest in on_disk - self._store.blobs.needed_digests(on_disk):
             self._spool.remove(digest)
         evict_blobs(self._store, self._spool, 0)
-        if self._spool.usage() == before:
+        freed = before - self._spool.usage()
+        if freed <= 0:
             raise full
+        note(f"{full.message}; removed {human_bytes(freed)} of blobs that no job needs any more")
         return missing
 
     def _send(self, blob: BlobFile) -> None:

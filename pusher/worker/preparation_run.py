@@ -195,6 +195,7 @@ class PreparationRun:
                 stream,
                 how=how,
                 expected_diff_id=piece.name,
+                size=piece.size,
                 arrival=self._arrival,
                 on_bytes=self._reporter(piece, "compressing", early),
                 check_stop=partial(self._check_unless_owed, self._control.check),

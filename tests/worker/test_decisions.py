@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 import time
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pusher.errors import ExitCode, JobStateConflict, JobUnknown, LeaseLost
-from pusher.store.records import BlobState, JobRecord, JobState
+from pusher.oci.digest import of_bytes
+from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
 from pusher.worker import cleanup
 from pusher.worker.liveness import WorkerIdentity
@@ -263,17 +265,26 @@ def test_while_a_job_runs_prune_keeps_what_was_just_written(
     home: Home, registry: FakeRegistry, archive: Path
 ) -> None:
     home.push(archive, f"{registry.address}/app:1")
-    fresh = home.spool.usage()
     home.enqueue(archive, f"{registry.address}/other:1")
-    job = home.store.jobs.claim("another worker", lease=30)
-    assert job is not None
-    for layer in home.store.blobs.of_job(job.id):  # it has not recorded yet what it needs
-        if layer.digest:
-            home.store.blobs.set_done(job, layer.digest, BlobState.EXISTS)
+    assert home.store.jobs.claim("another worker", lease=30) is not None
+    unrecorded = b"a layer whose job has not recorded yet that it needs it"
+    digest = of_bytes(unrecorded)
+    home.spool.write_blob(io.BytesIO(unrecorded), digest=digest, size=len(unrecorded), media_type="")
     assert cleanup.prune(home.store, home.settings, 0).bytes == 0
-    assert home.spool.usage() == fresh
+    assert home.spool.has(digest)
     _aged(home)
     assert cleanup.prune(home.store, home.settings, 0).bytes > 0
+
+
+def test_while_a_job_runs_prune_removes_young_blobs_that_are_known_to_be_unneeded(
+    home: Home, registry: FakeRegistry, archive: Path, tmp_path: Path
+) -> None:
+    home.push(archive, f"{registry.address}/app:1")
+    home.enqueue(write_archive(tmp_path / "b.tar", make_image(500, seed=4)), f"{registry.address}/b:1")
+    assert home.store.jobs.claim("another worker", lease=30) is not None
+    assert home.spool.usage() > 0
+    cleanup.prune(home.store, home.settings, 0)
+    assert home.spool.usage() == 0
 
 
 def test_a_run_keeps_the_spool_below_its_limit(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -142,8 +141,39 @@ def test_a_spool_full_of_unneeded_blobs_has_room_for_the_first_byte(
         write_archive(tmp_path / "old.tar", make_image(4_000_000, compressible=0.0)),
         f"{registry.address}/old:1",
     )
-    for digest, _, _ in home.spool.blobs():
-        os.utime(home.spool.path(digest), (time.time() - 600, time.time() - 600))
     _fill(small_disk, 1000)
     small = write_archive(tmp_path / "new.tar", make_image(500_000, seed=6, compressible=0.0))
     home.push(small, f"{registry.address}/new:1")
+
+
+def test_blobs_pushed_a_moment_ago_make_room_for_a_layer(
+    home: Home, small_disk: Path, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    """They fill the disk and no job needs them any more, however young they are."""
+    home.settings = replace(home.settings, spool_limit=1 << 40)
+    for seed in (1, 2):
+        image = make_image(4_000_000, 800_000, seed=seed, compressible=0.0)
+        home.push(write_archive(tmp_path / f"{seed}.tar", image), f"{registry.address}/old:{seed}")
+    new = make_image(4_500_000, seed=3, compressible=0.0)
+    home.push(write_archive(tmp_path / "new.tar", new), f"{registry.address}/new:1")
+    pushed(registry, "new", "1", new)
+    notes = [str(note) for note, *_ in home.progress.of("note") if "no space" in str(note)]
+    assert notes[-1].endswith("removed 9.2 MiB of blobs that no job needs any more")
+    assert " are free for it, and it needs up to 4.3 MiB; " in notes[-1]
+
+
+def test_blobs_that_another_job_needs_make_no_room(
+    home: Home, small_disk: Path, registry: FakeRegistry, tmp_path: Path
+) -> None:
+    old = make_image(4_000_000, 4_000_000, seed=1, compressible=0.0)
+    archive = write_archive(tmp_path / "old.tar", old)
+    registry.stop()
+    waits = home.enqueue(archive, f"{registry.address}/old:1")
+    home.run(give_up_after=0.05)
+    needed = {digest for digest, _, _ in home.spool.blobs()}
+    with FakeRegistry() as other:
+        new = write_archive(tmp_path / "new.tar", make_image(4_500_000, seed=3, compressible=0.0))
+        home.enqueue(new, f"{other.address}/new:1")
+        assert home.run(give_up_after=0.05).exit_code == ExitCode.UNFINISHED
+    assert home.state(waits.id) == JobState.WAITING
+    assert needed <= {digest for digest, _, _ in home.spool.blobs()}
