@@ -1,7 +1,8 @@
 """Store blobs in the spool, a content-addressed folder shared by every worker of this PUSHER_HOME.
 
 ``sha256/<hex>`` and ``sha512/<hex>`` are complete, durable blobs; ``tmp/`` has files being written,
-``partial/<hex>`` downloads that can be resumed. A blob's modification time is that of its last use.
+``partial/<hex>`` downloads that can be resumed, ``incoming/`` archives from a pipe. A blob's
+modification time is that of its last use.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Spool:
         self._blobs = {algorithm: root / algorithm for algorithm in ALGORITHMS}
         self._temporary = root / "tmp"
         self._partial = root / "partial"
+        self._incoming = root / "incoming"
         with self._errors("the spool"):
             make_private_folder(root.parent)
             for folder in (root, *self._blobs.values(), self._temporary, self._partial):
@@ -254,7 +256,7 @@ class Spool:
     def revalidate(self) -> None:
         """Have a file system that machines share ask its server which blobs and archives there are."""
         if self._is_shared:
-            for folder in (*self._blobs.values(), self.root / "incoming"):
+            for folder in (*self._blobs.values(), self._incoming):
                 _revalidate(folder)
 
     def now(self) -> float:
@@ -322,13 +324,16 @@ class Spool:
         return sum(size for _, size in blobs)
 
     def sweep(self) -> int:
-        """Remove unfinished files of dead processes; return the bytes freed.
+        """Remove unfinished files of dead processes, archives from a pipe included; return the bytes freed.
 
         Some file systems that machines share do not show the locks of the others.
         """
         with self._errors("the spool"):
             unchanged_since = self.now() - _UNUSED if self._is_shared else None
-            return temporary.sweep(self._temporary, unchanged_since)
+            freed = temporary.sweep(self._temporary, unchanged_since)
+            if self._incoming.exists():
+                freed += temporary.sweep(self._incoming, unchanged_since, ".part")
+            return freed
 
     def verify(self, digest: str) -> bool:
         """Read the blob again; return whether it is there and matches its digest. Raises OSError if it cannot

@@ -84,11 +84,13 @@ def temporary_file(folder: Path, *, synced: bool = False) -> Iterator[TemporaryF
         file.close()
 
 
-def sweep(folder: Path, unchanged_since: float | None = None) -> int:
-    """Remove the files whose process is dead, and that were not written to after ``unchanged_since`` (seconds
-    since the epoch, by the clock of the file system); return the bytes freed."""
+def sweep(folder: Path, unchanged_since: float | None = None, suffix: str = "") -> int:
+    """Remove the files with this suffix whose process is dead, and that were not written to after
+    ``unchanged_since`` (seconds since the epoch, by the clock of the file system); return the bytes freed."""
     freed = 0
     for path in folder.iterdir():
+        if not path.name.endswith(suffix):
+            continue
         with suppress(OSError):
             if unchanged_since is not None and path.stat().st_mtime > unchanged_since:
                 continue

@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from pusher import system
 from pusher.errors import InvalidOption
 from pusher.sources import find
+from pusher.sources.archive import stream
+from pusher.spool.spool import Spool
 from pusher.store.store import Store
 from pusher.units import human_bytes
 from pusher.worker import piped_archives
@@ -162,3 +165,43 @@ def test_it_is_kept_until_its_job_succeeded(home: Path, archive: bytes) -> None:
         os.utime(kept(home)[0], (1, 1))
         piped_archives.remove_unneeded(store, folder, time.time())
         assert kept(home) == []
+
+
+def test_what_a_killed_command_had_read_is_removed_by_the_next_run(home: Path, archive: bytes) -> None:
+    command = [sys.executable, "-m", "pusher", "enqueue", "-", "--to", "r.example/app:1"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stderr is not None
+        assert b"reading the archive" in process.stderr.readline()
+        process.stdin.write(archive)
+        process.stdin.flush()
+        while not any(file.stat().st_size for file in kept(home)):
+            time.sleep(0.01)
+        spool = Spool(home / "spool")
+        assert spool.sweep() == 0, "its process lives"
+        assert [file.suffix for file in kept(home)] == [".part"]
+        process.kill()
+    assert piped(b"", "run").returncode == 0
+    assert kept(home) == []
+
+
+def test_a_file_swept_before_it_is_locked_is_made_anew(
+    tmp_path: Path, archive: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool, fifo = Spool(tmp_path / "home" / "spool"), tmp_path / "fifo"
+    swept: list[int] = []
+
+    def try_lock(descriptor: int) -> bool:
+        if not swept:
+            swept.append(1)
+            spool.sweep()
+        return system.try_lock(descriptor)
+
+    monkeypatch.setattr("pusher.sources.archive.stream.try_lock", try_lock)
+    os.mkfifo(fifo)
+    writer = threading.Thread(target=fifo.write_bytes, args=(archive,))
+    writer.start()
+    image = stream.receive(str(fifo), spool.root / piped_archives.FOLDER, lambda text: None)
+    writer.join()
+    assert swept
+    assert Path(image).read_bytes() == archive

@@ -19,11 +19,14 @@ from pusher.errors import ArchiveInvalid, DiskFull, InvalidOption, PusherError, 
 from pusher.sources.archive import docker_archive
 from pusher.sources.folders import LAYOUT_ARCHIVE
 from pusher.sources.foreign_files import exists
+from pusher.system import try_lock
 from pusher.units import human_bytes
 
 _STANDARD: Final = ("-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0")
 _DESCRIPTORS: Final = ("/dev/fd/", "/proc/self/fd/")
 _KINDS: Final = (docker_archive.KIND, LAYOUT_ARCHIVE)
+_UNFINISHED: Final = ".part"
+"""End of the names of incomplete files, which ``Spool.sweep`` removes once they are not locked."""
 _READ: Final = 1 << 20
 _SILENCE: Final = 10.0
 """Seconds after which it is said that nothing comes."""
@@ -97,24 +100,38 @@ def as_typed(error: PusherError, image: str, folder: Path) -> PusherError:
 def _copy(source: int, folder: Path, what: str, note: Callable[[str], object]) -> tuple[Path, int]:
     """Copy all bytes of ``source`` to a file named by its digest; return it and its size in bytes."""
     digest, size = hashlib.sha256(), 0
-    descriptor, partial = tempfile.mkstemp(dir=folder, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
+    descriptor, partial = _create_locked(folder)
+    with os.fdopen(descriptor, "wb") as file:
+        try:
             while data := _read(source, what, note):
                 digest.update(data)
                 size += len(data)
                 file.write(data)
-        if not size:
-            raise ArchiveInvalid(
-                f"no data came from {what}",
-                hint=f"check what the command before the | reports; {_EXAMPLE}",
-            )
-        path = folder / f"{digest.hexdigest()}.tar"
-        os.replace(partial, path)  # noqa: PTH105
-        return path, size
-    except BaseException:
-        Path(partial).unlink(missing_ok=True)
-        raise
+            if not size:
+                raise ArchiveInvalid(
+                    f"no data came from {what}",
+                    hint=f"check what the command before the | reports; {_EXAMPLE}",
+                )
+            file.flush()
+            return partial.replace(folder / f"{digest.hexdigest()}.tar"), size
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+def _create_locked(folder: Path) -> tuple[int, Path]:
+    """Create a file that is locked while it is open, so that it can be removed once its process is dead."""
+    while True:
+        descriptor, name = tempfile.mkstemp(dir=folder, suffix=_UNFINISHED)
+        try:
+            # ``Spool.sweep`` may lock and remove it between these two calls.
+            if try_lock(descriptor) and os.fstat(descriptor).st_nlink:
+                return descriptor, Path(name)
+        except OSError:
+            os.close(descriptor)
+            Path(name).unlink(missing_ok=True)
+            raise
+        os.close(descriptor)
 
 
 def _read(source: int, what: str, note: Callable[[str], object]) -> bytes:
