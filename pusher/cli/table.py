@@ -243,7 +243,7 @@ def _machine(row: JobOverview) -> str:
 def _figures(row: JobOverview) -> tuple[str, str, str]:
     job, totals = row.job, row.totals
     is_known = totals.sizes_known or totals.bytes_done or totals.bytes_total >= _CONFIG
-    shown = amount(totals) if is_known or job.state is not JobState.QUEUED else ""
+    shown = amount(row) if is_known or job.state is not JobState.QUEUED else ""
     return str(job.state), share(row), shown
 
 
@@ -257,7 +257,7 @@ def job_details(row: JobOverview, layers: Sequence[JobBlob], *, now: datetime, w
     facts = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     facts.add_column(no_wrap=True, style="bold")
     facts.add_column(overflow="fold")
-    done = " of ".join(part for part in (share(row), amount(totals)) if part)
+    done = " of ".join(part for part in (share(row), amount(row)) if part)
     lines: list[tuple[str, str]] = [
         ("job", str(job.id)),
         ("image", job.image),

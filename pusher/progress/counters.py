@@ -108,6 +108,11 @@ class Snapshot:
         return sum(blob.offset for blob in self.blobs)
 
     @property
+    def sent(self) -> int:
+        """Return the bytes that are done or in flight."""
+        return self.done + sum(blob.in_flight for blob in self.active)
+
+    @property
     def eta(self) -> float | None:
         """Return the seconds until the known blobs are sent at the current speed; None while one that is
         being sent has no known size."""

@@ -78,6 +78,9 @@ def rfc3339(time: datetime) -> str:
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def percent(done: int, total: int) -> int:
-    """Return whole percent, 100 only if all is done; an empty blob is done."""
-    return 100 if done >= total else min(99, 100 * done // total)
+def percent(done: int, total: int, *, is_done: bool = True) -> int:
+    """Return whole percent, 100 only if all is done; an empty blob is done.
+
+    ``is_done``: False where bytes in flight are among ``done``, so that it is not 100 yet.
+    """
+    return 100 if done >= total and is_done else min(99, 100 * done // max(1, total))

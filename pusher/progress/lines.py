@@ -184,8 +184,9 @@ def summary(snapshot: Snapshot) -> str:
     parts = []
     if snapshot.total:
         known = snapshot.is_total_known  # else there is no share
-        share = f" ({percent(snapshot.done, snapshot.total)}%)" if known else "+"
-        parts.append(human_share(snapshot.done, snapshot.total) + share)
+        is_done = snapshot.done >= snapshot.total
+        share = f" ({percent(snapshot.sent, snapshot.total, is_done=is_done)}%)" if known else "+"
+        parts.append(human_share(snapshot.sent, snapshot.total) + share)
     if snapshot.speed is not None and snapshot.active:
         parts.append(f"{human_bytes(snapshot.speed)}/s")
     if snapshot.eta is not None and snapshot.active and not snapshot.preparing:

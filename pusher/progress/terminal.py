@@ -139,8 +139,10 @@ def _row(
     """Return the columns of a blob or of the total; a narrow terminal has no bar, a narrower one no
     speed or amounts, the narrowest no time left."""
     done, in_flight, total = amounts
-    share = f"{'' if more else f'{percent(done, total)}%':>5}"  # an unknown total has no share
-    amount = f"  {human_share(done, total) + ('+' if more else ''):<22}"
+    sent = max(done, min(done + in_flight, total))
+    known = "" if more else f"{percent(sent, total, is_done=done >= total)}%"  # an unknown total has no share
+    share = f"{known:>5}"
+    amount = f"  {human_share(sent, total) + ('+' if more else ''):<22}"
     pace = f"  {human_bytes(speed) + '/s' if speed is not None else '':>11}"
     rest = f"  {human_left(left) if left is not None else '':>6}"
     room = width - 1 - _LABEL - len(share)

@@ -19,12 +19,23 @@ from pusher.worker.periodic import calling_every
 
 _STORE_EVERY: Final = 2.0
 """Seconds between two times that the speeds are stored."""
+_LOOK_EVERY: Final = 0.25
+"""Seconds after which a chunk that was stored as in flight, and has arrived, is not any more: the job store
+counts it as done by then."""
+
+
+@dataclass(kw_only=True)
+class _Sending(SentBytes):
+    """A blob that is being sent."""
+
+    stored: int = 0
+    """Its bytes in flight, as of the last time they were stored."""
 
 
 @dataclass
 class _JobSpeed:
     estimator: Estimator
-    blobs: dict[str, SentBytes] = field(default_factory=dict)
+    blobs: dict[str, _Sending] = field(default_factory=dict)
 
 
 class JobSpeeds:
@@ -43,27 +54,40 @@ class JobSpeeds:
     def recording(self, store: Store, owner: str) -> Iterator[None]:
         """Store the speeds of the jobs of this owner every few seconds until the context ends."""
         stored: dict[int, tuple[int, int]] = {}
+        due = 0.0
 
         def record() -> None:
-            nonlocal stored
-            now = self.measure()
+            nonlocal stored, due
+            if time.monotonic() >= due:
+                due = time.monotonic() + _STORE_EVERY
+                now = self.measure()
+            else:
+                now = self._without_arrived(stored)
             changed = {job_id: speed for job_id, speed in now.items() if stored.get(job_id) != speed}
             store.jobs.record_speeds(owner, changed)
             stored = now
 
-        with calling_every(_STORE_EVERY, record, name="speeds"):
+        with calling_every(_LOOK_EVERY, record, name="speeds"):
             yield
 
     def measure(self) -> dict[int, tuple[int, int]]:
         """Return each job's bytes per second, and the bytes of its chunks in flight that were sent."""
         with self._lock:
-            now = self._clock()
+            now, found = self._clock(), {}
+            for job_id, job in self._jobs.items():
+                for blob in job.blobs.values():
+                    blob.stored = blob.in_flight
+                in_flight = sum(blob.in_flight for blob in job.blobs.values())
+                found[job_id] = round(job.estimator.speed(now) or 0), in_flight
+            return found
+
+    def _without_arrived(self, stored: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
+        """Return what was stored, without the bytes that are not in flight any more."""
+        with self._lock:
             return {
-                job_id: (
-                    round(job.estimator.speed(now) or 0),
-                    sum(blob.in_flight for blob in job.blobs.values()),
-                )
-                for job_id, job in self._jobs.items()
+                job_id: (speed, sum(blob.stored for blob in self._jobs[job_id].blobs.values()))
+                for job_id, (speed, _) in stored.items()
+                if job_id in self._jobs
             }
 
     def job_started(self, job_id: int, image: str, destination: str) -> None:
@@ -94,7 +118,7 @@ class JobSpeeds:
             if (job := self._jobs.get(job_id)) is not None:
                 if not job.blobs:
                     job.estimator.resume(self._clock())
-                job.blobs[digest] = SentBytes(offset=offset)
+                job.blobs[digest] = _Sending(offset=offset)
         self._progress.blob_started(job_id, digest, size, offset)
 
     def blob_sending(self, job_id: int, digest: str, in_flight: int) -> None:
@@ -103,6 +127,7 @@ class JobSpeeds:
             job = self._jobs.get(job_id)
             if job is not None and (blob := job.blobs.get(digest)) is not None:
                 job.estimator.add(blob.record_sending(in_flight), self._clock())
+                blob.stored = min(blob.stored, in_flight)
         self._progress.blob_sending(job_id, digest, in_flight)
 
     def blob_acknowledged(self, job_id: int, digest: str, offset: int) -> None:
@@ -111,6 +136,7 @@ class JobSpeeds:
             job = self._jobs.get(job_id)
             if job is not None and (blob := job.blobs.get(digest)) is not None:
                 job.estimator.add(blob.record_acknowledged(offset), self._clock())
+                blob.stored = 0
         self._progress.blob_acknowledged(job_id, digest, offset)
 
     def blob_done(self, job_id: int, digest: str, size: int, how: str) -> None:

@@ -44,6 +44,15 @@ class JobOverview:
     has_worker: bool = True
     """A worker is alive that may push it."""
 
+    @property
+    def bytes_shown(self) -> int:
+        """Return the bytes that are done, and those in flight while a worker sends the job: on a slow link a
+        chunk takes minutes, and the time left counts them, too."""
+        is_sending = self.job.state is JobState.RUNNING and not self.orphaned
+        in_flight = (self.job.in_flight or 0) if is_sending else 0
+        done, total = self.totals.bytes_done, self.totals.bytes_total
+        return min(done + in_flight, max(done, total))
+
 
 def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> list[JobOverview]:
     """Return the overviews of jobs that still exist. ``workers``: the folder with the locks of workers."""
@@ -77,14 +86,17 @@ def share(overview: JobOverview) -> str:
         return "100%"
     if not overview.totals.bytes_total or not overview.totals.sizes_known:
         return ""
-    return f"{percent(overview.totals.bytes_done, overview.totals.bytes_total)}%"
+    totals = overview.totals
+    is_done = totals.bytes_done >= totals.bytes_total
+    return f"{percent(overview.bytes_shown, totals.bytes_total, is_done=is_done)}%"
 
 
-def amount(totals: JobTotals) -> str:
+def amount(overview: JobOverview) -> str:
     """Return ``1.2 / 3.4 GiB``, with ``+`` while uncompressed or awaited layers will add to it."""
+    totals = overview.totals
     if not totals.bytes_total and not totals.sizes_known:
         return ""
-    return human_share(totals.bytes_done, totals.bytes_total) + ("" if totals.sizes_known else "+")
+    return human_share(overview.bytes_shown, totals.bytes_total) + ("" if totals.sizes_known else "+")
 
 
 def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:

@@ -243,3 +243,17 @@ def test_lines_of_the_log_stand_in_their_order(f: Fixture) -> None:
     f.counters.log("12:00:00.000  GET /v2/ 200")
     f.counters.note("after")
     assert f.written() == ["before", "12:00:00.000  GET /v2/ 200", "after"]
+
+
+def test_the_summary_counts_what_is_in_flight(f: Fixture) -> None:
+    """On a slow link one chunk takes minutes; the time left counts its bytes, too."""
+    f.counters.job_started(1, "app:1", "r.example/app:1")
+    f.counters.blob_started(1, A, 10 * MIB, 0)
+    for second in range(1, 11):
+        f.clock.advance(1)
+        f.counters.blob_sending(1, A, second * MIB // 2)
+    assert f.written()[-1] == "5.0 / 10.0 MiB (50%), 512.0 KiB/s, 10s left, sending 1 blob"
+    for second in range(11, 21):
+        f.clock.advance(1)
+        f.counters.blob_sending(1, A, second * MIB // 2)
+    assert f.written()[-1] == "10.0 / 10.0 MiB (99%), 512.0 KiB/s, sending 1 blob", "not acknowledged yet"

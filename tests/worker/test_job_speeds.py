@@ -15,7 +15,7 @@ from pusher.oci.digest import provisional_digest
 from pusher.progress.base import Progress
 from pusher.worker.job_json import describe_jobs, seconds_left
 from pusher.worker.job_speeds import JobSpeeds
-from pusher.worker.overview import note, read_overviews
+from pusher.worker.overview import amount, note, read_overviews, share
 from tests.progress.helpers import MIB, Clock, digest
 from tests.support.fakeregistry import SERVERLESS, FakeRegistry, Fault, On, Stall
 from tests.support.home import CHUNK, Home, Recorder
@@ -141,6 +141,24 @@ def test_another_process_sees_it(tmp_path: Path, home: Home, monkeypatch: pytest
         assert (done.state, done.speed, done.in_flight) == ("succeeded", None, None)
 
 
+def test_what_has_arrived_is_soon_not_in_flight_any_more(
+    home: Home, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it counts twice until the speed is stored again."""
+    monkeypatch.setattr("pusher.worker.job_speeds._LOOK_EVERY", 0.01)
+    monkeypatch.setattr("pusher.worker.job_speeds._STORE_EVERY", 3600.0)
+    job, speeds = home.enqueue(archive, "registry.example.com/app:1"), JobSpeeds(cast("Progress", Recorder()))
+    assert home.store.jobs.claim("a worker", lease=3600) is not None
+    speeds.job_started(job.id, "app:1", "registry.example.com/app:1")
+    for blob in (A, B):
+        speeds.blob_started(job.id, blob, 100 * MIB, 0)
+        speeds.blob_sending(job.id, blob, 4 * MIB)
+    with speeds.recording(home.store, "a worker"):
+        wait_until(lambda: home.job(job.id).in_flight == 8 * MIB)
+        speeds.blob_acknowledged(job.id, A, 5 * MIB)
+        wait_until(lambda: home.job(job.id).in_flight == 4 * MIB)
+
+
 def test_the_time_left_counts_what_is_in_flight(home: Home, tmp_path: Path) -> None:
     archive = write_archive(tmp_path / "app.tar", make_image(70_000, compressible=0.0))
     job = home.enqueue(archive, "registry.example.com/app:1")
@@ -152,5 +170,11 @@ def test_the_time_left_counts_what_is_in_flight(home: Home, tmp_path: Path) -> N
     assert (now.speed, now.in_flight) == (1000, 10_000)
     (row,) = read_overviews(home.store, home.settings.workers, [now])
     totals = replace(row.totals, bytes_total=110_000, bytes_done=0, sizes_known=True)
-    assert note(replace(row, totals=totals), home.store.now()) == "1.0 KiB/s, 1m40s left"
+    shown = replace(row, totals=totals)
+    assert note(shown, home.store.now()) == "1.0 KiB/s, 1m40s left"
+    assert (share(shown), amount(shown)) == ("9%", "9.8 / 107.4 KiB")
+    dead = replace(shown, orphaned=True)
+    assert (share(dead), amount(dead)) == ("0%", "0 B / 107.4 KiB")
+    all_sent = replace(shown, totals=replace(totals, bytes_done=100_000))
+    assert (share(all_sent), amount(all_sent)) == ("99%", "107.4 / 107.4 KiB"), "not acknowledged yet"
     assert seconds_left(now, replace(totals, sizes_known=False)) is None

@@ -82,9 +82,11 @@ class JobReader:
         job, stored = overview.job, overview.totals
         is_sending = job.state is JobState.RUNNING and not overview.orphaned
         own = _OwnProgress.of(job.id, progress) if is_sending and progress else _OwnProgress()
-        totals = replace(stored, bytes_done=min(stored.bytes_done + own.in_flight, stored.bytes_total))
-        overview = replace(overview, totals=totals)
-        figures = [share(overview), amount(totals)]
+        if own.in_flight is not None:
+            job = replace(job, in_flight=own.in_flight)
+            overview = replace(overview, job=job)
+        totals = replace(stored, bytes_done=overview.bytes_shown)
+        figures = [share(overview), amount(overview)]
         if is_sending:
             left = seconds_left(job, stored)
             figures += [
@@ -112,13 +114,15 @@ class JobReader:
 class _OwnProgress:
     """What this process's worker knows of a job beyond the store."""
 
-    in_flight: int = 0
+    in_flight: int | None = None
+    """None where this process sends nothing of the job."""
     notes: Sequence[str] = ()
 
     @classmethod
     def of(cls, job_id: int, progress: ProgressSnapshot) -> _OwnProgress:
         blobs = [blob for blob in progress.blobs if blob.job_id == job_id]
         layers = [layer for layer in progress.preparing if layer.job_id == job_id]
+        active = [blob.in_flight for blob in blobs if blob.active]
         notes = [
             f"{layer.doing} {short(layer.diff_id)}"
             + (f": {percent(layer.done, layer.total)}%" if layer.total else f": {human_bytes(layer.done)}")
@@ -127,7 +131,7 @@ class _OwnProgress:
         waited_for = {short(blob.digest) for blob in blobs} | {"network", f"job {job_id}"}
         notes += [wait.reason for wait in progress.waiting if wait.what in waited_for]
         return cls(
-            sum(blob.in_flight for blob in blobs if blob.active),
+            sum(active) if active else None,
             list(dict.fromkeys(notes)),
         )
 
