@@ -78,6 +78,15 @@ def is_locked(descriptor: int) -> bool:
     return False
 
 
+def is_frozen(pid: int) -> bool:
+    """Return whether a signal has stopped a process; False where the system does not say it."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[:1] == ["T"]
+
+
 def sync_folder(folder: Path) -> None:
     """Flush a folder's entries to disk, so that its files keep their names after a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)

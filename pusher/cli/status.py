@@ -93,7 +93,7 @@ def show_jobs(store: Store, everything: bool) -> int:
     if everything:
         for page, found in enumerate(_pages(store)):
             jobs_table(_rows(store, found), now=store.now(), width=width, header=not page).print()
-        _note_background_worker()
+        _note_background_worker(store)
         return ExitCode.DONE
     _table(store, everything, width).print()
     if hidden := _count_hidden(store, everything):
@@ -101,14 +101,28 @@ def show_jobs(store: Store, everything: bool) -> int:
         print_notice(f"{jobs} not shown; pusher status --all shows all.")
     if limits := describe_limits(store):
         print_notice(limits)
-    _note_background_worker()
+    _note_background_worker(store)
     return ExitCode.DONE
 
 
-def _note_background_worker() -> None:
+def _note_background_worker(store: Store) -> None:
     from pusher.worker.background import find_background_worker
+    from pusher.worker.machine import find_machine_id
 
-    if (worker := find_background_worker(read_settings().home)) is not None:
+    home = read_settings().home
+    if (worker := find_background_worker(home)) is None:
+        return
+    now, here = store.now(), find_machine_id(home)
+    late = [each for each in store.workers.all() if each.is_late(now)]
+    seen_at = next((each.seen_at for each in late if (each.pid, each.machine) == (worker.pid, here)), None)
+    if seen_at is not None:
+        from pusher.units import human_seconds
+
+        print_notice(
+            f"The worker in the background (pid {worker.pid}) has given no sign of life for "
+            f"{human_seconds((now - seen_at).total_seconds())}. To end it: pusher stop --now"
+        )
+    else:
         print_notice(f"A worker runs in the background (pid {worker.pid}); its log: pusher log --worker")
 
 

@@ -15,6 +15,7 @@ from pusher.cli.output import print_notice
 from pusher.cli.settings import read_settings
 from pusher.cli.store import open_store, store_exists
 from pusher.errors import ExitCode
+from pusher.system import is_frozen
 
 if TYPE_CHECKING:
     from pusher.config import Settings
@@ -72,7 +73,13 @@ def _stop_now(worker: BackgroundWorker, home: Path) -> None:
 
 def _wait_for_end(worker: BackgroundWorker, home: Path) -> None:
     if not _has_ended(worker, home, _NOTICE_AFTER):
-        print_notice("Waiting for the chunks in flight; to stop at once: pusher stop --now")
+        if is_frozen(worker.pid):
+            print_notice(
+                f"The worker is frozen, as by SIGSTOP, and stops once it continues: kill -CONT {worker.pid}; "
+                "to end it at once: pusher stop --now"
+            )
+        else:
+            print_notice("Waiting for the chunks in flight; to stop at once: pusher stop --now")
         while not _has_ended(worker, home, _NOTICE_AFTER):
             pass
 

@@ -18,7 +18,7 @@ from pusher.cli.work import report_result
 from pusher.errors import ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pusher.config import Settings
     from pusher.store.records import JobRecord
@@ -77,6 +77,7 @@ def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
     """Show the jobs until each has ended or is paused: a table on a terminal, else a line a change."""
     from pusher.store.records import FINAL_STATES, JobState
     from pusher.worker.job_holds import JobHolds
+    from pusher.worker.job_machines import JobMachines
     from pusher.worker.overview import read_overviews
 
     shown = _Shown(store, settings)
@@ -93,7 +94,11 @@ def _wait(store: Store, settings: Settings, ids: Sequence[int]) -> None:
                 for job in jobs
             ):
                 return
-            if any(job.state is JobState.RUNNING for job in jobs):
+            running = [job for job in jobs if job.state is JobState.RUNNING]
+            machines = JobMachines(store, settings.workers, running) if running else None
+            silences = {job.id: machines.silence(job) for job in running} if machines else {}
+            shown.report_silences(silences)
+            if any(seconds is None for seconds in silences.values()):
                 idle_since = time.monotonic()
             elif not told and time.monotonic() - idle_since > _IDLE:
                 told = True
@@ -124,6 +129,7 @@ class _Shown:
         self._store = store
         self._settings = settings
         self._states: dict[int, str] = {}
+        self._silent: set[int] = set()
         self._live: Any = None
         self._is_quiet = is_quiet()
         if sys.stderr.isatty() and not self._is_quiet and not is_log_json():
@@ -150,6 +156,17 @@ class _Shown:
                 self._states[job.id] = job.state
                 why = f": {job.error.message}" if job.state == "waiting" and job.error else ""
                 print_notice(f"Job {job.id}: {job.state} ({job.image} -> {job.destination}){why}")
+
+    def report_silences(self, silences: Mapping[int, float | None]) -> None:
+        """Print once of each job that its worker gives no sign of life; the table says it as well."""
+        from pusher.worker.job_machines import describe_silence
+
+        for number, seconds in silences.items():
+            if seconds is None:
+                self._silent.discard(number)
+            elif number not in self._silent and self._live is None:
+                self._silent.add(number)
+                print_notice(f"Job {number}: {describe_silence(seconds)}")
 
     def close(self) -> None:
         """Leave the terminal as it was."""

@@ -65,7 +65,7 @@ def _rows(listed: ListedMachine, now: datetime, with_home: bool) -> Iterator[Seq
     name += " (here)" if listed.is_here else ""
     for worker in listed.workers:
         record = worker.worker
-        does = _list_jobs(worker.jobs)
+        does = _list_jobs(worker.jobs, with_speed=not worker.is_gone and not record.is_late(now))
         if worker.is_gone:
             does = f"gone; had {does}" if does else "gone"
         yield name, str(record.pid), printable(record.version), _ago(record.seen_at, now), does or "none"
@@ -77,8 +77,8 @@ def _rows(listed: ListedMachine, now: datetime, with_home: bool) -> Iterator[Seq
         yield "", "", "", "", f"{count} to do on this machine alone"
 
 
-def _list_jobs(jobs: Sequence[JobRecord]) -> str:
-    return ", ".join(f"{job.id} {printable(job.image)}{_speed(job)}" for job in jobs)
+def _list_jobs(jobs: Sequence[JobRecord], *, with_speed: bool) -> str:
+    return ", ".join(f"{job.id} {printable(job.image)}{_speed(job) if with_speed else ''}" for job in jobs)
 
 
 def _speed(job: JobRecord) -> str:

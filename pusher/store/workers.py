@@ -15,6 +15,8 @@ from pusher.store.writes import upsert
 
 _GONE_FOR: Final = timedelta(days=1)
 """How long a worker that was not heard of is listed."""
+_RENEWAL_TAKES: Final = timedelta(seconds=5)
+"""How late a renewal may be on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,10 @@ class WorkerRecord:
     def is_gone(self, now: datetime) -> bool:
         """Return whether it has not renewed its leases in time."""
         return self.expires_at <= now
+
+    def is_late(self, now: datetime) -> bool:
+        """Return whether it has missed a renewal: there is one each third of the lease."""
+        return self.is_gone(now) or now - self.seen_at > (self.expires_at - self.seen_at) / 3 + _RENEWAL_TAKES
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from pusher.store.records import JobBlob, JobRecord, JobState, JobTotals
 from pusher.store.store import Store
 from pusher.worker.blob_waits import BlobHolds
 from pusher.worker.job_holds import JobHold, JobHolds
-from pusher.worker.job_machines import JobMachine, JobMachines
+from pusher.worker.job_machines import JobMachine, JobMachines, describe_silence
 
 _MAY_WAIT: Final = (JobState.WAITING, JobState.RUNNING)
 """States of jobs in which a wait without progress is reported."""
@@ -39,9 +39,9 @@ def describe_jobs(store: Store, jobs: Sequence[JobRecord], workers: Path) -> lis
             layers[job.id],
             profile,
             machines.of(job),
-            holds.of(job) or blob_holds.of(job),
+            _describe_silence(machines.silence(job)) or holds.of(job) or blob_holds.of(job),
             now,
-            is_sending=is_sending(job, workers, now),
+            is_sending=is_sending(job, workers, now) and machines.silence(job) is None,
         )
         for job, profile in known
     ]
@@ -138,6 +138,10 @@ def _describe(
             if not layer.is_config
         ],
     }
+
+
+def _describe_silence(seconds: float | None) -> JobHold | None:
+    return None if seconds is None else JobHold(describe_silence(seconds))
 
 
 def _window_opens_at(job: JobRecord, now: datetime) -> str | None:

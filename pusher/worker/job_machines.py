@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from pusher.dataclass import dataclass
-from pusher.store.records import JobRecord
+from pusher.store.records import JobRecord, JobState
 from pusher.store.store import Store
 from pusher.store.workers import MachineRecord, WorkerRecord
 from pusher.text import printable
@@ -42,8 +42,10 @@ class JobMachines:
         """``workers``: the folder of the workers' lock files."""
         self._found: dict[str, JobMachine] = {}
         self._spools: set[str | None] = set()
-        now = store.now()
-        alive = {worker.machine for worker in store.workers.all() if not worker_is_gone(worker, now, workers)}
+        now = self._now = store.now()
+        listed = store.workers.all()
+        self._late = {worker.id: worker for worker in listed if worker.is_late(now)}
+        alive = {worker.machine for worker in listed if not worker_is_gone(worker, now, workers)}
         self._are_alive = bool(alive)
         if all(job.machine is None for job in jobs):
             self.are_several = False
@@ -64,6 +66,17 @@ class JobMachines:
         """Return whether a worker is alive that may push the job."""
         machine = self.of(job)
         return self._are_alive if machine is None else machine.has_worker
+
+    def silence(self, job: JobRecord) -> float | None:
+        """Return for how many seconds the worker of a running job has given no sign of life; None if it is
+        not late."""
+        if job.state is not JobState.RUNNING:
+            return None
+        worker = self._late.get(job.lease_owner or "")
+        if worker is None and not job.has_lapsed(self._now):
+            return None
+        seen_at = job.lease_expires_at if worker is None else worker.seen_at
+        return (self._now - (seen_at or self._now)).total_seconds()
 
     def of(self, job: JobRecord) -> JobMachine | None:
         """Return the machine of a job; None if any may work on it."""
@@ -110,6 +123,11 @@ def list_machines(store: Store, workers: Path) -> list[ListedMachine]:
         )
         for each in store.workers.machines()
     ]
+
+
+def describe_silence(seconds: float) -> str:
+    """Return that a worker is gone, or hangs."""
+    return f"no sign of life from its worker for {human_seconds(seconds)}"
 
 
 def worker_is_gone(worker: WorkerRecord, now: datetime, workers: Path) -> bool:

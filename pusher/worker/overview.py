@@ -18,7 +18,7 @@ from pusher.units import human_bytes, human_share
 from pusher.worker.blob_waits import BlobHolds
 from pusher.worker.job_holds import JobHold, JobHolds
 from pusher.worker.job_json import is_orphaned, seconds_left, sum_job
-from pusher.worker.job_machines import JobMachine, JobMachines
+from pusher.worker.job_machines import JobMachine, JobMachines, describe_silence
 
 _LONG_WAIT: Final = timedelta(minutes=1)
 _WAIT_FOR_MACHINE: Final = frozenset({JobState.QUEUED, JobState.WAITING, JobState.RUNNING})
@@ -33,6 +33,8 @@ class JobOverview:
     totals: JobTotals
     orphaned: bool = False
     """Its worker died; the next one takes it over."""
+    silence: float | None = None
+    """Seconds for which its worker has given no sign of life, if that one is late; it may hang."""
     again: bool = True
     """Where it failed: trying again may help."""
     profile: str = ""
@@ -64,6 +66,7 @@ def read_overviews(store: Store, workers: Path, jobs: Sequence[JobRecord]) -> li
             job,
             _sum_job(job, totals[job.id], workers, now),
             is_orphaned(job, workers, now),
+            silence=machines.silence(job),
             again=job.id not in hopeless,
             machine=machines.of(job) if machines.are_several else None,
             hold=holds.of(job) or blob_holds.of(job),
@@ -116,6 +119,9 @@ def note(overview: JobOverview, now: datetime, *, commands: bool = True) -> str:
             lines = [_describe_resent(totals), f"continue with: pusher resume {job.id}" if commands else ""]
         case JobState.RUNNING if overview.orphaned:
             lines = [f"interrupted; {_continues(totals, run)}"]
+        case JobState.RUNNING if overview.silence is not None:
+            lines = [describe_silence(overview.silence)]
+            lines += [_continues(totals, run)] if job.has_lapsed(now) else []
         case JobState.QUEUED if overview.hold is not None:
             has_begun = totals.bytes_done or totals.bytes_at_risk
             lines = [*_describe_hold(overview, commands), _continues(totals, "") if has_begun else ""]

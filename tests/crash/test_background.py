@@ -150,9 +150,16 @@ def test_stop_now_does_not_wait(
 
 
 def test_stop_now_ends_a_frozen_worker(place: Path, pusher: Pusher) -> None:
-    os.kill(detached(pusher, "--forever"), signal.SIGSTOP)
+    pid = detached(pusher, "--forever")
+    os.kill(pid, signal.SIGSTOP)
+    stopping = pusher.start("stop")
+    assert stopping.stderr is not None
+    assert f"The worker is frozen, as by SIGSTOP, and stops once it continues: kill -CONT {pid}; " in (
+        stopping.stderr.readline()
+    )
     assert run(pusher, "stop", "--now").returncode == 0
     assert find_background_worker(place) is None
+    assert ended(stopping).returncode == 0
 
 
 def test_stop_without_a_worker(place: Path, pusher: Pusher) -> None:

@@ -80,7 +80,7 @@ class JobReader:
         self, overview: JobOverview, now: datetime, progress: ProgressSnapshot | None, back: str
     ) -> JobCard:
         job, stored = overview.job, overview.totals
-        is_sending = job.state is JobState.RUNNING and not overview.orphaned
+        is_sending = job.state is JobState.RUNNING and not overview.orphaned and overview.silence is None
         own = _OwnProgress.of(job.id, progress) if is_sending and progress else _OwnProgress()
         if own.in_flight is not None:
             job = replace(job, in_flight=own.in_flight)
