@@ -58,7 +58,8 @@ class _Printer:
         """Yield code; if too wide, put comments above their commands, and omit drawings."""
         indent = _INDENT * 2
         columns = len(indent) + max(map(len, code.lines), default=0)
-        if code.language == "text" and columns > self._width:
+        is_drawing = code.language == "text" and not code.file
+        if is_drawing and columns > self._width:
             yield from self._flow(_plain(f"(A drawing that needs {columns} columns.)"), indent)
             return
         for line in code.lines:

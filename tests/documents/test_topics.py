@@ -78,8 +78,9 @@ def test_the_links_lead_somewhere(name: str) -> None:
 def test_a_topic_fits_any_terminal(name: str, width: int, styled: bool) -> None:
     topic = read_topic(name)
     lines = [re.sub(r"\x1b\[\d*m", "", line) for line in render(topic.blocks, width, styled=styled)]
-    blocks = [block for block in topic.blocks if isinstance(block, Code) and block.language != "text"]
-    code = {line.strip() for block in blocks for line in block.lines}
+    blocks = [block for block in topic.blocks if isinstance(block, Code)]
+    shown = [block for block in blocks if block.language != "text" or block.file]
+    code = {line.strip() for block in shown for line in block.lines}
     commands = {line.partition("  # ")[0].strip() for line in code}
     wide = [line for line in lines if len(line) > width and line.strip() not in code | commands]
     assert wide == []
@@ -194,6 +195,20 @@ def test_a_drawing_is_whole_or_left_out() -> None:
     drawing = parse("```text\n+------------------+\n|  a box           |\n```\n")
     assert render(drawing, 40, styled=False) == ["    +------------------+", "    |  a box           |"]
     assert render(drawing, 22, styled=False) == ["    (A drawing that", "    needs 24 columns.)"]
+
+
+def test_code_is_never_left_out() -> None:
+    narrow = [line for name in NAMES for line in render(read_topic(name).blocks, 60, styled=False)]
+    code = [block for name in NAMES for block in read_topic(name).blocks if isinstance(block, Code)]
+    files = [block for block in code if block.file or block.language != "text"]
+    assert all(f"    {block.lines[0]}".rstrip() in narrow for block in files if "  # " not in block.lines[0])
+    assert sum("A drawing" in line for line in narrow) <= len(code) - len(files) == 2
+
+
+def test_the_files_of_the_nightly_recipes_fit_a_terminal() -> None:
+    assert [
+        line for text in read_topic("nightly").files.values() for line in text.splitlines() if len(line) > 76
+    ] == []
 
 
 def test_styles_of_a_terminal() -> None:
