@@ -146,12 +146,13 @@ def _interpolate_image(text: str, project: _Project, note: Callable[[str], None]
 def _nothing_built(path: Path, left_out: Sequence[str]) -> InvalidOption:
     if not left_out:
         return InvalidOption(
-            f"no service in {_shown(path)} has a build",
+            f"no service in the compose file {_shown(path)} has a build",
             hint="pusher pushes the images that a compose file builds; name others as IMAGE",
         )
     names = ", ".join(left_out[:5])
     return InvalidOption(
-        f"the services in {_shown(path)} with a build are in profiles that are not active: {names}",
+        f"the services of the compose file {_shown(path)} with a build are in profiles that are not active: "
+        f"{names}",
         hint="name the profiles: COMPOSE_PROFILES=NAME pusher ...; for all: COMPOSE_PROFILES='*'",
     )
 

@@ -214,7 +214,7 @@ def test_variables_of_a_compose_file(
         ("services: [a, b", "cannot be used: it is not valid YAML in line 1"),
         ("services: {a: {image: x, build: !!python/object/apply:os.getcwd []}}", "not valid YAML in line 1"),
         ("- a", "cannot be used: it has no services"),
-        ("services: {a: {image: x}}", "no service in"),
+        ("services: {a: {image: x}}", "no service in the compose file "),
         ("services: {a: {build: ., image: 'x:$NONE'}}", "the variable NONE in 'x:$NONE' is not set"),
         ("services: {a: {build: ., image: '${NONE:?say which}'}}", "NONE is not set: say which"),
         ("services: {a: {build: ., image: 'x:$1'}}", "'x:$1' has no valid variable after a $"),
