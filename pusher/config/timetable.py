@@ -114,26 +114,35 @@ def _parse_span(entry: str, text: str, option: str) -> TimeSpan:
     try:
         span = parse_when(when)
     except ValueError as error:
-        raise _invalid(text, option, str(error).format(quoted(entry))) from None
+        raise _invalid(text, option, in_entry(entry, text, error)) from None
     return replace(span, rate=_parse_rate(rate, option))
 
 
 def parse_when(text: str) -> TimeSpan:
-    """Read ``[DAYS] [FROM-TO]``, such as ``Mon-Fri 22:00-06:00``. Raises ValueError, which says what the text
-    has, with ``{}`` for the entry."""
+    """Read ``[DAYS] [FROM-TO]``, such as ``Mon-Fri 22:00-06:00``. Raises ValueError, which says what is wrong
+    with the text: "ends when it begins"."""
     match = re.fullmatch(_WHEN, text.strip())
     if match is None or not (match["first"] or match["start"]):
-        raise ValueError("has the entry {}, which cannot be read")
+        raise ValueError("cannot be read")
     days = [match["first"] or "Mon", match["last"] or match["first"] or "Sun"]
     if unknown := [day for day in days if day.capitalize() not in _DAYS]:
         raise ValueError(f"names the day {quoted(unknown[0])}")
     first, last = (_DAYS.index(day.capitalize()) for day in days)
-    start, end = (_minutes(match[name] or other) for name, other in (("start", "00:00"), ("end", "24:00")))
-    if start is None or end is None or start == _DAY:
-        raise ValueError("has the entry {}, which has no valid time of day")
+    start, end = _minutes(match["start"] or "00:00"), _minutes(match["end"] or "24:00")
+    if start is None or start == _DAY:
+        raise ValueError(f"begins at {match['start']}, and the times of a day are 00:00 to 23:59")
+    if end is None:
+        raise ValueError(f"ends at {match['end']}, and the times of a day are 00:00 to 24:00")
     if start == end:
-        raise ValueError("has the entry {}, which ends when it begins")
+        raise ValueError("ends when it begins")
     return TimeSpan(None, first, last, start, end)
+
+
+def in_entry(entry: str, text: str, error: ValueError) -> str:
+    """Return what is wrong with an ``entry`` of ``text``, for "TEXT, which ..."."""
+    return (
+        str(error) if entry.strip() == text.strip() else f"has the entry {quoted(entry.strip())}: it {error}"
+    )
 
 
 def _parse_rate(text: str, option: str) -> int | None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, time, timedelta
 from functools import cache
 from typing import Final, Self
 
-from pusher.config.timetable import TimeSpan, parse_when
+from pusher.config.timetable import TimeSpan, in_entry, parse_when
 from pusher.dataclass import dataclass
 from pusher.errors import InvalidOption
 from pusher.text import quoted
@@ -39,7 +39,7 @@ class Window:
                 try:
                     spans.append(parse_when(entry))
                 except ValueError as error:
-                    raise ValueError(str(error).format(quoted(entry.strip()))) from None
+                    raise ValueError(in_entry(entry, text, error)) from None
         except ValueError as error:
             raise InvalidOption(
                 f"{option} is {quoted(text[:_MAX_LENGTH])}, which {error}",
